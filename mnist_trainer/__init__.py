@@ -1,0 +1,63 @@
+"""One YAML file in; a trained, measured and usable model for handwritten digits out.
+
+A folder is a stage, data flows one way, and a file imports only from stages before its own (and from errors.py):
+
+    configs/*.yaml ─► config ─► pictures ─► data ─► model ─► inference ─► training ─► storage ─► reports
+                        └──────────────────────────── pipeline ────────────────────────────────────┘
+                                                         ▲
+                                                        cli
+
+The public names are loaded when they are first used, so that importing the package does not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mnist_trainer.config.schema import Config
+    from mnist_trainer.inference.metrics import Evaluation
+    from mnist_trainer.inference.prediction import Prediction
+    from mnist_trainer.pipeline.evaluation import evaluate
+    from mnist_trainer.pipeline.prediction import predict
+    from mnist_trainer.pipeline.training import Run, prepare, train
+    from mnist_trainer.training.loop import EpochRecord, fit, steps
+
+__all__ = [
+    "Config",
+    "EpochRecord",
+    "Evaluation",
+    "Prediction",
+    "Run",
+    "evaluate",
+    "fit",
+    "predict",
+    "prepare",
+    "steps",
+    "train",
+]
+
+_PLACES = {
+    "Config": "config.schema",
+    "EpochRecord": "training.loop",
+    "Evaluation": "inference.metrics",
+    "Prediction": "inference.prediction",
+    "Run": "pipeline.training",
+    "evaluate": "pipeline.evaluation",
+    "fit": "training.loop",
+    "predict": "pipeline.prediction",
+    "prepare": "pipeline.training",
+    "steps": "training.loop",
+    "train": "pipeline.training",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'mnist_trainer' has no attribute '{name}'")
+    return getattr(import_module(f"mnist_trainer.{_PLACES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

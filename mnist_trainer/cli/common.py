@@ -1,0 +1,61 @@
+"""What the commands share: how errors end them, and their common options."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from mnist_trainer.errors import TrainerError
+
+
+def new_app() -> typer.Typer:
+    """An app that starts fast: without rich markup, pretty tracebacks and shell completion."""
+    return typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"mnist-trainer {version('mnist-trainer')}")
+        raise typer.Exit
+
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Version = Annotated[
+    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+]
+
+
+@contextmanager
+def error_paragraphs(debug: bool) -> Iterator[None]:
+    """Ends the command with one red paragraph and the error's exit code, instead of a traceback."""
+    try:
+        yield
+    except TrainerError as error:
+        if debug:
+            raise
+        complain(str(error))
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        complain("Stopped.")
+        raise typer.Exit(130) from None
+    except (typer.Exit, typer.Abort, BrokenPipeError):
+        raise
+    except Exception as error:
+        if debug:
+            raise
+        complain(
+            f"This is a mistake in mnist-trainer itself, not yours: {type(error).__name__}: {error}\n"
+            "Please report it, with what the same command prints with --debug."
+        )
+        raise typer.Exit(1) from None
+
+
+def complain(text: str) -> None:
+    """Prints to stderr, red on a terminal; lines are never wrapped."""
+    typer.secho(text, fg="red" if sys.stderr.isatty() else None, err=True)

@@ -1,0 +1,129 @@
+"""`mnist-train`: one YAML file in, a run folder out."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app
+from mnist_trainer.errors import ConfigError, Problem, UsageError
+
+if TYPE_CHECKING:
+    from mnist_trainer.config.schema import Config
+    from mnist_trainer.reports.listener import Listener
+
+app = new_app()
+
+
+@app.command()
+def train(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Change keys: optimizer.lr=0.01")
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option("--config", metavar="FILE", help="A YAML file, or the name of a shipped config.")
+    ] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option("--run-dir", metavar="DIR", help="Write to exactly this folder.")
+    ] = None,
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps or auto.")] = None,
+    seed: Annotated[str | None, typer.Option("--seed", metavar="N", help="Of initial weights, order, dropout.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Show the model and what it needs; train nothing.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print the result alone.")] = False,
+    debug: Debug = False,
+    _version: Version = False,
+) -> None:
+    """Train a model for handwritten digits as a YAML file says, measure it, and write everything to runs/.
+
+    Without --config the configs that come with the package are listed.
+    """
+    with error_paragraphs(debug):
+        if config is None:
+            _list_configs(overrides or [])
+            return
+        options = {"device": device, "seed": seed}
+        loaded = _load(config, overrides or [], {key: value for key, value in options.items() if value is not None})
+        if check:
+            _show_plan(loaded)
+        else:
+            _train(loaded, run_dir, quiet)
+
+
+def _list_configs(overrides: Sequence[str]) -> None:
+    from mnist_trainer.config.shipped import shipped
+
+    configs = shipped()
+    if overrides:
+        name = overrides[0]
+        hint = f"--config {name}" if "=" not in name else "--config FILE, before or after the overrides"
+        raise UsageError(f"No config is named. Did you mean: mnist-train {hint}?")
+    print("Configs that come with mnist-train; train one with: mnist-train --config NAME\n")
+    width = max(map(len, configs))
+    for name, phrase in configs.items():
+        print(f"  {name:<{width}}  {phrase}")
+
+
+def _load(source: str, overrides: Sequence[str], options: dict[str, str]) -> Config:
+    """The config; a problem that an option caused is placed at that option."""
+    from mnist_trainer.config.load import load_config
+
+    try:
+        return load_config(source, [*overrides, *(f"{key}={value}" for key, value in options.items())])
+    except ConfigError as error:
+        places = {f"override {len(overrides) + number}": f"--{key}" for number, key in enumerate(options, start=1)}
+        raise ConfigError(
+            [Problem(places.get(found.place, found.place), found.path, found.message) for found in error.problems]
+        ) from error
+
+
+def _show_plan(config: Config) -> None:
+    from mnist_trainer.config.warnings import warnings
+    from mnist_trainer.model.memory import human_bytes
+    from mnist_trainer.pipeline.checking import plan
+    from mnist_trainer.reports.text import layer_lines
+
+    made = plan(config)
+    print(f"{'layer':<36}{'output':<20}{'parameters':>12}")
+    for line in layer_lines(made.placed):
+        print(line)
+    needed = made.footprint
+    print(f"\n{needed.parameters:,} parameters; training needs at least {human_bytes(needed.total)} on {made.device}:")
+    print(f"{human_bytes(needed.weights)} for weights, gradients, optimizer and best epoch,")
+    print(f"{human_bytes(needed.activations)} for the values and gradients of a batch of {config.data.batch_size}.")
+    for path, reason in warnings(config):
+        print(f"warning: {'.'.join(map(str, path))}: {reason}", file=sys.stderr)
+
+
+def _train(config: Config, run_dir: Path | None, quiet: bool) -> None:
+    from mnist_trainer.pipeline import training
+    from mnist_trainer.reports.console import RichConsole, choose_console
+
+    console = choose_console(quiet)
+    _stop_after_step(console)
+    try:
+        training.train(config, run_dir=run_dir, listener=console)
+    finally:
+        if isinstance(console, RichConsole):
+            console.close()
+
+
+def _stop_after_step(listener: Listener) -> None:
+    """Makes the first Ctrl-C end the training after its present step, and a second one at once."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if not listener.can_stop or listener.wants_stop:
+            raise KeyboardInterrupt
+        listener.wants_stop = True
+
+    signal.signal(signal.SIGINT, stop)
+
+
+def main() -> None:
+    """The console script."""
+    app()

@@ -1,0 +1,1 @@
+"""From a YAML file to a `Config`, or to every problem with its place. Imports no torch."""

@@ -1,0 +1,123 @@
+"""The architectures a config can ask for. Each is a short form for a list of layers: see `expand.py`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+from pydantic import AfterValidator, Discriminator, Field, Tag
+
+from mnist_trainer.config.activations import Activation, Initialization, PlainActivation, PlainInit
+from mnist_trainer.config.fields import Fraction, NotNegative, Positive, Row, Section
+from mnist_trainer.config.layers import Layer
+
+
+class HiddenShape(Section):
+    """`layers` hidden layers of `units` each: the short form of a list of equal numbers."""
+
+    layers: Annotated[int, Field(ge=0, le=10_000)] = Field(description="how many hidden layers")
+    units: Positive = Field(description="how many units each")
+
+    def widths(self) -> tuple[int, ...]:
+        """The list it stands for."""
+        return (self.units,) * self.layers
+
+
+def _shape_of(hidden: Any) -> str:
+    return "number" if isinstance(hidden, int) else "shape" if isinstance(hidden, dict | HiddenShape) else "list"
+
+
+def _as_widths(hidden: int | HiddenShape | tuple[int, ...]) -> tuple[int, ...]:
+    match hidden:
+        case int():
+            return (hidden,)
+        case HiddenShape():
+            return hidden.widths()
+        case _:
+            return hidden
+
+
+if TYPE_CHECKING:
+    Widths: TypeAlias = tuple[int, ...]  # what is there after validation
+else:
+    Widths = Annotated[
+        Annotated[Positive, Tag("number")]
+        | Annotated[HiddenShape, Tag("shape")]
+        | Annotated[Row[Positive], Tag("list")],
+        Discriminator(_shape_of),
+        AfterValidator(_as_widths),
+    ]
+"""One number a hidden layer. `64` stands for `[64]`, `{layers: 3, units: 64}` for `[64, 64, 64]`."""
+
+
+class ModelSection(Section):
+    """What every architecture can be told."""
+
+    init: Initialization = Field(default=PlainInit(), description="how the weights start")
+    init_from: str | None = Field(
+        default=None, description="a checkpoint whose weights are taken over wherever name and shape agree"
+    )
+    freeze: NotNegative = Field(
+        default=0, description="with `init_from`: the first N layers with weights stay as they are"
+    )
+
+
+OutputFunction = Literal["none", "softmax", "log_softmax", "sigmoid"]
+OUTPUT_DOC = "function after the last layer; none leaves the raw outputs to the loss, which is the usual way"
+
+
+class Neuron(ModelSection):
+    """One neuron that answers yes or no: activation(Σ wᵢxᵢ + b). Needs `data.binary`."""
+
+    architecture: Literal["neuron"] = "neuron"
+    output: Activation = Field(default=PlainActivation(name="identity"), description="the neuron's activation")
+    bias: bool = Field(default=True, description="the b in activation(Σ wᵢxᵢ + b)")
+
+
+class Mlp(ModelSection):
+    """Fully connected hidden layers: linear, batch norm, activation, dropout, each where it is asked for."""
+
+    architecture: Literal["mlp"] = "mlp"
+    hidden: Widths = Field(
+        default=(128,), description="units of each hidden layer: a list, a number or {layers, units}"
+    )
+    activation: Activation = Field(default=PlainActivation(name="relu"), description="after each hidden layer")
+    dropout: Fraction = Field(default=0.0, description="probability of a zero after each hidden layer")
+    batch_norm: bool = Field(
+        default=False, description="normalise each hidden layer over the batch, before the activation"
+    )
+    residual: bool = Field(
+        default=False, description="add a hidden layer's input to its output wherever both are equally wide"
+    )
+    bias: bool = Field(default=True, description="learned constants in the linear layers")
+    output: OutputFunction = Field(default="none", description=OUTPUT_DOC)
+
+
+class Cnn(ModelSection):
+    """Blocks of convolution, batch norm, activation and pooling; then hidden linear layers and the output."""
+
+    architecture: Literal["cnn"] = "cnn"
+    channels: Row[Positive] = Field(default=(16, 32), min_length=1, description="filters of each block")
+    kernel: Positive = Field(default=3, description="height and width of the filters, in pixels")
+    pool: NotNegative = Field(default=2, description="window of the max pooling after each block; 0 or 1 for none")
+    hidden: Widths = Field(default=(128,), description="units of the linear layers after the blocks")
+    activation: Activation = Field(
+        default=PlainActivation(name="relu"), description="after each convolution and hidden layer"
+    )
+    dropout: Fraction = Field(default=0.0, description="probability of a zero before each linear layer")
+    batch_norm: bool = Field(
+        default=False, description="normalise each convolution over the batch, before the activation"
+    )
+    bias: bool = Field(default=True, description="learned constants in convolutions and linear layers")
+    output: OutputFunction = Field(default="none", description=OUTPUT_DOC)
+
+
+class Layers(ModelSection):
+    """A written-out list: what stands there is built, nothing is added but `output`."""
+
+    architecture: Literal["layers"] = "layers"
+    layers: Row[Layer] = Field(min_length=1, description="from the image [1, 28, 28] to one output a class")
+    output: OutputFunction = Field(default="none", description=OUTPUT_DOC)
+
+
+AnyModel: TypeAlias = Neuron | Mlp | Cnn | Layers
+Model = Annotated[AnyModel, Field(discriminator="architecture")]

@@ -1,0 +1,104 @@
+"""What no single key shows: keys that contradict each other. (What runs but cannot be meant: `warnings.py`.)"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mnist_trainer.config.activations import RandomRelu
+from mnist_trainer.config.architectures import Cnn, Layers, Neuron
+from mnist_trainer.config.expand import expand, walk
+from mnist_trainer.config.layers import ActivationLayer
+from mnist_trainer.config.objective import ClassLoss, GradientDescent, Plateau, Sgd
+from mnist_trainer.config.outputs import output_count
+from mnist_trainer.config.schema import Config
+from mnist_trainer.config.shapes import MisfitError, describe, place
+
+Path = tuple[str | int, ...]
+Finding = tuple[Path, str]
+"""The path of a key, and a sentence about it."""
+
+
+def mistakes(config: Config, classes: int | None = None) -> list[Finding]:
+    """Every contradiction between keys. `classes` (before `data.binary`) is 10 unless the data set says otherwise."""
+    known = classes if classes is not None else None if config.data.name == "folder" else 10
+    return [*_data(config, known), *_loss(config, known), *_training(config), *_model(config, known)]
+
+
+def _data(config: Config, classes: int | None) -> Iterator[Finding]:
+    data = config.data
+    if data.name == "folder" and data.path is None:
+        yield ("data", "path"), "missing: data.name 'folder' needs the path of the pictures"
+    if data.name != "folder" and data.path is not None:
+        yield ("data", "path"), f"only data.name 'folder' has a path; '{data.name}' is found under data.root"
+    if data.binary is not None and classes is not None and data.binary >= classes:
+        yield ("data", "binary"), f"there is no class {data.binary}: the classes are 0 to {classes - 1}"
+
+
+def _loss(config: Config, classes: int | None) -> Iterator[Finding]:
+    loss, model = config.loss, config.model
+    binary = config.data.binary is not None
+    count = 2 if binary else classes
+    if isinstance(model, Neuron):
+        if not binary:
+            hint = "set data.binary to the class it shall recognise (for one neuron a class: mlp with hidden: [])"
+            yield ("model", "architecture"), f"a single neuron answers yes or no: {hint}"
+        if isinstance(loss, ClassLoss):
+            yield ("loss", "name"), f"a single neuron has one output and {loss.name} needs one a class; use bce"
+    elif loss.name == "nll" and model.output != "log_softmax":
+        yield ("loss", "name"), f"nll needs model.output: log_softmax, not {model.output}; or use cross_entropy"
+    elif loss.name == "bce" and model.output == "log_softmax":
+        yield ("loss", "name"), "bce needs outputs from 0 to 1, and log_softmax gives none above 0; use nll"
+    elif output_count(config, 2) == 1 and binary and model.output in ("softmax", "log_softmax"):
+        yield ("model", "output"), f"{model.output} of a single output is constant; use sigmoid or none"
+    if loss.class_weights is not None:
+        if count is not None and len(loss.class_weights) != count:
+            yield ("loss", "class_weights"), f"needs {count} numbers, one a class, got {len(loss.class_weights)}"
+        if not any(loss.class_weights):
+            yield ("loss", "class_weights"), "all zero: nothing would be learned"
+    for index, penalty in enumerate(loss.penalties):
+        for key, value in (("true", penalty.true), ("predicted", penalty.predicted)):
+            if count is not None and value >= count:
+                yield ("loss", "penalties", index, key), f"there is no class {value}: they are 0 to {count - 1}"
+        if penalty.true == penalty.predicted:
+            yield ("loss", "penalties", index, "predicted"), f"{penalty.true} for {penalty.true} is no confusion"
+
+
+def _training(config: Config) -> Iterator[Finding]:
+    optimizer, training = config.optimizer, config.training
+    if isinstance(optimizer, Sgd) and optimizer.nesterov and optimizer.momentum == 0:
+        yield ("optimizer", "nesterov"), "looks ahead along the momentum, and momentum is 0"
+    if isinstance(optimizer, GradientDescent) and training.accumulate > 1:
+        yield ("training", "accumulate"), "gradient_descent already makes one step of all batches; leave it out"
+    if config.data.validation == 0 and training.early_stopping is not None:
+        yield ("training", "early_stopping"), "needs validation images, and data.validation is 0"
+    if config.data.validation == 0 and isinstance(config.schedule, Plateau):
+        yield ("schedule", "name"), "plateau needs validation images, and data.validation is 0"
+    if config.model.freeze and config.model.init_from is None:
+        yield ("model", "freeze"), "without model.init_from it would freeze random weights"
+
+
+def _model(config: Config, classes: int | None) -> Iterator[Finding]:
+    layers = expand(config.model)
+    for layer in walk(layers):
+        if isinstance(layer, ActivationLayer) and isinstance(layer.function, RandomRelu):
+            slopes = layer.function
+            if slopes.lower > slopes.upper:
+                yield ("model",), f"rrelu: lower ({slopes.lower:g}) must not be above upper ({slopes.upper:g})"
+                return
+    outputs = output_count(config, classes or 10)
+    try:
+        last = place(layers, outputs)[-1].outputs
+    except MisfitError as misfit:
+        yield _blame(config, misfit.position), str(misfit)
+        return
+    if last != (outputs,) and (classes is not None or len(last) != 1):
+        final = ("model", "layers", len(config.model.layers) - 1) if isinstance(config.model, Layers) else ("model",)
+        yield final, f"the last layer gives {describe(last)}, needed is {outputs}: end with linear: classes"
+
+
+def _blame(config: Config, position: tuple[int, ...]) -> Path:
+    """The key that made the layer at `position`: itself where layers are written out, else the likeliest one."""
+    if not isinstance(config.model, Layers):
+        return ("model", "pool") if isinstance(config.model, Cnn) else ("model",)
+    inner = [part for index in position[1:] for part in ("layers", index)]
+    return ("model", "layers", position[0], *inner)

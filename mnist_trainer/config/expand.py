@@ -1,0 +1,99 @@
+"""From an architecture to the list of layers it stands for: `--check`, the warnings and the builder read that list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import assert_never
+
+from mnist_trainer.config.activations import AnyActivation, Maxout, PlainActivation
+from mnist_trainer.config.architectures import AnyModel, Cnn, Layers, Mlp, Neuron
+from mnist_trainer.config.layers import (
+    ActivationLayer,
+    AnyLayer,
+    BatchNorm,
+    Conv,
+    Dropout,
+    Flatten,
+    Linear,
+    Output,
+    Pool,
+    Residual,
+)
+
+
+def expand(model: AnyModel) -> tuple[AnyLayer, ...]:
+    """The layers of `model`, from the image [1, 28, 28] to its outputs; `units: classes` stands for their number."""
+    match model:
+        case Neuron():
+            return (Flatten(), *_activated(Linear(units=1, bias=model.bias), model.output))
+        case Mlp():
+            return (Flatten(), *_mlp(model), *_output(model))
+        case Cnn():
+            return (*_cnn(model), *_output(model))
+        case Layers():
+            return (*model.layers, *_output(model))
+        case _:
+            assert_never(model)
+
+
+def _mlp(model: Mlp) -> Iterator[AnyLayer]:
+    before: int | None = None
+    for units in model.hidden:
+        block = tuple(_hidden(Linear(units=units, bias=model.bias), model))
+        if model.residual and units == before:
+            yield Residual(layers=block)
+        else:
+            yield from block
+        before = units
+    yield Linear(units="classes", bias=model.bias)
+
+
+def _cnn(model: Cnn) -> Iterator[AnyLayer]:
+    for channels in model.channels:
+        conv = Conv(channels=channels, kernel=model.kernel, bias=model.bias)
+        yield from _activated(conv, model.activation, batch_norm=model.batch_norm)
+        if model.pool > 1:
+            yield Pool(size=model.pool)
+    yield Flatten()
+    for units in model.hidden:
+        if model.dropout:
+            yield Dropout(rate=model.dropout)
+        yield from _activated(Linear(units=units, bias=model.bias), model.activation)
+    if model.dropout:
+        yield Dropout(rate=model.dropout)
+    yield Linear(units="classes", bias=model.bias)
+
+
+def _hidden(linear: Linear, model: Mlp) -> Iterator[AnyLayer]:
+    yield from _activated(linear, model.activation, batch_norm=model.batch_norm)
+    if model.dropout:
+        yield Dropout(rate=model.dropout)
+
+
+def _activated(layer: Linear | Conv, activation: AnyActivation, batch_norm: bool = False) -> Iterator[AnyLayer]:
+    """`layer`, made wider where a maxout takes the largest of several units, and what follows it."""
+    pieces = activation.pieces if isinstance(activation, Maxout) else 1
+    match layer:
+        case Linear(units=int(units)):
+            yield layer.model_copy(update={"units": units * pieces})
+        case Conv():
+            yield layer.model_copy(update={"channels": layer.channels * pieces})
+        case _:
+            yield layer
+    if batch_norm:
+        yield BatchNorm()
+    if activation != PlainActivation(name="identity"):
+        yield ActivationLayer(function=activation)
+
+
+def _output(model: Mlp | Cnn | Layers) -> Iterator[AnyLayer]:
+    if model.output != "none":
+        yield Output(function=model.output)
+
+
+def walk(layers: tuple[AnyLayer, ...]) -> Iterator[AnyLayer]:
+    """Every layer in the order data passes it; a residual block is followed by what is inside it."""
+    for layer in layers:
+        yield layer
+        if isinstance(layer, Residual):
+            yield from walk(layer.layers)

@@ -1,0 +1,129 @@
+"""A config file and overrides → `Config`, or every problem at once with its place; and back to YAML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from mnist_trainer.config.checks import mistakes
+from mnist_trainer.config.fields import Section
+from mnist_trainer.config.outline import naming_key
+from mnist_trainer.config.overrides import apply_override
+from mnist_trainer.config.problems import complaints_of, dotted, nearest, place_of
+from mnist_trainer.config.schema import Config
+from mnist_trainer.config.shipped import shipped, shipped_path
+from mnist_trainer.config.yaml_reader import SWITCHES, Complaint, Document, Place, read_file, read_plain
+from mnist_trainer.errors import ConfigError, Problem
+
+
+def load_config(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
+    """The checked config of a file, of a shipped config's name, or of a mapping, with `key.sub=value` overrides.
+
+    Raises `ConfigError` with all problems, in the order in which they stand in the file, then in the overrides.
+    """
+    document = Document(data=_copied(source)) if isinstance(source, Mapping) else _read(source)
+    for number, override in enumerate(overrides, 1):
+        apply_override(document, number, override)
+    config = _checked(document)
+    if config is None or document.complaints:
+        ordered = sorted(document.complaints, key=itemgetter(0))
+        raise ConfigError([Problem(str(place), dotted(path), message) for place, path, message in ordered])
+    return config
+
+
+def dump_config(config: Config) -> str:
+    """The YAML of a config with every default written out; loading it gives an equal config."""
+    return yaml.dump(_tidy(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _read(source: str | Path) -> Document:
+    path, known = Path(source), shipped()
+    if not path.is_file() and str(source) in known:
+        path = shipped_path(str(source))
+    if not path.exists():
+        near = nearest(path.stem, known)
+        hint = f"; did you mean the shipped config '{near}'?" if near else ""
+        return Document(complaints=[Complaint(Place(file=str(path)), (), f"no such file{hint}")])
+    document = read_file(path)
+    if document.data is not None:
+        document.data.setdefault("name", re.sub(r"[^\w.+-]+", "-", path.stem).lstrip("-.+")[:100] or "run")
+    return document
+
+
+def _checked(document: Document) -> Config | None:
+    """The config, unless its schema is broken; complaints about both join the document's."""
+    if document.data is None:
+        return None
+    try:
+        config = Config.model_validate(document.data)
+    except ValidationError as error:
+        document.complaints += complaints_of(error, document)
+        return None
+    document.complaints += [Complaint(place_of(path, document), path, text) for path, text in mistakes(config)]
+    return config
+
+
+def _copied(value: Any) -> Any:
+    """A copy as YAML would have given it: text as keys, lists, dicts."""
+    match value:
+        case Mapping():
+            keys = (str(key).lower() if isinstance(key, bool) else str(key) for key in value)
+            return dict(zip(keys, map(_copied, value.values()), strict=True))
+        case list() | tuple():
+            return [_copied(item) for item in value]
+        case _:
+            return value
+
+
+class _InlineMapping(dict[str, Any]):
+    """Written as `{name: relu}`."""
+
+
+class _InlineList(list[Any]):
+    """Written as `[64, 64]`."""
+
+
+def _tidy(value: Any, depth: int = 0) -> Any:
+    """Plain data in the schema's order, a section's name first; what fits on a line is marked for it."""
+    if isinstance(value, Section):
+        fields = type(value).model_fields
+        first = naming_key(type(value))
+        data = {key: _tidy(getattr(value, key), depth + 1) for key in sorted(fields, key=lambda key: key != first)}
+        data = {key: item for key, item in data.items() if item is not None or fields[key].default is not None}
+        return _InlineMapping(data) if depth > 1 and all(map(_is_inline, data.values())) else data
+    if isinstance(value, tuple):
+        items = [_tidy(item, depth + 1) for item in value]
+        return items if any(isinstance(item, dict) for item in items) else _InlineList(items)
+    return value
+
+
+def _is_inline(value: Any) -> bool:
+    return isinstance(value, _InlineMapping | _InlineList) or not isinstance(value, dict | list)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that `yaml_reader` would take for something else."""
+
+
+def _write_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    is_plain = isinstance(read_plain(text), str) and text.lower() not in SWITCHES
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_plain else "'")
+
+
+def _write_mapping(dumper: yaml.SafeDumper, data: _InlineMapping) -> yaml.Node:
+    return dumper.represent_mapping("tag:yaml.org,2002:map", data.items(), flow_style=True)
+
+
+def _write_list(dumper: yaml.SafeDumper, data: _InlineList) -> yaml.Node:
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True)
+
+
+_Dumper.add_representer(str, _write_text)
+_Dumper.add_representer(_InlineMapping, _write_mapping)
+_Dumper.add_representer(_InlineList, _write_list)

@@ -1,0 +1,99 @@
+"""`Config`: what one YAML file says, checked and complete. Every field has a description; the JSON Schema and the
+README's reference table are made from it (`scripts/reference`)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mnist_trainer.config.architectures import Model
+from mnist_trainer.config.fields import NotNegative, NotNegativeNumber, Positive, PositiveNumber, Section
+from mnist_trainer.config.objective import Adam, ClassLoss, Constant, Loss, Optimizer, Schedule
+
+DataName = Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits", "qmnist", "usps", "digits", "folder"]
+
+
+class Data(Section):
+    """Which images, how many to validate with, and in what form they reach the model."""
+
+    name: DataName = Field(default="mnist", description="digits comes with the package; folder needs `path`")
+    path: str | None = Field(
+        default=None, description="for folder: one sub-folder of pictures a class, or train/ val/ test/"
+    )
+    root: str | None = Field(
+        default=None,
+        description="where data sets lie, as torchvision lays them out; else MNIST_TRAINER_DATA, else a cache folder",
+    )
+    batch_size: Positive = Field(default=128, description="images a step")
+    validation: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        default=None,
+        description="images (a number) or share (a fraction) to validate with; default 5000, "
+        "a tenth where there are fewer than 50,000",
+    )
+    split_seed: NotNegative = Field(default=0, description="chooses the validation images; independent of `seed`")
+    normalize: Literal["mean_std", "unit", "none"] = Field(
+        default="mean_std",
+        description="mean_std: mean 0, deviation 1 over the training images; unit: 0 to 1; none: 0 to 255",
+    )
+    limit: Positive | None = Field(default=None, description="take only the first N training images of each class")
+    binary: NotNegative | None = Field(default=None, description="a yes/no task: is it this class?")
+
+
+class EarlyStopping(Section):
+    """Stop when the validation figure has not improved for so many epochs."""
+
+    monitor: Literal["val_loss", "val_accuracy"] = Field(default="val_loss", description="the figure that decides")
+    patience: Positive = Field(default=5, description="epochs without an improvement before it stops")
+    min_delta: NotNegativeNumber = Field(default=0.0, description="how much better counts as better")
+
+
+class Training(Section):
+    """How long, and what is done around each step."""
+
+    epochs: Positive = Field(default=10, description="times through the training images, at most")
+    max_minutes: PositiveNumber | None = Field(
+        default=None, description="stop after the step at which this time is over"
+    )
+    early_stopping: EarlyStopping | None = Field(
+        default=None, description="when to stop early; without it the best epoch by val_loss is the result all the same"
+    )
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None, description="validate and keep a running mean of the weights; this share of it stays at each step"
+    )
+    clip_norm: PositiveNumber | None = Field(default=None, description="largest length of the gradient")
+    accumulate: Positive = Field(default=1, description="batches whose gradients make one step")
+
+
+class Report(Section):
+    """What is drawn and written besides the figures."""
+
+    plots: bool = Field(default=True, description="curves, confusion matrix and first-layer weights as PNG")
+    tensorboard: bool = Field(default=False, description="event files for TensorBoard; needs the extra [tensorboard]")
+    gallery: bool = Field(default=True, description="the surest mistakes as a PNG")
+
+
+class Config(Section):
+    """One training: data, model, loss, optimizer, schedule, and how long."""
+
+    name: Annotated[str, Field(pattern=r"^\w[\w.+-]{0,99}$")] = Field(
+        default="run", description="of the run and its folder: letters, digits and _ . + -"
+    )
+    seed: NotNegative = Field(default=0, description="of initial weights, order and dropout")
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = Field(
+        default="auto", description="cpu, cuda, cuda:1, mps; auto takes a GPU where there is one"
+    )
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="of the products in the model; auto knows from the hardware and the model"
+    )
+    deterministic: bool = Field(
+        default=False, description="same bits twice on CUDA too, a little slower; the CPU always is"
+    )
+    threads: Positive | None = Field(default=None, description="CPU threads; default torch's choice")
+    data: Data = Field(default=Data(), description="the images")
+    model: Model = Field(description="the network")
+    loss: Loss = Field(default=ClassLoss(name="cross_entropy"), description="what is minimised")
+    optimizer: Optimizer = Field(default=Adam(name="adam"), description="how a step is made from a gradient")
+    schedule: Schedule = Field(default=Constant(), description="the learning rate over time")
+    training: Training = Field(default=Training(), description="how long")
+    report: Report = Field(default=Report(), description="what is drawn")

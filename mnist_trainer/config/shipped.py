@@ -1,0 +1,31 @@
+"""The configs that come with the package, by name: `mlp` works wherever one stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def shipped() -> dict[str, str]:
+    """Name → phrase of every shipped config; the phrase is the first comment below the editor's line."""
+    return {path.stem: _phrase(path) for path in sorted(_folder().glob("*.yaml"))}
+
+
+def shipped_path(name: str) -> Path:
+    """The file of a shipped config. Raises `KeyError` when there is none of that name."""
+    path = _folder() / f"{name}.yaml"
+    if name not in shipped():
+        raise KeyError(name)
+    return path
+
+
+def _folder() -> Path:
+    """Inside the package once it is installed, beside it in a checkout."""
+    inside = _PACKAGE / "configs"
+    return inside if inside.is_dir() else _PACKAGE.parent / "configs"
+
+
+def _phrase(path: Path) -> str:
+    with path.open(encoding="utf-8") as file:
+        return file.readlines()[1].removeprefix("#").strip()

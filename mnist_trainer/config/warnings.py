@@ -1,0 +1,89 @@
+"""Configs that are valid but cannot mean what they say: each with the reason, so that one learns from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import e, log
+
+from mnist_trainer.config.activations import ConstantInit, PlainActivation, PlainInit, Sigmoid
+from mnist_trainer.config.architectures import Neuron
+from mnist_trainer.config.checks import Finding
+from mnist_trainer.config.expand import expand, walk
+from mnist_trainer.config.layers import ActivationLayer, BatchNorm, Dropout, Flatten, Linear
+from mnist_trainer.config.objective import Falling, GradientDescent, OneCycle, Sgd
+from mnist_trainer.config.schema import Config
+
+
+def warnings(config: Config) -> list[Finding]:
+    """The path and the reason of everything in `config` that works against itself; most often an empty list."""
+    return [*_output(config), *_layers(config), *_start(config), *_rate(config), *_length(config)]
+
+
+def _output(config: Config) -> Iterator[Finding]:
+    model, loss = config.model, config.loss
+    if isinstance(model, Neuron):
+        fits = isinstance(model.output, Sigmoid) or model.output == PlainActivation(name="identity")
+        if loss.name == "bce" and not fits:
+            reason = f"bce wants outputs between 0 and 1; what {model.output.name} gives outside is cut off"
+            yield ("model", "output"), f"{reason} and has no gradient. Use sigmoid"
+    elif loss.name == "cross_entropy" and model.output in ("softmax", "sigmoid"):
+        classes = 2 if config.data.binary is not None else 10
+        floor = log(e + classes - 1) - 1
+        reason = "cross_entropy applies a softmax itself; on outputs between 0 and 1 it can't fall below"
+        bound = f"ln(e + {classes - 1}) − 1 = {floor:.3f}"
+        yield ("model", "output"), f"{reason} {bound}, and its gradients are small. Use output: none"
+    elif loss.name == "cross_entropy" and model.output == "log_softmax":
+        yield ("model", "output"), "cross_entropy applies log_softmax itself; twice does no harm, but nll is meant"
+    elif loss.name in ("mse", "absolute") and model.output == "log_softmax":
+        yield (
+            ("model", "output"),
+            "log_softmax is never above 0, so it can't reach the target 1. Use softmax or sigmoid",
+        )
+
+
+def _layers(config: Config) -> Iterator[Finding]:
+    layers = expand(config.model)
+    if any(
+        isinstance(part, ActivationLayer) and part.function == PlainActivation(name="step") for part in walk(layers)
+    ):
+        yield ("model",), "step has no gradient: the layers before it will not learn"
+    chain, longest = 0, 0
+    for layer in walk(layers):
+        if isinstance(layer, Linear):
+            chain += 1
+        elif not isinstance(layer, BatchNorm | Dropout | Flatten):
+            chain = 0
+        longest = max(longest, chain)
+    if longest > 1:
+        yield ("model",), f"{longest} linear layers without an activation between them are one linear layer"
+
+
+def _start(config: Config) -> Iterator[Finding]:
+    init = config.model.init
+    same = isinstance(init, ConstantInit) or init == PlainInit(name="zeros")
+    hidden = sum(layer.type in ("linear", "conv", "maxout") for layer in walk(expand(config.model))) > 1
+    if same and hidden and config.model.init_from is None:
+        yield ("model", "init"), "with equal weights all units of a hidden layer stay equal: it learns like one unit"
+
+
+def _rate(config: Config) -> Iterator[Finding]:
+    optimizer = config.optimizer
+    if config.loss.reduction == "sum" and isinstance(optimizer, Sgd | GradientDescent):
+        images = config.data.batch_size if isinstance(optimizer, Sgd) else 1000
+        if optimizer.lr * images > 1:
+            reason = "the gradient of a sum grows with the batch, and this rate is made for means"
+            yield ("optimizer", "lr"), f"{reason}: try {optimizer.lr / images:.1g} (or reduction: mean)"
+    normed = any(isinstance(layer, BatchNorm) for layer in walk(expand(config.model)))
+    if isinstance(optimizer, GradientDescent) and normed:
+        yield ("model",), "gradient_descent works in pieces, and batch norm takes its statistics from each piece"
+
+
+def _length(config: Config) -> Iterator[Finding]:
+    training, schedule = config.training, config.schedule
+    stopping = training.early_stopping
+    if stopping is not None and stopping.patience >= training.epochs:
+        reason = f"patience {stopping.patience} is not over before the last of {training.epochs} epochs"
+        yield ("training", "early_stopping"), f"{reason}: it will never stop early"
+    if training.max_minutes is not None and isinstance(schedule, OneCycle | Falling):
+        reason = f"{schedule.name} is laid out for all {training.epochs} epochs"
+        yield ("training", "max_minutes"), f"{reason}; a stop before them leaves the learning rate high"

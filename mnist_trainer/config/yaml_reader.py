@@ -1,0 +1,241 @@
+"""YAML text → plain data in which every value knows its line and column, by YAML 1.2's rules.
+
+PyYAML scans and parses; what its constructor would do is done here. It reads `1e-3` as text, `010` as 8, `off` as
+false, and keeps the last of two equal keys in silence: the first is a number here, the second is 10, the others are
+mistakes with a place. A mistake that leaves the rest readable does not stop the reading.
+"""
+
+from __future__ import annotations
+
+import re
+from copy import copy
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Any, NamedTuple
+
+import yaml
+
+from mnist_trainer.config.outline import Path
+from mnist_trainer.config.yaml_errors import explain
+
+MAX_BYTES = 1_000_000
+MAX_VALUES = 100_000
+MAX_DEPTH = 50
+MAX_WHOLE = 2**63 - 1
+
+_CONSTANTS = {word: None for word in ("", "~", "null", "Null", "NULL")} | {
+    spelling: word == "true" for word in ("true", "false") for spelling in (word, word.title(), word.upper())
+}
+_WHOLE = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+SWITCHES = {"on": "true", "yes": "true", "y": "true", "off": "false", "no": "false", "n": "false"}
+
+
+class Place(NamedTuple):
+    """Where something stands; sorts in the order of reading, overrides after the file. Lines and columns from 1."""
+
+    override: int = 0
+    line: int = 0
+    column: int = 0
+    file: str = ""
+
+    def __str__(self) -> str:
+        if self.override:
+            return f"override {self.override}"
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+
+
+class Complaint(NamedTuple):
+    """A mistake: its place, the path of the key, and what is wrong with it."""
+
+    place: Place
+    path: Path
+    message: str
+
+
+@dataclass
+class Document:
+    """What was read: `data` as plain values (None when unreadable) and, for each path, the places of key and value."""
+
+    data: Any = None
+    places: dict[Path, tuple[Place, Place]] = field(default_factory=dict)
+    complaints: list[Complaint] = field(default_factory=list)
+    broken: set[Path] = field(default_factory=set)
+    """Values that were complained about here: nobody else needs to."""
+
+
+def read_file(path: FilePath) -> Document:
+    """The document of a config file, whatever may be wrong with it: see its `complaints`."""
+    start = Place(file=str(path))
+    try:
+        if path.is_dir():
+            return Document(complaints=[Complaint(start, (), "a folder; name a .yaml file in it")])
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        return Document(complaints=[Complaint(start, (), f"can't be read: {error.strerror}")])
+    if len(content) > MAX_BYTES:
+        return Document(complaints=[Complaint(start, (), "more than 1 MB; that is no config")])
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start].decode()
+        is_utf16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+        what = "saved as UTF-16" if is_utf16 else f"byte 0x{error.object[error.start]:02X} is no UTF-8"
+        complaint = Complaint(_place_after(before, start), (), f"{what}; save the file as plain text in UTF-8")
+        return Document(complaints=[complaint])
+    document = read_text(text, start)
+    if not document.complaints and not isinstance(document.data, dict):
+        document.complaints.append(_no_mapping(document))
+    document.data = document.data if isinstance(document.data, dict) else None
+    return document
+
+
+def _no_mapping(document: Document) -> Complaint:
+    place = document.places.get((), (Place(), Place()))[1]
+    match document.data:
+        case None:
+            return Complaint(place, (), "the file is empty; it needs at least a model: {architecture: mlp}")
+        case list():
+            return Complaint(place, (), "a list at the top; a config has keys there: take the '- ' or brackets away")
+        case _:
+            return Complaint(place, (), "no keys; a config consists of lines like 'seed: 0'")
+
+
+def read_text(text: str, origin: Place) -> Document:
+    """The document of a YAML text; `origin` names the file, or the override that all places shall be."""
+    document = Document(places={(): (_at(origin, 0, 0),) * 2})
+    try:
+        node = _Composer(text).get_single_node()
+        if node is not None:
+            document.data = _Builder(document, origin).build(node, ())
+    except yaml.reader.ReaderError as error:
+        message = f"control character U+{error.character:04X}; a config is plain text"
+        document.complaints.append(Complaint(_place_after(text[: error.position], origin), (), message))
+    except yaml.MarkedYAMLError as error:
+        line, column, message = explain(error, text)
+        document.data = None
+        document.complaints.append(Complaint(_at(origin, line, column), (), message))
+    return document
+
+
+def _at(origin: Place, line: int, column: int) -> Place:
+    """The place of a mark, whose numbers count from 0."""
+    return origin if origin.override else origin._replace(line=line + 1, column=column + 1)
+
+
+def _place_after(text: str, origin: Place) -> Place:
+    return _at(origin, text.count("\n"), len(text) - text.rfind("\n") - 1)
+
+
+class _Composer(yaml.SafeLoader):
+    """Composes nodes whose tag says how they were written: a tag that is none of these four came from the text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.open: list[str | None] = []
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
+        if kind is yaml.ScalarNode:
+            return "plain" if implicit[0] else "quoted"
+        return "list" if kind is yaml.SequenceNode else "mapping"
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor in self.open:
+                raise yaml.MarkedYAMLError(problem="recursive alias", problem_mark=event.start_mark)
+            node = copy(super().compose_node(parent, index))
+            if node is not None:
+                node.start_mark = event.start_mark
+            return node
+        if len(self.open) >= MAX_DEPTH:
+            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=event.start_mark)
+        self.open.append(event.anchor)
+        node = super().compose_node(parent, index)
+        self.open.pop()
+        return node
+
+
+class _Builder:
+    """Turns nodes into plain data, and notes places and complaints in the document."""
+
+    def __init__(self, document: Document, origin: Place) -> None:
+        self.document = document
+        self.origin = origin
+        self.count = 0
+        self.top: yaml.Node | None = None
+
+    def build(self, node: yaml.Node, path: Path, key: yaml.Node | None = None) -> Any:
+        self.count += 1
+        self.top = key if len(path) == 1 else self.top
+        if self.count > MAX_VALUES:
+            raise yaml.MarkedYAMLError(problem="too many values", problem_mark=(self.top or node).start_mark)
+        self.document.places[path] = (self._place(key or node), self._place(node))
+        match node:
+            case yaml.MappingNode(tag="mapping"):
+                return self._mapping(node, path)
+            case yaml.SequenceNode(tag="list"):
+                return [self.build(item, (*path, index)) for index, item in enumerate(node.value)]
+            case yaml.ScalarNode(tag="quoted"):
+                return node.value
+            case yaml.ScalarNode(tag="plain"):
+                return self._plain(node, path)
+            case _:
+                tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+                return self._refuse(node, path, f"the tag {tag} is not supported; take it away")
+
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag not in ("plain", "quoted") or not key.value:
+                self._complain(key, path, "a key must be a plain name, as in 'seed: 0'")
+            elif key.value == "<<" and key.tag == "plain":
+                self._complain(key, path, "merge keys (<<) are not supported; write the keys out")
+            elif key.value in data:
+                first = self.document.places[(*path, key.value)][0]
+                seen = f"; the first is at {first.line}:{first.column}" if first.line else ""
+                self._complain(key, (*path, key.value), f"repeated key{seen}; keep one of them")
+            else:
+                data[key.value] = self.build(value, (*path, key.value), key)
+        return data
+
+    def _plain(self, node: yaml.ScalarNode, path: Path) -> Any:
+        text = node.value
+        if text.lower() in SWITCHES:
+            meant = SWITCHES[text.lower()]
+            off = "; null switches a part off" if meant == "false" else ""
+            message = f"programs disagree whether {text} is {meant} or text; write {meant}, or quote it{off}"
+            return self._refuse(node, path, message)
+        if _WHOLE.fullmatch(text) and (len(text) > 40 or abs(int(read_plain(text))) > MAX_WHOLE):
+            return self._refuse(node, path, f"too large; whole numbers end at {MAX_WHOLE}")
+        return read_plain(text)
+
+    def _refuse(self, node: yaml.Node, path: Path, message: str) -> None:
+        self._complain(node, path, message)
+        self.document.broken.add(path)
+
+    def _complain(self, node: yaml.Node, path: Path, message: str) -> None:
+        self.document.complaints.append(Complaint(self._place(node), path, message))
+
+    def _place(self, node: yaml.Node) -> Place:
+        return _at(self.origin, node.start_mark.line, node.start_mark.column)
+
+
+def read_plain(text: str) -> Any:
+    """What text without quotes stands for in YAML 1.2's core schema: None, a bool, a number or the text itself."""
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if _WHOLE.fullmatch(text):
+        bases = {"0o": 8, "0x": 16}
+        return int(text[2:], bases[text[:2]]) if text[:2] in bases else int(text)
+    if _NUMBER.fullmatch(text):
+        named = text.lower().endswith(("inf", "nan"))
+        return float(text.replace(".", "") if named else text)
+    return text
+
+
+def printable(text: str, limit: int = 40) -> str:
+    """`text` for one line of a message: control characters escaped, cut where it is long."""
+    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text[:limit])
+    return shown if len(text) <= limit else f"{shown}…"

@@ -1,0 +1,63 @@
+"""Data sets by name."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from mnist_trainer.config.schema import Data
+from mnist_trainer.data import folder
+from mnist_trainer.data.bundled import load_digits
+from mnist_trainer.data.dataset import DIGITS, DataSet, Part
+from mnist_trainer.data.download import Progress
+from mnist_trainer.data.places import data_root
+from mnist_trainer.data.published import load_published
+from mnist_trainer.data.registry import PUBLISHED
+from mnist_trainer.errors import DataError
+
+__all__ = ["DataSet", "Part", "class_names", "has_validation", "load", "with_binary"]
+
+
+def load(data: Data, part: Part, progress: Progress | None = None) -> DataSet:
+    """The whole part of the data set that `data` names, before `limit`, `validation` and `binary`.
+
+    Files that are missing are downloaded; `progress` is told how far. Raises DataError when they cannot be had or are
+    damaged, StorageError when they cannot be written anywhere.
+    """
+    match data.name:
+        case "digits":
+            return load_digits(part)
+        case "folder":
+            return folder.load_folder(folder.layout_of(data), part)
+        case "mnist" | "fashion-mnist" | "kmnist" | "emnist-digits" | "qmnist" | "usps":
+            return load_published(data.name, data_root(data), part, progress)
+        case _:
+            assert_never(data.name)
+
+
+def has_validation(data: Data) -> bool:
+    """Whether the data set brings validation images of its own: only a folder with `val/` does."""
+    return data.name == "folder" and folder.layout_of(data).validation is not None
+
+
+def class_names(data: Data) -> tuple[str, ...]:
+    """The names of the classes, after `binary`, without loading an image. Raises DataError like `load`."""
+    match data.name:
+        case "digits":
+            classes = DIGITS
+        case "folder":
+            classes = folder.layout_of(data).classes
+        case _:
+            classes = PUBLISHED[data.name].classes
+    return with_binary(data, classes)
+
+
+def with_binary(data: Data, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """`classes`, or with `data.binary` its two answers: `("not 7", "7")`. Raises DataError for a class there is not."""
+    if data.binary is None:
+        return classes
+    if data.binary >= len(classes):
+        raise DataError(
+            f"data.binary is {data.binary}, and {data.name} has the classes 0 to {len(classes) - 1} "
+            f"({', '.join(classes)})."
+        )
+    return (f"not {classes[data.binary]}", classes[data.binary])

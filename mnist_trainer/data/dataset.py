@@ -1,0 +1,24 @@
+"""What every data set becomes, whatever its files look like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+Part = Literal["train", "validation", "test"]
+"""`validation` exists only where a data set brings its own (a folder with `val/`); else it is split from `train`."""
+
+DIGITS = tuple("0123456789")
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """One part of a data set, in the order of its files."""
+
+    images: Tensor
+    """uint8 [N, 28, 28], bright ink on black."""
+    labels: Tensor
+    """int64 [N], positions in `classes`."""
+    classes: tuple[str, ...]

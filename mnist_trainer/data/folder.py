@@ -1,0 +1,151 @@
+"""Pictures of one's own: a sub-folder for each class, named after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import assert_never
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mnist_trainer.config.schema import Data
+from mnist_trainer.data.dataset import DataSet, Part
+from mnist_trainer.errors import DataError
+
+TEST_SHARE = 5
+"""Without `test/`, about every fifth picture tests."""
+
+LISTED = 10
+"""Unusable pictures named in one message."""
+
+SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which folders hold the pictures, each with a sub-folder a class."""
+
+    train: Path
+    validation: Path | None
+    test: Path | None
+    """Without one, `train` holds the test pictures too."""
+    classes: tuple[str, ...]
+
+
+def layout_of(data: Data) -> Layout:
+    """How the folder `data.path` is laid out: `train/`, `val/` and `test/`, or classes at once.
+
+    Raises DataError when it is neither.
+    """
+    path = Path(data.path or "").expanduser()
+    if data.path is None or not path.is_dir():
+        raise DataError(f"data.path: there is no folder {str(path)!r} (seen from {Path.cwd()}).")
+    parts = {name: path / name for name in _sub_folders(path)}
+    if not parts.keys() & {"train", "val", "test"}:
+        return Layout(path, None, None, _classes(path))
+    if "train" not in parts:
+        raise DataError(f"{path} has {' and '.join(sorted(parts))}, but no train/ with a sub-folder a class.")
+    if unknown := sorted(parts.keys() - {"train", "val", "test"}):
+        raise DataError(f"{path / unknown[0]} would not be read: beside train/ there can only be val/ and test/.")
+    classes = _classes(parts["train"])
+    for name in ("val", "test"):
+        for unseen in sorted(set(_sub_folders(parts[name])) - set(classes)) if name in parts else ():
+            raise DataError(f"{parts[name] / unseen} is a class that {parts['train']} does not have.")
+    return Layout(parts["train"], parts.get("val"), parts.get("test"), classes)
+
+
+def load_folder(layout: Layout, part: Part) -> DataSet:
+    """The pictures of `part` as MNIST-like images, class by class, in the order of their names.
+
+    Raises DataError that names the pictures which cannot be used, or the class that has none to train with.
+    """
+    pictures = _pictures(layout, part)
+    for label, name in enumerate(layout.classes):
+        if part == "train" and all(label != found for _, found in pictures):
+            raise DataError(f"{layout.train / name} has no picture to train with.{_split_hint(layout)}")
+    if not pictures:
+        raise DataError(f"{_folder(layout, part)} has no picture for the {part} set.{_split_hint(layout)}")
+    images = torch.from_numpy(_read([path for path, _ in pictures]))
+    return DataSet(images, torch.tensor([label for _, label in pictures]), layout.classes)
+
+
+def _split_hint(layout: Layout) -> str:
+    if layout.test is not None:
+        return ""
+    return " Every fifth picture, by its name, is a test picture: add pictures, or sort them into train/ and test/."
+
+
+def _folder(layout: Layout, part: Part) -> Path:
+    match part:
+        case "train":
+            return layout.train
+        case "validation":
+            assert layout.validation is not None
+            return layout.validation
+        case "test":
+            return layout.test or layout.train
+        case _:
+            assert_never(part)
+
+
+def _pictures(layout: Layout, part: Part) -> list[tuple[Path, int]]:
+    """Each picture of `part` with its label."""
+    folder = _folder(layout, part)
+    found = []
+    for label, name in enumerate(layout.classes):
+        files = (path for path in (folder / name).rglob("*") if path.is_file() and not _is_hidden(path))
+        found += [(path, label) for path in sorted(files, key=Path.as_posix)]
+    if layout.test is not None or part == "validation":
+        return found
+    return [(path, label) for path, label in found if _in_test(path) == (part == "test")]
+
+
+def _in_test(path: Path) -> bool:
+    # By its name alone, so that a picture stays where it is when others come or the folder is moved.
+    return int.from_bytes(blake2b(path.name.encode(), digest_size=8).digest(), "big") % TEST_SHARE == 0
+
+
+def _is_hidden(path: Path) -> bool:
+    return path.name.startswith(".") or path.name.lower() in SYSTEM_FILES
+
+
+def _sub_folders(path: Path) -> list[str]:
+    return [entry.name for entry in path.iterdir() if entry.is_dir() and not _is_hidden(entry)]
+
+
+def _classes(path: Path) -> tuple[str, ...]:
+    """The names of the sub-folders: by value if all are numbers, else by the alphabet."""
+    names = sorted(_sub_folders(path))
+    if len(names) < 2:
+        raise DataError(f"{path} needs two sub-folders or more, one a class with its pictures; it has {len(names)}.")
+    return tuple(sorted(names, key=int) if all(name.isdecimal() for name in names) else names)
+
+
+def _read(paths: list[Path]) -> NDArray[np.uint8]:
+    """The one digit of each picture, [N, 28, 28]."""
+    from mnist_trainer.pictures.digits import read_digits
+
+    images = np.empty((len(paths), 28, 28), np.uint8)
+    problems: list[str] = []
+    for index, path in enumerate(paths):
+        try:
+            digits = read_digits(path)
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        if len(digits) == 1:
+            images[index] = digits[0].image
+        else:
+            problems.append(f"{path}: {len(digits)} digits in one picture")
+    if problems:
+        raise DataError(_told(problems, len(paths)))
+    return images
+
+
+def _told(problems: list[str], count: int) -> str:
+    more = [f"and {len(problems) - LISTED} more"] if len(problems) > LISTED else []
+    head = f"{len(problems)} of {count} pictures cannot be used; mend or remove them:"
+    return "\n  ".join([head, *problems[:LISTED], *more])

@@ -1,0 +1,123 @@
+"""The images a config asks for: to train, to validate, to test; and the DataLoaders over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from mnist_trainer.config.schema import Data
+from mnist_trainer.config.seeds import seed_for
+from mnist_trainer.data.catalog import has_validation, load, with_binary
+from mnist_trainer.data.dataset import DataSet, Part
+from mnist_trainer.data.download import Progress
+from mnist_trainer.data.source import Source
+from mnist_trainer.data.splits import first_of_each, stratified
+from mnist_trainer.errors import DataError
+
+Batch = tuple[Tensor, Tensor]
+"""uint8 images [B, 28, 28] and labels int64 [B]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """What a training sees. The test set is not among it."""
+
+    train: Source
+    validation: Source | None
+    classes: tuple[str, ...]
+
+
+def load_splits(data: Data, progress: Progress | None = None) -> Splits:
+    """The training images, those split off to validate with by `data.split_seed`, and the names of the classes."""
+    whole = load(data, "train", progress)
+    classes = with_binary(data, whole.classes)
+    source = _source(whole)
+    if data.limit is not None:
+        source = source.subset(first_of_each(source.labels, data.limit))
+    validation = None
+    if data.validation != 0 and has_validation(data):
+        validation = _source(load(data, "validation", progress))
+    elif data.validation != 0:
+        # By the real classes, before `binary`: a yes/no task validates with the same images as its data set.
+        train, rest = stratified(source.labels, data.validation, data.split_seed)
+        source, validation = source.subset(train), source.subset(rest) if len(rest) else None
+    return Splits(_binary(source, data), None if validation is None else _binary(validation, data), classes)
+
+
+def load_test(data: Data, progress: Progress | None = None) -> Source:
+    """The test images, which no seed, limit or split ever changes."""
+    whole = load(data, "test", progress)
+    with_binary(data, whole.classes)
+    return _binary(_source(whole), data)
+
+
+def load_split(data: Data, split: Part, progress: Progress | None = None) -> Source:
+    """The images of one split. Raises DataError for `validation` where there is none."""
+    if split == "test":
+        return load_test(data, progress)
+    splits = load_splits(data, progress)
+    if split == "train":
+        return splits.train
+    if splits.validation is None:
+        raise DataError("There are no validation images: data.validation is 0, or there are too few images.")
+    return splits.validation
+
+
+def training_loader(source: Source, batch_size: int, seed: int, epoch: int, first_batch: int = 0) -> DataLoader[Batch]:
+    """The batches of one epoch, in the order that belongs to `seed` and `epoch`, from batch `first_batch` on.
+
+    The last one may be smaller. Other random numbers are neither used nor changed.
+    """
+    generator = torch.Generator().manual_seed(seed_for(seed, "order", epoch))
+    order = torch.randperm(len(source), generator=generator)
+    return _loader(source, order, batch_size, first_batch)
+
+
+def ordered_loader(source: Source, batch_size: int) -> DataLoader[Batch]:
+    """All batches in the source's own order; the last one may be smaller."""
+    return _loader(source, torch.arange(len(source)), batch_size)
+
+
+class BatchOrder(Sampler[Tensor]):
+    """Positions [B] of one batch after the other."""
+
+    def __init__(self, order: Tensor, batch_size: int, first_batch: int = 0) -> None:
+        self.rest = order[first_batch * batch_size :]
+        self.batch_size = batch_size
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for start in range(0, len(self.rest), self.batch_size):
+            yield self.rest[start : start + self.batch_size]
+
+    def __len__(self) -> int:
+        return ceil(len(self.rest) / self.batch_size)
+
+
+def _loader(source: Source, order: Tensor, batch_size: int, first_batch: int = 0) -> DataLoader[Batch]:
+    # On the source's device the order is copied once an epoch instead of once a batch.
+    sampler = BatchOrder(order.to(source.labels.device), batch_size, first_batch)
+    # With batch_size=None a batch is what the source gives for one of the sampler's tensors, and DataLoader's own
+    # conversion is left out. Without a generator of its own, each iter() would draw from the global one.
+    return DataLoader(
+        source, batch_size=None, sampler=sampler, collate_fn=_as_it_is, generator=torch.Generator(), num_workers=0
+    )
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _source(whole: DataSet) -> Source:
+    return Source(whole.images, whole.labels, torch.arange(len(whole.labels)))
+
+
+def _binary(source: Source, data: Data) -> Source:
+    if data.binary is None:
+        return source
+    return Source(source.images, (source.labels == data.binary).long(), source.indices)

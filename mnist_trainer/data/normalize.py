@@ -1,0 +1,54 @@
+"""The scale on which pixels reach a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Literal, assert_never
+
+import torch
+from torch import Tensor
+
+from mnist_trainer.data.source import Source
+
+CHUNK = 512
+"""Images whose pixels are summed at once: 1.6 MB as int32."""
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """(pixel / 255 − mean) / std."""
+
+    mean: float
+    std: float
+
+    def apply(self, images: Tensor) -> Tensor:
+        """float32 [B, 1, 28, 28] from uint8 [B, 28, 28], on the same device."""
+        return images.to(torch.float32).sub_(255 * self.mean).div_(255 * self.std).unsqueeze(1)
+
+
+def measure(source: Source, kind: Literal["mean_std", "unit", "none"]) -> Normalization:
+    """What brings `source` to mean 0 and standard deviation 1 (`mean_std`), pixels to 0…1 (`unit`) or leaves them
+    0…255 (`none`)."""
+    match kind:
+        case "mean_std":
+            return _mean_and_deviation(source.images)
+        case "unit":
+            return Normalization(0.0, 1.0)
+        case "none":
+            return Normalization(0.0, 1 / 255)
+        case _:
+            assert_never(kind)
+
+
+def _mean_and_deviation(images: Tensor) -> Normalization:
+    # Sums of integers: the same to the last bit on every machine, in any order.
+    pixels = images.numel()
+    total = squares = 0
+    for start in range(0, len(images), CHUNK):
+        values = images[start : start + CHUNK].to(torch.int32)
+        total += int(values.sum())
+        squares += int(values.mul_(values).sum())
+    deviation = sqrt(pixels * squares - total**2) / pixels
+    # Pictures of one single grey have no deviation to divide by.
+    return Normalization(total / pixels / 255, deviation / 255 or 1.0)

@@ -1,0 +1,121 @@
+"""A published data set: its files found or fetched, checked, decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, assert_never
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mnist_trainer.data import idx, usps
+from mnist_trainer.data.archives import Content, check_download, content_of, find
+from mnist_trainer.data.damage import DamagedError, naming
+from mnist_trainer.data.dataset import DataSet, Part
+from mnist_trainer.data.decoded import Decoded, fingerprint, keep, recall
+from mnist_trainer.data.download import Progress, UnreachableError, fetch
+from mnist_trainer.data.enlarge import to_mnist
+from mnist_trainer.data.places import ROOT_VARIABLE, homes, place
+from mnist_trainer.data.registry import PUBLISHED, Published, PublishedName, RawFile
+from mnist_trainer.errors import DataError
+
+
+def load_published(name: PublishedName, root: Path, part: Part, progress: Progress | None = None) -> DataSet:
+    """The part of the data set `name` under `root`, downloaded where it is missing. Only that part's files are read.
+
+    Raises DataError for a file that is damaged or can be had nowhere, StorageError when nothing can be written.
+    """
+    published = PUBLISHED[name]
+    places = homes(root, published.folder)
+    files = published.files(part)
+    paths = [find(file, places) or _download(name, file, places, progress) for file in files]
+    if all(path.name == file.name for path, file in zip(paths, files, strict=True)):
+        images, labels = _decode(name, paths, files)
+    else:
+        images, labels = _decode_once(name, part, paths, files, places)
+    return DataSet(torch.from_numpy(images), torch.from_numpy(labels), published.classes)
+
+
+def _decode_once(
+    name: PublishedName, part: Part, paths: list[Path], files: Sequence[RawFile], places: tuple[Path, ...]
+) -> Decoded:
+    kept, mark = f"{name}-{part}.decoded", fingerprint(paths)
+    decoded = recall(places, kept, mark)
+    if decoded is None:
+        decoded = _decode(name, paths, files)
+        keep(places, kept, mark, decoded)
+    return decoded
+
+
+def _download(name: PublishedName, file: RawFile, places: tuple[Path, ...], progress: Progress | None) -> Path:
+    published = PUBLISHED[name]
+    urls = [mirror + file.archive for mirror in published.mirrors]
+
+    def write(path: Path) -> None:
+        fetch(urls, path, lambda fetched: check_download(fetched, file), progress)
+
+    try:
+        return place(places, file.archive, write)
+    except UnreachableError as error:
+        raise DataError(_how_to_get(name, published, file, places[0], error)) from None
+
+
+def _how_to_get(name: str, published: Published, file: RawFile, home: Path, error: UnreachableError) -> str:
+    *most, last = published.archives()
+    archives = f"{', '.join(most)} and {last}" if most else last
+    return (
+        f"{name} is not complete in {home}, and {file.archive} could not be downloaded ({error}). "
+        f"Without a network, put {archives} there, packed or unpacked, or name another data root with data.root "
+        f"or {ROOT_VARIABLE}. data.name=digits needs no download."
+    )
+
+
+def _decode(name: PublishedName, paths: Sequence[Path], files: Sequence[RawFile]) -> Decoded:
+    contents = [content_of(path, file) for path, file in zip(paths, files, strict=True)]
+    match name:
+        case "mnist" | "fashion-mnist" | "kmnist" | "qmnist":
+            return _pair(paths, contents)
+        case "emnist-digits":
+            images, labels = _pair(paths, contents)
+            # Its files hold the pictures mirrored at the diagonal.
+            return np.ascontiguousarray(images.transpose(0, 2, 1)), labels
+        case "usps":
+            with naming(paths[0]):
+                small, labels = usps.parse(contents[0])
+                return to_mnist(torch.from_numpy(small)).numpy(), labels
+        case _:
+            assert_never(name)
+
+
+def _pair(paths: Sequence[Path], contents: Sequence[Content]) -> Decoded:
+    with naming(paths[0]):
+        images = _images(contents[0])
+    with naming(paths[1]):
+        labels = _labels(contents[1])
+        if len(labels) != len(images):
+            raise DamagedError(f"it has {len(labels):,} labels, and {paths[0].name} has {len(images):,} images")
+    return images, labels
+
+
+def _images(content: Content) -> NDArray[np.uint8]:
+    images = idx.parse(content)
+    if images.dtype != np.uint8 or images.shape[1:] != (28, 28):
+        raise DamagedError(f"it holds {_form(images)}, not images of 28 × 28 uint8")
+    return images
+
+
+def _labels(content: Content) -> NDArray[np.int64]:
+    labels = idx.parse(content)
+    if labels.ndim == 2:
+        labels = labels[:, 0]  # QMNIST tells more of each digit; its class comes first
+    if labels.ndim != 1:
+        raise DamagedError(f"it holds {_form(labels)}, not one label an image")
+    if labels.min(initial=0) < 0 or labels.max(initial=0) > 9:
+        raise DamagedError(f"it has labels from {labels.min()} to {labels.max()}, not from 0 to 9")
+    return labels.astype(np.int64)
+
+
+def _form(array: NDArray[Any]) -> str:
+    return f"{' × '.join(f'{size:,}' for size in array.shape)} {array.dtype.name}"

@@ -1,0 +1,88 @@
+"""Every error a user can cause or meet, and the exit code each one ends a command with.
+
+    TrainerError                1  a bug of our own (also any exception that is not in this tree)
+    ├── UsageError              2  a wrong command line
+    │   └── ConfigError         2  one or more problems in a config, each with its place
+    ├── DataError               3  a data set or a picture that is missing, damaged or not one
+    ├── CheckpointError         4  a file that is no checkpoint, or one that does not fit
+    ├── DeviceError             5  a device that is not there, or not enough memory
+    ├── DivergedError           6  the loss is no longer a finite number
+    ├── StorageError            7  disk full, no rights, folder in use
+    └── InterruptedRunError   130  stopped by Ctrl-C; what was trained is saved
+
+Messages are written for the person in front of the terminal: what happened, where, and how to mend it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class TrainerError(Exception):
+    """Base of every error raised on purpose; `exit_code` is what a command ends with."""
+
+    exit_code = 1
+
+
+class UsageError(TrainerError):
+    """A command or a call that asks for something that cannot be."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in a config: `place` (`file:line:column` or `override 2`), the key's `path`, the `message`."""
+
+    place: str
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.place}  " if self.place else ""
+        return f"{where}{self.path}: {self.message}" if self.path else f"{where}{self.message}"
+
+
+class ConfigError(UsageError):
+    """All problems of one config at once; the text has one line for each."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class DataError(TrainerError):
+    """A data set or a picture that is missing, damaged or not what it claims to be."""
+
+    exit_code = 3
+
+
+class CheckpointError(TrainerError):
+    """A file that is no checkpoint of ours, is damaged, or does not fit what is asked of it."""
+
+    exit_code = 4
+
+
+class DeviceError(TrainerError):
+    """A device that does not exist here, or whose memory is too small."""
+
+    exit_code = 5
+
+
+class DivergedError(TrainerError):
+    """The loss became infinite or not a number; the weights still hold the last finite step."""
+
+    exit_code = 6
+
+
+class StorageError(TrainerError):
+    """A folder that cannot be written: full, no rights, a file in its place, already in use."""
+
+    exit_code = 7
+
+
+class InterruptedRunError(TrainerError):
+    """Stopped by Ctrl-C after a complete step; the state is saved."""
+
+    exit_code = 130

@@ -1,0 +1,102 @@
+"""Figures of a classifier: exact counts, and intervals that say how much they mean."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from math import sqrt
+from typing import Any
+
+import torch
+from torch import Tensor
+
+BINS = 15
+"""Bins of equal width for the expected calibration error (Guo et al. 2017, arXiv 1706.04599)."""
+
+Z95 = 1.959963984540054
+"""The normal distribution's 97.5 % quantile: two-sided 95 %."""
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """One class: its images, how many were read right, and the wrong answer given most often."""
+
+    label: str
+    count: int
+    errors: int
+    accuracy: float | None
+    confused_with: str | None
+    confused_count: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model's figures on one split; accuracies and probabilities are fractions from 0 to 1.
+
+    `interval` is the 95 % Wilson interval of the accuracy, `ece` the expected calibration error (None where outputs
+    are no probabilities), `confusion[label][predicted]` counts images. `loss` is None where it is a user's own function
+    that was not given.
+    """
+
+    accuracy: float
+    errors: int
+    count: int
+    loss: float | None
+    interval: tuple[float, float]
+    ece: float | None
+    per_class: tuple[ClassFigures, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    dataset: str
+    split: str
+
+    def to_json(self) -> dict[str, Any]:
+        """What `mnist-eval --json` prints."""
+        return asdict(self)
+
+    def summary(self) -> dict[str, Any]:
+        """The figures that `run.json` keeps."""
+        return {key: asdict(self)[key] for key in ("accuracy", "errors", "count", "loss", "interval")}
+
+
+def wilson_interval(right: int, count: int) -> tuple[float, float]:
+    """The 95 % interval of a fraction, `right` of `count` (Wilson 1927); (0, 1) for a count of 0."""
+    if count == 0:
+        return 0.0, 1.0
+    fraction, z2 = right / count, Z95**2
+    centre = (fraction + z2 / (2 * count)) / (1 + z2 / count)
+    reach = Z95 / (1 + z2 / count) * sqrt(fraction * (1 - fraction) / count + z2 / (4 * count**2))
+    return max(0.0, min(centre - reach, fraction)), min(1.0, max(centre + reach, fraction))
+
+
+def calibration_error(confidence: Tensor, right: Tensor) -> float:
+    """The expected calibration error: Σ over bins of (share of images in it) · |accuracy − mean confidence|.
+
+    `confidence` [N] float64 are the probabilities of the given answers, `right` [N] bool whether they were right.
+    """
+    bins = (confidence * BINS).ceil().long().clamp(1, BINS) - 1
+    zeros = torch.zeros(BINS, dtype=torch.float64)
+    gap = zeros.index_add(0, bins, right.double() - confidence)
+    return float(gap.abs().sum() / len(confidence))
+
+
+def confusion_matrix(labels: Tensor, predicted: Tensor, classes: int) -> Tensor:
+    """Counts [classes, classes] int64; rows are labels, columns predictions."""
+    return torch.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def figures_by_class(confusion: Tensor, classes: tuple[str, ...]) -> tuple[ClassFigures, ...]:
+    """One `ClassFigures` a class, from a confusion matrix; among equal confusions the first class is named."""
+    return tuple(_class_figures(row, index, classes) for index, row in enumerate(confusion.tolist()))
+
+
+def _class_figures(row: list[int], index: int, classes: tuple[str, ...]) -> ClassFigures:
+    count, errors = sum(row), sum(row) - row[index]
+    wrong = [0 if other == index else answers for other, answers in enumerate(row)]
+    most = max(wrong)
+    return ClassFigures(
+        label=classes[index],
+        count=count,
+        errors=errors,
+        accuracy=None if count == 0 else 1 - errors / count,
+        confused_with=classes[wrong.index(most)] if most else None,
+        confused_count=most,
+    )

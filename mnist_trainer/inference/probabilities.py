@@ -1,0 +1,49 @@
+"""One reading of raw outputs for evaluation, ensembles, calibration and prediction: no softmax twice, no NaN."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import torch
+from torch import Tensor
+
+from mnist_trainer.config.outputs import OutputKind
+
+NEAREST = 1e-7
+"""How close to 0 or 1 an output of a sigmoid is taken to come: about float32's resolution near 1."""
+
+
+def to_probabilities(outputs: Tensor, kind: OutputKind, temperature: float = 1.0) -> Tensor:
+    """Probabilities [B, K], float64 on the CPU, of raw outputs [B, K]; a yes/no model's [B, 1] becomes [B, 2].
+
+    `sigmoid` outputs are independent answers "is it this class?". Given that exactly one of them is right, class k has
+    probability ∝ p/(1−p), so their log-odds are logits, and so are the raw outputs that `bce` trained. `values` have no
+    probabilities: they come back as they are (a yes/no model's as [1−v, v]), and only their order means something.
+    """
+    outputs = outputs.detach().cpu().double()
+    single = outputs.shape[1] == 1
+    match kind:
+        case "values":
+            return torch.cat([1 - outputs, outputs], dim=1) if single else outputs
+        case "logits":
+            logits = outputs
+        case "sigmoid":
+            logits = torch.logit(outputs, eps=NEAREST)
+        case "log_probabilities":
+            logits = outputs
+        case "probabilities":
+            if temperature == 1:
+                return outputs / outputs.sum(dim=1, keepdim=True)
+            logits = outputs.clamp_min(torch.finfo(torch.float32).tiny).log()
+        case _:
+            assert_never(kind)
+    if single:  # the odds of yes against no
+        logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
+    return torch.softmax(logits / temperature, dim=1)
+
+
+def answers(outputs: Tensor, kind: OutputKind) -> Tensor:
+    """The class [B] with the largest probability, on the outputs' own device and without computing probabilities."""
+    if outputs.shape[1] > 1:
+        return outputs.argmax(dim=1)
+    return (outputs[:, 0] > (0 if kind == "logits" else 0.5)).long()

@@ -1,0 +1,142 @@
+"""Activations by name: torch's own where it has them, and the few that it lacks.
+
+Where a derivative has a jump, torch's side is taken: at 0 the derivative of relu, leaky_relu, prelu, elu and relu6 is
+that of the negative side (0 or the slope), that of |x| in alrelu is 0, and maxout shares its gradient evenly among
+equal pieces.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import torch
+from torch import Tensor, nn
+
+from mnist_trainer.config.activations import (
+    AbsoluteLeakyRelu,
+    AnyActivation,
+    Elu,
+    LeakyRelu,
+    ParametricRelu,
+    PlainActivation,
+    RandomRelu,
+    Sigmoid,
+    Softplus,
+)
+from mnist_trainer.config.activations import Maxout as MaxoutConfig
+
+
+class Step(nn.Module):
+    """1 for x > 0, else 0 (Rosenblatt's threshold; 0 at 0). Its gradient is 0 everywhere."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Same shape, each value 0 or 1."""
+        return torch.sign(torch.relu(inputs))
+
+
+class SlopedSigmoid(nn.Module):
+    """1 / (1 + e^(−slope·x)), the logistic function with a slope."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.slope = slope
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Same shape, each value between 0 and 1."""
+        return torch.sigmoid(self.slope * inputs)
+
+    def extra_repr(self) -> str:
+        """Shown when the model is printed."""
+        return f"slope={self.slope}"
+
+
+class ScaledTanh(nn.Module):
+    """1.7159·tanh(0.6666·x), which is close to ±1 at ±1 (LeCun et al., Efficient BackProp, 1998)."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Same shape, each value between −1.7159 and 1.7159."""
+        return 1.7159 * torch.tanh(0.6666 * inputs)
+
+
+class AbsoluteLeakyReLU(nn.Module):
+    """x for x > 0, else |alpha·x|."""
+
+    def __init__(self, alpha: float) -> None:
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Same shape, no value below 0."""
+        return torch.where(inputs > 0, inputs, (self.alpha * inputs).abs())
+
+    def extra_repr(self) -> str:
+        """Shown when the model is printed."""
+        return f"alpha={self.alpha}"
+
+
+class Maxout(nn.Module):
+    """The largest of each `pieces` neighbouring units or channels (Goodfellow et al. 2013, arXiv 1302.4389)."""
+
+    def __init__(self, pieces: int) -> None:
+        super().__init__()
+        self.pieces = pieces
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[B, n·pieces, …] → [B, n, …]."""
+        batch, units, *rest = inputs.shape
+        return inputs.reshape(batch, units // self.pieces, self.pieces, *rest).amax(dim=2)
+
+    def extra_repr(self) -> str:
+        """Shown when the model is printed."""
+        return f"pieces={self.pieces}"
+
+
+def build_activation(activation: AnyActivation) -> nn.Module:  # noqa: PLR0911 - one return a kind
+    """The module for an activation of the config."""
+    match activation:
+        case PlainActivation():
+            return _build_plain(activation)
+        case Sigmoid():
+            return nn.Sigmoid() if activation.slope == 1 else SlopedSigmoid(activation.slope)
+        case LeakyRelu():
+            return nn.LeakyReLU(activation.slope)
+        case AbsoluteLeakyRelu():
+            return AbsoluteLeakyReLU(activation.alpha)
+        case ParametricRelu():
+            return nn.PReLU(init=activation.slope)
+        case RandomRelu():
+            return nn.RReLU(activation.lower, activation.upper)
+        case Elu():
+            return nn.ELU(activation.alpha)
+        case Softplus():
+            return nn.Softplus(activation.beta)
+        case MaxoutConfig():
+            return Maxout(activation.pieces)
+        case _:
+            assert_never(activation)
+
+
+def _build_plain(activation: PlainActivation) -> nn.Module:  # noqa: PLR0911 - one return a name
+    match activation.name:
+        case "identity":
+            return nn.Identity()
+        case "step":
+            return Step()
+        case "tanh":
+            return nn.Tanh()
+        case "scaled_tanh":
+            return ScaledTanh()
+        case "relu":
+            return nn.ReLU()
+        case "selu":
+            return nn.SELU()
+        case "gelu":
+            return nn.GELU()
+        case "swish":
+            return nn.SiLU()
+        case "mish":
+            return nn.Mish()
+        case "relu6":
+            return nn.ReLU6()
+        case _:
+            assert_never(activation.name)

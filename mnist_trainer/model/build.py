@@ -1,0 +1,143 @@
+"""From the config's layers to an `nn.Sequential`. The same seed gives the same weights on every device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+import torch
+from torch import Tensor, nn
+
+from mnist_trainer.config.activations import ConstantInit, NormalInit, PlainInit, UniformInit
+from mnist_trainer.config.architectures import AnyModel
+from mnist_trainer.config.expand import expand
+from mnist_trainer.config.layers import (
+    ActivationLayer,
+    BatchNorm,
+    Conv,
+    Dropout,
+    Flatten,
+    LayerNorm,
+    Linear,
+    MaxoutLayer,
+    Output,
+    Pool,
+    Residual,
+)
+from mnist_trainer.config.seeds import seed_for
+from mnist_trainer.config.shapes import Placed, place
+from mnist_trainer.model.activations import Maxout, build_activation
+
+Weighted = nn.Linear | nn.Conv2d
+
+
+class ResidualBlock(nn.Module):
+    """x + body(x) (He et al. 2015, arXiv 1512.03385); the body keeps the shape."""
+
+    def __init__(self, body: nn.Sequential) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Same shape as the inputs."""
+        residual: Tensor = self.body(inputs)
+        return inputs + residual
+
+
+def build_model(model: AnyModel, outputs: int, seed: int = 0) -> nn.Sequential:
+    """The network on the CPU, [B, 1, 28, 28] → [B, outputs], with its initial weights drawn from `seed`.
+
+    Under `torch.device("meta")` it takes no memory and its weights have no values.
+    """
+    placed = place(expand(model), outputs)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(seed, "weights"))
+        network = _sequential(placed)
+        for module in network.modules():
+            if isinstance(module, Weighted):
+                _initialise(module, model.init)
+    return network
+
+
+def _sequential(placed: Sequence[Placed]) -> nn.Sequential:
+    return nn.Sequential(*map(_build_layer, placed))
+
+
+def _build_layer(placed: Placed) -> nn.Module:  # noqa: PLR0911 - one return a layer
+    layer, inputs, outputs = placed.layer, placed.inputs, placed.outputs
+    match layer:
+        case Linear():
+            return nn.Linear(inputs[0], outputs[0], bias=layer.bias)
+        case MaxoutLayer():
+            return nn.Sequential(nn.Linear(inputs[0], layer.units * layer.pieces), Maxout(layer.pieces))
+        case Conv():
+            return nn.Conv2d(
+                inputs[0], layer.channels, layer.kernel, stride=layer.stride, padding=layer.padding, bias=layer.bias
+            )
+        case Pool():
+            return _build_pool(layer)
+        case Flatten():
+            return nn.Flatten()
+        case BatchNorm():
+            return nn.BatchNorm1d(inputs[0]) if len(inputs) == 1 else nn.BatchNorm2d(inputs[0])
+        case LayerNorm():
+            return nn.LayerNorm(inputs)
+        case Dropout():
+            return nn.Dropout(layer.rate)
+        case ActivationLayer():
+            return build_activation(layer.function)
+        case Output():
+            return {"softmax": nn.Softmax(1), "log_softmax": nn.LogSoftmax(1), "sigmoid": nn.Sigmoid()}[layer.function]
+        case Residual():
+            return ResidualBlock(_sequential(placed.inner))
+        case _:
+            assert_never(layer)
+
+
+def _build_pool(layer: Pool) -> nn.Module:
+    if layer.size == "global":
+        return nn.AdaptiveMaxPool2d(1) if layer.kind == "max" else nn.AdaptiveAvgPool2d(1)
+    return nn.MaxPool2d(layer.size) if layer.kind == "max" else nn.AvgPool2d(layer.size)
+
+
+def _initialise(module: Weighted, init: PlainInit | NormalInit | UniformInit | ConstantInit) -> None:
+    match init:
+        case PlainInit(name="default"):
+            return
+        case PlainInit(name="xavier"):
+            nn.init.xavier_uniform_(module.weight)
+        case PlainInit(name="kaiming"):
+            nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
+        case PlainInit():
+            nn.init.zeros_(module.weight)
+        case NormalInit():
+            nn.init.normal_(module.weight, std=init.std)
+        case UniformInit():
+            nn.init.uniform_(module.weight, -init.bound, init.bound)
+        case ConstantInit():
+            nn.init.constant_(module.weight, init.value)
+        case _:
+            assert_never(init)
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+def weighted_modules(model: nn.Module) -> list[nn.Module]:
+    """The layers that have parameters of their own, in the order data passes them."""
+    return [module for module in model.modules() if any(True for _ in module.parameters(recurse=False))]
+
+
+def take_over(model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
+    """The names of the weights that were copied from `weights` into `model`: all whose name and shape agree."""
+    own = model.state_dict()
+    fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
+    model.load_state_dict({**own, **fitting})
+    return list(fitting)
+
+
+def freeze(model: nn.Module, count: int) -> list[nn.Module]:
+    """The first `count` layers with weights, now without gradients; their batch statistics must stay in eval mode."""
+    frozen = weighted_modules(model)[:count]
+    for module in frozen:
+        module.requires_grad_(False)
+    return frozen

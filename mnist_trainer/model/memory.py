@@ -1,0 +1,108 @@
+"""How much memory a training needs, and how much there is: a model that cannot fit is refused before it is built."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import assert_never
+
+import torch
+
+from mnist_trainer.config.objective import Adagrad, Adam, AnyOptimizer, GradientDescent, RmsProp, Sgd
+from mnist_trainer.config.schema import Config
+from mnist_trainer.config.shapes import Placed
+from mnist_trainer.errors import DeviceError
+
+FLOAT = 4
+"""Bytes of a float32. Parameters, gradients and optimizer state are float32 in every precision."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What training a model takes, in numbers of values and in bytes; a lower bound, without torch itself."""
+
+    parameters: int
+    weights: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """Bytes in all."""
+        return self.weights + self.activations
+
+
+def footprint(config: Config, placed: Sequence[Placed]) -> Footprint:
+    """Memory for weights (with gradient, optimizer state, best epoch, running mean) and for one batch's activations."""
+    parameters = sum(layer.parameters for layer in placed)
+    copies = 3 + _state_copies(config.optimizer) + (config.training.ema is not None)
+    values = sum(layer.activations() for layer in placed)
+    # forward keeps each layer's output for backward, which makes a gradient of the same size
+    return Footprint(parameters, FLOAT * parameters * copies, 2 * FLOAT * values * config.data.batch_size)
+
+
+def _state_copies(optimizer: AnyOptimizer) -> int:
+    match optimizer:
+        case GradientDescent():
+            return 0
+        case Sgd():
+            return int(optimizer.momentum > 0)
+        case Adam():
+            return 2
+        case RmsProp():
+            return 1 + (optimizer.momentum > 0)
+        case Adagrad():
+            return 1
+        case _:
+            assert_never(optimizer)
+
+
+def available(device: torch.device) -> int | None:
+    """Bytes that can still be had on `device`; None where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return min((amount for amount in (_system(), _control_group()) if amount is not None), default=None)
+
+
+def _system() -> int | None:
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def _control_group() -> int | None:
+    """What a container is still allowed (cgroup v2)."""
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        used = Path("/sys/fs/cgroup/memory.current").read_text().strip()
+        return int(limit) - int(used)
+    except (OSError, ValueError):
+        return None
+
+
+def check_memory(needed: Footprint, device: torch.device) -> None:
+    """Raises `DeviceError` with the figures if training cannot fit into the memory of `device`."""
+    there = available(device)
+    if there is None or needed.total <= there:
+        return
+    raise DeviceError(
+        f"The model has {needed.parameters:,} parameters and needs at least {human_bytes(needed.total)} to train "
+        f"({human_bytes(needed.weights)} for weights, {human_bytes(needed.activations)} for a batch); "
+        f"{device} has {human_bytes(there)} free. Make it narrower, or data.batch_size smaller."
+    )
+
+
+def human_bytes(count: int) -> str:
+    """`1.2 GB`: three digits at most and a decimal unit."""
+    size = float(count)
+    for unit in ("bytes", "kB", "MB", "GB", "TB", "PB"):
+        if size < 999.5 or unit == "PB":
+            return f"{size:.3g} {unit}" if size < 999.5 else f"{size:,.0f} {unit}"
+        size /= 1000
+    raise AssertionError("unreachable")

@@ -1,0 +1,100 @@
+"""From a checkpoint and a split to its figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from mnist_trainer.config.load import load_config
+from mnist_trainer.config.schema import Config
+from mnist_trainer.data.catalog import class_names
+from mnist_trainer.data.dataset import Part
+from mnist_trainer.data.loaders import load_split
+from mnist_trainer.data.source import Source
+from mnist_trainer.errors import CheckpointError, ConfigError, Problem
+from mnist_trainer.inference.evaluate import Answers, LossFigure, answer, measure
+from mnist_trainer.inference.metrics import Evaluation
+from mnist_trainer.model.device import resolve_device, settings
+from mnist_trainer.storage.checkpoint import Checkpoint, load_checkpoint
+from mnist_trainer.storage.run_folder import find_checkpoint
+from mnist_trainer.training.losses import LossFunction
+from mnist_trainer.training.prepare import build_criterion
+
+CHANGEABLE = ("data.", "device=", "threads=")
+"""What may be another than in training: the data to evaluate on, and the machine."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An evaluation with everything it was made from."""
+
+    path: Path
+    checkpoint: Checkpoint
+    evaluation: Evaluation
+    answers: Answers
+    source: Source
+
+
+def evaluate(
+    checkpoint: str | Path,
+    *overrides: str,
+    split: Part = "test",
+    model: nn.Module | None = None,
+    loss: LossFunction | None = None,
+) -> Evaluation:
+    """The figures of a `.pt` file, a run folder's `best.pt`, or the `latest` run, on a split of its data.
+
+    Overrides such as `data.name=qmnist` choose other data. `model` and `loss` are the user's own, where the checkpoint
+    was trained with them. Raises `CheckpointError`, `ConfigError`, `DataError` or `DeviceError`.
+    """
+    return judge(checkpoint, *overrides, split=split, model=model, loss=loss).evaluation
+
+
+def judge(
+    checkpoint: str | Path,
+    *overrides: str,
+    split: Part = "test",
+    model: nn.Module | None = None,
+    loss: LossFunction | None = None,
+) -> Judged:
+    """The same as `evaluate`, with the answers to every image."""
+    path = find_checkpoint(str(checkpoint))
+    loaded = load_checkpoint(path)
+    config = change_data(loaded.config, overrides)
+    with settings(config.threads, config.deterministic):
+        classes, source = class_names(config.data), load_split(config.data, split)
+        if len(classes) != len(loaded.classes):
+            raise CheckpointError(
+                f"{path} knows {len(loaded.classes)} classes and {config.data.name} has {len(classes)}; "
+                "evaluate it on data with the same classes."
+            )
+        predictor = loaded.predictor(resolve_device(config.device), model)
+        answers = answer(predictor, source)
+        figure = _loss_figure(loaded, loss)
+        evaluation = measure(predictor, answers, figure, loaded.classes, config.data.name, split)
+    return Judged(path, loaded, evaluation, answers, source)
+
+
+def change_data(config: Config, overrides: tuple[str, ...]) -> Config:
+    """`config` with other data or another device. Raises `ConfigError` for any other key."""
+    refused = [
+        Problem(
+            f"override {number}",
+            override.split("=")[0],
+            "belongs to training; evaluation takes data.…, device, threads",
+        )
+        for number, override in enumerate(overrides, start=1)
+        if not override.startswith(CHANGEABLE)
+    ]
+    if refused:
+        raise ConfigError(refused)
+    return load_config(config.model_dump(mode="json"), overrides) if overrides else config
+
+
+def _loss_figure(checkpoint: Checkpoint, loss: LossFunction | None) -> LossFigure:
+    """The loss to report; none where it was a user's own function that is not given."""
+    if loss is None and "loss" in checkpoint.custom:
+        return lambda outputs, labels: None
+    return build_criterion(checkpoint.config, checkpoint.classes, loss=loss).figure

@@ -1,0 +1,162 @@
+"""Listeners that print: with colours and a progress bar on a terminal, plain lines into a pipe, one line if quiet."""
+
+from __future__ import annotations
+
+import sys
+from time import monotonic
+from typing import TYPE_CHECKING, TextIO
+
+from mnist_trainer.reports.listener import Header, Listener, Outcome
+from mnist_trainer.reports.text import COLUMNS, epoch_cells, header_lines, outcome_lines
+from mnist_trainer.training.loop import EpochRecord
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+WIDTHS = (5, 10, 8, 12, 8, 7, 13)
+"""Of the table's columns, in characters; the last one is aligned to the left."""
+
+
+class PlainConsole(Listener):
+    """One line a happening, for pipes and log files."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream if stream is not None else sys.stdout
+
+    def say(self, text: str) -> None:
+        """Prints a line, at once."""
+        print(text, file=self.stream, flush=True)
+
+    def warned(self, path: str, reason: str) -> None:
+        """A warning goes to stderr."""
+        print(f"warning: {path}: {reason}", file=sys.stderr, flush=True)
+
+    def started(self, header: Header) -> None:
+        """The header, and the table's first row."""
+        for word, text in header_lines(header):
+            self.say(f"{word:<7}{text}")
+        self.say(table_row(COLUMNS))
+
+    def epoch_ended(self, record: EpochRecord) -> None:
+        """A row of the table."""
+        self.say(table_row(epoch_cells(record)))
+
+    def finished(self, outcome: Outcome) -> None:
+        """The result and where it lies."""
+        for line in outcome_lines(outcome):
+            self.say(line)
+
+
+class QuietConsole(PlainConsole):
+    """The result alone."""
+
+    def warned(self, path: str, reason: str) -> None:
+        """Not a word."""
+
+    def started(self, header: Header) -> None:
+        """Not a word."""
+
+    def epoch_ended(self, record: EpochRecord) -> None:
+        """Not a word."""
+
+    def finished(self, outcome: Outcome) -> None:
+        """The last line."""
+        self.say(outcome_lines(outcome)[-1])
+
+
+class RichConsole(Listener):
+    """Colours, a table that grows, and a bar for the present epoch below it."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self.console = Console(highlight=False, soft_wrap=True)
+        self.errors = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.progress: Progress | None = None
+        self.task: TaskID | None = None
+        self.drawn = 0.0
+
+    def warned(self, path: str, reason: str) -> None:
+        """A warning, in yellow on stderr."""
+        from rich.markup import escape
+
+        self.errors.print(f"[yellow]warning: {escape(path)}:[/] {escape(reason)}")
+
+    def loading(self, what: str, done: int, total: int | None) -> None:
+        """A bar for the download."""
+        self._bar(f"downloading {what}", done, total, throttled=total is None or done < total)
+
+    def started(self, header: Header) -> None:
+        """The header, and the table's first row."""
+        from rich.markup import escape
+
+        self._end_bar()
+        self.console.print(f"[bold]{escape(header.name)}[/]")
+        for word, text in header_lines(header):
+            self.console.print(f"  [dim]{word:<7}[/]{escape(text)}")
+        self.console.print(f"[bold]{table_row(COLUMNS)}[/]")
+
+    def stepped(self, epoch: int, step: int, steps: int) -> None:
+        """The bar, redrawn at most ten times a second."""
+        self._bar(f"epoch {epoch}", step, steps, throttled=True)
+
+    def epoch_ended(self, record: EpochRecord) -> None:
+        """A row of the table, green if it is the best so far."""
+        self._end_bar()
+        row = table_row(epoch_cells(record))
+        self.console.print(f"[green]{row}[/]" if record.best else row)
+
+    def drawing(self) -> None:
+        """Says what it waits for."""
+        self._bar("testing and drawing", 0, None, throttled=False)
+
+    def finished(self, outcome: Outcome) -> None:
+        """The result, in bold, and where it lies."""
+        from rich.markup import escape
+
+        self._end_bar()
+        *others, result = map(escape, outcome_lines(outcome))
+        for line in others:
+            self.console.print(line)
+        self.console.print(f"[bold green]{result}[/]")
+
+    def close(self) -> None:
+        """Takes the bar away, whatever happened."""
+        self._end_bar()
+
+    def _bar(self, text: str, done: int, total: int | None, throttled: bool) -> None:
+        now = monotonic()
+        if throttled and now - self.drawn < 0.1:
+            return
+        self.drawn = now
+        if self.progress is None:
+            self.progress = _new_progress(self)
+            self.task = self.progress.add_task(text, total=total)
+            self.progress.start()
+        assert self.task is not None
+        self.progress.update(self.task, description=text, completed=done, total=total, refresh=True)
+
+    def _end_bar(self) -> None:
+        if self.progress is not None:
+            self.progress.stop()
+            self.progress = None
+
+
+def _new_progress(console: RichConsole) -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, console=console.console, transient=True, auto_refresh=False)
+
+
+def table_row(cells: tuple[str, ...]) -> str:
+    """The cells at their columns' widths."""
+    *figures, mark = (cell.rjust(width) for cell, width in zip(cells, WIDTHS, strict=True))
+    return "  ".join([*figures, mark.strip()]).rstrip()
+
+
+def choose_console(quiet: bool) -> PlainConsole | RichConsole:
+    """The console that fits where stdout goes."""
+    if quiet:
+        return QuietConsole()
+    return RichConsole() if sys.stdout.isatty() else PlainConsole()

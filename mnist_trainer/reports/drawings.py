@@ -1,0 +1,67 @@
+"""Which pictures a run or an evaluation gets, drawn by `plots.py` and named as in the run folder."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from io import StringIO
+
+import numpy as np
+from torch import nn
+
+from mnist_trainer.data.source import Source
+from mnist_trainer.inference.evaluate import Answers, surest_mistakes
+from mnist_trainer.inference.metrics import Evaluation
+from mnist_trainer.reports import plots
+from mnist_trainer.reports.text import percent
+from mnist_trainer.training.penalties import weight_pictures
+
+Rows = list[Mapping[str, float | int | str | None]]
+
+
+def draw_training(rows: Rows, best_epoch: int, title: str) -> Iterator[tuple[str, bytes]]:
+    """`curves.png` of the rows of `metrics.csv`."""
+    yield "curves.png", plots.curves(rows, best_epoch, title)
+
+
+def draw_weights(model: nn.Module, title: str) -> Iterator[tuple[str, bytes]]:
+    """`weights.png`, where the first layer sees the whole 28×28 image."""
+    pictures = weight_pictures(model)
+    if pictures is not None and pictures.shape[1:] == (28, 28):
+        yield "weights.png", plots.weights(pictures.detach().float().cpu().numpy(), title)
+
+
+def draw_confusion(evaluation: Evaluation, classes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+    """`confusion.png`."""
+    title = f"{evaluation.dataset}, {evaluation.split}: {percent(evaluation.accuracy)} right"
+    yield "confusion.png", plots.confusion(np.array(evaluation.confusion, dtype=np.int64), classes, title)
+
+
+def draw_mistakes(
+    answers: Answers, source: Source, evaluation: Evaluation, classes: tuple[str, ...]
+) -> Iterator[tuple[str, bytes]]:
+    """`mistakes.png`: the 25 wrong answers that were given with the largest probability."""
+    worst = surest_mistakes(answers)
+    images, labels = source.gather(worst.to(source.labels.device))
+    shown = [None if evaluation.ece is None else float(value) for value in answers.confidence[worst]]
+    yield (
+        "mistakes.png",
+        plots.mistakes(
+            images.cpu().numpy(),
+            [classes[label] for label in labels.tolist()],
+            [classes[label] for label in answers.predicted[worst].tolist()],
+            shown,
+            f"The surest of {evaluation.errors:,} mistakes among {evaluation.count:,} ({evaluation.split})",
+        ),
+    )
+
+
+def predictions_csv(answers: Answers, source: Source, classes: tuple[str, ...]) -> str:
+    """Text with the columns index (in the data set's own order), label, predicted, probability (of the answer)."""
+    stream = StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(("index", "label", "predicted", "probability"))
+    columns = (source.indices, answers.labels, answers.predicted, answers.confidence)
+    for index, label, predicted, confidence in zip(*(column.tolist() for column in columns), strict=True):
+        writer.writerow((index, classes[label], classes[predicted], f"{confidence:.6g}"))
+    return stream.getvalue()

@@ -1,0 +1,54 @@
+"""Where and with what a run was made: the part of `run.json` that lets somebody else make it again."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+from mnist_trainer.training.state import TrainingState
+
+
+def package_version() -> str:
+    """This package's version."""
+    try:
+        return version("mnist-trainer")
+    except PackageNotFoundError:  # a checkout that was never installed
+        return "unknown"
+
+
+def git_commit() -> str | None:
+    """The commit of the present folder's repository, with `+changes` if files differ from it; None outside of one."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return f"{commit}+changes" if _git("status", "--porcelain", "--untracked-files=no") else commit
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=5, check=True)
+    return done.stdout.strip()
+
+
+def describe_environment(state: TrainingState) -> dict[str, Any]:
+    """Versions, device and what every `auto` became."""
+    setup = state.setup
+    device = setup.device
+    return {
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or None,
+        "precision": setup.reading.precision,
+        "threads": torch.get_num_threads(),
+        "deterministic": device.type == "cpu" or torch.are_deterministic_algorithms_enabled(),
+        "versions": {
+            "mnist_trainer": package_version(),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+        },
+        "platform": platform.platform(),
+        "git_commit": git_commit(),
+    }

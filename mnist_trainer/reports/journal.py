@@ -1,0 +1,111 @@
+"""Keeps a run's folder while it trains: config first, then a row an epoch, checkpoints, and how it ended."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Any
+
+from torch import Tensor
+
+from mnist_trainer.config.load import dump_config
+from mnist_trainer.inference.metrics import Evaluation
+from mnist_trainer.reports.environment import describe_environment
+from mnist_trainer.reports.listener import metrics_row
+from mnist_trainer.reports.tensorboard import EventWriter
+from mnist_trainer.reports.text import epoch_cells, terms_line
+from mnist_trainer.storage.checkpoint import Checkpoint, save_checkpoint
+from mnist_trainer.storage.files import write_text
+from mnist_trainer.storage.run_folder import RunFolder
+from mnist_trainer.training.loop import EpochRecord
+from mnist_trainer.training.state import TrainingState
+
+SAVE_SECONDS = 10.0
+"""`last.pt` is written at an epoch's end when so much time has passed since it was written last."""
+
+
+class Journal:
+    """Writes one run's folder. `custom` names what of it is the user's own code."""
+
+    def __init__(self, folder: RunFolder, state: TrainingState, custom: dict[str, str]) -> None:
+        self.folder, self.state, self.custom = folder, state, custom
+        self.records: list[EpochRecord] = []
+        self.began = self.saved = perf_counter()
+        self.events: EventWriter | None = None
+        self.entry: dict[str, Any] = {}
+
+    def start(self, facts: dict[str, Any]) -> None:
+        """Writes `config.yaml`, then `run.json` with the status running and the `facts` that are known by now."""
+        config = self.state.setup.config
+        write_text(self.folder.config, dump_config(config))
+        self.entry = {
+            "name": config.name,
+            "status": "running",
+            "stop_reason": None,
+            "best_epoch": None,
+            "epochs": 0,
+            "test": None,
+            "validation": None,
+            "seed": config.seed,
+            **facts,
+            **describe_environment(self.state),
+            "started_at": _now(),
+            "finished_at": None,
+            "timings": {},
+        }
+        self.folder.write_record(self.entry)
+        if config.report.tensorboard:
+            self.events = EventWriter(self.folder.path / "tensorboard")
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Adds an epoch's row, and saves what it changed."""
+        self.records.append(record)
+        if record.best:
+            save_checkpoint(self.folder.best, self.best())
+        if perf_counter() - self.saved >= SAVE_SECONDS:
+            self.save_last()
+        self.folder.add_metrics(metrics_row(record))
+        terms = f"   loss terms: {terms_line(record)}" if record.terms else ""
+        self.folder.log("  ".join(cell for cell in epoch_cells(record) if cell) + terms)
+        if self.events is not None:
+            self.events.add(record)
+
+    def best(self, training_state: dict[str, Any] | None = None) -> Checkpoint:
+        """The best epoch as a checkpoint."""
+        setup = self.state.setup
+        weights: dict[str, Tensor] = self.state.best_weights
+        return Checkpoint(setup.config, weights, setup.classes, setup.reading, self.custom, training_state)
+
+    def save_last(self) -> None:
+        """Writes `last.pt`: the best epoch, and the state of the training to go on from."""
+        save_checkpoint(self.folder.last, self.best(self.state.state_dict()))
+        self.saved = perf_counter()
+
+    def finish(self, test: Evaluation, validation: Evaluation | None, timings: dict[str, float]) -> None:
+        """The training is over and everything else is written: `run.json` says so."""
+        last = self.records[-1]
+        self._close(
+            status="finished",
+            stop_reason=self.state.stop_reason,
+            test=test.summary(),
+            validation=None if validation is None else validation.summary(),
+            loss_terms=last.terms,
+            timings=timings,
+        )
+
+    def stop(self, status: str, reason: str) -> None:
+        """The training ended before its time: `interrupted` or `failed`."""
+        self._close(status=status, stop_reason=reason, timings={"training_seconds": self.state.seconds})
+
+    def _close(self, **changes: Any) -> None:
+        if self.events is not None:
+            self.events.close()
+        self.entry |= {"best_epoch": self.state.best.epoch or None, "epochs": self.state.epoch, **changes}
+        self.entry |= {"finished_at": _now()}
+        self.entry["timings"] = {**self.entry["timings"], "total_seconds": perf_counter() - self.began}
+        self.folder.log(f"{self.entry['status']}: {self.entry['stop_reason']}")
+        self.folder.write_record(self.entry)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

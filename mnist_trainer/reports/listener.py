@@ -1,0 +1,72 @@
+"""What a training tells while it runs. The pipeline calls a listener; consoles are listeners that print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mnist_trainer.inference.metrics import Evaluation
+from mnist_trainer.training.loop import EpochRecord
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is known before the first step, in words."""
+
+    name: str
+    data: str
+    model: str
+    device: str
+    seed: int
+    epochs: int
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended."""
+
+    folder: Path
+    best_epoch: int
+    stop_reason: str
+    test: Evaluation
+    seconds: float
+    plots: tuple[str, ...]
+
+
+class Listener:
+    """Hears everything and does nothing: the base of every listener.
+
+    `wants_stop` is asked after each step; the training then saves itself and ends as interrupted. `can_stop` is true
+    while it is asked.
+    """
+
+    wants_stop = False
+    can_stop = False
+
+    def warned(self, path: str, reason: str) -> None:
+        """The config works against itself."""
+
+    def loading(self, what: str, done: int, total: int | None) -> None:
+        """A download has got `done` of `total` bytes."""
+
+    def started(self, header: Header) -> None:
+        """The first step is about to be taken."""
+
+    def stepped(self, epoch: int, step: int, steps: int) -> None:
+        """`step` of `steps` in `epoch` (from 1) are done."""
+
+    def epoch_ended(self, record: EpochRecord) -> None:
+        """An epoch was trained and judged."""
+
+    def drawing(self) -> None:
+        """Training is over; the test set is read and reports are written."""
+
+    def finished(self, outcome: Outcome) -> None:
+        """Everything is written."""
+
+
+def metrics_row(record: EpochRecord) -> Mapping[str, float | int | str | None]:
+    """A row of `metrics.csv`."""
+    return {name: value for name, value in vars(record).items() if name not in ("terms", "best")}

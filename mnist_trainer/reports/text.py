@@ -1,0 +1,122 @@
+"""Figures as people read them: percent, counts with commas, sentences. Consoles and commands share these."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mnist_trainer.config.layers import ActivationLayer, Conv, Dropout, Output, Pool
+from mnist_trainer.config.shapes import Placed
+from mnist_trainer.inference.metrics import ClassFigures, Evaluation
+from mnist_trainer.reports.listener import Header, Outcome
+from mnist_trainer.training.loop import EpochRecord
+
+STOP_REASONS = {
+    "epochs": "All epochs are done.",
+    "early_stopping": "Stopped early: the validation figure did not improve any more.",
+    "max_minutes": "Stopped: training.max_minutes is over.",
+}
+
+COLUMNS = ("epoch", "train loss", "val loss", "val accuracy", "lr", "seconds", "")
+
+
+def percent(fraction: float | None, digits: int = 2) -> str:
+    """`98.21 %`; a dash for None."""
+    return "-" if fraction is None else f"{100 * fraction:.{digits}f} %"
+
+
+def header_lines(header: Header) -> list[tuple[str, str]]:
+    """What is about to happen: pairs of a word and what it is."""
+    return [
+        ("data", header.data),
+        ("model", header.model),
+        ("device", header.device),
+        ("seed", str(header.seed)),
+        ("folder", str(header.folder)),
+    ]
+
+
+def epoch_cells(record: EpochRecord) -> tuple[str, ...]:
+    """One row of the table of epochs, a cell for each of `COLUMNS`."""
+    return (
+        str(record.epoch),
+        f"{record.train_loss:.4f}",
+        "-" if record.val_loss is None else f"{record.val_loss:.4f}",
+        percent(record.val_accuracy),
+        f"{record.lr:.2g}",
+        f"{record.seconds:.1f}",
+        "* best so far" if record.best else "",
+    )
+
+
+def terms_line(record: EpochRecord) -> str:
+    """The size of each term of the loss, for the log."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in record.terms.items())
+
+
+def accuracy_sentence(evaluation: Evaluation) -> str:
+    """`test accuracy 98.21 % (179 errors of 10,000; 95 % interval 97.93 to 98.45 %)`."""
+    low, high = evaluation.interval
+    errors = f"{evaluation.errors:,} error{'' if evaluation.errors == 1 else 's'} of {evaluation.count:,}"
+    interval = f"95 % interval {100 * low:.2f} to {100 * high:.2f} %"
+    return f"{evaluation.split} accuracy {percent(evaluation.accuracy)} ({errors}; {interval})"
+
+
+def outcome_lines(outcome: Outcome) -> list[str]:
+    """Why it stopped, what was written where, what to try next; the last line is the result alone."""
+    written = ["best.pt", "last.pt", "metrics.csv", "run.json", "config.yaml", *outcome.plots]
+    return [
+        f"{STOP_REASONS[outcome.stop_reason]} Best epoch: {outcome.best_epoch}. {outcome.seconds:.1f} s of training.",
+        f"Written to {outcome.folder}: {', '.join(written)}",
+        f"Try next: mnist-eval {outcome.folder}   or   mnist-predict picture.png --checkpoint {outcome.folder}",
+        f"{outcome.folder.name}: {accuracy_sentence(outcome.test)}",
+    ]
+
+
+def evaluation_lines(evaluation: Evaluation, model: str) -> list[str]:
+    """What `mnist-eval` prints."""
+    lines = [f"{model} on {evaluation.dataset}", accuracy_sentence(evaluation)]
+    lines.append("loss " + ("- (the user's own function)" if evaluation.loss is None else f"{evaluation.loss:.4f}"))
+    if evaluation.ece is None:
+        lines.append("calibration error - (this model's outputs are no probabilities)")
+    else:
+        lines.append(f"calibration error {percent(evaluation.ece)} (expected, 15 bins of equal width)")
+    width = max(5, *(len(figures.label) for figures in evaluation.per_class))
+    lines.append("")
+    lines.append(f"{'class':>{width}}  {'accuracy':>9}  {'errors':>12}  most often taken for")
+    lines.extend(_class_line(figures, width) for figures in evaluation.per_class)
+    return lines
+
+
+def _class_line(figures: ClassFigures, width: int) -> str:
+    confusion = "-" if figures.confused_with is None else f"{figures.confused_with} ({figures.confused_count})"
+    errors = f"{figures.errors} of {figures.count}"
+    return f"{figures.label:>{width}}  {percent(figures.accuracy):>9}  {errors:>12}  {confusion}"
+
+
+def layer_lines(placed: Sequence[Placed], depth: int = 0) -> list[str]:
+    """The table of layers: what it is, the shape that comes out, parameters."""
+    lines = []
+    for position, entry in enumerate(placed):
+        shape = f"[B, {', '.join(map(str, entry.outputs))}]"
+        name = f"{'  ' * depth}{position}  {_layer_name(entry)}"
+        lines.append(f"{name:<36}{shape:<20}{entry.parameters:>12,}")
+        lines.extend(layer_lines(entry.inner, depth + 1))
+    return lines
+
+
+def _layer_name(entry: Placed) -> str:
+    """`conv 3×3`, `activation relu`: the type, and what tells it from others of its type."""
+    layer = entry.layer
+    match layer:
+        case Conv():
+            return f"conv {layer.kernel}×{layer.kernel}"
+        case Pool():
+            return f"pool {layer.kind} {layer.size if layer.size == 'global' else f'{layer.size}×{layer.size}'}"
+        case Dropout():
+            return f"dropout {layer.rate:g}"
+        case ActivationLayer():
+            return f"activation {layer.function.name}"
+        case Output():
+            return f"output {layer.function}"
+        case _:
+            return layer.type

@@ -1,0 +1,162 @@
+"""A run's folder: config, status, metrics, checkpoints and plots of one training.
+
+runs/2026-03-14_15-09-26-mlp/
+  config.yaml    resolved, runnable as it is; the first file to appear
+  run.json       status, versions, device, timings, result
+  metrics.csv    one row an epoch, appended whole
+  best.pt        the best epoch's weights: all that eval and predict need
+  last.pt        the same and the state of the training, to go on from
+  plots/*.png    log.txt
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mnist_trainer.errors import CheckpointError, UsageError
+from mnist_trainer.storage.files import append_line, make_folder, write_bytes, write_text
+
+COLUMNS = (
+    "epoch",
+    "phase",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "lr",
+    "seconds",
+    "images_per_second",
+)
+RUNS = Path("runs")
+"""Where runs go unless told otherwise, below the present folder."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run. Reading and writing go through here, so that their names stand in one place."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """`config.yaml`."""
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """`metrics.csv`."""
+        return self.path / "metrics.csv"
+
+    @property
+    def best(self) -> Path:
+        """`best.pt`."""
+        return self.path / "best.pt"
+
+    @property
+    def last(self) -> Path:
+        """`last.pt`."""
+        return self.path / "last.pt"
+
+    @property
+    def plots(self) -> Path:
+        """`plots/`."""
+        return self.path / "plots"
+
+    def write_record(self, record: Mapping[str, Any]) -> None:
+        """Replaces `run.json`."""
+        write_text(self.path / "run.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+    def read_record(self) -> dict[str, Any]:
+        """`run.json` as it stands; empty if it is missing or damaged."""
+        try:
+            record = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return record if isinstance(record, dict) else {}
+
+    def add_metrics(self, row: Mapping[str, object]) -> None:
+        """Appends an epoch's row, and the header before the first."""
+        if not self.metrics.exists():
+            append_line(self.metrics, ",".join(COLUMNS))
+        append_line(self.metrics, _csv_line("" if row[name] is None else row[name] for name in COLUMNS))
+
+    def log(self, line: str) -> None:
+        """Appends a line with the time to `log.txt`."""
+        append_line(self.path / "log.txt", f"{datetime.now():%Y-%m-%d %H:%M:%S}  {line}")
+
+    def write_plot(self, name: str, png: bytes) -> None:
+        """Makes `plots/<name>` hold a picture."""
+        make_folder(self.plots)
+        write_bytes(self.plots / name, png)
+
+
+def _csv_line(values: Iterable[object]) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="").writerow(values)
+    return stream.getvalue()
+
+
+def create_run_folder(name: str, place: Path | None = None) -> RunFolder:
+    """A new folder, `place` itself or one below `runs/`, that no other run has.
+
+    Raises `UsageError` if `place` already holds a run, `StorageError` if it cannot be made.
+    """
+    if place is not None:
+        make_folder(place)
+        if any((place / mark).exists() for mark in ("config.yaml", "run.json", "metrics.csv", "best.pt", "last.pt")):
+            raise UsageError(f"{place} already holds a run. Choose another --run-dir, or remove it first.")
+        return RunFolder(place)
+    for path in _names(name):
+        try:
+            make_folder(path, exist_ok=False)
+        except FileExistsError:
+            continue
+        return RunFolder(path)
+    raise AssertionError("unreachable")
+
+
+def _names(name: str) -> Iterator[Path]:
+    """`runs/<time>-<name>`, then the same with 2, 3, … behind it."""
+    stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{name}"
+    yield RUNS / stem
+    count = 2
+    while True:
+        yield RUNS / f"{stem}-{count}"
+        count += 1
+
+
+def latest_run(runs: Path = RUNS) -> RunFolder:
+    """The finished run under `runs` that ended last. Raises `CheckpointError` if there is none."""
+    found = [RunFolder(record.parent) for record in runs.glob("*/run.json")]
+    ended = [(folder.read_record().get("finished_at") or "", folder) for folder in found if folder.best.exists()]
+    finished = [(time, folder) for time, folder in ended if folder.read_record().get("status") == "finished"]
+    if not finished:
+        raise CheckpointError(
+            f"There is no finished run under {runs}. Train one (mnist-train --config quickstart) or name a checkpoint."
+        )
+    return max(finished, key=lambda entry: (entry[0], entry[1].path.name))[1]
+
+
+def find_checkpoint(place: str) -> Path:
+    """The `.pt` file that `place` stands for: itself, a run folder's `best.pt`, or `latest`.
+
+    Raises `CheckpointError` if there is none.
+    """
+    path = Path(place)
+    if place == "latest" and not path.exists():
+        return latest_run().best
+    if path.is_dir():
+        best = RunFolder(path).best
+        if not best.exists():
+            raise CheckpointError(f"{path} holds no best.pt: no run, or one that was stopped in its first epoch.")
+        return best
+    if not path.exists():
+        raise CheckpointError(f"{path}: there is no such file. Name a .pt file, a run folder, or latest.")
+    return path

@@ -1,0 +1,160 @@
+"""The training loop: forward, loss, zero_grad, backward, step. It yields what happened; it never writes or prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from math import isfinite
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from mnist_trainer.errors import DivergedError
+from mnist_trainer.inference.evaluate import answer
+from mnist_trainer.training.schedules import rate_factor
+from mnist_trainer.training.state import Totals, TrainingState
+
+Batch = tuple[Tensor, Tensor]
+"""uint8 images [B, 28, 28] and labels [B]."""
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One row of `metrics.csv`. Losses and accuracies are means over all images; `lr` is the last step's."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float | None
+    val_accuracy: float | None
+    lr: float
+    seconds: float
+    images_per_second: float
+    phase: str = "train"
+    terms: dict[str, float] = field(default_factory=dict)
+    best: bool = False
+
+
+def train_step(state: TrainingState, images: Tensor, labels: Tensor) -> None:
+    """One step along the gradient of one batch."""
+    outputs = state.forward(images)
+    loss = state.criterion(outputs, labels)
+    require_finite(state, loss)
+    state.stepper.zero_grad()
+    state.stepper.backward(loss)
+    state.stepper.step()
+    state.record(loss, outputs, labels)
+
+
+def train_step_in_pieces(state: TrainingState, pieces: list[Batch]) -> None:
+    """One step along the gradient of several batches together, with the memory of one at a time."""
+    factors = [torch.as_tensor(state.criterion.share(labels)[0]) for _, labels in pieces]
+    whole = 1.0 if state.criterion.is_sum else torch.stack(factors).sum()
+    state.stepper.zero_grad()
+    for (images, labels), factor in zip(pieces, factors, strict=True):
+        outputs = state.forward(images)
+        loss = state.criterion(outputs, labels)
+        require_finite(state, loss)
+        state.stepper.backward(loss * (factor / whole))
+        state.record(loss, outputs, labels)
+    state.stepper.step()
+
+
+def steps(state: TrainingState) -> Iterator[TrainingState]:
+    """The rest of the present epoch; yields the state after each step, ready to be saved."""
+    state.train_mode()
+    setup, limit = state.setup, state.setup.config.training.max_minutes
+    batches = state.batches()
+    while pieces := list(islice(batches, setup.pieces_per_step)):
+        started = perf_counter()
+        step = state.epoch * setup.course.steps_per_epoch + state.step
+        state.stepper.set_rate(rate_factor(setup.config.schedule, step, setup.course) * state.plateau.factor)
+        state.seed_draws()
+        if len(pieces) == 1:
+            train_step(state, *pieces[0])
+        else:
+            train_step_in_pieces(state, pieces)
+        if state.ema is not None:
+            state.ema.update_parameters(state.model)
+        state.step += 1
+        state.epoch_seconds += perf_counter() - started
+        yield state
+        if limit is not None and state.seconds + state.epoch_seconds >= 60 * limit:
+            state.stop_reason = "max_minutes"
+            return
+
+
+def fit(state: TrainingState, after_step: Callable[[TrainingState], None] | None = None) -> Iterator[EpochRecord]:
+    """Trains until there is a reason to stop, `state.stop_reason`; yields a record after each epoch.
+
+    Raises `DivergedError` as soon as a loss is not finite; the weights then are those of the last finite step.
+    """
+    while state.stop_reason is None:
+        for _ in steps(state):
+            if after_step is not None:
+                after_step(state)
+        yield finish_epoch(state)
+
+
+def finish_epoch(state: TrainingState) -> EpochRecord:
+    """The epoch's figures; judges it on the validation images, keeps the best weights, decides whether to go on."""
+    started = perf_counter()
+    training = state.setup.config.training
+    train_loss, train_accuracy, terms = state.totals.figures()
+    if not state.stepper.is_finite():
+        raise diverged(state, train_loss)
+    val_loss, val_accuracy = validate(state)
+    state.epoch += 1
+    best = state.best.update(training.early_stopping, state.epoch, val_loss, val_accuracy)
+    if best:
+        state.keep_weights()
+    state.plateau.update(state.setup.config.schedule, val_loss)
+    train_seconds = state.epoch_seconds
+    seconds = train_seconds + perf_counter() - started
+    record = EpochRecord(
+        epoch=state.epoch,
+        train_loss=train_loss,
+        train_accuracy=train_accuracy,
+        val_loss=val_loss,
+        val_accuracy=val_accuracy,
+        lr=state.stepper.rate,
+        seconds=seconds,
+        images_per_second=state.totals.images / train_seconds,
+        terms=terms,
+        best=best,
+    )
+    state.seconds += seconds
+    state.step, state.epoch_seconds, state.totals = 0, 0.0, Totals.empty(state.setup.device)
+    if state.stop_reason is None and state.best.is_over(training.early_stopping):
+        state.stop_reason = "early_stopping"
+    if state.stop_reason is None and state.epoch >= training.epochs:
+        state.stop_reason = "epochs"
+    return record
+
+
+def validate(state: TrainingState) -> tuple[float | None, float | None]:
+    """Validation loss and accuracy of the model as it is judged now; None without validation images."""
+    if state.setup.validation is None:
+        return None, None
+    answers = answer(state.predictor(), state.setup.validation)
+    loss = state.criterion.figure(answers.outputs, answers.labels)
+    if not isfinite(loss):
+        raise diverged(state, loss)
+    return loss, float(answers.right.double().mean())
+
+
+def require_finite(state: TrainingState, loss: Tensor) -> None:
+    """Raises `DivergedError` before a loss that is not finite reaches the weights (on a CPU; see `Stepper`)."""
+    if not state.stepper.admits(loss):
+        raise diverged(state, float(loss))
+
+
+def diverged(state: TrainingState, loss: float) -> DivergedError:
+    """What to tell a person whose loss is no longer a finite number."""
+    where = f"epoch {state.epoch + 1}, step {state.step + 1} of {state.setup.course.steps_per_epoch}"
+    return DivergedError(
+        f"The loss became {loss} in {where}, at a learning rate of {state.stepper.rate:g}. "
+        "Lower optimizer.lr (a tenth is a good try), set training.clip_norm: 1, or look at the loss and the data."
+    )

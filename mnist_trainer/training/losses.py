@@ -1,0 +1,162 @@
+"""Losses by name, with the lecture's own terms; each says what its figures are divided by.
+
+With B images in the batch, K outputs and the class weight w (1 unless given) of each image's class:
+
+| reduction   | cross_entropy, nll, bce, mse, absolute            | what a step minimises                            |
+|-------------|---------------------------------------------------|--------------------------------------------------|
+| mean        | Σ w·loss / Σ w; bce, mse, absolute also over K    | torch's `mean`                                   |
+| sum         | Σ w·loss                                          | torch's `sum`; grows with the batch              |
+| per_example | Σ w·loss / B, summed over the K outputs           | the lecture's error of one image, averaged       |
+
+Figures in `metrics.csv` and evaluations are totals over all images divided once: by Σ w for `mean`, by the number of
+images for the other two, so that a `sum` can be compared between training and validation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import assert_never
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mnist_trainer.config.objective import AnyLoss, BinaryCrossEntropy, ClassLoss, DistanceLoss
+from mnist_trainer.config.outputs import OutputKind
+from mnist_trainer.training.penalties import differentiable_probabilities, penalty_matrix, total_variation
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+"""A user's own loss: raw outputs [B, K] and labels [B] → a scalar, the mean over the images."""
+
+Pictures = Callable[[], Tensor]
+
+
+class Criterion(nn.Module):
+    """The loss of a batch: the data term, and the penalties and smoothness that the config adds.
+
+    `terms` holds the parts of the last call (without gradient) where there is more than one.
+    """
+
+    def __init__(self, loss: AnyLoss, kind: OutputKind, classes: int, pictures: Pictures | None = None) -> None:
+        """`pictures` gives the first layer's weights [units, h, w]; needed for `smooth_weights` alone."""
+        super().__init__()
+        self.loss, self.kind, self.classes, self.pictures = loss, kind, classes, pictures
+        self.smoothing = 0.0 if isinstance(loss, DistanceLoss) else loss.label_smoothing
+        weights = None if loss.class_weights is None else torch.tensor(loss.class_weights, dtype=torch.float32)
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", weights)
+        self.penalties: Tensor
+        self.register_buffer("penalties", penalty_matrix(loss.penalties, classes))
+        self.terms: dict[str, Tensor] = {}
+        self.is_sum = loss.reduction == "sum"
+
+    def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """The scalar that a step minimises, from raw outputs [B, K] and labels [B]."""
+        terms: dict[str, Tensor] = {self.loss.name: self.data_term(outputs, labels, self.smoothing)}
+        if self.loss.penalties:
+            terms["penalties"] = self._penalty(outputs, labels)
+        if self.loss.smooth_weights and self.pictures is not None:
+            terms["smooth_weights"] = self.loss.smooth_weights * total_variation(self.pictures())
+        self.terms = {name: term.detach() for name, term in terms.items()} if len(terms) > 1 else {}
+        return torch.stack(tuple(terms.values())).sum() if len(terms) > 1 else terms[self.loss.name]
+
+    def figure(self, outputs: Tensor, labels: Tensor) -> float:
+        """The mean loss [the docstring's table] without label smoothing, penalties and smoothness, in float64."""
+        exact = Criterion(self.loss, self.kind, self.classes).double()
+        total = exact.data_term(outputs.cpu().double(), labels.cpu(), smoothing=0.0)
+        factor, divisor = exact.share(labels.cpu())
+        return float(total * factor / divisor)
+
+    def share(self, labels: Tensor) -> tuple[Tensor | float, Tensor | float]:
+        """How one batch counts in a total: figure = Σ factor·loss / Σ divisor, over batches."""
+        count = float(len(labels))
+        if self.is_sum:
+            return 1.0, count
+        if self.class_weights is None or self.loss.reduction == "per_example":
+            return count, count
+        weight = self.class_weights[labels].sum()
+        return weight, weight
+
+    def data_term(self, outputs: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+        """The loss itself, a scalar."""
+        match self.loss:
+            case ClassLoss():
+                return self._class_loss(outputs, labels, smoothing)
+            case BinaryCrossEntropy():
+                elementwise = self._binary_cross_entropy
+            case DistanceLoss(name="absolute"):
+                elementwise = partial(F.l1_loss, reduction="none")
+            case DistanceLoss():
+                elementwise = partial(F.mse_loss, reduction="none")
+            case _:
+                assert_never(self.loss)
+        targets = self.targets(labels, outputs, smoothing)
+        return self._reduce(elementwise(outputs, targets).sum(dim=1), labels, outputs.shape[1])
+
+    def targets(self, labels: Tensor, outputs: Tensor, smoothing: float = 0.0) -> Tensor:
+        """0/1 targets of the outputs' shape: one-hot [B, K], or the label itself [B, 1] of a yes/no model."""
+        if outputs.shape[1] == 1:
+            return labels[:, None].to(outputs) * (1 - smoothing) + smoothing / 2
+        one_hot = F.one_hot(labels, outputs.shape[1]).to(outputs)
+        return one_hot * (1 - smoothing) + smoothing / outputs.shape[1]
+
+    def _class_loss(self, outputs: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+        # log_softmax leaves log-probabilities as they are, so cross_entropy is nll with smoothing
+        reduction = "mean" if self.loss.reduction == "mean" else "sum"
+        if self.loss.name == "nll" and not smoothing:
+            total = F.nll_loss(outputs, labels, weight=self.class_weights, reduction=reduction)
+        else:
+            total = F.cross_entropy(
+                outputs, labels, weight=self.class_weights, label_smoothing=smoothing, reduction=reduction
+            )
+        return total / len(labels) if self.loss.reduction == "per_example" else total
+
+    def _binary_cross_entropy(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if self.kind == "logits":
+            return F.binary_cross_entropy_with_logits(outputs, targets, reduction="none")
+        return F.binary_cross_entropy(outputs.clamp(0, 1), targets, reduction="none")
+
+    def _penalty(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Σ over confusions of weight · probability (Σ over images of each), reduced like the loss."""
+        probabilities = differentiable_probabilities(outputs, self.kind)
+        return self._reduce((probabilities * self.penalties[labels]).sum(dim=1), labels, 1)
+
+    def _reduce(self, losses: Tensor, labels: Tensor, outputs: int) -> Tensor:
+        """A scalar of the images' losses [B], each a sum over `outputs`."""
+        weights = None if self.class_weights is None else self.class_weights[labels]
+        total = losses.sum() if weights is None else (weights * losses).sum()
+        match self.loss.reduction:
+            case "sum":
+                return total
+            case "per_example":
+                return total / len(losses)
+            case "mean":
+                return total / outputs / (len(losses) if weights is None else weights.sum())
+
+
+class OwnCriterion(nn.Module):
+    """A user's own loss function in the place of a `Criterion`; its value is taken as the mean over the images."""
+
+    is_sum = False
+
+    def __init__(self, function: LossFunction) -> None:
+        super().__init__()
+        self.function = function
+        self.terms: dict[str, Tensor] = {}
+
+    def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """The user's scalar."""
+        return self.function(outputs, labels)
+
+    def figure(self, outputs: Tensor, labels: Tensor) -> float:
+        """The user's loss over all images at once."""
+        with torch.inference_mode():
+            return float(self.function(outputs.cpu(), labels.cpu()))
+
+    def share(self, labels: Tensor) -> tuple[float, float]:
+        """Each image counts once."""
+        return float(len(labels)), float(len(labels))
+
+
+AnyCriterion = Criterion | OwnCriterion

@@ -1,0 +1,91 @@
+"""From a config and its images to a `TrainingState` at its start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from mnist_trainer.config.outputs import output_count, output_kind
+from mnist_trainer.config.schema import Config
+from mnist_trainer.data.loaders import Splits
+from mnist_trainer.data.normalize import Normalization, measure
+from mnist_trainer.errors import CheckpointError
+from mnist_trainer.inference.predictor import Reading
+from mnist_trainer.model.build import build_model, freeze, take_over
+from mnist_trainer.model.device import resolve_device, resolve_precision, to_device
+from mnist_trainer.training.losses import AnyCriterion, Criterion, LossFunction, OwnCriterion
+from mnist_trainer.training.optimizers import build_optimizer
+from mnist_trainer.training.penalties import weight_pictures
+from mnist_trainer.training.state import Setup, TrainingState
+from mnist_trainer.training.stepping import Stepper
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+"""A user's own optimizer class, or a function that makes one from parameters."""
+
+
+def prepare_state(
+    config: Config,
+    splits: Splits,
+    *,
+    model: nn.Module | None = None,
+    loss: LossFunction | None = None,
+    optimizer: OptimizerFactory | None = None,
+    initial: tuple[dict[str, Tensor], Normalization] | None = None,
+) -> TrainingState:
+    """A training that can start: on its device, with its initial weights.
+
+    `model`, `loss` and `optimizer` take the place of the config's; `model` is trained in place. `initial` are the
+    weights and normalisation of the checkpoint that `model.init_from` names. Raises `DeviceError`.
+    """
+    device = resolve_device(config.device)
+    network = model if model is not None else build_model(config.model, outputs_of(config, splits), config.seed)
+    if initial is not None and not take_over(network, initial[0]):
+        raise CheckpointError(f"{config.model.init_from}: no weight has the name and shape of one in this model.")
+    frozen = freeze(network, config.model.freeze)
+    network = to_device(network, device)
+    normalization = initial[1] if initial is not None else measure(splits.train, config.data.normalize)
+    precision = resolve_precision(config.precision, device, network)
+    setup = Setup(
+        config=config,
+        train=splits.train.to(device),
+        validation=None if splits.validation is None else splits.validation.to(device),
+        classes=splits.classes,
+        reading=Reading(normalization, output_kind(config), precision),
+        device=device,
+        frozen=tuple(frozen),
+    )
+    criterion = build_criterion(config, splits.classes, network, loss).to(device)
+    made = build_optimizer(config.optimizer, network.parameters()) if optimizer is None else optimizer(trained(network))
+    return TrainingState(setup, network, criterion, Stepper(made, device, precision))
+
+
+def outputs_of(config: Config, splits: Splits) -> int:
+    """How many outputs the model of `config` has on these classes."""
+    return output_count(config, len(splits.classes))
+
+
+def trained(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that are not frozen."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def build_criterion(
+    config: Config, classes: tuple[str, ...], model: nn.Module | None = None, loss: LossFunction | None = None
+) -> AnyCriterion:
+    """The loss of `config`, or the user's own; `model` is needed for `smooth_weights` in training alone."""
+    if loss is not None:
+        return OwnCriterion(loss)
+    pictures = None
+    if model is not None and weight_pictures(model) is not None:
+        pictures = partial(first_pictures, model)
+    return Criterion(config.loss, output_kind(config), len(classes), pictures)
+
+
+def first_pictures(model: nn.Module) -> Tensor:
+    """The first layer's weights as pictures [units, h, w], with their gradient."""
+    pictures = weight_pictures(model)
+    assert pictures is not None
+    return pictures

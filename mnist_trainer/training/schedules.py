@@ -1,0 +1,88 @@
+"""The learning rate as a function of the step: nothing is remembered, so any step can be asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import cos, pi
+from typing import assert_never
+
+from mnist_trainer.config.objective import (
+    AnySchedule,
+    Constant,
+    Exponential,
+    Falling,
+    OneCycle,
+    Plateau,
+    StepDecay,
+)
+
+
+@dataclass(frozen=True)
+class Course:
+    """How long a training is: steps in each epoch, and epochs."""
+
+    steps_per_epoch: int
+    epochs: int
+
+    @property
+    def steps(self) -> int:
+        """Steps in all."""
+        return self.steps_per_epoch * self.epochs
+
+
+def rate_factor(schedule: AnySchedule, step: int, course: Course) -> float:
+    """What the learning rate is multiplied with at `step` (from 0); plateau's own falls come on top of it.
+
+    `warmup` is a straight climb over its share of the steps, and the schedule itself runs over the steps after it
+    (step and exponential count epochs from the start). one_cycle climbs and falls along half cosines (Smith & Topin
+    2018, arXiv 1708.07120), reaching its `final` share at the last step, as torch's OneCycleLR.
+    """
+    warm = round(schedule.warmup * course.steps)
+    last = max(course.steps - 1, 1)
+    epoch = step // course.steps_per_epoch
+    if isinstance(schedule, OneCycle):
+        peak = schedule.warmup * course.steps - 1
+        if step <= peak:
+            return _ease(schedule.start, 1.0, step / peak)
+        return _ease(1.0, schedule.final, (step - max(peak, 0)) / max(last - max(peak, 0), 1))
+    if step < warm:
+        return (step + 1) / (warm + 1)
+    done = (step - warm) / max(course.steps - warm, 1)
+    match schedule:
+        case Constant() | Plateau():
+            return 1.0
+        case StepDecay():
+            return schedule.gamma ** (epoch // schedule.every)
+        case Exponential():
+            return schedule.gamma**epoch
+        case Falling(name="cosine"):
+            return _ease(1.0, schedule.final, done)
+        case Falling():
+            return 1.0 + (schedule.final - 1.0) * done
+        case _:
+            assert_never(schedule)
+
+
+def _ease(start: float, end: float, share: float) -> float:
+    """From `start` (share 0) to `end` (share 1) along half a cosine."""
+    return end + (start - end) * (1 + cos(pi * min(share, 1.0))) / 2
+
+
+@dataclass
+class PlateauState:
+    """Falls made so far by `plateau`: × factor after more than `patience` epochs without a lower validation loss."""
+
+    factor: float = 1.0
+    best: float = float("inf")
+    waited: int = 0
+
+    def update(self, schedule: AnySchedule, val_loss: float | None) -> None:
+        """Takes an epoch's validation loss into account; other schedules than plateau are let be."""
+        if not isinstance(schedule, Plateau) or val_loss is None:
+            return
+        if val_loss < self.best:
+            self.best, self.waited = val_loss, 0
+            return
+        self.waited += 1
+        if self.waited > schedule.patience:
+            self.factor, self.waited = self.factor * schedule.factor, 0

@@ -1,0 +1,194 @@
+"""Everything that changes while a model is trained, in one place that can be saved and taken up again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from mnist_trainer.config.objective import GradientDescent
+from mnist_trainer.config.schema import Config
+from mnist_trainer.config.seeds import seed_for
+from mnist_trainer.data.loaders import training_loader
+from mnist_trainer.data.source import Source
+from mnist_trainer.inference.predictor import Predictor, Reading
+from mnist_trainer.inference.probabilities import answers
+from mnist_trainer.model.device import autocast
+from mnist_trainer.training.early_stopping import Best
+from mnist_trainer.training.losses import AnyCriterion
+from mnist_trainer.training.schedules import Course, PlateauState
+from mnist_trainer.training.stepping import Stepper
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What stays as it is: the config, the images, and how they are read."""
+
+    config: Config
+    train: Source
+    validation: Source | None
+    classes: tuple[str, ...]
+    reading: Reading
+    device: torch.device
+    frozen: tuple[nn.Module, ...] = ()
+
+    @property
+    def pieces_per_step(self) -> int:
+        """Batches whose gradients make one step: all of them for gradient descent."""
+        if isinstance(self.config.optimizer, GradientDescent):
+            return self._batches
+        return self.config.training.accumulate
+
+    @property
+    def course(self) -> Course:
+        """Steps and epochs in all."""
+        return Course(-(-self._batches // self.pieces_per_step), self.config.training.epochs)
+
+    @property
+    def _batches(self) -> int:
+        return -(-len(self.train) // self.config.data.batch_size)
+
+
+@dataclass
+class Totals:
+    """Exact sums over the images trained on in this epoch; they stay on the device until the epoch is over."""
+
+    loss: Tensor
+    divisor: Tensor
+    hits: Tensor
+    images: int = 0
+    terms: dict[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, device: torch.device) -> Totals:
+        """Nothing added yet."""
+        kind = torch.float32 if device.type == "mps" else torch.float64
+        loss, divisor, hits = torch.zeros(3, dtype=kind, device=device).unbind()
+        return cls(loss, divisor, hits)
+
+    def to(self, device: torch.device) -> Totals:
+        """The same sums on another device."""
+        terms = {name: total.to(device) for name, total in self.terms.items()}
+        return Totals(self.loss.to(device), self.divisor.to(device), self.hits.to(device), self.images, terms)
+
+    def figures(self) -> tuple[float, float, dict[str, float]]:
+        """Mean loss, accuracy, and the mean of each term of the loss."""
+        divisor = float(self.divisor)
+        terms = {name: float(total) / divisor for name, total in self.terms.items()}
+        return float(self.loss) / divisor, float(self.hits) / self.images, terms
+
+
+class TrainingState:
+    """A training at one moment: `epoch` epochs are complete, and `step` steps of the next one are done.
+
+    A state that was saved with `state_dict` and loaded into a fresh one goes on with the same bits, in mid-epoch too.
+    """
+
+    def __init__(self, setup: Setup, model: nn.Module, criterion: AnyCriterion, stepper: Stepper) -> None:
+        self.setup, self.model, self.criterion, self.stepper = setup, model, criterion, stepper
+        stepper.clip_norm = setup.config.training.clip_norm
+        decay = setup.config.training.ema
+        average = None if decay is None else get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        self.ema = None if average is None else AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+        self.epoch = 0
+        self.step = 0
+        self.seconds = 0.0
+        self.epoch_seconds = 0.0
+        self.totals = Totals.empty(setup.device)
+        self.plateau = PlateauState()
+        self.best = Best()
+        self.best_weights: dict[str, Tensor] = {}
+        self.stop_reason: str | None = None
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The rest of this epoch's batches: uint8 images [B, 28, 28] and labels [B], in this epoch's order."""
+        setup, data = self.setup, self.setup.config.data
+        first = self.step * setup.pieces_per_step
+        return iter(training_loader(setup.train, data.batch_size, setup.config.seed, self.epoch, first))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The model's raw outputs [B, K], float32, of uint8 images [B, 28, 28]."""
+        reading = self.setup.reading
+        with autocast(self.setup.device, reading.precision):
+            outputs: Tensor = self.model(reading.normalization.apply(images))
+        return outputs.float()
+
+    def record(self, loss: Tensor, outputs: Tensor, labels: Tensor) -> None:
+        """Add a batch to this epoch's totals."""
+        factor, divisor = self.criterion.share(labels)
+        self.totals.loss += loss.detach() * factor
+        self.totals.divisor += divisor
+        self.totals.hits += (answers(outputs.detach(), self.setup.reading.kind) == labels).sum()
+        self.totals.images += len(labels)
+        for name, term in self.criterion.terms.items():
+            self.totals.terms[name] = self.totals.terms.get(name, torch.zeros_like(self.totals.loss)) + term * factor
+
+    def train_mode(self) -> None:
+        """Dropout and batch statistics on, but for frozen layers."""
+        self.model.train()
+        for module in self.setup.frozen:
+            module.eval()
+
+    def seed_draws(self) -> None:
+        """Dropout and every other draw inside the model gets the generator of this epoch and step."""
+        seed = seed_for(self.setup.config.seed, "dropout", self.epoch, self.step)
+        match self.setup.device.type:
+            case "cpu":
+                torch.default_generator.manual_seed(seed)
+            case "cuda":
+                torch.cuda.default_generators[self.setup.device.index or 0].manual_seed(seed)
+            case "mps":
+                torch.mps.manual_seed(seed)
+
+    def predictor(self) -> Predictor:
+        """The model as it is judged now: the running mean of its weights where there is one."""
+        model = self.model if self.ema is None else self.ema.module
+        return Predictor([model], self.setup.reading, self.setup.device)
+
+    def keep_weights(self) -> None:
+        """Remember the judged weights as the best epoch's."""
+        (judged,) = self.predictor().members
+        self.best_weights = {name: value.detach().cpu().clone() for name, value in judged.state_dict().items()}
+
+    def best_model(self) -> nn.Module:
+        """A copy of the model with the best epoch's weights, in evaluation mode."""
+        model = deepcopy(self.model)
+        model.load_state_dict(self.best_weights)
+        return model.eval()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that changes, as tensors and plain values."""
+        totals = {entry.name: getattr(self.totals, entry.name) for entry in fields(self.totals)}
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "seconds": self.seconds,
+            "epoch_seconds": self.epoch_seconds,
+            "model": self.model.state_dict(),
+            "optimizer": self.stepper.optimizer.state_dict(),
+            "scaler": self.stepper.scaler.state_dict(),
+            "ema": None if self.ema is None else self.ema.state_dict(),
+            "totals": totals,
+            "plateau": asdict(self.plateau),
+            "best": asdict(self.best),
+            "best_weights": self.best_weights,
+            "stop_reason": self.stop_reason,
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self.epoch, self.step, self.stop_reason = saved["epoch"], saved["step"], saved["stop_reason"]
+        self.seconds, self.epoch_seconds = saved["seconds"], saved["epoch_seconds"]
+        self.model.load_state_dict(saved["model"])
+        self.stepper.optimizer.load_state_dict(saved["optimizer"])
+        self.stepper.scaler.load_state_dict(saved["scaler"])
+        if self.ema is not None:
+            self.ema.load_state_dict(saved["ema"])
+        self.totals = Totals(**saved["totals"]).to(self.setup.device)
+        self.plateau, self.best = PlateauState(**saved["plateau"]), Best(**saved["best"])
+        self.best_weights = saved["best_weights"]
