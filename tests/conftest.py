@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from mnist_trainer import Run
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=50)
 settings.load_profile("repeatable")
@@ -22,3 +26,20 @@ def mnist_root() -> Path:
         if (root / "MNIST" / "raw" / "train-images-idx3-ubyte").exists():
             return root
     pytest.skip("needs the real MNIST: set MNIST_TRAINER_DATA to a folder that holds MNIST/raw/")
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run on the bundled digits, in `<its own folder>/runs/shared`; good enough to read a clear digit."""
+    from mnist_trainer import train
+
+    config = {
+        "name": "shared",
+        "threads": 1,  # bits depend on the number of threads, and subprocesses have their own default
+        "data": {"name": "digits", "batch_size": 64, "validation": 100},
+        "model": {"architecture": "mlp", "hidden": [32]},
+        "optimizer": {"name": "adam", "lr": 0.005},
+        "training": {"epochs": 4},
+        "report": {"plots": False, "gallery": False},
+    }
+    return train(config, run_dir=tmp_path_factory.mktemp("shared") / "runs" / "shared")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from mnist_trainer.errors import TrainerError
+from mnist_trainer.errors import ConfigError, TrainerError
 
 
 def new_app() -> typer.Typer:
@@ -33,12 +35,12 @@ Version = Annotated[
 
 @contextmanager
 def error_paragraphs(debug: bool) -> Iterator[None]:
-    """Ends the command with one red paragraph and the error's exit code, instead of a traceback."""
+    """Ends the command with one red paragraph and the error's exit code; with `debug` behind its traceback."""
     try:
         yield
     except TrainerError as error:
         if debug:
-            raise
+            traceback.print_exc()
         complain(str(error))
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
@@ -48,12 +50,23 @@ def error_paragraphs(debug: bool) -> Iterator[None]:
         raise
     except Exception as error:
         if debug:
-            raise
+            traceback.print_exc()
         complain(
             f"This is a mistake in mnist-trainer itself, not yours: {type(error).__name__}: {error}\n"
             "Please report it, with what the same command prints with --debug."
         )
         raise typer.Exit(1) from None
+
+
+@contextmanager
+def options_named(overrides: Sequence[str], options: Sequence[str]) -> Iterator[None]:
+    """Inside it a config's problems are placed at the `options` that caused them, which stand behind `overrides`."""
+    try:
+        yield
+    except ConfigError as error:
+        places = {f"override {len(overrides) + number}": f"--{key}" for number, key in enumerate(options, start=1)}
+        problems = [replace(found, place=places.get(found.place, found.place)) for found in error.problems]
+        raise ConfigError(problems) from error
 
 
 def complain(text: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app
+from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, options_named
 from mnist_trainer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,12 +48,12 @@ def evaluate(
     """Measure a trained model: accuracy, errors, loss, their interval, each digit, calibration."""
     with error_paragraphs(debug):
         checkpoint, overrides = _sort(arguments)
-        if device is not None:
-            overrides = [*overrides, f"device={device}"]
+        options = [] if device is None else [f"device={device}"]
         from mnist_trainer.pipeline.evaluation import judge
         from mnist_trainer.reports.text import evaluation_lines
 
-        judged = judge(checkpoint, *overrides, split=split.value)
+        with options_named(overrides, ["device"]):
+            judged = judge(checkpoint, *overrides, *options, split=split.value)
         if out is not None:
             _write(judged, out)
         if as_json:
@@ -90,3 +90,7 @@ def _write(judged: Judged, out: Path) -> None:
 def main() -> None:
     """The console script."""
     app()
+
+
+if __name__ == "__main__":
+    main()

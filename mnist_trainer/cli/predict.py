@@ -50,7 +50,7 @@ def predict(
 def _show(prediction: Prediction) -> None:
     if prediction.error is not None or prediction.confidence is None:
         sys.stdout.flush()
-        complain(f"{prediction.path}: {prediction.error}")
+        complain(str(prediction.error))
         return
     print(f"{prediction.path}: {prediction.text}  ({100 * prediction.confidence:.1f} %)")
 
@@ -58,3 +58,7 @@ def _show(prediction: Prediction) -> None:
 def main() -> None:
     """The console script."""
     app()
+
+
+if __name__ == "__main__":
+    main()

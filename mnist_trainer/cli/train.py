@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app
-from mnist_trainer.errors import ConfigError, Problem, UsageError
+from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, options_named
+from mnist_trainer.errors import UsageError
 
 if TYPE_CHECKING:
     from mnist_trainer.config.schema import Config
@@ -70,16 +70,10 @@ def _list_configs(overrides: Sequence[str]) -> None:
 
 
 def _load(source: str, overrides: Sequence[str], options: dict[str, str]) -> Config:
-    """The config; a problem that an option caused is placed at that option."""
     from mnist_trainer.config.load import load_config
 
-    try:
+    with options_named(overrides, list(options)):
         return load_config(source, [*overrides, *(f"{key}={value}" for key, value in options.items())])
-    except ConfigError as error:
-        places = {f"override {len(overrides) + number}": f"--{key}" for number, key in enumerate(options, start=1)}
-        raise ConfigError(
-            [Problem(places.get(found.place, found.place), found.path, found.message) for found in error.problems]
-        ) from error
 
 
 def _show_plan(config: Config) -> None:
@@ -127,3 +121,7 @@ def _stop_after_step(listener: Listener) -> None:
 def main() -> None:
     """The console script."""
     app()
+
+
+if __name__ == "__main__":
+    main()

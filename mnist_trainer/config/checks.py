@@ -85,14 +85,15 @@ def _model(config: Config, classes: int | None) -> Iterator[Finding]:
             if slopes.lower > slopes.upper:
                 yield ("model",), f"rrelu: lower ({slopes.lower:g}) must not be above upper ({slopes.upper:g})"
                 return
-    outputs = output_count(config, classes or 10)
+    count = 2 if config.data.binary is not None else classes
+    outputs = output_count(config, count or 10)
     try:
         last = place(layers, outputs)[-1].outputs
     except MisfitError as misfit:
         yield _blame(config, misfit.position), str(misfit)
         return
-    if last != (outputs,) and (classes is not None or len(last) != 1):
-        final = ("model", "layers", len(config.model.layers) - 1) if isinstance(config.model, Layers) else ("model",)
+    if isinstance(config.model, Layers) and last != (outputs,) and (count is not None or len(last) != 1):
+        final = ("model", "layers", len(config.model.layers) - 1)
         yield final, f"the last layer gives {describe(last)}, needed is {outputs}: end with linear: classes"
 
 

@@ -63,5 +63,5 @@ class ShortForm:
         short: list[JsonSchemaValue] = [{"enum": names}]
         for name, key in (self.value_keys or {}).items():
             entry = {"type": "object", "properties": {name: {}}, "required": [name], "additionalProperties": False}
-            short.append({**entry, "description": f"Short for type: {name}, {key}: …"})
+            short.append({**entry, "description": f"Short for {self.key}: {name}, {key}: …"})
         return {"anyOf": [*short, full]}

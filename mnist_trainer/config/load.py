@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -12,13 +12,15 @@ import yaml
 from pydantic import ValidationError
 
 from mnist_trainer.config.checks import mistakes
+from mnist_trainer.config.document import Complaint, Document, Place, dotted
 from mnist_trainer.config.fields import Section
-from mnist_trainer.config.outline import naming_key
+from mnist_trainer.config.outline import keys_of
 from mnist_trainer.config.overrides import apply_override
-from mnist_trainer.config.problems import complaints_of, dotted, nearest, place_of
+from mnist_trainer.config.problems import complaints_of
 from mnist_trainer.config.schema import Config
 from mnist_trainer.config.shipped import shipped, shipped_path
-from mnist_trainer.config.yaml_reader import SWITCHES, Complaint, Document, Place, read_file, read_plain
+from mnist_trainer.config.wording import nearest
+from mnist_trainer.config.yaml_reader import SWITCHES, read_file, read_plain
 from mnist_trainer.errors import ConfigError, Problem
 
 
@@ -44,16 +46,23 @@ def dump_config(config: Config) -> str:
 
 def _read(source: str | Path) -> Document:
     path, known = Path(source), shipped()
-    if not path.is_file() and str(source) in known:
+    if str(source) in known and not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises where it may not look
         path = shipped_path(str(source))
-    if not path.exists():
+    try:
+        document = read_file(path)
+    except FileNotFoundError:
         near = nearest(path.stem, known)
         hint = f"; did you mean the shipped config '{near}'?" if near else ""
         return Document(complaints=[Complaint(Place(file=str(path)), (), f"no such file{hint}")])
-    document = read_file(path)
     if document.data is not None:
-        document.data.setdefault("name", re.sub(r"[^\w.+-]+", "-", path.stem).lstrip("-.+")[:100] or "run")
+        document.data.setdefault("name", _run_name(path.stem))
     return document
+
+
+def _run_name(stem: str) -> str:
+    """A file's name as the schema allows it for runs."""
+    kept = "".join(char if char.isalpha() or char.isdecimal() or char in "_.+-" else " " for char in stem)
+    return "-".join(kept.split()).lstrip("-.+")[:100] or "run"
 
 
 def _checked(document: Document) -> Config | None:
@@ -65,7 +74,8 @@ def _checked(document: Document) -> Config | None:
     except ValidationError as error:
         document.complaints += complaints_of(error, document)
         return None
-    document.complaints += [Complaint(place_of(path, document), path, text) for path, text in mistakes(config)]
+    for path, text in mistakes(config):
+        document.complain(document.place_of(path, at_key=len(path) == 1), path, text)
     return config
 
 
@@ -93,8 +103,7 @@ def _tidy(value: Any, depth: int = 0) -> Any:
     """Plain data in the schema's order, a section's name first; what fits on a line is marked for it."""
     if isinstance(value, Section):
         fields = type(value).model_fields
-        first = naming_key(type(value))
-        data = {key: _tidy(getattr(value, key), depth + 1) for key in sorted(fields, key=lambda key: key != first)}
+        data = {key: _tidy(getattr(value, key), depth + 1) for key in keys_of(type(value))}
         data = {key: item for key, item in data.items() if item is not None or fields[key].default is not None}
         return _InlineMapping(data) if depth > 1 and all(map(_is_inline, data.values())) else data
     if isinstance(value, tuple):

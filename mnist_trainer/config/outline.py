@@ -8,11 +8,9 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from mnist_trainer.config.document import Path
 from mnist_trainer.config.fields import Section, ShortForm
 from mnist_trainer.config.schema import Config
-
-Path = tuple[str | int, ...]
-"""The way from the top of a config to one of its values: `("model", "hidden", 0)`."""
 
 SectionType = type[Section]
 
@@ -54,28 +52,39 @@ def sections_in(annotation: Any) -> tuple[SectionType, ...]:
 
 def naming_key(section: SectionType) -> str:
     """The key that tells the sections of a set apart: `name`, `type` or `architecture`; empty where there is none."""
-    keys = ("architecture", "type", "name")
-    return next((key for key in keys if key in section.model_fields and names_of(section, key)), "")
+    return next((key for key in ("architecture", "type", "name") if _literals(section, key)), "")
 
 
-def names_of(section: SectionType, key: str = "") -> tuple[str, ...]:
+def names_of(section: SectionType) -> tuple[str, ...]:
     """The names a section goes by: `("adam", "adamw")`."""
-    field = section.model_fields.get(key or naming_key(section))
+    return _literals(section, naming_key(section))
+
+
+def keys_of(section: SectionType) -> list[str]:
+    """The section's keys in the schema's order, but its name first."""
+    return sorted(section.model_fields, key=lambda key: key != naming_key(section))
+
+
+def _literals(section: SectionType, key: str) -> tuple[str, ...]:
+    field = section.model_fields.get(key)
     return get_args(field.annotation) if field and get_origin(field.annotation) is Literal else ()
+
+
+def field_at(path: Path) -> FieldInfo | None:
+    """The field that a path of a config leads to: of a list its own, of several sections the first that has one."""
+    field: FieldInfo | None = None
+    sections: tuple[SectionType, ...] = (Config,)
+    for key in path:
+        if isinstance(key, str):
+            field = next((section.model_fields[key] for section in sections if key in section.model_fields), None)
+            sections = sections_in(field.annotation) if field else ()
+    return field
 
 
 def short_form_at(path: Path) -> ShortForm | None:
     """The short form that may stand at `path` of a config, if any."""
-    spec: Any = Config
-    metadata: list[Any] = []
-    for key in path:
-        if isinstance(key, str):
-            owners = [section for section in sections_in(spec) if key in section.model_fields]
-            if not owners:
-                return None
-            field = owners[0].model_fields[key]
-            spec, metadata = field.annotation, field.metadata
-    return next(_short_forms((*metadata, spec)), None)
+    field = field_at(path)
+    return next(_short_forms((*field.metadata, field.annotation)), None) if field else None
 
 
 def _short_forms(parts: Sequence[Any]) -> Iterator[ShortForm]:
@@ -87,9 +96,9 @@ def _short_forms(parts: Sequence[Any]) -> Iterator[ShortForm]:
 
 
 def homes_of(key: str) -> list[str]:
-    """The sections that know `key`, as dotted paths: `["optimizer"]` for `lr`. Lists of layers are left out."""
-    homes = {".".join(path) for path, section in _upper_sections() if key in section.model_fields}
-    return sorted(homes)
+    """Where `key` belongs, in words: `["under 'optimizer'"]` for `lr`. What only layers in a list know is left out."""
+    homes = {f"under '{'.'.join(path)}'" for path, section in _upper_sections() if key in section.model_fields}
+    return [*(["at the top"] if key in Config.model_fields else []), *sorted(homes)]
 
 
 def _upper_sections() -> Iterator[tuple[tuple[str, ...], SectionType]]:

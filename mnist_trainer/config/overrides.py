@@ -4,57 +4,68 @@ from __future__ import annotations
 
 from typing import Any
 
-from mnist_trainer.config.outline import Path, short_form_at
-from mnist_trainer.config.yaml_reader import Complaint, Document, Place, printable, read_text
+from mnist_trainer.config.document import Document, Path, Place, printable
+from mnist_trainer.config.fields import Section
+from mnist_trainer.config.outline import field_at, naming_key, short_form_at
+from mnist_trainer.config.yaml_reader import read_text
 
 
 def apply_override(document: Document, number: int, text: str) -> None:
     """Write override `number` (from 1) into `document`; what is wrong with it joins the document's complaints."""
     place = Place(override=number)
     name, equals, written = text.partition("=")
-    parts = tuple(part.strip() for part in name.split("."))
+    parts = [part.strip() for part in name.split(".")]
     if not equals:
-        message = f"no '=' in '{printable(text)}'; write key=value, as in optimizer.lr=0.01"
-        document.complaints.append(Complaint(place, (), message))
+        document.complain(place, (), f"no '=' in '{printable(text)}'; write key=value, as in optimizer.lr=0.01")
     elif not all(parts):
-        message = f"'{printable(text)}' has an empty key; write key=value or section.key=value"
-        document.complaints.append(Complaint(place, (), message))
+        document.complain(place, (), f"an empty key in '{printable(text)}'; write key=value or section.key=value")
     elif not written.strip():
-        document.complaints.append(Complaint(place, parts, "no value after '='; null switches a part off"))
+        document.complain(place, tuple(parts), "no value after '='; null switches a part off")
     else:
         read = read_text(written, place)
-        path = _write(document, parts, read.data, place) if isinstance(document.data, dict) else parts
-        document.complaints += [complaint._replace(path=(*path, *complaint.path)) for complaint in read.complaints]
+        path = tuple(parts) if document.data is None else _write(document, parts, read.data, place)
+        for complaint in read.complaints:
+            document.complain(place, (*path, *complaint.path), complaint.message)
         document.broken |= {(*path, *broken) for broken in read.broken}
 
 
-def _write(document: Document, parts: Path, value: Any, place: Place) -> Path:
+def _write(document: Document, parts: list[str], value: Any, place: Place) -> Path:
     """Put `value` at its key, making the sections on the way; the path it went to."""
-    node: Any = document.data
+    node = document.data
     path: Path = ()
-    for depth, part in enumerate(parts):
+    for part, following in zip(parts, [*parts[1:], None], strict=True):
         if isinstance(node, list) and part not in map(str, range(len(node))):
-            items = f"0 to {len(node) - 1}" if node else "none, the list is empty"
-            document.complaints.append(Complaint(place, (*path, part), f"no such item; there are {items}"))
+            items = f"its items are 0 to {len(node) - 1}" if node else "the list is empty"
+            document.complain(place, (*path, part), f"no such item; {items}")
             return (*path, part)
         key = int(part) if isinstance(node, list) else part
         path = (*path, key)
-        is_last = depth == len(parts) - 1
-        old = node[key] if isinstance(node, list) else node.get(key)
-        node[key] = value if is_last else _opened(old, path, parts[depth + 1])
+        old = node.get(key) if isinstance(node, dict) else node[key]
+        opened = value if following is None else _opened(old, path, following)
+        node[key] = _made(path, following) if opened is None and following is not None else opened
         node = node[key]
-        if is_last or not node:
+        if following is None or opened is None:
             _claim(document, path, place)
     return path
 
 
-def _opened(old: Any, path: Path, key: str | int) -> Any:
-    """`old` as something that can hold `key`: a short form is written out, what holds no keys gives way."""
+def _opened(old: Any, path: Path, key: str) -> Any:
+    """`old` in a form that can hold `key`, short forms written out; None where there is nothing that can."""
     if isinstance(old, list) or (isinstance(old, dict) and key in old):
         return old
     short_form = short_form_at(path)
     full = short_form.spread(old) if short_form else old
-    return full if isinstance(full, dict) else {}
+    return full if isinstance(full, dict) else None
+
+
+def _made(path: Path, key: str) -> dict[str, Any]:
+    """A new section for `key`, with the name of the default one: `optimizer.lr` alone means adam's."""
+    field, short_form = field_at(path), short_form_at(path)
+    is_short = short_form is not None and key in (short_form.value_keys or ())
+    if field is None or is_short or not isinstance(field.default, Section):
+        return {}
+    name = naming_key(type(field.default))
+    return {name: getattr(field.default, name)} if name else {}
 
 
 def _claim(document: Document, path: Path, place: Place) -> None:

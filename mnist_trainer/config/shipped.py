@@ -9,15 +9,14 @@ _PACKAGE = Path(__file__).parents[1]
 
 def shipped() -> dict[str, str]:
     """Name → phrase of every shipped config; the phrase is the first comment below the editor's line."""
-    return {path.stem: _phrase(path) for path in sorted(_folder().glob("*.yaml"))}
+    return {path.stem: _phrase(path) for path in sorted(_folder().glob("*.yaml"), key=lambda path: path.stem)}
 
 
 def shipped_path(name: str) -> Path:
     """The file of a shipped config. Raises `KeyError` when there is none of that name."""
-    path = _folder() / f"{name}.yaml"
     if name not in shipped():
         raise KeyError(name)
-    return path
+    return _folder() / f"{name}.yaml"
 
 
 def _folder() -> Path:

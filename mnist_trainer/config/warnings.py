@@ -6,12 +6,28 @@ from collections.abc import Iterator
 from math import e, log
 
 from mnist_trainer.config.activations import ConstantInit, PlainActivation, PlainInit, Sigmoid
-from mnist_trainer.config.architectures import Neuron
+from mnist_trainer.config.architectures import Layers, Neuron
 from mnist_trainer.config.checks import Finding
 from mnist_trainer.config.expand import expand, walk
-from mnist_trainer.config.layers import ActivationLayer, BatchNorm, Dropout, Flatten, Linear
+from mnist_trainer.config.layers import (
+    ActivationLayer,
+    AnyLayer,
+    BatchNorm,
+    Conv,
+    Dropout,
+    Flatten,
+    Linear,
+    Pool,
+    Residual,
+)
 from mnist_trainer.config.objective import Falling, GradientDescent, OneCycle, Sgd
 from mnist_trainer.config.schema import Config
+
+BOUNDED = ("step", "sigmoid", "tanh", "scaled_tanh", "relu6")
+"""Activations with a smallest and a largest value."""
+
+UNBOUNDED = ("identity", "leaky_relu", "prelu", "rrelu", "maxout")
+"""Activations with neither; the rest have a smallest value alone."""
 
 
 def warnings(config: Config) -> list[Finding]:
@@ -35,10 +51,21 @@ def _output(config: Config) -> Iterator[Finding]:
     elif loss.name == "cross_entropy" and model.output == "log_softmax":
         yield ("model", "output"), "cross_entropy applies log_softmax itself; twice does no harm, but nll is meant"
     elif loss.name in ("mse", "absolute") and model.output == "log_softmax":
-        yield (
-            ("model", "output"),
-            "log_softmax is never above 0, so it can't reach the target 1. Use softmax or sigmoid",
-        )
+        reason = "log_softmax is never above 0, so it can't reach the target 1"
+        yield ("model", "output"), f"{reason}. Use softmax or sigmoid"
+    elif isinstance(model, Layers) and model.output == "none":
+        yield from _last_activation(model, loss.name)
+
+
+def _last_activation(model: Layers, loss: str) -> Iterator[Finding]:
+    """Of a written-out list whose outputs the loss reads as logits."""
+    last = model.layers[-1]
+    if not isinstance(last, ActivationLayer):
+        return
+    limited = last.function.name in BOUNDED if loss == "cross_entropy" else last.function.name not in UNBOUNDED
+    if loss in ("cross_entropy", "bce") and limited:
+        reason = f"{loss} wants outputs of any size, and {last.function.name} keeps them in a range"
+        yield ("model", "layers", len(model.layers) - 1), f"{reason}: it can't reach the target. Leave it out"
 
 
 def _layers(config: Config) -> Iterator[Finding]:
@@ -47,15 +74,35 @@ def _layers(config: Config) -> Iterator[Finding]:
         isinstance(part, ActivationLayer) and part.function == PlainActivation(name="step") for part in walk(layers)
     ):
         yield ("model",), "step has no gradient: the layers before it will not learn"
-    chain, longest = 0, 0
-    for layer in walk(layers):
-        if isinstance(layer, Linear):
-            chain += 1
-        elif not isinstance(layer, BatchNorm | Dropout | Flatten):
-            chain = 0
-        longest = max(longest, chain)
+    longest = max(_runs(layers))
     if longest > 1:
         yield ("model",), f"{longest} linear layers without an activation between them are one linear layer"
+
+
+def _runs(layers: tuple[AnyLayer, ...]) -> Iterator[int]:
+    """How many linear layers follow each other with nothing between them that bends a straight line."""
+    run = 0
+    for layer in layers:
+        if _is_straight(layer):
+            run += sum(isinstance(part, Linear | Conv) for part in walk((layer,)))
+            continue
+        yield run
+        run = 0
+        if isinstance(layer, Residual):
+            yield from _runs(layer.layers)
+    yield run
+
+
+def _is_straight(layer: AnyLayer) -> bool:
+    match layer:
+        case Linear() | Conv() | Pool(kind="average") | Flatten() | BatchNorm() | Dropout():
+            return True
+        case ActivationLayer():
+            return layer.function == PlainActivation(name="identity")
+        case Residual():
+            return all(map(_is_straight, layer.layers))
+        case _:
+            return False
 
 
 def _start(config: Config) -> Iterator[Finding]:

@@ -27,7 +27,10 @@ _WORDS = (
     ("nested too deeply", "nested too deeply for a config"),
     ("too many values", "more than 100,000 values, counting those that aliases repeat; that is no config"),
     ("expected the node content", "a value is missing before this"),
-    ("sequence entries are not allowed", "a list can't begin here; put its '- ' items on lines of their own, or in [ ]"),
+    (
+        "sequence entries are not allowed",
+        "a list can't begin here; put its '- ' items on lines of their own, or in [ ]",
+    ),
     ("that cannot start any token", "a value can't start with this character; put the text in quotes"),
 )
 

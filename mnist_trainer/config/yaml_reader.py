@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import re
 from copy import copy
-from dataclasses import dataclass, field
 from pathlib import Path as FilePath
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
-from mnist_trainer.config.outline import Path
+from mnist_trainer.config.document import Complaint, Document, Path, Place
 from mnist_trainer.config.yaml_errors import explain
 
 MAX_BYTES = 1_000_000
@@ -23,83 +22,47 @@ MAX_VALUES = 100_000
 MAX_DEPTH = 50
 MAX_WHOLE = 2**63 - 1
 
-_CONSTANTS = {word: None for word in ("", "~", "null", "Null", "NULL")} | {
-    spelling: word == "true" for word in ("true", "false") for spelling in (word, word.title(), word.upper())
+SWITCHES = {"on": "true", "yes": "true", "y": "true", "off": "false", "no": "false", "n": "false"}
+"""What YAML 1.1 takes for booleans and YAML 1.2 for text, in any case."""
+
+_CONSTANTS: dict[str, bool | None] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 _WHOLE = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-SWITCHES = {"on": "true", "yes": "true", "y": "true", "off": "false", "no": "false", "n": "false"}
-
-
-class Place(NamedTuple):
-    """Where something stands; sorts in the order of reading, overrides after the file. Lines and columns from 1."""
-
-    override: int = 0
-    line: int = 0
-    column: int = 0
-    file: str = ""
-
-    def __str__(self) -> str:
-        if self.override:
-            return f"override {self.override}"
-        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-
-
-class Complaint(NamedTuple):
-    """A mistake: its place, the path of the key, and what is wrong with it."""
-
-    place: Place
-    path: Path
-    message: str
-
-
-@dataclass
-class Document:
-    """What was read: `data` as plain values (None when unreadable) and, for each path, the places of key and value."""
-
-    data: Any = None
-    places: dict[Path, tuple[Place, Place]] = field(default_factory=dict)
-    complaints: list[Complaint] = field(default_factory=list)
-    broken: set[Path] = field(default_factory=set)
-    """Values that were complained about here: nobody else needs to."""
 
 
 def read_file(path: FilePath) -> Document:
-    """The document of a config file, whatever may be wrong with it: see its `complaints`."""
+    """The document of a config file, whatever may be wrong with it: see its `complaints`.
+
+    Raises `FileNotFoundError`.
+    """
     start = Place(file=str(path))
     try:
         if path.is_dir():
-            return Document(complaints=[Complaint(start, (), "a folder; name a .yaml file in it")])
+            return _unreadable(start, "a folder; name a .yaml file in it")
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        return Document(complaints=[Complaint(start, (), f"can't be read: {error.strerror}")])
-    if len(content) > MAX_BYTES:
-        return Document(complaints=[Complaint(start, (), "more than 1 MB; that is no config")])
-    try:
         text = content.decode("utf-8-sig")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        return _unreadable(start, f"can't be read: {error.strerror}")
     except UnicodeDecodeError as error:
-        before = error.object[: error.start].decode()
-        is_utf16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+        place = _place_after(error.object[: error.start].decode(), start)
+        is_utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
         what = "saved as UTF-16" if is_utf16 else f"byte 0x{error.object[error.start]:02X} is no UTF-8"
-        complaint = Complaint(_place_after(before, start), (), f"{what}; save the file as plain text in UTF-8")
-        return Document(complaints=[complaint])
+        return _unreadable(place, f"{what}; save the file as plain text in UTF-8")
+    if len(content) > MAX_BYTES:
+        return _unreadable(start, "more than 1 MB; that is no config")
     document = read_text(text, start)
-    if not document.complaints and not isinstance(document.data, dict):
-        document.complaints.append(_no_mapping(document))
-    document.data = document.data if isinstance(document.data, dict) else None
+    if not isinstance(document.data, dict):
+        if not document.complaints:
+            document.complain(document.place_of(()), (), _no_mapping(document.data))
+        document.data = None
     return document
-
-
-def _no_mapping(document: Document) -> Complaint:
-    place = document.places.get((), (Place(), Place()))[1]
-    match document.data:
-        case None:
-            return Complaint(place, (), "the file is empty; it needs at least a model: {architecture: mlp}")
-        case list():
-            return Complaint(place, (), "a list at the top; a config has keys there: take the '- ' or brackets away")
-        case _:
-            return Complaint(place, (), "no keys; a config consists of lines like 'seed: 0'")
 
 
 def read_text(text: str, origin: Place) -> Document:
@@ -111,12 +74,28 @@ def read_text(text: str, origin: Place) -> Document:
             document.data = _Builder(document, origin).build(node, ())
     except yaml.reader.ReaderError as error:
         message = f"control character U+{error.character:04X}; a config is plain text"
-        document.complaints.append(Complaint(_place_after(text[: error.position], origin), (), message))
+        document.complain(_place_after(text[: error.position], origin), (), message)
     except yaml.MarkedYAMLError as error:
         line, column, message = explain(error, text)
         document.data = None
-        document.complaints.append(Complaint(_at(origin, line, column), (), message))
+        document.complain(_at(origin, line, column), (), message)
+    if document.data is None and document.complaints:
+        document.broken.add(())
     return document
+
+
+def _unreadable(place: Place, message: str) -> Document:
+    return Document(complaints=[Complaint(place, (), message)])
+
+
+def _no_mapping(data: Any) -> str:
+    match data:
+        case None:
+            return "the file is empty; it needs at least 'model: {architecture: mlp}'"
+        case list():
+            return "a list at the top; a config has keys there: take the '- ' or the brackets away"
+        case _:
+            return "no keys; a config consists of lines like 'seed: 0'"
 
 
 def _at(origin: Place, line: int, column: int) -> Place:
@@ -144,10 +123,10 @@ class _Composer(yaml.SafeLoader):
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
             if event.anchor in self.open:
-                raise yaml.MarkedYAMLError(problem="recursive alias", problem_mark=event.start_mark)
-            node = copy(super().compose_node(parent, index))
-            if node is not None:
-                node.start_mark = event.start_mark
+                mark: Any = event.start_mark
+                raise yaml.MarkedYAMLError(problem="recursive alias", problem_mark=mark)
+            node: Any = copy(super().compose_node(parent, index))
+            node.start_mark = event.start_mark
             return node
         if len(self.open) >= MAX_DEPTH:
             raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=event.start_mark)
@@ -164,13 +143,14 @@ class _Builder:
         self.document = document
         self.origin = origin
         self.count = 0
-        self.top: yaml.Node | None = None
+        self.top: Any = None
 
     def build(self, node: yaml.Node, path: Path, key: yaml.Node | None = None) -> Any:
         self.count += 1
         self.top = key if len(path) == 1 else self.top
         if self.count > MAX_VALUES:
-            raise yaml.MarkedYAMLError(problem="too many values", problem_mark=(self.top or node).start_mark)
+            start: Any = (self.top or node).start_mark
+            raise yaml.MarkedYAMLError(problem="too many values", problem_mark=start)
         self.document.places[path] = (self._place(key or node), self._place(node))
         match node:
             case yaml.MappingNode(tag="mapping"):
@@ -216,7 +196,7 @@ class _Builder:
         self.document.broken.add(path)
 
     def _complain(self, node: yaml.Node, path: Path, message: str) -> None:
-        self.document.complaints.append(Complaint(self._place(node), path, message))
+        self.document.complain(self._place(node), path, message)
 
     def _place(self, node: yaml.Node) -> Place:
         return _at(self.origin, node.start_mark.line, node.start_mark.column)
@@ -233,9 +213,3 @@ def read_plain(text: str) -> Any:
         named = text.lower().endswith(("inf", "nan"))
         return float(text.replace(".", "") if named else text)
     return text
-
-
-def printable(text: str, limit: int = 40) -> str:
-    """`text` for one line of a message: control characters escaped, cut where it is long."""
-    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text[:limit])
-    return shown if len(text) <= limit else f"{shown}…"

@@ -22,8 +22,8 @@ def load_digits(part: Part) -> DataSet:
     packed = files("mnist_trainer.data").joinpath("digits.csv.gz").read_bytes()
     table = np.loadtxt(BytesIO(gzip.decompress(packed)), delimiter=",", dtype=np.uint8)
     chosen = _in_test(table[:, 64]) == (part == "test")
-    images = torch.from_numpy(table[chosen, :64]).reshape(-1, 8, 8).float() / 16
-    return DataSet(to_mnist(images), torch.from_numpy(table[chosen, 64]).long(), DIGITS)
+    images = to_mnist(table[chosen, :64].reshape(-1, 8, 8).astype(np.float32) / np.float32(16))
+    return DataSet(torch.from_numpy(images), torch.from_numpy(table[chosen, 64].astype(np.int64)), DIGITS)
 
 
 def _in_test(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -23,6 +23,8 @@ def load(data: Data, part: Part, progress: Progress | None = None) -> DataSet:
     Files that are missing are downloaded; `progress` is told how far. Raises DataError when they cannot be had or are
     damaged, StorageError when they cannot be written anywhere.
     """
+    if part == "validation" and not has_validation(data):
+        raise DataError(f"{data.name} brings no validation images of its own; they are split from its training images.")
     match data.name:
         case "digits":
             return load_digits(part)

@@ -51,9 +51,9 @@ def layout_of(data: Data) -> Layout:
     if unknown := sorted(parts.keys() - {"train", "val", "test"}):
         raise DataError(f"{path / unknown[0]} would not be read: beside train/ there can only be val/ and test/.")
     classes = _classes(parts["train"])
-    for name in ("val", "test"):
-        for unseen in sorted(set(_sub_folders(parts[name])) - set(classes)) if name in parts else ():
-            raise DataError(f"{parts[name] / unseen} is a class that {parts['train']} does not have.")
+    for folder in (parts[name] for name in ("val", "test") if name in parts):
+        if unseen := sorted(set(_sub_folders(folder)) - set(classes)):
+            raise DataError(f"{folder / unseen[0]} is a class that {parts['train']} does not have.")
     return Layout(parts["train"], parts.get("val"), parts.get("test"), classes)
 
 
@@ -63,19 +63,20 @@ def load_folder(layout: Layout, part: Part) -> DataSet:
     Raises DataError that names the pictures which cannot be used, or the class that has none to train with.
     """
     pictures = _pictures(layout, part)
-    for label, name in enumerate(layout.classes):
-        if part == "train" and all(label != found for _, found in pictures):
-            raise DataError(f"{layout.train / name} has no picture to train with.{_split_hint(layout)}")
-    if not pictures:
-        raise DataError(f"{_folder(layout, part)} has no picture for the {part} set.{_split_hint(layout)}")
+    _require(layout, part, {label for _, label in pictures})
     images = torch.from_numpy(_read([path for path, _ in pictures]))
     return DataSet(images, torch.tensor([label for _, label in pictures]), layout.classes)
 
 
-def _split_hint(layout: Layout) -> str:
-    if layout.test is not None:
-        return ""
-    return " Every fifth picture, by its name, is a test picture: add pictures, or sort them into train/ and test/."
+def _require(layout: Layout, part: Part, labels: set[int]) -> None:
+    hint = ""
+    if layout.test is None and part != "validation":
+        hint = " Every fifth picture, by its name, is a test picture: add some, or sort them into train/ and test/."
+    lacking = [name for label, name in enumerate(layout.classes) if label not in labels]
+    if part == "train" and lacking:
+        raise DataError(f"{layout.train / lacking[0]} has no picture to train with.{hint}")
+    if not labels:
+        raise DataError(f"{_folder(layout, part)} has no picture for the {part} set.{hint}")
 
 
 def _folder(layout: Layout, part: Part) -> Path:
@@ -96,7 +97,7 @@ def _pictures(layout: Layout, part: Part) -> list[tuple[Path, int]]:
     folder = _folder(layout, part)
     found = []
     for label, name in enumerate(layout.classes):
-        files = (path for path in (folder / name).rglob("*") if path.is_file() and not _is_hidden(path))
+        files = [path for path in (folder / name).rglob("*") if path.is_file() and not _is_hidden(path, folder)]
         found += [(path, label) for path in sorted(files, key=Path.as_posix)]
     if layout.test is not None or part == "validation":
         return found
@@ -108,12 +109,13 @@ def _in_test(path: Path) -> bool:
     return int.from_bytes(blake2b(path.name.encode(), digest_size=8).digest(), "big") % TEST_SHARE == 0
 
 
-def _is_hidden(path: Path) -> bool:
-    return path.name.startswith(".") or path.name.lower() in SYSTEM_FILES
+def _is_hidden(path: Path, folder: Path) -> bool:
+    below = path.relative_to(folder).parts
+    return any(name.startswith(".") for name in below) or path.name.lower() in SYSTEM_FILES
 
 
 def _sub_folders(path: Path) -> list[str]:
-    return [entry.name for entry in path.iterdir() if entry.is_dir() and not _is_hidden(entry)]
+    return [entry.name for entry in path.iterdir() if entry.is_dir() and not _is_hidden(entry, path)]
 
 
 def _classes(path: Path) -> tuple[str, ...]:

@@ -84,7 +84,7 @@ def _decode(name: PublishedName, paths: Sequence[Path], files: Sequence[RawFile]
         case "usps":
             with naming(paths[0]):
                 small, labels = usps.parse(contents[0])
-                return to_mnist(torch.from_numpy(small)).numpy(), labels
+                return to_mnist(small), labels
         case _:
             assert_never(name)
 

@@ -96,7 +96,7 @@ def _class_figures(row: list[int], index: int, classes: tuple[str, ...]) -> Clas
         label=classes[index],
         count=count,
         errors=errors,
-        accuracy=None if count == 0 else 1 - errors / count,
+        accuracy=None if count == 0 else row[index] / count,
         confused_with=classes[wrong.index(most)] if most else None,
         confused_count=most,
     )

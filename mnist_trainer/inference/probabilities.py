@@ -9,8 +9,11 @@ from torch import Tensor
 
 from mnist_trainer.config.outputs import OutputKind
 
-NEAREST = 1e-7
-"""How close to 0 or 1 an output of a sigmoid is taken to come: about float32's resolution near 1."""
+SMALLEST = 2.0**-126
+"""What an output of 0 is taken for: float32's smallest normal number. Outputs above it keep their order."""
+
+LARGEST = 1 - 2.0**-24
+"""What an output of 1 is taken for: float32's number before it."""
 
 
 def to_probabilities(outputs: Tensor, kind: OutputKind, temperature: float = 1.0) -> Tensor:
@@ -28,13 +31,13 @@ def to_probabilities(outputs: Tensor, kind: OutputKind, temperature: float = 1.0
         case "logits":
             logits = outputs
         case "sigmoid":
-            logits = torch.logit(outputs, eps=NEAREST)
+            logits = torch.logit(outputs.clamp(SMALLEST, LARGEST))
         case "log_probabilities":
             logits = outputs
         case "probabilities":
             if temperature == 1:
                 return outputs / outputs.sum(dim=1, keepdim=True)
-            logits = outputs.clamp_min(torch.finfo(torch.float32).tiny).log()
+            logits = outputs.clamp_min(SMALLEST).log()
         case _:
             assert_never(kind)
     if single:  # the odds of yes against no

@@ -71,9 +71,7 @@ def _build_layer(placed: Placed) -> nn.Module:  # noqa: PLR0911 - one return a l
         case MaxoutLayer():
             return nn.Sequential(nn.Linear(inputs[0], layer.units * layer.pieces), Maxout(layer.pieces))
         case Conv():
-            return nn.Conv2d(
-                inputs[0], layer.channels, layer.kernel, stride=layer.stride, padding=layer.padding, bias=layer.bias
-            )
+            return _build_conv(layer, inputs[0])
         case Pool():
             return _build_pool(layer)
         case Flatten():
@@ -92,6 +90,15 @@ def _build_layer(placed: Placed) -> nn.Module:  # noqa: PLR0911 - one return a l
             return ResidualBlock(_sequential(placed.inner))
         case _:
             assert_never(layer)
+
+
+def _build_conv(layer: Conv, inputs: int) -> nn.Module:
+    if layer.padding == "same" and layer.kernel % 2 == 0:
+        # torch's own `same` does this too for even kernels, but it warns at each start.
+        before, after = (layer.kernel - 1) // 2, layer.kernel // 2
+        conv = nn.Conv2d(inputs, layer.channels, layer.kernel, bias=layer.bias)
+        return nn.Sequential(nn.ZeroPad2d((before, after, before, after)), conv)
+    return nn.Conv2d(inputs, layer.channels, layer.kernel, stride=layer.stride, padding=layer.padding, bias=layer.bias)
 
 
 def _build_pool(layer: Pool) -> nn.Module:

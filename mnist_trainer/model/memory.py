@@ -18,6 +18,8 @@ from mnist_trainer.errors import DeviceError
 FLOAT = 4
 """Bytes of a float32. Parameters, gradients and optimizer state are float32 in every precision."""
 
+CONTROL_GROUP = Path("/sys/fs/cgroup")
+
 
 @dataclass(frozen=True)
 class Footprint:
@@ -77,12 +79,12 @@ def _system() -> int | None:
 
 
 def _control_group() -> int | None:
-    """What a container is still allowed (cgroup v2)."""
+    """What a container is still allowed (cgroup v2); files that are merely cached make room when asked."""
     try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = Path("/sys/fs/cgroup/memory.current").read_text().strip()
-        return int(limit) - int(used)
-    except (OSError, ValueError):
+        limit, used = (int((CONTROL_GROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+        facts = dict(line.split() for line in (CONTROL_GROUP / "memory.stat").read_text().splitlines())
+        return limit - used + int(facts["inactive_file"])
+    except (OSError, ValueError, KeyError):
         return None
 
 

@@ -65,10 +65,10 @@ def judge(
     config = change_data(loaded.config, overrides)
     with settings(config.threads, config.deterministic):
         classes, source = class_names(config.data), load_split(config.data, split)
-        if len(classes) != len(loaded.classes):
+        if classes != loaded.classes:
             raise CheckpointError(
-                f"{path} knows {len(loaded.classes)} classes and {config.data.name} has {len(classes)}; "
-                "evaluate it on data with the same classes."
+                f"{path} knows the classes {', '.join(loaded.classes)}, and {config.data.name} has "
+                f"{', '.join(classes)}. Evaluate it on data with the same classes."
             )
         predictor = loaded.predictor(resolve_device(config.device), model)
         answers = answer(predictor, source)

@@ -34,10 +34,11 @@ def predict(
     loaded = load_checkpoint(find_checkpoint(str(checkpoint)))
     predictor = loaded.predictor(torch.device("cpu"), model)  # a few images are read before a GPU has started
     predictions = []
-    for picture in images if isinstance(images, list | tuple) else [images]:
+    pictures: Sequence[Picture] = [images] if isinstance(images, str) or not isinstance(images, Sequence) else images
+    for picture in pictures:
         path = str(picture) if isinstance(picture, str | Path) else None
         try:
-            digits = read_digits(Path(path)) if path is not None else digits_of(picture)
+            digits = read_digits(Path(picture)) if isinstance(picture, str | Path) else digits_of(picture)
         except DataError as error:
             predictions.append(unreadable(path, str(error)))
         else:

@@ -26,12 +26,13 @@ from mnist_trainer.inference.evaluate import answer, measure
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.model.device import resolve_device, settings
 from mnist_trainer.model.memory import check_memory, footprint
+from mnist_trainer.pipeline.description import facts_of, header_of, own_parts
 from mnist_trainer.reports.drawings import draw_confusion, draw_mistakes, draw_training, draw_weights
 from mnist_trainer.reports.journal import Journal
-from mnist_trainer.reports.listener import Header, Listener, Outcome, metrics_row
+from mnist_trainer.reports.listener import Listener, Outcome, metrics_row
 from mnist_trainer.reports.tensorboard import require_tensorboard
 from mnist_trainer.storage.checkpoint import load_checkpoint
-from mnist_trainer.storage.run_folder import RunFolder, create_run_folder, find_checkpoint
+from mnist_trainer.storage.run_folder import create_run_folder, find_checkpoint, refuse_taken
 from mnist_trainer.training.loop import EpochRecord, fit
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import OptimizerFactory, build_criterion, prepare_state
@@ -120,21 +121,25 @@ def train(
         require_tensorboard()
     with settings(config.threads, config.deterministic), _memory_errors():
         began = perf_counter()
+        if run_dir is not None:
+            refuse_taken(run_dir)  # before data are fetched for nothing
         state = prepare(config, model=model, loss=loss, optimizer=optimizer, loading=listener.loading)
         folder = create_run_folder(config.name, run_dir)
-        custom = _custom(model, loss, optimizer)
-        journal = Journal(folder, state, custom)
-        journal.start(_facts(state))
-        listener.started(_header(state, folder, custom))
+        custom = own_parts(model, loss, optimizer)
+        journal = Journal(folder, state, custom, began)
+        journal.start(facts_of(state))
         try:
+            listener.started(header_of(state, folder.path, custom))
             _fit(state, journal, listener)
-            return _conclude(state, journal, listener, loss, loaded=journal.began - began)
-        except InterruptedRunError:
+            run, outcome = _conclude(state, journal, listener, loss)
+        except (InterruptedRunError, KeyboardInterrupt):
             journal.stop("interrupted", "SIGINT")
             raise
         except BaseException as error:
-            journal.stop("failed", f"{type(error).__name__}: {error}")
+            journal.stop("failed", type(error).__name__, str(error))
             raise
+    listener.finished(outcome)
+    return run
 
 
 def _fit(state: TrainingState, journal: Journal, listener: Listener) -> None:
@@ -158,8 +163,8 @@ def _fit(state: TrainingState, journal: Journal, listener: Listener) -> None:
 
 
 def _conclude(
-    state: TrainingState, journal: Journal, listener: Listener, loss: LossFunction | None, loaded: float
-) -> Run:
+    state: TrainingState, journal: Journal, listener: Listener, loss: LossFunction | None
+) -> tuple[Run, Outcome]:
     """The winner reads the test set, once; reports are drawn; `run.json` is finished."""
     listener.drawing()
     began = perf_counter()
@@ -172,7 +177,7 @@ def _conclude(
     if setup.validation is not None:
         known = answer(predictor, setup.validation)
         validation = measure(predictor, known, figure, setup.classes, config.data.name, "validation")
-    source = load_test(config.data)
+    source = load_test(config.data, listener.loading)
     answers = answer(predictor, source)
     test = measure(predictor, answers, figure, setup.classes, config.data.name, "test")
     evaluated = perf_counter() - began
@@ -187,7 +192,6 @@ def _conclude(
     for name, png in drawings:
         folder.write_plot(name, png)
     timings = {
-        "loading_seconds": loaded,
         "training_seconds": state.seconds,
         "evaluation_seconds": evaluated,
         "drawing_seconds": perf_counter() - began - evaluated,
@@ -195,69 +199,8 @@ def _conclude(
     journal.finish(test, validation, timings)
     reason = state.stop_reason or "epochs"
     plots = tuple(f"plots/{name}" for name, _ in drawings)
-    listener.finished(Outcome(folder.path, state.best.epoch, reason, test, state.seconds, plots))
-    records = tuple(journal.records)
-    return Run(folder.path, config, records, state.best.epoch, reason, test, validation, model)
-
-
-def _facts(state: TrainingState) -> dict[str, Any]:
-    """What `run.json` says of data and model."""
-    setup = state.setup
-    data = setup.config.data
-    return {
-        "data": {
-            "name": data.name,
-            "train_count": len(setup.train),
-            "validation_count": 0 if setup.validation is None else len(setup.validation),
-            "split_seed": data.split_seed,
-            "normalization": {
-                "mean": setup.reading.normalization.mean,
-                "std": setup.reading.normalization.std,
-            },
-        },
-        "parameters": sum(parameter.numel() for parameter in state.model.parameters()),
-    }
-
-
-def _header(state: TrainingState, folder: RunFolder, custom: dict[str, str]) -> Header:
-    setup, facts = state.setup, _facts(state)
-    counts = f"{len(setup.train):,} images to train, {facts['data']['validation_count']:,} to validate"
-    model = custom.get("model") or describe_model(setup.config)
-    threads = f", {torch.get_num_threads()} threads" if setup.device.type == "cpu" else ""
-    return Header(
-        name=setup.config.name,
-        data=f"{setup.config.data.name}: {counts}",
-        model=f"{model}, {facts['parameters']:,} parameters",
-        device=f"{setup.device}, {setup.reading.precision}{threads}",
-        seed=setup.config.seed,
-        epochs=setup.config.training.epochs,
-        folder=folder.path,
-    )
-
-
-def describe_model(config: Config) -> str:
-    """The model in short: `mlp 784-512-256-10, relu`."""
-    model = config.model
-    match model.architecture:
-        case "mlp":
-            widths = "-".join(map(str, (784, *model.hidden)))
-            return f"mlp {widths}-{output_count(config, len(class_names(config.data)))}, {model.activation.name}"
-        case "cnn":
-            return f"cnn {'-'.join(map(str, model.channels))}, then {'-'.join(map(str, model.hidden)) or 'the output'}"
-        case "neuron":
-            return f"one neuron, {model.output.name}"
-        case "layers":
-            return f"{len(model.layers)} layers"
-
-
-def _custom(model: nn.Module | None, loss: LossFunction | None, optimizer: OptimizerFactory | None) -> dict[str, str]:
-    """The user's own parts by name: `{"model": "my_module.MyNet"}`."""
-    parts = {"model": model and type(model), "loss": loss, "optimizer": optimizer}
-    return {
-        part: f"{own.__module__}.{getattr(own, '__qualname__', type(own).__qualname__)}"
-        for part, own in parts.items()
-        if own is not None
-    }
+    run = Run(folder.path, config, tuple(journal.records), state.best.epoch, reason, test, validation, model)
+    return run, Outcome(folder.path, state.best.epoch, reason, test, state.seconds, plots)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from mnist_trainer.config.load import dump_config
+from mnist_trainer.errors import StorageError
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.reports.environment import describe_environment
 from mnist_trainer.reports.listener import metrics_row
@@ -25,12 +27,13 @@ SAVE_SECONDS = 10.0
 
 
 class Journal:
-    """Writes one run's folder. `custom` names what of it is the user's own code."""
+    """Writes one run's folder. `custom` names what of it is the user's own code; `began` is when loading began."""
 
-    def __init__(self, folder: RunFolder, state: TrainingState, custom: dict[str, str]) -> None:
+    def __init__(self, folder: RunFolder, state: TrainingState, custom: dict[str, str], began: float) -> None:
         self.folder, self.state, self.custom = folder, state, custom
         self.records: list[EpochRecord] = []
-        self.began = self.saved = perf_counter()
+        self.began, self.saved = began, perf_counter()
+        self.loaded = self.saved - began
         self.events: EventWriter | None = None
         self.entry: dict[str, Any] = {}
 
@@ -93,18 +96,26 @@ class Journal:
             timings=timings,
         )
 
-    def stop(self, status: str, reason: str) -> None:
-        """The training ended before its time: `interrupted` or `failed`."""
-        self._close(status=status, stop_reason=reason, timings={"training_seconds": self.state.seconds})
+    def stop(self, status: str, reason: str, details: str = "") -> None:
+        """The training ended before its time: `interrupted` or `failed`.
+
+        `details` may name paths of this machine, so they go to the log alone. What can't be written is let be: the
+        reason for the end is what the user must hear of.
+        """
+        with suppress(StorageError):
+            self._close(status=status, stop_reason=reason, timings={"training_seconds": self.state.seconds})
+            if details:
+                self.folder.log(details)
 
     def _close(self, **changes: Any) -> None:
         if self.events is not None:
             self.events.close()
         self.entry |= {"best_epoch": self.state.best.epoch or None, "epochs": self.state.epoch, **changes}
         self.entry |= {"finished_at": _now()}
-        self.entry["timings"] = {**self.entry["timings"], "total_seconds": perf_counter() - self.began}
-        self.folder.log(f"{self.entry['status']}: {self.entry['stop_reason']}")
+        total = perf_counter() - self.began
+        self.entry["timings"] = {"loading_seconds": self.loaded, **self.entry["timings"], "total_seconds": total}
         self.folder.write_record(self.entry)
+        self.folder.log(f"{self.entry['status']}: {self.entry['stop_reason']}")
 
 
 def _now() -> str:

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
+from pydantic import ConfigDict, TypeAdapter
 from torch import Tensor, nn
 
 from mnist_trainer.config.outputs import output_count
 from mnist_trainer.config.schema import Config
-from mnist_trainer.data.normalize import Normalization
 from mnist_trainer.errors import CheckpointError
 from mnist_trainer.inference.predictor import Predictor, Reading
 from mnist_trainer.model.build import build_model
@@ -41,6 +40,8 @@ class Checkpoint:
     reading: Reading
     custom: dict[str, str] = field(default_factory=dict)
     training_state: dict[str, Any] | None = None
+
+    __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
 
     def build(self, model: nn.Module | None = None) -> nn.Module:
         """The model with its weights, in evaluation mode; `model` where it was trained with a module of the user's.
@@ -64,6 +65,9 @@ class Checkpoint:
     def predictor(self, device: torch.device, model: nn.Module | None = None) -> Predictor:
         """The model on `device`, ready to be asked."""
         return Predictor([self.build(model)], self.reading, device)
+
+
+_CHECKPOINT = TypeAdapter(Checkpoint)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -95,11 +99,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if content.get("version") != VERSION:
         raise CheckpointError(
             f"{path} has format version {content.get('version')}; this program reads {VERSION}. "
-            "Update mnist-trainer: pip install --upgrade mnist-trainer."
+            "Read it with the version of mnist-trainer that wrote it, or a later one."
         )
     try:
         return _checkpoint(content)
-    except (KeyError, TypeError, ValueError, ValidationError) as error:
+    except (KeyError, TypeError, ValueError) as error:  # pydantic's is a ValueError
         raise CheckpointError(
             f"{path} is damaged: its content is not a checkpoint's ({_first_line(error)})."
         ) from error
@@ -107,37 +111,44 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def _checkpoint(content: Mapping[str, Any]) -> Checkpoint:
     (member,) = content["members"]
-    reading = Reading(
-        normalization=Normalization(**content["normalization"]),
-        kind=content["output_kind"],
-        precision=content["evaluation"]["precision"],
-        batch_size=content["evaluation"]["batch_size"],
-        temperature=content["temperature"],
-    )
-    return Checkpoint(
-        config=Config.model_validate(member["config"]),
-        weights=member["weights"],
-        classes=tuple(content["classes"]),
-        reading=reading,
-        custom=dict(content["custom"]),
-        training_state=content.get("training_state"),
+    reading = {
+        "normalization": content["normalization"],
+        "kind": content["output_kind"],
+        **content["evaluation"],
+        "temperature": content["temperature"],
+    }
+    return _CHECKPOINT.validate_python(
+        {
+            "config": member["config"],
+            "weights": member["weights"],
+            "classes": content["classes"],
+            "reading": reading,
+            "custom": content["custom"],
+            "training_state": content.get("training_state"),
+        }
     )
 
 
 def _read(path: Path) -> object:
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such file.")
+    # torch and zipfile fail on foreign and damaged files in many ways: no list of exceptions is complete.
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(path) as archive:
+            torn = archive.testzip()  # torch.load does not look at the checksums
+        content: object = None if torn else torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError as error:
+        raise CheckpointError(f"{path} can't be read: {error.strerror}.") from error
     except pickle.UnpicklingError as error:
-        if zipfile.is_zipfile(path):
-            raise CheckpointError(
-                f"{path} holds Python objects besides weights and is not loaded: such a file can run code. "
-                "Only checkpoints of mnist-train are read."
-            ) from error
-        raise CheckpointError(f"{path} is no checkpoint, or a damaged one.") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise CheckpointError(
+            f"{path} holds Python objects besides weights and is not loaded: such a file can run code. "
+            "Only checkpoints of mnist-train are read."
+        ) from error
+    except Exception as error:
         raise CheckpointError(f"{path} is no checkpoint, or a damaged one ({_first_line(error)}).") from error
+    if torn:
+        raise CheckpointError(f"{path} is damaged: the checksum of its part {torn} is wrong. Take a whole copy of it.")
+    return content
 
 
 def _first_line(error: Exception) -> str:

@@ -65,7 +65,7 @@ def make_folder(path: Path, exist_ok: bool = True) -> None:
 def storage_error(path: Path, error: Exception) -> StorageError:
     """What to tell a person when `path` could not be written."""
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return StorageError(f"{path} can't be written: {reason}. Make room or choose another folder with --run-dir.")
+    return StorageError(f"{path} can't be written: {reason}. Make room there, or choose a folder that can be written.")
 
 
 def _flush_folder(folder: Path) -> None:

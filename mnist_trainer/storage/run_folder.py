@@ -17,6 +17,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -109,9 +110,8 @@ def create_run_folder(name: str, place: Path | None = None) -> RunFolder:
     Raises `UsageError` if `place` already holds a run, `StorageError` if it cannot be made.
     """
     if place is not None:
+        refuse_taken(place)
         make_folder(place)
-        if any((place / mark).exists() for mark in ("config.yaml", "run.json", "metrics.csv", "best.pt", "last.pt")):
-            raise UsageError(f"{place} already holds a run. Choose another --run-dir, or remove it first.")
         return RunFolder(place)
     for path in _names(name):
         try:
@@ -120,6 +120,12 @@ def create_run_folder(name: str, place: Path | None = None) -> RunFolder:
             continue
         return RunFolder(path)
     raise AssertionError("unreachable")
+
+
+def refuse_taken(place: Path) -> None:
+    """Raises `UsageError` if the folder `place` holds a run."""
+    if any((place / mark).exists() for mark in ("config.yaml", "run.json", "metrics.csv", "best.pt", "last.pt")):
+        raise UsageError(f"{place} already holds a run. Choose another --run-dir, or remove it first.")
 
 
 def _names(name: str) -> Iterator[Path]:
@@ -135,13 +141,17 @@ def _names(name: str) -> Iterator[Path]:
 def latest_run(runs: Path = RUNS) -> RunFolder:
     """The finished run under `runs` that ended last. Raises `CheckpointError` if there is none."""
     found = [RunFolder(record.parent) for record in runs.glob("*/run.json")]
-    ended = [(folder.read_record().get("finished_at") or "", folder) for folder in found if folder.best.exists()]
-    finished = [(time, folder) for time, folder in ended if folder.read_record().get("status") == "finished"]
+    records = [(folder.read_record(), folder) for folder in found if folder.best.exists()]
+    finished = [
+        (str(record.get("finished_at")), folder.path.name, folder)
+        for record, folder in records
+        if record.get("status") == "finished"
+    ]
     if not finished:
         raise CheckpointError(
             f"There is no finished run under {runs}. Train one (mnist-train --config quickstart) or name a checkpoint."
         )
-    return max(finished, key=lambda entry: (entry[0], entry[1].path.name))[1]
+    return max(finished, key=itemgetter(0, 1))[2]
 
 
 def find_checkpoint(place: str) -> Path:

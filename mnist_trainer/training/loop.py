@@ -64,11 +64,11 @@ def train_step_in_pieces(state: TrainingState, pieces: list[Batch]) -> None:
 
 def steps(state: TrainingState) -> Iterator[TrainingState]:
     """The rest of the present epoch; yields the state after each step, ready to be saved."""
-    state.train_mode()
     setup, limit = state.setup, state.setup.config.training.max_minutes
+    started = perf_counter()
     batches = state.batches()
     while pieces := list(islice(batches, setup.pieces_per_step)):
-        started = perf_counter()
+        state.train_mode()  # again at each step, because the caller may have judged the model in between
         step = state.epoch * setup.course.steps_per_epoch + state.step
         state.stepper.set_rate(rate_factor(setup.config.schedule, step, setup.course) * state.plateau.factor)
         state.seed_draws()
@@ -84,6 +84,7 @@ def steps(state: TrainingState) -> Iterator[TrainingState]:
         if limit is not None and state.seconds + state.epoch_seconds >= 60 * limit:
             state.stop_reason = "max_minutes"
             return
+        started = perf_counter()
 
 
 def fit(state: TrainingState, after_step: Callable[[TrainingState], None] | None = None) -> Iterator[EpochRecord]:
@@ -104,7 +105,7 @@ def finish_epoch(state: TrainingState) -> EpochRecord:
     training = state.setup.config.training
     train_loss, train_accuracy, terms = state.totals.figures()
     if not state.stepper.is_finite():
-        raise diverged(state, train_loss)
+        raise diverged(state, f"The loss became {train_loss} in epoch {state.epoch + 1}")
     val_loss, val_accuracy = validate(state)
     state.epoch += 1
     best = state.best.update(training.early_stopping, state.epoch, val_loss, val_accuracy)
@@ -141,20 +142,20 @@ def validate(state: TrainingState) -> tuple[float | None, float | None]:
     answers = answer(state.predictor(), state.setup.validation)
     loss = state.criterion.figure(answers.outputs, answers.labels)
     if not isfinite(loss):
-        raise diverged(state, loss)
+        raise diverged(state, f"The validation loss became {loss} in epoch {state.epoch + 1}")
     return loss, float(answers.right.double().mean())
 
 
 def require_finite(state: TrainingState, loss: Tensor) -> None:
     """Raises `DivergedError` before a loss that is not finite reaches the weights (on a CPU; see `Stepper`)."""
     if not state.stepper.admits(loss):
-        raise diverged(state, float(loss))
+        where = f"epoch {state.epoch + 1}, step {state.step + 1} of {state.setup.course.steps_per_epoch}"
+        raise diverged(state, f"The loss became {float(loss)} in {where}")
 
 
-def diverged(state: TrainingState, loss: float) -> DivergedError:
-    """What to tell a person whose loss is no longer a finite number."""
-    where = f"epoch {state.epoch + 1}, step {state.step + 1} of {state.setup.course.steps_per_epoch}"
+def diverged(state: TrainingState, event: str) -> DivergedError:
+    """What to tell a person whose loss is no longer a finite number; `event` says which and when."""
     return DivergedError(
-        f"The loss became {loss} in {where}, at a learning rate of {state.stepper.rate:g}. "
+        f"{event}, at a learning rate of {state.stepper.rate:g}. "
         "Lower optimizer.lr (a tenth is a good try), set training.clip_norm: 1, or look at the loss and the data."
     )

@@ -8,6 +8,10 @@ With B images in the batch, K outputs and the class weight w (1 unless given) of
 | sum         | Σ w·loss                                          | torch's `sum`; grows with the batch              |
 | per_example | Σ w·loss / B, summed over the K outputs           | the lecture's error of one image, averaged       |
 
+Penalties are reduced like the loss. `smooth_weights` is a part of every image's loss: a mean has it once, a sum once an
+image; so pieces of a batch add up to the whole, and no figure depends on the batch size. Label smoothing of
+cross_entropy and nll with class weights is torch's: the share of each class counts with that class's own weight.
+
 Figures in `metrics.csv` and evaluations are totals over all images divided once: by Σ w for `mean`, by the number of
 images for the other two, so that a `sum` can be compared between training and validation.
 """
@@ -57,7 +61,8 @@ class Criterion(nn.Module):
         if self.loss.penalties:
             terms["penalties"] = self._penalty(outputs, labels)
         if self.loss.smooth_weights and self.pictures is not None:
-            terms["smooth_weights"] = self.loss.smooth_weights * total_variation(self.pictures())
+            images = len(labels) if self.is_sum else 1
+            terms["smooth_weights"] = images * self.loss.smooth_weights * total_variation(self.pictures())
         self.terms = {name: term.detach() for name, term in terms.items()} if len(terms) > 1 else {}
         return torch.stack(tuple(terms.values())).sum() if len(terms) > 1 else terms[self.loss.name]
 

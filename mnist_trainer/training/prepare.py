@@ -12,7 +12,7 @@ from mnist_trainer.config.outputs import output_count, output_kind
 from mnist_trainer.config.schema import Config
 from mnist_trainer.data.loaders import Splits
 from mnist_trainer.data.normalize import Normalization, measure
-from mnist_trainer.errors import CheckpointError
+from mnist_trainer.errors import CheckpointError, ConfigError, Problem
 from mnist_trainer.inference.predictor import Reading
 from mnist_trainer.model.build import build_model, freeze, take_over
 from mnist_trainer.model.device import resolve_device, resolve_precision, to_device
@@ -38,13 +38,17 @@ def prepare_state(
     """A training that can start: on its device, with its initial weights.
 
     `model`, `loss` and `optimizer` take the place of the config's; `model` is trained in place. `initial` are the
-    weights and normalisation of the checkpoint that `model.init_from` names. Raises `DeviceError`.
+    weights and normalisation of the checkpoint that `model.init_from` names.
+
+    Raises `DeviceError`; `CheckpointError` if no weight of the checkpoint fits; `ConfigError` for what only the model
+    and the number of images show.
     """
     device = resolve_device(config.device)
     network = model if model is not None else build_model(config.model, outputs_of(config, splits), config.seed)
     if initial is not None and not take_over(network, initial[0]):
         raise CheckpointError(f"{config.model.init_from}: no weight has the name and shape of one in this model.")
     frozen = freeze(network, config.model.freeze)
+    _check(config, network, len(splits.train))
     network = to_device(network, device)
     normalization = initial[1] if initial is not None else measure(splits.train, config.data.normalize)
     precision = resolve_precision(config.precision, device, network)
@@ -60,6 +64,20 @@ def prepare_state(
     criterion = build_criterion(config, splits.classes, network, loss).to(device)
     made = build_optimizer(config.optimizer, network.parameters()) if optimizer is None else optimizer(trained(network))
     return TrainingState(setup, network, criterion, Stepper(made, device, precision))
+
+
+def _check(config: Config, network: nn.Module, images: int) -> None:
+    if not trained(network):
+        raise _problem("model.freeze", f"with {config.model.freeze} frozen layers there is nothing left to train")
+    batch_size = config.data.batch_size
+    normed = any(isinstance(module, nn.BatchNorm1d) for module in network.modules())
+    if normed and (images % batch_size or batch_size) == 1:
+        reason = f"the last of the batches of {images} images holds a single one, and batch_norm needs two"
+        raise _problem("data.batch_size", f"{reason}: choose another size than {batch_size}")
+
+
+def _problem(path: str, message: str) -> ConfigError:
+    return ConfigError([Problem("", path, message)])
 
 
 def outputs_of(config: Config, splits: Splits) -> int:
@@ -79,7 +97,9 @@ def build_criterion(
     if loss is not None:
         return OwnCriterion(loss)
     pictures = None
-    if model is not None and weight_pictures(model) is not None:
+    if model is not None and config.loss.smooth_weights:
+        if weight_pictures(model) is None:
+            raise _problem("loss.smooth_weights", "the first layer's weights are not laid out like a picture")
         pictures = partial(first_pictures, model)
     return Criterion(config.loss, output_kind(config), len(classes), pictures)
 

@@ -35,14 +35,18 @@ def rate_factor(schedule: AnySchedule, step: int, course: Course) -> float:
 
     `warmup` is a straight climb over its share of the steps, and the schedule itself runs over the steps after it
     (step and exponential count epochs from the start). one_cycle climbs and falls along half cosines (Smith & Topin
-    2018, arXiv 1708.07120), reaching its `final` share at the last step, as torch's OneCycleLR.
+    2018, arXiv 1708.07120), reaching its `final` share at the last step.
+
+    The factors are torch's: OneCycleLR (but momentum stays as it is, and a warmup of a single step or none starts at
+    the full rate), StepLR and ExponentialLR called once an epoch, CosineAnnealingLR and LinearLR called once a step.
+    The last two reach `final` only when all steps are done: the last step is one before it.
     """
     warm = round(schedule.warmup * course.steps)
     last = max(course.steps - 1, 1)
     epoch = step // course.steps_per_epoch
     if isinstance(schedule, OneCycle):
         peak = schedule.warmup * course.steps - 1
-        if step <= peak:
+        if step < peak:
             return _ease(schedule.start, 1.0, step / peak)
         return _ease(1.0, schedule.final, (step - max(peak, 0)) / max(last - max(peak, 0), 1))
     if step < warm:

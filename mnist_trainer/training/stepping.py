@@ -64,6 +64,6 @@ class Stepper:
         if self.flag is not None:
             for parameter in self.parameters:
                 if parameter.grad is not None:
-                    parameter.grad.nan_to_num_(0.0, 0.0, 0.0).mul_(self.flag)
+                    parameter.grad.masked_fill_(self.flag == 0, 0.0)
         self.scaler.step(self.optimizer)
         self.scaler.update()

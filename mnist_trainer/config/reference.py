@@ -1,0 +1,144 @@
+"""What the schema says, for editors (JSON Schema) and for people (Markdown); `scripts/reference` writes both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema
+
+from mnist_trainer.config.activations import AnyActivation, Initialization
+from mnist_trainer.config.architectures import AnyModel, HiddenShape
+from mnist_trainer.config.layers import AnyLayer
+from mnist_trainer.config.objective import AnyLoss, AnyOptimizer, AnySchedule, Penalty
+from mnist_trainer.config.outline import SectionType, keys_of, names_of, naming_key, sections_in
+from mnist_trainer.config.schema import Config, Data, EarlyStopping, Report, Training
+
+_GROUPS: tuple[tuple[str, str, Any], ...] = (
+    ("config", "at the top of the file", Config),
+    ("data", "", Data),
+    ("model", "", AnyModel),
+    ("hidden", "`model.hidden`, when it is neither a list nor a number", HiddenShape),
+    (
+        "layer",
+        "each item of `model.layers`; `flatten` stands for `{type: flatten}`, `linear: 64` for "
+        "`{type: linear, units: 64}`, and so with the first key of every type",
+        AnyLayer,
+    ),
+    ("activation", "`relu` stands for `{name: relu}`", AnyActivation),
+    (
+        "init",
+        "`xavier` stands for `{name: xavier}`, `{constant: 0.5}` for `{name: constant, value: 0.5}`",
+        Initialization,
+    ),
+    ("loss", "`mse` stands for `{name: mse}`", AnyLoss),
+    ("penalty", "each item of `loss.penalties`", Penalty),
+    ("optimizer", "`adam` stands for `{name: adam}`", AnyOptimizer),
+    ("schedule", "`cosine` stands for `{name: cosine}`", AnySchedule),
+    ("training", "", Training),
+    ("early_stopping", "`training.early_stopping`", EarlyStopping),
+    ("report", "", Report),
+)
+_BOUNDS = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
+_TYPES = {"integer": "whole number", "number": "number", "boolean": "true, false", "string": "text", "null": "null"}
+
+
+class _Generator(GenerateJsonSchema):
+    """Without a title for each field, which only repeats its key."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a config file, with its short forms and descriptions."""
+    schema = Config.model_json_schema(schema_generator=_Generator)
+    for _, _, group in _GROUPS:
+        sections = sections_in(group)
+        for section in sections if len(sections) > 1 else ():
+            spec = schema["$defs"][section.__name__]
+            spec["required"] = list(dict.fromkeys([naming_key(section), *spec.get("required", [])]))
+    return {"$schema": GenerateJsonSchema.schema_dialect, **schema, "title": "A config of mnist_trainer"}
+
+
+def reference_table() -> str:
+    """Markdown: a table for each section, with every key, what may stand there, its default, and what it is."""
+    schema = json_schema()
+    specs = {"Config": schema, **schema["$defs"]}
+    return "\n".join(line for title, note, group in _GROUPS for line in _group_lines(title, note, group, specs))
+
+
+def _group_lines(title: str, note: str, group: Any, specs: dict[str, Any]) -> Iterator[str]:
+    sections = sections_in(group)
+    yield from (f"### Keys of `{title}`", "", *([f"{note[:1].upper()}{note[1:]}.", ""] if note else []))
+    yield from ("| key | what may stand there | default | what it is |", "|---|---|---|---|")
+    if len(sections) == 1:
+        yield from (_row(sections[0], key, specs) for key in keys_of(sections[0]))
+    else:
+        yield from _union_lines(sections, specs)
+    yield ""
+
+
+def _union_lines(sections: Sequence[SectionType], specs: dict[str, Any]) -> Iterator[str]:
+    """Keys that all sections of a set share once, then those of each."""
+    rows = {section: [_row(section, key, specs) for key in keys_of(section)[1:]] for section in sections}
+    shared = [row for row in rows[sections[0]] if all(row in others for others in rows.values())]
+    if shared:
+        yield from ("| **all of them** | | | |", *shared)
+    for section in sections:
+        names = ", ".join(f"`{name}`" for name in names_of(section))
+        about = section.model_fields[naming_key(section)].description
+        text = f"{(section.__doc__ or '').rstrip('.')}{f'; {about}' if about else ''}."
+        yield f"| **{naming_key(section)}: {names}** | | | {_cell(text)} |"
+        yield from (row for row in rows[section] if row not in shared)
+
+
+def _row(section: SectionType, key: str, specs: dict[str, Any]) -> str:
+    spec = specs[section.__name__]
+    value = spec["properties"][key]
+    default = "required" if key in spec.get("required", ()) else _default(value.get("default"))
+    return f"| `{key}` | {_cell(_kind(value))} | {default} | {_cell(value.get('description', ''))} |"
+
+
+def _default(value: Any) -> str:
+    match value:
+        case {"name": str(name)} | str(name):
+            return f"`{name}`"
+        case dict():
+            return ""
+        case float():
+            return f"`{value:g}`"
+        case _:
+            return f"`{json.dumps(value)}`"
+
+
+def _kind(spec: dict[str, Any]) -> str:
+    """What may stand there, in words; a set of sections goes by the title of its own table."""
+    match spec:
+        case {"anyOf": parts} | {"oneOf": parts}:
+            kinds = list(dict.fromkeys(_kind(part) for part in parts if "enum" not in part or len(parts) < 2))
+            return " or ".join(kind for kind in kinds if kind)
+        case {"$ref": name}:
+            return _title(name.rpartition("/")[2])
+        case {"const": value}:
+            return f"`{value}`"
+        case {"enum": values}:
+            return ", ".join(f"`{value}`" for value in values)
+        case {"type": "array", "items": items}:
+            return f"list of: {_kind(items)}"
+        case {"type": "object"}:
+            return ""
+        case _:
+            bounds = ", ".join(f"{sign} {spec[key]:g}" for key, sign in _BOUNDS if key in spec)
+            return f"{_TYPES[spec['type']]} {bounds}".strip()
+
+
+def _title(name: str) -> str:
+    titles = (title for title, _, group in _GROUPS if any(name == section.__name__ for section in sections_in(group)))
+    title = next(titles)
+    return f"[{title}](#keys-of-{title})"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,76 @@
+"""Ink of any size → 28×28 as MNIST has it: http://yann.lecun.com/exdb/mnist/, measured on the real files.
+
+The longer side is 20 pixels, anti-aliased, with the aspect kept; then the digit is moved by whole pixels until its
+intensity-weighted centroid is nearest to index 14. It may touch the border.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mnist_trainer.pictures.ink import Ink, box_of
+
+SIDE = 28
+LONGER = 20
+CENTRE = 14
+THINNEST = 1.8
+"""Pixels of the 28 that a stroke is wide at least: hairlines would fade to nothing when they are shrunk."""
+
+
+def render(ink: Ink) -> NDArray[np.uint8]:
+    """The digit uint8 [28, 28], bright on black."""
+    levels = _thickened(_cut(ink.levels, ink.box))
+    height, width = levels.shape
+    scale = LONGER / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    way = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
+    small = np.asarray(Image.fromarray(levels).resize(size, way))
+    return _centred((np.clip(small / small.max(), 0, 1) * 255).round().astype(np.uint8))
+
+
+def looks_rendered(grey: NDArray[np.uint8]) -> bool:
+    """Whether a picture [H, W] is one of MNIST's own kind, which rendering would only blur."""
+    if grey.shape != (SIDE, SIDE) or not grey.any() or np.median(grey) > 0:
+        return False
+    _, _, width, height = box_of(grey > 0)
+    return max(width, height) in (LONGER - 1, LONGER) and all(abs(at - CENTRE) <= 0.5 for at in centroid(grey))
+
+
+def centroid(grey: NDArray[np.uint8]) -> tuple[float, float]:
+    """Row and column, from 0, of the intensity-weighted centre of `grey` [H, W]."""
+    values = grey.astype(np.float64)
+    rows, columns = values.sum(axis=1), values.sum(axis=0)
+    return tuple(float(line @ np.arange(len(line)) / line.sum()) for line in (rows, columns))
+
+
+def _cut(levels: NDArray[np.float32], box: tuple[int, int, int, int]) -> NDArray[np.float32]:
+    x, y, width, height = box
+    return levels[y : y + height, x : x + width]
+
+
+def _thickened(levels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`levels` [h, w] with strokes that will be `THINNEST` pixels wide at least; [h + n, w + n] if they grew by n."""
+    import cv2
+
+    core = np.pad((levels > 0.5).astype(np.uint8), 1)
+    # Across a stroke of width w the distances to its edge are 1, 2 … w/2 … 2, 1: their mean is w/4 + ½.
+    width = 4 * cv2.distanceTransform(core, cv2.DIST_L2, 5)[core > 0].mean() - 2
+    missing = round(max(levels.shape) * THINNEST / LONGER - width)
+    if missing < 1:
+        return levels
+    grown = cv2.dilate(
+        np.pad(levels, missing), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (missing + 1, missing + 1))
+    )
+    return _cut(grown, box_of(grown > 0))
+
+
+def _centred(small: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    image = np.zeros((SIDE, SIDE), np.uint8)
+    top, left = (
+        int(np.clip(np.floor(CENTRE - at + 0.5), 0, SIDE - size))
+        for at, size in zip(centroid(small), small.shape, strict=True)
+    )
+    image[top : top + small.shape[0], left : left + small.shape[1]] = small
+    return image

@@ -1,0 +1,78 @@
+"""A training in words: for the header that a listener is told, and for `run.json`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mnist_trainer.config.outputs import output_count
+from mnist_trainer.config.schema import Config
+from mnist_trainer.data.catalog import class_names
+from mnist_trainer.reports.listener import Header
+from mnist_trainer.training.losses import LossFunction
+from mnist_trainer.training.prepare import OptimizerFactory
+from mnist_trainer.training.state import TrainingState
+
+
+def facts_of(state: TrainingState) -> dict[str, Any]:
+    """What `run.json` says of data and model."""
+    setup = state.setup
+    data = setup.config.data
+    return {
+        "data": {
+            "name": data.name,
+            "train_count": len(setup.train),
+            "validation_count": 0 if setup.validation is None else len(setup.validation),
+            "split_seed": data.split_seed,
+            "normalization": {
+                "mean": setup.reading.normalization.mean,
+                "std": setup.reading.normalization.std,
+            },
+        },
+        "parameters": sum(parameter.numel() for parameter in state.model.parameters()),
+    }
+
+
+def header_of(state: TrainingState, folder: Path, custom: dict[str, str]) -> Header:
+    """What a listener is told before the first step."""
+    setup, facts = state.setup, facts_of(state)
+    counts = f"{len(setup.train):,} images to train, {facts['data']['validation_count']:,} to validate"
+    model = custom.get("model") or describe_model(setup.config)
+    threads = f", {torch.get_num_threads()} threads" if setup.device.type == "cpu" else ""
+    return Header(
+        name=setup.config.name,
+        data=f"{setup.config.data.name}: {counts}",
+        model=f"{model}, {facts['parameters']:,} parameters",
+        device=f"{setup.device}, {setup.reading.precision}{threads}",
+        seed=setup.config.seed,
+        epochs=setup.config.training.epochs,
+        folder=folder,
+    )
+
+
+def describe_model(config: Config) -> str:
+    """The model in short: `mlp 784-512-256-10, relu`."""
+    model = config.model
+    match model.architecture:
+        case "mlp":
+            widths = "-".join(map(str, (784, *model.hidden)))
+            return f"mlp {widths}-{output_count(config, len(class_names(config.data)))}, {model.activation.name}"
+        case "cnn":
+            return f"cnn {'-'.join(map(str, model.channels))}, then {'-'.join(map(str, model.hidden)) or 'the output'}"
+        case "neuron":
+            return f"one neuron, {model.output.name}"
+        case "layers":
+            return f"{len(model.layers)} layers"
+
+
+def own_parts(model: nn.Module | None, loss: LossFunction | None, optimizer: OptimizerFactory | None) -> dict[str, str]:
+    """The user's own parts by name: `{"model": "my_module.MyNet"}`."""
+    parts = {"model": None if model is None else type(model), "loss": loss, "optimizer": optimizer}
+    return {
+        part: f"{own.__module__}.{getattr(own, '__qualname__', type(own).__qualname__)}"
+        for part, own in parts.items()
+        if own is not None
+    }

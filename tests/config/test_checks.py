@@ -1,0 +1,206 @@
+"""Keys that contradict each other: `mnist_trainer/config/checks.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mnist_trainer.config.checks import Finding, mistakes
+from mnist_trainer.config.schema import Config
+
+
+def found(classes: int | None = None, **sections: Any) -> list[Finding]:
+    return mistakes(Config.model_validate({"model": {"architecture": "mlp"}, **sections}), classes)
+
+
+def layered(*layers: Any, **settings: Any) -> dict[str, Any]:
+    return {"architecture": "layers", "layers": list(layers), **settings}
+
+
+NEURON = {"architecture": "neuron"}
+YES_OR_NO = {"binary": 7}
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {},
+        {"model": {"architecture": "cnn"}},
+        {"model": NEURON, "data": YES_OR_NO, "loss": "bce"},
+        {"data": YES_OR_NO},
+        {"data": YES_OR_NO, "loss": {"name": "bce", "class_weights": [1, 5]}},
+        {"data": YES_OR_NO, "model": layered("flatten", {"linear": 2})},
+        {"data": YES_OR_NO, "model": layered("flatten", {"linear": 1}), "loss": "mse"},
+        {"model": {"architecture": "mlp", "output": "log_softmax"}, "loss": "nll"},
+        {"loss": {"name": "cross_entropy", "penalties": [{"true": 7, "predicted": 2}]}},
+        {"data": {"name": "folder", "path": "pictures"}, "loss": {"name": "mse", "class_weights": [1, 2, 3]}},
+        {"data": {"name": "folder", "path": "pictures"}, "model": layered("flatten", {"linear": 26})},
+        {"data": {"validation": 0}},
+        {"optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": True}},
+        {"model": {"architecture": "mlp", "init_from": "runs/a", "freeze": 1}},
+        {"training": {"accumulate": 4}},
+    ],
+)
+def test_what_fits_together_is_not_complained_about(sections: dict[str, Any]) -> None:
+    assert found(**sections) == []
+
+
+@pytest.mark.parametrize(
+    ("sections", "path", "message"),
+    [
+        (
+            {"data": {"name": "folder"}},
+            ("data", "path"),
+            "missing: data.name 'folder' needs the path of the pictures",
+        ),
+        (
+            {"data": {"name": "usps", "path": "here"}},
+            ("data", "path"),
+            "only data.name 'folder' has a path; 'usps' is found under data.root",
+        ),
+        ({"data": {"binary": 10}}, ("data", "binary"), "there is no class 10: the classes are 0 to 9"),
+        (
+            {"model": NEURON, "loss": "bce"},
+            ("model", "architecture"),
+            "a single neuron answers yes or no: set data.binary to the class it shall recognise "
+            "(for one neuron a class: mlp with hidden: [])",
+        ),
+        (
+            {"model": NEURON, "data": YES_OR_NO},
+            ("loss", "name"),
+            "a single neuron has one output and cross_entropy needs one a class; use bce",
+        ),
+        (
+            {"loss": "nll"},
+            ("loss", "name"),
+            "nll needs model.output: log_softmax, not none; or use cross_entropy",
+        ),
+        (
+            {"loss": "bce", "model": {"architecture": "mlp", "output": "log_softmax"}},
+            ("loss", "name"),
+            "bce needs outputs from 0 to 1, and log_softmax gives none above 0; use nll",
+        ),
+        (
+            {"loss": "bce", "model": {"architecture": "mlp", "output": "softmax"}, "data": YES_OR_NO},
+            ("model", "output"),
+            "softmax of a single output is constant; use sigmoid or none",
+        ),
+        (
+            {"loss": {"name": "mse", "class_weights": [1, 2]}},
+            ("loss", "class_weights"),
+            "needs 10 numbers, one a class, got 2",
+        ),
+        (
+            {"loss": {"name": "cross_entropy", "class_weights": [1] * 10}, "data": YES_OR_NO},
+            ("loss", "class_weights"),
+            "needs 2 numbers, one a class, got 10",
+        ),
+        (
+            {"loss": {"name": "mse", "class_weights": [0] * 10}},
+            ("loss", "class_weights"),
+            "all zero: nothing would be learned",
+        ),
+        (
+            {"loss": {"name": "mse", "penalties": [{"true": 7, "predicted": 2}, {"true": 12, "predicted": 2}]}},
+            ("loss", "penalties", 1, "true"),
+            "there is no class 12: they are 0 to 9",
+        ),
+        (
+            {"loss": {"name": "bce", "penalties": [{"true": 1, "predicted": 2}]}, "data": YES_OR_NO},
+            ("loss", "penalties", 0, "predicted"),
+            "there is no class 2: they are 0 to 1",
+        ),
+        (
+            {"loss": {"name": "mse", "penalties": [{"true": 4, "predicted": 4}]}},
+            ("loss", "penalties", 0, "predicted"),
+            "4 for 4 is no confusion",
+        ),
+        (
+            {"optimizer": {"name": "sgd", "nesterov": True}},
+            ("optimizer", "nesterov"),
+            "looks ahead along the momentum, and momentum is 0",
+        ),
+        (
+            {"optimizer": "gradient_descent", "training": {"accumulate": 2}},
+            ("training", "accumulate"),
+            "gradient_descent already makes one step of all batches; leave it out",
+        ),
+        (
+            {"data": {"validation": 0}, "training": {"early_stopping": {}}},
+            ("training", "early_stopping"),
+            "needs validation images, and data.validation is 0",
+        ),
+        (
+            {"data": {"validation": 0.0}, "schedule": "plateau"},
+            ("schedule", "name"),
+            "plateau needs validation images, and data.validation is 0",
+        ),
+        (
+            {"model": {"architecture": "mlp", "freeze": 1}},
+            ("model", "freeze"),
+            "without model.init_from it would freeze random weights",
+        ),
+        (
+            {"model": {"architecture": "mlp", "activation": {"name": "rrelu", "lower": 0.5, "upper": 0.25}}},
+            ("model",),
+            "rrelu: lower (0.5) must not be above upper (0.25)",
+        ),
+        (
+            {"model": {"architecture": "cnn", "channels": [4] * 5}},
+            ("model", "pool"),
+            "a window of 2 does not fit into the picture 4×1×1",
+        ),
+        (
+            {"model": layered("flatten", {"residual": ["batch_norm", {"conv": 4}]}, {"linear": "classes"})},
+            ("model", "layers", 1, "layers", 1),
+            "conv needs a picture, got a row of 784 numbers",
+        ),
+        (
+            {"model": layered("flatten", {"linear": 9})},
+            ("model", "layers", 1),
+            "the last layer gives 9, needed is 10: end with linear: classes",
+        ),
+        (
+            {"model": layered({"conv": 4})},
+            ("model", "layers", 0),
+            "the last layer gives 4×28×28, needed is 10: end with linear: classes",
+        ),
+        (
+            {"model": layered("flatten", {"linear": 10}), "data": YES_OR_NO},
+            ("model", "layers", 1),
+            "the last layer gives 10, needed is 2: end with linear: classes",
+        ),
+        (
+            {"model": layered("flatten", {"linear": 2}), "data": YES_OR_NO, "loss": "bce"},
+            ("model", "layers", 1),
+            "the last layer gives 2, needed is 1: end with linear: classes",
+        ),
+        (
+            {"model": layered({"conv": 4}), "data": {"name": "folder", "path": "pictures"}},
+            ("model", "layers", 0),
+            "the last layer gives 4×28×28, needed is 10: end with linear: classes",
+        ),
+    ],
+)
+def test_one_mistake_one_finding(sections: dict[str, Any], path: tuple[str | int, ...], message: str) -> None:
+    assert found(**sections) == [(path, message)]
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    sections = {"data": {"path": "here", "binary": 12}, "model": {"architecture": "mlp", "freeze": 1}, "loss": "nll"}
+    assert [path for path, _ in found(**sections)] == [
+        ("data", "path"),
+        ("data", "binary"),
+        ("loss", "name"),
+        ("model", "freeze"),
+    ]
+
+
+def test_a_folder_is_judged_once_its_classes_are_known() -> None:
+    folder: dict[str, Any] = {"data": {"name": "folder", "path": "pictures"}}
+    weights = {"loss": {"name": "mse", "class_weights": [1, 2, 3]}}
+    assert found(**folder, **weights, classes=4) == [(("loss", "class_weights"), "needs 4 numbers, one a class, got 3")]
+    assert found(**folder, model=layered("flatten", {"linear": 3}), classes=4) == [
+        (("model", "layers", 1), "the last layer gives 3, needed is 4: end with linear: classes")
+    ]

@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mnist_trainer.config.load import dump_config, load_config
+from mnist_trainer.config.yaml_reader import SWITCHES
+from mnist_trainer.errors import ConfigError
+
+Told = Callable[..., list[str]]
+MLP = {"model": {"architecture": "mlp"}}
+
+
+def test_a_file_a_path_and_a_mapping_give_the_same_config(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("model: {architecture: mlp, hidden: {layers: 2, units: 8}}\n")
+    assert load_config(str(path)) == load_config(path)
+    assert load_config(path) == load_config({"model": {"architecture": "mlp", "hidden": (8, 8)}})
+
+
+def test_the_name_is_the_files_unless_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "my first (good) run.yaml"
+    path.write_text("model: {architecture: mlp}\n")
+    assert load_config(path).name == "my-first-good-run"
+    assert load_config(path, ["name=other"]).name == "other"
+    assert load_config(MLP).name == "run"
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"),
+    [("Übung 3", "Übung-3"), ("x² (1)", "x-1"), (".hidden", "hidden"), ("²", "run"), ("n" * 120, "n" * 100)],
+)
+def test_a_files_name_is_made_fit_for_a_run(tmp_path: Path, stem: str, name: str) -> None:
+    path = tmp_path / f"{stem}.yaml"
+    path.write_text("model: {architecture: mlp}\n")
+    assert load_config(path).name == name
+
+
+def test_shipped_configs_go_by_name_but_a_file_of_that_name_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mlp").mkdir()
+    assert load_config("mlp").training.epochs == 12
+    (tmp_path / "mlp").rmdir()
+    (tmp_path / "mlp").write_text("model: {architecture: mlp}\ntraining: {epochs: 3}\n")
+    assert load_config("mlp").training.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("mlp.yaml", "mlp.yaml  no such file; did you mean the shipped config 'mlp'?"),
+        ("quikstart", "quikstart  no such file; did you mean the shipped config 'quickstart'?"),
+        ("configs/CNN.yml", "configs/CNN.yml  no such file; did you mean the shipped config 'cnn'?"),
+        ("zzz.yaml", "zzz.yaml  no such file"),
+        (".", ".  a folder; name a .yaml file in it"),
+    ],
+)
+def test_a_file_that_is_not_there(source: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        load_config(str(Path(source)))
+    assert str(caught.value) == str(Path(source)) + text.removeprefix(source)
+
+
+def test_contradictions_between_keys_have_places_too(told: Told) -> None:
+    text = """\
+model: {architecture: layers, layers: [flatten, linear: 9]}
+loss: nll
+training: {accumulate: 2}
+data:
+  name: folder
+seed: 1
+seed: 2
+"""
+    assert told(text, "optimizer=gradient_descent", "model.freeze=1") == [
+        "c.yaml:2:7  loss.name: nll needs model.output: log_softmax, not none; or use cross_entropy",
+        "c.yaml:3:24  training.accumulate: gradient_descent already makes one step of all batches; leave it out",
+        "c.yaml:5:9  data.path: missing: data.name 'folder' needs the path of the pictures",
+        "c.yaml:7:1  seed: repeated key; the first is at 6:1; keep one of them",
+        "override 2  model.freeze: without model.init_from it would freeze random weights",
+    ]
+
+
+def test_the_mistakes_of_a_mapping_have_no_place_but_are_all_told() -> None:
+    source: dict[Any, Any] = {"model": {"architecture": "mlp", "hidden": object()}, 3: 4, "loss": {True: 1}}
+    with pytest.raises(ConfigError) as caught:
+        load_config(source)
+    assert str(caught.value) == "\n".join(
+        [
+            "model.hidden: expected a list, got a Python object",
+            "loss.name: missing; choose one: cross_entropy, nll, bce, mse, sse, absolute",
+            "3: unknown key; known here: name, seed, device, precision, deterministic, threads, data, model, loss, "
+            "optimizer, schedule, training, report",
+        ]
+    )
+    assert [problem.place for problem in caught.value.problems] == ["", "", ""]
+    assert caught.value.exit_code == 2
+
+
+RATES = st.floats(1e-9, 10)
+SHARES = st.floats(0, 1, exclude_max=True)
+WHOLE = st.integers(1, 10_000)
+TEXTS = st.one_of(
+    st.text(), st.sampled_from([*SWITCHES, "Off", "1e-3", "0x1F", "010", "~", "", "true", "1.", "<<", "a: b"])
+)
+
+
+def section(required: dict[str, Any], **optional: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    fixed = {key: value if isinstance(value, st.SearchStrategy) else st.just(value) for key, value in required.items()}
+    return st.fixed_dictionaries(fixed, optional=optional)
+
+
+ACTIVATIONS = st.one_of(
+    st.sampled_from(["relu", "tanh", "swish", "maxout", "rrelu"]),
+    section({"name": "leaky_relu"}, slope=SHARES),
+    section({"name": "elu", "alpha": RATES}),
+)
+HIDDEN = st.one_of(st.lists(WHOLE, max_size=4), WHOLE, section({"layers": st.integers(0, 3), "units": WHOLE}))
+INNER = st.lists(
+    st.one_of(
+        st.sampled_from(["batch_norm", "layer_norm", "dropout"]),
+        st.builds(lambda function: {"activation": function}, ACTIVATIONS.filter(lambda name: name != "maxout")),
+    ),
+    min_size=1,
+    max_size=3,
+)
+MODELS = st.one_of(
+    section(
+        {"architecture": "mlp"}, hidden=HIDDEN, activation=ACTIVATIONS, dropout=SHARES, init=st.just({"normal": 0.1})
+    ),
+    section(
+        {"architecture": "cnn"}, channels=st.lists(WHOLE, min_size=1, max_size=2), hidden=HIDDEN, bias=st.booleans()
+    ),
+    st.builds(
+        lambda inner, units: {
+            "architecture": "layers",
+            "layers": ["flatten", {"linear": units}, {"residual": inner}, {"linear": "classes"}],
+        },
+        INNER,
+        WHOLE,
+    ),
+)
+CONFIGS = section(
+    {"model": MODELS},
+    name=st.from_regex(r"\A[a-z0-9_é][A-Z0-9_.+-]{0,20}\Z"),
+    seed=st.integers(0, 2**63 - 1),
+    data=section({}, root=TEXTS, validation=st.one_of(WHOLE, st.floats(0.01, 0.9)), normalize=st.just("none")),
+    loss=st.one_of(
+        st.sampled_from(["cross_entropy", "mse", "sse"]),
+        section({"name": "bce"}, penalties=st.just([{"true": 7, "predicted": 2}]), class_weights=st.just([1] * 10)),
+    ),
+    optimizer=st.one_of(
+        st.sampled_from(["sgd", "adagrad", "gradient_descent"]),
+        section({"name": "adamw"}, lr=RATES, betas=st.lists(SHARES, min_size=2, max_size=2), weight_decay=RATES),
+    ),
+    schedule=st.one_of(st.just("constant"), section({"name": "one_cycle"}, warmup=SHARES)),
+    training=section({}, max_minutes=RATES, ema=SHARES.filter(bool), early_stopping=section({}, patience=WHOLE)),
+)
+
+
+@given(source=CONFIGS)
+def test_what_is_written_is_read_back_as_the_same_config(
+    tmp_path_factory: pytest.TempPathFactory, source: dict[str, Any]
+) -> None:
+    config = load_config(source)
+    path = tmp_path_factory.getbasetemp() / "round-trip.yaml"
+    path.write_bytes(dump_config(config).encode())
+    assert load_config(path) == config
+
+
+def test_the_written_form_is_easy_to_read() -> None:
+    config = load_config(
+        {
+            "name": "1e-3",
+            "model": {
+                "architecture": "layers",
+                "layers": ["flatten", {"residual": ["dropout"]}, {"linear": "classes"}],
+            },
+            "data": {"root": "off"},
+            "loss": {"name": "mse", "penalties": [{"true": 7, "predicted": 2}]},
+            "training": {"early_stopping": {}},
+        }
+    )
+    assert (
+        dump_config(config)
+        == """\
+name: '1e-3'
+seed: 0
+device: auto
+precision: auto
+deterministic: false
+data:
+  name: mnist
+  root: 'off'
+  batch_size: 128
+  split_seed: 0
+  normalize: mean_std
+model:
+  architecture: layers
+  init: {name: default}
+  freeze: 0
+  layers:
+  - {type: flatten}
+  - type: residual
+    layers:
+    - {type: dropout, rate: 0.5}
+  - {type: linear, units: classes, bias: true}
+  output: none
+loss:
+  name: mse
+  reduction: mean
+  penalties:
+  - {'true': 7, predicted: 2, weight: 1.0, symmetric: false}
+  smooth_weights: 0.0
+optimizer:
+  name: adam
+  weight_decay: 0.0
+  lr: 0.001
+  betas: [0.9, 0.999]
+  eps: 1.0e-08
+schedule:
+  name: constant
+  warmup: 0.0
+training:
+  epochs: 10
+  early_stopping: {monitor: val_loss, patience: 5, min_delta: 0.0}
+  accumulate: 1
+report:
+  plots: true
+  tensorboard: false
+  gallery: true
+"""
+    )
+
+
+HEAVY = ("torch", "torchvision", "numpy", "rich", "matplotlib", "cv2", "PIL", "typer")
+
+
+def test_loading_a_config_imports_nothing_heavy() -> None:
+    code = f"""
+import sys
+from mnist_trainer.config.load import load_config
+from mnist_trainer.errors import ConfigError
+load_config("mlp", ["optimizer.lr=0.01"])
+try:
+    load_config("mlp", ["optimizer.lrr=0.01"])
+except ConfigError as error:
+    print(error)
+print([name for name in {HEAVY!r} if name in sys.modules])
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines() == ["override 1  optimizer.lrr: unknown key; did you mean 'lr'?", "[]"]

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+Told = Callable[..., list[str]]
+
+OPTIMIZERS = "gradient_descent, sgd, adam, adamw, rmsprop, adagrad"
+LAYERS = "linear, conv, pool, flatten, batch_norm, layer_norm, dropout, activation, maxout, output, residual"
+
+MANY = """\
+name: my run
+device: gpu
+lr: 0.1
+data:
+  name: mnst
+  batch_size: '64'
+  validation: 1.5
+  normalize: off
+model:
+  architecture: mlp
+  hiden: [64]
+  activation: {name: leaky_relu, slope: 2}
+  dropout: 1
+loss: mse_los
+optimizer: {name: adam, lr: 0, momentum: 0.9}
+schedule: [cosine]
+training:
+  epochs: 5.0
+  early_stopping: false
+seed: 1
+seed: 2
+"""
+
+
+def test_many_mistakes_are_told_at_once_each_at_its_place(told: Told) -> None:
+    assert told(MANY, "threads=0", "report", "report.plots=1") == [
+        "c.yaml:1:7  name: 'my run' is not possible here (of the run and its folder: letters, digits and _ . + -)",
+        "c.yaml:2:9  device: 'gpu' is not possible here (cpu, cuda, cuda:1, mps; auto takes a GPU where there is one)",
+        "c.yaml:3:1  lr: unknown key; it belongs under 'optimizer'",
+        "c.yaml:5:9  data.name: unknown name 'mnst'; did you mean 'mnist'? "
+        "Known: mnist, fashion-mnist, kmnist, emnist-digits, qmnist, usps, digits, folder",
+        "c.yaml:6:15  data.batch_size: expected a whole number, got text '64'; write 64 without quotes",
+        "c.yaml:7:15  data.validation: expected a whole number or a number less than 1, got 1.5",
+        "c.yaml:8:14  data.normalize: programs disagree whether off is false or text; write false, or quote it; "
+        "null switches a part off",
+        "c.yaml:11:3  model.hiden: unknown key; did you mean 'hidden'?",
+        "c.yaml:12:41  model.activation.slope: must be less than 1, got 2",
+        "c.yaml:13:12  model.dropout: must be less than 1, got 1",
+        "c.yaml:14:7  loss.name: unknown name 'mse_los'; did you mean 'mse'? "
+        "Known: cross_entropy, nll, bce, mse, sse, absolute",
+        "c.yaml:15:29  optimizer.lr: must be greater than 0, got 0",
+        "c.yaml:15:32  optimizer.momentum: unknown key here; it belongs to sgd, rmsprop",
+        "c.yaml:16:11  schedule: expected a name or a mapping (key: value), got a list",
+        "c.yaml:18:11  training.epochs: expected a whole number, got 5.0; write 5",
+        "c.yaml:19:19  training.early_stopping: expected a mapping (key: value), got false; null switches it off",
+        "c.yaml:21:1  seed: repeated key; the first is at 20:1; keep one of them",
+        "override 1  threads: must be greater than 0, got 0",
+        "override 2  no '=' in 'report'; write key=value, as in optimizer.lr=0.01",
+        "override 3  report.plots: expected true or false, got 1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("sed: 1", "2:1  sed: unknown key; did you mean 'seed'?"),
+        ("learning_rate: 1", "2:1  learning_rate: unknown key; 'lr' belongs under 'optimizer'"),
+        ("optimizer.lr: 1", "2:1  optimizer.lr: unknown key; 'lr' belongs under 'optimizer'"),
+        ("data: {seed: 1}", "2:8  data.seed: unknown key; it belongs at the top"),
+        (
+            "training: {patience: 1}",
+            "2:12  training.patience: unknown key; it belongs under 'schedule' or under 'training.early_stopping'",
+        ),
+        ("optimizer: {name: adam, Beta: 1}", "2:25  optimizer.Beta: unknown key; did you mean 'betas'?"),
+        ("report: {zzz: 1}", "2:10  report.zzz: unknown key; known here: plots, tensorboard, gallery"),
+        (
+            'report: {"a\\nb": 1}',
+            "2:10  report.a\\nb: unknown key; known here: plots, tensorboard, gallery",
+        ),
+        (
+            "optimizer: {name: adam, eps: 1, every: 2}",
+            "2:33  optimizer.every: unknown key; it belongs under 'schedule'",
+        ),
+    ],
+)
+def test_unknown_keys(told: Told, line: str, message: str) -> None:
+    assert told(f"model: {{architecture: mlp}}\n{line}\n") == [f"c.yaml:{message}"]
+
+
+def test_a_misspelled_key_is_not_missing_as_well(told: Told) -> None:
+    assert told("modle: {architecture: mlp}\n") == ["c.yaml:1:1  modle: unknown key; did you mean 'model'?"]
+    assert told("model: {architecure: mlp}\n") == [
+        "c.yaml:1:9  model.architecure: unknown key; did you mean 'architecture'?"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: 0", "1:1  model: missing (the network); choose its architecture: neuron, mlp, cnn, layers"),
+        ("model:", "1:7  model: expected a mapping (key: value), got null"),
+        ("model: mlp", "1:8  model: expected a mapping (key: value), got text 'mlp'; write {architecture: mlp}"),
+        ("model: {hidden: 3}", "1:9  model.architecture: missing; choose one: neuron, mlp, cnn, layers"),
+        ("model: {architecture: mpl}", "1:23  model.architecture: unknown name 'mpl'; did you mean 'mlp'? "
+         "Known: neuron, mlp, cnn, layers"),
+        ("model: {architecture: 5}", "1:23  model.architecture: unknown name 5; known: neuron, mlp, cnn, layers"),
+    ],
+)  # fmt: skip
+def test_the_model(told: Told, text: str, message: str) -> None:
+    assert told(text + "\n") == [f"c.yaml:{message}"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("seed: -1", "2:7  seed: must be at least 0, got -1"),
+        ("seed: true", "2:7  seed: expected a whole number, got true"),
+        ("seed:", "2:6  seed: expected a whole number, got null; leave the key out for its default"),
+        ("threads: 1_000", "2:10  threads: expected a whole number, got text '1_000'; write 1000 without quotes"),
+        ("threads: [1]", "2:10  threads: expected a whole number, got a list"),
+        ("name: 5", "2:7  name: expected text, got 5; put it in quotes"),
+        ("deterministic: 'true'", "2:16  deterministic: expected true or false, got text 'true'; "
+         "write true without quotes"),
+        ("precision: bf16", "2:12  precision: unknown name 'bf16'; did you mean 'bfloat16'? "
+         "Known: auto, float32, bfloat16, float16"),
+        ("precision: 16", "2:12  precision: unknown name 16; known: auto, float32, bfloat16, float16"),
+        ("training: 5", "2:11  training: expected a mapping (key: value), got 5"),
+        ("training: {max_minutes: .inf}", "2:25  training.max_minutes: expected a finite number, got inf"),
+        ("training: {ema: .nan}", "2:17  training.ema: expected a finite number, got nan"),
+        ("data: {validation: x}", "2:20  data.validation: expected a number, got text 'x'"),
+        ("data: {validation: -1}", "2:20  data.validation: must be at least 0, got -1"),
+        ("optimizer: Adamm", f"2:12  optimizer.name: unknown name 'Adamm'; did you mean 'adam'? Known: {OPTIMIZERS}"),
+        ("optimizer: {lr: 1}", f"2:13  optimizer.name: missing; choose one: {OPTIMIZERS}"),
+        ("optimizer: {lr: 1, eps: 1}", f"2:1  optimizer.name: missing; choose one: {OPTIMIZERS}"),
+        ("optimizer: 5", "2:12  optimizer: expected a name or a mapping (key: value), got 5"),
+        ("optimizer: {name: adam, betas: [0.9]}", "2:32  optimizer.betas: needs 2 or more items, got 1"),
+        ("optimizer: {name: adam, betas: [0, 0, 0]}", "2:32  optimizer.betas: takes 2 or fewer items, got 3"),
+        ("optimizer: {name: adam, betas: [0.9, 1]}", "2:38  optimizer.betas.1: must be less than 1, got 1"),
+        ("optimizer: {name: adam, betas: 0.9}", "2:32  optimizer.betas: expected a list, got 0.9; write [0.9]"),
+        ("schedule: {name: step, gamma: 2}", "2:31  schedule.gamma: must be at most 1, got 2"),
+        ("loss: {name: sse, reduction: mean}", "2:7  loss: sse is mse with reduction: sum; for mean write mse"),
+        ("loss: {name: mse, penalties: [{true: 7}]}", "2:31  loss.penalties.0.predicted: missing "
+         "(the wrong answer that shall cost more)"),
+        (f"name: {'x' * 200}", f"2:7  name: '{'x' * 40}…' is not possible here "
+         "(of the run and its folder: letters, digits and _ . + -)"),
+    ],
+)  # fmt: skip
+def test_values(told: Told, line: str, message: str) -> None:
+    assert told(f"model: {{architecture: mlp}}\n{line}\n") == [f"c.yaml:{message}"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("hidden: -1", "3:11  model.hidden: must be greater than 0, got -1"),
+        ("hidden: [64, -1]", "3:16  model.hidden.1: must be greater than 0, got -1"),
+        ("hidden: [64, 6.5]", "3:16  model.hidden.1: expected a whole number, got 6.5"),
+        ("hidden: {layers: 3}", "3:3  model.hidden.units: missing (how many units each)"),
+        ("hidden: {layers: 3, units: 0}", "3:30  model.hidden.units: must be greater than 0, got 0"),
+        ("hidden: abc", "3:11  model.hidden: expected a list, got text 'abc'"),
+        ("activation: ReLu7", "3:15  model.activation.name: unknown name 'ReLu7'; did you mean 'relu'? Known: "
+         "identity, step, tanh, scaled_tanh, relu, selu, gelu, swish, mish, relu6, sigmoid, leaky_relu, alrelu, prelu, "
+         "rrelu, elu, softplus, maxout"),
+        ("init: {constnat: 1}", "3:10  model.init.name: unknown name 'constnat'; did you mean 'constant'? "
+         "Known: default, xavier, kaiming, zeros, normal, uniform, constant"),
+        ("init: {normal: 0}", "3:18  model.init.std: must be greater than 0, got 0"),
+        ("channels: [3]", "3:3  model.channels: unknown key here; it belongs to cnn"),
+    ],
+)  # fmt: skip
+def test_values_of_an_mlp(told: Told, keys: str, message: str) -> None:
+    assert told(f"model:\n  architecture: mlp\n  {keys}\n") == [f"c.yaml:{message}"]
+
+
+def test_layers_in_their_short_and_full_forms(told: Told) -> None:
+    text = """\
+model:
+  architecture: layers
+  layers:
+    - liner
+    - {liner: 4}
+    - linear
+    - linear: -3
+    - {linear: 3, bias: true}
+    - {type: linear, units: clases}
+    - residual:
+      - conv: 3.5
+      - {conv: {channels: 8, kernel: 0}}
+    - {activation: {name: leaky_relu, slope: 1}}
+    - {linear: off}
+    - 5
+    - {type: linear, unit: 5}
+"""
+    path = "model.layers."
+    assert told(text) == [
+        f"c.yaml:4:7  {path}0.type: unknown name 'liner'; did you mean 'linear'? Known: {LAYERS}",
+        f"c.yaml:5:8  {path}1.type: unknown name 'liner'; did you mean 'linear'? Known: {LAYERS}",
+        f"c.yaml:6:7  {path}2.units: missing (how many outputs; `classes` for one a class of the data)",
+        f"c.yaml:7:15  {path}3.units: expected a number greater than 0 or 'classes', got -3",
+        f"c.yaml:8:7  {path}4.type: missing; 'linear: …' stands alone, with other keys write 'type: linear'",
+        f"c.yaml:9:29  {path}5.units: expected a whole number or 'classes', got text 'clases'; did you mean 'classes'?",
+        f"c.yaml:11:15  {path}6.layers.0.channels: expected a whole number, got 3.5",
+        f"c.yaml:12:38  {path}6.layers.1.kernel: must be greater than 0, got 0",
+        f"c.yaml:13:46  {path}7.function.slope: must be less than 1, got 1",
+        f"c.yaml:14:16  {path}8.linear: programs disagree whether off is false or text; write false, or quote it; "
+        "null switches a part off",
+        f"c.yaml:15:7  {path}9: expected a name or a mapping (key: value), got 5",
+        f"c.yaml:16:22  {path}10.unit: unknown key; did you mean 'units'?",
+    ]
+
+
+def test_many_wrong_items_stay_quick_and_are_all_told(told: Told) -> None:
+    lines = told(f"model: {{architecture: mlp, hidden: [{', '.join(['x'] * 3000)}]}}\n")
+    assert len(lines) == 3000
+    assert lines[-1].endswith("model.hidden.2999: expected a whole number, got text 'x'")

@@ -1,0 +1,138 @@
+"""Shapes and parameter counts: `mnist_trainer/config/shapes.py`. The built modules are compared in tests/model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from mnist_trainer.config.architectures import AnyModel, Model
+from mnist_trainer.config.expand import expand
+from mnist_trainer.config.layers import AnyLayer, Layer
+from mnist_trainer.config.shapes import MisfitError, describe, place
+
+
+def layers(*items: Any) -> tuple[AnyLayer, ...]:
+    read: TypeAdapter[AnyLayer] = TypeAdapter(Layer)
+    return tuple(read.validate_python(item) for item in items)
+
+
+def parameters(outputs: int = 10, **settings: Any) -> int:
+    read: TypeAdapter[AnyModel] = TypeAdapter(Model)
+    return sum(placed.parameters for placed in place(expand(read.validate_python(settings)), outputs))
+
+
+def test_the_lecture_network_has_59210_parameters() -> None:
+    assert parameters(architecture="mlp", hidden=[64, 64, 64]) == 59_210
+
+
+@pytest.mark.parametrize(
+    ("settings", "count"),
+    [
+        ({"architecture": "neuron"}, 784 + 1),
+        ({"architecture": "neuron", "bias": False}, 784),
+        ({"architecture": "neuron", "output": {"name": "maxout", "pieces": 3}}, 3 * (784 + 1)),
+        ({"architecture": "mlp", "hidden": []}, 784 * 10 + 10),
+        ({"architecture": "mlp", "hidden": [512, 256]}, 784 * 512 + 512 + 512 * 256 + 256 + 256 * 10 + 10),
+        ({"architecture": "mlp", "hidden": [512, 256], "bias": False}, 784 * 512 + 512 * 256 + 256 * 10),
+        ({"architecture": "mlp", "hidden": [64], "batch_norm": True}, 785 * 64 + 2 * 64 + 65 * 10),
+        ({"architecture": "mlp", "hidden": [64], "activation": "prelu"}, 785 * 64 + 1 + 65 * 10),
+        ({"architecture": "mlp", "hidden": [64, 32], "activation": "maxout"}, 785 * 128 + 65 * 64 + 33 * 10),
+        ({"architecture": "mlp", "hidden": [64, 64], "residual": True}, 785 * 64 + 65 * 64 + 65 * 10),
+        ({"architecture": "mlp", "hidden": [64], "dropout": 0.5, "output": "softmax"}, 785 * 64 + 65 * 10),
+        (
+            {"architecture": "cnn", "channels": [16, 32], "hidden": [128]},
+            (9 * 1 + 1) * 16 + (9 * 16 + 1) * 32 + (32 * 7 * 7 + 1) * 128 + 129 * 10,
+        ),
+        (
+            {"architecture": "cnn", "channels": [8], "kernel": 5, "pool": 3, "hidden": [], "batch_norm": True},
+            (25 + 1) * 8 + 2 * 8 + (8 * 9 * 9 + 1) * 10,
+        ),
+        (
+            {"architecture": "cnn", "channels": [8, 8], "pool": 1, "hidden": [], "activation": "maxout"},
+            (9 + 1) * 16 + (9 * 8 + 1) * 16 + (8 * 28 * 28 + 1) * 10,
+        ),
+    ],
+)
+def test_parameter_counts_in_closed_form(settings: dict[str, Any], count: int) -> None:
+    assert parameters(**settings) == count
+
+
+def test_a_yes_or_no_model_has_one_row_of_weights_at_the_end() -> None:
+    assert parameters(architecture="mlp", hidden=[64], outputs=1) == 785 * 64 + 65
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "outputs", "count"),
+    [
+        ({"conv": {"channels": 4, "kernel": 5, "padding": 0}}, (1, 28, 28), (4, 24, 24), 26 * 4),
+        ({"conv": {"channels": 4, "kernel": 3, "stride": 2, "padding": 1}}, (2, 28, 28), (4, 14, 14), 19 * 4),
+        ({"conv": {"channels": 4, "kernel": 4, "bias": False}}, (2, 9, 5), (4, 9, 5), 32 * 4),
+        ({"pool": 3}, (2, 28, 28), (2, 9, 9), 0),
+        ({"pool": "global"}, (2, 28, 28), (2, 1, 1), 0),
+        ("layer_norm", (2, 3, 3), (2, 3, 3), 2 * 18),
+        ("layer_norm", (7,), (7,), 2 * 7),
+        ("batch_norm", (2, 3, 3), (2, 3, 3), 2 * 2),
+        ({"maxout": {"units": 5, "pieces": 3}}, (7,), (5,), 8 * 15),
+        ({"activation": {"name": "maxout", "pieces": 3}}, (6, 4, 4), (2, 4, 4), 0),
+        ({"residual": ["batch_norm", {"linear": 7}]}, (7,), (7,), 14 + 56),
+    ],
+)
+def test_one_layer(layer: Any, shape: tuple[int, ...], outputs: tuple[int, ...], count: int) -> None:
+    (placed,) = place(layers(layer), 10, shape)
+    assert (placed.inputs, placed.outputs, placed.parameters) == (shape, outputs, count)
+
+
+def test_activations_count_what_is_inside_residual_blocks_too() -> None:
+    (placed,) = place(layers({"residual": [{"linear": 9}, {"linear": 7}]}), 10, (7,))
+    assert placed.activations() == 9 + 7 + 7
+
+
+@pytest.mark.parametrize(
+    ("items", "position", "message"),
+    [
+        ([{"linear": 10}], (0,), "linear needs a row of numbers, got a picture 1×28×28; put a flatten before it"),
+        (
+            [{"pool": 2}, {"maxout": 10}],
+            (1,),
+            "maxout needs a row of numbers, got a picture 1×14×14; put a flatten before it",
+        ),
+        (["flatten", {"conv": 8}], (1,), "conv needs a picture, got a row of 784 numbers"),
+        (["flatten", {"pool": 2}], (1,), "pool needs a picture, got a row of 784 numbers"),
+        (
+            [{"conv": {"channels": 8, "stride": 2}}],
+            (0,),
+            "padding 'same' needs stride 1; with stride 2 write a number of pixels",
+        ),
+        (
+            [{"pool": 14}, {"conv": {"channels": 8, "kernel": 5, "padding": 1}}],
+            (1,),
+            "a kernel of 5 does not fit into the picture 1×2×2",
+        ),
+        ([{"pool": 29}], (0,), "a window of 29 does not fit into the picture 1×28×28"),
+        (
+            ["flatten", {"linear": 9}, {"activation": "maxout"}],
+            (2,),
+            "maxout with 2 pieces needs a multiple of 2 units, got 9",
+        ),
+        (
+            ["flatten", {"residual": [{"linear": 64}]}],
+            (1,),
+            "residual layers must keep the shape: 784 goes in, 64 comes out",
+        ),
+        (
+            ["flatten", {"residual": ["batch_norm", {"residual": [{"conv": 8}]}]}],
+            (1, 1, 0),
+            "conv needs a picture, got a row of 784 numbers",
+        ),
+    ],
+)
+def test_a_misfit_names_the_layer_and_what_is_wrong(items: list[Any], position: tuple[int, ...], message: str) -> None:
+    with pytest.raises(MisfitError) as caught:
+        place(layers(*items), 10)
+    assert (caught.value.position, str(caught.value)) == (position, message)
+
+
+def test_shapes_are_written_as_people_write_them() -> None:
+    assert (describe((1, 28, 28)), describe((64,))) == ("1×28×28", "64")

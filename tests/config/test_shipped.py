@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+
+from mnist_trainer.config.load import dump_config, load_config
+from mnist_trainer.config.shipped import shipped, shipped_path
+from mnist_trainer.config.warnings import warnings
+
+NAMES = [
+    "cnn",
+    "custom-error",
+    "fashion",
+    "gradient-descent",
+    "lecture",
+    "lecture-log-softmax",
+    "lecture-softmax",
+    "maxout",
+    "mlp",
+    "neuron",
+    "quickstart",
+    "regression",
+    "sgd-momentum",
+]
+
+
+def test_all_are_there_each_with_a_phrase() -> None:
+    assert list(shipped()) == NAMES
+    for phrase in shipped().values():
+        assert 20 < len(phrase) < 110
+        assert not phrase.startswith("#")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_loads_under_its_own_name_and_survives_being_written(name: str) -> None:
+    config = load_config(name)
+    assert config.name == name
+    path = shipped_path(name)
+    assert path.read_text(encoding="utf-8").startswith("# yaml-language-server: $schema=schema.json\n# ")
+    assert load_config(path) == config
+    assert f"name: {name}\n" in dump_config(config)
+
+
+def test_only_the_one_that_shall_show_it_warns() -> None:
+    assert [name for name in NAMES if warnings(load_config(name))] == ["lecture-softmax"]
+
+
+def test_an_unknown_name_is_refused() -> None:
+    with pytest.raises(KeyError):
+        shipped_path("../mlp")

@@ -1,0 +1,188 @@
+"""Valid configs that cannot mean what they say: `mnist_trainer/config/warnings.py`."""
+
+from __future__ import annotations
+
+from math import e, log
+from typing import Any
+
+import pytest
+
+from mnist_trainer.config.checks import Finding, mistakes
+from mnist_trainer.config.schema import Config
+from mnist_trainer.config.warnings import warnings
+
+
+def found(**sections: Any) -> list[Finding]:
+    config = Config.model_validate({"model": {"architecture": "mlp"}, **sections})
+    assert mistakes(config) == []
+    return warnings(config)
+
+
+def mlp(**settings: Any) -> dict[str, Any]:
+    return {"architecture": "mlp", **settings}
+
+
+def layered(*layers: Any) -> dict[str, Any]:
+    return {"architecture": "layers", "layers": ["flatten", *layers]}
+
+
+def neuron(output: str) -> dict[str, Any]:
+    return {"model": {"architecture": "neuron", "output": output}, "data": {"binary": 7}, "loss": "bce"}
+
+
+NEURON_RANGE = "bce wants outputs between 0 and 1; what {} gives outside is cut off and has no gradient. Use sigmoid"
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {},
+        {"model": {"architecture": "cnn"}},
+        neuron("identity"),
+        neuron("sigmoid"),
+        {**neuron("tanh"), "loss": "mse"},
+        {"model": mlp(output="softmax"), "loss": "mse"},
+        {"model": mlp(output="sigmoid"), "loss": "bce"},
+        {"model": mlp(output="log_softmax"), "loss": "nll"},
+        {"model": mlp(hidden=[], activation="identity")},
+        {"model": mlp(hidden=[], init="zeros")},
+        {"model": mlp(init={"constant": 0.5}, init_from="runs/a")},
+        {"model": layered({"linear": 10}, {"activation": "leaky_relu"}), "loss": "bce"},
+        {"model": layered({"linear": 10}, {"activation": "relu"})},
+        {"model": layered({"linear": 10}, {"activation": "tanh"}), "loss": "mse"},
+        {
+            "model": layered(
+                {"linear": 16}, {"residual": ["batch_norm", {"activation": "relu"}, {"linear": 16}]}, {"linear": 10}
+            )
+        },
+        {"loss": {"name": "mse", "reduction": "sum"}, "optimizer": {"name": "sgd", "lr": 0.001}},
+        {"loss": {"name": "mse", "reduction": "sum"}, "optimizer": "adam"},
+        {"training": {"epochs": 6, "early_stopping": {"patience": 5}}},
+        {"training": {"max_minutes": 5}},
+    ],
+)
+def test_what_means_what_it_says_is_not_warned_of(sections: dict[str, Any]) -> None:
+    assert found(**sections) == []
+
+
+@pytest.mark.parametrize(
+    ("sections", "path", "message"),
+    [
+        (
+            {"model": mlp(output="softmax")},
+            ("model", "output"),
+            "cross_entropy applies a softmax itself; on outputs between 0 and 1 it can't fall below "
+            "ln(e + 9) − 1 = 1.461, and its gradients are small. Use output: none",
+        ),
+        (
+            {"model": mlp(output="sigmoid"), "data": {"binary": 7}},
+            ("model", "output"),
+            "cross_entropy applies a softmax itself; on outputs between 0 and 1 it can't fall below "
+            "ln(e + 1) − 1 = 0.313, and its gradients are small. Use output: none",
+        ),
+        (
+            {"model": mlp(output="log_softmax")},
+            ("model", "output"),
+            "cross_entropy applies log_softmax itself; twice does no harm, but nll is meant",
+        ),
+        (
+            {"model": mlp(output="log_softmax"), "loss": "absolute"},
+            ("model", "output"),
+            "log_softmax is never above 0, so it can't reach the target 1. Use softmax or sigmoid",
+        ),
+        (neuron("tanh"), ("model", "output"), NEURON_RANGE.format("tanh")),
+        (neuron("relu"), ("model", "output"), NEURON_RANGE.format("relu")),
+        (
+            {"model": layered({"linear": 10}, {"activation": "relu"}), "loss": "bce"},
+            ("model", "layers", 2),
+            "bce wants outputs of any size, and relu keeps them in a range: it can't reach the target. Leave it out",
+        ),
+        (
+            {"model": layered({"linear": 10}, {"activation": "tanh"})},
+            ("model", "layers", 2),
+            "cross_entropy wants outputs of any size, and tanh keeps them in a range: "
+            "it can't reach the target. Leave it out",
+        ),
+        (
+            {"model": mlp(activation="step")},
+            ("model",),
+            "step has no gradient: the layers before it will not learn",
+        ),
+        (
+            {"model": mlp(hidden=[64, 64], activation="identity")},
+            ("model",),
+            "3 linear layers without an activation between them are one linear layer",
+        ),
+        (
+            {"model": mlp(hidden=[64, 64], activation="identity", residual=True)},
+            ("model",),
+            "3 linear layers without an activation between them are one linear layer",
+        ),
+        (
+            {"model": layered({"linear": 16}, "batch_norm", {"activation": "identity"}, "dropout", {"linear": 10})},
+            ("model",),
+            "2 linear layers without an activation between them are one linear layer",
+        ),
+        (
+            {"model": layered({"residual": [{"linear": 9}, {"linear": 784}, {"activation": "relu"}]}, {"linear": 10})},
+            ("model",),
+            "2 linear layers without an activation between them are one linear layer",
+        ),
+        (
+            {"model": {"architecture": "cnn", "channels": [4, 4], "pool": 1, "activation": "identity", "hidden": []}},
+            ("model",),
+            "3 linear layers without an activation between them are one linear layer",
+        ),
+        (
+            {"model": mlp(init={"constant": 0.5})},
+            ("model", "init"),
+            "with equal weights all units of a hidden layer stay equal: it learns like one unit",
+        ),
+        (
+            {"model": {"architecture": "cnn", "init": "zeros"}},
+            ("model", "init"),
+            "with equal weights all units of a hidden layer stay equal: it learns like one unit",
+        ),
+        (
+            {"loss": "sse", "optimizer": {"name": "sgd", "lr": 0.1}, "data": {"batch_size": 100}},
+            ("optimizer", "lr"),
+            "the gradient of a sum grows with the batch, and this rate is made for means: "
+            "try 0.001 (or reduction: mean)",
+        ),
+        (
+            {"loss": {"name": "bce", "reduction": "sum"}, "optimizer": "gradient_descent"},
+            ("optimizer", "lr"),
+            "the gradient of a sum grows with the batch, and this rate is made for means: "
+            "try 0.0001 (or reduction: mean)",
+        ),
+        (
+            {"model": mlp(batch_norm=True), "optimizer": "gradient_descent"},
+            ("model",),
+            "gradient_descent works in pieces, and batch norm takes its statistics from each piece",
+        ),
+        (
+            {"training": {"epochs": 5, "early_stopping": {"patience": 5}}},
+            ("training", "early_stopping"),
+            "patience 5 is not over before the last of 5 epochs: it will never stop early",
+        ),
+        (
+            {"training": {"epochs": 4, "max_minutes": 5}, "schedule": "one_cycle"},
+            ("training", "max_minutes"),
+            "one_cycle is laid out for all 4 epochs; a stop before them leaves the learning rate high",
+        ),
+        (
+            {"training": {"epochs": 4, "max_minutes": 5}, "schedule": "linear"},
+            ("training", "max_minutes"),
+            "linear is laid out for all 4 epochs; a stop before them leaves the learning rate high",
+        ),
+    ],
+)
+def test_each_warning_has_its_reason(sections: dict[str, Any], path: tuple[str | int, ...], message: str) -> None:
+    assert found(**sections) == [(path, message)]
+
+
+def test_the_bound_it_names_is_the_smallest_loss() -> None:
+    """The best that outputs between 0 and 1 can do is 1 for the right class and 0 for the other nine."""
+    best = -log(e**1 / (e**1 + 9 * e**0))
+    ((_, message),) = found(model=mlp(output="softmax"))
+    assert f"= {best:.3f}," in message

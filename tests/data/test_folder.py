@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mnist_trainer.config.schema import Data
+from mnist_trainer.data.catalog import class_names, has_validation, load
+from mnist_trainer.data.loaders import load_splits, load_test
+from mnist_trainer.errors import DataError
+
+
+@dataclass
+class FakeDigit:
+    image: np.ndarray
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are text files here: the number of grey levels to fill 28×28 with; `digits N` stands for N digits."""
+
+    def read(path: Path) -> tuple[FakeDigit, ...]:
+        text = path.read_text()
+        if text.startswith("digits"):
+            return (FakeDigit(np.zeros((28, 28), np.uint8)),) * int(text.split()[1])
+        if not text.isdecimal():
+            raise DataError(f"{path} is no picture.")
+        return (FakeDigit(np.full((28, 28), int(text), np.uint8)),)
+
+    monkeypatch.setattr("mnist_trainer.pictures.digits.read_digits", read)
+
+
+def fill(root: Path, files: dict[str, object]) -> Data:
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(str(content))
+    return Data(name="folder", path=str(root))
+
+
+def is_test(name: str) -> bool:
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big") % 5 == 0
+
+
+TO_TEST = next(name for name in map(str, range(100)) if is_test(name))
+TO_TRAIN = next(name for name in map(str, range(100)) if not is_test(name))
+
+
+def greys(images: torch.Tensor) -> list[int]:
+    return images[:, 0, 0].tolist()
+
+
+@pytest.mark.usefixtures("fake")
+class TestLayouts:
+    def test_train_val_and_test(self, tmp_path: Path) -> None:
+        names = ["train/cat/b.png", "train/cat/a.png", "train/ant/c.png", "val/cat/d.png", "test/ant/e.png"]
+        data = fill(tmp_path, {name: number for number, name in enumerate(names)})
+        assert class_names(data) == ("ant", "cat") and has_validation(data)
+        splits = load_splits(data)
+        assert splits.validation is not None and splits.classes == ("ant", "cat")
+        assert greys(splits.train.images) == [2, 1, 0] and splits.train.labels.tolist() == [0, 1, 1]
+        assert greys(splits.validation.images) == [3] and splits.validation.labels.tolist() == [1]
+        test = load_test(data)
+        assert greys(test.images) == [4] and test.labels.tolist() == [0]
+        assert splits.train.indices.tolist() == [0, 1, 2]
+
+    def test_validation_zero_leaves_val_alone(self, tmp_path: Path) -> None:
+        data = fill(tmp_path, {"train/0/a": 1, "train/1/b": 2, "val/0/c": "broken"})
+        assert load_splits(data.model_copy(update={"validation": 0})).validation is None
+
+    def test_classes_at_once_split_by_the_hash_of_names(self, tmp_path: Path) -> None:
+        files = {f"{label}/{number:03}.png": number for label in "ab" for number in range(100)}
+        data = fill(tmp_path, files)
+        train, test = load(data, "train"), load(data, "test")
+        expected = [number for number in range(100) if is_test(f"{number:03}.png")]
+        assert greys(test.images) == expected * 2 and 10 <= len(expected) <= 30
+        assert greys(train.images) == [number for number in range(100) if number not in expected] * 2
+        assert test.labels.tolist() == [0] * len(expected) + [1] * len(expected)
+        assert not has_validation(data)
+
+    def test_a_new_picture_moves_no_other(self, tmp_path: Path) -> None:
+        data = fill(tmp_path, {f"{label}/{number}.png": number for label in "ab" for number in range(40)})
+        before = {part: greys(load(data, part).images) for part in ("train", "test")}
+        fill(tmp_path, {f"a/new{number}.png": 200 for number in range(20)})
+        for part in ("train", "test"):
+            assert [grey for grey in greys(load(data, part).images) if grey != 200] == before[part]
+
+    def test_train_without_test_is_split_by_the_hash(self, tmp_path: Path) -> None:
+        data = fill(tmp_path, {f"train/{label}/{number}": number for label in "ab" for number in range(40)})
+        train, test = load(data, "train"), load(data, "test")
+        assert len(train.labels) + len(test.labels) == 80 and len(test.labels) == 2 * sum(
+            map(is_test, map(str, range(40)))
+        )
+
+    def test_numbers_are_ordered_by_value_and_hidden_files_are_no_pictures(self, tmp_path: Path) -> None:
+        files: dict[str, object] = {f"train/{label}/deep/x.png": label for label in (10, 9, 0)}
+        files |= {
+            "train/.git/x": "",
+            "train/0/.DS_Store": "",
+            "train/0/.small/x.png": "",
+            "train/9/Thumbs.db": "",
+            "train/notes.txt": "",
+        }
+        data = fill(tmp_path, files | {"test/10/y.png": 7})
+        assert class_names(data) == ("0", "9", "10")
+        assert class_names(data.model_copy(update={"binary": 1})) == ("not 9", "9")
+        assert greys(load(data, "train").images) == [0, 9, 10]
+        assert load(data, "test").labels.tolist() == [2]
+
+
+def told(ask: Callable[[], object]) -> str:
+    with pytest.raises(DataError) as caught:
+        ask()
+    return str(caught.value)
+
+
+@pytest.mark.usefixtures("fake")
+class TestMistakes:
+    def test_no_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        data = Data(name="folder", path="digts")
+        assert told(lambda: class_names(data)) == f"data.path: there is no folder 'digts' (seen from {tmp_path})."
+
+    def test_no_classes(self, tmp_path: Path) -> None:
+        data = fill(tmp_path, {"7.png": 1, "only/8.png": 2})
+        assert told(lambda: class_names(data)) == (
+            f"{tmp_path} needs two sub-folders or more, one a class with its pictures; it has 1."
+        )
+
+    def test_a_folder_that_would_not_be_read(self, tmp_path: Path) -> None:
+        data = fill(tmp_path, {"train/0/a": 1, "train/1/a": 1, "valid/0/a": 1})
+        assert told(lambda: class_names(data)) == (
+            f"{tmp_path / 'valid'} would not be read: beside train/ there can only be val/ and test/."
+        )
+
+    def test_parts_without_train(self, tmp_path: Path) -> None:
+        data = fill(tmp_path, {"test/0/a": 1, "val/1/a": 1})
+        assert told(lambda: class_names(data)) == (
+            f"{tmp_path} has test and val, but no train/ with a sub-folder a class."
+        )
+
+    def test_a_class_that_cannot_be_learned(self, tmp_path: Path) -> None:
+        data = fill(tmp_path, {"train/0/a": 1, "train/1/a": 1, "test/2/a": 1})
+        assert told(lambda: load(data, "train")) == (
+            f"{tmp_path / 'test' / '2'} is a class that {tmp_path / 'train'} does not have."
+        )
+
+    def test_a_class_without_pictures(self, tmp_path: Path) -> None:
+        data = fill(tmp_path, {"train/0/a": 1, "train/1/.hidden": 1, "test/0/a": 1})
+        assert told(lambda: load(data, "train")) == f"{tmp_path / 'train' / '1'} has no picture to train with."
+
+    def test_a_hash_that_leaves_nothing_to_test(self, tmp_path: Path) -> None:
+        data = fill(tmp_path, {f"0/{TO_TRAIN}": 1, f"1/{TO_TRAIN}": 2})
+        hint = "Every fifth picture, by its name, is a test picture: add some, or sort them into train/ and test/."
+        assert told(lambda: load(data, "test")) == f"{tmp_path} has no picture for the test set. {hint}"
+
+    def test_a_hash_that_leaves_nothing_to_train_with(self, tmp_path: Path) -> None:
+        data = fill(tmp_path, {f"0/{TO_TEST}": 1, f"1/{TO_TRAIN}": 2})
+        assert told(lambda: load(data, "train")).startswith(f"{tmp_path / '0'} has no picture to train with. Every ")
+
+    def test_an_empty_val(self, tmp_path: Path) -> None:
+        data = fill(tmp_path, {f"train/0/{TO_TRAIN}": 1, f"train/1/{TO_TRAIN}": 1, "val/0/.hidden": 1})
+        assert told(lambda: load_splits(data)) == f"{tmp_path / 'val'} has no picture for the validation set."
+
+    def test_all_unusable_pictures_are_named(self, tmp_path: Path) -> None:
+        data = fill(
+            tmp_path, {"train/0/a": 1, "train/0/b": "x", "train/1/c": "digits 2", "train/1/d": "y", "test/0/e": 1}
+        )
+        folder = tmp_path / "train"
+        assert told(lambda: load(data, "train")) == (
+            "3 of 4 pictures cannot be used; mend or remove them:\n"
+            f"  {folder / '0' / 'b'} is no picture.\n"
+            f"  {folder / '1' / 'c'}: 2 digits in one picture\n"
+            f"  {folder / '1' / 'd'} is no picture."
+        )
+
+    def test_at_most_ten_are_listed(self, tmp_path: Path) -> None:
+        data = fill(
+            tmp_path, {"train/0/a": 1} | {f"train/1/{number:02}": "x" for number in range(13)} | {"test/0/a": 1}
+        )
+        lines = told(lambda: load(data, "train")).splitlines()
+        assert len(lines) == 12 and lines[0].startswith("13 of 14 pictures") and lines[-1] == "  and 3 more"
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> Iterator[Data]:
+    """Two strokes, dark on light: an upright one and a lying one."""
+    for part, shift in (("train", 0), ("test", 15)):
+        for name, box in {"lying": (10, 40, 70, 48), "upright": (40, 10, 48, 70)}.items():
+            paper = Image.new("L", (120, 100), 240)
+            paper.paste(20, tuple(side + shift for side in box))
+            (tmp_path / part / name).mkdir(parents=True)
+            paper.save(tmp_path / part / name / "a.png")
+    yield Data(name="folder", path=str(tmp_path), validation=0)
+
+
+def test_real_pictures_become_mnist_like(drawn: Data) -> None:
+    train, test = load_splits(drawn).train, load_test(drawn)
+    assert train.images.dtype == torch.uint8 and train.labels.tolist() == [0, 1]
+    (lying, upright), background = train.images, train.images[:, 0, 0]
+    assert background.tolist() == [0, 0]
+    assert int((lying.amax(0) > 0).sum()) == int((upright.amax(1) > 0).sum()) == 20
+    # Where a digit stands on its paper does not matter.
+    assert torch.equal(train.images, test.images)
+
+
+def test_a_broken_picture_is_named_with_its_path(drawn: Data) -> None:
+    broken = Path(str(drawn.path)) / "train" / "lying" / "b.png"
+    broken.write_bytes(b"no picture")
+    message = told(lambda: load_splits(drawn))
+    assert message.startswith("1 of 3 pictures cannot be used; mend or remove them:\n  ")
+    assert str(broken) in message

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mnist_trainer.config.schema import Data
+from mnist_trainer.data.places import beside, data_root, homes, place, user_cache
+from mnist_trainer.errors import DataError, StorageError
+
+
+def test_root_is_the_configs_then_the_environments_then_the_cache(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert data_root(Data()) == cache
+    monkeypatch.setenv("MNIST_TRAINER_DATA", "")
+    assert data_root(Data()) == cache
+    monkeypatch.setenv("MNIST_TRAINER_DATA", str(tmp_path / "lab"))
+    assert data_root(Data()) == tmp_path / "lab"
+    assert data_root(Data(root=str(tmp_path / "own"))) == tmp_path / "own"
+
+
+def test_root_may_start_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert data_root(Data(root="~/sets")) == tmp_path / "sets"
+
+
+def test_a_file_is_no_root(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError) as caught:
+        data_root(Data(root=str(tmp_path / "file")))
+    assert (
+        str(caught.value) == f"{tmp_path / 'file'} is a file; data.root (or MNIST_TRAINER_DATA) has to name a folder."
+    )
+
+
+@pytest.mark.parametrize(
+    ("platform", "below_home"),
+    [("linux", ".cache"), ("darwin", "Library/Caches"), ("win32", "AppData/Local")],
+)
+def test_user_cache_of_each_system(
+    platform: str, below_home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    for variable in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(variable)
+    assert user_cache() == tmp_path / below_home / "mnist_trainer"
+
+
+def test_a_user_without_a_home_has_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    assert user_cache() == tmp_path / ".cache" / "mnist_trainer"
+
+
+def test_homes_names_the_cache_once(cache: Path, tmp_path: Path) -> None:
+    assert homes(tmp_path, "MNIST/raw") == (tmp_path / "MNIST" / "raw", cache / "MNIST" / "raw")
+    assert homes(cache, "MNIST/raw") == (cache / "MNIST" / "raw",)
+
+
+def test_place_goes_on_to_the_next_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    written = place([tmp_path / "file" / "no", tmp_path / "yes"], "a", lambda path: path.touch())
+    assert written == tmp_path / "yes" / "a" and written.exists()
+
+
+def test_place_says_why_no_folder_takes_the_file(tmp_path: Path) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with pytest.raises(StorageError) as caught:
+        place([tmp_path / "one", tmp_path / "two"], "a", refuse)
+    assert str(caught.value) == (
+        f"a cannot be written ({tmp_path / 'one'}: Permission denied; {tmp_path / 'two'}: Permission denied). "
+        "Name a folder that can be written with data.root or MNIST_TRAINER_DATA."
+    )
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "file"
+    with beside(target) as path:
+        path.write_text("new")
+        assert not target.exists()
+    assert target.read_text() == "new"
+    with pytest.raises(KeyboardInterrupt), beside(target) as path:
+        path.write_text("half")
+        raise KeyboardInterrupt
+    assert target.read_text() == "new"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_file_that_another_process_reads_is_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_use(self: Path, target: Path) -> None:
+        raise PermissionError(13, "The process cannot access the file")
+
+    target = tmp_path / "file"
+    monkeypatch.setattr(Path, "replace", in_use)
+    with pytest.raises(PermissionError), beside(target) as path:
+        path.write_text("mine")
+    target.write_text("theirs")
+    with beside(target) as path:
+        path.write_text("mine")
+    assert target.read_text() == "theirs"
+    assert list(tmp_path.glob("*.part")) == []

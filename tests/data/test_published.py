@@ -1,0 +1,355 @@
+from __future__ import annotations
+
+import gzip
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from hashlib import md5
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mnist_trainer.config.schema import Data
+from mnist_trainer.data import places, published
+from mnist_trainer.data.catalog import load
+from mnist_trainer.data.enlarge import to_mnist
+from mnist_trainer.data.registry import PUBLISHED
+from mnist_trainer.errors import DataError, StorageError
+
+PAIRS = ["mnist", "fashion-mnist", "kmnist", "emnist-digits", "qmnist"]
+ALL = [*PAIRS, "usps"]
+ADVICE = "Delete it, then it is downloaded anew; or put a whole copy in its place."
+
+
+def read(made: Any, root: Path, part: str) -> None:
+    """Loads one part and compares it with what was made."""
+    loaded = load(Data(name=made.name, root=str(root)), part)
+    expected = torch.from_numpy(made.images[part])
+    if made.name == "usps":
+        expected = torch.from_numpy(to_mnist(made.images[part][:, 6:22, 6:22].astype(np.float32) / 255))
+        assert (loaded.images.int() - expected.int()).abs().max() <= 1  # the text has four decimals
+    else:
+        assert torch.equal(loaded.images, expected)
+    assert loaded.images.dtype == torch.uint8 and loaded.labels.dtype == torch.int64
+    assert loaded.labels.tolist() == made.labels[part].tolist()
+    assert len(loaded.classes) == 10
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("form", ["packed", "raw", "both"])
+def test_files_that_lie_there_are_read(name: str, form: str, make: Callable[..., Any], tmp_path: Path) -> None:
+    made = make(name)
+    made.put(tmp_path, packed=form != "raw", raw=form != "packed")
+    for part in ("train", "test"):
+        read(made, tmp_path, part)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_missing_files_are_downloaded(name: str, make: Callable[..., Any], server: Any, tmp_path: Path) -> None:
+    made = make(name, (server.url + "gone/", server.url))
+    server.files = made.packed
+    told: list[str] = []
+    loaded = load(Data(name=name, root=str(tmp_path)), "test", lambda file, *_: told.append(file))
+    assert loaded.labels.tolist() == made.labels["test"].tolist()
+    wanted = {file.archive for file in made.published.test}
+    assert set(told) == wanted
+    folder = tmp_path / made.published.folder
+    assert names(folder) - {"user"} == {*wanted, f"{name}-test.decoded"}
+    before = len(server.requests)
+    read(made, tmp_path, "test")
+    assert len(server.requests) == before
+
+
+def test_torchvision_reads_what_was_downloaded(make: Callable[..., Any], server: Any, tmp_path: Path) -> None:
+    from torchvision.datasets import MNIST
+
+    made = make("mnist", (server.url,))
+    server.files = made.packed
+    for part in ("train", "test"):
+        read(made, tmp_path, part)
+    resources = [(file.archive, file.md5) for file in (*made.published.train, *made.published.test)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MNIST, "mirrors", [])
+        patch.setattr(MNIST, "resources", resources)
+        for name, content in made.raw.items():
+            (tmp_path / "MNIST" / "raw" / name).write_bytes(content)
+        reference = MNIST(str(tmp_path), train=False)
+    assert torch.equal(reference.data, torch.from_numpy(made.images["test"]))
+
+
+@pytest.mark.parametrize("name", ["fashion-mnist", "emnist-digits", "usps"])
+def test_decoded_images_are_kept(
+    name: str, make: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make(name)
+    folder = made.put(tmp_path)
+    read(made, tmp_path, "train")
+
+    def never(*_: object) -> None:
+        raise AssertionError("unpacked again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(published, "content_of", never)
+        read(made, tmp_path, "train")
+        archive = folder / made.published.train[0].archive
+        os.utime(archive, ns=(0, 12345))
+        with pytest.raises(AssertionError, match="unpacked again"):
+            read(made, tmp_path, "train")
+    read(made, tmp_path, "train")
+    with monkeypatch.context() as patch:
+        patch.setattr(published, "content_of", never)
+        read(made, tmp_path, "train")
+
+
+def test_a_damaged_file_of_decoded_images_is_made_again(make: Callable[..., Any], tmp_path: Path) -> None:
+    made = make("fashion-mnist")
+    folder = made.put(tmp_path)
+    read(made, tmp_path, "train")
+    kept = folder / "fashion-mnist-train.decoded"
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-2000])
+    read(made, tmp_path, "train")
+    assert kept.read_bytes() == whole
+
+
+def test_unpacked_files_need_no_copy(make: Callable[..., Any], tmp_path: Path) -> None:
+    made = make("mnist")
+    folder = made.put(tmp_path, packed=False, raw=True)
+    read(made, tmp_path, "train")
+    assert names(folder) == set(made.raw)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_test_part_needs_no_training_files(name: str, make: Callable[..., Any], tmp_path: Path) -> None:
+    made = make(name)
+    folder = made.put(tmp_path, packed=False, raw=True)
+    for file in made.published.train:
+        (folder / file.name).write_bytes(b"damaged")
+    read(made, tmp_path, "test")
+
+
+@pytest.mark.parametrize("name", ["mnist", "usps"])
+def test_in_a_read_only_folder_copies_go_to_the_users_cache(
+    name: str, make: Callable[..., Any], tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, root = make(name), tmp_path / "course"
+    folder = made.put(root)
+    before = names(folder)
+    make_read_only(root, monkeypatch)
+    for part in ("train", "test"):
+        read(made, root, part)
+    assert names(folder) == before
+    assert names(cache / made.published.folder) == {f"{name}-train.decoded", f"{name}-test.decoded"}
+    monkeypatch.setattr(published, "content_of", None)
+    read(made, root, "train")
+
+
+def test_what_a_read_only_folder_lacks_is_downloaded_to_the_users_cache(
+    make: Callable[..., Any], server: Any, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, root = make("mnist", (server.url,)), tmp_path / "course"
+    server.files = made.packed
+    folder = made.put(root, packed=False, raw=True)
+    (folder / "train-labels-idx1-ubyte").unlink()
+    make_read_only(root, monkeypatch)
+    read(made, root, "train")
+    assert server.requests == ["train-labels-idx1-ubyte.gz"]
+    read(made, root, "train")
+    assert server.requests == ["train-labels-idx1-ubyte.gz"]
+    assert "train-labels-idx1-ubyte.gz" in names(cache / "MNIST" / "raw")
+
+
+def test_a_root_that_cannot_be_made_is_like_a_read_only_one(
+    make: Callable[..., Any], server: Any, tmp_path: Path, cache: Path
+) -> None:
+    made = make("mnist", (server.url,))
+    server.files = made.packed
+    (tmp_path / "file").touch()
+    read(made, tmp_path / "file" / "under", "test")
+    assert "t10k-images-idx3-ubyte.gz" in names(cache / "MNIST" / "raw")
+
+
+def test_nowhere_to_write(make: Callable[..., Any], server: Any, tmp_path: Path, cache: Path) -> None:
+    make("mnist", (server.url,))
+    cache.parent.touch()
+    with pytest.raises(StorageError) as caught:
+        load(Data(root=str(cache.parent / "under")), "test")
+    reason = "Not a directory"
+    assert str(caught.value) == (
+        f"t10k-images-idx3-ubyte.gz cannot be written ({cache.parent / 'under' / 'MNIST' / 'raw'}: {reason}; "
+        f"{cache / 'MNIST' / 'raw'}: {reason}). Name a folder that can be written with data.root or MNIST_TRAINER_DATA."
+    )
+    assert server.requests == []
+
+
+def test_without_a_network_the_files_and_their_place_are_named(
+    make: Callable[..., Any], server: Any, tmp_path: Path
+) -> None:
+    make("mnist", (server.url + "one/", server.url + "two/"))
+    with pytest.raises(DataError) as caught:
+        load(Data(root=str(tmp_path)), "train")
+    host = server.url.removeprefix("http://").rstrip("/")
+    assert str(caught.value) == (
+        f"mnist is not complete in {tmp_path / 'MNIST' / 'raw'}, and train-images-idx3-ubyte.gz could not be "
+        f"downloaded ({host}: HTTP 404 Not Found; {host}: HTTP 404 Not Found). Without a network, put "
+        "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz and "
+        "t10k-labels-idx1-ubyte.gz there, packed or unpacked, or name another data root with data.root or "
+        "MNIST_TRAINER_DATA. data.name=digits needs no download."
+    )
+    assert names(tmp_path / "MNIST" / "raw") == set()
+
+
+def test_without_a_network_a_set_of_one_archive_names_it(make: Callable[..., Any], server: Any, tmp_path: Path) -> None:
+    make("emnist-digits", (server.url,))
+    with pytest.raises(DataError, match=r"Without a network, put gzip\.zip there, packed or unpacked, or"):
+        load(Data(name="emnist-digits", root=str(tmp_path)), "test")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_wrong_download_never_reaches_its_place(
+    name: str, make: Callable[..., Any], server: Any, tmp_path: Path
+) -> None:
+    made = make(name, (server.url,))
+    server.files = {archive: content[:-9] for archive, content in made.packed.items()}
+    root = tmp_path / "root"
+    with pytest.raises(DataError, match="could not be downloaded"):
+        load(Data(name=name, root=str(root)), "train")
+    assert names(root / made.published.folder) == set()
+
+
+def test_a_mirror_may_have_packed_mnist_anew(make: Callable[..., Any], server: Any, tmp_path: Path) -> None:
+    made = make("mnist", (server.url,))
+    server.files = {archive: gzip.compress(gzip.decompress(old), 1) for archive, old in made.packed.items()}
+    assert server.files["train-images-idx3-ubyte.gz"] != made.packed["train-images-idx3-ubyte.gz"]
+    read(made, tmp_path, "train")
+
+
+def test_two_may_start_at_once_on_an_empty_folder(make: Callable[..., Any], server: Any, tmp_path: Path) -> None:
+    made = make("mnist", (server.url,))
+    server.files, server.barrier = made.packed, Barrier(2)
+    with ThreadPoolExecutor(2) as pool:
+        tasks = [pool.submit(read, made, tmp_path, "train") for _ in range(2)]
+        for task in tasks:
+            task.result()
+    assert server.requests.count("train-images-idx3-ubyte.gz") == 2
+    archives = {"train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"}
+    assert names(tmp_path / "MNIST" / "raw") == archives | {"mnist-train.decoded"}
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "content", "reason"),
+    [
+        (
+            "fashion-mnist",
+            0,
+            b"\0\0\x08\3\0\0\0\x0c\0\0\0\x1c\0\0\0\x1c" + bytes(1000),
+            "its header says 12 × 28 × 28 values, 9,424 bytes in all, but it has 1,016",
+        ),
+        (
+            "kmnist",
+            0,
+            b"\0\0\x08\3\0\0\0\1\0\0\0\2\0\0\0\2abcd",
+            "it holds 1 × 2 × 2 uint8, not images of 28 × 28 uint8",
+        ),
+        (
+            "fashion-mnist",
+            1,
+            b"\0\0\x08\1\0\0\0\2ab",
+            "it has labels from 97 to 98, not from 0 to 9",
+        ),
+        (
+            "fashion-mnist",
+            1,
+            b"\0\0\x08\1\0\0\0\2\0\1",
+            "it has 2 labels, and train-images-idx3-ubyte has 12 images",
+        ),
+        (
+            "qmnist",
+            1,
+            b"\0\0\x08\3\0\0\0\1\0\0\0\1\0\0\0\1\0",
+            "it holds 1 × 1 × 1 uint8, not one label an image",
+        ),
+        (
+            "fashion-mnist",
+            0,
+            b"<html>",
+            "it is no IDX file (that begins with 00 00 08 03 or the like, this one with 3c 68 74 6d)",
+        ),
+        ("usps", 0, b"", "it is empty"),
+    ],
+)
+def test_a_damaged_raw_file_is_named_with_what_to_do(
+    name: str, place: int, content: bytes, reason: str, make: Callable[..., Any], tmp_path: Path
+) -> None:
+    made = make(name)
+    path = made.put(tmp_path, packed=False, raw=True) / made.published.train[place].name
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        load(Data(name=name, root=str(tmp_path)), "train")
+    assert str(caught.value) == f"{path} is damaged: {reason}. {ADVICE}"
+
+
+def test_a_zip_without_the_digits_is_named(
+    make: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make("emnist-digits")
+    other = made.packed["gzip.zip"].replace(b"emnist-digits-train", b"emnist-others-train")
+    made.packed["gzip.zip"] = other
+    folder = made.put(tmp_path)
+    train = tuple(replace(file, md5=md5(other).hexdigest()) for file in made.published.train)
+    monkeypatch.setitem(PUBLISHED, "emnist-digits", replace(made.published, train=train))
+    with pytest.raises(DataError) as caught:
+        load(Data(name="emnist-digits", root=str(tmp_path)), "train")
+    assert str(caught.value) == (
+        f"{folder / 'gzip.zip'} is damaged: it holds no gzip/emnist-digits-train-images-idx3-ubyte.gz. {ADVICE}"
+    )
+
+
+def test_mnist_is_checked_also_when_it_lies_there(make: Callable[..., Any], tmp_path: Path) -> None:
+    made = make("mnist")
+    path = made.put(tmp_path, packed=False, raw=True) / "train-images-idx3-ubyte"
+    content = bytearray(path.read_bytes())
+    content[500] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte is damaged: the SHA-256 of its content is "):
+        load(Data(root=str(tmp_path)), "train")
+
+
+def test_emnist_stands_upright(make: Callable[..., Any], tmp_path: Path) -> None:
+    made = make("emnist-digits")
+    made.put(tmp_path)
+    stored = np.frombuffer(made.raw["emnist-digits-test-images-idx3-ubyte"], np.uint8)[16:].reshape(-1, 28, 28)
+    images = load(Data(name="emnist-digits", root=str(tmp_path)), "test").images
+    assert torch.equal(images, torch.from_numpy(stored.copy()).transpose(1, 2)) and images.is_contiguous()
+
+
+def test_real_mnist(mnist_root: Path) -> None:
+    before = "torchvision" in sys.modules
+    train, test = (load(Data(root=str(mnist_root)), part) for part in ("train", "test"))
+    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert torch.bincount(train.labels).tolist() == counts
+    assert torch.bincount(test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert train.images.shape == (60_000, 28, 28) and test.images.shape == (10_000, 28, 28)
+    assert ("torchvision" in sys.modules) == before
+
+
+def make_read_only(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuses writing under `root`, also to root, whom the mode of a folder does not stop."""
+    whole = places.beside
+
+    def refusing(target: Path) -> Any:
+        if target.is_relative_to(root):
+            raise PermissionError(13, "Permission denied")
+        return whole(target)
+
+    monkeypatch.setattr(places, "beside", refusing)

@@ -1,0 +1,331 @@
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from mnist_trainer import Run
+from mnist_trainer.config.load import load_config
+from mnist_trainer.data.normalize import Normalization
+from mnist_trainer.errors import CheckpointError, StorageError
+from mnist_trainer.inference.predictor import Reading
+from mnist_trainer.model.build import build_model
+from mnist_trainer.storage import checkpoint as module
+from mnist_trainer.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+
+CNN = {
+    "model": {"architecture": "cnn", "channels": [4, 6], "hidden": [16], "batch_norm": True, "activation": "prelu"},
+    "data": {"split_seed": 3},
+}
+
+
+def make_checkpoint(**changes: Any) -> Checkpoint:
+    config = load_config(CNN)
+    weights = build_model(config.model, 10, seed=1).state_dict()
+    reading = Reading(Normalization(0.1307, 0.3081), "logits", "bfloat16", 500, 1.5)
+    return replace(Checkpoint(config, dict(weights), tuple("0123456789"), reading), **changes)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    save_checkpoint(tmp_path / "best.pt", make_checkpoint())
+    return tmp_path / "best.pt"
+
+
+def changed(path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """The file at `path` after `change` was made to its content."""
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, path)
+    return path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path)
+    assert caught.value.exit_code == 4
+    return str(caught.value)
+
+
+def test_everything_comes_back(saved: Path) -> None:
+    expected, found = make_checkpoint(), load_checkpoint(saved)
+    assert replace(found, weights={}) == replace(expected, weights={})
+    assert found.weights.keys() == expected.weights.keys()
+    for name, weight in expected.weights.items():
+        assert torch.equal(found.weights[name], weight)
+        assert found.weights[name].dtype == weight.dtype
+
+
+def test_the_file_has_the_layout_that_is_documented(saved: Path) -> None:
+    content = torch.load(saved, weights_only=True)
+    assert content.pop("members")[0].keys() == {"config", "weights"}
+    assert content == {
+        "format": "mnist_trainer",
+        "version": 1,
+        "classes": list("0123456789"),
+        "normalization": {"mean": 0.1307, "std": 0.3081},
+        "output_kind": "logits",
+        "temperature": 1.5,
+        "refusal": None,
+        "split_seed": 3,
+        "evaluation": {"batch_size": 500, "precision": "bfloat16"},
+        "custom": {},
+    }
+
+
+def test_a_training_state_is_kept_besides(tmp_path: Path) -> None:
+    state = {"epoch": 3, "model": {"weight": torch.arange(3.0)}, "stop_reason": None}
+    save_checkpoint(tmp_path / "last.pt", make_checkpoint(training_state=state))
+    found = load_checkpoint(tmp_path / "last.pt").training_state
+    assert found is not None
+    assert torch.equal(found["model"].pop("weight"), torch.arange(3.0))
+    assert found == {"epoch": 3, "model": {}, "stop_reason": None}
+
+
+def test_the_model_that_is_built_computes_the_same_bits(saved: Path) -> None:
+    trained = build_model(load_config(CNN).model, 10, seed=1).eval()
+    images = torch.randn(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    built = load_checkpoint(saved).build()
+    assert not built.training
+    assert torch.equal(built(images), trained(images))
+
+
+ELSEWHERE = """
+import sys, torch
+from pathlib import Path
+from mnist_trainer.storage.checkpoint import load_checkpoint
+torch.set_num_threads(1)
+predictor = load_checkpoint(Path("only.pt")).predictor(torch.device("cpu"))
+images = torch.arange(3 * 784).reshape(3, 28, 28).remainder(256).to(torch.uint8)
+sys.stdout.write(predictor.outputs([images])[0].numpy().tobytes().hex())
+"""
+
+
+def test_the_file_alone_gives_the_same_logits_in_another_process(digits_run: Run, tmp_path: Path) -> None:
+    (tmp_path / "only.pt").write_bytes((digits_run.folder / "best.pt").read_bytes())
+    there = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(module.__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    reading = load_checkpoint(digits_run.folder / "best.pt").reading
+    images = torch.arange(3 * 784).reshape(3, 28, 28).remainder(256).to(torch.uint8)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            here: Tensor = digits_run.model(reading.normalization.apply(images))
+    finally:
+        torch.set_num_threads(threads)
+    assert bytes.fromhex(there.stdout) == here.numpy().tobytes()
+
+
+def test_weights_are_kept_on_the_cpu_and_not_shared(saved: Path) -> None:
+    one, other = load_checkpoint(saved), load_checkpoint(saved)
+    one.weights["0.weight"].zero_()
+    assert not torch.equal(one.weights["0.weight"], other.weights["0.weight"])
+    assert {weight.device.type for weight in one.weights.values()} == {"cpu"}
+
+
+def test_files_that_are_no_checkpoints_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "best.pt"
+    assert refusal(path) == f"{path}: there is no such file."
+    for content in (b"", b"just text\n", b"\x80\x02", os.urandom(64), gzip.compress(b"digits")):
+        path.write_bytes(content)
+        assert refusal(path) == f"{path} is no checkpoint, or a damaged one (File is not a zip file)."
+
+
+@pytest.mark.parametrize("content", [{"weight": torch.zeros(3)}, [1, 2], torch.zeros(2), {"format": "other"}, None])
+def test_a_foreign_file_of_pytorch_is_told(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "foreign.pt")
+    path = tmp_path / "foreign.pt"
+    assert refusal(path) == f"{path} is a PyTorch file, but no checkpoint of mnist-train."
+
+
+def test_an_archive_without_weights_is_told(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        archive.writestr("notes.txt", "hello")
+    assert refusal(tmp_path / "a.pt").startswith(f"{tmp_path / 'a.pt'} is no checkpoint, or a damaged one (")
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
+def test_a_truncated_file_is_told(saved: Path, share: float) -> None:
+    whole = saved.read_bytes()
+    saved.write_bytes(whole[: int(share * len(whole))])
+    assert refusal(saved) == f"{saved} is no checkpoint, or a damaged one (File is not a zip file)."
+
+
+def test_a_weight_that_changed_on_the_disk_is_told(saved: Path) -> None:
+    content = bytearray(saved.read_bytes())
+    weight = make_checkpoint().weights["0.weight"].numpy().tobytes()
+    content[content.index(weight) + 5] ^= 1
+    saved.write_bytes(content)
+    text = refusal(saved)
+    assert text.startswith(f"{saved} is damaged: the checksum of its part archive/data/")
+    assert text.endswith(" is wrong. Take a whole copy of it.")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("whole") / "best.pt"
+    save_checkpoint(path, make_checkpoint())
+    return path
+
+
+@settings(max_examples=150)
+@given(place=st.floats(0, 1, exclude_max=True), value=st.integers(1, 255))
+def test_no_flipped_byte_goes_unnoticed_or_ends_in_another_error(whole: Path, place: float, value: int) -> None:
+    content = bytearray(whole.read_bytes())
+    content[int(place * len(content))] ^= value
+    flipped = whole.with_name("flipped.pt")
+    flipped.write_bytes(content)
+    try:
+        found = load_checkpoint(flipped)
+    except CheckpointError:
+        return
+    expected = make_checkpoint()  # the byte was padding, or one that nobody reads
+    assert replace(found, weights={}) == replace(expected, weights={})
+    assert all(torch.equal(found.weights[name], weight) for name, weight in expected.weights.items())
+
+
+class Trap:
+    """Unpickled, it makes a folder."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self.place),)
+
+
+def test_a_file_that_would_run_code_is_not_loaded(tmp_path: Path) -> None:
+    sprung, path = tmp_path / "sprung", tmp_path / "trap.pt"
+    pickle.loads(pickle.dumps(Trap(sprung)))
+    sprung.rmdir()  # the trap works
+
+    torch.save({"format": "mnist_trainer", "version": 1, "members": [Trap(sprung)]}, path)
+    assert refusal(path) == (
+        f"{path} holds Python objects besides weights and is not loaded: such a file can run code. "
+        "Only checkpoints of mnist-train are read."
+    )
+    path.write_bytes(pickle.dumps(Trap(sprung)))
+    assert "is no checkpoint" in refusal(path)
+    torch.save(Trap(sprung), path, _use_new_zipfile_serialization=False)
+    assert "is no checkpoint" in refusal(path)
+    assert not sprung.exists()
+
+
+def test_a_whole_model_saved_by_pytorch_is_not_loaded(tmp_path: Path) -> None:
+    torch.save(nn.Linear(2, 2), tmp_path / "model.pt")
+    assert "holds Python objects besides weights" in refusal(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("version", [2, None, "1"])
+def test_another_version_of_the_format_is_told(saved: Path, version: object) -> None:
+    changed(saved, lambda content: content.update(version=version))
+    assert refusal(saved) == (
+        f"{saved} has format version {version}; this program reads 1. "
+        "Read it with the version of mnist-trainer that wrote it, or a later one."
+    )
+
+
+@pytest.mark.parametrize(
+    "key", ["members", "classes", "normalization", "output_kind", "temperature", "evaluation", "custom"]
+)
+def test_content_that_is_missing_or_of_a_wrong_kind_is_told(saved: Path, key: str) -> None:
+    beginning = f"{saved} is damaged: its content is not a checkpoint's ("
+    changed(saved, lambda content: content.update({key: 5 if key != "temperature" else "warm"}))
+    assert refusal(saved).startswith(beginning)
+    changed(saved, lambda content: content.pop(key))
+    assert refusal(saved) == f"{beginning}'{key}')."
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (("output_kind",), "nonsense"),
+        (("evaluation", "precision"), "float7"),
+        (("evaluation", "batch_size"), "many"),
+        (("normalization", "std"), "wide"),
+        (("members", 0, "weights"), [1, 2]),
+        (("members", 0, "weights", "0.weight"), "heavy"),
+        (("members", 0, "config", "model", "architecture"), "unknown"),
+        (("members", 0, "config", "seed"), "zero"),
+        (("custom", "model"), 3),
+    ],
+)
+def test_a_value_that_cannot_be_is_told(saved: Path, where: tuple[Any, ...], value: object) -> None:
+    def change(content: Any) -> None:
+        for key in where[:-1]:
+            content = content[key]
+        content[where[-1]] = value
+
+    changed(saved, change)
+    assert refusal(saved).startswith(f"{saved} is damaged: its content is not a checkpoint's (")
+
+
+def test_an_ensemble_is_not_taken_for_one_model(saved: Path) -> None:
+    changed(saved, lambda content: content["members"].append(content["members"][0]))
+    assert "its content is not a checkpoint's" in refusal(saved)
+
+
+def test_weights_that_do_not_fit_the_config_are_told(saved: Path) -> None:
+    def widen(content: Any) -> None:
+        content["members"][0]["config"]["model"]["hidden"] = [17]
+
+    loaded = load_checkpoint(changed(saved, widen))
+    with pytest.raises(CheckpointError, match="The checkpoint's weights do not fit the model: .*size mismatch"):
+        loaded.build()
+
+
+def test_a_model_of_the_users_is_refused_by_name_and_read_with_one(tmp_path: Path) -> None:
+    own = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    custom = {"model": "my_module.MyNet"}
+    save_checkpoint(tmp_path / "own.pt", make_checkpoint(weights=own.state_dict(), custom=custom))
+    loaded = load_checkpoint(tmp_path / "own.pt")
+    with pytest.raises(CheckpointError) as caught:
+        loaded.build()
+    assert str(caught.value) == (
+        "This checkpoint's model is my_module.MyNet, which is not part of mnist_trainer. "
+        "Read it in Python, with model= an instance of it: evaluate(path, model=...)."
+    )
+    other = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    assert loaded.build(other) is other
+    assert torch.equal(other[1].weight, own[1].weight)
+    with pytest.raises(CheckpointError, match="do not fit the model"):
+        loaded.build(nn.Linear(3, 3))
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"best\.pt can't be written: "):
+        save_checkpoint(tmp_path / "nowhere" / "best.pt", make_checkpoint())
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.BytesIO):
+        def write(self, content: Any, /) -> int:
+            raise OSError(28, "No space left on device")
+
+    before, save = saved.read_bytes(), torch.save
+    monkeypatch.setattr(torch, "save", lambda content, stream: save(content, Full()))
+    with pytest.raises(StorageError, match=r"best\.pt can't be written: .*No space left on device"):
+        save_checkpoint(saved, make_checkpoint())
+    assert saved.read_bytes() == before
+    assert [path.name for path in saved.parent.iterdir()] == ["best.pt"]
