@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -36,6 +37,8 @@ Version = Annotated[
 @contextmanager
 def error_paragraphs(debug: bool) -> Iterator[None]:
     """Ends the command with one red paragraph and the error's exit code; with `debug` behind its traceback."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a code page without × must not end a command
     try:
         yield
     except TrainerError as error:

@@ -25,11 +25,9 @@ MAX_WHOLE = 2**63 - 1
 SWITCHES = {"on": "true", "yes": "true", "y": "true", "off": "false", "no": "false", "n": "false"}
 """What YAML 1.1 takes for booleans and YAML 1.2 for text, in any case."""
 
-_CONSTANTS: dict[str, bool | None] = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-}
+_WORDS: tuple[tuple[str, bool | None], ...] = (("null", None), ("true", True), ("false", False))
+_CONSTANTS = {case(word): value for word, value in _WORDS for case in (str.lower, str.title, str.upper)}
+_CONSTANTS |= {"": None, "~": None}
 _WHOLE = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mnist_trainer.errors import DataError
-from mnist_trainer.pictures.ink import box_of, find_ink
+from mnist_trainer.pictures.ink import Box, box_of, find_ink
 from mnist_trainer.pictures.open import Picture, open_picture, picture_of
-from mnist_trainer.pictures.render import looks_rendered, render
+from mnist_trainer.pictures.render import looks_rendered, render, tight_box
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Digit:
     """`image` uint8 [28, 28], bright ink on black; `box`: x, y, width, height in pixels of the upright picture."""
 
     image: NDArray[np.uint8]
-    box: tuple[int, int, int, int]
+    box: Box
 
 
 def read_digits(path: Path) -> tuple[Digit, ...]:
@@ -59,13 +59,14 @@ def _digits(picture: Picture, name: str) -> tuple[Digit, ...]:
     grey = picture.grey
     if looks_rendered(grey):
         return (Digit(grey, box_of(grey > 0)),)
-    ink = find_ink(grey)
-    if ink is None:
+    levels = find_ink(grey)
+    if levels is None:
         raise DataError(f"{name} holds no ink: nothing on it stands out from the paper. Write darker or more.")
-    return (Digit(render(ink), _enlarged(ink.box, picture)),)
+    box = tight_box(levels)
+    return (Digit(render(levels, box), _enlarged(box, picture)),)
 
 
-def _enlarged(box: tuple[int, int, int, int], picture: Picture) -> tuple[int, int, int, int]:
+def _enlarged(box: Box, picture: Picture) -> Box:
     """The same box in pixels of the picture before it was shrunk, rounded outwards."""
     x, y, width, height = box
     across, down = picture.size[0] / picture.grey.shape[1], picture.size[1] / picture.grey.shape[0]

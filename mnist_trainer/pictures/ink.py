@@ -2,45 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+Box = tuple[int, int, int, int]
+"""x, y, width, height in pixels; x and y of the upper left corner."""
+
 FAINTEST = 12.0
 """Grey levels (of 255) that ink must differ from its paper."""
+
+_EVEN = 8
+"""Grey levels that evenly lit paper strays from its own at most."""
 
 _GRID = 32
 """The paper is fitted to a picture of so many pixels a side."""
 
 
-@dataclass(frozen=True)
-class Ink:
-    """`levels` float32 [H, W]: 0 paper, 1 full ink; `box`: x, y, width, height of the part that is not 0."""
+def find_ink(grey: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+    """How much ink each pixel of a grey picture [H, W] holds, float32 [H, W]: 0 is paper, 1 full ink.
 
-    levels: NDArray[np.float32]
-    box: tuple[int, int, int, int]
-
-
-def find_ink(grey: NDArray[np.uint8]) -> Ink | None:
-    """The ink of a grey picture [H, W]; None where nothing stands out from paper and noise."""
+    None where nothing stands out from paper and noise.
+    """
     contrast = grey - _paper(grey)
     if np.sum(contrast**3, dtype=np.float64) < 0:  # the ink is the rarer side, so the tail of the distribution
         contrast = -contrast
-    noise = 1.4826 * float(np.median(np.abs(contrast)))  # a robust standard deviation: most pixels are paper
+    noise = float(np.percentile(np.abs(contrast), 25)) / 0.3186  # standard deviation of the quiet part, so of paper
     floor = max(FAINTEST, 4 * noise)
     found = contrast[contrast > floor]
     if not found.size:
         return None
     full = float(np.percentile(found, 80))
-    mask = _strokes(contrast > max(floor, 0.12 * full), contrast > full / 2)
+    mask = _strokes(contrast > max(floor, 0.06 * full), contrast > full / 2)
     if not mask.any():
         return None
-    levels = np.where(mask, np.clip(contrast / full, 0, 1), 0).astype(np.float32)
-    return Ink(levels, box_of(mask))
+    return np.where(mask, np.clip(contrast / full, 0, 1), 0).astype(np.float32)
 
 
-def box_of(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+def box_of(mask: NDArray[np.bool_]) -> Box:
     """x, y, width, height of what is true in `mask` [H, W]; something must be."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     x, y = int(columns[0]), int(rows[0])
@@ -48,6 +46,14 @@ def box_of(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
 
 
 def _paper(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The paper's grey levels float32 [H, W]: one level, that of the border, if much of the picture has it."""
+    rim = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    level = np.float32(np.median(rim))
+    flat = np.mean(np.abs(grey - level) <= _EVEN) > 1 / 3
+    return np.full(grey.shape, level) if flat else _shaded_paper(grey)
+
+
+def _shaded_paper(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The paper's grey levels float32 [H, W]: a surface of degree 2, for shade and vignetting are smooth.
 
     Least absolute deviations by reweighted least squares, so that ink, the smaller part, does not bend the surface.
@@ -84,4 +90,5 @@ def _strokes(weak: NDArray[np.bool_], strong: NDArray[np.bool_]) -> NDArray[np.b
     kept &= side >= max(3, max(weak.shape) / 100)
     kept[0] = False
     kept &= area >= 0.02 * np.max(area, where=kept, initial=0)
-    return kept[parts]
+    strokes: NDArray[np.bool_] = kept[parts]
+    return strokes

@@ -84,7 +84,7 @@ def _upright(image: Image.Image, size: tuple[int, int]) -> Picture:
 def _check_file(path: Path) -> None:
     try:
         if path.is_dir():
-            raise DataError(f"{path} is a folder. Name a picture in it.")
+            raise DataError(f"{path} is a folder. Name one of the pictures in it.")
         if not path.is_file():
             raise DataError(f"{path} is not there. Check the spelling and the folder.")
         with path.open("rb") as stream:
@@ -114,14 +114,15 @@ def _plain(image: Image.Image) -> Image.Image:
         return Image.fromarray(_eight_bits(np.asarray(image)))
     if image.has_transparency_data:
         return image.convert("RGBA")
-    return image if image.mode == "L" else image.convert("RGB").convert("L")
+    return image.convert("L")
 
 
 def _eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
     """Wide numbers of unknown range as uint8: 0 (or the smallest, if negative) stays black, the largest is white."""
     finite = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
     finite -= min(0, finite.min())
-    return (finite * (255 / max(finite.max(), 1e-9))).round().astype(np.uint8)
+    shares = finite / max(float(finite.max()), 1e-9)
+    return np.asarray((255 * shares).round(), np.uint8)
 
 
 def _opaque(image: Image.Image) -> Image.Image:

@@ -41,7 +41,8 @@ def header_of(state: TrainingState, folder: Path, custom: dict[str, str]) -> Hea
     setup, facts = state.setup, facts_of(state)
     counts = f"{len(setup.train):,} images to train, {facts['data']['validation_count']:,} to validate"
     model = custom.get("model") or describe_model(setup.config)
-    threads = f", {torch.get_num_threads()} threads" if setup.device.type == "cpu" else ""
+    count = torch.get_num_threads()
+    threads = f", {count} thread{'' if count == 1 else 's'}" if setup.device.type == "cpu" else ""
     return Header(
         name=setup.config.name,
         data=f"{setup.config.data.name}: {counts}",

@@ -46,8 +46,10 @@ class Checkpoint:
     def build(self, model: nn.Module | None = None) -> nn.Module:
         """The model with its weights, in evaluation mode; `model` where it was trained with a module of the user's.
 
-        Raises `CheckpointError` if that module is missing, or the weights do not fit.
+        Raises `CheckpointError` if that module is missing, or there are no weights yet, or they do not fit.
         """
+        if self.training_state is not None and not self.training_state.get("epoch"):
+            raise CheckpointError("This training was stopped in its first epoch: it has no best weights yet.")
         if model is None:
             if "model" in self.custom:
                 raise CheckpointError(

@@ -150,7 +150,7 @@ def require_finite(state: TrainingState, loss: Tensor) -> None:
     """Raises `DivergedError` before a loss that is not finite reaches the weights (on a CPU; see `Stepper`)."""
     if not state.stepper.admits(loss):
         where = f"epoch {state.epoch + 1}, step {state.step + 1} of {state.setup.course.steps_per_epoch}"
-        raise diverged(state, f"The loss became {float(loss)} in {where}")
+        raise diverged(state, f"The loss became {float(loss.detach())} in {where}")
 
 
 def diverged(state: TrainingState, event: str) -> DivergedError:

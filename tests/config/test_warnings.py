@@ -57,7 +57,7 @@ NEURON_RANGE = "bce wants outputs between 0 and 1; what {} gives outside is cut 
         },
         {"loss": {"name": "mse", "reduction": "sum"}, "optimizer": {"name": "sgd", "lr": 0.001}},
         {"loss": {"name": "mse", "reduction": "sum"}, "optimizer": "adam"},
-        {"training": {"epochs": 6, "early_stopping": {"patience": 5}}},
+        {"training": {"epochs": 7, "early_stopping": {"patience": 5}}},
         {"training": {"max_minutes": 5}},
     ],
 )
@@ -148,6 +148,17 @@ def test_what_means_what_it_says_is_not_warned_of(sections: dict[str, Any]) -> N
             ("optimizer", "lr"),
             "the gradient of a sum grows with the batch, and this rate is made for means: "
             "try 0.001 (or reduction: mean)",
+        ),
+        (
+            {
+                "loss": "sse",
+                "optimizer": {"name": "sgd", "lr": 0.008},
+                "data": {"batch_size": 100},
+                "training": {"accumulate": 2},
+            },
+            ("optimizer", "lr"),
+            "the gradient of a sum grows with the batch, and this rate is made for means: "
+            "try 4e-05 (or reduction: mean)",
         ),
         (
             {"loss": {"name": "bce", "reduction": "sum"}, "optimizer": "gradient_descent"},

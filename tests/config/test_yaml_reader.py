@@ -250,7 +250,10 @@ def test_a_folder_is_no_config(tmp_path: Path) -> None:
     assert complaint.message == "a folder; name a .yaml file in it"
 
 
-def test_the_systems_reason_is_given(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    (complaint,) = read_file(tmp_path / "file" / "c.yaml").complaints
-    assert complaint.message == "can't be read: Not a directory"
+def test_the_systems_reason_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    (complaint,) = read_file(tmp_path / "c.yaml").complaints
+    assert complaint.message == "can't be read: Permission denied"

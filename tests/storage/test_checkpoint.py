@@ -291,7 +291,7 @@ def test_weights_that_do_not_fit_the_config_are_told(saved: Path) -> None:
         content["members"][0]["config"]["model"]["hidden"] = [17]
 
     loaded = load_checkpoint(changed(saved, widen))
-    with pytest.raises(CheckpointError, match="The checkpoint's weights do not fit the model: .*size mismatch"):
+    with pytest.raises(CheckpointError, match=r"The checkpoint's weights do not fit the model: .*size mismatch"):
         loaded.build()
 
 

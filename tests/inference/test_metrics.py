@@ -1,0 +1,115 @@
+"""Figures of a classifier: `mnist_trainer/inference/metrics.py`."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from mnist_trainer.inference.metrics import (
+    ClassFigures,
+    Evaluation,
+    calibration_error,
+    confusion_matrix,
+    figures_by_class,
+    wilson_interval,
+)
+
+
+def test_the_interval_of_a_published_example() -> None:
+    """81 of 263: 0.2553 to 0.3662 (Newcombe 1998, table I, method 3)."""
+    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+
+
+@given(st.integers(min_value=1, max_value=70_000), st.floats(min_value=0, max_value=1))
+def test_the_interval_is_scipys(count: int, share: float) -> None:
+    right = round(share * count)
+    expected = binomtest(right, count).proportion_ci(method="wilson")
+    low, high = wilson_interval(right, count)
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert 0 <= low <= right / count <= high <= 1
+
+
+def test_the_interval_of_nothing_is_everything() -> None:
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+def slow_calibration_error(confidence: list[float], right: list[bool], bins: int = 15) -> float:
+    total = 0.0
+    for index in range(bins):
+        inside = [place for place, value in enumerate(confidence) if max(1, ceil(value * bins)) == index + 1]
+        if inside:
+            accuracy = sum(right[place] for place in inside) / len(inside)
+            mean = sum(confidence[place] for place in inside) / len(inside)
+            total += len(inside) / len(confidence) * abs(accuracy - mean)
+    return total
+
+
+@given(st.lists(st.tuples(st.floats(min_value=0, max_value=1), st.booleans()), min_size=1, max_size=60))
+def test_the_calibration_error_is_a_slow_plain_one(answers: list[tuple[float, bool]]) -> None:
+    confidence, right = [value for value, _ in answers], [value for _, value in answers]
+    ours = calibration_error(torch.tensor(confidence, dtype=torch.float64), torch.tensor(right))
+    assert ours == pytest.approx(slow_calibration_error(confidence, right), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "right", "error"),
+    [
+        ([1.0, 1.0, 1.0, 1.0], [True, True, True, False], 0.25),
+        ([0.5, 0.5], [True, False], 0.0),
+        ([0.99, 0.61], [False, True], (0.99 + 0.39) / 2),  # two bins do not cancel each other
+        ([0.0], [False], 0.0),
+    ],
+)
+def test_calibration_errors_by_hand(confidence: list[float], right: list[bool], error: float) -> None:
+    ours = calibration_error(torch.tensor(confidence, dtype=torch.float64), torch.tensor(right))
+    assert ours == pytest.approx(error)
+
+
+def test_the_confusion_matrix_has_labels_in_rows() -> None:
+    matrix = confusion_matrix(torch.tensor([0, 0, 1, 2, 2]), torch.tensor([0, 2, 1, 1, 1]), 3)
+    assert matrix.tolist() == [[1, 0, 1], [0, 1, 0], [0, 2, 0]]
+
+
+def test_figures_of_each_class() -> None:
+    matrix = torch.tensor([[7, 3, 0, 0], [2, 1, 2, 0], [0, 0, 4, 0], [0, 0, 0, 0]])
+    assert figures_by_class(matrix, ("a", "b", "c", "d")) == (
+        ClassFigures("a", count=10, errors=3, accuracy=0.7, confused_with="b", confused_count=3),
+        ClassFigures("b", count=5, errors=4, accuracy=0.2, confused_with="a", confused_count=2),
+        ClassFigures("c", count=4, errors=0, accuracy=1.0, confused_with=None, confused_count=0),
+        ClassFigures("d", count=0, errors=0, accuracy=None, confused_with=None, confused_count=0),
+    )
+
+
+def test_accuracies_are_printed_without_rounding_dirt() -> None:
+    (first, _) = figures_by_class(torch.tensor([[3, 7], [0, 1]]), ("0", "1"))
+    assert repr(first.accuracy) == "0.3"
+
+
+def evaluation() -> Evaluation:
+    per_class = figures_by_class(torch.tensor([[1, 0], [1, 2]]), ("not 7", "7"))
+    return Evaluation(0.75, 1, 4, 0.5, (0.3, 0.95), None, per_class, ((1, 0), (1, 2)), "mnist", "test")
+
+
+def test_json_has_the_keys_that_were_promised() -> None:
+    content = evaluation().to_json()
+    assert list(content) == [
+        *("accuracy", "errors", "count", "loss", "interval", "ece", "per_class", "confusion", "dataset", "split")
+    ]
+    assert content["per_class"][1] == {
+        "label": "7",
+        "count": 3,
+        "errors": 1,
+        "accuracy": 2 / 3,
+        "confused_with": "not 7",
+        "confused_count": 1,
+    }
+
+
+def test_the_summary_has_what_run_json_keeps() -> None:
+    summary = evaluation().summary()
+    assert summary == {"accuracy": 0.75, "errors": 1, "count": 4, "loss": 0.5, "interval": (0.3, 0.95)}

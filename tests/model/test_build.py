@@ -1,0 +1,277 @@
+"""From layers to modules: `mnist_trainer/model/build.py`."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+from torch import Tensor, nn
+
+from mnist_trainer.config.architectures import AnyModel, Layers, Model
+from mnist_trainer.config.expand import expand
+from mnist_trainer.config.layers import (
+    AnyLayer,
+    BatchNorm,
+    Conv,
+    Dropout,
+    Flatten,
+    LayerNorm,
+    Linear,
+    MaxoutLayer,
+    Pool,
+    Residual,
+)
+from mnist_trainer.config.shapes import MisfitError, Placed, place
+from mnist_trainer.model.build import ResidualBlock, build_model, freeze, take_over, weighted_modules
+
+EVERY_ARCHITECTURE: list[dict[str, Any]] = [
+    {"architecture": "neuron", "output": "sigmoid"},
+    {"architecture": "mlp", "hidden": [64, 64, 64]},
+    {"architecture": "mlp", "hidden": [32, 32], "batch_norm": True, "dropout": 0.2, "residual": True},
+    {"architecture": "mlp", "hidden": [32], "activation": "maxout", "bias": False, "output": "log_softmax"},
+    {"architecture": "mlp", "hidden": [32, 16], "activation": "prelu", "output": "sigmoid"},
+    {"architecture": "cnn"},
+    {"architecture": "cnn", "channels": [4, 8], "kernel": 4, "pool": 3, "activation": "maxout", "batch_norm": True},
+    {
+        "architecture": "layers",
+        "layers": [
+            {"conv": {"channels": 4, "stride": 2, "padding": 1}},
+            "layer_norm",
+            {"residual": [{"conv": 4}, {"activation": "prelu"}]},
+            {"pool": {"size": "global", "kind": "average"}},
+            "flatten",
+            {"maxout": {"units": 6, "pieces": 3}},
+            {"linear": "classes"},
+        ],
+        "output": "softmax",
+    },
+]
+
+
+def model(**settings: Any) -> AnyModel:
+    read: TypeAdapter[AnyModel] = TypeAdapter(Model)
+    return read.validate_python(settings)
+
+
+def count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def same(first: nn.Module, second: nn.Module) -> bool:
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    return all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_the_lecture_network_has_59210_parameters() -> None:
+    assert count(build_model(model(architecture="mlp", hidden=[64, 64, 64]), 10)) == 59_210
+
+
+@pytest.mark.parametrize("settings", EVERY_ARCHITECTURE)
+def test_the_meta_device_counts_what_shapes_counts(settings: dict[str, Any]) -> None:
+    with torch.device("meta"):
+        network = build_model(model(**settings), 10)
+    assert all(parameter.is_meta for parameter in network.parameters())
+    assert count(network) == sum(placed.parameters for placed in place(expand(model(**settings)), 10))
+
+
+@pytest.mark.parametrize("settings", EVERY_ARCHITECTURE)
+def test_images_become_one_output_a_class(settings: dict[str, Any]) -> None:
+    outputs = 1 if settings["architecture"] == "neuron" else 10
+    assert build_model(model(**settings), outputs)(torch.zeros(3, 1, 28, 28)).shape == (3, outputs)
+
+
+@pytest.mark.parametrize("settings", EVERY_ARCHITECTURE)
+def test_the_seed_alone_decides_the_weights(settings: dict[str, Any]) -> None:
+    first = build_model(model(**settings), 10, seed=3)
+    torch.rand(5)
+    assert same(first, build_model(model(**settings), 10, seed=3))
+    assert not same(first, build_model(model(**settings), 10, seed=4))
+
+
+def test_building_leaves_the_global_generator_alone() -> None:
+    before = torch.get_rng_state()
+    build_model(model(architecture="mlp"), 10, seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# Random lists of layers, of which many fit and some do not.
+FUNCTIONS = st.sampled_from(["relu", "prelu", "maxout", "tanh", "rrelu"]).map(
+    lambda name: TypeAdapter(AnyLayer).validate_python({"type": "activation", "function": {"name": name}})
+)
+SMALL = st.integers(min_value=1, max_value=6)
+PLAIN_LAYERS = (
+    st.builds(Linear, units=SMALL | st.just("classes"), bias=st.booleans())
+    | st.builds(MaxoutLayer, units=SMALL, pieces=st.integers(min_value=2, max_value=3))
+    | st.builds(
+        Conv,
+        channels=SMALL,
+        kernel=SMALL,
+        stride=st.just(1) | st.just(2),
+        padding=st.just("same") | SMALL,
+        bias=st.booleans(),
+    )
+    | st.builds(Pool, size=SMALL | st.just("global"), kind=st.sampled_from(["max", "average"]))
+    | st.just(Flatten())
+    | st.just(BatchNorm())
+    | st.just(LayerNorm())
+    | st.just(Dropout(rate=0.5))
+    | FUNCTIONS
+)
+ANY_LAYER = PLAIN_LAYERS | st.builds(Residual, layers=st.lists(PLAIN_LAYERS, min_size=1, max_size=2).map(tuple))
+
+
+@given(st.lists(ANY_LAYER, min_size=1, max_size=7).map(tuple))
+def test_shapes_on_paper_are_those_of_the_running_modules(layers: tuple[AnyLayer, ...]) -> None:
+    try:
+        placed = place(layers, 10)
+    except MisfitError as misfit:
+        layers = layers[: misfit.position[0]]
+        placed = place(layers, 10)
+    if not layers:
+        return
+    network = build_model(Layers(layers=layers), 10)
+    compare(network, placed, torch.rand(2, 1, 28, 28))
+
+
+def compare(network: nn.Sequential, placed: tuple[Placed, ...], values: Tensor) -> None:
+    network.eval()
+    for module, part in zip(network, placed, strict=True):
+        assert values.shape[1:] == part.inputs
+        if isinstance(module, ResidualBlock):
+            compare(module.body, part.inner, values)
+        values = module(values)
+        assert values.shape[1:] == part.outputs
+        assert count(module) == part.parameters
+
+
+def test_an_even_kernel_keeps_the_size_as_torch_does_but_without_its_warning() -> None:
+    network = build_model(model(architecture="layers", layers=[{"conv": {"channels": 2, "kernel": 4}}]), 10)
+    images = torch.rand(2, 1, 9, 9)
+    outputs = network(images)  # a warning would be an error here
+    conv = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    with pytest.warns(UserWarning, match="even kernel"):
+        expected = nn.functional.conv2d(images, conv.weight, conv.bias, padding="same")
+    assert torch.allclose(outputs, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("init", "bound"),
+    [
+        ("default", 1 / sqrt(784)),
+        ("xavier", sqrt(6 / (784 + 64))),
+        ("kaiming", sqrt(2) * sqrt(3 / 784)),
+        ({"uniform": 0.2}, 0.2),
+    ],
+)
+def test_uniform_weights_fill_their_range(init: Any, bound: float) -> None:
+    first = build_model(model(architecture="mlp", hidden=[64], init=init), 10)[1]
+    assert isinstance(first, nn.Linear)
+    assert 0.99 * bound < first.weight.abs().max() <= bound
+    assert first.weight.std().item() == pytest.approx(bound / sqrt(3), rel=0.02)
+
+
+def test_normal_weights_have_the_deviation_asked_for() -> None:
+    first = build_model(model(architecture="mlp", hidden=[64], init={"normal": 0.3}), 10)[1]
+    assert isinstance(first, nn.Linear)
+    assert (first.weight.mean().item(), first.weight.std().item()) == pytest.approx((0, 0.3), abs=0.01)
+
+
+@pytest.mark.parametrize("architecture", ["mlp", "cnn"])
+@pytest.mark.parametrize(("init", "value"), [("zeros", 0.0), ({"constant": 0.5}, 0.5)])
+def test_equal_weights_are_equal_in_every_layer(architecture: str, init: Any, value: float) -> None:
+    network = build_model(model(architecture=architecture, init=init), 10)
+    weights = [module.weight for module in network if isinstance(module, nn.Linear | nn.Conv2d)]
+    assert len(weights) >= 2
+    assert all(bool((weight == value).all()) for weight in weights)
+
+
+@pytest.mark.parametrize("init", ["xavier", "kaiming", "zeros", "normal", "uniform", {"constant": 0.5}])
+def test_every_init_but_torchs_own_starts_biases_at_zero(init: Any) -> None:
+    network = build_model(model(architecture="cnn", init=init), 10)
+    biases = [value for name, value in network.named_parameters() if name.endswith("bias")]
+    assert len(biases) == 4
+    assert not any(bool(bias.any()) for bias in biases)
+
+
+def test_the_default_weights_are_those_torch_draws() -> None:
+    torch_made = nn.Linear(784, 10)
+    ours = build_model(model(architecture="mlp", hidden=[]), 10)[1]
+    assert isinstance(ours, nn.Linear)
+    assert ours.bias.abs().max() <= 1 / sqrt(784) and ours.bias.any()
+    assert ours.weight.abs().max().item() == pytest.approx(torch_made.weight.abs().max().item(), rel=0.01)
+
+
+def test_lecture_exercise_relu_of_a_weighted_sum() -> None:
+    """y = max(0, Σ wᵢxᵢ), by hand: 0.5·2 − 1·3 + 2·1 = 0, 0.5·4 − 1·1 + 2·1 = 3, 0.5·0 − 1·2 + 2·0 = −2."""
+    neuron = build_model(model(architecture="neuron", output="relu", bias=False), 1)
+    set_weights(neuron, [[0.5, -1.0, 2.0]])
+    assert neuron(as_images([[2.0, 3.0, 1.0], [4.0, 1.0, 1.0], [0.0, 2.0, 0.0]])).tolist() == [[0.0], [3.0], [0.0]]
+
+
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
+def test_lecture_exercise_several_inputs_in_one_matrix_product(activation: str) -> None:
+    """All neurons of a layer and all inputs at once: f(X·Wᵀ + b)."""
+    layers = ["flatten", {"linear": 2}, {"activation": activation}]
+    network = build_model(model(architecture="layers", layers=layers), 2)
+    weights, biases = [[0.5, -1.0, 2.0], [0.1, 0.2, 0.3]], [0.25, -0.5]
+    set_weights(network, weights, biases)
+    rows = [[2.0, 3.0, 1.0], [4.0, 1.0, 1.0], [-1.0, 0.0, 0.5]]
+    sums = torch.tensor(rows) @ torch.tensor(weights).T + torch.tensor(biases)
+    expected = torch.tanh(sums) if activation == "tanh" else 1 / (1 + torch.exp(-sums))
+    assert torch.allclose(network(as_images(rows)), expected, atol=1e-6)
+
+
+def as_images(rows: list[list[float]]) -> Tensor:
+    """[B, 1, 28, 28] whose first pixels are the rows."""
+    images = torch.zeros(len(rows), 784)
+    images[:, : len(rows[0])] = torch.tensor(rows)
+    return images.reshape(-1, 1, 28, 28)
+
+
+def set_weights(network: nn.Sequential, weights: list[list[float]], biases: list[float] | None = None) -> None:
+    linear = network[1]
+    assert isinstance(linear, nn.Linear)
+    with torch.no_grad():
+        linear.weight.zero_()
+        linear.weight[:, : len(weights[0])] = torch.tensor(weights)
+        if biases is not None:
+            linear.bias.copy_(torch.tensor(biases))
+
+
+def test_a_residual_block_adds_its_input() -> None:
+    network = build_model(model(architecture="mlp", hidden=[6, 6], residual=True, activation="tanh"), 10)
+    block = network[3]
+    assert isinstance(block, ResidualBlock)
+    inputs = torch.rand(4, 6)
+    assert torch.equal(block(inputs), inputs + torch.tanh(block.body[0](inputs)))
+
+
+def test_freezing_takes_the_first_layers_with_weights() -> None:
+    network = build_model(model(architecture="mlp", hidden=[8, 4], batch_norm=True, dropout=0.1), 10)
+    frozen = freeze(network, 3)
+    assert [type(module).__name__ for module in frozen] == ["Linear", "BatchNorm1d", "Linear"]
+    trained = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+    assert trained == ["6.weight", "6.bias", "9.weight", "9.bias"]
+    assert freeze(build_model(model(architecture="mlp"), 10), 0) == []
+
+
+def test_layers_with_weights_come_in_the_order_of_the_data() -> None:
+    layers = ["flatten", {"linear": 8}, {"residual": [{"linear": 8}, {"activation": "prelu"}]}, {"maxout": 10}]
+    network = build_model(model(architecture="layers", layers=layers), 10)
+    kinds = [type(module).__name__ for module in weighted_modules(network)]
+    assert kinds == ["Linear", "Linear", "PReLU", "Linear"]
+
+
+def test_weights_are_taken_over_where_name_and_shape_agree() -> None:
+    old = build_model(model(architecture="mlp", hidden=[8, 4]), 10, seed=1)
+    new = build_model(model(architecture="mlp", hidden=[8, 4]), 26, seed=2)
+    fresh = new[5].weight.clone() if isinstance(new[5], nn.Linear) else None
+    assert take_over(new, dict(old.state_dict())) == ["1.weight", "1.bias", "3.weight", "3.bias"]
+    assert torch.equal(new.state_dict()["3.weight"], old.state_dict()["3.weight"])
+    assert fresh is not None and torch.equal(new.state_dict()["5.weight"], fresh)
+    assert take_over(new, {"other": torch.zeros(3)}) == []

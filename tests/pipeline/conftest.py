@@ -1,0 +1,92 @@
+"""A config that trains in a fraction of a second, and a listener that remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from mnist_trainer.reports.listener import Header, Listener, Outcome
+from mnist_trainer.training.loop import EpochRecord
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "threads": 1,
+    "data": {"name": "digits", "limit": 20, "batch_size": 32, "validation": 40},
+    "model": {"architecture": "mlp", "hidden": [8]},
+    "training": {"epochs": 2},
+    "report": {"plots": False, "gallery": False},
+}
+
+
+class Remembering(Listener):
+    """Keeps what it is told; asks for a stop after `stop_after` steps in all."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.told: list[str] = []
+        self.warnings: list[tuple[str, str]] = []
+        self.headers: list[Header] = []
+        self.outcomes: list[Outcome] = []
+        self.records: list[EpochRecord] = []
+        self.steps: list[tuple[int, int, int]] = []
+        self.could_stop: set[bool] = set()
+        self.stop_after = stop_after
+
+    def warned(self, path: str, reason: str) -> None:
+        self.warnings.append((path, reason))
+
+    def started(self, header: Header) -> None:
+        self.told.append("started")
+        self.headers.append(header)
+
+    def stepped(self, epoch: int, step: int, steps: int) -> None:
+        self.steps.append((epoch, step, steps))
+        self.could_stop.add(self.can_stop)
+        self.wants_stop = len(self.steps) == self.stop_after
+
+    def epoch_ended(self, record: EpochRecord) -> None:
+        self.told.append(f"epoch {record.epoch}")
+        self.records.append(record)
+
+    def drawing(self) -> None:
+        self.told.append("drawing")
+
+    def finished(self, outcome: Outcome) -> None:
+        self.told.append("finished")
+        self.outcomes.append(outcome)
+
+
+@pytest.fixture
+def tiny() -> dict[str, Any]:
+    return {key: dict(value) if isinstance(value, dict) else value for key, value in TINY.items()}
+
+
+@pytest.fixture
+def listener() -> Remembering:
+    return Remembering()
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, so that no test leaves runs behind."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def pictures() -> Callable[[Path, dict[str, int]], None]:
+    """Writes a folder of pictures: a sub-folder for each name, with 15 pictures of the digit it stands for."""
+    from mnist_trainer.data.bundled import load_digits
+
+    digits = load_digits("train")
+
+    def write(folder: Path, classes: dict[str, int]) -> None:
+        for name, digit in classes.items():
+            (folder / name).mkdir(parents=True)
+            for index, image in enumerate(digits.images[digits.labels == digit][:15]):
+                Image.fromarray(image.numpy()).save(folder / name / f"{index}.png")
+
+    return write

@@ -1,0 +1,68 @@
+"""A small made-up run, as reports are given it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mnist_trainer.inference.metrics import Evaluation, confusion_matrix, figures_by_class, wilson_interval
+from mnist_trainer.reports.listener import Header, Outcome
+from mnist_trainer.training.loop import EpochRecord
+
+CLASSES = ("not 7", "7")
+
+
+@pytest.fixture
+def header() -> Header:
+    return Header(
+        name="mlp",
+        data="mnist: 55,000 images to train, 5,000 to validate",
+        model="mlp 784-512-256-10, relu, 535,818 parameters",
+        device="cpu, float32, 2 threads",
+        seed=0,
+        epochs=12,
+        folder=Path("runs") / "one",
+    )
+
+
+@pytest.fixture
+def record() -> EpochRecord:
+    return EpochRecord(
+        epoch=3,
+        train_loss=0.12344,
+        train_accuracy=0.96,
+        val_loss=0.08766,
+        val_accuracy=0.974,
+        lr=0.00123,
+        seconds=2.345,
+        images_per_second=23456.7,
+        terms={"cross_entropy": 0.1, "penalties": 0.02344},
+        best=True,
+    )
+
+
+@pytest.fixture
+def evaluation() -> Evaluation:
+    labels = torch.tensor([0] * 1990 + [1] * 10)
+    predicted = labels.clone()
+    predicted[:3] = 1
+    confusion = confusion_matrix(labels, predicted, 2)
+    return Evaluation(
+        accuracy=1997 / 2000,
+        errors=3,
+        count=2000,
+        loss=0.01234,
+        interval=wilson_interval(1997, 2000),
+        ece=0.00456,
+        per_class=figures_by_class(confusion, CLASSES),
+        confusion=((1987, 3), (0, 10)),
+        dataset="mnist",
+        split="test",
+    )
+
+
+@pytest.fixture
+def outcome(evaluation: Evaluation) -> Outcome:
+    return Outcome(Path("runs") / "one", 3, "epochs", evaluation, 31.26, ("plots/curves.png", "plots/confusion.png"))

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import io
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mnist_trainer.reports import console
+from mnist_trainer.reports.console import PlainConsole, QuietConsole, RichConsole, choose_console, table_row
+from mnist_trainer.reports.listener import Header, Listener, Outcome
+from mnist_trainer.reports.text import COLUMNS
+from mnist_trainer.training.loop import EpochRecord
+
+HEAD = "epoch  train loss  val loss  val accuracy        lr  seconds"
+BEST = "    3      0.1234    0.0877       97.40 %    0.0012      2.3  * best so far"
+OTHER = "    4      0.1234         -             -    0.0012      2.3"
+RESULT = "one: test accuracy 99.85 % (3 errors of 2,000; 95 % interval 99.56 to 99.95 %)"
+
+
+def tell(listener: Listener, header: Header, record: EpochRecord, outcome: Outcome) -> None:
+    """Everything that a training tells, in its order."""
+    listener.warned("model.output", "cross_entropy [twice]")
+    listener.loading("train-images-idx3-ubyte.gz", 10, 20)
+    listener.started(header)
+    for step in (1, 2):
+        listener.stepped(3, step, 2)
+    listener.epoch_ended(record)
+    listener.epoch_ended(replace(record, epoch=4, best=False, val_loss=None, val_accuracy=None))
+    listener.drawing()
+    listener.finished(outcome)
+
+
+@pytest.fixture
+def written(outcome: Outcome) -> list[str]:
+    folder = outcome.folder
+    return [
+        "All epochs are done. Best epoch: 3. 31.3 s of training.",
+        f"Written to {folder}: best.pt, last.pt, metrics.csv, run.json, config.yaml, plots/curves.png, "
+        "plots/confusion.png",
+        f"Try next: mnist-eval {folder}   or   mnist-predict picture.png --checkpoint {folder}",
+        RESULT,
+    ]
+
+
+def test_a_pipe_gets_plain_lines(
+    header: Header,
+    record: EpochRecord,
+    outcome: Outcome,
+    written: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tell(PlainConsole(), header, record, outcome)
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == [
+        "data   mnist: 55,000 images to train, 5,000 to validate",
+        "model  mlp 784-512-256-10, relu, 535,818 parameters",
+        "device cpu, float32, 2 threads",
+        "seed   0",
+        f"folder {Path('runs') / 'one'}",
+        HEAD,
+        BEST,
+        OTHER,
+        *written,
+    ]
+    assert captured.err == "warning: model.output: cross_entropy [twice]\n"
+
+
+def test_plain_lines_go_where_they_are_sent_at_once(header: Header) -> None:
+    class Stream(io.StringIO):
+        flushed = 0
+
+        def flush(self) -> None:
+            self.flushed = len(self.getvalue())
+
+    stream = Stream()
+    PlainConsole(stream).started(header)
+    assert stream.getvalue().startswith("data   mnist")
+    assert stream.flushed == len(stream.getvalue())
+
+
+def test_quiet_prints_the_result_alone(
+    header: Header, record: EpochRecord, outcome: Outcome, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tell(QuietConsole(), header, record, outcome)
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == (f"{RESULT}\n", "")
+
+
+def test_a_table_row_has_no_blanks_behind_it() -> None:
+    assert table_row(COLUMNS) == HEAD
+    assert table_row(("3", "0.1234", "0.0877", "97.40 %", "0.0012", "2.3", "* best so far")) == BEST
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rich takes what it writes to for a terminal of 80 columns with colours."""
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "80"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+def bare(text: str) -> str:
+    """What was written, without colours and moves of the cursor."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+def stylings(text: str, words: str) -> set[str]:
+    """The escape codes right before `words`."""
+    return set(re.findall(r"\x1b\[([0-9;]*)m" + re.escape(words), text))
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_terminal_gets_colours_and_bars(
+    header: Header,
+    record: EpochRecord,
+    outcome: Outcome,
+    written: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    times = iter(range(10, 100))
+    monkeypatch.setattr(console, "monotonic", lambda: float(next(times)))
+    rich = RichConsole()
+    tell(rich, replace(header, name="mlp[1]"), record, outcome)
+    rich.close()
+    captured = capsys.readouterr()
+    lines = bare(captured.out).replace("\r", "\n").splitlines()
+    for line in ("mlp[1]", "  model  mlp 784-512-256-10, relu, 535,818 parameters", HEAD, BEST, OTHER, *written):
+        assert line in lines
+    assert any(line.startswith("epoch 3 ") and line.rstrip().endswith(" 2/2") for line in lines)
+    assert any(line.startswith("downloading train-images-idx3-ubyte.gz") for line in lines)
+    assert any(line.startswith("testing and drawing") for line in lines)
+    assert stylings(captured.out, BEST) == {"32"}
+    assert stylings(captured.out, OTHER) == set()
+    assert stylings(captured.out, "one") == {"1;32"}
+    assert bare(captured.err) == "warning: model.output: cross_entropy [twice]\n"
+    assert stylings(captured.err, "warning: model.output:") == {"33"}
+
+
+@pytest.mark.usefixtures("terminal")
+def test_the_bar_is_drawn_at_most_ten_times_a_second(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = iter([1.0, 1.05, 1.09, 1.2])
+    monkeypatch.setattr(console, "monotonic", lambda: next(times))
+    rich = RichConsole()
+    for step in range(1, 5):
+        rich.stepped(1, step, 9)
+    rich.close()
+    assert {int(step) for step in re.findall(r"(\d)/9", bare(capsys.readouterr().out))} == {0, 1, 4}  # it begins at 0
+
+
+@pytest.mark.usefixtures("terminal")
+def test_closing_takes_the_bar_away_whatever_happened(capsys: pytest.CaptureFixture[str]) -> None:
+    rich = RichConsole()
+    rich.close()
+    rich.drawing()
+    rich.close()
+    rich.close()
+    out = capsys.readouterr().out
+    assert out.count("\x1b[?25l") == out.count("\x1b[?25h") == 1  # the cursor was hidden and is back
+    assert rich.progress is None
+
+
+def test_the_console_fits_where_the_output_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert type(choose_console(quiet=False)) is PlainConsole
+    assert type(choose_console(quiet=True)) is QuietConsole
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert type(choose_console(quiet=False)) is RichConsole
+    assert type(choose_console(quiet=True)) is QuietConsole
+
+
+def test_a_listener_that_only_listens_wants_nothing(
+    header: Header, record: EpochRecord, outcome: Outcome, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listener = Listener()
+    tell(listener, header, record, outcome)
+    assert not listener.wants_stop
+    assert capsys.readouterr() == ("", "")

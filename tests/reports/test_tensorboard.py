@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mnist_trainer.errors import UsageError
+from mnist_trainer.reports import tensorboard
+from mnist_trainer.reports.tensorboard import EventWriter, require_tensorboard
+from mnist_trainer.training.loop import EpochRecord
+
+NEEDED = "report.tensorboard needs an extra: pip install 'mnist-trainer[tensorboard]'."
+
+
+def test_without_the_extra_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tensorboard, "find_spec", lambda name: None)
+    with pytest.raises(UsageError) as caught:
+        require_tensorboard()
+    assert str(caught.value) == NEEDED
+    with pytest.raises(UsageError):
+        EventWriter(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_curves_are_written_with_a_point_an_epoch(tmp_path: Path, record: EpochRecord) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator").EventAccumulator
+    writer = EventWriter(tmp_path)
+    writer.add(record)
+    writer.add(replace(record, epoch=4, val_loss=None, val_accuracy=None, train_loss=0.5, terms={}))
+    writer.close()
+
+    events = accumulator(str(tmp_path))
+    events.Reload()
+    points = {name: [(event.step, event.value) for event in events.Scalars(name)] for name in events.Tags()["scalars"]}
+    curves = {"train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr"}
+    assert points.keys() == curves | {"terms/cross_entropy", "terms/penalties"}
+    assert points["train_loss"] == [(3, pytest.approx(0.12344)), (4, 0.5)]
+    assert points["val_accuracy"] == [(3, pytest.approx(0.974))]
+    assert points["terms/penalties"] == [(3, pytest.approx(0.02344))]

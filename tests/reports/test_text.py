@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mnist_trainer.config.expand import expand
+from mnist_trainer.config.load import load_config
+from mnist_trainer.config.shapes import place
+from mnist_trainer.inference.metrics import ClassFigures, Evaluation
+from mnist_trainer.reports.listener import Header, Outcome
+from mnist_trainer.reports.text import (
+    COLUMNS,
+    STOP_REASONS,
+    accuracy_sentence,
+    epoch_cells,
+    evaluation_lines,
+    header_lines,
+    layer_lines,
+    outcome_lines,
+    percent,
+    terms_line,
+)
+from mnist_trainer.training.loop import EpochRecord
+
+
+@pytest.mark.parametrize(("fraction", "text"), [(0.98214, "98.21 %"), (1.0, "100.00 %"), (0, "0.00 %"), (None, "-")])
+def test_people_read_percent(fraction: float | None, text: str) -> None:
+    assert percent(fraction) == text
+
+
+def test_the_header_says_what_is_about_to_happen(header: Header) -> None:
+    assert header_lines(header) == [
+        ("data", "mnist: 55,000 images to train, 5,000 to validate"),
+        ("model", "mlp 784-512-256-10, relu, 535,818 parameters"),
+        ("device", "cpu, float32, 2 threads"),
+        ("seed", "0"),
+        ("folder", str(Path("runs") / "one")),
+    ]
+
+
+def test_an_epoch_has_a_cell_for_each_column(record: EpochRecord) -> None:
+    assert epoch_cells(record) == ("3", "0.1234", "0.0877", "97.40 %", "0.0012", "2.3", "* best so far")
+    assert len(COLUMNS) == len(epoch_cells(record))
+    bare = replace(record, val_loss=None, val_accuracy=None, best=False, lr=1e-5)
+    assert epoch_cells(bare) == ("3", "0.1234", "-", "-", "1e-05", "2.3", "")
+
+
+def test_the_terms_of_a_loss_are_named(record: EpochRecord) -> None:
+    assert terms_line(record) == "cross_entropy 0.1, penalties 0.02344"
+
+
+def test_an_accuracy_comes_with_its_interval(evaluation: Evaluation) -> None:
+    assert accuracy_sentence(evaluation) == (
+        "test accuracy 99.85 % (3 errors of 2,000; 95 % interval 99.56 to 99.95 %)"
+    )
+    assert "(1 error of 2,000;" in accuracy_sentence(replace(evaluation, errors=1))
+
+
+@pytest.mark.parametrize("reason", sorted(STOP_REASONS))
+def test_the_end_says_why_where_and_what_next(outcome: Outcome, reason: str) -> None:
+    folder = Path("runs") / "one"
+    assert outcome_lines(replace(outcome, stop_reason=reason)) == [
+        f"{STOP_REASONS[reason]} Best epoch: 3. 31.3 s of training.",
+        f"Written to {folder}: best.pt, last.pt, metrics.csv, run.json, config.yaml, plots/curves.png, "
+        "plots/confusion.png",
+        f"Try next: mnist-eval {folder}   or   mnist-predict picture.png --checkpoint {folder}",
+        "one: test accuracy 99.85 % (3 errors of 2,000; 95 % interval 99.56 to 99.95 %)",
+    ]
+
+
+def test_an_evaluation_in_full(evaluation: Evaluation) -> None:
+    assert evaluation_lines(evaluation, "runs/one/best.pt") == [
+        "runs/one/best.pt on mnist",
+        "test accuracy 99.85 % (3 errors of 2,000; 95 % interval 99.56 to 99.95 %)",
+        "loss 0.0123",
+        "calibration error 0.46 % (expected, 15 bins of equal width)",
+        "",
+        "class   accuracy        errors  most often taken for",
+        "not 7    99.85 %     3 of 1990  7 (3)",
+        "    7   100.00 %       0 of 10  -",
+    ]
+
+
+def test_an_evaluation_says_what_it_has_no_figures_of(evaluation: Evaluation) -> None:
+    unseen = ClassFigures("a class with a long name", 0, 0, None, None, 0)
+    lines = evaluation_lines(replace(evaluation, loss=None, ece=None, per_class=(unseen,)), "best.pt")
+    assert lines[2:4] == [
+        "loss - (the user's own function)",
+        "calibration error - (this model's outputs are no probabilities)",
+    ]
+    assert lines[5:] == [
+        "                   class   accuracy        errors  most often taken for",
+        "a class with a long name          -        0 of 0  -",
+    ]
+
+
+def layer_table(model: dict[str, Any]) -> list[str]:
+    return layer_lines(place(expand(load_config({"model": model}).model), 10))
+
+
+def test_the_table_of_layers_of_an_mlp() -> None:
+    assert layer_table({"architecture": "mlp", "hidden": [64, 64], "residual": True, "output": "softmax"}) == [
+        "0  flatten                          [B, 784]                       0",
+        "1  linear                           [B, 64]                   50,240",
+        "2  activation relu                  [B, 64]                        0",
+        "3  residual                         [B, 64]                    4,160",
+        "  0  linear                         [B, 64]                    4,160",
+        "  1  activation relu                [B, 64]                        0",
+        "4  linear                           [B, 10]                      650",
+        "5  output softmax                   [B, 10]                        0",
+    ]
+
+
+def test_the_table_of_layers_names_what_tells_layers_apart() -> None:
+    layers: list[Any] = [
+        {"conv": {"channels": 4, "kernel": 5}},
+        {"pool": {"kind": "average"}},
+        {"dropout": 0.25},
+        {"pool": {"size": "global"}},
+        "flatten",
+        {"linear": "classes"},
+    ]
+    names = [line[:36].rstrip() for line in layer_table({"architecture": "layers", "layers": layers})]
+    assert names == [
+        "0  conv 5×5",
+        "1  pool average 2×2",
+        "2  dropout 0.25",
+        "3  pool max global",
+        "4  flatten",
+        "5  linear",
+    ]

@@ -1,0 +1,339 @@
+"""Losses against plain Python and torch's own functions: `mnist_trainer/training/losses.py`."""
+
+from __future__ import annotations
+
+from itertools import product
+from math import exp, log
+from typing import Any, get_args
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mnist_trainer.config.objective import AnyLoss, Loss, Reduction
+from mnist_trainer.config.outputs import OutputKind
+from mnist_trainer.training.losses import Criterion, OwnCriterion
+from mnist_trainer.training.penalties import total_variation
+
+Rows = list[list[float]]
+
+REDUCTIONS: tuple[str, ...] = get_args(Reduction)
+WEIGHTS = [0.5, 2.0, 1.0, 4.0]
+LABELS = [2, 0, 3, 3, 1, 0]
+CASES: list[tuple[str, OutputKind]] = [
+    ("cross_entropy", "logits"),
+    ("cross_entropy", "probabilities"),
+    ("cross_entropy", "sigmoid"),
+    ("nll", "log_probabilities"),
+    ("bce", "logits"),
+    ("bce", "sigmoid"),
+    ("bce", "probabilities"),
+    ("mse", "values"),
+    ("mse", "sigmoid"),
+    ("mse", "probabilities"),
+    ("absolute", "values"),
+]
+PLAIN_CASES = [(name, kind, 0.0) for name, kind in CASES]
+SMOOTHED_CASES = [(name, kind, 0.2) for name, kind in CASES if name not in ("mse", "absolute")]
+
+
+def read(**spec: Any) -> AnyLoss:
+    adapter: TypeAdapter[AnyLoss] = TypeAdapter(Loss)
+    return adapter.validate_python(spec)
+
+
+def criterion(kind: OutputKind, classes: int = 4, pictures: Any = None, **spec: Any) -> Criterion:
+    return Criterion(read(**spec), kind, classes, pictures).double()
+
+
+def outputs_of(kind: OutputKind, columns: int = 4) -> Tensor:
+    raw = torch.randn(len(LABELS), columns, generator=torch.Generator().manual_seed(5), dtype=torch.float64) * 2
+    match kind:
+        case "sigmoid":
+            return torch.sigmoid(raw)
+        case "probabilities":
+            return torch.softmax(raw, dim=1)
+        case "log_probabilities":
+            return torch.log_softmax(raw, dim=1)
+        case _:
+            return raw
+
+
+# The formulas, in plain Python.
+
+
+def class_losses(outputs: Rows, labels: list[int], is_nll: bool, smoothing: float, weights: list[float]) -> list[float]:
+    """Σ over classes of −target·w·ln p, where the target is 1 − s + s/K for the right class and s/K for the others."""
+    losses = []
+    for row, label in zip(outputs, labels, strict=True):
+        whole = log(sum(map(exp, row)))
+        logs = row if is_nll else [value - whole for value in row]
+        targets = [(1 - smoothing) * (index == label) + smoothing / len(row) for index in range(len(row))]
+        losses.append(-sum(t * w * p for t, w, p in zip(targets, weights, logs, strict=True)))
+    return losses
+
+
+def output_losses(name: str, kind: str, outputs: Rows, labels: list[int], smoothing: float) -> list[float]:
+    """Σ over outputs of the distance to 0/1 targets."""
+    losses = []
+    for row, label in zip(outputs, labels, strict=True):
+        hot = [float(label)] if len(row) == 1 else [float(index == label) for index in range(len(row))]
+        spread = 2 if len(row) == 1 else len(row)
+        targets = [(1 - smoothing) * t + smoothing / spread for t in hot]
+        losses.append(sum(_distance(name, kind, y, t) for y, t in zip(row, targets, strict=True)))
+    return losses
+
+
+def _distance(name: str, kind: str, output: float, target: float) -> float:
+    if name == "bce":
+        share = 1 / (1 + exp(-output)) if kind == "logits" else output
+        return -target * log(share) - (1 - target) * log(1 - share)
+    return (output - target) ** 2 if name == "mse" else abs(output - target)
+
+
+def formula(
+    name: str,
+    kind: str,
+    reduction: str,
+    outputs: Rows,
+    labels: list[int],
+    smoothing: float,
+    weights: list[float] | None,
+) -> float:
+    of_label = [1.0 if weights is None else weights[label] for label in labels]
+    if name in ("cross_entropy", "nll"):
+        losses = class_losses(outputs, labels, name == "nll", smoothing, weights or [1.0] * len(outputs[0]))
+        width = 1
+    else:
+        plain = output_losses(name, kind, outputs, labels, smoothing)
+        losses = [w * loss for w, loss in zip(of_label, plain, strict=True)]
+        width = len(outputs[0])
+    divisor = {"sum": 1.0, "per_example": len(labels), "mean": sum(of_label) * width}[reduction]
+    return sum(losses) / divisor
+
+
+@pytest.mark.parametrize(("name", "kind", "smoothing"), [*PLAIN_CASES, *SMOOTHED_CASES])
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_every_loss_is_its_formula(
+    name: str, kind: OutputKind, reduction: str, weights: list[float] | None, smoothing: float
+) -> None:
+    extra = {"label_smoothing": smoothing} if smoothing else {}
+    outputs = outputs_of(kind)
+    ours = criterion(kind, name=name, reduction=reduction, class_weights=weights, **extra)
+    expected = formula(name, kind, reduction, outputs.tolist(), LABELS, smoothing, weights)
+    assert ours(outputs, torch.tensor(LABELS)).item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("bce", "logits"), ("bce", "sigmoid"), ("mse", "values"), ("absolute", "sigmoid")]
+)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("weights", [None, [1.0, 4.0]])
+def test_a_single_output_is_compared_with_the_label_itself(
+    name: str, kind: OutputKind, reduction: str, weights: list[float] | None
+) -> None:
+    labels = [1, 0, 1, 1, 0, 0]
+    outputs = outputs_of(kind, columns=1)
+    ours = criterion(kind, classes=2, name=name, reduction=reduction, class_weights=weights)
+    expected = formula(name, kind, reduction, outputs.tolist(), labels, 0.0, weights)
+    assert ours(outputs, torch.tensor(labels)).item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_smoothed_labels_of_a_single_output_are_spread_over_yes_and_no() -> None:
+    outputs = outputs_of("sigmoid", columns=1)
+    labels = [1, 0, 1, 1, 0, 0]
+    ours = criterion("sigmoid", classes=2, name="bce", label_smoothing=0.2)
+    assert ours.targets(torch.tensor([1, 0]), outputs[:2], smoothing=0.2).tolist() == [[0.9], [pytest.approx(0.1)]]
+    expected = formula("bce", "sigmoid", "mean", outputs.tolist(), labels, 0.2, None)
+    assert ours(outputs, torch.tensor(labels)).item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_mean_and_sum_are_torchs(reduction: str) -> None:
+    labels = torch.tensor(LABELS)
+    targets = F.one_hot(labels, 4).double()
+    weights = torch.tensor(WEIGHTS, dtype=torch.float64)
+    pairs: list[tuple[Criterion, OutputKind, nn.Module, Tensor]] = [
+        (
+            criterion("logits", name="cross_entropy", reduction=reduction, class_weights=WEIGHTS, label_smoothing=0.1),
+            "logits",
+            nn.CrossEntropyLoss(weight=weights, reduction=reduction, label_smoothing=0.1),
+            labels,
+        ),
+        (
+            criterion("log_probabilities", name="nll", reduction=reduction, class_weights=WEIGHTS),
+            "log_probabilities",
+            nn.NLLLoss(weight=weights, reduction=reduction),
+            labels,
+        ),
+        (
+            criterion("logits", name="bce", reduction=reduction),
+            "logits",
+            nn.BCEWithLogitsLoss(reduction=reduction),
+            targets,
+        ),
+        (criterion("sigmoid", name="bce", reduction=reduction), "sigmoid", nn.BCELoss(reduction=reduction), targets),
+        (criterion("values", name="mse", reduction=reduction), "values", nn.MSELoss(reduction=reduction), targets),
+        (criterion("values", name="absolute", reduction=reduction), "values", nn.L1Loss(reduction=reduction), targets),
+    ]
+    for ours, kind, torchs, against in pairs:
+        outputs = outputs_of(kind)
+        assert ours(outputs, labels).item() == pytest.approx(torchs(outputs, against).item(), rel=1e-12)
+
+
+def test_sse_is_the_sum_of_squared_errors() -> None:
+    outputs = outputs_of("values")
+    errors = outputs - F.one_hot(torch.tensor(LABELS), 4)
+    assert criterion("values", name="sse")(outputs, torch.tensor(LABELS)).item() == pytest.approx(
+        (errors**2).sum().item()
+    )
+
+
+def test_the_lectures_softmax_before_cross_entropy_cannot_fall_below_its_bound() -> None:
+    """ln(e + 9) − 1 = 1.461 for outputs that are certain and right."""
+    certain = torch.eye(10, dtype=torch.float64)
+    loss = criterion("probabilities", classes=10, name="cross_entropy")(certain, torch.arange(10))
+    assert loss.item() == pytest.approx(log(exp(1) + 9) - 1)
+
+
+@pytest.mark.parametrize("kind", ["sigmoid", "probabilities"])
+def test_bce_of_certain_answers_is_finite(kind: OutputKind) -> None:
+    outputs = torch.tensor([[0.0, 1.0]], requires_grad=True)
+    for label in (0, 1):
+        loss = Criterion(read(name="bce"), kind, 2)(outputs, torch.tensor([label]))
+        (gradient,) = torch.autograd.grad(loss, outputs)
+        assert bool(torch.isfinite(loss)) and bool(torch.isfinite(gradient).all())
+
+
+def test_one_neurons_gradient_by_hand() -> None:
+    """ŷ = σ(w·x + b) with bce: ∂L/∂w = (ŷ − t)·x and ∂L/∂b = ŷ − t; with mse: × 2·ŷ·(1 − ŷ)."""
+    inputs, label = [0.5, -1.0, 2.0], 1
+    weights, bias = [0.1, 0.4, -0.3], 0.2
+    answer = 1 / (1 + exp(-(sum(w * x for w, x in zip(weights, inputs, strict=True)) + bias)))
+    error = answer - label
+    for name, factor in (("bce", 1.0), ("mse", 2 * answer * (1 - answer))):
+        neuron = nn.Sequential(nn.Linear(3, 1), nn.Sigmoid()).double()
+        linear = neuron[0]
+        assert isinstance(linear, nn.Linear)
+        with torch.no_grad():
+            linear.weight.copy_(torch.tensor([weights]))
+            linear.bias.copy_(torch.tensor([bias]))
+        outputs = neuron(torch.tensor([inputs], dtype=torch.float64))
+        criterion("sigmoid", classes=2, name=name)(outputs, torch.tensor([label])).backward()
+        assert linear.weight.grad is not None and linear.bias.grad is not None
+        assert linear.weight.grad[0].tolist() == pytest.approx([factor * error * x for x in inputs], rel=1e-6)
+        assert linear.bias.grad.tolist() == pytest.approx([factor * error], rel=1e-6)
+
+
+# The lecture's own terms.
+
+CONFUSIONS = [{"true": 3, "predicted": 1, "weight": 0.5}, {"true": 0, "predicted": 2, "symmetric": True}]
+COSTS = {(3, 1): 0.5, (0, 2): 1.0, (2, 0): 1.0}
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_penalties_add_weight_times_probability(reduction: str, weights: list[float] | None) -> None:
+    outputs = outputs_of("logits")
+    ours = criterion("logits", name="cross_entropy", reduction=reduction, class_weights=weights, penalties=CONFUSIONS)
+    loss = ours(outputs, torch.tensor(LABELS)).item()
+    of_label = [1.0 if weights is None else weights[label] for label in LABELS]
+    extra = []
+    for row, label, weight in zip(outputs.tolist(), LABELS, of_label, strict=True):
+        shares = [exp(value) / sum(map(exp, row)) for value in row]
+        extra.append(weight * sum(COSTS.get((label, answer), 0.0) * share for answer, share in enumerate(shares)))
+    divisor = {"sum": 1, "per_example": len(LABELS), "mean": sum(of_label)}[reduction]
+    plain = formula("cross_entropy", "logits", reduction, outputs.tolist(), LABELS, 0.0, weights)
+    assert loss == pytest.approx(plain + sum(extra) / divisor, rel=1e-9)
+    assert {name: term.item() for name, term in ours.terms.items()} == {
+        "cross_entropy": pytest.approx(plain, rel=1e-9),
+        "penalties": pytest.approx(sum(extra) / divisor, rel=1e-9),
+    }
+
+
+@pytest.mark.parametrize(("reduction", "times"), [("mean", 1), ("per_example", 1), ("sum", len(LABELS))])
+def test_smoothness_adds_the_total_variation_once_an_image_reduced_like_the_loss(reduction: str, times: int) -> None:
+    pictures = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    ours = criterion("values", name="mse", reduction=reduction, smooth_weights=0.3, pictures=lambda: pictures)
+    outputs = outputs_of("values")
+    plain = formula("mse", "values", reduction, outputs.tolist(), LABELS, 0.0, None)
+    roughness = 0.3 * total_variation(pictures).item()
+    assert ours(outputs, torch.tensor(LABELS)).item() == pytest.approx(plain + times * roughness, rel=1e-9)
+    assert list(ours.terms) == ["mse", "smooth_weights"]
+
+
+def test_a_loss_of_one_term_has_no_parts() -> None:
+    ours = criterion("logits", name="cross_entropy")
+    ours(outputs_of("logits"), torch.tensor(LABELS))
+    assert ours.terms == {}
+
+
+def test_parts_have_no_gradient() -> None:
+    ours = criterion("logits", name="cross_entropy", penalties=CONFUSIONS)
+    ours(outputs_of("logits").requires_grad_(), torch.tensor(LABELS))
+    assert not any(term.requires_grad for term in ours.terms.values())
+
+
+# Figures.
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_figures_are_without_smoothing_and_penalties(name: str, kind: OutputKind, reduction: str) -> None:
+    extra = {} if name in ("mse", "absolute") else {"label_smoothing": 0.3}
+    ours = criterion(
+        kind,
+        name=name,
+        reduction=reduction,
+        class_weights=WEIGHTS,
+        penalties=CONFUSIONS,
+        smooth_weights=1.0,
+        pictures=lambda: torch.rand(2, 3, 3),
+        **extra,
+    )
+    outputs = outputs_of(kind)
+    divided = "per_example" if reduction == "sum" else reduction  # sums are told for one image, so that they compare
+    expected = formula(name, kind, divided, outputs.tolist(), LABELS, 0.0, WEIGHTS)
+    assert ours.figure(outputs, torch.tensor(LABELS)) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_totals_over_batches_give_the_same_figure_whatever_their_size(
+    reduction: str, weights: list[float] | None
+) -> None:
+    ours = criterion("logits", name="cross_entropy", reduction=reduction, class_weights=weights)
+    outputs, labels = outputs_of("logits"), torch.tensor(LABELS)
+    for size in (1, 2, 4, 6):
+        total = divisor = torch.zeros((), dtype=torch.float64)
+        for some_outputs, some_labels in zip(outputs.split(size), labels.split(size), strict=True):
+            factor, part = ours.share(some_labels)
+            total = total + ours(some_outputs, some_labels) * factor
+            divisor = divisor + part
+        assert (total / divisor).item() == pytest.approx(ours.figure(outputs, labels), rel=1e-12)
+
+
+def test_a_figure_does_not_change_the_criterion() -> None:
+    ours = Criterion(read(name="cross_entropy", class_weights=WEIGHTS, penalties=CONFUSIONS), "logits", 4)
+    before = [(name, value.dtype) for name, value in ours.named_buffers()]
+    ours.figure(outputs_of("logits").float(), torch.tensor(LABELS))
+    assert [(name, value.dtype) for name, value in ours.named_buffers()] == before
+    assert ours.terms == {}
+
+
+def test_every_loss_and_kind_that_can_be_configured_gives_a_gradient() -> None:
+    for (name, kind), reduction in product(CASES, REDUCTIONS):
+        outputs = outputs_of(kind).requires_grad_()
+        criterion(kind, name=name, reduction=reduction)(outputs, torch.tensor(LABELS)).backward()
+        assert outputs.grad is not None and outputs.grad.any()
+
+
+def test_a_users_own_loss_counts_each_image_once() -> None:
+    own = OwnCriterion(lambda outputs, labels: outputs.sum() / len(labels))
+    outputs, labels = torch.ones(6, 4, requires_grad=True), torch.tensor(LABELS)
+    assert own(outputs, labels).item() == own.figure(outputs, labels) == 4.0
+    assert own.share(labels) == (6.0, 6.0)
+    assert own.terms == {} and not own.is_sum

@@ -1,0 +1,157 @@
+"""From a config and images to a training: `mnist_trainer/training/prepare.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mnist_trainer.data.loaders import Splits
+from mnist_trainer.data.normalize import Normalization, measure
+from mnist_trainer.errors import CheckpointError, ConfigError
+from mnist_trainer.model.build import build_model
+from mnist_trainer.training.loop import fit
+from mnist_trainer.training.losses import OwnCriterion
+from mnist_trainer.training.prepare import build_criterion, prepare_state
+
+
+def test_the_model_starts_with_the_weights_of_its_seed(splits: Splits, config: Any, prepare: Any) -> None:
+    state = prepare(splits, seed=5)
+    expected = build_model(config().model, 10, seed=5).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in state.model.state_dict().items())
+    assert (state.epoch, state.step, state.stop_reason) == (0, 0, None)
+
+
+def test_images_are_read_on_the_scale_of_the_training_images(splits: Splits, prepare: Any) -> None:
+    reading = prepare(splits).setup.reading
+    assert reading.normalization == measure(splits.train, "mean_std")
+    assert (reading.kind, reading.precision, reading.batch_size, reading.temperature) == ("logits", "float32", 1000, 1)
+    inputs = reading.normalization.apply(splits.train.images)
+    assert (inputs.mean().item(), inputs.std().item()) == pytest.approx((0, 1), abs=1e-4)
+
+
+def test_a_yes_or_no_task_has_one_output(yes_or_no: Splits, prepare: Any) -> None:
+    state = prepare(yes_or_no, data={"binary": 7}, loss="bce")
+    assert state.forward(yes_or_no.train.images[:5]).shape == (5, 1)
+    state = prepare(yes_or_no, data={"binary": 7})
+    assert state.forward(yes_or_no.train.images[:5]).shape == (5, 2)
+
+
+def initial(seed: int, config: Any, outputs: int = 10) -> tuple[dict[str, Tensor], Normalization]:
+    return dict(build_model(config().model, outputs, seed=seed).state_dict()), Normalization(0.2, 0.4)
+
+
+def test_weights_and_scale_of_a_checkpoint_are_taken_over(splits: Splits, config: Any) -> None:
+    weights, scale = initial(9, config)
+    start = config(model={"architecture": "mlp", "hidden": [16], "init_from": "runs/a"})
+    state = prepare_state(start, splits, initial=(weights, scale))
+    assert all(torch.equal(value, weights[name]) for name, value in state.model.state_dict().items())
+    assert state.setup.reading.normalization == scale
+
+
+def test_a_checkpoint_of_which_nothing_fits_is_refused(splits: Splits, config: Any) -> None:
+    start = config(model={"architecture": "cnn", "init_from": "runs/a"})
+    with pytest.raises(CheckpointError) as caught:
+        prepare_state(start, splits, initial=initial(9, config))
+    assert str(caught.value) == "runs/a: no weight has the name and shape of one in this model."
+
+
+def test_frozen_layers_and_their_batch_statistics_stay(splits: Splits, config: Any) -> None:
+    model = {"architecture": "mlp", "hidden": [16], "batch_norm": True, "init_from": "runs/a", "freeze": 2}
+    start = config(model=model)
+    weights = dict(build_model(start.model, 10, seed=9).state_dict())
+    state = prepare_state(start, splits, initial=(weights, Normalization(0.2, 0.4)))
+    before = {name: value.clone() for name, value in weights.items()}
+    list(fit(state))
+    changed = [name for name, value in state.model.state_dict().items() if not torch.equal(value, before[name])]
+    assert changed == ["4.weight", "4.bias"]
+
+
+def test_freezing_everything_is_refused(splits: Splits, config: Any) -> None:
+    model = {"architecture": "mlp", "hidden": [16], "init_from": "runs/a", "freeze": 2}
+    with pytest.raises(ConfigError) as caught:
+        prepare_state(config(model=model), splits, initial=initial(9, config))
+    assert str(caught.value) == "model.freeze: with 2 frozen layers there is nothing left to train"
+
+
+@pytest.mark.parametrize(("batch_size", "images"), [(199, 200), (1, 200), (3, 100)])
+def test_a_last_batch_of_one_image_is_refused_with_batch_norm(
+    splits: Splits, prepare: Any, batch_size: int, images: int
+) -> None:
+    some = Splits(splits.train.subset(torch.arange(images)), None, splits.classes)
+    with pytest.raises(ConfigError) as caught:
+        prepare(some, model={"architecture": "mlp", "batch_norm": True}, data={"batch_size": batch_size})
+    assert str(caught.value) == (
+        f"data.batch_size: the last of the batches of {images} images holds a single one, and batch_norm needs two: "
+        f"choose another size than {batch_size}"
+    )
+    prepare(some, data={"batch_size": batch_size})  # other models can do with one image
+
+
+def test_smoothness_needs_weights_that_are_pictures(splits: Splits, prepare: Any) -> None:
+    layers = [
+        {"pool": {"size": 4, "kind": "average"}},
+        "flatten",
+        {"linear": 16},
+        {"activation": "relu"},
+        {"linear": 10},
+    ]
+    loss = {"name": "mse", "smooth_weights": 0.1}
+    prepare(splits, model={"architecture": "layers", "layers": layers}, loss=loss)  # 7×7 is a picture too
+    layers[:1] = [{"conv": {"channels": 2, "kernel": 1}}, {"pool": {"size": 4}}]
+    prepare(splits, model={"architecture": "layers", "layers": layers}, loss=loss)
+    state = prepare(splits)
+    with pytest.raises(ConfigError) as caught:
+        build_criterion(
+            state.setup.config.model_copy(update={"loss": criterion_config(loss)}), ("0", "1"), nn.Linear(3, 2)
+        )
+    assert str(caught.value) == "loss.smooth_weights: the first layer's weights are not laid out like a picture"
+
+
+def criterion_config(loss: dict[str, Any]) -> Any:
+    from mnist_trainer.config.objective import DistanceLoss
+
+    return DistanceLoss.model_validate(loss)
+
+
+class Own(nn.Module):
+    """A user's module, with a layer of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(784, 10)
+        self.unused = nn.Parameter(torch.zeros(3), requires_grad=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.inner(inputs.flatten(1))
+        return outputs
+
+
+def test_a_users_own_parts_take_the_place_of_the_configs(splits: Splits, config: Any) -> None:
+    def own_loss(outputs: Tensor, labels: Tensor) -> Tensor:
+        return F.multi_margin_loss(outputs, labels)
+
+    module = Own()
+    start = module.inner.weight.detach().clone()
+    state = prepare_state(config(), splits, model=module, loss=own_loss, optimizer=torch.optim.NAdam)
+    assert state.model is module
+    assert isinstance(state.criterion, OwnCriterion)
+    assert isinstance(state.stepper.optimizer, torch.optim.NAdam)
+    assert [id(parameter) for parameter in state.stepper.parameters] == [
+        id(value) for value in module.inner.parameters()
+    ]
+    records = list(fit(state))
+    assert not torch.equal(module.inner.weight, start)
+    assert records[-1].train_loss < records[0].train_loss
+    outputs = state.predictor().outputs([splits.train.images])[0]
+    assert state.criterion.figure(outputs, splits.train.labels) == pytest.approx(
+        own_loss(outputs, splits.train.labels).item()
+    )
+
+
+def test_a_users_own_optimizer_may_be_a_function(splits: Splits, config: Any) -> None:
+    state = prepare_state(config(), splits, optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.25))
+    assert state.stepper.rate == 0.25

@@ -1,0 +1,124 @@
+"""What stands around an optimizer's step: `mnist_trainer/training/stepping.py`.
+
+An accelerator is pretended by its flag, which here lies on the CPU; so is the float16 scaler.
+"""
+
+from __future__ import annotations
+
+from math import inf, nan
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mnist_trainer.training.stepping import Stepper
+
+CPU = torch.device("cpu")
+
+
+def stepper(precision: str = "float32", accelerator: bool = False, fused: bool = False) -> Stepper:
+    """Over θ = (3, 4), at a learning rate of 0.5."""
+    theta = nn.Parameter(torch.tensor([3.0, 4.0]))
+    made = Stepper(
+        torch.optim.SGD([theta], lr=0.5, fused=fused), CPU, "float16" if precision == "float16" else "float32"
+    )
+    if accelerator:
+        made.flag = torch.ones(())
+    return made
+
+
+def theta(made: Stepper) -> list[float]:
+    return made.parameters[0].tolist()  # type: ignore[no-any-return]
+
+
+def half_square(made: Stepper) -> Tensor:
+    """A loss whose gradient is θ itself, of length 5."""
+    return made.parameters[0].square().sum() / 2
+
+
+def one_step(made: Stepper, loss: Tensor) -> None:
+    made.admits(loss)
+    made.zero_grad()
+    made.backward(loss)
+    made.step()
+
+
+def test_a_step_goes_against_the_gradient() -> None:
+    made = stepper()
+    one_step(made, half_square(made))
+    assert theta(made) == [1.5, 2.0]
+
+
+def test_each_group_keeps_its_own_rate() -> None:
+    groups = [{"params": [nn.Parameter(torch.ones(1))], "lr": lr} for lr in (0.5, 0.02)]
+    made = Stepper(torch.optim.SGD(groups), CPU, "float32")
+    for factor in (0.1, 0.5):
+        made.set_rate(factor)
+        assert [group["lr"] for group in made.optimizer.param_groups] == [0.5 * factor, 0.02 * factor]
+    assert made.rate == 0.25
+    assert len(made.parameters) == 2
+
+
+def test_a_long_gradient_is_cut_to_its_direction() -> None:
+    made = stepper()
+    made.clip_norm = 1.0
+    one_step(made, half_square(made))
+    assert theta(made) == pytest.approx([3 - 0.5 * 0.6, 4 - 0.5 * 0.8], abs=1e-5)
+
+
+def test_a_short_gradient_is_not_made_longer() -> None:
+    made = stepper()
+    made.clip_norm = 6.0
+    one_step(made, half_square(made))
+    assert theta(made) == [1.5, 2.0]
+
+
+@pytest.mark.parametrize("bad", [nan, inf, -inf])
+def test_a_cpu_sees_at_once_that_a_loss_is_not_finite(bad: float) -> None:
+    made = stepper()
+    assert made.admits(torch.tensor(1e38))
+    assert not made.admits(torch.tensor(bad))
+    assert made.is_finite()
+
+
+@pytest.mark.parametrize("bad", [nan, inf])
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+def test_an_accelerator_stands_still_from_the_first_bad_loss_on(bad: float, clip_norm: float | None) -> None:
+    made = stepper(accelerator=True)
+    made.clip_norm = clip_norm
+    one_step(made, half_square(made))
+    before = theta(made)
+    assert made.is_finite()
+    one_step(made, half_square(made) * bad)
+    assert theta(made) == before
+    one_step(made, half_square(made))
+    assert theta(made) == before
+    assert not made.is_finite()
+
+
+@pytest.mark.parametrize("accelerator", [False, True])
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+def test_scaled_losses_make_the_same_step(accelerator: bool, fused: bool, clip_norm: float | None) -> None:
+    plain, scaled = stepper(), stepper("float16", accelerator, fused)
+    for made in (plain, scaled):
+        made.clip_norm = clip_norm
+        one_step(made, half_square(made))
+    assert theta(scaled) == pytest.approx(theta(plain), rel=1e-6)
+
+
+@pytest.mark.parametrize("accelerator", [False, True])
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+def test_a_gradient_beyond_float16_skips_the_step_and_lowers_the_scale(
+    accelerator: bool, fused: bool, clip_norm: float | None
+) -> None:
+    made = stepper("float16", accelerator, fused)
+    made.clip_norm = clip_norm
+    before = made.scaler.get_scale()
+    made.zero_grad()
+    made.backward(half_square(made) * 1e36)  # finite, but not when scaled
+    made.step()
+    assert theta(made) == [3.0, 4.0]
+    assert made.scaler.get_scale() == before / 2
+    assert made.is_finite()
