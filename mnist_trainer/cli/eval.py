@@ -31,16 +31,20 @@ def evaluate(
     arguments: Annotated[
         list[str],
         typer.Argument(
-            metavar="CHECKPOINT [KEY=VALUE]...",
+            metavar="CHECKPOINT [KEY=VALUE]",
             help="A .pt file, a run folder or latest; then other data: data.name=qmnist",
         ),
     ],
-    split: Annotated[SplitName, typer.Option("--split", help="Which images.")] = SplitName.test,
+    split: Annotated[
+        SplitName, typer.Option("--split", metavar="test|validation|train", help="Which images.")
+    ] = SplitName.test,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="Write confusion.png, mistakes.png and predictions.csv there."),
     ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps or auto.")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps or auto.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; fractions from 0 to 1.")] = False,
     debug: Debug = False,
     _version: Version = False,

@@ -21,7 +21,7 @@ UNREADABLE = 3
 
 @app.command()
 def predict(
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Pictures of one handwritten digit each.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Pictures of one handwritten digit each.")],
     checkpoint: Annotated[
         str,
         typer.Option("--checkpoint", metavar="FILE|RUN|latest", help="The model; latest is the newest finished run."),

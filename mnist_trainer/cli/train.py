@@ -24,7 +24,7 @@ app = new_app()
 @app.command()
 def train(
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Change keys: optimizer.lr=0.01")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Change keys: optimizer.lr=0.01")
     ] = None,
     config: Annotated[
         str | None, typer.Option("--config", metavar="FILE", help="A YAML file, or the name of a shipped config.")
@@ -32,7 +32,9 @@ def train(
     run_dir: Annotated[
         Path | None, typer.Option("--run-dir", metavar="DIR", help="Write to exactly this folder.")
     ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps or auto.")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps or auto.")
+    ] = None,
     seed: Annotated[str | None, typer.Option("--seed", metavar="N", help="Of initial weights, order, dropout.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Show the model and what it needs; train nothing.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the result alone.")] = False,
@@ -60,9 +62,10 @@ def _list_configs(overrides: Sequence[str]) -> None:
 
     configs = shipped()
     if overrides:
-        name = overrides[0]
-        hint = f"--config {name}" if "=" not in name else "--config FILE, before or after the overrides"
-        raise UsageError(f"No config is named. Did you mean: mnist-train {hint}?")
+        first = overrides[0]
+        if "=" in first:
+            raise UsageError(f"No config is named. Name one: mnist-train --config FILE {first}")
+        raise UsageError(f"No config is named. Did you mean: mnist-train --config {first}?")
     print("Configs that come with mnist-train; train one with: mnist-train --config NAME\n")
     width = max(map(len, configs))
     for name, phrase in configs.items():

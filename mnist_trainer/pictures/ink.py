@@ -49,7 +49,7 @@ def _paper(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The paper's grey levels float32 [H, W]: one level, that of the border, if much of the picture has it."""
     rim = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     level = np.float32(np.median(rim))
-    flat = np.mean(np.abs(grey - level) <= _EVEN) > 1 / 3
+    flat = np.mean(np.abs(grey - level) <= _EVEN) > 1 / 4
     return np.full(grey.shape, level) if flat else _shaded_paper(grey)
 
 

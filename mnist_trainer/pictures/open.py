@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,27 +40,25 @@ class Picture:
 
 def open_picture(path: Path) -> Picture:
     """The picture in a file, its first frame if it has several. Raises `DataError` with what is wrong with the file."""
-    _check_file(path)
-    # Pillow reads dozens of formats, and each fails in its own way on a damaged file: no list of types is complete.
-    with warnings.catch_warnings():
+    # Pillow gets the open file, not its name: it would map a TIFF by name into memory, and then turns it wrongly.
+    with _open_file(path) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            image = Image.open(path)
+            image = Image.open(file)
         except Image.DecompressionBombError:
             raise _too_large(path) from None
-        except Exception:
+        except Exception:  # each of its many formats fails in its own way: no list of types would be complete
             raise DataError(f"{path} is no picture in a known format. Save it as PNG or JPEG.") from None
-        with image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise _too_large(path)
-            shrink = max(1.0, max(width, height) / LONGEST)
-            try:
-                image.draft("L", (int(width / shrink), int(height / shrink)))  # JPEG decodes ½, ¼ or ⅛ of it faster
-                return _upright(image, (width, height))
-            except Exception as error:
-                reason = str(error) or type(error).__name__
-                raise DataError(f"{path} is a damaged picture: {reason}. Take a whole copy of it.") from None
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise _too_large(path)
+        shrink = max(1.0, max(width, height) / LONGEST)
+        try:
+            image.draft("L", (int(width / shrink), int(height / shrink)))  # JPEG decodes ½, ¼ or ⅛ of it faster
+            return _upright(image, (width, height))
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+            raise DataError(f"{path} is a damaged picture: {reason}. Take a whole copy of it.") from None
 
 
 def picture_of(image: Image.Image) -> Picture:
@@ -81,18 +79,17 @@ def _upright(image: Image.Image, size: tuple[int, int]) -> Picture:
     return Picture(np.asarray(grey), (size[1], size[0]) if sideways else size)
 
 
-def _check_file(path: Path) -> None:
+def _open_file(path: Path) -> BinaryIO:
     try:
         if path.is_dir():
             raise DataError(f"{path} is a folder. Name one of the pictures in it.")
         if not path.is_file():
             raise DataError(f"{path} is not there. Check the spelling and the folder.")
-        with path.open("rb") as stream:
-            empty = not stream.read(1)
+        if not path.stat().st_size:
+            raise DataError(f"{path} is an empty file. Take a whole copy of it.")
+        return path.open("rb")
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror or error}.") from None
-    if empty:
-        raise DataError(f"{path} is an empty file. Take a whole copy of it.")
 
 
 def _too_large(path: Path) -> DataError:

@@ -75,6 +75,7 @@ class RichConsole(Listener):
         self.progress: Progress | None = None
         self.task: TaskID | None = None
         self.drawn = 0.0
+        self.epochs = 0
 
     def warned(self, path: str, reason: str) -> None:
         """A warning, in yellow on stderr."""
@@ -91,6 +92,7 @@ class RichConsole(Listener):
         from rich.markup import escape
 
         self._end_bar()
+        self.epochs = header.epochs
         self.console.print(f"[bold]{escape(header.name)}[/]")
         for word, text in header_lines(header):
             self.console.print(f"  [dim]{word:<7}[/]{escape(text)}")
@@ -98,7 +100,7 @@ class RichConsole(Listener):
 
     def stepped(self, epoch: int, step: int, steps: int) -> None:
         """The bar, redrawn at most ten times a second."""
-        self._bar(f"epoch {epoch}", step, steps, throttled=True)
+        self._bar(f"epoch {epoch} of {self.epochs}", step, steps, throttled=True)
 
     def epoch_ended(self, record: EpochRecord) -> None:
         """A row of the table, green if it is the best so far."""

@@ -7,26 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from mnist_trainer.config.architectures import AnyModel, Layers, Model
+from mnist_trainer.config.architectures import AnyModel, Model
 from mnist_trainer.config.expand import expand
-from mnist_trainer.config.layers import (
-    AnyLayer,
-    BatchNorm,
-    Conv,
-    Dropout,
-    Flatten,
-    LayerNorm,
-    Linear,
-    MaxoutLayer,
-    Pool,
-    Residual,
-)
-from mnist_trainer.config.shapes import MisfitError, Placed, place
+from mnist_trainer.config.shapes import place
 from mnist_trainer.model.build import ResidualBlock, build_model, freeze, take_over, weighted_modules
 
 EVERY_ARCHITECTURE: list[dict[str, Any]] = [
@@ -97,56 +83,6 @@ def test_building_leaves_the_global_generator_alone() -> None:
     before = torch.get_rng_state()
     build_model(model(architecture="mlp"), 10, seed=1)
     assert torch.equal(torch.get_rng_state(), before)
-
-
-# Random lists of layers, of which many fit and some do not.
-FUNCTIONS = st.sampled_from(["relu", "prelu", "maxout", "tanh", "rrelu"]).map(
-    lambda name: TypeAdapter(AnyLayer).validate_python({"type": "activation", "function": {"name": name}})
-)
-SMALL = st.integers(min_value=1, max_value=6)
-PLAIN_LAYERS = (
-    st.builds(Linear, units=SMALL | st.just("classes"), bias=st.booleans())
-    | st.builds(MaxoutLayer, units=SMALL, pieces=st.integers(min_value=2, max_value=3))
-    | st.builds(
-        Conv,
-        channels=SMALL,
-        kernel=SMALL,
-        stride=st.just(1) | st.just(2),
-        padding=st.just("same") | SMALL,
-        bias=st.booleans(),
-    )
-    | st.builds(Pool, size=SMALL | st.just("global"), kind=st.sampled_from(["max", "average"]))
-    | st.just(Flatten())
-    | st.just(BatchNorm())
-    | st.just(LayerNorm())
-    | st.just(Dropout(rate=0.5))
-    | FUNCTIONS
-)
-ANY_LAYER = PLAIN_LAYERS | st.builds(Residual, layers=st.lists(PLAIN_LAYERS, min_size=1, max_size=2).map(tuple))
-
-
-@given(st.lists(ANY_LAYER, min_size=1, max_size=7).map(tuple))
-def test_shapes_on_paper_are_those_of_the_running_modules(layers: tuple[AnyLayer, ...]) -> None:
-    try:
-        placed = place(layers, 10)
-    except MisfitError as misfit:
-        layers = layers[: misfit.position[0]]
-        placed = place(layers, 10)
-    if not layers:
-        return
-    network = build_model(Layers(layers=layers), 10)
-    compare(network, placed, torch.rand(2, 1, 28, 28))
-
-
-def compare(network: nn.Sequential, placed: tuple[Placed, ...], values: Tensor) -> None:
-    network.eval()
-    for module, part in zip(network, placed, strict=True):
-        assert values.shape[1:] == part.inputs
-        if isinstance(module, ResidualBlock):
-            compare(module.body, part.inner, values)
-        values = module(values)
-        assert values.shape[1:] == part.outputs
-        assert count(module) == part.parameters
 
 
 def test_an_even_kernel_keeps_the_size_as_torch_does_but_without_its_warning() -> None:

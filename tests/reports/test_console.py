@@ -130,7 +130,7 @@ def test_a_terminal_gets_colours_and_bars(
     lines = bare(captured.out).replace("\r", "\n").splitlines()
     for line in ("mlp[1]", "  model  mlp 784-512-256-10, relu, 535,818 parameters", HEAD, BEST, OTHER, *written):
         assert line in lines
-    assert any(line.startswith("epoch 3 ") and line.rstrip().endswith(" 2/2") for line in lines)
+    assert any(line.startswith("epoch 3 of 12 ") and line.rstrip().endswith(" 2/2") for line in lines)
     assert any(line.startswith("downloading train-images-idx3-ubyte.gz") for line in lines)
     assert any(line.startswith("testing and drawing") for line in lines)
     assert stylings(captured.out, BEST) == {"32"}

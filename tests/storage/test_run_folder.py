@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -54,6 +55,13 @@ def test_runs_are_named_by_time_and_name_and_counted_within_a_second() -> None:
     stem = "2026-03-14_15-09-26-mlp"
     assert made == [Path("runs") / stem, Path("runs") / f"{stem}-2", Path("runs") / f"{stem}-3"]
     assert all(path.is_dir() for path in made)
+
+
+@pytest.mark.usefixtures("here", "clock")
+def test_runs_that_start_at_once_get_folders_of_their_own() -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(create_run_folder, ["mlp"] * 16))
+    assert len({folder.path for folder in made}) == 16
 
 
 @pytest.mark.usefixtures("here")

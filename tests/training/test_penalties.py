@@ -20,9 +20,10 @@ def test_the_matrix_has_labels_in_rows_and_penalties_add_up() -> None:
     penalties = (
         Penalty(true=0, predicted=1, weight=0.5),
         Penalty(true=0, predicted=1, weight=0.25),
+        Penalty(true=0, predicted=2, weight=0.5),
         Penalty(true=2, predicted=0, symmetric=True),
     )
-    assert penalty_matrix(penalties, 3).tolist() == [[0, 0.75, 1], [0, 0, 0], [1, 0, 0]]
+    assert penalty_matrix(penalties, 3).tolist() == [[0, 0.75, 1.5], [0, 0, 0], [1, 0, 0]]
     assert penalty_matrix((), 2).tolist() == [[0, 0], [0, 0]]
 
 

@@ -91,30 +91,14 @@ def test_a_last_batch_of_one_image_is_refused_with_batch_norm(
     prepare(some, data={"batch_size": batch_size})  # other models can do with one image
 
 
-def test_smoothness_needs_weights_that_are_pictures(splits: Splits, prepare: Any) -> None:
-    layers = [
-        {"pool": {"size": 4, "kind": "average"}},
-        "flatten",
-        {"linear": 16},
-        {"activation": "relu"},
-        {"linear": 10},
-    ]
-    loss = {"name": "mse", "smooth_weights": 0.1}
-    prepare(splits, model={"architecture": "layers", "layers": layers}, loss=loss)  # 7×7 is a picture too
-    layers[:1] = [{"conv": {"channels": 2, "kernel": 1}}, {"pool": {"size": 4}}]
-    prepare(splits, model={"architecture": "layers", "layers": layers}, loss=loss)
-    state = prepare(splits)
+def test_smoothness_needs_weights_that_are_pictures(splits: Splits, config: Any) -> None:
+    smooth = config(loss={"name": "mse", "smooth_weights": 0.1})
+    for fitting in (nn.Linear(784, 5), nn.Conv2d(1, 4, 3)):
+        build_criterion(smooth, splits.classes, fitting)
+    build_criterion(config(loss="mse"), splits.classes, nn.Linear(3, 5))
     with pytest.raises(ConfigError) as caught:
-        build_criterion(
-            state.setup.config.model_copy(update={"loss": criterion_config(loss)}), ("0", "1"), nn.Linear(3, 2)
-        )
+        build_criterion(smooth, splits.classes, nn.Linear(3, 5))
     assert str(caught.value) == "loss.smooth_weights: the first layer's weights are not laid out like a picture"
-
-
-def criterion_config(loss: dict[str, Any]) -> Any:
-    from mnist_trainer.config.objective import DistanceLoss
-
-    return DistanceLoss.model_validate(loss)
 
 
 class Own(nn.Module):

@@ -1,0 +1,1 @@
+"""What people see of a run: lines in a terminal, drawings, TensorBoard."""

@@ -1,0 +1,139 @@
+"""What needs no training loads nothing heavy: help, the list of configs, mistakes in commands and configs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mnist_trainer.config.shipped import shipped
+
+Light = Callable[..., Any]
+
+HELP = {
+    "train": """\
+  Train a model for handwritten digits as a YAML file says, measure it, and
+  write everything to runs/.
+
+  Without --config the configs that come with the package are listed.
+
+Options:
+  --config FILE  A YAML file, or the name of a shipped config.
+  --run-dir DIR  Write to exactly this folder.
+  --device NAME  cpu, cuda, cuda:1, mps or auto.
+  --seed N       Of initial weights, order, dropout.
+  --check        Show the model and what it needs; train nothing.
+  --quiet        Print the result alone.
+  --debug        Show the traceback of an error.
+  --version      Show the version and exit.
+  --help         Show this message and exit.
+""",
+    "eval": """\
+  Measure a trained model: accuracy, errors, loss, their interval, each digit,
+  calibration.
+
+Options:
+  --split test|validation|train  Which images.  [default: test]
+  --out DIR                      Write confusion.png, mistakes.png and
+                                 predictions.csv there.
+  --device NAME                  cpu, cuda, cuda:1, mps or auto.
+  --json                         Print one JSON object; fractions from 0 to 1.
+  --debug                        Show the traceback of an error.
+  --version                      Show the version and exit.
+  --help                         Show this message and exit.
+""",
+    "predict": """\
+  Read handwritten digits from pictures: any format, dark on light or light on
+  dark.
+
+Options:
+  --checkpoint FILE|RUN|latest  The model; latest is the newest finished run.
+                                [default: latest]
+  --json                        Print a list with one object for each picture.
+  --debug                       Show the traceback of an error.
+  --version                     Show the version and exit.
+  --help                        Show this message and exit.
+""",
+}
+
+
+@pytest.mark.parametrize("name", sorted(HELP))
+def test_the_whole_help(name: str, light: Light) -> None:
+    done = light(name, "--help")
+    usage, about, arguments, options = re.split(r"\n\n(?=  [A-Z]|Arguments:|Options:)", done.out, maxsplit=3)
+    if name == "train":  # whose text has two paragraphs
+        about, arguments, options = f"{about}\n\n{arguments}", *re.split(r"\n\n(?=Options:)", options)
+    assert (done.code, done.err) == (0, "")
+    assert usage.startswith(f"Usage: mnist-{name} [OPTIONS] ")
+    assert f"{about}\n\n{options}" == HELP[name]
+    # how arguments are shown differs from one version of typer to the next
+    for word in {"train": ["KEY=VALUE"], "eval": ["CHECKPOINT", "KEY=VALUE"], "predict": ["IMAGE"]}[name]:
+        assert word in usage
+        assert word in arguments
+
+
+def test_a_list_of_configs_with_a_phrase_each(light: Light) -> None:
+    done = light("train")
+    head, blank, *lines = done.out.splitlines()
+    assert (done.code, done.err, blank) == (0, "", "")
+    assert head == "Configs that come with mnist-train; train one with: mnist-train --config NAME"
+    assert [line.split(maxsplit=1) for line in lines] == [[name, phrase] for name, phrase in shipped().items()]
+    assert "quickstart" in shipped()
+
+
+def test_mistakes_in_a_config_are_told_whole_with_their_places(light: Light, here: Path) -> None:
+    (here / "wrong.yaml").write_text("model:\n  architecture: mlp\n  hiden: [64]\n  dropout: 2\nname: off\n")
+    overrides = ["optimizer.lr=-1", "trainig.epochs=1"]
+    done = light("train", "--config", "wrong.yaml", *overrides, "--device", "gpu", "--seed", "x")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.splitlines() == [
+        "wrong.yaml:3:3  model.hiden: unknown key; did you mean 'hidden'?",
+        "wrong.yaml:4:12  model.dropout: must be less than 1, got 2",
+        "wrong.yaml:5:7  name: programs disagree whether off is false or text; write false, or quote it; "
+        "null switches a part off",
+        "override 1  optimizer.lr: must be greater than 0, got -1",
+        "override 2  trainig: unknown key; did you mean 'training'?",
+        "--device  device: 'gpu' is not possible here (cpu, cuda, cuda:1, mps; auto takes a GPU where there is one)",
+        "--seed  seed: expected a whole number, got text 'x'",
+    ]
+
+
+def test_overrides_may_stand_anywhere(light: Light, here: Path) -> None:
+    done = light("train", "seed=x", "--config", "tiny.yaml", "name=3")
+    assert done.err.splitlines() == [
+        "override 1  seed: expected a whole number, got text 'x'",
+        "override 2  name: expected text, got 3; put it in quotes",
+    ]
+    assert done.code == 2
+
+
+def test_a_config_that_is_not_there_is_told(light: Light, here: Path) -> None:
+    done = light("train", "--config", "quikstart")
+    assert done == (2, "", "quikstart  no such file; did you mean the shipped config 'quickstart'?\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mlp"], "No config is named. Did you mean: mnist-train --config mlp?"),
+        (["a.yaml", "seed=1"], "No config is named. Did you mean: mnist-train --config a.yaml?"),
+        (["seed=1"], "No config is named. Name one: mnist-train --config FILE seed=1"),
+    ],
+)
+def test_without_a_config_it_says_how_to_name_one(command: Any, arguments: list[str], message: str) -> None:
+    assert command("train", *arguments) == (2, "", f"{message}\n")
+
+
+def test_an_unknown_option_is_a_wrong_usage(light: Light) -> None:
+    done = light("train", "--confg", "mlp")
+    assert (done.code, done.out) == (2, "")
+    assert "No such option: --confg" in done.err
+
+
+@pytest.mark.parametrize("name", ["train", "eval", "predict"])
+def test_the_version(name: str, command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda package: f"1.2.3 of {package}")
+    assert command(name, "--version") == (0, "mnist-trainer 1.2.3 of mnist-trainer\n", "")

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mnist_trainer.cli import train as module
+from mnist_trainer.reports.listener import Listener
+from mnist_trainer.storage.checkpoint import load_checkpoint
+
+Command = Callable[..., Any]
+
+RESULT = re.compile(r"(\S+): test accuracy \d+\.\d\d % \(\d+ errors? of 355; 95 % interval \d+\.\d\d to \d+\.\d\d %\)")
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    return record
+
+
+def test_a_pipe_gets_the_whole_course_in_plain_lines(command: Command, here: Path) -> None:
+    done = command("train", "--config", "tiny.yaml", "report.gallery=true", "--run-dir", "mine")
+    assert (done.code, done.err) == (0, "")
+    assert "\x1b" not in done.out
+    lines = done.out.splitlines()
+    assert lines[:6] == [
+        "data   digits: 160 images to train, 40 to validate",
+        "model  mlp 784-8-10, relu, 6,370 parameters",
+        "device cpu, float32, 1 thread",
+        "seed   0",
+        "folder mine",
+        "epoch  train loss  val loss  val accuracy        lr  seconds",
+    ]
+    row = r" {4}%d +\d\.\d{4} +\d\.\d{4} +\d+\.\d\d %% +0\.001 +\d+\.\d(  \* best so far)?"
+    for epoch, line in enumerate(lines[6:8], start=1):
+        assert re.fullmatch(row % epoch, line)
+    best = record_of(here / "mine")["best_epoch"]
+    assert re.fullmatch(rf"All epochs are done\. Best epoch: {best}\. \d+\.\d s of training\.", lines[8])
+    assert lines[9] == "Written to mine: best.pt, last.pt, metrics.csv, run.json, config.yaml, plots/mistakes.png"
+    assert lines[10] == "Try next: mnist-eval mine   or   mnist-predict picture.png --checkpoint mine"
+    found = RESULT.fullmatch(lines[11])
+    assert found is not None and found[1] == "mine"
+    assert len(lines) == 12
+
+
+def test_quiet_prints_one_line(command: Command, here: Path) -> None:
+    done = command("train", "--config", "tiny.yaml", "model.output=softmax", "--quiet")
+    (folder,) = (here / "runs").iterdir()
+    found = RESULT.fullmatch(done.out.removesuffix("\n"))
+    assert found is not None and found[1] == folder.name
+    assert (done.code, done.err) == (0, "")
+
+
+def test_options_and_overrides_change_the_config(command: Command, here: Path) -> None:
+    overrides = ["name=other", "training.epochs=1", "optimizer={name: sgd, lr: 1e-3}"]
+    done = command("train", *overrides, "--config", "tiny.yaml", "--seed", "7", "--device", "cpu", "--run-dir", "mine")
+    assert done.code == 0
+    config = load_checkpoint(here / "mine" / "best.pt").config
+    assert (config.name, config.seed, config.device, config.training.epochs) == ("other", 7, "cpu", 1)
+    assert (config.optimizer.name, config.optimizer.lr) == ("sgd", 0.001)
+
+
+def test_a_warning_stands_on_stderr(command: Command, here: Path) -> None:
+    done = command("train", "--config", "tiny.yaml", "model.output=softmax")
+    assert done.err == (
+        "warning: model.output: cross_entropy applies a softmax itself; on outputs between 0 and 1 it can't fall below "
+        "ln(e + 9) − 1 = 1.461, and its gradients are small. Use output: none\n"
+    )
+
+
+def test_a_folder_that_holds_a_run_is_refused(command: Command, here: Path) -> None:
+    assert command("train", "--config", "tiny.yaml", "--run-dir", "mine").code == 0
+    before = {path.name: path.read_bytes() for path in (here / "mine").iterdir()}
+    done = command("train", "--config", "tiny.yaml", "--run-dir", "mine")
+    assert done == (2, "", "mine already holds a run. Choose another --run-dir, or remove it first.\n")
+    assert {path.name: path.read_bytes() for path in (here / "mine").iterdir()} == before
+
+
+def test_a_file_in_the_place_of_the_folder_is_told(command: Command, here: Path) -> None:
+    done = command("train", "--config", "tiny.yaml", "--run-dir", "tiny.yaml")
+    message = "tiny.yaml: a file stands where a folder is needed. Choose another place."
+    assert done == (7, "", f"{message}\n")
+
+
+CHECKED = """\
+layer                               output                parameters
+0  flatten                          [B, 784]                       0
+1  linear                           [B, 64]                   50,240
+2  activation relu                  [B, 64]                        0
+3  linear                           [B, 64]                    4,160
+4  activation relu                  [B, 64]                        0
+5  linear                           [B, 64]                    4,160
+6  activation relu                  [B, 64]                        0
+7  linear                           [B, 10]                      650
+
+59,210 parameters; training needs at least 3.6 MB on cpu:
+1.18 MB for weights, gradients, optimizer and best epoch,
+2.41 MB for the values and gradients of a batch of 256.
+"""
+
+
+def test_check_shows_the_model_and_trains_nothing(command: Command, here: Path) -> None:
+    before = sorted(here.iterdir())
+    assert command("train", "--config", "lecture", "--check", "--device", "cpu") == (0, CHECKED, "")
+    assert sorted(here.iterdir()) == before
+
+
+def test_check_warns_of_what_works_against_itself(command: Command, here: Path) -> None:
+    done = command("train", "--config", "lecture-softmax", "--check", "--device", "cpu")
+    assert done.code == 0
+    assert done.err.startswith("warning: model.output: cross_entropy applies a softmax itself")
+
+
+@pytest.mark.parametrize("options", [["--check"], ["--run-dir", "mine"]])
+def test_a_model_that_cannot_fit_is_refused_with_figures(command: Command, here: Path, options: list[str]) -> None:
+    done = command("train", "--config", "tiny.yaml", "model.hidden=[1000000,1000000]", "--device", "cpu", *options)
+    assert (done.code, done.out) == (5, "")
+    assert re.fullmatch(
+        r"The model has 1,000,796,000,010 parameters and needs at least 20 TB to train \(20 TB for weights, "
+        r"1.02 GB for a batch\); cpu has [\d.]+ [MG]B free\. Make it narrower, or data\.batch_size smaller\.\n",
+        done.err,
+    )
+    assert not (here / "mine").exists()
+
+
+def test_a_diverging_training_ends_with_its_own_code(command: Command, here: Path) -> None:
+    done = command("train", "--config", "tiny.yaml", "optimizer={name: sgd, lr: 1e30}", "loss=mse", "--run-dir", "mine")
+    assert done.code == 6
+    where = r"in epoch 1, step \d of 5, at a learning rate of 1e\+30"
+    assert re.fullmatch(rf"The loss became \S+ {where}\. Lower optimizer\.lr .*\n", done.err)
+    assert record_of(here / "mine")["status"] == "failed"
+
+
+# --- Ctrl-C ---
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to a single process")
+def test_the_first_ctrl_c_ends_the_training_after_its_step(process: Command, here: Path) -> None:
+    child = process("train", "--config", "tiny.yaml", "training.epochs=1000000", "--run-dir", "mine")
+    lines = iter(child.stdout.readline, "")
+    assert any(line.startswith("    1  ") for line in lines)  # the first epoch is over
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert re.fullmatch(r"Stopped in epoch \d+, after step \d of 5; what was trained so far is in mine\.\n", err)
+    record = record_of(here / "mine")
+    assert record["status"] == "interrupted"
+    state = load_checkpoint(here / "mine" / "last.pt").training_state
+    assert state is not None
+    assert state["epoch"] == record["epochs"] == len((here / "mine" / "metrics.csv").read_text().splitlines()) - 1
+
+
+def test_a_second_ctrl_c_ends_it_at_once(command: Command, here: Path) -> None:
+    listener = Listener()
+    module._stop_after_step(listener)
+    listener.can_stop = True
+    signal.raise_signal(signal.SIGINT)
+    assert listener.wants_stop
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_outside_of_the_training_ends_it_at_once(command: Command, here: Path) -> None:
+    listener = Listener()
+    module._stop_after_step(listener)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert not listener.wants_stop
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt()])
+def test_a_terminal_is_left_as_it_was(
+    command: Command, here: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException | None
+) -> None:
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "120"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    if error is not None:
+
+        def fail(*arguments: object) -> None:
+            raise error
+
+        monkeypatch.setattr("mnist_trainer.pipeline.training.load_test", fail)
+    done = command("train", "--config", "tiny.yaml", "--run-dir", "mine")
+    assert done.code == (0 if error is None else 130)
+    assert done.out.count("\x1b[?25l") == done.out.count("\x1b[?25h") > 0  # hides and shows of the cursor
+    assert record_of(here / "mine")["status"] == ("finished" if error is None else "interrupted")

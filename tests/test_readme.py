@@ -1,0 +1,108 @@
+"""What the README shows is what happens: its commands and its Python are taken from it and run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+NEEDS_DOWNLOAD = ("configs/mlp.yaml",)
+MODULES = {"mnist-train": "train", "mnist-eval": "eval", "mnist-predict": "predict"}
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code blocks in one language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands() -> list[str]:
+    """The README's mnist-* commands that need no download, in its order, without their comments."""
+    lines = [line.split("     #")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+    lines = [line.split("&& ")[-1] for line in lines]
+    wanted = [line for line in lines if re.match(r"mnist-(train|eval|predict)\b", line)]
+    return [line for line in wanted if not any(name in line for name in NEEDS_DOWNLOAD)]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder like a fresh clone's, with a picture of a one."""
+    folder = tmp_path_factory.mktemp("readme")
+    shutil.copytree(ROOT / "configs", folder / "configs")
+    image = Image.new("L", (120, 160), 235)
+    ImageDraw.Draw(image).line((60, 25, 58, 135), fill=20, width=14)
+    image.save(folder / "picture.png")
+    return folder
+
+
+def run(arguments: list[str], place: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"MNIST_TRAINER_DATA": str(place / "no-data"), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(arguments, cwd=place, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_the_commands_of_a_newcomer_stand_at_the_top() -> None:
+    top = README[: README.index("## ")]
+    assert "pip install . && mnist-train --config configs/quickstart.yaml" in top
+    assert "pip install '.[dev]' && pytest" in top
+
+
+def test_every_command_works_in_its_order(place: Path) -> None:
+    shown = commands()
+    assert len(shown) >= 8
+    for command in shown:
+        name, *arguments = shlex.split(command)
+        done = run([sys.executable, "-m", f"mnist_trainer.cli.{MODULES[name]}", *arguments], place)
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        assert done.stdout.strip(), command
+    assert (place / "report" / "confusion.png").exists()
+
+
+def test_every_python_example_works(place: Path) -> None:
+    examples = blocks("python")
+    assert len(examples) == 3
+    for example in examples:
+        done = run([sys.executable, "-c", example], place)
+        assert done.returncode == 0, f"{example}\n{done.stderr}"
+
+
+def test_every_config_shown_is_valid(place: Path) -> None:
+    from mnist_trainer.config.load import load_config
+
+    whole, model = blocks("yaml")
+    for number, text in enumerate((whole, model)):
+        path = place / f"shown-{number}.yaml"
+        path.write_text(text, encoding="utf-8")
+        assert load_config(path).name in ("mlp", f"shown-{number}")
+
+
+def test_the_errors_shown_are_the_errors_given(place: Path) -> None:
+    lines = [
+        "name: mine",
+        *["# …"] * 4,
+        "model:",
+        "  hiden: [64]",
+        "  architecture: mlp",
+        "optimizer: {lr: -1, name: adam}",
+    ]
+    path = place / "configs" / "mine.yaml"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    done = run([sys.executable, "-m", "mnist_trainer.cli.train", "--config", "configs/mine.yaml"], place)
+    (shown,) = (block for block in blocks("text") if block.startswith("configs/mine.yaml"))
+    assert done.returncode == 2
+    assert done.stderr == shown
+
+
+def test_every_file_of_the_tree_exists() -> None:
+    (tree,) = (block for block in blocks("text") if block.startswith("mnist_trainer/"))
+
+    for line in tree.splitlines():
+        name = line.split()[0]
+        assert (ROOT / "mnist_trainer" / name if line.startswith(" ") else ROOT / name).exists(), line
