@@ -6,6 +6,7 @@ import sys
 from time import monotonic
 from typing import TYPE_CHECKING, TextIO
 
+from mnist_trainer.model.memory import human_bytes
 from mnist_trainer.reports.listener import Header, Listener, Outcome
 from mnist_trainer.reports.text import COLUMNS, epoch_cells, header_lines, outcome_lines
 from mnist_trainer.training.loop import EpochRecord
@@ -70,8 +71,8 @@ class RichConsole(Listener):
     def __init__(self) -> None:
         from rich.console import Console
 
-        self.console = Console(highlight=False, soft_wrap=True)
-        self.errors = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = Console(highlight=False)
+        self.errors = Console(stderr=True, highlight=False)
         self.progress: Progress | None = None
         self.task: TaskID | None = None
         self.drawn = 0.0
@@ -85,7 +86,8 @@ class RichConsole(Listener):
 
     def loading(self, what: str, done: int, total: int | None) -> None:
         """A bar for the download."""
-        self._bar(f"downloading {what}", done, total, throttled=total is None or done < total)
+        is_over = done == total
+        self._bar(f"downloading {what}", done, total, human_bytes(done), throttled=not is_over)
 
     def started(self, header: Header) -> None:
         """The header, and the table's first row."""
@@ -100,7 +102,7 @@ class RichConsole(Listener):
 
     def stepped(self, epoch: int, step: int, steps: int) -> None:
         """The bar, redrawn at most ten times a second."""
-        self._bar(f"epoch {epoch} of {self.epochs}", step, steps, throttled=True)
+        self._bar(f"epoch {epoch} of {self.epochs}", step, steps, f"{step}/{steps}", throttled=True)
 
     def epoch_ended(self, record: EpochRecord) -> None:
         """A row of the table, green if it is the best so far."""
@@ -110,7 +112,7 @@ class RichConsole(Listener):
 
     def drawing(self) -> None:
         """Says what it waits for."""
-        self._bar("testing and drawing", 0, None, throttled=False)
+        self._bar("testing and drawing", 0, None, "", throttled=False)
 
     def finished(self, outcome: Outcome) -> None:
         """The result, in bold, and where it lies."""
@@ -126,17 +128,17 @@ class RichConsole(Listener):
         """Takes the bar away, whatever happened."""
         self._end_bar()
 
-    def _bar(self, text: str, done: int, total: int | None, throttled: bool) -> None:
+    def _bar(self, text: str, done: int, total: int | None, amount: str, throttled: bool) -> None:
         now = monotonic()
         if throttled and now - self.drawn < 0.1:
             return
         self.drawn = now
         if self.progress is None:
             self.progress = _new_progress(self)
-            self.task = self.progress.add_task(text, total=total)
+            self.task = self.progress.add_task(text, total=total, amount=amount)
             self.progress.start()
         assert self.task is not None
-        self.progress.update(self.task, description=text, completed=done, total=total, refresh=True)
+        self.progress.update(self.task, description=text, completed=done, total=total, amount=amount, refresh=True)
 
     def _end_bar(self) -> None:
         if self.progress is not None:
@@ -145,9 +147,9 @@ class RichConsole(Listener):
 
 
 def _new_progress(console: RichConsole) -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[amount]}"))
     return Progress(*columns, console=console.console, transient=True, auto_refresh=False)
 
 

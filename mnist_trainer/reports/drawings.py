@@ -51,7 +51,7 @@ def draw_mistakes(
             [classes[label] for label in labels.tolist()],
             [classes[label] for label in answers.predicted[worst].tolist()],
             shown,
-            f"The surest of {evaluation.errors:,} mistakes among {evaluation.count:,} ({evaluation.split})",
+            f"The surest of {evaluation.errors:,} mistakes among {evaluation.count:,} ({evaluation.split}): label → answer",
         ),
     )
 

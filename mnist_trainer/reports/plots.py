@@ -35,7 +35,7 @@ _STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": _GREY,
-    "axes.grid": False,
+    "axes.axisbelow": True,
     "grid.color": _PALE,
     "legend.edgecolor": "none",
     "figure.constrained_layout.w_pad": 0.1,
@@ -49,9 +49,9 @@ def curves(rows: Sequence[Row], best_epoch: int | None, title: str) -> bytes:
 
     Accuracies are fractions in `rows` and percent in the drawing. What is None, or not finite, is left out.
     """
-    epochs = _column(rows, "epoch")
 
     def draw(figure: Figure) -> None:
+        epochs = _column(rows, "epoch")
         grid = figure.add_gridspec(2, 2, height_ratios=(5, 1))
         losses = [_column(rows, name) for name in ("train_loss", "val_loss")]
         loss = figure.add_subplot(grid[0, 0], title="loss")
@@ -110,7 +110,6 @@ def mistakes(
     def draw(figure: Figure) -> None:
         if not shown:
             figure.text(0.5, 0.45, "There are no mistakes.", ha="center", va="center", fontsize=16, color=_GREEN)
-            return
         for index in range(shown):
             axes = figure.add_subplot(rows, 5, index + 1)
             axes.imshow(images[index], cmap="gray", vmin=0, vmax=255)
@@ -126,20 +125,16 @@ def weights(pictures: NDArray[np.float32], title: str) -> bytes:
     columns = min(8, ceil(sqrt(len(shown))))
     rows = ceil(len(shown) / columns)
     sizes = np.abs(shown[np.isfinite(shown)])
-    limit = float(np.percentile(sizes, 99.8)) if sizes.any() else 1.0  # a few outliers would pale all others
+    limit = float(np.percentile(sizes, 99.8) or sizes.max()) if sizes.any() else 1.0  # few outliers must not pale all
     high, wide = shown.shape[1] + 2, shown.shape[2] + 2
     mosaic = np.full((rows * high, columns * wide), np.nan, np.float32)
 
     def draw(figure: Figure) -> None:
-        from matplotlib.patches import Rectangle
-
         axes = figure.add_subplot()
         for index, weight in enumerate(shown):
             y, x = index // columns * high, index % columns * wide
             mosaic[y + 1 : y + high - 1, x + 1 : x + wide - 1] = weight
-            axes.add_patch(
-                Rectangle((x + 0.5, y + 0.5), wide - 2, high - 2, fill=False, edgecolor=_GREY, linewidth=0.6)
-            )
+            _rectangle(axes, (x + 0.5, y + 0.5), (wide - 2, high - 2), fill=False, edgecolor=_GREY, linewidth=0.6)
         picture = axes.imshow(mosaic, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
         axes.set_axis_off()
         bar = figure.colorbar(picture, ax=axes, fraction=0.04, pad=0.02, extend="both", label="weight")
@@ -171,8 +166,7 @@ def _column(rows: Sequence[Row], name: str) -> NDArray[np.float64]:
     """One column as numbers [rows], NaN where there is none."""
     values = [row.get(name) for row in rows]
     column = np.array([np.nan if value in (None, "") else float(value or 0) for value in values], np.float64)
-    column[~np.isfinite(column)] = np.nan
-    return column
+    return np.where(np.isfinite(column), column, np.nan)
 
 
 def _draw_pair(
@@ -188,11 +182,8 @@ def _draw_pair(
         value = (validation if validated else train)[position]
         axes.axvline(epochs[position], color=_GREEN, linestyle="--", linewidth=1)
         label = f"best: epoch {best_epoch}, {form.format(value)}"
-        axes.plot(
-            epochs[position], value, "D", color=_GREEN, fillstyle="none", markersize=9, markeredgewidth=2, label=label
-        )
+        axes.plot(epochs[position], value, "D", color=_GREEN, fillstyle="none", ms=9, mew=2, label=label)
     axes.grid(visible=True)
-    axes.set_axisbelow(True)
     axes.legend(loc="best")
     _whole_epochs(axes, epochs)
 
@@ -218,28 +209,31 @@ def _orders_of_magnitude(pair: Sequence[NDArray[np.float64]]) -> float:
 
 
 def _by_logarithm(axes: Axes) -> None:
-    from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
+    from matplotlib.ticker import LogLocator, NullLocator
 
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _write_count(axes: Axes, row: int, column: int, count: int, depth: float, cell: int) -> None:
     """The count in its cell of `cell` pixels, whose colour has a `depth` from 0 to 1; the diagonal stays neutral."""
-    from matplotlib.patches import Rectangle
-
     right = row == column
     if right:
-        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=_PALE, edgecolor="none", in_layout=False))
+        _rectangle(axes, (column - 0.5, row - 0.5), (1, 1), facecolor=_PALE, edgecolor="none")
     if count or right:
         text = f"{count}" if count < 100_000 else f"{count / 1000:.0f}k"
         size = max(4.8, min(12.0, 0.4 * cell, 0.95 * cell / len(text)))
         shade = "white" if depth > 0.6 else "black"
         # Thousands of texts that the layout had to measure would take seconds.
         axes.text(column, row, text, ha="center", va="center", fontsize=size, color=shade, in_layout=False)
+
+
+def _rectangle(axes: Axes, corner: tuple[float, float], size: tuple[float, float], **look: Any) -> None:
+    from matplotlib.patches import Rectangle
+
+    axes.add_patch(Rectangle(corner, *size, in_layout=False, **look))
 
 
 def _verdict(label: str, predicted: str, probability: float | None) -> str:

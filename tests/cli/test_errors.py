@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,8 +104,7 @@ def test_a_broken_pipe_is_left_to_the_framework() -> None:
         raise BrokenPipeError
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1251"])
-def test_a_narrow_encoding_does_not_end_a_command(completed: Command, here: Path, encoding: str) -> None:
-    done = completed("train", "--config", "cnn", "--check", "--device", "cpu", PYTHONIOENCODING=encoding)
+def test_a_narrow_encoding_does_not_end_a_command(completed: Command, here: Path) -> None:
+    done = completed("train", "--config", "cnn", "--check", "--device", "cpu", PYTHONIOENCODING="ascii")
     assert (done.code, done.err) == (0, "")
-    assert "conv 3?3" in done.out
+    assert re.search(r"conv \d\?\d", done.out)

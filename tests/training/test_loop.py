@@ -172,6 +172,17 @@ def test_early_stopping_gives_the_weights_of_a_run_to_exactly_the_best_epoch(
     assert bits(stopped.best_model().state_dict()) == bits(last.state_dict())
 
 
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_clip_norm_bounds_the_length_of_each_step(splits: Splits, prepare: Any, accumulate: int) -> None:
+    training = {"epochs": 1, "clip_norm": 0.01, "accumulate": accumulate}
+    state = prepare(splits, optimizer={"name": "sgd", "lr": 2.0}, training=training)
+    before = torch.cat([parameter.detach().flatten() for parameter in state.model.parameters()])
+    for _ in steps(state):
+        now = torch.cat([parameter.detach().flatten() for parameter in state.model.parameters()])
+        assert torch.linalg.vector_norm(now - before).item() == pytest.approx(2.0 * 0.01, rel=0.01)
+        before = now
+
+
 def test_without_validation_images_the_last_epoch_is_the_result(splits: Splits, prepare: Any) -> None:
     state = prepare(Splits(splits.train, None, splits.classes), data={"validation": 0})
     records = list(fit(state))
