@@ -71,7 +71,7 @@ class DeviceError(TrainerError):
 
 
 class DivergedError(TrainerError):
-    """The loss became infinite or not a number; the weights still hold the last finite step."""
+    """The loss became infinite or not a number; no step is taken along it, and the best epoch before it is kept."""
 
     exit_code = 6
 

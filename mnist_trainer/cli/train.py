@@ -92,7 +92,7 @@ def _show_plan(config: Config) -> None:
     needed = made.footprint
     print(f"\n{needed.parameters:,} parameters; training needs at least {human_bytes(needed.total)} on {made.device}:")
     print(f"{human_bytes(needed.weights)} for weights, gradients, optimizer and best epoch,")
-    print(f"{human_bytes(needed.activations)} for the values and gradients of a batch of {config.data.batch_size}.")
+    print(f"{human_bytes(needed.activations)} for what the layers make of a batch of {config.data.batch_size}.")
     for path, reason in warnings(config):
         print(f"warning: {'.'.join(map(str, path))}: {reason}", file=sys.stderr)
 

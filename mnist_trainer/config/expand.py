@@ -18,6 +18,7 @@ from mnist_trainer.config.layers import (
     Output,
     Pool,
     Residual,
+    WrittenLayer,
 )
 
 
@@ -36,7 +37,7 @@ def expand(model: AnyModel) -> tuple[AnyLayer, ...]:
             assert_never(model)
 
 
-def _mlp(model: Mlp) -> Iterator[AnyLayer]:
+def _mlp(model: Mlp) -> Iterator[WrittenLayer]:
     before: int | None = None
     for units in model.hidden:
         block = tuple(_hidden(Linear(units=units, bias=model.bias), model))
@@ -48,7 +49,7 @@ def _mlp(model: Mlp) -> Iterator[AnyLayer]:
     yield Linear(units="classes", bias=model.bias)
 
 
-def _cnn(model: Cnn) -> Iterator[AnyLayer]:
+def _cnn(model: Cnn) -> Iterator[WrittenLayer]:
     for channels in model.channels:
         conv = Conv(channels=channels, kernel=model.kernel, bias=model.bias)
         yield from _activated(conv, model.activation, batch_norm=model.batch_norm)
@@ -64,13 +65,13 @@ def _cnn(model: Cnn) -> Iterator[AnyLayer]:
     yield Linear(units="classes", bias=model.bias)
 
 
-def _hidden(linear: Linear, model: Mlp) -> Iterator[AnyLayer]:
+def _hidden(linear: Linear, model: Mlp) -> Iterator[WrittenLayer]:
     yield from _activated(linear, model.activation, batch_norm=model.batch_norm)
     if model.dropout:
         yield Dropout(rate=model.dropout)
 
 
-def _activated(layer: Linear | Conv, activation: AnyActivation, batch_norm: bool = False) -> Iterator[AnyLayer]:
+def _activated(layer: Linear | Conv, activation: AnyActivation, batch_norm: bool = False) -> Iterator[WrittenLayer]:
     """`layer`, made wider where a maxout takes the largest of several units, and what follows it."""
     pieces = activation.pieces if isinstance(activation, Maxout) else 1
     match layer:
@@ -86,7 +87,7 @@ def _activated(layer: Linear | Conv, activation: AnyActivation, batch_norm: bool
         yield ActivationLayer(function=activation)
 
 
-def _output(model: Mlp | Cnn | Layers) -> Iterator[AnyLayer]:
+def _output(model: Mlp | Cnn | Layers) -> Iterator[Output]:
     if model.output != "none":
         yield Output(function=model.output)
 

@@ -80,7 +80,7 @@ class MaxoutLayer(Section):
 
 
 class Output(Section):
-    """The function that ends a model, after its last linear layer."""
+    """The function that ends a model, after its last layer: `model.output` makes it, `model.layers` can't hold it."""
 
     type: Literal["output"] = "output"
     function: Literal["softmax", "log_softmax", "sigmoid"] = Field(description="softmax and log_softmax over classes")
@@ -93,11 +93,12 @@ class Residual(Section):
     layers: Row[Layer] = Field(min_length=1, description="what is added to the input")
 
 
-AnyLayer: TypeAlias = (
-    Linear | Conv | Pool | Flatten | BatchNorm | LayerNorm | Dropout | ActivationLayer | MaxoutLayer | Output | Residual
+WrittenLayer: TypeAlias = (
+    Linear | Conv | Pool | Flatten | BatchNorm | LayerNorm | Dropout | ActivationLayer | MaxoutLayer | Residual
 )
+AnyLayer: TypeAlias = WrittenLayer | Output
 Layer: TypeAlias = Annotated[
-    AnyLayer,
+    WrittenLayer,
     Field(discriminator="type"),
     ShortForm(
         key="type",
@@ -108,7 +109,6 @@ Layer: TypeAlias = Annotated[
             "dropout": "rate",
             "activation": "function",
             "maxout": "units",
-            "output": "function",
             "residual": "layers",
         },
     ),

@@ -10,7 +10,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from mnist_trainer.config.activations import AnyActivation, Initialization
 from mnist_trainer.config.architectures import AnyModel, HiddenShape
-from mnist_trainer.config.layers import AnyLayer
+from mnist_trainer.config.layers import WrittenLayer
 from mnist_trainer.config.objective import AnyLoss, AnyOptimizer, AnySchedule, Penalty
 from mnist_trainer.config.outline import SectionType, keys_of, names_of, naming_key, sections_in
 from mnist_trainer.config.schema import Config, Data, EarlyStopping, Report, Training
@@ -24,7 +24,7 @@ _GROUPS: tuple[tuple[str, str, Any], ...] = (
         "layer",
         "each item of `model.layers`; `flatten` stands for `{type: flatten}`, `linear: 64` for "
         "`{type: linear, units: 64}`, and so with the first key of every type",
-        AnyLayer,
+        WrittenLayer,
     ),
     ("activation", "`relu` stands for `{name: relu}`", AnyActivation),
     (

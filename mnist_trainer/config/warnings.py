@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import e, log
 
-from mnist_trainer.config.activations import ConstantInit, PlainActivation, PlainInit, Sigmoid
+from mnist_trainer.config.activations import ConstantInit, PlainActivation, PlainInit
 from mnist_trainer.config.architectures import Layers, Neuron
 from mnist_trainer.config.checks import Finding
 from mnist_trainer.config.expand import expand, walk
@@ -38,7 +38,7 @@ def warnings(config: Config) -> list[Finding]:
 def _output(config: Config) -> Iterator[Finding]:
     model, loss = config.model, config.loss
     if isinstance(model, Neuron):
-        fits = isinstance(model.output, Sigmoid) or model.output == PlainActivation(name="identity")
+        fits = model.output.name in ("sigmoid", "identity", "step")
         if loss.name == "bce" and not fits:
             reason = f"bce wants outputs between 0 and 1; what {model.output.name} gives outside is cut off"
             yield ("model", "output"), f"{reason} and has no gradient. Use sigmoid"
@@ -129,7 +129,7 @@ def _rate(config: Config) -> Iterator[Finding]:
 def _length(config: Config) -> Iterator[Finding]:
     training, schedule = config.training, config.schedule
     stopping = training.early_stopping
-    if stopping is not None and stopping.patience >= training.epochs:
+    if stopping is not None and stopping.patience + 1 >= training.epochs:
         reason = f"patience {stopping.patience} is not over before the last of {training.epochs} epochs"
         yield ("training", "early_stopping"), f"{reason}: it will never stop early"
     if training.max_minutes is not None and isinstance(schedule, OneCycle | Falling):

@@ -40,8 +40,8 @@ def footprint(config: Config, placed: Sequence[Placed]) -> Footprint:
     parameters = sum(layer.parameters for layer in placed)
     copies = 3 + _state_copies(config.optimizer) + (config.training.ema is not None)
     values = sum(layer.activations() for layer in placed)
-    # forward keeps each layer's output for backward, which makes a gradient of the same size
-    return Footprint(parameters, FLOAT * parameters * copies, 2 * FLOAT * values * config.data.batch_size)
+    # forward keeps each layer's output for backward; what backward makes besides is let go layer by layer
+    return Footprint(parameters, FLOAT * parameters * copies, FLOAT * values * config.data.batch_size)
 
 
 def _state_copies(optimizer: AnyOptimizer) -> int:

@@ -90,7 +90,7 @@ def steps(state: TrainingState) -> Iterator[TrainingState]:
 def fit(state: TrainingState, after_step: Callable[[TrainingState], None] | None = None) -> Iterator[EpochRecord]:
     """Trains until there is a reason to stop, `state.stop_reason`; yields a record after each epoch.
 
-    Raises `DivergedError` as soon as a loss is not finite; the weights then are those of the last finite step.
+    Raises `DivergedError` as soon as a loss is not finite; no step is taken along it.
     """
     while state.stop_reason is None:
         for _ in steps(state):

@@ -155,9 +155,10 @@ class OwnCriterion(nn.Module):
         return self.function(outputs, labels)
 
     def figure(self, outputs: Tensor, labels: Tensor) -> float:
-        """The user's loss over all images at once."""
+        """The user's loss over all images at once, where a loss with weights or buffers of its own has them."""
+        own = next((tensor.device for tensor in (*self.parameters(), *self.buffers())), torch.device("cpu"))
         with torch.inference_mode():
-            return float(self.function(outputs.cpu(), labels.cpu()))
+            return float(self.function(outputs.to(own), labels.to(own)))
 
     def share(self, labels: Tensor) -> tuple[float, float]:
         """Each image counts once."""

@@ -100,9 +100,9 @@ layer                               output                parameters
 6  activation relu                  [B, 64]                        0
 7  linear                           [B, 10]                      650
 
-59,210 parameters; training needs at least 3.6 MB on cpu:
+59,210 parameters; training needs at least 2.39 MB on cpu:
 1.18 MB for weights, gradients, optimizer and best epoch,
-2.41 MB for the values and gradients of a batch of 256.
+1.21 MB for what the layers make of a batch of 256.
 """
 
 
@@ -124,7 +124,7 @@ def test_a_model_that_cannot_fit_is_refused_with_figures(command: Command, here:
     assert (done.code, done.out) == (5, "")
     assert re.fullmatch(
         r"The model has 1,000,796,000,010 parameters and needs at least 20 TB to train \(20 TB for weights, "
-        r"1.02 GB for a batch\); cpu has [\d.]+ [MG]B free\. Make it narrower, or data\.batch_size smaller\.\n",
+        r"512 MB for a batch\); cpu has [\d.]+ [MG]B free\. Make it narrower, or data\.batch_size smaller\.\n",
         done.err,
     )
     assert not (here / "mine").exists()

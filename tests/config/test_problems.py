@@ -7,7 +7,7 @@ import pytest
 Told = Callable[..., list[str]]
 
 OPTIMIZERS = "gradient_descent, sgd, adam, adamw, rmsprop, adagrad"
-LAYERS = "linear, conv, pool, flatten, batch_norm, layer_norm, dropout, activation, maxout, output, residual"
+LAYERS = "linear, conv, pool, flatten, batch_norm, layer_norm, dropout, activation, maxout, residual"
 
 MANY = """\
 name: my run
