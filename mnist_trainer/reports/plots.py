@@ -154,7 +154,8 @@ def _png(size: tuple[int, int], title: str, draw: Callable[[Figure], None]) -> b
     stream = BytesIO()
     with rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a class may have a name in any script
-        figure = Figure((size[0] / _DPI, size[1] / _DPI), dpi=_DPI, layout="compressed", facecolor="white")
+        inches = ((size[0] + 0.1) / _DPI, (size[1] + 0.1) / _DPI)  # matplotlib cuts off what is just below a pixel
+        figure = Figure(inches, dpi=_DPI, layout="compressed", facecolor="white")
         FigureCanvasAgg(figure)
         figure.suptitle(fill(title, size[0] // 10), fontsize=13)
         draw(figure)
@@ -219,8 +220,7 @@ def _by_logarithm(axes: Axes) -> None:
 
 def _write_count(axes: Axes, row: int, column: int, count: int, depth: float, cell: int) -> None:
     """The count in its cell of `cell` pixels, whose colour has a `depth` from 0 to 1; the diagonal stays neutral."""
-    right = row == column
-    if right:
+    if right := row == column:
         _rectangle(axes, (column - 0.5, row - 0.5), (1, 1), facecolor=_PALE, edgecolor="none")
     if count or right:
         text = f"{count}" if count < 100_000 else f"{count / 1000:.0f}k"
