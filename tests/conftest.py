@@ -12,7 +12,8 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from mnist_trainer import Run
 
-# One thread: the models here are small, and threads that wait for each other on a busy machine cost more than they give.
+# One thread: the models here are small, and threads that wait for each other on a busy machine cost more than they
+# give.
 # It must be set before torch is imported, here and in the commands that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -24,8 +25,8 @@ settings.load_profile("repeatable")
 def mnist_root() -> Path:
     """A torchvision root that holds the real MNIST, unpacked; the test is skipped where there is none."""
     named = os.environ.get("MNIST_TRAINER_DATA")
-    candidates = [Path(named)] if named else []
-    candidates += [Path(__file__).parents[2] / "shared" / "data", Path(__file__).parents[1] / "data"]
+    here = Path(__file__)
+    candidates = [Path(named)] if named else [here.parents[2] / "shared" / "data", here.parents[1] / "data"]
     for root in candidates:
         if (root / "MNIST" / "raw" / "train-images-idx3-ubyte").exists():
             return root

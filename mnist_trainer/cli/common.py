@@ -22,9 +22,12 @@ def new_app() -> typer.Typer:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        print(f"mnist-trainer {version('mnist-trainer')}")
+        try:
+            print(f"mnist-trainer {version('mnist-trainer')}")
+        except PackageNotFoundError:  # a checkout that was never installed
+            print("mnist-trainer, not installed")
         raise typer.Exit
 
 

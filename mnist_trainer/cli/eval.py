@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -70,7 +71,7 @@ def evaluate(
 
 def _sort(arguments: list[str]) -> tuple[str, list[str]]:
     """The checkpoint and the overrides; what exists as a path is a path, whatever its name."""
-    checkpoints = [argument for argument in arguments if "=" not in argument or Path(argument).exists()]
+    checkpoints = [argument for argument in arguments if "=" not in argument or os.path.exists(argument)]  # noqa: PTH110 - Path.exists raises on long texts
     overrides = [argument for argument in arguments if argument not in checkpoints]
     if len(checkpoints) != 1:
         found = ", ".join(checkpoints) or "none"
@@ -88,7 +89,9 @@ def _write(judged: Judged, out: Path) -> None:
         write_bytes(out / name, png)
     for name, png in draw_mistakes(judged.answers, judged.source, evaluation, classes):
         write_bytes(out / name, png)
-    write_text(out / "predictions.csv", predictions_csv(judged.answers, judged.source, classes))
+    write_text(
+        out / "predictions.csv", predictions_csv(judged.answers, judged.source, classes, evaluation.ece is not None)
+    )
 
 
 def main() -> None:

@@ -48,11 +48,12 @@ def predict(
 
 
 def _show(prediction: Prediction) -> None:
-    if prediction.error is not None or prediction.confidence is None:
+    if prediction.error is not None:
         sys.stdout.flush()
-        complain(str(prediction.error))
+        complain(prediction.error)
         return
-    print(f"{prediction.path}: {prediction.text}  ({100 * prediction.confidence:.1f} %)")
+    confidence = "" if prediction.confidence is None else f"  ({100 * prediction.confidence:.1f} %)"
+    print(f"{prediction.path}: {prediction.text}{confidence}")
 
 
 def main() -> None:

@@ -55,14 +55,13 @@ def measure(
     """The figures of `answers`; there is no calibration error where outputs are no probabilities."""
     count, right = len(answers.labels), int(answers.right.sum())
     confusion = confusion_matrix(answers.labels, answers.predicted, len(classes))
-    calibrated = predictor.reading.kind != "values"
     return Evaluation(
         accuracy=right / count,
         errors=count - right,
         count=count,
         loss=loss(answers.outputs, answers.labels),
         interval=wilson_interval(right, count),
-        ece=calibration_error(answers.confidence, answers.right) if calibrated else None,
+        ece=calibration_error(answers.confidence, answers.right) if predictor.reading.gives_probabilities else None,
         per_class=figures_by_class(confusion, classes),
         confusion=tuple(map(tuple, confusion.tolist())),
         dataset=dataset,

@@ -17,11 +17,12 @@ from mnist_trainer.pictures.digits import Digit
 class DigitAnswer:
     """One digit: the answer (a class name where classes are no digits), its probability, and all probabilities.
 
-    `box` is (x, y, width, height) in pixels of the upright picture.
+    A model whose outputs are no probabilities (squared error without an output function) gives None and none. `box` is
+    (x, y, width, height) in pixels of the upright picture.
     """
 
     digit: int | str
-    confidence: float
+    confidence: float | None
     probabilities: tuple[float, ...]
     box: tuple[int, int, int, int]
     refused: bool = False
@@ -50,9 +51,13 @@ def predict_digits(
 ) -> Prediction:
     """The answers of `predictor` to the digits found in one picture."""
     images = torch.from_numpy(np.stack([digit.image for digit in digits]))
-    answers = tuple(_answer(row, digit, classes) for row, digit in zip(predictor(images).tolist(), digits, strict=True))
+    honest = predictor.reading.gives_probabilities
+    rows = zip(predictor(images).tolist(), digits, strict=True)
+    answers = tuple(_answer(row, digit, classes, honest) for row, digit in rows)
     text = "".join(str(answer.digit) for answer in answers)
-    return Prediction(path, text, answers, min(answer.confidence for answer in answers))
+    return Prediction(
+        path, text, answers, min((a.confidence for a in answers if a.confidence is not None), default=None)
+    )
 
 
 def unreadable(path: str | None, error: str) -> Prediction:
@@ -60,7 +65,8 @@ def unreadable(path: str | None, error: str) -> Prediction:
     return Prediction(path, "", (), None, error=error)
 
 
-def _answer(probabilities: list[float], digit: Digit, classes: tuple[str, ...]) -> DigitAnswer:
-    confidence = max(probabilities)
-    name = classes[probabilities.index(confidence)]
-    return DigitAnswer(int(name) if name.isdecimal() else name, confidence, tuple(probabilities), digit.box)
+def _answer(outputs: list[float], digit: Digit, classes: tuple[str, ...], honest: bool) -> DigitAnswer:
+    largest = max(outputs)
+    name = classes[outputs.index(largest)]
+    answer = int(name) if name.isdecimal() else name
+    return DigitAnswer(answer, largest if honest else None, tuple(outputs) if honest else (), digit.box)

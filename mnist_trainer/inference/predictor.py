@@ -27,6 +27,11 @@ class Reading:
     batch_size: int = BATCH_SIZE
     temperature: float = 1.0
 
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether the answers have probabilities; `values` have an order alone."""
+        return self.kind != "values"
+
 
 class Predictor(nn.Module):
     """Probabilities from uint8 images: [B, 28, 28] → [B, K] float64 on the CPU; the mean over `members`.

@@ -29,6 +29,15 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def is_here(name: str) -> bool:
+    """Whether this machine has the device `name`."""
+    try:
+        resolve_device(name)
+    except DeviceError:
+        return False
+    return True
+
+
 def resolve_precision(name: Literal["auto"] | Precision, device: torch.device, model: nn.Module) -> Precision:
     """The precision `name` stands for. Raises `DeviceError` for float16 on a CPU.
 

@@ -16,14 +16,17 @@ from mnist_trainer.data.source import Source
 from mnist_trainer.errors import CheckpointError, ConfigError, Problem
 from mnist_trainer.inference.evaluate import Answers, LossFigure, answer, measure
 from mnist_trainer.inference.metrics import Evaluation
-from mnist_trainer.model.device import resolve_device, settings
+from mnist_trainer.model.device import is_here, resolve_device, settings
 from mnist_trainer.storage.checkpoint import Checkpoint, load_checkpoint
 from mnist_trainer.storage.run_folder import find_checkpoint
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import build_criterion
 
-CHANGEABLE = ("data.", "device=", "threads=")
+CHANGEABLE = ("data.name", "data.path", "data.root", "data.binary", "data.limit", "device", "threads")
 """What may be another than in training: the data to evaluate on, and the machine."""
+
+FIXED = ("data.batch_size", "data.normalize", "data.validation", "data.split_seed")
+"""What belongs to the model: how it sees images, and which of them it was not trained on."""
 
 
 @dataclass(frozen=True)
@@ -78,19 +81,24 @@ def judge(
 
 
 def change_data(config: Config, overrides: tuple[str, ...]) -> Config:
-    """`config` with other data or another device. Raises `ConfigError` for any other key."""
+    """`config` with other data or another device. Raises `ConfigError` for any other key.
+
+    What the config says of the machine it was trained on, its device and where its data lay, holds where it is so here.
+    """
+    keys = [override.partition("=")[0].strip() for override in overrides]
     refused = [
-        Problem(
-            f"override {number}",
-            override.split("=")[0],
-            "belongs to training; evaluation takes data.…, device, threads",
-        )
-        for number, override in enumerate(overrides, start=1)
-        if not override.startswith(CHANGEABLE)
+        Problem(f"override {number}", key, f"can't be changed in evaluation; these can: {', '.join(CHANGEABLE)}")
+        for number, key in enumerate(keys, start=1)
+        if key in FIXED or not (key in CHANGEABLE or key.startswith("data."))
     ]
     if refused:
         raise ConfigError(refused)
-    return load_config(config.model_dump(mode="json"), overrides) if overrides else config
+    content = config.model_dump(mode="json")
+    if not is_here(config.device):
+        content["device"] = "auto"
+    if config.data.root is not None and not Path(config.data.root).is_dir():
+        content["data"]["root"] = None
+    return load_config(content, overrides)
 
 
 def _loss_figure(checkpoint: Checkpoint, loss: LossFunction | None) -> LossFigure:

@@ -23,6 +23,7 @@ class PlainConsole(Listener):
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream if stream is not None else sys.stdout
+        self.announced = ""
 
     def say(self, text: str) -> None:
         """Prints a line, at once."""
@@ -31,6 +32,12 @@ class PlainConsole(Listener):
     def warned(self, path: str, reason: str) -> None:
         """A warning goes to stderr."""
         print(f"warning: {path}: {reason}", file=sys.stderr, flush=True)
+
+    def loading(self, what: str, done: int, total: int | None) -> None:
+        """A line when a download begins."""
+        if what != self.announced:
+            self.announced = what
+            self.say(f"downloading {what}")
 
     def started(self, header: Header) -> None:
         """The header, and the table's first row."""
@@ -52,6 +59,9 @@ class QuietConsole(PlainConsole):
     """The result alone."""
 
     def warned(self, path: str, reason: str) -> None:
+        """Not a word."""
+
+    def loading(self, what: str, done: int, total: int | None) -> None:
         """Not a word."""
 
     def started(self, header: Header) -> None:

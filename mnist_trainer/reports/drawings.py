@@ -57,12 +57,15 @@ def draw_mistakes(
     )
 
 
-def predictions_csv(answers: Answers, source: Source, classes: tuple[str, ...]) -> str:
-    """Text with the columns index (in the data set's own order), label, predicted, probability (of the answer)."""
+def predictions_csv(answers: Answers, source: Source, classes: tuple[str, ...], honest: bool = True) -> str:
+    """Text with the columns index (in the data set's own order), label, predicted, probability (of the answer).
+
+    The last one is empty if `honest` is false: the outputs are no probabilities.
+    """
     stream = StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(("index", "label", "predicted", "probability"))
     columns = (source.indices, answers.labels, answers.predicted, answers.confidence)
     for index, label, predicted, confidence in zip(*(column.tolist() for column in columns), strict=True):
-        writer.writerow((index, classes[label], classes[predicted], f"{confidence:.6g}"))
+        writer.writerow((index, classes[label], classes[predicted], f"{confidence:.6g}" if honest else ""))
     return stream.getvalue()

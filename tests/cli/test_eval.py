@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mnist_trainer import Run
+from mnist_trainer.pipeline.evaluation import CHANGEABLE
 from mnist_trainer.reports.text import evaluation_lines
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 
@@ -128,7 +129,7 @@ def test_mistakes_are_placed_at_overrides_and_options(command: Command) -> None:
 @pytest.mark.usefixtures("home")
 def test_what_belongs_to_training_is_refused(command: Command) -> None:
     done = command("eval", "latest", "data.name=digits", "optimizer.lr=1", "model.hidden=[3]")
-    reason = "belongs to training; evaluation takes data.…, device, threads"
+    reason = f"can't be changed in evaluation; these can: {', '.join(CHANGEABLE)}"
     assert done == (2, "", f"override 2  optimizer.lr: {reason}\noverride 3  model.hidden: {reason}\n")
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import torch
 
 from mnist_trainer import Run, evaluate, train
 from mnist_trainer.errors import CheckpointError, ConfigError, DataError, DeviceError, InterruptedRunError
-from mnist_trainer.pipeline.evaluation import judge
+from mnist_trainer.pipeline.evaluation import CHANGEABLE, judge
+from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 
 
 def figures(evaluation: Any) -> dict[str, Any]:
@@ -90,13 +91,14 @@ def test_data_with_other_classes_are_refused(
 
 def test_what_belongs_to_training_cannot_be_changed(digits_run: Run) -> None:
     with pytest.raises(ConfigError) as caught:
-        evaluate(digits_run.folder, "optimizer.lr=1", "data.name=digits", "model.hidden=[3]", "seed=1", "nonsense")
-    reason = "belongs to training; evaluation takes data.…, device, threads"
+        evaluate(digits_run.folder, "optimizer.lr=1", "data.name=digits", "model.hidden=[3]", "seed=1", "nonsense", "data.split_seed=3")
+    reason = f"can't be changed in evaluation; these can: {', '.join(CHANGEABLE)}"
     assert str(caught.value).splitlines() == [
         f"override 1  optimizer.lr: {reason}",
         f"override 3  model.hidden: {reason}",
         f"override 4  seed: {reason}",
         f"override 5  nonsense: {reason}",
+        f"override 6  data.split_seed: {reason}",
     ]
 
 
@@ -143,3 +145,14 @@ def test_evaluating_prints_nothing_and_restores_the_threads(digits_run: Run, cap
     finally:
         torch.set_num_threads(before)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_model_from_another_machine_is_evaluated_here(digits_run: Run, here: Path) -> None:
+    """Its config may name a device and a data folder that only existed there."""
+    loaded = load_checkpoint(digits_run.folder / "best.pt")
+    there = loaded.config.data.model_copy(update={"root": str(here / "nowhere")})
+    config = loaded.config.model_copy(update={"device": "cuda:97", "data": there})
+    save_checkpoint(here / "travelled.pt", replace(loaded, config=config))
+    assert evaluate(here / "travelled.pt") == evaluate(digits_run.folder)
+    with pytest.raises(DeviceError):
+        evaluate(here / "travelled.pt", "device=cuda:97")

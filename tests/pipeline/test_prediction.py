@@ -13,6 +13,8 @@ from PIL import Image
 from mnist_trainer import Run, predict, train
 from mnist_trainer.data.bundled import load_digits
 from mnist_trainer.errors import CheckpointError
+from mnist_trainer.pipeline.evaluation import judge
+from mnist_trainer.reports.drawings import predictions_csv
 from mnist_trainer.storage.checkpoint import load_checkpoint
 
 
@@ -124,3 +126,23 @@ def test_a_model_of_the_users_is_asked_for(tiny: dict[str, Any], seven: Image.Im
 def test_predicting_prints_nothing(digits_run: Run, seven: Image.Image, capfd: pytest.CaptureFixture[str]) -> None:
     predict([seven, "nowhere.png"], digits_run.folder)
     assert capfd.readouterr() == ("", "")
+
+
+def test_outputs_that_are_no_probabilities_are_not_called_so(seven: Image.Image, here: Path) -> None:
+    """Squared error without an output function: the largest output is the answer, and nothing says how sure."""
+    config = {
+        "data": {"name": "digits", "limit": 20},
+        "model": {"architecture": "mlp", "hidden": [16]},
+        "loss": "mse",
+        "training": {"epochs": 1},
+        "report": {"plots": False, "gallery": False},
+    }
+    run = train(config, run_dir=here / "values")
+    (found,) = predict(seven, run.folder)
+    (digit,) = found.digits
+    assert found.text == str(digit.digit)
+    assert (found.confidence, digit.confidence, digit.probabilities) == (None, None, ())
+    assert run.test.ece is None
+    judged = judge(run.folder)
+    text = predictions_csv(judged.answers, judged.source, judged.checkpoint.classes, judged.evaluation.ece is not None)
+    assert all(line.endswith(",") for line in text.splitlines()[1:])

@@ -12,7 +12,15 @@ import torch
 
 from mnist_trainer import Config, Run, fit, prepare, train
 from mnist_trainer.config.load import load_config
-from mnist_trainer.errors import ConfigError, DataError, DeviceError, DivergedError, InterruptedRunError, UsageError
+from mnist_trainer.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    DeviceError,
+    DivergedError,
+    InterruptedRunError,
+    UsageError,
+)
 from mnist_trainer.pipeline import training
 from mnist_trainer.reports.listener import Listener, Outcome
 from mnist_trainer.storage.checkpoint import load_checkpoint
@@ -423,3 +431,16 @@ def test_a_lack_of_memory_says_what_to_do(tiny: dict[str, Any], here: Path, erro
 def test_other_errors_are_not_taken_for_a_lack_of_memory(tiny: dict[str, Any]) -> None:
     with pytest.raises(RuntimeError, match="something else"):
         train(tiny, listener=Raising(RuntimeError("something else"), "stepped"))
+
+
+def test_layers_that_do_not_fit_are_not_frozen_at_random(digits_run: Run) -> None:
+    source = f"model.init_from={digits_run.folder}"
+    with pytest.raises(CheckpointError) as caught:
+        prepare("quickstart", "model={architecture: mlp, hidden: [33]}", source, "model.freeze=1")
+    assert str(caught.value) == (
+        f"{digits_run.folder} has no weights that fit 1.weight, 1.bias, and model.freeze would keep them random. "
+        "Freeze fewer layers, or make them as they are there."
+    )
+    state = prepare("quickstart", "model={architecture: mlp, hidden: [32]}", source, "model.freeze=1")
+    first = load_checkpoint(digits_run.folder / "best.pt").weights["1.weight"]
+    assert torch.equal(state.model.state_dict()["1.weight"], first)

@@ -23,6 +23,7 @@ RESULT = "one: test accuracy 99.85 % (3 errors of 2,000; 95 % interval 99.56 to 
 def tell(listener: Listener, header: Header, record: EpochRecord, outcome: Outcome) -> None:
     """Everything that a training tells, in its order."""
     listener.warned("model.output", "cross_entropy [twice]")
+    listener.loading("train-images-idx3-ubyte.gz", 0, 9_912_422)
     listener.loading("train-images-idx3-ubyte.gz", 5_000_000, 9_912_422)
     listener.started(header)
     for step in (1, 2):
@@ -55,6 +56,7 @@ def test_a_pipe_gets_plain_lines(
     tell(PlainConsole(), header, record, outcome)
     captured = capsys.readouterr()
     assert captured.out.splitlines() == [
+        "downloading train-images-idx3-ubyte.gz",
         "data   mnist: 55,000 images to train, 5,000 to validate",
         "model  mlp 784-512-256-10, relu, 535,818 parameters",
         "device cpu, float32, 2 threads",
