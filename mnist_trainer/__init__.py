@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mnist_trainer.config.load import load_config
     from mnist_trainer.config.schema import Config
     from mnist_trainer.inference.metrics import Evaluation
     from mnist_trainer.inference.prediction import Prediction
@@ -32,6 +33,7 @@ __all__ = [
     "Run",
     "evaluate",
     "fit",
+    "load_config",
     "predict",
     "prepare",
     "steps",
@@ -46,6 +48,7 @@ _PLACES = {
     "Run": "pipeline.training",
     "evaluate": "pipeline.evaluation",
     "fit": "training.loop",
+    "load_config": "config.load",
     "predict": "pipeline.prediction",
     "prepare": "pipeline.training",
     "steps": "training.loop",

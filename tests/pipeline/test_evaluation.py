@@ -91,7 +91,15 @@ def test_data_with_other_classes_are_refused(
 
 def test_what_belongs_to_training_cannot_be_changed(digits_run: Run) -> None:
     with pytest.raises(ConfigError) as caught:
-        evaluate(digits_run.folder, "optimizer.lr=1", "data.name=digits", "model.hidden=[3]", "seed=1", "nonsense", "data.split_seed=3")
+        evaluate(
+            digits_run.folder,
+            "optimizer.lr=1",
+            "data.name=digits",
+            "model.hidden=[3]",
+            "seed=1",
+            "nonsense",
+            "data.split_seed=3",
+        )
     reason = f"can't be changed in evaluation; these can: {', '.join(CHANGEABLE)}"
     assert str(caught.value).splitlines() == [
         f"override 1  optimizer.lr: {reason}",
