@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mnist_trainer.config.fields import NotNegativeNumber, PositiveNumber, Section, ShortForm
 
@@ -51,6 +51,12 @@ class RandomRelu(Section):
     name: Literal["rrelu"] = "rrelu"
     lower: NotNegativeNumber = Field(default=0.125, description="smallest slope of the negative side; at most `upper`")
     upper: NotNegativeNumber = Field(default=1 / 3, description="largest slope of the negative side")
+
+    @model_validator(mode="after")
+    def _check_order(self) -> RandomRelu:
+        if self.lower > self.upper:
+            raise ValueError(f"lower ({self.lower:g}) must not be above upper ({self.upper:g})")
+        return self
 
 
 class Elu(Section):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mnist_trainer.config.activations import RandomRelu
 from mnist_trainer.config.architectures import Cnn, Layers, Neuron
-from mnist_trainer.config.expand import expand, walk
-from mnist_trainer.config.layers import ActivationLayer
+from mnist_trainer.config.expand import expand
 from mnist_trainer.config.objective import ClassLoss, GradientDescent, Plateau, Sgd
 from mnist_trainer.config.outputs import output_count
 from mnist_trainer.config.schema import Config
@@ -79,12 +77,6 @@ def _training(config: Config) -> Iterator[Finding]:
 
 def _model(config: Config, classes: int | None) -> Iterator[Finding]:
     layers = expand(config.model)
-    for layer in walk(layers):
-        if isinstance(layer, ActivationLayer) and isinstance(layer.function, RandomRelu):
-            slopes = layer.function
-            if slopes.lower > slopes.upper:
-                yield ("model",), f"rrelu: lower ({slopes.lower:g}) must not be above upper ({slopes.upper:g})"
-                return
     count = 2 if config.data.binary is not None else classes
     outputs = output_count(config, count or 10)
     try:

@@ -142,11 +142,6 @@ def test_what_fits_together_is_not_complained_about(sections: dict[str, Any]) ->
             "without model.init_from it would freeze random weights",
         ),
         (
-            {"model": {"architecture": "mlp", "activation": {"name": "rrelu", "lower": 0.5, "upper": 0.25}}},
-            ("model",),
-            "rrelu: lower (0.5) must not be above upper (0.25)",
-        ),
-        (
             {"model": {"architecture": "cnn", "channels": [4] * 5}},
             ("model", "pool"),
             "a window of 2 does not fit into the picture 4×1×1",

@@ -163,6 +163,8 @@ def test_values(told: Told, line: str, message: str) -> None:
         ("activation: ReLu7", "3:15  model.activation.name: unknown name 'ReLu7'; did you mean 'relu'? Known: "
          "identity, step, tanh, scaled_tanh, relu, selu, gelu, swish, mish, relu6, sigmoid, leaky_relu, alrelu, prelu, "
          "rrelu, elu, softplus, maxout"),
+        ("activation: {name: rrelu, lower: 0.5, upper: 0.25}",
+         "3:15  model.activation: lower (0.5) must not be above upper (0.25)"),
         ("init: {constnat: 1}", "3:10  model.init.name: unknown name 'constnat'; did you mean 'constant'? "
          "Known: default, xavier, kaiming, zeros, normal, uniform, constant"),
         ("init: {normal: 0}", "3:18  model.init.std: must be greater than 0, got 0"),
