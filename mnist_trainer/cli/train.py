@@ -90,7 +90,8 @@ def _show_plan(config: Config) -> None:
     for line in layer_lines(made.placed):
         print(line)
     needed = made.footprint
-    print(f"\n{needed.parameters:,} parameters; training needs at least {human_bytes(needed.total)} on {made.device}:")
+    print(f"\n{needed.parameters:,} parameters; besides torch itself, training needs at least")
+    print(f"{human_bytes(needed.total)} on {made.device}:")
     print(f"{human_bytes(needed.weights)} for weights, gradients, optimizer and best epoch,")
     print(f"{human_bytes(needed.activations)} for what the layers make of a batch of {config.data.batch_size}.")
     for path, reason in warnings(config):

@@ -53,12 +53,15 @@ class LossSection(Section):
 class ClassLoss(LossSection):
     """−ln of the probability given to the right class; `cross_entropy` takes raw outputs, `nll` log-probabilities."""
 
-    name: Literal["cross_entropy", "nll"] = Field(description="cross_entropy takes raw outputs, nll log_softmax")
+    name: Literal["cross_entropy", "nll"] = Field(description="nll needs `output: log_softmax`; cross_entropy none")
     label_smoothing: Fraction = Field(default=0.0, description="share of the target spread evenly over all classes")
 
 
 class BinaryCrossEntropy(LossSection):
-    """−t·ln p − (1−t)·ln(1−p) of each output against a 0/1 target (one-hot for ten classes)."""
+    """−t·ln p − (1−t)·ln(1−p) of each output against a 0/1 target (one-hot for ten classes).
+
+    p is the output of `output: sigmoid`; without one, raw outputs are taken and the sigmoid is applied here.
+    """
 
     name: Literal["bce"] = "bce"
     label_smoothing: Fraction = Field(default=0.0, description="share of the target spread evenly over all classes")

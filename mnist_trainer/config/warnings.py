@@ -130,7 +130,7 @@ def _length(config: Config) -> Iterator[Finding]:
     training, schedule = config.training, config.schedule
     stopping = training.early_stopping
     if stopping is not None and stopping.patience + 1 >= training.epochs:
-        reason = f"patience {stopping.patience} is not over before the last of {training.epochs} epochs"
+        reason = f"patience {stopping.patience} is not over before the last epoch, {training.epochs}"
         yield ("training", "early_stopping"), f"{reason}: it will never stop early"
     if training.max_minutes is not None and isinstance(schedule, OneCycle | Falling):
         reason = f"{schedule.name} is laid out for all {training.epochs} epochs"

@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
@@ -73,7 +73,9 @@ def place(folders: Sequence[Path], name: str, write: Callable[[Path], None]) -> 
 @contextmanager
 def beside(target: Path) -> Iterator[Path]:
     """A path next to `target` to write to. After the block the file is moved to `target` in one step, so that nobody
-    ever sees half of it there and two processes may write it at once; if the block raises, it is removed."""
+    ever sees half of it there and two processes may write it at once; if the block raises, it is removed, and so are
+    the folders that were made for it."""
+    made = [folder for folder in target.parents if not folder.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
     path = target.with_name(f".{target.name}.{os.getpid()}-{token_hex(4)}.part")
     try:
@@ -81,8 +83,13 @@ def beside(target: Path) -> Iterator[Path]:
         with path.open("rb+") as file:
             os.fsync(file.fileno())
         _move(path, target)
-    finally:
+    except BaseException:
         path.unlink(missing_ok=True)
+        with suppress(OSError):  # another process may have put something there
+            for folder in made:
+                folder.rmdir()
+        raise
+    path.unlink(missing_ok=True)
 
 
 def _move(path: Path, target: Path) -> None:

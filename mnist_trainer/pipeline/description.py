@@ -45,13 +45,29 @@ def header_of(state: TrainingState, folder: Path, custom: dict[str, str]) -> Hea
     threads = f", {count} thread{'' if count == 1 else 's'}" if setup.device.type == "cpu" else ""
     return Header(
         name=setup.config.name,
-        data=f"{setup.config.data.name}: {counts}",
-        model=f"{model}, {facts['parameters']:,} parameters",
+        data=f"{setup.config.data.name}: {counts}{_classes(state)}",
+        model=f"{model}, {facts['parameters']:,} parameters{_taken_over(state)}",
         device=f"{setup.device}, {setup.reading.precision}{threads}",
         seed=setup.config.seed,
         epochs=setup.config.training.epochs,
         folder=folder,
     )
+
+
+def _classes(state: TrainingState) -> str:
+    """The classes of a folder, which only its sub-folders tell."""
+    names = state.setup.classes
+    return f"; {len(names)} classes: {', '.join(names)}" if state.setup.config.data.name == "folder" else ""
+
+
+def _taken_over(state: TrainingState) -> str:
+    """What `model.init_from` and `freeze` came to."""
+    setup = state.setup
+    if setup.taken_over is None:
+        return ""
+    taken = f"; {setup.taken_over} of {len(state.model.state_dict())} tensors from {setup.config.model.init_from}"
+    count = len(setup.frozen)
+    return f"{taken}, {count} layer{'' if count == 1 else 's'} frozen" if count else taken
 
 
 def describe_model(config: Config) -> str:

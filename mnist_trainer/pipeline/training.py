@@ -149,10 +149,11 @@ def _fit(state: TrainingState, journal: Journal, listener: Listener) -> None:
         listener.stepped(state.epoch + 1, state.step, steps)
         if listener.wants_stop:
             journal.save_last()
-            raise InterruptedRunError(
-                f"Stopped in epoch {state.epoch + 1}, after step {state.step} of {steps}; "
-                f"what was trained so far is in {journal.folder.path}."
+            kept = (
+                "what was trained so far is in" if state.epoch else "no epoch is complete, so there is no model yet in"
             )
+            where = f"in epoch {state.epoch + 1}, after step {state.step} of {steps}"
+            raise InterruptedRunError(f"Stopped {where}; {kept} {journal.folder.path}.")
 
     listener.can_stop = True
     for record in fit(state, after_step):
@@ -199,6 +200,8 @@ def _conclude(
     journal.finish(test, validation, timings)
     reason = state.stop_reason or "epochs"
     plots = tuple(f"plots/{name}" for name, _ in drawings)
+    if config.report.tensorboard:
+        plots += ("tensorboard/",)
     run = Run(folder.path, config, tuple(journal.records), state.best.epoch, reason, test, validation, model)
     return run, Outcome(folder.path, state.best.epoch, reason, test, state.seconds, plots)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from time import monotonic
 from typing import TYPE_CHECKING, TextIO
@@ -26,8 +27,11 @@ class PlainConsole(Listener):
         self.announced = ""
 
     def say(self, text: str) -> None:
-        """Prints a line, at once."""
-        print(text, file=self.stream, flush=True)
+        """Prints a line, at once. Nobody need listen to the end: after `| head` the training goes on in silence."""
+        try:
+            print(text, file=self.stream, flush=True)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 
     def warned(self, path: str, reason: str) -> None:
         """A warning goes to stderr."""

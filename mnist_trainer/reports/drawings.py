@@ -43,7 +43,7 @@ def draw_mistakes(
     """`mistakes.png`: the 25 wrong answers that were given with the largest probability."""
     worst = surest_mistakes(answers)
     images, labels = source.gather(worst.to(source.labels.device))
-    kind = evaluation.split
+    which = "All" if evaluation.errors == len(worst) else "The surest of"
     shown = [None if evaluation.ece is None else float(value) for value in answers.confidence[worst]]
     yield (
         "mistakes.png",
@@ -52,7 +52,7 @@ def draw_mistakes(
             [classes[label] for label in labels.tolist()],
             [classes[label] for label in answers.predicted[worst].tolist()],
             shown,
-            f"The surest of {evaluation.errors:,} mistakes among {evaluation.count:,} ({kind}): label → answer",
+            f"{which} {evaluation.errors:,} mistakes in {evaluation.count:,} {evaluation.split} images: label → answer",
         ),
     )
 

@@ -237,13 +237,13 @@ def _rectangle(axes: Axes, corner: tuple[float, float], size: tuple[float, float
 
 
 def _verdict(label: str, predicted: str, probability: float | None) -> str:
-    """`7 → 2  98 %`, on two lines where the names are long."""
+    """`7 → 2 (98 %)`, on two lines where the names are long."""
     label, predicted = _short(label, 16), _short(predicted, 12)
     between = "\n" if len(label) + len(predicted) > 10 else ""
     if probability is None:
         return f"{label} → {between}{predicted}"
     sure = "> 99" if 0.995 <= probability < 1 else f"{100 * probability:.0f}"
-    return f"{label} → {between}{predicted}  {sure} %"
+    return f"{label} → {between}{predicted} ({sure} %)"
 
 
 def _short(name: str, most: int) -> str:

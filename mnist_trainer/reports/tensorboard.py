@@ -37,4 +37,4 @@ class EventWriter:
 def require_tensorboard() -> None:
     """Raises `UsageError` if TensorBoard is not installed."""
     if find_spec("tensorboard") is None:
-        raise UsageError("report.tensorboard needs an extra: pip install 'mnist-trainer[tensorboard]'.")
+        raise UsageError("report.tensorboard needs TensorBoard: pip install tensorboard (the extra [tensorboard]).")

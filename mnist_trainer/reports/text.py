@@ -24,6 +24,11 @@ def percent(fraction: float | None, digits: int = 2) -> str:
     return "-" if fraction is None else f"{100 * fraction:.{digits}f} %"
 
 
+def figure(loss: float | None) -> str:
+    """`0.1234`, `1.23e+12` where that would be too long, a dash for None."""
+    return "-" if loss is None else f"{loss:.4f}" if abs(loss) < 10_000 else f"{loss:.3g}"
+
+
 def header_lines(header: Header) -> list[tuple[str, str]]:
     """What is about to happen: pairs of a word and what it is."""
     return [
@@ -39,8 +44,8 @@ def epoch_cells(record: EpochRecord) -> tuple[str, ...]:
     """One row of the table of epochs, a cell for each of `COLUMNS`."""
     return (
         str(record.epoch),
-        f"{record.train_loss:.4f}",
-        "-" if record.val_loss is None else f"{record.val_loss:.4f}",
+        figure(record.train_loss),
+        figure(record.val_loss),
         percent(record.val_accuracy),
         f"{record.lr:.2g}",
         f"{record.seconds:.1f}",
@@ -67,9 +72,21 @@ def outcome_lines(outcome: Outcome) -> list[str]:
     return [
         f"{STOP_REASONS[outcome.stop_reason]} Best epoch: {outcome.best_epoch}. {outcome.seconds:.1f} s of training.",
         f"Written to {outcome.folder}: {', '.join(written)}",
-        f"Try next: mnist-eval {outcome.folder}   or   mnist-predict picture.png --checkpoint {outcome.folder}",
+        f"Try next: mnist-eval {outcome.folder}",
+        f"          mnist-predict picture.png --checkpoint {outcome.folder}",
+        *guessing_lines(outcome.test),
         f"{outcome.folder.name}: {accuracy_sentence(outcome.test)}",
     ]
+
+
+def guessing_lines(evaluation: Evaluation) -> list[str]:
+    """A sentence for a model that is no better than naming the commonest class each time; else nothing."""
+    commonest = max(evaluation.per_class, key=lambda figures: figures.count)
+    share = commonest.count / evaluation.count
+    if evaluation.accuracy > share:
+        return []
+    always = f"always answering {commonest.label} would be right for {percent(share)}"
+    return [f"It learned nothing: {always}. Lower optimizer.lr, and look at the data and at curves.png."]
 
 
 def evaluation_lines(evaluation: Evaluation, model: str) -> list[str]:

@@ -54,7 +54,7 @@ class Checkpoint:
             if "model" in self.custom:
                 raise CheckpointError(
                     f"This checkpoint's model is {self.custom['model']}, which is not part of mnist_trainer. "
-                    "Read it in Python, with model= an instance of it: evaluate(path, model=...)."
+                    "Read it in Python, with an instance of it: evaluate(…, model=…) or predict(…, model=…)."
                 )
             with torch.device("meta"):  # the weights are all loaded, so none need be drawn
                 model = build_model(self.config.model, output_count(self.config, len(self.classes)))

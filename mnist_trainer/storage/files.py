@@ -5,6 +5,7 @@ A reader sees the old file or the new one, never half of one. Only `metrics.csv`
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -65,7 +66,9 @@ def make_folder(path: Path, exist_ok: bool = True) -> None:
 def storage_error(path: Path, error: Exception) -> StorageError:
     """What to tell a person when `path` could not be written."""
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return StorageError(f"{path} can't be written: {reason}. Make room there, or choose a folder that can be written.")
+    full = not isinstance(error, OSError) or error.errno in (errno.ENOSPC, errno.EDQUOT)
+    advice = "Make room there, or choose" if full else "Choose"
+    return StorageError(f"{path} can't be written: {reason}. {advice} a folder that can be written.")
 
 
 def _flush_folder(folder: Path) -> None:

@@ -165,7 +165,9 @@ def find_checkpoint(place: str) -> Path:
     if path.is_dir():
         best = RunFolder(path).best
         if not best.exists():
-            raise CheckpointError(f"{path} holds no best.pt: no run, or one that was stopped in its first epoch.")
+            run = bool(RunFolder(path).read_record())
+            reason = "its training has not completed an epoch" if run else "it is no run folder"
+            raise CheckpointError(f"{path} holds no best.pt: {reason}.")
         return best
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such file. Name a .pt file, a run folder, or latest.")

@@ -46,8 +46,7 @@ def prepare_state(
     device = resolve_device(config.device)
     network = model if model is not None else build_model(config.model, outputs_of(config, splits), config.seed)
     frozen = freeze(network, config.model.freeze)
-    if initial is not None:
-        _take_over(config, network, initial[0])
+    taken_over = None if initial is None else _take_over(config, network, initial[0])
     _check(config, network, len(splits.train))
     network = to_device(network, device)
     normalization = initial[1] if initial is not None else measure(splits.train, config.data.normalize)
@@ -60,14 +59,15 @@ def prepare_state(
         reading=Reading(normalization, output_kind(config), precision),
         device=device,
         frozen=tuple(frozen),
+        taken_over=taken_over,
     )
     criterion = build_criterion(config, splits.classes, network, loss).to(device)
     made = build_optimizer(config.optimizer, network.parameters()) if optimizer is None else optimizer(trained(network))
     return TrainingState(setup, network, criterion, Stepper(made, device, precision))
 
 
-def _take_over(config: Config, network: nn.Module, weights: dict[str, Tensor]) -> None:
-    """The weights of `model.init_from` wherever they fit; a layer that is frozen must get its own."""
+def _take_over(config: Config, network: nn.Module, weights: dict[str, Tensor]) -> int:
+    """How many tensors of `model.init_from` fitted and are now the network's; a frozen layer must get its own."""
     taken = take_over(network, weights)
     if not taken:
         raise CheckpointError(f"{config.model.init_from}: no weight has the name and shape of one in this model.")
@@ -77,6 +77,7 @@ def _take_over(config: Config, network: nn.Module, weights: dict[str, Tensor]) -
             f"{config.model.init_from} has no weights that fit {', '.join(random)}, and model.freeze would keep them "
             "random. Freeze fewer layers, or make them as they are there."
         )
+    return len(taken)
 
 
 def _check(config: Config, network: nn.Module, images: int) -> None:

@@ -36,6 +36,8 @@ class Setup:
     reading: Reading
     device: torch.device
     frozen: tuple[nn.Module, ...] = ()
+    taken_over: int | None = None
+    """How many tensors came from `model.init_from`."""
 
     @property
     def pieces_per_step(self) -> int:

@@ -44,10 +44,11 @@ def test_a_pipe_gets_the_whole_course_in_plain_lines(command: Command, here: Pat
     best = record_of(here / "mine")["best_epoch"]
     assert re.fullmatch(rf"All epochs are done\. Best epoch: {best}\. \d+\.\d s of training\.", lines[8])
     assert lines[9] == "Written to mine: best.pt, last.pt, metrics.csv, run.json, config.yaml, plots/mistakes.png"
-    assert lines[10] == "Try next: mnist-eval mine   or   mnist-predict picture.png --checkpoint mine"
-    found = RESULT.fullmatch(lines[11])
+    assert lines[10] == "Try next: mnist-eval mine"
+    assert lines[11] == "          mnist-predict picture.png --checkpoint mine"
+    found = RESULT.fullmatch(lines[12])
     assert found is not None and found[1] == "mine"
-    assert len(lines) == 12
+    assert len(lines) == 13
 
 
 def test_quiet_prints_one_line(command: Command, here: Path) -> None:
@@ -100,7 +101,8 @@ layer                               output                parameters
 6  activation relu                  [B, 64]                        0
 7  linear                           [B, 10]                      650
 
-59,210 parameters; training needs at least 2.39 MB on cpu:
+59,210 parameters; besides torch itself, training needs at least
+2.39 MB on cpu:
 1.18 MB for weights, gradients, optimizer and best epoch,
 1.21 MB for what the layers make of a batch of 256.
 """

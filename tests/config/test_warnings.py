@@ -174,7 +174,7 @@ def test_what_means_what_it_says_is_not_warned_of(sections: dict[str, Any]) -> N
         (
             {"training": {"epochs": 5, "early_stopping": {"patience": 5}}},
             ("training", "early_stopping"),
-            "patience 5 is not over before the last of 5 epochs: it will never stop early",
+            "patience 5 is not over before the last epoch, 5: it will never stop early",
         ),
         (
             {"training": {"epochs": 4, "max_minutes": 5}, "schedule": "one_cycle"},

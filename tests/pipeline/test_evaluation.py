@@ -137,7 +137,7 @@ def test_a_run_that_was_stopped_in_its_first_epoch_has_nothing_to_judge(
     listener.stop_after = 2
     with pytest.raises(InterruptedRunError):
         train(tiny, run_dir=here / "run", listener=listener)
-    with pytest.raises(CheckpointError, match="no run, or one that was stopped in its first epoch"):
+    with pytest.raises(CheckpointError, match="its training has not completed an epoch"):
         evaluate(here / "run")
     with pytest.raises(CheckpointError) as caught:
         evaluate(here / "run" / "last.pt")

@@ -52,7 +52,7 @@ def test_a_module_of_the_users_is_trained_and_read_back(tiny: dict[str, Any], li
         evaluate(run.folder)
     assert str(caught.value) == (
         f"This checkpoint's model is {name}, which is not part of mnist_trainer. "
-        "Read it in Python, with model= an instance of it: evaluate(path, model=...)."
+        "Read it in Python, with an instance of it: evaluate(…, model=…) or predict(…, model=…)."
     )
     assert evaluate(run.folder, model=MyNet()) == run.test
     assert evaluate(run.folder, model=MyNet(), split="validation") == run.validation

@@ -22,6 +22,7 @@ from mnist_trainer.errors import (
     UsageError,
 )
 from mnist_trainer.pipeline import training
+from mnist_trainer.pipeline.description import header_of
 from mnist_trainer.reports.listener import Listener, Outcome
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.training.loop import EpochRecord
@@ -265,7 +266,7 @@ def test_nothing_is_loaded_for_a_run_that_cannot_be(
     with pytest.raises(DeviceError, match=r"The model has 5,\d{3},\d{3},\d{3},\d{3} parameters and needs at least"):
         train(tiny, "model.hidden=[1000000, 5000000]")
     monkeypatch.setattr("mnist_trainer.reports.tensorboard.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"report\.tensorboard needs an extra"):
+    with pytest.raises(UsageError, match=r"report\.tensorboard needs TensorBoard"):
         train(tiny, "report.tensorboard=true")
     assert [path.name for path in here.iterdir()] == ["taken"]
 
@@ -444,3 +445,8 @@ def test_layers_that_do_not_fit_are_not_frozen_at_random(digits_run: Run) -> Non
     state = prepare("quickstart", "model={architecture: mlp, hidden: [32]}", source, "model.freeze=1")
     first = load_checkpoint(digits_run.folder / "best.pt").weights["1.weight"]
     assert torch.equal(state.model.state_dict()["1.weight"], first)
+    header = header_of(state, Path("one"), {})
+    assert (
+        header.model
+        == f"mlp 784-32-10, relu, 25,450 parameters; 4 of 4 tensors from {digits_run.folder}, 1 layer frozen"
+    )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
 from dataclasses import replace
@@ -41,7 +42,8 @@ def written(outcome: Outcome) -> list[str]:
         "All epochs are done. Best epoch: 3. 31.3 s of training.",
         f"Written to {folder}: best.pt, last.pt, metrics.csv, run.json, config.yaml, plots/curves.png, "
         "plots/confusion.png",
-        f"Try next: mnist-eval {folder}   or   mnist-predict picture.png --checkpoint {folder}",
+        f"Try next: mnist-eval {folder}",
+        f"          mnist-predict picture.png --checkpoint {folder}",
         RESULT,
     ]
 
@@ -185,3 +187,14 @@ def test_a_listener_that_only_listens_wants_nothing(
     tell(listener, header, record, outcome)
     assert not listener.wants_stop
     assert capsys.readouterr() == ("", "")
+
+
+def test_nobody_need_read_to_the_end(header: Header, record: EpochRecord, outcome: Outcome) -> None:
+    """After `| head` there is no reader; the training must not fail for that."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w", encoding="utf-8") as pipe:
+        console = PlainConsole(pipe)
+        console.started(header)
+        console.epoch_ended(record)
+        console.finished(outcome)

@@ -105,7 +105,7 @@ def test_the_surest_mistakes_come_first(painter: Painter, evaluation: Evaluation
     assert truths == ["zero", "zero", "one", "one"]
     assert given == ["one", "two", "two", "zero"]
     assert shown == pytest.approx([1.0, 0.8, 0.7, 0.6])
-    assert title == "The surest of 3 mistakes among 2,000 (test): label → answer"
+    assert title == "The surest of 3 mistakes in 2,000 test images: label → answer"
 
 
 def test_what_is_no_probability_is_not_shown_as_one(painter: Painter, evaluation: Evaluation) -> None:

@@ -146,11 +146,11 @@ def test_without_mistakes_it_says_so() -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("7", "2", 0.98), "7 → 2  98 %"),
-        (("7", "2", 0.9951), "7 → 2  > 99 %"),
-        (("7", "2", 1.0), "7 → 2  100 %"),
+        (("7", "2", 0.98), "7 → 2 (98 %)"),
+        (("7", "2", 0.9951), "7 → 2 (> 99 %)"),
+        (("7", "2", 1.0), "7 → 2 (100 %)"),
         (("7", "2", None), "7 → 2"),
-        (("Ankle boot", "T-shirt/top", 0.5), "Ankle boot → \nT-shirt/top  50 %"),
+        (("Ankle boot", "T-shirt/top", 0.5), "Ankle boot → \nT-shirt/top (50 %)"),
         (("x" * 40, "y" * 40, None), f"{'x' * 15}… → \n{'y' * 11}…"),
     ],
 )

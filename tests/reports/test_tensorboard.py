@@ -10,7 +10,7 @@ from mnist_trainer.reports import tensorboard
 from mnist_trainer.reports.tensorboard import EventWriter, require_tensorboard
 from mnist_trainer.training.loop import EpochRecord
 
-NEEDED = "report.tensorboard needs an extra: pip install 'mnist-trainer[tensorboard]'."
+NEEDED = "report.tensorboard needs TensorBoard: pip install tensorboard (the extra [tensorboard])."
 
 
 def test_without_the_extra_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -66,9 +66,25 @@ def test_the_end_says_why_where_and_what_next(outcome: Outcome, reason: str) -> 
         f"{STOP_REASONS[reason]} Best epoch: 3. 31.3 s of training.",
         f"Written to {folder}: best.pt, last.pt, metrics.csv, run.json, config.yaml, plots/curves.png, "
         "plots/confusion.png",
-        f"Try next: mnist-eval {folder}   or   mnist-predict picture.png --checkpoint {folder}",
+        f"Try next: mnist-eval {folder}",
+        f"          mnist-predict picture.png --checkpoint {folder}",
         "one: test accuracy 99.85 % (3 errors of 2,000; 95 % interval 99.56 to 99.95 %)",
     ]
+
+
+def test_a_model_that_only_guesses_is_told_so(outcome: Outcome, evaluation: Evaluation) -> None:
+    """1,990 of the 2,000 images are of class 0; being right as often as that is no achievement."""
+    guessing = replace(evaluation, accuracy=1990 / 2000, errors=10)
+    *_, sentence, _result = outcome_lines(replace(outcome, test=guessing))
+    name = evaluation.per_class[0].label
+    assert sentence == (
+        f"It learned nothing: always answering {name} would be right for 99.50 %. "
+        "Lower optimizer.lr, and look at the data and at curves.png."
+    )
+
+
+def test_a_loss_that_exploded_fits_its_column(record: EpochRecord) -> None:
+    assert epoch_cells(replace(record, train_loss=5.5462e24))[1] == "5.55e+24"
 
 
 def test_an_evaluation_in_full(evaluation: Evaluation) -> None:

@@ -304,7 +304,7 @@ def test_a_model_of_the_users_is_refused_by_name_and_read_with_one(tmp_path: Pat
         loaded.build()
     assert str(caught.value) == (
         "This checkpoint's model is my_module.MyNet, which is not part of mnist_trainer. "
-        "Read it in Python, with model= an instance of it: evaluate(path, model=...)."
+        "Read it in Python, with an instance of it: evaluate(…, model=…) or predict(…, model=…)."
     )
     other = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
     assert loaded.build(other) is other

@@ -12,6 +12,7 @@ from mnist_trainer.errors import StorageError
 from mnist_trainer.storage.files import append_line, make_folder, write_bytes, write_file, write_text
 
 ADVICE = "Make room there, or choose a folder that can be written."
+ELSEWHERE = "Choose a folder that can be written."
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
@@ -98,7 +99,7 @@ def test_a_missing_folder_and_a_folder_in_the_place_of_the_file_are_told(tmp_pat
     taken.mkdir()
     with pytest.raises(StorageError) as caught:
         write_text(lost, "text")
-    assert str(caught.value) == f"{lost} can't be written: {os.strerror(errno.ENOENT)}. {ADVICE}"
+    assert str(caught.value) == f"{lost} can't be written: {os.strerror(errno.ENOENT)}. {ELSEWHERE}"
     with pytest.raises(StorageError, match="taken can't be written"):
         write_text(taken, "text")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]

@@ -195,7 +195,7 @@ def test_what_is_no_checkpoint_is_told() -> None:
     Path("empty").mkdir()
     with pytest.raises(CheckpointError) as caught:
         find_checkpoint("empty")
-    assert str(caught.value) == "empty holds no best.pt: no run, or one that was stopped in its first epoch."
+    assert str(caught.value) == "empty holds no best.pt: it is no run folder."
     with pytest.raises(CheckpointError) as caught:
         find_checkpoint("nowhere.pt")
     assert str(caught.value) == "nowhere.pt: there is no such file. Name a .pt file, a run folder, or latest."
