@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # One thread: the models here are small, and threads that wait for each other on a busy machine cost more than they
 # give.
 # It must be set before torch is imported, here and in the commands that tests start.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=50)
 settings.load_profile("repeatable")

@@ -1,22 +1,13 @@
-"""Small networks and images, on one thread."""
+"""Small networks and images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import nn
 
 from mnist_trainer.data.source import Source
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

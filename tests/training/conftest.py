@@ -1,8 +1,7 @@
-"""Small trainings: images of noise around one picture a class, networks of a few units, one thread."""
+"""Small trainings: images of noise around one picture a class, networks of a few units."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Protocol
 
 import pytest
@@ -16,14 +15,6 @@ from mnist_trainer.training.prepare import prepare_state
 from mnist_trainer.training.state import TrainingState
 
 CLASSES = tuple("0123456789")
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make_source(count: int, seed: int, noise: int = 200, classes: int = 10) -> Source:
