@@ -89,7 +89,8 @@ def _union_lines(sections: Sequence[SectionType], specs: dict[str, Any]) -> Iter
     for section in sections:
         names = ", ".join(f"`{name}`" for name in names_of(section))
         about = section.model_fields[naming_key(section)].description
-        text = f"{(section.__doc__ or '').rstrip('.')}{f'; {about}' if about else ''}."
+        said = " ".join((section.__doc__ or "").split())  # Python 3.13 keeps less of its indentation
+        text = f"{said.rstrip('.')}{f'; {about}' if about else ''}."
         yield f"| **{naming_key(section)}: {names}** | | | {_cell(text)} |"
         yield from (row for row in rows[section] if row not in shared)
 
