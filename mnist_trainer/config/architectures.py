@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator
 
-from mnist_trainer.config.activations import Activation, Initialization, PlainActivation, PlainInit
+from mnist_trainer.config.activations import (
+    Activation,
+    AnyActivation,
+    Initialization,
+    Maxout,
+    PlainActivation,
+    PlainInit,
+    UniformInit,
+)
 from mnist_trainer.config.fields import Fraction, NotNegative, Positive, Row, Section
-from mnist_trainer.config.layers import Layer
+from mnist_trainer.config.layers import Layer, PoolKind
 
 
 class HiddenShape(Section):
@@ -63,6 +71,7 @@ class ModelSection(Section):
 
 OutputFunction = Literal["none", "softmax", "log_softmax", "sigmoid"]
 OUTPUT_DOC = "function after the last layer; none leaves the raw outputs to the loss, which is the usual way"
+POOLING_DOC = "what is left of each channel after the last block: its largest value, its mean, or both"
 
 
 class Neuron(ModelSection):
@@ -73,10 +82,9 @@ class Neuron(ModelSection):
     bias: bool = Field(default=True, description="the b in activation(Σ wᵢxᵢ + b)")
 
 
-class Mlp(ModelSection):
-    """Fully connected hidden layers: linear, batch norm, activation, dropout, each where it is asked for."""
+class FullyConnected(ModelSection):
+    """Hidden layers, each of linear, batch norm, activation and dropout."""
 
-    architecture: Literal["mlp"] = "mlp"
     hidden: Widths = Field(
         default=(128,), description="units of each hidden layer: a list, a number or {layers, units}"
     )
@@ -90,6 +98,27 @@ class Mlp(ModelSection):
     )
     bias: bool = Field(default=True, description="learned constants in the linear layers")
     output: OutputFunction = Field(default="none", description=OUTPUT_DOC)
+
+
+class Mlp(FullyConnected):
+    """Fully connected hidden layers: linear, batch norm, activation, dropout, each where it is asked for."""
+
+    architecture: Literal["mlp"] = "mlp"
+
+
+class CiresanMlp(FullyConnected):
+    """The large MLP of Cireşan et al. 2010 (arXiv 1003.0358): an mlp with other defaults, 11,972,510 parameters.
+
+    The paper's images are framed to 29×29, which makes it 12.1 million there.
+    """
+
+    architecture: Literal["ciresan_mlp"] = "ciresan_mlp"
+    init: Initialization = Field(default=UniformInit(bound=0.05), description="how the weights start")
+    hidden: Widths = Field(
+        default=(2500, 2000, 1500, 1000, 500),
+        description="units of each hidden layer: a list, a number or {layers, units}",
+    )
+    activation: Activation = Field(default=PlainActivation(name="scaled_tanh"), description="after each hidden layer")
 
 
 class Cnn(ModelSection):
@@ -111,6 +140,66 @@ class Cnn(ModelSection):
     output: OutputFunction = Field(default="none", description=OUTPUT_DOC)
 
 
+class LeNet5(ModelSection):
+    """LeNet-5 (LeCun et al. 1998) as it is built today: 61,706 parameters. In the paper the pooling has a learned
+    factor and bias for each channel and an activation, most filters of the second convolution see only some of the six
+    channels, and the outputs are distances to drawn figures of the digits (RBF) instead of a linear layer."""
+
+    architecture: Literal["lenet5"] = "lenet5"
+    activation: Activation = Field(
+        default=PlainActivation(name="scaled_tanh"),
+        description="after each convolution and hidden layer; the default is the paper's",
+    )
+    pooling: Literal["average", "max"] = Field(default="average", description="how each 2×2 window becomes one value")
+    output: OutputFunction = Field(default="none", description=OUTPUT_DOC)
+
+
+class FullyConvolutional(ModelSection):
+    """Convolutions, a global pooling, and the output: no hidden linear layers."""
+
+    channels: Row[Positive] = Field(
+        default=(32, 64, 128),
+        min_length=1,
+        max_length=4,
+        description="filters of each block, 4 blocks at most: between them the sides halve",
+    )
+    kernel: Positive = Field(default=3, description="height and width of the filters, in pixels")
+    activation: Activation = Field(default=PlainActivation(name="relu"), description="after each convolution")
+    squeeze_excite: NotNegative = Field(
+        default=0, description="end each block with a squeeze_excite of this reduction; 0 for none"
+    )
+    pooling: PoolKind = Field(default="max", description=POOLING_DOC)
+    dropout: Fraction = Field(default=0.0, description="probability of a zero before the output layer")
+    output: OutputFunction = Field(default="none", description=OUTPUT_DOC)
+
+
+class Vgg(FullyConvolutional):
+    """Blocks of convolutions with a 2×2 max pooling between them (Simonyan and Zisserman 2014, arXiv 1409.1556), with
+    batch norm, and global pooling instead of hidden linear layers (Lin et al. 2013, arXiv 1312.4400)."""
+
+    architecture: Literal["vgg"] = "vgg"
+    convolutions: Positive = Field(default=2, description="how many in each block")
+    batch_norm: bool = Field(
+        default=True, description="normalise each convolution over the batch, before the activation"
+    )
+
+
+class ResidualNet(FullyConvolutional):
+    """Residual blocks: activation(x + f(x)), f: convolution, batch norm, activation, convolution, batch norm (He et al.
+    2015, arXiv 1512.03385). A convolution before them widens the channels, from the second width on with stride 2."""
+
+    architecture: Literal["residual"] = "residual"
+    blocks: Positive = Field(default=1, description="residual blocks of each width")
+    pooling: PoolKind = Field(default="average", description=POOLING_DOC)
+
+    @field_validator("activation")
+    @classmethod
+    def _check_activation(cls, activation: AnyActivation) -> AnyActivation:
+        if isinstance(activation, Maxout):
+            raise ValueError("maxout leaves fewer channels, and a residual block adds what is as wide as its input")
+        return activation
+
+
 class Layers(ModelSection):
     """A written-out list: what stands there is built, nothing is added but `output`."""
 
@@ -119,5 +208,5 @@ class Layers(ModelSection):
     output: OutputFunction = Field(default="none", description=OUTPUT_DOC)
 
 
-AnyModel: TypeAlias = Neuron | Mlp | Cnn | Layers
+AnyModel: TypeAlias = Neuron | Mlp | CiresanMlp | Cnn | LeNet5 | Vgg | ResidualNet | Layers
 Model = Annotated[AnyModel, Field(discriminator="architecture")]

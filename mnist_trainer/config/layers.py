@@ -31,12 +31,27 @@ class Conv(Section):
     bias: bool = Field(default=True, description="add a learned constant to each channel")
 
 
+PoolKind = Literal["max", "average", "both"]
+
+
 class Pool(Section):
     """The largest value or the mean of each window of a picture, each channel by itself."""
 
     type: Literal["pool"] = "pool"
     size: Positive | Literal["global"] = Field(default=2, description="of the window, in pixels, or `global`")
-    kind: Literal["max", "average"] = Field(default="max", description="the largest value or the mean")
+    kind: PoolKind = Field(
+        default="max", description="the largest value or the mean; both: twice the channels, the largest values first"
+    )
+
+
+class SqueezeExcite(Section):
+    """Each channel of a picture times a number from 0 to 1, which two small linear layers draw from all channels'
+    means (Hu et al. 2017)."""
+
+    type: Literal["squeeze_excite"] = "squeeze_excite"
+    reduction: Positive = Field(
+        default=16, description="channels for each unit between the two layers; few channels want a small one"
+    )
 
 
 class Flatten(Section):
@@ -94,7 +109,17 @@ class Residual(Section):
 
 
 WrittenLayer: TypeAlias = (
-    Linear | Conv | Pool | Flatten | BatchNorm | LayerNorm | Dropout | ActivationLayer | MaxoutLayer | Residual
+    Linear
+    | Conv
+    | Pool
+    | Flatten
+    | BatchNorm
+    | LayerNorm
+    | Dropout
+    | ActivationLayer
+    | MaxoutLayer
+    | Residual
+    | SqueezeExcite
 )
 AnyLayer: TypeAlias = WrittenLayer | Output
 Layer: TypeAlias = Annotated[
@@ -110,6 +135,7 @@ Layer: TypeAlias = Annotated[
             "activation": "function",
             "maxout": "units",
             "residual": "layers",
+            "squeeze_excite": "reduction",
         },
     ),
 ]

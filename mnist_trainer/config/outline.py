@@ -25,11 +25,11 @@ class Spot(NamedTuple):
     """What else could have been chosen, where the path chose one section of a set."""
 
 
-def follow(location: Sequence[str | int]) -> Spot:
+def follow(location: Sequence[str | int], root: SectionType = Config) -> Spot:
     """The spot of a pydantic error's location, whose path is free of the tags that name a choice within a union."""
     path: Path = ()
     field: FieldInfo | None = None
-    sections: tuple[SectionType, ...] = (Config,)
+    sections: tuple[SectionType, ...] = (root,)
     siblings: tuple[SectionType, ...] = ()
     for item in location:
         if isinstance(item, int):

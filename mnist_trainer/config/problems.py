@@ -12,18 +12,19 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from mnist_trainer.config.document import Complaint, Document, Path
-from mnist_trainer.config.outline import Spot, follow, naming_key
+from mnist_trainer.config.outline import SectionType, Spot, follow, naming_key
+from mnist_trainer.config.schema import Config
 from mnist_trainer.config.wording import message, nearest
 
 _Group = Sequence[tuple[ErrorDetails, Spot]]
 """What pydantic says about one value, once for each branch of a union."""
 
 
-def complaints_of(error: ValidationError, document: Document) -> list[Complaint]:
-    """One complaint for each mistake that pydantic found in `document`, but for those that were told before."""
+def complaints_of(error: ValidationError, document: Document, root: SectionType = Config) -> list[Complaint]:
+    """One complaint for each mistake that pydantic found in `document`, a `root`; none that was told before."""
     groups: dict[Path, list[tuple[ErrorDetails, Spot]]] = {}
     for detail in error.errors(include_url=False):
-        path, spot = _located(detail)
+        path, spot = _located(detail, root)
         groups.setdefault(path, []).append((detail, spot))
     explained = {path[:length] for path in groups for length in range(len(path))} | _misspelled(groups)
     return [
@@ -50,13 +51,13 @@ def _misspelled(groups: Mapping[Path, _Group]) -> set[Path]:
     }
 
 
-def _located(detail: ErrorDetails) -> tuple[Path, Spot]:
+def _located(detail: ErrorDetails, root: SectionType) -> tuple[Path, Spot]:
     """The path of the key that is wrong, and the spot it belongs to: for an unknown key the section around it."""
     location = detail["loc"]
-    spot = follow(location)
+    spot = follow(location, root)
     match detail["type"]:
         case "extra_forbidden":
-            around = follow(location[:-1])
+            around = follow(location[:-1], root)
             return (*around.path, location[-1]), around
         case "union_tag_invalid":
             return (*spot.path, naming_key(spot.sections[0])), spot

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import assert_never
 
-from mnist_trainer.config.activations import Maxout, ParametricRelu
+from mnist_trainer.config.activations import Maxout, ParametricRelu, PlainActivation, Sigmoid
 from mnist_trainer.config.layers import (
     ActivationLayer,
     AnyLayer,
@@ -21,6 +21,7 @@ from mnist_trainer.config.layers import (
     Output,
     Pool,
     Residual,
+    SqueezeExcite,
 )
 
 Shape = tuple[int, ...]
@@ -90,6 +91,8 @@ def _place(layer: AnyLayer, shape: Shape, outputs: int) -> Placed:  # noqa: PLR0
             return Placed(layer, shape, shape, 0)
         case Residual():
             return _residual(layer, shape, outputs)
+        case SqueezeExcite():
+            return _around(layer, shape, place(_excitation(layer, _picture(layer, shape)[0]), outputs, shape))
         case _:
             assert_never(layer)
 
@@ -122,6 +125,7 @@ def _convolved(layer: Conv, shape: Shape) -> Shape:
 
 def _pooled(layer: Pool, shape: Shape) -> Shape:
     channels, height, width = _picture(layer, shape)
+    channels *= 2 if layer.kind == "both" else 1
     if layer.size == "global":
         return (channels, 1, 1)
     if layer.size > min(height, width):
@@ -145,7 +149,23 @@ def _residual(layer: Residual, shape: Shape, outputs: int) -> Placed:
             (),
             f"residual layers must keep the shape: {describe(shape)} goes in, {describe(inner[-1].outputs)} comes out",
         )
+    return _around(layer, shape, inner)
+
+
+def _around(layer: Residual | SqueezeExcite, shape: Shape, inner: tuple[Placed, ...]) -> Placed:
     return Placed(layer, shape, shape, sum(part.parameters for part in inner), inner)
+
+
+def _excitation(layer: SqueezeExcite, channels: int) -> tuple[AnyLayer, ...]:
+    """From a picture to a number for each of its `channels`; without biases, as section 6.1 of the paper advises."""
+    return (
+        Pool(size="global", kind="average"),
+        Flatten(),
+        Linear(units=max(1, channels // layer.reduction), bias=False),
+        ActivationLayer(function=PlainActivation(name="relu")),
+        Linear(units=channels, bias=False),
+        ActivationLayer(function=Sigmoid()),
+    )
 
 
 def describe(shape: Shape) -> str:

@@ -108,7 +108,8 @@ def _is_straight(layer: AnyLayer) -> bool:
 def _start(config: Config) -> Iterator[Finding]:
     init = config.model.init
     same = isinstance(init, ConstantInit) or init == PlainInit(name="zeros")
-    hidden = sum(layer.type in ("linear", "conv", "maxout") for layer in walk(expand(config.model))) > 1
+    weighted = ("linear", "conv", "maxout", "squeeze_excite")
+    hidden = sum(layer.type in weighted for layer in walk(expand(config.model))) > 1
     if same and hidden and config.model.init_from is None:
         yield ("model", "init"), "with equal weights all units of a hidden layer stay equal: it learns like one unit"
 

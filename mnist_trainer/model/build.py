@@ -23,9 +23,10 @@ from mnist_trainer.config.layers import (
     Output,
     Pool,
     Residual,
+    SqueezeExcite,
 )
 from mnist_trainer.config.seeds import seed_for
-from mnist_trainer.config.shapes import Placed, place
+from mnist_trainer.config.shapes import Placed, Shape, place
 from mnist_trainer.model.activations import Maxout, build_activation
 
 Weighted = nn.Linear | nn.Conv2d
@@ -42,6 +43,31 @@ class ResidualBlock(nn.Module):
         """Same shape as the inputs."""
         residual: Tensor = self.body(inputs)
         return inputs + residual
+
+
+class SqueezeExciteBlock(nn.Module):
+    """x · body(x), each channel times its own number (Hu et al. 2017, arXiv 1709.01507, equations 2 to 4)."""
+
+    def __init__(self, body: nn.Sequential) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Same shape as the inputs, [B, c, h, w]."""
+        scales: Tensor = self.body(inputs)  # [B, c]
+        return inputs * scales[:, :, None, None]
+
+
+class MaxAndAverage(nn.Module):
+    """The largest values of all windows, then their means: [B, c, h, w] → [B, 2c, h′, w′]."""
+
+    def __init__(self, largest: nn.Module, mean: nn.Module) -> None:
+        super().__init__()
+        self.largest, self.mean = largest, mean
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Twice as many channels as the inputs."""
+        return torch.cat((self.largest(inputs), self.mean(inputs)), dim=1)
 
 
 def build_model(model: AnyModel, outputs: int, seed: int = 0) -> nn.Sequential:
@@ -73,7 +99,7 @@ def _build_layer(placed: Placed) -> nn.Module:  # noqa: PLR0911 - one return a l
         case Conv():
             return _build_conv(layer, inputs[0])
         case Pool():
-            return _build_pool(layer)
+            return _build_pool(layer, inputs[1:])
         case Flatten():
             return nn.Flatten()
         case BatchNorm():
@@ -88,6 +114,8 @@ def _build_layer(placed: Placed) -> nn.Module:  # noqa: PLR0911 - one return a l
             return {"softmax": nn.Softmax(1), "log_softmax": nn.LogSoftmax(1), "sigmoid": nn.Sigmoid()}[layer.function]
         case Residual():
             return ResidualBlock(_sequential(placed.inner))
+        case SqueezeExcite():
+            return SqueezeExciteBlock(_sequential(placed.inner))
         case _:
             assert_never(layer)
 
@@ -101,10 +129,14 @@ def _build_conv(layer: Conv, inputs: int) -> nn.Module:
     return nn.Conv2d(inputs, layer.channels, layer.kernel, stride=layer.stride, padding=layer.padding, bias=layer.bias)
 
 
-def _build_pool(layer: Pool) -> nn.Module:
-    if layer.size == "global":
-        return nn.AdaptiveMaxPool2d(1) if layer.kind == "max" else nn.AdaptiveAvgPool2d(1)
-    return nn.MaxPool2d(layer.size) if layer.kind == "max" else nn.AvgPool2d(layer.size)
+def _build_pool(layer: Pool, sides: Shape) -> nn.Module:
+    if layer.kind == "both":
+        kinds = (layer.model_copy(update={"kind": kind}) for kind in ("max", "average"))
+        return MaxAndAverage(*(_build_pool(part, sides) for part in kinds))
+    if layer.kind == "max":
+        # one window as large as the picture: CUDA has no deterministic gradient for torch's AdaptiveMaxPool2d
+        return nn.MaxPool2d(sides if layer.size == "global" else layer.size)
+    return nn.AdaptiveAvgPool2d(1) if layer.size == "global" else nn.AvgPool2d(layer.size)
 
 
 def _initialise(module: Weighted, init: PlainInit | NormalInit | UniformInit | ConstantInit) -> None:

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from mnist_trainer.config.architectures import AnyModel, Model
 from mnist_trainer.config.expand import expand, walk
-from mnist_trainer.config.layers import AnyLayer, Linear, Residual
+from mnist_trainer.config.layers import AnyLayer, Conv, Linear, Residual
 
 
 def model(**settings: Any) -> AnyModel:
@@ -27,7 +27,8 @@ def _word(layer: AnyLayer) -> str:
         case Residual():
             return f"residual[{', '.join(written(layer.layers))}]"
         case _:
-            values = layer.model_dump(exclude={"type", "bias", "stride", "padding", "kind"}).values()
+            plain = {key for key, value in (("stride", 1), ("kind", "max")) if getattr(layer, key, None) == value}
+            values = layer.model_dump(exclude={"type", "bias", "padding", *plain}).values()
             return " ".join(
                 [layer.type, *(str(value["name"] if isinstance(value, dict) else value) for value in values)]
             )
@@ -69,6 +70,49 @@ def _word(layer: AnyLayer) -> str:
             "conv 8 5, activation maxout, flatten, linear classes",
         ),
         (
+            {"architecture": "lenet5"},
+            "conv 6 5, activation scaled_tanh, pool 2 average, conv 16 5, activation scaled_tanh, pool 2 average, "
+            "conv 120 5, activation scaled_tanh, flatten, linear 84, activation scaled_tanh, linear classes",
+        ),
+        (
+            {"architecture": "lenet5", "activation": "maxout", "pooling": "max", "output": "softmax"},
+            "conv 12 5, activation maxout, pool 2, conv 32 5, activation maxout, pool 2, conv 240 5, "
+            "activation maxout, flatten, linear 168, activation maxout, linear classes, output softmax",
+        ),
+        (
+            {"architecture": "vgg", "channels": [4, 6], "dropout": 0.5},
+            "conv 4 3, batch_norm, activation relu, conv 4 3, batch_norm, activation relu, pool 2, "
+            "conv 6 3, batch_norm, activation relu, conv 6 3, batch_norm, activation relu, "
+            "pool global, flatten, dropout 0.5, linear classes",
+        ),
+        (
+            {
+                "architecture": "vgg",
+                "channels": [4, 6],
+                "convolutions": 1,
+                "batch_norm": False,
+                "squeeze_excite": 2,
+                "pooling": "both",
+            },
+            "conv 4 3, activation relu, squeeze_excite 2, pool 2, conv 6 3, activation relu, squeeze_excite 2, "
+            "pool global both, flatten, linear classes",
+        ),
+        (
+            {"architecture": "residual", "channels": [4, 6], "kernel": 5},
+            "conv 4 5, batch_norm, activation relu, "
+            "residual[conv 4 5, batch_norm, activation relu, conv 4 5, batch_norm], activation relu, "
+            "conv 6 5 2, batch_norm, activation relu, "
+            "residual[conv 6 5, batch_norm, activation relu, conv 6 5, batch_norm], activation relu, "
+            "pool global average, flatten, linear classes",
+        ),
+        (
+            {"architecture": "residual", "channels": [4], "blocks": 2, "squeeze_excite": 8, "activation": "identity"},
+            "conv 4 3, batch_norm, "
+            "residual[conv 4 3, batch_norm, conv 4 3, batch_norm, squeeze_excite 8], "
+            "residual[conv 4 3, batch_norm, conv 4 3, batch_norm, squeeze_excite 8], "
+            "pool global average, flatten, linear classes",
+        ),
+        (
             {"architecture": "cnn", "channels": [4], "pool": 1, "hidden": []},
             "conv 4 3, activation relu, flatten, linear classes",
         ),
@@ -82,7 +126,24 @@ def test_the_layers_an_architecture_stands_for(settings: dict[str, Any], expecte
     assert ", ".join(written(expand(model(**settings)))) == expected
 
 
-@pytest.mark.parametrize("architecture", ["neuron", "mlp", "cnn"])
+def test_convolutions_before_a_batch_norm_have_no_bias() -> None:
+    for architecture, expected in (("vgg", {False}), ("residual", {False})):
+        convolutions = [layer for layer in walk(expand(model(architecture=architecture))) if isinstance(layer, Conv)]
+        assert {layer.bias for layer in convolutions} == expected
+    plain = walk(expand(model(architecture="vgg", batch_norm=False)))
+    assert {layer.bias for layer in plain if isinstance(layer, Conv)} == {True}
+
+
+def test_ciresans_mlp_is_an_mlp_with_other_defaults() -> None:
+    hidden = [2500, 2000, 1500, 1000, 500]
+    same = model(architecture="mlp", hidden=hidden, activation="scaled_tanh", init={"uniform": 0.05})
+    ours = model(architecture="ciresan_mlp")
+    assert (expand(ours), ours.init) == (expand(same), same.init)
+    small = {"hidden": 8, "dropout": 0.5, "batch_norm": True, "activation": "relu"}
+    assert expand(model(architecture="ciresan_mlp", **small)) == expand(model(architecture="mlp", **small))
+
+
+@pytest.mark.parametrize("architecture", ["neuron", "mlp", "ciresan_mlp", "cnn"])
 def test_bias_false_reaches_every_layer(architecture: str) -> None:
     layers = walk(expand(model(architecture=architecture, bias=False)))
     biases = [layer.bias for layer in layers if hasattr(layer, "bias")]

@@ -24,7 +24,7 @@ def test_a_yes_or_no_task_has_one_output_unless_its_loss_compares_classes(loss: 
     assert output_count(config({"architecture": "mlp"}, loss, binary=7), 2) == count
 
 
-@pytest.mark.parametrize("architecture", ["mlp", "cnn", "layers"])
+@pytest.mark.parametrize("architecture", ["mlp", "ciresan_mlp", "cnn", "lenet5", "vgg", "residual", "layers"])
 @pytest.mark.parametrize(
     ("output", "loss", "kind"),
     [

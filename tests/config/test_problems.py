@@ -7,7 +7,8 @@ import pytest
 Told = Callable[..., list[str]]
 
 OPTIMIZERS = "gradient_descent, sgd, adam, adamw, rmsprop, adagrad"
-LAYERS = "linear, conv, pool, flatten, batch_norm, layer_norm, dropout, activation, maxout, residual"
+ARCHITECTURES = "neuron, mlp, ciresan_mlp, cnn, lenet5, vgg, residual, layers"
+LAYERS = "linear, conv, pool, flatten, batch_norm, layer_norm, dropout, activation, maxout, residual, squeeze_excite"
 
 MANY = """\
 name: my run
@@ -99,13 +100,21 @@ def test_a_misspelled_key_is_not_missing_as_well(told: Told) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("seed: 0", "1:1  model: missing (the network); choose its architecture: neuron, mlp, cnn, layers"),
+        ("seed: 0", "1:1  model: missing (the network); choose its architecture: " + ARCHITECTURES),
         ("model:", "1:7  model: expected a mapping (key: value), got null"),
         ("model: mlp", "1:8  model: expected a mapping (key: value), got text 'mlp'; write {architecture: mlp}"),
-        ("model: {hidden: 3}", "1:9  model.architecture: missing; choose one: neuron, mlp, cnn, layers"),
+        ("model: {hidden: 3}", "1:9  model.architecture: missing; choose one: " + ARCHITECTURES),
         ("model: {architecture: mpl}", "1:23  model.architecture: unknown name 'mpl'; did you mean 'mlp'? "
-         "Known: neuron, mlp, cnn, layers"),
-        ("model: {architecture: 5}", "1:23  model.architecture: unknown name 5; known: neuron, mlp, cnn, layers"),
+         "Known: " + ARCHITECTURES),
+        ("model: {architecture: 5}", "1:23  model.architecture: unknown name 5; known: " + ARCHITECTURES),
+        ("model: {architecture: vgg, channels: [8, 8, 8, 8, 8]}",
+         "1:38  model.channels: takes 4 or fewer items, got 5"),
+        ("model: {architecture: residual, activation: maxout}", "1:45  model.activation: "
+         "maxout leaves fewer channels, and a residual block adds what is as wide as its input"),
+        ("model: {architecture: residual, convolutions: 2}",
+         "1:33  model.convolutions: unknown key here; it belongs to vgg"),
+        ("model: {architecture: layers, layers: [{squeeze_excite: 0}]}",
+         "1:57  model.layers.0.reduction: must be greater than 0, got 0"),
     ],
 )  # fmt: skip
 def test_the_model(told: Told, text: str, message: str) -> None:
@@ -168,7 +177,7 @@ def test_values(told: Told, line: str, message: str) -> None:
         ("init: {constnat: 1}", "3:10  model.init.name: unknown name 'constnat'; did you mean 'constant'? "
          "Known: default, xavier, kaiming, zeros, normal, uniform, constant"),
         ("init: {normal: 0}", "3:18  model.init.std: must be greater than 0, got 0"),
-        ("channels: [3]", "3:3  model.channels: unknown key here; it belongs to cnn"),
+        ("channels: [3]", "3:3  model.channels: unknown key here; it belongs to cnn, vgg, residual"),
     ],
 )  # fmt: skip
 def test_values_of_an_mlp(told: Told, keys: str, message: str) -> None:

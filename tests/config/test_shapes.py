@@ -53,10 +53,46 @@ def test_the_lecture_network_has_59210_parameters() -> None:
             {"architecture": "cnn", "channels": [8, 8], "pool": 1, "hidden": [], "activation": "maxout"},
             (9 + 1) * 16 + (9 * 8 + 1) * 16 + (8 * 28 * 28 + 1) * 10,
         ),
+        (
+            {"architecture": "lenet5"},
+            (25 + 1) * 6 + (25 * 6 + 1) * 16 + (25 * 16 + 1) * 120 + 121 * 84 + 85 * 10,
+        ),
+        ({"architecture": "ciresan_mlp"}, 785 * 2500 + 2501 * 2000 + 2001 * 1500 + 1501 * 1000 + 1001 * 500 + 501 * 10),
+        (
+            {"architecture": "vgg"},
+            9 * (1 * 32 + 32 * 32 + 32 * 64 + 64 * 64 + 64 * 128 + 128 * 128) + 4 * (32 + 64 + 128) + 129 * 10,
+        ),
+        (
+            {"architecture": "vgg", "channels": [128] * 3, "convolutions": 3, "squeeze_excite": 16, "pooling": "both"},
+            9 * (128 + 8 * 128 * 128) + 9 * 2 * 128 + 3 * 2 * 128 * 8 + 257 * 10,
+        ),
+        (
+            {"architecture": "vgg", "channels": [8], "kernel": 5, "convolutions": 1, "batch_norm": False},
+            (25 + 1) * 8 + 9 * 10,
+        ),
+        (
+            {"architecture": "residual"},
+            9 * (32 + 32 * 64 + 64 * 128) + (9 * 2) * (32**2 + 64**2 + 128**2) + 3 * 2 * (32 + 64 + 128) + 129 * 10,
+        ),
+        (
+            {"architecture": "residual", "channels": [8], "blocks": 4, "squeeze_excite": 4, "pooling": "both"},
+            9 * 8 + 16 + 4 * (2 * (9 * 8 * 8 + 16) + 2 * 8 * 2) + 17 * 10,
+        ),
     ],
 )
 def test_parameter_counts_in_closed_form(settings: dict[str, Any], count: int) -> None:
     assert parameters(**settings) == count
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kernel", "sides"),
+    [("vgg", 3, [28, 14, 7, 3]), ("residual", 3, [28, 14, 7, 4]), ("residual", 5, [28, 14, 7, 4])],
+)
+def test_each_block_sees_half_the_sides_of_the_one_before(architecture: str, kernel: int, sides: list[int]) -> None:
+    read: TypeAdapter[AnyModel] = TypeAdapter(Model)
+    model = read.validate_python({"architecture": architecture, "channels": [1, 2, 3, 4], "kernel": kernel})
+    convolved = [placed.outputs for placed in place(expand(model), 10) if placed.layer.type == "conv"]
+    assert list(dict.fromkeys(convolved)) == [(block + 1, side, side) for block, side in enumerate(sides)]
 
 
 def test_a_yes_or_no_model_has_one_row_of_weights_at_the_end() -> None:
@@ -71,6 +107,11 @@ def test_a_yes_or_no_model_has_one_row_of_weights_at_the_end() -> None:
         ({"conv": {"channels": 4, "kernel": 4, "bias": False}}, (2, 9, 5), (4, 9, 5), 32 * 4),
         ({"pool": 3}, (2, 28, 28), (2, 9, 9), 0),
         ({"pool": "global"}, (2, 28, 28), (2, 1, 1), 0),
+        ({"pool": {"size": 3, "kind": "both"}}, (2, 28, 28), (4, 9, 9), 0),
+        ({"pool": {"size": "global", "kind": "both"}}, (2, 28, 28), (4, 1, 1), 0),
+        ("squeeze_excite", (64, 5, 3), (64, 5, 3), 2 * 64 * 4),
+        ({"squeeze_excite": 3}, (8, 5, 3), (8, 5, 3), 2 * 8 * 2),
+        ({"squeeze_excite": 16}, (8, 5, 3), (8, 5, 3), 2 * 8 * 1),
         ("layer_norm", (2, 3, 3), (2, 3, 3), 2 * 18),
         ("layer_norm", (7,), (7,), 2 * 7),
         ("batch_norm", (2, 3, 3), (2, 3, 3), 2 * 2),
@@ -89,6 +130,11 @@ def test_activations_count_what_is_inside_residual_blocks_too() -> None:
     assert placed.activations() == 9 + 7 + 7
 
 
+def test_activations_count_what_a_squeeze_excite_makes_besides() -> None:
+    (placed,) = place(layers({"squeeze_excite": 4}), 10, (8, 5, 3))
+    assert placed.activations() == 8 * 5 * 3 + 8 + 8 + 2 + 2 + 8 + 8  # means twice: pooled, then flattened
+
+
 @pytest.mark.parametrize(
     ("items", "position", "message"),
     [
@@ -99,6 +145,12 @@ def test_activations_count_what_is_inside_residual_blocks_too() -> None:
             "maxout needs a row of numbers, got a picture 1×14×14; put a flatten before it",
         ),
         (["flatten", {"conv": 8}], (1,), "conv needs a picture, got a row of 784 numbers"),
+        (["flatten", "squeeze_excite"], (1,), "squeeze_excite needs a picture, got a row of 784 numbers"),
+        (
+            [{"residual": [{"pool": {"size": "global"}}, "flatten", {"squeeze_excite": 2}]}],
+            (0, 2),
+            "squeeze_excite needs a picture, got a row of 1 numbers",
+        ),
         (["flatten", {"pool": 2}], (1,), "pool needs a picture, got a row of 784 numbers"),
         (
             [{"conv": {"channels": 8, "stride": 2}}],

@@ -38,6 +38,10 @@ NEURON_RANGE = "bce wants outputs between 0 and 1; what {} gives outside is cut 
     [
         {},
         {"model": {"architecture": "cnn"}},
+        {"model": {"architecture": "lenet5"}},
+        {"model": {"architecture": "vgg", "squeeze_excite": 8}},
+        {"model": {"architecture": "residual", "squeeze_excite": 8}},
+        {"model": {"architecture": "ciresan_mlp"}},
         neuron("identity"),
         neuron("sigmoid"),
         {**neuron("tanh"), "loss": "mse"},
@@ -135,6 +139,22 @@ def test_what_means_what_it_says_is_not_warned_of(sections: dict[str, Any]) -> N
         ),
         (
             {"model": mlp(init={"constant": 0.5})},
+            ("model", "init"),
+            "with equal weights all units of a hidden layer stay equal: it learns like one unit",
+        ),
+        (
+            {"model": {"architecture": "residual", "channels": [4], "activation": "identity", "pooling": "max"}},
+            ("model",),
+            "3 linear layers without an activation between them are one linear layer",
+        ),
+        (
+            {
+                "model": {
+                    "architecture": "layers",
+                    "layers": ["squeeze_excite", "flatten", {"linear": 10}],
+                    "init": "zeros",
+                }
+            },
             ("model", "init"),
             "with equal weights all units of a hidden layer stay equal: it learns like one unit",
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from math import exp, sqrt
 from typing import Any
 
 import pytest
@@ -23,6 +23,12 @@ EVERY_ARCHITECTURE: list[dict[str, Any]] = [
     {"architecture": "mlp", "hidden": [32, 16], "activation": "prelu", "output": "sigmoid"},
     {"architecture": "cnn"},
     {"architecture": "cnn", "channels": [4, 8], "kernel": 4, "pool": 3, "activation": "maxout", "batch_norm": True},
+    {"architecture": "ciresan_mlp", "hidden": [32, 16]},
+    {"architecture": "lenet5"},
+    {"architecture": "vgg", "channels": [8, 8, 4, 4], "pooling": "both", "squeeze_excite": 1, "dropout": 0.5},
+    {"architecture": "vgg", "channels": [4], "convolutions": 1, "batch_norm": False, "activation": "maxout"},
+    {"architecture": "residual", "channels": [4, 6, 8, 8], "blocks": 2, "squeeze_excite": 1, "output": "log_softmax"},
+    {"architecture": "residual", "channels": [4, 6], "kernel": 4, "activation": "prelu"},
     {
         "architecture": "layers",
         "layers": [
@@ -187,6 +193,55 @@ def test_a_residual_block_adds_its_input() -> None:
     assert torch.equal(block(inputs), inputs + torch.tanh(block.body[0](inputs)))
 
 
+def test_a_squeeze_excite_is_the_formula_of_its_paper() -> None:
+    """x′ = x · sigmoid(W₂ relu(W₁ z)) with z the mean of each channel, written out one number at a time."""
+    network = build_model(model(architecture="layers", layers=[{"conv": 6}, {"squeeze_excite": 2}]), 10)
+    squeeze, excite = (module.weight.detach() for module in network[1].modules() if isinstance(module, nn.Linear))
+    pictures = torch.randn(2, 6, 5, 4)
+    expected = pictures.clone()
+    for image in range(2):
+        means = [pictures[image, channel].sum() / 20 for channel in range(6)]
+        hidden = [max(0.0, float(sum(squeeze[unit, c] * means[c] for c in range(6)))) for unit in range(3)]
+        for channel in range(6):
+            total = float(sum(excite[channel, unit] * hidden[unit] for unit in range(3)))
+            expected[image, channel] *= 1 / (1 + exp(-total))
+    assert torch.allclose(network[1](pictures), expected, atol=1e-6)
+    assert not torch.allclose(expected, 0.5 * pictures, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [2, "global"])
+def test_pooling_both_ways_gives_the_largest_values_then_the_means(size: Any) -> None:
+    pool = build_model(model(architecture="layers", layers=[{"pool": {"size": size, "kind": "both"}}]), 10)
+    pictures = torch.randn(2, 3, 28, 28)
+    windows = pictures.unfold(2, 2, 2).unfold(3, 2, 2) if size == 2 else pictures[:, :, None, None]
+    assert torch.allclose(
+        pool(pictures), torch.cat([windows.amax(dim=(4, 5)), windows.mean(dim=(4, 5))], dim=1), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("kind", ["max", "average", "both"])
+def test_global_pooling_has_a_deterministic_gradient_on_cuda(kind: str) -> None:
+    """`torch.use_deterministic_algorithms` refuses AdaptiveMaxPool2d there; AdaptiveAvgPool2d(1) is a mean."""
+    network = build_model(model(architecture="vgg", pooling=kind), 10)
+    assert not any(isinstance(module, nn.AdaptiveMaxPool2d) for module in network.modules())
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        network.to(device)(torch.rand(2, 1, 28, 28, device=device)).sum().backward()
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+@pytest.mark.parametrize("settings", EVERY_ARCHITECTURE[1:])
+def test_the_gradient_reaches_every_parameter(settings: dict[str, Any]) -> None:
+    network = build_model(model(**settings), 10)
+    torch.manual_seed(0)
+    nn.functional.nll_loss(network(torch.randn(16, 1, 28, 28)), torch.arange(16) % 10).backward()
+    without = [name for name, value in network.named_parameters() if value.grad is None or not value.grad.any()]
+    assert without == []
+
+
 def test_freezing_takes_the_first_layers_with_weights() -> None:
     network = build_model(model(architecture="mlp", hidden=[8, 4], batch_norm=True, dropout=0.1), 10)
     frozen = freeze(network, 3)
@@ -201,6 +256,15 @@ def test_layers_with_weights_come_in_the_order_of_the_data() -> None:
     network = build_model(model(architecture="layers", layers=layers), 10)
     kinds = [type(module).__name__ for module in weighted_modules(network)]
     assert kinds == ["Linear", "Linear", "PReLU", "Linear"]
+
+
+def test_both_layers_of_a_squeeze_excite_count_when_freezing() -> None:
+    network = build_model(model(architecture="residual", channels=[4], squeeze_excite=2), 10)
+    kinds = ["Conv2d", "BatchNorm2d", "Conv2d", "BatchNorm2d", "Conv2d", "BatchNorm2d", "Linear", "Linear", "Linear"]
+    assert [type(module).__name__ for module in weighted_modules(network)] == kinds
+    freeze(network, 8)
+    trained = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+    assert trained == ["7.weight", "7.bias"]
 
 
 def test_weights_are_taken_over_where_name_and_shape_agree() -> None:

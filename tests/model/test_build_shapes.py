@@ -20,9 +20,10 @@ from mnist_trainer.config.layers import (
     MaxoutLayer,
     Pool,
     Residual,
+    SqueezeExcite,
 )
 from mnist_trainer.config.shapes import MisfitError, Placed, place
-from mnist_trainer.model.build import ResidualBlock, build_model
+from mnist_trainer.model.build import ResidualBlock, SqueezeExciteBlock, build_model
 
 FUNCTIONS = st.sampled_from(["relu", "prelu", "maxout", "tanh", "rrelu"]).map(
     lambda name: TypeAdapter(AnyLayer).validate_python({"type": "activation", "function": {"name": name}})
@@ -39,7 +40,8 @@ PLAIN_LAYERS = (
         padding=st.just("same") | SMALL,
         bias=st.booleans(),
     )
-    | st.builds(Pool, size=SMALL | st.just("global"), kind=st.sampled_from(["max", "average"]))
+    | st.builds(Pool, size=SMALL | st.just("global"), kind=st.sampled_from(["max", "average", "both"]))
+    | st.builds(SqueezeExcite, reduction=SMALL)
     | st.just(Flatten())
     | st.just(BatchNorm())
     | st.just(LayerNorm())
@@ -66,7 +68,7 @@ def compare(network: nn.Sequential, placed: tuple[Placed, ...], values: Tensor) 
     network.eval()
     for module, part in zip(network, placed, strict=True):
         assert values.shape[1:] == part.inputs
-        if isinstance(module, ResidualBlock):
+        if isinstance(module, ResidualBlock | SqueezeExciteBlock):
             compare(module.body, part.inner, values)
         values = module(values)
         assert values.shape[1:] == part.outputs
