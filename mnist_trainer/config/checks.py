@@ -30,6 +30,13 @@ def _data(config: Config, classes: int | None) -> Iterator[Finding]:
         yield ("data", "path"), f"only data.name 'folder' has a path; '{data.name}' is found under data.root"
     if data.binary is not None and classes is not None and data.binary >= classes:
         yield ("data", "binary"), f"there is no class {data.binary}: the classes are 0 to {classes - 1}"
+    augment, epochs = data.augment, config.training.epochs
+    count = 2 if data.binary is not None else classes
+    for index, halved in enumerate(augment.halve_for if augment else ()):
+        if count is not None and halved >= count:
+            yield ("data", "augment", "halve_for", index), f"there is no class {halved}: they are 0 to {count - 1}"
+    if augment is not None and augment.clean_last >= epochs:
+        yield ("data", "augment", "clean_last"), f"no epoch is left to augment: training.epochs is {epochs}"
 
 
 def _loss(config: Config, classes: int | None) -> Iterator[Finding]:
@@ -71,8 +78,20 @@ def _training(config: Config) -> Iterator[Finding]:
         yield ("training", "early_stopping"), "needs validation images, and data.validation is 0"
     if config.data.validation == 0 and isinstance(config.schedule, Plateau):
         yield ("schedule", "name"), "plateau needs validation images, and data.validation is 0"
+    if training.refit:
+        yield from _refit(config)
     if config.model.freeze and config.model.init_from is None:
         yield ("model", "freeze"), "without model.init_from it would freeze random weights"
+
+
+def _refit(config: Config) -> Iterator[Finding]:
+    key = ("training", "refit")
+    if config.data.validation == 0:
+        yield key, "there are no validation images to train on besides: data.validation is 0"
+    if isinstance(config.schedule, Plateau):
+        yield key, "plateau needs validation images, and the second fit has none; use another schedule"
+    if config.training.max_minutes is not None:
+        yield key, "the second fit must be as long as the first one's best epoch, so max_minutes can't hold; set epochs"
 
 
 def _model(config: Config, classes: int | None) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from mnist_trainer.config.activations import AnyActivation, Initialization
 from mnist_trainer.config.architectures import AnyModel, HiddenShape
+from mnist_trainer.config.augmentation import Augment, Elastic
 from mnist_trainer.config.layers import WrittenLayer
 from mnist_trainer.config.objective import AnyLoss, AnyOptimizer, AnySchedule, Penalty
 from mnist_trainer.config.outline import SectionType, keys_of, names_of, naming_key, sections_in
@@ -18,6 +20,8 @@ from mnist_trainer.config.schema import Config, Data, EarlyStopping, Report, Tra
 _GROUPS: tuple[tuple[str, str, Any], ...] = (
     ("config", "at the top of the file", Config),
     ("data", "", Data),
+    ("augment", "`data.augment`", Augment),
+    ("elastic", "`data.augment.elastic`", Elastic),
     ("model", "", AnyModel),
     ("hidden", "`model.hidden`, when it is neither a list nor a number", HiddenShape),
     (
@@ -81,18 +85,20 @@ def _group_lines(title: str, note: str, group: Any, specs: dict[str, Any]) -> It
 
 
 def _union_lines(sections: Sequence[SectionType], specs: dict[str, Any]) -> Iterator[str]:
-    """Keys that all sections of a set share once, then those of each."""
-    rows = {section: [_row(section, key, specs) for key in keys_of(section)[1:]] for section in sections}
-    shared = [row for row in rows[sections[0]] if all(row in others for others in rows.values())]
+    """Keys that all sections of a set have, as most of them have them; then what is left of each."""
+    rows = {section: {key: _row(section, key, specs) for key in keys_of(section)[1:]} for section in sections}
+    everywhere = [key for key in rows[sections[0]] if all(key in own for own in rows.values())]
+    common = [Counter(own[key] for own in rows.values()).most_common(1)[0] for key in everywhere]
+    shared = [row for row, count in common if 2 * count > len(sections)]
     if shared:
-        yield from ("| **all of them** | | | |", *shared)
+        yield from ("| **all of them**, but where one says otherwise | | | |", *shared)
     for section in sections:
         names = ", ".join(f"`{name}`" for name in names_of(section))
         about = section.model_fields[naming_key(section)].description
         said = " ".join((section.__doc__ or "").split())  # Python 3.13 keeps less of its indentation
         text = f"{said.rstrip('.')}{f'; {about}' if about else ''}."
         yield f"| **{naming_key(section)}: {names}** | | | {_cell(text)} |"
-        yield from (row for row in rows[section] if row not in shared)
+        yield from (row for row in rows[section].values() if row not in shared)
 
 
 def _row(section: SectionType, key: str, specs: dict[str, Any]) -> str:

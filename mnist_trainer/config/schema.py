@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mnist_trainer.config.architectures import Model
+from mnist_trainer.config.augmentation import Augment
 from mnist_trainer.config.fields import NotNegative, NotNegativeNumber, Positive, PositiveNumber, Section
 from mnist_trainer.config.objective import Adam, ClassLoss, Constant, Loss, Optimizer, Schedule
 
@@ -38,6 +39,7 @@ class Data(Section):
     )
     limit: Positive | None = Field(default=None, description="take only the first N training images of each class")
     binary: NotNegative | None = Field(default=None, description="a yes/no task: is it this class?")
+    augment: Augment | None = Field(default=None, description="deform the training images, anew each epoch")
 
 
 class EarlyStopping(Section):
@@ -63,6 +65,15 @@ class Training(Section):
     )
     clip_norm: PositiveNumber | None = Field(default=None, description="largest length of the gradient")
     accumulate: Positive = Field(default=1, description="batches whose gradients make one step")
+    mixup: PositiveNumber | None = Field(
+        default=None,
+        description="train on weighted means of two images and of their losses; the weight is drawn from Beta(α, α) "
+        "with this α (Zhang et al. 2018)",
+    )
+    refit: bool = Field(
+        default=False,
+        description="after the best epoch is known: train anew for as many epochs, on training and validation images",
+    )
 
 
 class Report(Section):

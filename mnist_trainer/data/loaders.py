@@ -14,14 +14,17 @@ from torch.utils.data import DataLoader, Sampler
 from mnist_trainer.config.schema import Data
 from mnist_trainer.config.seeds import seed_for
 from mnist_trainer.data.catalog import has_validation, load, with_binary
-from mnist_trainer.data.dataset import DataSet, Part
+from mnist_trainer.data.dataset import DataSet, Split
 from mnist_trainer.data.download import Progress
 from mnist_trainer.data.source import Source
 from mnist_trainer.data.splits import first_of_each, stratified
-from mnist_trainer.errors import DataError
+from mnist_trainer.errors import DataError, UsageError
 
 Batch = tuple[Tensor, Tensor]
 """uint8 images [B, 28, 28] and labels int64 [B]."""
+
+LOST = 10_000
+"""Where QMNIST's lost digits begin: so many images of its test file correspond to MNIST's test set, in their order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +53,15 @@ def load_splits(data: Data, progress: Progress | None = None) -> Splits:
     return Splits(_binary(source, data), None if validation is None else _binary(validation, data), classes)
 
 
+def load_together(data: Data, progress: Progress | None = None) -> Splits:
+    """All that a data set has besides its test set as training images, and nothing to validate with."""
+    alone = load_splits(data.model_copy(update={"validation": 0}), progress)
+    if not has_validation(data):
+        return alone
+    own = _binary(_source(load(data, "validation", progress)), data)
+    return Splits(alone.train.followed_by(own), None, alone.classes)
+
+
 def load_test(data: Data, progress: Progress | None = None) -> Source:
     """The test images, which no seed, limit or split ever changes."""
     whole = load(data, "test", progress)
@@ -57,10 +69,25 @@ def load_test(data: Data, progress: Progress | None = None) -> Source:
     return _binary(_source(whole), data)
 
 
-def load_split(data: Data, split: Part, progress: Progress | None = None) -> Source:
-    """The images of one split. Raises DataError for `validation` where there is none."""
+def load_lost(data: Data, progress: Progress | None = None) -> Source:
+    """The 50,000 test digits of QMNIST that MNIST left out (Yadav & Bottou 2019, arXiv 1905.10498).
+
+    Raises UsageError for another data set, DataError where the file holds no more than MNIST's.
+    """
+    if data.name != "qmnist":
+        raise UsageError(f"test50k, the lost test digits, is a split of qmnist (data.name=qmnist), not of {data.name}.")
+    whole = load_test(data, progress)
+    if len(whole) <= LOST:
+        raise DataError(f"qmnist's test file has {len(whole):,} images; test50k are those after the first {LOST:,}.")
+    return whole.subset(torch.arange(LOST, len(whole)))
+
+
+def load_split(data: Data, split: Split, progress: Progress | None = None) -> Source:
+    """The images of one split. Raises DataError for `validation` where there is none, UsageError as `load_lost`."""
     if split == "test":
         return load_test(data, progress)
+    if split == "test50k":
+        return load_lost(data, progress)
     splits = load_splits(data, progress)
     if split == "train":
         return splits.train

@@ -25,8 +25,8 @@ class Normalization:
     std: float
 
     def apply(self, images: Tensor) -> Tensor:
-        """float32 [B, 1, 28, 28] from uint8 [B, 28, 28], on the same device."""
-        return images.to(torch.float32).sub_(255 * self.mean).div_(255 * self.std).unsqueeze(1)
+        """float32 [B, 1, 28, 28] from images [B, 28, 28] of 0 to 255, on the same device."""
+        return images.to(torch.float32, copy=True).sub_(255 * self.mean).div_(255 * self.std).unsqueeze(1)
 
 
 def measure(source: Source, kind: Literal["mean_std", "unit", "none"]) -> Normalization:

@@ -36,6 +36,11 @@ class Source(Dataset[tuple[Tensor, Tensor]]):
         images, labels = self.gather(positions)
         return Source(images, labels, self.indices.index_select(0, positions.to(self.indices.device)))
 
+    def followed_by(self, other: Source) -> Source:
+        """These images, then those of `other`."""
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Source(*map(torch.cat, pairs))
+
     def to(self, device: torch.device | str) -> Source:
         """The same images on `device`."""
         return Source(self.images.to(device), self.labels.to(device), self.indices.to(device))

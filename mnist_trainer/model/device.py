@@ -13,6 +13,9 @@ from mnist_trainer.errors import DeviceError
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
+LARGE = 2**18
+"""Weights from which on a linear layer counts as large."""
+
 
 def resolve_device(name: str) -> torch.device:
     """The device `name` stands for; `auto` takes CUDA, else Apple's GPU, else the CPU. Raises `DeviceError`."""
@@ -41,21 +44,28 @@ def is_here(name: str) -> bool:
 def resolve_precision(name: Literal["auto"] | Precision, device: torch.device, model: nn.Module) -> Precision:
     """The precision `name` stands for. Raises `DeviceError` for float16 on a CPU.
 
-    `auto` is bfloat16 where products in it are faster for sure: for convolutions on CUDA cards since Ampere and on
-    CPUs with AMX tiles; float32 everywhere else.
+    `auto` is bfloat16 where products in it are faster for sure: for convolutions and large linear layers, on CUDA cards
+    since Ampere and on CPUs that multiply bfloat16 (AMX tiles or AVX-512 BF16); float32 everywhere else.
     """
     if name == "float16" and device.type == "cpu":
         raise DeviceError("precision float16 is for GPUs; on a CPU use bfloat16 or float32.")
     if name == "auto":
-        convolutions = any(isinstance(module, nn.Conv2d) for module in model.modules())
-        return "bfloat16" if convolutions and _fast_bfloat16(device) else "float32"
+        return "bfloat16" if any(map(_is_heavy, model.modules())) and _fast_bfloat16(device) else "float32"
     return name
+
+
+def _is_heavy(module: nn.Module) -> bool:
+    """Whether it gains more by faster products than it loses by converting what goes in and out.
+
+    Measured on AVX-512 BF16, a whole step: ×1.2 with 200,000 weights in the largest linear layer, ×2.2 with 400,000.
+    """
+    return isinstance(module, nn.Conv2d) or (isinstance(module, nn.Linear) and module.weight.numel() >= LARGE)
 
 
 def _fast_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu" and bool(torch.cpu._is_amx_tile_supported())
+    return device.type == "cpu" and bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:

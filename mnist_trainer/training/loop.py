@@ -13,11 +13,12 @@ from torch import Tensor
 
 from mnist_trainer.errors import DivergedError
 from mnist_trainer.inference.evaluate import answer
+from mnist_trainer.training.mixup import Labels, main_labels
 from mnist_trainer.training.schedules import rate_factor
 from mnist_trainer.training.state import Totals, TrainingState
 
-Batch = tuple[Tensor, Tensor]
-"""uint8 images [B, 28, 28] and labels [B]."""
+Batch = tuple[Tensor, Labels]
+"""Images [B, 28, 28] with grey levels from 0 to 255, and labels [B]; see `TrainingState.batches`."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,13 @@ class EpochRecord:
     phase: str = "train"
     terms: dict[str, float] = field(default_factory=dict)
     best: bool = False
+    """The best so far by validation; never in a second fit."""
 
 
-def train_step(state: TrainingState, images: Tensor, labels: Tensor) -> None:
+def train_step(state: TrainingState, images: Tensor, labels: Labels) -> None:
     """One step along the gradient of one batch."""
     outputs = state.forward(images)
-    loss = state.criterion(outputs, labels)
+    loss = state.loss(outputs, labels)
     require_finite(state, loss)
     state.stepper.zero_grad()
     state.stepper.backward(loss)
@@ -50,12 +52,12 @@ def train_step(state: TrainingState, images: Tensor, labels: Tensor) -> None:
 
 def train_step_in_pieces(state: TrainingState, pieces: list[Batch]) -> None:
     """One step along the gradient of several batches together, with the memory of one at a time."""
-    factors = [torch.as_tensor(state.criterion.share(labels)[0]) for _, labels in pieces]
+    factors = [torch.as_tensor(state.criterion.share(main_labels(labels))[0]) for _, labels in pieces]
     whole = 1.0 if state.criterion.is_sum else torch.stack(factors).sum()
     state.stepper.zero_grad()
     for (images, labels), factor in zip(pieces, factors, strict=True):
         outputs = state.forward(images)
-        loss = state.criterion(outputs, labels)
+        loss = state.loss(outputs, labels)
         require_finite(state, loss)
         state.stepper.backward(loss * (factor / whole))
         state.record(loss, outputs, labels)
@@ -123,8 +125,9 @@ def finish_epoch(state: TrainingState) -> EpochRecord:
         lr=state.stepper.rate,
         seconds=seconds,
         images_per_second=state.totals.images / train_seconds,
+        phase=state.setup.phase,
         terms=terms,
-        best=best,
+        best=best and state.setup.phase == "train",
     )
     state.seconds += seconds
     state.step, state.epoch_seconds, state.totals = 0, 0.0, Totals.empty(state.setup.device)

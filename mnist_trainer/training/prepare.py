@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from mnist_trainer.config.outputs import output_count, output_kind
 from mnist_trainer.config.schema import Config
+from mnist_trainer.data.augment import augmented
 from mnist_trainer.data.loaders import Splits
 from mnist_trainer.data.normalize import Normalization, measure
+from mnist_trainer.data.source import Source
 from mnist_trainer.errors import CheckpointError, ConfigError, Problem
 from mnist_trainer.inference.predictor import Reading
 from mnist_trainer.model.build import build_model, freeze, take_over
@@ -19,8 +21,11 @@ from mnist_trainer.model.device import resolve_device, resolve_precision, to_dev
 from mnist_trainer.training.losses import AnyCriterion, Criterion, LossFunction, OwnCriterion
 from mnist_trainer.training.optimizers import build_optimizer
 from mnist_trainer.training.penalties import weight_pictures
-from mnist_trainer.training.state import Setup, TrainingState
+from mnist_trainer.training.state import Phase, Setup, TrainingState
 from mnist_trainer.training.stepping import Stepper
+
+INK_SAMPLE = 1000
+"""Images that are deformed for a try before training starts."""
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 """A user's own optimizer class, or a function that makes one from parameters."""
@@ -34,6 +39,7 @@ def prepare_state(
     loss: LossFunction | None = None,
     optimizer: OptimizerFactory | None = None,
     initial: tuple[dict[str, Tensor], Normalization] | None = None,
+    phase: Phase = "train",
 ) -> TrainingState:
     """A training that can start: on its device, with its initial weights.
 
@@ -48,6 +54,9 @@ def prepare_state(
     frozen = freeze(network, config.model.freeze)
     taken_over = None if initial is None else _take_over(config, network, initial[0])
     _check(config, network, len(splits.train))
+    if config.training.refit and splits.validation is not None:  # now, not after the first fit
+        _check(config, network, len(splits.train) + len(splits.validation))
+    _check_ink(config, splits.train)
     network = to_device(network, device)
     normalization = initial[1] if initial is not None else measure(splits.train, config.data.normalize)
     precision = resolve_precision(config.precision, device, network)
@@ -60,6 +69,7 @@ def prepare_state(
         device=device,
         frozen=tuple(frozen),
         taken_over=taken_over,
+        phase=phase,
     )
     criterion = build_criterion(config, splits.classes, network, loss).to(device)
     made = build_optimizer(config.optimizer, network.parameters()) if optimizer is None else optimizer(trained(network))
@@ -88,6 +98,19 @@ def _check(config: Config, network: nn.Module, images: int) -> None:
     if normed and (images % batch_size or batch_size) == 1:
         reason = f"the last of the batches of {images} images holds a single one, and batch_norm needs two"
         raise _problem("data.batch_size", f"{reason}: choose another size than {batch_size}")
+
+
+def _check_ink(config: Config, train: Source) -> None:
+    augment = config.data.augment
+    if augment is None:
+        return
+    images, labels = train.images[:INK_SAMPLE], train.labels[:INK_SAMPLE]
+    deformed = augmented(images, labels, augment, config.seed, epoch=0, batch=0)
+    ink, left = (pixels.sum(dim=(1, 2), dtype=torch.int64) for pixels in (images, deformed))
+    empty = int((20 * left < ink).sum())
+    if empty:
+        reason = f"less than a twentieth of the ink is left in {empty:,} of the first {len(images):,} images"
+        raise _problem("data.augment", f"{reason}; make shift, scale, thickness or elastic.alpha smaller")
 
 
 def _problem(path: str, message: str) -> ConfigError:

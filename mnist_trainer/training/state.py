@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from mnist_trainer.config.augmentation import Augment
 from mnist_trainer.config.objective import GradientDescent
 from mnist_trainer.config.schema import Config
 from mnist_trainer.config.seeds import seed_for
+from mnist_trainer.data.augment import augmented
 from mnist_trainer.data.loaders import training_loader
 from mnist_trainer.data.source import Source
 from mnist_trainer.inference.predictor import Predictor, Reading
@@ -21,8 +23,12 @@ from mnist_trainer.inference.probabilities import answers
 from mnist_trainer.model.device import autocast
 from mnist_trainer.training.early_stopping import Best
 from mnist_trainer.training.losses import AnyCriterion
+from mnist_trainer.training.mixup import Labels, main_labels, mix, mixed_loss
 from mnist_trainer.training.schedules import Course, PlateauState
 from mnist_trainer.training.stepping import Stepper
+
+Phase = Literal["train", "refit"]
+"""`refit` is the second fit that `training.refit` asks for, on training and validation images together."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,7 @@ class Setup:
     frozen: tuple[nn.Module, ...] = ()
     taken_over: int | None = None
     """How many tensors came from `model.init_from`."""
+    phase: Phase = "train"
 
     @property
     def pieces_per_step(self) -> int:
@@ -45,6 +52,11 @@ class Setup:
         if isinstance(self.config.optimizer, GradientDescent):
             return self._batches
         return self.config.training.accumulate
+
+    def augment_in(self, epoch: int) -> Augment | None:
+        """How images are deformed in `epoch` (from 0), if at all: `clean_last` epochs see them as they are."""
+        augment = self.config.data.augment
+        return None if augment is None or epoch >= self.config.training.epochs - augment.clean_last else augment
 
     @property
     def course(self) -> Course:
@@ -107,21 +119,34 @@ class TrainingState:
         self.best_weights: dict[str, Tensor] = {}
         self.stop_reason: str | None = None
 
-    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The rest of this epoch's batches: uint8 images [B, 28, 28] and labels [B], in this epoch's order."""
-        setup, data = self.setup, self.setup.config.data
+    def batches(self) -> Iterator[tuple[Tensor, Labels]]:
+        """The rest of this epoch's batches, in this epoch's order: images [B, 28, 28] from 0 to 255, and labels [B].
+
+        Images are uint8, deformed as `data.augment` says; float32 where `training.mixup` mixes them.
+        """
+        setup, data, seed = self.setup, self.setup.config.data, self.setup.config.seed
         first = self.step * setup.pieces_per_step
-        return iter(training_loader(setup.train, data.batch_size, setup.config.seed, self.epoch, first))
+        augment, alpha = setup.augment_in(self.epoch), setup.config.training.mixup
+        loader = training_loader(setup.train, data.batch_size, seed, self.epoch, first)
+        for number, (images, labels) in enumerate(loader, start=first):
+            if augment is not None:
+                images = augmented(images, labels, augment, seed, self.epoch, number)  # noqa: PLW2901
+            yield (images, labels) if alpha is None else mix(images, labels, alpha, seed, self.epoch, number)
 
     def forward(self, images: Tensor) -> Tensor:
-        """The model's raw outputs [B, K], float32, of uint8 images [B, 28, 28]."""
+        """The model's raw outputs [B, K], float32, of images [B, 28, 28]."""
         reading = self.setup.reading
         with autocast(self.setup.device, reading.precision):
             outputs: Tensor = self.model(reading.normalization.apply(images))
         return outputs.float()
 
-    def record(self, loss: Tensor, outputs: Tensor, labels: Tensor) -> None:
+    def loss(self, outputs: Tensor, labels: Labels) -> Tensor:
+        """The scalar that a step minimises, of raw outputs [B, K]."""
+        return mixed_loss(self.criterion, outputs, labels)
+
+    def record(self, loss: Tensor, outputs: Tensor, batch_labels: Labels) -> None:
         """Add a batch to this epoch's totals."""
+        labels = main_labels(batch_labels)
         factor, divisor = self.criterion.share(labels)
         self.totals.loss += loss.detach() * factor
         self.totals.divisor += divisor
@@ -150,7 +175,7 @@ class TrainingState:
     def predictor(self) -> Predictor:
         """The model as it is judged now: the running mean of its weights where there is one."""
         model = self.model if self.ema is None else self.ema.module
-        return Predictor([model], self.setup.reading, self.setup.device)
+        return Predictor([model], [self.setup.reading], self.setup.device)
 
     def keep_weights(self) -> None:
         """Remember the judged weights as the best epoch's."""
@@ -167,6 +192,7 @@ class TrainingState:
         """Everything that changes, as tensors and plain values."""
         totals = {entry.name: getattr(self.totals, entry.name) for entry in fields(self.totals)}
         return {
+            "phase": self.setup.phase,
             "epoch": self.epoch,
             "step": self.step,
             "seconds": self.seconds,

@@ -40,6 +40,9 @@ YES_OR_NO = {"binary": 7}
         {"optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": True}},
         {"model": {"architecture": "mlp", "init_from": "runs/a", "freeze": 1}},
         {"training": {"accumulate": 4}},
+        {"training": {"refit": True, "early_stopping": {"patience": 2}}, "schedule": "one_cycle"},
+        {"data": {"augment": {"halve_for": [1, 7], "clean_last": 9}}},
+        {"data": {"name": "folder", "path": "pictures", "augment": {"halve_for": [25]}}},
     ],
 )
 def test_what_fits_together_is_not_complained_about(sections: dict[str, Any]) -> None:
@@ -49,6 +52,36 @@ def test_what_fits_together_is_not_complained_about(sections: dict[str, Any]) ->
 @pytest.mark.parametrize(
     ("sections", "path", "message"),
     [
+        (
+            {"data": {"augment": {"halve_for": [1, 10]}}},
+            ("data", "augment", "halve_for", 1),
+            "there is no class 10: they are 0 to 9",
+        ),
+        (
+            {"data": {"binary": 7, "augment": {"halve_for": [7]}}},
+            ("data", "augment", "halve_for", 0),
+            "there is no class 7: they are 0 to 1",
+        ),
+        (
+            {"data": {"augment": {"clean_last": 5}}, "training": {"epochs": 5}},
+            ("data", "augment", "clean_last"),
+            "no epoch is left to augment: training.epochs is 5",
+        ),
+        (
+            {"data": {"validation": 0}, "training": {"refit": True}},
+            ("training", "refit"),
+            "there are no validation images to train on besides: data.validation is 0",
+        ),
+        (
+            {"schedule": "plateau", "training": {"refit": True}},
+            ("training", "refit"),
+            "plateau needs validation images, and the second fit has none; use another schedule",
+        ),
+        (
+            {"training": {"refit": True, "max_minutes": 5}},
+            ("training", "refit"),
+            "the second fit must be as long as the first one's best epoch, so max_minutes can't hold; set epochs",
+        ),
         (
             {"data": {"name": "folder"}},
             ("data", "path"),

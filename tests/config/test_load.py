@@ -234,6 +234,7 @@ training:
   epochs: 10
   early_stopping: {monitor: val_loss, patience: 5, min_delta: 0.0}
   accumulate: 1
+  refit: false
 report:
   plots: true
   tensorboard: false

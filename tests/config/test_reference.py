@@ -108,6 +108,12 @@ def test_rows(row: str) -> None:
     assert reference_table().split("\n").count(row) == 1
 
 
+def test_what_one_of_a_set_has_otherwise_stands_with_it() -> None:
+    rows = [line for line in reference_table().split("\n") if line.startswith("| `init` |")]
+    defaults = [row.split(" | ")[2] for row in rows]
+    assert defaults == ["`default`", "`uniform`"]
+
+
 def test_keys_that_all_of_a_set_share_stand_once() -> None:
     assert reference_table().count("| `weight_decay` |") == 1
     assert reference_table().count("| `penalties` |") == 1

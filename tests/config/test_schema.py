@@ -36,6 +36,7 @@ def test_the_defaults() -> None:
             "normalize": "mean_std",
             "limit": None,
             "binary": None,
+            "augment": None,
         },
         "loss": {
             "name": "cross_entropy",
@@ -99,6 +100,8 @@ def test_short_forms_of_init(short: Any, full: Any) -> None:
             {"type": "activation", "function": {"name": "leaky_relu", "slope": 0.1}},
         ),
         ({"activation": {"function": "relu"}}, {"type": "activation", "function": {"name": "relu"}}),
+        ("squeeze_excite", {"type": "squeeze_excite", "reduction": 16}),
+        ({"squeeze_excite": 8}, {"type": "squeeze_excite", "reduction": 8}),
         ({"residual": ["batch_norm"]}, {"type": "residual", "layers": [{"type": "batch_norm"}]}),
     ],
 )

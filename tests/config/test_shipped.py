@@ -8,6 +8,7 @@ from mnist_trainer.config.warnings import warnings
 
 NAMES = [
     "cnn",
+    "cnn-deformed",
     "custom-error",
     "fashion",
     "gradient-descent",
@@ -16,6 +17,7 @@ NAMES = [
     "lecture-softmax",
     "maxout",
     "mlp",
+    "mlp-deformed",
     "neuron",
     "quickstart",
     "regression",

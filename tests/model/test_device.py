@@ -11,6 +11,7 @@ from mnist_trainer.model.device import autocast, resolve_device, resolve_precisi
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 LINEAR, CONVOLUTION = nn.Linear(2, 2), nn.Sequential(nn.Conv2d(2, 2, 3))
+LARGE_LINEAR = nn.Linear(512, 512)
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, cuda: int = 0, mps: bool = False) -> None:
@@ -71,26 +72,31 @@ def test_float16_is_refused_on_a_cpu() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "device", "amx", "capability", "precision"),
+    ("model", "device", "has", "capability", "precision"),
     [
-        (CONVOLUTION, CPU, True, (0, 0), "bfloat16"),
-        (CONVOLUTION, CPU, False, (0, 0), "float32"),
-        (LINEAR, CPU, True, (0, 0), "float32"),
-        (CONVOLUTION, CUDA, False, (8, 0), "bfloat16"),
-        (CONVOLUTION, CUDA, True, (7, 5), "float32"),
-        (LINEAR, CUDA, False, (9, 0), "float32"),
-        (CONVOLUTION, MPS, True, (0, 0), "float32"),
+        (CONVOLUTION, CPU, "amx", (0, 0), "bfloat16"),
+        (CONVOLUTION, CPU, "avx512", (0, 0), "bfloat16"),
+        (CONVOLUTION, CPU, "neither", (0, 0), "float32"),
+        (LINEAR, CPU, "amx", (0, 0), "float32"),
+        (LARGE_LINEAR, CPU, "avx512", (0, 0), "bfloat16"),
+        (LARGE_LINEAR, CPU, "neither", (0, 0), "float32"),
+        (CONVOLUTION, CUDA, "neither", (8, 0), "bfloat16"),
+        (CONVOLUTION, CUDA, "amx", (7, 5), "float32"),
+        (LINEAR, CUDA, "neither", (9, 0), "float32"),
+        (LARGE_LINEAR, CUDA, "neither", (9, 0), "bfloat16"),
+        (CONVOLUTION, MPS, "amx", (0, 0), "float32"),
     ],
 )
 def test_auto_precision_follows_from_the_hardware_and_the_model(
     monkeypatch: pytest.MonkeyPatch,
     model: nn.Module,
     device: torch.device,
-    amx: bool,
+    has: str,
     capability: tuple[int, int],
     precision: str,
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has == "amx")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has == "avx512")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     assert resolve_precision("auto", device, model) == precision
 

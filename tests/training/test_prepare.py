@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from mnist_trainer.data.loaders import Splits
 from mnist_trainer.data.normalize import Normalization, measure
+from mnist_trainer.data.source import Source
 from mnist_trainer.errors import CheckpointError, ConfigError
 from mnist_trainer.model.build import build_model
 from mnist_trainer.training.loop import fit
@@ -130,7 +131,7 @@ def test_a_users_own_parts_take_the_place_of_the_configs(splits: Splits, config:
     records = list(fit(state))
     assert not torch.equal(module.inner.weight, start)
     assert records[-1].train_loss < records[0].train_loss
-    outputs = state.predictor().outputs([splits.train.images])[0]
+    outputs = state.predictor().outputs([splits.train.images])
     assert state.criterion.figure(outputs, splits.train.labels) == pytest.approx(
         own_loss(outputs, splits.train.labels).item()
     )
@@ -139,3 +140,30 @@ def test_a_users_own_parts_take_the_place_of_the_configs(splits: Splits, config:
 def test_a_users_own_optimizer_may_be_a_function(splits: Splits, config: Any) -> None:
     state = prepare_state(config(), splits, optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.25))
     assert state.stepper.rate == 0.25
+
+
+def test_a_second_fit_whose_last_batch_would_hold_one_image_is_refused_at_the_start(
+    splits: Splits, config: Any
+) -> None:
+    sections = {"model": {"architecture": "mlp", "batch_norm": True}, "data": {"batch_size": 37}}
+    prepare_state(config(**sections), splits)  # 200 images leave 15
+    with pytest.raises(ConfigError, match="the last of the batches of 260 images holds a single one"):
+        prepare_state(config(**sections, training={"refit": True}), splits)
+
+
+@pytest.mark.parametrize("augment", [{"shift": 28}, {"scale": 0.99}], ids=["out of the picture", "to a point"])
+def test_an_augmentation_that_leaves_no_ink_is_refused(splits: Splits, config: Any, augment: dict[str, float]) -> None:
+    faint = Source(splits.train.images.clone(), splits.train.labels, splits.train.indices)
+    faint.images[:, :8] = faint.images[:, 20:] = 0
+    faint.images[:, :, :8] = faint.images[:, :, 20:] = 0
+    few = Splits(faint, None, splits.classes)
+    with pytest.raises(ConfigError) as caught:
+        prepare_state(config(data={"augment": augment}), few)
+    text = str(caught.value)
+    assert text.startswith("data.augment: less than a twentieth of the ink is left in ")
+    assert text.endswith(" of the first 200 images; make shift, scale, thickness or elastic.alpha smaller")
+
+
+def test_an_augmentation_that_leaves_ink_is_not(splits: Splits, config: Any) -> None:
+    augment = {"rotate": 30, "shear": 20, "scale": 0.3, "shift": 4, "elastic": {"alpha": 40}, "thickness": 0.5}
+    prepare_state(config(data={"augment": augment}), splits)

@@ -26,8 +26,12 @@ EVERYTHING: dict[str, Any] = {
         "smooth_weights": 0.01,
     },
     "training": {"epochs": 5, "ema": 0.9, "clip_norm": 2.0, "accumulate": 2, "early_stopping": {"patience": 3}},
-    "data": {"batch_size": 24},
+    "data": {
+        "batch_size": 24,
+        "augment": {"rotate": 10, "elastic": {"alpha": 30}, "thickness": 0.3, "halve_for": [1, 7], "clean_last": 1},
+    },
 }
+MIXED = {**EVERYTHING, "training": {**EVERYTHING["training"], "mixup": 0.4}}
 QUICK: list[dict[str, Any]] = [
     {"model": {"architecture": "cnn", "channels": [4], "dropout": 0.2}, "optimizer": "adamw", "schedule": "one_cycle"},
     {"optimizer": {"name": "rmsprop", "momentum": 0.5}, "schedule": {"name": "exponential", "warmup": 0.5}},
@@ -35,6 +39,7 @@ QUICK: list[dict[str, Any]] = [
 ]
 STOPS = [
     *[(EVERYTHING, step) for step in (1, 3, 4, 11)],  # of 15, three an epoch
+    *[(MIXED, step) for step in (2, 7)],
     *[(sections, step) for sections in QUICK for step in (1, 4, 7)],  # of 12, four an epoch
     *[({"optimizer": "gradient_descent", "schedule": "step"}, step) for step in (1, 2)],  # of 3, one an epoch
 ]

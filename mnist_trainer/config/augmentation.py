@@ -1,0 +1,44 @@
+"""How training images are deformed, as a config names it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from mnist_trainer.config.fields import NotNegative, NotNegativeNumber, PositiveNumber, Row, Section
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Elastic(Section):
+    """Each pixel moves by its own step, alike for neighbours (Simard et al. 2003): noise from −1 to 1 for each pixel
+    and direction, smoothed by a Gaussian of `sigma`, times `alpha`."""
+
+    alpha: NotNegativeNumber = Field(default=36.0, description="strength, in pixels; 36 moves a pixel by about 1")
+    sigma: PositiveNumber = Field(default=6.0, description="width of the smoothing, in pixels")
+
+
+class Augment(Section):
+    """Training images are deformed anew each epoch, each by its own draw, evenly between minus and plus each figure."""
+
+    rotate: Annotated[float, Field(ge=0, le=180)] = Field(default=0.0, description="degrees, about the centre")
+    shear: Annotated[float, Field(ge=0, le=80)] = Field(default=0.0, description="degrees of slant to the side")
+    scale: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="share by which width and height grow or shrink, each by itself"
+    )
+    shift: Annotated[float, Field(ge=0, le=28)] = Field(default=0.0, description="pixels, across and down")
+    elastic: Elastic | None = Field(default=None, description="a displacement of each pixel")
+    thickness: Share = Field(
+        default=0.0, description="ink thicker or thinner; 1: up to one pixel more or less on each side of a stroke"
+    )
+    probability: Share = Field(default=1.0, description="of an image to be deformed at all")
+    halve_for: Row[NotNegative] = Field(
+        default=(), description="classes whose angles are halved: [1, 7], which slanted look alike (Cireşan et al. 2010)"
+    )
+    clean_last: NotNegative = Field(default=0, description="the last N epochs see the images as they are")
+
+    @property
+    def moves(self) -> bool:
+        """Whether pixels are moved at all."""
+        return any((self.rotate, self.shear, self.scale, self.shift)) or self.elastic is not None

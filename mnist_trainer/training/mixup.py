@@ -1,0 +1,56 @@
+"""Mixup: weighted means of two images, with the same mean of their losses (Zhang et al. 2018, arXiv 1710.09412)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mnist_trainer.config.seeds import seed_for
+from mnist_trainer.training.losses import AnyCriterion
+
+
+@dataclass(frozen=True)
+class MixedLabels:
+    """Labels of images that are `share` parts the one and 1 − `share` parts the other image."""
+
+    ones: Tensor
+    others: Tensor
+    share: float
+
+
+Labels = Tensor | MixedLabels
+"""int64 [B], or two of them where images are mixed."""
+
+
+def main_labels(labels: Labels) -> Tensor:
+    """One label an image, int64 [B]: of mixed ones that of the larger part. Training figures count with these."""
+    if isinstance(labels, Tensor):
+        return labels
+    return labels.ones if labels.share >= 0.5 else labels.others
+
+
+def mix(images: Tensor, labels: Tensor, alpha: float, seed: int, epoch: int, batch: int) -> tuple[Tensor, MixedLabels]:
+    """Each image [B, 28, 28] mixed with another one of its batch, float32, and both labels of each.
+
+    One share is drawn for the batch, from Beta(alpha, alpha), as in the authors' own code.
+    """
+    address = seed_for(seed, "mixup", epoch, batch)
+    share = float(np.random.default_rng(address).beta(alpha, alpha))
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(address)).to(labels.device)
+    mixed = torch.lerp(images[order].float(), images.float(), share)
+    return mixed, MixedLabels(labels, labels[order], share)
+
+
+def mixed_loss(criterion: AnyCriterion, outputs: Tensor, labels: Labels) -> Tensor:
+    """The scalar that a step minimises, from raw outputs [B, K]: of mixed images the same mean of two losses."""
+    if isinstance(labels, Tensor):
+        loss: Tensor = criterion(outputs, labels)
+        return loss
+    of_others = criterion(outputs, labels.others)
+    terms = criterion.terms
+    of_ones = criterion(outputs, labels.ones)
+    criterion.terms = {name: torch.lerp(terms[name], term, labels.share) for name, term in criterion.terms.items()}
+    return torch.lerp(of_others, of_ones, labels.share)
