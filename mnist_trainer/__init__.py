@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from mnist_trainer.inference.prediction import Prediction
     from mnist_trainer.pipeline.evaluation import evaluate
     from mnist_trainer.pipeline.prediction import predict
-    from mnist_trainer.pipeline.training import Run, prepare, train
+    from mnist_trainer.pipeline.preparation import prepare
+    from mnist_trainer.pipeline.training import Run, train
     from mnist_trainer.training.loop import EpochRecord, fit, steps
 
 __all__ = [
@@ -50,7 +51,7 @@ _PLACES = {
     "fit": "training.loop",
     "load_config": "config.load",
     "predict": "pipeline.prediction",
-    "prepare": "pipeline.training",
+    "prepare": "pipeline.preparation",
     "steps": "training.loop",
     "train": "pipeline.training",
 }

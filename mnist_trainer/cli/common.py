@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from io import TextIOWrapper
-from typing import Annotated
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mnist_trainer.errors import ConfigError, TrainerError
+
+if TYPE_CHECKING:
+    from mnist_trainer.reports.listener import Listener
 
 
 def new_app() -> typer.Typer:
@@ -73,6 +78,17 @@ def options_named(overrides: Sequence[str], options: Sequence[str]) -> Iterator[
         places = {f"override {len(overrides) + number}": f"--{key}" for number, key in enumerate(options, start=1)}
         problems = [replace(found, place=places.get(found.place, found.place)) for found in error.problems]
         raise ConfigError(problems) from error
+
+
+def stop_after_step(listener: Listener) -> None:
+    """Makes the first Ctrl-C end the training after its present step, and a second one at once."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if not listener.can_stop or listener.wants_stop:
+            raise KeyboardInterrupt
+        listener.wants_stop = True
+
+    signal.signal(signal.SIGINT, stop)
 
 
 def complain(text: str) -> None:

@@ -1,12 +1,14 @@
-"""`mnist-eval`: a checkpoint in, its figures out."""
+"""`mnist-eval`: checkpoints in, their figures out."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
+import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,84 +16,178 @@ from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, 
 from mnist_trainer.errors import UsageError
 
 if TYPE_CHECKING:
+    from mnist_trainer.data.dataset import Split
     from mnist_trainer.pipeline.evaluation import Judged
 
 app = new_app()
 
+Report = tuple[list[str], dict[str, Any]]
+"""The lines to print, and the object that --json prints instead."""
+
 
 class SplitName(StrEnum):
-    """The parts of a data set."""
+    """The parts of a data set; test50k is QMNIST's."""
 
     test = "test"
     validation = "validation"
     train = "train"
+    test50k = "test50k"
+
+
+Arguments = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="CHECKPOINT [KEY=VALUE]",
+        help="A .pt file, a run folder or latest; several are an ensemble; then other data: data.name=qmnist",
+    ),
+]
+WhichSplit = Annotated[
+    SplitName,
+    typer.Option(
+        "--split",
+        metavar="PART",
+        help="Which images: test, validation, train; of qmnist also test50k, those that MNIST left out.",
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="Write confusion.png, mistakes.png and predictions.csv there."),
+]
+Save = Annotated[Path | None, typer.Option("--save", metavar="FILE", help="Write the ensemble as one checkpoint.")]
+Views = Annotated[
+    int, typer.Option("--views", metavar="N", help="Average over N slightly deformed copies of each image.")
+]
+Calibrate = Annotated[
+    Path | None,
+    typer.Option("--calibrate", metavar="FILE", help="Write a copy with its confidence fitted on validation images."),
+]
+Compare = Annotated[bool, typer.Option("--compare", help="Of two checkpoints: is one better, or was it chance?")]
+Device = Annotated[str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps or auto.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object; fractions from 0 to 1.")]
 
 
 @app.command(name="eval")
-def evaluate(
-    arguments: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="CHECKPOINT [KEY=VALUE]",
-            help="A .pt file, a run folder or latest; then other data: data.name=qmnist",
-        ),
-    ],
-    split: Annotated[
-        SplitName, typer.Option("--split", metavar="test|validation|train", help="Which images.")
-    ] = SplitName.test,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="DIR", help="Write confusion.png, mistakes.png and predictions.csv there."),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps or auto.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; fractions from 0 to 1.")] = False,
+def evaluate(  # noqa: PLR0913, PLR0917 - one an option
+    arguments: Arguments,
+    split: WhichSplit = SplitName.test,
+    out: Out = None,
+    save: Save = None,
+    views: Views = 1,
+    calibrate: Calibrate = None,
+    compare: Compare = False,
+    device: Device = None,
+    as_json: Json = False,
     debug: Debug = False,
     _version: Version = False,
 ) -> None:
-    """Measure a trained model: accuracy, errors, loss, their interval, each digit, calibration."""
+    """Measure a trained model, or several as an ensemble: accuracy, errors, loss, each digit, calibration."""
     with error_paragraphs(debug):
-        checkpoint, overrides = _sort(arguments)
-        options = [] if device is None else [f"device={device}"]
-        from mnist_trainer.pipeline.evaluation import judge
-        from mnist_trainer.reports.text import evaluation_lines
-
+        checkpoints, overrides = _sort(arguments)
+        _refuse_nonsense(len(checkpoints), out, save, views, calibrate, compare)
+        changes = [*overrides, *([] if device is None else [f"device={device}"])]
         with options_named(overrides, ["device"]):
-            judged = judge(checkpoint, *overrides, *options, split=split.value)
-        if out is not None:
-            _write(judged, out)
-        if as_json:
-            print(json.dumps(judged.evaluation.to_json()))
-        else:
-            print("\n".join(evaluation_lines(judged.evaluation, str(judged.path))))
-            if out is not None:
-                print(f"\nWritten to {out}: confusion.png, mistakes.png, predictions.csv")
+            if compare:
+                lines, content = _compare(checkpoints, changes, split.value, views)
+            elif calibrate is not None:
+                lines, content = _calibrate(checkpoints, changes, split.value, calibrate, out)
+            else:
+                lines, content = _evaluate(checkpoints, changes, split.value, views, save, out)
+        print(json.dumps(content) if as_json else "\n".join(lines))
 
 
-def _sort(arguments: list[str]) -> tuple[str, list[str]]:
-    """The checkpoint and the overrides; what exists as a path is a path, whatever its name."""
+def _sort(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The checkpoints and the overrides; what exists as a path is a path, whatever its name."""
     checkpoints = [argument for argument in arguments if "=" not in argument or os.path.exists(argument)]  # noqa: PTH110 - Path.exists raises on long texts
-    overrides = [argument for argument in arguments if argument not in checkpoints]
-    if len(checkpoints) != 1:
-        found = ", ".join(checkpoints) or "none"
-        raise UsageError(f"mnist-eval takes one checkpoint, a .pt file, a run folder or latest; got {found}.")
-    return checkpoints[0], overrides
+    return checkpoints, [argument for argument in arguments if argument not in checkpoints]
 
 
-def _write(judged: Judged, out: Path) -> None:
+def _refuse_nonsense(
+    checkpoints: int, out: Path | None, save: Path | None, views: int, calibrate: Path | None, compare: bool
+) -> None:
+    """Raises `UsageError` for options that do not go together, before anything is loaded."""
+    if not checkpoints:
+        raise UsageError("mnist-eval takes a checkpoint or several: .pt files, run folders or latest; got none.")
+    if views < 1:
+        raise UsageError(f"--views must be 1 or more, got {views}; 1 is the plain answer, without deformed copies.")
+    if compare and checkpoints != 2:
+        raise UsageError(f"--compare takes exactly two checkpoints, got {checkpoints}. An ensemble is one with --save.")
+    if compare and (out or save or calibrate):
+        raise UsageError("--compare prints alone: leave out --out, --save and --calibrate.")
+    if save and checkpoints == 1:
+        raise UsageError("--save writes an ensemble, so it takes two checkpoints or more; got 1.")
+    if calibrate and save:
+        raise UsageError("--calibrate writes the ensemble itself: leave out --save.")
+    if calibrate and views > 1:
+        raise UsageError("--calibrate is for the plain answer, as a checkpoint stores no views: leave out --views.")
+
+
+def _evaluate(
+    checkpoints: list[str], overrides: list[str], split: Split, views: int, save: Path | None, out: Path | None
+) -> Report:
+    from mnist_trainer.pipeline.evaluation import judge
+    from mnist_trainer.pipeline.subject import find_all, require_other_file
+    from mnist_trainer.reports.judging import evaluation_lines
+    from mnist_trainer.storage.checkpoint import save_checkpoint
+
+    if save is not None:
+        require_other_file(save, find_all(checkpoints))
+    judged = judge(checkpoints, *overrides, split=split, views=views)
+    lines = evaluation_lines(judged.evaluation, judged.subject.name, _width())
+    if save is not None:
+        save_checkpoint(save, judged.subject.checkpoint)
+        lines += ["", f"Written to {save}: the ensemble as one checkpoint"]
+    if out is not None:
+        lines += ["", _write(judged, out)]
+    return lines, judged.evaluation.to_json()
+
+
+def _compare(checkpoints: list[str], overrides: list[str], split: Split, views: int) -> Report:
+    from mnist_trainer.pipeline.comparison import compare
+    from mnist_trainer.reports.judging import comparison_lines
+
+    first, second = checkpoints
+    compared = compare(first, second, *overrides, split=split, views=views)
+    evaluations = [judged.evaluation for judged in (compared.first, compared.second)]
+    return comparison_lines(evaluations, compared.names, compared.comparison), compared.to_json()
+
+
+def _calibrate(checkpoints: list[str], overrides: list[str], split: Split, file: Path, out: Path | None) -> Report:
+    from mnist_trainer.pipeline.calibration import calibrate
+    from mnist_trainer.reports.drawings import draw_reliability
+    from mnist_trainer.reports.judging import calibration_lines, evaluation_lines
+    from mnist_trainer.storage.files import write_bytes
+
+    done = calibrate(checkpoints, *overrides, out=file, split=split)
+    judged, after = done.before[split], done.after[split]
+    lines = evaluation_lines(judged.evaluation, judged.subject.name, _width())
+    lines += ["", *calibration_lines(done.temperature, done.sureness())]
+    picture = file.with_name(f"{file.stem}-reliability.png") if out is None else out / "reliability.png"
+    if out is not None:
+        lines += ["", _write(judged, out)]
+    for _, png in draw_reliability(judged.answers, after.answers, judged.evaluation, done.temperature):
+        write_bytes(picture, png)
+    lines += ["", f"Written to {file}: the calibrated copy; to {picture}: its reliability"]
+    return lines, {**judged.evaluation.to_json(), "calibration": {**done.to_json(), "picture": str(picture)}}
+
+
+def _width() -> int | None:
+    """The columns of the terminal; None where the lines go to a file, which holds any length."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _write(judged: Judged, out: Path) -> str:
     from mnist_trainer.reports.drawings import draw_confusion, draw_mistakes, predictions_csv
     from mnist_trainer.storage.files import make_folder, write_bytes, write_text
 
     make_folder(out)
-    classes, evaluation = judged.checkpoint.classes, judged.evaluation
+    classes, evaluation = judged.subject.checkpoint.classes, judged.evaluation
     for name, png in draw_confusion(evaluation, classes):
         write_bytes(out / name, png)
     for name, png in draw_mistakes(judged.answers, judged.source, evaluation, classes):
         write_bytes(out / name, png)
-    write_text(
-        out / "predictions.csv", predictions_csv(judged.answers, judged.source, classes, evaluation.ece is not None)
-    )
+    table = predictions_csv(judged.answers, judged.source, classes, evaluation.ece is not None)
+    write_text(out / "predictions.csv", table)
+    return f"Written to {out}: confusion.png, mistakes.png, predictions.csv"
 
 
 def main() -> None:

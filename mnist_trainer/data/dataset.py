@@ -10,6 +10,9 @@ from torch import Tensor
 Part = Literal["train", "validation", "test"]
 """`validation` exists only where a data set brings its own (a folder with `val/`); else it is split from `train`."""
 
+Split = Part | Literal["test50k"]
+"""What can be evaluated on: `test50k` is QMNIST's second half, digits that MNIST never had."""
+
 DIGITS = tuple("0123456789")
 
 

@@ -38,7 +38,7 @@ def inverse_affine(rotation: Tensor, shear: Tensor, scale: Tensor, shift: Tensor
     """The matrices [B, 2, 3] that `warp` needs to scale an image, slant it, turn it about its centre, and shift it.
 
     `rotation` [B] and `shear` [B] in radians (a positive angle turns against the clock, and slants the upper part to
-    the right), `scale` [B, 2] and `shift` [B, 2] for x and y, in pixels. The inverse of shift · rotation · shear · scale.
+    the right), `scale` [B, 2] and `shift` [B, 2] (pixels) for x and y. The inverse of shift · rotation · shear · scale.
     """
     cosine, sine, slant = rotation.cos(), rotation.sin(), shear.tan()
     # y points down: the rotation's inverse is [[c, −s], [s, c]], the shear's [[1, tan], [0, 1]]

@@ -29,12 +29,29 @@ class ClassFigures:
 
 
 @dataclass(frozen=True)
+class MemberFigures:
+    """One member of an ensemble, alone on the same images; the loss is −ln of the right class's probability."""
+
+    path: str
+    name: str
+    accuracy: float
+    errors: int
+    count: int
+    loss: float | None
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """A model's figures on one split; accuracies and probabilities are fractions from 0 to 1.
 
     `interval` is the 95 % Wilson interval of the accuracy, `ece` the expected calibration error (None where outputs
     are no probabilities), `confusion[label][predicted]` counts images. `loss` is None where it is a user's own function
     that was not given.
+
+    The loss of a `plain` answer is the one the model was trained with. That of an ensemble, of several `views` or at a
+    temperature is −ln of the probability given to the right class. An ensemble also has its `members`, and the share of
+    images that they answer differently, `disagreement`.
     """
 
     accuracy: float
@@ -47,10 +64,28 @@ class Evaluation:
     confusion: tuple[tuple[int, ...], ...]
     dataset: str
     split: str
+    views: int = 1
+    members: tuple[MemberFigures, ...] = ()
+    disagreement: float | None = None
+    plain: bool = True
+
+    @property
+    def gains(self) -> tuple[float, float]:
+        """How much larger an ensemble's accuracy is than its members' mean, and than that of the best of them."""
+        each = [member.accuracy for member in self.members]
+        return self.accuracy - sum(each) / len(each), self.accuracy - max(each)
 
     def to_json(self) -> dict[str, Any]:
-        """What `mnist-eval --json` prints."""
-        return asdict(self)
+        """What `mnist-eval --json` prints: the same keys for all, `views` where there are several, and of an ensemble
+        `members`, `disagreement`, `gain_over_mean` and `gain_over_best`."""
+        content = asdict(self)
+        del content["plain"]
+        if self.views == 1:
+            del content["views"]
+        if not self.members:
+            del content["members"], content["disagreement"]
+            return content
+        return {**content, **dict(zip(("gain_over_mean", "gain_over_best"), self.gains, strict=True))}
 
     def summary(self) -> dict[str, Any]:
         """The figures that `run.json` keeps."""
@@ -72,10 +107,14 @@ def calibration_error(confidence: Tensor, right: Tensor) -> float:
 
     `confidence` [N] float64 are the probabilities of the given answers, `right` [N] bool whether they were right.
     """
-    bins = (confidence * BINS).ceil().long().clamp(1, BINS) - 1
     zeros = torch.zeros(BINS, dtype=torch.float64)
-    gap = zeros.index_add(0, bins, right.double() - confidence)
+    gap = zeros.index_add(0, bin_of(confidence), right.double() - confidence)
     return float(gap.abs().sum() / len(confidence))
+
+
+def bin_of(confidence: Tensor) -> Tensor:
+    """Which of the `BINS` each confidence [N] falls into, int64 [N]; a bin has its upper border, and not its lower."""
+    return (confidence * BINS).ceil().long().clamp(1, BINS) - 1
 
 
 def confusion_matrix(labels: Tensor, predicted: Tensor, classes: int) -> Tensor:

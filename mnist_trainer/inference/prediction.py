@@ -51,7 +51,7 @@ def predict_digits(
 ) -> Prediction:
     """The answers of `predictor` to the digits found in one picture."""
     images = torch.from_numpy(np.stack([digit.image for digit in digits]))
-    honest = predictor.reading.gives_probabilities
+    honest = predictor.gives_probabilities
     rows = zip(predictor(images).tolist(), digits, strict=True)
     answers = tuple(_answer(row, digit, classes, honest) for row, digit in rows)
     text = "".join(str(answer.digit) for answer in answers)

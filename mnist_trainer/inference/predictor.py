@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mnist_trainer.config.fields import PositiveNumber
 from mnist_trainer.config.outputs import OutputKind
 from mnist_trainer.data.normalize import Normalization
 from mnist_trainer.inference.probabilities import to_probabilities
@@ -25,39 +26,52 @@ class Reading:
     kind: OutputKind
     precision: Precision = "float32"
     batch_size: int = BATCH_SIZE
-    temperature: float = 1.0
+    temperature: PositiveNumber = 1.0
 
     @property
     def gives_probabilities(self) -> bool:
         """Whether the answers have probabilities; `values` have an order alone."""
         return self.kind != "values"
 
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Probabilities [B, K], float64 on the CPU, of raw outputs."""
+        return to_probabilities(outputs, self.kind, self.temperature)
+
 
 class Predictor(nn.Module):
-    """Probabilities from uint8 images: [B, 28, 28] → [B, K] float64 on the CPU; the mean over `members`.
+    """Probabilities from uint8 images: [B, 28, 28] → [B, K] float64 on the CPU, the mean of its members'.
 
-    It is in evaluation mode, and stays on the device it was given.
+    Each of `readings` belongs to the member at its place; all of them give probabilities or none does (then values are
+    averaged). The ensemble's own `temperature` acts on the logarithm of the mean. It is in evaluation mode, and stays
+    on the device it was given.
     """
 
-    def __init__(self, members: Sequence[nn.Module], reading: Reading, device: torch.device) -> None:
+    def __init__(
+        self, members: Sequence[nn.Module], readings: Sequence[Reading], device: torch.device, temperature: float = 1.0
+    ) -> None:
         super().__init__()
         self.members = nn.ModuleList(to_device(member, device) for member in members)
-        self.reading = reading
+        self.readings = tuple(readings)
         self.device = device
+        self.temperature = temperature
+        self.gives_probabilities = all(reading.gives_probabilities for reading in readings)
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """Probabilities [B, K] of uint8 images [B, 28, 28]; K is 2 for a yes/no model."""
-        kind, temperature = self.reading.kind, self.reading.temperature
-        probabilities = [to_probabilities(raw, kind, temperature) for raw in self.outputs([images])]
-        return torch.stack(probabilities).mean(dim=0)
+        each = enumerate(self.readings)
+        return self.together([reading.probabilities(self.outputs([images], number)) for number, reading in each])
 
-    def outputs(self, batches: Iterable[Tensor]) -> list[Tensor]:
-        """The raw outputs [N, K] of each member, float32 on the CPU, of batches of uint8 images [B, 28, 28]."""
-        collected: list[list[Tensor]] = [[] for _ in self.members]
-        with torch.inference_mode(), autocast(self.device, self.reading.precision):
-            for images in batches:
-                inputs = self.reading.normalization.apply(images.to(self.device))
-                for member, outputs in zip(self.members, collected, strict=True):
-                    outputs.append(member(inputs).float())
-        return [torch.cat(outputs).cpu() for outputs in collected]
+    def together(self, each: Sequence[Tensor]) -> Tensor:
+        """What the ensemble answers [B, K] when its members answer `each` [B, K]."""
+        mean = torch.stack(tuple(each)).mean(dim=0)
+        if self.temperature == 1 or not self.gives_probabilities:
+            return mean
+        return to_probabilities(mean, "probabilities", self.temperature)
+
+    def outputs(self, batches: Iterable[Tensor], member: int = 0) -> Tensor:
+        """The raw outputs [N, K] of one member, float32 on the CPU, of batches of uint8 images [B, 28, 28]."""
+        reading, model = self.readings[member], self.members[member]
+        with torch.inference_mode(), autocast(self.device, reading.precision):
+            inputs = (reading.normalization.apply(images.to(self.device)) for images in batches)
+            return torch.cat([model(batch).float() for batch in inputs]).cpu()

@@ -1,4 +1,4 @@
-"""What a config would train, without training it: layers, parameters, memory, and what works against itself."""
+"""What a config would train, without training it: its layers, parameters and memory, and its first batch."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from mnist_trainer.config.expand import expand
 from mnist_trainer.config.outputs import output_count
 from mnist_trainer.config.schema import Config
 from mnist_trainer.config.shapes import Placed, place
+from mnist_trainer.data.loaders import training_loader
 from mnist_trainer.model.build import build_model
-from mnist_trainer.model.device import resolve_device
+from mnist_trainer.model.device import resolve_device, settings
 from mnist_trainer.model.memory import Footprint, check_memory, footprint
-from mnist_trainer.pipeline.training import check_classes
+from mnist_trainer.pipeline.preparation import check_classes, prepare
+from mnist_trainer.reports.batch import batch
+from mnist_trainer.training.mixup import Labels
 
 
 @dataclass(frozen=True)
@@ -41,3 +44,23 @@ def plan(config: Config) -> Plan:
     built = sum(parameter.numel() for parameter in model.parameters())
     assert built == needed.parameters, f"counted {needed.parameters} parameters, built {built}"
     return Plan(config, device, placed, needed)
+
+
+def first_batch(config: Config) -> bytes:
+    """A PNG of the first batch that a training of `config` would see: each image before and after `data.augment` and
+    `training.mixup`. Raises the errors of `prepare`."""
+    with settings(config.threads, config.deterministic):
+        state = prepare(config)
+        data, classes = config.data, state.setup.classes
+        originals, _ = next(iter(training_loader(state.setup.train, data.batch_size, config.seed, epoch=0)))
+        seen, labels = next(state.batches())
+    captions = [caption(classes, labels, position) for position in range(len(originals))]
+    mixed = "" if isinstance(labels, torch.Tensor) else f", {labels.share:.2f} of the first + {1 - labels.share:.2f}"
+    title = f"{config.name}: the first training batch, as in the data set (above) and as the model sees it (below)"
+    return batch(originals.cpu().numpy(), seen.round().to(torch.uint8).cpu().numpy(), captions, title + mixed)
+
+
+def caption(classes: tuple[str, ...], labels: Labels, position: int) -> str:
+    """`7`, or `7 + 3` where the images of both are mixed."""
+    parts = (labels,) if isinstance(labels, torch.Tensor) else (labels.ones, labels.others)
+    return " + ".join(classes[int(part[position])] for part in parts)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from mnist_trainer.config.architectures import FullyConvolutional
 from mnist_trainer.config.outputs import output_count
 from mnist_trainer.config.schema import Config
 from mnist_trainer.data.catalog import class_names
@@ -17,11 +19,13 @@ from mnist_trainer.training.prepare import OptimizerFactory
 from mnist_trainer.training.state import TrainingState
 
 
-def facts_of(state: TrainingState) -> dict[str, Any]:
-    """What `run.json` says of data and model."""
-    setup = state.setup
+def facts_of(state: TrainingState, custom: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """What `run.json` says of data and model; `custom` names what of it is the user's own code."""
+    setup, custom = state.setup, dict(custom or {})
     data = setup.config.data
     return {
+        "model": custom.get("model") or describe_model(setup.config),
+        "custom": custom,
         "data": {
             "name": data.name,
             "train_count": len(setup.train),
@@ -38,15 +42,14 @@ def facts_of(state: TrainingState) -> dict[str, Any]:
 
 def header_of(state: TrainingState, folder: Path, custom: dict[str, str]) -> Header:
     """What a listener is told before the first step."""
-    setup, facts = state.setup, facts_of(state)
+    setup, facts = state.setup, facts_of(state, custom)
     counts = f"{len(setup.train):,} images to train, {facts['data']['validation_count']:,} to validate"
-    model = custom.get("model") or describe_model(setup.config)
     count = torch.get_num_threads()
     threads = f", {count} thread{'' if count == 1 else 's'}" if setup.device.type == "cpu" else ""
     return Header(
         name=setup.config.name,
         data=f"{setup.config.data.name}: {counts}{_classes(state)}",
-        model=f"{model}, {facts['parameters']:,} parameters{_taken_over(state)}",
+        model=f"{facts['model']}, {facts['parameters']:,} parameters{_taken_over(state)}",
         device=f"{setup.device}, {setup.reading.precision}{threads}",
         seed=setup.config.seed,
         epochs=setup.config.training.epochs,
@@ -74,15 +77,28 @@ def describe_model(config: Config) -> str:
     """The model in short: `mlp 784-512-256-10, relu`."""
     model = config.model
     match model.architecture:
-        case "mlp":
+        case "mlp" | "ciresan_mlp" as name:
             widths = "-".join(map(str, (784, *model.hidden)))
-            return f"mlp {widths}-{output_count(config, len(class_names(config.data)))}, {model.activation.name}"
+            return f"{name} {widths}-{output_count(config, len(class_names(config.data)))}, {model.activation.name}"
         case "cnn":
             return f"cnn {'-'.join(map(str, model.channels))}, then {'-'.join(map(str, model.hidden)) or 'the output'}"
+        case "lenet5":
+            return f"lenet5, {model.activation.name}, {model.pooling} pooling"
+        case "vgg":
+            return f"vgg {_stacked(model, model.convolutions)}"
+        case "residual":
+            return f"residual {_stacked(model, model.blocks)}"
         case "neuron":
             return f"one neuron, {model.output.name}"
         case "layers":
             return f"{len(model.layers)} layers"
+
+
+def _stacked(model: FullyConvolutional, each: int) -> str:
+    """`2×32-2×64-2×128, squeeze_excite 16, max pooling`."""
+    blocks = "-".join(f"{each}×{channels}" for channels in model.channels)
+    excited = f", squeeze_excite {model.squeeze_excite}" if model.squeeze_excite else ""
+    return f"{blocks}{excited}, {'max and average' if model.pooling == 'both' else model.pooling} pooling"
 
 
 def own_parts(model: nn.Module | None, loss: LossFunction | None, optimizer: OptimizerFactory | None) -> dict[str, str]:

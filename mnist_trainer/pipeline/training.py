@@ -1,50 +1,43 @@
-"""From a config to a finished run: `prepare` gives a training that the caller drives, `train` drives it to its end."""
+"""From a config to a finished run: `train` drives a training to its end and writes everything about it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import torch
 from torch import nn
 
-from mnist_trainer.config.checks import mistakes
-from mnist_trainer.config.expand import expand
-from mnist_trainer.config.load import load_config
-from mnist_trainer.config.outputs import output_count
 from mnist_trainer.config.schema import Config
-from mnist_trainer.config.shapes import place
 from mnist_trainer.config.warnings import warnings
-from mnist_trainer.data.catalog import class_names
-from mnist_trainer.data.loaders import load_splits, load_test
-from mnist_trainer.errors import ConfigError, DeviceError, InterruptedRunError, Problem
-from mnist_trainer.inference.evaluate import answer, measure
+from mnist_trainer.data.loaders import load_test
+from mnist_trainer.data.source import Source
+from mnist_trainer.errors import DeviceError, InterruptedRunError
+from mnist_trainer.inference.evaluate import Answers, answer, measure
 from mnist_trainer.inference.metrics import Evaluation
-from mnist_trainer.model.device import resolve_device, settings
-from mnist_trainer.model.memory import check_memory, footprint
+from mnist_trainer.model.device import settings
 from mnist_trainer.pipeline.description import facts_of, header_of, own_parts
+from mnist_trainer.pipeline.preparation import ConfigSource, as_config, prepare, refit_config
 from mnist_trainer.reports.drawings import draw_confusion, draw_mistakes, draw_training, draw_weights
 from mnist_trainer.reports.journal import Journal
 from mnist_trainer.reports.listener import Listener, Outcome, metrics_row
 from mnist_trainer.reports.tensorboard import require_tensorboard
-from mnist_trainer.storage.checkpoint import load_checkpoint
-from mnist_trainer.storage.run_folder import create_run_folder, find_checkpoint, refuse_taken
+from mnist_trainer.storage.run_folder import create_run_folder, refuse_taken
 from mnist_trainer.training.loop import EpochRecord, fit
 from mnist_trainer.training.losses import LossFunction
-from mnist_trainer.training.prepare import OptimizerFactory, build_criterion, prepare_state
+from mnist_trainer.training.prepare import OptimizerFactory, build_criterion
 from mnist_trainer.training.state import TrainingState
-
-ConfigSource = Config | str | Path | Mapping[str, Any]
-"""A config, a path, the name of a shipped config, or a mapping as the YAML would be read."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training. `model` has the best epoch's weights and is in evaluation mode."""
+    """A finished training. `model` has the best epoch's weights, or the second fit's where there was one, and is in
+    evaluation mode; `validation` is always the first fit's."""
 
     folder: Path
     config: Config
@@ -54,48 +47,6 @@ class Run:
     test: Evaluation
     validation: Evaluation | None
     model: nn.Module
-
-
-def as_config(source: ConfigSource, overrides: tuple[str, ...] = ()) -> Config:
-    """The checked config. Raises `ConfigError` with every problem."""
-    if isinstance(source, Config):
-        return source if not overrides else load_config(source.model_dump(mode="json"), overrides)
-    return load_config(source, overrides)
-
-
-def prepare(
-    config: ConfigSource,
-    *overrides: str,
-    model: nn.Module | None = None,
-    loss: LossFunction | None = None,
-    optimizer: OptimizerFactory | None = None,
-    loading: Callable[[str, int, int | None], None] | None = None,
-) -> TrainingState:
-    """A training at its start: data loaded, model built and on its device. `fit(state)` trains it.
-
-    Raises `ConfigError`, `DataError`, `DeviceError` (also when the model cannot fit into memory) or `CheckpointError`.
-    """
-    config = as_config(config, overrides)
-    classes = check_classes(config)
-    if model is None:
-        placed = place(expand(config.model), output_count(config, classes))
-        check_memory(footprint(config, placed), resolve_device(config.device))
-    initial = None
-    if config.model.init_from is not None:
-        checkpoint = load_checkpoint(find_checkpoint(config.model.init_from))
-        initial = checkpoint.weights, checkpoint.reading.normalization
-    splits = load_splits(config.data, loading)
-    return prepare_state(config, splits, model=model, loss=loss, optimizer=optimizer, initial=initial)
-
-
-def check_classes(config: Config) -> int:
-    """How many classes the data has. Raises `ConfigError` if the config names others: a folder's are known only now."""
-    classes = len(class_names(config.data))
-    if config.data.name == "folder" and config.data.binary is None:
-        found = mistakes(config, classes)
-        if found:
-            raise ConfigError([Problem("", ".".join(map(str, path)), message) for path, message in found])
-    return classes
 
 
 def train(
@@ -119,27 +70,45 @@ def train(
         listener.warned(".".join(map(str, path)), reason)
     if config.report.tensorboard:
         require_tensorboard()
-    with settings(config.threads, config.deterministic), _memory_errors():
+    with settings(config.threads, config.deterministic), memory_errors():
         began = perf_counter()
         if run_dir is not None:
             refuse_taken(run_dir)  # before data are fetched for nothing
-        state = prepare(config, model=model, loss=loss, optimizer=optimizer, loading=listener.loading)
+        prepared = partial(prepare, loss=loss, optimizer=optimizer, loading=listener.loading)
+        fresh = deepcopy(model) if config.training.refit else None
+        state = prepared(config, model=model)
         folder = create_run_folder(config.name, run_dir)
         custom = own_parts(model, loss, optimizer)
         journal = Journal(folder, state, custom, began)
-        journal.start(facts_of(state))
-        try:
+        journal.start(facts_of(state, custom))
+        with _ending(journal):
             listener.started(header_of(state, folder.path, custom))
             _fit(state, journal, listener)
-            run, outcome = _conclude(state, journal, listener, loss)
-        except (InterruptedRunError, KeyboardInterrupt):
-            journal.stop("interrupted", "SIGINT")
-            raise
-        except BaseException as error:
-            journal.stop("failed", type(error).__name__, str(error))
-            raise
+            validation = None
+            if state.setup.validation is not None:
+                validation, _ = _judge(journal, state.setup.validation, "validation", loss)
+            if config.training.refit:
+                second = prepared(refit_config(config, state.best.epoch), model=fresh, phase="refit")
+                listener.refitting(state.best.epoch, len(second.setup.train))
+                journal.refit(second)
+                _fit(second, journal, listener)
+                journal.keep_refit()
+            run, outcome = _conclude(journal, listener, validation, loss)
     listener.finished(outcome)
     return run
+
+
+@contextmanager
+def _ending(journal: Journal) -> Iterator[None]:
+    """Writes down how a training ended that did not come to its end."""
+    try:
+        yield
+    except (InterruptedRunError, KeyboardInterrupt):
+        journal.stop("interrupted", "SIGINT")
+        raise
+    except BaseException as error:
+        journal.stop("failed", type(error).__name__, str(error))
+        raise
 
 
 def _fit(state: TrainingState, journal: Journal, listener: Listener) -> None:
@@ -149,9 +118,8 @@ def _fit(state: TrainingState, journal: Journal, listener: Listener) -> None:
         listener.stepped(state.epoch + 1, state.step, steps)
         if listener.wants_stop:
             journal.save_last()
-            kept = (
-                "what was trained so far is in" if state.epoch else "no epoch is complete, so there is no model yet in"
-            )
+            is_first = not journal.best_epoch
+            kept = "no epoch is complete, so there is no model yet in" if is_first else "what was trained so far is in"
             where = f"in epoch {state.epoch + 1}, after step {state.step} of {steps}"
             raise InterruptedRunError(f"Stopped {where}; {kept} {journal.folder.path}.")
 
@@ -163,51 +131,53 @@ def _fit(state: TrainingState, journal: Journal, listener: Listener) -> None:
     journal.save_last()
 
 
+def _judge(journal: Journal, source: Source, split: str, loss: LossFunction | None) -> tuple[Evaluation, Answers]:
+    """The figures and the answers of the best epoch's model on `source`."""
+    setup = journal.state.setup
+    config, classes = setup.config, setup.classes
+    predictor = journal.best().predictor(setup.device, journal.state.best_model())
+    answers = answer(predictor, source)
+    figure = build_criterion(config, classes, loss=loss).figure
+    return measure(predictor, answers, figure, classes, config.data.name, split), answers
+
+
 def _conclude(
-    state: TrainingState, journal: Journal, listener: Listener, loss: LossFunction | None
+    journal: Journal, listener: Listener, validation: Evaluation | None, loss: LossFunction | None
 ) -> tuple[Run, Outcome]:
     """The winner reads the test set, once; reports are drawn; `run.json` is finished."""
     listener.drawing()
     began = perf_counter()
-    setup, config, folder = state.setup, state.setup.config, journal.folder
-    best = journal.best()
-    model = state.best_model()
-    predictor = best.predictor(setup.device, model)
-    figure = build_criterion(config, setup.classes, loss=loss).figure
-    validation = None
-    if setup.validation is not None:
-        known = answer(predictor, setup.validation)
-        validation = measure(predictor, known, figure, setup.classes, config.data.name, "validation")
+    config, folder, best_epoch = journal.config, journal.folder, journal.best_epoch
     source = load_test(config.data, listener.loading)
-    answers = answer(predictor, source)
-    test = measure(predictor, answers, figure, setup.classes, config.data.name, "test")
+    test, answers = _judge(journal, source, "test", loss)
+    model = journal.state.best_model()
     evaluated = perf_counter() - began
     drawings: list[tuple[str, bytes]] = []
     if config.report.plots:
-        rows = [metrics_row(record) for record in journal.records]
-        drawings += draw_training(rows, state.best.epoch, config.name)
-        drawings += draw_confusion(test, setup.classes)
+        rows = [metrics_row(record) for record in journal.records if record.phase == "train"]
+        drawings += draw_training(rows, best_epoch, config.name)
+        drawings += draw_confusion(test, journal.state.setup.classes)
         drawings += draw_weights(model, f"{config.name}: weights of the first layer")
     if config.report.gallery:
-        drawings += draw_mistakes(answers, source, test, setup.classes)
+        drawings += draw_mistakes(answers, source, test, journal.state.setup.classes)
     for name, png in drawings:
         folder.write_plot(name, png)
     timings = {
-        "training_seconds": state.seconds,
+        "training_seconds": journal.seconds,
         "evaluation_seconds": evaluated,
         "drawing_seconds": perf_counter() - began - evaluated,
     }
     journal.finish(test, validation, timings)
-    reason = state.stop_reason or "epochs"
     plots = tuple(f"plots/{name}" for name, _ in drawings)
     if config.report.tensorboard:
         plots += ("tensorboard/",)
-    run = Run(folder.path, config, tuple(journal.records), state.best.epoch, reason, test, validation, model)
-    return run, Outcome(folder.path, state.best.epoch, reason, test, state.seconds, plots)
+    reason = journal.stop_reason
+    run = Run(folder.path, config, tuple(journal.records), best_epoch, reason, test, validation, model)
+    return run, Outcome(folder.path, best_epoch, reason, test, journal.seconds, plots)
 
 
 @contextmanager
-def _memory_errors() -> Iterator[None]:
+def memory_errors() -> Iterator[None]:
     """Turns torch's words about memory into a `DeviceError` that says what to do."""
     try:
         yield

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from mnist_trainer.model.memory import human_bytes
 from mnist_trainer.reports.listener import Header, Listener, Outcome
-from mnist_trainer.reports.text import COLUMNS, epoch_cells, header_lines, outcome_lines
+from mnist_trainer.reports.text import COLUMNS, epoch_cells, header_lines, outcome_lines, refit_line
 from mnist_trainer.training.loop import EpochRecord
 
 if TYPE_CHECKING:
@@ -53,6 +53,10 @@ class PlainConsole(Listener):
         """A row of the table."""
         self.say(table_row(epoch_cells(record)))
 
+    def refitting(self, epochs: int, images: int) -> None:
+        """A line between the two fits."""
+        self.say(refit_line(epochs, images))
+
     def finished(self, outcome: Outcome) -> None:
         """The result and where it lies."""
         for line in outcome_lines(outcome):
@@ -74,6 +78,9 @@ class QuietConsole(PlainConsole):
     def epoch_ended(self, record: EpochRecord) -> None:
         """Not a word."""
 
+    def refitting(self, epochs: int, images: int) -> None:
+        """Not a word."""
+
     def finished(self, outcome: Outcome) -> None:
         """The last line."""
         self.say(outcome_lines(outcome)[-1])
@@ -92,6 +99,10 @@ class RichConsole(Listener):
         self.drawn = 0.0
         self.epochs = 0
 
+    def say(self, text: str, style: str = "") -> None:
+        """Prints a line, above the bar if there is one."""
+        self.console.print(text, style=style, markup=False, soft_wrap=True)
+
     def warned(self, path: str, reason: str) -> None:
         """A warning, in yellow on stderr."""
         from rich.markup import escape
@@ -101,7 +112,7 @@ class RichConsole(Listener):
     def loading(self, what: str, done: int, total: int | None) -> None:
         """A bar for the download."""
         is_over = done == total
-        self._bar(f"downloading {what}", done, total, human_bytes(done), throttled=not is_over)
+        self.bar(f"downloading {what}", done, total, human_bytes(done), throttled=not is_over)
 
     def started(self, header: Header) -> None:
         """The header, and the table's first row."""
@@ -116,7 +127,7 @@ class RichConsole(Listener):
 
     def stepped(self, epoch: int, step: int, steps: int) -> None:
         """The bar, redrawn at most ten times a second."""
-        self._bar(f"epoch {epoch} of {self.epochs}", step, steps, f"{step}/{steps}", throttled=True)
+        self.bar(f"epoch {epoch} of {self.epochs}", step, steps, f"{step}/{steps}", throttled=True)
 
     def epoch_ended(self, record: EpochRecord) -> None:
         """A row of the table, green if it is the best so far."""
@@ -124,9 +135,15 @@ class RichConsole(Listener):
         row = table_row(epoch_cells(record))
         self.console.print(f"[green]{row}[/]" if record.best else row)
 
+    def refitting(self, epochs: int, images: int) -> None:
+        """A line between the two fits."""
+        self._end_bar()
+        self.epochs = epochs
+        self.console.print(f"[bold]{refit_line(epochs, images)}[/]")
+
     def drawing(self) -> None:
         """Says what it waits for."""
-        self._bar("testing and drawing", 0, None, "", throttled=False)
+        self.bar("testing and drawing", 0, None, "", throttled=False)
 
     def finished(self, outcome: Outcome) -> None:
         """The result, in bold, and where it lies."""
@@ -142,7 +159,8 @@ class RichConsole(Listener):
         """Takes the bar away, whatever happened."""
         self._end_bar()
 
-    def _bar(self, text: str, done: int, total: int | None, amount: str, throttled: bool) -> None:
+    def bar(self, text: str, done: int, total: int | None, amount: str, throttled: bool) -> None:
+        """Shows how much is done below all lines; if `throttled`, at most ten times a second."""
         now = monotonic()
         if throttled and now - self.drawn < 0.1:
             return

@@ -10,9 +10,11 @@ import numpy as np
 from torch import nn
 
 from mnist_trainer.data.source import Source
+from mnist_trainer.inference.calibration import reliability
 from mnist_trainer.inference.evaluate import Answers, surest_mistakes
-from mnist_trainer.inference.metrics import Evaluation
+from mnist_trainer.inference.metrics import Evaluation, calibration_error
 from mnist_trainer.reports import plots
+from mnist_trainer.reports.reliability import reliability_diagrams
 from mnist_trainer.reports.text import percent
 from mnist_trainer.training.penalties import weight_pictures
 
@@ -55,6 +57,19 @@ def draw_mistakes(
             f"{which} {evaluation.errors:,} mistakes in {evaluation.count:,} {evaluation.split} images: label → answer",
         ),
     )
+
+
+def draw_reliability(
+    before: Answers, after: Answers, evaluation: Evaluation, temperature: float
+) -> Iterator[tuple[str, bytes]]:
+    """`reliability.png`: the answers of `evaluation` before and after calibration."""
+    words = ("before", f"at temperature {temperature:.3f}")
+    panels = {}
+    for word, each in zip(words, (before, after), strict=True):
+        error = percent(calibration_error(each.confidence, each.right))
+        panels[f"{word}: error {error}"] = reliability(each.confidence, each.right)
+    title = f"{evaluation.dataset}, {evaluation.count:,} {evaluation.split} images: is it right as often as it is sure?"
+    yield "reliability.png", reliability_diagrams(panels, title)
 
 
 def predictions_csv(answers: Answers, source: Source, classes: tuple[str, ...], honest: bool = True) -> str:

@@ -10,13 +10,14 @@ from typing import Any
 from torch import Tensor
 
 from mnist_trainer.config.load import dump_config
+from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import StorageError
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.reports.environment import describe_environment
 from mnist_trainer.reports.listener import metrics_row
 from mnist_trainer.reports.tensorboard import EventWriter
 from mnist_trainer.reports.text import epoch_cells, terms_line
-from mnist_trainer.storage.checkpoint import Checkpoint, save_checkpoint
+from mnist_trainer.storage.checkpoint import Checkpoint, Member, save_checkpoint
 from mnist_trainer.storage.files import write_text
 from mnist_trainer.storage.run_folder import RunFolder
 from mnist_trainer.training.loop import EpochRecord
@@ -30,16 +31,36 @@ class Journal:
     """Writes one run's folder. `custom` names what of it is the user's own code; `began` is when loading began."""
 
     def __init__(self, folder: RunFolder, state: TrainingState, custom: dict[str, str], began: float) -> None:
-        self.folder, self.state, self.custom = folder, state, custom
+        self.folder, self.first, self.state, self.custom = folder, state, state, custom
         self.records: list[EpochRecord] = []
         self.began, self.saved = began, perf_counter()
         self.loaded = self.saved - began
         self.events: EventWriter | None = None
         self.entry: dict[str, Any] = {}
 
+    @property
+    def config(self) -> Config:
+        """The run's config, as it stands in `config.yaml`."""
+        return self.first.setup.config
+
+    @property
+    def best_epoch(self) -> int:
+        """The best epoch by validation; 0 before the first one is complete."""
+        return self.first.best.epoch
+
+    @property
+    def stop_reason(self) -> str:
+        """Why the first fit ended."""
+        return self.first.stop_reason or "epochs"
+
+    @property
+    def seconds(self) -> float:
+        """Of training, both fits together."""
+        return sum(state.seconds for state in {self.first, self.state})
+
     def start(self, facts: dict[str, Any]) -> None:
         """Writes `config.yaml`, then `run.json` with the status running and the `facts` that are known by now."""
-        config = self.state.setup.config
+        config = self.config
         write_text(self.folder.config, dump_config(config))
         self.entry = {
             "name": config.name,
@@ -73,11 +94,22 @@ class Journal:
         if self.events is not None:
             self.events.add(record)
 
+    def refit(self, state: TrainingState) -> None:
+        """From here on it is `state`, a second fit, that is trained; `best.pt` stays the first one's until the end."""
+        self.state = state
+        self.folder.log(f"refit: {state.setup.course.epochs} epochs on {len(state.setup.train):,} images")
+
+    def keep_refit(self) -> None:
+        """The second fit is complete: it is the run's model."""
+        save_checkpoint(self.folder.best, self.best())
+        self.entry |= {"refit": {"epochs": self.state.epoch, "train_count": len(self.state.setup.train)}}
+
     def best(self, training_state: dict[str, Any] | None = None) -> Checkpoint:
         """The best epoch as a checkpoint."""
         setup = self.state.setup
         weights: dict[str, Tensor] = self.state.best_weights
-        return Checkpoint(setup.config, weights, setup.classes, setup.reading, self.custom, training_state)
+        member = Member(setup.config, weights, setup.reading, self.custom)
+        return Checkpoint((member,), setup.classes, training_state=training_state)
 
     def save_last(self) -> None:
         """Writes `last.pt`: the best epoch, and the state of the training to go on from."""
@@ -89,7 +121,7 @@ class Journal:
         last = self.records[-1]
         self._close(
             status="finished",
-            stop_reason=self.state.stop_reason,
+            stop_reason=self.stop_reason,
             test=test.summary(),
             validation=None if validation is None else validation.summary(),
             loss_terms=last.terms,
@@ -103,14 +135,14 @@ class Journal:
         reason for the end is what the user must hear of.
         """
         with suppress(StorageError):
-            self._close(status=status, stop_reason=reason, timings={"training_seconds": self.state.seconds})
+            self._close(status=status, stop_reason=reason, timings={"training_seconds": self.seconds})
             if details:
                 self.folder.log(details)
 
     def _close(self, **changes: Any) -> None:
         if self.events is not None:
             self.events.close()
-        self.entry |= {"best_epoch": self.state.best.epoch or None, "epochs": self.state.epoch, **changes}
+        self.entry |= {"best_epoch": self.best_epoch or None, "epochs": self.first.epoch, **changes}
         self.entry |= {"finished_at": _now()}
         total = perf_counter() - self.began
         self.entry["timings"] = {"loading_seconds": self.loaded, **self.entry["timings"], "total_seconds": total}

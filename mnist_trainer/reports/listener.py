@@ -60,6 +60,9 @@ class Listener:
     def epoch_ended(self, record: EpochRecord) -> None:
         """An epoch was trained and judged."""
 
+    def refitting(self, epochs: int, images: int) -> None:
+        """The best epoch is known; a second fit of so many epochs begins, on training and validation images."""
+
     def drawing(self) -> None:
         """Training is over; the test set is read and reports are written."""
 

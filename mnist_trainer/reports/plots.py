@@ -1,20 +1,15 @@
-"""The drawings of a run, each as the bytes of a PNG: plain values in, nothing written, no torch and no pyplot.
-
-100 dots an inch, at most 1200 pixels wide. Colours are told apart by colour-blind eyes too (Okabe & Ito 2008,
-https://jfly.uni-koeln.de/color/). Equal input gives equal bytes.
-"""
+"""The drawings of a run, each as the bytes of a PNG: plain values in, nothing written, no torch and no pyplot."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from io import BytesIO
+from collections.abc import Mapping, Sequence
 from math import ceil, sqrt
-from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mnist_trainer.reports.canvas import BLUE, GREEN, GREY, ORANGE, PALE, WIDEST, png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,24 +20,6 @@ Row = Mapping[str, float | int | str | None]
 MOST_MISTAKES = 25
 MOST_UNITS = 64
 
-_WIDEST = 1200
-_DPI = 100
-_BLUE, _ORANGE, _GREEN, _GREY, _PALE = "#0072B2", "#D55E00", "#007A5A", "#808080", "#E9E9E9"
-_STYLE: Any = {
-    "font.family": "DejaVu Sans",
-    "font.size": 11,
-    "axes.titlesize": 12,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": _GREY,
-    "axes.axisbelow": True,
-    "grid.color": _PALE,
-    "legend.edgecolor": "none",
-    "figure.constrained_layout.w_pad": 0.1,
-    "figure.constrained_layout.h_pad": 0.1,
-    "text.parse_math": False,  # a class may be called $5
-}
-
 
 def curves(rows: Sequence[Row], best_epoch: int | None, title: str) -> bytes:
     """Loss, accuracy and learning rate by epoch, from rows of `metrics.csv`; `best_epoch` is marked.
@@ -51,23 +28,23 @@ def curves(rows: Sequence[Row], best_epoch: int | None, title: str) -> bytes:
     """
 
     def draw(figure: Figure) -> None:
-        epochs = _column(rows, "epoch")
+        epochs = column_of(rows, "epoch")
         grid = figure.add_gridspec(2, 2, height_ratios=(5, 1))
-        losses = [_column(rows, name) for name in ("train_loss", "val_loss")]
+        losses = [column_of(rows, name) for name in ("train_loss", "val_loss")]
         loss = figure.add_subplot(grid[0, 0], title="loss")
-        if _orders_of_magnitude(losses) > 1.3:
-            _by_logarithm(loss)
+        if orders_of_magnitude(losses) > 1.3:
+            by_logarithm(loss)
         _draw_pair(loss, epochs, losses, best_epoch, "{:.4f}")
-        shares = [100 * _column(rows, name) for name in ("train_accuracy", "val_accuracy")]
+        shares = [100 * column_of(rows, name) for name in ("train_accuracy", "val_accuracy")]
         _draw_pair(figure.add_subplot(grid[0, 1], title="accuracy (%)"), epochs, shares, best_epoch, "{:.2f} %")
         rate = figure.add_subplot(grid[1, :], title="learning rate", xlabel="epoch")
-        rate.plot(epochs, _column(rows, "lr"), color=_GREY, **_marks(epochs))
+        rate.plot(epochs, column_of(rows, "lr"), color=GREY, **_marks(epochs))
         rate.margins(y=0.2)
         rate.set_ylim(bottom=0)
         rate.locator_params(axis="y", nbins=3)
-        _whole_epochs(rate, epochs)
+        whole_epochs(rate, epochs)
 
-    return _png((_WIDEST, 560), title, draw)
+    return png((WIDEST, 560), title, draw)
 
 
 def confusion(matrix: NDArray[np.int64], classes: Sequence[str], title: str) -> bytes:
@@ -76,7 +53,7 @@ def confusion(matrix: NDArray[np.int64], classes: Sequence[str], title: str) -> 
     rates = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     np.fill_diagonal(rates, 0)
     worst = max(float(rates.max()), 0.001)
-    cell = min(70, (_WIDEST - 150) // count)
+    cell = min(70, (WIDEST - 150) // count)
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot(xlabel="answer", ylabel="label")
@@ -93,7 +70,7 @@ def confusion(matrix: NDArray[np.int64], classes: Sequence[str], title: str) -> 
         bar = figure.colorbar(picture, ax=axes, fraction=0.04, pad=0.02, label="mistakes, % of the label's images")
         bar.outline.set_visible(False)
 
-    return _png((min(_WIDEST, max(460, cell * count + 200)), max(420, cell * count + 130)), title, draw)
+    return png((min(WIDEST, max(460, cell * count + 200)), max(420, cell * count + 130)), title, draw)
 
 
 def mistakes(
@@ -109,14 +86,14 @@ def mistakes(
 
     def draw(figure: Figure) -> None:
         if not shown:
-            figure.text(0.5, 0.45, "There are no mistakes.", ha="center", va="center", fontsize=16, color=_GREEN)
+            figure.text(0.5, 0.45, "There are no mistakes.", ha="center", va="center", fontsize=16, color=GREEN)
         for index in range(shown):
             axes = figure.add_subplot(rows, 5, index + 1)
             axes.imshow(images[index], cmap="gray", vmin=0, vmax=255)
             axes.set_title(_verdict(labels[index], predicted[index], probabilities[index]))
             axes.set_axis_off()
 
-    return _png((1000, 70 + 225 * rows) if shown else (700, 200), title, draw)
+    return png((1000, 70 + 225 * rows) if shown else (700, 200), title, draw)
 
 
 def weights(pictures: NDArray[np.float32], title: str) -> bytes:
@@ -134,7 +111,7 @@ def weights(pictures: NDArray[np.float32], title: str) -> bytes:
         for index, weight in enumerate(shown):
             y, x = index // columns * high, index % columns * wide
             mosaic[y + 1 : y + high - 1, x + 1 : x + wide - 1] = weight
-            _rectangle(axes, (x + 0.5, y + 0.5), (wide - 2, high - 2), fill=False, edgecolor=_GREY, linewidth=0.6)
+            _rectangle(axes, (x + 0.5, y + 0.5), (wide - 2, high - 2), fill=False, edgecolor=GREY, linewidth=0.6)
         picture = axes.imshow(mosaic, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
         axes.set_axis_off()
         bar = figure.colorbar(picture, ax=axes, fraction=0.04, pad=0.02, extend="both", label="weight")
@@ -142,28 +119,10 @@ def weights(pictures: NDArray[np.float32], title: str) -> bytes:
 
     some = f" (the first {len(shown)} of {len(pictures)} units)" if len(pictures) > len(shown) else ""
     side = max(110, 380 // columns)
-    return _png((side * columns + 130, side * rows + 70), title + some, draw)
+    return png((side * columns + 130, side * rows + 70), title + some, draw)
 
 
-def _png(size: tuple[int, int], title: str, draw: Callable[[Figure], None]) -> bytes:
-    """What `draw` puts on an empty figure of `size` (width, height in pixels) under `title`."""
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    stream = BytesIO()
-    with rc_context(_STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # a class may have a name in any script
-        inches = ((size[0] + 0.1) / _DPI, (size[1] + 0.1) / _DPI)  # matplotlib cuts off what is just below a pixel
-        figure = Figure(inches, dpi=_DPI, layout="compressed", facecolor="white")
-        FigureCanvasAgg(figure)
-        figure.suptitle(fill(title, size[0] // 10), fontsize=13)
-        draw(figure)
-        figure.savefig(stream, format="png", dpi=_DPI, metadata={"Software": None})  # a version would change the bytes
-    return stream.getvalue()
-
-
-def _column(rows: Sequence[Row], name: str) -> NDArray[np.float64]:
+def column_of(rows: Sequence[Row], name: str) -> NDArray[np.float64]:
     """One column as numbers [rows], NaN where there is none."""
     values = [row.get(name) for row in rows]
     column = np.array([np.nan if value in (None, "") else float(value or 0) for value in values], np.float64)
@@ -176,17 +135,17 @@ def _draw_pair(
     """Training and validation figures over the epochs, the best one marked by a line, a dot and its value."""
     train, validation = pair
     validated = bool(np.isfinite(validation).any())
-    axes.plot(epochs, train, color=_BLUE, label="train", **_marks(epochs))
+    axes.plot(epochs, train, color=BLUE, label="train", **_marks(epochs))
     if validated:
-        axes.plot(epochs, validation, color=_ORANGE, label="validation", **_marks(epochs))
+        axes.plot(epochs, validation, color=ORANGE, label="validation", **_marks(epochs))
     for position in np.flatnonzero(epochs == best_epoch)[-1:]:
         value = (validation if validated else train)[position]
-        axes.axvline(epochs[position], color=_GREEN, linestyle="--", linewidth=1)
+        axes.axvline(epochs[position], color=GREEN, linestyle="--", linewidth=1)
         label = f"best: epoch {best_epoch}, {form.format(value)}"
-        axes.plot(epochs[position], value, "D", color=_GREEN, fillstyle="none", ms=9, mew=2, label=label)
+        axes.plot(epochs[position], value, "D", color=GREEN, fillstyle="none", ms=9, mew=2, label=label)
     axes.grid(visible=True)
     axes.legend(loc="best")
-    _whole_epochs(axes, epochs)
+    whole_epochs(axes, epochs)
 
 
 def _marks(epochs: NDArray[np.float64]) -> dict[str, Any]:
@@ -194,7 +153,8 @@ def _marks(epochs: NDArray[np.float64]) -> dict[str, Any]:
     return {"marker": "o" if len(epochs) <= 40 else "", "markersize": 4, "linewidth": 1.8}
 
 
-def _whole_epochs(axes: Axes, epochs: NDArray[np.float64]) -> None:
+def whole_epochs(axes: Axes, epochs: NDArray[np.float64]) -> None:
+    """Ticks at whole numbers, and half an epoch of room on both sides."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))
@@ -202,14 +162,15 @@ def _whole_epochs(axes: Axes, epochs: NDArray[np.float64]) -> None:
         axes.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
 
 
-def _orders_of_magnitude(pair: Sequence[NDArray[np.float64]]) -> float:
+def orders_of_magnitude(pair: Sequence[NDArray[np.float64]]) -> float:
     """Powers of ten between the smallest and the largest value; 0 where a logarithm can't show all of them."""
     values = np.concatenate(pair)
     values = values[np.isfinite(values)]
-    return float(np.log10(values.max() / values.min())) if values.size and values.min() > 0 else 0.0
+    return float(np.log10(values.max()) - np.log10(values.min())) if values.size and values.min() > 0 else 0.0
 
 
-def _by_logarithm(axes: Axes) -> None:
+def by_logarithm(axes: Axes) -> None:
+    """Steps of equal factors, named 1, 2, 5, 10, …"""
     from matplotlib.ticker import LogLocator, NullLocator
 
     axes.set_yscale("log")
@@ -221,7 +182,7 @@ def _by_logarithm(axes: Axes) -> None:
 def _write_count(axes: Axes, row: int, column: int, count: int, depth: float, cell: int) -> None:
     """The count in its cell of `cell` pixels, whose colour has a `depth` from 0 to 1; the diagonal stays neutral."""
     if right := row == column:
-        _rectangle(axes, (column - 0.5, row - 0.5), (1, 1), facecolor=_PALE, edgecolor="none")
+        _rectangle(axes, (column - 0.5, row - 0.5), (1, 1), facecolor=PALE, edgecolor="none")
     if count or right:
         text = f"{count}" if count < 100_000 else f"{count / 1000:.0f}k"
         size = max(4.8, min(12.0, 0.4 * cell, 0.95 * cell / len(text)))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from mnist_trainer.config.layers import ActivationLayer, Conv, Dropout, Output, Pool
+from mnist_trainer.config.layers import ActivationLayer, Conv, Dropout, Output, Pool, SqueezeExcite
 from mnist_trainer.config.shapes import Placed
-from mnist_trainer.inference.metrics import ClassFigures, Evaluation
-from mnist_trainer.reports.listener import Header, Outcome
-from mnist_trainer.training.loop import EpochRecord
+
+if TYPE_CHECKING:  # the table of runs is shown without torch
+    from mnist_trainer.inference.metrics import Evaluation
+    from mnist_trainer.reports.listener import Header, Outcome
+    from mnist_trainer.training.loop import EpochRecord
 
 STOP_REASONS = {
     "epochs": "All epochs are done.",
@@ -53,6 +56,11 @@ def epoch_cells(record: EpochRecord) -> tuple[str, ...]:
     )
 
 
+def refit_line(epochs: int, images: int) -> str:
+    """What is between the two fits of `training.refit`."""
+    return f"refit: {epochs} epoch{'' if epochs == 1 else 's'} anew on all {images:,} images, as the best one above"
+
+
 def terms_line(record: EpochRecord) -> str:
     """The size of each term of the loss, for the log."""
     return ", ".join(f"{name} {value:.4g}" for name, value in record.terms.items())
@@ -89,27 +97,6 @@ def guessing_lines(evaluation: Evaluation) -> list[str]:
     return [f"It learned nothing: {always}. Lower optimizer.lr, and look at the data and at curves.png."]
 
 
-def evaluation_lines(evaluation: Evaluation, model: str) -> list[str]:
-    """What `mnist-eval` prints."""
-    lines = [f"{model} on {evaluation.dataset}", accuracy_sentence(evaluation)]
-    lines.append("loss " + ("- (the user's own function)" if evaluation.loss is None else f"{evaluation.loss:.4f}"))
-    if evaluation.ece is None:
-        lines.append("calibration error - (this model's outputs are no probabilities)")
-    else:
-        lines.append(f"calibration error {percent(evaluation.ece)} (expected, 15 bins of equal width)")
-    width = max(5, *(len(figures.label) for figures in evaluation.per_class))
-    lines.append("")
-    lines.append(f"{'class':>{width}}  {'accuracy':>9}  {'errors':>12}  most often taken for")
-    lines.extend(_class_line(figures, width) for figures in evaluation.per_class)
-    return lines
-
-
-def _class_line(figures: ClassFigures, width: int) -> str:
-    confusion = "-" if figures.confused_with is None else f"{figures.confused_with} ({figures.confused_count})"
-    errors = f"{figures.errors} of {figures.count}"
-    return f"{figures.label:>{width}}  {percent(figures.accuracy):>9}  {errors:>12}  {confusion}"
-
-
 def layer_lines(placed: Sequence[Placed], depth: int = 0) -> list[str]:
     """The table of layers: what it is, the shape that comes out, parameters."""
     lines = []
@@ -126,9 +113,12 @@ def _layer_name(entry: Placed) -> str:
     layer = entry.layer
     match layer:
         case Conv():
-            return f"conv {layer.kernel}×{layer.kernel}"
+            stride = f", stride {layer.stride}" if layer.stride > 1 else ""
+            return f"conv {layer.kernel}×{layer.kernel}{stride}"
         case Pool():
             return f"pool {layer.kind} {layer.size if layer.size == 'global' else f'{layer.size}×{layer.size}'}"
+        case SqueezeExcite():
+            return f"squeeze_excite {layer.reduction}"
         case Dropout():
             return f"dropout {layer.rate:g}"
         case ActivationLayer():

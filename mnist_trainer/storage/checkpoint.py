@@ -1,55 +1,54 @@
 """Checkpoints: one `.pt` file that holds all that evaluation and prediction need, on this machine or another.
 
-Layout, version 1: `format, version, members` (a list of config and weights; one for a plain model), `classes`,
-`normalization` (mean, std), `output_kind`, `temperature`, `refusal` (none yet), `split_seed`, `evaluation`
-(batch size and precision), `custom` (what of it is the user's own code). `last.pt` has `training_state` besides.
-Files are read with `weights_only=True` alone, so a file from a stranger cannot run code.
+Layout, version 2: `format, version, members, classes, temperature` (acts on the logarithm of an ensemble's mean
+probability), `refusal` (none yet). A model has one member, an ensemble several, and each brings its own `config,
+weights, normalization` (mean, std), `output_kind, temperature, evaluation` (batch size and precision) and `custom`
+(what of it is the user's own code). `last.pt` has `training_state` besides. Version 1 had all of that but config and
+weights once, for its single member; it is still read. Files are read with `weights_only=True` alone, so a file from a
+stranger cannot run code.
 """
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 from torch import Tensor, nn
 
+from mnist_trainer.config.fields import PositiveNumber
 from mnist_trainer.config.outputs import output_count
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import CheckpointError
 from mnist_trainer.inference.predictor import Predictor, Reading
 from mnist_trainer.model.build import build_model
 from mnist_trainer.storage.files import write_file
+from mnist_trainer.storage.tensors import first_line, read_tensors
 
 FORMAT = "mnist_trainer"
-VERSION = 1
+VERSION = 2
+READABLE = (1, VERSION)
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A trained model with all that is needed to use it."""
+class Member:
+    """One trained model, and how it is read."""
 
     config: Config
     weights: dict[str, Tensor]
-    classes: tuple[str, ...]
     reading: Reading
     custom: dict[str, str] = field(default_factory=dict)
-    training_state: dict[str, Any] | None = None
 
     __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
 
-    def build(self, model: nn.Module | None = None) -> nn.Module:
+    def build(self, classes: int, model: nn.Module | None = None) -> nn.Module:
         """The model with its weights, in evaluation mode; `model` where it was trained with a module of the user's.
 
-        Raises `CheckpointError` if that module is missing, or there are no weights yet, or they do not fit.
+        Raises `CheckpointError` if that module is missing, or the weights do not fit.
         """
-        if self.training_state is not None and not self.training_state.get("epoch"):
-            raise CheckpointError("This training was stopped in its first epoch: it has no best weights yet.")
         if model is None:
             if "model" in self.custom:
                 raise CheckpointError(
@@ -57,16 +56,66 @@ class Checkpoint:
                     "Read it in Python, with an instance of it: evaluate(…, model=…) or predict(…, model=…)."
                 )
             with torch.device("meta"):  # the weights are all loaded, so none need be drawn
-                model = build_model(self.config.model, output_count(self.config, len(self.classes)))
+                model = build_model(self.config.model, output_count(self.config, classes))
         try:
             model.load_state_dict(self.weights, assign=True)
         except RuntimeError as error:
-            raise CheckpointError(f"The checkpoint's weights do not fit the model: {_first_line(error)}") from error
+            raise CheckpointError(f"The checkpoint's weights do not fit the model: {first_line(error)}") from error
         return model.eval()
 
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model, or an ensemble of several, with all that is needed to use it."""
+
+    members: Annotated[tuple[Member, ...], Field(min_length=1)]
+    classes: tuple[str, ...]
+    temperature: PositiveNumber = 1.0
+    training_state: dict[str, Any] | None = None
+
+    __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
+
+    @property
+    def only(self) -> Member:
+        """The member of a checkpoint that is one model. Raises `CheckpointError` for an ensemble."""
+        if len(self.members) > 1:
+            raise CheckpointError(f"This checkpoint is an ensemble of {len(self.members)} models; name one of them.")
+        return self.members[0]
+
+    @property
+    def config(self) -> Config:
+        """The config of the model, or of an ensemble's first one: it names the data and the machine."""
+        return self.members[0].config
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights of the `only` member."""
+        return self.only.weights
+
+    @property
+    def reading(self) -> Reading:
+        """How the `only` member is read."""
+        return self.only.reading
+
+    @property
+    def custom(self) -> dict[str, str]:
+        """What of the `only` member is the user's own."""
+        return self.only.custom
+
+    def build(self, model: nn.Module | None = None) -> nn.Module:
+        """The `only` member's model. Raises `CheckpointError` as `Member.build`, or if there are no weights yet."""
+        (built,) = self._build(self.only, model=model)
+        return built
+
     def predictor(self, device: torch.device, model: nn.Module | None = None) -> Predictor:
-        """The model on `device`, ready to be asked."""
-        return Predictor([self.build(model)], self.reading, device)
+        """The model or the ensemble on `device`, ready to be asked; `model` can only take the place of a lone one."""
+        built = self._build(*self.members) if model is None else [self.build(model)]
+        return Predictor(built, [member.reading for member in self.members], device, self.temperature)
+
+    def _build(self, *members: Member, model: nn.Module | None = None) -> list[nn.Module]:
+        if self.training_state is not None and not self.training_state.get("epoch"):
+            raise CheckpointError("This training was stopped in its first epoch: it has no best weights yet.")
+        return [member.build(len(self.classes), model) for member in members]
 
 
 _CHECKPOINT = TypeAdapter(Checkpoint)
@@ -74,19 +123,13 @@ _CHECKPOINT = TypeAdapter(Checkpoint)
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Writes `checkpoint` to `path`, all or nothing. Raises `StorageError`."""
-    reading = checkpoint.reading
     content: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
-        "members": [{"config": checkpoint.config.model_dump(mode="json"), "weights": checkpoint.weights}],
+        "members": [_written(member) for member in checkpoint.members],
         "classes": list(checkpoint.classes),
-        "normalization": {"mean": reading.normalization.mean, "std": reading.normalization.std},
-        "output_kind": reading.kind,
-        "temperature": reading.temperature,
+        "temperature": checkpoint.temperature,
         "refusal": None,
-        "split_seed": checkpoint.config.data.split_seed,
-        "evaluation": {"batch_size": reading.batch_size, "precision": reading.precision},
-        "custom": checkpoint.custom,
     }
     if checkpoint.training_state is not None:
         content["training_state"] = checkpoint.training_state
@@ -95,64 +138,56 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """The checkpoint in `path`, on the CPU. Raises `CheckpointError` that says what is wrong with the file."""
-    content = _read(path)
+    content = read_tensors(path)
     if not isinstance(content, Mapping) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path} is a PyTorch file, but no checkpoint of mnist-train.")
-    if content.get("version") != VERSION:
+    if content.get("version") not in READABLE:
         raise CheckpointError(
-            f"{path} has format version {content.get('version')}; this program reads {VERSION}. "
+            f"{path} has format version {content.get('version')}; this program reads {READABLE[0]} to {VERSION}. "
             "Read it with the version of mnist-trainer that wrote it, or a later one."
         )
     try:
-        return _checkpoint(content)
+        return _checkpoint(content if content["version"] == VERSION else _migrated(content))
     except (KeyError, TypeError, ValueError) as error:  # pydantic's is a ValueError
-        raise CheckpointError(
-            f"{path} is damaged: its content is not a checkpoint's ({_first_line(error)})."
-        ) from error
+        raise CheckpointError(f"{path} is damaged: its content is not a checkpoint's ({first_line(error)}).") from error
+
+
+def _written(member: Member) -> dict[str, Any]:
+    reading = member.reading
+    return {
+        "config": member.config.model_dump(mode="json"),
+        "weights": member.weights,
+        "normalization": asdict(reading.normalization),
+        "output_kind": reading.kind,
+        "temperature": reading.temperature,
+        "evaluation": {"batch_size": reading.batch_size, "precision": reading.precision},
+        "custom": member.custom,
+    }
+
+
+def _migrated(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A file of version 1 as version 2 has it."""
+    (member,) = content["members"]
+    own = {key: content[key] for key in ("normalization", "output_kind", "temperature", "evaluation", "custom")}
+    return {**content, "members": [{**member, **own}], "temperature": 1.0}
 
 
 def _checkpoint(content: Mapping[str, Any]) -> Checkpoint:
-    (member,) = content["members"]
-    reading = {
-        "normalization": content["normalization"],
-        "kind": content["output_kind"],
-        **content["evaluation"],
-        "temperature": content["temperature"],
-    }
     return _CHECKPOINT.validate_python(
         {
-            "config": member["config"],
-            "weights": member["weights"],
+            "members": [_member(member) for member in content["members"]],
             "classes": content["classes"],
-            "reading": reading,
-            "custom": content["custom"],
+            "temperature": content["temperature"],
             "training_state": content.get("training_state"),
         }
     )
 
 
-def _read(path: Path) -> object:
-    if not path.exists():
-        raise CheckpointError(f"{path}: there is no such file.")
-    # torch and zipfile fail on foreign and damaged files in many ways: no list of exceptions is complete.
-    try:
-        with zipfile.ZipFile(path) as archive:
-            torn = archive.testzip()  # torch.load does not look at the checksums
-        content: object = None if torn else torch.load(path, map_location="cpu", weights_only=True)
-    except PermissionError as error:
-        raise CheckpointError(f"{path} can't be read: {error.strerror}.") from error
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} holds Python objects besides weights and is not loaded: such a file can run code. "
-            "Only checkpoints of mnist-train are read."
-        ) from error
-    except Exception as error:
-        raise CheckpointError(f"{path} is no checkpoint, or a damaged one ({_first_line(error)}).") from error
-    if torn:
-        raise CheckpointError(f"{path} is damaged: the checksum of its part {torn} is wrong. Take a whole copy of it.")
-    return content
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2]) or type(error).__name__
+def _member(member: Mapping[str, Any]) -> dict[str, Any]:
+    reading = {
+        "normalization": member["normalization"],
+        "kind": member["output_kind"],
+        "temperature": member["temperature"],
+        **member["evaluation"],
+    }
+    return {**{key: member[key] for key in ("config", "weights", "custom")}, "reading": reading}

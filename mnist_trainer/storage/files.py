@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
-from contextlib import suppress
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -61,6 +63,42 @@ def make_folder(path: Path, exist_ok: bool = True) -> None:
         raise StorageError(f"{path}: a file stands where a folder is needed. Choose another place.") from None
     except OSError as error:
         raise storage_error(path, error) from error
+
+
+def remove_folder(path: Path) -> None:
+    """Removes the folder `path` with all that is in it, if it is there. Raises `StorageError`."""
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Inside it no other process holds the folder; the system lets go of it when this one ends, however it ends.
+
+    Raises `StorageError` if another process holds it.
+    """
+    path = folder / ".lock"
+    try:
+        stream = path.open("ab")
+    except OSError as error:
+        raise storage_error(path, error) from error
+    with stream:
+        try:
+            if sys.platform == "win32":
+                import msvcrt
+
+                msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StorageError(f"{folder} is in use by another process. Wait for its end, or take another.") from None
+        yield
 
 
 def storage_error(path: Path, error: Exception) -> StorageError:

@@ -35,6 +35,8 @@ COLUMNS = (
     "seconds",
     "images_per_second",
 )
+MARKS = ("config.yaml", "run.json", "metrics.csv", "best.pt", "last.pt")
+"""A folder with one of these holds a run."""
 RUNS = Path("runs")
 """Where runs go unless told otherwise, below the present folder."""
 
@@ -124,8 +126,13 @@ def create_run_folder(name: str, place: Path | None = None) -> RunFolder:
 
 def refuse_taken(place: Path) -> None:
     """Raises `UsageError` if the folder `place` holds a run."""
-    if any((place / mark).exists() for mark in ("config.yaml", "run.json", "metrics.csv", "best.pt", "last.pt")):
+    if any((place / mark).exists() for mark in MARKS):
         raise UsageError(f"{place} already holds a run. Choose another --run-dir, or remove it first.")
+
+
+def is_series(place: Path) -> bool:
+    """Whether the folder `place` holds a series of runs, one a seed, each in a folder of its own."""
+    return RunFolder(place).read_record().get("kind") == "seeds"
 
 
 def _names(name: str) -> Iterator[Path]:
@@ -164,6 +171,9 @@ def find_checkpoint(place: str) -> Path:
         return latest_run().best
     if path.is_dir():
         best = RunFolder(path).best
+        if is_series(path):
+            runs = path / "seed-*"
+            raise CheckpointError(f"{path} is a series: its models are in {runs}. Name one of these folders, or all.")
         if not best.exists():
             run = bool(RunFolder(path).read_record())
             reason = "its training has not completed an epoch" if run else "it is no run folder"

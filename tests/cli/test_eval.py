@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from mnist_trainer import Run
-from mnist_trainer.pipeline.evaluation import CHANGEABLE
-from mnist_trainer.reports.text import evaluation_lines
+from mnist_trainer import Run, train
+from mnist_trainer.data.bundled import load_digits
+from mnist_trainer.pipeline.subject import CHANGEABLE
+from mnist_trainer.reports.judging import evaluation_lines
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 
 Command = Callable[..., Any]
@@ -133,12 +135,9 @@ def test_what_belongs_to_training_is_refused(command: Command) -> None:
     assert done == (2, "", f"override 2  optimizer.lr: {reason}\noverride 3  model.hidden: {reason}\n")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "got"), [(["data.name=mnist"], "none"), (["a.pt", "b.pt", "data.name=mnist"], "a.pt, b.pt")]
-)
-def test_one_checkpoint_is_needed(command: Command, here: Path, arguments: list[str], got: str) -> None:
-    message = f"mnist-eval takes one checkpoint, a .pt file, a run folder or latest; got {got}."
-    assert command("eval", *arguments) == (2, "", f"{message}\n")
+def test_a_checkpoint_is_needed(command: Command) -> None:
+    message = "mnist-eval takes a checkpoint or several: .pt files, run folders or latest; got none."
+    assert command("eval", "data.name=mnist") == (2, "", f"{message}\n")
 
 
 def test_what_is_no_checkpoint_is_told(command: Command, here: Path) -> None:
@@ -150,8 +149,9 @@ def test_what_is_no_checkpoint_is_told(command: Command, here: Path) -> None:
 
 
 def test_a_model_of_the_users_is_refused_by_name(command: Command, digits_run: Run, here: Path) -> None:
-    own = replace(load_checkpoint(digits_run.folder / "best.pt"), custom={"model": "my_module.MyNet"})
-    save_checkpoint(here / "own.pt", own)
+    loaded = load_checkpoint(digits_run.folder / "best.pt")
+    own = replace(loaded.only, custom={"model": "my_module.MyNet"})
+    save_checkpoint(here / "own.pt", replace(loaded, members=(own,)))
     for arguments in (["eval", "own.pt"], ["predict", "picture.png", "--checkpoint", "own.pt"]):
         done = command(*arguments)
         assert (done.code, done.out) == (4, "")
@@ -163,3 +163,126 @@ def test_data_that_cannot_be_had_are_told(command: Command, tmp_path: Path) -> N
     done = command("eval", "latest", "data.name=folder", f"data.path={tmp_path / 'lost'}")
     assert (done.code, done.out) == (3, "")
     assert done.err.startswith("data.path: there is no folder ")
+
+
+@pytest.fixture
+def pair(home: Path, here: Path, digits_run: Run) -> tuple[str, str]:
+    """Two runs in the present folder."""
+    train("tiny.yaml", "data.limit=60", "data.validation=100", run_dir=here / "other")
+    shutil.copytree(digits_run.folder, here / "first")
+    return "first", "other"
+
+
+def test_several_checkpoints_are_an_ensemble(command: Command, pair: tuple[str, str]) -> None:
+    done = command("eval", *pair)
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert lines[0] == "ensemble of 2 on digits"
+    assert [line.split()[0] for line in lines[6:8]] == [str(Path(name) / "best.pt") for name in pair]
+    content = json.loads(command("eval", *pair, "--json").out)
+    assert [member["path"] for member in content["members"]] == [str(Path(name) / "best.pt") for name in pair]
+    assert f"({content['errors']} errors of 355;" in lines[1]
+
+
+def test_a_saved_ensemble_is_read_by_every_command(command: Command, pair: tuple[str, str], here: Path) -> None:
+    done = command("eval", *pair, "--save", "both.pt")
+    assert done.out.splitlines()[-1] == "Written to both.pt: the ensemble as one checkpoint"
+    ours, saved = (json.loads(command("eval", *which, "--json").out) for which in (pair, ["both.pt"]))
+    assert {**ours, "members": None} == {**saved, "members": None}
+    Image.fromarray(255 - load_digits("test").images[0].numpy()).resize((140, 140)).save(here / "picture.png")
+    predicted = command("predict", "picture.png", "--checkpoint", "both.pt", "--json")
+    assert predicted.code == 0 and len(json.loads(predicted.out)[0]["digits"][0]["probabilities"]) == 10
+
+
+def test_out_works_for_an_ensemble(command: Command, pair: tuple[str, str], here: Path) -> None:
+    command("eval", *pair, "--out", "report")
+    assert sorted(path.name for path in (here / "report").iterdir()) == [
+        "confusion.png",
+        "mistakes.png",
+        "predictions.csv",
+    ]
+
+
+def test_views_are_told(command: Command, pair: tuple[str, str]) -> None:
+    assert command("eval", pair[0], "--views", 3).out.startswith(
+        f"{Path('first') / 'best.pt'} on digits, the mean of 3 views\n"
+    )
+    one, plain = (json.loads(command("eval", pair[0], "--json", *more).out) for more in (["--views", "1"], []))
+    assert one == plain
+    assert json.loads(command("eval", pair[0], "--json", "--views", 3).out)["views"] == 3
+
+
+def test_two_are_compared_in_words(command: Command, pair: tuple[str, str]) -> None:
+    done = command("eval", *pair, "--compare")
+    lines = done.out.splitlines()
+    assert [lines[0], lines[2]] == ["first on digits", "other on digits"]
+    content = json.loads(command("eval", *pair, "--compare", "--json").out)
+    more, fewer = content["only_second"], content["only_first"]
+    assert content["p"] < 0.05
+    assert lines[5].startswith(
+        f"other is right on {more} that first misses, and misses {fewer} that first gets: unlikely to be chance (p "
+    )
+
+
+def test_a_calibrated_copy_and_its_picture_are_written(command: Command, pair: tuple[str, str], here: Path) -> None:
+    done = command("eval", pair[0], "--calibrate", "calm.pt")
+    assert (done.code, done.err) == (0, "")
+    written = "Written to calm.pt: the calibrated copy; to calm-reliability.png: its reliability"
+    assert done.out.splitlines()[-1] == written
+    assert (here / "calm-reliability.png").read_bytes().startswith(b"\x89PNG")
+    content = json.loads(command("eval", pair[0], "--calibrate", "again.pt", "--out", "report", "--json").out)
+    found = content["calibration"]
+    assert list(found) == ["path", "temperature", "validation", "test", "picture"]
+    assert found["picture"] == str(Path("report") / "reliability.png")
+    assert (here / "report" / "reliability.png").exists() and (here / "report" / "confusion.png").exists()
+    after = json.loads(command("eval", "calm.pt", "--json").out)
+    assert found["test"]["after"] == {"loss": after["loss"], "ece": after["ece"]}
+    assert found["test"]["before"]["ece"] == content["ece"]
+    assert after["errors"] == content["errors"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a", "--views", "0"], "--views must be 1 or more, got 0; 1 is the plain answer, without deformed copies."),
+        (["a", "--compare"], "--compare takes exactly two checkpoints, got 1. An ensemble is one with --save."),
+        (
+            ["a", "b", "c", "--compare"],
+            "--compare takes exactly two checkpoints, got 3. An ensemble is one with --save.",
+        ),
+        (["a", "b", "--compare", "--save", "c"], "--compare prints alone: leave out --out, --save and --calibrate."),
+        (["a", "--save", "c"], "--save writes an ensemble, so it takes two checkpoints or more; got 1."),
+        (["a", "b", "--save", "c", "--calibrate", "d"], "--calibrate writes the ensemble itself: leave out --save."),
+        (
+            ["a", "--calibrate", "c", "--views", "2"],
+            "--calibrate is for the plain answer, as a checkpoint stores no views: leave out --views.",
+        ),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(
+    command: Command, here: Path, arguments: list[str], message: str
+) -> None:
+    assert command("eval", *arguments) == (2, "", f"{message}\n")
+
+
+def test_what_is_judged_is_not_written_over(command: Command, pair: tuple[str, str]) -> None:
+    best = Path("first") / "best.pt"
+    before = best.read_bytes()
+    message = f"{best} is what is judged, and stays as it is. Name another file to write to.\n"
+    assert command("eval", *pair, "--save", best) == (2, "", message)
+    assert command("eval", pair[0], "--calibrate", best) == (2, "", message)
+    assert best.read_bytes() == before
+
+
+def test_a_missing_member_is_one_paragraph(command: Command, pair: tuple[str, str]) -> None:
+    done = command("eval", pair[0], "nowhere", "--save", "both.pt")
+    message = "nowhere: there is no such file. Name a .pt file, a run folder, or latest."
+    assert done == (4, "", f"{message}\n")
+    assert not Path("both.pt").exists()
+
+
+@pytest.mark.usefixtures("home")
+def test_the_lost_digits_are_qmnists(command: Command) -> None:
+    done = command("eval", "latest", "--split", "test50k")
+    message = "test50k, the lost test digits, is a split of qmnist (data.name=qmnist), not of digits."
+    assert done == (2, "", f"{message}\n")

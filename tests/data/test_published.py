@@ -16,11 +16,12 @@ import pytest
 import torch
 
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data import places, published
+from mnist_trainer.data import loaders, places, published
 from mnist_trainer.data.catalog import load
 from mnist_trainer.data.enlarge import to_mnist
+from mnist_trainer.data.loaders import load_split
 from mnist_trainer.data.registry import PUBLISHED
-from mnist_trainer.errors import DataError, StorageError
+from mnist_trainer.errors import DataError, StorageError, UsageError
 
 PAIRS = ["mnist", "fashion-mnist", "kmnist", "emnist-digits", "qmnist"]
 ALL = [*PAIRS, "usps"]
@@ -68,6 +69,31 @@ def test_missing_files_are_downloaded(name: str, make: Callable[..., Any], serve
     before = len(server.requests)
     read(made, tmp_path, "test")
     assert len(server.requests) == before
+
+
+def test_the_lost_digits_are_those_behind_mnists_own(
+    make: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert loaders.LOST == 10_000
+    monkeypatch.setattr(loaders, "LOST", 4)
+    made = make("qmnist")
+    made.put(tmp_path)
+    data = Data(name="qmnist", root=str(tmp_path))
+    lost = load_split(data, "test50k")
+    assert torch.equal(lost.images, torch.from_numpy(made.images["test"][4:]))
+    assert lost.labels.tolist() == made.labels["test"][4:].tolist()
+    assert lost.indices.tolist() == [4, 5, 6]
+    assert len(load_split(data, "test")) == 7
+    fives = load_split(data.model_copy(update={"binary": 5}), "test50k")
+    assert fives.labels.tolist() == (made.labels["test"][4:] == 5).astype(int).tolist()
+
+
+def test_the_lost_digits_are_told_where_there_are_none(make: Callable[..., Any], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"is a split of qmnist \(data\.name=qmnist\), not of mnist"):
+        load_split(Data(name="mnist", root=str(tmp_path)), "test50k")
+    make("qmnist").put(tmp_path)
+    with pytest.raises(DataError, match="qmnist's test file has 7 images; test50k are those after the first 10,000"):
+        load_split(Data(name="qmnist", root=str(tmp_path)), "test50k")
 
 
 def test_torchvision_reads_what_was_downloaded(make: Callable[..., Any], server: Any, tmp_path: Path) -> None:

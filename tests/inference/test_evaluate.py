@@ -25,7 +25,7 @@ def mean_loss(outputs: Tensor, labels: Tensor) -> float:
 
 
 def judged(network: nn.Module, source: Source, reading: Reading = READING) -> tuple[Answers, Evaluation]:
-    predictor = Predictor([network], reading, CPU)
+    predictor = Predictor([network], [reading], CPU)
     answers = answer(predictor, source)
     return answers, measure(predictor, answers, mean_loss, CLASSES, "mnist", "validation")
 

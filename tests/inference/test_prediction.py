@@ -29,7 +29,7 @@ class Corner(nn.Module):
 
 
 def predictor(outputs: int = 10) -> Predictor:
-    return Predictor([Corner(outputs)], Reading(Normalization(0.0, 1.0), "logits"), torch.device("cpu"))
+    return Predictor([Corner(outputs)], [Reading(Normalization(0.0, 1.0), "logits")], torch.device("cpu"))
 
 
 def digit(answer: int, ink: int = 255, x: int = 0) -> Digit:

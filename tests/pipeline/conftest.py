@@ -51,6 +51,9 @@ class Remembering(Listener):
         self.told.append(f"epoch {record.epoch}")
         self.records.append(record)
 
+    def refitting(self, epochs: int, images: int) -> None:
+        self.told.append(f"refitting {epochs} on {images}")
+
     def drawing(self) -> None:
         self.told.append("drawing")
 

@@ -66,6 +66,18 @@ def test_the_classes_of_a_folder_are_known_only_now(tmp_path: Any) -> None:
         ({"architecture": "mlp", "hidden": 8}, {"binary": 7}, "mlp 784-8-1, relu"),
         ({"architecture": "cnn", "channels": [16, 32], "hidden": [64, 9]}, {}, "cnn 16-32, then 64-9"),
         ({"architecture": "cnn", "hidden": []}, {}, "cnn 16-32, then the output"),
+        (
+            {"architecture": "ciresan_mlp"},
+            {},
+            "ciresan_mlp 784-2500-2000-1500-1000-500-10, scaled_tanh",
+        ),
+        ({"architecture": "lenet5", "activation": "relu"}, {}, "lenet5, relu, average pooling"),
+        ({"architecture": "vgg", "channels": [8, 16]}, {}, "vgg 2×8-2×16, max pooling"),
+        (
+            {"architecture": "residual", "channels": [8], "squeeze_excite": 4, "pooling": "both"},
+            {},
+            "residual 1×8, squeeze_excite 4, max and average pooling",
+        ),
         ({"architecture": "neuron", "output": "sigmoid"}, {"binary": 7}, "one neuron, sigmoid"),
         ({"architecture": "layers", "layers": ["flatten", {"linear": "classes"}]}, {}, "2 layers"),
     ],

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import torch
 
 from mnist_trainer import Run, evaluate, train
 from mnist_trainer.errors import CheckpointError, ConfigError, DataError, DeviceError, InterruptedRunError
-from mnist_trainer.pipeline.evaluation import CHANGEABLE, judge
+from mnist_trainer.pipeline.evaluation import judge
+from mnist_trainer.pipeline.subject import CHANGEABLE
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -50,7 +51,7 @@ def test_figures_agree_with_each_other(digits_run: Run) -> None:
     assert sum(found.confusion[digit][digit] for digit in range(10)) == found.count - wrong
     assert sum(entry.errors for entry in found.per_class) == wrong
     assert torch.allclose(answers.probabilities.sum(dim=1), torch.ones(355, dtype=torch.float64))
-    assert list(asdict(found)) == [
+    assert list(found.to_json()) == [
         "accuracy",
         "errors",
         "count",
@@ -160,7 +161,7 @@ def test_a_model_from_another_machine_is_evaluated_here(digits_run: Run, here: P
     loaded = load_checkpoint(digits_run.folder / "best.pt")
     there = loaded.config.data.model_copy(update={"root": str(here / "nowhere")})
     config = loaded.config.model_copy(update={"device": "cuda:97", "data": there})
-    save_checkpoint(here / "travelled.pt", replace(loaded, config=config))
+    save_checkpoint(here / "travelled.pt", replace(loaded, members=(replace(loaded.only, config=config),)))
     assert evaluate(here / "travelled.pt") == evaluate(digits_run.folder)
     with pytest.raises(DeviceError):
         evaluate(here / "travelled.pt", "device=cuda:97")

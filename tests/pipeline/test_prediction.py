@@ -144,5 +144,6 @@ def test_outputs_that_are_no_probabilities_are_not_called_so(seven: Image.Image,
     assert (found.confidence, digit.confidence, digit.probabilities) == (None, None, ())
     assert run.test.ece is None
     judged = judge(run.folder)
-    text = predictions_csv(judged.answers, judged.source, judged.checkpoint.classes, judged.evaluation.ece is not None)
+    classes = judged.subject.checkpoint.classes
+    text = predictions_csv(judged.answers, judged.source, classes, judged.evaluation.ece is not None)
     assert all(line.endswith(",") for line in text.splitlines()[1:])

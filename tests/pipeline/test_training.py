@@ -21,7 +21,7 @@ from mnist_trainer.errors import (
     InterruptedRunError,
     UsageError,
 )
-from mnist_trainer.pipeline import training
+from mnist_trainer.pipeline import preparation, training
 from mnist_trainer.pipeline.description import header_of
 from mnist_trainer.reports.listener import Listener, Outcome
 from mnist_trainer.storage.checkpoint import load_checkpoint
@@ -100,6 +100,8 @@ def test_the_record_says_how_it_went(run: Run) -> None:
         "test",
         "validation",
         "seed",
+        "model",
+        "custom",
         "data",
         "parameters",
         "device",
@@ -118,6 +120,7 @@ def test_the_record_says_how_it_went(run: Run) -> None:
     assert (record["name"], record["status"], record["stop_reason"]) == ("whole", "finished", "epochs")
     assert record["best_epoch"] == run.best_epoch
     assert record["epochs"] == 3
+    assert (record["model"], record["custom"]) == ("mlp 784-8-10, relu", {})
     assert record["parameters"] == 784 * 8 + 8 + 8 * 10 + 10
     assert record["data"] == {
         "name": "digits",
@@ -258,7 +261,7 @@ def test_nothing_is_loaded_for_a_run_that_cannot_be(
     def load(*arguments: Any) -> None:
         raise AssertionError("loaded")
 
-    monkeypatch.setattr(training, "load_splits", load)
+    monkeypatch.setattr(preparation, "load_splits", load)
     (here / "taken").mkdir()
     (here / "taken" / "config.yaml").write_text("")
     with pytest.raises(UsageError, match="taken already holds a run"):

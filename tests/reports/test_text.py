@@ -9,14 +9,13 @@ import pytest
 from mnist_trainer.config.expand import expand
 from mnist_trainer.config.load import load_config
 from mnist_trainer.config.shapes import place
-from mnist_trainer.inference.metrics import ClassFigures, Evaluation
+from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.reports.listener import Header, Outcome
 from mnist_trainer.reports.text import (
     COLUMNS,
     STOP_REASONS,
     accuracy_sentence,
     epoch_cells,
-    evaluation_lines,
     header_lines,
     layer_lines,
     outcome_lines,
@@ -87,32 +86,6 @@ def test_a_loss_that_exploded_fits_its_column(record: EpochRecord) -> None:
     assert epoch_cells(replace(record, train_loss=5.5462e24))[1] == "5.55e+24"
 
 
-def test_an_evaluation_in_full(evaluation: Evaluation) -> None:
-    assert evaluation_lines(evaluation, "runs/one/best.pt") == [
-        "runs/one/best.pt on mnist",
-        "test accuracy 99.85 % (3 errors of 2,000; 95 % interval 99.56 to 99.95 %)",
-        "loss 0.0123",
-        "calibration error 0.46 % (expected, 15 bins of equal width)",
-        "",
-        "class   accuracy        errors  most often taken for",
-        "not 7    99.85 %     3 of 1990  7 (3)",
-        "    7   100.00 %       0 of 10  -",
-    ]
-
-
-def test_an_evaluation_says_what_it_has_no_figures_of(evaluation: Evaluation) -> None:
-    unseen = ClassFigures("a class with a long name", 0, 0, None, None, 0)
-    lines = evaluation_lines(replace(evaluation, loss=None, ece=None, per_class=(unseen,)), "best.pt")
-    assert lines[2:4] == [
-        "loss - (the user's own function)",
-        "calibration error - (this model's outputs are no probabilities)",
-    ]
-    assert lines[5:] == [
-        "                   class   accuracy        errors  most often taken for",
-        "a class with a long name          -        0 of 0  -",
-    ]
-
-
 def layer_table(model: dict[str, Any]) -> list[str]:
     return layer_lines(place(expand(load_config({"model": model}).model), 10))
 
@@ -133,6 +106,8 @@ def test_the_table_of_layers_of_an_mlp() -> None:
 def test_the_table_of_layers_names_what_tells_layers_apart() -> None:
     layers: list[Any] = [
         {"conv": {"channels": 4, "kernel": 5}},
+        {"conv": {"channels": 4, "stride": 2, "padding": 1}},
+        {"squeeze_excite": 8},
         {"pool": {"kind": "average"}},
         {"dropout": 0.25},
         {"pool": {"size": "global"}},
@@ -142,9 +117,17 @@ def test_the_table_of_layers_names_what_tells_layers_apart() -> None:
     names = [line[:36].rstrip() for line in layer_table({"architecture": "layers", "layers": layers})]
     assert names == [
         "0  conv 5×5",
-        "1  pool average 2×2",
-        "2  dropout 0.25",
-        "3  pool max global",
-        "4  flatten",
-        "5  linear",
+        "1  conv 3×3, stride 2",
+        "2  squeeze_excite 8",
+        "  0  pool average global",
+        "  1  flatten",
+        "  2  linear",
+        "  3  activation relu",
+        "  4  linear",
+        "  5  activation sigmoid",
+        "3  pool average 2×2",
+        "4  dropout 0.25",
+        "5  pool max global",
+        "6  flatten",
+        "7  linear",
     ]

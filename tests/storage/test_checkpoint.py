@@ -20,12 +20,13 @@ from torch import Tensor, nn
 
 from mnist_trainer import Run
 from mnist_trainer.config.load import load_config
+from mnist_trainer.data.bundled import load_digits
 from mnist_trainer.data.normalize import Normalization
 from mnist_trainer.errors import CheckpointError, StorageError
 from mnist_trainer.inference.predictor import Reading
 from mnist_trainer.model.build import build_model
 from mnist_trainer.storage import checkpoint as module
-from mnist_trainer.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from mnist_trainer.storage.checkpoint import Checkpoint, Member, load_checkpoint, save_checkpoint
 
 CNN = {
     "model": {"architecture": "cnn", "channels": [4, 6], "hidden": [16], "batch_norm": True, "activation": "prelu"},
@@ -33,11 +34,20 @@ CNN = {
 }
 
 
-def make_checkpoint(**changes: Any) -> Checkpoint:
+def make_member(seed: int = 1, **changes: Any) -> Member:
     config = load_config(CNN)
-    weights = build_model(config.model, 10, seed=1).state_dict()
+    weights = build_model(config.model, 10, seed=seed).state_dict()
     reading = Reading(Normalization(0.1307, 0.3081), "logits", "bfloat16", 500, 1.5)
-    return replace(Checkpoint(config, dict(weights), tuple("0123456789"), reading), **changes)
+    return replace(Member(config, dict(weights), reading), **changes)
+
+
+def make_checkpoint(*members: Member, **changes: Any) -> Checkpoint:
+    return replace(Checkpoint(members or (make_member(),), tuple("0123456789")), **changes)
+
+
+def without_weights(checkpoint: Checkpoint) -> Checkpoint:
+    """All the rest, which can be compared with `==`."""
+    return replace(checkpoint, members=tuple(replace(member, weights={}) for member in checkpoint.members))
 
 
 @pytest.fixture
@@ -61,30 +71,71 @@ def refusal(path: Path) -> str:
     return str(caught.value)
 
 
-def test_everything_comes_back(saved: Path) -> None:
-    expected, found = make_checkpoint(), load_checkpoint(saved)
-    assert replace(found, weights={}) == replace(expected, weights={})
-    assert found.weights.keys() == expected.weights.keys()
-    for name, weight in expected.weights.items():
-        assert torch.equal(found.weights[name], weight)
-        assert found.weights[name].dtype == weight.dtype
+@pytest.mark.parametrize("count", [1, 3])
+def test_everything_comes_back(tmp_path: Path, count: int) -> None:
+    members = [make_member(seed, custom={"loss": f"my.loss{seed}"}) for seed in range(count)]
+    expected = make_checkpoint(*members, temperature=0.75)
+    save_checkpoint(tmp_path / "a.pt", expected)
+    found = load_checkpoint(tmp_path / "a.pt")
+    assert without_weights(found) == without_weights(expected)
+    for ours, theirs in zip(expected.members, found.members, strict=True):
+        assert theirs.weights.keys() == ours.weights.keys()
+        for name, weight in ours.weights.items():
+            assert torch.equal(theirs.weights[name], weight)
+            assert theirs.weights[name].dtype == weight.dtype
 
 
 def test_the_file_has_the_layout_that_is_documented(saved: Path) -> None:
     content = torch.load(saved, weights_only=True)
-    assert content.pop("members")[0].keys() == {"config", "weights"}
+    (member,) = content.pop("members")
     assert content == {
         "format": "mnist_trainer",
-        "version": 1,
+        "version": 2,
         "classes": list("0123456789"),
+        "temperature": 1.0,
+        "refusal": None,
+    }
+    assert member.pop("config")["data"]["split_seed"] == 3
+    assert set(member.pop("weights")) == set(make_member().weights)
+    assert member == {
         "normalization": {"mean": 0.1307, "std": 0.3081},
         "output_kind": "logits",
         "temperature": 1.5,
-        "refusal": None,
-        "split_seed": 3,
         "evaluation": {"batch_size": 500, "precision": "bfloat16"},
         "custom": {},
     }
+
+
+SAMPLE = Path(__file__).parent / "samples" / "version-1.pt"
+"""Written by the program before version 2: an MLP of 6 neurons, trained on the bundled digits."""
+
+
+def test_a_file_of_version_1_is_read_and_answers_as_it_did() -> None:
+    assert torch.load(SAMPLE, weights_only=True)["version"] == 1
+    found = load_checkpoint(SAMPLE)
+    assert (found.classes, found.temperature, found.custom) == (tuple("0123456789"), 1.0, {})
+    assert found.reading == Reading(Normalization(0.16025616357654174, 0.29940059167555777), "logits")
+    assert (found.config.name, found.config.data.split_seed) == ("sample", 3)
+    digits = load_digits("test")
+    probabilities = found.predictor(torch.device("cpu"))(digits.images)
+    assert int((probabilities.argmax(dim=1) != digits.labels).sum()) == 49
+    expected = [0.0063802, 0.026484, 0.095239, 0.0077504, 0.0003197, 0.0076128, 0.019852, 0.00088177, 0.75221, 0.083266]
+    assert probabilities[0].tolist() == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_file_of_version_1_comes_back_as_one_of_version_2(tmp_path: Path) -> None:
+    found = load_checkpoint(SAMPLE)
+    save_checkpoint(tmp_path / "new.pt", found)
+    assert torch.load(tmp_path / "new.pt", weights_only=True)["version"] == 2
+    assert without_weights(load_checkpoint(tmp_path / "new.pt")) == without_weights(found)
+
+
+@pytest.mark.parametrize("key", ["normalization", "output_kind", "temperature", "evaluation", "custom", "classes"])
+def test_a_damaged_file_of_version_1_is_told(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "old.pt"
+    path.write_bytes(SAMPLE.read_bytes())
+    changed(path, lambda content: content.pop(key))
+    assert refusal(path) == f"{path} is damaged: its content is not a checkpoint's ('{key}')."
 
 
 def test_a_training_state_is_kept_besides(tmp_path: Path) -> None:
@@ -111,7 +162,7 @@ from mnist_trainer.storage.checkpoint import load_checkpoint
 torch.set_num_threads(1)
 predictor = load_checkpoint(Path("only.pt")).predictor(torch.device("cpu"))
 images = torch.arange(3 * 784).reshape(3, 28, 28).remainder(256).to(torch.uint8)
-sys.stdout.write(predictor.outputs([images])[0].numpy().tobytes().hex())
+sys.stdout.write(predictor.outputs([images]).numpy().tobytes().hex())
 """
 
 
@@ -201,7 +252,7 @@ def test_no_flipped_byte_goes_unnoticed_or_ends_in_another_error(whole: Path, pl
     except CheckpointError:
         return
     expected = make_checkpoint()  # the byte was padding, or one that nobody reads
-    assert replace(found, weights={}) == replace(expected, weights={})
+    assert without_weights(found) == without_weights(expected)
     assert all(torch.equal(found.weights[name], weight) for name, weight in expected.weights.items())
 
 
@@ -237,18 +288,16 @@ def test_a_whole_model_saved_by_pytorch_is_not_loaded(tmp_path: Path) -> None:
     assert "holds Python objects besides weights" in refusal(tmp_path / "model.pt")
 
 
-@pytest.mark.parametrize("version", [2, None, "1"])
+@pytest.mark.parametrize("version", [0, 3, None, "1"])
 def test_another_version_of_the_format_is_told(saved: Path, version: object) -> None:
     changed(saved, lambda content: content.update(version=version))
     assert refusal(saved) == (
-        f"{saved} has format version {version}; this program reads 1. "
+        f"{saved} has format version {version}; this program reads 1 to 2. "
         "Read it with the version of mnist-trainer that wrote it, or a later one."
     )
 
 
-@pytest.mark.parametrize(
-    "key", ["members", "classes", "normalization", "output_kind", "temperature", "evaluation", "custom"]
-)
+@pytest.mark.parametrize("key", ["members", "classes", "temperature"])
 def test_content_that_is_missing_or_of_a_wrong_kind_is_told(saved: Path, key: str) -> None:
     beginning = f"{saved} is damaged: its content is not a checkpoint's ("
     changed(saved, lambda content: content.update({key: 5 if key != "temperature" else "warm"}))
@@ -258,17 +307,28 @@ def test_content_that_is_missing_or_of_a_wrong_kind_is_told(saved: Path, key: st
 
 
 @pytest.mark.parametrize(
+    "key", ["config", "weights", "normalization", "output_kind", "temperature", "evaluation", "custom"]
+)
+def test_a_member_that_lacks_something_is_told(saved: Path, key: str) -> None:
+    changed(saved, lambda content: content["members"][0].pop(key))
+    assert refusal(saved) == f"{saved} is damaged: its content is not a checkpoint's ('{key}')."
+
+
+@pytest.mark.parametrize(
     ("where", "value"),
     [
-        (("output_kind",), "nonsense"),
-        (("evaluation", "precision"), "float7"),
-        (("evaluation", "batch_size"), "many"),
-        (("normalization", "std"), "wide"),
+        (("members",), []),
+        (("temperature",), 0.0),
+        (("members", 0, "temperature"), -1.0),
+        (("members", 0, "output_kind"), "nonsense"),
+        (("members", 0, "evaluation", "precision"), "float7"),
+        (("members", 0, "evaluation", "batch_size"), "many"),
+        (("members", 0, "normalization", "std"), "wide"),
         (("members", 0, "weights"), [1, 2]),
         (("members", 0, "weights", "0.weight"), "heavy"),
         (("members", 0, "config", "model", "architecture"), "unknown"),
         (("members", 0, "config", "seed"), "zero"),
-        (("custom", "model"), 3),
+        (("members", 0, "custom", "model"), 3),
     ],
 )
 def test_a_value_that_cannot_be_is_told(saved: Path, where: tuple[Any, ...], value: object) -> None:
@@ -281,9 +341,13 @@ def test_a_value_that_cannot_be_is_told(saved: Path, where: tuple[Any, ...], val
     assert refusal(saved).startswith(f"{saved} is damaged: its content is not a checkpoint's (")
 
 
-def test_an_ensemble_is_not_taken_for_one_model(saved: Path) -> None:
-    changed(saved, lambda content: content["members"].append(content["members"][0]))
-    assert "its content is not a checkpoint's" in refusal(saved)
+def test_an_ensemble_is_not_taken_for_one_model(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "two.pt", make_checkpoint(make_member(1), make_member(2)))
+    found = load_checkpoint(tmp_path / "two.pt")
+    for ask in (lambda: found.weights, lambda: found.reading, found.build, lambda: found.custom):
+        with pytest.raises(CheckpointError, match="This checkpoint is an ensemble of 2 models; name one of them"):
+            ask()
+    assert len(found.predictor(torch.device("cpu")).members) == 2
 
 
 def test_weights_that_do_not_fit_the_config_are_told(saved: Path) -> None:
@@ -298,7 +362,7 @@ def test_weights_that_do_not_fit_the_config_are_told(saved: Path) -> None:
 def test_a_model_of_the_users_is_refused_by_name_and_read_with_one(tmp_path: Path) -> None:
     own = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
     custom = {"model": "my_module.MyNet"}
-    save_checkpoint(tmp_path / "own.pt", make_checkpoint(weights=own.state_dict(), custom=custom))
+    save_checkpoint(tmp_path / "own.pt", make_checkpoint(make_member(weights=own.state_dict(), custom=custom)))
     loaded = load_checkpoint(tmp_path / "own.pt")
     with pytest.raises(CheckpointError) as caught:
         loaded.build()

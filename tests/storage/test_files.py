@@ -9,7 +9,7 @@ from typing import IO
 import pytest
 
 from mnist_trainer.errors import StorageError
-from mnist_trainer.storage.files import append_line, make_folder, write_bytes, write_file, write_text
+from mnist_trainer.storage.files import append_line, make_folder, remove_folder, write_bytes, write_file, write_text
 
 ADVICE = "Make room there, or choose a folder that can be written."
 ELSEWHERE = "Choose a folder that can be written."
@@ -135,3 +135,18 @@ def test_a_file_in_the_place_of_a_folder_is_told(tmp_path: Path, exist_ok: bool)
     with pytest.raises(StorageError, match=r"below can't be written"):
         make_folder(place / "below", exist_ok)
     assert place.read_text() == "a file"
+
+
+def test_a_folder_is_removed_with_all_that_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "run" / "plots").mkdir(parents=True)
+    (tmp_path / "run" / "plots" / "a.png").write_bytes(b"png")
+    remove_folder(tmp_path / "run")
+    remove_folder(tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_folder_is_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(StorageError, match="can't be written"):
+        remove_folder(tmp_path / "run")
+    assert (tmp_path / "run").read_text() == "a file"

@@ -199,3 +199,18 @@ def test_what_is_no_checkpoint_is_told() -> None:
     with pytest.raises(CheckpointError) as caught:
         find_checkpoint("nowhere.pt")
     assert str(caught.value) == "nowhere.pt: there is no such file. Name a .pt file, a run folder, or latest."
+
+
+@pytest.mark.usefixtures("here")
+def test_a_series_is_no_model_but_its_runs_are_named() -> None:
+    series = RunFolder(make_run(Path("runs/many/seed-0")).path.parent)
+    series.write_record({"kind": "seeds", "status": "finished", "finished_at": "2027-01-01T00:00:00.000+00:00"})
+    with pytest.raises(CheckpointError) as caught:
+        find_checkpoint("runs/many")
+    runs = Path("runs/many/seed-*")
+    assert str(caught.value) == (
+        f"{Path('runs/many')} is a series: its models are in {runs}. Name one of these folders, or all."
+    )
+    assert find_checkpoint("runs/many/seed-0") == Path("runs/many/seed-0/best.pt")
+    make_run(Path("runs/one"))
+    assert find_checkpoint("latest") == Path("runs/one/best.pt")

@@ -1,0 +1,76 @@
+"""Temperature scaling, and how far confidence and accuracy are apart (Guo et al. 2017, arXiv 1706.04599)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import exp, log, sqrt
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mnist_trainer.errors import DataError
+from mnist_trainer.inference.metrics import BINS, bin_of
+
+BOUNDS = 0.01, 100.0
+"""The temperatures among which one is sought."""
+
+TOLERANCE = 1e-6
+"""How exactly, as a fraction."""
+
+
+def fit_temperature(log_probabilities: Tensor, labels: Tensor) -> float:
+    """What to divide `log_probabilities` [N, K] by, so that −ln of the right class's probability is least in the mean.
+
+    Golden-section search over log T within `BOUNDS`. It finds the least value there is: the loss is convex in 1/T, and
+    so has one valley in log T too. Raises `DataError` where every answer is right: then the loss falls for ever with T.
+    """
+    if bool((log_probabilities.argmax(dim=1) == labels).all()):
+        raise DataError(
+            f"All {len(labels):,} validation images are read right, so they can't tell how sure is too sure: the best "
+            "temperature would be 0. Calibrate a model that was trained with more images set aside (data.validation)."
+        )
+
+    def loss(place: float) -> float:
+        return float(F.cross_entropy(log_probabilities / exp(place), labels))
+
+    low, high = map(log, BOUNDS)
+    golden = (sqrt(5) - 1) / 2
+    left, right = high - golden * (high - low), low + golden * (high - low)
+    at_left, at_right = loss(left), loss(right)
+    while high - low > TOLERANCE:
+        if at_left < at_right:
+            high, right, at_right = right, left, at_left
+            left = high - golden * (high - low)
+            at_left = loss(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + golden * (high - low)
+            at_right = loss(right)
+    return exp((low + high) / 2)
+
+
+@dataclass(frozen=True)
+class Sureness:
+    """How true a model's confidence is: −ln of the right class's probability, and the expected calibration error."""
+
+    loss: float
+    ece: float
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The answers whose confidence lies in one of `BINS` equal parts: how many, their mean confidence and accuracy."""
+
+    count: int
+    confidence: float
+    accuracy: float
+
+
+def reliability(confidence: Tensor, right: Tensor) -> tuple[Bin | None, ...]:
+    """The bins of a reliability diagram, from `confidence` [N] float64 and `right` [N] bool; None for an empty one."""
+    bins = bin_of(confidence)
+    counts = torch.bincount(bins, minlength=BINS)
+    sums = [torch.bincount(bins, weights=values, minlength=BINS) for values in (confidence, right.double())]
+    rows = zip(counts.tolist(), *(each.tolist() for each in sums), strict=True)
+    return tuple(Bin(count, sure / count, hits / count) if count else None for count, sure, hits in rows)

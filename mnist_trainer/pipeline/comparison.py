@@ -1,0 +1,51 @@
+"""Two checkpoints on the same images: is one better, or was it chance?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mnist_trainer.data.dataset import Split
+from mnist_trainer.inference.comparison import Comparison, compare_answers
+from mnist_trainer.pipeline.evaluation import Judged, judge_subject
+from mnist_trainer.pipeline.subject import Place, find_all, load_subject, require_same_images
+from mnist_trainer.storage.ensemble import require_same_classes
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The judgements of both, by the names they are told apart by, and how they differ."""
+
+    names: tuple[str, str]
+    first: Judged
+    second: Judged
+    comparison: Comparison
+
+    def to_json(self) -> dict[str, Any]:
+        """What `mnist-eval --compare --json` prints."""
+        both = zip(self.names, (self.first, self.second), strict=True)
+        models = [{"path": judged.subject.name, "name": name, **judged.evaluation.summary()} for name, judged in both]
+        evaluation = self.first.evaluation
+        about = {"dataset": evaluation.dataset, "split": evaluation.split, "views": evaluation.views}
+        return {"first": models[0], "second": models[1], **asdict(self.comparison), **about}
+
+
+def compare(first: Place, second: Place, *overrides: str, split: Split = "test", views: int = 1) -> Compared:
+    """Which of two checkpoints, each a model or a saved ensemble, is right on more of the same images.
+
+    Raises `CheckpointError` if one is missing, or they have other classes or images, and what `judge` raises.
+    """
+    paths = find_all([first, second])
+    one, other = (load_subject(path, overrides, split) for path in paths)
+    require_same_classes({one.name: one.checkpoint, other.name: other.checkpoint})
+    require_same_images([(each.name, config.data) for each in (one, other) for config in each.configs], split)
+    first_judged, second_judged = judge_subject(one, split, views), judge_subject(other, split, views)
+    comparison = compare_answers(first_judged.answers.right, second_judged.answers.right)
+    return Compared(_names(*paths), first_judged, second_judged, comparison)
+
+
+def _names(first: Path, second: Path) -> tuple[str, str]:
+    """A run's `best.pt` by its folder, another file by itself; both with their whole paths if that does not do."""
+    short = [path.parent.name if path.name == "best.pt" and path.parent.name else path.stem for path in (first, second)]
+    return (short[0], short[1]) if short[0] != short[1] else (str(first), str(second))

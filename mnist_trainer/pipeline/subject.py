@@ -1,0 +1,121 @@
+"""Who is judged, on which data: checkpoints found and loaded, put together where there are several, and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mnist_trainer.config.load import load_config
+from mnist_trainer.config.schema import Config, Data
+from mnist_trainer.data.dataset import Split
+from mnist_trainer.errors import CheckpointError, ConfigError, Problem, UsageError
+from mnist_trainer.model.device import is_here
+from mnist_trainer.storage.checkpoint import Checkpoint, load_checkpoint
+from mnist_trainer.storage.ensemble import combine
+from mnist_trainer.storage.run_folder import find_checkpoint
+
+CHANGEABLE = ("data.name", "data.path", "data.root", "data.binary", "data.limit", "device", "threads")
+"""What may be another than in training: the data to evaluate on, and the machine."""
+
+FIXED = ("data.batch_size", "data.normalize", "data.validation", "data.split_seed")
+"""What belongs to the model: how it sees images, and which of them it was not trained on."""
+
+Place = str | Path
+"""A `.pt` file, a run folder (its `best.pt`), or `latest`."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model or an ensemble to judge, its files, and its members' configs with the data to judge them on."""
+
+    paths: tuple[Path, ...]
+    checkpoint: Checkpoint
+    configs: tuple[Config, ...]
+    places: tuple[tuple[str, str], ...]
+    """Of each member: the file it is in, and its run's name."""
+
+    @property
+    def name(self) -> str:
+        """The path, or how many models it is."""
+        return str(self.paths[0]) if len(self.paths) == 1 else f"ensemble of {len(self.checkpoint.members)}"
+
+    @property
+    def config(self) -> Config:
+        """The first member's: its data, device and threads are those of the evaluation."""
+        return self.configs[0]
+
+
+def load_subject(checkpoint: Place | Sequence[Place], overrides: tuple[str, ...], *splits: Split) -> Subject:
+    """A lone model, or the ensemble of several, ready to be judged on `splits`.
+
+    Raises `CheckpointError` if one is missing or they do not go together, `ConfigError` for what can't be changed,
+    `UsageError` for one named twice, or for another `data.limit` where validation images are asked for.
+    """
+    paths = find_all([checkpoint] if isinstance(checkpoint, Place) else checkpoint)
+    loaded = {str(path): load_checkpoint(path) for path in paths}
+    whole = combine(loaded) if len(loaded) > 1 else loaded[str(paths[0])]
+    configs = tuple(change_data(member.config, overrides) for member in whole.members)
+    names = tuple((path, member.config.name) for path, each in loaded.items() for member in each.members)
+    trained = [member.config.data.limit for member in whole.members]
+    if "validation" in splits and trained != [config.data.limit for config in configs]:
+        raise UsageError("data.limit changes which images validate: some would be images the model was trained with.")
+    for split in splits:
+        require_same_images([(path, config.data) for (path, _), config in zip(names, configs, strict=True)], split)
+    return Subject(paths, whole, configs, names)
+
+
+def find_all(places: Sequence[Place]) -> tuple[Path, ...]:
+    """The file of each of `places`. Raises `CheckpointError` for a missing one, `UsageError` for one named twice."""
+    paths = tuple(find_checkpoint(str(place)) for place in places)
+    if not paths:
+        raise UsageError("There is no checkpoint to judge: name a .pt file, a run folder or latest.")
+    for number, path in enumerate(paths):
+        if any(path.samefile(other) for other in paths[:number]):
+            raise UsageError(f"{path} is named twice: each checkpoint counts once.")
+    return paths
+
+
+def require_other_file(out: Path, sources: Sequence[Path]) -> None:
+    """Raises `UsageError` if `out` is one of the files `sources`."""
+    if out.exists() and any(out.samefile(source) for source in sources):
+        raise UsageError(f"{out} is what is judged, and stays as it is. Name another file to write to.")
+
+
+def require_same_images(named: Sequence[tuple[str, Data]], split: Split) -> None:
+    """Raises `CheckpointError` that names two whose `split` has not the same images, and says what differs."""
+    (first, one), *others = named
+    keys = ["name", "path"]
+    if split in ("train", "validation"):
+        keys += ["validation", "split_seed", "limit"]
+    for name, data in others:
+        differs = next((key for key in keys if getattr(data, key) != getattr(one, key)), None)
+        if differs is None:
+            continue
+        contrast = f"data.{differs} is {getattr(one, differs)} for {first} and {getattr(data, differs)} for {name}"
+        if differs in ("name", "path"):
+            advice = f"Name the data to judge both on, as data.name={one.name}."
+        else:
+            advice = "What validates one may have trained the other; judge them on --split test."
+        raise CheckpointError(f"They have not the same {split} images: {contrast}. {advice}")
+
+
+def change_data(config: Config, overrides: tuple[str, ...]) -> Config:
+    """`config` with other data or another device. Raises `ConfigError` for any other key.
+
+    What the config says of the machine it was trained on, its device and where its data lay, holds where it is so here.
+    """
+    keys = [override.partition("=")[0].strip() for override in overrides]
+    refused = [
+        Problem(f"override {number}", key, f"can't be changed in evaluation; these can: {', '.join(CHANGEABLE)}")
+        for number, key in enumerate(keys, start=1)
+        if key in FIXED or not (key in CHANGEABLE or key.startswith("data."))
+    ]
+    if refused:
+        raise ConfigError(refused)
+    content = config.model_dump(mode="json")
+    if not is_here(config.device):
+        content["device"] = "auto"
+    if config.data.root is not None and not Path(config.data.root).is_dir():
+        content["data"]["root"] = None
+    return load_config(content, overrides)

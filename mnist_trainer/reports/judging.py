@@ -1,0 +1,103 @@
+"""What `mnist-eval` prints: figures of one model or an ensemble, a comparison, a calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mnist_trainer.inference.calibration import Sureness
+from mnist_trainer.inference.comparison import Comparison
+from mnist_trainer.inference.metrics import BINS, ClassFigures, Evaluation, MemberFigures
+from mnist_trainer.reports.table import Column, table_lines
+from mnist_trainer.reports.text import accuracy_sentence, figure, percent
+
+CHANCE = 0.05
+"""From this p-value on a difference may well be chance."""
+
+
+def evaluation_lines(evaluation: Evaluation, model: str, width: int | None = None) -> list[str]:
+    """What `mnist-eval` prints; the paths of an ensemble's members are cut to keep within `width`."""
+    lines = [_heading(evaluation, model), accuracy_sentence(evaluation), _loss_line(evaluation)]
+    if evaluation.ece is None:
+        lines.append("calibration error - (this model's outputs are no probabilities)")
+    else:
+        lines.append(f"calibration error {percent(evaluation.ece)} (expected, {BINS} bins of equal width)")
+    if evaluation.members:
+        lines += ["", *_member_lines(evaluation, width)]
+    size = max(5, *(len(figures.label) for figures in evaluation.per_class))
+    lines.append("")
+    lines.append(f"{'class':>{size}}  {'accuracy':>9}  {'errors':>12}  most often taken for")
+    lines.extend(_class_line(figures, size) for figures in evaluation.per_class)
+    return lines
+
+
+def _heading(evaluation: Evaluation, model: str) -> str:
+    views = f", the mean of {evaluation.views} views" if evaluation.views > 1 else ""
+    return f"{model} on {evaluation.dataset}{views}"
+
+
+def _loss_line(evaluation: Evaluation) -> str:
+    if evaluation.loss is None:
+        reason = "the user's own function" if evaluation.plain else "values that are no probabilities"
+        return f"loss - ({reason})"
+    if evaluation.plain:
+        return f"loss {evaluation.loss:.4f}"
+    mean = "mean " if evaluation.members or evaluation.views > 1 else ""
+    return f"loss {evaluation.loss:.4f} (-ln of the {mean}probability of the right class)"
+
+
+def _member_lines(evaluation: Evaluation, width: int | None) -> list[str]:
+    """A row for each member, what they gain together, and how often they are of different opinions."""
+    alike = len({member.path for member in evaluation.members}) < len(evaluation.members)
+    columns = [
+        Column("member", least=12, keeps_end=True),
+        *(Column(head, right=True) for head in ("accuracy", "errors", "loss")),
+    ]
+    rows = [_member_row(member, number, alike) for number, member in enumerate(evaluation.members, start=1)]
+    table, _ = table_lines(columns, rows, width)
+    over_mean, over_best = (f"{100 * gain:+.2f}" for gain in evaluation.gains)
+    return [
+        *table,
+        f"together {over_mean} points of accuracy against their mean, {over_best} against the best",
+        f"the members disagree on {percent(evaluation.disagreement)} of the images",
+    ]
+
+
+def _member_row(member: MemberFigures, number: int, alike: bool) -> tuple[str, ...]:
+    label = f"{number}: {member.name}" if alike else member.path
+    return label, percent(member.accuracy), f"{member.errors:,} of {member.count:,}", figure(member.loss)
+
+
+def _class_line(figures: ClassFigures, width: int) -> str:
+    confusion = "-" if figures.confused_with is None else f"{figures.confused_with} ({figures.confused_count})"
+    errors = f"{figures.errors} of {figures.count}"
+    return f"{figures.label:>{width}}  {percent(figures.accuracy):>9}  {errors:>12}  {confusion}"
+
+
+def comparison_lines(evaluations: Sequence[Evaluation], names: tuple[str, str], comparison: Comparison) -> list[str]:
+    """What `mnist-eval --compare` prints."""
+    lines = []
+    for name, evaluation in zip(names, evaluations, strict=True):
+        lines += [_heading(evaluation, name), accuracy_sentence(evaluation)]
+    return [*lines, "", difference_sentence(names, comparison)]
+
+
+def difference_sentence(names: tuple[str, str], comparison: Comparison) -> str:
+    """`B is right on 31 that A misses, and misses 12 that A gets: unlikely to be chance (p = 0.005)`."""
+    first, second = names
+    more, fewer, p = comparison.only_second, comparison.only_first, comparison.p
+    if not more + fewer:
+        return f"{first} and {second} are right on the same images: there is nothing to tell them apart by"
+    verdict = "unlikely to be chance" if p < CHANCE else "may well be chance"
+    size = f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
+    return f"{second} is right on {more} that {first} misses, and misses {fewer} that {first} gets: {verdict} ({size})"
+
+
+def calibration_lines(temperature: float, sureness: Mapping[str, tuple[Sureness, Sureness]]) -> list[str]:
+    """The temperature, and what it changed on validation, where it was fitted, and on the split asked for."""
+    count = "no answer changes, so accuracy stays as it is"
+    lines = [f"temperature {temperature:.4f}, fitted on the validation images; {count}"]
+    lines.append(f"{'':<12}{'loss (-ln)':>19}{'calibration error':>23}")
+    for split, (old, new) in sureness.items():
+        loss = f"{old.loss:.4f} → {new.loss:.4f}"
+        lines.append(f"{split:<12}{loss:>19}{percent(old.ece) + ' → ' + percent(new.ece):>23}")
+    return lines

@@ -1,0 +1,61 @@
+"""Temperature scaling and reliability: `mnist_trainer/inference/calibration.py`."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+from torch.nn import functional as F
+
+from mnist_trainer.errors import DataError
+from mnist_trainer.inference.calibration import BOUNDS, fit_temperature, reliability
+from mnist_trainer.inference.metrics import BINS, calibration_error
+
+
+def answers(scale: float, count: int = 500) -> tuple[Tensor, Tensor]:
+    """Log-probabilities that are too sure by the factor `scale`, and labels drawn from the true ones."""
+    generator = torch.Generator().manual_seed(4)
+    logits = 2 * torch.randn(count, 10, generator=generator, dtype=torch.float64)
+    labels = torch.multinomial(torch.softmax(logits, dim=1), 1, generator=generator)[:, 0]
+    return torch.log_softmax(logits * scale, dim=1), labels
+
+
+@pytest.mark.parametrize("scale", [0.2, 1.0, 7.0])
+def test_the_temperature_is_the_one_that_scipy_finds(scale: float) -> None:
+    logarithms, labels = answers(scale)
+
+    def loss(temperature: float) -> float:
+        return float(F.cross_entropy(logarithms / temperature, labels))
+
+    found = fit_temperature(logarithms, labels)
+    reference = minimize_scalar(loss, bounds=BOUNDS, method="bounded", options={"xatol": 1e-9})
+    assert found == pytest.approx(reference.x, rel=1e-3)
+    assert loss(found) <= reference.fun + 1e-12
+    assert found == pytest.approx(scale, rel=0.1)
+
+
+def test_where_all_are_right_no_temperature_can_be_found() -> None:
+    logarithms, _ = answers(1.0, 30)
+    with pytest.raises(DataError, match="All 30 validation images are read right, so they can't tell"):
+        fit_temperature(logarithms, logarithms.argmax(dim=1))
+
+
+def test_answers_that_are_always_wrong_become_as_unsure_as_can_be() -> None:
+    logarithms, _ = answers(1.0, 30)
+    assert fit_temperature(logarithms, logarithms.argmin(dim=1)) == pytest.approx(BOUNDS[1], rel=1e-4)
+
+
+def test_the_bins_hold_every_answer_once_and_add_up_to_the_calibration_error() -> None:
+    generator = torch.Generator().manual_seed(0)
+    confidence = torch.rand(400, generator=generator, dtype=torch.float64) ** 0.3
+    right = torch.rand(400, generator=generator) < 0.7
+    bins = reliability(confidence, right)
+    held = [entry for entry in bins if entry is not None]
+    assert len(bins) == BINS > len(held)
+    assert sum(entry.count for entry in held) == 400
+    gap = sum(entry.count * abs(entry.accuracy - entry.confidence) for entry in held) / 400
+    assert gap == pytest.approx(calibration_error(confidence, right), abs=1e-12)
+    for place, entry in enumerate(bins):
+        if entry is not None:
+            assert place / BINS < entry.confidence <= (place + 1) / BINS

@@ -1,0 +1,69 @@
+"""Deformed copies in evaluation: `mnist_trainer/inference/views.py`."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mnist_trainer.data.bundled import load_digits
+from mnist_trainer.data.normalize import Normalization
+from mnist_trainer.data.source import Source
+from mnist_trainer.errors import UsageError
+from mnist_trainer.inference.evaluate import answer
+from mnist_trainer.inference.predictor import Predictor, Reading
+from mnist_trainer.inference.views import make_views
+
+READING = Reading(Normalization(0.13, 0.31), "logits", batch_size=64)
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    return load_digits("test").images[:40]
+
+
+def test_the_first_view_is_the_image_and_the_others_are_not(images: Tensor) -> None:
+    first, *others = make_views(7)
+    assert torch.equal(first(images), images)
+    seen = [first(images), *(view(images) for view in others)]
+    assert all(view.dtype == torch.uint8 and view.shape == images.shape for view in seen)
+    assert all(not torch.equal(one, other) for place, one in enumerate(seen) for other in seen[:place])
+
+
+def test_views_are_the_same_each_time_and_more_views_begin_with_fewer(images: Tensor) -> None:
+    few, many = make_views(4), make_views(9)
+    assert all(torch.equal(one(images), other(images)) for one, other in zip(few, many, strict=False))
+
+
+def test_views_are_slight(images: Tensor) -> None:
+    """The ink's centre of gravity moves by less than a pixel, and its amount stays nearly the same."""
+    places = torch.arange(28.0)
+    ink = images.float()
+    for view in make_views(9):
+        seen = view(images).float()
+        assert (seen.sum((1, 2)) / ink.sum((1, 2)) - 1).abs().max() < 0.2
+        for axis in (1, 2):
+            moved = (seen.sum(axis) @ places) / seen.sum((1, 2)) - (ink.sum(axis) @ places) / ink.sum((1, 2))
+            assert moved.abs().max() < 1.5
+
+
+@pytest.mark.parametrize("count", [0, -3])
+def test_fewer_than_one_view_is_refused(count: int) -> None:
+    with pytest.raises(UsageError, match=f"views must be 1 or more, got {count}"):
+        make_views(count)
+
+
+def test_one_view_is_the_plain_answer_bit_for_bit(source: Source, network: nn.Module) -> None:
+    predictor = Predictor([network], [READING], torch.device("cpu"))
+    plain, one = answer(predictor, source), answer(predictor, source, views=1)
+    assert torch.equal(plain.probabilities, one.probabilities)
+    assert torch.equal(plain.outputs, one.outputs) and plain.plain and one.plain
+
+
+def test_several_views_answer_with_the_mean_of_their_probabilities(source: Source, network: nn.Module) -> None:
+    predictor = Predictor([network], [READING], torch.device("cpu"))
+    found = answer(predictor, source, views=3)
+    each = [torch.cat([predictor(view(images)) for images in source.images.split(64)]) for view in make_views(3)]
+    assert torch.equal(found.probabilities, torch.stack(each).mean(dim=0))
+    assert not found.plain
+    assert torch.allclose(found.outputs.exp(), found.probabilities)

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from mnist_trainer.inference.metrics import wilson_interval
+from mnist_trainer.inference.spread import spread
+from mnist_trainer.reports.dots import Dot, dots
+
+BLUE, GREEN = (0, 114, 178), (0, 122, 90)
+
+
+def drawing(rights: list[int]) -> bytes:
+    runs = [Dot(seed, right / 10_000, wilson_interval(right, 10_000)) for seed, right in enumerate(rights)]
+    return dots(runs, spread([run.accuracy for run in runs]), "mlp", 10_000)
+
+
+def pixels(png: bytes) -> NDArray[np.int64]:
+    """[height, width, 3]."""
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    with Image.open(BytesIO(png)) as image:
+        return np.asarray(image.convert("RGB")).astype(np.int64)
+
+
+def where(picture: NDArray[np.int64], colour: tuple[int, int, int]) -> NDArray[np.bool_]:
+    """Which pixels above the legend have (nearly) this colour."""
+    close: NDArray[np.bool_] = np.abs(picture[:400] - colour).max(axis=2) <= 3
+    return close
+
+
+def middles(rows: NDArray[np.bool_]) -> list[int]:
+    """The first of each group of neighbours that are true."""
+    return np.flatnonzero(np.diff(rows.astype(int), prepend=0) == 1).tolist()
+
+
+@pytest.mark.parametrize("count", [1, 3, 10])
+def test_there_is_a_dot_a_seed_with_its_interval(count: int) -> None:
+    blue = where(pixels(drawing([9_842 + 3 * seed for seed in range(count)])), BLUE)
+    assert len(middles(blue.sum(axis=0) > 25)) == count  # upright lines
+
+
+def test_the_mean_and_its_interval_lie_where_they_should() -> None:
+    picture = pixels(drawing([9_800, 9_840, 9_880]))
+    (mean,) = middles(where(picture, GREEN).sum(axis=1) > 600)
+    pale = np.abs(picture[:400] - (217, 235, 230)).max(axis=2) <= 4
+    band = np.flatnonzero(pale.sum(axis=1) > 600)
+    assert band[0] < mean < band[-1]
+    assert mean - band[0] == pytest.approx(band[-1] - mean, abs=4)
+    middle = middles(where(picture, BLUE).sum(axis=0) > 25)[1]
+    dot = np.flatnonzero(where(picture, BLUE)[:, middle - 3])  # left of the line there are only dot and caps
+    assert any(abs(row - mean) <= 6 for row in dot)
+
+
+def test_a_single_run_has_no_interval_of_the_mean() -> None:
+    picture = pixels(drawing([9_800]))
+    assert not (np.abs(picture[:400] - (217, 235, 230)).max(axis=2) <= 4).sum(axis=1).max() > 600
+
+
+def test_a_hundred_seeds_fit() -> None:
+    picture = pixels(drawing([9_800 + seed for seed in range(100)]))
+    assert picture.shape == (480, 1200, 3)
+
+
+def test_equal_series_give_equal_bytes() -> None:
+    assert drawing([9_800, 9_840]) == drawing([9_800, 9_840])

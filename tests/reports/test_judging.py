@@ -1,0 +1,127 @@
+"""What `mnist-eval` prints: `mnist_trainer/reports/judging.py`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mnist_trainer.inference.calibration import Sureness
+from mnist_trainer.inference.comparison import Comparison
+from mnist_trainer.inference.metrics import ClassFigures, Evaluation, MemberFigures
+from mnist_trainer.reports.judging import (
+    calibration_lines,
+    comparison_lines,
+    difference_sentence,
+    evaluation_lines,
+)
+
+
+def test_an_evaluation_in_full(evaluation: Evaluation) -> None:
+    assert evaluation_lines(evaluation, "runs/one/best.pt") == [
+        "runs/one/best.pt on mnist",
+        "test accuracy 99.85 % (3 errors of 2,000; 95 % interval 99.56 to 99.95 %)",
+        "loss 0.0123",
+        "calibration error 0.46 % (expected, 15 bins of equal width)",
+        "",
+        "class   accuracy        errors  most often taken for",
+        "not 7    99.85 %     3 of 1990  7 (3)",
+        "    7   100.00 %       0 of 10  -",
+    ]
+
+
+def test_an_evaluation_says_what_it_has_no_figures_of(evaluation: Evaluation) -> None:
+    unseen = ClassFigures("a class with a long name", 0, 0, None, None, 0)
+    lines = evaluation_lines(replace(evaluation, loss=None, ece=None, per_class=(unseen,)), "best.pt")
+    assert lines[2:4] == [
+        "loss - (the user's own function)",
+        "calibration error - (this model's outputs are no probabilities)",
+    ]
+    assert lines[5:] == [
+        "                   class   accuracy        errors  most often taken for",
+        "a class with a long name          -        0 of 0  -",
+    ]
+
+
+@pytest.fixture
+def ensemble(evaluation: Evaluation) -> Evaluation:
+    members = (
+        MemberFigures("runs/one/best.pt", "a", 0.997, 6, 2000, 0.0211, (0.993, 0.999)),
+        MemberFigures("runs/another/best.pt", "b", 0.998, 4, 2000, None, (0.994, 0.999)),
+    )
+    return replace(evaluation, members=members, disagreement=0.0125, plain=False)
+
+
+def test_an_ensemble_tells_its_members_gains_and_disagreement(ensemble: Evaluation) -> None:
+    lines = evaluation_lines(ensemble, "ensemble of 2")
+    assert lines[0] == "ensemble of 2 on mnist"
+    assert lines[2] == "loss 0.0123 (-ln of the mean probability of the right class)"
+    assert lines[4:11] == [
+        "",
+        "member                accuracy      errors    loss",
+        "runs/one/best.pt       99.70 %  6 of 2,000  0.0211",
+        "runs/another/best.pt   99.80 %  4 of 2,000       -",
+        "together +0.10 points of accuracy against their mean, +0.05 against the best",
+        "the members disagree on 1.25 % of the images",
+        "",
+    ]
+    narrow = evaluation_lines(ensemble, "ensemble of 2", width=45)
+    assert narrow[6] == "/one/best.pt   99.70 %  6 of 2,000  0.0211"
+
+
+def test_members_of_one_file_are_told_apart_by_number(ensemble: Evaluation) -> None:
+    alike = replace(ensemble, members=tuple(replace(member, path="both.pt") for member in ensemble.members))
+    lines = evaluation_lines(alike, "both.pt")
+    assert [line.split("  ")[0] for line in lines[6:8]] == ["1: a", "2: b"]
+
+
+def test_views_and_a_temperature_are_told_with_the_loss(evaluation: Evaluation) -> None:
+    views = evaluation_lines(replace(evaluation, views=5, plain=False), "best.pt")
+    assert views[0] == "best.pt on mnist, the mean of 5 views"
+    assert views[2] == "loss 0.0123 (-ln of the mean probability of the right class)"
+    calibrated = evaluation_lines(replace(evaluation, plain=False), "best.pt")
+    assert calibrated[2] == "loss 0.0123 (-ln of the probability of the right class)"
+    values = evaluation_lines(replace(evaluation, loss=None, ece=None, plain=False), "best.pt")
+    assert values[2] == "loss - (values that are no probabilities)"
+
+
+@pytest.mark.parametrize(
+    ("comparison", "sentence"),
+    [
+        (
+            Comparison(12, 31, 0.00536),
+            "B is right on 31 that A misses, and misses 12 that A gets: unlikely to be chance (p = 0.005)",
+        ),
+        (
+            Comparison(40, 2, 1e-9),
+            "B is right on 2 that A misses, and misses 40 that A gets: unlikely to be chance (p < 0.001)",
+        ),
+        (
+            Comparison(8, 12, 0.5034),
+            "B is right on 12 that A misses, and misses 8 that A gets: may well be chance (p = 0.503)",
+        ),
+        (
+            Comparison(0, 5, 0.0625),
+            "B is right on 5 that A misses, and misses 0 that A gets: may well be chance (p = 0.062)",
+        ),
+        (Comparison(0, 0, 1.0), "A and B are right on the same images: there is nothing to tell them apart by"),
+    ],
+)
+def test_a_difference_in_words(comparison: Comparison, sentence: str) -> None:
+    assert difference_sentence(("A", "B"), comparison) == sentence
+
+
+def test_a_comparison_begins_with_both_accuracies(evaluation: Evaluation) -> None:
+    lines = comparison_lines((evaluation, evaluation), ("A", "B"), Comparison(0, 0, 1.0))
+    accuracy = "test accuracy 99.85 % (3 errors of 2,000; 95 % interval 99.56 to 99.95 %)"
+    assert lines[:5] == ["A on mnist", accuracy, "B on mnist", accuracy, ""]
+
+
+def test_a_calibration_has_a_row_for_each_split() -> None:
+    figures = {"validation": (Sureness(0.07, 0.044), Sureness(0.031, 0.0021)), "test": (Sureness(0.06, 0.05),) * 2}
+    assert calibration_lines(0.58436, figures) == [
+        "temperature 0.5844, fitted on the validation images; no answer changes, so accuracy stays as it is",
+        "                     loss (-ln)      calibration error",
+        "validation      0.0700 → 0.0310        4.40 % → 0.21 %",
+        "test            0.0600 → 0.0600        5.00 % → 5.00 %",
+    ]
