@@ -51,6 +51,10 @@ class ConfigError(UsageError):
         self.problems = tuple(problems)
         super().__init__("\n".join(map(str, self.problems)))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """How it is pickled: made again from its problems, and not from its text."""
+        return type(self), (self.problems,), self.__dict__
+
 
 class DataError(TrainerError):
     """A data set or a picture that is missing, damaged or not what it claims to be."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -48,3 +50,61 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         "report": {"plots": False, "gallery": False},
     }
     return train(config, run_dir=tmp_path_factory.mktemp("shared") / "runs" / "shared")
+
+
+RECORD = {
+    "name": "small",
+    "status": "finished",
+    "stop_reason": "epochs",
+    "best_epoch": 2,
+    "epochs": 3,
+    "test": {"accuracy": 0.9, "errors": 10, "count": 100, "loss": 0.4, "interval": [0.826, 0.945]},
+    "validation": {"accuracy": 0.95, "errors": 5, "count": 100, "loss": 0.25, "interval": [0.88, 0.98]},
+    "seed": 0,
+    "model": "mlp 784-8-10, relu",
+    "custom": {},
+    "data": {"name": "digits"},
+    "parameters": 6370,
+    "device": "cpu",
+    "precision": "float32",
+    "threads": 1,
+    "versions": {"torch": "2.11.0"},
+    "git_commit": None,
+    "started_at": "2026-03-14T15:09:26.535+00:00",
+    "finished_at": "2026-03-14T15:10:26.535+00:00",
+    "timings": {"training_seconds": 12.5, "total_seconds": 20.0},
+}
+METRICS = """\
+epoch,phase,train_loss,train_accuracy,val_loss,val_accuracy,lr,seconds,images_per_second
+1,train,1.5,0.5,1.25,0.6,0.001,2.0,100.0
+2,train,0.5,0.8,0.25,0.95,0.001,1.0,200.0
+3,train,0.4,0.9,0.3,0.94,0.001,1.0,200.0
+"""
+
+
+@pytest.fixture
+def fake_run(tmp_path: Path) -> Callable[..., Path]:
+    """`fake_run("runs/one", {"name": "one"}, "loss=mse")`: a run folder that no training made.
+
+    The mapping changes keys of `run.json` (None in its place: there is no such file); overrides change the config.
+    """
+
+    def make(
+        place: str,
+        record: Mapping[str, Any] | None = {},
+        *overrides: str,
+        metrics: str | None = METRICS,
+    ) -> Path:
+        from mnist_trainer.config.load import dump_config, load_config
+
+        folder = tmp_path / place
+        folder.mkdir(parents=True)
+        config = {"name": "small", "model": {"architecture": "mlp", "hidden": [8]}, "training": {"epochs": 3}}
+        (folder / "config.yaml").write_text(dump_config(load_config(config, overrides)))
+        if record is not None:
+            (folder / "run.json").write_text(json.dumps({**RECORD, **record}))
+        if metrics is not None:
+            (folder / "metrics.csv").write_text(metrics)
+        return folder
+
+    return make

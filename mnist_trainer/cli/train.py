@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, options_named
+from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, options_named, stop_after_step
 from mnist_trainer.errors import UsageError
 
 if TYPE_CHECKING:
     from mnist_trainer.config.schema import Config
-    from mnist_trainer.reports.listener import Listener
 
 app = new_app()
 
 
 @app.command()
-def train(
+def train(  # noqa: PLR0913, PLR0917 - an option each
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Change keys: optimizer.lr=0.01")
     ] = None,
@@ -36,7 +33,17 @@ def train(
         str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps or auto.")
     ] = None,
     seed: Annotated[str | None, typer.Option("--seed", metavar="N", help="Of initial weights, order, dropout.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", metavar="N", help="Train with seeds 0 to N-1, or 4,7,9: a series of runs.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", metavar="J", help="Runs of a series at a time; they share the cores.")
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Show the model and what it needs; train nothing.")] = False,
+    show_batch: Annotated[
+        Path | None,
+        typer.Option("--show-batch", metavar="FILE", help="Draw the first batch, deformed, as a PNG; train nothing."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the result alone.")] = False,
     debug: Debug = False,
     _version: Version = False,
@@ -50,9 +57,14 @@ def train(
             _list_configs(overrides or [])
             return
         options = {"device": device, "seed": seed}
+        series = _read_series(seeds, jobs, seed, overrides or [])
         loaded = _load(config, overrides or [], {key: value for key, value in options.items() if value is not None})
         if check:
             _show_plan(loaded)
+        elif show_batch is not None:
+            _show_batch(loaded, show_batch)
+        elif series is not None:
+            _train_series(loaded, series, 1 if jobs is None else jobs, run_dir, quiet)
         else:
             _train(loaded, run_dir, quiet)
 
@@ -70,6 +82,22 @@ def _list_configs(overrides: Sequence[str]) -> None:
     width = max(map(len, configs))
     for name, phrase in configs.items():
         print(f"  {name:<{width}}  {phrase}")
+
+
+def _read_series(
+    seeds: str | None, jobs: int | None, seed: str | None, overrides: Sequence[str]
+) -> tuple[int, ...] | None:
+    """The seeds of a series; None if a single run is meant. Raises `UsageError` for what does not go together."""
+    from mnist_trainer.config.seeds import read_seeds
+
+    if seeds is None:
+        if jobs is not None:
+            raise UsageError("--jobs is how many runs of a series are trained at a time; it needs --seeds.")
+        return None
+    own = [override for override in overrides if override.partition("=")[0].strip() == "seed"]
+    if seed is not None or own:
+        raise UsageError(f"--seeds names the seeds of a series; leave {own[0] if own else '--seed'} out.")
+    return read_seeds(seeds)
 
 
 def _load(source: str, overrides: Sequence[str], options: dict[str, str]) -> Config:
@@ -98,12 +126,22 @@ def _show_plan(config: Config) -> None:
         print(f"warning: {'.'.join(map(str, path))}: {reason}", file=sys.stderr)
 
 
+def _show_batch(config: Config, file: Path) -> None:
+    from mnist_trainer.pipeline.checking import first_batch
+    from mnist_trainer.storage.files import make_folder, write_bytes
+
+    png = first_batch(config)
+    make_folder(file.parent)
+    write_bytes(file, png)
+    print(f"The first batch of {config.name} is drawn in {file}; nothing was trained.")
+
+
 def _train(config: Config, run_dir: Path | None, quiet: bool) -> None:
     from mnist_trainer.pipeline import training
     from mnist_trainer.reports.console import RichConsole, choose_console
 
     console = choose_console(quiet)
-    _stop_after_step(console)
+    stop_after_step(console)
     try:
         training.train(config, run_dir=run_dir, listener=console)
     finally:
@@ -111,15 +149,17 @@ def _train(config: Config, run_dir: Path | None, quiet: bool) -> None:
             console.close()
 
 
-def _stop_after_step(listener: Listener) -> None:
-    """Makes the first Ctrl-C end the training after its present step, and a second one at once."""
+def _train_series(config: Config, seeds: tuple[int, ...], jobs: int, run_dir: Path | None, quiet: bool) -> None:
+    from mnist_trainer.reports.series_console import choose_series_console
+    from mnist_trainer.studies.seeds import train_seeds
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        if not listener.can_stop or listener.wants_stop:
-            raise KeyboardInterrupt
-        listener.wants_stop = True
-
-    signal.signal(signal.SIGINT, stop)
+    console = choose_series_console(quiet)
+    stop_after_step(console)
+    try:
+        series = train_seeds(config, seeds, jobs=jobs, run_dir=run_dir, listener=console)
+    finally:
+        console.close()
+    series.raise_failures()
 
 
 def main() -> None:

@@ -22,8 +22,8 @@ def seed_for(seed: int, stream: Stream, epoch: int = 0, batch: int = 0) -> int:
     """The seed (0 ≤ seed < 2**63) of the generator for one draw; independent for every address.
 
     Streams keep purposes apart: `weights` (initial values), `order` (of images in an epoch), `augment` and `mixup`
-    (of a batch), `dropout` (and every other draw inside the model), `views` (deformed copies in evaluation), `split` (validation images; its seed is `data.split_seed`),
-    `sweep` (values for a trial).
+    (of a batch), `dropout` (and every other draw inside the model), `views` (deformed copies in evaluation), `split`
+    (validation images; its seed is `data.split_seed`), `sweep` (values for a trial).
     """
     address = f"{seed}/{stream}/{epoch}/{batch}".encode()
     return int.from_bytes(blake2b(address, digest_size=8).digest(), "big") >> 1

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mnist_trainer.cli import train as module
+from mnist_trainer.cli.common import stop_after_step
 from mnist_trainer.reports.listener import Listener
 from mnist_trainer.storage.checkpoint import load_checkpoint
 
@@ -161,7 +161,7 @@ def test_the_first_ctrl_c_ends_the_training_after_its_step(process: Command, her
 
 def test_a_second_ctrl_c_ends_it_at_once(command: Command, here: Path) -> None:
     listener = Listener()
-    module._stop_after_step(listener)
+    stop_after_step(listener)
     listener.can_stop = True
     signal.raise_signal(signal.SIGINT)
     assert listener.wants_stop
@@ -171,7 +171,7 @@ def test_a_second_ctrl_c_ends_it_at_once(command: Command, here: Path) -> None:
 
 def test_ctrl_c_outside_of_the_training_ends_it_at_once(command: Command, here: Path) -> None:
     listener = Listener()
-    module._stop_after_step(listener)
+    stop_after_step(listener)
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
     assert not listener.wants_stop

@@ -1,0 +1,180 @@
+"""The console of a series: a row for each run that ends, then what all of them say together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mnist_trainer.errors import InterruptedRunError
+from mnist_trainer.inference.spread import Spread
+from mnist_trainer.reports.console import PlainConsole, RichConsole, choose_console
+from mnist_trainer.reports.series import Series, SeriesHeader, SeriesListener, SubRun, Summary
+from mnist_trainer.reports.text import figure, header_lines, percent
+from mnist_trainer.training.loop import EpochRecord
+
+COLUMNS = ("seed", "test accuracy", "errors", "val accuracy", "val loss", "best epoch", "seconds")
+
+
+class SeriesConsole(SeriesListener):
+    """Prints a row for each run that ends; on a terminal, what is in work stands below."""
+
+    def __init__(self, console: PlainConsole | RichConsole) -> None:
+        self.console = console
+        self.count = self.ended = self.epochs = 0
+        self.at: dict[int, int] = {}
+
+    def warned(self, path: str, reason: str) -> None:
+        """As for a single run."""
+        self.console.warned(path, reason)
+
+    def loading(self, what: str, done: int, total: int | None) -> None:
+        """As for a single run."""
+        self.console.loading(what, done, total)
+
+    def series_started(self, header: SeriesHeader) -> None:
+        """What is common to all runs, and the table's first rows."""
+        self.count, self.ended, self.epochs = len(header.seeds), len(header.finished), header.common.epochs
+        for word, text in header_lines(header.common):
+            seeds = f"{listed(header.seeds)}; {header.jobs} at a time"
+            self._say(f"{'seeds':<7}{seeds}" if word == "seed" else f"{word:<7}{text}")
+        if header.finished:
+            self._say(f"{self.ended} of {self.count} are finished already.")
+        self._say(_row(COLUMNS), "bold")
+        for run in header.finished:
+            self._say(run_row(run))
+        self._show_progress()
+
+    def run_progressed(self, seed: int, record: EpochRecord) -> None:
+        """How far the runs in work are."""
+        self.at[seed] = record.epoch
+        self._show_progress()
+
+    def run_ended(self, run: SubRun, error: Exception | None) -> None:
+        """A row of the table."""
+        if isinstance(error, InterruptedRunError):
+            self._say(f"{run.seed:>5}  {run.status}")
+            return
+        self.at.pop(run.seed, None)
+        self.ended += 1
+        if error is None:
+            self._say(run_row(run))
+        else:
+            self._say(f"{run.seed:>5}  failed: {error}", "red")
+        self._show_progress()
+
+    def series_finished(self, series: Series) -> None:
+        """The table's last rows, what they mean, what to try next, and the result."""
+        self.close()
+        *lines, result = series_lines(series)
+        for line in lines:
+            self._say(line)
+        self._say(result, "bold green")
+
+    def close(self) -> None:
+        """Leaves the terminal as it was."""
+        if isinstance(self.console, RichConsole):
+            self.console.close()
+
+    def _say(self, text: str, style: str = "") -> None:
+        if isinstance(self.console, RichConsole):
+            self.console.say(text, style)
+        else:
+            self.console.say(text)
+
+    def _show_progress(self) -> None:
+        if not isinstance(self.console, RichConsole):
+            return
+        epochs = ", ".join(f"seed {seed}: epoch {epoch}" for seed, epoch in sorted(self.at.items())[:3])
+        done = self.ended * self.epochs + sum(self.at.values())
+        text = f"{epochs} of {self.epochs}" if epochs else "starting"
+        self.console.bar(text, done, self.count * self.epochs, f"{self.ended} of {self.count} runs", throttled=False)
+
+
+class QuietSeriesConsole(SeriesListener):
+    """The result alone."""
+
+    def series_finished(self, series: Series) -> None:
+        """The last line."""
+        PlainConsole().say(series_lines(series)[-1])
+
+    def close(self) -> None:
+        """There is nothing to leave."""
+
+
+def choose_series_console(quiet: bool) -> SeriesConsole | QuietSeriesConsole:
+    """The console that fits where stdout goes."""
+    return QuietSeriesConsole() if quiet else SeriesConsole(choose_console(quiet))
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "  ".join(cell.rjust(max(5, len(head))) for cell, head in zip(cells, COLUMNS, strict=True))
+
+
+def listed(seeds: Sequence[int]) -> str:
+    """`0, 1, 2`; many in a row as `0 to 99`."""
+    if len(seeds) > 4 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"{seeds[0]} to {seeds[-1]}"
+    return ", ".join(map(str, seeds))
+
+
+def run_row(run: SubRun) -> str:
+    """One finished run in the table."""
+    return _row(
+        (
+            str(run.seed),
+            percent(run.figure("test", "accuracy")),
+            f"{run.figure('test', 'errors') or 0:,.0f}",
+            percent(run.figure("validation", "accuracy")),
+            figure(run.figure("validation", "loss")),
+            str(run.record.get("best_epoch")),
+            f"{run.figure('timings', 'training_seconds') or 0:.1f}",
+        )
+    )
+
+
+def _spread_row(summary: Summary, kind: str) -> str:
+    """A row with the `mean` or the `sd` of each column."""
+
+    def of(part: str, name: str) -> float | None:
+        spread = summary.get(part, {}).get(name)
+        return None if spread is None else getattr(spread, kind)
+
+    return _row(
+        (
+            kind,
+            percent(of("test", "accuracy")),
+            f"{of('test', 'errors') or 0:,.1f}",
+            percent(of("validation", "accuracy")),
+            figure(of("validation", "loss")),
+            "",
+            f"{of('timings', 'training_seconds') or 0:.1f}",
+        )
+    )
+
+
+def series_lines(series: Series) -> list[str]:
+    """The rows of mean and deviation, and what is to be said of them; the last line is the result alone."""
+    if not series.summary:
+        return [f"Written to {series.folder}: config.yaml, run.json", f"{series.folder.name}: no run is finished"]
+    accuracy = series.summary["test"]["accuracy"]
+    lines = [] if accuracy.sd is None else [_spread_row(series.summary, "mean"), _spread_row(series.summary, "sd")]
+    plots = ", plots/seeds.png" if series.config.report.plots else ""
+    lines.append(f"Written to {series.folder}: config.yaml, run.json{plots}, seed-*/")
+    if accuracy.sd is not None:
+        lines += [
+            "The interval of the mean covers what the seed changes, on these same images.",
+            "What other images would change is in the interval of each run's own accuracy.",
+        ]
+    lines.append(f"Try next: mnist-eval {series.folder / 'seed-*'}")
+    lines.append(f"{series.folder.name}: test accuracy {spread_sentence(accuracy)}")
+    return lines
+
+
+def spread_sentence(accuracy: Spread) -> str:
+    """`mean 98.47 % (95 % interval of the mean 98.35 to 98.59 %), sd 0.05, 98.42 to 98.55, 3 seeds`."""
+    if accuracy.sd is None or accuracy.interval is None:
+        return f"{percent(accuracy.mean)}, 1 seed: no deviation, no interval of the mean"
+    low, high = accuracy.interval
+    return (
+        f"mean {percent(accuracy.mean)} (95 % interval of the mean {100 * low:.2f} to {percent(min(high, 1.0))}), "
+        f"sd {100 * accuracy.sd:.2f}, {100 * accuracy.min:.2f} to {100 * accuracy.max:.2f}, {accuracy.count} seeds"
+    )

@@ -1,0 +1,1 @@
+"""Many runs: seeds, sweeps, and the table of what lies in `runs/`."""

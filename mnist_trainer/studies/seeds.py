@@ -1,0 +1,199 @@
+"""Several runs of one config that differ in their seed alone: what they share is the config's merit, the rest luck."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mnist_trainer.config.schema import Config
+from mnist_trainer.config.seeds import check_seeds, written_seeds
+from mnist_trainer.config.warnings import warnings
+from mnist_trainer.data.loaders import load_test
+from mnist_trainer.errors import InterruptedRunError, UsageError
+from mnist_trainer.model.device import settings
+from mnist_trainer.pipeline.description import facts_of, header_of
+from mnist_trainer.pipeline.preparation import ConfigSource, as_config, prepare
+from mnist_trainer.pipeline.training import memory_errors, train
+from mnist_trainer.reports.dots import Dot, dots
+from mnist_trainer.reports.environment import describe_environment
+from mnist_trainer.reports.listener import Header, Listener
+from mnist_trainer.reports.series import Series, SeriesHeader, SeriesListener, SubRun
+from mnist_trainer.reports.tensorboard import require_tensorboard
+from mnist_trainer.storage.files import remove_folder
+from mnist_trainer.storage.run_folder import RunFolder, is_series, refuse_taken
+from mnist_trainer.studies.series import Ledger, is_finished, open_folder, read_run, same_config, sub_folder, summarise
+from mnist_trainer.studies.workers import Overseer, Post, threads_each, work_off
+from mnist_trainer.training.loop import EpochRecord
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One run of a series, to be made."""
+
+    config: Config
+    folder: Path
+
+
+def train_seeds(
+    config: ConfigSource,
+    seeds: Sequence[int],
+    *overrides: str,
+    jobs: int = 1,
+    run_dir: Path | None = None,
+    listener: SeriesListener | None = None,
+) -> Series:
+    """Trains `config` once with each of `seeds`, `jobs` at a time, in `run_dir` or a new folder below `runs/`.
+
+    Each run is what `train` alone makes of the same seed and the same `threads`: those of the config, else this
+    machine's shared out among the jobs. Where `run_dir` holds a series of the same config, its finished runs are kept,
+    and the others are made anew. A run that fails does not end the others; it is among the `failures` of what is
+    returned. With more than one job a script needs `if __name__ == "__main__":` around the call, as always in Python.
+
+    Raises `UsageError` for seeds or a folder that can't be, what `prepare` raises for all runs together, and
+    `InterruptedRunError` if the listener wants a stop, or at a KeyboardInterrupt.
+    """
+    listener = listener or SeriesListener()
+    config, seeds = as_config(config, overrides), check_seeds(seeds)
+    if jobs < 1:
+        raise UsageError(f"At least 1 job is needed; got {jobs}.")
+    jobs = min(jobs, len(seeds))
+    config = _common(config, seeds, jobs, run_dir)
+    for path, reason in warnings(config):
+        listener.warned(".".join(map(str, path)), reason)
+    folder, header, facts = _prepared(config, run_dir, listener)
+    ledger = Ledger(folder, config, seeds, jobs, facts)
+    return _train_all(config, ledger, SeriesHeader(header, seeds, jobs, _finished(ledger)), listener)
+
+
+def _common(config: Config, seeds: tuple[int, ...], jobs: int, run_dir: Path | None) -> Config:
+    """The config of the whole series, with its threads. Raises `UsageError` if `run_dir` holds something else."""
+    if run_dir is not None and is_series(run_dir):
+        config = _going_on(RunFolder(run_dir), config, seeds)
+    elif run_dir is not None:
+        refuse_taken(run_dir)
+    threads = config.threads or threads_each(jobs)
+    return config.model_copy(update={"seed": seeds[0], "threads": threads})
+
+
+def _going_on(folder: RunFolder, config: Config, seeds: tuple[int, ...]) -> Config:
+    """`config` as the series in `folder` has it. Raises `UsageError` if it is another, or lacks some of the seeds."""
+    config = same_config(folder, config)
+    known = folder.read_record().get("seeds", [])
+    if missing := [seed for seed in known if seed not in seeds]:
+        raise UsageError(
+            f"{folder.path} holds a series with the seeds {', '.join(map(str, known))}; "
+            f"{', '.join(map(str, missing))} can't be left out. Name them all, and others besides if you like."
+        )
+    for seed in seeds:
+        own = sub_folder(folder.path, seed)
+        if own.config.exists():
+            same_config(own, config)
+    return config
+
+
+def _prepared(config: Config, run_dir: Path | None, listener: Listener) -> tuple[RunFolder, Header, dict[str, Any]]:
+    """The series' folder, and what is the same for all runs; no folder is made for a training that can't be."""
+    if config.report.tensorboard:
+        require_tensorboard()
+    with settings(config.threads, config.deterministic), memory_errors():
+        state = prepare(config, loading=listener.loading)
+        load_test(config.data, listener.loading)  # not looked at, but fetched: not by several processes at once
+        folder = open_folder(config, run_dir)
+        return folder, header_of(state, folder.path, {}), {**facts_of(state), **describe_environment(state)}
+
+
+def _train_all(config: Config, ledger: Ledger, header: SeriesHeader, listener: SeriesListener) -> Series:
+    runs = ledger.runs()
+    todo = [
+        Piece(config.model_copy(update={"seed": run.seed}), run.folder) for run in runs if run not in header.finished
+    ]
+    course = _Course(ledger, listener)
+    try:
+        listener.series_started(header)
+        listener.can_stop = True
+        work_off(_train_one, todo, max(1, min(header.jobs, len(todo))), course)
+        listener.can_stop = False
+        if len(_finished(ledger)) + len(course.failures) < len(runs):
+            raise KeyboardInterrupt
+        series = _conclude(config, ledger, course.failures)
+    except KeyboardInterrupt:
+        ledger.close("interrupted", "SIGINT")
+        raise InterruptedRunError(_how_to_go_on(ledger, header.jobs)) from None
+    except BaseException as error:
+        ledger.close("failed", type(error).__name__)
+        raise
+    listener.series_finished(series)
+    return series
+
+
+def _train_one(piece: Piece, post: Post) -> None:
+    """Makes a run from its beginning, whatever there is of it."""
+    remove_folder(piece.folder)
+    train(piece.config, run_dir=piece.folder, listener=_Reporter(post))
+
+
+class _Reporter(Listener):
+    """A run's listener that passes on what the series wants to know."""
+
+    def __init__(self, post: Post) -> None:
+        self.post = post
+
+    def stepped(self, epoch: int, step: int, steps: int) -> None:
+        self.wants_stop = self.post.wants_stop
+
+    def epoch_ended(self, record: EpochRecord) -> None:
+        self.post.tell(record)
+
+
+class _Course(Overseer[Piece, None]):
+    """Hears how the runs go, writes it down, and tells the series' listener."""
+
+    def __init__(self, ledger: Ledger, listener: SeriesListener) -> None:
+        self.ledger, self.listener = ledger, listener
+        self.failures: dict[int, Exception] = {}
+
+    @property
+    def wants_stop(self) -> bool:
+        return self.listener.wants_stop
+
+    def told(self, task: Piece, news: EpochRecord) -> None:
+        self.listener.run_progressed(task.config.seed, news)
+
+    def ended(self, task: Piece, result: None, error: Exception | None) -> None:
+        seed = task.config.seed
+        self.ledger.ended(seed, error)
+        if error is not None and not isinstance(error, InterruptedRunError):
+            self.failures[seed] = error
+        self.listener.run_ended(read_run(self.ledger.folder.path, seed), error)
+
+
+def _finished(ledger: Ledger) -> tuple[SubRun, ...]:
+    return tuple(run for run in ledger.runs() if is_finished(run))
+
+
+def _conclude(config: Config, ledger: Ledger, failures: Mapping[int, Exception]) -> Series:
+    """All runs have ended: the picture, and the last of `run.json`."""
+    runs, finished = ledger.runs(), _finished(ledger)
+    summary = summarise(runs)
+    if finished and config.report.plots:
+        tests = [run.record["test"] for run in finished]
+        pictured = [
+            Dot(run.seed, test["accuracy"], test["interval"]) for run, test in zip(finished, tests, strict=True)
+        ]
+        title = f"{config.name}: test accuracy by seed, with 95 % intervals"
+        ledger.folder.write_plot("seeds.png", dots(pictured, summary["test"]["accuracy"], title, tests[0]["count"]))
+    reason = next((type(error).__name__ for error in failures.values()), None)
+    ledger.close("failed" if failures else "finished", reason)
+    return Series(ledger.folder.path, config, runs, summary, failures)
+
+
+def _how_to_go_on(ledger: Ledger, jobs: int) -> str:
+    """What to tell a person who stopped a series, with the command that makes what is missing of it."""
+    place, seeds, done = ledger.folder.path, ledger.seeds, len(_finished(ledger))
+    command = ["mnist-train", "--config", str(ledger.folder.config), "--seeds", written_seeds(seeds)]
+    command += ["--jobs", str(jobs), "--run-dir", str(place)]
+    are = "is" if done == 1 else "are"
+    return f"Stopped; {done} of {len(seeds)} runs {are} finished. Go on with:\n{shlex.join(command)}"

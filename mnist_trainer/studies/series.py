@@ -1,0 +1,165 @@
+"""The folder of a series: several runs of one config that differ in their seed alone.
+
+runs/2026-03-14_15-09-26-mlp-seeds/
+  config.yaml    what all runs have in common, with the threads each of them has; its seed is the first one's
+  run.json       keys as a run's, with kind: seeds; where a run has a figure, the spread of it over the finished runs
+  log.txt        plots/seeds.png
+  seed-0/  seed-1/  …   ordinary run folders
+
+What happened to a run stands in its own `run.json`; the series' is made from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from mnist_trainer.config.differences import differences
+from mnist_trainer.config.load import dump_config, load_config
+from mnist_trainer.config.schema import Config
+from mnist_trainer.errors import StorageError, UsageError
+from mnist_trainer.inference.spread import spread
+from mnist_trainer.reports.series import SubRun, Summary
+from mnist_trainer.storage.files import make_folder, write_text
+from mnist_trainer.storage.run_folder import RunFolder, create_run_folder, is_series
+
+FIGURES = {
+    "test": ("accuracy", "errors", "loss"),
+    "validation": ("accuracy", "errors", "loss"),
+    "timings": ("training_seconds",),
+}
+"""What is summarised, under the keys of a run's `run.json`."""
+
+KEPT = ("stop_reason", "best_epoch", "epochs", "test", "validation", "timings")
+"""What the series' `run.json` repeats of each run's."""
+
+
+def sub_folder(folder: Path, seed: int) -> RunFolder:
+    """Where the run with `seed` is, or will be."""
+    return RunFolder(folder / f"seed-{seed}")
+
+
+def read_run(folder: Path, seed: int) -> SubRun:
+    """A run of the series as far as it got."""
+    own = sub_folder(folder, seed)
+    return SubRun(seed, own.path, own.read_record())
+
+
+def is_finished(run: SubRun) -> bool:
+    """Whether its model and its figures are all there."""
+    return run.status == "finished" and RunFolder(run.folder).best.exists()
+
+
+def summarise(runs: Sequence[SubRun]) -> Summary:
+    """The spread of each figure over the finished ones of `runs`; empty if there are none."""
+    finished = [run for run in runs if is_finished(run)]
+    found = {
+        part: {name: [value for run in finished if (value := run.figure(part, name)) is not None] for name in names}
+        for part, names in FIGURES.items()
+    }
+    return {
+        part: {name: spread(values) for name, values in columns.items() if values}
+        for part, columns in found.items()
+        if any(columns.values())
+    }
+
+
+def same_config(folder: RunFolder, config: Config) -> Config:
+    """`config` with the threads of the run or series in `folder`, if it says nothing of them.
+
+    Raises `UsageError` if they differ in anything else but their seed, and names the difference.
+    """
+    old = load_config(folder.config)
+    if config.threads is None:
+        config = config.model_copy(update={"threads": old.threads})
+    first, second = (each.model_dump(mode="json") | {"seed": None} for each in (old, config))
+    found = list(differences(first, second))
+    if found:
+        raise UsageError(
+            f"{folder.path} holds another config: {'; '.join(map(str, found))}. "
+            "Choose another --run-dir, or the same config to go on with it."
+        )
+    return config
+
+
+class Ledger:
+    """Keeps a series' own files while its runs are made. `facts` are what `run.json` says of data and machine."""
+
+    def __init__(
+        self, folder: RunFolder, config: Config, seeds: Sequence[int], jobs: int, facts: Mapping[str, Any]
+    ) -> None:
+        old = folder.read_record()
+        self.folder, self.seeds = folder, tuple(seeds)
+        self.began = perf_counter()
+        self.before = (old.get("timings") or {}).get("total_seconds", 0.0)
+        self.entry: dict[str, Any] = {
+            "kind": "seeds",
+            "name": config.name,
+            "status": "running",
+            "stop_reason": None,
+            "test": None,
+            "validation": None,
+            "seeds": list(seeds),
+            "jobs": jobs,
+            "runs": [],
+            **facts,
+            "started_at": old.get("started_at") or _now(),
+            "finished_at": None,
+            "timings": {},
+        }
+        if not folder.config.exists():
+            write_text(folder.config, dump_config(config))
+        self.write()
+
+    def runs(self) -> tuple[SubRun, ...]:
+        """Every run as far as it got, in the order of the seeds."""
+        return tuple(read_run(self.folder.path, seed) for seed in self.seeds)
+
+    def write(self) -> None:
+        """Makes `run.json` anew from the runs'."""
+        runs = self.runs()
+        figures = {
+            part: {name: found.to_json() for name, found in columns.items()}
+            for part, columns in summarise(runs).items()
+        }
+        self.entry |= {"test": figures.get("test"), "validation": figures.get("validation")}
+        self.entry["runs"] = [
+            {"seed": run.seed, "folder": run.folder.name, "status": run.status}
+            | {key: run.record.get(key) for key in KEPT}
+            for run in runs
+        ]
+        total = self.before + perf_counter() - self.began
+        self.entry["timings"] = {**figures.get("timings", {}), "total_seconds": total}
+        self.folder.write_record(self.entry)
+
+    def ended(self, seed: int, error: Exception | None) -> None:
+        """A run is over: its own record says so if it could not say so itself, and the log says why."""
+        run = read_run(self.folder.path, seed)
+        if error is not None and run.status in ("waiting", "running"):
+            make_folder(run.folder)
+            over = {"status": "failed", "stop_reason": type(error).__name__, "finished_at": _now()}
+            RunFolder(run.folder).write_record({"name": self.entry["name"], "seed": seed, **run.record, **over})
+        self.write()
+        self.folder.log(f"seed {seed}: {'finished' if error is None else error}")
+
+    def close(self, status: str, reason: str | None = None) -> None:
+        """The series is over: finished, interrupted or failed."""
+        self.entry |= {"status": status, "stop_reason": reason, "finished_at": _now()}
+        with suppress(StorageError):  # of an end before its time, its reason is what must be heard of
+            self.write()
+            self.folder.log(status if reason is None else f"{status}: {reason}")
+
+
+def open_folder(config: Config, place: Path | None) -> RunFolder:
+    """The folder of a series at `place`, or a new one. Raises as `create_run_folder`."""
+    if place is not None and is_series(place):
+        return RunFolder(place)
+    return create_run_folder(f"{config.name}-seeds", place)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Command = Callable[..., Any]
+
+MEAN = r"mean \d+\.\d\d % \(95 % interval of the mean -?\d+\.\d\d to \d+\.\d\d %\), sd \d+\.\d\d, "
+RESULT = re.compile(rf"(\S+): test accuracy {MEAN}\d+\.\d\d to \d+\.\d\d, (\d+) seeds")
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    return record
+
+
+def test_a_series_from_the_command_line(command: Command, here: Path) -> None:
+    done = command("train", "--config", "tiny.yaml", "--seeds", "2", "training.epochs=1", "--run-dir", "many")
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert lines[3:6] == [
+        "seeds  0, 1; 1 at a time",
+        "folder many",
+        " seed  test accuracy  errors  val accuracy  val loss  best epoch  seconds",
+    ]
+    assert [line[:5] for line in lines[6:10]] == ["    0", "    1", " mean", "   sd"]
+    found = RESULT.fullmatch(lines[-1])
+    assert found is not None and found.groups() == ("many", "2")
+    again = command("train", "--config", "many/config.yaml", "--seeds", "1,0,5", "--run-dir", "many", "--quiet")
+    assert (again.code, again.err) == (0, "")
+    found = RESULT.fullmatch(again.out.removesuffix("\n"))
+    assert found is not None and found.groups() == ("many", "3")
+    assert record_of(here / "many")["seeds"] == [1, 0, 5]
+
+
+def test_a_series_of_another_config_is_refused(command: Command, here: Path) -> None:
+    series = ["train", "--config", "tiny.yaml", "--seeds", "1", "--run-dir", "many", "training.epochs=1"]
+    assert command(*series).code == 0
+    done = command(*series, "optimizer.lr=0.5")
+    assert done == (
+        2,
+        "",
+        "many holds another config: optimizer.lr is 0.001 there and 0.5 here. "
+        "Choose another --run-dir, or the same config to go on with it.\n",
+    )
+
+
+def test_a_failure_ends_the_command_with_its_code(command: Command, here: Path) -> None:
+    overrides = ["optimizer={name: sgd, lr: 1e30}", "loss=mse"]
+    done = command("train", "--config", "tiny.yaml", "--seeds", "2", *overrides, "--run-dir", "many")
+    assert done.code == 6
+    assert re.search(r"^    1  failed: The loss became \S+ in epoch 1", done.out, re.MULTILINE)
+    assert re.fullmatch(r"2 of 2 runs failed\. Seed 0: The loss became \S+ in epoch 1, .*\n", done.err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", "0"], "A series has 1 to 1000 seeds. One run with a seed of its own: --seed N."),
+        (["--seeds", "0,0"], "The seeds of a series differ from each other, and 0 stands there twice."),
+        (["--seeds", "a"], "--seeds takes how many, as in --seeds 5, or which, as in --seeds 0,1,2; got 'a'."),
+        (["--seeds", "-1"], "--seeds takes how many, as in --seeds 5, or which, as in --seeds 0,1,2; got '-1'."),
+        (["--seeds", "2", "--seed", "1"], "--seeds names the seeds of a series; leave --seed out."),
+        (["--seeds", "2", "seed=1"], "--seeds names the seeds of a series; leave seed=1 out."),
+        (["--jobs", "2"], "--jobs is how many runs of a series are trained at a time; it needs --seeds."),
+        (["--seeds", "2", "--jobs", "0"], "At least 1 job is needed; got 0."),
+    ],
+)
+def test_what_does_not_go_together_is_told_in_a_line(
+    arguments: list[str], message: str, command: Command, here: Path
+) -> None:
+    assert command("train", "--config", "tiny.yaml", *arguments) == (2, "", f"{message}\n")
+    assert [path.name for path in here.iterdir()] == ["tiny.yaml"]
+
+
+def test_mistakes_in_seeds_are_told_fast(light: Command, here: Path) -> None:
+    assert light("train", "--config", "tiny.yaml", "--seeds", "0").code == 2
+
+
+def test_a_series_is_checked_as_a_run_is(command: Command, here: Path) -> None:
+    lone = command("train", "--config", "tiny.yaml", "--check", "--device", "cpu")
+    assert command("train", "--config", "tiny.yaml", "--check", "--device", "cpu", "--seeds", "3") == lone
+    assert lone.code == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to a single process")
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_ctrl_c_stops_all_runs_and_the_series_goes_on(
+    jobs: str, process: Command, command: Command, here: Path
+) -> None:
+    series = ["train", "--config", "tiny.yaml", "--seeds", "2", "--jobs", jobs, "--run-dir", "many"]
+    child = process(*series, "training.epochs=1000000")
+    first = here / "many" / "seed-0" / "metrics.csv"
+    while not first.exists() and child.poll() is None:
+        pass
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 130, err
+    assert "    0  interrupted" in out.splitlines()
+    text, again = err.splitlines()
+    assert text == "Stopped; 0 of 2 runs are finished. Go on with:"
+    config = Path("many") / "config.yaml"
+    expected = ["mnist-train", "--config", str(config), "--seeds", "2", "--jobs", jobs, "--run-dir", "many"]
+    assert shlex.split(again) == expected
+    assert record_of(here / "many")["status"] == "interrupted"
+    done = command("train", *shlex.split(again)[1:], "training.epochs=1")  # another config than was begun with
+    assert (done.code, done.out) == (2, "")
+    assert "training.epochs is 1000000 there and 1 here" in done.err
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt()])
+def test_a_terminal_is_left_as_it_was(
+    command: Command, here: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException | None
+) -> None:
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "120"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    if error is not None:
+
+        def fail(*arguments: object) -> None:
+            raise error
+
+        monkeypatch.setattr("mnist_trainer.pipeline.training.load_test", fail)
+    done = command("train", "--config", "tiny.yaml", "--seeds", "2", "--run-dir", "many")
+    assert done.code == (0 if error is None else 130)
+    assert done.out.count("\x1b[?25l") == done.out.count("\x1b[?25h") > 0  # hides and shows of the cursor
+    assert record_of(here / "many")["status"] == ("finished" if error is None else "interrupted")

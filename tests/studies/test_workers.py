@@ -1,0 +1,198 @@
+"""Work in other processes. Starting one takes seconds, so each test of them asks for several things."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from mnist_trainer.errors import ConfigError, DeviceError, DivergedError, Problem
+from mnist_trainer.studies.workers import Overseer, threads_each, work_off
+
+PIECES = """
+import os, signal, time
+from pathlib import Path
+from mnist_trainer.errors import ConfigError, DivergedError, Problem
+
+def double(task, post):
+    post.tell(os.getpid())
+    return 2 * task
+
+def fail(task, post):
+    match task:
+        case "diverged":
+            raise DivergedError("The loss became nan.")
+        case "config":
+            raise ConfigError([Problem("a.yaml:1:2", "seed", "wrong"), Problem("", "x", "too")])
+        case "bug":
+            raise ZeroDivisionError("division by zero")
+        case "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+    return task
+
+def wait_for_stop(task, post):
+    post.tell(os.getpid())
+    until = time.monotonic() + 60
+    while time.monotonic() < until and not post.wants_stop:
+        time.sleep(0.01)
+    return post.wants_stop
+
+def wait_for_end(task, post):
+    post.tell("begun")
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        Path(task).write_text("saved")
+        raise
+"""
+
+
+class Remembering(Overseer[Any, Any]):
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.news: list[tuple[Any, Any]] = []
+        self.results: dict[Any, Any] = {}
+        self.errors: dict[Any, Exception] = {}
+        self.stop_after = stop_after
+
+    @property
+    def wants_stop(self) -> bool:
+        return self.stop_after is not None and len(self.news) >= self.stop_after
+
+    def told(self, task: Any, news: Any) -> None:
+        self.news.append((task, news))
+
+    def ended(self, task: Any, result: Any, error: Exception | None) -> None:
+        if error is None:
+            self.results[task] = result
+        else:
+            self.errors[task] = error
+
+
+@pytest.fixture
+def pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Work that other processes can import: they are given this one's path."""
+    (tmp_path / "pieces.py").write_text(PIECES)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "pieces", raising=False)
+    return import_module("pieces")
+
+
+@pytest.mark.parametrize(("jobs", "threads"), [(1, 6), (2, 3), (4, 1), (7, 1)])
+def test_threads_are_shared_out(monkeypatch: pytest.MonkeyPatch, jobs: int, threads: int) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
+    assert threads_each(jobs) == threads
+
+
+def test_one_job_is_done_here_in_order(pieces: ModuleType) -> None:
+    overseer = Remembering()
+    work_off(pieces.double, iter(range(3)), 1, overseer)
+    assert overseer.results == {0: 0, 1: 2, 2: 4}
+    assert overseer.news == [(task, os.getpid()) for task in range(3)]
+
+
+def test_two_jobs_are_two_processes_for_all_pieces(pieces: ModuleType) -> None:
+    overseer = Remembering()
+    work_off(pieces.double, iter(range(7)), 2, overseer)
+    assert overseer.results == {task: 2 * task for task in range(7)}
+    processes = {process for _, process in overseer.news}
+    assert os.getpid() not in processes
+    assert len(processes) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+def test_errors_come_back_and_the_others_go_on(pieces: ModuleType) -> None:
+    overseer = Remembering()
+    work_off(pieces.fail, ["diverged", "config", "killed", "bug", "fine", "too"], 2, overseer)
+    assert overseer.results == {"fine": "fine", "too": "too"}
+    check_errors(overseer.errors)
+    lost = overseer.errors["killed"]
+    assert type(lost) is DeviceError
+    assert str(lost).startswith(
+        "Its process was ended from outside (exit code -9), as happens when the memory is full."
+    )
+
+
+def test_errors_are_the_same_here(pieces: ModuleType) -> None:
+    overseer = Remembering()
+    work_off(pieces.fail, ["diverged", "config", "bug", "fine"], 1, overseer)
+    assert overseer.results == {"fine": "fine"}
+    check_errors(overseer.errors)
+
+
+def check_errors(errors: dict[str, Exception]) -> None:
+    assert type(errors["diverged"]) is DivergedError
+    assert str(errors["diverged"]) == "The loss became nan."
+    known = errors["config"]
+    assert isinstance(known, ConfigError)
+    assert known.problems == (Problem("a.yaml:1:2", "seed", "wrong"), Problem("", "x", "too"))
+    assert str(known) == "a.yaml:1:2  seed: wrong\nx: too"
+    assert type(errors["bug"]) is RuntimeError
+    assert str(errors["bug"]) == "ZeroDivisionError: division by zero"
+    for name in ("diverged", "config", "bug"):
+        assert "in fail" in errors[name].__notes__[0]  # the traceback
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_stop_ends_what_is_in_work_and_begins_nothing(pieces: ModuleType, jobs: int) -> None:
+    overseer = Remembering(stop_after=jobs)
+    work_off(pieces.wait_for_stop, iter(range(9)), jobs, overseer)
+    assert overseer.results == dict.fromkeys(range(jobs), True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends processes without a word")
+def test_an_interruption_here_interrupts_the_others(pieces: ModuleType, tmp_path: Path) -> None:
+    marks = [str(tmp_path / "one"), str(tmp_path / "two")]
+
+    class Interrupting(Remembering):
+        def told(self, task: Any, news: Any) -> None:
+            super().told(task, news)
+            if len(self.news) == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work_off(pieces.wait_for_end, marks, 2, Interrupting())
+    assert [Path(mark).read_text() for mark in marks] == ["saved", "saved"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+def test_processes_end_with_their_parent(pieces: ModuleType, tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        "import pieces\n"
+        "from mnist_trainer.studies.workers import Overseer, work_off\n"
+        "class Dying(Overseer):\n"
+        "    told_of = 0\n"
+        "    def told(self, task, process):\n"
+        "        print(process, flush=True)\n"
+        "        self.told_of += 1\n"
+        "        if self.told_of == 2:\n"
+        "            os.kill(os.getpid(), signal.SIGKILL)\n"
+        "work_off(pieces.wait_for_stop, [1, 2], 2, Dying())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    processes = [int(line) for line in done.stdout.split()]
+    assert len(processes) == 2
+    until = time.monotonic() + 60
+    while any(map(is_running, processes)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(map(is_running, processes))
+
+
+def is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{process}/stat")
+    return not (status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z")
