@@ -21,29 +21,39 @@ HELP = {
   Without --config the configs that come with the package are listed.
 
 Options:
-  --config FILE  A YAML file, or the name of a shipped config.
-  --run-dir DIR  Write to exactly this folder.
-  --device NAME  cpu, cuda, cuda:1, mps or auto.
-  --seed N       Of initial weights, order, dropout.
-  --check        Show the model and what it needs; train nothing.
-  --quiet        Print the result alone.
-  --debug        Show the traceback of an error.
-  --version      Show the version and exit.
-  --help         Show this message and exit.
+  --config FILE      A YAML file, or the name of a shipped config.
+  --run-dir DIR      Write to exactly this folder.
+  --device NAME      cpu, cuda, cuda:1, mps or auto.
+  --seed N           Of initial weights, order, dropout.
+  --seeds N          Train with seeds 0 to N-1, or 4,7,9: a series of runs.
+  --jobs J           Runs of a series at a time; they share the cores.
+  --check            Show the model and what it needs; train nothing.
+  --show-batch FILE  Draw the first batch, deformed, as a PNG; train nothing.
+  --quiet            Print the result alone.
+  --debug            Show the traceback of an error.
+  --version          Show the version and exit.
+  --help             Show this message and exit.
 """,
     "eval": """\
-  Measure a trained model: accuracy, errors, loss, their interval, each digit,
-  calibration.
+  Measure a trained model, or several as an ensemble: accuracy, errors, loss,
+  each digit, calibration.
 
 Options:
-  --split test|validation|train  Which images.  [default: test]
-  --out DIR                      Write confusion.png, mistakes.png and
-                                 predictions.csv there.
-  --device NAME                  cpu, cuda, cuda:1, mps or auto.
-  --json                         Print one JSON object; fractions from 0 to 1.
-  --debug                        Show the traceback of an error.
-  --version                      Show the version and exit.
-  --help                         Show this message and exit.
+  --split PART      Which images: test, validation, train; of qmnist also
+                    test50k, those that MNIST left out.  [default: test]
+  --out DIR         Write confusion.png, mistakes.png and predictions.csv
+                    there.
+  --save FILE       Write the ensemble as one checkpoint.
+  --views N         Average over N slightly deformed copies of each image.
+                    [default: 1]
+  --calibrate FILE  Write a copy with its confidence fitted on validation
+                    images.
+  --compare         Of two checkpoints: is one better, or was it chance?
+  --device NAME     cpu, cuda, cuda:1, mps or auto.
+  --json            Print one JSON object; fractions from 0 to 1.
+  --debug           Show the traceback of an error.
+  --version         Show the version and exit.
+  --help            Show this message and exit.
 """,
     "predict": """\
   Read handwritten digits from pictures: any format, dark on light or light on
@@ -56,6 +66,22 @@ Options:
   --debug                       Show the traceback of an error.
   --version                     Show the version and exit.
   --help                        Show this message and exit.
+""",
+    "runs": """\
+  List the runs in a folder: what was trained, how it ended, validation and
+  test figures.
+
+Options:
+  --sort KEY          By a column or a config's key, rising; else the newest
+                      is last.
+  --reverse           The other way round.
+  --filter KEY=VALUE  Only these: status=finished, name=mlp*, optimizer=adam.
+  --diff A B          What two runs, folders or names, differ in.
+  --json              Print a list of objects; fractions from 0 to 1.
+  --plot FILE         Draw the listed runs' curves as a PNG.
+  --debug             Show the traceback of an error.
+  --version           Show the version and exit.
+  --help              Show this message and exit.
 """,
 }
 
@@ -70,7 +96,8 @@ def test_the_whole_help(name: str, light: Light) -> None:
     assert usage.startswith(f"Usage: mnist-{name} [OPTIONS] ")
     assert f"{about}\n\n{options}" == HELP[name]
     # how arguments are shown differs from one version of typer to the next
-    for word in {"train": ["KEY=VALUE"], "eval": ["CHECKPOINT", "KEY=VALUE"], "predict": ["IMAGE"]}[name]:
+    words = {"train": ["KEY=VALUE"], "eval": ["CHECKPOINT", "KEY=VALUE"], "predict": ["IMAGE"], "runs": ["DIR"]}
+    for word in words[name]:
         assert word in usage
         assert word in arguments
 
@@ -133,7 +160,7 @@ def test_an_unknown_option_is_a_wrong_usage(light: Light) -> None:
     assert "No such option: --confg" in done.err
 
 
-@pytest.mark.parametrize("name", ["train", "eval", "predict"])
+@pytest.mark.parametrize("name", ["train", "eval", "predict", "runs"])
 def test_the_version(name: str, command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.metadata.version", lambda package: f"1.2.3 of {package}")
     assert command(name, "--version") == (0, "mnist-trainer 1.2.3 of mnist-trainer\n", "")

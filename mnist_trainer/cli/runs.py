@@ -1,0 +1,130 @@
+"""`mnist-runs`: a folder of runs in, a table of them out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app
+from mnist_trainer.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mnist_trainer.studies.runs import RunSummary
+
+app = new_app()
+
+
+@app.command()
+def runs(
+    place: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder that holds them, or a series among them.")
+    ] = Path("runs"),
+    sort: Annotated[
+        str | None,
+        typer.Option("--sort", metavar="KEY", help="By a column or a config's key, rising; else the newest is last."),
+    ] = None,
+    reverse: Annotated[bool, typer.Option("--reverse", help="The other way round.")] = False,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option("--filter", metavar="KEY=VALUE", help="Only these: status=finished, name=mlp*, optimizer=adam."),
+    ] = None,
+    diff: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--diff", metavar="A B", help="What two runs, folders or names, differ in."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects; fractions from 0 to 1.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="Draw the listed runs' curves as a PNG.")
+    ] = None,
+    debug: Debug = False,
+    _version: Version = False,
+) -> None:
+    """List the runs in a folder: what was trained, how it ended, validation and test figures."""
+    with error_paragraphs(debug):
+        if plot is not None and plot.suffix.lower() != ".png":
+            raise UsageError(f"--plot writes a PNG; {plot} has another ending.")
+        if diff is not None:
+            if filters or reverse or sort:
+                raise UsageError("--diff names its two runs itself: leave --filter, --sort and --reverse out.")
+            listed = _show_difference(place, diff, as_json)
+        else:
+            listed = _show_list(place, filters or [], sort, reverse, as_json)
+        if plot is not None:
+            print(_draw(listed, plot, place), file=sys.stderr if as_json else sys.stdout)
+
+
+def _show_list(
+    place: Path, filters: Sequence[str], sort: str | None, reverse: bool, as_json: bool
+) -> Sequence[RunSummary]:
+    from mnist_trainer.studies.listing import order_notes, table
+    from mnist_trainer.studies.runs import read_runs
+    from mnist_trainer.studies.selection import filtered, ordered
+
+    found = read_runs(place)
+    listed = ordered(filtered(found, filters), sort, reverse)
+    if as_json:
+        print(json.dumps([run.to_json() for run in listed]))
+    elif not found:
+        print(f"There are no runs in {place} yet. Train one: mnist-train --config quickstart")
+    elif not listed:
+        print(f"None of the {len(found)} runs in {place} has {' and '.join(filters)}.")
+    else:
+        lines, notes = table(listed, _width())
+        _print_table(lines, notes)
+    for note in order_notes(listed, sort):
+        print(note, file=sys.stderr)
+    return listed
+
+
+def _show_difference(place: Path, names: tuple[str, str], as_json: bool) -> Sequence[RunSummary]:
+    from mnist_trainer.studies.difference import compare, difference_table, find_run
+
+    first, second = (find_run(name, place) for name in names)
+    found = compare(first, second)
+    if as_json:
+        print(json.dumps(found.to_json()))
+    else:
+        lines, notes = difference_table(found, _width())
+        _print_table(lines, notes)
+    return [first, second]
+
+
+def _print_table(lines: Sequence[str], notes: Sequence[str]) -> None:
+    head, *rows = lines
+    typer.secho(head, bold=True)
+    print("\n".join([*rows, "", *notes] if notes else rows))
+
+
+def _width() -> int | None:
+    """Of the terminal; a pipe takes everything."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _draw(listed: Sequence[RunSummary], file: Path, place: Path) -> str:
+    """Says what was drawn, and what was not."""
+    from mnist_trainer.reports.overlay import overlay
+    from mnist_trainer.storage.files import write_bytes
+    from mnist_trainer.studies.listing import curves
+
+    drawn, others = curves(listed)
+    if not drawn:
+        raise UsageError(f"There is nothing to draw: no run listed of {place} has completed an epoch.")
+    write_bytes(file, overlay(drawn, f"{place}: {len(drawn)} run{'' if len(drawn) == 1 else 's'}"))
+    left_out = f"; left out, without an epoch: {', '.join(others)}" if others else ""
+    return f"Written to {file}{left_out}"
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

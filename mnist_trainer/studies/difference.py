@@ -1,0 +1,152 @@
+"""What two runs differ in: their configs, what they were made with, and their results."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mnist_trainer.config.differences import Difference, differences
+from mnist_trainer.config.document import printable
+from mnist_trainer.errors import UsageError
+from mnist_trainer.reports.table import Column, table_lines
+from mnist_trainer.reports.text import figure, percent
+from mnist_trainer.studies.listing import Table, interval, labels, printable_line
+from mnist_trainer.studies.runs import RunSummary, read_run, read_runs
+
+RESULTS = (
+    "status",
+    "stop_reason",
+    "epochs",
+    "best_epoch",
+    "val_loss",
+    "val_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "test_interval",
+    "seconds",
+    "parameters",
+)
+LOSSES = ("val_loss", "test_loss")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs; `config` is None where one of the configs is not known."""
+
+    first: RunSummary
+    second: RunSummary
+    config: tuple[Difference, ...] | None
+    made_with: tuple[Difference, ...]
+    results: tuple[Difference, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Pairs by key under `config` (null where one is not known), `made_with` and `results`."""
+        parts = {"config": self.config, "made_with": self.made_with, "results": self.results}
+        return {
+            "runs": [str(run.path) for run in (self.first, self.second)],
+            **{name: None if part is None else {key: pair for key, *pair in part} for name, part in parts.items()},
+            "losses_comparable": self.are_losses_comparable,
+        }
+
+    @property
+    def are_losses_comparable(self) -> bool:
+        """Whether both losses are the same quantity."""
+        return self.first.loss is not None and self.first.loss == self.second.loss
+
+
+def compare(first: RunSummary, second: RunSummary) -> Comparison:
+    """What the two differ in; of the results, all that one of them has."""
+    results = (Difference(key, getattr(first, key), getattr(second, key)) for key in RESULTS)
+    return Comparison(
+        first,
+        second,
+        tuple(differences(first.config, second.config)) if first.config and second.config else None,
+        tuple(differences(first.made_with, second.made_with)),
+        tuple(result for result in results if result[1:] != (None, None)),
+    )
+
+
+def find_run(wanted: str, place: Path) -> RunSummary:
+    """The run in the folder `wanted`, or that has this folder or name below `place`.
+
+    Raises `UsageError` if there is none, or more than one.
+    """
+    for path in (Path(wanted), place / wanted):
+        if wanted and os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises on long texts
+            return read_run(path)
+    found = [run for run in read_runs(place) if run.name == wanted]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        folders = ", ".join(run.folder for run in found)
+        raise UsageError(f"{place} has {len(found)} runs of the name {printable(wanted)}; name a folder: {folders}.")
+    raise UsageError(f"There is no run {printable(wanted)}: neither a folder, here or in {place}, nor a name there.")
+
+
+def difference_table(found: Comparison, width: int | None = None) -> Table:
+    """The differences as a table with a column for each run."""
+    runs = (found.first, found.second)
+    columns = [Column(""), *(Column(label, least=12) for label in labels(runs))]
+    rows = [*_config_rows(found), *_rows("made with", found.made_with), *_results(found)]
+    lines, _ = table_lines(columns, rows, width)
+    notes = [f"{run.folder}: {'; '.join(map(printable_line, run.problems))}" for run in runs if run.problems]
+    if not found.are_losses_comparable:
+        kinds = " and ".join(printable_line(run.loss or "unknown") for run in runs)
+        notes.insert(0, f"The losses can't be compared: {kinds}.")
+    return Table(lines, notes)
+
+
+def _config_rows(found: Comparison) -> Iterator[Sequence[str]]:
+    if found.config is None:
+        yield ("config", *("unknown" if not run.config else "known" for run in (found.first, found.second)))
+    elif not found.config:
+        yield ("config", "the same", "the same")
+    else:
+        yield from _rows("config", found.config)
+
+
+def _rows(head: str, found: Sequence[Difference]) -> Iterator[Sequence[str]]:
+    if found:
+        yield (head, "", "")
+    for key, first, second in found:
+        yield (f"  {key}", _shown(first), _shown(second))
+
+
+def _results(found: Comparison) -> Iterator[Sequence[str]]:
+    yield ("results", "", "")
+    for key, *values in found.results:
+        mark = " (another loss)" if key in LOSSES and not found.are_losses_comparable else ""
+        yield (f"  {key}{mark}", *(_result(key, value) for value in values))
+
+
+def _result(key: str, value: Any) -> str:
+    match key:
+        case "val_loss" | "test_loss":
+            return figure(value)
+        case "val_accuracy" | "test_accuracy":
+            return percent(value)
+        case "test_interval":
+            return interval(value)
+        case "seconds" if value is not None:
+            return f"{value:,.1f}"
+        case "parameters" if value is not None:
+            return f"{value:,}"
+        case _:
+            return _shown(value)
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return str(value).lower()
+        case Mapping():
+            return "{" + ", ".join(f"{key}: {_shown(inner)}" for key, inner in value.items()) + "}"
+        case list():
+            return f"[{', '.join(map(_shown, value))}]"
+        case _:
+            return printable_line(str(value))

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from mnist_trainer.studies.listing import curves, labels, order_notes, table
+from mnist_trainer.studies.runs import RunSummary, read_run, read_runs
+
+FakeRun = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Times are shown in the time zone of the machine."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture
+def runs(fake_run: FakeRun, tmp_path: Path) -> list[RunSummary]:
+    """A finished run, one with another loss that failed, and one that is torn."""
+    fake_run("runs/one")
+    none = {"test": None, "validation": None, "best_epoch": 1, "epochs": 1, "timings": {"training_seconds": 0.0}}
+    failed = {"name": "two", "status": "failed", "stop_reason": "DivergedError", **none}
+    fake_run("runs/two", {**failed, "started_at": "2026-03-14T15:10:00Z"}, "loss=mse")
+    fake_run("runs/three", {"started_at": "2026-03-14T15:11:00Z"}, metrics="epoch,phase\n1,train\n2,tr")
+    return read_runs(tmp_path / "runs")
+
+
+def test_the_whole_table(runs: list[RunSummary]) -> None:
+    lines, notes = table(runs)
+    assert lines == [
+        "time              name   model               data    epochs  best  val_loss  val_acc  test_acc"
+        "          interval  seconds  status             folder",
+        "2026-03-14 15:09  small  mlp 784-8-10, relu  digits     3/3     2  0.2500 a  95.00 %   90.00 %"
+        "  82.60 to 94.50 %     12.5  finished           one",
+        "2026-03-14 15:10  two    mlp 784-8-10, relu  digits     1/3     1  1.2500 b  60.00 %         -"
+        "                 -      0.0  failed (Diverged)  two",
+        "2026-03-14 15:11  small  mlp 784-8-10, relu  digits     3/3     2  0.2500 a  95.00 %   90.00 %"
+        "  82.60 to 94.50 %     12.5  finished, damaged  three",
+    ]
+    assert notes == [
+        "Losses with different letters can't be compared: a cross_entropy, mean; b mse, mean.",
+        "three: metrics.csv: its last row is torn",
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 80, 100, 140, 200])
+def test_the_table_keeps_to_the_terminal(runs: list[RunSummary], width: int) -> None:
+    lines, notes = table(runs, width)
+    assert all(len(line) <= width for line in lines) or width == 40
+    heads = lines[0].split()
+    assert {"name", "val_acc", "test_acc", "status"} <= set(heads)
+    assert ("can't be compared" in notes[0]) == ("val_loss" in heads)
+    left_out = notes[-1].removeprefix("Not shown, for want of width: ").removesuffix(".").split(", ")
+    if notes[-1].startswith("Not shown"):
+        assert {*heads, *left_out} == set(table(runs).lines[0].split())
+
+
+def test_at_80_columns_it_is_known_what_was_trained_and_how_well(runs: list[RunSummary]) -> None:
+    assert table(runs[:1], 80).lines == [
+        "time         name   epochs  best  val_loss  val_acc  test_acc  seconds  status",
+        "03-14 15:09  small     3/3     2    0.2500  95.00 %   90.00 %     12.5  finished",
+    ]
+
+
+def test_losses_of_one_kind_have_no_letters(runs: list[RunSummary]) -> None:
+    lines, notes = table([runs[0], runs[2]])
+    assert "0.2500  95.00 %" in lines[1]
+    assert notes == ["three: metrics.csv: its last row is torn"]
+
+
+def test_a_dead_run_is_running_since_it_began(fake_run: FakeRun) -> None:
+    path = fake_run("one", {"status": "running", "test": None, "validation": None})
+    lines, notes = table([read_run(path)])
+    assert "  running since 03-14  one" in lines[1]
+    assert notes == []
+    for ago, words in ((1200, "20 minutes"), (7300, "2 hours"), (3 * 86400, "3 days")):
+        for file in path.iterdir():
+            os.utime(file, (time.time() - ago, time.time() - ago))
+        silent = f"one: wrote nothing for {words}; if its process is dead, it will not go on."
+        assert table([read_run(path)]).notes == [silent]
+
+
+def test_a_run_of_today_is_running_since_a_time() -> None:
+    began = datetime.now().astimezone() - timedelta(seconds=1)
+    run = RunSummary(Path("one"), "one", status="running", started_at=began)
+    assert f"running since {began:%H:%M}" in table([run]).lines[1]
+
+
+def test_series_say_what_their_figures_are() -> None:
+    seeds = RunSummary(Path("a"), "mlp", kind="seeds", members=5, test_accuracy=0.98, test_interval=(0.97, 1.01))
+    sweep = RunSummary(Path("b"), "cnn", kind="sweep", members=40)
+    lines, notes = table([seeds, sweep])
+    assert "mlp (5 seeds)" in lines[1] and "97.00 to 101.00 %" in lines[1]
+    assert "cnn (40 trials)" in lines[2]
+    assert notes == [
+        "Of seeds: the means, and the 95 % interval of the mean.",
+        "Of trials: the best one by validation; trials.csv in its folder has all.",
+    ]
+
+
+def test_what_would_upset_a_terminal_is_escaped() -> None:
+    run = RunSummary(Path("fo\x1blder"), "na\nme", ("bad\x07",), status="st\tatus", model="mo\x00del")
+    lines, notes = table([run])
+    assert len(lines) == 2
+    assert all(line.isprintable() for line in [*lines, *notes])
+    assert notes == [r"fo\x1blder: bad\x07"]
+
+
+def test_an_order_by_losses_of_several_kinds_is_no_order(runs: list[RunSummary]) -> None:
+    (note,) = order_notes(runs, "val_loss")
+    assert note == "val_loss is not the same figure in all these runs: their order holds within one kind of loss."
+    assert order_notes(runs[:1], "val_loss") == order_notes(runs, "val_acc") == order_notes(runs, None) == []
+
+
+def test_runs_are_called_by_names_that_tell_them_apart(runs: list[RunSummary]) -> None:
+    assert labels(runs) == ["one", "two", "three"]
+    assert labels(runs[:2]) == ["small", "two"]
+
+
+def test_curves_are_of_the_runs_that_have_an_epoch(runs: list[RunSummary]) -> None:
+    empty = RunSummary(Path("empty"), "empty")
+    drawn, left_out = curves([*runs, empty])
+    assert [(curve.label, curve.loss_kind, len(curve.rows)) for curve in drawn] == [
+        ("one", "cross_entropy, mean", 3),
+        ("two", "mse, mean", 3),
+        ("three", "cross_entropy, mean", 1),
+    ]
+    assert left_out == ["empty"]
