@@ -5,6 +5,8 @@ A folder is a stage, data flows one way, and a file imports only from stages bef
     configs/*.yaml ─► config ─► pictures ─► data ─► model ─► inference ─► training ─► storage ─► reports
                         └──────────────────────────── pipeline ────────────────────────────────────┘
                                                          ▲
+                                                      studies
+                                                         ▲
                                                         cli
 
 The public names are loaded when they are first used, so that importing the package does not import torch.

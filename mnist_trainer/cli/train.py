@@ -58,6 +58,8 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
             return
         options = {"device": device, "seed": seed}
         series = _read_series(seeds, jobs, seed, overrides or [])
+        if show_batch is not None and (check or series is not None or run_dir is not None):
+            raise UsageError("--show-batch draws and trains nothing: leave --check, --seeds and --run-dir out.")
         loaded = _load(config, overrides or [], {key: value for key, value in options.items() if value is not None})
         if check:
             _show_plan(loaded)

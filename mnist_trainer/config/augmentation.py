@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from mnist_trainer.config.fields import NotNegative, NotNegativeNumber, PositiveNumber, Row, Section
+from mnist_trainer.config.fields import NotNegative, NotNegativeNumber, Row, Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -16,7 +16,7 @@ class Elastic(Section):
     and direction, smoothed by a Gaussian of `sigma`, times `alpha`."""
 
     alpha: NotNegativeNumber = Field(default=36.0, description="strength, in pixels; 36 moves a pixel by about 1")
-    sigma: PositiveNumber = Field(default=6.0, description="width of the smoothing, in pixels")
+    sigma: Annotated[float, Field(ge=0.1, le=28)] = Field(default=6.0, description="width of the smoothing, in pixels")
 
 
 class Augment(Section):
@@ -34,7 +34,9 @@ class Augment(Section):
     )
     probability: Share = Field(default=1.0, description="of an image to be deformed at all")
     halve_for: Row[NotNegative] = Field(
-        default=(), description="classes whose angles are halved: [1, 7], which slanted look alike (Cireşan et al. 2010)"
+        default=(),
+        description="classes whose angles are halved: [1, 7] look alike when slanted (Cireşan et al. 2010); with "
+        "`data.binary` 0 is no and 1 is yes",
     )
     clean_last: NotNegative = Field(default=0, description="the last N epochs see the images as they are")
 

@@ -34,7 +34,11 @@ def _data(config: Config, classes: int | None) -> Iterator[Finding]:
     count = 2 if data.binary is not None else classes
     for index, halved in enumerate(augment.halve_for if augment else ()):
         if count is not None and halved >= count:
-            yield ("data", "augment", "halve_for", index), f"there is no class {halved}: they are 0 to {count - 1}"
+            meaning = "" if data.binary is None else " (with data.binary 0 is no, 1 is yes)"
+            yield (
+                ("data", "augment", "halve_for", index),
+                f"there is no class {halved}: they are 0 to {count - 1}{meaning}",
+            )
     if augment is not None and augment.clean_last >= epochs:
         yield ("data", "augment", "clean_last"), f"no epoch is left to augment: training.epochs is {epochs}"
 

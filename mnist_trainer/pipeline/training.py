@@ -87,6 +87,7 @@ def train(
             validation = None
             if state.setup.validation is not None:
                 validation, _ = _judge(journal, state.setup.validation, "validation", loss)
+                journal.validated(validation)
             if config.training.refit:
                 second = prepared(refit_config(config, state.best.epoch), model=fresh, phase="refit")
                 listener.refitting(state.best.epoch, len(second.setup.train))
@@ -167,7 +168,7 @@ def _conclude(
         "evaluation_seconds": evaluated,
         "drawing_seconds": perf_counter() - began - evaluated,
     }
-    journal.finish(test, validation, timings)
+    journal.finish(test, timings)
     plots = tuple(f"plots/{name}" for name, _ in drawings)
     if config.report.tensorboard:
         plots += ("tensorboard/",)

@@ -94,6 +94,10 @@ class Journal:
         if self.events is not None:
             self.events.add(record)
 
+    def validated(self, validation: Evaluation) -> None:
+        """What the best epoch's model reached on the validation images."""
+        self.entry |= {"validation": validation.summary()}
+
     def refit(self, state: TrainingState) -> None:
         """From here on it is `state`, a second fit, that is trained; `best.pt` stays the first one's until the end."""
         self.state = state
@@ -116,14 +120,13 @@ class Journal:
         save_checkpoint(self.folder.last, self.best(self.state.state_dict()))
         self.saved = perf_counter()
 
-    def finish(self, test: Evaluation, validation: Evaluation | None, timings: dict[str, float]) -> None:
+    def finish(self, test: Evaluation, timings: dict[str, float]) -> None:
         """The training is over and everything else is written: `run.json` says so."""
         last = self.records[-1]
         self._close(
             status="finished",
             stop_reason=self.stop_reason,
             test=test.summary(),
-            validation=None if validation is None else validation.summary(),
             loss_terms=last.terms,
             timings=timings,
         )

@@ -9,7 +9,8 @@ With B images in the batch, K outputs and the class weight w (1 unless given) of
 | per_example | Σ w·loss / B, summed over the K outputs           | the lecture's error of one image, averaged       |
 
 Penalties are reduced like the loss. `smooth_weights` is a part of every image's loss: a mean has it once, a sum once an
-image; so pieces of a batch add up to the whole, and no figure depends on the batch size. Label smoothing of
+image; so pieces of a batch add up to the whole (nearly: mixed images with class weights count by their main label), and
+no figure depends on the batch size. Label smoothing of
 cross_entropy and nll with class weights is torch's: the share of each class counts with that class's own weight.
 
 Figures in `metrics.csv` and evaluations are totals over all images divided once: by Σ w for `mean`, by the number of

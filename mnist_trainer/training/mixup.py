@@ -33,7 +33,7 @@ def main_labels(labels: Labels) -> Tensor:
 
 
 def mix(images: Tensor, labels: Tensor, alpha: float, seed: int, epoch: int, batch: int) -> tuple[Tensor, MixedLabels]:
-    """Each image [B, 28, 28] mixed with another one of its batch, float32, and both labels of each.
+    """Each image [B, 28, 28] mixed with one of its batch (by chance itself), float32, and both labels of each.
 
     One share is drawn for the batch, from Beta(alpha, alpha), as in the authors' own code.
     """

@@ -114,6 +114,29 @@ def test_check_shows_the_model_and_trains_nothing(command: Command, here: Path) 
     assert sorted(here.iterdir()) == before
 
 
+def test_show_batch_draws_the_deformed_images_and_trains_nothing(command: Command, here: Path) -> None:
+    done = command(
+        "train", "--config", "tiny.yaml", "--show-batch", "new/batch.png", "data.augment={rotate: 20, elastic: {}}"
+    )
+    assert done == (0, "The first batch of tiny is drawn in new/batch.png; nothing was trained.\n", "")
+    assert (here / "new" / "batch.png").read_bytes().startswith(b"\x89PNG")
+    assert not (here / "runs").exists()
+
+
+def test_an_augmentation_that_leaves_no_ink_is_told_before_a_folder_is_made(command: Command, here: Path) -> None:
+    done = command("train", "--config", "tiny.yaml", "data.augment.shift=28")
+    assert done.code == 2
+    assert done.err.startswith("data.augment: less than a twentieth of the ink is left in ")
+    assert not (here / "runs").exists()
+
+
+def test_a_batch_that_cannot_be_drawn_there_is_told(command: Command, here: Path) -> None:
+    (here / "taken").write_text("a file")
+    done = command("train", "--config", "tiny.yaml", "--show-batch", "taken/batch.png")
+    assert done.code == 7
+    assert done.err == "taken: a file stands where a folder is needed. Choose another place.\n"
+
+
 def test_check_warns_of_what_works_against_itself(command: Command, here: Path) -> None:
     done = command("train", "--config", "lecture-softmax", "--check", "--device", "cpu")
     assert done.code == 0

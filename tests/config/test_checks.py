@@ -60,7 +60,7 @@ def test_what_fits_together_is_not_complained_about(sections: dict[str, Any]) ->
         (
             {"data": {"binary": 7, "augment": {"halve_for": [7]}}},
             ("data", "augment", "halve_for", 0),
-            "there is no class 7: they are 0 to 1",
+            "there is no class 7: they are 0 to 1 (with data.binary 0 is no, 1 is yes)",
         ),
         (
             {"data": {"augment": {"clean_last": 5}}, "training": {"epochs": 5}},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,8 @@ def test_stopped_in_the_second_fit_the_first_ones_best_is_kept(tmp_path: Path) -
     assert all(torch.equal(saved.weights[name], wanted[name]) for name in wanted)
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (record["status"], record["epochs"], record["best_epoch"]) == ("interrupted", 5, first.best_epoch)
+    assert first.validation is not None
+    assert record["validation"]["errors"] == first.validation.errors
     last = load_checkpoint(tmp_path / "run" / "last.pt")
     assert last.training_state is not None
     assert last.training_state["phase"] == "refit"
@@ -115,3 +118,15 @@ def test_clean_epochs_leave_one_to_augment_however_early_the_best_was() -> None:
     assert augment is not None
     assert augment.clean_last == 0
     assert load_config(refit_config(config(), 1).model_dump(mode="json"))
+
+
+def test_a_folder_with_validation_images_of_its_own_is_refitted_on_both(
+    tmp_path: Path, pictures: Callable[[Path, dict[str, int]], None]
+) -> None:
+    for part in ("train", "val", "test"):
+        pictures(tmp_path / "folder" / part, {"two": 2, "seven": 7})
+    sections = {**TINY, "data": {"name": "folder", "path": str(tmp_path / "folder"), "batch_size": 8}}
+    run = train({**sections, "training": {"epochs": 2, "refit": True}}, run_dir=tmp_path / "run")
+    record = json.loads((run.folder / "run.json").read_text())
+    assert (record["data"]["train_count"], record["data"]["validation_count"]) == (30, 30)
+    assert record["refit"]["train_count"] == 60

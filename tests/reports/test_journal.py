@@ -166,7 +166,7 @@ def test_a_finished_run(make: Callable[..., Journal], clock: Clock, evaluation: 
     for record in fit(journal.state):
         journal.epoch(record)
     clock.seconds += 2
-    journal.finish(evaluation, None, {"training_seconds": 1.5})
+    journal.finish(evaluation, {"training_seconds": 1.5})
     record = record_of(journal)
     summary = {
         "accuracy": 0.9985,

@@ -167,3 +167,16 @@ def test_an_augmentation_that_leaves_no_ink_is_refused(splits: Splits, config: A
 def test_an_augmentation_that_leaves_ink_is_not(splits: Splits, config: Any) -> None:
     augment = {"rotate": 30, "shear": 20, "scale": 0.3, "shift": 4, "elastic": {"alpha": 40}, "thickness": 0.5}
     prepare_state(config(data={"augment": augment}), splits)
+
+
+def test_whether_ink_is_left_does_not_depend_on_the_seed(splits: Splits, config: Any) -> None:
+    for seed in range(3):
+        prepare_state(config(data={"augment": {"scale": 0.5}}, seed=seed), splits)
+        with pytest.raises(ConfigError, match="of the ink is left in 8 of the first 200"):
+            prepare_state(config(data={"augment": {"scale": 0.97}}, seed=seed), splits)
+
+
+def test_a_second_fit_without_validation_images_is_refused(splits: Splits, config: Any) -> None:
+    alone = Splits(splits.train, None, splits.classes)
+    with pytest.raises(ConfigError, match=r"training\.refit: there are too few images to validate with"):
+        prepare_state(config(training={"refit": True}), alone)
