@@ -17,11 +17,23 @@ import mnist_trainer
 PACKAGE = Path(mnist_trainer.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-STAGES = ("config", "pictures", "data", "model", "inference", "training", "storage", "reports", "pipeline", "cli")
+STAGES = (
+    "config",
+    "pictures",
+    "data",
+    "model",
+    "inference",
+    "training",
+    "storage",
+    "reports",
+    "pipeline",
+    "studies",
+    "cli",
+)
 """In the order in which data flow. `errors` is before all of them, the package's own `__init__` behind them."""
 
 FREE_OF_TORCH = ("config", "pictures")
-HEAVY = {"torchvision", "matplotlib", "cv2", "tensorboard"}
+HEAVY = {"torchvision", "matplotlib", "cv2", "tensorboard", "optuna", "psycopg"}
 """Imported inside functions only, by those who need them."""
 
 LINES_A_FILE, LINES_A_FUNCTION = 250, 50

@@ -16,7 +16,18 @@ from PIL import Image, ImageDraw
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NEEDS_DOWNLOAD = ("configs/mlp.yaml",)
-MODULES = {"mnist-train": "train", "mnist-eval": "eval", "mnist-predict": "predict"}
+SMALLER = {
+    "--config cnn-deformed": "--config quickstart training.epochs=1 data.augment.rotate=5",
+    "--config cnn ": "--config quickstart training.epochs=1 ",
+    "mnist-sweep mlp --trials 20": "mnist-sweep sweep.yaml --trials 2",
+}
+"""What takes minutes and MNIST in the README, and what is run instead."""
+
+SWEEP = """\
+base: quickstart
+space:
+  optimizer.lr: {log_uniform: [1e-3, 1e-2]}
+"""
 
 
 def blocks(language: str) -> list[str]:
@@ -26,9 +37,12 @@ def blocks(language: str) -> list[str]:
 
 def commands() -> list[str]:
     """The README's mnist-* commands that need no download, in its order, without their comments."""
-    lines = [line.split("     #")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+    lines = [re.split(r" {2,}#", line)[0].strip() for block in blocks("bash") for line in block.splitlines()]
     lines = [line.split("&& ")[-1] for line in lines]
-    wanted = [line for line in lines if re.match(r"mnist-(train|eval|predict)\b", line)]
+    wanted = [line for line in lines if re.match(r"mnist-(train|eval|predict|runs|sweep)\b", line)]
+    for shown, smaller in SMALLER.items():
+        assert any(shown in f"{line} " for line in wanted), shown
+        wanted = [f"{line} ".replace(shown, smaller).strip() for line in wanted]
     return [line for line in wanted if not any(name in line for name in NEEDS_DOWNLOAD)]
 
 
@@ -40,12 +54,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     image = Image.new("L", (120, 160), 235)
     ImageDraw.Draw(image).line((60, 25, 58, 135), fill=20, width=14)
     image.save(folder / "picture.png")
+    (folder / "sweep.yaml").write_text(SWEEP)
     return folder
 
 
 def run(arguments: list[str], place: Path) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"MNIST_TRAINER_DATA": str(place / "no-data"), "OMP_NUM_THREADS": "1"}
     return subprocess.run(arguments, cwd=place, capture_output=True, text=True, check=False, env=environment)
+
+
+def expanded(word: str, place: Path) -> list[str]:
+    """What a shell makes of `runs/deformed/seed-*`."""
+    found = sorted(path.relative_to(place).as_posix() for path in place.glob(word)) if word.endswith("*") else []
+    return found or [word]
 
 
 def test_the_commands_of_a_newcomer_stand_at_the_top() -> None:
@@ -58,8 +79,8 @@ def test_every_command_works_in_its_order(place: Path) -> None:
     shown = commands()
     assert len(shown) >= 8
     for command in shown:
-        name, *arguments = shlex.split(command)
-        done = run([sys.executable, "-m", f"mnist_trainer.cli.{MODULES[name]}", *arguments], place)
+        name, *arguments = [part for word in shlex.split(command) for part in expanded(word, place)]
+        done = run([sys.executable, "-m", f"mnist_trainer.cli.{name.removeprefix('mnist-')}", *arguments], place)
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         assert done.stdout.strip(), command
     assert (place / "report" / "confusion.png").exists()
@@ -76,11 +97,27 @@ def test_every_python_example_works(place: Path) -> None:
 def test_every_config_shown_is_valid(place: Path) -> None:
     from mnist_trainer.config.load import load_config
 
-    whole, model = blocks("yaml")
-    for number, text in enumerate((whole, model)):
+    texts = [text for block in blocks("yaml") for text in separate(block) if not text.startswith("base:")]
+    assert len(texts) == 6
+    for number, text in enumerate(texts):
         path = place / f"shown-{number}.yaml"
         path.write_text(text, encoding="utf-8")
         assert load_config(path).name in ("mlp", f"shown-{number}")
+
+
+def test_the_sweep_shown_is_valid(place: Path) -> None:
+    from mnist_trainer.config.sweep_reading import load_sweep
+
+    (text,) = (block for block in blocks("yaml") if block.startswith("base:"))
+    path = place / "shown-sweep.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert load_sweep(path).trials == 30
+
+
+def separate(block: str) -> list[str]:
+    """The configs in a block: one, or one a line where each line is a model."""
+    lines = block.splitlines(keepends=True)
+    return lines if all(line.startswith("model:") for line in lines) else [block]
 
 
 def test_the_errors_shown_are_the_errors_given(place: Path) -> None:

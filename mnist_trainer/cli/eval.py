@@ -117,20 +117,33 @@ def _refuse_nonsense(
         raise UsageError("--save writes an ensemble, so it takes two checkpoints or more; got 1.")
     if calibrate and save:
         raise UsageError("--calibrate writes the ensemble itself: leave out --save.")
+    if save and views > 1:
+        raise UsageError("--save writes the plain ensemble, as a checkpoint stores no views: leave out --views.")
     if calibrate and views > 1:
         raise UsageError("--calibrate is for the plain answer, as a checkpoint stores no views: leave out --views.")
+
+
+def _make_places(checkpoints: list[str], file: Path | None, out: Path | None) -> None:
+    """Makes the folders of what will be written, before the work. Raises `UsageError` for files that must stay."""
+    from mnist_trainer.pipeline.subject import find_all, require_other_file
+    from mnist_trainer.storage.files import make_folder
+
+    sources = find_all(checkpoints)
+    if file is not None:
+        require_other_file(file, sources)
+        make_folder(file.parent)
+    if out is not None:
+        make_folder(out)
 
 
 def _evaluate(
     checkpoints: list[str], overrides: list[str], split: Split, views: int, save: Path | None, out: Path | None
 ) -> Report:
     from mnist_trainer.pipeline.evaluation import judge
-    from mnist_trainer.pipeline.subject import find_all, require_other_file
     from mnist_trainer.reports.judging import evaluation_lines
     from mnist_trainer.storage.checkpoint import save_checkpoint
 
-    if save is not None:
-        require_other_file(save, find_all(checkpoints))
+    _make_places(checkpoints, save, out)
     judged = judge(checkpoints, *overrides, split=split, views=views)
     lines = evaluation_lines(judged.evaluation, judged.subject.name, _width())
     if save is not None:
@@ -155,19 +168,22 @@ def _calibrate(checkpoints: list[str], overrides: list[str], split: Split, file:
     from mnist_trainer.pipeline.calibration import calibrate
     from mnist_trainer.reports.drawings import draw_reliability
     from mnist_trainer.reports.judging import calibration_lines, evaluation_lines
+    from mnist_trainer.storage.checkpoint import save_checkpoint
     from mnist_trainer.storage.files import write_bytes
 
-    done = calibrate(checkpoints, *overrides, out=file, split=split)
+    _make_places(checkpoints, file, out)
+    done = calibrate(checkpoints, *overrides, split=split)
     judged, after = done.before[split], done.after[split]
     lines = evaluation_lines(judged.evaluation, judged.subject.name, _width())
     lines += ["", *calibration_lines(done.temperature, done.sureness())]
     picture = file.with_name(f"{file.stem}-reliability.png") if out is None else out / "reliability.png"
     if out is not None:
         lines += ["", _write(judged, out)]
-    for _, png in draw_reliability(judged.answers, after.answers, judged.evaluation, done.temperature):
-        write_bytes(picture, png)
+    write_bytes(picture, draw_reliability(judged.answers, after.answers, judged.evaluation, done.temperature)[1])
+    save_checkpoint(file, done.checkpoint)
     lines += ["", f"Written to {file}: the calibrated copy; to {picture}: its reliability"]
-    return lines, {**judged.evaluation.to_json(), "calibration": {**done.to_json(), "picture": str(picture)}}
+    files = {"path": str(file), "picture": str(picture)}
+    return lines, {**judged.evaluation.to_json(), "calibration": {**files, **done.to_json()}}
 
 
 def _width() -> int | None:
@@ -177,13 +193,11 @@ def _width() -> int | None:
 
 def _write(judged: Judged, out: Path) -> str:
     from mnist_trainer.reports.drawings import draw_confusion, draw_mistakes, predictions_csv
-    from mnist_trainer.storage.files import make_folder, write_bytes, write_text
+    from mnist_trainer.storage.files import write_bytes, write_text
 
-    make_folder(out)
     classes, evaluation = judged.subject.checkpoint.classes, judged.evaluation
-    for name, png in draw_confusion(evaluation, classes):
-        write_bytes(out / name, png)
-    for name, png in draw_mistakes(judged.answers, judged.source, evaluation, classes):
+    mistakes = draw_mistakes(judged.answers, judged.source, evaluation, classes)
+    for name, png in (draw_confusion(evaluation, classes), mistakes):
         write_bytes(out / name, png)
     table = predictions_csv(judged.answers, judged.source, classes, evaluation.ece is not None)
     write_text(out / "predictions.csv", table)

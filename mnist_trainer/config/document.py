@@ -58,6 +58,16 @@ class Document:
         key, value = self.places.get(written, (Place(), Place()))
         return key if at_key or not is_whole else value
 
+    def below(self, path: Path) -> Document:
+        """What stands at `path`, as a document of its own: its data, places and what is broken, without complaints."""
+        data: Any = self.data
+        for key in path:
+            data = data[key]
+        length = len(path)
+        places = {at[length:]: both for at, both in self.places.items() if at[:length] == path}
+        broken = {at[length:] for at in self.broken if at[:length] == path}
+        return Document(data=data, places=places, broken=broken)
+
     def _written(self, path: Path) -> tuple[Path, bool]:
         """The part of `path` that stands in the data, through short forms, and whether that is all of it."""
         node: Any = self.data

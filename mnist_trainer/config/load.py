@@ -29,9 +29,14 @@ def load_config(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
 
     Raises `ConfigError` with all problems, in the order in which they stand in the file, then in the overrides.
     """
-    document = Document(data=_copied(source)) if isinstance(source, Mapping) else _read(source)
+    document = Document(data=_copied(source)) if isinstance(source, Mapping) else read_config(source)
     for number, override in enumerate(overrides, 1):
         apply_override(document, number, override)
+    return config_of(document)
+
+
+def config_of(document: Document) -> Config:
+    """The checked config that a document holds. Raises `ConfigError` with all problems, its complaints among them."""
     config = _checked(document)
     if config is None or document.complaints:
         ordered = sorted(document.complaints, key=itemgetter(0))
@@ -41,10 +46,16 @@ def load_config(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
 
 def dump_config(config: Config) -> str:
     """The YAML of a config with every default written out; loading it gives an equal config."""
-    return yaml.dump(_tidy(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return dump_plain(config)
 
 
-def _read(source: str | Path) -> Document:
+def dump_plain(data: Section | Mapping[str, Any]) -> str:
+    """The YAML of a section, or of plain data."""
+    return yaml.dump(_tidy(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def read_config(source: str | Path) -> Document:
+    """The document of a config file or of a shipped config, whatever may be wrong with it; named after its file."""
     path, known = Path(source), shipped()
     if str(source) in known and not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises where it may not look
         path = shipped_path(str(source))
@@ -55,11 +66,11 @@ def _read(source: str | Path) -> Document:
         hint = f"; did you mean the shipped config '{near}'?" if near else ""
         return Document(complaints=[Complaint(Place(file=str(path)), (), f"no such file{hint}")])
     if document.data is not None:
-        document.data.setdefault("name", _run_name(path.stem))
+        document.data.setdefault("name", run_name(path.stem))
     return document
 
 
-def _run_name(stem: str) -> str:
+def run_name(stem: str) -> str:
     """A file's name as the schema allows it for runs."""
     kept = "".join(char if char.isalpha() or char.isdecimal() or char in "_.+-" else " " for char in stem)
     return "-".join(kept.split()).lstrip("-.+")[:100] or "run"
@@ -105,11 +116,18 @@ def _tidy(value: Any, depth: int = 0) -> Any:
         fields = type(value).model_fields
         data = {key: _tidy(getattr(value, key), depth + 1) for key in keys_of(type(value))}
         data = {key: item for key, item in data.items() if item is not None or fields[key].default is not None}
-        return _InlineMapping(data) if depth > 1 and all(map(_is_inline, data.values())) else data
-    if isinstance(value, tuple):
+        return _on_a_line(data) if depth > 1 else data
+    if isinstance(value, Mapping):
+        data = {key: _tidy(item, depth + 1) for key, item in value.items()}
+        return _on_a_line(data) if depth > 1 else data
+    if isinstance(value, tuple | list):
         items = [_tidy(item, depth + 1) for item in value]
         return items if any(isinstance(item, dict) for item in items) else _InlineList(items)
     return value
+
+
+def _on_a_line(data: dict[str, Any]) -> dict[str, Any]:
+    return _InlineMapping(data) if all(map(_is_inline, data.values())) else data
 
 
 def _is_inline(value: Any) -> bool:

@@ -19,6 +19,16 @@ def shipped_path(name: str) -> Path:
     return _folder() / f"{name}.yaml"
 
 
+def sweeps() -> dict[str, str]:
+    """Name → phrase of every shipped sweep."""
+    return {path.stem: _phrase(path) for path in sorted(_folder().glob("sweeps/*.yaml"))}
+
+
+def sweep_path(name: str) -> Path:
+    """The file of a shipped sweep."""
+    return _folder() / "sweeps" / f"{name}.yaml"
+
+
 def _folder() -> Path:
     """Inside the package once it is installed, beside it in a checkout."""
     inside = _PACKAGE / "configs"

@@ -35,6 +35,11 @@ class Splits:
     validation: Source | None
     classes: tuple[str, ...]
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many images train, and how many validate."""
+        return len(self.train), len(self.validation or ())
+
 
 def load_splits(data: Data, progress: Progress | None = None) -> Splits:
     """The training images, those split off to validate with by `data.split_seed`, and the names of the classes."""
@@ -92,7 +97,10 @@ def load_split(data: Data, split: Split, progress: Progress | None = None) -> So
     if split == "train":
         return splits.train
     if splits.validation is None:
-        raise DataError("There are no validation images: data.validation is 0, or there are too few images.")
+        raise DataError(
+            "There are no validation images: data.validation is 0, or there are too few images, or the model was "
+            "fitted a second time on all of them (training.refit)."
+        )
     return splits.validation
 
 

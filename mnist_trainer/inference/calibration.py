@@ -12,29 +12,30 @@ from torch.nn import functional as F
 from mnist_trainer.errors import DataError
 from mnist_trainer.inference.metrics import BINS, bin_of
 
-BOUNDS = 0.01, 100.0
+BOUNDS = 0.001, 10_000.0
 """The temperatures among which one is sought."""
 
 TOLERANCE = 1e-6
 """How exactly, as a fraction."""
 
 
-def fit_temperature(log_probabilities: Tensor, labels: Tensor) -> float:
-    """What to divide `log_probabilities` [N, K] by, so that −ln of the right class's probability is least in the mean.
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """What to divide `logits` [N, K] by, so that −ln of the right class's probability is least in the mean.
 
     Golden-section search over log T within `BOUNDS`. It finds the least value there is: the loss is convex in 1/T, and
-    so has one valley in log T too. Raises `DataError` where every answer is right: then the loss falls for ever with T.
+    so has one valley in log T too. Raises `DataError` where every answer is right: then the loss falls for ever with T;
+    and where the least value lies beyond a bound.
     """
-    if bool((log_probabilities.argmax(dim=1) == labels).all()):
+    if bool((logits.argmax(dim=1) == labels).all()):
         raise DataError(
             f"All {len(labels):,} validation images are read right, so they can't tell how sure is too sure: the best "
             "temperature would be 0. Calibrate a model that was trained with more images set aside (data.validation)."
         )
 
     def loss(place: float) -> float:
-        return float(F.cross_entropy(log_probabilities / exp(place), labels))
+        return float(F.cross_entropy(logits / exp(place), labels))
 
-    low, high = map(log, BOUNDS)
+    low, high = bounds = (log(BOUNDS[0]), log(BOUNDS[1]))
     golden = (sqrt(5) - 1) / 2
     left, right = high - golden * (high - low), low + golden * (high - low)
     at_left, at_right = loss(left), loss(right)
@@ -47,6 +48,12 @@ def fit_temperature(log_probabilities: Tensor, labels: Tensor) -> float:
             low, left, at_left = left, right, at_right
             right = low + golden * (high - low)
             at_right = loss(right)
+    if low == bounds[0] or high == bounds[1]:
+        raise DataError(
+            f"The best temperature for these {len(labels):,} validation images is not between {BOUNDS[0]:g} and "
+            f"{BOUNDS[1]:,g}: how sure the model is says nothing about whether it is right. Calibrate one that was "
+            "trained longer, or with more images set aside (data.validation)."
+        )
     return exp((low + high) / 2)
 
 

@@ -20,7 +20,6 @@ from mnist_trainer.inference.metrics import (
     wilson_interval,
 )
 from mnist_trainer.inference.predictor import Predictor
-from mnist_trainer.inference.probabilities import SMALLEST
 from mnist_trainer.inference.views import View, make_views
 
 LossFigure = Callable[[Tensor, Tensor], float | None]
@@ -84,7 +83,7 @@ def _member(predictor: Predictor, number: int, source: Source, chosen: Sequence[
 
 def log_probabilities(probabilities: Tensor) -> Tensor:
     """Their logarithms, finite for 0 too."""
-    return probabilities.clamp_min(SMALLEST).log()
+    return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
 
 
 def _logarithm(predictor: Predictor, probabilities: Tensor) -> Tensor:

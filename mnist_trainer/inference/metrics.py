@@ -89,7 +89,7 @@ class Evaluation:
 
     def summary(self) -> dict[str, Any]:
         """The figures that `run.json` keeps."""
-        return {key: asdict(self)[key] for key in ("accuracy", "errors", "count", "loss", "interval")}
+        return {key: getattr(self, key) for key in ("accuracy", "errors", "count", "loss", "interval")}
 
 
 def wilson_interval(right: int, count: int) -> tuple[float, float]:

@@ -23,26 +23,35 @@ def to_probabilities(outputs: Tensor, kind: OutputKind, temperature: float = 1.0
     probability ∝ p/(1−p), so their log-odds are logits, and so are the raw outputs that `bce` trained. `values` have no
     probabilities: they come back as they are (a yes/no model's as [1−v, v]), and only their order means something.
     """
-    outputs = outputs.detach().cpu().double()
-    single = outputs.shape[1] == 1
+    if kind == "values":
+        values = outputs.detach().cpu().double()
+        return torch.cat([1 - values, values], dim=1) if values.shape[1] == 1 else values
+    if kind == "probabilities" and temperature == 1:
+        shares = outputs.detach().cpu().double()
+        return shares / shares.sum(dim=1, keepdim=True)
+    return torch.softmax(to_logits(outputs, kind) / temperature, dim=1)
+
+
+def to_logits(outputs: Tensor, kind: OutputKind) -> Tensor:
+    """What a temperature divides, and softmax makes into probabilities: [B, K] float64 on the CPU; K is 2 for yes/no.
+
+    A probability of 0 is taken for the smallest normal number of its type. Raises `ValueError` for `values`.
+    """
+    outputs = outputs.detach().cpu()
     match kind:
-        case "values":
-            return torch.cat([1 - outputs, outputs], dim=1) if single else outputs
-        case "logits":
-            logits = outputs
+        case "logits" | "log_probabilities":
+            logits = outputs.double()
         case "sigmoid":
-            logits = torch.logit(outputs.clamp(SMALLEST, LARGEST))
-        case "log_probabilities":
-            logits = outputs
+            logits = torch.logit(outputs.double().clamp(SMALLEST, LARGEST))
         case "probabilities":
-            if temperature == 1:
-                return outputs / outputs.sum(dim=1, keepdim=True)
-            logits = outputs.clamp_min(SMALLEST).log()
+            logits = outputs.clamp_min(torch.finfo(outputs.dtype).tiny).double().log()
+        case "values":
+            raise ValueError("values are no probabilities, and have no logits")
         case _:
             assert_never(kind)
-    if single:  # the odds of yes against no
+    if logits.shape[1] == 1:  # the odds of yes against no
         logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
-    return torch.softmax(logits / temperature, dim=1)
+    return logits
 
 
 def answers(outputs: Tensor, kind: OutputKind) -> Tensor:

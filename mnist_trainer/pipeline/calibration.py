@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from mnist_trainer.data.dataset import Split
@@ -12,74 +11,82 @@ from mnist_trainer.errors import CheckpointError
 from mnist_trainer.inference.calibration import Sureness, fit_temperature
 from mnist_trainer.inference.evaluate import log_loss, log_probabilities
 from mnist_trainer.inference.metrics import calibration_error
+from mnist_trainer.inference.probabilities import to_logits
 from mnist_trainer.pipeline.evaluation import Judged, judge_subject
-from mnist_trainer.pipeline.subject import Place, Subject, load_subject, require_other_file
-from mnist_trainer.storage.checkpoint import Checkpoint, save_checkpoint
+from mnist_trainer.pipeline.subject import Place, Subject, load_subject
+from mnist_trainer.storage.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What was judged as it was, and the copy in `path`, both on validation and on the split asked for."""
+    """The copy, and what was judged with and without its temperature: on validation, and on the split asked for."""
 
-    path: Path
-    temperature: float
+    checkpoint: Checkpoint
     before: dict[Split, Judged]
     after: dict[Split, Judged]
+
+    @property
+    def temperature(self) -> float:
+        """The copy's."""
+        return _temperature(self.checkpoint)
 
     def sureness(self) -> dict[str, tuple[Sureness, Sureness]]:
         """Before and after, on each split."""
         return {split: (_sureness(old), _sureness(self.after[split])) for split, old in self.before.items()}
 
     def to_json(self) -> dict[str, Any]:
-        """What `mnist-eval --calibrate --json` adds."""
+        """What `mnist-eval --calibrate --json` adds, but for the files."""
         pairs = self.sureness().items()
         figures = {split: {"before": asdict(old), "after": asdict(new)} for split, (old, new) in pairs}
-        return {"path": str(self.path), "temperature": self.temperature, **figures}
+        return {"temperature": self.temperature, **figures}
 
 
-def calibrate(checkpoint: Place | Sequence[Place], *overrides: str, out: Path, split: Split = "test") -> Calibrated:
-    """Writes to `out` a copy of a model, or of several as an ensemble, with a temperature fitted on validation images.
+def calibrate(checkpoint: Place | Sequence[Place], *overrides: str, split: Split = "test") -> Calibrated:
+    """A copy of a model, or of several as an ensemble, with a temperature fitted on validation images; not yet saved.
 
     No answer changes: a temperature keeps the order of the probabilities. Raises `CheckpointError` where the outputs
-    are no probabilities, `DataError` where there are no validation images (`training.refit` trains with all) or all
-    are read right, `UsageError` if `out` is a source, `StorageError`, and what `judge` raises.
+    are no probabilities, `DataError` where there are no validation images (`training.refit` trains with all) or no
+    temperature is best for them, and what `judge` raises.
     """
     subject = load_subject(checkpoint, overrides, "validation", split)
-    require_other_file(out, subject.paths)
-    _require_probabilities(subject)
+    if not subject.checkpoint.members[0].reading.gives_probabilities:  # of an ensemble all members do, or none
+        raise CheckpointError(
+            f"The outputs of {subject.name} are no probabilities (squared error without model.output), so no "
+            "temperature makes them truer."
+        )
     before = {part: judge_subject(subject, part) for part in _parts(split)}
-    known = before["validation"].answers
-    factor = fit_temperature(log_probabilities(known.probabilities), known.labels)
-    copied = replace(subject, checkpoint=_divided(subject.checkpoint, factor))
+    copied = _at(_best_temperature(before["validation"]), subject)
     after = {part: judge_subject(copied, part) for part in before}
-    save_checkpoint(out, copied.checkpoint)
-    return Calibrated(out, _temperature(copied.checkpoint), before, after)
+    return Calibrated(copied.checkpoint, before, after)
 
 
 def _parts(split: Split) -> tuple[Split, ...]:
     return ("validation",) if split == "validation" else ("validation", split)
 
 
-def _require_probabilities(subject: Subject) -> None:
-    for (path, _), member in zip(subject.places, subject.checkpoint.members, strict=True):
-        if not member.reading.gives_probabilities:
-            raise CheckpointError(
-                f"The outputs of {path} are no probabilities (squared error without model.output), so no temperature "
-                "makes them truer."
-            )
+def _best_temperature(judged: Judged) -> float:
+    """The one for the very logits that it will divide: those at temperature 1."""
+    if _temperature(judged.subject.checkpoint) != 1:
+        judged = judge_subject(_at(1.0, judged.subject), "validation")
+    answers, (first, *others) = judged.answers, judged.subject.checkpoint.members
+    if others:
+        return fit_temperature(to_logits(answers.probabilities, "probabilities"), answers.labels)
+    return fit_temperature(to_logits(answers.outputs, first.reading.kind), answers.labels)
 
 
-def _divided(checkpoint: Checkpoint, factor: float) -> Checkpoint:
-    """The checkpoint without the state of its training, at a temperature larger by `factor`."""
-    if len(checkpoint.members) > 1:
-        return replace(checkpoint, temperature=checkpoint.temperature * factor, training_state=None)
-    member = checkpoint.only
-    reading = replace(member.reading, temperature=member.reading.temperature * factor)
-    return replace(checkpoint, members=(replace(member, reading=reading),), training_state=None)
+def _at(temperature: float, subject: Subject) -> Subject:
+    """The subject at `temperature`, without the state of its training."""
+    first, *others = subject.checkpoint.members
+    if others:
+        copy = replace(subject.checkpoint, temperature=temperature, training_state=None)
+    else:
+        member = replace(first, reading=replace(first.reading, temperature=temperature))
+        copy = replace(subject.checkpoint, members=(member,), training_state=None)
+    return replace(subject, checkpoint=copy)
 
 
 def _temperature(checkpoint: Checkpoint) -> float:
-    return checkpoint.temperature if len(checkpoint.members) > 1 else checkpoint.only.reading.temperature
+    return checkpoint.temperature if len(checkpoint.members) > 1 else checkpoint.reading.temperature
 
 
 def _sureness(judged: Judged) -> Sureness:

@@ -12,14 +12,14 @@ from mnist_trainer.config.checks import mistakes
 from mnist_trainer.config.expand import expand
 from mnist_trainer.config.load import load_config
 from mnist_trainer.config.outputs import output_count
-from mnist_trainer.config.schema import Config
+from mnist_trainer.config.schema import Config, Data
 from mnist_trainer.config.shapes import place
 from mnist_trainer.data.catalog import class_names
 from mnist_trainer.data.loaders import Splits, load_splits, load_together
 from mnist_trainer.errors import ConfigError, Problem
 from mnist_trainer.model.device import resolve_device
 from mnist_trainer.model.memory import check_memory, footprint
-from mnist_trainer.storage.checkpoint import load_checkpoint
+from mnist_trainer.storage.checkpoint import Member, load_checkpoint
 from mnist_trainer.storage.run_folder import find_checkpoint
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import OptimizerFactory, prepare_state
@@ -59,13 +59,28 @@ def prepare(
     if model is None:
         placed = place(expand(config.model), output_count(config, classes))
         check_memory(footprint(config, placed), resolve_device(config.device))
-    initial = None
+    checkpoint = initial = None
     if config.model.init_from is not None:
         checkpoint = load_checkpoint(find_checkpoint(config.model.init_from))
         initial = checkpoint.weights, checkpoint.reading.normalization
     if splits is None:
         splits = load_splits(config.data, loading) if phase == "train" else load_together(config.data, loading)
+    if checkpoint is not None:
+        _refuse_known(checkpoint.members[0], config.data, splits)
     return prepare_state(config, splits, model=model, loss=loss, optimizer=optimizer, initial=initial, phase=phase)
+
+
+def _refuse_known(start: Member, data: Data, splits: Splits) -> None:
+    """Raises `ConfigError` if the model to start from was trained with images that are to validate it now."""
+    theirs = start.config.data
+    if splits.validation is None or (theirs.name, theirs.path) != (data.name, data.path):
+        return
+    alike = (theirs.split_seed, theirs.limit) == (data.split_seed, data.limit)
+    known = start.split_counts
+    if not alike or (theirs.validation != data.validation if known is None else known != splits.counts):
+        reason = "it was trained with images that would validate here, and the validation figures would be too good"
+        advice = "Take its data.validation, split_seed and limit, or data.validation=0 to do without"
+        raise ConfigError([Problem("", "model.init_from", f"{reason}. {advice}")])
 
 
 def check_classes(config: Config) -> int:

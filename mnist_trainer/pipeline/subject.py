@@ -9,17 +9,18 @@ from pathlib import Path
 from mnist_trainer.config.load import load_config
 from mnist_trainer.config.schema import Config, Data
 from mnist_trainer.data.dataset import Split
+from mnist_trainer.data.loaders import load_splits
 from mnist_trainer.errors import CheckpointError, ConfigError, Problem, UsageError
 from mnist_trainer.model.device import is_here
-from mnist_trainer.storage.checkpoint import Checkpoint, load_checkpoint
+from mnist_trainer.storage.checkpoint import Checkpoint, Member, load_checkpoint
 from mnist_trainer.storage.ensemble import combine
-from mnist_trainer.storage.run_folder import find_checkpoint
+from mnist_trainer.storage.run_folder import belongs_to_run, find_checkpoint
 
 CHANGEABLE = ("data.name", "data.path", "data.root", "data.binary", "data.limit", "device", "threads")
 """What may be another than in training: the data to evaluate on, and the machine."""
 
-FIXED = ("data.batch_size", "data.normalize", "data.validation", "data.split_seed")
-"""What belongs to the model: how it sees images, and which of them it was not trained on."""
+FIXED = {f"data.{key}" for key in Data.model_fields} - {*CHANGEABLE}
+"""What belongs to the model: how it sees images, and which of them it was trained on."""
 
 Place = str | Path
 """A `.pt` file, a run folder (its `best.pt`), or `latest`."""
@@ -62,6 +63,8 @@ def load_subject(checkpoint: Place | Sequence[Place], overrides: tuple[str, ...]
         raise UsageError("data.limit changes which images validate: some would be images the model was trained with.")
     for split in splits:
         require_same_images([(path, config.data) for (path, _), config in zip(names, configs, strict=True)], split)
+    if "validation" in splits:
+        require_unchanged([(path, member) for (path, _), member in zip(names, whole.members, strict=True)], configs[0])
     return Subject(paths, whole, configs, names)
 
 
@@ -77,9 +80,11 @@ def find_all(places: Sequence[Place]) -> tuple[Path, ...]:
 
 
 def require_other_file(out: Path, sources: Sequence[Path]) -> None:
-    """Raises `UsageError` if `out` is one of the files `sources`."""
+    """Raises `UsageError` if `out` is one of the files `sources`, or one that a run keeps in its folder."""
     if out.exists() and any(out.samefile(source) for source in sources):
         raise UsageError(f"{out} is what is judged, and stays as it is. Name another file to write to.")
+    if belongs_to_run(out):
+        raise UsageError(f"{out} belongs to the run in that folder, and stays as it is. Name another file to write to.")
 
 
 def require_same_images(named: Sequence[tuple[str, Data]], split: Split) -> None:
@@ -87,17 +92,34 @@ def require_same_images(named: Sequence[tuple[str, Data]], split: Split) -> None
     (first, one), *others = named
     keys = ["name", "path"]
     if split in ("train", "validation"):
-        keys += ["validation", "split_seed", "limit"]
+        keys += ["split_seed", "limit", "validation"]
     for name, data in others:
         differs = next((key for key in keys if getattr(data, key) != getattr(one, key)), None)
-        if differs is None:
-            continue
+        if differs is None or (differs == "validation" and load_splits(data).counts == load_splits(one).counts):
+            continue  # where all else is equal, as many images to validate with are the same ones
         contrast = f"data.{differs} is {getattr(one, differs)} for {first} and {getattr(data, differs)} for {name}"
         if differs in ("name", "path"):
             advice = f"Name the data to judge both on, as data.name={one.name}."
         else:
             advice = "What validates one may have trained the other; judge them on --split test."
         raise CheckpointError(f"They have not the same {split} images: {contrast}. {advice}")
+
+
+def require_unchanged(named: Sequence[tuple[str, Member]], config: Config) -> None:
+    """Raises `CheckpointError` that names a model whose data set of that name had another number of images.
+
+    Then other images validate, and some of them it may have been trained with. Where the number is not known, or
+    nothing validates, there is nothing to compare.
+    """
+    name, now = config.data.name, load_splits(config.data).counts
+    for path, member in named:
+        then = member.split_counts
+        if then is not None and now[1] and then != now and member.config.data.name == name:
+            raise CheckpointError(
+                f"The images of {name} have changed since {path} was trained: {then[0]:,} trained it and {then[1]:,} "
+                f"validated it, and now these are {now[0]:,} and {now[1]:,}. What validates now may have trained it; "
+                "judge it on --split test."
+            )
 
 
 def change_data(config: Config, overrides: tuple[str, ...]) -> Config:
@@ -109,7 +131,7 @@ def change_data(config: Config, overrides: tuple[str, ...]) -> Config:
     refused = [
         Problem(f"override {number}", key, f"can't be changed in evaluation; these can: {', '.join(CHANGEABLE)}")
         for number, key in enumerate(keys, start=1)
-        if key in FIXED or not (key in CHANGEABLE or key.startswith("data."))
+        if ".".join(key.split(".")[:2]) in FIXED or not (key in CHANGEABLE or key.startswith("data."))
     ]
     if refused:
         raise ConfigError(refused)

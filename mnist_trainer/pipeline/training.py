@@ -156,11 +156,11 @@ def _conclude(
     drawings: list[tuple[str, bytes]] = []
     if config.report.plots:
         rows = [metrics_row(record) for record in journal.records if record.phase == "train"]
-        drawings += draw_training(rows, best_epoch, config.name)
-        drawings += draw_confusion(test, journal.state.setup.classes)
+        drawings.append(draw_training(rows, best_epoch, config.name))
+        drawings.append(draw_confusion(test, journal.state.setup.classes))
         drawings += draw_weights(model, f"{config.name}: weights of the first layer")
     if config.report.gallery:
-        drawings += draw_mistakes(answers, source, test, journal.state.setup.classes)
+        drawings.append(draw_mistakes(answers, source, test, journal.state.setup.classes))
     for name, png in drawings:
         folder.write_plot(name, png)
     timings = {

@@ -9,6 +9,7 @@ import numpy as np
 
 from mnist_trainer.inference.spread import Spread
 from mnist_trainer.reports.canvas import BLUE, GREEN, WIDEST, png
+from mnist_trainer.reports.text import in_range
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +32,7 @@ def dots(runs: Sequence[Dot], whole: Spread, title: str, count: int) -> bytes:
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot(xlabel="seed", ylabel="test accuracy (%)")
         if whole.interval is not None:
-            low, high = whole.interval
+            low, high = in_range(whole.interval)
             label = "interval of the mean (other seeds)"
             axes.axhspan(100 * low, 100 * high, color=GREEN, alpha=0.15, linewidth=0, label=label)
         axes.axhline(100 * whole.mean, color=GREEN, label=f"mean {100 * whole.mean:.2f} %")

@@ -20,48 +20,44 @@ from mnist_trainer.training.penalties import weight_pictures
 
 Rows = list[Mapping[str, float | int | str | None]]
 
+Drawing = tuple[str, bytes]
+"""A file's name, and the PNG in it."""
 
-def draw_training(rows: Rows, best_epoch: int, title: str) -> Iterator[tuple[str, bytes]]:
+
+def draw_training(rows: Rows, best_epoch: int, title: str) -> Drawing:
     """`curves.png` of the rows of `metrics.csv`."""
-    yield "curves.png", plots.curves(rows, best_epoch, title)
+    return "curves.png", plots.curves(rows, best_epoch, title)
 
 
-def draw_weights(model: nn.Module, title: str) -> Iterator[tuple[str, bytes]]:
+def draw_weights(model: nn.Module, title: str) -> Iterator[Drawing]:
     """`weights.png`, where the first layer sees the whole 28×28 image."""
     pictures = weight_pictures(model)
     if pictures is not None and pictures.shape[1:] == (28, 28):
         yield "weights.png", plots.weights(pictures.detach().float().cpu().numpy(), title)
 
 
-def draw_confusion(evaluation: Evaluation, classes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+def draw_confusion(evaluation: Evaluation, classes: tuple[str, ...]) -> Drawing:
     """`confusion.png`."""
     title = f"{evaluation.dataset}, {evaluation.split}: {percent(evaluation.accuracy)} right"
-    yield "confusion.png", plots.confusion(np.array(evaluation.confusion, dtype=np.int64), classes, title)
+    return "confusion.png", plots.confusion(np.array(evaluation.confusion, dtype=np.int64), classes, title)
 
 
-def draw_mistakes(
-    answers: Answers, source: Source, evaluation: Evaluation, classes: tuple[str, ...]
-) -> Iterator[tuple[str, bytes]]:
+def draw_mistakes(answers: Answers, source: Source, evaluation: Evaluation, classes: tuple[str, ...]) -> Drawing:
     """`mistakes.png`: the 25 wrong answers that were given with the largest probability."""
     worst = surest_mistakes(answers)
     images, labels = source.gather(worst.to(source.labels.device))
     which = "All" if evaluation.errors == len(worst) else "The surest of"
     shown = [None if evaluation.ece is None else float(value) for value in answers.confidence[worst]]
-    yield (
-        "mistakes.png",
-        plots.mistakes(
-            images.cpu().numpy(),
-            [classes[label] for label in labels.tolist()],
-            [classes[label] for label in answers.predicted[worst].tolist()],
-            shown,
-            f"{which} {evaluation.errors:,} mistakes in {evaluation.count:,} {evaluation.split} images: label → answer",
-        ),
+    return "mistakes.png", plots.mistakes(
+        images.cpu().numpy(),
+        [classes[label] for label in labels.tolist()],
+        [classes[label] for label in answers.predicted[worst].tolist()],
+        shown,
+        f"{which} {evaluation.errors:,} mistakes in {evaluation.count:,} {evaluation.split} images: label → answer",
     )
 
 
-def draw_reliability(
-    before: Answers, after: Answers, evaluation: Evaluation, temperature: float
-) -> Iterator[tuple[str, bytes]]:
+def draw_reliability(before: Answers, after: Answers, evaluation: Evaluation, temperature: float) -> Drawing:
     """`reliability.png`: the answers of `evaluation` before and after calibration."""
     words = ("before", f"at temperature {temperature:.3f}")
     panels = {}
@@ -69,7 +65,7 @@ def draw_reliability(
         error = percent(calibration_error(each.confidence, each.right))
         panels[f"{word}: error {error}"] = reliability(each.confidence, each.right)
     title = f"{evaluation.dataset}, {evaluation.count:,} {evaluation.split} images: is it right as often as it is sure?"
-    yield "reliability.png", reliability_diagrams(panels, title)
+    return "reliability.png", reliability_diagrams(panels, title)
 
 
 def predictions_csv(answers: Answers, source: Source, classes: tuple[str, ...], honest: bool = True) -> str:

@@ -8,7 +8,7 @@ from mnist_trainer.errors import InterruptedRunError
 from mnist_trainer.inference.spread import Spread
 from mnist_trainer.reports.console import PlainConsole, RichConsole, choose_console
 from mnist_trainer.reports.series import Series, SeriesHeader, SeriesListener, SubRun, Summary
-from mnist_trainer.reports.text import figure, header_lines, percent
+from mnist_trainer.reports.text import figure, header_lines, interval, percent
 from mnist_trainer.training.loop import EpochRecord
 
 COLUMNS = ("seed", "test accuracy", "errors", "val accuracy", "val loss", "best epoch", "seconds")
@@ -173,8 +173,7 @@ def spread_sentence(accuracy: Spread) -> str:
     """`mean 98.47 % (95 % interval of the mean 98.35 to 98.59 %), sd 0.05, 98.42 to 98.55, 3 seeds`."""
     if accuracy.sd is None or accuracy.interval is None:
         return f"{percent(accuracy.mean)}, 1 seed: no deviation, no interval of the mean"
-    low, high = accuracy.interval
     return (
-        f"mean {percent(accuracy.mean)} (95 % interval of the mean {100 * low:.2f} to {percent(min(high, 1.0))}), "
+        f"mean {percent(accuracy.mean)} (95 % interval of the mean {interval(accuracy.interval)}), "
         f"sd {100 * accuracy.sd:.2f}, {100 * accuracy.min:.2f} to {100 * accuracy.max:.2f}, {accuracy.count} seeds"
     )

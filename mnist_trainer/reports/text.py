@@ -27,6 +27,20 @@ def percent(fraction: float | None, digits: int = 2) -> str:
     return "-" if fraction is None else f"{100 * fraction:.{digits}f} %"
 
 
+def in_range(bounds: tuple[float, float]) -> tuple[float, float]:
+    """An interval of accuracies as it is shown, from 0 to 1: that of a mean of few runs reaches beyond."""
+    low, high = bounds
+    return max(0.0, low), min(1.0, high)
+
+
+def interval(bounds: tuple[float, float] | None) -> str:
+    """`95.25 to 98.66 %`; a dash for None."""
+    if bounds is None:
+        return "-"
+    low, high = in_range(bounds)
+    return f"{100 * low:.2f} to {100 * high:.2f} %"
+
+
 def figure(loss: float | None) -> str:
     """`0.1234`, `1.23e+12` where that would be too long, a dash for None."""
     return "-" if loss is None else f"{loss:.4f}" if abs(loss) < 10_000 else f"{loss:.3g}"
@@ -68,10 +82,9 @@ def terms_line(record: EpochRecord) -> str:
 
 def accuracy_sentence(evaluation: Evaluation) -> str:
     """`test accuracy 98.21 % (179 errors of 10,000; 95 % interval 97.93 to 98.45 %)`."""
-    low, high = evaluation.interval
     errors = f"{evaluation.errors:,} error{'' if evaluation.errors == 1 else 's'} of {evaluation.count:,}"
-    interval = f"95 % interval {100 * low:.2f} to {100 * high:.2f} %"
-    return f"{evaluation.split} accuracy {percent(evaluation.accuracy)} ({errors}; {interval})"
+    covered = f"95 % interval {interval(evaluation.interval)}"
+    return f"{evaluation.split} accuracy {percent(evaluation.accuracy)} ({errors}; {covered})"
 
 
 def outcome_lines(outcome: Outcome) -> list[str]:

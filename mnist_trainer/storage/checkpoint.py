@@ -2,10 +2,10 @@
 
 Layout, version 2: `format, version, members, classes, temperature` (acts on the logarithm of an ensemble's mean
 probability), `refusal` (none yet). A model has one member, an ensemble several, and each brings its own `config,
-weights, normalization` (mean, std), `output_kind, temperature, evaluation` (batch size and precision) and `custom`
-(what of it is the user's own code). `last.pt` has `training_state` besides. Version 1 had all of that but config and
-weights once, for its single member; it is still read. Files are read with `weights_only=True` alone, so a file from a
-stranger cannot run code.
+weights, normalization` (mean, std), `output_kind, temperature, evaluation` (batch size and precision), `custom` (what
+of it is the user's own code) and `split_counts` (how many images it was trained and validated with; may be missing).
+`last.pt` has `training_state` besides. Version 1 had all of that but config and weights once, for its single member; it
+is still read. Files are read with `weights_only=True` alone, so a file from a stranger cannot run code.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class Member:
     weights: dict[str, Tensor]
     reading: Reading
     custom: dict[str, str] = field(default_factory=dict)
+    split_counts: tuple[int, int] | None = None
+    """How many images it was trained and validated with; None where the file does not say."""
 
     __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
 
@@ -96,11 +98,6 @@ class Checkpoint:
     def reading(self) -> Reading:
         """How the `only` member is read."""
         return self.only.reading
-
-    @property
-    def custom(self) -> dict[str, str]:
-        """What of the `only` member is the user's own."""
-        return self.only.custom
 
     def build(self, model: nn.Module | None = None) -> nn.Module:
         """The `only` member's model. Raises `CheckpointError` as `Member.build`, or if there are no weights yet."""
@@ -162,6 +159,7 @@ def _written(member: Member) -> dict[str, Any]:
         "temperature": reading.temperature,
         "evaluation": {"batch_size": reading.batch_size, "precision": reading.precision},
         "custom": member.custom,
+        "split_counts": member.split_counts,
     }
 
 
@@ -190,4 +188,5 @@ def _member(member: Mapping[str, Any]) -> dict[str, Any]:
         "temperature": member["temperature"],
         **member["evaluation"],
     }
-    return {**{key: member[key] for key in ("config", "weights", "custom")}, "reading": reading}
+    own = {key: member[key] for key in ("config", "weights", "custom")}
+    return {**own, "reading": reading, "split_counts": member.get("split_counts")}

@@ -53,6 +53,16 @@ def append_line(path: Path, line: str) -> None:
         raise storage_error(path, error) from error
 
 
+def drop_torn_line(path: Path) -> None:
+    """Takes from the file `path` what stands behind its last line feed: a line that was half-written."""
+    try:
+        content = path.read_bytes()
+        if not content.endswith(b"\n"):
+            os.truncate(path, content.rfind(b"\n") + 1)
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
 def make_folder(path: Path, exist_ok: bool = True) -> None:
     """Makes the folder `path` and those above it. Raises `FileExistsError` if it is there and `exist_ok` is false."""
     try:

@@ -124,9 +124,19 @@ def create_run_folder(name: str, place: Path | None = None) -> RunFolder:
     raise AssertionError("unreachable")
 
 
+def holds_run(place: Path) -> bool:
+    """Whether the folder `place` holds a run, or what was begun of one."""
+    return any((place / mark).exists() for mark in MARKS)
+
+
+def belongs_to_run(path: Path) -> bool:
+    """Whether `path` is, or would be, one of the files that a run keeps in its folder."""
+    return path.name in (*MARKS, "log.txt") and holds_run(path.parent)
+
+
 def refuse_taken(place: Path) -> None:
     """Raises `UsageError` if the folder `place` holds a run."""
-    if any((place / mark).exists() for mark in MARKS):
+    if holds_run(place):
         raise UsageError(f"{place} already holds a run. Choose another --run-dir, or remove it first.")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mnist_trainer.config.document import printable
 from mnist_trainer.reports.table import Column, table_lines
-from mnist_trainer.reports.text import figure, percent
+from mnist_trainer.reports.text import figure, interval, percent
 from mnist_trainer.studies.runs import DAMAGED, RunSummary
 from mnist_trainer.studies.selection import is_mixed
 
@@ -101,11 +101,6 @@ def _cells(run: RunSummary, marks: Mapping[str, str]) -> tuple[str, ...]:
         _status(run),
         run.folder,
     )
-
-
-def interval(bounds: tuple[float, float] | None) -> str:
-    """`95.25 to 98.66 %`."""
-    return "-" if bounds is None else f"{100 * bounds[0]:.2f} to {100 * bounds[1]:.2f} %"
 
 
 def _status(run: RunSummary) -> str:

@@ -153,7 +153,7 @@ def _summary(folder: RunFolder, began: datetime | None, name: str) -> RunSummary
         test_interval=_interval(test) if test else None,
         seconds=_seconds(record.timings, rows),
         members=record.trials if kind == "sweep" else len(record.seeds) if record.seeds else None,
-        written_at=_written_at(folder) if record.status == "running" and kind == "run" else None,
+        written_at=_written_at(folder) if record.status == "running" else None,
         made_with=_made_with(record),
         config=config.model_dump(mode="json") if config else {},
         rows=rows,
@@ -225,8 +225,9 @@ def _seconds(timings: Timings | None, rows: tuple[Row, ...]) -> float | None:
 
 
 def _written_at(folder: RunFolder) -> datetime | None:
+    """When anything in the folder, or in one just below it, was written last."""
     try:
-        times = [path.stat().st_mtime for path in folder.path.iterdir()]
+        times = [path.stat().st_mtime for depth in ("*", "*/*") for path in folder.path.glob(depth)]
         return datetime.fromtimestamp(max(times), UTC)
     except (OSError, ValueError, OverflowError):
         return None

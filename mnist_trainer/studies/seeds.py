@@ -22,9 +22,18 @@ from mnist_trainer.reports.environment import describe_environment
 from mnist_trainer.reports.listener import Header, Listener
 from mnist_trainer.reports.series import Series, SeriesHeader, SeriesListener, SubRun
 from mnist_trainer.reports.tensorboard import require_tensorboard
-from mnist_trainer.storage.files import remove_folder
-from mnist_trainer.storage.run_folder import RunFolder, is_series, refuse_taken
-from mnist_trainer.studies.series import Ledger, is_finished, open_folder, read_run, same_config, sub_folder, summarise
+from mnist_trainer.storage.files import held, remove_folder
+from mnist_trainer.storage.run_folder import RunFolder, holds_run, is_series, refuse_taken
+from mnist_trainer.studies.series import (
+    Ledger,
+    is_finished,
+    open_folder,
+    read_run,
+    refuse_foreign,
+    same_config,
+    sub_folder,
+    summarise,
+)
 from mnist_trainer.studies.workers import Overseer, Post, threads_each, work_off
 from mnist_trainer.training.loop import EpochRecord
 
@@ -52,8 +61,9 @@ def train_seeds(
     and the others are made anew. A run that fails does not end the others; it is among the `failures` of what is
     returned. With more than one job a script needs `if __name__ == "__main__":` around the call, as always in Python.
 
-    Raises `UsageError` for seeds or a folder that can't be, what `prepare` raises for all runs together, and
-    `InterruptedRunError` if the listener wants a stop, or at a KeyboardInterrupt.
+    Raises `UsageError` for seeds or a folder that can't be, what `prepare` raises for all runs together, `StorageError`
+    if another process works on the series, and `InterruptedRunError` if the listener wants a stop, or at a
+    KeyboardInterrupt.
     """
     listener = listener or SeriesListener()
     config, seeds = as_config(config, overrides), check_seeds(seeds)
@@ -64,33 +74,39 @@ def train_seeds(
     for path, reason in warnings(config):
         listener.warned(".".join(map(str, path)), reason)
     folder, header, facts = _prepared(config, run_dir, listener)
-    ledger = Ledger(folder, config, seeds, jobs, facts)
-    return _train_all(config, ledger, SeriesHeader(header, seeds, jobs, _finished(ledger)), listener)
+    with held(folder.path):
+        _going_on(folder, config, seeds)  # again: meanwhile another process may have held it
+        ledger = Ledger(folder, config, seeds, jobs, facts)
+        return _train_all(config, ledger, SeriesHeader(header, seeds, jobs, _finished(ledger)), listener)
 
 
 def _common(config: Config, seeds: tuple[int, ...], jobs: int, run_dir: Path | None) -> Config:
     """The config of the whole series, with its threads. Raises `UsageError` if `run_dir` holds something else."""
-    if run_dir is not None and is_series(run_dir):
+    if run_dir is not None:
         config = _going_on(RunFolder(run_dir), config, seeds)
-    elif run_dir is not None:
-        refuse_taken(run_dir)
     threads = config.threads or threads_each(jobs)
     return config.model_copy(update={"seed": seeds[0], "threads": threads})
 
 
 def _going_on(folder: RunFolder, config: Config, seeds: tuple[int, ...]) -> Config:
-    """`config` as the series in `folder` has it. Raises `UsageError` if it is another, or lacks some of the seeds."""
-    config = same_config(folder, config)
+    """`config` as the series in `folder` has it, if there is one.
+
+    Raises `UsageError` if it is another or lacks some of the seeds, or if something else is where it would be.
+    """
+    if not is_series(folder.path):
+        refuse_taken(folder.path)
     known = folder.read_record().get("seeds", [])
     if missing := [seed for seed in known if seed not in seeds]:
         raise UsageError(
             f"{folder.path} holds a series with the seeds {', '.join(map(str, known))}; "
             f"{', '.join(map(str, missing))} can't be left out. Name them all, and others besides if you like."
         )
-    for seed in seeds:
-        own = sub_folder(folder.path, seed)
-        if own.config.exists():
-            same_config(own, config)
+    runs = {seed: sub_folder(folder.path, seed) for seed in seeds}
+    for seed, own in runs.items():
+        refuse_foreign(own, seed in known)
+    for made in (folder, *runs.values()):
+        if made.config.exists():
+            config = same_config(made, config)
     return config
 
 
@@ -131,7 +147,8 @@ def _train_all(config: Config, ledger: Ledger, header: SeriesHeader, listener: S
 
 def _train_one(piece: Piece, post: Post) -> None:
     """Makes a run from its beginning, whatever there is of it."""
-    remove_folder(piece.folder)
+    if holds_run(piece.folder):
+        remove_folder(piece.folder)
     train(piece.config, run_dir=piece.folder, listener=_Reporter(post))
 
 

@@ -25,7 +25,7 @@ from mnist_trainer.errors import StorageError, UsageError
 from mnist_trainer.inference.spread import spread
 from mnist_trainer.reports.series import SubRun, Summary
 from mnist_trainer.storage.files import make_folder, write_text
-from mnist_trainer.storage.run_folder import RunFolder, create_run_folder, is_series
+from mnist_trainer.storage.run_folder import RunFolder, create_run_folder, holds_run, is_series
 
 FIGURES = {
     "test": ("accuracy", "errors", "loss"),
@@ -66,6 +66,17 @@ def summarise(runs: Sequence[SubRun]) -> Summary:
         for part, columns in found.items()
         if any(columns.values())
     }
+
+
+def refuse_foreign(own: RunFolder, is_known: bool) -> None:
+    """Raises `UsageError` if a run's place is taken by what is none of the series' making, so not its to remove.
+
+    What the series is known to have there is a run, or less: nothing, or a file that was not written to its end.
+    """
+    path = own.path
+    is_own = is_known and path.is_dir() and (holds_run(path) or all(file.suffix == ".part" for file in path.iterdir()))
+    if path.exists() and not is_own:
+        raise UsageError(f"{path} is no run of this series. Choose another --run-dir, or move that folder away.")
 
 
 def same_config(folder: RunFolder, config: Config) -> Config:
@@ -111,9 +122,9 @@ class Ledger:
             "finished_at": None,
             "timings": {},
         }
+        self.write()  # first: by it the folder is known as a series, however soon this process ends
         if not folder.config.exists():
             write_text(folder.config, dump_config(config))
-        self.write()
 
     def runs(self) -> tuple[SubRun, ...]:
         """Every run as far as it got, in the order of the seeds."""

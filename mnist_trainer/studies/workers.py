@@ -147,7 +147,7 @@ class _Worker(Generic[Task, Result]):
         assert self.task is not None
         try:
             is_end, *content = self.line.recv()
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):  # the latter in the middle of a message
             self.is_gone = is_end = True
             content = [None, self._lost()]
         task = self.task

@@ -232,7 +232,7 @@ def test_a_calibrated_copy_and_its_picture_are_written(command: Command, pair: t
     assert (here / "calm-reliability.png").read_bytes().startswith(b"\x89PNG")
     content = json.loads(command("eval", pair[0], "--calibrate", "again.pt", "--out", "report", "--json").out)
     found = content["calibration"]
-    assert list(found) == ["path", "temperature", "validation", "test", "picture"]
+    assert list(found) == ["path", "picture", "temperature", "validation", "test"]
     assert found["picture"] == str(Path("report") / "reliability.png")
     assert (here / "report" / "reliability.png").exists() and (here / "report" / "confusion.png").exists()
     after = json.loads(command("eval", "calm.pt", "--json").out)
@@ -252,6 +252,10 @@ def test_a_calibrated_copy_and_its_picture_are_written(command: Command, pair: t
         ),
         (["a", "b", "--compare", "--save", "c"], "--compare prints alone: leave out --out, --save and --calibrate."),
         (["a", "--save", "c"], "--save writes an ensemble, so it takes two checkpoints or more; got 1."),
+        (
+            ["a", "b", "--save", "c", "--views", "3"],
+            "--save writes the plain ensemble, as a checkpoint stores no views: leave out --views.",
+        ),
         (["a", "b", "--save", "c", "--calibrate", "d"], "--calibrate writes the ensemble itself: leave out --save."),
         (
             ["a", "--calibrate", "c", "--views", "2"],
@@ -272,6 +276,43 @@ def test_what_is_judged_is_not_written_over(command: Command, pair: tuple[str, s
     assert command("eval", *pair, "--save", best) == (2, "", message)
     assert command("eval", pair[0], "--calibrate", best) == (2, "", message)
     assert best.read_bytes() == before
+
+
+def test_another_runs_model_is_not_written_over(command: Command, pair: tuple[str, str], here: Path) -> None:
+    train("tiny.yaml", run_dir=here / "third")
+    best = Path("third") / "best.pt"
+    before = best.read_bytes()
+    message = f"{best} belongs to the run in that folder, and stays as it is. Name another file to write to.\n"
+    assert command("eval", *pair, "--save", best) == (2, "", message)
+    assert command("eval", pair[0], "--calibrate", best) == (2, "", message)
+    assert best.read_bytes() == before
+
+
+def test_folders_that_are_missing_are_made(command: Command, pair: tuple[str, str]) -> None:
+    assert command("eval", *pair, "--save", "new/deep/both.pt").code == 0
+    assert command("eval", pair[0], "--calibrate", "new/calm/a.pt").code == 0
+    files = ("new/deep/both.pt", "new/calm/a.pt", "new/calm/a-reliability.png")
+    assert all(Path(file).exists() for file in files)
+
+
+@pytest.mark.parametrize("option", ["--save", "--calibrate"])
+def test_a_place_that_cannot_be_written_is_told_before_the_work(
+    command: Command, pair: tuple[str, str], monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.setattr("mnist_trainer.pipeline.evaluation.answer", None)
+    Path("file").write_text("")
+    checkpoints = pair if option == "--save" else pair[:1]
+    message = "file: a file stands where a folder is needed. Choose another place.\n"
+    for places in ([option, "file/a.pt"], [option, "a.pt", "--out", "file"]):
+        assert command("eval", *checkpoints, *places) == (7, "", message)
+    assert not Path("a.pt").exists()
+
+
+def test_no_copy_is_left_without_its_picture(command: Command, pair: tuple[str, str]) -> None:
+    Path("calm-reliability.png").mkdir()
+    done = command("eval", pair[0], "--calibrate", "calm.pt")
+    assert done.code == 7 and done.err.startswith("calm-reliability.png can't be written: ")
+    assert not Path("calm.pt").exists()
 
 
 def test_a_missing_member_is_one_paragraph(command: Command, pair: tuple[str, str]) -> None:

@@ -83,6 +83,27 @@ Options:
   --version           Show the version and exit.
   --help              Show this message and exit.
 """,
+    "sweep": """\
+  Search for the best config: train it many times with other values, and judge
+  by the validation images.
+
+  The same command on several machines with one --storage works on one study.
+  A sweep that was stopped goes on with its --run-dir, or its --storage.
+  Without SWEEP the sweeps that come with the package are listed.
+
+Options:
+  --trials N     How many in all, those of before included.  [x>=1]
+  --jobs J       Trials at a time; they share the cores.  [default: 1; x>=1]
+  --minutes M    Stop when so much time is over.  [x>=0]
+  --storage URL  Keep the study in sqlite:///FILE or
+                 postgresql://USER@HOST/DB.
+  --run-dir DIR  Write to exactly this folder, or go on in it.
+  --quiet        Print the result alone.
+  --json         Print one JSON object; fractions from 0 to 1.
+  --debug        Show the traceback of an error.
+  --version      Show the version and exit.
+  --help         Show this message and exit.
+""",
 }
 
 
@@ -90,14 +111,14 @@ Options:
 def test_the_whole_help(name: str, light: Light) -> None:
     done = light(name, "--help")
     usage, about, arguments, options = re.split(r"\n\n(?=  [A-Z]|Arguments:|Options:)", done.out, maxsplit=3)
-    if name == "train":  # whose text has two paragraphs
+    if name in ("train", "sweep"):  # whose texts have two paragraphs
         about, arguments, options = f"{about}\n\n{arguments}", *re.split(r"\n\n(?=Options:)", options)
     assert (done.code, done.err) == (0, "")
     assert usage.startswith(f"Usage: mnist-{name} [OPTIONS] ")
     assert f"{about}\n\n{options}" == HELP[name]
     # how arguments are shown differs from one version of typer to the next
-    words = {"train": ["KEY=VALUE"], "eval": ["CHECKPOINT", "KEY=VALUE"], "predict": ["IMAGE"], "runs": ["DIR"]}
-    for word in words[name]:
+    words = {"eval": ["CHECKPOINT", "KEY=VALUE"], "predict": ["IMAGE"], "runs": ["DIR"], "sweep": ["SWEEP"]}
+    for word in words.get(name, ["KEY=VALUE"]):
         assert word in usage
         assert word in arguments
 
@@ -160,7 +181,7 @@ def test_an_unknown_option_is_a_wrong_usage(light: Light) -> None:
     assert "No such option: --confg" in done.err
 
 
-@pytest.mark.parametrize("name", ["train", "eval", "predict", "runs"])
+@pytest.mark.parametrize("name", sorted(HELP))
 def test_the_version(name: str, command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.metadata.version", lambda package: f"1.2.3 of {package}")
     assert command(name, "--version") == (0, "mnist-trainer 1.2.3 of mnist-trainer\n", "")

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from mnist_trainer.storage.files import held
+
 Command = Callable[..., Any]
 
-MEAN = r"mean \d+\.\d\d % \(95 % interval of the mean -?\d+\.\d\d to \d+\.\d\d %\), sd \d+\.\d\d, "
+MEAN = r"mean \d+\.\d\d % \(95 % interval of the mean \d+\.\d\d to \d+\.\d\d %\), sd \d+\.\d\d, "
 RESULT = re.compile(rf"(\S+): test accuracy {MEAN}\d+\.\d\d to \d+\.\d\d, (\d+) seeds")
 
 
@@ -51,6 +53,14 @@ def test_a_series_of_another_config_is_refused(command: Command, here: Path) -> 
         "many holds another config: optimizer.lr is 0.001 there and 0.5 here. "
         "Choose another --run-dir, or the same config to go on with it.\n",
     )
+
+
+def test_a_series_in_use_is_refused(command: Command, here: Path) -> None:
+    (here / "many").mkdir()
+    with held(here / "many"):
+        done = command("train", "--config", "tiny.yaml", "--seeds", "1", "--run-dir", "many")
+    assert done == (7, "", "many is in use by another process. Wait for its end, or take another.\n")
+    assert [path.name for path in (here / "many").iterdir()] == [".lock"]
 
 
 def test_a_failure_ends_the_command_with_its_code(command: Command, here: Path) -> None:

@@ -131,7 +131,10 @@ def test_validation_zero_means_none() -> None:
     assert len(load_split(data, "train")) == 1442
     with pytest.raises(DataError) as caught:
         load_split(data, "validation")
-    assert str(caught.value) == "There are no validation images: data.validation is 0, or there are too few images."
+    assert str(caught.value) == (
+        "There are no validation images: data.validation is 0, or there are too few images, or the model was fitted a "
+        "second time on all of them (training.refit)."
+    )
 
 
 def test_too_few_images_to_validate_with_give_none() -> None:

@@ -41,9 +41,11 @@ def test_where_all_are_right_no_temperature_can_be_found() -> None:
         fit_temperature(logarithms, logarithms.argmax(dim=1))
 
 
-def test_answers_that_are_always_wrong_become_as_unsure_as_can_be() -> None:
-    logarithms, _ = answers(1.0, 30)
-    assert fit_temperature(logarithms, logarithms.argmin(dim=1)) == pytest.approx(BOUNDS[1], rel=1e-4)
+def test_a_best_temperature_beyond_the_bounds_is_told() -> None:
+    logarithms, labels = answers(1.0, 30)
+    for logits, wanted in ((logarithms, logarithms.argmin(dim=1)), (logarithms * BOUNDS[0] / 10, labels)):
+        with pytest.raises(DataError, match=r"for these 30 validation images is not between 0\.001 and 10,000: "):
+            fit_temperature(logits, wanted)
 
 
 def test_the_bins_hold_every_answer_once_and_add_up_to_the_calibration_error() -> None:

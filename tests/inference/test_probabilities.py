@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mnist_trainer.config.outputs import OutputKind
-from mnist_trainer.inference.probabilities import answers, to_probabilities
+from mnist_trainer.inference.probabilities import answers, to_logits, to_probabilities
 
 TRUE_KINDS: tuple[OutputKind, ...] = ("logits", "probabilities", "log_probabilities", "sigmoid")
 FINITE = st.floats(min_value=-40, max_value=40, width=32)
@@ -145,3 +145,15 @@ def test_small_sigmoid_outputs_keep_their_order() -> None:
 def test_a_yes_or_no_answer(kind: OutputKind, outputs: list[list[float]], expected: list[int]) -> None:
     assert answers(torch.tensor(outputs), kind).tolist() == expected
     assert to_probabilities(torch.tensor(outputs), kind).argmax(dim=1).tolist() == expected
+
+
+def test_the_smallest_probabilities_keep_their_order_at_a_temperature() -> None:
+    """The mean of an ensemble is float64, and may be far below float32's smallest number."""
+    mean = torch.tensor([[1e-200, 1e-100, 1.0, 0.0]], dtype=torch.float64)
+    assert to_probabilities(mean, "probabilities", 4.0)[0, :2].tolist() == pytest.approx([1e-50, 1e-25], rel=1e-9)
+    assert to_logits(mean, "probabilities")[0, 0].item() == pytest.approx(log(1e-200))
+
+
+def test_values_have_no_logits() -> None:
+    with pytest.raises(ValueError, match="values are no probabilities"):
+        to_logits(torch.zeros(1, 2), "values")

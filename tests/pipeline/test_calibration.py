@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,56 +10,62 @@ import pytest
 import torch
 
 from mnist_trainer import Run, evaluate, train
-from mnist_trainer.errors import CheckpointError, DataError, UsageError
+from mnist_trainer.errors import CheckpointError, DataError
 from mnist_trainer.inference.calibration import fit_temperature
-from mnist_trainer.pipeline.calibration import calibrate
+from mnist_trainer.pipeline.calibration import Calibrated, calibrate
 from mnist_trainer.pipeline.evaluation import judge
-from mnist_trainer.storage.checkpoint import load_checkpoint
+from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
+
+
+def saved(done: Calibrated, path: Path) -> Path:
+    save_checkpoint(path, done.checkpoint)
+    return path
 
 
 def test_the_copy_has_the_temperature_that_validation_asks_for(digits_run: Run, here: Path) -> None:
-    done = calibrate(digits_run.folder, out=here / "calm.pt")
+    done = calibrate(digits_run.folder)
     known = judge(digits_run.folder, split="validation").answers
     assert done.temperature == pytest.approx(fit_temperature(known.probabilities.log(), known.labels))
-    assert load_checkpoint(here / "calm.pt").reading.temperature == done.temperature != 1
+    assert load_checkpoint(saved(done, here / "calm.pt")).reading.temperature == done.temperature != 1
     assert list(done.before) == list(done.after) == ["validation", "test"]
     old, new = done.sureness()["validation"]
     assert new.loss < old.loss
 
 
 def test_what_is_told_is_what_the_copy_gives(digits_run: Run, here: Path) -> None:
-    done = calibrate(digits_run.folder, out=here / "calm.pt")
-    copy = evaluate(here / "calm.pt")
+    done = calibrate(digits_run.folder)
+    copy = evaluate(saved(done, here / "calm.pt"))
     assert done.after["test"].evaluation == copy
     assert (copy.loss, copy.ece) == (done.sureness()["test"][1].loss, done.sureness()["test"][1].ece)
     assert copy.confusion == digits_run.test.confusion  # no answer changes
-    again = calibrate(here / "calm.pt", out=here / "again.pt")
-    assert again.temperature == pytest.approx(done.temperature, rel=1e-4)
+    assert calibrate(here / "calm.pt").temperature == done.temperature
 
 
 def test_an_ensemble_gets_a_temperature_of_its_own(digits_run: Run, tiny: dict[str, Any], here: Path) -> None:
     other = train({**tiny, "data": {"name": "digits", "batch_size": 64, "validation": 100}}).folder
-    done = calibrate([digits_run.folder, other], out=here / "both.pt", split="validation")
-    saved = load_checkpoint(here / "both.pt")
-    assert saved.temperature == done.temperature != 1
-    assert [member.reading.temperature for member in saved.members] == [1.0, 1.0]
+    done = calibrate([digits_run.folder, other], split="validation")
+    whole = load_checkpoint(saved(done, here / "both.pt"))
+    assert whole.temperature == done.temperature != 1
+    assert [member.reading.temperature for member in whole.members] == [1.0, 1.0]
     assert list(done.before) == ["validation"]
     old, new = done.sureness()["validation"]
     assert new.loss < old.loss
     known = done.before["validation"].answers
     assert done.temperature == pytest.approx(fit_temperature(known.probabilities.log(), known.labels))
-    assert calibrate(here / "both.pt", out=here / "again.pt").temperature == pytest.approx(done.temperature, rel=1e-4)
+    assert calibrate(here / "both.pt").temperature == done.temperature
     before, after = known, judge(here / "both.pt", split="validation").answers
     powers = before.probabilities ** (1 / done.temperature)
     assert torch.allclose(after.probabilities, powers / powers.sum(dim=1, keepdim=True), atol=1e-9)
 
 
-def test_what_is_judged_is_never_overwritten(digits_run: Run) -> None:
-    best = digits_run.folder / "best.pt"
-    before = best.read_bytes()
-    with pytest.raises(UsageError, match=r"best\.pt is what is judged, and stays as it is"):
-        calibrate(digits_run.folder, out=best)
-    assert best.read_bytes() == before
+def test_however_sure_a_model_is_the_temperature_is_that_of_its_outputs(digits_run: Run, here: Path) -> None:
+    whole = load_checkpoint(digits_run.folder / "best.pt")
+    last = list(whole.weights)[-2:]
+    louder = {name: weight * (500 if name in last else 1) for name, weight in whole.weights.items()}
+    save_checkpoint(here / "sure.pt", replace(whole, members=(replace(whole.only, weights=louder),)))
+    done = calibrate(here / "sure.pt", split="validation")
+    assert done.temperature == pytest.approx(500 * calibrate(digits_run.folder).temperature, rel=1e-3)
+    assert calibrate(saved(done, here / "calm.pt")).temperature == done.temperature
 
 
 @pytest.mark.parametrize(
@@ -66,13 +73,10 @@ def test_what_is_judged_is_never_overwritten(digits_run: Run) -> None:
     [
         ("loss=mse", CheckpointError, "are no probabilities .*, so no temperature"),
         ("data.validation=0", DataError, "There are no validation images"),
-        ("training.refit=true", DataError, "There are no validation images"),
+        ("training.refit=true", DataError, r"There are no validation images: .*training\.refit"),
     ],
 )
-def test_what_has_no_temperature_is_told(
-    tiny: dict[str, Any], here: Path, change: str, error: type[Exception], match: str
-) -> None:
+def test_what_has_no_temperature_is_told(tiny: dict[str, Any], change: str, error: type[Exception], match: str) -> None:
     run = train(tiny, change).folder
     with pytest.raises(error, match=match):
-        calibrate(run, out=here / "calm.pt")
-    assert not (here / "calm.pt").exists()
+        calibrate(run)

@@ -47,7 +47,7 @@ def test_a_module_of_the_users_is_trained_and_read_back(tiny: dict[str, Any], li
     assert isinstance(run.model, MyNet)
     name = f"{MyNet.__module__}.MyNet"
     assert listener.headers[0].model == f"{name}, 7,852 parameters"
-    assert load_checkpoint(run.folder / "best.pt").custom == {"model": name}
+    assert load_checkpoint(run.folder / "best.pt").only.custom == {"model": name}
     with pytest.raises(CheckpointError) as caught:
         evaluate(run.folder)
     assert str(caught.value) == (
@@ -61,7 +61,7 @@ def test_a_module_of_the_users_is_trained_and_read_back(tiny: dict[str, Any], li
 def test_a_loss_of_the_users_is_used_and_needed_for_its_figure(tiny: dict[str, Any]) -> None:
     own, usual = train(tiny, loss=my_loss, model=start()), train(tiny, model=start())
     assert own.records[0].train_loss != usual.records[0].train_loss
-    assert load_checkpoint(own.folder / "best.pt").custom["loss"] == f"{my_loss.__module__}.my_loss"
+    assert load_checkpoint(own.folder / "best.pt").only.custom["loss"] == f"{my_loss.__module__}.my_loss"
     found = evaluate(own.folder, model=MyNet())
     assert found.loss is None
     assert found.accuracy == own.test.accuracy
@@ -80,7 +80,7 @@ def test_an_optimizer_class_of_the_users_takes_the_steps(tiny: dict[str, Any]) -
     untouched = prepare(tiny).model.state_dict()
     for name, weight in run.model.state_dict().items():
         assert torch.equal(weight, untouched[name])
-    assert load_checkpoint(run.folder / "best.pt").custom == {"optimizer": "functools.partial"}
+    assert load_checkpoint(run.folder / "best.pt").only.custom == {"optimizer": "functools.partial"}
     assert evaluate(run.folder) == run.test  # to evaluate, the optimizer is not needed
     same = train(tiny, "optimizer={name: sgd, lr: 0.1}")
     assert train(tiny, optimizer=partial(torch.optim.SGD, lr=0.1)).test.accuracy == same.test.accuracy

@@ -36,6 +36,8 @@ def test_the_shipped_configs_are_those_of_the_readme() -> None:
         "sgd-momentum",
         "mlp",
         "cnn",
+        "mlp-deformed",
+        "cnn-deformed",
         "maxout",
         "regression",
         "custom-error",

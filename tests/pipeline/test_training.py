@@ -440,12 +440,16 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(tiny: dict[str, Any]) -
 def test_layers_that_do_not_fit_are_not_frozen_at_random(digits_run: Run) -> None:
     source = f"model.init_from={digits_run.folder}"
     with pytest.raises(CheckpointError) as caught:
-        prepare("quickstart", "model={architecture: mlp, hidden: [33]}", source, "model.freeze=1")
+        prepare(
+            "quickstart", "data.validation=100", "model={architecture: mlp, hidden: [33]}", source, "model.freeze=1"
+        )
     assert str(caught.value) == (
         f"{digits_run.folder} has no weights that fit 1.weight, 1.bias, and model.freeze would keep them random. "
         "Freeze fewer layers, or make them as they are there."
     )
-    state = prepare("quickstart", "model={architecture: mlp, hidden: [32]}", source, "model.freeze=1")
+    state = prepare(
+        "quickstart", "data.validation=100", "model={architecture: mlp, hidden: [32]}", source, "model.freeze=1"
+    )
     first = load_checkpoint(digits_run.folder / "best.pt").weights["1.weight"]
     assert torch.equal(state.model.state_dict()["1.weight"], first)
     header = header_of(state, Path("one"), {})
@@ -453,3 +457,19 @@ def test_layers_that_do_not_fit_are_not_frozen_at_random(digits_run: Run) -> Non
         header.model
         == f"mlp 784-32-10, relu, 25,450 parameters; 4 of 4 tensors from {digits_run.folder}, 1 layer frozen"
     )
+
+
+def test_a_start_that_knows_the_validation_images_is_refused(tiny: dict[str, Any], tmp_path: Path) -> None:
+    train({**tiny, "training": {"epochs": 1, "refit": True}}, run_dir=tmp_path / "refitted")
+    start = {"architecture": "mlp", "hidden": [8], "init_from": str(tmp_path / "refitted")}
+    with pytest.raises(ConfigError, match=r"model\.init_from: it was trained with images that would validate here"):
+        train({**tiny, "model": start}, run_dir=tmp_path / "leaks")
+    assert not (tmp_path / "leaks").exists()
+    alone = {**tiny, "data": {**tiny["data"], "validation": 0}}
+    train({**alone, "model": start}, run_dir=tmp_path / "without")
+    train(tiny, run_dir=tmp_path / "first")
+    again = {**start, "init_from": str(tmp_path / "first")}
+    train({**tiny, "model": again}, run_dir=tmp_path / "same")
+    other = {**tiny, "data": {**tiny["data"], "split_seed": 1}}
+    with pytest.raises(ConfigError, match=r"model\.init_from"):
+        train({**other, "model": again}, run_dir=tmp_path / "other")

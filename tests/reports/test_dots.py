@@ -55,6 +55,11 @@ def test_the_mean_and_its_interval_lie_where_they_should() -> None:
     assert any(abs(row - mean) <= 6 for row in dot)
 
 
+def test_the_interval_of_the_mean_ends_where_accuracies_end() -> None:
+    blue = np.flatnonzero(where(pixels(drawing([100, 9_900])), BLUE).any(axis=1))
+    assert blue[-1] - blue[0] > 280  # most of the axis: one that went from -500 to 600 % would leave them a tenth
+
+
 def test_a_single_run_has_no_interval_of_the_mean() -> None:
     picture = pixels(drawing([9_800]))
     assert not (np.abs(picture[:400] - (217, 235, 230)).max(axis=2) <= 4).sum(axis=1).max() > 600

@@ -157,7 +157,18 @@ def test_the_users_own_parts_are_named_in_the_checkpoint(make: Callable[..., Jou
     journal = make(model="my.Net")
     list(fit(journal.state))
     journal.epoch(record)
-    assert load_checkpoint(journal.folder.best).custom == {"model": "my.Net"}
+    assert load_checkpoint(journal.folder.best).only.custom == {"model": "my.Net"}
+
+
+def test_the_checkpoint_says_how_many_images_it_was_trained_and_validated_with(
+    make: Callable[..., Journal], record: EpochRecord
+) -> None:
+    journal = make()
+    list(fit(journal.state))
+    journal.epoch(record)
+    counts = len(journal.state.setup.train), len(journal.state.setup.validation or ())
+    assert load_checkpoint(journal.folder.best).only.split_counts == counts
+    assert min(counts) > 0
 
 
 def test_a_finished_run(make: Callable[..., Journal], clock: Clock, evaluation: Evaluation) -> None:

@@ -137,6 +137,7 @@ def test_without_a_finished_run_there_is_no_figure() -> None:
 
 def test_no_interval_goes_beyond_all_images() -> None:
     assert "95.57 to 100.00 %" in spread_sentence(spread([0.99, 0.985]))
+    assert "(95 % interval of the mean 0.00 to 100.00 %)" in spread_sentence(spread([0.1, 0.5]))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from mnist_trainer.reports.text import (
     accuracy_sentence,
     epoch_cells,
     header_lines,
+    in_range,
+    interval,
     layer_lines,
     outcome_lines,
     percent,
@@ -28,6 +30,24 @@ from mnist_trainer.training.loop import EpochRecord
 @pytest.mark.parametrize(("fraction", "text"), [(0.98214, "98.21 %"), (1.0, "100.00 %"), (0, "0.00 %"), (None, "-")])
 def test_people_read_percent(fraction: float | None, text: str) -> None:
     assert percent(fraction) == text
+
+
+@pytest.mark.parametrize(
+    ("bounds", "text"),
+    [
+        ((0.9525, 0.98664), "95.25 to 98.66 %"),
+        ((-1.93, 2.5), "0.00 to 100.00 %"),
+        ((-0.1, 0.5), "0.00 to 50.00 %"),
+        (None, "-"),
+    ],
+)
+def test_no_interval_leaves_what_an_accuracy_can_be(bounds: tuple[float, float] | None, text: str) -> None:
+    assert interval(bounds) == text
+
+
+def test_an_interval_is_cut_at_both_ends() -> None:
+    assert in_range((-1.93, 2.5)) == (0.0, 1.0)
+    assert in_range((0.25, 0.75)) == (0.25, 0.75)
 
 
 def test_the_header_says_what_is_about_to_happen(header: Header) -> None:

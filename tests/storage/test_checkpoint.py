@@ -73,7 +73,7 @@ def refusal(path: Path) -> str:
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_everything_comes_back(tmp_path: Path, count: int) -> None:
-    members = [make_member(seed, custom={"loss": f"my.loss{seed}"}) for seed in range(count)]
+    members = [make_member(seed, custom={"loss": f"my.loss{seed}"}, split_counts=(9, seed)) for seed in range(count)]
     expected = make_checkpoint(*members, temperature=0.75)
     save_checkpoint(tmp_path / "a.pt", expected)
     found = load_checkpoint(tmp_path / "a.pt")
@@ -103,7 +103,13 @@ def test_the_file_has_the_layout_that_is_documented(saved: Path) -> None:
         "temperature": 1.5,
         "evaluation": {"batch_size": 500, "precision": "bfloat16"},
         "custom": {},
+        "split_counts": None,
     }
+
+
+def test_a_file_without_the_numbers_of_images_is_read(saved: Path) -> None:
+    changed(saved, lambda content: content["members"][0].pop("split_counts"))
+    assert load_checkpoint(saved).only.split_counts is None
 
 
 SAMPLE = Path(__file__).parent / "samples" / "version-1.pt"
@@ -113,7 +119,7 @@ SAMPLE = Path(__file__).parent / "samples" / "version-1.pt"
 def test_a_file_of_version_1_is_read_and_answers_as_it_did() -> None:
     assert torch.load(SAMPLE, weights_only=True)["version"] == 1
     found = load_checkpoint(SAMPLE)
-    assert (found.classes, found.temperature, found.custom) == (tuple("0123456789"), 1.0, {})
+    assert (found.classes, found.temperature, found.only.custom) == (tuple("0123456789"), 1.0, {})
     assert found.reading == Reading(Normalization(0.16025616357654174, 0.29940059167555777), "logits")
     assert (found.config.name, found.config.data.split_seed) == ("sample", 3)
     digits = load_digits("test")
@@ -329,6 +335,7 @@ def test_a_member_that_lacks_something_is_told(saved: Path, key: str) -> None:
         (("members", 0, "config", "model", "architecture"), "unknown"),
         (("members", 0, "config", "seed"), "zero"),
         (("members", 0, "custom", "model"), 3),
+        (("members", 0, "split_counts"), [5]),
     ],
 )
 def test_a_value_that_cannot_be_is_told(saved: Path, where: tuple[Any, ...], value: object) -> None:
@@ -344,7 +351,7 @@ def test_a_value_that_cannot_be_is_told(saved: Path, where: tuple[Any, ...], val
 def test_an_ensemble_is_not_taken_for_one_model(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "two.pt", make_checkpoint(make_member(1), make_member(2)))
     found = load_checkpoint(tmp_path / "two.pt")
-    for ask in (lambda: found.weights, lambda: found.reading, found.build, lambda: found.custom):
+    for ask in (lambda: found.weights, lambda: found.reading, found.build):
         with pytest.raises(CheckpointError, match="This checkpoint is an ensemble of 2 models; name one of them"):
             ask()
     assert len(found.predictor(torch.device("cpu")).members) == 2

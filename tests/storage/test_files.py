@@ -9,7 +9,15 @@ from typing import IO
 import pytest
 
 from mnist_trainer.errors import StorageError
-from mnist_trainer.storage.files import append_line, make_folder, remove_folder, write_bytes, write_file, write_text
+from mnist_trainer.storage.files import (
+    append_line,
+    drop_torn_line,
+    make_folder,
+    remove_folder,
+    write_bytes,
+    write_file,
+    write_text,
+)
 
 ADVICE = "Make room there, or choose a folder that can be written."
 ELSEWHERE = "Choose a folder that can be written."
@@ -135,6 +143,16 @@ def test_a_file_in_the_place_of_a_folder_is_told(tmp_path: Path, exist_ok: bool)
     with pytest.raises(StorageError, match=r"below can't be written"):
         make_folder(place / "below", exist_ok)
     assert place.read_text() == "a file"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(b"one\ntwo\n", b"one\ntwo\n"), (b"one\ntw", b"one\n"), (b"one\n\0\0", b"one\n"), (b"on", b""), (b"", b"")],
+)
+def test_a_torn_last_line_is_dropped(tmp_path: Path, before: bytes, after: bytes) -> None:
+    (tmp_path / "a.log").write_bytes(before)
+    drop_torn_line(tmp_path / "a.log")
+    assert (tmp_path / "a.log").read_bytes() == after
 
 
 def test_a_folder_is_removed_with_all_that_is_in_it(tmp_path: Path) -> None:

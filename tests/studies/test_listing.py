@@ -90,6 +90,14 @@ def test_a_dead_run_is_running_since_it_began(fake_run: FakeRun) -> None:
         assert table([read_run(path)]).notes == [silent]
 
 
+def test_a_dead_series_is_noted_as_a_run_is(fake_run: FakeRun) -> None:
+    path = fake_run("many", {"kind": "seeds", "status": "running", "test": None, "validation": None})
+    for file in path.iterdir():
+        os.utime(file, (time.time() - 7300, time.time() - 7300))
+    note = "many: wrote nothing for 2 hours; if its process is dead, it will not go on."
+    assert note in table([read_run(path)]).notes
+
+
 def test_a_run_of_today_is_running_since_a_time() -> None:
     began = datetime.now().astimezone() - timedelta(seconds=1)
     run = RunSummary(Path("one"), "one", status="running", started_at=began)
@@ -100,7 +108,7 @@ def test_series_say_what_their_figures_are() -> None:
     seeds = RunSummary(Path("a"), "mlp", kind="seeds", members=5, test_accuracy=0.98, test_interval=(0.97, 1.01))
     sweep = RunSummary(Path("b"), "cnn", kind="sweep", members=40)
     lines, notes = table([seeds, sweep])
-    assert "mlp (5 seeds)" in lines[1] and "97.00 to 101.00 %" in lines[1]
+    assert "mlp (5 seeds)" in lines[1] and "97.00 to 100.00 %" in lines[1]
     assert "cnn (40 trials)" in lines[2]
     assert notes == [
         "Of seeds: the means, and the 95 % interval of the mean.",

@@ -43,6 +43,16 @@ def test_a_run_without_an_end_is_known_from_its_rows(fake_run: FakeRun) -> None:
     assert read_run(path).written_at == datetime.fromtimestamp(1_000_000_000, UTC)
 
 
+@pytest.mark.parametrize("kind", ["seeds", "sweep"])
+def test_of_several_runs_it_is_known_when_any_wrote_last(fake_run: FakeRun, kind: str) -> None:
+    path = fake_run("many", {"kind": kind, "status": "running", "test": None, "validation": None, "timings": {}})
+    row = fake_run("many/seed-0") / "metrics.csv"
+    for file in path.rglob("*"):
+        os.utime(file, (1_000_000_000, 1_000_000_000))
+    os.utime(row, (1_000_000_060, 1_000_000_060))
+    assert read_run(path).written_at == datetime.fromtimestamp(1_000_000_060, UTC)
+
+
 @pytest.mark.parametrize(("rule", "best"), [("null", 2), ("{monitor: val_accuracy}", 3), ("{monitor: val_loss}", 2)])
 def test_the_best_epoch_is_the_one_by_the_runs_own_rule(fake_run: FakeRun, rule: str, best: int) -> None:
     rows = "epoch,phase,val_loss,val_accuracy\n1,train,3,0.7\n2,train,1,0.8\n3,train,2,0.9\n4,refit,0,1\n"

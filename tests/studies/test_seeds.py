@@ -15,9 +15,18 @@ from scipy import stats
 from mnist_trainer import train
 from mnist_trainer.config.load import load_config
 from mnist_trainer.config.seeds import read_seeds
-from mnist_trainer.errors import DataError, DivergedError, InterruptedRunError, TrainerError, UsageError
+from mnist_trainer.errors import (
+    DataError,
+    DivergedError,
+    InterruptedRunError,
+    StorageError,
+    TrainerError,
+    UsageError,
+)
 from mnist_trainer.reports.series import Series, SeriesHeader, SeriesListener, SubRun
+from mnist_trainer.storage import checkpoint, files
 from mnist_trainer.storage.checkpoint import load_checkpoint
+from mnist_trainer.storage.files import write_file
 from mnist_trainer.storage.run_folder import RunFolder
 from mnist_trainer.studies import seeds as module
 from mnist_trainer.studies.seeds import train_seeds
@@ -114,7 +123,7 @@ def series(tmp_path_factory: pytest.TempPathFactory) -> Series:
 
 def test_the_folder_holds_a_run_a_seed(series: Series) -> None:
     names = {path.name for path in series.folder.iterdir()}
-    assert names == {"config.yaml", "run.json", "log.txt", "plots", "seed-0", "seed-1", "seed-4"}
+    assert names == {".lock", "config.yaml", "run.json", "log.txt", "plots", "seed-0", "seed-1", "seed-4"}
     for seed in (0, 1, 4):
         config = load_config(series.folder / f"seed-{seed}" / "config.yaml")
         assert config == series.config.model_copy(update={"seed": seed})
@@ -332,8 +341,120 @@ def test_a_run_of_another_config_in_the_series_is_never_removed(here: Path) -> N
     train_seeds(TINY, [0], "training.epochs=1", run_dir=here / "many")
     train(TINY, "training.epochs=3", "seed=1", run_dir=here / "many" / "seed-1")
     before = everything(here)
-    with pytest.raises(UsageError, match=r"seed-1 holds another config: training\.epochs is 3 there and 1 here"):
+    with pytest.raises(UsageError, match="seed-1 is no run of this series"):
         train_seeds(TINY, [0, 1], "training.epochs=1", run_dir=here / "many")
+    assert everything(here) == before
+
+
+@pytest.mark.parametrize("is_series", [True, False])
+@pytest.mark.parametrize("content", ["notes.txt", "run.json", None])
+def test_a_folder_the_series_did_not_make_is_refused(is_series: bool, content: str | None, here: Path) -> None:
+    many = here / "many"
+    if is_series:
+        train_seeds(TINY, [0], run_dir=many)
+    (many / "seed-1").mkdir(parents=True)
+    if content is not None:
+        (many / "seed-1" / content).write_text("{}")
+    before = everything(here)
+    with pytest.raises(UsageError) as caught:
+        train_seeds(TINY, [0, 1], run_dir=many)
+    advice = "Choose another --run-dir, or move that folder away."
+    assert str(caught.value) == f"{many / 'seed-1'} is no run of this series. {advice}"
+    assert everything(here) == before
+    assert (many / "seed-1").is_dir()
+
+
+@pytest.fixture
+def waiting(here: Path) -> Path:
+    """Where the second run of a series will be that was stopped in its first."""
+    with pytest.raises(InterruptedRunError):
+        train_seeds(TINY, [0, 1], run_dir=here / "many", listener=Remembering(stop_after=1))
+    return here / "many" / "seed-1"
+
+
+def test_what_somebody_put_in_the_place_of_a_run_is_never_removed(waiting: Path, here: Path) -> None:
+    waiting.mkdir()
+    (waiting / "thesis.txt").write_text("of years")
+    before = everything(here)
+    with pytest.raises(UsageError, match="seed-1 is no run of this series"):
+        train_seeds(TINY, [0, 1], run_dir=here / "many")
+    assert everything(here) == before
+
+
+@pytest.mark.parametrize("rest", [[], [".config.yaml.123.part"], ["config.yaml"]])
+def test_what_is_left_of_a_killed_run_is_made_anew(rest: list[str], waiting: Path, here: Path) -> None:
+    waiting.mkdir()
+    for name in rest:
+        (waiting / name).write_bytes((here / "many" / "seed-0" / "config.yaml").read_bytes())
+    series = train_seeds(TINY, [0, 1], run_dir=here / "many")
+    assert [run.status for run in series.runs] == ["finished"] * 2
+
+
+class Killed(BaseException):
+    """Nothing is written after it."""
+
+
+@pytest.mark.parametrize("writes", range(7))
+def test_a_series_goes_on_wherever_it_was_killed(writes: int, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[Path] = []
+
+    def write(path: Path, *arguments: Any) -> None:
+        if len(done) == writes:
+            raise Killed
+        done.append(path)
+        write_file(path, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        for place in (files, checkpoint):
+            patch.setattr(place, "write_file", write)
+        train_seeds(TINY, [0, 1], run_dir=here / "many")
+    series = train_seeds(TINY, [0, 1], run_dir=here / "many")
+    assert [run.status for run in series.runs] == ["finished"] * 2
+    assert load_config(here / "many" / "config.yaml") == series.config
+
+
+def test_nobody_else_works_on_a_series_meanwhile(here: Path) -> None:
+    class Second(Remembering):
+        def run_progressed(self, seed: int, record: EpochRecord) -> None:
+            before = moments(here)
+            with pytest.raises(StorageError, match="many is in use by another process") as caught:
+                train_seeds(TINY, [0, 1], run_dir=here / "many")
+            assert caught.value.exit_code == 7
+            assert moments(here) == before
+            super().run_progressed(seed, record)
+
+    listener = Second()
+    series = train_seeds(TINY, [0, 1], run_dir=here / "many", listener=listener)
+    assert listener.epochs == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    assert [run.status for run in series.runs] == ["finished"] * 2
+
+
+def test_what_somebody_puts_there_meanwhile_is_not_removed(here: Path) -> None:
+    class Careless(Remembering):
+        def run_progressed(self, seed: int, record: EpochRecord) -> None:
+            if seed == 0:
+                (here / "many" / "seed-1").mkdir(exist_ok=True)
+                (here / "many" / "seed-1" / "thesis.txt").touch()
+
+    train_seeds(TINY, [0, 1], run_dir=here / "many", listener=Careless())
+    assert (here / "many" / "seed-1" / "thesis.txt").exists()
+
+
+def test_a_series_that_was_begun_meanwhile_is_not_mixed_with_another(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before: dict[str, bytes] = {}
+
+    def load_slowly(*arguments: Any) -> None:
+        if not before:
+            before["begun"] = b""
+            train_seeds(TINY, [0], "training.epochs=1", run_dir=here / "many")
+            before.update(everything(here))
+
+    monkeypatch.setattr(module, "load_test", load_slowly)
+    with pytest.raises(UsageError, match=r"many holds another config: training\.epochs is 1 there and 2 here"):
+        train_seeds(TINY, [0], run_dir=here / "many")
+    del before["begun"]
     assert everything(here) == before
 
 

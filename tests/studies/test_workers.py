@@ -19,7 +19,7 @@ from mnist_trainer.errors import ConfigError, DeviceError, DivergedError, Proble
 from mnist_trainer.studies.workers import Overseer, threads_each, work_off
 
 PIECES = """
-import os, signal, time
+import inspect, os, signal, time
 from pathlib import Path
 from mnist_trainer.errors import ConfigError, DivergedError, Problem
 
@@ -36,6 +36,10 @@ def fail(task, post):
         case "bug":
             raise ZeroDivisionError("division by zero")
         case "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "torn":
+            line = inspect.getclosurevars(post.tell).nonlocals["line"]
+            os.write(line.fileno(), bytes([0, 0, 0, 9]) + b"half")  # of a message of 9 bytes
             os.kill(os.getpid(), signal.SIGKILL)
     return task
 
@@ -111,14 +115,14 @@ def test_two_jobs_are_two_processes_for_all_pieces(pieces: ModuleType) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_errors_come_back_and_the_others_go_on(pieces: ModuleType) -> None:
     overseer = Remembering()
-    work_off(pieces.fail, ["diverged", "config", "killed", "bug", "fine", "too"], 2, overseer)
+    work_off(pieces.fail, ["diverged", "config", "killed", "bug", "torn", "fine", "too"], 2, overseer)
     assert overseer.results == {"fine": "fine", "too": "too"}
     check_errors(overseer.errors)
-    lost = overseer.errors["killed"]
-    assert type(lost) is DeviceError
-    assert str(lost).startswith(
-        "Its process was ended from outside (exit code -9), as happens when the memory is full."
-    )
+    for lost in (overseer.errors["killed"], overseer.errors["torn"]):
+        assert type(lost) is DeviceError
+        assert str(lost).startswith(
+            "Its process was ended from outside (exit code -9), as happens when the memory is full."
+        )
 
 
 def test_errors_are_the_same_here(pieces: ModuleType) -> None:
