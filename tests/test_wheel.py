@@ -72,12 +72,14 @@ def test_nothing_else_is_inside(wheel: dict[str, bytes]) -> None:
     assert others == ours
 
 
-def test_three_commands_are_installed(wheel: dict[str, bytes]) -> None:
+def test_five_commands_are_installed(wheel: dict[str, bytes]) -> None:
     lines = wheel[f"{INFO}/entry_points.txt"].decode().split("\n")
     assert [line for line in lines if line] == [
         "[console_scripts]",
         "mnist-eval = mnist_trainer.cli.eval:main",
         "mnist-predict = mnist_trainer.cli.predict:main",
+        "mnist-runs = mnist_trainer.cli.runs:main",
+        "mnist-sweep = mnist_trainer.cli.sweep:main",
         "mnist-train = mnist_trainer.cli.train:main",
     ]
 

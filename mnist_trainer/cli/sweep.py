@@ -1,0 +1,104 @@
+"""`mnist-sweep`: a YAML file that says what to vary in, the best config out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, stop_after_step
+from mnist_trainer.errors import UsageError
+
+if TYPE_CHECKING:
+    from mnist_trainer.config.sweep import Sweep
+    from mnist_trainer.studies.sweep import Manner
+
+app = new_app()
+
+
+@app.command()
+def sweep(  # noqa: PLR0913, PLR0917 - one for each option
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SWEEP [KEY=VALUE]",
+            help="A YAML file, or the name of a shipped sweep; then changes of its base config: training.epochs=3",
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", metavar="N", min=1, help="How many in all, those of before included.")
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", metavar="J", min=1, help="Trials at a time; they share the cores.")
+    ] = 1,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", metavar="M", min=0, help="Stop when so much time is over.")
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option("--storage", metavar="URL", help="Keep the study in sqlite:///FILE or postgresql://USER@HOST/DB."),
+    ] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option("--run-dir", metavar="DIR", help="Write to exactly this folder, or go on in it.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print the result alone.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; fractions from 0 to 1.")] = False,
+    debug: Debug = False,
+    _version: Version = False,
+) -> None:
+    """Search for the best config: train it many times with other values, and judge by the validation images.
+
+    The same command on several machines with one --storage works on one study. A sweep that was stopped goes on with
+    its --run-dir, or its --storage. Without SWEEP the sweeps that come with the package are listed.
+    """
+    with error_paragraphs(debug):
+        if not arguments:
+            _list_sweeps()
+            return
+        loaded = _load(arguments, {} if trials is None else {"trials": trials})
+        from mnist_trainer.studies.sweep import Manner
+
+        _sweep(loaded, Manner(jobs, minutes, storage, run_dir), quiet, as_json)
+
+
+def _load(arguments: list[str], changes: dict[str, int]) -> Sweep:
+    from mnist_trainer.config.sweep_reading import load_sweep
+
+    source, *overrides = arguments
+    if "=" in source and not os.path.isfile(source):  # noqa: PTH113 - Path.is_file raises on long texts
+        raise UsageError(f"No sweep is named. Name one: mnist-sweep FILE {source}")
+    return load_sweep(source, overrides, changes)
+
+
+def _sweep(loaded: Sweep, manner: Manner, quiet: bool, as_json: bool) -> None:
+    from mnist_trainer.reports.sweep_console import choose_sweep_console
+    from mnist_trainer.studies.sweep import run_sweep
+
+    console = choose_sweep_console(quiet, as_json)
+    stop_after_step(console)
+    try:
+        result = run_sweep(loaded, manner, console)
+    finally:
+        console.close()
+    result.raise_failure()
+
+
+def _list_sweeps() -> None:
+    from mnist_trainer.config.shipped import sweeps
+
+    shipped = sweeps()
+    print("Sweeps that come with mnist-sweep; run one with: mnist-sweep NAME\n")
+    width = max(map(len, shipped))
+    for name, phrase in shipped.items():
+        print(f"  {name:<{width}}  {phrase}")
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""The console of a sweep: a row for each trial that ends, then the best one and what to do with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mnist_trainer.config.sweep import label
+from mnist_trainer.reports.console import PlainConsole, RichConsole, choose_console
+from mnist_trainer.reports.sweep import SweepHeader, SweepListener, SweepResult, TrialRow
+from mnist_trainer.reports.text import figure, percent
+
+_HEAD = f"{'trial':>5}  {'':<8}  {'val loss':>8}  {'val accuracy':>12}  {'epochs':>6}  {'seconds':>7}"
+
+
+class SweepConsole(SweepListener):
+    """Prints a row for each trial that ends, and below it the values it was made with."""
+
+    def __init__(self, console: PlainConsole | RichConsole) -> None:
+        self.console = console
+
+    def loading(self, what: str, done: int, total: int | None) -> None:
+        """As for a run."""
+        self.console.loading(what, done, total)
+
+    def sweep_started(self, header: SweepHeader) -> None:
+        """What is searched, and the trials that are there already."""
+        self.close()  # the bar of a download
+        self._say(f"{'sweep':<8}{header.name}: {header.trials} trials, {header.search}, by {header.objective}")
+        self._say(f"{'space':<8}{', '.join(header.keys)}")
+        self._say(
+            f"{'jobs':<8}{header.jobs} at a time, {header.threads} thread{'' if header.threads == 1 else 's'} each"
+        )
+        self._say(f"{'study':<8}{header.storage}")
+        self._say(f"{'folder':<8}{header.folder}")
+        ended = [row for row in header.begun if row.status not in ("running", "waiting")]
+        if ended:
+            self._say(f"{len(ended)} of {header.trials} trials are there already.")
+        self._say(_HEAD, "bold")
+
+    def trial_ended(self, row: TrialRow, is_best: bool) -> None:
+        """A row of the table, and the values."""
+        styles = {"failed": "red", "pruned": "dim"}
+        for line in trial_lines(row, is_best):
+            self._say(line, "green" if is_best else styles.get(row.status, ""))
+
+    def process_died(self, row: TrialRow) -> None:
+        """A sentence."""
+        self._say(f"{row.trial:>5}  its process died, as happens when the memory is full; it is repeated", "red")
+
+    def waiting_for_others(self, count: int) -> None:
+        """A sentence."""
+        self._say(f"Waiting for {count} trial{'' if count == 1 else 's'} in work elsewhere.")
+
+    def sweep_finished(self, result: SweepResult) -> None:
+        """The best trial, what to try next, and the result."""
+        *lines, last = result_lines(result)
+        for line in lines:
+            self._say(line)
+        self._say(last, "bold green")
+
+    def close(self) -> None:
+        """Leaves the terminal as it was."""
+        if isinstance(self.console, RichConsole):
+            self.console.close()
+
+    def _say(self, text: str, style: str = "") -> None:
+        if isinstance(self.console, RichConsole):
+            self.console.say(text, style)
+        else:
+            self.console.say(text)
+
+
+class QuietSweepConsole(SweepListener):
+    """The result alone."""
+
+    def sweep_finished(self, result: SweepResult) -> None:
+        """The last line."""
+        PlainConsole().say(result_lines(result)[-1])
+
+    def close(self) -> None:
+        """There is nothing to leave."""
+
+
+class JsonSweepConsole(QuietSweepConsole):
+    """The result as one JSON object."""
+
+    def sweep_finished(self, result: SweepResult) -> None:
+        """The object."""
+        PlainConsole().say(json.dumps(result.to_json(), ensure_ascii=False))
+
+
+def choose_sweep_console(quiet: bool, as_json: bool) -> SweepConsole | QuietSweepConsole:
+    """The console that fits what is asked for and where stdout goes."""
+    if as_json:
+        return JsonSweepConsole()
+    return QuietSweepConsole() if quiet else SweepConsole(choose_console(quiet))
+
+
+def written(values: Mapping[str, Any]) -> str:
+    """`lr=0.00213 hidden=[64]`: keys by their last part where that is enough, numbers to three digits."""
+    last = [key.rpartition(".")[2] for key in values]
+    names = last if len(set(last)) == len(last) else list(values)
+    shown = [f"{value:.3g}" if isinstance(value, float) else label(value) for value in values.values()]
+    return " ".join(f"{name}={text}" for name, text in zip(names, shown, strict=True))
+
+
+def trial_lines(row: TrialRow, is_best: bool = False) -> list[str]:
+    """One trial in the table: its figures, and on a second line its values, or the reason why it failed."""
+    seconds = "-" if row.seconds is None else f"{row.seconds:.1f}"
+    cells = [
+        f"{row.trial:>5}",
+        f"{row.status:<8}",
+        f"{figure(row.val_loss):>8}",
+        f"{percent(row.val_accuracy):>12}",
+        f"{max(row.curve, default=0):>6}",
+        f"{seconds:>7}",
+        "* best so far" if is_best else "",
+    ]
+    lines = ["  ".join(cells).rstrip(), f"{'':<7}{written(row.values)}"]
+    return [*lines, *(f"{'':<7}{line}" for line in row.reason.splitlines())]
+
+
+def result_lines(result: SweepResult) -> list[str]:
+    """What came of it; the last line is the result alone."""
+    files = ["sweep.yaml", "run.json", "trials.csv", "curves.csv"]
+    files += [*(["best.yaml"] if result.best else []), *(["plots/"] if result.plots else [])]
+    lines = [*result.left_out, f"Written to {result.folder}: {', '.join(files)}"]
+    if not result.complete:
+        lines += [result.progress, f"  {result.resume}"]
+    if result.best is None:
+        return [*lines, f"{result.folder.name}: no trial is finished"]
+    best = result.best
+    return [
+        *lines,
+        f"Try next: mnist-train --config {result.folder / 'best.yaml'}",
+        f"Best values: {written(best.values)}",
+        f"{result.folder.name}: best of {len(result.rows)} trials is {best.trial}, "
+        f"validation loss {figure(best.val_loss)}, accuracy {percent(best.val_accuracy)} (epoch {best.epoch})",
+    ]

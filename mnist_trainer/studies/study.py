@@ -1,0 +1,204 @@
+"""Where a sweep's trials are kept: an Optuna study in a journal file, in SQLite or in PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from time import sleep
+from typing import TYPE_CHECKING, Any, Literal
+
+from mnist_trainer.config.differences import differences
+from mnist_trainer.config.sweep import Sweep
+from mnist_trainer.errors import StorageError, UsageError
+from mnist_trainer.storage.files import drop_torn_line
+from mnist_trainer.studies.attempts import repeat
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.storages import BaseStorage
+    from sqlalchemy import URL
+
+BEAT_SECONDS, SILENT_SECONDS = 15, 60
+"""How often a process says in a database that its trial runs, and after which silence it counts as dead."""
+
+CONNECT_SECONDS = 10
+_ELSEWHERE: Any = {"name": True, "device": True, "threads": True, "report": True, "data": {"root"}}
+"""Of a config: what may differ from one machine to the next."""
+
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Place:
+    """A study: its `name`, and the database (`url`) or the journal file that holds it."""
+
+    name: str
+    url: str | None
+    journal: Path = Path()
+    beat: int = BEAT_SECONDS
+    silence: int = SILENT_SECONDS
+
+    def __str__(self) -> str:
+        """Without the password."""
+        if self.url is None:
+            return str(self.journal)
+        url = _parsed(self.url)
+        return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
+
+
+def require_optuna() -> None:
+    """Raises `UsageError` if Optuna is not installed."""
+    try:
+        import optuna
+    except ImportError:
+        raise UsageError("A sweep needs Optuna: pip install 'mnist-trainer[sweep]'") from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # what it says is said here, in other words
+
+
+def require_url(url: str) -> None:
+    """Raises `UsageError` if `url` is none of a database that can hold a study."""
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        kind = _parsed(url).get_backend_name()
+    except (ArgumentError, ValueError):
+        kind = ""
+    if kind not in ("sqlite", "postgresql") or (kind == "sqlite" and _parsed(url).database in (None, "", ":memory:")):
+        raise UsageError("--storage takes sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE.")
+
+
+def _parsed(url: str) -> URL:
+    from sqlalchemy import make_url
+
+    made = make_url(url)
+    if made.get_backend_name() in ("postgres", "postgresql"):  # whatever driver is named: psycopg is what we install
+        made = made.set(drivername="postgresql+psycopg")
+    if password := made.query.get("password"):  # as libpq also takes it; here it is hidden when shown
+        made = made.difference_update_query(["password"]).set(password=str(password))
+    return made
+
+
+@lru_cache(maxsize=1)
+def open_study(place: Place, objective: str) -> Study:
+    """The study, made if it is not there; once a process. Raises `StorageError`."""
+    import optuna
+
+    require_optuna()
+    direction: Literal["minimize", "maximize"] = "minimize" if objective == "val_loss" else "maximize"
+    with storage_errors(place):
+        storage = _storage(place)
+        with suppress(KeyError):  # loading alone writes nothing
+            return optuna.load_study(study_name=place.name, storage=storage)
+        return optuna.create_study(study_name=place.name, storage=storage, direction=direction, load_if_exists=True)
+
+
+def close_study(study: Study) -> None:
+    """Ends the connections to its database."""
+    open_study.cache_clear()
+    storage: Any = study._storage
+    engine = getattr(getattr(storage, "_backend", None), "engine", None)
+    storage.remove_session()
+    if engine is not None:
+        engine.dispose()
+
+
+def _storage(place: Place) -> BaseStorage:
+    from optuna.storages import JournalStorage, RDBStorage
+    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+    if place.url is None:
+        path = str(place.journal)
+        return JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path)))
+    from sqlalchemy.exc import IntegrityError, ProgrammingError
+
+    url = _parsed(place.url)
+    waiting = {"connect_timeout": CONNECT_SECONDS} if url.get_backend_name() == "postgresql" else {"timeout": 60}
+    for attempt in range(_ATTEMPTS):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of heartbeats, which Optuna calls experimental
+                return RDBStorage(
+                    url.render_as_string(hide_password=False),
+                    engine_kwargs={"connect_args": waiting, "pool_pre_ping": True},
+                    heartbeat_interval=place.beat,
+                    grace_period=place.silence,
+                    heartbeat_stale_trial_callback=repeat,
+                )
+        except (IntegrityError, ProgrammingError):  # another process made the same tables at the same moment
+            if attempt == _ATTEMPTS - 1:
+                raise
+            sleep(0.5)
+    raise AssertionError("unreachable")
+
+
+def mend_journal(place: Place) -> None:
+    """Drops from a journal, to which nobody else may be writing, a last line that a full disk or a power cut tore.
+
+    Raises `StorageError` if another line is damaged.
+    """
+    path = place.journal
+    if place.url is not None or not path.exists():
+        return
+    drop_torn_line(path)
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not _is_entry(line):
+                raise StorageError(
+                    f"{path}: the journal is damaged at its line {number}. Take this line and all after it out, to go "
+                    "on with the trials before it, or choose another --run-dir."
+                )
+
+
+def _is_entry(line: bytes) -> bool:
+    try:
+        return "op_code" in json.loads(line)
+    except (ValueError, TypeError):
+        return False
+
+
+@contextmanager
+def storage_errors(place: Place) -> Iterator[None]:
+    """Turns what a database or a file system says into a `StorageError` without passwords."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError, OSError, json.JSONDecodeError) as error:  # the last of a journal
+        origin = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None) or error
+        reason = str(origin).partition("\n\tIs the server running")[0]
+        if place.url is not None and (password := _parsed(place.url).password):
+            reason = reason.replace(str(password), "***")
+        advice = "Is there room, and may the file be written?"
+        if place.url is not None and _parsed(place.url).get_backend_name() == "postgresql":
+            advice = "Is the server running, and are host, port, user, password and database right?"
+        reason = " ".join(reason.split()).rstrip(".")
+        raise StorageError(f"{place}: the study can't be read or written: {reason}. {advice}") from None
+
+
+def agree(study: Study, sweep: Sweep, place: Place) -> None:
+    """Notes in a new study what it is about. Raises `UsageError` if it is about something else than `sweep`."""
+    ours = definition(sweep)
+    theirs = study.user_attrs.get("definition")
+    if theirs is None:
+        study.set_user_attr("definition", ours)
+        return
+    if found := list(differences(theirs, ours)):
+        raise UsageError(
+            f"{place} holds a study of the name '{place.name}' that is about something else: "
+            f"{'; '.join(map(str, found))}. Go on with the same, or give the sweep another name and folder."
+        )
+
+
+def definition(sweep: Sweep) -> dict[str, Any]:
+    """What trials must share to be compared: all but where they run and how they are called."""
+    base = sweep.config({}).model_dump(mode="json", exclude=_ELSEWHERE)
+    space = {key: parameter.model_dump(mode="json") for key, parameter in sweep.space.items()}
+    settings = sweep.settings.model_dump(mode="json", include={"objective", "sampler", "pruner", "seed"})
+    defined: dict[str, Any] = json.loads(json.dumps({**settings, "base": base, "space": space}))
+    return defined

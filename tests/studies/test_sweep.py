@@ -1,0 +1,493 @@
+"""Sweeps whose trials are made in this process; see test_sweep_processes.py for others."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from mnist_trainer import train
+from mnist_trainer.config.load import load_config
+from mnist_trainer.config.sweep import Sweep
+from mnist_trainer.config.sweep_reading import load_sweep
+from mnist_trainer.errors import DataError, InterruptedRunError, StorageError, TrainerError, UsageError
+from mnist_trainer.reports.sweep import SweepHeader, SweepListener, SweepResult, TrialRow
+from mnist_trainer.storage.files import held
+from mnist_trainer.studies import trial as trial_module
+from mnist_trainer.studies.attempts import attempts_of
+from mnist_trainer.studies.study import Place, close_study, open_study, require_optuna, storage_errors
+from mnist_trainer.studies.sweep import Manner, run_sweep
+from mnist_trainer.studies.sweep_folder import rows_of
+
+optuna = pytest.importorskip("optuna", reason="needs the extra [sweep]")
+
+BASE: dict[str, Any] = {
+    "threads": 1,
+    "data": {"name": "digits", "limit": 20, "batch_size": 32, "validation": 40},
+    "model": {"architecture": "mlp", "hidden": [8]},
+    "training": {"epochs": 2},
+    "report": {"plots": False, "gallery": False},
+}
+SPACE = {"optimizer.lr": {"log_uniform": [0.001, 0.1]}, "model.hidden": {"choice": [[8], [16, 8]]}}
+
+Making = Callable[..., Sweep]
+
+
+class Remembering(SweepListener):
+    """Keeps what it is told; wants a stop when `stop_at` trials have ended."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.headers: list[SweepHeader] = []
+        self.rows: list[TrialRow] = []
+        self.best: list[int] = []
+        self.results: list[SweepResult] = []
+        self.stop_at = stop_at
+
+    def sweep_started(self, header: SweepHeader) -> None:
+        self.headers.append(header)
+
+    def trial_ended(self, row: TrialRow, is_best: bool) -> None:
+        self.rows.append(row)
+        if is_best:
+            self.best.append(row.trial)
+        self.wants_stop = len(self.rows) == self.stop_at
+
+    def sweep_finished(self, result: SweepResult) -> None:
+        self.results.append(result)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def make(here: Path) -> Making:
+    """`make(trials=3, space=…)`: a sweep over the bundled digits; `base` is merged into `BASE`."""
+
+    def made(base: dict[str, Any] | None = None, **settings: Any) -> Sweep:
+        content = {"base": {**BASE, **(base or {})}, "space": SPACE, "sampler": "random", "pruner": "none", **settings}
+        (here / "tiny.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+        return load_sweep("tiny.yaml")
+
+    return made
+
+
+def tries(folder: Path) -> dict[int, list[str]]:
+    """The states of each trial's attempts."""
+    study = open_study(Place("sweep", None, folder / "journal.log"), "val_loss")
+    found = {index: [one.state.name for one in attempts] for index, attempts in attempts_of(study).items()}
+    close_study(study)
+    return found
+
+
+def values_of(result: SweepResult) -> list[dict[str, Any]]:
+    return [dict(row.values) for row in result.rows]
+
+
+def test_a_sweep_from_its_beginning_to_its_end(make: Making, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("the test set was read")
+
+    monkeypatch.setattr("mnist_trainer.data.loaders.load_test", refuse)
+    listener = Remembering()
+    result = run_sweep(make({"report": {"plots": True}}, trials=3), listener=listener)
+
+    assert result.complete
+    assert result == listener.results[0]
+    assert [row.trial for row in listener.rows] == [0, 1, 2]
+    assert [row.status for row in result.rows] == ["finished"] * 3
+    assert result.best == min(result.rows, key=lambda row: row.value or 0)
+    assert listener.best[-1] == result.best.trial
+    assert listener.best[0] == 0
+
+    folder = result.folder
+    assert folder.name.endswith("-tiny-sweep")
+    record = json.loads((folder / "run.json").read_text())
+    assert (record["kind"], record["status"], record["counts"]) == ("sweep", "finished", {"finished": 3})
+    assert record["best"]["value"] == result.best.value
+    with (folder / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["val_loss"]) for row in rows] == [row.val_loss for row in result.rows]
+    assert [row["model.hidden"] for row in rows] == [str(row.values["model.hidden"]) for row in result.rows]
+    curves = (folder / "curves.csv").read_text().splitlines()
+    assert curves[0] == "trial,epoch,val_loss"
+    assert len(curves) == 1 + 3 * 2
+    assert set(result.plots) == {
+        f"plots/{name}.png" for name in ("history", "curves", "slice", "parallel", "importance")
+    }
+    assert all((folder / plot).read_bytes().startswith(b"\x89PNG") for plot in result.plots)
+
+
+def test_the_best_config_can_be_trained_and_gives_the_same_figures(make: Making, here: Path) -> None:
+    result = run_sweep(make(trials=2))
+    assert result.best is not None
+    run = train(result.folder / "best.yaml", run_dir=here / "again")
+    (best,) = [record for record in run.records if record.epoch == result.best.epoch]
+    assert (best.val_loss, best.val_accuracy) == (result.best.val_loss, result.best.val_accuracy)
+    assert {record.epoch: record.val_loss for record in run.records} == result.best.curve
+
+
+def test_a_grid_covers_all_and_the_written_sweep_is_the_same(make: Making, here: Path) -> None:
+    space = {"model.hidden": {"choice": [[8], [16]]}, "optimizer": {"choice": [{"name": "sgd", "lr": 0.1}, "adam"]}}
+    result = run_sweep(make({"training": {"epochs": 1}}, sampler="grid", space=space, objective="val_accuracy"))
+    found = [(row.values["model.hidden"], row.values["optimizer"]) for row in result.rows]
+    assert found == [
+        (hidden, optimizer) for hidden in ([8], [16]) for optimizer in ({"name": "sgd", "lr": 0.1}, "adam")
+    ]
+    assert result.best is not None
+    assert result.best.value == max(row.val_accuracy or 0 for row in result.rows)
+    again = load_sweep(result.folder / "sweep.yaml")
+    assert (again.base, again.space) == (load_sweep("tiny.yaml").base, load_sweep("tiny.yaml").space)
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_equal_seeds_give_equal_trials(make: Making, sampler: str) -> None:
+    base = {"training": {"epochs": 1}}
+    first, second = (run_sweep(make(base, sampler=sampler, trials=12)) for _ in range(2))
+    assert values_of(first) == values_of(second)
+    assert [row.value for row in first.rows] == [row.value for row in second.rows]
+    other = run_sweep(make(base, sampler=sampler, trials=2, seed=1))
+    assert values_of(other) != values_of(first)[:2]
+
+
+def test_pruning_ends_trials_that_fall_behind(make: Making) -> None:
+    """The first five are good; a median pruner ends the bad ones after them in their first epoch."""
+    space = {"optimizer.lr": {"choice": [0.01, 0.011, 0.012, 0.013, 0.014, 1e-9, 2e-9]}}
+    result = run_sweep(make({"training": {"epochs": 3}}, sampler="grid", pruner="median", space=space))
+    assert [row.status for row in result.rows] == ["finished"] * 5 + ["pruned"] * 2
+    assert [len(row.curve) for row in result.rows] == [3] * 5 + [1] * 2
+    assert result.best is not None
+    assert result.best.trial < 5
+
+
+def test_hyperband_prunes_as_well(make: Making) -> None:
+    space = {"optimizer.lr": {"choice": [0.02, *(index * 1e-9 for index in range(1, 12))]}}
+    result = run_sweep(make({"training": {"epochs": 4}}, sampler="grid", pruner="hyperband", space=space))
+    counts = Counter(row.status for row in result.rows)
+    assert counts["pruned"] > 0
+    assert counts["finished"] > 0
+    assert counts["failed"] == 0
+
+
+def test_a_failed_trial_is_not_the_end(make: Making, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(config: Any, *arguments: Any, **options: Any) -> Any:
+        if config.model.hidden == (9,):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        if config.model.hidden == (10,):
+            raise RuntimeError("a bug")
+        return prepare(config, *arguments, **options)
+
+    prepare = trial_module.prepare
+    monkeypatch.setattr(trial_module, "prepare", build)
+    space = {
+        "optimizer.name": {"choice": ["sgd", "adam"]},
+        "optimizer.momentum": {"choice": [0.5]},
+        "model.hidden": {"choice": [[8], [9], [10]]},
+        "optimizer.lr": {"choice": [0.01, 1e30]},
+    }
+    result = run_sweep(make({"training": {"epochs": 1}}, sampler="grid", space=space))
+    reasons = {(*map(str, row.values.values()),): row.reason for row in result.rows}
+    assert len(reasons) == 12
+    assert reasons["sgd", "0.5", "[8]", "0.01"] == ""
+    assert "became" in reasons["sgd", "0.5", "[8]", "1e+30"]
+    assert "memory is not enough" in reasons["sgd", "0.5", "[9]", "0.01"]
+    assert reasons["sgd", "0.5", "[10]", "0.01"] == "RuntimeError: a bug"
+    adam = [reason for values, reason in reasons.items() if values[0] == "adam"]
+    assert all("optimizer.momentum: unknown key here; it belongs to sgd, rmsprop" in reason for reason in adam)
+    assert [row.status for row in result.rows].count("finished") == 1
+    assert result.complete
+    result.raise_failure()
+
+
+def test_when_all_fail_the_exit_code_is_the_commonest(make: Making) -> None:
+    sweep = make(trials=2, space={"optimizer.lr": {"uniform": [1e30, 2e30]}}, base={"optimizer": "sgd"})
+    result = run_sweep(sweep)
+    assert json.loads((result.folder / "run.json").read_text())["status"] == "failed"
+    assert not (result.folder / "best.yaml").exists()
+    with pytest.raises(
+        TrainerError, match=r"No trial came to its end; 2 of 2 failed.*trial 0: The loss became"
+    ) as caught:
+        result.raise_failure()
+    assert caught.value.exit_code == 6
+
+
+def test_a_stopped_sweep_goes_on_and_has_the_same_trials_in_the_end(make: Making, here: Path) -> None:
+    whole = run_sweep(make(trials=4))
+    place = Manner(run_dir=here / "mine")
+    with pytest.raises(InterruptedRunError, match=r"2 of 4 trials are done. Go on with:\nmnist-sweep mine/sweep.yaml"):
+        run_sweep(make(trials=4), Manner(run_dir=Path("mine")), Remembering(stop_at=2))
+    assert json.loads((here / "mine" / "run.json").read_text())["status"] == "interrupted"
+    listener = Remembering()
+    result = run_sweep(load_sweep("mine/sweep.yaml"), place, listener)
+    assert len(listener.headers[0].begun) == 2
+    assert [row.trial for row in listener.rows] == [2, 3]
+    assert values_of(result) == values_of(whole)
+    assert [row.value for row in result.rows] == [row.value for row in whole.rows]
+    more = run_sweep(make(trials=5), place)
+    assert values_of(more)[:4] == values_of(whole)
+    assert len(more.rows) == 5
+
+
+def test_a_stop_in_a_trial_lets_it_be_repeated(make: Making, here: Path) -> None:
+    """At the first step of the second trial; the attempt is lost, and another one makes the same trial."""
+
+    class AtOnce(Remembering):
+        steps = 0
+
+        @property
+        def wants_stop(self) -> bool:  # type: ignore[override]
+            AtOnce.steps += bool(self.rows)
+            return AtOnce.steps > 3
+
+        @wants_stop.setter
+        def wants_stop(self, value: bool) -> None:
+            """It is not asked for."""
+
+    whole = run_sweep(make(trials=3))
+    with pytest.raises(InterruptedRunError, match="1 of 3"):
+        run_sweep(make(trials=3), Manner(run_dir=here / "mine"), AtOnce())
+    assert tries(here / "mine") == {0: ["COMPLETE"], 1: ["FAIL", "WAITING"]}  # others may take it up at once
+    result = run_sweep(make(trials=3), Manner(run_dir=here / "mine"))
+    assert (values_of(result), result.complete) == (values_of(whole), True)
+    assert tries(here / "mine") == {0: ["COMPLETE"], 1: ["FAIL", "COMPLETE"], 2: ["COMPLETE"]}
+
+
+def test_trials_of_a_dead_command_are_repeated(make: Making, here: Path) -> None:
+    """One that was asked for, and one that had its values: what a killed command leaves behind."""
+    run_sweep(make(trials=2), Manner(run_dir=here / "mine"))
+    study = open_study(Place("sweep", None, here / "mine" / "journal.log"), "val_loss")
+    study.ask()
+    study.ask().suggest_float("optimizer.lr", 0.001, 0.1, log=True)
+    lr = study.trials[3].params["optimizer.lr"]
+    close_study(study)
+    result = run_sweep(make(trials=4), Manner(run_dir=here / "mine"))
+    assert [row.status for row in result.rows] == ["finished"] * 4
+    assert result.rows[3].values["optimizer.lr"] == lr
+    assert result.rows[2].values == run_sweep(make(trials=3)).rows[2].values
+
+
+def test_the_time_may_be_over(make: Making) -> None:
+    result = run_sweep(make(trials=50), Manner(minutes=0.0))
+    assert (result.rows, result.complete, result.best) == ((), False, None)
+    record = json.loads((result.folder / "run.json").read_text())
+    assert (record["status"], record["stop_reason"]) == ("interrupted", "minutes")
+    result.raise_failure()
+
+
+@pytest.mark.parametrize(
+    "change", [{"space": {"seed": {"int": [1, 2]}}}, {"objective": "val_accuracy"}, {"base": {"seed": 4}}]
+)
+def test_a_folder_with_another_sweep_is_refused(make: Making, here: Path, change: dict[str, Any]) -> None:
+    run_sweep(make(trials=1), Manner(run_dir=here / "mine"))
+    before = (here / "mine" / "journal.log").read_bytes()
+    name = {"base": r"base\.seed is 0 there and 4 here", "space": r"space\.seed is not set there"}.get(
+        next(iter(change)), "objective"
+    )
+    with pytest.raises(UsageError, match=f"mine/journal.log holds a study .* about something else: .*{name}"):
+        run_sweep(make(trials=1, **change), Manner(run_dir=here / "mine"))
+    assert (here / "mine" / "journal.log").read_bytes() == before
+
+
+def test_a_folder_in_use_or_with_a_run_is_refused(make: Making, here: Path) -> None:
+    (here / "used").mkdir()
+    with held(here / "used"), pytest.raises(StorageError, match="used is in use by another process"):
+        run_sweep(make(trials=1), Manner(run_dir=here / "used"))
+    (here / "run").mkdir()
+    (here / "run" / "best.pt").touch()
+    with pytest.raises(UsageError, match="already holds a run"):
+        run_sweep(make(trials=1), Manner(run_dir=here / "run"))
+
+
+def test_a_database_holds_a_study_that_goes_on_from_another_folder(make: Making, here: Path) -> None:
+    url = f"sqlite:///{here}/study.db"
+    first = run_sweep(make(trials=2), Manner(storage=url, run_dir=here / "a"))
+    second = run_sweep(make(trials=3), Manner(storage=url, run_dir=here / "b"))
+    assert values_of(second)[:2] == values_of(first)
+    assert len(second.rows) == 3
+    assert not (here / "a" / "journal.log").exists()
+    with pytest.raises(UsageError, match=r"study.db holds a study of the name 'tiny' that is about something else"):
+        run_sweep(make({"seed": 7}, trials=3), Manner(storage=url, run_dir=here / "c"))
+    assert not (here / "c").exists()
+
+
+class CuttingOff(Remembering):
+    """When it is told that attempt 0 is waited for, that one fails without a reason, as at a second Ctrl-C."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        self.study = open_study(place, "val_loss")
+        with pytest.warns(UserWarning, match="Heartbeat"):
+            self.study.ask()
+
+    def waiting_for_others(self, count: int) -> None:
+        self.study.tell(0, state=optuna.trial.TrialState.FAIL)
+
+
+def test_a_trial_that_is_cut_off_elsewhere_is_made_here(
+    make: Making, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the last one: a command that finds nothing to begin waits for it, and takes it up."""
+    monkeypatch.setattr("mnist_trainer.studies.sweep.LOOK_SECONDS", 0.0)
+    url = f"sqlite:///{here}/study.db"
+    result = run_sweep(make(trials=1), Manner(storage=url), CuttingOff(Place("tiny", url)))
+    assert [row.status for row in result.rows] == ["finished"]
+    assert json.loads((result.folder / "run.json").read_text())["status"] == "finished"
+
+
+def test_minutes_are_the_reason_only_if_they_are_over(
+    make: Making, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mnist_trainer.studies.sweep.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("mnist_trainer.studies.sweep.recover", lambda *arguments, **options: None)
+    url = f"sqlite:///{here}/study.db"
+    result = run_sweep(make(trials=1), Manner(storage=url, minutes=9.0), CuttingOff(Place("tiny", url)))
+    record = json.loads((result.folder / "run.json").read_text())
+    assert (result.complete, record["stop_reason"]) == (False, "trials are left")
+
+
+def test_others_are_waited_for_only_if_they_make_trials_of_this_sweep(make: Making, here: Path) -> None:
+    """Trial 1 is in work elsewhere, and here one is wanted."""
+    url = f"sqlite:///{here}/study.db"
+    run_sweep(make(trials=1), Manner(storage=url))
+    listener = CuttingOff(Place("tiny", url))
+    assert run_sweep(make(trials=1), Manner(storage=url), listener).complete
+    study = open_study(Place("tiny", url), "val_loss")
+    assert [one.state.name for one in study.trials] == ["COMPLETE", "RUNNING"]
+    close_study(study)
+
+
+def test_a_line_that_was_torn_off_costs_no_more_than_itself(make: Making, here: Path) -> None:
+    run_sweep(make(trials=1), Manner(run_dir=here / "mine"))
+    with (here / "mine" / "journal.log").open("ab") as journal:
+        journal.write(b'{"op_code":4,"wor')
+    result = run_sweep(make(trials=2), Manner(run_dir=here / "mine"))
+    assert [row.status for row in result.rows] == ["finished"] * 2
+    assert result == run_sweep(make(trials=2), Manner(run_dir=here / "mine"))
+
+
+@pytest.mark.parametrize("damage", [b"\0\0\0\n", b'{"op_code":4,"wor{"op_code":4}\n', b"[]\n", b"4\n", b"\xff\n"])
+def test_a_damaged_journal_is_told_with_its_line(make: Making, here: Path, damage: bytes) -> None:
+    run_sweep(make(trials=1), Manner(run_dir=here / "mine"))
+    journal = here / "mine" / "journal.log"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([*lines[:3], damage, *lines[3:]]))
+    with pytest.raises(StorageError, match=r"mine/journal\.log: the journal is damaged at its line 4\. Take"):
+        run_sweep(make(trials=2), Manner(run_dir=here / "mine"))
+    journal.write_bytes(b"".join(lines[:3]))
+    assert run_sweep(make(trials=1), Manner(run_dir=here / "mine")).complete
+
+
+def test_a_journal_that_breaks_while_it_is_in_use_is_no_mistake_of_ours() -> None:
+    place = Place("sweep", None, Path("journal.log"))
+    with pytest.raises(StorageError, match=r"journal\.log: the study can't be read or written"), storage_errors(place):
+        json.loads('{"op_code":4,"wor{"op_code":4}')
+
+
+def test_bad_data_leaves_no_study(make: Making, here: Path) -> None:
+    sweep = make({"data": {"name": "folder", "path": "/no/such/folder", "validation": 40}})
+    with pytest.raises(DataError):
+        run_sweep(sweep, Manner(storage=f"sqlite:///{here}/study.db"))
+    assert [path.name for path in here.iterdir()] == ["tiny.yaml"]
+
+
+def test_a_pruned_trial_has_the_figures_of_its_best_epoch(make: Making) -> None:
+    study = optuna.create_study()
+    attempt = study.ask()
+    for epoch, loss in enumerate((0.7, 0.5, 0.9), start=1):
+        attempt.report(loss, epoch)
+    attempt.set_user_attr("best", {"epoch": 2, "val_loss": 0.5, "val_accuracy": 0.75})
+    study.tell(attempt, state=optuna.trial.TrialState.PRUNED)
+    for objective, value in (("val_loss", 0.5), ("val_accuracy", 0.75)):
+        (row,) = rows_of(study, make(objective=objective), trials=1)
+        assert (row.status, row.value, row.epoch, row.val_loss) == ("pruned", value, 2, 0.5)
+
+
+def test_a_silent_process_on_a_database_counts_as_dead(
+    make: Making, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mnist_trainer.studies.sweep.LOOK_SECONDS", 0.1)
+    url = f"sqlite:///{here}/study.db"
+    place = Place("tiny", url, beat=1, silence=1)
+    study = open_study(place, "val_loss")
+    with pytest.warns(UserWarning, match="Heartbeat"):
+        attempt = study.ask()
+    study._storage._backend.record_heartbeat(attempt._trial_id)
+    close_study(study)
+    monkeypatch.setattr("mnist_trainer.studies.sweep.Place", lambda name, url: place)
+    listener = Remembering()
+    result = run_sweep(make(trials=2), Manner(storage=url), listener)
+    assert [row.status for row in result.rows] == ["finished"] * 2
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "message"),
+    [
+        ("mysql://a:b@c/d", UsageError, "--storage takes sqlite:///FILE or postgresql"),
+        ("nonsense", UsageError, "--storage takes sqlite:///FILE or postgresql"),
+        ("sqlite://", UsageError, "--storage takes sqlite:///FILE or postgresql"),
+        ("sqlite:////no/such/folder/a.db", StorageError, "unable to open database file"),
+        ("postgresql+psycopg2://me:hidden@127.0.0.1:1/a", StorageError, "postgresql://me:.*refused"),
+        ("postgresql://me:hidden@127.0.0.1:1/a", StorageError, "postgresql://me:\\*\\*\\*@127.0.0.1:1/a.*refused"),
+        (
+            "postgres://me@127.0.0.1:1/a?password=hidden",
+            StorageError,
+            "postgresql://me:\\*\\*\\*@127.0.0.1:1/a.*refused",
+        ),
+    ],
+)
+def test_a_database_that_is_not_there(make: Making, here: Path, url: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message) as caught:
+        run_sweep(make(trials=1), Manner(storage=url))
+    assert "hidden" not in str(caught.value)
+    assert not (here / "runs").exists()
+
+
+def test_a_password_is_hidden_whatever_a_database_says() -> None:
+    place = Place("tiny", "postgresql://me:hidden@host/db")
+    with pytest.raises(StorageError, match=r"me:\*\*\*@host/db: .* no entry for me \*\*\*\. Is"), storage_errors(place):
+        raise OSError("no entry for me hidden")
+
+
+def test_without_optuna_it_says_what_to_install(make: Making, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
+    with pytest.raises(UsageError, match=r"pip install 'mnist-trainer\[sweep\]'"):
+        run_sweep(make(trials=1))
+    assert not (here / "runs").exists()
+
+
+def test_no_matplotlib_state_is_left(make: Making) -> None:
+    from matplotlib import pyplot as plt
+    from matplotlib import rcParams
+
+    before = dict(rcParams)
+    mine = plt.figure()
+    run_sweep(make({"report": {"plots": True}}, trials=2))
+    assert plt.get_fignums() == [mine.number]
+    plt.close(mine)
+    assert {key: value for key, value in rcParams.items() if value != before[key] and key != "backend"} == {}
+
+
+def test_a_trial_that_kills_its_process_again_and_again_fails(make: Making, here: Path) -> None:
+    place = Place("sweep", None, here / "mine" / "journal.log")
+    run_sweep(make(trials=1), Manner(run_dir=here / "mine"))
+    study = open_study(place, "val_loss")
+    study.enqueue_trial({}, user_attrs={"trial": 1, "deaths": 3})
+    close_study(study)
+    result = run_sweep(make(trials=2), Manner(run_dir=here / "mine"))
+    assert [row.status for row in result.rows] == ["finished", "failed"]
+    assert "process died 3 times" in result.rows[1].reason
+    assert result.rows[1].code == 5
+
+
+def test_the_extra_is_there() -> None:
+    require_optuna()
+    assert load_config("mlp").name == "mlp"

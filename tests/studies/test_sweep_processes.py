@@ -1,0 +1,131 @@
+"""Sweeps whose trials are made in processes of their own. Starting one takes seconds: each test asks several things."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mnist_trainer.config.sweep_reading import load_sweep
+from mnist_trainer.reports.sweep import SweepListener, TrialRow
+from mnist_trainer.studies import attempts, workers
+from mnist_trainer.studies import sweep as sweep_module
+from mnist_trainer.studies.study import Place, close_study, open_study
+from mnist_trainer.studies.sweep import Manner, run_sweep
+from mnist_trainer.studies.trial import Ticket
+
+pytest.importorskip("optuna", reason="needs the extra [sweep]")
+REPOSITORY = Path(__file__).parents[2]
+
+LONG = """\
+base:
+  threads: 1
+  data: {name: digits, limit: 20, batch_size: 32, validation: 40}
+  model: {architecture: mlp, hidden: [8]}
+  training: {epochs: 40}
+  report: {plots: false}
+space: {optimizer.lr: {log_uniform: [0.001, 0.1]}}
+sampler: random
+pruner: none
+trials: 4
+"""
+
+
+class Remembering(SweepListener):
+    def __init__(self) -> None:
+        self.died: list[int] = []
+        self.ended: list[int] = []
+
+    def trial_ended(self, row: TrialRow, is_best: bool) -> None:
+        self.ended.append(row.trial)
+
+    def process_died(self, row: TrialRow) -> None:
+        self.died.append(row.trial)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "long.yaml").write_text(LONG)
+    return tmp_path
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "mnist_trainer.cli.sweep", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
+    until = time.monotonic() + 90
+    while not condition():
+        assert time.monotonic() < until
+        assert process is None or process.poll() is None
+        time.sleep(0.05)
+
+
+def test_a_killed_process_costs_its_trial_no_more_than_time(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of two processes is killed in its second trial: the values are tried again, and all trials are as ever."""
+    processes: dict[int, int] = {}
+    give, told = workers._Worker.give, sweep_module._Run.told
+
+    def remember(worker: Any, task: Ticket) -> None:
+        processes[task.serial] = worker.process.pid
+        give(worker, task)
+
+    def kill_third(run: sweep_module._Run, task: Ticket, news: int) -> None:
+        told(run, task, news)
+        if task.serial == 3:
+            os.kill(processes[3], signal.SIGKILL)
+
+    monkeypatch.setattr(workers._Worker, "give", remember)
+    monkeypatch.setattr(sweep_module._Run, "told", kill_third)
+    listener = Remembering()
+    result = run_sweep(load_sweep("long.yaml"), Manner(jobs=2), listener)
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    alone = run_sweep(load_sweep("long.yaml"))
+    assert listener.died == [2]
+    assert sorted(listener.ended) == [0, 1, 2, 3]
+    made = [(row.status, row.values, row.curve) for row in result.rows]
+    assert made == [("finished", row.values, row.curve) for row in alone.rows]
+    assert len(processes) == 5
+    assert len(set(processes.values())) == 3
+
+
+def test_a_killed_command_goes_on(here: Path) -> None:
+    """What it had in work is repeated."""
+    journal = here / "mine" / "journal.log"
+    child = start("long.yaml", "--run-dir", "mine", "training.epochs=2000")
+    wait_until(lambda: journal.exists() and journal.read_bytes().count(b'"intermediate_value"') > 2, child)
+    child.kill()
+    child.communicate()
+    result = run_sweep(load_sweep("long.yaml", ["training.epochs=2000"]), Manner(run_dir=here / "mine", minutes=0.0))
+    assert [row.status for row in result.rows] == ["waiting"]
+    study = open_study(Place("sweep", None, journal), "val_loss")
+    states = {index: [one.state.name for one in tries] for index, tries in attempts.attempts_of(study).items()}
+    close_study(study)
+    assert states == {0: ["FAIL", "WAITING"]}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_ctrl_c_says_how_to_go_on(here: Path) -> None:
+    journal = here / "mine" / "journal.log"
+    child = start("long.yaml", "--run-dir", "mine", "--jobs", "2", "training.epochs=2000")
+    wait_until(lambda: journal.exists() and journal.read_bytes().count(b'"intermediate_value"') > 6, child)
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert err == (
+        "Stopped; 0 of 4 trials are done. Go on with:\nmnist-sweep mine/sweep.yaml --run-dir mine --jobs 2\n"
+    )
+    assert "long: 4 trials, random, by val_loss" in out
+    assert json.loads((here / "mine" / "run.json").read_text())["status"] == "interrupted"
