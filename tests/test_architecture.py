@@ -95,7 +95,7 @@ def below(stage: str) -> list[Path]:
 
 def test_every_file_belongs_to_a_stage() -> None:
     assert {name_of(path) for path in FILES if stage_of(name_of(path)) == -2} == set()
-    assert {path.parent.name for path in FILES if path.parent != PACKAGE} == set(STAGES)
+    assert {path.relative_to(PACKAGE).parts[0] for path in FILES if path.parent != PACKAGE} == set(STAGES)
     assert {stage for stage in STAGES if not (PACKAGE / stage / "__init__.py").exists()} == set()
 
 

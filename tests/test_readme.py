@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -34,17 +33,15 @@ import shlex, signal, sys
 from glob import glob
 from importlib import import_module
 
-if __name__ == "__main__":  # the processes of a series import this again
-    for command in sys.argv[1:]:
-        words = [part for word in shlex.split(command) for part in (sorted(glob(word)) if "*" in word else [word])]
-        sys.argv = words
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            import_module("mnist_trainer.cli." + words[0].removeprefix("mnist-")).main()
-        except SystemExit as end:
-            print(command, "=>", end.code or 0, flush=True)
-            if end.code:
-                raise
+for command in sys.argv[1:]:
+    sys.argv = [part for word in shlex.split(command) for part in (sorted(glob(word)) if "*" in word else [word])]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        import_module("mnist_trainer.cli." + sys.argv[0].removeprefix("mnist-")).main()
+    except SystemExit as end:
+        print(command, "=>", end.code or 0, flush=True)
+        if end.code:
+            raise
 """
 """Calls the commands it is given as their console scripts would, until one fails."""
 

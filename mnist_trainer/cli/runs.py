@@ -16,7 +16,7 @@ from mnist_trainer.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mnist_trainer.studies.runs import RunSummary
+    from mnist_trainer.studies.runs.reading import RunSummary
 
 app = new_app()
 
@@ -63,9 +63,9 @@ def runs(
 def _show_list(
     place: Path, filters: Sequence[str], sort: str | None, reverse: bool, as_json: bool
 ) -> Sequence[RunSummary]:
-    from mnist_trainer.studies.listing import order_notes, table
-    from mnist_trainer.studies.runs import read_runs
-    from mnist_trainer.studies.selection import filtered, ordered
+    from mnist_trainer.studies.runs.listing import order_notes, table
+    from mnist_trainer.studies.runs.reading import read_runs
+    from mnist_trainer.studies.runs.selection import filtered, ordered
 
     found = read_runs(place)
     listed = ordered(filtered(found, filters), sort, reverse)
@@ -84,7 +84,7 @@ def _show_list(
 
 
 def _show_difference(place: Path, names: tuple[str, str], as_json: bool) -> Sequence[RunSummary]:
-    from mnist_trainer.studies.difference import compare, difference_table, find_run
+    from mnist_trainer.studies.runs.comparison import compare, difference_table, find_run
 
     first, second = (find_run(name, place) for name in names)
     found = compare(first, second)
@@ -111,7 +111,7 @@ def _draw(listed: Sequence[RunSummary], file: Path, place: Path) -> str:
     """Says what was drawn, and what was not."""
     from mnist_trainer.reports.overlay import overlay
     from mnist_trainer.storage.files import write_bytes
-    from mnist_trainer.studies.listing import curves
+    from mnist_trainer.studies.runs.listing import curves
 
     drawn, others = curves(listed)
     if not drawn:

@@ -13,7 +13,7 @@ from mnist_trainer.errors import UsageError
 
 if TYPE_CHECKING:
     from mnist_trainer.config.sweep import Sweep
-    from mnist_trainer.studies.sweep import Manner
+    from mnist_trainer.studies.sweep.search import Manner
 
 app = new_app()
 
@@ -58,7 +58,7 @@ def sweep(  # noqa: PLR0913, PLR0917 - one for each option
             _list_sweeps()
             return
         loaded = _load(arguments, {} if trials is None else {"trials": trials})
-        from mnist_trainer.studies.sweep import Manner
+        from mnist_trainer.studies.sweep.search import Manner
 
         _sweep(loaded, Manner(jobs, minutes, storage, run_dir), quiet, as_json)
 
@@ -74,7 +74,7 @@ def _load(arguments: list[str], changes: dict[str, int]) -> Sweep:
 
 def _sweep(loaded: Sweep, manner: Manner, quiet: bool, as_json: bool) -> None:
     from mnist_trainer.reports.sweep_console import choose_sweep_console
-    from mnist_trainer.studies.sweep import run_sweep
+    from mnist_trainer.studies.sweep.search import run_sweep
 
     console = choose_sweep_console(quiet, as_json)
     stop_after_step(console)

@@ -153,7 +153,7 @@ def _train(config: Config, run_dir: Path | None, quiet: bool) -> None:
 
 def _train_series(config: Config, seeds: tuple[int, ...], jobs: int, run_dir: Path | None, quiet: bool) -> None:
     from mnist_trainer.reports.series_console import choose_series_console
-    from mnist_trainer.studies.seeds import train_seeds
+    from mnist_trainer.studies.seeds.training import train_seeds
 
     console = choose_series_console(quiet)
     stop_after_step(console)

@@ -20,7 +20,7 @@ from mnist_trainer.config.layers import (
     Pool,
     Residual,
 )
-from mnist_trainer.config.objective import Falling, GradientDescent, OneCycle, Sgd
+from mnist_trainer.config.objective import DistanceLoss, Falling, GradientDescent, OneCycle, Sgd
 from mnist_trainer.config.schema import Config
 
 BOUNDED = ("step", "sigmoid", "tanh", "scaled_tanh", "relu6")
@@ -133,6 +133,11 @@ def _length(config: Config) -> Iterator[Finding]:
     if stopping is not None and stopping.patience + 1 >= training.epochs:
         reason = f"patience {stopping.patience} is not over before the last epoch, {training.epochs}"
         yield ("training", "early_stopping"), f"{reason}: it will never stop early"
+    augment, monitored = config.data.augment, "val_loss" if stopping is None else stopping.monitor
+    smoothed = not isinstance(config.loss, DistanceLoss) and config.loss.label_smoothing
+    if augment is not None and augment.clean_last and smoothed and monitored == "val_loss":
+        reason = "with label smoothing the validation loss rises in clean epochs, so that none of them may be kept"
+        yield ("data", "augment", "clean_last"), f"{reason}: set training.early_stopping.monitor: val_accuracy"
     if training.max_minutes is not None and isinstance(schedule, OneCycle | Falling):
         reason = f"{schedule.name} is laid out for all {training.epochs} epochs"
         yield ("training", "max_minutes"), f"{reason}; a stop before them leaves the learning rate high"

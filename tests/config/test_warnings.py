@@ -63,6 +63,13 @@ NEURON_RANGE = "bce wants outputs between 0 and 1; what {} gives outside is cut 
         {"loss": {"name": "mse", "reduction": "sum"}, "optimizer": "adam"},
         {"training": {"epochs": 7, "early_stopping": {"patience": 5}}},
         {"training": {"max_minutes": 5}},
+        {"data": {"augment": {"clean_last": 2}}},
+        {"data": {"augment": {"clean_last": 2}}, "loss": {"name": "mse"}},
+        {
+            "data": {"augment": {"clean_last": 2}},
+            "loss": {"name": "cross_entropy", "label_smoothing": 0.1},
+            "training": {"early_stopping": {"monitor": "val_accuracy"}},
+        },
     ],
 )
 def test_what_means_what_it_says_is_not_warned_of(sections: dict[str, Any]) -> None:
@@ -205,6 +212,15 @@ def test_what_means_what_it_says_is_not_warned_of(sections: dict[str, Any]) -> N
             {"training": {"epochs": 4, "max_minutes": 5}, "schedule": "linear"},
             ("training", "max_minutes"),
             "linear is laid out for all 4 epochs; a stop before them leaves the learning rate high",
+        ),
+        (
+            {
+                "data": {"augment": {"clean_last": 2}},
+                "loss": {"name": "cross_entropy", "label_smoothing": 0.1},
+            },
+            ("data", "augment", "clean_last"),
+            "with label smoothing the validation loss rises in clean epochs, so that none of them may be kept: "
+            "set training.early_stopping.monitor: val_accuracy",
         ),
     ],
 )

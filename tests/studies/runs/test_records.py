@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_trainer.storage.run_folder import RunFolder
-from mnist_trainer.studies import records
-from mnist_trainer.studies.listing import table
-from mnist_trainer.studies.records import Record, read_config, read_metrics, read_record
-from mnist_trainer.studies.runs import read_run
+from mnist_trainer.studies.runs import records
+from mnist_trainer.studies.runs.listing import table
+from mnist_trainer.studies.runs.reading import read_run
+from mnist_trainer.studies.runs.records import Record, read_config, read_metrics, read_record
 
 FakeRun = Callable[..., Path]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from mnist_trainer.errors import UsageError
-from mnist_trainer.studies.runs import RunSummary, read_runs
-from mnist_trainer.studies.selection import COLUMNS, filtered, is_mixed, ordered, value_of
+from mnist_trainer.studies.runs.reading import RunSummary, read_runs
+from mnist_trainer.studies.runs.selection import COLUMNS, filtered, is_mixed, ordered, value_of
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from mnist_trainer.config.differences import differences
 from mnist_trainer.config.sweep import Sweep
 from mnist_trainer.errors import StorageError, UsageError
 from mnist_trainer.storage.files import drop_torn_line
-from mnist_trainer.studies.attempts import repeat
+from mnist_trainer.studies.sweep.attempts import repeat
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mnist_trainer.errors import UsageError
-from mnist_trainer.studies.difference import compare, difference_table, find_run
-from mnist_trainer.studies.runs import RunSummary, read_run
+from mnist_trainer.studies.runs.comparison import compare, difference_table, find_run
+from mnist_trainer.studies.runs.reading import RunSummary, read_run
 
 FakeRun = Callable[..., Path]
 

@@ -24,7 +24,7 @@ from mnist_trainer.reports.series import Series, SeriesHeader, SeriesListener, S
 from mnist_trainer.reports.tensorboard import require_tensorboard
 from mnist_trainer.storage.files import held, remove_folder
 from mnist_trainer.storage.run_folder import RunFolder, holds_run, is_series, refuse_taken
-from mnist_trainer.studies.series import (
+from mnist_trainer.studies.seeds.folder import (
     Ledger,
     is_finished,
     open_folder,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mnist_trainer.studies.listing import curves, labels, order_notes, table
-from mnist_trainer.studies.runs import RunSummary, read_run, read_runs
+from mnist_trainer.studies.runs.listing import curves, labels, order_notes, table
+from mnist_trainer.studies.runs.reading import RunSummary, read_run, read_runs
 
 FakeRun = Callable[..., Path]
 

@@ -28,8 +28,8 @@ from mnist_trainer.storage import checkpoint, files
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.storage.files import write_file
 from mnist_trainer.storage.run_folder import RunFolder
-from mnist_trainer.studies import seeds as module
-from mnist_trainer.studies.seeds import train_seeds
+from mnist_trainer.studies.seeds import training as module
+from mnist_trainer.studies.seeds.training import train_seeds
 from mnist_trainer.training.loop import EpochRecord
 
 TINY: dict[str, Any] = {

@@ -15,8 +15,10 @@ from mnist_trainer.errors import DeviceError, InterruptedRunError, UsageError
 from mnist_trainer.reports.sweep import SweepHeader, SweepListener, SweepResult, TrialRow
 from mnist_trainer.storage.files import held
 from mnist_trainer.storage.run_folder import RunFolder
-from mnist_trainer.studies.attempts import give_up, places_left, recover, running, trial_of
-from mnist_trainer.studies.study import (
+from mnist_trainer.studies.sweep.attempts import give_up, places_left, recover, running, trial_of
+from mnist_trainer.studies.sweep.folder import Ledger, best_of, open_folder
+from mnist_trainer.studies.sweep.plots import draw_study
+from mnist_trainer.studies.sweep.study import (
     Place,
     agree,
     close_study,
@@ -26,9 +28,7 @@ from mnist_trainer.studies.study import (
     require_url,
     storage_errors,
 )
-from mnist_trainer.studies.sweep_folder import Ledger, best_of, open_folder
-from mnist_trainer.studies.sweep_plots import draw_study
-from mnist_trainer.studies.trial import MOST_DEATHS, Ticket, run_trial
+from mnist_trainer.studies.sweep.trial import MOST_DEATHS, Ticket, run_trial
 from mnist_trainer.studies.workers import Overseer, threads_each, work_off
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from mnist_trainer.config.document import printable
 from mnist_trainer.reports.table import Column, table_lines
 from mnist_trainer.reports.text import figure, interval, percent
-from mnist_trainer.studies.runs import DAMAGED, RunSummary
-from mnist_trainer.studies.selection import is_mixed
+from mnist_trainer.studies.runs.reading import DAMAGED, RunSummary
+from mnist_trainer.studies.runs.selection import is_mixed
 
 if TYPE_CHECKING:
     from mnist_trainer.reports.overlay import Curve

@@ -13,7 +13,16 @@ from mnist_trainer.config.document import printable
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import UsageError
 from mnist_trainer.storage.run_folder import MARKS, RunFolder
-from mnist_trainer.studies.records import Figures, Record, Row, Spread, Timings, read_config, read_metrics, read_record
+from mnist_trainer.studies.runs.records import (
+    Figures,
+    Record,
+    Row,
+    Spread,
+    Timings,
+    read_config,
+    read_metrics,
+    read_record,
+)
 
 NO_RUNS = ("plots", "tensorboard")
 """Folders of a run, or of a series of runs, that are no runs themselves."""

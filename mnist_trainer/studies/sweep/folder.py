@@ -33,8 +33,8 @@ from mnist_trainer.reports.environment import git_commit, package_version
 from mnist_trainer.reports.sweep import Status, TrialRow
 from mnist_trainer.storage.files import write_text
 from mnist_trainer.storage.run_folder import RunFolder, create_run_folder
-from mnist_trainer.studies.attempts import attempts_of, is_lost, present
-from mnist_trainer.studies.trial import values_of
+from mnist_trainer.studies.sweep.attempts import attempts_of, is_lost, present
+from mnist_trainer.studies.sweep.trial import values_of
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -16,14 +16,15 @@ import pytest
 
 from mnist_trainer.config.sweep_reading import load_sweep
 from mnist_trainer.reports.sweep import SweepListener, TrialRow
-from mnist_trainer.studies import attempts, workers
-from mnist_trainer.studies import sweep as sweep_module
-from mnist_trainer.studies.study import Place, close_study, open_study
-from mnist_trainer.studies.sweep import Manner, run_sweep
-from mnist_trainer.studies.trial import Ticket
+from mnist_trainer.studies import workers
+from mnist_trainer.studies.sweep import attempts
+from mnist_trainer.studies.sweep import search as sweep_module
+from mnist_trainer.studies.sweep.search import Manner, run_sweep
+from mnist_trainer.studies.sweep.study import Place, close_study, open_study
+from mnist_trainer.studies.sweep.trial import Ticket
 
 pytest.importorskip("optuna", reason="needs the extra [sweep]")
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 LONG = """\
 base:

@@ -20,11 +20,11 @@ from mnist_trainer.config.sweep_reading import load_sweep
 from mnist_trainer.errors import DataError, InterruptedRunError, StorageError, TrainerError, UsageError
 from mnist_trainer.reports.sweep import SweepHeader, SweepListener, SweepResult, TrialRow
 from mnist_trainer.storage.files import held
-from mnist_trainer.studies import trial as trial_module
-from mnist_trainer.studies.attempts import attempts_of
-from mnist_trainer.studies.study import Place, close_study, open_study, require_optuna, storage_errors
-from mnist_trainer.studies.sweep import Manner, run_sweep
-from mnist_trainer.studies.sweep_folder import rows_of
+from mnist_trainer.studies.sweep import trial as trial_module
+from mnist_trainer.studies.sweep.attempts import attempts_of
+from mnist_trainer.studies.sweep.folder import rows_of
+from mnist_trainer.studies.sweep.search import Manner, run_sweep
+from mnist_trainer.studies.sweep.study import Place, close_study, open_study, require_optuna, storage_errors
 
 optuna = pytest.importorskip("optuna", reason="needs the extra [sweep]")
 
@@ -336,7 +336,7 @@ def test_a_trial_that_is_cut_off_elsewhere_is_made_here(
     make: Making, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is the last one: a command that finds nothing to begin waits for it, and takes it up."""
-    monkeypatch.setattr("mnist_trainer.studies.sweep.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("mnist_trainer.studies.sweep.search.LOOK_SECONDS", 0.0)
     url = f"sqlite:///{here}/study.db"
     result = run_sweep(make(trials=1), Manner(storage=url), CuttingOff(Place("tiny", url)))
     assert [row.status for row in result.rows] == ["finished"]
@@ -346,8 +346,8 @@ def test_a_trial_that_is_cut_off_elsewhere_is_made_here(
 def test_minutes_are_the_reason_only_if_they_are_over(
     make: Making, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mnist_trainer.studies.sweep.LOOK_SECONDS", 0.0)
-    monkeypatch.setattr("mnist_trainer.studies.sweep.recover", lambda *arguments, **options: None)
+    monkeypatch.setattr("mnist_trainer.studies.sweep.search.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("mnist_trainer.studies.sweep.search.recover", lambda *arguments, **options: None)
     url = f"sqlite:///{here}/study.db"
     result = run_sweep(make(trials=1), Manner(storage=url, minutes=9.0), CuttingOff(Place("tiny", url)))
     record = json.loads((result.folder / "run.json").read_text())
@@ -414,7 +414,7 @@ def test_a_pruned_trial_has_the_figures_of_its_best_epoch(make: Making) -> None:
 def test_a_silent_process_on_a_database_counts_as_dead(
     make: Making, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mnist_trainer.studies.sweep.LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("mnist_trainer.studies.sweep.search.LOOK_SECONDS", 0.1)
     url = f"sqlite:///{here}/study.db"
     place = Place("tiny", url, beat=1, silence=1)
     study = open_study(place, "val_loss")
@@ -422,7 +422,7 @@ def test_a_silent_process_on_a_database_counts_as_dead(
         attempt = study.ask()
     study._storage._backend.record_heartbeat(attempt._trial_id)
     close_study(study)
-    monkeypatch.setattr("mnist_trainer.studies.sweep.Place", lambda name, url: place)
+    monkeypatch.setattr("mnist_trainer.studies.sweep.search.Place", lambda name, url: place)
     listener = Remembering()
     result = run_sweep(make(trials=2), Manner(storage=url), listener)
     assert [row.status for row in result.rows] == ["finished"] * 2

@@ -1,0 +1,1 @@
+"""The runs in a folder, as a table and against each other."""

@@ -1,0 +1,1 @@
+"""One config with several seeds: a series of runs."""
