@@ -21,7 +21,7 @@ def to_mnist(images: NDArray[np.float32]) -> NDArray[np.uint8]:
     # numpy from here on: dozens of small steps, which torch would share out among threads, each time waiting for all.
     smooth = interpolate(torch.from_numpy(images)[:, None], size=(INK, INK), mode="bicubic")[:, 0].numpy()
     frames = (smooth.clip(0, 1) * 255).round().astype(np.uint8)
-    tops, lefts = _offsets(frames.sum(axis=2)), _offsets(frames.sum(axis=1))
+    tops, lefts = (_offsets(frames.sum(axis=axis, dtype=np.int64)) for axis in (2, 1))
     enlarged = np.zeros((len(frames), SIDE, SIDE), np.uint8)
     for top, left in sorted(set(zip(tops.tolist(), lefts.tolist(), strict=True))):
         same = (tops == top) & (lefts == left)
@@ -29,7 +29,7 @@ def to_mnist(images: NDArray[np.float32]) -> NDArray[np.uint8]:
     return enlarged
 
 
-def _offsets(profiles: NDArray[np.uint64]) -> NDArray[np.int64]:
+def _offsets(profiles: NDArray[np.int64]) -> NDArray[np.int64]:
     """[N]: by how much to move each row of ink sums [N, 20] so that its centroid comes to `CENTRE`."""
     centroids: NDArray[np.float64] = profiles @ np.arange(INK) / profiles.sum(axis=1).clip(min=1)
     return (CENTRE - centroids).round().astype(np.int64).clip(0, SIDE - INK)

@@ -86,7 +86,7 @@ def _strokes(weak: NDArray[np.bool_], strong: NDArray[np.bool_]) -> NDArray[np.b
     _, parts, figures, _ = cv2.connectedComponentsWithStats(weak.astype(np.uint8), connectivity=8)
     area = figures[:, cv2.CC_STAT_AREA]
     side = figures[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1)
-    kept = np.bincount(parts[strong], minlength=len(area)) > 0
+    kept = np.bincount(parts[strong].astype(np.intp), minlength=len(area)) > 0
     kept &= side >= max(3, max(weak.shape) / 100)
     kept[0] = False
     kept &= area >= 0.02 * np.max(area, where=kept, initial=0)

@@ -117,7 +117,7 @@ def _plain(image: Image.Image) -> Image.Image:
 def _eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
     """Wide numbers of unknown range as uint8: 0 (or the smallest, if negative) stays black, the largest is white."""
     finite = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
-    finite -= min(0, finite.min())
+    finite -= min(0.0, float(finite.min()))
     shares = finite / max(float(finite.max()), 1e-9)
     return np.asarray((255 * shares).round(), np.uint8)
 

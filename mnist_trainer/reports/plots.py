@@ -59,7 +59,7 @@ def confusion(matrix: NDArray[np.int64], classes: Sequence[str], title: str) -> 
         axes = figure.add_subplot(xlabel="answer", ylabel="label")
         picture = axes.imshow(100 * rates, cmap="Oranges", vmin=0, vmax=100 * worst)
         for row, column in np.ndindex(matrix.shape):
-            _write_count(axes, row, column, int(matrix[row, column]), rates[row, column] / worst, cell)
+            _write_count(axes, row, column, int(matrix[row, column]), float(rates[row, column]) / worst, cell)
         names = [_short(name, 18) for name in classes]
         upright = max(map(len, names)) * 8 < cell
         size = min(11, cell * 0.55)
