@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import warnings
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
@@ -20,10 +21,8 @@ from mnist_trainer.studies.sweep.folder import Ledger, best_of, open_folder
 from mnist_trainer.studies.sweep.plots import draw_study
 from mnist_trainer.studies.sweep.study import (
     Place,
-    agree,
-    close_study,
+    join_study,
     mend_journal,
-    open_study,
     require_optuna,
     require_url,
     storage_errors,
@@ -65,20 +64,16 @@ def run_sweep(sweep: Sweep, manner: Manner | None = None, listener: SweepListene
     if manner.storage is not None:
         require_url(manner.storage)
     load_splits(sweep.config({}).data, listener.loading)  # by one process first, for they may have to be fetched
-    if manner.storage is not None:
+    with ExitStack() as closing:
+        if manner.storage is not None:
+            join_study(place, sweep, closing)  # before there is a folder
+        folder = open_folder(sweep, manner.run_dir)
+        if manner.storage is None:
+            place = Place("sweep", None, folder.path / JOURNAL)
+        closing.enter_context(held(folder.path))
         with storage_errors(place):
-            agree(open_study(place, sweep.objective), sweep, place)  # before there is a folder
-    folder = open_folder(sweep, manner.run_dir)
-    if manner.storage is None:
-        place = Place("sweep", None, folder.path / JOURNAL)
-    with held(folder.path), storage_errors(place):
-        mend_journal(place)
-        study = open_study(place, sweep.objective)
-        try:
-            agree(study, sweep, place)
-            return _Run(sweep, manner, listener, folder, place, study).run()
-        finally:
-            close_study(study)
+            mend_journal(place)
+            return _Run(sweep, manner, listener, folder, place, join_study(place, sweep, closing)).run()
 
 
 @dataclass

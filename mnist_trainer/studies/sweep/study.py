@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -95,6 +95,15 @@ def open_study(place: Place, objective: str) -> Study:
         with suppress(KeyError):  # loading alone writes nothing
             return optuna.load_study(study_name=place.name, storage=storage)
         return optuna.create_study(study_name=place.name, storage=storage, direction=direction, load_if_exists=True)
+
+
+def join_study(place: Place, sweep: Sweep, closing: ExitStack) -> Study:
+    """The study, open until `closing` ends. Raises `StorageError`, and `UsageError` if it is not about `sweep`."""
+    with storage_errors(place):
+        study = open_study(place, sweep.objective)
+        closing.callback(close_study, study)
+        agree(study, sweep, place)
+    return study
 
 
 def close_study(study: Study) -> None:

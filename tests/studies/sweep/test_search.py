@@ -317,6 +317,7 @@ def test_a_database_holds_a_study_that_goes_on_from_another_folder(make: Making,
     with pytest.raises(UsageError, match=r"study.db holds a study of the name 'tiny' that is about something else"):
         run_sweep(make({"seed": 7}, trials=3), Manner(storage=url, run_dir=here / "c"))
     assert not (here / "c").exists()
+    assert open_study.cache_info().currsize == 0, "its connection is closed after a refusal too"
 
 
 class CuttingOff(Remembering):
