@@ -51,8 +51,8 @@ def wait_for_stop(task, post):
     return post.wants_stop
 
 def wait_for_end(task, post):
-    post.tell("begun")
     try:
+        post.tell("begun")  # inside: the interruption may come as soon as this is read
         time.sleep(60)
     except KeyboardInterrupt:
         Path(task).write_text("saved")
