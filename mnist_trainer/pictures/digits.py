@@ -14,6 +14,7 @@ from PIL import Image
 from mnist_trainer.errors import DataError
 from mnist_trainer.pictures.ink import Box, box_of, find_ink
 from mnist_trainer.pictures.open import Picture, open_picture, picture_of
+from mnist_trainer.pictures.page import Expect, Glyph, Line, Page
 from mnist_trainer.pictures.render import looks_rendered, render, tight_box
 
 
@@ -41,6 +42,22 @@ def digits_of(image: Image.Image | NDArray[Any]) -> tuple[Digit, ...]:
     except (OSError, SyntaxError, TypeError, ValueError) as error:
         raise DataError(f"The picture can't be read: {error}.") from None
     return _digits(picture, "The picture")
+
+
+def read_page(path: Path, expect: Expect = "auto", *, steps: bool = False) -> Page:
+    """What is written on the picture in a file. Raises `DataError` when it can't be read."""
+    return _page(open_picture(path))
+
+
+def page_of(image: Image.Image | NDArray[Any], expect: Expect = "auto", *, steps: bool = False) -> Page:
+    """What is written on a picture in memory, as `digits_of` takes it. Raises `DataError` when it is no picture."""
+    (digit,) = digits_of(image)
+    return Page((Line(1, (Glyph(digit.image, digit.box, 0, 1),)),))
+
+
+def _page(picture: Picture) -> Page:
+    (digit,) = _digits(picture, "The picture")
+    return Page((Line(1, (Glyph(digit.image, digit.box, 0, 1),)),))
 
 
 def _from_array(values: NDArray[Any]) -> Image.Image:

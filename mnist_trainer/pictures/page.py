@@ -1,0 +1,62 @@
+"""What reading a picture gives before any model is asked: lines of writing, each with all ways to see digits in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Box = tuple[int, int, int, int]
+"""x, y, width, height in pixels; x and y of the upper left corner."""
+
+Expect = Literal["auto", "single", "row", "page"]
+"""What a picture is taken to hold: one digit, one row of them, several rows, or whatever the ink suggests."""
+
+
+@dataclass(frozen=True)
+class Glyph:
+    """What may be one digit: the pieces `first` to `end` (without it) of its line, drawn as MNIST has them.
+
+    `image` uint8 [28, 28], bright ink on black; `box` in pixels of the upright picture.
+    """
+
+    image: NDArray[np.uint8]
+    box: Box
+    first: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of writing, cut into `pieces` from left to right; a reading of it is a chain of glyphs from 0 to `pieces`.
+
+    The glyphs hold at least one such chain.
+    """
+
+    pieces: int
+    glyphs: tuple[Glyph, ...]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How a picture was read, for people to look at: all of one size [H, W], which `scale` × is the upright picture's.
+
+    `upright` uint8: as it came; `flattened` uint8: the paper even and white, the ink dark; `ink` uint8: what was taken for
+    ink, 255 full.
+    """
+
+    upright: NDArray[np.uint8]
+    flattened: NDArray[np.uint8]
+    ink: NDArray[np.uint8]
+    scale: float
+
+
+@dataclass(frozen=True)
+class Page:
+    """The lines on a picture from top to bottom; `reason` says in words why there are none; `steps` if asked for."""
+
+    lines: tuple[Line, ...]
+    reason: str | None = None
+    steps: Steps | None = None
