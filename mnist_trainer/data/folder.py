@@ -128,20 +128,20 @@ def _classes(path: Path) -> tuple[str, ...]:
 
 def _read(paths: list[Path]) -> NDArray[np.uint8]:
     """The one digit of each picture, [N, 28, 28]."""
-    from mnist_trainer.pictures.digits import read_digits
+    from mnist_trainer.pictures.digits import NO_INK, read_single
 
     images = np.empty((len(paths), 28, 28), np.uint8)
     problems: list[str] = []
     for index, path in enumerate(paths):
         try:
-            digits = read_digits(path)
+            image = read_single(path)
         except DataError as error:
             problems.append(str(error))
             continue
-        if len(digits) == 1:
-            images[index] = digits[0].image
+        if image is None:
+            problems.append(f"{path} holds {NO_INK}")
         else:
-            problems.append(f"{path}: {len(digits)} digits in one picture")
+            images[index] = image
     if problems:
         raise DataError(_told(problems, len(paths)))
     return images

@@ -5,16 +5,41 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.page import Page
+from mnist_trainer.pictures.page import Line, Page
+
+LEAST = 1e-6
+"""Probabilities are taken to be at least this."""
 
 
 def choose(page: Page, probabilities: NDArray[np.float64], none: NDArray[np.float64]) -> list[list[int]]:
     """For each line the places of its digits among all glyphs of `page` (its lines' one after the other), in order.
 
-    `probabilities` [G, K] and `none` [G], the probability that it is no digit, belong to those G glyphs.
+    `probabilities` [G, K] and `none` [G], the probability that it is no digit, belong to those G glyphs. The chain of
+    glyphs is chosen that is least surprising: the least sum of −ln P(a digit, and the one it is taken for) and of the
+    costs of its cuts and joins (Viterbi; LeCun et al. 1998, section V).
     """
+    surprise = -np.log(np.maximum(probabilities.max(axis=1) * (1 - none), LEAST))
+    surprise += np.array([glyph.cost for line in page.lines for glyph in line.glyphs])
     chosen, start = [], 0
     for line in page.lines:
-        chosen.append([start])
-        start += len(line.glyphs)
+        end = start + len(line.glyphs)
+        chosen.append([start + place for place in _chain(line, surprise[start:end])])
+        start = end
     return chosen
+
+
+def _chain(line: Line, surprise: NDArray[np.float64]) -> list[int]:
+    """The places of the glyphs in the least surprising chain from the line's first piece to its last."""
+    least = np.full(line.pieces + 1, np.inf)
+    least[0] = 0
+    last = np.zeros(line.pieces + 1, np.intp)
+    for place in sorted(range(len(line.glyphs)), key=lambda each: line.glyphs[each].end):
+        glyph = line.glyphs[place]
+        total = least[glyph.first] + surprise[place]
+        if total < least[glyph.end]:
+            least[glyph.end], last[glyph.end] = total, place
+    chain, end = [], line.pieces
+    while end:
+        chain.append(int(last[end]))
+        end = line.glyphs[chain[-1]].first
+    return chain[::-1]

@@ -1,22 +1,25 @@
-"""Any picture that Pillow opens → one upright grey picture, small enough to work on."""
+"""Any picture that Pillow opens → one upright picture, small enough to work on."""
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from mnist_trainer.errors import DataError
-from mnist_trainer.pictures.ink import box_of
+from mnist_trainer.pictures.page import box_of
 
 MAX_PIXELS = 150_000_000
 LONGEST = 1600
 """Pixels on the longer side that are worked on: a digit on 3 % of them still has more than the 20 it needs."""
+
+_BAND = 4_000_000
+"""Pixels that are converted at once, before they are shrunk: a whole picture in another mode may not fit in memory."""
 
 _ORIENTATION = 0x0112
 _UPRIGHT = {  # https://www.cipa.jp/std/documents/download_e.html?DC-008-Translation-2023-E, section 4.6.5.1.6
@@ -32,33 +35,40 @@ _UPRIGHT = {  # https://www.cipa.jp/std/documents/download_e.html?DC-008-Transla
 
 @dataclass(frozen=True)
 class Picture:
-    """`grey` uint8 [H, W], upright, at most `LONGEST` pixels a side; `size`: width and height before it was shrunk."""
+    """`pixels` uint8 [H, W], or [H, W, 3] where it has colours, upright, at most `LONGEST` a side; `size`: its width
+    and height before it was shrunk."""
 
-    grey: NDArray[np.uint8]
+    pixels: NDArray[np.uint8]
     size: tuple[int, int]
 
 
 def open_picture(path: Path) -> Picture:
     """The picture in a file, its first frame if it has several. Raises `DataError` with what is wrong with the file."""
     # Pillow gets the open file, not its name: it would map a TIFF by name into memory, and then turns it wrongly.
-    with _open_file(path) as file, warnings.catch_warnings():
+    with _open_file(path) as file:
+        return picture_in(file, str(path))
+
+
+def picture_in(file: BinaryIO, name: str) -> Picture:
+    """The picture in an open file, which `name` stands for in the text of a `DataError`."""
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             image = Image.open(file)
         except Image.DecompressionBombError:
-            raise _too_large(path) from None
+            raise _too_large(name) from None
         except Exception:  # each of its many formats fails in its own way: no list of types would be complete
-            raise DataError(f"{path} is no picture in a known format. Save it as PNG or JPEG.") from None
+            raise DataError(f"{name} is no picture in a known format. Save it as PNG or JPEG.") from None
         width, height = image.size
         if width * height > MAX_PIXELS:
-            raise _too_large(path)
+            raise _too_large(name)
         shrink = max(1.0, max(width, height) / LONGEST)
         try:
-            image.draft("L", (int(width / shrink), int(height / shrink)))  # JPEG decodes ½, ¼ or ⅛ of it faster
+            image.draft("RGB", (int(width / shrink), int(height / shrink)))  # JPEG decodes ½, ¼ or ⅛ of it faster
             return _upright(image, (width, height))
         except Exception as error:
             reason = str(error) or type(error).__name__
-            raise DataError(f"{path} is a damaged picture: {reason}. Take a whole copy of it.") from None
+            raise DataError(f"{name} is a damaged picture: {reason}. Take a whole copy of it.") from None
 
 
 def picture_of(image: Image.Image) -> Picture:
@@ -69,14 +79,19 @@ def picture_of(image: Image.Image) -> Picture:
 def _upright(image: Image.Image, size: tuple[int, int]) -> Picture:
     image.load()
     turn = _UPRIGHT.get(_orientation(image))  # known only now: some formats turn while they decode
-    plain = _plain(image)
-    factor = -(-max(plain.size) // LONGEST)
-    plain = plain.reduce(factor) if factor > 1 else plain
-    grey = _opaque(plain) if plain.mode == "RGBA" else plain
+    small = _shrunk(image)
+    plain = _opaque(small) if small.mode == "RGBA" else small
     if turn is not None:
-        grey = grey.transpose(turn)
-    sideways = (grey.width > grey.height) != (size[0] > size[1])
-    return Picture(np.asarray(grey), (size[1], size[0]) if sideways else size)
+        plain = plain.transpose(turn)
+    sideways = (plain.width > plain.height) != (size[0] > size[1])
+    return Picture(_without_colour(np.asarray(plain)), (size[1], size[0]) if sideways else size)
+
+
+def _without_colour(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """[H, W] where the channels of [H, W, 3] are alike."""
+    if pixels.ndim == 3 and all(np.array_equal(pixels[..., 0], pixels[..., other]) for other in (1, 2)):
+        return np.ascontiguousarray(pixels[..., 0])
+    return pixels
 
 
 def _open_file(path: Path) -> BinaryIO:
@@ -92,8 +107,8 @@ def _open_file(path: Path) -> BinaryIO:
         raise DataError(f"{path} can't be read: {error.strerror or error}.") from None
 
 
-def _too_large(path: Path) -> DataError:
-    return DataError(f"{path} has more than {MAX_PIXELS // 10**6} million pixels. Make it smaller or cut it out.")
+def _too_large(name: str) -> DataError:
+    return DataError(f"{name} has more than {MAX_PIXELS // 10**6} million pixels. Make it smaller or cut it out.")
 
 
 def _orientation(image: Image.Image) -> int:
@@ -105,38 +120,71 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    """The image in mode RGBA if any of it can be transparent, else in mode L."""
-    if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_eight_bits(np.asarray(image)))
+def _shrunk(image: Image.Image) -> Image.Image:
+    """The image at most `LONGEST` pixels a side, in mode L, RGB or RGBA, a band after the other."""
+    factor = -(-max(image.size) // LONGEST)
+    mode, most = _mode(image), _most(image)
+    if factor == 1:
+        return _converted(image, mode, most)
+    width, height = (-(-side // factor) for side in image.size)
+    small = Image.new(mode, (width, height))
+    rows = max(1, _BAND // image.width // factor)
+    for top in range(0, height, rows):
+        bottom = min(image.height, (top + rows) * factor)
+        band = image.crop((0, top * factor, image.width, bottom))
+        small.paste(_converted(band, mode, most).reduce(factor), (0, top))
+    return small
+
+
+def _mode(image: Image.Image) -> str:
     if image.has_transparency_data:
-        return image.convert("RGBA")
-    return image.convert("L")
+        return "RGBA"
+    return "L" if image.mode in ("1", "L") or _is_wide(image) else "RGB"
 
 
-def _eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Wide numbers of unknown range as uint8: 0 (or the smallest, if negative) stays black, the largest is white."""
-    finite = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
-    finite -= min(0.0, float(finite.min()))
-    shares = finite / max(float(finite.max()), 1e-9)
-    return np.asarray((255 * shares).round(), np.uint8)
+def _is_wide(image: Image.Image) -> bool:
+    """Whether its numbers have more than 8 bits."""
+    return image.mode.startswith(("I", "F"))
+
+
+def _most(image: Image.Image) -> tuple[float, float]:
+    """The numbers of a wide image that are black and white: 0 (or the smallest, if negative) and the largest."""
+    if not _is_wide(image):
+        return 0.0, 255.0
+    extrema = [0.0, 1e-9]
+    for top in range(0, image.height, rows := max(1, _BAND // image.width)):
+        values = np.asarray(image.crop((0, top, image.width, min(image.height, top + rows))))
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            extrema += [float(finite.min()), float(finite.max())]
+    return min(extrema), max(extrema)
+
+
+def _converted(image: Image.Image, mode: str, most: tuple[float, float]) -> Image.Image:
+    if not _is_wide(image):
+        return image if image.mode == mode else image.convert(mode)
+    black, white = most
+    values = np.nan_to_num(np.asarray(image).astype(np.float32), posinf=0, neginf=0)
+    shares = np.clip((values - black) / (white - black), 0, 1)
+    return Image.fromarray((255 * shares).round().astype(np.uint8)).convert(mode)
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """Mode L of an RGBA image: its alpha channel where that is the drawing, else the image on paper of its own grey.
+    """Mode L or RGB of an RGBA image: its alpha channel where that is the drawing, else it on paper of its own colour.
 
     Alpha is the drawing if all that is visible has one colour, or is too sparse to be a sheet with something on it.
     """
-    grey, alpha = image.convert("L"), image.getchannel("A")
+    colours, alpha = image.convert("RGB"), image.getchannel("A")
     visible = np.asarray(alpha) >= 128
-    shades = np.asarray(grey)[visible]
     if visible.all():
-        return grey
+        return colours
+    shades = np.asarray(image.convert("L"))[visible]
     if not shades.size or np.ptp(shades) <= 16:
         return alpha
     _, _, width, height = box_of(visible)
     if shades.size < width * height / 2:
         return alpha
-    paper = Image.new("L", image.size, int(np.median(shades)))
-    paper.paste(grey, mask=alpha)
+    red, green, blue = np.median(np.asarray(colours)[visible], axis=0).astype(int).tolist()
+    paper = Image.new("RGB", image.size, (red, green, blue))
+    paper.paste(colours, mask=alpha)
     return paper

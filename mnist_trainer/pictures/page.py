@@ -19,18 +19,20 @@ Expect = Literal["auto", "single", "row", "page"]
 class Glyph:
     """What may be one digit: the pieces `first` to `end` (without it) of its line, drawn as MNIST has them.
 
-    `image` uint8 [28, 28], bright ink on black; `box` in pixels of the upright picture.
+    `image` uint8 [28, 28], bright ink on black; `box` in pixels of the upright picture; `cost` is −ln of how likely it
+    is, before anybody looks at its shape, that pieces are to be cut and joined like that.
     """
 
     image: NDArray[np.uint8]
     box: Box
     first: int
     end: int
+    cost: float = 0.0
 
 
 @dataclass(frozen=True)
 class Line:
-    """One row of writing, cut into `pieces` from left to right; a reading of it is a chain of glyphs from 0 to `pieces`.
+    """One row of writing, cut into `pieces` from left to right; its digits are a chain of glyphs from 0 to `pieces`.
 
     The glyphs hold at least one such chain.
     """
@@ -41,10 +43,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Steps:
-    """How a picture was read, for people to look at: all of one size [H, W], which `scale` × is the upright picture's.
+    """How a picture was read, for people to look at: all of one size, `scale` × which is the upright picture's.
 
-    `upright` uint8: as it came; `flattened` uint8: the paper even and white, the ink dark; `ink` uint8: what was taken for
-    ink, 255 full.
+    `upright` uint8 [H, W], or [H, W, 3] where it has colours: as it came; `flattened` uint8 [H, W]: the paper even and
+    white, the ink dark; `ink` uint8 [H, W]: what was taken for ink, 255 full.
     """
 
     upright: NDArray[np.uint8]
@@ -60,3 +62,10 @@ class Page:
     lines: tuple[Line, ...]
     reason: str | None = None
     steps: Steps | None = None
+
+
+def box_of(mask: NDArray[np.bool_]) -> Box:
+    """x, y, width, height of what is true in `mask` [H, W]; something must be."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    x, y = int(columns[0]), int(rows[0])
+    return x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1

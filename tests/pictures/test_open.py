@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from mnist_trainer.errors import DataError
+from mnist_trainer.pictures import open as opening
 from mnist_trainer.pictures.open import LONGEST, open_picture, picture_of
 
 CORNERS = np.repeat(np.repeat(np.array([[0, 85, 85], [170, 255, 255]], np.uint8), 8, axis=0), 8, axis=1)
@@ -61,15 +62,15 @@ def test_the_orientation_is_applied_and_an_invalid_one_ignored(
     path = tmp_path / f"turned.{suffix}"
     Image.fromarray(CORNERS).save(path, exif=oriented(orientation))
     picture = open_picture(path)
-    assert corners_of(picture.grey) == corners
-    assert picture.size == size == picture.grey.shape[::-1]
+    assert corners_of(picture.pixels) == corners
+    assert picture.size == size == picture.pixels.shape[::-1]
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0garbage", b"Exif\0\0MM\0*\0\0\xff\xff", b""])
 def test_damaged_metadata_are_ignored(tmp_path: Path, exif: bytes) -> None:
     path = tmp_path / "damaged.jpg"
     Image.fromarray(CORNERS).save(path, exif=exif)
-    assert corners_of(open_picture(path).grey) == [0, 85, 170, 255]
+    assert corners_of(open_picture(path).pixels) == [0, 85, 170, 255]
 
 
 def test_an_orientation_that_is_no_number_is_ignored(tmp_path: Path) -> None:
@@ -78,32 +79,33 @@ def test_an_orientation_that_is_no_number_is_ignored(tmp_path: Path) -> None:
     Image.fromarray(CORNERS).save(path, exif=b"Exif\0\0" + six_as_text)
     with Image.open(path) as image:
         assert image.getexif()[ExifTags.Base.Orientation] == "six"
-    assert corners_of(open_picture(path).grey) == [0, 85, 170, 255]
+    assert corners_of(open_picture(path).pixels) == [0, 85, 170, 255]
 
 
 def test_a_large_jpeg_is_shrunk_while_it_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "photo.jpg"
     Image.fromarray(CORNERS).resize((4800, 3200), Image.Resampling.NEAREST).convert("RGB").save(path, exif=oriented(6))
     decoded: list[tuple[int, int]] = []
-    convert = Image.Image.convert
+    upright = opening._upright
 
-    def spy(image: Image.Image, *arguments: object) -> Image.Image:
+    def spy(image: Image.Image, size: tuple[int, int]) -> opening.Picture:
+        image.load()
         decoded.append(image.size)
-        return convert(image, *arguments)  # type: ignore[arg-type]
+        return upright(image, size)
 
-    monkeypatch.setattr(Image.Image, "convert", spy)
+    monkeypatch.setattr(opening, "_upright", spy)
     picture = open_picture(path)
     assert decoded == [(2400, 1600)]
-    assert max(picture.grey.shape) <= LONGEST
+    assert max(picture.pixels.shape) <= LONGEST
     assert picture.size == (3200, 4800)
-    assert corners_of(picture.grey) == [170, 0, 255, 85]
+    assert corners_of(picture.pixels) == [170, 0, 255, 85]
 
 
 def test_the_first_frame_of_an_animation_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "moving.gif"
     first, second = Image.fromarray(CORNERS), Image.fromarray(255 - CORNERS)
     first.save(path, save_all=True, append_images=[second])
-    assert corners_of(open_picture(path).grey) == [0, 85, 170, 255]
+    assert corners_of(open_picture(path).pixels) == [0, 85, 170, 255]
 
 
 @pytest.mark.parametrize("shade", [0, 90, 255])
@@ -111,7 +113,7 @@ def test_one_colour_before_nothing_is_a_drawing_in_the_alpha_channel(shade: int)
     alpha = np.zeros((20, 20), np.uint8)
     alpha[5:15, 8:12] = 255
     image = Image.merge("LA", (Image.new("L", (20, 20), shade), Image.fromarray(alpha)))
-    assert np.array_equal(picture_of(image).grey, alpha)
+    assert np.array_equal(picture_of(image).pixels, alpha)
 
 
 def test_strokes_of_several_colours_before_nothing_are_a_drawing_too() -> None:
@@ -119,7 +121,7 @@ def test_strokes_of_several_colours_before_nothing_are_a_drawing_too() -> None:
     alpha[:, 3] = alpha[3, :] = 255
     grey[3, :] = 200
     image = Image.merge("LA", (Image.fromarray(grey), Image.fromarray(alpha)))
-    assert np.array_equal(picture_of(image).grey, alpha)
+    assert np.array_equal(picture_of(image).pixels, alpha)
 
 
 @pytest.mark.parametrize(("paper", "ink"), [(250, 10), (10, 250)])
@@ -129,7 +131,7 @@ def test_a_sheet_with_cut_out_corners_keeps_its_paper(paper: int, ink: int) -> N
     alpha[:2, :2] = alpha[-2:, -2:] = 0
     hidden = np.where(alpha, grey, 128).astype(np.uint8)
     image = Image.merge("LA", (Image.fromarray(hidden), Image.fromarray(alpha)))
-    assert np.array_equal(picture_of(image).grey, grey)
+    assert np.array_equal(picture_of(image).pixels, grey)
 
 
 @pytest.mark.parametrize(
@@ -142,12 +144,12 @@ def test_a_sheet_with_cut_out_corners_keeps_its_paper(paper: int, ink: int) -> N
     ],
 )
 def test_wide_numbers_use_the_whole_range(values: NDArray[np.float32]) -> None:
-    assert picture_of(Image.fromarray(values)).grey.tolist() == [[0, 128, 255]]
+    assert picture_of(Image.fromarray(values)).pixels.tolist() == [[0, 128, 255]]
 
 
 def test_numbers_that_are_none_become_black() -> None:
     values = np.array([[np.nan, np.inf, 1]], np.float32)
-    assert picture_of(Image.fromarray(values)).grey.tolist() == [[0, 0, 255]]
+    assert picture_of(Image.fromarray(values)).pixels.tolist() == [[0, 0, 255]]
 
 
 def test_warnings_of_pillow_do_not_leak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.ink import box_of
+from mnist_trainer.pictures.page import box_of
 from mnist_trainer.pictures.render import centroid, looks_rendered, render, tight_box
 
 

@@ -1,0 +1,116 @@
+"""Parts of the ink → lines of writing, each a row of pieces from left to right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mnist_trainer.pictures.page import Box
+from mnist_trainer.pictures.parts import Part
+
+Piece = tuple[Part, ...]
+"""Parts that belong together: a digit, part of one, or several that touch."""
+
+NEAR = 0.12
+"""Of the usual height: parts that are nearer than that to each other belong together, if they lie over each other."""
+
+ALONE = 3.0
+"""Of the usual height: a gap wider than that ends a line."""
+
+
+def in_lines(parts: Sequence[Part]) -> list[list[Piece]]:
+    """The lines of writing from top to bottom; the pieces of each from left to right."""
+    if not parts:
+        return []
+    height = usual_height(parts)
+    lines = _linked(_together(parts, height), height)
+    lines.sort(key=_middle)
+    return lines
+
+
+def union(boxes: Sequence[Box]) -> Box:
+    """The least box that holds all of `boxes`."""
+    left, top = min(x for x, *_ in boxes), min(y for _, y, *_ in boxes)
+    right = max(x + width for x, _, width, _ in boxes)
+    bottom = max(y + height for _, y, _, height in boxes)
+    return left, top, right - left, bottom - top
+
+
+def box_around(parts: Sequence[Part]) -> Box:
+    """The least box around `parts`."""
+    return union([part.box for part in parts])
+
+
+def usual_height(parts: Sequence[Part]) -> float:
+    """The height of a digit, guessed from those of the larger parts."""
+    heights = sorted((part.box[3] for part in parts), reverse=True)
+    large = [height for height in heights if height >= heights[0] / 3]
+    middle = large[len(large) // 2]
+    widest = max(part.box[2] for part in parts)
+    return max(middle, widest / 6)
+
+
+def _together(parts: Sequence[Part], height: float) -> list[Piece]:
+    """The parts put together that lie over each other, like the bar of a 5, or the dots of a broken stroke."""
+    pieces: list[Piece] = [(part,) for part in parts]
+    merged = True
+    while merged:
+        merged = False
+        for place, piece in enumerate(pieces):
+            partner = next((other for other in pieces[place + 1 :] if _belong(piece, other, height)), None)
+            if partner is not None:
+                pieces.remove(partner)
+                pieces[place] = (*piece, *partner)
+                merged = True
+                break
+    return pieces
+
+
+def _belong(one: Piece, other: Piece, height: float) -> bool:
+    first, second = box_around(one), box_around(other)
+    over_x, over_y = _shared(first, second, 0), _shared(first, second, 1)
+    narrower, lower = min(first[2], second[2]), min(first[3], second[3])
+    whole = union([first, second])
+    if over_x > 0.6 * narrower and over_y > 0.6 * lower:
+        return True  # one within the other's box
+    if over_x > 0.5 * narrower and -over_y < NEAR * height:
+        return whole[3] < 1.35 * height or min(first[3], second[3]) < 0.3 * height
+    return -over_x < 0.5 * NEAR * height and -over_y < 0.5 * NEAR * height and whole[2] < 0.6 * height
+
+
+def _linked(pieces: list[Piece], height: float) -> list[list[Piece]]:
+    """Lines: pieces from left to right, each put to the line whose last pieces are near and on its level."""
+    lines: list[list[Piece]] = []
+    for piece in sorted(pieces, key=_centre):
+        best = max(lines, key=lambda line: _fits(line, piece, height), default=None)
+        if best is None or _fits(best, piece, height) <= 0:
+            lines.append([piece])
+        else:
+            best.append(piece)
+    return lines
+
+
+def _fits(line: list[Piece], piece: Piece, height: float) -> float:
+    """How well a piece goes on with a line: the share of its height that is on the level of the line's end, or 0."""
+    ends = [box_around(each) for each in line[-2:]]
+    end, box = union(ends), box_around(piece)
+    gap = box[0] - (end[0] + end[2])
+    if gap > ALONE * max(height, box[3], end[3]):
+        return 0.0
+    shared = _shared(end, box, 1) / max(1, min(end[3], box[3]))
+    return shared if shared > 0.25 else 0.0
+
+
+def _shared(one: Box, other: Box, axis: int) -> int:
+    """Pixels that two boxes share in x (0) or y (1); what is between them counts negative."""
+    start, end = max(one[axis], other[axis]), min(one[axis] + one[axis + 2], other[axis] + other[axis + 2])
+    return end - start
+
+
+def _centre(piece: Piece) -> float:
+    x, _, width, _ = box_around(piece)
+    return x + width / 2
+
+
+def _middle(line: list[Piece]) -> float:
+    boxes = [box_around(piece) for piece in line]
+    return sum(y + height / 2 for _, y, _, height in boxes) / len(boxes)
