@@ -5,27 +5,41 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.page import Line, Page
+from mnist_trainer.pictures.page import Glyph, Line, Page
 
 LEAST = 1e-6
 """Probabilities are taken to be at least this."""
 
 
 def choose(page: Page, probabilities: NDArray[np.float64], none: NDArray[np.float64]) -> list[list[int]]:
-    """For each line the places of its digits among all glyphs of `page` (its lines' one after the other), in order.
+    """The digits of `page` as places in `page.glyphs`, line by line.
 
-    `probabilities` [G, K] and `none` [G], the probability that it is no digit, belong to those G glyphs. The chain of
-    glyphs is chosen that is least surprising: the least sum of −ln P(a digit, and the one it is taken for) and of the
-    costs of its cuts and joins (Viterbi; LeCun et al. 1998, section V).
+    `probabilities` [G, K] and `none` [G], the probability that it is no digit, belong to those G glyphs. In each line
+    the chain of glyphs is chosen that is least surprising: the least sum of −ln P(a digit, and the one it is taken for)
+    and of the costs of its cuts and joins (Viterbi; LeCun et al. 1998, section V). Among the layouts it is the one
+    whose digits, weighted by their size, surprise least.
     """
+    glyphs = page.glyphs
     surprise = -np.log(np.maximum(probabilities.max(axis=1) * (1 - none), LEAST))
-    surprise += np.array([glyph.cost for line in page.lines for glyph in line.glyphs])
-    chosen, start = [], 0
-    for line in page.lines:
-        end = start + len(line.glyphs)
-        chosen.append([start + place for place in _chain(line, surprise[start:end])])
-        start = end
-    return chosen
+    surprise += np.array([glyph.cost for glyph in glyphs])
+    best: list[list[int]] = []
+    least, start = np.inf, 0
+    for layout in page.layouts:
+        chains = []
+        for line in layout.lines:
+            end = start + len(line.glyphs)
+            chains.append([start + place for place in _chain(line, surprise[start:end])])
+            start = end
+        cost = layout.cost + _mean(glyphs, [place for chain in chains for place in chain], surprise)
+        if cost < least:
+            best, least = chains, cost
+    return best
+
+
+def _mean(glyphs: list[Glyph], chosen: list[int], surprise: NDArray[np.float64]) -> float:
+    """The mean surprise of glyphs, each counted by the longer side of its box."""
+    sizes = [max(glyphs[place].box[2:]) for place in chosen]
+    return float(np.average(surprise[chosen], weights=sizes))
 
 
 def _chain(line: Line, surprise: NDArray[np.float64]) -> list[int]:

@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mnist_trainer.errors import DataError
-from mnist_trainer.pictures.glyphs import glyphs_of, whole
-from mnist_trainer.pictures.ink import Ink, find_ink
-from mnist_trainer.pictures.lines import Piece, in_lines
+from mnist_trainer.pictures.layouts import layouts_of
 from mnist_trainer.pictures.open import Picture, open_picture, picture_in, picture_of
-from mnist_trainer.pictures.page import Box, Expect, Glyph, Line, Page, Steps, box_of
-from mnist_trainer.pictures.parts import Parts, find_parts
+from mnist_trainer.pictures.page import Box, Expect, Glyph, Layout, Line, Page, Steps, box_of
 from mnist_trainer.pictures.render import looks_rendered
+from mnist_trainer.pictures.writing import Writing, find_writing
 
 NO_INK = "no ink: nothing on it stands out from the paper"
 CROWDED = "a pattern, noise or a page of print: too many small parts for handwriting"
@@ -48,12 +46,12 @@ def page_of(image: Image.Image | NDArray[Any], expect: Expect = "auto", *, steps
 
 
 def read_single(image: Path | Image.Image | NDArray[Any]) -> NDArray[np.uint8] | None:
-    """All that is written on a picture as one digit, uint8 [28, 28]; None where nothing is.
+    """What is most likely the one digit on a picture, uint8 [28, 28]; None where nothing is written.
 
     Raises `DataError` when it can't be read.
     """
     page = read_page(image, "single") if isinstance(image, Path) else page_of(image, "single")
-    return page.lines[0].glyphs[0].image if page.lines else None
+    return page.glyphs[0].image if page.layouts else None
 
 
 def _from_array(values: NDArray[Any]) -> Image.Image:
@@ -73,33 +71,27 @@ def _page(picture: Picture, expect: Expect, steps: bool) -> Page:
     if pixels.ndim == 2 and looks_rendered(pixels):
         glyph = Glyph(pixels, box_of(pixels > 0), 0, 1)
         seen = Steps(pixels, 255 - pixels, pixels, 1.0) if steps else None
-        return Page((Line(1, (glyph,)),), steps=seen)
-    ink = find_ink(pixels)
-    parts = find_parts(ink.levels)
-    lines = tuple(_line(line, ink, parts, expect, picture) for line in _lines(parts, expect))
-    reason = None if lines else CROWDED if parts.crowded else NO_INK
-    return Page(lines, reason, _steps(picture, ink) if steps else None)
+        return Page((Layout((Line(1, (glyph,)),)),), steps=seen)
+    writings = find_writing(pixels)
+    layouts = [
+        layout for writing in writings for layout in layouts_of(writing.levels, writing.parts, expect, writing.cost)
+    ]
+    reason = None if layouts else CROWDED if writings[0].parts.crowded else NO_INK
+    enlarged = tuple(_enlarged(layout, picture) for layout in layouts)
+    return Page(enlarged, reason, _steps(picture, writings[0]) if steps else None)
 
 
-def _lines(parts: Parts, expect: Expect) -> list[list[Piece]]:
-    if expect == "single":
-        return [[parts.parts]] if parts.parts else []
-    lines = in_lines(parts.parts)
-    if expect == "row" and lines:
-        return [sorted((piece for line in lines for piece in line), key=lambda piece: piece[0].box[0])]
-    return lines
+def _enlarged(layout: Layout, picture: Picture) -> Layout:
+    """With boxes in pixels of the picture before it was shrunk."""
+    lines = [
+        replace(line, glyphs=tuple(replace(glyph, box=_box(glyph.box, picture)) for glyph in line.glyphs))
+        for line in layout.lines
+    ]
+    return replace(layout, lines=tuple(lines))
 
 
-def _line(line: list[Piece], ink: Ink, parts: Parts, expect: Expect, picture: Picture) -> Line:
-    if expect == "single":
-        count, glyphs = 1, [whole(line, ink.levels, parts)]
-    else:
-        count, glyphs = glyphs_of(line, ink.levels, parts)
-    return Line(count, tuple(replace(glyph, box=_enlarged(glyph.box, picture)) for glyph in glyphs))
-
-
-def _enlarged(box: Box, picture: Picture) -> Box:
-    """The same box in pixels of the picture before it was shrunk, rounded outwards."""
+def _box(box: Box, picture: Picture) -> Box:
+    """A box in pixels of the picture before it was shrunk, rounded outwards."""
     x, y, width, height = box
     rows, columns = picture.pixels.shape[:2]
     across, down = picture.size[0] / columns, picture.size[1] / rows
@@ -108,7 +100,7 @@ def _enlarged(box: Box, picture: Picture) -> Box:
     return left, top, right - left, bottom - top
 
 
-def _steps(picture: Picture, ink: Ink) -> Steps:
-    flattened = np.clip(255 - ink.contrast, 0, 255).astype(np.uint8)
-    taken = (255 * ink.levels).astype(np.uint8)
+def _steps(picture: Picture, writing: Writing) -> Steps:
+    flattened = np.clip(255 - writing.contrast, 0, 255).astype(np.uint8)
+    taken = (255 * writing.levels).astype(np.uint8)
     return Steps(picture.pixels, flattened, taken, picture.size[0] / picture.pixels.shape[1])

@@ -52,7 +52,7 @@ def whole(line: Sequence[Piece], levels: NDArray[np.float32], parts: Parts) -> G
     return _glyph([_scrap(piece, levels, parts) for piece in line], 0, 1, 0.0)
 
 
-def glyphs_of(line: Sequence[Piece], levels: NDArray[np.float32], parts: Parts) -> tuple[int, list[Glyph]]:
+def glyphs_of(line: Sequence[Piece], levels: NDArray[np.float32], parts: Parts) -> tuple[int, tuple[Glyph, ...]]:
     """Into how many scraps a line of pieces falls, and the glyphs that may be put together of them."""
     boxes = [box_around(piece) for piece in line]
     height = _height(boxes)
@@ -68,7 +68,7 @@ def glyphs_of(line: Sequence[Piece], levels: NDArray[np.float32], parts: Parts) 
         chosen = scraps[first:end]
         if len(chosen) == 1 or _may_join(chosen, height):
             glyphs.append(_glyph(chosen, first, end, _cost(chosen, height)))
-    return len(scraps), glyphs
+    return len(scraps), tuple(glyphs)
 
 
 def _height(boxes: Sequence[Box]) -> float:

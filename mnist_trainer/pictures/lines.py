@@ -13,6 +13,9 @@ Piece = tuple[Part, ...]
 NEAR = 0.12
 """Of the usual height: parts that are nearer than that to each other belong together, if they lie over each other."""
 
+BESIDE = (0.3, 0.08)
+"""Of its longer side: what is nearer than that to the one digit of a picture may belong to it."""
+
 ALONE = 3.0
 """Of the usual height: a gap wider than that ends a line."""
 
@@ -25,6 +28,34 @@ def in_lines(parts: Sequence[Part]) -> list[list[Piece]]:
     lines = _linked(_together(parts, height), height)
     lines.sort(key=_middle)
     return lines
+
+
+def main_pieces(parts: Sequence[Part], most: int) -> list[Piece]:
+    """Groups of parts that may be the one digit of a picture, the likelier first.
+
+    A group is all that is near each other, in a wide sense, in a narrow one, or one part alone; `most` of each sort.
+    """
+    ranking = sorted(parts, key=lambda part: -part.likeness * part.area)
+    sorts = (*(_groups(ranking, beside) for beside in BESIDE), [(part,) for part in ranking])
+    groups = [group for sort in sorts for group in sort[:most]]
+    return list({frozenset(part.number for part in group): group for group in reversed(groups)}.values())[::-1]
+
+
+def _groups(parts: Sequence[Part], beside: float) -> list[Piece]:
+    groups: list[Piece] = []
+    rest = list(parts)
+    while rest:
+        group = [rest.pop(0)]
+        while near := [part for part in rest if _is_near(part.box, box_around(group), beside)]:
+            group += near
+            rest = [part for part in rest if part not in near]
+        groups.append(tuple(group))
+    return groups
+
+
+def _is_near(box: Box, whole: Box, beside: float) -> bool:
+    gap = max(-_shared(box, whole, 0), -_shared(box, whole, 1))
+    return gap < beside * max(whole[2:])
 
 
 def union(boxes: Sequence[Box]) -> Box:

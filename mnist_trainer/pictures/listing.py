@@ -27,9 +27,10 @@ class Listing:
             names = ", ".join(path.name for path in self.others[:3])
             more = f" and {len(self.others) - 3} more" if len(self.others) > 3 else ""
             notes.append(f"{folder}: left out what is no picture by its name: {names}{more}")
-        if self.folders:
-            names = "its sub-folder" if len(self.folders) == 1 else f"its {len(self.folders)} sub-folders"
-            notes.append(f"{folder}: left out {names}; name them too: {folder / '*'}")
+        if len(self.folders) == 1:
+            notes.append(f"{folder}: left out its sub-folder; name it too: {self.folders[0]}")
+        elif self.folders:
+            notes.append(f"{folder}: left out its {len(self.folders)} sub-folders; name them too: {folder / '*'}")
         return notes
 
 

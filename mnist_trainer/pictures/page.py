@@ -56,12 +56,26 @@ class Steps:
 
 
 @dataclass(frozen=True)
-class Page:
-    """The lines on a picture from top to bottom; `reason` says in words why there are none; `steps` if asked for."""
+class Layout:
+    """One way to see a picture: its lines of writing from top to bottom. `cost` is −ln of how likely it is, before
+    anybody looks at the glyphs, as far as that differs between layouts."""
 
     lines: tuple[Line, ...]
+    cost: float = 0.0
+
+
+@dataclass(frozen=True)
+class Page:
+    """The ways to see a picture, the likelier first; `reason` says in words why there is none; `steps` if asked for."""
+
+    layouts: tuple[Layout, ...]
     reason: str | None = None
     steps: Steps | None = None
+
+    @property
+    def glyphs(self) -> list[Glyph]:
+        """All glyphs, layout by layout and line by line."""
+        return [glyph for layout in self.layouts for line in layout.lines for glyph in line.glyphs]
 
 
 def box_of(mask: NDArray[np.bool_]) -> Box:

@@ -7,10 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_trainer.pictures.ink import Ink
 from mnist_trainer.pictures.page import Box
 
 SPECK = 0.12
 """Of the height of the largest part: smaller ones are specks."""
+
+THIN, SOLID = 0.25, 0.45
+"""Of its longer side: a part that is nowhere thicker than the first is a stroke, one thicker than the second none."""
+
+ALONG = 0.5
+"""Of a side of the picture: what lies along more of it is the edge of something."""
 
 MOST = 1500
 """Parts on a picture at most: more are noise, a texture, or a page of print."""
@@ -18,11 +25,13 @@ MOST = 1500
 
 @dataclass(frozen=True)
 class Part:
-    """A connected part of the ink: its number in `Parts.map`, its box, and how many pixels it has."""
+    """A connected part of the ink: its number in `Parts.map`, its box, how many pixels it has, and how much it is like
+    a stroke, from 0 to 1."""
 
     number: int
     box: Box
     area: int
+    likeness: float
 
     @property
     def side(self) -> int:
@@ -32,48 +41,52 @@ class Part:
 
 @dataclass(frozen=True)
 class Parts:
-    """`map` int32 [H, W]: 0 is paper, other numbers are those of `parts`, from the largest on."""
+    """`map` int32 [H, W]: 0 is paper, other numbers are those of `parts`, from the largest on; `share` of the ink is in
+    `parts`, the rest in what was left out."""
 
     map: NDArray[np.int32]
     parts: tuple[Part, ...]
+    share: float
     crowded: bool = False
     """There were more than `MOST`, too many to be writing; then `parts` has none."""
 
 
-def find_parts(levels: NDArray[np.float32]) -> Parts:
-    """The parts of the ink `levels` [H, W] that may be writing."""
-    import cv2
-
-    mask = (levels > 0).astype(np.uint8)
-    count, places, figures, _ = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=cv2.CV_32S)
-    places = places.astype(np.int32, copy=False)
-    if count > MOST:
-        return Parts(places, (), crowded=True)
-    found = [_part(number, figures[number].tolist()) for number in range(1, count)]
+def find_parts(ink: Ink, *, photograph: bool) -> Parts:
+    """The parts of the ink that may be writing; on a photograph there are edges of other things."""
+    if len(ink.numbers) > MOST:
+        return Parts(ink.map, (), 0.0, crowded=True)
+    boxes = ink.boxes[ink.numbers]
+    sides = boxes[:, 2:4].max(axis=1)
+    large = ink.numbers[sides >= SPECK * sides.max(initial=0)]
+    along = _along(ink)
+    found = [_part(number, ink, float(along[number])) for number in large.tolist()]
     found.sort(key=lambda part: (-part.side, part.number))
-    kept = [part for part in found if not _is_edge(part, places)]
-    kept = _without_frames(kept or found, places)
-    return Parts(places, tuple(_without_specks(kept)))
+    kept = [part for part in found if part.likeness]
+    inner = [part for part in kept if along[part.number] <= ALONG]
+    if photograph or any(part.side > kept[0].side / 4 for part in inner):
+        kept = inner
+    kept = _without_specks(_without_frames(kept, ink.map))
+    return Parts(ink.map, tuple(kept), sum(part.likeness * part.area for part in kept) / max(1, int(boxes[:, 4].sum())))
 
 
-def _part(number: int, figures: list[int]) -> Part:
-    x, y, width, height, area = figures
-    return Part(number, (x, y, width, height), area)
-
-
-def _is_edge(part: Part, places: NDArray[np.int32]) -> bool:
-    """Whether it is what lies at the border of a photograph: it touches it, and is too solid to be a stroke."""
+def _part(number: int, ink: Ink, along: float) -> Part:
+    """With a likeness that falls as it is thicker, and as more of it lies along the picture's sides."""
     import cv2
 
-    (x, y, width, height), (rows, columns) = part.box, places.shape
-    touches = (x == 0) + (y == 0) + (x + width == columns) + (y + height == rows)
-    if not touches:
-        return False
-    if max(width / columns, height / rows) > 0.9 and min(width, height) < 0.06 * max(rows, columns):
-        return touches >= 2  # a line along a side, or from side to side
-    inside = np.pad((places[y : y + height, x : x + width] == part.number).astype(np.uint8), 1)
-    thickness = 2 * float(cv2.distanceTransform(inside, cv2.DIST_L2, 3).max())
-    return thickness > 0.45 * part.side and touches >= 1
+    x, y, width, height, area = ink.boxes[number].tolist()
+    inside = np.zeros((height + 2, width + 2), np.uint8)
+    inside[1:-1, 1:-1] = ink.map[y : y + height, x : x + width] == number
+    thickness = 2 * float(cv2.distanceTransform(inside, cv2.DIST_L2, 3).max()) / max(width, height)
+    slim = min(1.0, max(0.0, (SOLID - thickness) / (SOLID - THIN)))
+    return Part(number, (x, y, width, height), area, slim * (1 - 0.5 * along))
+
+
+def _along(ink: Ink) -> NDArray[np.float64]:
+    """For each number in `ink.map` the largest share of one of the picture's sides that it lies along [N]."""
+    sides = (ink.map[0], ink.map[-1], ink.map[:, 0], ink.map[:, -1])
+    shares = [np.bincount(side, minlength=len(ink.boxes)) / len(side) for side in sides]
+    largest: NDArray[np.float64] = np.max(shares, axis=0)
+    return largest
 
 
 def _without_frames(parts: list[Part], places: NDArray[np.int32]) -> list[Part]:

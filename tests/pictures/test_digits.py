@@ -33,7 +33,7 @@ def difference_but_for_a_pixel(one: NDArray[np.uint8], other: NDArray[np.uint8])
 
 def only(page: Page) -> Glyph:
     """The one glyph of a page on which there is nothing else."""
-    ((glyph,),) = (line.glyphs for line in page.lines)
+    (glyph,) = page.glyphs
     return glyph
 
 
@@ -179,13 +179,13 @@ def test_handwriting_resembles_real_digits_of_its_kind(mnist_root: Path) -> None
 def test_a_blank_picture_is_named() -> None:
     for blank in (Image.new("RGB", (200, 200), "white"), np.zeros((28, 28), np.uint8)):
         page = page_of(blank)
-        assert (page.lines, page.reason) == ((), "no ink: nothing on it stands out from the paper")
+        assert (page.layouts, page.reason) == ((), "no ink: nothing on it stands out from the paper")
         assert read_single(blank) is None
 
 
 @pytest.mark.parametrize("name", ["LA", "RGBA"])
 def test_a_wholly_transparent_picture_holds_no_ink(name: str) -> None:
-    assert not page_of(Image.new(name, (50, 50))).lines
+    assert not page_of(Image.new(name, (50, 50))).layouts
 
 
 @pytest.mark.parametrize(

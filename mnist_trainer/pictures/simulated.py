@@ -1,0 +1,114 @@
+"""Images as a model would see them on simulated pictures: drawn, then read as `mnist-predict` reads a picture.
+
+Run as a module it makes one piece of a set: arguments of `make` come in and images go out, both pickled.
+"""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import sys
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_trainer.pictures.digits import page_of
+from mnist_trainer.pictures.page import Box, box_of
+from mnist_trainer.pictures.simulator import glyph_non_digit, non_digit, photograph_and_box
+
+Kind = Literal["photographs", "non_digits"]
+
+Images = NDArray[np.uint8]
+"""[n, 28, 28], bright ink on black."""
+
+TRIES = 5
+"""Pictures drawn for one image until something is read from one."""
+
+SAME, OTHER = 0.65, 0.2
+"""A glyph whose box is so much like the digit's shows it; one of which it covers less shows something else."""
+
+NARROW = 8
+"""Pixels of the 28 across: what is not wider may be a 1."""
+
+CLUTTERED = ("table_edge", "finger", "frame", "squared", "ruled", "show_through", "specks", "crease", "hard_shadow")
+"""Kinds of photographs on which there are other things than the digit."""
+
+
+def make(kind: Kind, digits: NDArray[np.uint8], labels: NDArray[np.int64], seeds: NDArray[np.int64]) -> Images:
+    """An image [28, 28] for each of `seeds` [n], from `digits` [n, m, 28, 28], the first of which show `labels` [n]."""
+    each = zip(digits, labels.tolist(), map(np.random.default_rng, seeds.tolist()), strict=True)
+    if kind == "photographs":
+        made = [_photographed(own[0], label, random) for own, label, random in each]
+    else:
+        made = [_no_digit(own, random) for own, _, random in each]
+    return np.stack(made)
+
+
+def _photographed(digit: NDArray[np.uint8], label: int, random: np.random.Generator) -> NDArray[np.uint8]:
+    """What is read from a photograph of `digit`, where it is on it; itself where that is not found on several."""
+    for _ in range(TRIES):
+        picture, box = photograph_and_box(digit, random, label=label)
+        found = [glyph.image for glyph in page_of(picture, "single").glyphs if likeness(glyph.box, box) > SAME]
+        if found:
+            return found[0]
+    return digit
+
+
+def _no_digit(digits: Images, random: np.random.Generator) -> NDArray[np.uint8]:
+    """By turns what is read from a picture of something else, what else is on a photograph of a digit, and what comes
+    of digits that are cut or joined wrongly."""
+    kind = str(random.choice(["other", "beside", "cut"], p=[0.4, 0.25, 0.35]))
+    tries = (_others(kind, digits, random) for _ in range(TRIES))
+    found = next((images for images in tries if images), None)
+    return _others("cut", digits, random, sure=True)[0] if found is None else found[random.integers(len(found))]
+
+
+def _others(kind: str, digits: Images, random: np.random.Generator, *, sure: bool = False) -> list[NDArray[np.uint8]]:
+    """Images of no digit, but for those that look like a 1, which nobody could tell from one; `sure`: all."""
+    if kind == "other":
+        images = [glyph.image for glyph in page_of(non_digit(random, digits)).glyphs]
+    elif kind == "beside":
+        picture, box = photograph_and_box(digits[0], random, str(random.choice(CLUTTERED)))
+        images = [glyph.image for glyph in page_of(picture).glyphs if covered(glyph.box, box) < OTHER]
+    else:
+        images = [glyph_non_digit(random, digits)]
+    return [image for image in images if sure or box_of(image > 0)[2] > NARROW]
+
+
+def likeness(one: Box, other: Box) -> float:
+    """What two boxes share of what either covers; boxes that are thin for their length count as a bit thicker."""
+    first, second = (_padded(box) for box in (one, other))
+    shared = _shared(first, second)
+    return shared / (first[2] * first[3] + second[2] * second[3] - shared)
+
+
+def covered(box: Box, other: Box) -> float:
+    """The share of a box that another covers."""
+    return _shared(_padded(box), _padded(other)) / (_padded(box)[2] * _padded(box)[3])
+
+
+def _padded(box: Box) -> Box:
+    x, y, width, height = box
+    margin = max(1, round(0.08 * max(width, height)))
+    return x - margin, y - margin, width + 2 * margin, height + 2 * margin
+
+
+def _shared(one: Box, other: Box) -> int:
+    across, down = (
+        min(one[axis] + one[axis + 2], other[axis] + other[axis + 2]) - max(one[axis], other[axis]) for axis in (0, 1)
+    )
+    return max(0, across) * max(0, down)
+
+
+def main() -> None:
+    """Does a piece of the work for another process."""
+    import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a word; the process that asked for it speaks
+    cv2.setNumThreads(1)
+    pickle.dump(make(*pickle.load(sys.stdin.buffer)), sys.stdout.buffer)
+
+
+if __name__ == "__main__":
+    main()
