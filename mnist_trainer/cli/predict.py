@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
+import shutil
 import sys
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mnist_trainer.cli.common import Debug, Version, complain, error_paragraphs, new_app
+from mnist_trainer.errors import UsageError
 
 if TYPE_CHECKING:
     from mnist_trainer.inference.prediction import Prediction
@@ -19,46 +26,166 @@ UNREADABLE = 3
 """Exit code if a picture could not be read."""
 
 
+class Expected(StrEnum):
+    """What a picture is taken to hold."""
+
+    auto = "auto"
+    single = "single"
+    row = "row"
+    page = "page"
+
+
+Images = Annotated[
+    list[str],
+    typer.Argument(metavar="IMAGE|FOLDER|-", help="Pictures, folders of pictures, or - for one from a pipe."),
+]
+CheckpointPlace = Annotated[
+    str,
+    typer.Option(
+        "--checkpoint",
+        metavar="FILE|RUN|latest",
+        help="The model: latest is the newest finished run, bundled the one that comes with the package.",
+    ),
+]
+Expect = Annotated[
+    Expected,
+    typer.Option("--expect", metavar="KIND", help="What a picture holds: single (a digit), row, page, or auto."),
+]
+MinConfidence = Annotated[
+    float,
+    typer.Option(
+        "--min-confidence",
+        metavar="P",
+        show_default=False,
+        help="Refuse digits that are less sure than P (0 to 1).",
+    ),
+]
+Top = Annotated[
+    int | None,
+    typer.Option("--top", metavar="K", min=1, help="Show the K likeliest answers to each digit; else close ones."),
+]
+Show = Annotated[bool, typer.Option("--show", help="Draw the 28×28 pixels that the network saw.")]
+SaveSteps = Annotated[
+    Path | None, typer.Option("--save-steps", metavar="DIR", help="Write a PNG for each picture: how it was read.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print a list with one object for each picture.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print a table with one row for each picture.")]
+
+
 @app.command()
-def predict(
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Pictures of one handwritten digit each.")],
-    checkpoint: Annotated[
-        str,
-        typer.Option("--checkpoint", metavar="FILE|RUN|latest", help="The model; latest is the newest finished run."),
-    ] = "latest",
-    as_json: Annotated[bool, typer.Option("--json", help="Print a list with one object for each picture.")] = False,
+def predict(  # noqa: PLR0913, PLR0917 - one an option
+    images: Images,
+    checkpoint: CheckpointPlace = "bundled",
+    expect: Expect = Expected.auto,
+    min_confidence: MinConfidence = 0.0,
+    top: Top = None,
+    show: Show = False,
+    save_steps: SaveSteps = None,
+    as_json: Json = False,
+    as_csv: Csv = False,
     debug: Debug = False,
     _version: Version = False,
 ) -> None:
-    """Read handwritten digits from pictures: any format, dark on light or light on dark."""
+    """Read handwritten digits from pictures: any format, dark on light or light on dark, one digit or many."""
     with error_paragraphs(debug):
-        from mnist_trainer.pipeline.prediction import predict as read
-        from mnist_trainer.storage.run_folder import find_checkpoint
+        _refuse_nonsense(min_confidence, as_json, as_csv, show or top is not None)
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # one digit is read before more threads have started
+        from mnist_trainer.pipeline.prediction import load_reader
+        from mnist_trainer.pipeline.sources import sources_of
 
-        model = find_checkpoint(checkpoint)
-        predictions = read(list(images), model)
+        sources, notes = sources_of(images)
+        reader = load_reader(checkpoint)
+        for note in notes:
+            print(note, file=sys.stderr)
+        answers = reader.read(sources, expect.value, min_confidence, steps=save_steps is not None)
+        if save_steps is not None:
+            from mnist_trainer.reports.steps import Strips
+
+            strips = Strips(save_steps)
+            answers = strips.written(answers)
         if as_json:
-            print(json.dumps([prediction.to_json() for prediction in predictions]))
+            failed = _print_json(answers)
+        elif as_csv:
+            failed = _print_table(answers)
         else:
-            for prediction in predictions:
-                _show(prediction)
-            print(f"model: {model}")
-        if any(prediction.error for prediction in predictions):
+            failed = _print_answers(answers, top, show)
+            print(f"model: {reader.name}")
+        if save_steps is not None:
+            print(strips.told(), file=sys.stderr if as_json or as_csv else sys.stdout)
+        if failed:
             raise typer.Exit(UNREADABLE)
 
 
-def _show(prediction: Prediction) -> None:
-    if prediction.error is not None:
-        sys.stdout.flush()
-        complain(prediction.error)
-        return
-    confidence = "" if prediction.confidence is None else f"  ({100 * prediction.confidence:.1f} %)"
-    print(f"{prediction.path}: {prediction.text}{confidence}")
+def _refuse_nonsense(min_confidence: float, as_json: bool, as_csv: bool, for_people: bool) -> None:
+    """Raises `UsageError` for options that can't be or do not go together, before anything is loaded."""
+    if not 0 <= min_confidence <= 1:
+        raise UsageError(f"--min-confidence must be from 0 to 1, got {min_confidence:g}; 90 % is 0.9.")
+    if as_json and as_csv:
+        raise UsageError("--json and --csv print the same answers in two forms: leave one out.")
+    if (as_json or as_csv) and for_people:
+        raise UsageError("--show and --top are for people to look at: leave them out, or --json and --csv.")
+
+
+def _print_json(answers: Iterable[Prediction]) -> bool:
+    """Whether a picture could not be read; so do the two below."""
+    content = [prediction.to_json() for prediction in answers]
+    print(json.dumps(content))
+    return any(picture["error"] for picture in content)
+
+
+def _print_table(answers: Iterable[Prediction]) -> bool:
+    from mnist_trainer.reports.answers import CSV_COLUMNS, csv_row
+
+    failed = False
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(CSV_COLUMNS)
+    for prediction in answers:
+        table.writerow(csv_row(prediction))
+        failed |= prediction.error is not None
+    return failed
+
+
+def _print_answers(answers: Iterable[Prediction], top: int | None, show: bool) -> bool:
+    from mnist_trainer.reports.answers import answer_lines
+
+    failed = False
+    for prediction in answers:
+        if prediction.error is not None:
+            failed = True
+            sys.stdout.flush()
+            complain(prediction.error)
+            continue
+        print("\n".join(answer_lines(prediction, top)), flush=True)
+        if show:
+            _draw(prediction)
+    return failed
+
+
+def _draw(prediction: Prediction) -> None:
+    from mnist_trainer.reports.answers import caption
+    from mnist_trainer.reports.glyphs import glyph_lines
+
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    seen = [(digit.image, caption(digit)) for digit in prediction.digits if digit.image is not None]
+    images, captions = [image for image, _ in seen], [text for _, text in seen]
+    for line in glyph_lines(images, captions, shutil.get_terminal_size().columns, colour):
+        print(line)
+
+
+def _as_names(arguments: list[str]) -> list[str]:
+    """The arguments of a command, where a file like `-7.png`, as `*.png` brings it, can't be taken for an option."""
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    named = [f"./{word}" if word[1:2] not in ("", "-") and _is_dashed_file(word) else word for word in options]
+    return [*named, *arguments[len(options) :]]
+
+
+def _is_dashed_file(word: str) -> bool:
+    return word.startswith("-") and os.path.exists(word)  # noqa: PTH110 - Path.exists raises on long texts
 
 
 def main() -> None:
     """The console script."""
-    app()
+    app(_as_names(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How training images are deformed, as a config names it."""
+"""How training images are deformed, and what is made from images besides, as a config names it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,25 @@ from typing import Annotated
 
 from pydantic import Field
 
-from mnist_trainer.config.fields import NotNegative, NotNegativeNumber, Row, Section
+from mnist_trainer.config.fields import NotNegative, NotNegativeNumber, Row, Section, Share
 
-Share = Annotated[float, Field(ge=0, le=1)]
+
+class Simulate(Section):
+    """Images made from those of a data set of digits, once, before training: photographs of them, drawn on paper and
+    read as `mnist-predict` reads pictures, and what is no digit. The test images never have any."""
+
+    photographs: NotNegativeNumber = Field(
+        default=0.0, description="as a share of the images: 1 adds one of each training and each validation image"
+    )
+    non_digits: NotNegativeNumber = Field(
+        default=0.0,
+        description="as a share of the training images, which alone get any: letters, scribbles, cut and joined digits "
+        "…, so that the model can refuse; needs cross_entropy on raw outputs",
+    )
+
+    def added(self, images: int) -> int:
+        """How many are made from so many training images, photographs and non-digits together."""
+        return round(self.photographs * images) + round(self.non_digits * images)
 
 
 class Elastic(Section):

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 from mnist_trainer.config.architectures import Cnn, Layers, Neuron
+from mnist_trainer.config.augmentation import Simulate
 from mnist_trainer.config.expand import expand
 from mnist_trainer.config.objective import ClassLoss, GradientDescent, Plateau, Sgd
 from mnist_trainer.config.outputs import output_count
 from mnist_trainer.config.schema import Config
 from mnist_trainer.config.shapes import MisfitError, describe, place
+
+DIGITS = ("mnist", "qmnist", "emnist-digits", "usps", "digits")
+"""Data sets whose ten classes are the digits."""
 
 Path = tuple[str | int, ...]
 Finding = tuple[Path, str]
@@ -19,7 +24,8 @@ Finding = tuple[Path, str]
 def mistakes(config: Config, classes: int | None = None) -> list[Finding]:
     """Every contradiction between keys. `classes` (before `data.binary`) is 10 unless the data set says otherwise."""
     known = classes if classes is not None else None if config.data.name == "folder" else 10
-    return [*_data(config, known), *_loss(config, known), *_training(config), *_model(config, known)]
+    findings = (_data(config, known), _simulate(config), _loss(config, known), _training(config), _model(config, known))
+    return list(chain(*findings))
 
 
 def _data(config: Config, classes: int | None) -> Iterator[Finding]:
@@ -41,6 +47,25 @@ def _data(config: Config, classes: int | None) -> Iterator[Finding]:
             )
     if augment is not None and augment.clean_last >= epochs:
         yield ("data", "augment", "clean_last"), f"no epoch is left to augment: training.epochs is {epochs}"
+
+
+def _simulate(config: Config) -> Iterator[Finding]:
+    data, loss, model = config.data, config.loss, config.model
+    if data.simulate == Simulate():
+        return
+    if data.name not in DIGITS:
+        yield ("data", "simulate"), f"pictures of digits alone can be made, and '{data.name}' holds others"
+    if data.binary is not None:
+        yield ("data", "simulate"), "is for all ten digits, and data.binary asks for one of them"
+    if not data.simulate.non_digits or isinstance(model, Neuron):
+        return
+    given = loss.name if loss.name != "cross_entropy" else model.output
+    if given != "none":
+        reason = f"needs cross_entropy and model.output: none, not {given}"
+        yield ("data", "simulate", "non_digits"), f"{reason}: that it is no digit is one more logit"
+    for name in ("class_weights", "penalties"):
+        if getattr(loss, name):
+            yield ("loss", name), "have none for what is no digit: leave them out, or data.simulate.non_digits"
 
 
 def _loss(config: Config, classes: int | None) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from mnist_trainer.config.activations import AnyActivation, Initialization
 from mnist_trainer.config.architectures import AnyModel, HiddenShape
-from mnist_trainer.config.augmentation import Augment, Elastic
+from mnist_trainer.config.augmentation import Augment, Elastic, Simulate
 from mnist_trainer.config.layers import WrittenLayer
 from mnist_trainer.config.objective import AnyLoss, AnyOptimizer, AnySchedule, Penalty
 from mnist_trainer.config.outline import SectionType, keys_of, names_of, naming_key, sections_in
@@ -22,6 +22,7 @@ _GROUPS: tuple[tuple[str, str, Any], ...] = (
     ("data", "", Data),
     ("augment", "`data.augment`", Augment),
     ("elastic", "`data.augment.elastic`", Elastic),
+    ("simulate", "`data.simulate`", Simulate),
     ("model", "", AnyModel),
     ("hidden", "`model.hidden`, when it is neither a list nor a number", HiddenShape),
     (

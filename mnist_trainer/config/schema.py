@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mnist_trainer.config.architectures import Model
-from mnist_trainer.config.augmentation import Augment
+from mnist_trainer.config.augmentation import Augment, Simulate
 from mnist_trainer.config.fields import NotNegative, NotNegativeNumber, Positive, PositiveNumber, Section
 from mnist_trainer.config.objective import Adam, ClassLoss, Constant, Loss, Optimizer, Schedule
 
@@ -40,6 +40,7 @@ class Data(Section):
     limit: Positive | None = Field(default=None, description="take only the first N training images of each class")
     binary: NotNegative | None = Field(default=None, description="a yes/no task: is it this class?")
     augment: Augment | None = Field(default=None, description="deform the training images, anew each epoch")
+    simulate: Simulate = Field(default=Simulate(), description="add images that are made from them")
 
 
 class EarlyStopping(Section):

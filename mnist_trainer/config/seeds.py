@@ -15,7 +15,9 @@ from mnist_trainer.errors import UsageError
 MOST_SEEDS = 1000
 """Of one series: more is rather a seed that was taken for a number of seeds."""
 
-Stream = Literal["weights", "order", "augment", "mixup", "dropout", "split", "views", "sweep"]
+Stream = Literal[
+    "weights", "order", "augment", "mixup", "dropout", "split", "views", "sweep", "photographs", "non_digits"
+]
 
 
 def seed_for(seed: int, stream: Stream, epoch: int = 0, batch: int = 0) -> int:
@@ -23,7 +25,8 @@ def seed_for(seed: int, stream: Stream, epoch: int = 0, batch: int = 0) -> int:
 
     Streams keep purposes apart: `weights` (initial values), `order` (of images in an epoch), `augment` and `mixup`
     (of a batch), `dropout` (and every other draw inside the model), `views` (deformed copies in evaluation), `split`
-    (validation images; its seed is `data.split_seed`), `sweep` (values for a trial).
+    (validation images; its seed is `data.split_seed`), `photographs` and `non_digits` (of `data.simulate`; seeded like
+    `split`, with image and copy in the place of epoch and batch), `sweep` (values for a trial).
     """
     address = f"{seed}/{stream}/{epoch}/{batch}".encode()
     return int.from_bytes(blake2b(address, digest_size=8).digest(), "big") >> 1

@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 from mnist_trainer.data.damage import DamagedError
 
 Progress = Callable[[str, int, int | None], None]
-"""Called while a file comes in: its name, bytes so far, bytes in all (None where the server does not tell)."""
+"""Called while data come in: what is done (`downloading train.gz`), bytes so far, bytes in all (None if not known)."""
 
 TIMEOUT = 30.0
 """Seconds without an answer, or without a further byte, after which a mirror is given up."""
@@ -53,7 +53,7 @@ def _receive(url: str, target: Path, progress: Progress | None) -> None:
         for chunk in _chunks(response):
             file.write(chunk)
             if progress is not None:
-                progress(name, file.tell(), total)
+                progress(f"downloading {name}", file.tell(), total)
         if total is not None and file.tell() < total:
             raise _MirrorError(f"the connection ended after {file.tell():,} of {total:,} bytes")
 

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.dataset import DataSet, Part
 from mnist_trainer.errors import DataError
+from mnist_trainer.pictures.listing import is_hidden
 
 TEST_SHARE = 5
 """Without `test/`, about every fifth picture tests."""
 
 LISTED = 10
 """Unusable pictures named in one message."""
-
-SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
 
 
 @dataclass(frozen=True)
@@ -110,8 +109,7 @@ def _in_test(path: Path) -> bool:
 
 
 def _is_hidden(path: Path, folder: Path) -> bool:
-    below = path.relative_to(folder).parts
-    return any(name.startswith(".") for name in below) or path.name.lower() in SYSTEM_FILES
+    return any(map(is_hidden, path.relative_to(folder).parts))
 
 
 def _sub_folders(path: Path) -> list[str]:

@@ -16,6 +16,7 @@ from mnist_trainer.config.seeds import seed_for
 from mnist_trainer.data.catalog import has_validation, load, with_binary
 from mnist_trainer.data.dataset import DataSet, Split
 from mnist_trainer.data.download import Progress
+from mnist_trainer.data.simulated import non_digits, with_photographs
 from mnist_trainer.data.source import Source
 from mnist_trainer.data.splits import first_of_each, stratified
 from mnist_trainer.errors import DataError, UsageError
@@ -34,14 +35,33 @@ class Splits:
     train: Source
     validation: Source | None
     classes: tuple[str, ...]
+    simulated: tuple[int, int] = (0, 0)
+    """How many to train and to validate with are made from the others, and stand behind them."""
 
     @property
     def counts(self) -> tuple[int, int]:
-        """How many images train, and how many validate."""
-        return len(self.train), len(self.validation or ())
+        """How many images of the data set train, and how many validate."""
+        train, validation = self.simulated
+        return len(self.train) - train, len(self.validation or ()) - validation
 
 
 def load_splits(data: Data, progress: Progress | None = None) -> Splits:
+    """What `load_real` gives, and what `data.simulate` makes from it.
+
+    Each image and its photographs are on one side. What is no digit is there to train with alone, and its label is the
+    number of classes.
+    """
+    real = load_real(data, progress)
+    train, validation = with_photographs(real.train, data, progress), real.validation
+    if validation is not None:
+        validation = with_photographs(validation, data, progress)
+    if data.simulate.non_digits:
+        train = train.followed_by(non_digits(real.train, data, len(real.classes), progress))
+    made = len(train) - len(real.train), len(validation or ()) - len(real.validation or ())
+    return Splits(train, validation, real.classes, made)
+
+
+def load_real(data: Data, progress: Progress | None = None) -> Splits:
     """The training images, those split off to validate with by `data.split_seed`, and the names of the classes."""
     whole = load(data, "train", progress)
     classes = with_binary(data, whole.classes)
@@ -64,7 +84,7 @@ def load_together(data: Data, progress: Progress | None = None) -> Splits:
     if not has_validation(data):
         return alone
     own = _binary(_source(load(data, "validation", progress)), data)
-    return Splits(alone.train.followed_by(own), None, alone.classes)
+    return Splits(alone.train.followed_by(own), None, alone.classes)  # nothing is simulated from a folder
 
 
 def load_test(data: Data, progress: Progress | None = None) -> Source:
@@ -88,20 +108,22 @@ def load_lost(data: Data, progress: Progress | None = None) -> Source:
 
 
 def load_split(data: Data, split: Split, progress: Progress | None = None) -> Source:
-    """The images of one split. Raises DataError for `validation` where there is none, UsageError as `load_lost`."""
+    """The images of one split, with the photographs that `data.simulate` adds to it, without what is no digit.
+
+    Raises DataError for `validation` where there is none, UsageError as `load_lost`.
+    """
     if split == "test":
         return load_test(data, progress)
     if split == "test50k":
         return load_lost(data, progress)
-    splits = load_splits(data, progress)
-    if split == "train":
-        return splits.train
-    if splits.validation is None:
+    real = load_real(data, progress)
+    source = real.train if split == "train" else real.validation
+    if source is None:
         raise DataError(
             "There are no validation images: data.validation is 0, or there are too few images, or the model was "
             "fitted a second time on all of them (training.refit)."
         )
-    return splits.validation
+    return with_photographs(source, data, progress)
 
 
 def training_loader(source: Source, batch_size: int, seed: int, epoch: int, first_batch: int = 0) -> DataLoader[Batch]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mnist_trainer.config.fields import PositiveNumber
+from mnist_trainer.config.fields import PositiveNumber, Share
 from mnist_trainer.config.outputs import OutputKind
 from mnist_trainer.data.normalize import Normalization
 from mnist_trainer.inference.probabilities import to_probabilities
@@ -16,6 +16,9 @@ from mnist_trainer.model.device import Precision, autocast, to_device
 
 BATCH_SIZE = 1000
 """Images evaluated at once. Fixed, and kept in checkpoints, because float sums depend on it in their last bits."""
+
+REFUSAL = 0.5
+"""The threshold of a model that learnt to refuse: "none" is likelier than all classes together."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Reading:
     precision: Precision = "float32"
     batch_size: int = BATCH_SIZE
     temperature: PositiveNumber = 1.0
+    refusal: Share | None = None
+    """The probability of showing none of the classes above which an image is refused; None: the model can't tell."""
 
     @property
     def gives_probabilities(self) -> bool:
@@ -36,6 +41,14 @@ class Reading:
     def probabilities(self, outputs: Tensor) -> Tensor:
         """Probabilities [B, K], float64 on the CPU, of raw outputs."""
         return to_probabilities(outputs, self.kind, self.temperature)
+
+    def none(self, outputs: Tensor) -> Tensor:
+        """The probability of showing none of the classes [B], float64 on the CPU, of raw outputs: 1 / (1 + Σ exp z).
+
+        They are logits, trained beside one more that is always 0. No temperature acts on it: a temperature is fitted
+        to which class it is, of images that show one.
+        """
+        return torch.sigmoid(-outputs.detach().cpu().double().logsumexp(dim=1))
 
 
 class Predictor(nn.Module):
@@ -57,10 +70,27 @@ class Predictor(nn.Module):
         self.gives_probabilities = all(reading.gives_probabilities for reading in readings)
         self.eval()
 
+    @property
+    def refusal(self) -> float | None:
+        """The `none` above which an image is refused, the mean of the members' that can tell; None where none can."""
+        own = [reading.refusal for reading in self.readings if reading.refusal is not None]
+        return sum(own) / len(own) if own else None
+
     def forward(self, images: Tensor) -> Tensor:
         """Probabilities [B, K] of uint8 images [B, 28, 28]; K is 2 for a yes/no model."""
-        each = enumerate(self.readings)
-        return self.together([reading.probabilities(self.outputs([images], number)) for number, reading in each])
+        return self.read(images)[0]
+
+    def none(self, images: Tensor) -> Tensor:
+        """The probability of showing none of the classes [B], float64 on the CPU, of uint8 images [B, 28, 28]."""
+        return self.read(images)[1]
+
+    def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Both from one pass over uint8 images [B, 28, 28]: the probabilities [B, K], which hold where it is one of the
+        classes, and `none` [B], the mean of the members' that can tell; 0 where none can."""
+        each = [(reading, self.outputs([images], number)) for number, reading in enumerate(self.readings)]
+        able = [reading.none(outputs) for reading, outputs in each if reading.refusal is not None]
+        none = torch.stack(able).mean(dim=0) if able else torch.zeros(len(images), dtype=torch.float64)
+        return self.together([reading.probabilities(outputs) for reading, outputs in each]), none
 
     def together(self, each: Sequence[Tensor]) -> Tensor:
         """What the ensemble answers [B, K] when its members answer `each` [B, K]."""

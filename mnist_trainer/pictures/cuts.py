@@ -37,7 +37,8 @@ def seams(levels: NDArray[np.float32], most: int) -> list[Seam]:
 
     height, width = levels.shape
     columns = max(1, round(width * HEIGHT / height))
-    small = cv2.resize(levels, (columns, HEIGHT), interpolation=cv2.INTER_AREA if height > HEIGHT else cv2.INTER_LINEAR)
+    way = cv2.INTER_AREA if height > HEIGHT else cv2.INTER_LINEAR
+    small = np.asarray(cv2.resize(levels, (columns, HEIGHT), interpolation=way), np.float32)
     margin = round(NARROWEST * HEIGHT)
     centres = np.arange(margin, columns - margin + 1, STEP)
     if not len(centres):

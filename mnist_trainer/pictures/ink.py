@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,11 +57,11 @@ def find_ink(contrast: NDArray[np.float32], *, photograph: bool) -> Ink:
         SMALLEST[0], SMALLEST[1] * max(contrast.shape)
     )
     is_ink[0] = False
-    levels = np.where(is_ink[places], np.clip(contrast / np.float32(full), 0, 1), np.float32(0))
-    return Ink(levels, places.astype(np.int32, copy=False), boxes, np.flatnonzero(is_ink))
+    levels = np.minimum(contrast / np.float32(full), np.float32(1)) * is_ink[places]
+    return Ink(levels, np.asarray(places, np.int32), np.asarray(boxes, np.int32), np.flatnonzero(is_ink))
 
 
-def sample(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def sample(values: NDArray[Any]) -> NDArray[Any]:
     """Some of many values, evenly from everywhere, in one dimension."""
     flat = values.ravel()
     return flat[:: max(1, flat.size // _SAMPLE)]

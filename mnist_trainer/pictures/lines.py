@@ -36,8 +36,8 @@ def main_pieces(parts: Sequence[Part], most: int) -> list[Piece]:
     A group is all that is near each other, in a wide sense, in a narrow one, or one part alone; `most` of each sort.
     """
     ranking = sorted(parts, key=lambda part: -part.likeness * part.area)
-    sorts = (*(_groups(ranking, beside) for beside in BESIDE), [(part,) for part in ranking])
-    groups = [group for sort in sorts for group in sort[:most]]
+    groups = [group for beside in BESIDE for group in _groups(ranking, beside)[:most]]
+    groups += [(part,) for part in ranking[:most]]
     return list({frozenset(part.number for part in group): group for group in reversed(groups)}.values())[::-1]
 
 
@@ -82,29 +82,31 @@ def usual_height(parts: Sequence[Part]) -> float:
 
 def _together(parts: Sequence[Part], height: float) -> list[Piece]:
     """The parts put together that lie over each other, like the bar of a 5, or the dots of a broken stroke."""
-    pieces: list[Piece] = [(part,) for part in parts]
-    merged = True
-    while merged:
-        merged = False
-        for place, piece in enumerate(pieces):
-            partner = next((other for other in pieces[place + 1 :] if _belong(piece, other, height)), None)
-            if partner is not None:
-                pieces.remove(partner)
-                pieces[place] = (*piece, *partner)
-                merged = True
-                break
-    return pieces
+    pieces: list[tuple[Piece, Box]] = [((part,), part.box) for part in parts]
+    before = len(pieces) + 1
+    while len(pieces) < before:
+        before = len(pieces)
+        merged: list[tuple[Piece, Box]] = []
+        for piece, box in pieces:
+            place = next((at for at, (_, other) in enumerate(merged) if _belong(other, box, height)), None)
+            if place is None:
+                merged.append((piece, box))
+            else:
+                merged[place] = ((*merged[place][0], *piece), union([merged[place][1], box]))
+        pieces = merged
+    return [piece for piece, _ in pieces]
 
 
-def _belong(one: Piece, other: Piece, height: float) -> bool:
-    first, second = box_around(one), box_around(other)
+def _belong(first: Box, second: Box, height: float) -> bool:
     over_x, over_y = _shared(first, second, 0), _shared(first, second, 1)
+    if max(-over_x, -over_y) > NEAR * height:
+        return False
     narrower, lower = min(first[2], second[2]), min(first[3], second[3])
-    whole = union([first, second])
     if over_x > 0.6 * narrower and over_y > 0.6 * lower:
         return True  # one within the other's box
-    if over_x > 0.5 * narrower and -over_y < NEAR * height:
-        return whole[3] < 1.35 * height or min(first[3], second[3]) < 0.3 * height
+    whole = union([first, second])
+    if over_x > 0.5 * narrower:
+        return whole[3] < 1.35 * height or lower < 0.3 * height
     return -over_x < 0.5 * NEAR * height and -over_y < 0.5 * NEAR * height and whole[2] < 0.6 * height
 
 

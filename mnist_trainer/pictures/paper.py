@@ -72,8 +72,7 @@ def in_one_channel(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     _, vectors = np.linalg.eigh(fine.T @ fine)
     main = vectors[:, -1] * np.sign(vectors[:, -1].sum() or 1)
     weights = np.maximum(main, 0).astype(np.float32)
-    mixed: NDArray[np.uint8] = cv2.transform(pixels, (weights / weights.sum())[None])
-    return mixed.reshape(pixels.shape[:2])
+    return np.asarray(cv2.transform(pixels, (weights / weights.sum())[None]), np.uint8).reshape(pixels.shape[:2])
 
 
 def _local_contrast(grey: NDArray[np.uint8], share: float) -> NDArray[np.float32]:
@@ -85,9 +84,9 @@ def _local_contrast(grey: NDArray[np.uint8], share: float) -> NDArray[np.float32
     import cv2
 
     longest = max(grey.shape)
-    smooth = cv2.GaussianBlur(grey, (0, 0), max(0.6, longest / 800))
+    smooth = np.asarray(cv2.GaussianBlur(grey, (0, 0), max(0.6, longest / 800)), np.uint8)
     reach = max(3, round(share * longest))
     wide = cv2.copyMakeBorder(smooth, reach, reach, reach, reach, cv2.BORDER_REPLICATE)
     paper = cv2.morphologyEx(wide, cv2.MORPH_CLOSE, np.ones((reach, reach), np.uint8))[reach:-reach, reach:-reach]
-    contrast = 255 - 255 * smooth.astype(np.float32) / np.maximum(paper, 16)
-    return contrast - np.float32(np.median(sample(contrast)))
+    shares = smooth.astype(np.float32) / np.asarray(cv2.max(paper, 16), np.float32)
+    return np.float32(255) * (np.float32(np.median(sample(shares))) - shares)

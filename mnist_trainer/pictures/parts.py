@@ -19,8 +19,8 @@ THIN, SOLID = 0.25, 0.45
 ALONG = 0.5
 """Of a side of the picture: what lies along more of it is the edge of something."""
 
-MOST = 1500
-"""Parts on a picture at most: more are noise, a texture, or a page of print."""
+MOST, WRITTEN = 1500, 250
+"""Pieces of ink on a picture at most, and those of them that are parts of writing: more are noise, or print."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Parts:
     parts: tuple[Part, ...]
     share: float
     crowded: bool = False
-    """There were more than `MOST`, too many to be writing; then `parts` has none."""
+    """There were too many to be handwriting; then `parts` has none."""
 
 
 def find_parts(ink: Ink, *, photograph: bool) -> Parts:
@@ -66,6 +66,8 @@ def find_parts(ink: Ink, *, photograph: bool) -> Parts:
     if photograph or any(part.side > kept[0].side / 4 for part in inner):
         kept = inner
     kept = _without_specks(_without_frames(kept, ink.map))
+    if len(kept) > WRITTEN:
+        return Parts(ink.map, (), 0.0, crowded=True)
     return Parts(ink.map, tuple(kept), sum(part.likeness * part.area for part in kept) / max(1, int(boxes[:, 4].sum())))
 
 

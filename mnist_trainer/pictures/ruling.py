@@ -17,9 +17,9 @@ COVER = {False: 0.85, True: 0.5}
 STEEPEST = 0.14
 """Tangent of the largest angle at which lines are looked for: about 8°."""
 
-SLOPES = np.linspace(-STEEPEST, STEEPEST, 41)
+SLOPES = np.linspace(-STEEPEST, STEEPEST, 33)
 
-_SIDE, _STRIPS = 300, 40
+_SIDE, _STRIPS = 240, 30
 """Slopes are looked for in a picture of so many pixels a side, cut into so many upright strips."""
 
 
@@ -53,8 +53,7 @@ def _lines(contrast: NDArray[np.float32], floor: float, cover: float) -> NDArray
     on_line = cv2.dilate(rows.astype(np.uint8)[:, None], np.ones((thick + 1, 1), np.uint8)) > 0
     line = (thin & on_line).astype(np.uint8)
     back = cv2.warpAffine(line, shear, (width, height), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
-    marked: NDArray[np.bool_] = cv2.dilate(back, np.ones((3, 1), np.uint8)) > 0
-    return marked
+    return np.asarray(cv2.dilate(back, np.ones((3, 1), np.uint8)), np.bool_)
 
 
 def _thin(mask: NDArray[np.bool_], thick: int) -> NDArray[np.bool_]:
@@ -62,7 +61,7 @@ def _thin(mask: NDArray[np.bool_], thick: int) -> NDArray[np.bool_]:
     import cv2
 
     runs = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((thick + 1, 1), np.uint8))
-    return mask & (runs == 0)
+    return mask & ~np.asarray(runs, np.bool_)
 
 
 def _slope(contrast: NDArray[np.float32], floor: float, cover: float) -> float | None:
@@ -73,7 +72,7 @@ def _slope(contrast: NDArray[np.float32], floor: float, cover: float) -> float |
     width, height = (round(side / scale) for side in contrast.shape[::-1])
     small = cv2.resize(contrast, (width, height), interpolation=cv2.INTER_AREA) > 0.4 * floor
     thin = _thin(small, max(2, round(THICKEST * max(width, height)) + 1))
-    if thin.any(axis=0).mean() < cover:
+    if float(thin.any(axis=0).mean()) < cover:
         return None
     edges = np.arange(_STRIPS) * width // _STRIPS
     strips = np.add.reduceat(thin, edges, axis=1, dtype=np.float32).T / width

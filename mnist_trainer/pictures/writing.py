@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import log
+from math import log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,11 @@ BONUS = (1.3, 1.15)
 VIEWS = 3
 """Ways to see a picture that are followed at most."""
 
-LEAST = 0.3
-"""Of the best view's score, for another to be followed."""
+LEAST, LEAST_SCORE = 0.3, 1e-9
+"""Of the best view's score, for another to be followed; and what a score counts at least."""
+
+LINED = View(light=False, reach=REACHES[-1])
+"""The view in which the lines of paper are looked for."""
 
 
 @dataclass(frozen=True)
@@ -51,27 +54,24 @@ def find_writing(pixels: NDArray[np.uint8]) -> list[Writing]:
         if not plain.levels.any() or plain.parts.share > GOOD:
             return [plain]
     small = _shrunk(grey)
-    ruling = _ruling(small, View(light=False, reach=REACHES[-1]))
-    scores = {view: _score(small, view, ruling) for view in views}
+    ruling = _ruling(small, LINED)
+    tries = {view: _seen(small, view, ruling) for view in views}
+    scores = {view: _score(tries[view], view) for view in views}
     ranking = sorted(views, key=lambda view: -scores[view])[:VIEWS]
-    best = max(scores[ranking[0]], 1e-9)
-    whole = ruling if small is grey else _ruling(grey, View(light=False, reach=REACHES[-1]))
-    return [
-        replace(_seen(grey, view, whole), cost=-log(max(scores[view], 1e-9) / best))
-        for view in ranking
-        if view is ranking[0] or scores[view] > LEAST * best
-    ]
+    best = max(scores[ranking[0]], LEAST_SCORE)
+    followed = [view for view in ranking if view is ranking[0] or scores[view] > LEAST * best]
+    if small is not grey:
+        ruling = _ruling(grey, LINED)
+        tries = {view: _seen(grey, view, ruling) for view in followed}
+    return [replace(tries[view], cost=-log(max(scores[view], LEAST_SCORE) / best)) for view in followed]
 
 
-Ruling = NDArray[np.bool_] | None
-
-
-def _ruling(grey: NDArray[np.uint8], view: View) -> Ruling:
+def _ruling(grey: NDArray[np.uint8], view: View) -> NDArray[np.bool_] | None:
     contrast = contrast_of(grey, view)
     return find_ruling(contrast, floor_of(contrast), photograph=view.reach is not None)
 
 
-def _seen(grey: NDArray[np.uint8], view: View, ruling: Ruling) -> Writing:
+def _seen(grey: NDArray[np.uint8], view: View, ruling: NDArray[np.bool_] | None) -> Writing:
     contrast = contrast_of(grey, view)
     if ruling is not None:
         contrast = np.where(ruling, np.float32(0), contrast)
@@ -79,15 +79,14 @@ def _seen(grey: NDArray[np.uint8], view: View, ruling: Ruling) -> Writing:
     return Writing(contrast, ink.levels, find_parts(ink, photograph=view.reach is not None))
 
 
-def _score(grey: NDArray[np.uint8], view: View, ruling: Ruling) -> float:
+def _score(seen: Writing, view: View) -> float:
     """How much in a view is writing, and how clearly it is seen."""
-    seen = _seen(grey, view, ruling)
     if not seen.parts.parts:
         return 0.0
     main = seen.parts.map == seen.parts.parts[0].number
     strength = float(seen.contrast[main].mean()) / 255
     likely = (BONUS[0] if view.reach is None else 1.0) * (1.0 if view.light else BONUS[1])
-    return likely * seen.parts.share * max(0.0, strength) ** 0.5
+    return likely * seen.parts.share * sqrt(max(0.0, strength))
 
 
 def _shrunk(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -97,5 +96,4 @@ def _shrunk(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if scale <= 1:
         return grey
     size = (max(1, round(grey.shape[1] / scale)), max(1, round(grey.shape[0] / scale)))
-    small: NDArray[np.uint8] = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-    return small
+    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)

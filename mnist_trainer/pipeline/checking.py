@@ -61,6 +61,7 @@ def first_batch(config: Config) -> bytes:
 
 
 def caption(classes: tuple[str, ...], labels: Labels, position: int) -> str:
-    """`7`, or `7 + 3` where the images of both are mixed."""
+    """`7`, or `7 + 3` where the images of both are mixed; `none` of what is none of the classes."""
+    names = (*classes, "none")
     parts = (labels,) if isinstance(labels, torch.Tensor) else (labels.ones, labels.others)
-    return " + ".join(classes[int(part[position])] for part in parts)
+    return " + ".join(names[int(part[position])] for part in parts)

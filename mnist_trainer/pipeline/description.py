@@ -44,6 +44,8 @@ def header_of(state: TrainingState, folder: Path, custom: dict[str, str]) -> Hea
     """What a listener is told before the first step."""
     setup, facts = state.setup, facts_of(state, custom)
     counts = f"{len(setup.train):,} images to train, {facts['data']['validation_count']:,} to validate"
+    if any(setup.simulated):
+        counts += " (simulated: {:,} and {:,})".format(*setup.simulated)
     count = torch.get_num_threads()
     threads = f", {count} thread{'' if count == 1 else 's'}" if setup.device.type == "cpu" else ""
     return Header(

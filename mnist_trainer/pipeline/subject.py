@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from mnist_trainer.config.load import load_config
 from mnist_trainer.config.schema import Config, Data
 from mnist_trainer.data.dataset import Split
-from mnist_trainer.data.loaders import load_splits
+from mnist_trainer.data.loaders import load_real
 from mnist_trainer.errors import CheckpointError, ConfigError, Problem, UsageError
 from mnist_trainer.model.device import is_here
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, load_checkpoint
@@ -92,12 +93,13 @@ def require_same_images(named: Sequence[tuple[str, Data]], split: Split) -> None
     (first, one), *others = named
     keys = ["name", "path"]
     if split in ("train", "validation"):
-        keys += ["split_seed", "limit", "validation"]
+        keys += ["split_seed", "limit", "validation", "simulate.photographs"]
     for name, data in others:
-        differs = next((key for key in keys if getattr(data, key) != getattr(one, key)), None)
-        if differs is None or (differs == "validation" and load_splits(data).counts == load_splits(one).counts):
+        differs = next((key for key in keys if attrgetter(key)(data) != attrgetter(key)(one)), None)
+        if differs is None or (differs == "validation" and load_real(data).counts == load_real(one).counts):
             continue  # where all else is equal, as many images to validate with are the same ones
-        contrast = f"data.{differs} is {getattr(one, differs)} for {first} and {getattr(data, differs)} for {name}"
+        theirs, own = (attrgetter(differs)(each) for each in (one, data))
+        contrast = f"data.{differs} is {theirs} for {first} and {own} for {name}"
         if differs in ("name", "path"):
             advice = f"Name the data to judge both on, as data.name={one.name}."
         else:
@@ -111,7 +113,7 @@ def require_unchanged(named: Sequence[tuple[str, Member]], config: Config) -> No
     Then other images validate, and some of them it may have been trained with. Where the number is not known, or
     nothing validates, there is nothing to compare.
     """
-    name, now = config.data.name, load_splits(config.data).counts
+    name, now = config.data.name, load_real(config.data).counts
     for path, member in named:
         then = member.split_counts
         if then is not None and now[1] and then != now and member.config.data.name == name:
@@ -136,6 +138,8 @@ def change_data(config: Config, overrides: tuple[str, ...]) -> Config:
     if refused:
         raise ConfigError(refused)
     content = config.model_dump(mode="json")
+    if {"data.name", "data.binary"} & set(keys):  # of other images there are no simulated ones
+        content["data"]["simulate"] = {}
     if not is_here(config.device):
         content["device"] = "auto"
     if config.data.root is not None and not Path(config.data.root).is_dir():

@@ -38,10 +38,10 @@ class PlainConsole(Listener):
         print(f"warning: {path}: {reason}", file=sys.stderr, flush=True)
 
     def loading(self, what: str, done: int, total: int | None) -> None:
-        """A line when a download begins."""
+        """A line when it begins."""
         if what != self.announced:
             self.announced = what
-            self.say(f"downloading {what}")
+            self.say(what)
 
     def started(self, header: Header) -> None:
         """The header, and the table's first row."""
@@ -110,9 +110,9 @@ class RichConsole(Listener):
         self.errors.print(f"[yellow]warning: {escape(path)}:[/] {escape(reason)}")
 
     def loading(self, what: str, done: int, total: int | None) -> None:
-        """A bar for the download."""
+        """A bar that fills."""
         is_over = done == total
-        self.bar(f"downloading {what}", done, total, human_bytes(done), throttled=not is_over)
+        self.bar(what, done, total, human_bytes(done), throttled=not is_over)
 
     def started(self, header: Header) -> None:
         """The header, and the table's first row."""

@@ -112,8 +112,7 @@ class Journal:
         """The best epoch as a checkpoint."""
         setup = self.state.setup
         weights: dict[str, Tensor] = self.state.best_weights
-        counts = len(setup.train), len(setup.validation or ())
-        member = Member(setup.config, weights, setup.reading, self.custom, counts)
+        member = Member(setup.config, weights, setup.reading, self.custom, setup.counts)
         return Checkpoint((member,), setup.classes, training_state=training_state)
 
     def save_last(self) -> None:

@@ -49,7 +49,7 @@ class Listener:
         """The config works against itself."""
 
     def loading(self, what: str, done: int, total: int | None) -> None:
-        """A download has got `done` of `total` bytes."""
+        """Of `what`, a download or images that are made, `done` of `total` bytes are there."""
 
     def started(self, header: Header) -> None:
         """The first step is about to be taken."""

@@ -1,9 +1,10 @@
 """Checkpoints: one `.pt` file that holds all that evaluation and prediction need, on this machine or another.
 
 Layout, version 2: `format, version, members, classes, temperature` (acts on the logarithm of an ensemble's mean
-probability), `refusal` (none yet). A model has one member, an ensemble several, and each brings its own `config,
-weights, normalization` (mean, std), `output_kind, temperature, evaluation` (batch size and precision), `custom` (what
-of it is the user's own code) and `split_counts` (how many images it was trained and validated with; may be missing).
+probability). A model has one member, an ensemble several, and each brings its own `config, weights, normalization`
+(mean, std), `output_kind, temperature, refusal` (the probability of "none" above which it refuses; None where it can't
+tell; may be missing), `evaluation` (batch size and precision), `custom` (what of it is the user's own code) and
+`split_counts` (how many images it was trained and validated with; may be missing).
 `last.pt` has `training_state` besides. Version 1 had all of that but config and weights once, for its single member; it
 is still read. Files are read with `weights_only=True` alone, so a file from a stranger cannot run code.
 """
@@ -126,7 +127,6 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "members": [_written(member) for member in checkpoint.members],
         "classes": list(checkpoint.classes),
         "temperature": checkpoint.temperature,
-        "refusal": None,
     }
     if checkpoint.training_state is not None:
         content["training_state"] = checkpoint.training_state
@@ -157,6 +157,7 @@ def _written(member: Member) -> dict[str, Any]:
         "normalization": asdict(reading.normalization),
         "output_kind": reading.kind,
         "temperature": reading.temperature,
+        "refusal": reading.refusal,
         "evaluation": {"batch_size": reading.batch_size, "precision": reading.precision},
         "custom": member.custom,
         "split_counts": member.split_counts,
@@ -186,6 +187,7 @@ def _member(member: Mapping[str, Any]) -> dict[str, Any]:
         "normalization": member["normalization"],
         "kind": member["output_kind"],
         "temperature": member["temperature"],
+        "refusal": member.get("refusal"),
         **member["evaluation"],
     }
     own = {key: member[key] for key in ("config", "weights", "custom")}

@@ -39,6 +39,8 @@ MARKS = ("config.yaml", "run.json", "metrics.csv", "best.pt", "last.pt")
 """A folder with one of these holds a run."""
 RUNS = Path("runs")
 """Where runs go unless told otherwise, below the present folder."""
+BUNDLED = "bundled"
+"""Stands for the model that comes with the package, `mnist_trainer/bundled.pt`."""
 
 
 @dataclass(frozen=True)
@@ -172,10 +174,13 @@ def latest_run(runs: Path = RUNS) -> RunFolder:
 
 
 def find_checkpoint(place: str) -> Path:
-    """The `.pt` file that `place` stands for: itself, a run folder's `best.pt`, or `latest`.
+    """The `.pt` file that `place` stands for: itself, a run folder's `best.pt`, `latest`, or `bundled`.
 
-    Raises `CheckpointError` if there is none.
+    `bundled` always is the package's own model, whatever is called so in the present folder. Raises `CheckpointError`
+    if there is none.
     """
+    if place == BUNDLED:
+        return Path(__file__).parents[1] / "bundled.pt"
     path = Path(place)
     if place == "latest" and not path.exists():
         return latest_run().best
@@ -190,5 +195,5 @@ def find_checkpoint(place: str) -> Path:
             raise CheckpointError(f"{path} holds no best.pt: {reason}.")
         return best
     if not path.exists():
-        raise CheckpointError(f"{path}: there is no such file. Name a .pt file, a run folder, or latest.")
+        raise CheckpointError(f"{path}: there is no such file. Name a .pt file, a run folder, latest or bundled.")
     return path

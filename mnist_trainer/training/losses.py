@@ -13,6 +13,9 @@ image; so pieces of a batch add up to the whole (nearly: mixed images with class
 no figure depends on the batch size. Label smoothing of
 cross_entropy and nll with class weights is torch's: the share of each class counts with that class's own weight.
 
+Where a model learns to refuse, what is none of the K classes has the label K, and cross_entropy is taken over one more
+logit that is always 0. Softmax knows logits up to a constant only, so the K others can say everything that K + 1 could.
+
 Figures in `metrics.csv` and evaluations are totals over all images divided once: by Σ w for `mean`, by the number of
 images for the other two, so that a `sum` can be compared between training and validation.
 """
@@ -43,10 +46,15 @@ class Criterion(nn.Module):
     `terms` holds the parts of the last call (without gradient) where there is more than one.
     """
 
-    def __init__(self, loss: AnyLoss, kind: OutputKind, classes: int, pictures: Pictures | None = None) -> None:
-        """`pictures` gives the first layer's weights [units, h, w]; needed for `smooth_weights` alone."""
+    def __init__(
+        self, loss: AnyLoss, kind: OutputKind, classes: int, pictures: Pictures | None = None, none: bool = False
+    ) -> None:
+        """`pictures` gives the first layer's weights [units, h, w]; needed for `smooth_weights` alone.
+
+        `none`: labels go up to K, which is none of the classes.
+        """
         super().__init__()
-        self.loss, self.kind, self.classes, self.pictures = loss, kind, classes, pictures
+        self.loss, self.kind, self.classes, self.pictures, self.none = loss, kind, classes, pictures, none
         self.smoothing = 0.0 if isinstance(loss, DistanceLoss) else loss.label_smoothing
         weights = None if loss.class_weights is None else torch.tensor(loss.class_weights, dtype=torch.float32)
         self.class_weights: Tensor | None
@@ -69,7 +77,7 @@ class Criterion(nn.Module):
 
     def figure(self, outputs: Tensor, labels: Tensor) -> float:
         """The mean loss [the docstring's table] without label smoothing, penalties and smoothness, in float64."""
-        exact = Criterion(self.loss, self.kind, self.classes).double()
+        exact = Criterion(self.loss, self.kind, self.classes, none=self.none).double()
         total = exact.data_term(outputs.cpu().double(), labels.cpu(), smoothing=0.0)
         factor, divisor = exact.share(labels.cpu())
         return float(total * factor / divisor)
@@ -88,7 +96,7 @@ class Criterion(nn.Module):
         """The loss itself, a scalar."""
         match self.loss:
             case ClassLoss():
-                return self._class_loss(outputs, labels, smoothing)
+                return self._class_loss(F.pad(outputs, (0, 1)) if self.none else outputs, labels, smoothing)
             case BinaryCrossEntropy():
                 elementwise = self._binary_cross_entropy
             case DistanceLoss(name="absolute"):

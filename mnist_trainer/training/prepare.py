@@ -15,7 +15,7 @@ from mnist_trainer.data.loaders import Splits
 from mnist_trainer.data.normalize import Normalization, measure
 from mnist_trainer.data.source import Source
 from mnist_trainer.errors import CheckpointError, ConfigError, Problem
-from mnist_trainer.inference.predictor import Reading
+from mnist_trainer.inference.predictor import REFUSAL, Reading
 from mnist_trainer.model.build import build_model, freeze, take_over
 from mnist_trainer.model.device import resolve_device, resolve_precision, to_device
 from mnist_trainer.training.losses import AnyCriterion, Criterion, LossFunction, OwnCriterion
@@ -60,21 +60,24 @@ def prepare_state(
     if config.training.refit:  # now, not after the first fit
         if splits.validation is None:
             raise _problem("training.refit", "there are too few images to validate with, so there is nothing to add")
-        _check(config, network, len(splits.train) + len(splits.validation))
+        together = sum(splits.counts)
+        _check(config, network, together + config.data.simulate.added(together))
     _check_ink(config, splits.train)
     network = to_device(network, device)
     normalization = initial[1] if initial is not None else measure(splits.train, config.data.normalize)
     precision = resolve_precision(config.precision, device, network)
+    refusal = REFUSAL if config.data.simulate.non_digits else None
     setup = Setup(
         config=config,
         train=splits.train.to(device),
         validation=None if splits.validation is None else splits.validation.to(device),
         classes=splits.classes,
-        reading=Reading(normalization, output_kind(config), precision),
+        reading=Reading(normalization, output_kind(config), precision, refusal=refusal),
         device=device,
         frozen=tuple(frozen),
         taken_over=taken_over,
         phase=phase,
+        simulated=splits.simulated,
     )
     criterion = build_criterion(config, splits.classes, network, loss).to(device)
     made = build_optimizer(config.optimizer, network.parameters()) if optimizer is None else optimizer(trained(network))
@@ -136,14 +139,17 @@ def build_criterion(
     config: Config, classes: tuple[str, ...], model: nn.Module | None = None, loss: LossFunction | None = None
 ) -> AnyCriterion:
     """The loss of `config`, or the user's own; `model` is needed for `smooth_weights` in training alone."""
+    none = config.data.simulate.non_digits > 0
     if loss is not None:
+        if none:
+            raise _problem("data.simulate.non_digits", "needs loss: cross_entropy, not a function of your own")
         return OwnCriterion(loss)
     pictures = None
     if model is not None and config.loss.smooth_weights:
         if weight_pictures(model) is None:
             raise _problem("loss.smooth_weights", "the first layer's weights are not laid out like a picture")
         pictures = partial(first_pictures, model)
-    return Criterion(config.loss, output_kind(config), len(classes), pictures)
+    return Criterion(config.loss, output_kind(config), len(classes), pictures, none)
 
 
 def first_pictures(model: nn.Module) -> Tensor:

@@ -45,6 +45,8 @@ class Setup:
     taken_over: int | None = None
     """How many tensors came from `model.init_from`."""
     phase: Phase = "train"
+    simulated: tuple[int, int] = (0, 0)
+    """How many of the images to train and to validate with are made from others, by `data.simulate`."""
 
     @property
     def pieces_per_step(self) -> int:
@@ -57,6 +59,12 @@ class Setup:
         """How images are deformed in `epoch` (from 0), if at all: `clean_last` epochs see them as they are."""
         augment = self.config.data.augment
         return None if augment is None or epoch >= self.config.training.epochs - augment.clean_last else augment
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many images of the data set train, and how many validate."""
+        train, validation = self.simulated
+        return len(self.train) - train, len(self.validation or ()) - validation
 
     @property
     def course(self) -> Course:
@@ -150,7 +158,10 @@ class TrainingState:
         factor, divisor = self.criterion.share(labels)
         self.totals.loss += loss.detach() * factor
         self.totals.divisor += divisor
-        self.totals.hits += (answers(outputs.detach(), self.setup.reading.kind) == labels).sum()
+        hits = answers(outputs.detach(), self.setup.reading.kind) == labels
+        if self.setup.reading.refusal is not None:  # none of the K classes has the label K, and the logit 0
+            hits |= (labels == outputs.shape[1]) & (outputs.detach().amax(dim=1) < 0)
+        self.totals.hits += hits.sum()
         self.totals.images += len(labels)
         for name, term in self.criterion.terms.items():
             self.totals.terms[name] = self.totals.terms.get(name, torch.zeros_like(self.totals.loss)) + term * factor

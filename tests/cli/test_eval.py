@@ -317,7 +317,7 @@ def test_no_copy_is_left_without_its_picture(command: Command, pair: tuple[str, 
 
 def test_a_missing_member_is_one_paragraph(command: Command, pair: tuple[str, str]) -> None:
     done = command("eval", pair[0], "nowhere", "--save", "both.pt")
-    message = "nowhere: there is no such file. Name a .pt file, a run folder, or latest."
+    message = "nowhere: there is no such file. Name a .pt file, a run folder, latest or bundled."
     assert done == (4, "", f"{message}\n")
     assert not Path("both.pt").exists()
 

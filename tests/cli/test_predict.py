@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from mnist_trainer import Run, predict
+from mnist_trainer.cli.predict import Expected
 from mnist_trainer.data.bundled import load_digits
+from mnist_trainer.pictures.page import Expect
 
 Command = Callable[..., Any]
 
@@ -24,22 +30,32 @@ def pictures(here: Path) -> list[str]:
 
 
 def test_it_prints_digit_probability_and_model(command: Command, digits_run: Run, pictures: list[str]) -> None:
-    done = command("predict", *pictures, "--checkpoint", digits_run.folder)
+    done = command("predict", *pictures, "--checkpoint", digits_run.folder, "--top", "1")
     found = predict(pictures, digits_run.folder)
     assert [prediction.text for prediction in found] == ["7", "3"]
     lines = [f"{entry.path}: {entry.text}  ({100 * (entry.confidence or 0):.1f} %)" for entry in found]
-    assert done == (0, "\n".join([*lines, f"model: {digits_run.folder / 'best.pt'}"]) + "\n", "")
+    model = f"model: {digits_run.folder / 'best.pt'} (shared, trained on digits)"
+    assert done == (0, "\n".join([*lines, model]) + "\n", "")
 
 
-def test_without_a_checkpoint_the_latest_run_answers(
+def test_without_a_checkpoint_the_bundled_model_answers(command: Command, pictures: list[str]) -> None:
+    done = command("predict", "7.png")
+    assert (done.code, done.err) == (0, "")
+    answer, model = done.out.splitlines()
+    assert answer.startswith("7.png: 7  (")
+    assert model.startswith("model: bundled (")
+    assert done == command("predict", "7.png", "--checkpoint", "bundled")
+
+
+def test_the_latest_run_answers_when_asked(
     command: Command, digits_run: Run, pictures: list[str], here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    none = command("predict", "7.png")
+    none = command("predict", "7.png", "--checkpoint", "latest")
     message = "There is no finished run under runs. Train one (mnist-train --config quickstart) or name a checkpoint."
     assert none == (4, "", f"{message}\n")
     monkeypatch.chdir(digits_run.folder.parents[1])
-    done = command("predict", here / "7.png")
-    assert done.out.splitlines()[-1] == f"model: {Path('runs/shared/best.pt')}"
+    done = command("predict", here / "7.png", "--checkpoint", "latest")
+    assert done.out.splitlines()[-1] == f"model: {Path('runs/shared/best.pt')} (shared, trained on digits)"
 
 
 def test_the_shape_of_the_json(command: Command, digits_run: Run, pictures: list[str]) -> None:
@@ -88,3 +104,203 @@ def test_a_picture_that_cannot_be_read_does_not_stop_the_others(
         "error": "lost.png is not there. Check the spelling and the folder.",
     }
     assert (seven["text"], three["text"], text["text"]) == ("7", "3", "")
+
+
+def page(*rows: str) -> Image.Image:
+    """White paper with rows of large dark digits."""
+    digits = load_digits("test")
+    paper = np.full((160 * len(rows), 150 * max(map(len, rows)) + 40), 255, np.uint8)
+    for y, row in enumerate(rows):
+        for x, sign in enumerate(row):
+            image = Image.fromarray(digits.images[digits.labels == int(sign)][0].numpy()).resize((112, 112))
+            paper[160 * y + 24 : 160 * y + 136, 150 * x + 40 : 150 * x + 152] = 255 - np.array(image)
+    return Image.fromarray(paper)
+
+
+# --- the JSON against its schema in the docs ---
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "predict.schema.json").read_text(encoding="utf-8"))
+TYPES = {"string": str, "array": list, "object": dict, "boolean": bool, "null": type(None), "integer": int}
+KNOWN = {"$schema", "title", "description", "type", "items", "properties", "required", "additionalProperties"}
+KNOWN |= {"minimum", "maximum", "minItems", "maxItems"}
+
+
+def misfits(value: Any, schema: Mapping[str, Any], place: str = "") -> list[str]:
+    """Where `value` is not what `schema` says, of those keywords of JSON Schema that ours has."""
+    assert set(schema) <= KNOWN, set(schema) - KNOWN
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not any(is_number if kind == "number" else type(value) is TYPES[kind] for kind in kinds):
+        return [f"{place} is {value!r}, not {kinds}"]
+    found = []
+    if is_number and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
+        found.append(f"{place} is {value}")
+    if isinstance(value, list):
+        if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
+            found.append(f"{place} has {len(value)} items")
+        found += [
+            text for index, each in enumerate(value) for text in misfits(each, schema["items"], f"{place}.{index}")
+        ]
+    if isinstance(value, dict):
+        assert schema["additionalProperties"] is False
+        assert list(schema["properties"]) == schema["required"]
+        if list(value) != schema["required"]:
+            return [*found, f"{place} has {list(value)}"]
+        found += [
+            text for key, each in value.items() for text in misfits(each, schema["properties"][key], f"{place}.{key}")
+        ]
+    return found
+
+
+def test_the_json_is_what_the_schema_says(command: Command, digits_run: Run, pictures: list[str], here: Path) -> None:
+    page("70", "3").save(here / "page.png")
+    Image.new("L", (50, 50), 255).save(here / "blank.png")
+    done = command("predict", "page.png", "blank.png", "lost.png", "--checkpoint", digits_run.folder, "--json")
+    sure, blank, lost = content = json.loads(done.out)
+    assert misfits(content, SCHEMA) == []
+    assert (len(sure["digits"]), blank["refused"], lost["error"] is None) == (3, True, False)
+    strict = command("predict", "page.png", "--checkpoint", digits_run.folder, "--json", "--min-confidence", "1")
+    (refused,) = content = json.loads(strict.out)
+    assert misfits(content, SCHEMA) == []
+    assert (refused["text"], refused["refused"]) == ("", True)
+    assert all(digit["refused"] and digit["reason"] for digit in refused["digits"])
+
+
+def test_the_schema_finds_what_is_wrong(command: Command, digits_run: Run, pictures: list[str]) -> None:
+    done = command("predict", "7.png", "--checkpoint", digits_run.folder, "--json")
+    for path, wrong in [
+        (("text",), None),
+        (("confidence",), 1.5),
+        (("more",), 1),
+        (("digits", 0, "box"), [1, 2, 3]),
+        (("digits", 0, "box", 0), -1),
+        (("digits", 0, "digit"), True),
+    ]:
+        content = json.loads(done.out)
+        *parents, last = (0, *path)
+        target = content
+        for key in parents:
+            target = target[key]
+        target[last] = wrong
+        assert len(misfits(content, SCHEMA)) == 1, path
+
+
+# --- more than one picture, more than one digit ---
+
+
+def test_a_table_has_a_row_for_each_picture(command: Command, digits_run: Run, pictures: list[str], here: Path) -> None:
+    page("70", "3").save(here / "page, large.png")
+    Image.new("L", (50, 50), 255).save(here / "blank.png")
+    names = ["page, large.png", "lost.png", "blank.png", "7.png"]
+    done = command("predict", *names, "--checkpoint", digits_run.folder, "--csv")
+    assert (done.code, done.err) == (3, "")
+    large, lost, blank, seven = csv.DictReader(StringIO(done.out))
+    found = predict(names, digits_run.folder)
+    assert list(large) == ["path", "text", "confidence", "refused", "reason", "error"]
+    assert [large["path"], large["text"]] == ["page, large.png", "70\n3"]
+    assert [lost["text"], lost["error"]] == ["", "lost.png is not there. Check the spelling and the folder."]
+    assert [blank["refused"], blank["reason"]] == ["true", found[2].reason]
+    assert [seven["refused"], seven["reason"], seven["error"]] == ["false", "", ""]
+    assert float(seven["confidence"]) == pytest.approx(found[3].confidence)
+
+
+def test_a_folder_stands_for_its_pictures(command: Command, digits_run: Run, pictures: list[str], here: Path) -> None:
+    (here / "scans" / "more").mkdir(parents=True)
+    for name in ("10.png", "9 ü.png"):
+        (here / "7.png").rename(here / "scans" / name) if name == "10.png" else page("3").save(here / "scans" / name)
+    (here / "scans" / "notes.txt").write_text("no picture")
+    (here / "empty").mkdir()
+    done = command("predict", "scans", "empty", "3.png", "--checkpoint", digits_run.folder, "--json")
+    assert (done.code, [picture["path"] for picture in json.loads(done.out)]) == (
+        3,
+        [str(Path("scans/9 ü.png")), str(Path("scans/10.png")), "empty", "3.png"],
+    )
+    assert [picture["text"] for picture in json.loads(done.out)] == ["3", "7", "", "3"]
+    assert done.err.splitlines() == [
+        "scans: left out what is no picture by its name: notes.txt",
+        f"scans: left out its sub-folder; name it too: {Path('scans/more')}",
+    ]
+
+
+def test_a_picture_comes_through_a_pipe(
+    command: Command, digits_run: Run, pictures: list[str], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO((here / "7.png").read_bytes())))
+    done = command("predict", "-", "3.png", "--checkpoint", digits_run.folder)
+    assert [line.split("  ")[0] for line in done.out.splitlines()[:2]] == ["-: 7", "3.png: 3"]
+    for content, message in ((b"no picture", "- is no picture in a known format"), (b"", "-: no picture came in")):
+        monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(content)))
+        done = command("predict", "-", "--checkpoint", digits_run.folder)
+        assert (done.code, done.err.startswith(message)) == (3, True)
+
+
+def test_names_may_begin_with_a_dash(command: Command, digits_run: Run, pictures: list[str], here: Path) -> None:
+    for name in ("-7.png", "--7.png"):
+        (here / name).write_bytes((here / "7.png").read_bytes())
+    options = ["--checkpoint", digits_run.folder]
+    done = command("predict", *options, "-7.png", "--", "-7.png", "--7.png")
+    assert [line.split("  ")[0] for line in done.out.splitlines()[:3]] == ["./-7.png: 7", "-7.png: 7", "--7.png: 7"]
+    assert command("predict", *options, "-8.png").code == 2
+    assert command("predict", *options, "--7.png").code == 2
+
+
+def test_what_a_picture_holds_can_be_told(command: Command, digits_run: Run, pictures: list[str], here: Path) -> None:
+    assert tuple(Expected) == get_args(Expect)
+    page("70", "30").save(here / "page.png")
+    counts = {}
+    for kind in Expected:
+        done = command("predict", "page.png", "--checkpoint", digits_run.folder, "--expect", kind.value, "--json")
+        (found,) = json.loads(done.out)
+        counts[kind.value] = (len(found["digits"]), found["text"].count("\n"))
+    assert counts["single"] == (1, 0)
+    assert counts["page"] == counts["auto"] == (4, 1)
+    assert counts["row"][1] == 0
+
+
+def test_digits_are_refused_below_the_least_confidence(
+    command: Command, digits_run: Run, pictures: list[str], here: Path
+) -> None:
+    arguments = ["predict", *pictures, "--checkpoint", digits_run.folder]
+    first, second = (found.confidence or 0 for found in predict(pictures, digits_run.folder))
+    least = (first + second) / 2
+    done = command(*arguments, "--min-confidence", least)
+    refused, answered = sorted(done.out.splitlines()[:2], key=lambda line: ": refused  (" not in line)
+    assert done.code == 0
+    assert ": refused  (may be " in refused
+    assert "refused" not in answered
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_the_pixels_are_drawn_below_their_answer(
+    command: Command, digits_run: Run, pictures: list[str], monkeypatch: pytest.MonkeyPatch, colour: bool
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: colour)
+    done = command("predict", *pictures, "--checkpoint", digits_run.folder, "--show", "--top", "1")
+    lines = done.out.splitlines()
+    assert (len(lines), lines[0].split("  ")[0], lines[16].split("  ")[0]) == (33, "7.png: 7", "3.png: 3")
+    assert ("\x1b[38;5;" in done.out) is colour
+    assert lines[15].startswith("7  ")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in command("predict", *pictures, "--checkpoint", digits_run.folder, "--show").out
+
+
+def test_the_steps_are_written_for_each_picture(
+    command: Command, digits_run: Run, pictures: list[str], here: Path
+) -> None:
+    Image.new("L", (50, 50), 255).save(here / "blank.png")
+    arguments = ["predict", *pictures, "lost.png", "blank.png", "--checkpoint", digits_run.folder]
+    done = command(*arguments, "--save-steps", "new/steps")
+    assert (done.code, done.out.splitlines()[-1]) == (3, f"Written to {Path('new/steps')}: 3 strips")
+    names = ["3-steps.png", "7-steps.png", "blank-steps.png"]
+    assert sorted(path.name for path in (here / "new" / "steps").iterdir()) == names
+    for name in names:
+        with Image.open(here / "new" / "steps" / name) as strip:
+            assert strip.width == 1200
+    done = command(*arguments, "--save-steps", "new/steps", "--json")
+    assert done.err == f"Written to {Path('new/steps')}: 3 strips\n"
+    assert len(json.loads(done.out)) == 4
+    done = command("predict", "7.png", "--checkpoint", digits_run.folder, "--save-steps", "7.png")
+    assert (done.code, "a file stands where a folder is needed" in done.err) == (7, True)

@@ -57,12 +57,22 @@ Options:
 """,
     "predict": """\
   Read handwritten digits from pictures: any format, dark on light or light on
-  dark.
+  dark, one digit or many.
 
 Options:
-  --checkpoint FILE|RUN|latest  The model; latest is the newest finished run.
-                                [default: latest]
+  --checkpoint FILE|RUN|latest  The model: latest is the newest finished run,
+                                bundled the one that comes with the package.
+                                [default: bundled]
+  --expect KIND                 What a picture holds: single (a digit), row,
+                                page, or auto.  [default: auto]
+  --min-confidence P            Refuse digits that are less sure than P (0 to
+                                1).
+  --top K                       Show the K likeliest answers to each digit;
+                                else close ones.  [x>=1]
+  --show                        Draw the 28×28 pixels that the network saw.
+  --save-steps DIR              Write a PNG for each picture: how it was read.
   --json                        Print a list with one object for each picture.
+  --csv                         Print a table with one row for each picture.
   --debug                       Show the traceback of an error.
   --version                     Show the version and exit.
   --help                        Show this message and exit.
@@ -117,7 +127,7 @@ def test_the_whole_help(name: str, light: Light) -> None:
     assert usage.startswith(f"Usage: mnist-{name} [OPTIONS] ")
     assert f"{about}\n\n{options}" == HELP[name]
     # how arguments are shown differs from one version of typer to the next
-    words = {"eval": ["CHECKPOINT", "KEY=VALUE"], "predict": ["IMAGE"], "runs": ["DIR"], "sweep": ["SWEEP"]}
+    words = {"eval": ["CHECKPOINT", "KEY=VALUE"], "predict": ["IMAGE", "FOLDER"], "runs": ["DIR"], "sweep": ["SWEEP"]}
     for word in words.get(name, ["KEY=VALUE"]):
         assert word in usage
         assert word in arguments
@@ -185,3 +195,48 @@ def test_an_unknown_option_is_a_wrong_usage(light: Light) -> None:
 def test_the_version(name: str, command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.metadata.version", lambda package: f"1.2.3 of {package}")
     assert command(name, "--version") == (0, "mnist-trainer 1.2.3 of mnist-trainer\n", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--json", "--csv"], "--json and --csv print the same answers in two forms: leave one out."),
+        (["--json", "--top", "3"], "--show and --top are for people to look at: leave them out, or --json and --csv."),
+        (["--csv", "--show"], "--show and --top are for people to look at: leave them out, or --json and --csv."),
+        (["--min-confidence", "90"], "--min-confidence must be from 0 to 1, got 90; 90 % is 0.9."),
+        (["--min-confidence", "nan"], "--min-confidence must be from 0 to 1, got nan; 90 % is 0.9."),
+    ],
+)
+def test_wrong_options_are_told_before_a_picture_is_opened(light: Light, options: list[str], message: str) -> None:
+    assert light("predict", "7.png", *options) == (2, "", f"{message}\n")
+
+
+@pytest.mark.parametrize("options", [["--expect", "word"], ["--top", "0"], ["--min-confidence", "much"], []])
+def test_a_wrong_usage_names_the_option(light: Light, options: list[str]) -> None:
+    done = light("predict", *(["7.png", *options] if options else []))
+    assert (done.code, done.out) == (2, "")
+    assert f"'{options[0]}'" in done.err if options else "IMAGE" in done.err
+
+
+WATCHED = """
+import sys
+sys.argv[:2] = ["mnist-predict"]
+from mnist_trainer.cli.predict import main
+try:
+    main()
+finally:
+    slow = ("torchvision", "matplotlib", "rich", "cv2", "pandas", "scipy", "tensorboard", "optuna", "torch._dynamo")
+    print("loaded:", *(name for name in slow if name in sys.modules), file=sys.stderr)
+"""
+
+
+def test_one_digit_is_read_without_what_is_slow_to_load(completed: Any, here: Path) -> None:
+    """An image as MNIST has it needs nothing but torch, numpy and Pillow."""
+    from PIL import Image
+
+    from mnist_trainer.data.bundled import load_digits
+
+    Image.fromarray(load_digits("test").images[0].numpy()).save(here / "digit.png")
+    for options in (["--show", "--top", "3"], ["--json", "--save-steps", "steps"]):
+        done = completed("predict", "digit.png", *options, script=WATCHED)
+        assert (done.code, done.err.splitlines()[-1]) == (0, "loaded:"), done.err

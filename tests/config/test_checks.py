@@ -43,6 +43,13 @@ YES_OR_NO = {"binary": 7}
         {"training": {"refit": True, "early_stopping": {"patience": 2}}, "schedule": "one_cycle"},
         {"data": {"augment": {"halve_for": [1, 7], "clean_last": 9}}},
         {"data": {"name": "folder", "path": "pictures", "augment": {"halve_for": [25]}}},
+        {"data": {"simulate": {"photographs": 1, "non_digits": 0.4}}, "training": {"mixup": 0.2, "refit": True}},
+        {
+            "data": {"simulate": {"photographs": 0.5}},
+            "loss": {"name": "mse", "penalties": [{"true": 7, "predicted": 2}]},
+        },
+        {"data": {"simulate": {"non_digits": 0.5}}, "loss": {"name": "cross_entropy", "label_smoothing": 0.1}},
+        {"data": {"name": "kmnist", "simulate": {"photographs": 0}}},
     ],
 )
 def test_what_fits_together_is_not_complained_about(sections: dict[str, Any]) -> None:
@@ -232,3 +239,59 @@ def test_a_folder_is_judged_once_its_classes_are_known() -> None:
     assert found(**folder, model=layered("flatten", {"linear": 3}), classes=4) == [
         (("model", "layers", 1), "the last layer gives 3, needed is 4: end with linear: classes")
     ]
+
+
+NONE = ("data", "simulate", "non_digits")
+
+
+@pytest.mark.parametrize(
+    ("sections", "path", "message"),
+    [
+        ({"loss": "bce"}, NONE, "needs cross_entropy and model.output: none, not bce"),
+        ({"loss": "mse"}, NONE, "needs cross_entropy and model.output: none, not mse"),
+        (
+            {"loss": "nll", "model": {"architecture": "mlp", "output": "log_softmax"}},
+            NONE,
+            "needs cross_entropy and model.output: none, not nll",
+        ),
+        (
+            {"model": {"architecture": "mlp", "output": "softmax"}},
+            NONE,
+            "needs cross_entropy and model.output: none, not softmax",
+        ),
+        (
+            {"loss": {"name": "cross_entropy", "class_weights": [1] * 10}},
+            ("loss", "class_weights"),
+            "have none for what is no digit",
+        ),
+        (
+            {"loss": {"name": "cross_entropy", "penalties": [{"true": 7, "predicted": 2}]}},
+            ("loss", "penalties"),
+            "have none for what is no digit",
+        ),
+    ],
+)
+def test_what_cannot_learn_to_refuse_is_named(sections: dict[str, Any], path: tuple[str, ...], message: str) -> None:
+    ((where, text),) = found(data={"simulate": {"non_digits": 0.4}}, **sections)
+    assert where == path
+    assert text.startswith(message)
+    assert found(data={"simulate": {"photographs": 1}}, **sections) == []
+
+
+@pytest.mark.parametrize("kind", ["photographs", "non_digits"])
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"name": "fashion-mnist"}, "pictures of digits alone can be made, and 'fashion-mnist' holds others"),
+        ({"name": "kmnist"}, "pictures of digits alone can be made, and 'kmnist' holds others"),
+        ({"name": "folder", "path": "mine"}, "pictures of digits alone can be made, and 'folder' holds others"),
+        ({"binary": 7}, "is for all ten digits, and data.binary asks for one of them"),
+    ],
+)
+def test_only_of_the_ten_digits_pictures_are_made(kind: str, data: dict[str, Any], message: str) -> None:
+    assert found(data={**data, "simulate": {kind: 0.5}}) == [(("data", "simulate"), message)]
+
+
+@pytest.mark.parametrize("name", ["mnist", "qmnist", "emnist-digits", "usps", "digits"])
+def test_of_every_set_of_digits_pictures_are_made(name: str) -> None:
+    assert found(data={"name": name, "simulate": {"photographs": 1, "non_digits": 0.4}}) == []

@@ -7,6 +7,7 @@ from mnist_trainer.config.shipped import shipped, shipped_path
 from mnist_trainer.config.warnings import warnings
 
 NAMES = [
+    "bundled",
     "cnn",
     "cnn-deformed",
     "custom-error",

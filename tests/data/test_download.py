@@ -83,7 +83,7 @@ def test_progress_is_told(server: Any, tmp_path: Path) -> None:
     server.files = {"x/a.gz": CONTENT}
     told: list[tuple[str, int, int | None]] = []
     fetch([server.url + "x/a.gz"], tmp_path / "a", accept, lambda *step: told.append(step))
-    assert [name for name, _, _ in told] == ["a.gz"] * len(told)
+    assert [name for name, _, _ in told] == ["downloading a.gz"] * len(told)
     assert [done for _, done, _ in told] == sorted({done for _, done, _ in told})
     assert told[-1][1:] == (len(CONTENT), len(CONTENT)) and len(told) > 1
 

@@ -3,68 +3,165 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor, nn
 
-from mnist_trainer.data.normalize import Normalization
-from mnist_trainer.inference.prediction import Prediction, predict_digits, unreadable
-from mnist_trainer.inference.predictor import Predictor, Reading
-from mnist_trainer.pictures.digits import Digit
+from mnist_trainer.inference.prediction import (
+    DigitAnswer,
+    Judgement,
+    Prediction,
+    Scores,
+    answer_page,
+    named,
+    unreadable,
+)
+from mnist_trainer.pictures.page import Glyph, Layout, Line, Page
 
-CLASSES = tuple("0123456789")
-
-
-class Corner(nn.Module):
-    """Outputs are the first pixels of the first row: what is written there is what is answered."""
-
-    def __init__(self, outputs: int) -> None:
-        super().__init__()
-        self.outputs = outputs
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return inputs[:, 0, 0, : self.outputs] * 10
+TEN = Judgement(named("0123456789"))
 
 
-def predictor(outputs: int = 10) -> Predictor:
-    return Predictor([Corner(outputs)], [Reading(Normalization(0.0, 1.0), "logits")], torch.device("cpu"))
+def line(*boxes: int) -> Line:
+    """A row of pieces that can be read in one way only, at these distances from the left."""
+    glyphs = [Glyph(np.full((28, 28), x, np.uint8), (x, 2, 20, 30), place, place + 1) for place, x in enumerate(boxes)]
+    return Line(len(glyphs), tuple(glyphs))
 
 
-def digit(answer: int, ink: int = 255, x: int = 0) -> Digit:
-    image = np.zeros((28, 28), dtype=np.uint8)
-    image[0, answer] = ink
-    return Digit(image, (x, 2, 20, 30))
+def page(*lines: Line) -> Page:
+    return Page((Layout(lines),))
 
 
-def test_a_picture_is_read_from_left_to_right() -> None:
-    found = predict_digits(predictor(), [digit(7), digit(0, ink=128, x=40)], CLASSES, "a.png")
-    assert (found.path, found.text, found.error, found.refused) == ("a.png", "70", None, False)
-    assert [answer.digit for answer in found.digits] == [7, 0]
-    assert [answer.box for answer in found.digits] == [(0, 2, 20, 30), (40, 2, 20, 30)]
+def scores(*answers: tuple[int, float], second: Sequence[int] = (), none: Sequence[float] = ()) -> Scores:
+    """Of each digit its answer and its probability; what is left belongs to `second` (9 unless told)."""
+    probabilities = np.zeros((len(answers), 10))
+    for place, (digit, probability) in enumerate(answers):
+        probabilities[place, digit] = probability
+        probabilities[place, second[place] if second else 9] += 1 - probability
+    return Scores(probabilities, np.array(none or [0.0] * len(answers)))
+
+
+def test_a_picture_is_read_line_by_line() -> None:
+    found = answer_page(page(line(0, 40), line(3)), scores((7, 0.9), (0, 0.8), (5, 1)), TEN, "a.png")
+    assert (found.path, found.text, found.error, found.refused, found.reason) == ("a.png", "70\n5", None, False, None)
+    assert [answer.digit for answer in found.digits] == [7, 0, 5]
+    assert [answer.box for answer in found.digits] == [(0, 2, 20, 30), (40, 2, 20, 30), (3, 2, 20, 30)]
+    assert [answer.line for answer in found.digits] == [0, 0, 1]
+    assert [int(answer.image[0, 0]) for answer in found.digits if answer.image is not None] == [0, 40, 3]
+
+
+def test_of_all_ways_to_see_digits_one_is_answered() -> None:
+    """Two pieces are two digits or one: the scores say which."""
+    apart = line(0, 40)
+    whole = Glyph(np.full((28, 28), 99, np.uint8), (0, 2, 60, 30), 0, 2)
+    pieces = page(Line(2, (*apart.glyphs, whole)))
+    surest = scores((1, 0.99), (3, 0.99), (8, 0.51), none=(0, 0, 0.9))
+    assert answer_page(pieces, surest, TEN, None).text == "13"
+    surest = scores((1, 0.51), (3, 0.51), (8, 0.99), none=(0.9, 0.9, 0))
+    assert answer_page(pieces, surest, TEN, None).text == "8"
 
 
 def test_a_picture_is_as_sure_as_its_least_sure_digit() -> None:
-    found = predict_digits(predictor(), [digit(7), digit(0, ink=128)], CLASSES, None)
+    found = answer_page(page(line(0, 40)), scores((7, 0.9), (0, 0.6)), TEN, None)
     sure, unsure = found.digits
-    assert sure.confidence == pytest.approx(np.exp(10) / (np.exp(10) + 9))
-    assert found.confidence == unsure.confidence < sure.confidence
+    assert (sure.confidence, unsure.confidence, found.confidence) == (0.9, 0.6, 0.6)
     assert unsure.confidence == max(unsure.probabilities) == unsure.probabilities[0]
     assert sum(unsure.probabilities) == pytest.approx(1)
 
 
+def test_what_looks_like_no_digit_is_refused() -> None:
+    judgement = replace(TEN, refusal=0.5)
+    seen = page(line(0, 40, 80))
+    found = answer_page(seen, scores((7, 0.3), (0, 0.9), (4, 0.8), none=(0.87, 0.49, 0.5)), judgement, None)
+    assert (found.text, found.refused, found.confidence) == ("?0?", False, 0.9)
+    assert [answer.reason for answer in found.digits] == [
+        "looks like no digit: 87 % sure",
+        None,
+        "looks like no digit: 50 % sure",
+    ]
+    assert found.digits[0].digit == 9  # its likeliest answer stays
+    assert answer_page(seen, scores((7, 0.3), (0, 0.9), (4, 0.8), none=(1, 1, 1)), TEN, None).text == "904"
+
+
+def test_what_is_less_sure_than_asked_for_is_refused_with_both_answers_named() -> None:
+    judgement = replace(TEN, min_confidence=0.6)
+    seen = page(line(0, 40, 80))
+    found = answer_page(seen, scores((4, 0.52), (0, 0.6), (3, 0.59), second=(9, 9, 8)), judgement, None)
+    assert (found.text, found.confidence) == ("?0?", 0.6)
+    assert [answer.reason for answer in found.digits] == [
+        "may be 4 or 9: 52 % and 48 %",
+        None,
+        "may be 3 or 8: 59 % and 41 %",
+    ]
+
+
+def test_nothing_is_a_hundred_percent_sure() -> None:
+    seen = page(line(0))
+    found = answer_page(seen, scores((7, 1), none=(0.9999,)), replace(TEN, refusal=0.5), None)
+    assert found.reason == "looks like no digit: 99 % sure"
+
+
+def test_a_picture_without_an_answer_is_refused() -> None:
+    judgement = replace(TEN, refusal=0.5)
+    one = answer_page(page(line(0)), scores((7, 1), none=(0.9,)), judgement, "a.png")
+    assert (one.text, one.refused, one.confidence, one.error) == ("", True, None, None)
+    assert one.reason == "looks like no digit: 90 % sure"
+    assert len(one.digits) == 1
+    two = answer_page(page(line(0), line(0)), scores((7, 1), (8, 1), none=(0.9, 0.8)), judgement, None)
+    assert (two.text, two.refused) == ("", True)
+    assert two.reason == "none of its 2 signs can be read; the first looks like no digit: 90 % sure"
+
+
+def test_a_page_without_lines_says_why() -> None:
+    nothing = Scores(np.empty((0, 10)), np.empty(0))
+    found = answer_page(Page((), "no ink"), nothing, TEN, "a.png")
+    assert found == Prediction("a.png", "", (), None, refused=True, reason="no ink")
+
+
 def test_classes_that_are_no_digits_are_named() -> None:
-    found = predict_digits(predictor(outputs=2), [digit(0), digit(1)], ("not 7", "7"), None)
-    assert [answer.digit for answer in found.digits] == ["not 7", 7]
+    judgement = Judgement(named(["seven", "not 7"]))
+    seen = page(line(0, 40))
+    found = answer_page(seen, Scores(np.array([[0.9, 0.1], [0.2, 0.8]]), np.zeros(2)), judgement, None)
+    assert (found.text, [answer.digit for answer in found.digits]) == ("seven not 7", ["seven", "not 7"])
+    assert named(["not 7", "7"]) == ("not 7", 7)
+
+
+def test_outputs_that_are_no_probabilities_have_an_order_alone() -> None:
+    judgement = replace(TEN, honest=False, refusal=0.5, min_confidence=0.9)
+    values = np.full((1, 10), -1.0)
+    values[0, 4] = 2.5
+    found = answer_page(page(line(0)), Scores(values, np.ones(1)), judgement, None)
+    (digit,) = found.digits
+    assert (found.text, found.confidence, found.refused) == ("4", None, False)
+    assert (digit.confidence, digit.probabilities, digit.refused, digit.ranked(3)) == (None, (), False, [])
+
+
+def test_the_second_answer_is_ranked_where_it_is_close() -> None:
+    close, clear = (
+        answer_page(page(line(0)), scores((4, probability)), TEN, None).digits[0] for probability in (0.89, 0.91)
+    )
+    assert close.ranked() == [(4, 0.89), (9, pytest.approx(0.11))]
+    assert clear.ranked() == [(4, 0.91)]
+    assert clear.ranked(1) == [(4, 0.91)]
+    assert [name for name, _ in clear.ranked(3)] == [4, 9, 0]
+    assert len(clear.ranked(99)) == 10
 
 
 def test_the_json_has_the_shape_that_stays() -> None:
-    content = json.loads(json.dumps(predict_digits(predictor(), [digit(7)], CLASSES, "a.png").to_json()))
+    content = json.loads(json.dumps(answer_page(page(line(0)), scores((7, 0.9)), TEN, "a.png").to_json()))
     assert list(content) == ["path", "text", "digits", "confidence", "refused", "reason", "error"]
     (answer,) = content["digits"]
     assert list(answer) == ["digit", "confidence", "probabilities", "box", "refused", "reason"]
     assert (answer["digit"], len(answer["probabilities"]), answer["box"]) == (7, 10, [0, 2, 20, 30])
+
+
+def test_equal_answers_are_equal() -> None:
+    """Though they hold images, which numpy compares pixel by pixel."""
+    first, second = (answer_page(page(line(0)), scores((7, 0.9)), TEN, None) for _ in range(2))
+    assert first == second
+    assert "image" not in repr(first)
+    assert isinstance(first.digits[0], DigitAnswer)
 
 
 def test_an_unreadable_picture_says_why() -> None:

@@ -109,3 +109,54 @@ def test_a_yes_or_no_model_gives_two_probabilities(source: Source) -> None:
     probabilities = Predictor([neuron], [READING], CPU)(source.images)
     assert probabilities.shape == (150, 2)
     assert torch.allclose(probabilities.sum(dim=1), torch.ones(150, dtype=torch.float64))
+
+
+ABLE = replace(READING, refusal=0.5)
+
+
+def test_none_of_the_classes_is_one_more_logit_that_is_always_0(source: Source, network: nn.Module) -> None:
+    predictor = Predictor([network], [ABLE], CPU)
+    probabilities, none = predictor.read(source.images)
+    logits = predictor.outputs([source.images]).double()
+    shares = torch.softmax(torch.cat([logits, torch.zeros(150, 1, dtype=torch.float64)], dim=1), dim=1)
+    assert (none.shape, none.dtype) == ((150,), torch.float64)
+    assert torch.allclose(none, shares[:, 10], atol=1e-12)
+    assert torch.equal(probabilities, Predictor([network], [READING], CPU)(source.images))
+    assert torch.equal(none, predictor.none(source.images))
+
+
+def test_a_temperature_changes_nothing_in_what_is_refused(source: Source, network: nn.Module) -> None:
+    plain = Predictor([network], [ABLE], CPU)
+    calm = Predictor([network], [replace(ABLE, temperature=3.0)], CPU, temperature=2.0)
+    assert torch.equal(plain.none(source.images), calm.none(source.images))
+    assert not torch.equal(plain(source.images), calm(source.images))
+
+
+def test_only_members_that_can_tell_are_asked_what_is_none(source: Source, network: nn.Module) -> None:
+    members = [network, other(network), other(other(network))]
+    readings = [ABLE, READING, replace(ABLE, refusal=0.75)]
+    several = Predictor(members, readings, CPU)
+    each = [Predictor([member], [ABLE], CPU).none(source.images) for member in members]
+    assert torch.equal(several.none(source.images), (each[0] + each[2]) / 2)
+    assert several.refusal == 0.625
+
+
+def test_a_model_that_cannot_tell_refuses_nothing(source: Source, network: nn.Module) -> None:
+    predictor = Predictor([network], [READING], CPU)
+    assert predictor.refusal is None
+    assert torch.equal(predictor.none(source.images), torch.zeros(150, dtype=torch.float64))
+
+
+def test_logits_of_any_size_have_a_probability_of_none(source: Source) -> None:
+    for bias, none in ((-1e30, 1.0), (1e30, 0.0)):
+        constant = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+        nn.init.zeros_(constant[1].weight)  # type: ignore[arg-type]
+        nn.init.constant_(constant[1].bias, bias)  # type: ignore[arg-type]
+        assert Predictor([constant], [ABLE], CPU).none(source.images).unique().tolist() == [none]
+
+
+def test_both_come_from_one_pass(source: Source, network: nn.Module) -> None:
+    passes = []
+    network.register_forward_hook(lambda *_: passes.append(1))
+    Predictor([network], [ABLE], CPU).read(source.images)
+    assert len(passes) == 1

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from mnist_trainer import Run, predict, train
+from mnist_trainer import Prediction, Run, predict, train
 from mnist_trainer.data.bundled import load_digits
-from mnist_trainer.errors import CheckpointError
+from mnist_trainer.errors import CheckpointError, UsageError
+from mnist_trainer.inference.predictor import Predictor
 from mnist_trainer.pipeline.evaluation import judge
+from mnist_trainer.pipeline.prediction import CHUNK, CHUNK_BYTES, CHUNK_STEPS, load_reader
+from mnist_trainer.pipeline.sources import Source
 from mnist_trainer.reports.drawings import predictions_csv
 from mnist_trainer.storage.checkpoint import load_checkpoint
 
@@ -69,7 +73,9 @@ def test_pictures_come_in_every_form(digits_run: Run, seven: Image.Image, here: 
     assert [found.text for found in together] == ["7"] * 5
     assert [found.path for found in together] == ["seven.png", "seven.png", None, None, None]
     for form, found in zip(forms, together, strict=True):
-        assert predict(form, digits_run.folder) == [found]
+        (alone,) = predict(form, digits_run.folder)
+        assert (alone.path, alone.text, alone.digits[0].box) == (found.path, found.text, found.digits[0].box)
+        assert alone.confidence == pytest.approx(found.confidence)  # sums differ in their last bits
     assert predict(tuple(forms), digits_run.folder) == together
     assert predict([], digits_run.folder) == []
 
@@ -85,18 +91,122 @@ def test_a_picture_that_cannot_be_read_does_not_stop_the_others(
     lost, _, notes, empty = found
     assert lost.error == "lost.png is not there. Check the spelling and the folder."
     assert notes.error == "notes.txt is no picture in a known format. Save it as PNG or JPEG."
-    assert empty.error is not None
-    assert empty.error.startswith("empty.png holds no ink")
+    assert (empty.error, empty.refused, empty.confidence) == (None, True, None)
+    assert empty.reason is not None
+    assert empty.reason.startswith("no ink")
     assert (lost.path, lost.digits, lost.confidence) == ("lost.png", (), None)
 
 
-def test_the_newest_finished_run_answers_by_default(
+def test_the_bundled_model_answers_by_default(digits_run: Run, seven: Image.Image) -> None:
+    assert predict(seven) == predict(seven, "bundled")
+    assert predict(seven)[0].text == "7"
+    assert predict(seven) != predict(seven, digits_run.folder)
+    assert load_reader().name.startswith("bundled (")
+
+
+def test_the_newest_finished_run_answers_when_asked(
     digits_run: Run, seven: Image.Image, monkeypatch: pytest.MonkeyPatch, here: Path
 ) -> None:
     with pytest.raises(CheckpointError, match="There is no finished run under runs"):
-        predict(seven)
+        predict(seven, "latest")
     monkeypatch.chdir(digits_run.folder.parents[1])
-    assert predict(seven) == predict(seven, digits_run.folder)
+    assert predict(seven, "latest") == predict(seven, digits_run.folder)
+    assert load_reader("latest").name == f"{Path('runs/shared/best.pt')} (shared, trained on digits)"
+
+
+def test_an_image_of_the_test_set_is_answered_as_in_evaluation(digits_run: Run, here: Path) -> None:
+    """As PNG files, in chunks: pixels pass through unchanged, and answers are those of mnist-eval."""
+    judged = judge(digits_run.folder)
+    images = load_digits("test").images
+    for place, image in enumerate(images):
+        Image.fromarray(image.numpy()).save(here / f"{place}.png")
+    found = predict([f"{place}.png" for place in range(len(images))], digits_run.folder)
+    digits = [digit for prediction in found for digit in prediction.digits]
+    assert len(found) == len(digits) == len(images) > CHUNK
+    assert [digit.digit for digit in digits] == judged.answers.predicted.tolist()
+    assert [digit.confidence for digit in digits] == pytest.approx(judged.answers.confidence.tolist())
+    for digit, image in zip(digits, images, strict=True):
+        assert digit.image is not None
+        assert np.array_equal(digit.image, image.numpy())
+
+
+def test_what_is_less_sure_than_asked_for_is_refused(digits_run: Run) -> None:
+    images = [image.numpy() for image in load_digits("test").images[:100]]
+    plain = predict(images, digits_run.folder)
+    least = float(np.median([found.confidence for found in plain]))
+    refused = [found.refused for found in predict(images, digits_run.folder, min_confidence=least)]
+    assert refused == [(found.confidence or 0) < least for found in plain]
+    assert 0 < sum(refused) < 100
+
+
+def test_a_model_that_can_tell_refuses_what_is_no_digit(digits_run: Run, seven: Image.Image) -> None:
+    reader = load_reader(digits_run.folder)
+
+    def answer(refusal: float | None) -> Prediction:
+        readings = [replace(reading, refusal=refusal) for reading in reader.predictor.readings]
+        predictor = Predictor(list(reader.predictor.members), readings, torch.device("cpu"))
+        (found,) = replace(reader, predictor=predictor).read([Source(None, seven)])
+        return found
+
+    assert answer(None) == answer(1.0)
+    assert answer(None).text == "7"
+    found = answer(0.0)
+    assert (found.text, found.refused, found.digits[0].digit) == ("", True, 7)
+    assert found.reason is not None
+    assert found.reason.startswith("looks like no digit: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"min_confidence": 90}, "min_confidence must be from 0 to 1, got 90; 90 % is 0.9."),
+        ({"min_confidence": float("nan")}, "min_confidence must be from 0 to 1, got nan; 90 % is 0.9."),
+        ({"expect": "word"}, "expect must be one of auto, single, row, page; got 'word'."),
+    ],
+)
+def test_what_cannot_be_asked_for_is_told(digits_run: Run, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        predict([], digits_run.folder, **arguments)
+    assert str(caught.value) == message
+
+
+def test_what_is_expected_decides_what_is_seen(digits_run: Run, seven: Image.Image) -> None:
+    two = np.zeros((60, 90), np.uint8)
+    two[10:38, 10:38] = two[10:38, 50:78] = np.array(seven)
+    row, single = (predict(two, digits_run.folder, expect=expect)[0] for expect in ("row", "single"))
+    assert (row.text, len(row.digits), len(single.digits)) == ("77", 2, 1)
+
+
+def test_answers_come_before_all_pictures_are_read(digits_run: Run, seven: Image.Image, here: Path) -> None:
+    seven.save(here / "seven.png")
+    (here / "large.png").write_bytes((here / "seven.png").read_bytes() + b"\0" * CHUNK_BYTES)
+    read = []
+
+    def sources(*names: str) -> Iterator[Source]:
+        for name in names:
+            read.append(name)
+            yield Source(name, here / name)
+
+    reader = load_reader(digits_run.folder)
+    coming = reader.read(sources("large.png", "seven.png", "seven.png", "large.png", "seven.png"))
+    assert (next(coming).path, read) == ("large.png", ["large.png"])
+    assert [next(coming).path for _ in range(2)] == ["seven.png", "seven.png"]
+    assert read == ["large.png", "seven.png", "seven.png", "large.png"]
+    assert [prediction.text for prediction in coming] == ["7", "7"]
+    few = reader.read(sources(*["seven.png"] * (CHUNK_STEPS + 1)), steps=True)
+    read.clear()
+    next(few)
+    assert len(read) == CHUNK_STEPS
+
+
+def test_the_steps_are_kept_where_they_are_asked_for(digits_run: Run, seven: Image.Image) -> None:
+    reader = load_reader(digits_run.folder)
+    paper = np.pad(np.array(seven.resize((280, 280))), ((10, 10), (60, 60)))
+    (without,), (kept,) = (list(reader.read([Source(None, paper)], steps=steps)) for steps in (False, True))
+    assert without.steps is None
+    assert kept.steps is not None
+    assert kept.steps.ink.shape == paper.shape
+    assert without == kept
 
 
 def test_classes_have_their_own_names(
@@ -147,3 +257,5 @@ def test_outputs_that_are_no_probabilities_are_not_called_so(seven: Image.Image,
     classes = judged.subject.checkpoint.classes
     text = predictions_csv(judged.answers, judged.source, classes, judged.evaluation.ece is not None)
     assert all(line.endswith(",") for line in text.splitlines()[1:])
+    with pytest.raises(UsageError, match="none of its answers has a confidence"):
+        predict(seven, run.folder, min_confidence=0.5)

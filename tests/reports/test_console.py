@@ -24,8 +24,8 @@ RESULT = "one: test accuracy 99.85 % (3 errors of 2,000; 95 % interval 99.56 to 
 def tell(listener: Listener, header: Header, record: EpochRecord, outcome: Outcome) -> None:
     """Everything that a training tells, in its order."""
     listener.warned("model.output", "cross_entropy [twice]")
-    listener.loading("train-images-idx3-ubyte.gz", 0, 9_912_422)
-    listener.loading("train-images-idx3-ubyte.gz", 5_000_000, 9_912_422)
+    listener.loading("downloading train-images-idx3-ubyte.gz", 0, 9_912_422)
+    listener.loading("downloading train-images-idx3-ubyte.gz", 5_000_000, 9_912_422)
     listener.started(header)
     for step in (1, 2):
         listener.stepped(3, step, 2)

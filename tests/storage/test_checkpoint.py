@@ -37,7 +37,7 @@ CNN = {
 def make_member(seed: int = 1, **changes: Any) -> Member:
     config = load_config(CNN)
     weights = build_model(config.model, 10, seed=seed).state_dict()
-    reading = Reading(Normalization(0.1307, 0.3081), "logits", "bfloat16", 500, 1.5)
+    reading = Reading(Normalization(0.1307, 0.3081), "logits", "bfloat16", 500, 1.5, 0.25)
     return replace(Member(config, dict(weights), reading), **changes)
 
 
@@ -93,7 +93,6 @@ def test_the_file_has_the_layout_that_is_documented(saved: Path) -> None:
         "version": 2,
         "classes": list("0123456789"),
         "temperature": 1.0,
-        "refusal": None,
     }
     assert member.pop("config")["data"]["split_seed"] == 3
     assert set(member.pop("weights")) == set(make_member().weights)
@@ -101,6 +100,7 @@ def test_the_file_has_the_layout_that_is_documented(saved: Path) -> None:
         "normalization": {"mean": 0.1307, "std": 0.3081},
         "output_kind": "logits",
         "temperature": 1.5,
+        "refusal": 0.25,
         "evaluation": {"batch_size": 500, "precision": "bfloat16"},
         "custom": {},
         "split_counts": None,
@@ -110,6 +110,16 @@ def test_the_file_has_the_layout_that_is_documented(saved: Path) -> None:
 def test_a_file_without_the_numbers_of_images_is_read(saved: Path) -> None:
     changed(saved, lambda content: content["members"][0].pop("split_counts"))
     assert load_checkpoint(saved).only.split_counts is None
+
+
+def test_a_file_from_before_models_could_refuse_is_read(saved: Path) -> None:
+    def older(content: dict[str, Any]) -> None:
+        content["refusal"] = content["members"][0].pop("refusal") and None  # it stood at the top then, and was empty
+
+    changed(saved, older)
+    found = load_checkpoint(saved)
+    assert found.reading == replace(make_member().reading, refusal=None)
+    assert found.predictor(torch.device("cpu")).refusal is None
 
 
 SAMPLE = Path(__file__).parent / "samples" / "version-1.pt"
@@ -336,6 +346,7 @@ def test_a_member_that_lacks_something_is_told(saved: Path, key: str) -> None:
         (("members", 0, "config", "seed"), "zero"),
         (("members", 0, "custom", "model"), 3),
         (("members", 0, "split_counts"), [5]),
+        (("members", 0, "refusal"), 1.5),
     ],
 )
 def test_a_value_that_cannot_be_is_told(saved: Path, where: tuple[Any, ...], value: object) -> None:

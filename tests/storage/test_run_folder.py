@@ -13,6 +13,7 @@ import pytest
 
 from mnist_trainer.errors import CheckpointError, StorageError, UsageError
 from mnist_trainer.storage import run_folder
+from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.storage.run_folder import COLUMNS, RunFolder, create_run_folder, find_checkpoint, latest_run
 
 ROW: dict[str, Any] = {
@@ -191,6 +192,18 @@ def test_a_checkpoint_is_found_in_every_form() -> None:
 
 
 @pytest.mark.usefixtures("here")
+def test_the_bundled_model_comes_with_the_package() -> None:
+    """Whatever is called so in the present folder; that is ./bundled."""
+    place = find_checkpoint("bundled")
+    assert place == Path(run_folder.__file__).parents[1] / "bundled.pt"
+    assert place.stat().st_size < 1_000_000
+    assert load_checkpoint(place).classes == tuple("0123456789")
+    make_run(Path("bundled"))
+    assert find_checkpoint("bundled") == place
+    assert find_checkpoint("./bundled") == Path("bundled/best.pt")
+
+
+@pytest.mark.usefixtures("here")
 def test_what_is_no_checkpoint_is_told() -> None:
     Path("empty").mkdir()
     with pytest.raises(CheckpointError) as caught:
@@ -198,7 +211,7 @@ def test_what_is_no_checkpoint_is_told() -> None:
     assert str(caught.value) == "empty holds no best.pt: it is no run folder."
     with pytest.raises(CheckpointError) as caught:
         find_checkpoint("nowhere.pt")
-    assert str(caught.value) == "nowhere.pt: there is no such file. Name a .pt file, a run folder, or latest."
+    assert str(caught.value) == "nowhere.pt: there is no such file. Name a .pt file, a run folder, latest or bundled."
 
 
 @pytest.mark.usefixtures("here")

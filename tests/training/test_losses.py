@@ -241,3 +241,37 @@ def test_parts_have_no_gradient() -> None:
     ours = criterion("logits", name="cross_entropy", penalties=CONFUSIONS)
     ours(outputs_of("logits").requires_grad_(), torch.tensor(LABELS))
     assert not any(term.requires_grad for term in ours.terms.values())
+
+
+NONE_LABELS = torch.tensor([2, 4, 3, 4, 1, 0])
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_none_of_the_classes_is_one_class_more_whose_logit_is_0(reduction: str, smoothing: float) -> None:
+    loss = read(name="cross_entropy", reduction=reduction, label_smoothing=smoothing)
+    outputs = outputs_of("logits").requires_grad_()
+    explicit = torch.cat([outputs, torch.zeros(6, 1, dtype=torch.float64)], dim=1)
+    one_hot = F.one_hot(NONE_LABELS, 5).double() * (1 - smoothing) + smoothing / 5
+    losses = -(one_hot * torch.softmax(explicit, dim=1).log()).sum(dim=1)
+    found = Criterion(loss, "logits", 4, none=True)(outputs, NONE_LABELS)
+    assert found.item() == pytest.approx((losses.sum() if reduction == "sum" else losses.mean()).item())
+    (ours,) = torch.autograd.grad(found, outputs, retain_graph=True)
+    (theirs,) = torch.autograd.grad(losses.sum() if reduction == "sum" else losses.mean(), outputs)
+    assert torch.allclose(ours, theirs)
+
+
+def test_the_figure_knows_none_of_the_classes_too() -> None:
+    criterion = Criterion(read(name="cross_entropy", label_smoothing=0.2), "logits", 4, none=True)
+    outputs, labels = outputs_of("logits"), torch.tensor(LABELS)
+    explicit = torch.cat([outputs, torch.zeros(6, 1, dtype=torch.float64)], dim=1)
+    assert criterion.figure(outputs, labels) == pytest.approx(F.cross_entropy(explicit, labels).item())
+    assert criterion.figure(outputs, labels) > F.cross_entropy(outputs, labels).item()
+
+
+def test_smooth_weights_go_with_none_of_the_classes() -> None:
+    pictures = torch.rand(3, 5, 5, dtype=torch.float64)
+    loss = read(name="cross_entropy", smooth_weights=0.5)
+    found = Criterion(loss, "logits", 4, lambda: pictures, none=True)(outputs_of("logits"), NONE_LABELS)
+    plain = Criterion(read(name="cross_entropy"), "logits", 4, none=True)(outputs_of("logits"), NONE_LABELS)
+    assert float(found - plain) == pytest.approx(0.5 * float(total_variation(pictures)))

@@ -1,0 +1,12 @@
+"""Pictures as people make them, from MNIST's digits: to train with, and to measure by kind. No torch.
+
+Every function is a pure function of its arguments and of the random numbers that it draws.
+"""
+
+from __future__ import annotations
+
+from mnist_trainer.pictures.simulator.non_digits import NON_DIGITS, glyph_non_digit, non_digit
+from mnist_trainer.pictures.simulator.pages import page
+from mnist_trainer.pictures.simulator.photographs import KINDS, photograph, photograph_and_box
+
+__all__ = ["KINDS", "NON_DIGITS", "glyph_non_digit", "non_digit", "page", "photograph", "photograph_and_box"]

@@ -1,0 +1,223 @@
+"""Digits drawn, photographed and scanned as people do it; and the kinds of pictures that are told apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mnist_trainer.pictures.page import Box, box_of
+from mnist_trainer.pictures.simulator.exposure import PENS, Plan, expose
+from mnist_trainer.pictures.simulator.habits import crossed, parted
+from mnist_trainer.pictures.simulator.scene import Image, Random, Writing, fraction, paste
+from mnist_trainer.pictures.simulator.strokes import Nib, Strokes, deformed, draw, trace
+
+_KINDS: dict[str, tuple[str, float]] = {
+    "plain": ("d", 10),
+    "light_on_dark": ("dddb", 5),
+    "small28": ("d", 10),
+    "enlarged": ("d", 2),
+    "mouse": ("d", 4),
+    "thick": ("dp", 4),
+    "broken": ("dp", 2),
+    "two_parts": ("dp", 2),
+    "faint": ("dp", 3),
+    "checkerboard": ("d", 2),
+    "brush": ("dp", 2),
+    "frame": ("dp", 2),
+    "tiny": ("dp", 2),
+    "border": ("dp", 2),
+    "turned": ("ddppb", 4),
+    "crossed": ("ddppb", 4),
+    "coloured": ("dp", 4),
+    "specks": ("dp", 2),
+    "pen": ("p", 5),
+    "pencil": ("p", 4),
+    "marker": ("dp", 3),
+    "chalk": ("b", 2),
+    "shadow": ("pppb", 4),
+    "hard_shadow": ("pppb", 4),
+    "vignette": ("pppb", 3),
+    "blur": ("dpppb", 3),
+    "crease": ("p", 3),
+    "noise": ("dpppb", 3),
+    "jpeg": ("dpppb", 3),
+    "squared": ("p", 5),
+    "ruled": ("p", 4),
+    "table_edge": ("p", 3),
+    "finger": ("p", 2),
+    "show_through": ("p", 3),
+    "scan": ("p", 3),
+}
+"""By kind on which media it occurs (drawn on a screen, on paper, on a board), and how often."""
+
+KINDS: tuple[str, ...] = tuple(_KINDS)
+
+_SHADES = {"shadow", "hard_shadow", "vignette"}
+_NOT_WITH: dict[str, set[str]] = {
+    "faint": {"blur", "noise", "jpeg", "show_through", "specks", "squared", "ruled", "crease", "coloured", *_SHADES},
+    "tiny": {"border", "small28", "enlarged", "frame", "blur", "broken", "two_parts", "noise", "jpeg"},
+    "border": {"small28", "enlarged", "frame", "table_edge"},
+    "small28": {"enlarged", "frame", "two_parts", "broken", "blur", "jpeg", "checkerboard", "specks", "noise"},
+    "enlarged": {"frame", "blur", "jpeg", "checkerboard", "specks", "noise"},
+    "scan": {"table_edge", "finger", "show_through", "noise", "faint", "coloured", *_SHADES},
+    "checkerboard": {"light_on_dark", "coloured", "faint"},
+    "crossed": {"broken", "two_parts"},
+    **{pen: {*PENS, "broken", "two_parts", "crossed"} for pen in ("thick", "brush")},
+    **{pen: {*PENS} for pen in ("pen", "pencil", "marker", "chalk")},
+    "mouse": {*PENS, "blur", "noise", "jpeg"},
+}
+"""What a kind does not go with: it could not be, or not be read."""
+
+
+def plan(random: Random, kind: str | None = None) -> Plan:
+    """The medium, the pen and the effects of one picture: those of `kind`, and some others that go with it."""
+    names, weights = list(_KINDS), np.array([weight for _, weight in _KINDS.values()])
+    rate = 0.03 if kind is None else 0.015
+    first = kind or str(random.choice(names, p=weights / weights.sum()))
+    medium = str(random.choice(list(_KINDS[first][0])))
+    chosen = {first}
+    for at in np.flatnonzero(random.random(len(names)) < rate * weights):
+        other = names[at]
+        if medium in _KINDS[other][0] and first != "plain" and not any(_apart(other, name) for name in chosen):
+            chosen.add(other)
+    return Plan(medium, _pen(chosen, medium, random), frozenset(chosen))
+
+
+def _apart(one: str, other: str) -> bool:
+    return other in _NOT_WITH.get(one, ()) or one in _NOT_WITH.get(other, ())
+
+
+def _pen(chosen: set[str], medium: str, random: Random) -> str:
+    named = [name for name in chosen if name in PENS]
+    usual = {"d": ("round", "round", "mouse", "marker"), "p": ("pen", "pen", "pencil", "marker"), "b": ("chalk",)}
+    fitting = [name for name in usual[medium] if not any(_apart(name, other) for other in chosen)]
+    return named[0] if named else str(random.choice(fitting))
+
+
+def photograph(digit: Image, random: Random, kind: str | None = None, *, label: int | None = None) -> Image:
+    """The picture uint8 [H, W, 3] of a digit uint8 [28, 28], bright on black; `label` is what it is, to cross a 7."""
+    return photograph_and_box(digit, random, kind, label=label)[0]
+
+
+def photograph_and_box(
+    digit: Image, random: Random, kind: str | None = None, *, label: int | None = None
+) -> tuple[Image, Box]:
+    """The same, and x, y, width and height of the digit on it."""
+    chosen = plan(random, kind)
+    if "enlarged" in chosen.effects and random.random() < 0.5:
+        writing, colours = Writing(fraction(digit), 20, 2), chosen.effects & {"light_on_dark", "coloured", "faint"}
+        return _enlarged(expose(writing, replace(chosen, pen="round", effects=colours), random), writing.box, random)
+    strokes = trace(digit)
+    if "crossed" in chosen.effects:
+        strokes = crossed(strokes, label, random)
+    angle = random.choice([-1, 1]) * random.uniform(7, 15) if "turned" in chosen.effects else None
+    writing = written(deformed(strokes, random, angle), chosen, random)
+    picture = expose(writing, chosen, random)
+    return _enlarged(picture, writing.box, random) if "enlarged" in chosen.effects else (picture, writing.box)
+
+
+def written(strokes: Strokes, chosen: Plan, random: Random) -> Writing:
+    """Strokes somewhere on a sheet."""
+    sheet = _layout(chosen, random)
+    nib = nib_of(chosen, sheet.letter, random)
+    strokes = _fitted(strokes, nib.width / sheet.letter)
+    if "broken" in chosen.effects:
+        gap = nib.width / sheet.letter + random.uniform(0.01, 0.03) + 1 / sheet.letter
+        strokes = parted(strokes, int(random.integers(2, 4)), gap, random)
+    elif "two_parts" in chosen.effects:
+        gap = nib.width / sheet.letter + random.uniform(0.02, 0.06) + 1 / sheet.letter
+        strokes = parted(strokes, 1, gap, random)
+    patch = _legible(strokes, sheet.letter, nib)
+    if "border" in chosen.effects:
+        x, y, width, height = box_of(patch > 127)
+        patch = patch[y : y + height, x : x + width]
+    ink = np.zeros((sheet.height, sheet.width), np.float32)
+    paste(ink, patch, *_place(sheet, patch.shape, chosen, random))
+    return Writing(ink, sheet.letter, nib.width)
+
+
+def _legible(strokes: Strokes, letter: float, nib: Nib) -> Image:
+    """Strokes `letter` pixels high in all; with a finer nib, if a broad one would fill their loops."""
+    import cv2
+
+    loops = len(strokes.links) - len(strokes.points) + 1
+    for _ in range(5):
+        patch = draw(strokes, letter - nib.width, nib)
+        if nib.width < 0.09 * letter or cv2.connectedComponents((patch < 128).astype(np.uint8))[0] - 2 >= loops:
+            break
+        nib = replace(nib, width=0.8 * nib.width)
+    return patch
+
+
+def _fitted(strokes: Strokes, width: float) -> Strokes:
+    """Wider, if the pen is broad: people leave room for their pen, so that loops stay open."""
+    stretch = np.array([1 + max(0, width - 0.08) * 2.5, 1], np.float32)
+    points = strokes.points * stretch
+    return replace(strokes, points=points / max(1, float(np.ptp(points, axis=0).max())))
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """Pixels of a picture, and of the digit's longer side."""
+
+    height: int
+    width: int
+    letter: float
+
+
+def _layout(chosen: Plan, random: Random) -> _Sheet:
+    if chosen.effects & {"small28", "enlarged"}:
+        few = 28 if random.random() < 0.5 else int(random.integers(20, 41))
+        return _Sheet(few, few, max(10, few * random.uniform(0.4, 0.95)))
+    aspect = 1.0 if random.random() < 0.4 else float(np.exp(random.uniform(-0.4, 0.4)))
+    if "tiny" in chosen.effects:
+        letter = _log_uniform(16, 34, random)
+        across = min(900.0, 0.65 * letter / random.uniform(0.03, 0.08))
+        return _Sheet(int(min(900, across / aspect)), int(across), letter)
+    side = _log_uniform(60, 800 if random.random() < 0.08 else 400, random)
+    high, wide = side / max(1, aspect), side * min(1, aspect)
+    least, most = (0.35, 0.92) if chosen.medium == "d" else (0.2, 0.85)
+    if chosen.effects & {"frame", "finger", "table_edge"}:
+        least, most = 0.25, 0.6
+    share = random.uniform(least, most)
+    return _Sheet(int(high), int(wide), max(18.0, share * min(high, wide)))
+
+
+def _log_uniform(least: float, most: float, random: Random) -> float:
+    return float(np.exp(random.uniform(np.log(least), np.log(most))))
+
+
+def nib_of(chosen: Plan, letter: float, random: Random) -> Nib:
+    """The nib of a plan's pen for digits so many pixels high."""
+    pen = PENS[chosen.pen]
+    width = letter * _log_uniform(*pen.widths, random)
+    if chosen.effects & {"small28", "enlarged"}:
+        width = float(np.clip(width, 1, min(5, (0.22 if chosen.pen == "thick" else 0.16) * letter)))
+        return Nib(width, pen.press, smooth=random.random() < 0.35)
+    if chosen.pen == "mouse":
+        return Nib(1.0, 0, smooth=random.random() < 0.3)
+    return Nib(max(1.2, width), pen.press * random.random(), smooth=chosen.medium != "d" or random.random() < 0.8)
+
+
+def _place(sheet: _Sheet, shape: tuple[int, ...], chosen: Plan, random: Random) -> tuple[int, int]:
+    """Top and left of a patch of a shape: anywhere, most often near the middle; at the border if that is planned."""
+    room = np.array([sheet.height - shape[0], sheet.width - shape[1]])
+    free = 0.2 if chosen.effects & {"frame", "table_edge"} else 0
+    at = np.clip(0.5 + random.normal(0, 0.22, 2), free, 1 - free) * room
+    if "border" in chosen.effects:
+        side, over = random.integers(0, 4), 0.04 * sheet.letter * random.random()
+        at[side // 2] = -over if side % 2 else room[side // 2] + over
+    top, left = np.rint(at).astype(int).tolist()
+    return top, left
+
+
+def _enlarged(picture: Image, box: Box, random: Random) -> tuple[Image, Box]:
+    """A small picture and a box on it seen through a magnifying glass: two to twelve times, jagged or smooth."""
+    import cv2
+
+    way = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC)[random.integers(3)]
+    times = int(random.integers(2, 13))
+    large = np.asarray(cv2.resize(picture, None, fx=times, fy=times, interpolation=way), np.uint8)
+    x, y, width, height = box
+    return large, (times * x, times * y, times * width, times * height)

@@ -1,0 +1,203 @@
+"""Digits as strokes of a pen: the middle lines of a 28×28 image, deformed, and drawn again in any size and width."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_trainer.pictures.simulator.scene import Image, Levels, Random
+
+_GRID = 84
+"""Images are thinned at so many pixels a side: three for one of MNIST's."""
+
+_EMPTY = np.zeros((0, 2), np.intp)
+
+
+@dataclass(frozen=True, eq=False)
+class Strokes:
+    """Points of middle lines, and which of them a pen joins.
+
+    `points` float32 [n, 2]: x and y; `links` int [m, 2]: pairs of points, a dot has one with itself;
+    `radii` float32 [n]: half the stroke's width there.
+    """
+
+    points: Levels
+    links: NDArray[np.intp]
+    radii: Levels
+
+    def with_line(self, points: Levels) -> Strokes:
+        """These and one more line through `points` [k, 2], as wide as the others."""
+        first, radius = len(self.points), np.median(self.radii) if len(self.radii) else 0.05
+        at = np.arange(first, first + len(points))
+        return Strokes(
+            np.concatenate([self.points, points], dtype=np.float32),
+            np.concatenate([self.links, np.stack([at[:-1], at[1:]], axis=1)]),
+            np.concatenate([self.radii, np.full(len(points), radius)], dtype=np.float32),
+        )
+
+    def without(self, gone: NDArray[np.bool_]) -> Strokes:
+        """These without the links of the points that are `gone` [n]."""
+        return replace(self, links=self.links[~gone[self.links].any(axis=1)])
+
+
+NOTHING = Strokes(np.zeros((0, 2), np.float32), _EMPTY, np.zeros(0, np.float32))
+
+
+def trace(image: Image) -> Strokes:
+    """The strokes of an image, bright on black; longer side 1, centre at 0."""
+    import cv2
+
+    large = cv2.resize(image, (_GRID, _GRID), interpolation=cv2.INTER_CUBIC)
+    # Loops that ran together are a little darker inside: the dips are deepened, so that they open.
+    dips = cv2.morphologyEx(large, cv2.MORPH_BLACKHAT, _brush())
+    large = cv2.addWeighted(large, 1, dips, -2, 20)
+    filled = (np.pad(large[1:-1, 1:-1], 1) > 0.53 * max(1, image.max())).astype(np.uint8)
+    distances = cv2.distanceTransform(filled, cv2.DIST_L2, 5)
+    thin = _thinned(filled)
+    if not thin.any():
+        thin[np.unravel_index(int(distances.argmax()), thin.shape)] = 1
+    rows, columns = np.nonzero(thin)
+    links = _links(thin)
+    points = _smoothed(np.stack([columns, rows], axis=1).astype(np.float32), links)
+    return normalised(Strokes(points, links, distances[rows, columns]))
+
+
+def polyline(points: Levels) -> Strokes:
+    """One line through `points` [k, 2]; longer side 1, centre at 0."""
+    return normalised(NOTHING.with_line(points))
+
+
+@cache
+def _brush() -> Image:
+    import cv2
+
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (13, 13)), np.uint8)
+
+
+def _thinned(filled: Image) -> Image:
+    """The middle lines of `filled` [h, w], 0 or 1 (Zhang & Suen 1984, doi 10.1145/357994.358023)."""
+    import cv2
+
+    bits = np.array([[128, 1, 2], [64, 0, 4], [32, 16, 8]], np.float32)
+    while True:
+        before = filled
+        for kept in _kept():
+            filled = filled & np.asarray(cv2.LUT(cv2.filter2D(filled, -1, bits), kept), np.uint8)
+        if np.array_equal(before, filled):
+            return filled
+
+
+@cache
+def _kept() -> tuple[Image, Image]:
+    """For each of 256 neighbourhoods whether a pixel stays, in the first and in the second pass of each round.
+
+    Bit 0 is the neighbour above; they go clockwise.
+    """
+    near = (np.arange(256)[:, None] >> np.arange(8)) & 1
+    rises = ((near == 0) & (np.roll(near, -1, axis=1) == 1)).sum(axis=1)
+    outline = (rises == 1) & (near.sum(axis=1) >= 2) & (near.sum(axis=1) <= 6)
+    up, right, down, left = near[:, 0], near[:, 2], near[:, 4], near[:, 6]
+    first = outline & (up * right * down == 0) & (right * down * left == 0)
+    second = outline & (up * right * left == 0) & (up * down * left == 0)
+    return (~first).astype(np.uint8), (~second).astype(np.uint8)
+
+
+def _links(thin: Image) -> NDArray[np.intp]:
+    """Pairs of neighbouring pixels of `thin` by their order; a diagonal one counts where no way round it is."""
+    ink = thin > 0
+    order = np.cumsum(ink, dtype=np.intp).reshape(ink.shape) - 1
+    corner = ~(ink[:-1, 1:] | ink[1:, :-1]), ~(ink[:-1, :-1] | ink[1:, 1:])
+    pairs = [
+        (ink[:, :-1] & ink[:, 1:], order[:, :-1], order[:, 1:]),
+        (ink[:-1] & ink[1:], order[:-1], order[1:]),
+        (ink[:-1, :-1] & ink[1:, 1:] & corner[0], order[:-1, :-1], order[1:, 1:]),
+        (ink[:-1, 1:] & ink[1:, :-1] & corner[1], order[:-1, 1:], order[1:, :-1]),
+    ]
+    found = np.concatenate([np.stack([a[both], b[both]], axis=1) for both, a, b in pairs])
+    dots = np.setdiff1d(order[ink], found)
+    return np.concatenate([found, np.stack([dots, dots], axis=1)])
+
+
+def _smoothed(points: Levels, links: NDArray[np.intp]) -> Levels:
+    """`points` [n, 2] drawn towards the mean of their neighbours, but for the ends of lines."""
+    near = np.eye(len(points), dtype=np.float32)
+    near[links[:, 0], links[:, 1]] = near[links[:, 1], links[:, 0]] = 1
+    degrees = near.sum(axis=1, keepdims=True)
+    step = np.where(degrees > 2, near / degrees, np.eye(len(points), dtype=np.float32))
+    for _ in range(12):
+        points = step @ points
+    return points
+
+
+def deformed(strokes: Strokes, random: Random, angle: float | None = None) -> Strokes:
+    """The same written by another hand: turned, slanted, stretched and bent; by `angle` degrees if it is given."""
+    angle = random.normal(0, 3.5) if angle is None else angle
+    cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    slant, aspect = random.normal(0, 0.12), np.exp(random.normal(0, 0.12))
+    matrix = np.array([[cos, -sin], [sin, cos]]) @ np.array([[aspect, -slant], [0, 1]])
+    points = bending(random)(strokes.points) @ matrix.T.astype(np.float32)
+    return normalised(replace(strokes, points=points))
+
+
+def normalised(strokes: Strokes) -> Strokes:
+    """What is joined of some strokes; longer side 1, centre at 0."""
+    used, links = np.unique(strokes.links, return_inverse=True)
+    points = strokes.points[used]
+    low, high = points.min(axis=0), points.max(axis=0)
+    scale = np.float32(1 / max(1e-3, *(high - low)))
+    return Strokes((points - (low + high) / 2) * scale, links.reshape(-1, 2), strokes.radii[used] * scale)
+
+
+def bending(random: Random, strength: float = 0.025) -> Callable[[Levels], Levels]:
+    """A function that moves points [n, 2] by a few waves about as long as a digit is high, and a slight tremor."""
+    lengths = np.array([0.7, 1.0, 1.6, 0.12])
+    directions = random.normal(size=(4, 2))
+    waves = 2 * np.pi * directions / np.linalg.norm(directions, axis=1, keepdims=True) / lengths[:, None]
+    heights = random.normal(0, strength, (4, 2)) * np.array([0.7, 1, 1.3, random.uniform(0, 0.2)])[:, None]
+    phases = random.uniform(0, 2 * np.pi, 4)
+
+    def bend(points: Levels) -> Levels:
+        moved: Levels = (points + np.sin(points @ waves.T + phases) @ heights).astype(np.float32)
+        return moved
+
+    return bend
+
+
+@dataclass(frozen=True)
+class Nib:
+    """How a pen touches: `width` in pixels; `press` 0 to 1: how far it follows the width that the stroke had."""
+
+    width: float
+    press: float = 0.5
+    smooth: bool = True
+
+
+def draw(strokes: Strokes, height: float, nib: Nib) -> Image:
+    """Coverage uint8 [h, w], 255 full, of strokes whose longer side is `height` pixels, with a margin of one."""
+    import cv2
+
+    radii = _widths(strokes, height, nib)
+    zoom = (4 if height < 110 else 2) if nib.smooth else 1
+    margin = float(radii.max()) + 1.5
+    corner = strokes.points.min(axis=0) * height - margin
+    size = np.ceil(strokes.points.max(axis=0) * height + margin - corner).astype(int)
+    places = np.rint(((strokes.points * height - corner) * zoom - 0.5) * 8).astype(np.int32)
+    thick = np.maximum(1, np.rint(2 * zoom * radii[strokes.links].mean(axis=1))).astype(int)
+    canvas = np.zeros((size[1] * zoom, size[0] * zoom), np.uint8)
+    for thickness in np.unique(thick):
+        segments = list(places[strokes.links[thick == thickness]])
+        cv2.polylines(canvas, segments, False, 255, int(thickness), cv2.LINE_8, 3)
+    return np.asarray(cv2.resize(canvas, size.tolist(), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _widths(strokes: Strokes, height: float, nib: Nib) -> Levels:
+    """Half the drawn width at each point in pixels; what was a blot, as a loop that ran full, stays one."""
+    usual = float(np.median(strokes.radii))
+    relative = strokes.radii / max(usual, 1e-6)
+    blot = np.maximum(0, strokes.radii - 1.6 * usual) * height
+    widths: Levels = (nib.width / 2 * (1 + nib.press * (np.clip(relative, 0.4, 1.6) - 1)) + blot).astype(np.float32)
+    return widths

@@ -1,0 +1,146 @@
+"""A strip that shows how a picture was read: as it came, evened out, its ink, the answers, what the network saw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from io import BytesIO
+from itertools import chain, count
+from math import ceil
+from pathlib import Path
+from textwrap import wrap
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from mnist_trainer.inference.prediction import DigitAnswer, Prediction
+from mnist_trainer.pictures.page import Steps
+from mnist_trainer.reports.answers import caption
+from mnist_trainer.reports.canvas import GREEN, GREY, ORANGE, PALE, WIDEST
+from mnist_trainer.reports.text import percent
+from mnist_trainer.storage.files import make_folder, write_bytes
+
+TILE, GAP, LINE = 84, 12, 18
+"""Side of an enlarged 28×28 image, the space between pictures, the height of a line of text; in pixels."""
+
+COLUMNS = (WIDEST - GAP) // (TILE + GAP)
+
+Colour = str
+Panel = tuple[str, Image.Image]
+"""What it shows, and the picture."""
+
+
+class Strips:
+    """The folder that strips are written to, each under a name of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        make_folder(folder)
+        self.folder = folder
+        self.names: list[str] = []
+
+    def written(self, answers: Iterable[Prediction]) -> Iterator[Prediction]:
+        """The answers as they come; that of a picture which could be read after its strip is written."""
+        for prediction in answers:
+            if prediction.error is None:
+                name = self._new_name(prediction.path)
+                write_bytes(self.folder / name, strip(prediction))
+                self.names.append(name)
+            yield prediction
+
+    def told(self) -> str:
+        """What was written, in words."""
+        what = self.names[0] if len(self.names) == 1 else f"{len(self.names)} strips"
+        return f"Written to {self.folder}: {what}"
+
+    def _new_name(self, path: str | None) -> str:
+        stem = "picture" if path in (None, "-") else Path(str(path)).stem
+        taken = {name.casefold() for name in self.names}  # some systems take a.png and A.PNG for one
+        tries = (f"{stem}-steps{suffix}.png" for suffix in chain([""], (f"-{number}" for number in count(2))))
+        return next(name for name in tries if name.casefold() not in taken)
+
+
+def strip(prediction: Prediction) -> bytes:
+    """A PNG, 1200 pixels wide: the steps of a picture, and below them each digit as the network saw it."""
+    head = _head(prediction)
+    steps, digits = prediction.steps, prediction.digits
+    panels, columns = ([], 1) if steps is None else (_panels(steps, digits), _columns(steps.ink))
+    top, high = LINE * (len(head) + 1), LINE + GAP + max((panel.height for _, panel in panels), default=0)
+    bottom = top + ceil(len(panels) / columns) * high
+    rows = ceil(len(digits) / COLUMNS)
+    paper = Image.new("RGB", (WIDEST, bottom + LINE + rows * (TILE + LINE + GAP)), "white")
+    _write(paper, (GAP, GAP), "\n".join(head))
+    for place, (title, panel) in enumerate(panels):
+        row, column = divmod(place, columns)
+        x, y = GAP + column * (WIDEST - GAP) // columns, top + row * high
+        _write(paper, (x, y), f"{place + 1}. {title}", GREY)
+        paper.paste(panel, (x, y + LINE))
+        frame = (x - 1, y + LINE - 1, x + panel.width, y + LINE + panel.height)
+        ImageDraw.Draw(paper).rectangle(frame, outline=PALE)  # where white pictures end
+    if digits:
+        _write(paper, (GAP, bottom), f"{len(panels) + 1}. what the network saw", GREY)
+    for place, digit in enumerate(digits):
+        row, column = divmod(place, COLUMNS)
+        _draw_tile(paper, (GAP + column * (TILE + GAP), bottom + LINE + row * (TILE + LINE + GAP)), digit)
+    return _png(paper)
+
+
+def _head(prediction: Prediction) -> list[str]:
+    sure = "" if prediction.confidence is None else f"  ({percent(prediction.confidence, 1)})"
+    text = f"refused: {prediction.reason}" if prediction.refused else f"{prediction.text}{sure}"
+    return [part for line in text.split("\n") for part in wrap(line, WIDEST // 9, drop_whitespace=False)]
+
+
+def _columns(ink: NDArray[np.uint8]) -> int:
+    """How many panels stand side by side: few where they are far wider than high."""
+    high, wide = ink.shape
+    return 4 if wide < 2 * high else 2 if wide < 6 * high else 1
+
+
+def _panels(steps: Steps, digits: Sequence[DigitAnswer]) -> list[Panel]:
+    side = (WIDEST - GAP) // _columns(steps.ink) - GAP
+    upright = _fitted(steps.upright, side).convert("RGB")
+    answers = upright.copy()
+    for digit in digits:
+        _draw_box(answers, digit, answers.width / steps.ink.shape[1] / steps.scale)
+    return [
+        ("as it came, upright", upright),
+        ("the paper evened out", _fitted(steps.flattened, side)),
+        ("what was taken for ink", _fitted(steps.ink, side)),
+        ("what was read", answers),
+    ]
+
+
+def _fitted(pixels: NDArray[np.uint8], side: int) -> Image.Image:
+    """Pixels [H, W] or [H, W, 3] with `side` as their longer side; small pictures keep square pixels."""
+    image = Image.fromarray(pixels)
+    scale = side / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX)
+
+
+def _draw_box(image: Image.Image, digit: DigitAnswer, scale: float) -> None:
+    """The digit's box and its answer beside it; `scale` is from the upright picture's pixels to those of `image`."""
+    x, y, width, height = (value * scale for value in digit.box)
+    colour = _colour(digit)
+    ImageDraw.Draw(image).rectangle((x - 1, y - 1, x + width, y + height), outline=colour, width=2)
+    _write(image, (x + 1, max(0, y - LINE)), digit.sign, colour)
+
+
+def _draw_tile(paper: Image.Image, place: tuple[int, int], digit: DigitAnswer) -> None:
+    if digit.image is not None:
+        paper.paste(Image.fromarray(digit.image).resize((TILE, TILE), Image.Resampling.NEAREST), place)
+    _write(paper, (place[0], place[1] + TILE + 1), caption(digit), _colour(digit))
+
+
+def _colour(digit: DigitAnswer) -> Colour:
+    return ORANGE if digit.refused else GREEN
+
+
+def _write(image: Image.Image, place: tuple[float, float], text: str, colour: Colour = "black") -> None:
+    ImageDraw.Draw(image).text(place, text, colour, ImageFont.load_default(14))
+
+
+def _png(image: Image.Image) -> bytes:
+    stream = BytesIO()
+    image.save(stream, format="PNG")
+    return stream.getvalue()

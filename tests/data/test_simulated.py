@@ -1,0 +1,225 @@
+"""Images that `data.simulate` makes: which, of what, by whom; `mnist_trainer/data/simulated.py`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from mnist_trainer.config.augmentation import Simulate
+from mnist_trainer.config.schema import Data
+from mnist_trainer.data import simulated
+from mnist_trainer.data.loaders import Splits, load_real, load_split, load_splits, load_together
+from mnist_trainer.data.simulated import with_photographs
+from mnist_trainer.data.source import Source
+from mnist_trainer.pictures import simulated as drawing
+
+
+def data(**changes: Any) -> Data:
+    simulate = {key: changes.pop(key) for key in ("photographs", "non_digits") if key in changes}
+    return Data(name="digits", **{"validation": 0.2, "limit": 5, **changes}, simulate=Simulate(**simulate))
+
+
+def stamp(kind: str, digits: NDArray[np.uint8], labels: NDArray[np.int64], seeds: NDArray[np.int64]) -> Any:
+    """In the place of `make`: images that show what they are made of, and by which number."""
+    images = digits[:, 0].copy() if kind == "photographs" else np.full((len(digits), 28, 28), 7, np.uint8)
+    images[:, 0, 0], images[:, 0, 1] = labels, seeds % 256
+    return images
+
+
+@pytest.fixture
+def stamped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawing, "make", stamp)
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def real(splits: Splits) -> tuple[Source, Source]:
+    assert splits.validation is not None
+    train, validation = splits.counts
+    return splits.train.subset(torch.arange(train)), splits.validation.subset(torch.arange(validation))
+
+
+def made(splits: Splits) -> tuple[Source, Source]:
+    assert splits.validation is not None
+    train, validation = splits.counts
+    return (
+        splits.train.subset(torch.arange(train, len(splits.train))),
+        splits.validation.subset(torch.arange(validation, len(splits.validation))),
+    )
+
+
+def equal(one: Source, other: Source) -> bool:
+    return all(torch.equal(ours, theirs) for ours, theirs in zip(vars(one).values(), vars(other).values(), strict=True))
+
+
+@pytest.mark.usefixtures("stamped")
+def test_photographs_stand_behind_the_images_they_are_made_of() -> None:
+    splits, plain = load_splits(data(photographs=1)), load_real(data())
+    assert plain.validation is not None and splits.counts == plain.counts == (40, 10)
+    assert splits.simulated == (40, 10)
+    for ours, own, other in zip(real(splits), made(splits), (plain.train, plain.validation), strict=True):
+        assert equal(ours, other)
+        assert torch.equal(own.labels, other.labels) and torch.equal(own.indices, other.indices)
+        assert torch.equal(own.images[:, 1:], other.images[:, 1:])
+        assert own.images[:, 0, 0].tolist() == other.labels.tolist()
+        assert len(own.images[:, 0, 1].unique()) > len(own) // 2, "each has random numbers of its own"
+
+
+@pytest.mark.usefixtures("stamped")
+@pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.01, 0), (0.1, 4), (0.5, 20), (2.5, 100)])
+def test_so_many_photographs_as_the_share_says_from_all_images_alike(share: float, count: int) -> None:
+    splits = load_splits(data(photographs=share))
+    own, _ = made(splits)
+    assert len(own) == count == splits.simulated[0]
+    each = torch.bincount(torch.searchsorted(splits.train.indices[:40], own.indices), minlength=40)
+    assert int(each.max() - each.min()) <= 1
+    assert abs(int(each[:20].sum() - each[20:].sum())) <= 1, "from the first images no more than from the last"
+    numbers = set(zip(own.indices.tolist(), own.images[:, 0, 1].tolist(), strict=True))
+    assert len(numbers) >= 0.95 * count, "copies of one image differ"
+
+
+@pytest.mark.usefixtures("stamped")
+def test_the_random_numbers_belong_to_the_image_not_to_its_place() -> None:
+    whole = load_real(data(validation=0)).train
+    some = whole.subset(torch.tensor([30, 4, 17]))
+    all_of_them, few = (with_photographs(source, data(photographs=1)).images for source in (whole, some))
+    assert torch.equal(few[3:], all_of_them[50 + torch.tensor([30, 4, 17])])
+    other = with_photographs(some, data(photographs=1, split_seed=1)).images
+    assert not torch.equal(few[3:, 0, 1], other[3:, 0, 1])
+
+
+@pytest.mark.usefixtures("stamped")
+def test_what_is_no_digit_is_there_to_train_with_alone() -> None:
+    splits = load_splits(data(photographs=0.5, non_digits=0.4))
+    own, validating = made(splits)
+    assert splits.simulated == (20 + 16, 5)
+    assert own.labels[20:].tolist() == [10] * 16
+    assert bool((own.images[20:, 1:] == 7).all()) and own.indices[20:].unique().tolist() == [-1]
+    assert splits.validation is not None and int(splits.validation.labels.max()) == 9
+    assert len(validating) == 5
+
+
+@pytest.mark.usefixtures("stamped")
+def test_a_split_to_judge_on_has_photographs_and_digits_alone() -> None:
+    both = data(photographs=0.5, non_digits=0.4)
+    splits = load_splits(both)
+    assert splits.validation is not None
+    train, validation = load_split(both, "train"), load_split(both, "validation")
+    assert equal(train, splits.train.subset(torch.arange(60)))
+    assert equal(validation, splits.validation)
+    assert equal(load_split(both, "test"), load_split(data(), "test"))
+
+
+@pytest.mark.usefixtures("stamped")
+def test_a_second_fit_has_them_of_all_images() -> None:
+    together = load_together(data(photographs=1, non_digits=0.4))
+    assert (together.counts, together.simulated) == ((50, 0), (70, 0))
+    assert together.simulated[0] == data(photographs=1, non_digits=0.4).simulate.added(50)
+
+
+def test_real_photographs_and_no_digits_are_made() -> None:
+    splits = load_splits(data(photographs=1, non_digits=0.5, limit=3))
+    own, _ = made(splits)
+    images = own.images.flatten(1).float()
+    assert own.images.dtype == torch.uint8 and bool((images.amax(dim=1) > 100).all())
+    assert len(images.unique(dim=0)) == len(images)
+    shown = splits.train.images[: splits.counts[0]].flatten(1).float()
+    alike = torch.nn.functional.cosine_similarity(images[: len(shown)], shown)
+    assert float(alike.median()) > 0.5, "it is the same digit"
+    assert not torch.equal(images[: len(shown)], shown)
+    assert equal(splits.train, load_splits(data(photographs=1, non_digits=0.5, limit=3)).train)
+
+
+@pytest.mark.usefixtures("threads")
+def test_however_many_make_them_they_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = load_real(data(limit=1, validation=0)).train
+    alone = with_photographs(source, data(photographs=1))
+    monkeypatch.setattr(simulated, "PIECE", 5)
+    monkeypatch.setattr(drawing, "make", None)  # not in this process
+    assert equal(with_photographs(source, data(photographs=1)), alone)
+
+
+@pytest.mark.usefixtures("threads")
+def test_a_process_that_fails_is_told_with_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = load_real(data(limit=1, validation=0)).train
+    empty = Source(source.images[:, :0], source.labels, source.indices)
+    monkeypatch.setattr(simulated, "PIECE", 5)
+    with pytest.raises(RuntimeError, match=r"drawing pictures ended with 1: Traceback(.|\n)*cv2.error: "):
+        with_photographs(empty, data(photographs=1))
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images each call of `make` made; sets of any size are kept."""
+    counts: list[int] = []
+
+    def make(kind: str, digits: Any, labels: Any, seeds: Any) -> Any:
+        counts.append(len(seeds))
+        return stamp(kind, digits, labels, seeds)
+
+    monkeypatch.setattr(drawing, "make", make)
+    monkeypatch.setattr(simulated, "KEPT", 1)
+    return counts
+
+
+def test_what_was_made_is_kept_for_the_next_start(counted: list[int], cache: Path) -> None:
+    both = data(photographs=1, non_digits=0.4)
+    first = load_splits(both)
+    assert counted == [40, 10, 16]
+    assert len(list((cache / "simulated").iterdir())) == 3
+    assert equal(load_splits(both).train, first.train)
+    assert counted == [40, 10, 16]
+    with_photographs(load_real(both).train, data(photographs=1, split_seed=1))
+    assert counted == [40, 10, 16, 40]
+
+
+def test_what_another_program_made_is_made_anew(counted: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    load_split(data(photographs=1), "validation")
+    monkeypatch.setattr(simulated, "_program", lambda: "other code")
+    load_split(data(photographs=1), "validation")
+    assert counted == [10, 10]
+
+
+def test_every_file_that_draws_or_reads_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = simulated._program()
+    (tmp_path / "simulator").mkdir()
+    for name in ("simulated.py", "simulator/paper.py"):
+        (tmp_path / name).write_text(name)
+    monkeypatch.setattr(drawing, "__file__", str(tmp_path / "simulated.py"))
+    other = simulated._program()
+    (tmp_path / "simulator" / "paper.py").write_text("another paper")
+    assert len({before, other, simulated._program()}) == 3
+
+
+def test_small_sets_are_not_kept(cache: Path) -> None:
+    load_splits(data(photographs=1, limit=1, validation=0))
+    assert not cache.exists()
+
+
+def test_how_far_it_is_told(counted: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulated, "PIECE", 25)
+    told: list[tuple[str, int, int | None]] = []
+    load_split(data(photographs=1), "train", lambda *news: told.append(news))
+    assert counted == [25, 15]
+    assert told == [("making photographs", 25 * 784, 40 * 784), ("making photographs", 40 * 784, 40 * 784)]
+
+
+def test_the_drawing_process_knows_no_torch() -> None:
+    code = "import sys, mnist_trainer.pictures.simulated; sys.exit('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0

@@ -1,0 +1,113 @@
+"""Simulated photographs: of every kind, of every digit, legible, and the same from the same random numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mnist_trainer.pictures.simulator import KINDS, photograph
+from mnist_trainer.pictures.simulator.exposure import expose
+from mnist_trainer.pictures.simulator.photographs import photograph_and_box, plan, written
+from mnist_trainer.pictures.simulator.scene import LARGEST
+from mnist_trainer.pictures.simulator.strokes import deformed, trace
+
+Images = NDArray[np.uint8]
+
+
+def generator(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def contrast(digit: Images, kind: str, seed: int) -> float:
+    """Grey levels between a digit and the paper around it."""
+    import cv2
+
+    random = generator(seed)
+    chosen = plan(random, kind)
+    writing = written(deformed(trace(digit), random), chosen, random)
+    grey = expose(writing, chosen, random).mean(axis=2)
+    ink = (writing.ink > 0.5 * writing.ink.max()).astype(np.uint8)
+    near, far = (cv2.dilate(ink, np.ones((size, size), np.uint8)) > 0 for size in (3, 7))
+    return abs(float(grey[ink > 0].mean() - grey[far & ~near].mean()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_every_digit_is_a_picture_with_ink_that_stands_out(digits: Images, kind: str) -> None:
+    for seed, digit in enumerate(digits):
+        picture = photograph(digit, generator(seed), kind, label=seed)
+        assert (picture.dtype, picture.ndim, picture.shape[2]) == (np.uint8, 3, 3)
+        assert 20 <= min(picture.shape[:2]) <= max(picture.shape[:2]) <= LARGEST
+        assert picture.flags.c_contiguous
+        assert contrast(digit, kind, seed) > 5
+
+
+@pytest.mark.parametrize("kind", [None, *KINDS])
+def test_a_picture_depends_on_digit_and_random_numbers_alone(digits: Images, kind: str | None) -> None:
+    digit = digits[7].copy()
+    first = photograph(digit, generator(3), kind, label=7)
+    photograph(digits[2], generator(4))
+    assert np.array_equal(digit, digits[7])
+    assert np.array_equal(first, photograph(digit, generator(3), kind, label=7))
+    assert not np.array_equal(first, photograph(digit, generator(4), kind, label=7))
+
+
+@pytest.mark.parametrize("kind", ["plain", "enlarged", "tiny"])
+def test_the_box_is_that_of_the_digit(digits: Images, kind: str) -> None:
+    for seed in range(10):
+        picture, (x, y, width, height) = photograph_and_box(digits[6], generator(seed), kind)
+        assert np.array_equal(picture, photograph(digits[6], generator(seed), kind))
+        ground = picture[0, 0].astype(int)
+        rows, columns = np.nonzero(np.abs(picture - ground).max(axis=2) > 120)
+        if kind == "plain":
+            assert (x - 2 <= columns.min(), y - 2 <= rows.min()) == (True, True)
+            assert (columns.max() <= x + width + 2, rows.max() <= y + height + 2) == (True, True)
+        assert 0 <= x < x + width <= picture.shape[1]
+        assert 0 <= y < y + height <= picture.shape[0]
+
+
+def test_drawings_and_photographs_of_paper_take_a_good_share_of_the_mixture() -> None:
+    random = generator()
+    media = Counter(plan(random).medium for _ in range(1000))
+    assert min(media["d"], media["p"]) > 350
+    assert media["b"] > 20
+
+
+def test_a_plan_holds_its_kind_and_nothing_that_does_not_go_with_it() -> None:
+    for kind in KINDS:
+        plans = [plan(generator(seed), kind) for seed in range(40)]
+        assert all(kind in chosen.effects for chosen in plans)
+    faint = [plan(generator(seed), "faint") for seed in range(200)]
+    assert not any(chosen.effects & {"noise", "jpeg", "blur"} for chosen in faint)
+    assert {chosen.pen for chosen in (plan(generator(seed), "pencil") for seed in range(20))} == {"pencil"}
+
+
+def test_pictures_are_dark_on_light_but_for_those_kinds_that_are_not(digits: Images) -> None:
+    def corner(kind: str) -> float:
+        return float(np.mean([photograph(digits[3], generator(seed), kind)[:2, :2].mean() for seed in range(20)]))
+
+    assert corner("plain") > 220
+    assert corner("light_on_dark") < 60
+    assert corner("chalk") < 100
+
+
+def test_a_tiny_digit_takes_three_to_eight_percent_of_the_width(digits: Images) -> None:
+    for seed in range(20):
+        random = generator(seed)
+        writing = written(trace(digits[5]), plan(random, "tiny"), random)
+        assert 0.02 < writing.box[2] / writing.ink.shape[1] < 0.12
+
+
+def test_a_digit_at_the_border_touches_it(digits: Images) -> None:
+    for seed in range(20):
+        random = generator(seed)
+        ink = written(trace(digits[8]), plan(random, "border"), random).ink
+        assert max(edge.max() for edge in (ink[0], ink[-1], ink[:, 0], ink[:, -1])) > 0
+
+
+def test_small_canvases_are_twenty_to_forty_pixels_wide(digits: Images) -> None:
+    sizes = {photograph(digits[4], generator(seed), "small28").shape for seed in range(30)}
+    assert all(20 <= height <= 40 for height, _, _ in sizes)
+    assert (28, 28, 3) in sizes

@@ -1,0 +1,161 @@
+"""Trainings with `data.simulate`: what is no digit is learnt, and seen by nobody else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mnist_trainer import Run, evaluate, load_config, prepare, train
+from mnist_trainer.data.loaders import load_split
+from mnist_trainer.errors import CheckpointError, ConfigError
+from mnist_trainer.pictures import simulated
+from mnist_trainer.pipeline import checking
+from mnist_trainer.pipeline.calibration import calibrate
+from mnist_trainer.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+
+from .conftest import TINY, Remembering
+
+SIMULATE = {"photographs": 0.5, "non_digits": 0.4}
+
+
+def quick(kind: str, digits: Any, labels: Any, seeds: Any) -> Any:
+    """In the place of real pictures: a digit moved by a pixel, and the halves of two digits, one upside down."""
+    moved = np.roll(digits[:, 0], 1, axis=2)
+    if kind == "photographs":
+        return moved
+    return np.concatenate([digits[:, 0, 13::-1], digits[:, 1, 14:]], axis=1)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    data = {"name": "digits", "limit": 60, "batch_size": 32, "validation": 100, "simulate": SIMULATE}
+    config = {**TINY, "data": data, "model": {"architecture": "mlp", "hidden": [32]}, "training": {"epochs": 6}}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simulated, "make", quick)
+        return train(config, "optimizer.lr=0.005", run_dir=tmp_path_factory.mktemp("simulated") / "run")
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulated, "make", quick)
+
+
+def loaded(run: Run) -> Checkpoint:
+    return load_checkpoint(run.folder / "best.pt")
+
+
+def test_the_model_tells_digits_from_what_is_none(run: Run) -> None:
+    predictor = loaded(run).predictor(torch.device("cpu"))
+    assert predictor.refusal == 0.5
+    splits = prepare(run.config).setup
+    digits, others = splits.train.labels < 10, splits.train.labels == 10
+    none = predictor.none(splits.train.images)
+    assert int(others.sum()) == 200
+    assert float((none[digits] < 0.5).double().mean()) > 0.9
+    assert float((none[others] > 0.5).double().mean()) > 0.9
+    assert run.test.accuracy > 0.85
+    assert run.records[-1].train_accuracy > 0.85, "what is no digit counts as right where none wins"
+
+
+def test_what_is_judged_are_digits_alone(run: Run) -> None:
+    assert run.validation is not None and run.validation.count == 100 + 50
+    assert run.test.count == 355
+    validation, training = (evaluate(run.folder, split=split) for split in ("validation", "train"))
+    assert validation == run.validation
+    assert training.count == 500 + 250
+    assert len(training.per_class) == len(training.confusion) == 10
+    assert validation.loss == pytest.approx(run.records[run.best_epoch - 1].val_loss)
+
+
+def test_the_checkpoint_counts_the_images_of_the_data_set(run: Run, tiny: dict[str, Any]) -> None:
+    assert loaded(run).only.split_counts == (500, 100)
+    started = {**tiny, "data": run.config.data.model_dump(mode="json")}
+    started["model"] = {"architecture": "mlp", "hidden": [32], "init_from": str(run.folder)}
+    assert prepare(started).setup.counts == (500, 100)
+    with pytest.raises(ConfigError, match=r"trained with images that would validate here"):
+        prepare(started, "data.split_seed=1")
+
+
+def test_calibration_keeps_what_is_refused(run: Run, here: Path) -> None:
+    done = calibrate(run.folder)
+    save_checkpoint(here / "calm.pt", done.checkpoint)
+    before, after = (load_checkpoint(path) for path in (run.folder / "best.pt", here / "calm.pt"))
+    assert after.reading.temperature == done.temperature != 1
+    assert after.reading.refusal == before.reading.refusal == 0.5
+    images = load_split(run.config.data, "test").images
+    none = [each.predictor(torch.device("cpu")).none(images) for each in (before, after)]
+    assert torch.equal(*none)
+    assert done.before["validation"].evaluation.count == 150
+    assert evaluate(here / "calm.pt", split="validation").confusion == run.validation.confusion  # type: ignore[union-attr]
+
+
+def test_models_with_other_photographs_have_not_the_same_validation_images(run: Run, here: Path) -> None:
+    del here
+    content = run.config.model_dump(mode="json")
+    plain = train(content, "data.simulate={}", "training.epochs=1").folder
+    alike = train(content, "data.simulate.non_digits=0", "training.epochs=1").folder
+    with pytest.raises(CheckpointError) as caught:
+        evaluate([run.folder, plain], split="validation")
+    assert "data.simulate.photographs is 0.5 for" in str(caught.value) and "and 0.0 for" in str(caught.value)
+    assert evaluate([run.folder, plain]).count == 355
+    assert evaluate([run.folder, alike], split="validation").count == 150
+
+
+def test_it_is_judged_on_other_images_too(run: Run, here: Path, pictures: Any) -> None:
+    pictures(here / "mine" / "train", {str(digit): digit for digit in range(10)})
+    pictures(here / "mine" / "test", {str(digit): digit for digit in range(10)})
+    folder = "data.name=folder", f"data.path={here / 'mine'}"
+    assert evaluate(run.folder, *folder).count == 150
+    assert evaluate(run.folder, *folder, split="train").count == 150 - 100
+    with pytest.raises(ConfigError, match=r"data\.simulate: can't be changed in evaluation"):
+        evaluate(run.folder, "data.simulate={}")
+
+
+def test_a_second_fit_makes_them_of_all_images(tiny: dict[str, Any], listener: Remembering) -> None:
+    tiny["data"]["simulate"] = SIMULATE
+    run = train(tiny, "training.refit=true", listener=listener)
+    assert f"refitting {run.best_epoch} on {200 + 100 + 80}" in listener.told
+    header = listener.headers[0]
+    assert header.data == f"digits: {160 + 80 + 64} images to train, {40 + 20} to validate (simulated: 144 and 20)"
+    assert json.loads((run.folder / "run.json").read_text())["refit"]["train_count"] == 380
+
+
+def test_images_are_mixed_with_what_is_no_digit(tiny: dict[str, Any]) -> None:
+    tiny["data"]["simulate"] = SIMULATE
+    run = train(tiny, "training.mixup=0.3")
+    assert load_checkpoint(run.folder / "best.pt").reading.refusal == 0.5
+
+
+def test_without_what_is_no_digit_nothing_is_refused(tiny: dict[str, Any]) -> None:
+    run = train(tiny, "data.simulate.photographs=1")
+    assert load_checkpoint(run.folder / "best.pt").reading.refusal is None
+    assert len(run.records) == 2
+
+
+def test_the_first_batch_names_what_is_none(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny["data"] |= {"simulate": {"non_digits": 1}, "batch_size": 64}
+    drawn: list[list[str]] = []
+    monkeypatch.setattr(checking, "batch", lambda *content: drawn.append(content[2]) or b"png")
+    checking.first_batch(load_config(tiny))
+    checking.first_batch(load_config(tiny, ["training.mixup=0.3"]))
+    assert "none" in drawn[0] and "3" in drawn[0]
+    assert any(caption.startswith("none + ") for caption in drawn[1])
+
+
+def test_a_loss_of_ones_own_cannot_learn_to_refuse(tiny: dict[str, Any]) -> None:
+    tiny["data"]["simulate"] = SIMULATE
+    with pytest.raises(ConfigError, match=r"data\.simulate\.non_digits: needs loss: cross_entropy, not a function"):
+        train(tiny, loss=torch.nn.functional.cross_entropy)
+
+
+def test_the_last_batch_of_a_second_fit_is_seen_in_advance(tiny: dict[str, Any]) -> None:
+    tiny["data"] |= {"simulate": SIMULATE, "batch_size": 379}  # 200 images and 180 made from them: one is left
+    tiny["model"]["batch_norm"] = True
+    prepare(tiny)
+    with pytest.raises(ConfigError, match="the last of the batches of 380 images holds a single one"):
+        prepare(tiny, "training.refit=true")

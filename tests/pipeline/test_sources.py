@@ -1,0 +1,61 @@
+"""What the arguments of `mnist-predict` stand for: `mnist_trainer/pipeline/sources.py`."""
+
+from __future__ import annotations
+
+import sys
+from io import BytesIO, TextIOWrapper
+from pathlib import Path
+
+import pytest
+
+from mnist_trainer.errors import DataError, UsageError
+from mnist_trainer.pipeline.sources import Source, sources_of
+
+
+class Terminal(TextIOWrapper):
+    def isatty(self) -> bool:
+        return True
+
+
+def pipe(monkeypatch: pytest.MonkeyPatch, content: bytes, kind: type[TextIOWrapper] = TextIOWrapper) -> None:
+    monkeypatch.setattr(sys, "stdin", kind(BytesIO(content)))
+
+
+def test_files_and_folders_keep_the_order_they_are_named_in(here: Path) -> None:
+    (here / "some").mkdir()
+    for name in ("some/10.png", "some/9.png", "some/notes.txt", "a.png"):
+        (here / name).touch()
+    found, notes = sources_of(["b.png", "some", "a.png", "some/"])
+    two = [str(Path("some/9.png")), str(Path("some/10.png"))]
+    assert [source.path for source in found] == ["b.png", *two, "a.png", *two]
+    assert found[0] == Source("b.png", Path("b.png"))
+    assert notes == ["some: left out what is no picture by its name: notes.txt"] * 2
+
+
+def test_a_folder_without_pictures_does_not_stop_the_others(here: Path) -> None:
+    (here / "empty").mkdir()
+    (folder, picture), notes = sources_of(["empty", "a.png"])
+    assert (folder.path, picture.path, notes) == ("empty", "a.png", [])
+    assert isinstance(folder.picture, DataError)
+    assert str(folder.picture) == "empty holds no picture."
+
+
+def test_a_picture_comes_through_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe(monkeypatch, b"content")
+    ((path, picture), again), _ = sources_of(["-", "-"])
+    assert path == "-"
+    assert isinstance(picture, BytesIO)
+    assert picture.read() == b"content"
+    assert str(again.picture) == "-: no picture came in by stdin."
+
+
+def test_nobody_waits_for_a_picture_from_the_keyboard(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe(monkeypatch, b"", Terminal)
+    with pytest.raises(UsageError) as caught:
+        sources_of(["-"])
+    assert str(caught.value) == "- takes a picture from another command, as in: cat photo.jpg | mnist-predict -"
+
+
+@pytest.mark.parametrize("name", ["", "\0", "x" * 5000, "-7.png", "two words.png", "ü.png"])
+def test_any_text_is_a_name(name: str) -> None:
+    assert sources_of([name]) == ([Source(name, Path(name))], [])

@@ -1,0 +1,105 @@
+"""What is said of a picture: `mnist_trainer/reports/answers.py`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mnist_trainer.inference.prediction import Judgement as Rules
+from mnist_trainer.inference.prediction import Prediction, Scores, answer_page, named, unreadable
+from mnist_trainer.pictures.page import Glyph, Layout, Line, Page
+from mnist_trainer.reports.answers import CSV_COLUMNS, answer_lines, caption, csv_row
+
+RULES = Rules(named("0123456789"), refusal=0.5, min_confidence=0.5)
+
+
+def picture(*rows: str, rules: Rules = RULES) -> Prediction:
+    """A picture with such rows: digits are clear, `a` is a 4 or a 9, `b` a 1 or a 7 not sure enough, `x` none."""
+    likely = {"a": (4, 0.6, 9), "b": (1, 0.45, 7), "x": (3, 0.9, 5)}
+    drawn = [likely.get(sign) or (int(sign), 0.95, (int(sign) + 1) % 10) for row in rows for sign in row]
+    probabilities = np.zeros((len(drawn), 10))
+    for place, (first, probability, second) in enumerate(drawn):
+        probabilities[place, first] = probability
+        probabilities[place, second] = (1 - probability) * 0.75
+        probabilities[place, 0] += (1 - probability) * 0.25
+    none = np.array([0.87 if sign == "x" else 0.0 for row in rows for sign in row])
+    image = np.zeros((28, 28), np.uint8)
+    lines = [Line(len(row), tuple(Glyph(image, (0, 0, 9, 9), at, at + 1) for at in range(len(row)))) for row in rows]
+    return answer_page(Page((Layout(tuple(lines)),)), Scores(probabilities, none), rules, "a.png")
+
+
+@pytest.mark.parametrize(
+    ("rows", "lines"),
+    [
+        (["7"], ["a.png: 7  (95.0 %)"]),
+        (["a"], ["a.png: 4  (60.0 %; may be 9: 30.0 %)"]),
+        (["b"], ["a.png: refused  (may be 1 or 7: 45 % and 41 %)"]),
+        (["x"], ["a.png: refused  (looks like no digit: 87 % sure)"]),
+        (["407"], ["a.png: 407  (95.0 %)"]),
+        (["4a7"], ["a.png: 447  (60.0 %)", "  digit 2: 4 (60.0 %) or 9 (30.0 %)"]),
+        (
+            ["4x7", "1b"],
+            [
+                "a.png: 2 lines  (95.0 %)",
+                "  4?7",
+                "  1?",
+                "  line 1, digit 2: looks like no digit: 87 % sure",
+                "  line 2, digit 2: may be 1 or 7: 45 % and 41 %",
+            ],
+        ),
+        (
+            ["xb"],
+            [
+                "a.png: refused  (none of its 2 signs can be read; the first looks like no digit: 87 % sure)",
+                "  digit 1: looks like no digit: 87 % sure",
+                "  digit 2: may be 1 or 7: 45 % and 41 %",
+            ],
+        ),
+    ],
+)
+def test_what_a_terminal_shows(rows: list[str], lines: list[str]) -> None:
+    assert answer_lines(picture(*rows)) == lines
+
+
+@pytest.mark.parametrize(
+    ("rows", "top", "lines"),
+    [
+        (["a"], 1, ["a.png: 4  (60.0 %)"]),
+        (["7"], 3, ["a.png: 7  (95.0 %; then 8: 3.8 %, 0: 1.3 %)"]),
+        (["7a"], 1, ["a.png: 74  (60.0 %)", "  digit 1: 7 (95.0 %)", "  digit 2: 4 (60.0 %)"]),
+        (
+            ["7x"],
+            2,
+            [
+                "a.png: 7?  (95.0 %)",
+                "  digit 1: 7 (95.0 %), 8 (3.8 %)",
+                "  digit 2: looks like no digit: 87 % sure; 3 (90.0 %), 5 (7.5 %)",
+            ],
+        ),
+    ],
+)
+def test_the_likeliest_answers_on_request(rows: list[str], top: int, lines: list[str]) -> None:
+    assert answer_lines(picture(*rows), top) == lines
+
+
+def test_blank_paper_is_refused_with_its_reason() -> None:
+    blank = Prediction("a.png", "", (), None, refused=True, reason="no ink")
+    assert answer_lines(blank) == answer_lines(blank, 3) == ["a.png: refused  (no ink)"]
+
+
+def test_outputs_that_are_no_probabilities_are_not_called_so() -> None:
+    rules = Rules(RULES.names, honest=False)
+    assert answer_lines(picture("7", rules=rules), 3) == ["a.png: 7"]
+    assert answer_lines(picture("7a", rules=rules)) == ["a.png: 74"]
+    assert caption(picture("7", rules=rules).digits[0]) == "7"
+
+
+def test_a_caption_is_the_answer() -> None:
+    assert [caption(digit) for digit in picture("7ax").digits] == ["7  95.0 %", "4  60.0 %", "?"]
+
+
+def test_a_row_of_the_table() -> None:
+    assert CSV_COLUMNS == ("path", "text", "confidence", "refused", "reason", "error")
+    assert csv_row(picture("4a", "x")) == ("a.png", "44\n?", "0.6", "false", "", "")
+    assert csv_row(picture("x")) == ("a.png", "", "", "true", "looks like no digit: 87 % sure", "")
+    assert csv_row(unreadable(None, "damaged")) == ("", "", "", "false", "", "damaged")
