@@ -59,9 +59,11 @@ def _cheapest(small: NDArray[np.float32], centres: NDArray[np.intp]) -> tuple[ND
     straying = 0.004 * sway**2
     ink = small.astype(np.float64)[:, np.clip(places, 0, small.shape[1] - 1)] + np.where(inside, straying, np.inf)
     total, steps = ink[0], np.zeros(ink.shape, np.int8)
+    options = np.full((3, *total.shape), np.inf)
     for row in range(1, HEIGHT):
-        wide = np.pad(total, ((0, 0), (1, 1)), constant_values=np.inf)
-        options = np.stack([wide[:, :-2] + 0.05, wide[:, 1:-1], wide[:, 2:] + 0.05])
+        options[0, :, 1:] = total[:, :-1] + 0.05
+        options[1] = total
+        options[2, :, :-1] = total[:, 1:] + 0.05
         steps[row] = options.argmin(axis=0) - 1
         total = options.min(axis=0) + ink[row]
     each, at = np.arange(len(centres)), total.argmin(axis=1)

@@ -12,7 +12,7 @@ from mnist_trainer.pictures.ink import sample
 EVEN = 4
 """Grey levels that evenly lit paper strays from its own at most."""
 
-REACHES = (0.3, 0.15, 0.08)
+REACHES = (0.15, 0.3, 0.08)
 """Shares of the longer side that a window on the paper may span: wider strokes than that would be taken for paper."""
 
 _SAMPLE = 200
@@ -28,15 +28,14 @@ class View:
     reach: float | None
 
 
-def views_of(grey: NDArray[np.uint8]) -> tuple[View, ...]:
-    """How a picture [H, W] may be seen, the likelier ways first."""
-    local = tuple(View(light, reach) for reach in REACHES for light in (False, True))
+def even_view(grey: NDArray[np.uint8]) -> View | None:
+    """How a picture [H, W] is seen if its paper has one grey level, as that of drawings has; None if it has not."""
     level = _level(grey)
     if np.mean(np.abs(grey - level) <= EVEN) <= 1 / 4:
-        return local
+        return None
     # the ink is the rarer side, so the longer tail of the distribution
-    light = bool(np.power(np.arange(256) - level, 3) @ np.bincount(grey.ravel(), minlength=256) > 0)
-    return View(light, None), *local
+    tail = np.power(np.arange(256) - level, 3) @ np.bincount(grey.ravel(), minlength=256)
+    return View(light=bool(tail > 0), reach=None)
 
 
 def contrast_of(grey: NDArray[np.uint8], view: View) -> NDArray[np.float32]:
@@ -85,8 +84,9 @@ def _local_contrast(grey: NDArray[np.uint8], share: float) -> NDArray[np.float32
 
     longest = max(grey.shape)
     smooth = np.asarray(cv2.GaussianBlur(grey, (0, 0), max(0.6, longest / 800)), np.uint8)
-    reach = max(3, round(share * longest))
+    reach = max(3, round(share * longest)) | 1  # odd: OpenCV's closing moves the picture by a pixel if it is even
     wide = cv2.copyMakeBorder(smooth, reach, reach, reach, reach, cv2.BORDER_REPLICATE)
     paper = cv2.morphologyEx(wide, cv2.MORPH_CLOSE, np.ones((reach, reach), np.uint8))[reach:-reach, reach:-reach]
-    shares = smooth.astype(np.float32) / np.asarray(cv2.max(paper, 16), np.float32)
-    return np.float32(255) * (np.float32(np.median(sample(shares))) - shares)
+    shares: NDArray[np.float32] = np.divide(smooth, np.maximum(paper, 16), dtype=np.float32)
+    contrast: NDArray[np.float32] = np.float32(255) * (np.float32(np.median(sample(shares))) - shares)
+    return contrast

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_trainer.pictures.ink import Ink
-from mnist_trainer.pictures.page import Box
+from mnist_trainer.pictures.page import Box, padded
 
 SPECK = 0.12
 """Of the height of the largest part: smaller ones are specks."""
@@ -18,6 +18,9 @@ THIN, SOLID = 0.25, 0.45
 
 ALONG = 0.5
 """Of a side of the picture: what lies along more of it is the edge of something."""
+
+FRAMES = 4
+"""Parts that are looked at whether they are frames."""
 
 MOST, WRITTEN = 1500, 250
 """Pieces of ink on a picture at most, and those of them that are parts of writing: more are noise, or print."""
@@ -76,9 +79,8 @@ def _part(number: int, ink: Ink, along: float) -> Part:
     import cv2
 
     x, y, width, height, area = ink.boxes[number].tolist()
-    inside = np.zeros((height + 2, width + 2), np.uint8)
-    inside[1:-1, 1:-1] = ink.map[y : y + height, x : x + width] == number
-    thickness = 2 * float(cv2.distanceTransform(inside, cv2.DIST_L2, 3).max()) / max(width, height)
+    inside = (ink.map[y : y + height, x : x + width] == number).astype(np.uint8)
+    thickness = 2 * float(cv2.distanceTransform(padded(inside, 1), cv2.DIST_L2, 3).max()) / max(width, height)
     slim = min(1.0, max(0.0, (SOLID - thickness) / (SOLID - THIN)))
     return Part(number, (x, y, width, height), area, slim * (1 - 0.5 * along))
 
@@ -92,18 +94,19 @@ def _along(ink: Ink) -> NDArray[np.float64]:
 
 
 def _without_frames(parts: list[Part], places: NDArray[np.int32]) -> list[Part]:
-    """Without those that run round others: their box holds another of some size, their ink lies along its sides."""
-    return [part for part in parts if not (_has_another_inside(part, parts) and _is_hollow(part, places))]
+    """Without those that run round others: their box holds another of some size, their ink lies along its sides.
 
-
-def _has_another_inside(part: Part, parts: list[Part]) -> bool:
-    x, y, width, height = part.box
-    return any(
-        left > x and top > y and left + across < x + width and top + down < y + height
-        for other in parts
-        if other is not part and other.side > 0.2 * part.side
-        for left, top, across, down in [other.box]
-    )
+    `parts` come from the largest on, and only the first of them can be frames.
+    """
+    boxes = np.array([part.box for part in parts]).reshape(-1, 4)
+    starts, ends = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    sides = boxes[:, 2:].max(axis=1)
+    frames = []
+    for at, part in enumerate(parts[:FRAMES]):
+        inside = (starts > starts[at]).all(axis=1) & (ends < ends[at]).all(axis=1)
+        if (sides[inside] > 0.2 * part.side).any() and _is_hollow(part, places):
+            frames.append(part)
+    return [part for part in parts if part not in frames]
 
 
 def _is_hollow(part: Part, places: NDArray[np.int32]) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mnist_trainer.pictures.page import Box, box_of
+from mnist_trainer.pictures.page import Box, box_of, padded
 
 SIDE = 28
 LONGER = 20
@@ -74,14 +74,14 @@ def _thickened(levels: NDArray[np.float32]) -> NDArray[np.float32]:
     """`levels` [h, w] with strokes that will be `THINNEST` pixels wide at least; larger by what they grew."""
     import cv2
 
-    core = np.pad((levels > 0.5 * levels.max()).astype(np.uint8), 1)
+    core = padded((levels > 0.5 * levels.max()).astype(np.uint8), 1)
     # Across a stroke of width w the distances to its edge are 1, 2 … w/2 … 2, 1: their mean is w/4 + ½.
     width = 4 * cv2.distanceTransform(core, cv2.DIST_L2, 5)[core > 0].mean() - 2
     missing = round(max(levels.shape) * THINNEST / LONGER - width)
     if missing < 1:
         return levels
     brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (missing + 1, missing + 1))
-    grown = cv2.dilate(np.pad(levels, missing), brush).astype(np.float32, copy=False)
+    grown = cv2.dilate(padded(levels, missing), brush).astype(np.float32, copy=False)
     return _cut(grown, tight_box(grown))
 
 

@@ -60,7 +60,8 @@ def _thin(mask: NDArray[np.bool_], thick: int) -> NDArray[np.bool_]:
     """What of `mask` [H, W] is in vertical runs of at most `thick` pixels: lines, but not where a stroke crosses."""
     import cv2
 
-    runs = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((thick + 1, 1), np.uint8))
+    length = thick + 1 | 1  # odd: OpenCV's opening moves the picture by a pixel if it is even
+    runs = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((length, 1), np.uint8))
     return mask & ~np.asarray(runs, np.bool_)
 
 

@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_trainer.pictures.ink import find_ink, floor_of
-from mnist_trainer.pictures.paper import REACHES, View, contrast_of, in_one_channel, views_of
+from mnist_trainer.pictures.paper import REACHES, View, contrast_of, even_view, in_one_channel
 from mnist_trainer.pictures.parts import Parts, find_parts
 from mnist_trainer.pictures.ruling import find_ruling
 
 SMALL = 320
 """Pixels a side at which views are compared."""
 
-GOOD = 0.9
+GOOD = 0.6
 """Share of the ink that is writing, at which no other view is tried."""
 
-BONUS = (1.3, 1.15)
+BONUS = (1.6, 1.15)
 """What views count more for that are likely: even paper; dark ink."""
 
 VIEWS = 3
@@ -28,7 +28,13 @@ VIEWS = 3
 LEAST, LEAST_SCORE = 0.3, 1e-9
 """Of the best view's score, for another to be followed; and what a score counts at least."""
 
-LINED = View(light=False, reach=REACHES[-1])
+UNLIKELY = 0.4
+"""Of the better of dark and light ink's scores in the first windows: below it, windows of other reach are not tried."""
+
+PLENTY = 40
+"""Parts of writing in the best view, at which no other is followed: it can't be wrong about all of them."""
+
+LINED = View(light=False, reach=min(REACHES))
 """The view in which the lines of paper are looked for."""
 
 
@@ -36,34 +42,53 @@ LINED = View(light=False, reach=REACHES[-1])
 class Writing:
     """`contrast` float32 [H, W] in grey levels, `levels` float32 [H, W] of ink from 0 to 1, and the parts of that.
 
-    `cost` is −ln of the view's score as a share of the best one's.
+    `score` says how likely it is to be seen rightly, and `best` how likely that is in the best view of the picture.
     """
 
     contrast: NDArray[np.float32]
     levels: NDArray[np.float32]
     parts: Parts
-    cost: float = 0.0
+    score: float = 1.0
+    best: float = 1.0
+
+    @property
+    def cost(self) -> float:
+        """−ln of its score as a share of the best one."""
+        return -log(max(self.score, LEAST_SCORE) / self.best)
 
 
 def find_writing(pixels: NDArray[np.uint8]) -> list[Writing]:
     """The writing on a picture [H, W] or [H, W, 3] in one view or more, the best first."""
     grey = in_one_channel(pixels)
-    views = views_of(grey)
-    if views[0].reach is None:
-        plain = _seen(grey, views[0], _ruling(grey, views[0]))
+    even = even_view(grey)
+    if even is not None:
+        plain = _seen(grey, even, _ruling(grey, even))
         if not plain.levels.any() or plain.parts.share > GOOD:
-            return [plain]
+            return [replace(plain, best=plain.score)]
     small = _shrunk(grey)
-    ruling = _ruling(small, LINED)
-    tries = {view: _seen(small, view, ruling) for view in views}
-    scores = {view: _score(tries[view], view) for view in views}
-    ranking = sorted(views, key=lambda view: -scores[view])[:VIEWS]
-    best = max(scores[ranking[0]], LEAST_SCORE)
-    followed = [view for view in ranking if view is ranking[0] or scores[view] > LEAST * best]
-    if small is not grey:
-        ruling = _ruling(grey, LINED)
-        tries = {view: _seen(grey, view, ruling) for view in followed}
-    return [replace(tries[view], cost=-log(max(scores[view], LEAST_SCORE) / best)) for view in followed]
+    tries = _tries(small, even)
+    ranking = sorted(tries, key=lambda view: -tries[view].score)[:VIEWS]
+    best = max(tries[ranking[0]].score, LEAST_SCORE)
+    if len(tries[ranking[0]].parts.parts) > PLENTY:
+        ranking = ranking[:1]
+    followed = [view for view in ranking if view is ranking[0] or tries[view].score > LEAST * best]
+    if small is grey:
+        return [replace(tries[view], best=best) for view in followed]
+    ruling = _ruling(grey, LINED)
+    return [replace(_seen(grey, view, ruling), score=tries[view].score, best=best) for view in followed]
+
+
+def _tries(grey: NDArray[np.uint8], even: View | None) -> dict[View, Writing]:
+    """The views that are compared: with even paper, if it may be, and locally in windows of every reach.
+
+    Whether ink is dark or light, windows of one reach tell, unless both are about as likely.
+    """
+    ruling = _ruling(grey, LINED)
+    first = [View(light=light, reach=REACHES[0]) for light in (False, True)]
+    tries = {view: _seen(grey, view, ruling) for view in first}
+    likely = UNLIKELY * max(seen.score for seen in tries.values())
+    more = [View(view.light, reach) for reach in REACHES[1:] for view in first if tries[view].score >= likely]
+    return tries | {view: _seen(grey, view, ruling) for view in ([] if even is None else [even]) + more}
 
 
 def _ruling(grey: NDArray[np.uint8], view: View) -> NDArray[np.bool_] | None:
@@ -76,17 +101,19 @@ def _seen(grey: NDArray[np.uint8], view: View, ruling: NDArray[np.bool_] | None)
     if ruling is not None:
         contrast = np.where(ruling, np.float32(0), contrast)
     ink = find_ink(contrast, photograph=view.reach is not None)
-    return Writing(contrast, ink.levels, find_parts(ink, photograph=view.reach is not None))
+    parts = find_parts(ink, photograph=view.reach is not None)
+    return Writing(contrast, ink.levels, parts, _score(contrast, parts, view))
 
 
-def _score(seen: Writing, view: View) -> float:
+def _score(contrast: NDArray[np.float32], parts: Parts, view: View) -> float:
     """How much in a view is writing, and how clearly it is seen."""
-    if not seen.parts.parts:
+    if not parts.parts:
         return 0.0
-    main = seen.parts.map == seen.parts.parts[0].number
-    strength = float(seen.contrast[main].mean()) / 255
+    x, y, width, height = parts.parts[0].box
+    inside = np.s_[y : y + height, x : x + width]
+    strength = float(contrast[inside][parts.map[inside] == parts.parts[0].number].mean()) / 255
     likely = (BONUS[0] if view.reach is None else 1.0) * (1.0 if view.light else BONUS[1])
-    return likely * seen.parts.share * sqrt(max(0.0, strength))
+    return likely * parts.share * sqrt(max(0.0, strength))
 
 
 def _shrunk(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
@@ -16,24 +15,19 @@ from mnist_trainer.data.loaders import load_splits, load_test
 from mnist_trainer.errors import DataError
 
 
-@dataclass
-class FakeDigit:
-    image: np.ndarray
-
-
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures are text files here: the number of grey levels to fill 28×28 with; `digits N` stands for N digits."""
+    """Pictures are text files here: the grey level to fill 28×28 with; `blank` stands for one without ink."""
 
-    def read(path: Path) -> tuple[FakeDigit, ...]:
+    def read(path: Path) -> np.ndarray | None:
         text = path.read_text()
-        if text.startswith("digits"):
-            return (FakeDigit(np.zeros((28, 28), np.uint8)),) * int(text.split()[1])
+        if text == "blank":
+            return None
         if not text.isdecimal():
             raise DataError(f"{path} is no picture.")
-        return (FakeDigit(np.full((28, 28), int(text), np.uint8)),)
+        return np.full((28, 28), int(text), np.uint8)
 
-    monkeypatch.setattr("mnist_trainer.pictures.digits.read_digits", read)
+    monkeypatch.setattr("mnist_trainer.pictures.digits.read_single", read)
 
 
 def fill(root: Path, files: dict[str, object]) -> Data:
@@ -169,14 +163,12 @@ class TestMistakes:
         assert told(lambda: load_splits(data)) == f"{tmp_path / 'val'} has no picture for the validation set."
 
     def test_all_unusable_pictures_are_named(self, tmp_path: Path) -> None:
-        data = fill(
-            tmp_path, {"train/0/a": 1, "train/0/b": "x", "train/1/c": "digits 2", "train/1/d": "y", "test/0/e": 1}
-        )
+        data = fill(tmp_path, {"train/0/a": 1, "train/0/b": "x", "train/1/c": "blank", "train/1/d": "y", "test/0/e": 1})
         folder = tmp_path / "train"
         assert told(lambda: load(data, "train")) == (
             "3 of 4 pictures cannot be used; mend or remove them:\n"
             f"  {folder / '0' / 'b'} is no picture.\n"
-            f"  {folder / '1' / 'c'}: 2 digits in one picture\n"
+            f"  {folder / '1' / 'c'} holds no ink: nothing on it stands out from the paper\n"
             f"  {folder / '1' / 'd'} is no picture."
         )
 

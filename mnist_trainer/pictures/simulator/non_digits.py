@@ -1,4 +1,4 @@
-"""Pictures that hold no digit, and pieces that no digit is: what a reader has to refuse."""
+"""Pictures that hold no digit: what a reader has to refuse."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from mnist_trainer.pictures.page import box_of
-from mnist_trainer.pictures.render import render
 from mnist_trainer.pictures.simulator.exposure import Plan, expose
 from mnist_trainer.pictures.simulator.letters import letter, printed, symbol
 from mnist_trainer.pictures.simulator.pages import Placed, row, sheet
@@ -36,7 +34,8 @@ def non_digit(random: Random, digits: Image, kind: str | None = None) -> Image:
     return _KINDS[kind or str(random.choice(NON_DIGITS))](random, digits)
 
 
-def _one_of(digits: Image, random: Random) -> Image:
+def one_of(digits: Image, random: Random) -> Image:
+    """One of some digits [N, 28, 28]."""
     digit: Image = digits[random.integers(len(digits))]
     return digit
 
@@ -152,7 +151,7 @@ def _joined(random: Random, digits: Image) -> Image:
     height = float(random.uniform(40, 150))
     nib, placed = nib_of(chosen, height, random), list[Placed]()
     for number in range(random.integers(2, 4)):
-        strokes = _first(lambda: trace(_one_of(digits, random)), _is_bent)
+        strokes = _first(lambda: trace(one_of(digits, random)), _is_bent)
         down, right = (0.0, 0.0) if not number else random.choice([-1, 1], 2) * random.uniform((0.3, 0), (0.45, 0.3))
         placed.append((draw(deformed(strokes, random), height, nib), down * height, right * height))
     return expose(Writing(sheet(placed, random.uniform(0.2, 1, 4) * height), height, nib.width), chosen, random)
@@ -164,7 +163,7 @@ def _cut(random: Random, digits: Image) -> Image:
     direction = np.array([np.cos(angle), np.sin(angle)], np.float32)
 
     def part() -> Strokes:
-        strokes = trace(_one_of(digits, random))
+        strokes = trace(one_of(digits, random))
         across = strokes.points @ direction
         return normalised(strokes.without(across > np.quantile(across, random.uniform(0.25, 0.5))))
 
@@ -173,7 +172,7 @@ def _cut(random: Random, digits: Image) -> Image:
 
 def _turned(random: Random, digits: Image) -> Image:
     """A digit turned by a right angle, of three ends and without loops."""
-    strokes = _first(lambda: trace(_one_of(digits, random)), lambda found: _is_bent(found) and _is_branched(found))
+    strokes = _first(lambda: trace(one_of(digits, random)), lambda found: _is_bent(found) and _is_branched(found))
     return _drawn(deformed(strokes, random, float(random.choice([90, -90]) + random.normal(0, 5))), random)
 
 
@@ -213,39 +212,3 @@ _KINDS: dict[str, Callable[[Random, Image], Image]] = {
 }
 
 NON_DIGITS: tuple[str, ...] = tuple(_KINDS)
-
-
-def glyph_non_digit(random: Random, digits: Image) -> Image:
-    """What a wrong cut through a row leaves, uint8 [28, 28] as MNIST's: digits side by side, and parts of them."""
-    first, second = (_trimmed(_one_of(digits, random)) for _ in range(2))
-    way = int(random.integers(8))
-    together = _side_by_side(first, second, random)
-    if way == 0 and first.shape[1] > 12:
-        together = _left_of(first, random)
-    elif 0 < way < 4:
-        part = _left_of(second, random)
-        if np.sum(part > 127) > 0.25 * np.sum(first > 127):
-            together = _side_by_side(first, part, random) if way < 3 else _side_by_side(part, first, random)
-    levels = fraction(together)
-    return render(levels, box_of(levels > 0))
-
-
-def _trimmed(digit: Image) -> Image:
-    """A digit without the empty columns at its sides."""
-    columns = np.flatnonzero(digit.any(axis=0))
-    return digit[:, columns[0] : columns[-1] + 1] if len(columns) else digit
-
-
-def _left_of(digit: Image, random: Random) -> Image:
-    return digit[:, : max(4, round(digit.shape[1] * random.uniform(0.3, 0.5)))]
-
-
-def _side_by_side(left: Image, right: Image, random: Random) -> Image:
-    overlap = min(3, left.shape[1] // 3, right.shape[1] // 3)
-    gap, fall = int(random.integers(-overlap, 2)), int(random.integers(-3, 4))
-    together = np.zeros((40, max(left.shape[1], left.shape[1] + gap + right.shape[1])), np.uint8)
-    together[6:34, : left.shape[1]] = left
-    start = max(0, left.shape[1] + gap)
-    place = together[6 + fall : 34 + fall, start : start + right.shape[1]]
-    np.maximum(place, right[:, : place.shape[1]], out=place)
-    return together

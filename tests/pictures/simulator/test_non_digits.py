@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.render import centroid
-from mnist_trainer.pictures.simulator import NON_DIGITS, glyph_non_digit, non_digit
+from mnist_trainer.pictures.simulator import NON_DIGITS, non_digit
 from mnist_trainer.pictures.simulator.letters import LETTERS, SYMBOLS, letter, printed, symbol
 from mnist_trainer.pictures.simulator.scene import LARGEST
 
@@ -61,19 +60,3 @@ def test_print_fills_its_page() -> None:
     assert page.shape == (LARGEST, LARGEST)
     blocks = page.reshape(10, 100, 10, 100).max(axis=(1, 3))
     assert blocks.min() > 0
-
-
-def test_glyphs_are_like_those_of_a_reading(digits: Images) -> None:
-    random = np.random.default_rng(0)
-    for _ in range(200):
-        image = glyph_non_digit(random, digits)
-        assert (image.shape, image.dtype, image.max()) == ((28, 28), np.uint8, 255)
-        assert all(abs(at - 14) < 4 for at in centroid(image))
-
-
-def test_most_glyphs_hold_more_than_one_digit(digits: Images) -> None:
-    random = np.random.default_rng(0)
-    bars = np.zeros((1, 28, 28), np.uint8)
-    bars[:, 4:24, 12:16] = 255
-    widths = [int((glyph_non_digit(random, bars).max(axis=0) > 80).sum()) for _ in range(60)]
-    assert np.mean(np.array(widths) > 5) > 0.8

@@ -1,0 +1,59 @@
+"""How well `mnist-predict` reads handwriting, and what that costs: everything that `RESULTS.md` claims of it.
+
+    python benchmarks/handwriting.py [DIR …] [--only NAME,…] [--checkpoint FILE|RUN] [--mistakes FOLDER]
+        [--count N] [--images validation|test]
+
+The parts are `sources` (the pictures in DIR), `rows`, `refusals`, `photographs`, `transformed`, `calibration`,
+`steadiness`, `time` and `memory`. What is simulated is drawn from images the model was not trained with: validation
+images to develop with; test images for the final figures alone. All of it is the same in every run.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from handwriting.bench import Bench
+from handwriting.calibration import calibration
+from handwriting.costs import memory, time
+from handwriting.real import sources
+from handwriting.simulated import photographs, refusals, rows
+from handwriting.unchanged import steadiness, transformed
+
+from mnist_trainer.pipeline.prediction import load_reader
+
+PARTS: dict[str, Callable[[Bench], Iterator[str]]] = {
+    part.__name__: part
+    for part in (sources, rows, refusals, photographs, transformed, calibration, steadiness, time, memory)
+}
+"""Each gives the lines of its Markdown as they come."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folders", nargs="*", type=Path, metavar="DIR", help="labelled pictures, or folders of them")
+    parser.add_argument("--checkpoint", default="bundled", metavar="FILE|RUN")
+    parser.add_argument("--mistakes", type=Path, metavar="FOLDER", help="keep here what was not read right, and how")
+    parser.add_argument("--only", default=",".join(PARTS), metavar="NAME,…", help="these parts: %(default)s")
+    parser.add_argument("--count", type=int, default=2000, help="photographs of each kind; other sets in proportion")
+    parser.add_argument("--images", choices=("validation", "test"), default="validation")
+    arguments = parser.parse_args()
+    names = arguments.only.split(",")
+    if unknown := set(names) - set(PARTS):
+        parser.error(f"no part is called {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    if arguments.count < 1:
+        parser.error("--count must be at least 1")
+    reader = load_reader(arguments.checkpoint)
+    bench = Bench(
+        reader, arguments.checkpoint, arguments.images, tuple(arguments.folders), arguments.count, arguments.mistakes
+    )
+    print(f"Read by {reader.name}; drawn from {arguments.images} images.")
+    for name in names:
+        print(f"\n### {name}\n")
+        for line in PARTS[name](bench):
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""What all parts share: pictures with what is right, answers to them, rows of tables, and mistakes as pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
+from itertools import tee
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mnist_trainer.config.augmentation import Simulate
+from mnist_trainer.data.loaders import load_split
+from mnist_trainer.inference.metrics import wilson_interval
+from mnist_trainer.inference.prediction import Prediction
+from mnist_trainer.pipeline.prediction import Reader
+from mnist_trainer.pipeline.sources import Source
+from mnist_trainer.reports.steps import strip
+from mnist_trainer.storage.checkpoint import load_checkpoint
+from mnist_trainer.storage.files import make_folder, write_bytes
+from mnist_trainer.storage.run_folder import find_checkpoint
+
+Pixels = NDArray[np.uint8]
+LONGEST = 40
+"""Letters of an answer in the name of a file."""
+
+Picture = Path | BytesIO | Pixels
+
+
+class Sample(NamedTuple):
+    """A picture, and the text that is right: "" for what is to be refused. `source`: who made it."""
+
+    name: str
+    picture: Picture
+    label: str
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was said of a sample, and what is right: `text` is "" where it was refused."""
+
+    label: str
+    source: str
+    text: str
+    confidence: float | None
+
+    @property
+    def right(self) -> bool:
+        return self.text == self.label
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """Who is judged, on what; `count` photographs of each kind, and of other pictures in proportion to that."""
+
+    reader: Reader
+    checkpoint: str
+    split: Literal["validation", "test"]
+    folders: tuple[Path, ...]
+    count: int
+    mistakes: Path | None
+
+    @property
+    def few(self) -> int:
+        """Pictures of a kind where a quarter is enough: 500."""
+        return max(1, self.count // 4)
+
+    @cached_property
+    def digits(self) -> tuple[Pixels, NDArray[np.int64]]:
+        """Images [N, 28, 28] that the model was not trained with, and their labels [N]."""
+        data = load_checkpoint(find_checkpoint(self.checkpoint)).config.data
+        source = load_split(data.model_copy(update={"simulate": Simulate()}), self.split)
+        return source.images.numpy(), source.labels.numpy()
+
+    def read(self, part: str, samples: Iterable[Sample]) -> list[Answer]:
+        """The answers to `samples`, which are drawn as they are read; mistakes are kept under `part`."""
+        here, there = tee(samples)
+        predictions = self.reader.read(Source(sample.name, sample.picture) for sample in there)
+        return [self._answer(part, *pair) for pair in zip(here, predictions, strict=True)]
+
+    def _answer(self, part: str, sample: Sample, prediction: Prediction) -> Answer:
+        text = prediction.text if prediction.error is None else "unreadable"
+        if self.mistakes is not None and text != sample.label:
+            self._keep(self.mistakes / part, sample, text)
+        return Answer(sample.label, sample.source, text, prediction.confidence)
+
+    def _keep(self, folder: Path, sample: Sample, text: str) -> None:
+        """The picture, and its strip beside it."""
+        told = f"{sample.label or 'none'}-read-{text[:LONGEST] or 'refused'}-{sample.name}"
+        name = re.sub(r"[^\w.-]", "_", told.replace("?", "x"))
+        picture = sample.picture
+        if isinstance(picture, BytesIO):
+            picture.seek(0)
+        steps = next(self.reader.read([Source(sample.name, picture)], steps=True))
+        make_folder(folder)
+        write_bytes(folder / f"{name}.{_suffix(picture)}", _content(picture))
+        write_bytes(folder / f"{name}-steps.png", strip(steps))
+
+
+def _suffix(picture: Picture) -> str:
+    return picture.suffix[1:] if isinstance(picture, Path) else "png" if isinstance(picture, np.ndarray) else "picture"
+
+
+def _content(picture: Picture) -> bytes:
+    match picture:
+        case Path():
+            return picture.read_bytes()
+        case BytesIO():
+            return picture.getvalue()
+        case _:
+            return saved(Image.fromarray(picture), "PNG").getvalue()
+
+
+def saved(image: Image.Image, form: str, **options: object) -> BytesIO:
+    """The image as the content of a file."""
+    stream = BytesIO()
+    image.save(stream, form, **options)
+    stream.seek(0)
+    return stream
+
+
+def head(*cells: str) -> str:
+    """The two lines that a table begins with."""
+    return f"{row(*cells)}\n{'|---' * len(cells)}|"
+
+
+def row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+TALLY = ("pictures", "right", "refused", "wrong", "right, with 95 % interval")
+
+
+def tally(answers: Sequence[Answer], decimals: int = 1) -> tuple[str, ...]:
+    """The cells under `TALLY`; what is rightly refused counts as right."""
+    count, right = len(answers), sum(answer.right for answer in answers)
+    refused = sum(not answer.text and not answer.right for answer in answers)
+    low, high = (100 * end for end in wilson_interval(right, count))
+    interval = f"{100 * right / max(1, count):.{decimals}f} % ({low:.{decimals}f} to {high:.{decimals}f})"
+    return f"{count:,}", f"{right:,}", f"{refused:,}", f"{count - right - refused:,}", interval
+
+
+def percent(part: float) -> str:
+    return f"{100 * part:.1f} %"
+
+
+def share(answers: Sequence[Answer], *, refused: bool = False) -> float:
+    """How many are right, or refused."""
+    return sum(not answer.text if refused else answer.right for answer in answers) / len(answers)

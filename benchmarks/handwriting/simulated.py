@@ -1,0 +1,111 @@
+"""`rows`, `refusals` and `photographs`: what the simulator draws, by kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from statistics import mean
+
+import numpy as np
+
+from handwriting.bench import TALLY, Answer, Bench, Sample, head, percent, row, share, tally
+from mnist_trainer.pictures.simulator import KINDS, NON_DIGITS, non_digit, page, photograph
+
+ROWS, REFUSALS, PHOTOGRAPHS = 1, 2, 3
+"""Where the random numbers of a part begin: picture i of its kind k is drawn by those of [part, k, i]."""
+
+LAYOUTS = {"one line": (1, 1), "several lines": (2, 3), "touching": (1, 3)}
+"""Fewest and most lines."""
+
+CROSSED = (0, 1, 7)
+"""Digits that people slash, put on feet and cross."""
+
+
+def rows(bench: Bench) -> Iterator[str]:
+    """Pages of one to three lines, of two to eight digits each."""
+    yield head("rows", *TALLY, "digits right")
+    everything: list[Answer] = []
+    for name in LAYOUTS:
+        answers = bench.read("rows", _pages(bench, name))
+        everything += answers
+        yield row(name, *tally(answers), percent(digits_right(answers)))
+    yield row("**all**", *tally(everything), percent(digits_right(everything)))
+
+
+def _pages(bench: Bench, name: str) -> Iterator[Sample]:
+    images, labels = bench.digits
+    for number in range(bench.few):
+        random = np.random.default_rng([ROWS, list(LAYOUTS).index(name), number])
+        least, most = LAYOUTS[name]
+        lines = [
+            random.integers(len(images), size=random.integers(2, 9)) for _ in range(random.integers(least, most + 1))
+        ]
+        picture = page([list(images[line]) for line in lines], random, touching=name == "touching")
+        text = "\n".join("".join(map(str, labels[line])) for line in lines)
+        yield Sample(f"{name}-{number}", picture, text)
+
+
+def digits_right(answers: Sequence[Answer]) -> float:
+    """1 − edits/digits: the edits that make the right digits of those that were read, wherever their lines end."""
+    texts = [(answer.text.replace("\n", ""), answer.label.replace("\n", "")) for answer in answers]
+    return 1 - sum(edits(read, right) for read, right in texts) / sum(len(right) for _, right in texts)
+
+
+def edits(one: str, other: str) -> int:
+    """Fewest characters to put in, leave out or change (Levenshtein 1966)."""
+    costs = list(range(len(other) + 1))
+    for done, mine in enumerate(one, 1):
+        before, costs[0] = costs[0], done
+        for place, theirs in enumerate(other, 1):
+            before, costs[place] = costs[place], min(costs[place] + 1, costs[place - 1] + 1, before + (mine != theirs))
+    return costs[-1]
+
+
+def refusals(bench: Bench) -> Iterator[str]:
+    """What holds no digit."""
+    yield head("no digit", "pictures", "refused, with 95 % interval")
+    everything: list[Answer] = []
+    for kind in NON_DIGITS:
+        answers = bench.read("refusals", _non_digits(bench, kind))
+        everything += answers
+        yield row(kind, *_refused(answers))
+    yield row("**all**", *_refused(everything))
+
+
+def _refused(answers: Sequence[Answer]) -> tuple[str, str]:
+    count, *_, interval = tally(answers)
+    return count, interval
+
+
+def _non_digits(bench: Bench, kind: str) -> Iterator[Sample]:
+    for number in range(bench.few):
+        random = np.random.default_rng([REFUSALS, NON_DIGITS.index(kind), number])
+        yield Sample(f"{kind}-{number}", non_digit(random, bench.digits[0], kind), "")
+
+
+def photographs(bench: Bench) -> Iterator[str]:
+    """Digits as people photograph, scan and draw them."""
+    yield head("photographs", "right", "refused", "wrong")
+    shares: dict[str, tuple[float, float]] = {}
+    for kind in KINDS:
+        answers = bench.read("photographs", photographed(bench, kind, bench.count))
+        shares[kind] = share(answers), share(answers, refused=True)
+        yield row(kind, *_shares(*shares[kind]))
+    worst = min(shares, key=lambda kind: shares[kind])
+    rights, refused = zip(*shares.values(), strict=True)
+    yield row("**mean**", *_shares(mean(rights), mean(refused)))
+    yield row(f"**worst: {worst}**", *_shares(*shares[worst]))
+
+
+def _shares(right: float, refused: float) -> tuple[str, str, str]:
+    return percent(right), percent(refused), percent(1 - right - refused)
+
+
+def photographed(bench: Bench, kind: str, count: int) -> Iterator[Sample]:
+    """The first `count` photographs of a kind."""
+    images, labels = bench.digits
+    fitting = np.flatnonzero(np.isin(labels, CROSSED)) if kind == "crossed" else np.arange(len(labels))
+    for number in range(count):
+        random = np.random.default_rng([PHOTOGRAPHS, KINDS.index(kind), number])
+        at = int(random.choice(fitting))
+        picture = photograph(images[at], random, kind, label=int(labels[at]))
+        yield Sample(f"{kind}-{number}", picture, str(labels[at]))
