@@ -79,15 +79,15 @@ class Bench:
         source = load_split(data.model_copy(update={"simulate": Simulate()}), self.split)
         return source.images.numpy(), source.labels.numpy()
 
-    def read(self, part: str, samples: Iterable[Sample]) -> list[Answer]:
-        """The answers to `samples`, which are drawn as they are read; mistakes are kept under `part`."""
+    def read(self, part: str | None, samples: Iterable[Sample]) -> list[Answer]:
+        """The answers to `samples`, which are drawn as they are read; mistakes are kept under `part`, if it has a name."""
         here, there = tee(samples)
         predictions = self.reader.read(Source(sample.name, sample.picture) for sample in there)
         return [self._answer(part, *pair) for pair in zip(here, predictions, strict=True)]
 
-    def _answer(self, part: str, sample: Sample, prediction: Prediction) -> Answer:
+    def _answer(self, part: str | None, sample: Sample, prediction: Prediction) -> Answer:
         text = prediction.text if prediction.error is None else "unreadable"
-        if self.mistakes is not None and text != sample.label:
+        if part and self.mistakes is not None and text != sample.label:
             self._keep(self.mistakes / part, sample, text)
         return Answer(sample.label, sample.source, text, prediction.confidence)
 

@@ -18,14 +18,14 @@ def calibration(bench: Bench) -> Iterator[str]:
     """The expected calibration error of the answers; what was refused has none, what holds no digit is left out."""
     yield head("answers to", "answers", "right", "mean confidence", "ECE")
     simulated = (sample for kind in KINDS for sample in photographed(bench, kind, max(1, bench.count // 20)))
-    yield _row("photographs, simulated", bench.read("calibration", simulated))
-    people = [(name, bench.read("calibration", samples)) for name, samples in real(bench.folders)]
+    yield _row("photographs, simulated", bench.read(None, simulated))
+    people = [(name, bench.read(None, samples)) for name, samples in real(bench.folders)]
     pictures = [answer for name, answers in people if "/" not in name for answer in answers]
     yield _row("pictures that people made", pictures)
     for name, answers in people:
         if "/" in name:
             yield _row(name, answers)
-    yield _row("images of the data set", bench.read("calibration", _as_they_are(bench)))
+    yield _row("images of the data set", bench.read(None, _as_they_are(bench)))
 
 
 def _as_they_are(bench: Bench) -> Iterator[Sample]:

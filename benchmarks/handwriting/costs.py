@@ -121,7 +121,7 @@ def phone_photo(bench: Bench) -> Image.Image:
 
 def enlarged(bench: Bench, mode: str, megapixels: int) -> Image.Image:
     """A photograph of a digit, four to three."""
-    picture = photograph(bench.digits[0][0], np.random.default_rng([COSTS, 0]), "shadow")
+    picture = photograph(bench.digits[0][0], np.random.default_rng([COSTS, 0]), "pen")
     height, width = picture.shape[:2]
     picture = with_more_paper(picture, 0, max(0, 4 * height / 3 / width - 1))
     picture = with_more_paper(picture, 1, max(0, 3 * width / 4 / height - 1))

@@ -7,8 +7,9 @@ from statistics import mean
 
 import numpy as np
 
-from handwriting.bench import TALLY, Answer, Bench, Sample, head, percent, row, share, tally
-from mnist_trainer.pictures.simulator import KINDS, NON_DIGITS, non_digit, page, photograph
+from handwriting.bench import TALLY, Answer, Bench, Pixels, Sample, head, percent, row, share, tally
+from mnist_trainer.pictures.page import Box
+from mnist_trainer.pictures.simulator import KINDS, NON_DIGITS, non_digit, page, photograph_and_box
 
 ROWS, REFUSALS, PHOTOGRAPHS = 1, 2, 3
 """Where the random numbers of a part begin: picture i of its kind k is drawn by those of [part, k, i]."""
@@ -102,10 +103,16 @@ def _shares(right: float, refused: float) -> tuple[str, str, str]:
 
 def photographed(bench: Bench, kind: str, count: int) -> Iterator[Sample]:
     """The first `count` photographs of a kind."""
-    images, labels = bench.digits
-    fitting = np.flatnonzero(np.isin(labels, CROSSED)) if kind == "crossed" else np.arange(len(labels))
     for number in range(count):
-        random = np.random.default_rng([PHOTOGRAPHS, KINDS.index(kind), number])
-        at = int(random.choice(fitting))
-        picture = photograph(images[at], random, kind, label=int(labels[at]))
-        yield Sample(f"{kind}-{number}", picture, str(labels[at]))
+        picture, _, label = drawn(bench, kind, number)
+        yield Sample(f"{kind}-{number}", picture, label)
+
+
+def drawn(bench: Bench, kind: str, number: int) -> tuple[Pixels, Box, str]:
+    """A photograph of a kind, where the digit is on it, and which it is."""
+    images, labels = bench.digits
+    random = np.random.default_rng([PHOTOGRAPHS, KINDS.index(kind), number])
+    fitting = np.flatnonzero(np.isin(labels, CROSSED)) if kind == "crossed" else np.arange(len(labels))
+    at = int(random.choice(fitting))
+    picture, box = photograph_and_box(images[at], random, kind, label=int(labels[at]))
+    return picture, box, str(labels[at])

@@ -8,14 +8,20 @@ from numpy.typing import NDArray
 SMALLEST = 64
 """Pixels a side below which no ruling is looked for: a digit's stroke could not be told from a line."""
 
-THICKEST = 1 / 45
+THICKEST = 1 / 30
 """Of the longer side, that a line is thick at most."""
 
 COVER = {False: 0.85, True: 0.5}
 """Share of the picture's width that a line shows on at least; less on a photograph, where lines are not even."""
 
+DARKER = 1.6
+"""Times the contrast of the lines, that ink on them has at least."""
+
 STEEPEST = 0.14
 """Tangent of the largest angle at which lines are looked for: about 8°."""
+
+GAP, RUN, BREAK = 1 / 20, 1 / 5, 1 / 3
+"""Of the width: gaps that a run of a line may have, the length of a run, and the gaps between runs."""
 
 SLOPES = np.linspace(-STEEPEST, STEEPEST, 33)
 
@@ -32,9 +38,13 @@ def find_ruling(contrast: NDArray[np.float32], floor: float, *, photograph: bool
         return None
     across = _lines(contrast, floor, COVER[photograph])
     down = _lines(np.ascontiguousarray(contrast.T), floor, COVER[photograph])
-    if down is None:
-        return across
-    return down.T if across is None else across | down.T
+    found = [lines for lines in (across, None if down is None else down.T) if lines is not None]
+    if not found:
+        return None
+    lines = np.asarray(np.logical_or.reduce(found), np.bool_)
+    shown = contrast[lines & (contrast > floor)]
+    usual = float(np.percentile(shown, 75)) if shown.size else floor
+    return lines & (contrast < DARKER * usual)
 
 
 def _lines(contrast: NDArray[np.float32], floor: float, cover: float) -> NDArray[np.bool_] | None:
@@ -48,21 +58,40 @@ def _lines(contrast: NDArray[np.float32], floor: float, cover: float) -> NDArray
     shear = np.array([[1, 0, 0], [-slope, 1, slope * width / 2]], np.float32)
     level = cv2.warpAffine(contrast, shear, (width, height), flags=cv2.INTER_LINEAR)
     thick = max(2, round(THICKEST * max(height, width)))
-    thin = _thin(level > floor, thick)
-    rows = cv2.dilate(thin.astype(np.uint8), np.ones((3, 1), np.uint8)).mean(axis=1) > cover
-    on_line = cv2.dilate(rows.astype(np.uint8)[:, None], np.ones((thick + 1, 1), np.uint8)) > 0
-    line = (thin & on_line).astype(np.uint8)
-    back = cv2.warpAffine(line, shear, (width, height), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+    crossing = _thick(level > floor, thick)
+    line = _long((level > floor) & ~crossing, cover) & ~crossing
+    if not line.any():
+        return None
+    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    back = cv2.warpAffine(line.astype(np.uint8), shear, (width, height), flags=flags)
     return np.asarray(cv2.dilate(back, np.ones((3, 1), np.uint8)), np.bool_)
 
 
-def _thin(mask: NDArray[np.bool_], thick: int) -> NDArray[np.bool_]:
-    """What of `mask` [H, W] is in vertical runs of at most `thick` pixels: lines, but not where a stroke crosses."""
+def _long(thin: NDArray[np.bool_], cover: float) -> NDArray[np.bool_]:
+    """The surroundings of runs in `thin` [H, W] that together go through so much of the picture's width.
+
+    A line may be broken where strokes or other lines cross it, and lean a little against the rest.
+    """
     import cv2
 
-    length = thick + 1 | 1  # odd: OpenCV's opening moves the picture by a pixel if it is even
-    runs = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((length, 1), np.uint8))
-    return mask & ~np.asarray(runs, np.bool_)
+    width = thin.shape[1]
+    runs = cv2.dilate(thin.astype(np.uint8), np.ones((3, 1), np.uint8))
+    for way, length in ((cv2.MORPH_CLOSE, GAP), (cv2.MORPH_OPEN, RUN)):
+        runs = cv2.morphologyEx(runs, way, np.ones((1, max(3, round(length * width))), np.uint8))
+    runs = cv2.dilate(runs, np.ones((3, 1), np.uint8))
+    joined = cv2.morphologyEx(runs, cv2.MORPH_CLOSE, np.ones((1, max(3, round(BREAK * width))), np.uint8))
+    _, places, boxes, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    is_line = boxes[:, cv2.CC_STAT_WIDTH] >= cover * width
+    is_line[0] = False
+    return np.asarray(np.asarray(is_line)[places], np.bool_)
+
+
+def _thick(mask: NDArray[np.bool_], thick: int) -> NDArray[np.bool_]:
+    """What of `mask` [H, W] is in vertical runs of more than `thick` pixels: strokes, also where they cross lines."""
+    import cv2
+
+    runs = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((thick + 1, 1), np.uint8))
+    return np.asarray(runs, np.bool_)
 
 
 def _slope(contrast: NDArray[np.float32], floor: float, cover: float) -> float | None:
@@ -71,8 +100,8 @@ def _slope(contrast: NDArray[np.float32], floor: float, cover: float) -> float |
 
     scale = max(1.0, max(contrast.shape) / _SIDE)
     width, height = (round(side / scale) for side in contrast.shape[::-1])
-    small = cv2.resize(contrast, (width, height), interpolation=cv2.INTER_AREA) > 0.4 * floor
-    thin = _thin(small, max(2, round(THICKEST * max(width, height)) + 1))
+    small = np.asarray(cv2.resize(contrast, (width, height), interpolation=cv2.INTER_AREA)) > 0.4 * floor
+    thin = small & ~_thick(small, max(2, round(THICKEST * max(width, height)) + 1))
     if float(thin.any(axis=0).mean()) < cover:
         return None
     edges = np.arange(_STRIPS) * width // _STRIPS
@@ -82,4 +111,4 @@ def _slope(contrast: NDArray[np.float32], floor: float, cover: float) -> float |
     fullness = strips[np.arange(_STRIPS)[:, None], rows].sum(axis=1)
     double = (fullness[:, :-1] + fullness[:, 1:]).max(axis=1)
     best = int(double.argmax())
-    return float(SLOPES[best]) if double[best] > 0.8 * cover else None
+    return float(SLOPES[best]) if double[best] > 0.6 * cover else None

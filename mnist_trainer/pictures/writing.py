@@ -54,7 +54,7 @@ class Writing:
     @property
     def cost(self) -> float:
         """−ln of its score as a share of the best one."""
-        return -log(max(self.score, LEAST_SCORE) / self.best)
+        return -log(max(self.score, LEAST_SCORE) / max(self.best, LEAST_SCORE))
 
 
 def find_writing(pixels: NDArray[np.uint8]) -> list[Writing]:

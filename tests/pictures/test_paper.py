@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.paper import REACHES, View, contrast_of, in_one_channel, views_of
+from mnist_trainer.pictures.paper import REACHES, View, contrast_of, even_view, in_one_channel
 
 Draw = Callable[..., NDArray[np.uint8]]
 Y, X = np.mgrid[-1:1:220j, -1:1:200j]
@@ -26,22 +26,14 @@ def coloured(
 @pytest.mark.parametrize(
     ("ink", "paper", "light"), [(0, 255, False), (90, 120, False), (255, 0, True), (200, 60, True)]
 )
-def test_even_paper_is_seen_as_such_first_and_its_ink_is_the_rarer_side(
-    draw_seven: Draw, ink: int, paper: int, light: bool
-) -> None:
-    assert views_of(draw_seven(ink=ink, paper=paper))[0] == View(light, None)
+def test_the_ink_on_even_paper_is_the_rarer_side(draw_seven: Draw, ink: int, paper: int, light: bool) -> None:
+    assert even_view(draw_seven(ink=ink, paper=paper)) == View(light, None)
 
 
-def test_even_paper_may_be_noisy(draw_seven: Draw) -> None:
+def test_even_paper_may_be_noisy_and_unevenly_lit_paper_is_not_even(draw_seven: Draw) -> None:
     noise = np.random.default_rng(0).normal(0, 2, (220, 200))
-    assert views_of((draw_seven(ink=30, paper=200) + noise).astype(np.uint8))[0] == View(light=False, reach=None)
-
-
-def test_uneven_paper_may_have_ink_of_either_kind(draw_seven: Draw) -> None:
-    views = views_of((draw_seven() * (0.6 + 0.4 * X)).astype(np.uint8))
-    assert {view.light for view in views} == {False, True}
-    assert all(view.reach is not None for view in views)
-    assert len(set(views)) == len(views)
+    assert even_view((draw_seven(ink=30, paper=200) + noise).astype(np.uint8)) == View(light=False, reach=None)
+    assert even_view((draw_seven() * (0.6 + 0.4 * X)).astype(np.uint8)) is None
 
 
 def test_contrast_on_even_paper_is_the_difference_in_grey_levels(draw_seven: Draw) -> None:
@@ -66,6 +58,17 @@ def test_light_is_divided_out(draw_seven: Draw, light: NDArray[np.float64]) -> N
     assert np.median(contrast[ink]) == pytest.approx(255 * 2 / 3, abs=30)
 
 
+@pytest.mark.parametrize("reach", REACHES)
+@pytest.mark.parametrize("side", range(150, 156))
+@pytest.mark.parametrize("turn", range(4))
+def test_the_edge_of_a_shadow_is_no_ink(reach: float, side: int, turn: int) -> None:
+    """Whether the window on the paper has an odd number of pixels or an even one."""
+    y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
+    shadow = np.rot90(np.where(x + 0.3 * y > 0.1, 220, 110), turn).astype(np.uint8)
+    for light in (False, True):
+        assert contrast_of(shadow, View(light, reach)).max() < 12
+
+
 def test_light_ink_is_dark_ink_on_the_negative(draw_seven: Draw) -> None:
     drawn = (draw_seven() * (0.6 + 0.4 * X)).astype(np.uint8)
     assert np.array_equal(contrast_of(255 - drawn, LIGHT), contrast_of(drawn, DARK))
@@ -74,7 +77,7 @@ def test_light_ink_is_dark_ink_on_the_negative(draw_seven: Draw) -> None:
 @given(height=st.integers(1, 40), width=st.integers(1, 40), seed=st.integers(0, 99))
 def test_every_size_has_its_contrast(height: int, width: int, seed: int) -> None:
     grey = np.random.default_rng(seed).integers(0, 256, (height, width)).astype(np.uint8)
-    for view in views_of(grey):
+    for view in (View(light, reach) for light in (False, True) for reach in (None, *REACHES)):
         contrast = contrast_of(grey, view)
         assert contrast.shape == grey.shape and contrast.dtype == np.float32
         assert np.isfinite(contrast).all() and np.abs(contrast).max() <= 16 * 255
