@@ -42,6 +42,8 @@ def main() -> None:
     names = arguments.only.split(",")
     if unknown := set(names) - set(PARTS):
         parser.error(f"no part is called {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    if missing := [str(folder) for folder in arguments.folders if not folder.is_dir()]:
+        parser.error(f"no folder: {', '.join(missing)}")
     if arguments.count < 1:
         parser.error("--count must be at least 1")
     reader = load_reader(arguments.checkpoint)

@@ -80,7 +80,7 @@ class Bench:
         return source.images.numpy(), source.labels.numpy()
 
     def read(self, part: str | None, samples: Iterable[Sample]) -> list[Answer]:
-        """The answers to `samples`, which are drawn as they are read; mistakes are kept under `part`, if it has a name."""
+        """The answers to `samples`, which are drawn as they are read; mistakes are kept under `part`, if any."""
         here, there = tee(samples)
         predictions = self.reader.read(Source(sample.name, sample.picture) for sample in there)
         return [self._answer(part, *pair) for pair in zip(here, predictions, strict=True)]

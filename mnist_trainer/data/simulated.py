@@ -38,6 +38,9 @@ PIECE = 200
 KEPT = 1000
 """Smaller sets are not kept in a file: they are soon made."""
 
+NEIGHBOURS = 3
+"""Digits that may stand beside the one of a photograph."""
+
 POOL = 8
 """Digits from which one image of no digit is made."""
 
@@ -55,7 +58,9 @@ def with_photographs(source: Source, data: Data, progress: Progress | None = Non
     shown = source.subset(torch.from_numpy(positions))
     addresses = zip(shown.indices.tolist(), copies.tolist(), strict=True)
     seeds = np.array([seed_for(data.split_seed, "photographs", *address) for address in addresses])
-    images = _made(_Order("photographs", source, positions[:, None], seeds), data, progress)
+    company = np.stack([np.random.default_rng(seed).integers(len(source), size=NEIGHBOURS) for seed in seeds])
+    several = np.concatenate([positions[:, None], company], axis=1)
+    images = _made(_Order("photographs", source, several, seeds), data, progress)
     return source.followed_by(Source(torch.from_numpy(images), shown.labels, shown.indices))
 
 

@@ -15,6 +15,9 @@ from mnist_trainer.pictures.page import Box, Glyph, Page, Steps
 CLOSE = 0.1
 """A second answer that is at least as probable as this is worth naming."""
 
+MOSTLY = 0.5
+"""Of the signs on a picture, that must be digits: words have one now and then that looks like one."""
+
 ALIKE = 0.5, 1.7
 """Least and most height of a refused sign that stands among digits, as shares of theirs."""
 
@@ -141,7 +144,7 @@ def answer_page(page: Page, scores: Scores, judgement: Judgement, path: str | No
     if answered:
         lines = _without_others(lines, answered)
     answers = tuple(replace(answer, line=number) for number, line in enumerate(lines) for answer in line)
-    if not answered:
+    if len(answered) < MOSTLY * len(answers) or not answered:
         return Prediction(path, "", answers, None, True, page.reason or _reason_of_all(answers), steps=page.steps)
     text = "\n".join(_spelled([answer.sign for answer in line]) for line in lines)
     confidence = min((answer.confidence for answer in answered if answer.confidence is not None), default=None)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from mnist_trainer.pictures.page import Glyph, Line, Page
 
-LEAST = 1e-6
+LEAST = 0.005
 """Probabilities are taken to be at least this."""
 
 
@@ -21,14 +21,14 @@ def choose(page: Page, probabilities: NDArray[np.float64], none: NDArray[np.floa
     """
     glyphs = page.glyphs
     surprise = -np.log(np.maximum(probabilities.max(axis=1) * (1 - none), LEAST))
-    surprise += np.array([glyph.cost for glyph in glyphs])
+    costs = surprise + np.array([glyph.cost for glyph in glyphs])
     best: list[list[int]] = []
     least, start = np.inf, 0
     for layout in page.layouts:
         chains = []
         for line in layout.lines:
             end = start + len(line.glyphs)
-            chains.append([start + place for place in _chain(line, surprise[start:end])])
+            chains.append([start + place for place in _chain(line, costs[start:end])])
             start = end
         cost = layout.cost + _mean(glyphs, [place for chain in chains for place in chain], surprise)
         if cost < least:
@@ -42,14 +42,14 @@ def _mean(glyphs: list[Glyph], chosen: list[int], surprise: NDArray[np.float64])
     return float(np.average(surprise[chosen], weights=sizes))
 
 
-def _chain(line: Line, surprise: NDArray[np.float64]) -> list[int]:
-    """The places of the glyphs in the least surprising chain from the line's first piece to its last."""
+def _chain(line: Line, costs: NDArray[np.float64]) -> list[int]:
+    """The places of the glyphs in the cheapest chain from the line's first piece to its last."""
     least = np.full(line.pieces + 1, np.inf)
     least[0] = 0
     last = np.zeros(line.pieces + 1, np.intp)
     for place in sorted(range(len(line.glyphs)), key=lambda each: line.glyphs[each].end):
         glyph = line.glyphs[place]
-        total = least[glyph.first] + surprise[place]
+        total = least[glyph.first] + costs[place]
         if total < least[glyph.end]:
             least[glyph.end], last[glyph.end] = total, place
     chain, end = [], line.pieces

@@ -30,6 +30,9 @@ JOINED = 5
 CUT, CUT_INK = 0.7, 4.0
 """The cost of a cut, and of each height's share of ink that it crosses."""
 
+BROAD, BREADTH = 4.0, 1.0
+"""The cost of each of the line's heights that a glyph is wider than the second."""
+
 JOIN, JOIN_GAP = 1.5, 6.0
 """The cost of taking two pieces of a digit's height for one digit, and of the gap between them in heights."""
 
@@ -87,7 +90,8 @@ def _gap(one: Scrap, other: Scrap) -> int:
 
 
 def _cost(scraps: Sequence[Scrap], height: float) -> float:
-    cost = scraps[0].before + scraps[-1].after
+    width = union([scrap.box for scrap in scraps])[2]
+    cost = scraps[0].before + scraps[-1].after + BROAD * max(0.0, width / height - BREADTH)
     for one, other in pairwise(scraps):
         if one.after == 0:  # they were apart
             share = 0.2 if min(one.box[3], other.box[3]) < LOW * height else 1.0
@@ -98,8 +102,8 @@ def _cost(scraps: Sequence[Scrap], height: float) -> float:
 def _scrap(piece: Piece, levels: NDArray[np.float32], parts: Parts) -> Scrap:
     x, y, width, height = box = box_around(piece)
     inside = np.s_[y : y + height, x : x + width]
-    own = np.isin(parts.map[inside], [part.number for part in piece])
-    return Scrap(np.where(own, levels[inside], np.float32(0)), box)
+    own = np.logical_or.reduce([parts.map[inside] == part.number for part in piece])
+    return Scrap(levels[inside] * own, box)
 
 
 def _cut(scrap: Scrap, height: float) -> list[Scrap]:

@@ -34,7 +34,7 @@ class Ink:
 
 def floor_of(contrast: NDArray[np.float32]) -> float:
     """The contrast in grey levels that ink must exceed, above the noise of the paper; of [H, W], mostly paper."""
-    noise = float(np.percentile(np.abs(sample(contrast)), 25)) / 0.3186  # standard deviation of the quiet part
+    noise = quantile(np.abs(sample(contrast)), 0.25) / 0.3186  # standard deviation of the quiet part
     return max(FAINTEST, 4 * noise)
 
 
@@ -48,7 +48,7 @@ def find_ink(contrast: NDArray[np.float32], *, photograph: bool) -> Ink:
 
     floor = floor_of(contrast)
     found = sample(contrast[contrast > floor])
-    full = float(np.percentile(found, 95 if photograph else 80)) if found.size else np.inf
+    full = quantile(found, 0.95 if photograph else 0.8) if found.size else np.inf
     weak = contrast > max(floor, (0.4 if photograph else 0.06) * full)
     count, places, boxes, _ = cv2.connectedComponentsWithStats(weak.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
     is_ink = np.zeros(count, np.bool_)
@@ -59,6 +59,12 @@ def find_ink(contrast: NDArray[np.float32], *, photograph: bool) -> Ink:
     is_ink[0] = False
     levels = np.minimum(contrast / np.float32(full), np.float32(1)) * is_ink[places]
     return Ink(levels, np.asarray(places, np.int32), np.asarray(boxes, np.int32), np.flatnonzero(is_ink))
+
+
+def quantile(values: NDArray[Any], share: float) -> float:
+    """The one of `values` [N] that so large a share of them is below: ten times faster than `np.quantile`."""
+    place = int(share * (values.size - 1))
+    return float(np.partition(values, place)[place])
 
 
 def sample(values: NDArray[Any]) -> NDArray[Any]:

@@ -15,7 +15,7 @@ from mnist_trainer.pictures.parts import Part, Parts
 GROUPS = 3
 """Groups of parts that may be the one digit of a picture."""
 
-LEFT_OUT = 3.0
+LEFT_OUT = 5.0
 """The cost of a layout that leaves out all the ink; of a share of it as much less."""
 
 

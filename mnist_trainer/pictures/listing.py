@@ -11,6 +11,9 @@ from mnist_trainer.errors import DataError
 
 SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
 
+OTHERS = {".md", ".npy", ".npz", ".pt", ".toml", ".yaml", ".yml"}
+"""Endings that Python has no type for, or not everywhere."""
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -64,4 +67,4 @@ def _naturally(path: Path) -> list[str | int]:
 def _may_be_picture(types: MimeTypes, path: Path) -> bool:
     """Not if its name ends as those of texts, tables, films do; without an ending it may be anything."""
     kind, _ = types.guess_type(path.name)
-    return kind is None or kind.startswith("image/")
+    return kind.startswith("image/") if kind else path.suffix.lower() not in OTHERS

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.ink import sample
+from mnist_trainer.pictures.ink import quantile, sample
 
 EVEN = 4
 """Grey levels that evenly lit paper strays from its own at most."""
@@ -51,7 +51,7 @@ def contrast_of(grey: NDArray[np.uint8], view: View) -> NDArray[np.float32]:
 
 def _level(grey: NDArray[np.uint8]) -> np.float32:
     """The grey level of even paper: that in the middle of those along the rim."""
-    return np.float32(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
+    return np.float32(quantile(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]]), 0.5))
 
 
 def in_one_channel(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -88,5 +88,5 @@ def _local_contrast(grey: NDArray[np.uint8], share: float) -> NDArray[np.float32
     wide = cv2.copyMakeBorder(smooth, reach, reach, reach, reach, cv2.BORDER_REPLICATE)
     paper = cv2.morphologyEx(wide, cv2.MORPH_CLOSE, np.ones((reach, reach), np.uint8))[reach:-reach, reach:-reach]
     shares: NDArray[np.float32] = np.divide(smooth, np.maximum(paper, 16), dtype=np.float32)
-    contrast: NDArray[np.float32] = np.float32(255) * (np.float32(np.median(sample(shares))) - shares)
+    contrast: NDArray[np.float32] = np.float32(255) * (np.float32(quantile(sample(shares), 0.5)) - shares)
     return contrast

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_trainer.pictures.ink import quantile
+
 SMALLEST = 64
 """Pixels a side below which no ruling is looked for: a digit's stroke could not be told from a line."""
 
@@ -43,7 +45,7 @@ def find_ruling(contrast: NDArray[np.float32], floor: float, *, photograph: bool
         return None
     lines = np.asarray(np.logical_or.reduce(found), np.bool_)
     shown = contrast[lines & (contrast > floor)]
-    usual = float(np.percentile(shown, 75)) if shown.size else floor
+    usual = quantile(shown, 0.75) if shown.size else floor
     return lines & (contrast < DARKER * usual)
 
 
@@ -90,7 +92,8 @@ def _thick(mask: NDArray[np.bool_], thick: int) -> NDArray[np.bool_]:
     """What of `mask` [H, W] is in vertical runs of more than `thick` pixels: strokes, also where they cross lines."""
     import cv2
 
-    runs = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((thick + 1, 1), np.uint8))
+    length = thick + 1 | 1  # odd: OpenCV moves what it opens by a pixel if it is even
+    runs = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((length, 1), np.uint8))
     return np.asarray(runs, np.bool_)
 
 

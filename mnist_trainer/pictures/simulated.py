@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_trainer.pictures.digits import page_of
-from mnist_trainer.pictures.page import Box, box_of
-from mnist_trainer.pictures.simulator import glyph_non_digit, non_digit, photograph_and_box
+from mnist_trainer.pictures.page import Box, Glyph, box_of
+from mnist_trainer.pictures.simulator import glyph_non_digit, non_digit, page_and_boxes, photograph_and_box
 
 Kind = Literal["photographs", "non_digits"]
 
@@ -25,8 +25,15 @@ Images = NDArray[np.uint8]
 TRIES = 5
 """Pictures drawn for one image until something is read from one."""
 
-SAME, OTHER = 0.65, 0.2
-"""A glyph whose box is so much like the digit's shows it; one of which it covers less shows something else."""
+SAME, SAME_OF_MANY, PART, OTHER = 0.65, 0.78, 0.5, 0.2
+"""A glyph whose box is so much like the digit's shows it, more so in a row; one with less shows a part of it, or
+several digits; one that the digit covers less than the last shows something else."""
+
+IN_A_ROW, TOUCHING = 0.15, 0.7
+"""Of the photographs: how many are of rows; and of rows, in how many some digits touch."""
+
+SORTS = {"other": 0.4, "beside": 0.15, "row": 0.2, "cut": 0.25}
+"""What is no digit, and how much of it: other things, what is beside a digit, cuts that a reading made, others."""
 
 NARROW = 8
 """Pixels of the 28 across: what is not wider may be a 1."""
@@ -39,40 +46,60 @@ def make(kind: Kind, digits: NDArray[np.uint8], labels: NDArray[np.int64], seeds
     """An image [28, 28] for each of `seeds` [n], from `digits` [n, m, 28, 28], the first of which show `labels` [n]."""
     each = zip(digits, labels.tolist(), map(np.random.default_rng, seeds.tolist()), strict=True)
     if kind == "photographs":
-        made = [_photographed(own[0], label, random) for own, label, random in each]
+        made = [_photographed(own, label, random) for own, label, random in each]
     else:
         made = [_no_digit(own, random) for own, _, random in each]
     return np.stack(made)
 
 
-def _photographed(digit: NDArray[np.uint8], label: int, random: np.random.Generator) -> NDArray[np.uint8]:
-    """What is read from a photograph of `digit`, where it is on it; itself where that is not found on several."""
+def _photographed(digits: Images, label: int, random: np.random.Generator) -> NDArray[np.uint8]:
+    """What is read from a picture of the first of `digits` where it is, alone or in a row; itself where nothing is."""
+    in_a_row = random.random() < IN_A_ROW
     for _ in range(TRIES):
-        picture, box = photograph_and_box(digit, random, label=label)
-        found = [glyph.image for glyph in page_of(picture, "single").glyphs if likeness(glyph.box, box) > SAME]
+        if in_a_row:
+            glyphs, boxes = _row(digits, random)
+            box = boxes[0]
+        else:
+            picture, box = photograph_and_box(digits[0], random, label=label)
+            glyphs = page_of(picture, "single").glyphs
+        found = [glyph.image for glyph in glyphs if likeness(glyph.box, box) > (SAME_OF_MANY if in_a_row else SAME)]
         if found:
             return found[0]
-    return digit
+    first: NDArray[np.uint8] = digits[0]
+    return first
+
+
+def _row(digits: Images, random: np.random.Generator) -> tuple[list[Glyph], list[Box]]:
+    """What is read from a row of two to four of `digits`, and where they are; the box of the first one comes first."""
+    order = random.permutation(int(random.integers(2, 5)))
+    picture, boxes = page_and_boxes([[digits[at] for at in order]], random, touching=random.random() < TOUCHING)
+    return page_of(picture).glyphs, [boxes[place] for place in np.argsort(order)]
 
 
 def _no_digit(digits: Images, random: np.random.Generator) -> NDArray[np.uint8]:
-    """By turns what is read from a picture of something else, what else is on a photograph of a digit, and what comes
+    """By turns what is read from a picture of something else, what else is on a photograph of digits, and what comes
     of digits that are cut or joined wrongly."""
-    kind = str(random.choice(["other", "beside", "cut"], p=[0.4, 0.25, 0.35]))
+    kind = str(random.choice(list(SORTS), p=list(SORTS.values())))
     tries = (_others(kind, digits, random) for _ in range(TRIES))
     found = next((images for images in tries if images), None)
-    return _others("cut", digits, random, sure=True)[0] if found is None else found[random.integers(len(found))]
+    if found is None:
+        found = _others("cut", digits, random, sure=True)
+    return found[int(random.integers(len(found)))]
 
 
 def _others(kind: str, digits: Images, random: np.random.Generator, *, sure: bool = False) -> list[NDArray[np.uint8]]:
     """Images of no digit, but for those that look like a 1, which nobody could tell from one; `sure`: all."""
-    if kind == "other":
-        images = [glyph.image for glyph in page_of(non_digit(random, digits)).glyphs]
-    elif kind == "beside":
-        picture, box = photograph_and_box(digits[0], random, str(random.choice(CLUTTERED)))
-        images = [glyph.image for glyph in page_of(picture).glyphs if covered(glyph.box, box) < OTHER]
-    else:
-        images = [glyph_non_digit(random, digits)]
+    match kind:
+        case "other":
+            images = [glyph.image for glyph in page_of(non_digit(random, digits)).glyphs]
+        case "beside":
+            picture, box = photograph_and_box(digits[0], random, str(random.choice(CLUTTERED)))
+            images = [glyph.image for glyph in page_of(picture).glyphs if covered(glyph.box, box) < OTHER]
+        case "row":
+            glyphs, boxes = _row(digits, random)
+            images = [glyph.image for glyph in glyphs if max(likeness(glyph.box, box) for box in boxes) < PART]
+        case _:
+            images = [glyph_non_digit(random, digits)]
     return [image for image in images if sure or box_of(image > 0)[2] > NARROW]
 
 

@@ -96,6 +96,32 @@ def test_what_is_less_sure_than_asked_for_is_refused_with_both_answers_named() -
     ]
 
 
+def sign(place: int, height: int) -> Glyph:
+    """One of several pieces in a row, of that height."""
+    return Glyph(np.zeros((28, 28), np.uint8), (50 * place, 2, 20, height), place, place + 1)
+
+
+@pytest.mark.parametrize(("height", "text"), [(30, "7?0"), (20, "7?0"), (45, "7?0"), (6, "70"), (120, "70")])
+def test_a_refused_sign_far_from_as_high_as_the_digits_is_none(height: int, text: str) -> None:
+    seen = page(Line(3, (sign(0, 30), sign(1, height), sign(2, 32))))
+    found = answer_page(seen, scores((7, 0.9), (1, 0.4), (0, 0.8), none=(0, 0.9, 0)), replace(TEN, refusal=0.5), None)
+    assert (found.text, found.refused, found.confidence) == (text, False, 0.8)
+    assert [answer.sign for answer in found.digits] == list(text)
+
+
+def test_lines_of_refused_signs_alone_are_left_out() -> None:
+    seen = page(line(0, 40), line(0), line(3))
+    judgement = replace(TEN, refusal=0.5)
+    found = answer_page(seen, scores((7, 0.9), (0, 0.8), (1, 1), (5, 1), none=(0, 0, 0.9, 0)), judgement, None)
+    assert found.text == "70\n5"
+    assert [answer.line for answer in found.digits] == [0, 0, 1]
+
+
+def test_a_small_digit_that_is_answered_stays() -> None:
+    seen = page(Line(3, (sign(0, 30), sign(1, 6), sign(2, 32))))
+    assert answer_page(seen, scores((7, 0.9), (1, 0.9), (0, 0.8)), replace(TEN, refusal=0.5), None).text == "710"
+
+
 def test_nothing_is_a_hundred_percent_sure() -> None:
     seen = page(line(0))
     found = answer_page(seen, scores((7, 1), none=(0.9999,)), replace(TEN, refusal=0.5), None)

@@ -1,18 +1,25 @@
+"""Any file to an upright picture, or an error that says what is wrong with it: `mnist_trainer/pictures/open.py`."""
+
 from __future__ import annotations
 
+import re
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from mnist_trainer.errors import DataError
 from mnist_trainer.pictures import open as opening
-from mnist_trainer.pictures.open import LONGEST, open_picture, picture_of
+from mnist_trainer.pictures.open import LONGEST, open_picture, picture_in, picture_of
 
 CORNERS = np.repeat(np.repeat(np.array([[0, 85, 85], [170, 255, 255]], np.uint8), 8, axis=0), 8, axis=1)
 """A picture [16, 24] whose corners differ, so that each of the eight orientations can be told from the others."""
@@ -203,3 +210,107 @@ def test_a_file_that_is_cut_short_is_damaged(tmp_path: Path, suffix: str) -> Non
     cut_short(path)
     with pytest.raises(DataError, match=r"half\.\w+ is (a damaged picture: .+\. Take a whole copy|no picture)"):
         open_picture(path)
+
+
+FORMATS = ("png", "jpeg", "gif", "tiff", "bmp", "webp", "ppm", "ico", "tga", "pcx")
+
+
+def saved(kind: str) -> bytes:
+    """A small picture with some detail as a file of that format."""
+    values = np.random.default_rng(0).integers(0, 255, (40, 48), np.uint8)
+    values[10:30, 10:30] = 0
+    file = BytesIO()
+    Image.fromarray(values).convert("RGB" if kind in ("jpeg", "webp") else "L").save(file, format=kind)
+    return file.getvalue()
+
+
+def opened(content: bytes) -> opening.Picture | None:
+    """The picture, or None where it is refused in words."""
+    try:
+        return picture_in(BytesIO(content), "a.png")
+    except DataError as error:
+        known = r"a\.png is (no picture in a known format|a damaged picture: .+)|a\.png has more than"
+        assert re.match(known, str(error), re.DOTALL), str(error)
+        return None
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_file_may_be_cut_short_anywhere(kind: str) -> None:
+    whole = saved(kind)
+    assert opened(whole) is not None
+    points = [*range(min(40, len(whole))), *range(40, len(whole), max(1, len(whole) // 60))]
+    pictures = [opened(whole[:point]) for point in points]
+    assert pictures[0] is None
+    assert sum(picture is None for picture in pictures) > len(pictures) / 2
+    assert all(picture.pixels.size for picture in pictures if picture is not None)
+
+
+@settings(max_examples=150)
+@given(kind=st.sampled_from(FORMATS), at=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=20))
+def test_a_file_may_have_damaged_bytes_anywhere(kind: str, at: list[tuple[float, int]]) -> None:
+    damaged = bytearray(saved(kind))
+    for place, value in at:
+        damaged[int(place * (len(damaged) - 1))] = value
+    picture = opened(bytes(damaged))
+    assert picture is None or picture.pixels.dtype == np.uint8
+
+
+@given(
+    st.binary(max_size=300), st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0", b"\xff\xd8\xff"])
+)
+def test_any_bytes_are_a_picture_or_an_error(content: bytes, head: bytes) -> None:
+    opened(head + content)
+
+
+def bmp(width: int, height: int) -> bytes:
+    return b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+
+
+def gif(width: int, height: int) -> bytes:
+    screen, frame = struct.pack("<HHBBB", width, height, 0x80, 0, 0), struct.pack("<HHHHB", 0, 0, width, height, 0)
+    return b"GIF89a" + screen + bytes(6) + b"," + frame + b"\x02\x01\x44"
+
+
+def tiff(width: int, height: int) -> bytes:
+    tags = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: width * height}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, min(value, 2**32 - 1)) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+
+
+def ppm(width: int, height: int) -> bytes:
+    return f"P5 {width} {height} 255\n".encode()
+
+
+@pytest.mark.parametrize("head", [png, bmp, gif, tiff, ppm])
+@pytest.mark.parametrize(("width", "height"), [(15_001, 10_000), (65_000, 65_000), (2_400, 62_501)])
+def test_a_huge_picture_is_refused_before_memory_is_taken(
+    head: Callable[[int, int], bytes], width: int, height: int
+) -> None:
+    content = head(width, height) + bytes(1000)
+    Image.init()  # its plug-ins take memory when they are loaded
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=r"^a\.png has more than 150 million pixels\. Make it smaller"):
+            picture_in(BytesIO(content), "a.png")
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("width", "height"), [(0, 5), (5, 0), (0, 0)])
+def test_a_picture_without_pixels_is_an_error(width: int, height: int) -> None:
+    assert opened(png(width, height)) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["two words.png", "-rf.png", "--help.png", "größe ٣ 数字.png", "a\nb.png", "no ending", "digit.txt", "*?.png"],
+)
+def test_a_file_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(CORNERS).save(name, format="png")
+    assert open_picture(Path(name)).size == (24, 16)
+    Path(name).write_bytes(b"seven")
+    with pytest.raises(DataError) as error:
+        open_picture(Path(name))
+    assert str(error.value).startswith(f"{name} is no picture")

@@ -68,6 +68,17 @@ def test_writing_has_no_lines(write: Draw, text: str, photograph: bool) -> None:
     assert find_ruling(contrast, FLOOR, photograph=photograph) is None
 
 
+@pytest.mark.parametrize("photograph", [False, True])
+@pytest.mark.parametrize("spacing", [0.65, 0.8, 1.0])
+@pytest.mark.parametrize("text", ["7777777", "2537524", "0862953"])
+def test_bars_of_digits_that_lie_on_one_level_are_no_lines(
+    write: Draw, text: str, spacing: float, photograph: bool
+) -> None:
+    drawn = write(text, (900, 300), (20, 80), 120, spacing=spacing)
+    found = find_ruling(np.float32(255) - drawn, FLOOR, photograph=photograph)
+    assert found is None or found[drawn < 128].mean() < 0.02
+
+
 @pytest.mark.parametrize("deviation", [0, 3, 20])
 def test_paper_without_lines_has_none(deviation: float) -> None:
     noise = np.random.default_rng(0).normal(0, deviation, (SIDE, SIDE)).astype(np.float32)

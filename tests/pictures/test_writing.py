@@ -125,6 +125,25 @@ def test_the_lines_of_the_paper_are_taken_out(write: Draw) -> None:
     assert overlap(seen.levels, drawn) > 0.95
 
 
+@pytest.mark.parametrize("pen", [4, 8, 12])
+@pytest.mark.parametrize("height", [200, 300, 370])
+@pytest.mark.parametrize("digit", ["1", "4", "7"])
+def test_a_tall_straight_stroke_on_a_photograph_is_no_line_of_the_paper(digit: str, height: int, pen: int) -> None:
+    """One digit that fills most of a picture."""
+    import cv2
+
+    half, top, bottom = height // 4, 200 - height // 2, 200 + height // 2
+    strokes: dict[str, list[list[tuple[int, int]]]] = {
+        "1": [[(210, top), (190, bottom)]],
+        "4": [[(200 - half, top), (200 - half, 200), (200 + half, 200)], [(200 + half, top), (200 + half, bottom)]],
+        "7": [[(200 - half, top), (200 + half, top), (190, bottom)]],
+    }
+    drawn = np.full((400, 400), 255, np.uint8)
+    cv2.polylines(drawn, [np.array(stroke) for stroke in strokes[digit]], False, 0, pen, cv2.LINE_AA)
+    photo = (40 + 0.75 * drawn * np.linspace(0.55, 0.95, 400)).astype(np.uint8)
+    assert overlap(best(photo).levels, drawn) > 0.7
+
+
 def test_other_ways_to_see_a_picture_cost_more() -> None:
     """Grey rings on paper that is dark in the middle: may be dark ink, may be light ink."""
     y, x = np.mgrid[-1:1:240j, -1:1:240j]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from mnist_trainer.pictures.simulator.scene import Levels, Random
-from mnist_trainer.pictures.simulator.strokes import Strokes
+from mnist_trainer.pictures.simulator.strokes import NOTHING, Strokes, normalised
 
 
 def crossed(strokes: Strokes, label: int | None, random: Random) -> Strokes:
-    """A bar through a 7, a slash through a 0, a serif or a foot for a 1; other digits as they are."""
+    """A bar through a 7, a slash through a 0, a serif or a foot for a 1, an open 4; other digits as they are."""
     match label:
+        case 4:
+            return _open_four(strokes, random) if random.random() < 0.6 else strokes
         case 7:
             height = random.uniform(-0.08, 0.15)
             middle = _at_height(strokes, height)
@@ -24,6 +28,18 @@ def crossed(strokes: Strokes, label: int | None, random: Random) -> Strokes:
             return _with_serifs(strokes, random)
         case _:
             return strokes
+
+
+def _open_four(strokes: Strokes, random: Random) -> Strokes:
+    """A 4 of two strokes: down and to the right, and a short or long one across."""
+    top, corner = (random.uniform(-0.4, 0.15), -0.5), (random.uniform(-0.45, -0.2), random.uniform(0.1, 0.4))
+    end = random.uniform(0.15, 0.45), corner[1] + random.normal(0, 0.06)
+    at, lean = random.uniform(0.05, 0.8 * end[0]), random.normal(0, 0.06)
+    above, below = random.uniform(0.06, 0.6), random.uniform(0.06, 0.5)
+    four = NOTHING
+    for line in ((top, corner), (corner, end), ((at + lean, end[1] - above), (at - lean, end[1] + below))):
+        four = four.with_line(_line(*line))
+    return normalised(replace(four, radii=np.full_like(four.radii, np.median(strokes.radii))))
 
 
 def _with_serifs(strokes: Strokes, random: Random) -> Strokes:

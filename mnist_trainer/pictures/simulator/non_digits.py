@@ -77,7 +77,7 @@ def _word(random: Random, digits: Image) -> Image:
     size = float(random.uniform(30, 70))
     nib = nib_of(chosen, size, random)
     patches = [draw(deformed(trace(letter(random)), random), size, nib) for _ in range(random.integers(2, 8))]
-    ink = sheet(row(patches, (0, 0), random.normal(0, 0.03), size, random), random.uniform(0.3, 1.2, 4) * size)
+    ink, _ = sheet(row(patches, (0, 0), random.normal(0, 0.03), size, random), random.uniform(0.3, 1.2, 4) * size)
     return expose(Writing(ink, size, nib.width), chosen, random)
 
 
@@ -154,7 +154,8 @@ def _joined(random: Random, digits: Image) -> Image:
         strokes = _first(lambda: trace(one_of(digits, random)), _is_bent)
         down, right = (0.0, 0.0) if not number else random.choice([-1, 1], 2) * random.uniform((0.3, 0), (0.45, 0.3))
         placed.append((draw(deformed(strokes, random), height, nib), down * height, right * height))
-    return expose(Writing(sheet(placed, random.uniform(0.2, 1, 4) * height), height, nib.width), chosen, random)
+    ink, _ = sheet(placed, random.uniform(0.2, 1, 4) * height)
+    return expose(Writing(ink, height, nib.width), chosen, random)
 
 
 def _cut(random: Random, digits: Image) -> Image:

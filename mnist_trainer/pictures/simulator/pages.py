@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_trainer.pictures.page import Box
 from mnist_trainer.pictures.simulator.exposure import expose
 from mnist_trainer.pictures.simulator.photographs import nib_of, plan
 from mnist_trainer.pictures.simulator.scene import LARGEST, Image, Levels, Random, Writing, paste
@@ -20,6 +21,13 @@ _ONE_DIGIT_ONLY = frozenset({"small28", "enlarged", "tiny", "border", "frame", "
 
 def page(digits: Sequence[Sequence[Image]], random: Random, *, touching: bool = False) -> Image:
     """The picture uint8 [H, W, 3] of lines of digits, each uint8 [28, 28]; some neighbours touch if `touching`."""
+    return page_and_boxes(digits, random, touching=touching)[0]
+
+
+def page_and_boxes(
+    digits: Sequence[Sequence[Image]], random: Random, *, touching: bool = False
+) -> tuple[Image, list[Box]]:
+    """The same, and where each digit is on it, line by line."""
     chosen = plan(random)
     while (chosen.effects | {chosen.pen}) & _ONE_DIGIT_ONLY:
         chosen = plan(random)
@@ -32,8 +40,8 @@ def page(digits: Sequence[Sequence[Image]], random: Random, *, touching: bool = 
         patches = [_patch(deformed(trace(digit), random), letter, nib, uneven, random) for digit in line]
         start = number * spacing * letter, random.uniform(0, 0.6) * letter
         placed += row(patches, start, rise + random.normal(0, 0.01), letter, random, touching=touching)
-    ink = sheet(placed, random.uniform(0.3, 1, 4) * letter)
-    return expose(Writing(ink, letter, nib.width), chosen, random)
+    ink, boxes = sheet(placed, random.uniform(0.3, 1, 4) * letter)
+    return expose(Writing(ink, letter, nib.width), chosen, random), boxes
 
 
 def _patch(strokes: Strokes, letter: float, nib: Nib, uneven: float, random: Random) -> Image:
@@ -75,13 +83,16 @@ def _gap(left: Placed, right: Placed) -> float:
     return float(right[2] - left[2] - left[0].shape[1] + (room.min() if len(room) else 0))
 
 
-def sheet(placed: Sequence[Placed], margins: NDArray[np.float64]) -> Levels:
-    """Ink float32 [H, W], 0 to 1, of patches, with `margins` at the top, left, bottom and right."""
+def sheet(placed: Sequence[Placed], margins: NDArray[np.float64]) -> tuple[Levels, list[Box]]:
+    """Ink float32 [H, W], 0 to 1, of patches, with `margins` at the top, left, bottom and right; and their boxes."""
     top = margins[0] - min(y for _, y, _ in placed)
     left = margins[1] - min(x for _, _, x in placed)
     height = int(top + margins[2] + max(y + len(patch) for patch, y, _ in placed))
     width = int(left + margins[3] + max(x + patch.shape[1] for patch, _, x in placed))
     ink = np.zeros((min(LARGEST, height), min(LARGEST, width)), np.float32)
+    boxes = []
     for patch, y, x in placed:
-        paste(ink, patch, round(y + top), round(x + left))
-    return ink
+        at = round(y + top), round(x + left)
+        paste(ink, patch, *at)
+        boxes.append((at[1], at[0], patch.shape[1], patch.shape[0]))
+    return ink, boxes

@@ -48,7 +48,7 @@ def test_some_neighbours_touch_when_they_are_to() -> None:
 
     def parts(touching: bool) -> list[int]:
         inks = [
-            sheet(row(patches(), (0, 0), 0, 40, np.random.default_rng(seed), touching=touching), margins)
+            sheet(row(patches(), (0, 0), 0, 40, np.random.default_rng(seed), touching=touching), margins)[0]
             for seed in range(8)
         ]
         return [cv2.connectedComponents((ink > 0.5).astype(np.uint8))[0] - 1 for ink in inks]
@@ -58,7 +58,8 @@ def test_some_neighbours_touch_when_they_are_to() -> None:
 
 
 def test_a_sheet_has_its_margins_around_the_ink() -> None:
-    ink = sheet([(np.full((10, 6), 255, np.uint8), 3.0, 100.0)], np.array([4.0, 7.0, 9.0, 2.0]))
+    ink, boxes = sheet([(np.full((10, 6), 255, np.uint8), 3.0, 100.0)], np.array([4.0, 7.0, 9.0, 2.0]))
+    assert boxes == [(7, 4, 6, 10)]
     assert ink.shape == (10 + 4 + 9, 6 + 7 + 2)
     assert ink[4:14, 7:13].min() == 1
     assert ink.sum() == 60

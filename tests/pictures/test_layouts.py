@@ -1,0 +1,180 @@
+"""The ways in which ink may be lines of digits: `mnist_trainer/pictures/layouts.py` and `glyphs.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from mnist_trainer.pictures.ink import find_ink
+from mnist_trainer.pictures.layouts import layouts_of
+from mnist_trainer.pictures.page import Box, Expect, Glyph, Layout, Line
+from mnist_trainer.pictures.parts import find_parts
+
+Draw = Callable[..., NDArray[np.uint8]]
+
+
+def layouts_in(drawn: NDArray[np.uint8], expect: Expect = "auto", cost: float = 0.0) -> list[Layout]:
+    ink = find_ink(np.float32(255) - drawn, photograph=False)
+    return layouts_of(ink.levels, find_parts(ink, photograph=False), expect, cost)
+
+
+def the_line(layouts: list[Layout]) -> Line:
+    """The one line of the first layout."""
+    (line,) = layouts[0].lines
+    return line
+
+
+def spans(line: Line) -> dict[tuple[int, int], Glyph]:
+    return {(glyph.first, glyph.end): glyph for glyph in line.glyphs}
+
+
+def ends_of_chains(line: Line) -> set[int]:
+    """Where chains of glyphs that begin with the first piece may end."""
+    ends = {0}
+    for glyph in sorted(line.glyphs, key=lambda glyph: glyph.first):
+        if glyph.first in ends:
+            ends.add(glyph.end)
+    return ends
+
+
+def around(boxes: list[Box]) -> Box:
+    left, top = min(x for x, *_ in boxes), min(y for _, y, *_ in boxes)
+    right, bottom = max(x + width for x, _, width, _ in boxes), max(y + height for _, y, _, height in boxes)
+    return left, top, right - left, bottom - top
+
+
+def test_a_digit_alone_has_one_layout(write: Draw) -> None:
+    for expect in ("auto", "single"):
+        (layout,) = layouts_in(write("5"), expect)
+        (glyph,) = layout.lines[0].glyphs
+        assert (glyph.first, glyph.end, layout.lines[0].pieces) == (0, 1, 1)
+        assert (glyph.cost, layout.cost) == (0, 0)
+        assert glyph.box == pytest.approx((60, 50, 46, 81), abs=1)
+
+
+@pytest.mark.parametrize("expect", ["auto", "row", "page"])
+def test_digits_apart_are_the_cheapest_chain_of_a_row(write: Draw, expect: Expect) -> None:
+    line = the_line(layouts_in(write("40735", (700, 220)), expect))
+    found = spans(line)
+    assert line.pieces == 5
+    for place in range(5):
+        glyph = found[place, place + 1]
+        assert glyph.cost == 0
+        assert glyph.box[0] == pytest.approx(60 + 80 * place, abs=2)
+    assert all(glyph.cost > 1 for span, glyph in found.items() if span[1] - span[0] > 1)
+
+
+def test_one_digit_may_be_what_is_expected(write: Draw) -> None:
+    drawn = write("44", (700, 220), spacing=3)
+    (single, *_), auto = layouts_in(drawn, "single"), layouts_in(drawn)
+    assert len(single.lines) == 1 and single.lines[0].pieces == 1
+    assert [len(layout.lines[0].glyphs) for layout in layouts_in(drawn, "single")] == [1] * len(
+        layouts_in(drawn, "single")
+    )
+    assert auto[0].lines[0].pieces == 2 or len(auto[0].lines) == 2
+    assert auto[0].cost == 0
+    assert len(auto) > 1 and all(layout.cost > 1 for layout in auto[1:])
+
+
+def test_a_page_has_its_rows_in_order_and_a_row_all_in_one(write: Draw) -> None:
+    drawn = write("407", (500, 420))
+    write("52", at=(80, 250), sheet=drawn)
+    rows = layouts_in(drawn, "page")[0].lines
+    assert [line.pieces for line in rows] == [3, 2]
+    assert max(glyph.box[1] for glyph in rows[0].glyphs) < 200 < min(glyph.box[1] for glyph in rows[1].glyphs)
+    (row,) = layouts_in(drawn, "row")[0].lines
+    assert row.pieces >= 3
+    assert around([glyph.box for glyph in row.glyphs]) == around([glyph.box for line in rows for glyph in line.glyphs])
+
+
+def test_the_cost_of_the_view_is_part_of_every_layout(write: Draw) -> None:
+    drawn = write("407", (500, 220))
+    plain, costly = layouts_in(drawn), layouts_in(drawn, cost=0.75)
+    assert [layout.cost + 0.75 for layout in plain] == pytest.approx([layout.cost for layout in costly])
+
+
+def test_no_parts_have_no_layout() -> None:
+    for expect in ("auto", "single", "row", "page"):
+        assert layouts_in(np.full((50, 60), 255, np.uint8), expect) == []
+
+
+@pytest.mark.parametrize("gap", [2, 8])
+def test_a_digit_in_two_parts_side_by_side_may_be_joined(write: Draw, gap: int) -> None:
+    """The foot of a broken 4 beside its corner."""
+    drawn = write("4", (400, 220), (60, 50))
+    drawn[:, 94 - gap : 94] = 255
+    write("7", at=(180, 50), sheet=drawn)
+    line = the_line(layouts_in(drawn, "row"))
+    whole = next(glyph for glyph in line.glyphs if glyph.first == 0 and glyph.box[2] > 40 and glyph.box[0] < 62)
+    assert whole.box == pytest.approx((60, 50, 46, 81), abs=1)
+    assert ends_of_chains(line) >= {whole.end, line.pieces}
+
+
+def test_joining_costs_more_the_wider_the_gap(write: Draw) -> None:
+    costs = []
+    for spacing in (0.6, 0.65, 0.7):
+        line = the_line(layouts_in(write("11", (300, 220), spacing=spacing - 0.3), "row"))
+        costs.append(spans(line)[0, 2].cost)
+    assert 0 < costs[0] < costs[1] < costs[2]
+
+
+def test_digits_that_touch_may_be_cut_or_not(write: Draw) -> None:
+    drawn = write("575", (400, 220), spacing=0.56)
+    line = the_line(layouts_in(drawn, "row"))
+    found = spans(line)
+    assert line.pieces >= 3
+    left = [glyph for glyph in line.glyphs if glyph.first == 0 and glyph.box[2] == pytest.approx(45, abs=8)]
+    assert left and left[0].cost > 0.2
+    assert around([glyph.box for glyph in line.glyphs]) == pytest.approx((60, 50, 135, 81), abs=2)
+    assert (0, 1) in found and ends_of_chains(line) == set(range(line.pieces + 1))
+
+
+def test_the_whole_of_a_cut_piece_costs_nothing(write: Draw) -> None:
+    """A wide digit may just be wide."""
+    drawn = np.ascontiguousarray(write("5").repeat(2, axis=1))
+    layouts = layouts_in(drawn, "row")
+    line = the_line(layouts)
+    assert line.pieces > 1
+    whole = [glyph for glyph in line.glyphs if (glyph.first, glyph.end) == (0, line.pieces)]
+    assert whole and whole[0].cost == 0
+
+
+def test_the_ink_of_a_piece_is_in_its_glyphs_and_that_of_others_is_not(write: Draw) -> None:
+    """Digits whose boxes overlap."""
+    drawn = np.full((220, 300), 255, np.uint8)
+    write("7", at=(60, 50), sheet=drawn)
+    alone = the_line(layouts_in(drawn, "row")).glyphs[0]
+    write("7", at=(98, 85), height=60, sheet=drawn)
+    line = the_line(layouts_in(drawn, "row"))
+    first = spans(line)[0, 1]
+    assert first.box == alone.box
+    assert np.array_equal(first.image, alone.image)
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 2**32 - 1), expect=st.sampled_from(("auto", "single", "row", "page")))
+def test_there_is_a_chain_through_every_line_of_anything(seed: int, expect: Expect) -> None:
+    import cv2
+
+    random = np.random.default_rng(seed)
+    height, width = random.integers(8, 120, 2).tolist()
+    drawn = np.full((height, width), 255, np.uint8)
+    for _ in range(random.integers(1, 12)):
+        start, end = random.integers(0, 120, (2, 2)).tolist()
+        cv2.line(drawn, start, end, int(random.integers(0, 200)), int(random.integers(1, 7)), cv2.LINE_AA)
+    for layout in layouts_in(drawn, expect):
+        assert layout.lines and np.isfinite(layout.cost)
+        for line in layout.lines:
+            assert line.pieces in ends_of_chains(line)
+            assert len(spans(line)) == len(line.glyphs)
+            for glyph in line.glyphs:
+                assert 0 <= glyph.first < glyph.end <= line.pieces
+                assert glyph.cost >= 0 and np.isfinite(glyph.cost)
+                assert glyph.image.shape == (28, 28) and glyph.image.dtype == np.uint8 and glyph.image.max() == 255
+                x, y, across, down = glyph.box
+                assert x >= 0 and y >= 0 and across > 0 and down > 0 and x + across <= width and y + down <= height
