@@ -15,7 +15,7 @@ from mnist_trainer.pictures.page import Box, Glyph, Page, Steps
 CLOSE = 0.1
 """A second answer that is at least as probable as this is worth naming."""
 
-MOSTLY = 0.5
+MOSTLY = 0.6
 """Of the signs on a picture, that must be digits: words have one now and then that looks like one."""
 
 ALIKE = 0.5, 1.7
@@ -169,8 +169,12 @@ def unreadable(path: str | None, error: str) -> Prediction:
 def _reason_of_all(answers: Sequence[DigitAnswer]) -> str:
     if not answers:
         return "nothing that looks like a digit"
-    first = str(answers[0].reason)
-    return first if len(answers) == 1 else f"none of its {len(answers)} signs can be read; the first {first}"
+    refused = [str(answer.reason) for answer in answers if answer.refused]
+    if len(answers) == 1:
+        return refused[0]
+    if len(refused) < len(answers):
+        return f"only {len(answers) - len(refused)} of its {len(answers)} signs can be read; another {refused[0]}"
+    return f"none of its {len(answers)} signs can be read; the first {refused[0]}"
 
 
 def _spelled(signs: Sequence[str]) -> str:

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from mnist_trainer.pictures.page import Glyph, Line, Page
 
-LEAST = 0.005
-"""Probabilities are taken to be at least this."""
+LEAST, REFUSED = 0.005, 2.0
+"""Probabilities are taken to be at least the first; what is rather no digit costs the second besides."""
 
 
 def choose(page: Page, probabilities: NDArray[np.float64], none: NDArray[np.float64]) -> list[list[int]]:
@@ -20,7 +20,7 @@ def choose(page: Page, probabilities: NDArray[np.float64], none: NDArray[np.floa
     whose digits, weighted by their size, surprise least.
     """
     glyphs = page.glyphs
-    surprise = -np.log(np.maximum(probabilities.max(axis=1) * (1 - none), LEAST))
+    surprise = -np.log(np.maximum(probabilities.max(axis=1) * (1 - none), LEAST)) + REFUSED * (none > 0.5)
     costs = surprise + np.array([glyph.cost for glyph in glyphs])
     best: list[list[int]] = []
     least, start = np.inf, 0

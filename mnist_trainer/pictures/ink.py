@@ -14,6 +14,10 @@ FAINTEST = 12.0
 SMALLEST = 3, 1 / 100
 """Pixels that a piece of ink is long at least, and share of the picture's longer side."""
 
+PATTERNED, DARKER = 0.2, 2.2
+"""Of the picture: where more than that is darker than the paper, and some of it so many times darker than the most,
+the most is a pattern on the paper, as the checkerboard that stands for nothing in drawing programs."""
+
 _SAMPLE = 20_000
 """Pixels from which percentiles are taken: more cost time and change nothing."""
 
@@ -48,6 +52,9 @@ def find_ink(contrast: NDArray[np.float32], *, photograph: bool) -> Ink:
 
     floor = floor_of(contrast)
     found = sample(contrast[contrast > floor])
+    if np.mean(sample(contrast) > floor) > PATTERNED and quantile(found, 0.997) > DARKER * quantile(found, 0.5):
+        floor = 1.5 * quantile(found, 0.5)
+        found = found[found > floor]
     full = quantile(found, 0.95 if photograph else 0.8) if found.size else np.inf
     weak = contrast > max(floor, (0.4 if photograph else 0.06) * full)
     count, places, boxes, _ = cv2.connectedComponentsWithStats(weak.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)

@@ -15,6 +15,9 @@ from mnist_trainer.pictures.parts import Part, Parts
 GROUPS = 3
 """Groups of parts that may be the one digit of a picture."""
 
+STACKED = 0.5
+"""The cost of lines that hold but one digit: they may well be the pieces of one broken digit."""
+
 LEFT_OUT = 5.0
 """The cost of a layout that leaves out all the ink; of a share of it as much less."""
 
@@ -37,7 +40,9 @@ def layouts_of(levels: NDArray[np.float32], parts: Parts, expect: Expect, cost: 
     lines = in_lines(found)
     if expect == "row":
         lines = [sorted((piece for line in lines for piece in line), key=lambda piece: piece[0].box[0])]
-    return [Layout(tuple(_line(line, levels, parts) for line in lines), cost), *(single if expect == "auto" else [])]
+    stacked = STACKED if expect == "auto" and sum(len(line) == 1 for line in lines) > 1 else 0.0
+    full = Layout(tuple(_line(line, levels, parts) for line in lines), cost + stacked)
+    return [full, *(single if expect == "auto" else [])]
 
 
 def _line(line: Sequence[Piece], levels: NDArray[np.float32], parts: Parts) -> Line:

@@ -19,10 +19,13 @@ THIN, SOLID = 0.25, 0.45
 ALONG = 0.5
 """Of a side of the picture: what lies along more of it is the edge of something."""
 
+STRAIGHT, LONG = 0.15, 1.3
+"""Of its length: the width of a box round a straight line; and how much longer than all else it is, to be no 1."""
+
 FRAMES = 4
 """Parts that are looked at whether they are frames."""
 
-MOST, WRITTEN = 1500, 250
+MOST, WRITTEN = 1500, 130
 """Pieces of ink on a picture at most, and those of them that are parts of writing: more are noise, or print."""
 
 
@@ -68,7 +71,7 @@ def find_parts(ink: Ink, *, photograph: bool) -> Parts:
     inner = [part for part in kept if along[part.number] <= ALONG]
     if photograph or any(part.side > kept[0].side / 4 for part in inner):
         kept = inner
-    kept = _without_specks(_without_frames(kept, ink.map))
+    kept = _without_lines(_without_specks(_without_frames(kept, ink.map)), ink.map)
     if len(kept) > WRITTEN:
         return Parts(ink.map, (), 0.0, crowded=True)
     return Parts(ink.map, tuple(kept), sum(part.likeness * part.area for part in kept) / max(1, int(boxes[:, 4].sum())))
@@ -114,6 +117,23 @@ def _is_hollow(part: Part, places: NDArray[np.int32]) -> bool:
     inside = places[y : y + height, x : x + width] == part.number
     across, down = max(1, width // 6), max(1, height // 6)
     return float(inside[down:-down, across:-across].sum()) < 0.05 * part.area
+
+
+def _without_lines(parts: list[Part], places: NDArray[np.int32]) -> list[Part]:
+    """Without long straight lines beside things of another form: creases, and what is left of frames and ruling."""
+    straight = [part for part in parts if part.area < STRAIGHT * part.side**2 and _is_straight(part, places)]
+    largest = max((part.side for part in parts if part not in straight), default=0)
+    lines = [part for part in straight if part.side > LONG * largest > 0]
+    return [part for part in parts if part not in lines]
+
+
+def _is_straight(part: Part, places: NDArray[np.int32]) -> bool:
+    import cv2
+
+    x, y, width, height = part.box
+    points = np.argwhere(places[y : y + height, x : x + width] == part.number).astype(np.float32)
+    _, sides, _ = cv2.minAreaRect(points)
+    return min(sides) + 1 < STRAIGHT * max(sides)
 
 
 def _without_specks(parts: list[Part]) -> list[Part]:

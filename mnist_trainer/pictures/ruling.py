@@ -16,6 +16,9 @@ THICKEST = 1 / 30
 COVER = {False: 0.85, True: 0.5}
 """Share of the picture's width that a line shows on at least; less on a photograph, where lines are not even."""
 
+FAINT = 0.55
+"""Of what ink must exceed: lines are seen for their length, so they may be fainter."""
+
 DARKER = 1.6
 """Times the contrast of the lines, that ink on them has at least."""
 
@@ -24,6 +27,9 @@ STEEPEST = 0.14
 
 GAP, RUN, BREAK = 1 / 20, 1 / 5, 1 / 3
 """Of the width: gaps that a run of a line may have, the length of a run, and the gaps between runs."""
+
+SEVERAL, ALONE = 3, 0.99
+"""Lines of fewer than so many are as long as that, as a share of the width: others may be the stroke of a digit."""
 
 SLOPES = np.linspace(-STEEPEST, STEEPEST, 33)
 
@@ -38,6 +44,7 @@ def find_ruling(contrast: NDArray[np.float32], floor: float, *, photograph: bool
     """
     if min(contrast.shape) < SMALLEST:
         return None
+    floor = FAINT * floor
     across = _lines(contrast, floor, COVER[photograph])
     down = _lines(np.ascontiguousarray(contrast.T), floor, COVER[photograph])
     found = [lines for lines in (across, None if down is None else down.T) if lines is not None]
@@ -81,11 +88,16 @@ def _long(thin: NDArray[np.bool_], cover: float) -> NDArray[np.bool_]:
     for way, length in ((cv2.MORPH_CLOSE, GAP), (cv2.MORPH_OPEN, RUN)):
         runs = cv2.morphologyEx(runs, way, np.ones((1, max(3, round(length * width))), np.uint8))
     runs = cv2.dilate(runs, np.ones((3, 1), np.uint8))
-    joined = cv2.morphologyEx(runs, cv2.MORPH_CLOSE, np.ones((1, max(3, round(BREAK * width))), np.uint8))
+    margin = max(3, round(BREAK * width))  # without it runs would be joined with the picture's sides
+    wide = cv2.copyMakeBorder(runs, 0, 0, margin, margin, cv2.BORDER_CONSTANT, value=0)
+    joined = cv2.morphologyEx(wide, cv2.MORPH_CLOSE, np.ones((1, margin), np.uint8))
     _, places, boxes, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
-    is_line = boxes[:, cv2.CC_STAT_WIDTH] >= cover * width
-    is_line[0] = False
-    return np.asarray(np.asarray(is_line)[places], np.bool_)
+    lengths = boxes[:, cv2.CC_STAT_WIDTH]
+    lengths[0] = 0
+    is_line = lengths >= cover * width
+    if is_line.sum() < SEVERAL:
+        is_line = lengths >= ALONE * width
+    return np.asarray(is_line[places][:, margin : margin + width], np.bool_)
 
 
 def _thick(mask: NDArray[np.bool_], thick: int) -> NDArray[np.bool_]:
@@ -103,7 +115,7 @@ def _slope(contrast: NDArray[np.float32], floor: float, cover: float) -> float |
 
     scale = max(1.0, max(contrast.shape) / _SIDE)
     width, height = (round(side / scale) for side in contrast.shape[::-1])
-    small = np.asarray(cv2.resize(contrast, (width, height), interpolation=cv2.INTER_AREA)) > 0.4 * floor
+    small = np.asarray(cv2.resize(contrast, (width, height), interpolation=cv2.INTER_AREA)) > 0.7 * floor
     thin = small & ~_thick(small, max(2, round(THICKEST * max(width, height)) + 1))
     if float(thin.any(axis=0).mean()) < cover:
         return None

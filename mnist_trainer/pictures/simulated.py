@@ -32,8 +32,23 @@ several digits; one that the digit covers less than the last shows something els
 IN_A_ROW, TOUCHING = 0.15, 0.7
 """Of the photographs: how many are of rows; and of rows, in how many some digits touch."""
 
-SORTS = {"other": 0.4, "beside": 0.15, "row": 0.2, "cut": 0.25}
+SORTS = {"other": 0.5, "beside": 0.15, "row": 0.15, "cut": 0.2}
 """What is no digit, and how much of it: other things, what is beside a digit, cuts that a reading made, others."""
+
+THINGS = {
+    "letter": 4,
+    "symbol": 3,
+    "word": 3,
+    "scribble": 3,
+    "object": 2,
+    "print": 1,
+    "blank": 1,
+    "joined": 1,
+    "cut": 0.5,
+    "turned": 0.5,
+    "noise": 0.5,
+}
+"""Other things and how often they come. Parts of digits and turned ones are rare, for many look like another digit."""
 
 NARROW = 8
 """Pixels of the 28 across: what is not wider may be a 1."""
@@ -91,7 +106,8 @@ def _others(kind: str, digits: Images, random: np.random.Generator, *, sure: boo
     """Images of no digit, but for those that look like a 1, which nobody could tell from one; `sure`: all."""
     match kind:
         case "other":
-            images = [glyph.image for glyph in page_of(non_digit(random, digits)).glyphs]
+            thing = str(random.choice(list(THINGS), p=np.array(list(THINGS.values())) / sum(THINGS.values())))
+            images = [glyph.image for glyph in page_of(non_digit(random, digits, thing)).glyphs]
         case "beside":
             picture, box = photograph_and_box(digits[0], random, str(random.choice(CLUTTERED)))
             images = [glyph.image for glyph in page_of(picture).glyphs if covered(glyph.box, box) < OTHER]

@@ -72,28 +72,49 @@ def test_a_picture_is_as_sure_as_its_least_sure_digit() -> None:
 
 def test_what_looks_like_no_digit_is_refused() -> None:
     judgement = replace(TEN, refusal=0.5)
-    seen = page(line(0, 40, 80))
-    found = answer_page(seen, scores((7, 0.3), (0, 0.9), (4, 0.8), none=(0.87, 0.49, 0.5)), judgement, None)
-    assert (found.text, found.refused, found.confidence) == ("?0?", False, 0.9)
-    assert [answer.reason for answer in found.digits] == [
+    seen = page(line(*range(0, 240, 40)))
+    found = answer_page(
+        seen,
+        scores((7, 0.3), (0, 0.9), (4, 0.8), (1, 1), (2, 1), (3, 1), none=(0.87, 0.49, 0.5, 0, 0, 0)),
+        judgement,
+        None,
+    )
+    assert (found.text, found.refused, found.confidence) == ("?0?123", False, 0.9)
+    assert [answer.reason for answer in found.digits[:3]] == [
         "looks like no digit: 87 % sure",
         None,
         "looks like no digit: 50 % sure",
     ]
     assert found.digits[0].digit == 9  # its likeliest answer stays
-    assert answer_page(seen, scores((7, 0.3), (0, 0.9), (4, 0.8), none=(1, 1, 1)), TEN, None).text == "904"
+
+
+def test_a_model_that_cannot_tell_refuses_nothing() -> None:
+    found = answer_page(page(line(0, 40)), scores((7, 0.3), (0, 0.9), none=(1, 1)), TEN, None)
+    assert (found.text, found.refused) == ("90", False)
 
 
 def test_what_is_less_sure_than_asked_for_is_refused_with_both_answers_named() -> None:
     judgement = replace(TEN, min_confidence=0.6)
-    seen = page(line(0, 40, 80))
-    found = answer_page(seen, scores((4, 0.52), (0, 0.6), (3, 0.59), second=(9, 9, 8)), judgement, None)
-    assert (found.text, found.confidence) == ("?0?", 0.6)
-    assert [answer.reason for answer in found.digits] == [
+    seen = page(line(*range(0, 240, 40)))
+    answers = ((4, 0.52), (0, 0.6), (3, 0.59), (1, 1), (2, 1), (3, 1))
+    found = answer_page(seen, scores(*answers, second=(9, 9, 8, 0, 0, 0)), judgement, None)
+    assert (found.text, found.confidence) == ("?0?123", 0.6)
+    assert [answer.reason for answer in found.digits[:3]] == [
         "may be 4 or 9: 52 % and 48 %",
         None,
         "may be 3 or 8: 59 % and 41 %",
     ]
+
+
+@pytest.mark.parametrize("digit", range(4))
+def test_a_digit_among_letters_is_none(digit: int) -> None:
+    """A word has a letter now and then that looks like one; the reason is of one that does not."""
+    none = [0.0 if place == digit else 0.9 for place in range(4)]
+    seen = page(line(0, 40, 80, 120))
+    found = answer_page(seen, scores(*[(1, 1.0)] * 4, none=none), replace(TEN, refusal=0.5), None)
+    assert (found.text, found.refused, found.confidence) == ("", True, None)
+    assert found.reason == "only 1 of its 4 signs can be read; another looks like no digit: 90 % sure"
+    assert len(found.digits) == 4
 
 
 def sign(place: int, height: int) -> Glyph:

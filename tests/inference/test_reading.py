@@ -118,11 +118,9 @@ def test_no_other_chain_surprises_less(found: list[Line], seed: int) -> None:
     random = np.random.default_rng(seed)
     seen = page(*found)
     probabilities = random.dirichlet([0.3] * 10, len(seen.glyphs))
-    none = random.random(len(seen.glyphs))
-    surprise = [
-        each.cost - log(max(float(best) * (1 - other), 1e-6))
-        for each, best, other in zip(seen.glyphs, probabilities.max(axis=1), none.tolist(), strict=True)
-    ]
+    none = np.zeros(len(seen.glyphs))
+    best = probabilities.max(axis=1).tolist()
+    surprise = [each.cost - log(probability) for each, probability in zip(seen.glyphs, best, strict=True)]
     start, starts = 0, []
     for one in found:
         starts.append(start)

@@ -134,14 +134,13 @@ def test_digits_that_touch_may_be_cut_or_not(write: Draw) -> None:
     assert (0, 1) in found and ends_of_chains(line) == set(range(line.pieces + 1))
 
 
-def test_the_whole_of_a_cut_piece_costs_nothing(write: Draw) -> None:
+def test_the_whole_of_a_cut_piece_is_there_too_and_costs_less_than_its_cuts(write: Draw) -> None:
     """A wide digit may just be wide."""
     drawn = np.ascontiguousarray(write("5").repeat(2, axis=1))
-    layouts = layouts_in(drawn, "row")
-    line = the_line(layouts)
+    line = the_line(layouts_in(drawn, "row"))
     assert line.pieces > 1
-    whole = [glyph for glyph in line.glyphs if (glyph.first, glyph.end) == (0, line.pieces)]
-    assert whole and whole[0].cost == 0
+    costs = {span: glyph.cost for span, glyph in spans(line).items()}
+    assert costs[0, line.pieces] < sum(costs[place, place + 1] for place in range(line.pieces))
 
 
 def test_the_ink_of_a_piece_is_in_its_glyphs_and_that_of_others_is_not(write: Draw) -> None:
