@@ -18,6 +18,7 @@ NEEDS_DOWNLOAD = ("configs/mlp.yaml",)
 SMALLER = {
     "--config cnn-deformed": "--config quickstart training.epochs=1 data.augment.rotate=5",
     "--config cnn ": "--config quickstart training.epochs=1 ",
+    "--config bundled": "--config quickstart training.epochs=1",
     "mnist-sweep mlp --trials 20": "mnist-sweep sweep.yaml --trials 2",
 }
 """What takes minutes and MNIST in the README, and what is run instead."""
@@ -70,6 +71,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     image = Image.new("L", (120, 160), 235)
     ImageDraw.Draw(image).line((60, 25, 58, 135), fill=20, width=14)
     image.save(folder / "picture.png")
+    (folder / "scans").mkdir()
+    image.save(folder / "scans" / "1.png")
+    (folder / "mnist_trainer").mkdir()
     (folder / "sweep.yaml").write_text(SWEEP)
     return folder
 

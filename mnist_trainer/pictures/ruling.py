@@ -19,7 +19,7 @@ COVER = {False: 0.85, True: 0.5}
 FAINT = 0.55
 """Of what ink must exceed: lines are seen for their length, so they may be fainter."""
 
-DARKER = 1.6
+DARKER = 2.0
 """Times the contrast of the lines, that ink on them has at least."""
 
 STEEPEST = 0.14
@@ -52,7 +52,7 @@ def find_ruling(contrast: NDArray[np.float32], floor: float, *, photograph: bool
         return None
     lines = np.asarray(np.logical_or.reduce(found), np.bool_)
     shown = contrast[lines & (contrast > floor)]
-    usual = quantile(shown, 0.75) if shown.size else floor
+    usual = quantile(shown, 0.4) if shown.size else floor
     return lines & (contrast < DARKER * usual)
 
 

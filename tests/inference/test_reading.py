@@ -62,6 +62,8 @@ def test_what_is_no_digit_surprises() -> None:
     seen = page(line(2, glyph(0, 1), glyph(1, 2), glyph(0, 2)))
     assert chosen(seen, [0.9] * 3, none=[0, 0, 0.9]) == [[0, 1]]
     assert chosen(seen, [0.9] * 3, none=[0.9, 0.9, 0]) == [[2]]
+    assert chosen(seen, [0.9, 0.9, 0.6], none=[0.4, 0.4, 0]) == [[2]]  # though each of them is rather a digit
+    assert chosen(seen, [0.9, 0.9, 0.6]) == [[0, 1]]
 
 
 def test_a_cut_must_be_worth_its_cost() -> None:

@@ -79,12 +79,25 @@ def test_the_edge_of_a_table_is_left_out(write: Draw, side: str) -> None:
     drawn = write("5")
     edges = {
         "left": np.s_[:, :14],
-        "right": np.s_[:, -25:],
-        "top": np.s_[:20],
+        "right": np.s_[:, -60:],
+        "top": np.s_[:38],
         "bottom": np.s_[-9:],
     }
     drawn[edges[side]] = 30
     assert boxes_of(parts_of(drawn, photograph=True)) == [FIVE]
+
+
+def test_a_crease_beside_the_digit_is_left_out(write: Draw) -> None:
+    import cv2
+
+    drawn = write("5", (400, 300))
+    cv2.line(drawn, (180, 5), (380, 290), 60, 2, cv2.LINE_AA)
+    assert boxes_of(parts_of(drawn, photograph=True)) == [FIVE]
+
+
+def test_a_1_alone_is_no_crease(write: Draw) -> None:
+    assert len(parts_of(write("1"), photograph=True).parts) == 1
+    assert len(parts_of(write("11", (300, 220)), photograph=True).parts) == 2
 
 
 def test_a_digit_that_touches_the_border_is_kept(write: Draw) -> None:

@@ -76,7 +76,7 @@ def test_hairlines_are_thickened() -> None:
     levels = np.zeros((400, 400), np.float32)
     levels[10:390, 50], levels[10, 50:300] = 1, 1
     image = whole(levels)
-    assert (image >= 128).sum() >= 20 + 12
+    assert image.sum() / 255 > 1.1 * (20 + 12)
     assert image.max(axis=1)[box_of(image > 0)[1] :][:19].min() > 128
 
 

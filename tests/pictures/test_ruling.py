@@ -55,6 +55,17 @@ def test_strokes_that_cross_lines_stay(write: Draw, slope: float) -> None:
     assert share(found, drawn) < 0.1
 
 
+def test_dark_ink_along_a_line_stays() -> None:
+    """The bar of a 7 that is written on it."""
+    contrast = sheet(0.0)
+    bar = np.zeros(contrast.shape, bool)
+    bar[150:158, 120:260] = True
+    assert contrast[150:152].all()
+    found = find_ruling(np.where(bar, np.float32(220), contrast), FLOOR, photograph=False)
+    assert share(found, (contrast > 0) & ~bar) > 0.85
+    assert share(found, bar) < 0.1
+
+
 def test_noise_hides_no_lines() -> None:
     contrast = sheet(0.04)
     noisy = contrast + np.random.default_rng(0).normal(0, 3, contrast.shape).astype(np.float32)
