@@ -19,6 +19,9 @@ STEP = 4
 THICKEST = 0.45
 """Of the height: seams through more ink than that are not worth a try."""
 
+LEAST = 0.06
+"""Of the ink: what is left on either side of a cut."""
+
 NARROWEST = 0.18
 """Of the height: what is left between two cuts has at least this width."""
 
@@ -40,7 +43,9 @@ def seams(levels: NDArray[np.float32], most: int) -> list[Seam]:
     way = cv2.INTER_AREA if height > HEIGHT else cv2.INTER_LINEAR
     small = np.asarray(cv2.resize(levels, (columns, HEIGHT), interpolation=way), np.float32)
     margin = round(NARROWEST * HEIGHT)
+    before = np.cumsum(small.sum(axis=0))
     centres = np.arange(margin, columns - margin + 1, STEP)
+    centres = centres[np.abs(before[np.minimum(centres, columns - 1)] / before[-1] - 0.5) < 0.5 - LEAST]
     if not len(centres):
         return []
     paths, costs = _cheapest(small, centres)

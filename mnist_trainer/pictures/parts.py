@@ -22,6 +22,9 @@ ALONG = 0.5
 STRAIGHT, LONG = 0.15, 1.3
 """Of its length: the width of a box round a straight line; and how much longer than all else it is, to be no 1."""
 
+LOOKED = 300
+"""The largest pieces of ink, which are looked at."""
+
 FRAMES = 4
 """Parts that are looked at whether they are frames."""
 
@@ -63,15 +66,15 @@ def find_parts(ink: Ink, *, photograph: bool) -> Parts:
         return Parts(ink.map, (), 0.0, crowded=True)
     boxes = ink.boxes[ink.numbers]
     sides = boxes[:, 2:4].max(axis=1)
-    large = ink.numbers[sides >= SPECK * sides.max(initial=0)]
+    large = ink.numbers[np.argsort(-sides, kind="stable")[:LOOKED]]
     along = _along(ink)
     found = [_part(number, ink, float(along[number])) for number in large.tolist()]
     found.sort(key=lambda part: (-part.side, part.number))
-    kept = [part for part in found if part.likeness]
+    kept = [part for part in found if part.likeness] or ([] if photograph else found[:1])
     inner = [part for part in kept if along[part.number] <= ALONG]
     if photograph or any(part.side > kept[0].side / 4 for part in inner):
         kept = inner
-    kept = _without_lines(_without_specks(_without_frames(kept, ink.map)), ink.map)
+    kept = _without_specks(_without_lines(_without_frames(kept, ink.map), ink.map))
     if len(kept) > WRITTEN:
         return Parts(ink.map, (), 0.0, crowded=True)
     return Parts(ink.map, tuple(kept), sum(part.likeness * part.area for part in kept) / max(1, int(boxes[:, 4].sum())))
@@ -107,7 +110,7 @@ def _without_frames(parts: list[Part], places: NDArray[np.int32]) -> list[Part]:
     frames = []
     for at, part in enumerate(parts[:FRAMES]):
         inside = (starts > starts[at]).all(axis=1) & (ends < ends[at]).all(axis=1)
-        if (sides[inside] > 0.2 * part.side).any() and _is_hollow(part, places):
+        if (sides[inside] > SPECK * part.side / 2).any() and _is_hollow(part, places):
             frames.append(part)
     return [part for part in parts if part not in frames]
 

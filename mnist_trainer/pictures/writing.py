@@ -19,6 +19,9 @@ SMALL = 320
 GOOD = 0.6
 """Share of the ink that is writing, at which no other view is tried."""
 
+FAINT = 0.35, 0.6
+"""Levels below the first are faint ink; with a larger share of it than the second other views are tried, too."""
+
 BONUS = (1.6, 1.15)
 """What views count more for that are likely: even paper; dark ink."""
 
@@ -63,7 +66,7 @@ def find_writing(pixels: NDArray[np.uint8]) -> list[Writing]:
     even = even_view(grey)
     if even is not None:
         plain = _seen(grey, even, _ruling(grey, even))
-        if not plain.levels.any() or plain.parts.share > GOOD:
+        if _is_clear(plain):
             return [replace(plain, best=plain.score)]
     small = _shrunk(grey)
     tries = _tries(small, even)
@@ -76,6 +79,17 @@ def find_writing(pixels: NDArray[np.uint8]) -> list[Writing]:
         return [replace(tries[view], best=best) for view in followed]
     ruling = _ruling(grey, LINED)
     return [replace(_seen(grey, view, ruling), score=tries[view].score, best=best) for view in followed]
+
+
+def _is_clear(plain: Writing) -> bool:
+    """Whether a picture with even paper need not be seen in another way: nearly all its ink is writing, and dark.
+
+    Faint are ruling and patterns; rims of smooth strokes are, too. Nothing at all is clear as well, and far too much.
+    """
+    ink = plain.levels[plain.levels > 0]
+    if not ink.size or plain.parts.crowded:
+        return True
+    return plain.parts.share > GOOD and float(np.mean(ink < FAINT[0])) < FAINT[1]
 
 
 def _tries(grey: NDArray[np.uint8], even: View | None) -> dict[View, Writing]:
