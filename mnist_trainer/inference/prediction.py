@@ -18,6 +18,9 @@ CLOSE = 0.1
 MOSTLY = 0.6
 """Of the signs on a picture, that must be digits: words have one now and then that looks like one."""
 
+BORDER = 0.005
+"""Of the picture's longer side: what is nearer to its border touches it."""
+
 ALIKE = 0.5, 1.7
 """Least and most height of a refused sign that stands among digits, as shares of theirs."""
 
@@ -142,7 +145,7 @@ def answer_page(page: Page, scores: Scores, judgement: Judgement, path: str | No
     ]
     answered = [answer for line in lines for answer in line if not answer.refused]
     if answered:
-        lines = _without_others(lines, answered)
+        lines = _without_others(lines, answered, page.size)
     answers = tuple(replace(answer, line=number) for number, line in enumerate(lines) for answer in line)
     if len(answered) < MOSTLY * len(answers) or not answered:
         return Prediction(path, "", answers, None, True, page.reason or _reason_of_all(answers), steps=page.steps)
@@ -151,14 +154,23 @@ def answer_page(page: Page, scores: Scores, judgement: Judgement, path: str | No
     return Prediction(path, text, answers, confidence, steps=page.steps)
 
 
-def _without_others(lines: list[list[DigitAnswer]], answered: Sequence[DigitAnswer]) -> list[list[DigitAnswer]]:
-    """The lines without what was refused and is no sign among digits: lines of it alone, and what is far from as high.
+def _without_others(
+    lines: list[list[DigitAnswer]], answered: Sequence[DigitAnswer], size: tuple[int, int]
+) -> list[list[DigitAnswer]]:
+    """The lines without what was refused and is no sign among digits: lines of it alone, what is far from as high, and
+    what touches the picture's border.
 
     Such are the edge of a table, a finger, a smudge.
     """
     usual = float(np.median([answer.box[3] for answer in answered]))
     kept = [line for line in lines if not all(answer.refused for answer in line)]
-    return [[each for each in line if not each.refused or ALIKE[0] < each.box[3] / usual < ALIKE[1]] for line in kept]
+    return [[each for each in line if not each.refused or _is_sign(each, usual, size)] for line in kept]
+
+
+def _is_sign(answer: DigitAnswer, usual: float, size: tuple[int, int]) -> bool:
+    x, y, width, height = answer.box
+    inside = min(x, y, size[0] - x - width, size[1] - y - height) > BORDER * max(size)
+    return inside and ALIKE[0] < height / usual < ALIKE[1]
 
 
 def unreadable(path: str | None, error: str) -> Prediction:

@@ -13,10 +13,10 @@ HEIGHT = 48
 SWAY = 8
 """Columns of those that a seam may stray to each side."""
 
-STEP = 4
+STEP = 3
 """Columns from one try to the next."""
 
-THICKEST = 0.45
+THICKEST = 0.7
 """Of the height: seams through more ink than that are not worth a try."""
 
 LEAST = 0.06

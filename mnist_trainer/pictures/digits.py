@@ -78,7 +78,7 @@ def _page(picture: Picture, expect: Expect, steps: bool) -> Page:
     ]
     reason = None if layouts else CROWDED if writings[0].parts.crowded else NO_INK
     enlarged = tuple(_enlarged(layout, picture) for layout in layouts)
-    return Page(enlarged, reason, _steps(picture, writings[0]) if steps else None)
+    return Page(enlarged, reason, _steps(picture, writings[0]) if steps else None, picture.size)
 
 
 def _enlarged(layout: Layout, picture: Picture) -> Layout:

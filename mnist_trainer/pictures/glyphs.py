@@ -15,7 +15,7 @@ from mnist_trainer.pictures.page import Box, Glyph, box_of
 from mnist_trainer.pictures.parts import Parts
 from mnist_trainer.pictures.render import render, tight_box
 
-WIDE = 0.8
+WIDE = 0.65
 """Of the line's height: a wider piece may be several digits that touch."""
 
 WIDEST = 1.5
@@ -24,7 +24,7 @@ WIDEST = 1.5
 GAP = 0.45
 """Of the line's height: pieces with a wider gap between them are no one digit."""
 
-JOINED = 5
+JOINED = 6
 """Pieces that are put together at most."""
 
 CUT, CUT_INK = 0.7, 4.0
@@ -109,7 +109,7 @@ def _scrap(piece: Piece, levels: NDArray[np.float32], parts: Parts) -> Scrap:
 def _cut(scrap: Scrap, height: float) -> list[Scrap]:
     """The scraps between the seams through a wide one, from left to right."""
     width, own = scrap.box[2:]
-    found = seams(scrap.levels, min(9, max(1, round(2.2 * width / max(height, own) - 0.7))))
+    found = seams(scrap.levels, min(12, max(1, round(3 * width / max(height, own) - 0.7))))
     side = np.zeros(scrap.levels.shape, np.intp)
     for seam in found:
         side += np.arange(width) >= seam.columns[:, None]

@@ -8,6 +8,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+SIDE = 28
+"""Pixels on each side of a glyph."""
+
 Box = tuple[int, int, int, int]
 """x, y, width, height in pixels; x and y of the upper left corner."""
 
@@ -66,11 +69,15 @@ class Layout:
 
 @dataclass(frozen=True)
 class Page:
-    """The ways to see a picture, the likelier first; `reason` says in words why there is none; `steps` if asked for."""
+    """The ways to see a picture, the likelier first; `reason` says in words why there is none; `steps` if asked for.
+
+    `size` is the width and height of the upright picture.
+    """
 
     layouts: tuple[Layout, ...]
     reason: str | None = None
     steps: Steps | None = None
+    size: tuple[int, int] = (SIDE, SIDE)
 
     @property
     def glyphs(self) -> list[Glyph]:

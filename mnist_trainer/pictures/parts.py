@@ -16,6 +16,9 @@ SPECK = 0.12
 THIN, SOLID = 0.25, 0.45
 """Of its longer side: a part that is nowhere thicker than the first is a stroke, one thicker than the second none."""
 
+BOLD = 0.3
+"""The least likeness of a part on even paper: there are no edges of other things, but very bold digits."""
+
 ALONG = 0.5
 """Of a side of the picture: what lies along more of it is the edge of something."""
 
@@ -68,9 +71,10 @@ def find_parts(ink: Ink, *, photograph: bool) -> Parts:
     sides = boxes[:, 2:4].max(axis=1)
     large = ink.numbers[np.argsort(-sides, kind="stable")[:LOOKED]]
     along = _along(ink)
-    found = [_part(number, ink, float(along[number])) for number in large.tolist()]
+    least = 0.0 if photograph else BOLD
+    found = [_part(number, ink, float(along[number]), least) for number in large.tolist()]
     found.sort(key=lambda part: (-part.side, part.number))
-    kept = [part for part in found if part.likeness] or ([] if photograph else found[:1])
+    kept = [part for part in found if part.likeness]
     inner = [part for part in kept if along[part.number] <= ALONG]
     if photograph or any(part.side > kept[0].side / 4 for part in inner):
         kept = inner
@@ -80,14 +84,14 @@ def find_parts(ink: Ink, *, photograph: bool) -> Parts:
     return Parts(ink.map, tuple(kept), sum(part.likeness * part.area for part in kept) / max(1, int(boxes[:, 4].sum())))
 
 
-def _part(number: int, ink: Ink, along: float) -> Part:
-    """With a likeness that falls as it is thicker, and as more of it lies along the picture's sides."""
+def _part(number: int, ink: Ink, along: float, least: float) -> Part:
+    """With a likeness that falls as it is thicker, to `least`, and as more of it lies along the picture's sides."""
     import cv2
 
     x, y, width, height, area = ink.boxes[number].tolist()
     inside = (ink.map[y : y + height, x : x + width] == number).astype(np.uint8)
     thickness = 2 * float(cv2.distanceTransform(padded(inside, 1), cv2.DIST_L2, 3).max()) / max(width, height)
-    slim = min(1.0, max(0.0, (SOLID - thickness) / (SOLID - THIN)))
+    slim = min(1.0, max(least, (SOLID - thickness) / (SOLID - THIN)))
     return Part(number, (x, y, width, height), area, slim * (1 - 0.5 * along))
 
 

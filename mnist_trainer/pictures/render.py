@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mnist_trainer.pictures.page import Box, box_of, padded
+from mnist_trainer.pictures.page import SIDE, Box, box_of, padded
 
-SIDE = 28
 LONGER = 20
 CENTRE = 14
 THINNEST = 1.4

@@ -25,7 +25,7 @@ DARKER = 2.0
 STEEPEST = 0.14
 """Tangent of the largest angle at which lines are looked for: about 8°."""
 
-GAP, RUN, BREAK = 1 / 20, 1 / 5, 1 / 3
+GAP, RUN, BREAK = 1 / 35, 1 / 5, 1 / 3
 """Of the width: gaps that a run of a line may have, the length of a run, and the gaps between runs."""
 
 SEVERAL, ALONE = 3, 0.99

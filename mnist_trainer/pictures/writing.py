@@ -28,7 +28,7 @@ BONUS = (1.6, 1.15)
 VIEWS = 3
 """Ways to see a picture that are followed at most."""
 
-LEAST, LEAST_SCORE = 0.3, 1e-9
+LEAST, LEAST_SCORE = 0.15, 1e-9
 """Of the best view's score, for another to be followed; and what a score counts at least."""
 
 UNLIKELY = 0.4
