@@ -15,8 +15,8 @@ from mnist_trainer.pictures.page import Box, Glyph, Page, Steps
 CLOSE = 0.1
 """A second answer that is at least as probable as this is worth naming."""
 
-MOSTLY = 0.6
-"""Of the signs on a picture, that must be digits: words have one now and then that looks like one."""
+MOSTLY = 0.64
+"""Of several signs, that must be digits, each counted as likely as it is one: words have one now and then."""
 
 BORDER = 0.005
 """Of the picture's longer side: what is nearer to its border touches it."""
@@ -34,7 +34,8 @@ class DigitAnswer:
 
     A model whose outputs are no probabilities (squared error without an output function) gives None and none. `box` is
     (x, y, width, height) in pixels of the upright picture. The fields below `reason` are for people to look at, and in
-    no JSON: what the network saw, uint8 [28, 28], the names that `probabilities` belong to, and the line, from 0.
+    no JSON: what the network saw, uint8 [28, 28], the names that `probabilities` belong to, the line, from 0, and how
+    likely it is a digit at all.
     """
 
     digit: Name
@@ -46,6 +47,7 @@ class DigitAnswer:
     image: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
     names: tuple[Name, ...] = field(default=(), repr=False)
     line: int = 0
+    likely: float = 1.0
 
     @property
     def sign(self) -> str:
@@ -115,7 +117,8 @@ class Judgement:
         names = self.names if self.honest else ()
         confidence = values[best] if values else None
         reason = self._reason(probabilities, none)
-        return DigitAnswer(self.names[best], confidence, values, glyph.box, bool(reason), reason, glyph.image, names)
+        shown = DigitAnswer(self.names[best], confidence, values, glyph.box, bool(reason), reason, glyph.image, names)
+        return replace(shown, likely=1 - none)
 
     def _reason(self, probabilities: NDArray[np.float64], none: float) -> str | None:
         """Why such a digit is refused; None if it is not."""
@@ -147,7 +150,7 @@ def answer_page(page: Page, scores: Scores, judgement: Judgement, path: str | No
     if answered:
         lines = _without_others(lines, answered, page.size)
     answers = tuple(replace(answer, line=number) for number, line in enumerate(lines) for answer in line)
-    if len(answered) < MOSTLY * len(answers) or not answered:
+    if not answered or (len(answers) > 1 and sum(each.likely for each in answered) < MOSTLY * len(answers)):
         return Prediction(path, "", answers, None, True, page.reason or _reason_of_all(answers), steps=page.steps)
     text = "\n".join(_spelled([answer.sign for answer in line]) for line in lines)
     confidence = min((answer.confidence for answer in answered if answer.confidence is not None), default=None)
@@ -184,6 +187,8 @@ def _reason_of_all(answers: Sequence[DigitAnswer]) -> str:
     refused = [str(answer.reason) for answer in answers if answer.refused]
     if len(answers) == 1:
         return refused[0]
+    if not refused:
+        return f"its {len(answers)} signs look little like digits"
     if len(refused) < len(answers):
         return f"only {len(answers) - len(refused)} of its {len(answers)} signs can be read; another {refused[0]}"
     return f"none of its {len(answers)} signs can be read; the first {refused[0]}"
