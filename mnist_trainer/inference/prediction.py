@@ -47,7 +47,7 @@ class DigitAnswer:
     image: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
     names: tuple[Name, ...] = field(default=(), repr=False)
     line: int = 0
-    likely: float = 1.0
+    likely: float = field(default=1.0, compare=False)
 
     @property
     def sign(self) -> str:
@@ -118,7 +118,7 @@ class Judgement:
         confidence = values[best] if values else None
         reason = self._reason(probabilities, none)
         shown = DigitAnswer(self.names[best], confidence, values, glyph.box, bool(reason), reason, glyph.image, names)
-        return replace(shown, likely=1 - none)
+        return replace(shown, likely=1.0 if self.refusal is None else 1 - none)
 
     def _reason(self, probabilities: NDArray[np.float64], none: float) -> str | None:
         """Why such a digit is refused; None if it is not."""

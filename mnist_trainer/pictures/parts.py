@@ -16,7 +16,7 @@ SPECK = 0.12
 THIN, SOLID = 0.25, 0.45
 """Of its longer side: a part that is nowhere thicker than the first is a stroke, one thicker than the second none."""
 
-BOLD = 0.3
+BOLD = 0.25
 """The least likeness of a part on even paper: there are no edges of other things, but very bold digits."""
 
 ALONG = 0.5
@@ -114,9 +114,20 @@ def _without_frames(parts: list[Part], places: NDArray[np.int32]) -> list[Part]:
     frames = []
     for at, part in enumerate(parts[:FRAMES]):
         inside = (starts > starts[at]).all(axis=1) & (ends < ends[at]).all(axis=1)
-        if (sides[inside] > SPECK * part.side / 2).any() and _is_hollow(part, places):
+        content = sides[inside].max(initial=0) / part.side
+        if content > SPECK / 2 and _is_hollow(part, places) and (content > 0.2 or _has_corners(part, places)):
             frames.append(part)
     return [part for part in parts if part not in frames]
+
+
+def _has_corners(part: Part, places: NDArray[np.int32]) -> bool:
+    """Whether there is ink in three corners of its box or more: a 0 with a dot in it has none there."""
+    x, y, width, height = part.box
+    inside = places[y : y + height, x : x + width] == part.number
+    across, down = max(1, width // 10), max(1, height // 10)
+    ends = [inside[rows] for rows in (slice(None, down), slice(-down, None))]
+    corners = [end[:, columns].any() for end in ends for columns in (slice(None, across), slice(-across, None))]
+    return sum(map(bool, corners)) >= 3
 
 
 def _is_hollow(part: Part, places: NDArray[np.int32]) -> bool:
@@ -147,5 +158,5 @@ def _without_specks(parts: list[Part]) -> list[Part]:
     if not parts:
         return []
     heights = sorted((part.side for part in parts), reverse=True)
-    usual = heights[0] if len(heights) < 3 else heights[min(len(heights) // 4, 2)]
+    usual = heights[min(len(heights) // 8, 2)]
     return [part for part in parts if part.side >= SPECK * usual]

@@ -25,12 +25,14 @@ TEN = Judgement(named("0123456789"))
 
 def line(*boxes: int) -> Line:
     """A row of pieces that can be read in one way only, at these distances from the left."""
-    glyphs = [Glyph(np.full((28, 28), x, np.uint8), (x, 2, 20, 30), place, place + 1) for place, x in enumerate(boxes)]
+    glyphs = [
+        Glyph(np.full((28, 28), x, np.uint8), (x + 5, 20, 20, 30), place, place + 1) for place, x in enumerate(boxes)
+    ]
     return Line(len(glyphs), tuple(glyphs))
 
 
 def page(*lines: Line) -> Page:
-    return Page((Layout(lines),))
+    return Page((Layout(lines),), size=(400, 200))
 
 
 def scores(*answers: tuple[int, float], second: Sequence[int] = (), none: Sequence[float] = ()) -> Scores:
@@ -46,7 +48,7 @@ def test_a_picture_is_read_line_by_line() -> None:
     found = answer_page(page(line(0, 40), line(3)), scores((7, 0.9), (0, 0.8), (5, 1)), TEN, "a.png")
     assert (found.path, found.text, found.error, found.refused, found.reason) == ("a.png", "70\n5", None, False, None)
     assert [answer.digit for answer in found.digits] == [7, 0, 5]
-    assert [answer.box for answer in found.digits] == [(0, 2, 20, 30), (40, 2, 20, 30), (3, 2, 20, 30)]
+    assert [answer.box for answer in found.digits] == [(5, 20, 20, 30), (45, 20, 20, 30), (8, 20, 20, 30)]
     assert [answer.line for answer in found.digits] == [0, 0, 1]
     assert [int(answer.image[0, 0]) for answer in found.digits if answer.image is not None] == [0, 40, 3]
 
@@ -72,14 +74,14 @@ def test_a_picture_is_as_sure_as_its_least_sure_digit() -> None:
 
 def test_what_looks_like_no_digit_is_refused() -> None:
     judgement = replace(TEN, refusal=0.5)
-    seen = page(line(*range(0, 240, 40)))
+    seen = page(line(*range(0, 280, 40)))
     found = answer_page(
         seen,
-        scores((7, 0.3), (0, 0.9), (4, 0.8), (1, 1), (2, 1), (3, 1), none=(0.87, 0.49, 0.5, 0, 0, 0)),
+        scores((7, 0.3), (0, 0.9), (4, 0.8), (1, 1), (2, 1), (3, 1), (4, 1), none=(0.87, 0.49, 0.5, 0, 0, 0, 0)),
         judgement,
         None,
     )
-    assert (found.text, found.refused, found.confidence) == ("?0?123", False, 0.9)
+    assert (found.text, found.refused, found.confidence) == ("?0?1234", False, 0.9)
     assert [answer.reason for answer in found.digits[:3]] == [
         "looks like no digit: 87 % sure",
         None,
@@ -119,7 +121,7 @@ def test_a_digit_among_letters_is_none(digit: int) -> None:
 
 def sign(place: int, height: int) -> Glyph:
     """One of several pieces in a row, of that height."""
-    return Glyph(np.zeros((28, 28), np.uint8), (50 * place, 2, 20, height), place, place + 1)
+    return Glyph(np.zeros((28, 28), np.uint8), (50 * place + 5, 20, 20, height), place, place + 1)
 
 
 @pytest.mark.parametrize(("height", "text"), [(30, "7?0"), (20, "7?0"), (45, "7?0"), (6, "70"), (120, "70")])
@@ -200,7 +202,7 @@ def test_the_json_has_the_shape_that_stays() -> None:
     assert list(content) == ["path", "text", "digits", "confidence", "refused", "reason", "error"]
     (answer,) = content["digits"]
     assert list(answer) == ["digit", "confidence", "probabilities", "box", "refused", "reason"]
-    assert (answer["digit"], len(answer["probabilities"]), answer["box"]) == (7, 10, [0, 2, 20, 30])
+    assert (answer["digit"], len(answer["probabilities"]), answer["box"]) == (7, 10, [5, 20, 20, 30])
 
 
 def test_equal_answers_are_equal() -> None:
