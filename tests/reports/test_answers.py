@@ -24,8 +24,9 @@ def picture(*rows: str, rules: Rules = RULES) -> Prediction:
         probabilities[place, 0] += (1 - probability) * 0.25
     none = np.array([0.87 if sign == "x" else 0.0 for row in rows for sign in row])
     image = np.zeros((28, 28), np.uint8)
-    lines = [Line(len(row), tuple(Glyph(image, (0, 0, 9, 9), at, at + 1) for at in range(len(row)))) for row in rows]
-    return answer_page(Page((Layout(tuple(lines)),)), Scores(probabilities, none), rules, "a.png")
+    lines = [Line(len(row), tuple(Glyph(image, (40, 40, 9, 9), at, at + 1) for at in range(len(row)))) for row in rows]
+    page = Page((Layout(tuple(lines)),), size=(100, 100))
+    return answer_page(page, Scores(probabilities, none), rules, "a.png")
 
 
 @pytest.mark.parametrize(
@@ -38,13 +39,13 @@ def picture(*rows: str, rules: Rules = RULES) -> Prediction:
         (["407"], ["a.png: 407  (95.0 %)"]),
         (["4a7"], ["a.png: 447  (60.0 %)", "  digit 2: 4 (60.0 %) or 9 (30.0 %)"]),
         (
-            ["4x7", "1b"],
+            ["4x7", "12b"],
             [
                 "a.png: 2 lines  (95.0 %)",
                 "  4?7",
-                "  1?",
+                "  12?",
                 "  line 1, digit 2: looks like no digit: 87 % sure",
-                "  line 2, digit 2: may be 1 or 7: 45 % and 41 %",
+                "  line 2, digit 3: may be 1 or 7: 45 % and 41 %",
             ],
         ),
         (
@@ -68,12 +69,13 @@ def test_what_a_terminal_shows(rows: list[str], lines: list[str]) -> None:
         (["7"], 3, ["a.png: 7  (95.0 %; then 8: 3.8 %, 0: 1.3 %)"]),
         (["7a"], 1, ["a.png: 74  (60.0 %)", "  digit 1: 7 (95.0 %)", "  digit 2: 4 (60.0 %)"]),
         (
-            ["7x"],
+            ["77x"],
             2,
             [
-                "a.png: 7?  (95.0 %)",
+                "a.png: 77?  (95.0 %)",
                 "  digit 1: 7 (95.0 %), 8 (3.8 %)",
-                "  digit 2: looks like no digit: 87 % sure; 3 (90.0 %), 5 (7.5 %)",
+                "  digit 2: 7 (95.0 %), 8 (3.8 %)",
+                "  digit 3: looks like no digit: 87 % sure; 3 (90.0 %), 5 (7.5 %)",
             ],
         ),
     ],
@@ -100,6 +102,6 @@ def test_a_caption_is_the_answer() -> None:
 
 def test_a_row_of_the_table() -> None:
     assert CSV_COLUMNS == ("path", "text", "confidence", "refused", "reason", "error")
-    assert csv_row(picture("4a", "x")) == ("a.png", "44\n?", "0.6", "false", "", "")
+    assert csv_row(picture("4a", "x7")) == ("a.png", "44\n?7", "0.6", "false", "", "")
     assert csv_row(picture("x")) == ("a.png", "", "", "true", "looks like no digit: 87 % sure", "")
     assert csv_row(unreadable(None, "damaged")) == ("", "", "", "false", "", "damaged")
