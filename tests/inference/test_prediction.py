@@ -216,3 +216,11 @@ def test_equal_answers_are_equal() -> None:
 def test_an_unreadable_picture_says_why() -> None:
     expected = Prediction("a.png", "", (), None, refused=False, reason=None, error="a.png is no picture.")
     assert unreadable("a.png", "a.png is no picture.") == expected
+
+
+@pytest.mark.parametrize(("left", "text"), [(0, "70"), (5, "?70")])
+def test_what_is_refused_at_the_border_is_no_sign(left: int, text: str) -> None:
+    first = Glyph(np.zeros((28, 28), np.uint8), (left, 20, 20, 30), 0, 1)
+    seen = page(Line(3, (first, sign(1, 30), sign(2, 32))))
+    found = answer_page(seen, scores((1, 0.9), (7, 0.9), (0, 0.9), none=(0.9, 0, 0)), replace(TEN, refusal=0.5), None)
+    assert found.text == text

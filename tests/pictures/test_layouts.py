@@ -177,3 +177,21 @@ def test_there_is_a_chain_through_every_line_of_anything(seed: int, expect: Expe
                 assert glyph.image.shape == (28, 28) and glyph.image.dtype == np.uint8 and glyph.image.max() == 255
                 x, y, across, down = glyph.box
                 assert x >= 0 and y >= 0 and across > 0 and down > 0 and x + across <= width and y + down <= height
+
+
+def test_lines_of_one_digit_each_may_be_a_broken_one(write: Draw) -> None:
+    above_each_other = np.full((420, 200), 255, np.uint8)
+    above_each_other[:200] = write("5")[:200]
+    above_each_other[220:] = write("2")[:200]
+    assert len(layouts_in(above_each_other)[0].lines) == 2
+    assert layouts_in(above_each_other)[0].cost > 0
+    assert layouts_in(above_each_other, "page")[0].cost == 0
+
+
+def test_a_glyph_that_is_wider_than_the_line_is_high_costs_more() -> None:
+    import cv2
+
+    drawn = np.full((120, 200), 255, np.uint8)
+    cv2.ellipse(drawn, (100, 60), (28, 20), 0, 0, 360, 0, 4)
+    line = the_line(layouts_in(drawn, "row"))
+    assert spans(line)[0, line.pieces].cost > 1

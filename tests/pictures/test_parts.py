@@ -146,3 +146,10 @@ def test_parts_of_anything_are_its_largest_and_come_in_order(seed: int, photogra
     assert [part.side for part in parts.parts] == sorted((part.side for part in parts.parts), reverse=True)
     assert all(0 < part.likeness <= 1 for part in parts.parts)
     assert 0 <= parts.share <= 1
+
+
+def test_a_block_is_a_bold_1_on_even_paper_and_no_writing_on_a_photograph() -> None:
+    drawn = np.full((200, 200), 255, np.uint8)
+    drawn[60:140, 80:125] = 0
+    assert boxes_of(parts_of(drawn)) == [(80, 60, 45, 80)]
+    assert not parts_of(drawn, photograph=True).parts

@@ -161,3 +161,21 @@ def test_the_picture_may_have_any_size(draw_seven: Draw, scale: int) -> None:
     (part,) = seen.parts.parts
     assert part.box == tuple(scale * side for side in (60, 50, 84, 120))
     assert overlap(seen.levels[::scale, ::scale], small) > 0.97
+
+
+@pytest.mark.parametrize("square", [8, 20])
+def test_a_checkerboard_that_stands_for_nothing_is_paper(draw_seven: Draw, square: int) -> None:
+    drawn = draw_seven(thickness=2)
+    rows, columns = np.indices(drawn.shape) // square
+    board = np.where((rows + columns) % 2, 204, 255).astype(np.uint8)
+    assert overlap(best(np.minimum(drawn, board)).levels, drawn) > 0.9
+
+
+def test_faint_squares_on_even_paper_do_not_join_the_digit(draw_seven: Draw) -> None:
+    drawn = draw_seven(thickness=1)
+    squared = drawn.copy()
+    squared[5::12] = np.minimum(squared[5::12], 205)
+    squared[:, 5:190:12] = np.minimum(squared[:, 5:190:12], 205)
+    squared[:, -12:] = squared[:12] = squared[-12:] = squared[:, :12] = 255
+    boxes = [part.box for seen in find_writing(squared) for part in seen.parts.parts]
+    assert any(box == pytest.approx((60, 50, 84, 120), abs=4) for box in boxes)

@@ -111,3 +111,13 @@ def test_small_canvases_are_twenty_to_forty_pixels_wide(digits: Images) -> None:
     sizes = {photograph(digits[4], generator(seed), "small28").shape for seed in range(30)}
     assert all(20 <= height <= 40 for height, _, _ in sizes)
     assert (28, 28, 3) in sizes
+
+
+def test_some_sevens_are_crossed_in_every_kind(digits: Images) -> None:
+    """Those whose label is told; the random numbers are the same without it."""
+    pairs = [
+        (photograph(digits[7], generator(seed), "plain", label=7), photograph(digits[7], generator(seed), "plain"))
+        for seed in range(40)
+    ]
+    alike = sum(one.shape == other.shape and np.array_equal(one, other) for one, other in pairs)
+    assert 20 < alike < 39
