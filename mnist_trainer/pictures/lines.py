@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mnist_trainer.pictures.page import Box
+from mnist_trainer.pictures.page import Box, overlap
 from mnist_trainer.pictures.parts import Part
 
 Piece = tuple[Part, ...]
@@ -54,7 +54,7 @@ def _groups(parts: Sequence[Part], beside: float) -> list[Piece]:
 
 
 def _is_near(box: Box, whole: Box, beside: float) -> bool:
-    gap = max(-_shared(box, whole, 0), -_shared(box, whole, 1))
+    gap = max(-overlap(box, whole, 0), -overlap(box, whole, 1))
     return gap < beside * max(whole[2:])
 
 
@@ -98,7 +98,7 @@ def _together(parts: Sequence[Part], height: float) -> list[Piece]:
 
 
 def _belong(first: Box, second: Box, height: float) -> bool:
-    over_x, over_y = _shared(first, second, 0), _shared(first, second, 1)
+    over_x, over_y = overlap(first, second, 0), overlap(first, second, 1)
     if max(-over_x, -over_y) > NEAR * height:
         return False
     narrower, lower = min(first[2], second[2]), min(first[3], second[3])
@@ -129,14 +129,8 @@ def _fits(line: list[Piece], piece: Piece, height: float) -> float:
     gap = box[0] - (end[0] + end[2])
     if gap > ALONE * max(height, box[3], end[3]):
         return 0.0
-    shared = _shared(end, box, 1) / max(1, min(end[3], box[3]))
+    shared = overlap(end, box, 1) / max(1, min(end[3], box[3]))
     return shared if shared > 0.25 else 0.0
-
-
-def _shared(one: Box, other: Box, axis: int) -> int:
-    """Pixels that two boxes share in x (0) or y (1); what is between them counts negative."""
-    start, end = max(one[axis], other[axis]), min(one[axis] + one[axis + 2], other[axis] + other[axis + 2])
-    return end - start
 
 
 def _centre(piece: Piece) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_trainer.pictures.digits import page_of
-from mnist_trainer.pictures.page import Box, Glyph, box_of
+from mnist_trainer.pictures.page import Box, Glyph, box_of, overlap
 from mnist_trainer.pictures.simulator import glyph_non_digit, non_digit, page_and_boxes, photograph_and_box
 
 Kind = Literal["photographs", "non_digits"]
@@ -138,10 +138,7 @@ def _padded(box: Box) -> Box:
 
 
 def _shared(one: Box, other: Box) -> int:
-    across, down = (
-        min(one[axis] + one[axis + 2], other[axis] + other[axis + 2]) - max(one[axis], other[axis]) for axis in (0, 1)
-    )
-    return max(0, across) * max(0, down)
+    return max(0, overlap(one, other, 0)) * max(0, overlap(one, other, 1))
 
 
 def main() -> None:

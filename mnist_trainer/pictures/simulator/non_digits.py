@@ -164,6 +164,7 @@ def _cut(random: Random, digits: Image) -> Image:
     direction = np.array([np.cos(angle), np.sin(angle)], np.float32)
 
     def part() -> Strokes:
+        """What of a digit lies on one side of a line."""
         strokes = trace(one_of(digits, random))
         across = strokes.points @ direction
         return normalised(strokes.without(across > np.quantile(across, random.uniform(0.25, 0.5))))
