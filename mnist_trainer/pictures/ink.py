@@ -18,6 +18,9 @@ PATTERNED, DARKER = 0.2, 2.2
 """Of the picture: where more than that is darker than the paper, and some of it so many times darker than the most,
 the most is a pattern on the paper, as the checkerboard that stands for nothing in drawing programs."""
 
+FAINT, CERTAIN = {False: 0.06, True: 0.33}, {False: 0.5, True: 0.4}
+"""Of full ink: the least contrast of ink, and of some of what hangs together. On photographs faint things are none."""
+
 _SAMPLE = 20_000
 """Pixels from which percentiles are taken: more cost time and change nothing."""
 
@@ -56,10 +59,10 @@ def find_ink(contrast: NDArray[np.float32], *, photograph: bool) -> Ink:
         floor = 1.5 * quantile(found, 0.5)
         found = found[found > floor]
     full = quantile(found, 0.95 if photograph else 0.8) if found.size else np.inf
-    weak = contrast > max(floor, (0.4 if photograph else 0.06) * full)
+    weak = contrast > max(floor, FAINT[photograph] * full)
     count, places, boxes, _ = cv2.connectedComponentsWithStats(weak.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
     is_ink = np.zeros(count, np.bool_)
-    is_ink[places[contrast > full / 2]] = True
+    is_ink[places[contrast > CERTAIN[photograph] * full]] = True
     is_ink &= boxes[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1) >= max(
         SMALLEST[0], SMALLEST[1] * max(contrast.shape)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import pi, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,14 @@ EVEN = 4
 
 REACHES = (0.15, 0.3, 0.08)
 """Shares of the longer side that a window on the paper may span: wider strokes than that would be taken for paper."""
+
+BLACK = 32
+"""Grey levels are taken to be at least that bright: quotients of darker ones are noise."""
+
+QUIET, SMOOTHEST = 4.0, 2.0
+"""Grey levels that noise stands for (its standard deviation) at which pictures are smoothed; pixels by at most."""
+
+_CURVE = np.array([1, -2, 1], np.float32)
 
 _SAMPLE = 200
 """Pixels a side that the colour of the ink is looked for in."""
@@ -46,7 +55,7 @@ def contrast_of(grey: NDArray[np.uint8], view: View) -> NDArray[np.float32]:
     if view.reach is None:
         contrast = _level(grey) - grey
         return -contrast if view.light else contrast
-    return _local_contrast(255 - grey if view.light else grey, view.reach)
+    return _local_contrast(grey, view.reach, light=view.light)
 
 
 def _level(grey: NDArray[np.uint8]) -> np.float32:
@@ -74,11 +83,29 @@ def in_one_channel(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.transform(pixels, (weights / weights.sum())[None]), np.uint8).reshape(pixels.shape[:2])
 
 
-def _local_contrast(grey: NDArray[np.uint8], share: float) -> NDArray[np.float32]:
-    """Of dark ink on paper whose light changes, smoothly or in steps, as where a shadow ends.
+def without_noise(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture [H, W] smoothed by as much as its noise needs, or as it is where there is little.
 
-    The paper is a window's brightest level that it holds everywhere (a morphological closing): that follows slopes and
-    steps, and fills in what is narrower than the window. The most frequent contrast, that of the paper, is 0.
+    Noise is measured where the picture is locally flat but for it: as the median of what a mask leaves that takes out
+    all that is constant, sloped or curved evenly. Source: J. Immerkaer, "Fast noise variance estimation", 1996.
+    """
+    import cv2
+
+    rest = np.abs(sample(cv2.filter2D(grey, cv2.CV_32F, np.outer(_CURVE, _CURVE))))
+    noise = quantile(rest, 0.5) / 0.6745 / 6
+    if noise <= QUIET:
+        return grey
+    width = min(SMOOTHEST, noise / (2 * sqrt(pi) * QUIET))
+    return np.asarray(cv2.GaussianBlur(grey, (0, 0), width), np.uint8)
+
+
+def _local_contrast(grey: NDArray[np.uint8], share: float, *, light: bool) -> NDArray[np.float32]:
+    """Of ink on paper whose light changes, smoothly or in steps, as where a shadow ends.
+
+    The paper is a window's brightest level that it holds everywhere (a morphological closing; for light ink its darkest
+    one, an opening): that follows slopes and steps, and fills in what is narrower than the window. Light falls on paper
+    and ink alike, so their quotient is the contrast; light ink may be chalk, or dark ink on a negative. The most
+    frequent contrast, that of the paper, is 0.
     """
     import cv2
 
@@ -86,7 +113,14 @@ def _local_contrast(grey: NDArray[np.uint8], share: float) -> NDArray[np.float32
     smooth = np.asarray(cv2.GaussianBlur(grey, (0, 0), max(0.6, longest / 800)), np.uint8)
     reach = max(3, round(share * longest)) | 1  # odd: OpenCV's closing moves the picture by a pixel if it is even
     wide = cv2.copyMakeBorder(smooth, reach, reach, reach, reach, cv2.BORDER_REPLICATE)
-    paper = cv2.morphologyEx(wide, cv2.MORPH_CLOSE, np.ones((reach, reach), np.uint8))[reach:-reach, reach:-reach]
-    shares: NDArray[np.float32] = np.divide(smooth, np.maximum(paper, 16), dtype=np.float32)
+    way = cv2.MORPH_OPEN if light else cv2.MORPH_CLOSE
+    paper = cv2.morphologyEx(wide, way, np.ones((reach, reach), np.uint8))[reach:-reach, reach:-reach]
+    shares = _quotient(paper, smooth) if light else _quotient(smooth, paper)
+    if light:
+        np.minimum(shares, _quotient(255 - smooth, 255 - paper), out=shares)
     contrast: NDArray[np.float32] = np.float32(255) * (np.float32(quantile(sample(shares), 0.5)) - shares)
     return contrast
+
+
+def _quotient(darker: NDArray[np.uint8], lighter: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.divide(np.maximum(darker, BLACK), np.maximum(lighter, BLACK), dtype=np.float32)

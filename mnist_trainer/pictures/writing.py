@@ -8,22 +8,33 @@ from math import log, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.ink import find_ink, floor_of
-from mnist_trainer.pictures.paper import REACHES, View, contrast_of, even_view, in_one_channel
+from mnist_trainer.pictures.ink import find_ink, floor_of, quantile
+from mnist_trainer.pictures.lines import box_around, usual_height
+from mnist_trainer.pictures.page import padded
+from mnist_trainer.pictures.paper import EVEN, REACHES, View, contrast_of, even_view, in_one_channel, without_noise
 from mnist_trainer.pictures.parts import Parts, find_parts
 from mnist_trainer.pictures.ruling import find_ruling
 
 SMALL = 320
 """Pixels a side at which views are compared."""
 
-GOOD = 0.6
-"""Share of the ink that is writing, at which no other view is tried."""
+EVENLY, GOOD = 0.5, 0.75
+"""Shares of a picture that has its paper's level, and of its ink that is writing, at which no other view is tried."""
+
+FLAT, BOLDLY = 0.9, 0.25
+"""The same of a drawing, where paper and full ink are counted: hardly anything is in between."""
+
+FULL = 0.97
+"""The least level of full ink."""
 
 FAINT = 0.35, 0.6
 """Levels below the first are faint ink; with a larger share of it than the second other views are tried, too."""
 
 BONUS = (1.6, 1.15)
 """What views count more for that are likely: even paper; dark ink."""
+
+BROAD = 0.3, 0.6
+"""Of the height of writing: strokes no broader than the first are as they should be, ones as the second are none."""
 
 VIEWS = 3
 """Ways to see a picture that are followed at most."""
@@ -62,7 +73,7 @@ class Writing:
 
 def find_writing(pixels: NDArray[np.uint8]) -> list[Writing]:
     """The writing on a picture [H, W] or [H, W, 3] in one view or more, the best first."""
-    grey = in_one_channel(pixels)
+    grey = without_noise(in_one_channel(pixels))
     even = even_view(grey)
     if even is not None:
         plain = _seen(grey, even, _ruling(grey, even))
@@ -82,14 +93,17 @@ def find_writing(pixels: NDArray[np.uint8]) -> list[Writing]:
 
 
 def _is_clear(plain: Writing) -> bool:
-    """Whether a picture with even paper need not be seen in another way: nearly all its ink is writing, and dark.
+    """Whether a picture with even paper need not be seen in another way: drawn, or nearly all ink is writing, and dark.
 
     Faint are ruling and patterns; rims of smooth strokes are, too. Nothing at all is clear as well, and far too much.
     """
     ink = plain.levels[plain.levels > 0]
     if not ink.size or plain.parts.crowded:
         return True
-    return plain.parts.share > GOOD and float(np.mean(ink < FAINT[0])) < FAINT[1]
+    paper = float(np.mean(np.abs(plain.contrast) <= EVEN))
+    if paper + float(np.mean(plain.levels > FULL)) > FLAT:
+        return plain.parts.share > BOLDLY
+    return paper > EVENLY and plain.parts.share > GOOD and float(np.mean(ink < FAINT[0])) < FAINT[1]
 
 
 def _tries(grey: NDArray[np.uint8], even: View | None) -> dict[View, Writing]:
@@ -126,8 +140,19 @@ def _score(contrast: NDArray[np.float32], parts: Parts, view: View) -> float:
     x, y, width, height = parts.parts[0].box
     inside = np.s_[y : y + height, x : x + width]
     strength = float(contrast[inside][parts.map[inside] == parts.parts[0].number].mean()) / 255
-    likely = (BONUS[0] if view.reach is None else 1.0) * (1.0 if view.light else BONUS[1])
+    likely = (BONUS[0] if view.reach is None else _slimness(parts)) * (1.0 if view.light else BONUS[1])
     return likely * parts.share * sqrt(max(0.0, strength))
+
+
+def _slimness(parts: Parts) -> float:
+    """How slim strokes are, from `LEAST` to 1: what windows on the paper see between digits of light ink is broad."""
+    import cv2
+
+    x, y, width, height = box_around(parts.parts)
+    written = np.isin(parts.map[y : y + height, x : x + width], [part.number for part in parts.parts])
+    depths = cv2.distanceTransform(padded(written.astype(np.uint8), 1), cv2.DIST_L2, 3)
+    broad = 2 * quantile(depths[depths > 0], 0.9) / usual_height(parts.parts)
+    return float(np.clip((BROAD[1] - broad) / (BROAD[1] - BROAD[0]), LEAST, 1))
 
 
 def _shrunk(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:

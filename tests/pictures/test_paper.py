@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.paper import REACHES, View, contrast_of, even_view, in_one_channel
+from mnist_trainer.pictures.paper import QUIET, REACHES, View, contrast_of, even_view, in_one_channel, without_noise
 
 Draw = Callable[..., NDArray[np.uint8]]
 Y, X = np.mgrid[-1:1:220j, -1:1:200j]
@@ -69,9 +69,34 @@ def test_the_edge_of_a_shadow_is_no_ink(reach: float, side: int, turn: int) -> N
         assert contrast_of(shadow, View(light, reach)).max() < 12
 
 
-def test_light_ink_is_dark_ink_on_the_negative(draw_seven: Draw) -> None:
+def test_chalk_stands_out_alike_in_light_and_shade(draw_seven: Draw) -> None:
+    drawn = draw_seven(thickness=0.6, ink=220, paper=50)
+    contrast = contrast_of((drawn * (0.65 + 0.35 * X)).astype(np.uint8), LIGHT)
+    ink = drawn > 128
+    assert np.percentile(contrast[ink], 5) > 0.85 * np.percentile(contrast[ink], 95)
+    assert np.percentile(contrast[~ink], 95) < 30
+
+
+def test_the_ink_of_a_negative_stands_out_as_that_of_the_photograph(draw_seven: Draw) -> None:
     drawn = (draw_seven() * (0.6 + 0.4 * X)).astype(np.uint8)
-    assert np.array_equal(contrast_of(255 - drawn, LIGHT), contrast_of(drawn, DARK))
+    ink = draw_seven() < 128
+    assert contrast_of(255 - drawn, LIGHT)[ink].mean() >= contrast_of(drawn, DARK)[ink].mean() - 1
+
+
+@pytest.mark.parametrize("deviation", [0, 2, 4, 12, 25])
+def test_noise_is_smoothed_to_what_is_quiet(deviation: float) -> None:
+    noisy = (128 + np.random.default_rng(0).normal(0, deviation, (200, 300))).astype(np.uint8)
+    smooth = without_noise(noisy)
+    assert float(smooth.std()) <= max(deviation, QUIET) * 1.15
+    if deviation < QUIET:
+        assert smooth is noisy
+
+
+@pytest.mark.parametrize("thickness", [0.1, 1.0])
+def test_strokes_are_no_noise(draw_seven: Draw, thickness: float) -> None:
+    """Nor are the thinnest, nor a slope of light, nor print."""
+    drawn = (draw_seven(thickness=thickness) * (0.7 + 0.3 * X)).astype(np.uint8)
+    assert without_noise(drawn) is drawn
 
 
 @given(height=st.integers(1, 40), width=st.integers(1, 40), seed=st.integers(0, 99))

@@ -59,6 +59,27 @@ def test_uneven_light_and_noise_do_not_count_as_ink(
     assert overlap(best(photo).levels, drawn) > 0.9
 
 
+@pytest.mark.parametrize(("paper", "ink", "deviation"), [(200, 60, 45), (50, 210, 45), (150, 90, 25)])
+def test_strong_noise_is_smoothed_away(draw_seven: Draw, paper: int, ink: int, deviation: float) -> None:
+    drawn = draw_seven(thickness=0.8)
+    noise = np.random.default_rng(0).normal(0, deviation, drawn.shape)
+    photo = np.clip(np.where(drawn < 128, ink, paper) * (0.8 + 0.2 * X) + noise, 0, 255).astype(np.uint8)
+    assert overlap(best(photo).levels, drawn) > 0.7
+
+
+def test_what_is_between_digits_on_a_board_is_not_the_ink(write: Draw) -> None:
+    """A row of chalk digits, as near to each other as their strokes are broad: dark ink would be the board."""
+    drawn = write("888888", (480, 160), (40, 30), 100, spacing=0.66)
+    board = ((40 + 0.45 * (255 - drawn)) * np.linspace(0.75, 1, 480)).astype(np.uint8)
+    assert overlap(best(board).levels, drawn) > 0.7
+
+
+def test_a_shadow_on_one_half_is_no_ink_even_where_the_other_half_is_of_one_level(draw_seven: Draw) -> None:
+    drawn = draw_seven(paper=240, ink=30)
+    shaded = np.where(X + 0.2 * Y > 0.35, 0.6, 1) * drawn + np.random.default_rng(0).normal(0, 1.5, drawn.shape)
+    assert overlap(best(np.clip(shaded, 0, 255).astype(np.uint8)).levels, drawn) > 0.8
+
+
 def test_dark_paper_with_light_ink_may_be_lit_unevenly_too(draw_seven: Draw) -> None:
     drawn = draw_seven(thickness=0.7)
     photo = ((255 - drawn) * 0.6 + 40 + 25 * X).astype(np.uint8)
