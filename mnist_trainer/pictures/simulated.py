@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 
 from mnist_trainer.pictures.digits import page_of
 from mnist_trainer.pictures.page import Box, Glyph, box_of, overlap
-from mnist_trainer.pictures.simulator import glyph_non_digit, non_digit, page_and_boxes, photograph_and_box
+from mnist_trainer.pictures.simulator import (
+    Shown,
+    glyph_non_digit,
+    non_digit,
+    page_and_digits,
+    photograph_and_box,
+    photograph_and_digit,
+)
 
 Kind = Literal["photographs", "non_digits"]
 
@@ -25,11 +32,18 @@ Images = NDArray[np.uint8]
 TRIES = 5
 """Pictures drawn for one image until something is read from one."""
 
-SAME, SAME_OF_MANY, PART, OTHER = 0.65, 0.78, 0.5, 0.2
-"""A glyph whose box is so much like the digit's shows it, more so in a row; one with less shows a part of it, or
-several digits; one that the digit covers less than the last shows something else."""
+SAME, PART, OTHER = 0.65, 0.5, 0.2
+"""A glyph whose box is so much like the digit's shows it; one with less shows a part of it, or several digits; one that
+the digit covers less than the last shows something else."""
 
-IN_A_ROW, TOUCHING = 0.15, 0.7
+LEGIBLE, LEGIBLE_OF_MANY, SPOILT = 0.78, 0.85, 0.7
+"""A glyph whose image is so much like the digit as it was drawn can be read, though a bit is missing or a bit of
+another is there; the wrong cuts of a row are less like all of its digits."""
+
+BLUR = 1.5
+"""Pixels of the 28 by which images are blurred before they are compared: ink that is a pixel away counts."""
+
+IN_A_ROW, TOUCHING = 0.25, 0.7
 """Of the photographs: how many are of rows; and of rows, in how many some digits touch."""
 
 SORTS = {"other": 0.5, "beside": 0.15, "row": 0.15, "cut": 0.2}
@@ -37,10 +51,10 @@ SORTS = {"other": 0.5, "beside": 0.15, "row": 0.15, "cut": 0.2}
 
 THINGS = {
     "letter": 4,
-    "symbol": 3,
+    "symbol": 4,
     "word": 3,
-    "scribble": 3,
-    "object": 2,
+    "scribble": 2,
+    "object": 4,
     "print": 1,
     "blank": 1,
     "joined": 1,
@@ -50,8 +64,12 @@ THINGS = {
 }
 """Other things and how often they come. Parts of digits and turned ones are rare, for many look like another digit."""
 
-NARROW = 8
-"""Pixels of the 28 across: what is not wider may be a 1."""
+NARROW, BROAD, SOLID, RARELY = 8, 14, 0.75, 0.3
+"""What is not wider than the first, in pixels of the 28, may be a 1, and so may be an upright block that is not wider
+than the second, if so much of it is ink. The last is the share of them that is taken."""
+
+GLYPHS = 3
+"""Images that are taken from one picture of no digit at most."""
 
 CLUTTERED = ("table_edge", "finger", "frame", "squared", "ruled", "show_through", "specks", "crease", "hard_shadow")
 """Kinds of photographs on which there are other things than the digit."""
@@ -61,10 +79,12 @@ def make(kind: Kind, digits: NDArray[np.uint8], labels: NDArray[np.int64], seeds
     """An image [28, 28] for each of `seeds` [n], from `digits` [n, m, 28, 28], the first of which show `labels` [n]."""
     each = zip(digits, labels.tolist(), map(np.random.default_rng, seeds.tolist()), strict=True)
     if kind == "photographs":
-        made = [_photographed(own, label, random) for own, label, random in each]
-    else:
-        made = [_no_digit(own, random) for own, _, random in each]
-    return np.stack(made)
+        return np.stack([_photographed(own, label, random) for own, label, random in each])
+    made: list[NDArray[np.uint8]] = []
+    for number, (own, _, random) in enumerate(each):
+        if number == len(made):
+            made += _no_digits(own, random)
+    return np.stack(made[: len(seeds)])
 
 
 def _photographed(digits: Images, label: int, random: np.random.Generator) -> NDArray[np.uint8]:
@@ -72,38 +92,40 @@ def _photographed(digits: Images, label: int, random: np.random.Generator) -> ND
     in_a_row = random.random() < IN_A_ROW
     for _ in range(TRIES):
         if in_a_row:
-            glyphs, boxes = _row(digits, random)
-            box = boxes[0]
+            glyphs, (shown, *_) = _row(digits, random)
         else:
-            picture, box = photograph_and_box(digits[0], random, label=label)
+            picture, shown = photograph_and_digit(digits[0], random, label=label)
             glyphs = page_of(picture, "single").glyphs
-        found = [glyph.image for glyph in glyphs if likeness(glyph.box, box) > (SAME_OF_MANY if in_a_row else SAME)]
+        least = LEGIBLE_OF_MANY if in_a_row else LEGIBLE
+        near = (glyph for glyph in glyphs if likeness(glyph.box, shown.box) > SAME)
+        found = [glyph.image for glyph in near if alike(glyph.image, shown.image) > least]
         if found:
-            return found[0]
+            return found[int(random.integers(len(found))) if in_a_row else 0]
     first: NDArray[np.uint8] = digits[0]
     return first
 
 
-def _row(digits: Images, random: np.random.Generator) -> tuple[list[Glyph], list[Box]]:
-    """What is read from a row of two to four of `digits`, and where they are; the box of the first one comes first."""
+def _row(digits: Images, random: np.random.Generator) -> tuple[list[Glyph], list[Shown]]:
+    """What is read from a row of two to four of `digits`, and what is on it, the first of `digits` first."""
     order = random.permutation(int(random.integers(2, 5)))
-    picture, boxes = page_and_boxes([[digits[at] for at in order]], random, touching=random.random() < TOUCHING)
-    return page_of(picture).glyphs, [boxes[place] for place in np.argsort(order)]
+    picture, shown = page_and_digits([[digits[at] for at in order]], random, touching=random.random() < TOUCHING)
+    return page_of(picture).glyphs, [shown[place] for place in np.argsort(order)]
 
 
-def _no_digit(digits: Images, random: np.random.Generator) -> NDArray[np.uint8]:
-    """By turns what is read from a picture of something else, what else is on a photograph of digits, and what comes
-    of digits that are cut or joined wrongly."""
+def _no_digits(digits: Images, random: np.random.Generator) -> list[NDArray[np.uint8]]:
+    """At least one image and at most `GLYPHS`: by turns what is read from a picture of something else, what else is on
+    a photograph of digits, and what comes of digits that are cut or joined wrongly."""
     kind = str(random.choice(list(SORTS), p=list(SORTS.values())))
     tries = (_others(kind, digits, random) for _ in range(TRIES))
     found = next((images for images in tries if images), None)
     if found is None:
         found = _others("cut", digits, random, sure=True)
-    return found[int(random.integers(len(found)))]
+    unlike = list({image.tobytes(): image for image in found}.values())
+    return [unlike[at] for at in random.permutation(len(unlike))[:GLYPHS]]
 
 
 def _others(kind: str, digits: Images, random: np.random.Generator, *, sure: bool = False) -> list[NDArray[np.uint8]]:
-    """Images of no digit, but for those that look like a 1, which nobody could tell from one; `sure`: all."""
+    """Images of no digit, but for most of those that look like a 1; `sure`: all."""
     match kind:
         case "other":
             thing = str(random.choice(list(THINGS), p=np.array(list(THINGS.values())) / sum(THINGS.values())))
@@ -112,11 +134,28 @@ def _others(kind: str, digits: Images, random: np.random.Generator, *, sure: boo
             picture, box = photograph_and_box(digits[0], random, str(random.choice(CLUTTERED)))
             images = [glyph.image for glyph in page_of(picture).glyphs if covered(glyph.box, box) < OTHER]
         case "row":
-            glyphs, boxes = _row(digits, random)
-            images = [glyph.image for glyph in glyphs if max(likeness(glyph.box, box) for box in boxes) < PART]
+            glyphs, shown = _row(digits, random)
+            images = [glyph.image for glyph in glyphs if all(_is_wrong(glyph, each) for each in shown)]
         case _:
             images = [glyph_non_digit(random, digits)]
-    return [image for image in images if sure or box_of(image > 0)[2] > NARROW]
+    return [image for image in images if sure or not _may_be_a_one(image) or random.random() < RARELY]
+
+
+def _may_be_a_one(image: NDArray[np.uint8]) -> bool:
+    x, y, width, height = box_of(image > 0)
+    return width <= NARROW or (width <= BROAD and image[y : y + height, x : x + width].mean() > SOLID * 255)
+
+
+def _is_wrong(glyph: Glyph, shown: Shown) -> bool:
+    return alike(glyph.image, shown.image) < (SPOILT if likeness(glyph.box, shown.box) > PART else LEGIBLE_OF_MANY)
+
+
+def alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    """The cosine between two images [28, 28], both blurred."""
+    import cv2
+
+    first, second = (cv2.GaussianBlur(image.astype(np.float32), (0, 0), BLUR).ravel() for image in (one, other))
+    return float(first @ second / np.sqrt((first @ first) * (second @ second)))
 
 
 def likeness(one: Box, other: Box) -> float:

@@ -13,26 +13,38 @@ from PIL import ImageDraw, ImageFont
 
 from mnist_trainer.pictures.simulator.scene import Image, Random
 
-LETTERS = "ACEFHKMNPRUVWXcdefkmnpuvwx"
-"""Without those that look like a digit when they are written by hand: O I S Z B l q g, and D G J L Q T Y a b h r."""
+LETTERS = "ACEFHKMNPRUVWXcdefkmnpuvwxAEFHKMNPRWXkmwxÄÑÅÆæñŽЖФЮЩЦШЯжфщшюΩΔΨΞΣΠΛπλψωאשמ"
+"""Without those that look like a digit when they are written by hand: O I S Z B l q g, and D G J L Q T Y a b h r.
+Those that every alphabet has come twice as often."""
 
-SYMBOLS = "+=?#@%*⇐⇒⇔♡☺☹✗★☆△▽♪♫☀≠÷×±ΩΔΨπ☂✈❄✂☎"
+SYMBOLS = (
+    "+=?#@%*⇐⇒⇔♡☺☹✗★☆△▽♪♫☀≠÷×±ΩΔΨπ☂✈❄✂☎"
+    "~~~≈<>«»<>«»…€¥£§¶©®™{}√∞∑∇∈⊂⊃∪∩∧∨⊕□◇▭▱"
+    "☁☃☕☘☠☢☣☤☥☮☸♀♂♔♕♖♗♘♚♛♜♝♞♟♠♢♣♤♥♦♧♨♬♯♻⚀⚑⚒⚓⚔⚖⚗⚙⚛⚠⚡✆✉✌✍✎✏✒✓✕✚✝✞✠✡✢✤✦✩✪✳✶✹✻✽✿❀❁❂❆❈❉❋❖❡❤❥❦❧➘➙➜➟➢➤➥➨➳➵➸➺➽"
+)
 
 WORDS = "the quick brown fox jumps over a lazy dog while many women and men wander home through warm rain "
 
 _SANS = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf")
 _SERIF = ("DejaVuSerif.ttf", "STIXGeneral.ttf", "STIXGeneralItalic.ttf", "cmr10.ttf", "cmti10.ttf")
+_FACES = (*_SANS, "cmss10.ttf", *_SERIF)
 _SIDE = 112
 
 
 def letter(random: Random) -> Image:
     """A letter [112, 112], bright on black, four times as large as MNIST has its digits."""
-    return _typed(_one_of(LETTERS, random), _one_of((*_SANS, "cmss10.ttf", *_SERIF), random))
+    character = _one_of(LETTERS, random)
+    return typed(character, _one_of(_FACES if character.isascii() else _SANS, random))
+
+
+def typed_digit(digit: int, random: Random) -> Image:
+    """A digit [112, 112] as printers have it, and people who learnt to write from print."""
+    return typed(str(digit), _one_of(_FACES, random))
 
 
 def symbol(random: Random) -> Image:
     """An arrow, a heart, a plus sign or another symbol [112, 112], bright on black."""
-    return _typed(_one_of(SYMBOLS, random), _one_of(_SANS, random))
+    return typed(_one_of(SYMBOLS, random), _one_of(_SANS, random))
 
 
 def _one_of(things: Sequence[str], random: Random) -> str:
@@ -40,7 +52,8 @@ def _one_of(things: Sequence[str], random: Random) -> str:
 
 
 @cache
-def _typed(character: str, face: str) -> Image:
+def typed(character: str, face: str) -> Image:
+    """A character of a face [112, 112], bright on black."""
     font = _font(face, 80)
     left, top, right, bottom = font.getbbox(character)
     picture = Pillow.new("L", (_SIDE, _SIDE))

@@ -69,7 +69,19 @@ def _letter(random: Random, digits: Image) -> Image:
 
 
 def _symbol(random: Random, digits: Image) -> Image:
-    return _drawn(deformed(trace(symbol(random)), random), random)
+    """Written with a pen, or filled as icons and stamps are."""
+    drawn = symbol(random)
+    return _drawn(deformed(trace(drawn), random), random) if random.random() < 0.6 else _filled(drawn, random)
+
+
+def _filled(shape: Image, random: Random) -> Image:
+    """A shape, bright on black, in ink."""
+    import cv2
+
+    chosen, size = _plan(random), int(random.uniform(30, 200))
+    ink = np.pad(shape, int(random.uniform(0, 60)))
+    ink = np.asarray(cv2.resize(ink, (size, int(size * random.uniform(0.8, 1.25))), interpolation=cv2.INTER_AREA))
+    return expose(Writing(fraction(ink), 0.7 * size, 0.07 * size), replace(chosen, pen="round"), random)
 
 
 def _word(random: Random, digits: Image) -> Image:
@@ -101,10 +113,12 @@ def _scribble(random: Random, digits: Image) -> Image:
 
 
 def _object(random: Random, digits: Image) -> Image:
-    """Coloured shapes, smooth or with edges, before a coloured ground."""
+    """Coloured shapes, smooth or with edges, before a coloured ground; or the outline of some."""
     import cv2
 
     shape = _size(60, 360, random)
+    if random.random() < 0.35:
+        return _filled(outline(random), random)
     picture = np.empty((*shape, 3), np.float32)
     picture[:] = tinted(random.uniform(40, 220), 40, random).ravel()
     picture += (slope(shape, random.uniform(0, 6.3)) * random.uniform(0, 150) / max(shape))[..., None]
@@ -122,6 +136,24 @@ def _object(random: Random, digits: Image) -> Image:
     for table in (clouds, waves):
         picture += (table(shape, random) * random.uniform(0, 30))[..., None]
     return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def outline(random: Random) -> Image:
+    """What is drawn of a car, a cloud, a house or a box [112, 112]: the outline of shapes that overlap."""
+    import cv2
+
+    inside = np.zeros((112, 112), np.uint8)
+    for number in range(random.integers(1, 5)):
+        middle, size = random.uniform(36, 76, 2), random.uniform(14, 34, 2)
+        if number and random.random() < 0.5:
+            cv2.ellipse(inside, middle.astype(int).tolist(), size.astype(int).tolist(), 0, 0, 360, 1, -1)
+        else:
+            corners = middle + size * random.uniform(0.6, 1.1, (4, 2)) * [[-1, -1], [1, -1], [1, 1], [-1, 1]]
+            cv2.fillPoly(inside, [corners.astype(np.int32)[int(random.integers(2)) :]], 1)
+    drawn = np.zeros_like(inside)
+    edges, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(drawn, edges, -1, 255, int(random.integers(2, 12)), cv2.LINE_AA)
+    return drawn
 
 
 def _print(random: Random, digits: Image) -> Image:

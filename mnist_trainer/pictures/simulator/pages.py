@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mnist_trainer.pictures.page import Box
 from mnist_trainer.pictures.simulator.exposure import expose
 from mnist_trainer.pictures.simulator.photographs import nib_of, plan
-from mnist_trainer.pictures.simulator.scene import LARGEST, Image, Levels, Random, Writing, paste
+from mnist_trainer.pictures.simulator.scene import LARGEST, Image, Levels, Random, Shown, Writing, fraction, paste
 from mnist_trainer.pictures.simulator.strokes import Nib, Strokes, deformed, draw, trace
 
 Placed = tuple[Image, float, float]
@@ -21,13 +21,13 @@ _ONE_DIGIT_ONLY = frozenset({"small28", "enlarged", "tiny", "border", "frame", "
 
 def page(digits: Sequence[Sequence[Image]], random: Random, *, touching: bool = False) -> Image:
     """The picture uint8 [H, W, 3] of lines of digits, each uint8 [28, 28]; some neighbours touch if `touching`."""
-    return page_and_boxes(digits, random, touching=touching)[0]
+    return page_and_digits(digits, random, touching=touching)[0]
 
 
-def page_and_boxes(
+def page_and_digits(
     digits: Sequence[Sequence[Image]], random: Random, *, touching: bool = False
-) -> tuple[Image, list[Box]]:
-    """The same, and where each digit is on it, line by line."""
+) -> tuple[Image, list[Shown]]:
+    """The same, and what of each digit is on it, line by line."""
     chosen = plan(random)
     while (chosen.effects | {chosen.pen}) & _ONE_DIGIT_ONLY:
         chosen = plan(random)
@@ -41,7 +41,8 @@ def page_and_boxes(
         start = number * spacing * letter, random.uniform(0, 0.6) * letter
         placed += row(patches, start, rise + random.normal(0, 0.01), letter, random, touching=touching)
     ink, boxes = sheet(placed, random.uniform(0.3, 1, 4) * letter)
-    return expose(Writing(ink, letter, nib.width), chosen, random), boxes
+    shown = [Shown.of(fraction(patch), box) for (patch, _, _), box in zip(placed, boxes, strict=True)]
+    return expose(Writing(ink, letter, nib.width), chosen, random), shown
 
 
 def _patch(strokes: Strokes, letter: float, nib: Nib, uneven: float, random: Random) -> Image:

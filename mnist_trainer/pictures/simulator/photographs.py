@@ -9,7 +9,8 @@ import numpy as np
 from mnist_trainer.pictures.page import Box, box_of
 from mnist_trainer.pictures.simulator.exposure import PENS, Plan, expose
 from mnist_trainer.pictures.simulator.habits import crossed, parted
-from mnist_trainer.pictures.simulator.scene import Image, Random, Writing, fraction, paste
+from mnist_trainer.pictures.simulator.letters import typed_digit
+from mnist_trainer.pictures.simulator.scene import Image, Random, Shown, Writing, fraction, paste
 from mnist_trainer.pictures.simulator.strokes import Nib, Strokes, deformed, draw, trace
 
 _KINDS: dict[str, tuple[str, float]] = {
@@ -18,7 +19,7 @@ _KINDS: dict[str, tuple[str, float]] = {
     "small28": ("d", 10),
     "enlarged": ("d", 2),
     "mouse": ("d", 4),
-    "thick": ("dp", 4),
+    "thick": ("dp", 6),
     "broken": ("dp", 2),
     "two_parts": ("dp", 2),
     "faint": ("dp", 3),
@@ -55,6 +56,12 @@ KINDS: tuple[str, ...] = tuple(_KINDS)
 
 HABITS: dict[int | None, float] = {0: 0.05, 1: 0.35, 4: 0.2, 7: 0.2}
 """How often a digit is slashed, crossed or has serifs in other kinds: MNIST's writers hardly did it."""
+
+PRINTED = 0.05
+"""How often a digit is written as it is printed, whatever the one was that is to be shown."""
+
+SLABS = 0.3
+"""How often a digit that is a single upright stroke is a broad one: a brush as wide as the 1 is high by half."""
 
 _SHADES = {"shadow", "hard_shadow", "vignette"}
 _NOT_WITH: dict[str, set[str]] = {
@@ -100,24 +107,35 @@ def _pen(chosen: set[str], medium: str, random: Random) -> str:
 
 def photograph(digit: Image, random: Random, kind: str | None = None, *, label: int | None = None) -> Image:
     """The picture uint8 [H, W, 3] of a digit uint8 [28, 28], bright on black; `label` is what it is, to cross a 7."""
-    return photograph_and_box(digit, random, kind, label=label)[0]
+    return photograph_and_digit(digit, random, kind, label=label)[0]
 
 
 def photograph_and_box(
     digit: Image, random: Random, kind: str | None = None, *, label: int | None = None
 ) -> tuple[Image, Box]:
     """The same, and x, y, width and height of the digit on it."""
+    picture, shown = photograph_and_digit(digit, random, kind, label=label)
+    return picture, shown.box
+
+
+def photograph_and_digit(
+    digit: Image, random: Random, kind: str | None = None, *, label: int | None = None
+) -> tuple[Image, Shown]:
+    """The same, and what of the digit is on it."""
     chosen = plan(random, kind)
     if "enlarged" in chosen.effects and random.random() < 0.5:
         writing, colours = Writing(fraction(digit), 20, 2), chosen.effects & {"light_on_dark", "coloured", "faint"}
-        return _enlarged(expose(writing, replace(chosen, pen="round", effects=colours), random), writing.box, random)
-    strokes = trace(digit)
+        return _enlarged(expose(writing, replace(chosen, pen="round", effects=colours), random), writing, random)
+    printed = random.random() < PRINTED
+    strokes = trace(digit if label is None or not printed else typed_digit(label, random))
     if "crossed" in chosen.effects or random.random() < HABITS.get(label, 0):
         strokes = crossed(strokes, label, random)
     angle = random.choice([-1, 1]) * random.uniform(7, 15) if "turned" in chosen.effects else None
     writing = written(deformed(strokes, random, angle), chosen, random)
     picture = expose(writing, chosen, random)
-    return _enlarged(picture, writing.box, random) if "enlarged" in chosen.effects else (picture, writing.box)
+    if "enlarged" in chosen.effects:
+        return _enlarged(picture, writing, random)
+    return picture, Shown.of(writing.ink, writing.box)
 
 
 def written(strokes: Strokes, chosen: Plan, random: Random) -> Writing:
@@ -131,6 +149,8 @@ def written(strokes: Strokes, chosen: Plan, random: Random) -> Writing:
     elif "two_parts" in chosen.effects:
         gap = nib.width / sheet.letter + random.uniform(0.02, 0.06) + 1 / sheet.letter
         strokes = parted(strokes, 1, gap, random)
+    if np.ptp(strokes.points[:, 0]) < 0.35 and chosen.pen != "mouse" and random.random() < SLABS:
+        nib = replace(nib, width=max(nib.width, sheet.letter * random.uniform(0.2, 0.45)))
     patch = _legible(strokes, sheet.letter, nib)
     if "border" in chosen.effects:
         x, y, width, height = box_of(patch > 127)
@@ -196,7 +216,7 @@ def nib_of(chosen: Plan, letter: float, random: Random) -> Nib:
     pen = PENS[chosen.pen]
     width = letter * _log_uniform(*pen.widths, random)
     if chosen.effects & {"small28", "enlarged"}:
-        width = float(np.clip(width, 1, min(5, (0.22 if chosen.pen == "thick" else 0.16) * letter)))
+        width = float(np.clip(width, 1, min(6, (0.27 if chosen.pen == "thick" else 0.16) * letter)))
         return Nib(width, pen.press, smooth=random.random() < 0.35)
     if chosen.pen == "mouse":
         return Nib(1.0, 0, smooth=random.random() < 0.3)
@@ -215,12 +235,12 @@ def _place(sheet: _Sheet, shape: tuple[int, ...], chosen: Plan, random: Random) 
     return top, left
 
 
-def _enlarged(picture: Image, box: Box, random: Random) -> tuple[Image, Box]:
-    """A small picture and a box on it seen through a magnifying glass: two to twelve times, jagged or smooth."""
+def _enlarged(picture: Image, writing: Writing, random: Random) -> tuple[Image, Shown]:
+    """A small picture and the writing on it seen through a magnifying glass: two to twelve times, jagged or smooth."""
     import cv2
 
     way = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC)[random.integers(3)]
     times = int(random.integers(2, 13))
     large = np.asarray(cv2.resize(picture, None, fx=times, fy=times, interpolation=way), np.uint8)
-    x, y, width, height = box
-    return large, (times * x, times * y, times * width, times * height)
+    x, y, width, height = writing.box
+    return large, Shown.of(writing.ink, (times * x, times * y, times * width, times * height))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_trainer.pictures.page import Box, box_of
+from mnist_trainer.pictures.render import render, tight_box
 
 Image = NDArray[np.uint8]
 Levels = NDArray[np.float32]
@@ -37,6 +38,19 @@ class Writing:
         """x, y, width and height of the ink; the middle pixel where there is none."""
         height, width = self.ink.shape
         return box_of(self.ink > 0) if self.ink.any() else (width // 2, height // 2, 1, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """Where a digit is on a picture, and how it is read when nothing is lost and nothing added: uint8 [28, 28]."""
+
+    box: Box
+    image: Image
+
+    @classmethod
+    def of(cls, ink: Levels, box: Box) -> Shown:
+        """The digit whose ink [H, W], 0 to 1, is read."""
+        return cls(box, render(ink, tight_box(ink)))
 
 
 @dataclass(eq=False)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from mnist_trainer.pictures.simulator import NON_DIGITS, non_digit
-from mnist_trainer.pictures.simulator.letters import LETTERS, SYMBOLS, letter, printed, symbol
+from mnist_trainer.pictures.simulator.letters import LETTERS, SYMBOLS, letter, printed, symbol, typed, typed_digit
+from mnist_trainer.pictures.simulator.non_digits import outline
 from mnist_trainer.pictures.simulator.scene import LARGEST
 
 Images = NDArray[np.uint8]
@@ -50,9 +53,36 @@ def test_letters_and_symbols_are_there_and_whole(draw: type[letter]) -> None:
         assert not image[:, [0, -1]].any()
 
 
-def test_every_symbol_has_a_glyph_in_the_font() -> None:
-    drawn = [symbol(np.random.default_rng(seed)).tobytes() for seed in range(500)]
-    assert len(set(drawn)) > 1.5 * len(SYMBOLS)  # in two faces; what a face lacks is a box, the same for all
+@pytest.mark.parametrize("face", ["DejaVuSans.ttf", "DejaVuSans-Bold.ttf"])
+def test_every_symbol_has_a_glyph_in_the_font(face: str) -> None:
+    foreign = {character for character in LETTERS if not character.isascii()}
+    characters = {*SYMBOLS, *foreign, "\uffff"}  # what a face lacks is a box, the same for all
+    assert len({typed(character, face).tobytes() for character in characters}) == len(characters)
+
+
+def test_symbols_are_written_and_come_filled(digits: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pen leaves most of a heart white."""
+    import mnist_trainer.pictures.simulator.non_digits as module
+
+    heart = typed("❤", "DejaVuSans.ttf")
+    monkeypatch.setattr(module, "symbol", lambda _: heart)
+    inks = list[float]()
+    monkeypatch.setattr(module, "expose", lambda writing, *_: inks.append(covered(writing.ink)))
+    for seed in range(40):
+        non_digit(np.random.default_rng(seed), digits, "symbol")
+    assert 5 < sum(ink > 0.9 * covered(heart) for ink in inks) < 30
+
+
+def covered(ink: NDArray[Any]) -> float:
+    """How much of its box the ink takes."""
+    rows, columns = np.nonzero(ink > 0.5 * ink.max())
+    return len(rows) / float(np.ptp(rows) * np.ptp(columns))
+
+
+def test_outlines_are_lines_around_what_stays_empty() -> None:
+    images = [outline(np.random.default_rng(seed)) for seed in range(40)]
+    assert all(image.shape == (112, 112) and not image[[0, -1]].any() for image in images)
+    assert np.median([covered(image) for image in images]) < 0.5
 
 
 def test_print_fills_its_page() -> None:
@@ -60,3 +90,10 @@ def test_print_fills_its_page() -> None:
     assert page.shape == (LARGEST, LARGEST)
     blocks = page.reshape(10, 100, 10, 100).max(axis=(1, 3))
     assert blocks.min() > 0
+
+
+def test_digits_as_they_are_printed_come_from_several_faces() -> None:
+    for digit in range(10):
+        faces = [typed_digit(digit, np.random.default_rng(seed)) for seed in range(30)]
+        assert len({face.tobytes() for face in faces}) > 5
+    assert not np.array_equal(typed_digit(3, np.random.default_rng(0)), typed_digit(4, np.random.default_rng(0)))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.simulator import KINDS, photograph
+from mnist_trainer.pictures.simulator import KINDS, photograph, photographs
 from mnist_trainer.pictures.simulator.exposure import expose
 from mnist_trainer.pictures.simulator.photographs import photograph_and_box, plan, written
 from mnist_trainer.pictures.simulator.scene import LARGEST
@@ -121,3 +121,33 @@ def test_some_sevens_are_crossed_in_every_kind(digits: Images) -> None:
     ]
     alike = sum(one.shape == other.shape and np.array_equal(one, other) for one, other in pairs)
     assert 20 < alike < 39
+
+
+def test_some_digits_are_written_as_they_are_printed(digits: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The label is what is printed, even where the image shows something else."""
+    taken: list[int] = []
+
+    def typed(digit: int, _: np.random.Generator) -> Images:
+        taken.append(digit)
+        shown: Images = digits[digit]
+        return shown
+
+    monkeypatch.setattr(photographs, "typed_digit", typed)
+    for seed in range(400):
+        photograph(digits[2], generator(seed), "plain", label=3)
+    assert 8 < len(taken) < 40
+    assert set(taken) == {3}
+    for seed in range(100):
+        photograph(digits[2], generator(seed), "plain")
+    assert set(taken) == {3}, "without a label nothing can be printed"
+
+
+def test_some_ones_are_as_broad_as_half_of_their_height(digits: Images) -> None:
+    bar = np.zeros((28, 28), np.uint8)
+    bar[4:24, 13:15] = 255
+
+    def slabs(digit: Images) -> int:
+        boxes = [photograph_and_box(digit, generator(seed), "pen")[1] for seed in range(150)]
+        return sum(0.3 < width / height < 0.7 for _, _, width, height in boxes)
+
+    assert 20 < slabs(bar) < 70
