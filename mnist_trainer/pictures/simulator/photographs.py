@@ -61,8 +61,9 @@ PRINTED = 0.05
 """How often a digit is written as it is printed, whatever the one was that is to be shown."""
 
 SLABS = 0.3
-"""How often a digit that is a single upright stroke is a broad one: a brush as wide as the 1 is high by half."""
+"""How often a narrow digit, as a 1 with or without a flag, is so broad that it is nearly a block."""
 
+_SOLID = {"round", "thick", "pen", "marker"}
 _SHADES = {"shadow", "hard_shadow", "vignette"}
 _NOT_WITH: dict[str, set[str]] = {
     "faint": {"blur", "noise", "jpeg", "show_through", "specks", "squared", "ruled", "crease", "coloured", *_SHADES},
@@ -149,7 +150,7 @@ def written(strokes: Strokes, chosen: Plan, random: Random) -> Writing:
     elif "two_parts" in chosen.effects:
         gap = nib.width / sheet.letter + random.uniform(0.02, 0.06) + 1 / sheet.letter
         strokes = parted(strokes, 1, gap, random)
-    if np.ptp(strokes.points[:, 0]) < 0.35 and chosen.pen != "mouse" and random.random() < SLABS:
+    if np.ptp(strokes.points[:, 0]) < 0.5 and chosen.pen in _SOLID and random.random() < SLABS:
         nib = replace(nib, width=max(nib.width, sheet.letter * random.uniform(0.2, 0.45)))
     patch = _legible(strokes, sheet.letter, nib)
     if "border" in chosen.effects:
