@@ -114,7 +114,8 @@ def _local_contrast(grey: NDArray[np.uint8], share: float, *, light: bool) -> ND
     reach = max(3, round(share * longest)) | 1  # odd: OpenCV's closing moves the picture by a pixel if it is even
     wide = cv2.copyMakeBorder(smooth, reach, reach, reach, reach, cv2.BORDER_REPLICATE)
     way = cv2.MORPH_OPEN if light else cv2.MORPH_CLOSE
-    paper = cv2.morphologyEx(wide, way, np.ones((reach, reach), np.uint8))[reach:-reach, reach:-reach]
+    morphed = cv2.morphologyEx(wide, way, np.ones((reach, reach), np.uint8))
+    paper = np.asarray(morphed, np.uint8)[reach:-reach, reach:-reach]
     shares = _quotient(paper, smooth) if light else _quotient(smooth, paper)
     if light:
         np.minimum(shares, _quotient(255 - smooth, 255 - paper), out=shares)

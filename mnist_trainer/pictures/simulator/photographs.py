@@ -19,7 +19,7 @@ _KINDS: dict[str, tuple[str, float]] = {
     "small28": ("d", 10),
     "enlarged": ("d", 2),
     "mouse": ("d", 4),
-    "thick": ("dp", 6),
+    "thick": ("dp", 4),
     "broken": ("dp", 2),
     "two_parts": ("dp", 2),
     "faint": ("dp", 3),
@@ -54,14 +54,14 @@ _KINDS: dict[str, tuple[str, float]] = {
 
 KINDS: tuple[str, ...] = tuple(_KINDS)
 
-HABITS: dict[int | None, float] = {0: 0.05, 1: 0.35, 4: 0.2, 7: 0.2}
+HABITS: dict[int | None, float] = {0: 0.05, 1: 0.45, 4: 0.25, 7: 0.2}
 """How often a digit is slashed, crossed or has serifs in other kinds: MNIST's writers hardly did it."""
 
-PRINTED = 0.05
+PRINTED = 0.03
 """How often a digit is written as it is printed, whatever the one was that is to be shown."""
 
-SLABS = 0.3
-"""How often a narrow digit, as a 1 with or without a flag, is so broad that it is nearly a block."""
+SLABS = 0.15
+"""How often a 1 is so broad that it is nearly a block."""
 
 _SOLID = {"round", "thick", "pen", "marker"}
 _SHADES = {"shadow", "hard_shadow", "vignette"}
@@ -132,15 +132,16 @@ def photograph_and_digit(
     if "crossed" in chosen.effects or random.random() < HABITS.get(label, 0):
         strokes = crossed(strokes, label, random)
     angle = random.choice([-1, 1]) * random.uniform(7, 15) if "turned" in chosen.effects else None
-    writing = written(deformed(strokes, random, angle), chosen, random)
+    slab = label == 1 and chosen.pen in _SOLID and random.random() < SLABS
+    writing = written(deformed(strokes, random, angle), chosen, random, slab=slab)
     picture = expose(writing, chosen, random)
     if "enlarged" in chosen.effects:
         return _enlarged(picture, writing, random)
     return picture, Shown.of(writing.ink, writing.box)
 
 
-def written(strokes: Strokes, chosen: Plan, random: Random) -> Writing:
-    """Strokes somewhere on a sheet."""
+def written(strokes: Strokes, chosen: Plan, random: Random, *, slab: bool = False) -> Writing:
+    """Strokes somewhere on a sheet; `slab`: as broad as nearly a block."""
     sheet = _layout(chosen, random)
     nib = nib_of(chosen, sheet.letter, random)
     strokes = _fitted(strokes, nib.width / sheet.letter)
@@ -150,7 +151,7 @@ def written(strokes: Strokes, chosen: Plan, random: Random) -> Writing:
     elif "two_parts" in chosen.effects:
         gap = nib.width / sheet.letter + random.uniform(0.02, 0.06) + 1 / sheet.letter
         strokes = parted(strokes, 1, gap, random)
-    if np.ptp(strokes.points[:, 0]) < 0.5 and chosen.pen in _SOLID and random.random() < SLABS:
+    if slab:
         nib = replace(nib, width=max(nib.width, sheet.letter * random.uniform(0.2, 0.45)))
     patch = _legible(strokes, sheet.letter, nib)
     if "border" in chosen.effects:
