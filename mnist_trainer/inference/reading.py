@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from mnist_trainer.pictures.page import Glyph, Line, Page
 
-LEAST, REFUSED = 0.005, 1.5
+LEAST, REFUSED = 0.005, 0.5
 """Probabilities are taken to be at least the first; what is rather no digit costs the second besides."""
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,17 @@ from mnist_trainer.pictures.page import Box, Glyph, box_of
 from mnist_trainer.pictures.parts import Parts
 from mnist_trainer.pictures.render import render, tight_box
 
-WIDE = 0.65
+WIDE = 0.6
 """Of the line's height: a wider piece may be several digits that touch."""
 
 WIDEST = 1.5
 """Of its height or the line's: a glyph that is joined from pieces is narrower."""
+
+NARROWEST, BROADEST = 0.1, 1.3
+"""Of the line's height, or the piece's: the width of what is left between two cuts."""
+
+SEAMS, CERTAIN = 6, 0.3
+"""Seams that are tried for each of the line's heights that a piece is wider than the second."""
 
 GAP = 0.45
 """Of the line's height: pieces with a wider gap between them are no one digit."""
@@ -27,11 +33,17 @@ GAP = 0.45
 JOINED = 6
 """Pieces that are put together at most."""
 
-CUT, CUT_INK = 0.7, 4.0
-"""The cost of a cut, and of each height's share of ink that it crosses."""
+CUT = 6.0
+"""The cost of a cut, for each unit of its seam's."""
 
-BROAD, BREADTH = 4.0, 1.0
+CLOSE, CLOSENESS = 3.0, 1.2
+"""The cost of a cut for each height that its piece is narrower than the second: one digit is that wide, too."""
+
+BROAD, BREADTH = 7.5, 0.8
 """The cost of each of the line's heights that a glyph is wider than the second."""
+
+SHORT, SHORTNESS = 7.5, 0.8
+"""The cost of each of the line's heights that a glyph is lower than the second."""
 
 JOIN, JOIN_GAP = 1.5, 6.0
 """The cost of taking two pieces of a digit's height for one digit, and of the gap between them in heights."""
@@ -39,39 +51,45 @@ JOIN, JOIN_GAP = 1.5, 6.0
 LOW = 0.45
 """Of the line's height: a piece as low as that may well be a part of a digit, so joining it costs a fifth."""
 
+MOST = 3.75
+"""The highest cost at which what is cut is worth a look."""
+
 
 @dataclass(frozen=True)
 class Scrap:
-    """Ink that is not divided further: `levels` float32 [h, w] in `box`; the costs of the cuts on both sides."""
+    """Ink of one piece between the borders `first` and `end` of its line: `levels` float32 [h, w] in `box`.
+
+    Borders are the line's start, the seams of its pieces, and the pieces' ends. `cost`: of the cuts, if it is `cut`.
+    """
 
     levels: NDArray[np.float32]
     box: Box
-    before: float = 0.0
-    after: float = 0.0
+    first: int = 0
+    end: int = 1
+    cost: float = 0.0
+    cut: bool = False
 
 
 def whole(line: Sequence[Piece], levels: NDArray[np.float32], parts: Parts) -> Glyph:
     """All pieces as one glyph; its box, as those of all glyphs here, is in pixels of `levels` [H, W]."""
-    return _glyph([_scrap(piece, levels, parts) for piece in line], 0, 1, 0.0)
+    return _glyph([_scrap(piece, levels, parts) for piece in line], 0.0)
 
 
 def glyphs_of(line: Sequence[Piece], levels: NDArray[np.float32], parts: Parts) -> tuple[int, tuple[Glyph, ...]]:
-    """Into how many scraps a line of pieces falls, and the glyphs that may be put together of them."""
-    boxes = [box_around(piece) for piece in line]
-    height = _height(boxes)
-    scraps: list[Scrap] = []
-    for piece, box in zip(line, boxes, strict=True):
-        scrap = _scrap(piece, levels, parts)
-        scraps += _cut(scrap, height) if box[2] > WIDE * height else [scrap]
-    spans = [(first, end) for end in range(1, len(scraps) + 1) for first in range(max(0, end - JOINED), end)]
-    if len(scraps) > JOINED:
-        spans.append((0, len(scraps)))
-    glyphs = []
-    for first, end in spans:
-        chosen = scraps[first:end]
-        if len(chosen) == 1 or _may_join(chosen, height):
-            glyphs.append(_glyph(chosen, first, end, _cost(chosen, height)))
-    return len(scraps), tuple(glyphs)
+    """The last border of a line of pieces, and the glyphs that its ink may be put together to."""
+    height = _height([box_around(piece) for piece in line])
+    scraps: list[list[Scrap]] = []
+    end = 0
+    for piece in line:
+        scraps.append(list(_cut(_scrap(piece, levels, parts), height, end)))
+        end = scraps[-1][0].end
+    glyphs = [
+        _glyph(run, cost)
+        for place, own in enumerate(scraps)
+        for scrap in own
+        for run, cost in _runs([scrap], scraps[place:], height)
+    ]
+    return end, tuple(glyphs)
 
 
 def _height(boxes: Sequence[Box]) -> float:
@@ -79,10 +97,26 @@ def _height(boxes: Sequence[Box]) -> float:
     return float(heights[len(heights) * 3 // 4])
 
 
+def _runs(run: list[Scrap], scraps: Sequence[Sequence[Scrap]], height: float) -> Iterator[tuple[list[Scrap], float]]:
+    """What begins with `run` and may be one digit, with its cost; `scraps` are those of its last piece and the next.
+
+    A digit may reach from a cut to the end of a piece and go on, or end at a cut, but not both.
+    """
+    own, following = scraps[0][0], scraps[1:2]
+    cost = _cost(run, height)
+    if cost <= MOST or not (run[0].cut or run[-1].cut):
+        yield run, cost
+    if run[-1].end < own.end or len(run) == JOINED:
+        return
+    for scrap in (scrap for each in following for scrap in each if scrap.first == own.end):
+        if (scrap is following[0][0] or not run[0].cut) and _may_join([*run, scrap], height):
+            yield from _runs([*run, scrap], scraps[1:], height)
+
+
 def _may_join(scraps: Sequence[Scrap], height: float) -> bool:
     together = union([scrap.box for scrap in scraps])
     narrow = together[2] <= WIDEST * max(height, together[3])
-    return narrow and all(_gap(*pair) <= GAP * height for pair in pairwise(scraps))
+    return narrow and _gap(*scraps[-2:]) <= GAP * height
 
 
 def _gap(one: Scrap, other: Scrap) -> int:
@@ -90,12 +124,12 @@ def _gap(one: Scrap, other: Scrap) -> int:
 
 
 def _cost(scraps: Sequence[Scrap], height: float) -> float:
-    width = union([scrap.box for scrap in scraps])[2]
-    cost = scraps[0].before + scraps[-1].after + BROAD * max(0.0, width / height - BREADTH)
+    *_, width, own = union([scrap.box for scrap in scraps])
+    cost = sum(scrap.cost for scrap in scraps)
+    cost += BROAD * max(0.0, width / height - BREADTH) + SHORT * max(0.0, SHORTNESS - own / height)
     for one, other in pairwise(scraps):
-        if one.after == 0:  # they were apart
-            share = 0.2 if min(one.box[3], other.box[3]) < LOW * height else 1.0
-            cost += share * (JOIN + JOIN_GAP * max(0, _gap(one, other)) / height)
+        share = 0.2 if min(one.box[3], other.box[3]) < LOW * height else 1.0
+        cost += share * (JOIN + JOIN_GAP * max(0, _gap(one, other)) / height)
     return cost
 
 
@@ -106,20 +140,22 @@ def _scrap(piece: Piece, levels: NDArray[np.float32], parts: Parts) -> Scrap:
     return Scrap(levels[inside] * own, box)
 
 
-def _cut(scrap: Scrap, height: float) -> list[Scrap]:
-    """The scraps between the seams through a wide one, from left to right."""
-    width, own = scrap.box[2:]
-    found = seams(scrap.levels, min(12, max(1, round(3 * width / max(height, own) - 0.7))))
-    side = np.zeros(scrap.levels.shape, np.intp)
-    for seam in found:
-        side += np.arange(width) >= seam.columns[:, None]
-    costs = [0.0, *(CUT + CUT_INK * seam.ink for seam in found), 0.0]
-    scraps = []
-    for number, (before, after) in enumerate(pairwise(costs)):
-        levels = np.where(side == number, scrap.levels, np.float32(0))
-        if levels.max() > 0.5:
-            scraps.append(_tight(replace(scrap, levels=levels, before=before, after=after)))
-    return scraps
+def _cut(piece: Scrap, height: float, start: int) -> Iterator[Scrap]:
+    """A piece that begins at the border `start`, and then what is between two of its borders, if it is wide."""
+    across, usual = piece.box[2], max(height, piece.box[3])
+    found = seams(piece.levels, round(SEAMS * (across / usual - CERTAIN))) if across > WIDE * height else []
+    yield replace(piece, first=start, end=start + len(found) + 1)
+    close = CLOSE * max(0.0, CLOSENESS - across / usual)
+    sides = [np.arange(across) >= seam.columns[:, None] for seam in found]
+    edges = [np.ones(piece.levels.shape, bool), *sides, np.zeros(piece.levels.shape, bool)]
+    costs = [0.0, *(close + CUT * seam.cost for seam in found), 0.0]
+    for first, end in combinations(range(len(edges)), 2):
+        levels = np.where(edges[first] > edges[end], piece.levels, np.float32(0))
+        if end - first <= len(found) and levels.max() > 0.5:
+            cost = costs[first] + costs[end]
+            scrap = _tight(Scrap(levels, piece.box, start + first, start + end, cost, cut=True))
+            if NARROWEST * usual <= scrap.box[2] <= BROADEST * usual:
+                yield scrap
 
 
 def _tight(scrap: Scrap) -> Scrap:
@@ -128,7 +164,7 @@ def _tight(scrap: Scrap) -> Scrap:
     return replace(scrap, levels=scrap.levels[y : y + height, x : x + width], box=(left + x, top + y, width, height))
 
 
-def _glyph(scraps: Sequence[Scrap], first: int, end: int, cost: float) -> Glyph:
+def _glyph(scraps: Sequence[Scrap], cost: float) -> Glyph:
     left, top, width, height = union([scrap.box for scrap in scraps])
     levels = np.zeros((height, width), np.float32)
     for scrap in scraps:
@@ -136,4 +172,4 @@ def _glyph(scraps: Sequence[Scrap], first: int, end: int, cost: float) -> Glyph:
         place = levels[y - top : y - top + down, x - left : x - left + across]
         np.maximum(place, scrap.levels, out=place)
     x, y, across, down = tight = tight_box(levels)
-    return Glyph(render(levels, tight), (left + x, top + y, across, down), first, end, cost)
+    return Glyph(render(levels, tight), (left + x, top + y, across, down), scraps[0].first, scraps[-1].end, cost)

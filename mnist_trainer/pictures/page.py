@@ -20,10 +20,10 @@ Expect = Literal["auto", "single", "row", "page"]
 
 @dataclass(frozen=True)
 class Glyph:
-    """What may be one digit: the pieces `first` to `end` (without it) of its line, drawn as MNIST has them.
+    """What may be one digit: the ink between the borders `first` and `end` of its line, drawn as MNIST has it.
 
     `image` uint8 [28, 28], bright ink on black; `box` in pixels of the upright picture; `cost` is −ln of how likely it
-    is, before anybody looks at its shape, that pieces are to be cut and joined like that.
+    is, before anybody looks at its shape, that ink is to be cut and joined like that.
     """
 
     image: NDArray[np.uint8]
@@ -35,9 +35,10 @@ class Glyph:
 
 @dataclass(frozen=True)
 class Line:
-    """One row of writing, cut into `pieces` from left to right; its digits are a chain of glyphs from 0 to `pieces`.
+    """One row of writing; its digits are a chain of glyphs from the border 0, its start, to `pieces`, its end.
 
-    The glyphs hold at least one such chain.
+    Between them are, from left to right, the gaps and the cuts where digits may end and begin; cuts near each other are
+    alternatives. Without cuts, `pieces` is how many there are. The glyphs hold at least one such chain.
     """
 
     pieces: int

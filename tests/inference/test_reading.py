@@ -146,5 +146,5 @@ def test_the_example_of_seven_pieces() -> None:
 
 def test_what_is_rather_no_digit_costs_more_than_its_probability() -> None:
     seen = page(line(2, glyph(0, 1), glyph(1, 2), glyph(0, 2)))
-    assert chosen(seen, (0.3, 0.3, 1.0), (0.0, 0.0, 0.45)) == [[2]]
-    assert chosen(seen, (0.3, 0.3, 1.0), (0.0, 0.0, 0.65)) == [[0, 1]]
+    assert chosen(seen, (0.5, 0.5, 1.0), (0.0, 0.0, 0.45)) == [[2]]
+    assert chosen(seen, (0.5, 0.5, 1.0), (0.0, 0.0, 0.65)) == [[0, 1]]

@@ -136,11 +136,52 @@ def test_digits_that_touch_may_be_cut_or_not(write: Draw) -> None:
 
 def test_the_whole_of_a_cut_piece_is_there_too_and_costs_less_than_its_cuts(write: Draw) -> None:
     """A wide digit may just be wide."""
-    drawn = np.ascontiguousarray(write("5").repeat(2, axis=1))
-    line = the_line(layouts_in(drawn, "row"))
-    assert line.pieces > 1
-    costs = {span: glyph.cost for span, glyph in spans(line).items()}
-    assert costs[0, line.pieces] < sum(costs[place, place + 1] for place in range(line.pieces))
+    import cv2
+
+    drawn = cv2.resize(write("51", (500, 220)), None, fx=1.5, fy=1)
+    line = the_line(layouts_in(np.asarray(drawn, np.uint8), "row"))
+    last = line.pieces - 1
+    assert last > 1
+    whole = spans(line)[0, last]
+    assert all(whole.cost < glyph.cost for glyph in line.glyphs if glyph.end <= last and glyph is not whole)
+
+
+def test_cuts_in_one_place_are_alternatives(write: Draw) -> None:
+    """Whatever of them a glyph ends at, others begin there, and no digit need be put together of slices."""
+    line = the_line(layouts_in(write("77", (400, 220), spacing=0.56), "row"))
+    firsts = [glyph for glyph in line.glyphs if glyph.first == 0 and glyph.box[2] == pytest.approx(45, abs=8)]
+    assert len(firsts) > 1
+    for first in firsts:
+        assert (first.end, line.pieces) in spans(line)
+
+
+def test_a_cut_costs_more_in_a_narrow_piece() -> None:
+    """Two bars that meet, as the one half of a piece, and of one twice as wide."""
+    least = []
+    for wide in (60, 120):
+        drawn = np.full((120, 300), 255, np.uint8)
+        drawn[20:100, 240:250] = 0
+        drawn[20:100, [20, 21, 22, 23, 24, 16 + wide, 17 + wide, 18 + wide, 19 + wide]] = 0
+        drawn[55:60, 20 : 20 + wide] = 0
+        line = the_line(layouts_in(drawn, "row"))
+        least.append(min(glyph.cost for glyph in line.glyphs if glyph.first == 0 and glyph.end + 2 < line.pieces))
+    assert least[0] > least[1] + 0.5
+
+
+def test_what_is_hardly_cut_like_that_is_not_there(write: Draw) -> None:
+    """A network has no time to look at all that may be cut from a long row."""
+    line = the_line(layouts_in(write("5757575", (700, 220), spacing=0.56), "row"))
+    cut = [glyph for glyph in line.glyphs if glyph.end - glyph.first < line.pieces]
+    assert line.pieces > 12
+    assert len(cut) < 0.45 * line.pieces * (line.pieces + 1) / 2
+
+
+def test_what_is_much_lower_than_the_line_costs_more(write: Draw) -> None:
+    drawn = write("55", (500, 220))
+    write("5", at=(260, 70), height=40, sheet=drawn)
+    *_, high, low = (glyph for glyph in the_line(layouts_in(drawn, "row")).glyphs if glyph.end - glyph.first == 1)
+    assert high.cost == 0
+    assert low.cost > 1
 
 
 def test_the_ink_of_a_piece_is_in_its_glyphs_and_that_of_others_is_not(write: Draw) -> None:
