@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_trainer.pictures.cuts import seams
-from mnist_trainer.pictures.lines import Piece, box_around, union
-from mnist_trainer.pictures.page import Box, Glyph, box_of
+from mnist_trainer.pictures.lines import Piece, box_around
+from mnist_trainer.pictures.page import Box, Glyph, box_of, union
 from mnist_trainer.pictures.parts import Parts
 from mnist_trainer.pictures.render import render, tight_box
 

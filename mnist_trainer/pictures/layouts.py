@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mnist_trainer.pictures.glyphs import glyphs_of, whole
 from mnist_trainer.pictures.lines import Piece, in_lines, main_pieces
-from mnist_trainer.pictures.page import Expect, Layout, Line
+from mnist_trainer.pictures.page import Box, Expect, Layout, Line
 from mnist_trainer.pictures.parts import Part, Parts
 
 GROUPS = 3
@@ -21,33 +21,54 @@ STACKED = 0.5
 LEFT_OUT = 5.0
 """The cost of a layout that leaves out all the ink; of a share of it as much less."""
 
+BORDER = 0.005
+"""Of the picture's longer side: what is nearer to its border touches it."""
+
+OUTER, TOUCHING = 0.1, 1.0
+"""How much less the ink counts that touches the border, and the cost of taking it for writing where there is other:
+it is most often a finger, or the edge of a table."""
+
 
 def layouts_of(levels: NDArray[np.float32], parts: Parts, expect: Expect, cost: float = 0.0) -> list[Layout]:
     """The layouts of the ink `levels` [H, W], of which `cost` is that of the view in which it was seen.
 
-    Boxes are in pixels of `levels`. A picture may always hold just one digit, be it in many parts, beside other things.
+    Boxes are in pixels of `levels`. A picture may always hold just one digit, be it in many parts, beside other things;
+    and what touches its border may be no writing.
     """
     found = parts.parts
-    if not found:
-        return []
-    groups = main_pieces(found, GROUPS)
+    inner = tuple(part for part in found if not _touches(part.box, levels.shape))
+    ways = [way for way in dict.fromkeys((found, inner)) if way]
+    groups = dict.fromkeys(group for way in ways for group in main_pieces(way, GROUPS))
     single = [
-        Layout((Line(1, (whole([group], levels, parts),)),), cost + LEFT_OUT * (1 - _ink(group) / _ink(found)))
-        for group in groups
+        Layout((Line(1, (whole([group], levels, parts),)),), cost + _left_out(group, found, inner)) for group in groups
     ]
     if expect == "single" or (len(found) == 1 and found[0].box[2] < found[0].box[3]):
         return single
-    lines = in_lines(found)
-    if expect == "row":
-        lines = [sorted((piece for line in lines for piece in line), key=lambda piece: piece[0].box[0])]
-    stacked = STACKED if expect == "auto" and sum(len(line) == 1 for line in lines) > 1 else 0.0
-    full = Layout(tuple(_line(line, levels, parts) for line in lines), cost + stacked)
-    return [full, *(single if expect == "auto" else [])]
+    full = []
+    for way in ways:
+        lines = in_lines(way)
+        if expect == "row":
+            lines = [sorted((piece for line in lines for piece in line), key=lambda piece: piece[0].box[0])]
+        stacked = STACKED if expect == "auto" and sum(len(line) == 1 for line in lines) > 1 else 0.0
+        read = tuple(_line(line, levels, parts) for line in lines)
+        full.append(Layout(read, cost + stacked + _left_out(way, found, inner)))
+    return [*full, *(single if expect == "auto" else [])]
 
 
 def _line(line: Sequence[Piece], levels: NDArray[np.float32], parts: Parts) -> Line:
     return Line(*glyphs_of(line, levels, parts))
 
 
-def _ink(parts: Sequence[Part]) -> float:
-    return sum(part.likeness * part.area for part in parts)
+def _left_out(chosen: Sequence[Part], found: Sequence[Part], inner: Sequence[Part]) -> float:
+    """The cost of seeing no more than some of the parts; those that touch the border are not among `inner`."""
+    outer = TOUCHING if inner and any(part not in inner for part in chosen) else 0.0
+    return outer + LEFT_OUT * (1 - _ink(chosen, inner) / _ink(found, inner))
+
+
+def _ink(parts: Sequence[Part], inner: Sequence[Part]) -> float:
+    return sum(part.likeness * part.area * (1.0 if part in inner else OUTER) for part in parts)
+
+
+def _touches(box: Box, shape: tuple[int, ...]) -> bool:
+    x, y, width, height = box
+    return min(x, y, shape[1] - x - width, shape[0] - y - height) <= BORDER * max(shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mnist_trainer.pictures.page import Box, overlap
+from mnist_trainer.pictures.page import Box, overlap, union
 from mnist_trainer.pictures.parts import Part
 
 Piece = tuple[Part, ...]
@@ -56,14 +56,6 @@ def _groups(parts: Sequence[Part], beside: float) -> list[Piece]:
 def _is_near(box: Box, whole: Box, beside: float) -> bool:
     gap = max(-overlap(box, whole, 0), -overlap(box, whole, 1))
     return gap < beside * max(whole[2:])
-
-
-def union(boxes: Sequence[Box]) -> Box:
-    """The least box that holds all of `boxes`."""
-    left, top = min(x for x, *_ in boxes), min(y for _, y, *_ in boxes)
-    right = max(x + width for x, _, width, _ in boxes)
-    bottom = max(y + height for _, y, _, height in boxes)
-    return left, top, right - left, bottom - top
 
 
 def box_around(parts: Sequence[Part]) -> Box:

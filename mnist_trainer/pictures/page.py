@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -91,6 +92,14 @@ def box_of(mask: NDArray[np.bool_]) -> Box:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     x, y = int(columns[0]), int(rows[0])
     return x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1
+
+
+def union(boxes: Sequence[Box]) -> Box:
+    """The least box that holds all of `boxes`."""
+    left, top = min(x for x, *_ in boxes), min(y for _, y, *_ in boxes)
+    right = max(x + width for x, _, width, _ in boxes)
+    bottom = max(y + height for _, y, _, height in boxes)
+    return left, top, right - left, bottom - top
 
 
 def overlap(one: Box, other: Box, axis: int) -> int:

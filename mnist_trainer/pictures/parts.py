@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_trainer.pictures.ink import Ink
-from mnist_trainer.pictures.page import Box, padded
+from mnist_trainer.pictures.page import Box, padded, union
 
 SPECK = 0.12
 """Of the height of the largest part: smaller ones are specks."""
@@ -30,6 +30,10 @@ LOOKED = 300
 
 FRAMES = 4
 """Parts that are looked at whether they are frames."""
+
+RIM, ROUND, CONTENT = 0.12, 0.5, 0.2
+"""Of a side of a broken frame: how far its pieces stray from it, how much of it there is, on three sides or more, and
+the least length of what it holds."""
 
 MOST, WRITTEN = 1500, 130
 """Pieces of ink on a picture at most, and those of them that are parts of writing: more are noise, or print."""
@@ -78,7 +82,8 @@ def find_parts(ink: Ink, *, photograph: bool) -> Parts:
     inner = [part for part in kept if along[part.number] <= ALONG]
     if photograph or any(part.side > kept[0].side / 4 for part in inner):
         kept = inner
-    kept = _without_specks(_without_lines(_without_frames(kept, ink.map), ink.map))
+    kept = _without_frames(_without_broken_frame(kept, ink.map), ink.map)
+    kept = _without_specks(_without_lines(kept, ink.map))
     if len(kept) > WRITTEN:
         return Parts(ink.map, (), 0.0, crowded=True)
     return Parts(ink.map, tuple(kept), sum(part.likeness * part.area for part in kept) / max(1, int(boxes[:, 4].sum())))
@@ -118,6 +123,26 @@ def _without_frames(parts: list[Part], places: NDArray[np.int32]) -> list[Part]:
         if content > SPECK / 2 and _is_hollow(part, places) and (content > 0.2 or _has_corners(part, places)):
             frames.append(part)
     return [part for part in parts if part not in frames]
+
+
+def _without_broken_frame(parts: list[Part], places: NDArray[np.int32]) -> list[Part]:
+    """Without the pieces of a frame round all the rest: what is only along the sides of the box round everything, if
+    there is some along most of three sides, and something large inside."""
+    if len(parts) < 3:
+        return parts
+    left, top, width, height = union([part.box for part in parts])
+    across, down = max(1, round(RIM * width)), max(1, round(RIM * height))
+    around = places[top : top + height, left : left + width]
+    count = int(places.max()) + 1
+    inside = np.bincount(around[down:-down, across:-across].ravel(), minlength=count) > 0
+    content = [part for part in parts if inside[part.number]]
+    if max((part.side for part in content), default=0) < CONTENT * max(width, height):
+        return parts
+    on_rim = np.zeros(count, np.bool_)
+    on_rim[[part.number for part in parts if not inside[part.number]]] = True
+    ends = (around[:down], around[-down:], around[:, :across].T, around[:, -across:].T)
+    shares = sorted(float(on_rim[end].any(axis=0).mean()) for end in ends)
+    return content if shares[1] > ROUND else parts
 
 
 def _has_corners(part: Part, places: NDArray[np.int32]) -> bool:

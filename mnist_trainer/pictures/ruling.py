@@ -31,6 +31,9 @@ GAP, RUN, BREAK = 1 / 35, 1 / 5, 1 / 3
 SEVERAL, ALONE = 3, 0.99
 """Lines of fewer than so many are as long as that, as a share of the width: others may be the stroke of a digit."""
 
+SIDE = 0.02
+"""Of the width: how near to the picture's side a run begins there, so may be a line where there are others."""
+
 SLOPES = np.linspace(-STEEPEST, STEEPEST, 33)
 
 _SIDE, _STRIPS = 240, 30
@@ -97,6 +100,10 @@ def _long(thin: NDArray[np.bool_], cover: float) -> NDArray[np.bool_]:
     is_line = lengths >= cover * width
     if is_line.sum() < SEVERAL:
         is_line = lengths >= ALONE * width
+    if is_line.any():
+        lefts = boxes[:, cv2.CC_STAT_LEFT] - margin
+        reach = (lefts <= SIDE * width) | (lefts + lengths >= (1 - SIDE) * width)
+        is_line |= reach & (lengths >= RUN * width)  # beside lines, others that a large digit hides the rest of
     return np.asarray(is_line[places][:, margin : margin + width], np.bool_)
 
 

@@ -236,3 +236,17 @@ def test_a_glyph_that_is_wider_than_the_line_is_high_costs_more() -> None:
     cv2.ellipse(drawn, (100, 60), (28, 20), 0, 0, 360, 0, 4)
     line = the_line(layouts_in(drawn, "row"))
     assert spans(line)[0, line.pieces].cost > 1
+
+
+def test_what_touches_the_border_may_be_no_writing_but_a_digit_alone_may(write: Draw) -> None:
+    """A finger that comes in from the side is not read with the row, and costs little to leave out."""
+    import cv2
+
+    drawn = write("58", (320, 220))
+    cv2.line(drawn, (270, 110), (320, 118), 0, 14)
+    both, inner, *others = layouts_in(drawn)
+    assert the_line([inner]).pieces == 2 < the_line([both]).pieces
+    assert inner.cost + 0.5 < both.cost
+    assert min(layout.cost for layout in others) > inner.cost + 1  # one digit of two is too little
+    (alone,) = layouts_in(write("5", (200, 220), (154, 50)))
+    assert alone.cost == 0

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnist_trainer.pictures.lines import box_around, in_lines, main_pieces, union, usual_height
-from mnist_trainer.pictures.page import Box
+from mnist_trainer.pictures.lines import box_around, in_lines, main_pieces, usual_height
+from mnist_trainer.pictures.page import Box, union
 from mnist_trainer.pictures.parts import Part
 
 

@@ -52,6 +52,21 @@ def test_a_frame_round_the_digit_is_left_out(write: Draw, frame: Box, photograph
     assert boxes_of(parts_of(drawn, photograph=photograph)) == [FIVE]
 
 
+def test_a_frame_in_pieces_is_left_out_and_digits_in_a_square_stay(write: Draw) -> None:
+    import cv2
+
+    drawn = write("5")
+    cv2.rectangle(drawn, (20, 20), (180, 200), 0, 3)
+    drawn[:, 90:100:3] = drawn[60:70] = drawn[150:165] = 255
+    drawn[:, 110:118] = 255
+    write("5", sheet=drawn)
+    assert boxes_of(parts_of(drawn)) == [FIVE]
+    sheet = np.full((520, 520), 255, np.uint8)
+    for row in range(8):
+        write("23456789", height=40, at=(40, 30 + 58 * row), spacing=0.7, sheet=sheet)
+    assert len(parts_of(sheet).parts) == 64
+
+
 def test_a_ring_is_a_digit_and_so_is_one_with_a_dot_in_it() -> None:
     import cv2
 

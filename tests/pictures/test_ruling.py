@@ -106,3 +106,11 @@ def test_small_pictures_are_left_alone(shape: tuple[int, int]) -> None:
     contrast = np.zeros(shape, np.float32)
     contrast[shape[0] // 2] = 200
     assert find_ruling(contrast, FLOOR, photograph=True) is None
+
+
+def test_beside_lines_those_are_found_that_a_large_digit_hides_the_middle_of() -> None:
+    contrast = sheet(0.0, every=100)
+    lines = contrast > 0
+    contrast[150:380, 105:295] = 200
+    found = find_ruling(contrast, FLOOR, photograph=True)
+    assert share(found, lines & (contrast < 200)) > 0.9
