@@ -5,55 +5,86 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.page import Glyph, Line, Page
+from mnist_trainer.pictures.page import Glyph, Layout, Line, Page
 
 LEAST, REFUSED = 0.005, 0.5
 """Probabilities are taken to be at least the first; what is rather no digit costs the second besides."""
 
+LOW, SMALL = 0.5, 10.0
+"""Of the usual piece's longer side: a smaller glyph is hardly a digit among others, and costs the second times what it
+lacks."""
+
+SKIP = 10.0
+"""The cost of taking such a small piece for no writing, times its side as a share of the usual one."""
+
+LEFT_OUT = 5.0
+"""How much what is skipped surprises, where layouts are compared."""
+
 
 def choose(page: Page, probabilities: NDArray[np.float64], none: NDArray[np.float64]) -> list[list[int]]:
-    """The digits of `page` as places in `page.glyphs`, line by line.
+    """The digits of `page` as places in `page.glyphs`, line by line; none in none where nothing is worth reading.
 
     `probabilities` [G, K] and `none` [G], the probability that it is no digit, belong to those G glyphs. In each line
     the chain of glyphs is chosen that is least surprising: the least sum of −ln P(a digit, and the one it is taken for)
-    and of the costs of its cuts and joins (Viterbi; LeCun et al. 1998, section V). Among the layouts it is the one
-    whose digits, weighted by their size, surprise least.
+    and of the costs of its cuts and joins (Viterbi; LeCun et al. 1998, section V). Pieces that are far smaller than the
+    others may be skipped: specks, and what is left of lines. Among the layouts it is the one whose digits, weighted by
+    their size, surprise least.
     """
     glyphs = page.glyphs
     surprise = -np.log(np.maximum(probabilities.max(axis=1) * (1 - none), LEAST)) + REFUSED * (none > 0.5)
     costs = surprise + np.array([glyph.cost for glyph in glyphs])
+    sides = np.array([max(glyph.box[2:]) for glyph in glyphs], np.float64)
     best: list[list[int]] = []
     least, start = np.inf, 0
     for layout in page.layouts:
-        chains = []
+        usual = _usual_side(layout, surprise[start:])
+        chains, skipped = list[list[int]](), list[int]()
         for line in layout.lines:
             end = start + len(line.glyphs)
-            chains.append([start + place for place in _chain(line, costs[start:end])])
+            shares = sides[start:end] / usual
+            skips = np.where(shares < LOW, SKIP * shares, np.inf)
+            chain, others = _chain(line, costs[start:end] + SMALL * np.maximum(0, LOW - shares), skips)
+            chains.append([start + place for place in chain])
+            skipped += [start + place for place in others]
             start = end
-        cost = layout.cost + _mean(glyphs, [place for chain in chains for place in chain], surprise)
-        if cost < least:
-            best, least = chains, cost
+        chosen = [place for chain in chains for place in chain]
+        surprises = np.append(surprise[chosen], [LEFT_OUT] * len(skipped))
+        cost = layout.cost + float(np.average(surprises, weights=sides[chosen + skipped]))
+        if chosen and cost < least:
+            best, least = [chain for chain in chains if chain], cost
     return best
 
 
-def _mean(glyphs: list[Glyph], chosen: list[int], surprise: NDArray[np.float64]) -> float:
-    """The mean surprise of glyphs, each counted by the longer side of its box."""
-    sizes = [max(glyphs[place].box[2:]) for place in chosen]
-    return float(np.average(surprise[chosen], weights=sizes))
+def _usual_side(layout: Layout, surprise: NDArray[np.float64]) -> float:
+    """The longer side of the piece in the middle, each counted for its length and how likely it is a digit."""
+    glyphs = [glyph for line in layout.lines for glyph in line.glyphs]
+    sides = np.array([max(glyph.box[2:]) if _is_piece(glyph) else 0 for glyph in glyphs], np.float64)
+    order = np.argsort(sides)
+    weights = np.cumsum((sides * np.exp(-surprise[: len(glyphs)]))[order])
+    return float(sides[order][np.searchsorted(weights, weights[-1] / 2)])
 
 
-def _chain(line: Line, costs: NDArray[np.float64]) -> list[int]:
-    """The places of the glyphs in the cheapest chain from the line's first piece to its last."""
+def _is_piece(glyph: Glyph) -> bool:
+    return glyph.end - glyph.first == 1
+
+
+def _chain(line: Line, costs: NDArray[np.float64], skips: NDArray[np.float64]) -> tuple[list[int], list[int]]:
+    """The places of the glyphs in the cheapest chain from the line's first piece to its last, and of those skipped.
+
+    Each piece may be skipped for what `skips` says.
+    """
     least = np.full(line.pieces + 1, np.inf)
     least[0] = 0
     last = np.zeros(line.pieces + 1, np.intp)
+    steps = np.where([_is_piece(glyph) for glyph in line.glyphs], np.minimum(costs, skips), costs)
     for place in sorted(range(len(line.glyphs)), key=lambda each: line.glyphs[each].end):
         glyph = line.glyphs[place]
-        total = least[glyph.first] + costs[place]
+        total = least[glyph.first] + steps[place]
         if total < least[glyph.end]:
             least[glyph.end], last[glyph.end] = total, place
-    chain, end = [], line.pieces
+    chain, end = list[int](), line.pieces
     while end:
         chain.append(int(last[end]))
         end = line.glyphs[chain[-1]].first
-    return chain[::-1]
+    read = [place for place in reversed(chain) if steps[place] == costs[place]]
+    return read, [place for place in chain if steps[place] < costs[place]]

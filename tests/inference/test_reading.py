@@ -82,10 +82,10 @@ def test_a_layout_must_be_worth_its_cost() -> None:
 
 def test_in_a_layout_large_digits_count_more_than_small_ones() -> None:
     """A doubtful speck beside a clear digit does not speak against it; a doubtful digit beside a clear speck does."""
-    speck, digit, other = glyph(0, 1, size=4), glyph(1, 2, size=40), line(1, glyph(0, 1))
+    speck, digit, other = glyph(0, 1, size=2), glyph(1, 2, size=40), line(1, glyph(0, 1))
     seen = layouts((line(2, speck, digit), 0), (other, 0))
-    assert chosen(seen, [0.3, 0.95, 0.8]) == [[0, 1]]
-    assert chosen(seen, [0.95, 0.3, 0.8]) == [[2]]
+    assert chosen(seen, [0.3, 0.95, 0.7]) == [[1]]
+    assert chosen(seen, [0.95, 0.3, 0.7]) == [[2]]
 
 
 def test_impossible_digits_have_an_end() -> None:
@@ -148,3 +148,18 @@ def test_what_is_rather_no_digit_costs_more_than_its_probability() -> None:
     seen = page(line(2, glyph(0, 1), glyph(1, 2), glyph(0, 2)))
     assert chosen(seen, (0.5, 0.5, 1.0), (0.0, 0.0, 0.45)) == [[2]]
     assert chosen(seen, (0.5, 0.5, 1.0), (0.0, 0.0, 0.65)) == [[0, 1]]
+
+
+def test_a_speck_between_digits_is_skipped_unless_it_makes_one_whole() -> None:
+    """However much like a 1 it looks: digits are not that much smaller than others beside them."""
+    speck = (glyph(0, 1), glyph(1, 2, size=5), glyph(2, 3))
+    assert chosen(page(line(3, *speck)), [0.9, 0.99, 0.9]) == [[0, 2]]
+    assert chosen(page(line(3, *speck, glyph(1, 3, 0.4))), [0.9, 0.99, 0.1, 0.9]) == [[0, 3]]
+    assert chosen(page(line(3, glyph(0, 1), glyph(1, 2, size=20), glyph(2, 3))), [0.9, 0.99, 0.9]) == [[0, 1, 2]]
+
+
+def test_a_line_of_specks_is_none_and_a_smudge_does_not_make_specks_of_digits() -> None:
+    seen = page(line(1, glyph(0, 1, size=6)), line(2, glyph(0, 1), glyph(1, 2)))
+    assert chosen(seen, [0.99, 0.9, 0.9]) == [[1, 2]]
+    smudge = page(line(3, glyph(0, 1), glyph(1, 2, size=160), glyph(2, 3)))
+    assert chosen(smudge, [0.9, 0.4, 0.9], none=[0, 0.9, 0]) == [[0, 1, 2]]
