@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.page import Glyph, Layout, Line, Page
+from mnist_trainer.pictures.page import Layout, Line, Page
 
 LEAST, REFUSED = 0.005, 0.5
 """Probabilities are taken to be at least the first; what is rather no digit costs the second besides."""
 
 LOW, SMALL = 0.5, 10.0
-"""Of the usual piece's longer side: a smaller glyph is hardly a digit among others, and costs the second times what it
+"""Of the usual glyph's longer side: a smaller glyph is hardly a digit among others, and costs the second times what it
 lacks."""
 
 SKIP = 10.0
-"""The cost of taking such a small piece for no writing, times its side as a share of the usual one."""
+"""The cost of taking such a small one for no writing, times its side as a share of the usual one."""
 
 LEFT_OUT = 5.0
 """How much what is skipped surprises, where layouts are compared."""
@@ -26,7 +26,7 @@ def choose(page: Page, probabilities: NDArray[np.float64], none: NDArray[np.floa
 
     `probabilities` [G, K] and `none` [G], the probability that it is no digit, belong to those G glyphs. In each line
     the chain of glyphs is chosen that is least surprising: the least sum of −ln P(a digit, and the one it is taken for)
-    and of the costs of its cuts and joins (Viterbi; LeCun et al. 1998, section V). Pieces that are far smaller than the
+    and of the costs of its cuts and joins (Viterbi; LeCun et al. 1998, section V). Glyphs that are far smaller than the
     others may be skipped: specks, and what is left of lines. Among the layouts it is the one whose digits, weighted by
     their size, surprise least.
     """
@@ -56,27 +56,23 @@ def choose(page: Page, probabilities: NDArray[np.float64], none: NDArray[np.floa
 
 
 def _usual_side(layout: Layout, surprise: NDArray[np.float64]) -> float:
-    """The longer side of the piece in the middle, each counted for its length and how likely it is a digit."""
+    """The longer side of the glyph in the middle, each counted for its length and how likely it is a digit."""
     glyphs = [glyph for line in layout.lines for glyph in line.glyphs]
-    sides = np.array([max(glyph.box[2:]) if _is_piece(glyph) else 0 for glyph in glyphs], np.float64)
+    sides = np.array([max(glyph.box[2:]) for glyph in glyphs], np.float64)
     order = np.argsort(sides)
     weights = np.cumsum((sides * np.exp(-surprise[: len(glyphs)]))[order])
     return float(sides[order][np.searchsorted(weights, weights[-1] / 2)])
 
 
-def _is_piece(glyph: Glyph) -> bool:
-    return glyph.end - glyph.first == 1
-
-
 def _chain(line: Line, costs: NDArray[np.float64], skips: NDArray[np.float64]) -> tuple[list[int], list[int]]:
     """The places of the glyphs in the cheapest chain from the line's first piece to its last, and of those skipped.
 
-    Each piece may be skipped for what `skips` says.
+    Each glyph may be skipped for what `skips` says.
     """
     least = np.full(line.pieces + 1, np.inf)
     least[0] = 0
     last = np.zeros(line.pieces + 1, np.intp)
-    steps = np.where([_is_piece(glyph) for glyph in line.glyphs], np.minimum(costs, skips), costs)
+    steps = np.minimum(costs, skips)
     for place in sorted(range(len(line.glyphs)), key=lambda each: line.glyphs[each].end):
         glyph = line.glyphs[place]
         total = least[glyph.first] + steps[place]

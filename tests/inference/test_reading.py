@@ -163,3 +163,10 @@ def test_a_line_of_specks_is_none_and_a_smudge_does_not_make_specks_of_digits() 
     assert chosen(seen, [0.99, 0.9, 0.9]) == [[1, 2]]
     smudge = page(line(3, glyph(0, 1), glyph(1, 2, size=160), glyph(2, 3)))
     assert chosen(smudge, [0.9, 0.4, 0.9], none=[0, 0.9, 0]) == [[0, 1, 2]]
+
+
+def test_digits_that_are_cut_are_as_large_as_others() -> None:
+    """Where no glyph is a step alone, and small pieces of one that is cut are no measure."""
+    assert chosen(page(line(3, glyph(0, 3))), [0.9]) == [[0]]
+    slivers = [glyph(at, at + 1, size=8) for at in range(4)]
+    assert chosen(page(line(4, *slivers, glyph(0, 2), glyph(2, 4))), [0.3] * 4 + [0.9, 0.9]) == [[4, 5]]
