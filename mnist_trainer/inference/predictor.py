@@ -17,8 +17,9 @@ from mnist_trainer.model.device import Precision, autocast, to_device
 BATCH_SIZE = 1000
 """Images evaluated at once. Fixed, and kept in checkpoints, because float sums depend on it in their last bits."""
 
-REFUSAL = 0.5
-"""The threshold of a model that learnt to refuse: "none" is likelier than all classes together."""
+REFUSAL = 0.7
+"""The threshold of a model that learnt to refuse: "none" must be more than twice as likely as all classes together,
+for it was shown more of what is no digit than users send."""
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class Part:
 @dataclass(frozen=True)
 class Parts:
     """`map` int32 [H, W]: 0 is paper, other numbers are those of `parts`, from the largest on; `share` of the ink is in
-    `parts`, the rest in what was left out."""
+    `parts`, the rest in what was left out, not counting frames."""
 
     map: NDArray[np.int32]
     parts: tuple[Part, ...]
@@ -82,11 +82,12 @@ def find_parts(ink: Ink, *, photograph: bool) -> Parts:
     inner = [part for part in kept if along[part.number] <= ALONG]
     if photograph or any(part.side > kept[0].side / 4 for part in inner):
         kept = inner
-    kept = _without_frames(_without_broken_frame(kept, ink.map), ink.map)
-    kept = _without_specks(_without_lines(kept, ink.map))
+    framed = _without_frames(_without_broken_frame(kept, ink.map), ink.map)
+    rest = int(boxes[:, 4].sum()) - sum(part.area for part in kept) + sum(part.area for part in framed)
+    kept = _without_specks(_without_lines(framed, ink.map))
     if len(kept) > WRITTEN:
         return Parts(ink.map, (), 0.0, crowded=True)
-    return Parts(ink.map, tuple(kept), sum(part.likeness * part.area for part in kept) / max(1, int(boxes[:, 4].sum())))
+    return Parts(ink.map, tuple(kept), sum(part.likeness * part.area for part in kept) / max(1, rest))
 
 
 def _part(number: int, ink: Ink, along: float, least: float) -> Part:

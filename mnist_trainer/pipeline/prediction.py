@@ -124,16 +124,17 @@ class Reader:
                 yield unreadable(path, str(page))
 
     def _scores(self, images: Sequence[Sequence[NDArray[uint8]]]) -> Iterator[Scores]:
-        """The scores of each picture's images, which go through the network together."""
+        """The scores of each picture's images, which go through the network together; what is the same, just once."""
         flat = [image for each in images for image in each]
-        batches = (flat[start : start + BATCH] for start in range(0, len(flat), BATCH))
-        read = [self.predictor.read(torch.from_numpy(np.stack(batch))) for batch in batches]
+        unlike = list({image.tobytes(): image for image in flat}.items())
+        batches = (unlike[start : start + BATCH] for start in range(0, len(unlike), BATCH))
+        read = [self.predictor.read(torch.from_numpy(np.stack([image for _, image in batch]))) for batch in batches]
         probabilities = np.concatenate([np.empty((0, len(self.classes))), *(each.numpy() for each, _ in read)])
         none = np.concatenate([np.empty(0), *(each.numpy() for _, each in read)])
-        start = 0
+        numbers = {pixels: number for number, (pixels, _) in enumerate(unlike)}
         for each in images:
-            yield Scores(probabilities[start : start + len(each)], none[start : start + len(each)])
-            start += len(each)
+            own = np.array([numbers[image.tobytes()] for image in each], np.intp)
+            yield Scores(probabilities[own], none[own])
 
 
 def _chunks(sources: Iterable[Source], most: int) -> Iterator[list[Source]]:

@@ -199,6 +199,23 @@ def test_answers_come_before_all_pictures_are_read(digits_run: Run, seven: Image
     assert len(read) == CHUNK_STEPS
 
 
+def test_the_network_sees_the_same_image_just_once(
+    digits_run: Run, seven: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    read = Predictor.read
+
+    def counted(self: Predictor, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(len(images))
+        return read(self, images)
+
+    monkeypatch.setattr(Predictor, "read", counted)
+    other = Image.fromarray(np.array(seven).T)
+    texts = [each.text for each in predict([seven, other, seven, seven], digits_run.folder)]
+    assert sum(seen) == 2
+    assert texts[0] == texts[2] == texts[3]
+
+
 def test_the_steps_are_kept_where_they_are_asked_for(digits_run: Run, seven: Image.Image) -> None:
     reader = load_reader(digits_run.folder)
     paper = np.pad(np.array(seven.resize((280, 280))), ((10, 10), (60, 60)))
