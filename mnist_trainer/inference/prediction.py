@@ -15,7 +15,7 @@ from mnist_trainer.pictures.page import Box, Glyph, Page, Steps
 CLOSE = 0.1
 """A second answer that is at least as probable as this is worth naming."""
 
-MOSTLY = 0.75
+MOSTLY = 0.64
 """Of several signs, that must be digits, each counted as likely as it is one: words have one now and then."""
 
 BORDER = 0.005

@@ -99,6 +99,14 @@ def test_strokes_are_no_noise(draw_seven: Draw, thickness: float) -> None:
     assert without_noise(drawn) is drawn
 
 
+def test_the_steps_of_a_tiny_bitmap_are_no_noise() -> None:
+    """A 5 that fills 16×16 pixels: hardly anywhere is it flat."""
+    strokes = np.zeros((16, 16), np.uint8)
+    strokes[:2, 1:], strokes[:8, :3], strokes[6:8, :14], strokes[7:15, 12:], strokes[14:, :14] = [255] * 5
+    strokes[3:6:2, 4::3] = strokes[9:13:2, 1:11:3] = 255
+    assert without_noise(strokes) is strokes
+
+
 @given(height=st.integers(1, 40), width=st.integers(1, 40), seed=st.integers(0, 99))
 def test_every_size_has_its_contrast(height: int, width: int, seed: int) -> None:
     grey = np.random.default_rng(seed).integers(0, 256, (height, width)).astype(np.uint8)
