@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from mnist_trainer.data.bundled import load_digits
+from mnist_trainer.pictures.simulator import page
 from mnist_trainer.pictures.writing import Writing, find_writing
 
 Draw = Callable[..., NDArray[np.uint8]]
@@ -78,6 +80,25 @@ def test_a_shadow_on_one_half_is_no_ink_even_where_the_other_half_is_of_one_leve
     drawn = draw_seven(paper=240, ink=30)
     shaded = np.where(X + 0.2 * Y > 0.35, 0.6, 1) * drawn + np.random.default_rng(0).normal(0, 1.5, drawn.shape)
     assert overlap(best(np.clip(shaded, 0, 255).astype(np.uint8)).levels, drawn) > 0.8
+
+
+@pytest.mark.parametrize("seed", [109, 252, 254])
+def test_what_is_broad_is_not_the_ink(seed: int) -> None:
+    """A table beyond the paper, a shadow, and what a window on the paper sees between light strokes."""
+    random, digits = np.random.default_rng([9, seed]), load_digits("train").images.numpy()
+    chosen = random.integers(0, len(digits), int(random.integers(2, 9)))
+    assert np.mean(best(page([[digits[each] for each in chosen]], random)).levels > 0.5) < 0.08
+
+
+@pytest.mark.parametrize(("side", "size", "pen"), [(16, 60, 2), (16, 90, 1), (12, 60, 4)])
+def test_squares_that_stand_for_nothing_are_no_ink(side: int, size: int, pen: int) -> None:
+    import cv2
+
+    y, x = np.mgrid[:160, :150]
+    drawn = np.full((160, 150), 255, np.uint8)
+    cv2.polylines(drawn, [np.array([(30, 20), (30 + size, 20), (30 + size // 2, 20 + 3 * size // 2)])], False, 0, pen)
+    squares = np.where((y // side + x // side) % 2, 190, 255)
+    assert overlap(best(np.where(drawn < 128, 20, squares).astype(np.uint8)).levels, drawn) > 0.7
 
 
 def test_dark_paper_with_light_ink_may_be_lit_unevenly_too(draw_seven: Draw) -> None:
