@@ -21,9 +21,6 @@ WIDE = 0.6
 WIDEST = 1.5
 """Of its height or the line's: a glyph that is joined from pieces is narrower."""
 
-NARROWEST, BROADEST = 0.1, 1.3
-"""Of the line's height, or the piece's: the width of what is left between two cuts."""
-
 SEAMS, CERTAIN = 6, 0.3
 """Seams that are tried for each of the line's heights that a piece is wider than the second."""
 
@@ -153,9 +150,7 @@ def _cut(piece: Scrap, height: float, start: int) -> Iterator[Scrap]:
         levels = np.where(edges[first] > edges[end], piece.levels, np.float32(0))
         if end - first <= len(found) and levels.max() > 0.5:
             cost = costs[first] + costs[end]
-            scrap = _tight(Scrap(levels, piece.box, start + first, start + end, cost, cut=True))
-            if NARROWEST * usual <= scrap.box[2] <= BROADEST * usual:
-                yield scrap
+            yield _tight(Scrap(levels, piece.box, start + first, start + end, cost, cut=True))
 
 
 def _tight(scrap: Scrap) -> Scrap:

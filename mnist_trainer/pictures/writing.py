@@ -18,12 +18,11 @@ from mnist_trainer.pictures.ruling import find_ruling
 SMALL = 320
 """Pixels a side at which views are compared."""
 
-GOOD = 0.75
-"""Share of the ink that is writing, at which no other view is tried."""
+EVENLY, GOOD = 0.5, 0.75
+"""Shares of a picture that has its paper's level, and of its ink that is writing, at which no other view is tried."""
 
 FLAT, BOLDLY = 0.9, 0.25
-"""Of a drawing the share that is paper of one level or full ink, with hardly anything in between; and the share of its
-ink that is writing, at which no other view is tried."""
+"""The same of a drawing, where paper and full ink are counted: hardly anything is in between."""
 
 RIM = 0.4
 """Of the rim of a drawing: with so much ink it is rather a pattern on the paper, as that which stands for nothing."""
@@ -108,7 +107,7 @@ def _is_clear(plain: Writing) -> bool:
     if paper + float(np.mean(plain.levels > FULL)) > FLAT:
         rim = np.concatenate([plain.levels[0], plain.levels[-1], plain.levels[:, 0], plain.levels[:, -1]])
         return plain.parts.share > BOLDLY and float(np.mean(rim > 0)) < RIM
-    return plain.parts.share > GOOD and float(np.mean(ink < FAINT[0])) < FAINT[1]
+    return paper > EVENLY and plain.parts.share > GOOD and float(np.mean(ink < FAINT[0])) < FAINT[1]
 
 
 def _tries(grey: NDArray[np.uint8], even: View | None) -> dict[View, Writing]:

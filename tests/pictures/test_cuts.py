@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -119,6 +120,14 @@ def test_seams_are_not_all_where_there_is_the_best_of_them(write: Draw) -> None:
     for middle in (46, 90):
         near = [seam for seam in found if abs(float(seam.columns.mean()) - middle) < 12]
         assert 0 < len(near) < len(found)
+
+
+def test_seams_differ(write: Draw) -> None:
+    levels = touching(write, "23456", 0.03, 96)
+    found = seams(levels, 24)
+    differences = [np.abs(one.columns - other.columns).max() for one, other in combinations(found, 2)]
+    assert len(found) > 4
+    assert min(differences) > 6, "three columns of the 48 rows in which they are looked for"
 
 
 @pytest.mark.parametrize("shape", [(60, 10), (60, 1), (1, 1), (300, 40)])
