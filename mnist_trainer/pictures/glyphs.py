@@ -21,6 +21,13 @@ WIDE = 0.6
 WIDEST = 1.5
 """Of its height or the line's: a glyph that is joined from pieces is narrower."""
 
+MANY = 12.0
+"""Of the line's height: a piece that is wider than that is no row of digits, but print, or the edge of something."""
+
+BROADEST = 1.5
+"""Of the line's height, or the piece's: cuts that are further from each other in the mean have more than a digit
+between them."""
+
 SEAMS, CERTAIN = 6, 0.3
 """Seams that are tried for each of the line's heights that a piece is wider than the second."""
 
@@ -139,16 +146,20 @@ def _scrap(piece: Piece, levels: NDArray[np.float32], parts: Parts) -> Scrap:
 
 def _cut(piece: Scrap, height: float, start: int) -> Iterator[Scrap]:
     """A piece that begins at the border `start`, and then what is between two of its borders, if it is wide."""
-    across, usual = piece.box[2], max(height, piece.box[3])
-    found = seams(piece.levels, round(SEAMS * (across / usual - CERTAIN))) if across > WIDE * height else []
+    *_, across, down = piece.box
+    usual, columns = max(height, down), np.arange(across)
+    is_wide = WIDE * height < across <= MANY * height
+    found = seams(piece.levels, round(SEAMS * (across / usual - CERTAIN))) if is_wide else []
     yield replace(piece, first=start, end=start + len(found) + 1)
     close = CLOSE * max(0.0, CLOSENESS - across / usual)
-    sides = [np.arange(across) >= seam.columns[:, None] for seam in found]
-    edges = [np.ones(piece.levels.shape, bool), *sides, np.zeros(piece.levels.shape, bool)]
+    edges = [np.zeros(down, np.intp), *(seam.columns for seam in found), np.full(down, across)]
     costs = [0.0, *(close + CUT * seam.cost for seam in found), 0.0]
     for first, end in combinations(range(len(edges)), 2):
-        levels = np.where(edges[first] > edges[end], piece.levels, np.float32(0))
-        if end - first <= len(found) and levels.max() > 0.5:
+        left, right = edges[first], edges[end]
+        if end - first > len(found) or right.mean() - left.mean() > BROADEST * usual:
+            continue
+        levels = np.where((columns >= left[:, None]) & (columns < right[:, None]), piece.levels, np.float32(0))
+        if levels.max() > 0.5:
             cost = costs[first] + costs[end]
             yield _tight(Scrap(levels, piece.box, start + first, start + end, cost, cut=True))
 

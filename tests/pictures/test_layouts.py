@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from mnist_trainer.pictures import glyphs
+from mnist_trainer.pictures.cuts import Seam
 from mnist_trainer.pictures.ink import find_ink
 from mnist_trainer.pictures.layouts import layouts_of
 from mnist_trainer.pictures.page import Box, Expect, Glyph, Layout, Line
@@ -250,3 +252,18 @@ def test_what_touches_the_border_may_be_no_writing_but_a_digit_alone_may(write: 
     assert min(layout.cost for layout in others) > inner.cost + 1  # one digit of two is too little
     (alone,) = layouts_in(write("5", (200, 220), (154, 50)))
     assert alone.cost == 0
+
+
+def test_what_is_as_long_as_a_line_of_print_is_not_cut(write: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of print would take half a minute."""
+    tried: list[int] = []
+
+    def counted(levels: NDArray[np.float32], most: int) -> list[Seam]:
+        tried.append(most)
+        return []
+
+    monkeypatch.setattr(glyphs, "seams", counted)
+    layouts_in(write("8" * 8, (260, 120), (20, 30), 50, spacing=0.4))
+    assert len(tried) == 1
+    layouts_in(write("8" * 40, (900, 120), (20, 30), 50, spacing=0.4))
+    assert len(tried) == 1
