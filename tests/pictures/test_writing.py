@@ -84,8 +84,8 @@ def test_a_shadow_on_one_half_is_no_ink_even_where_the_other_half_is_of_one_leve
 
 def test_paper_that_is_even_in_its_smaller_part_is_seen_in_other_ways_too(draw_seven: Draw) -> None:
     def ways(width: float) -> int:
-        """In how many a 7 is seen on paper that falls off by 12 grey levels over some share of its width."""
-        shade = 12 * np.clip((X - 1 + 2 * width) / (2 * width), 0, 1)
+        """In how many a 7 is seen on paper that falls off by 22 grey levels over some share of its width."""
+        shade = 22 * np.clip((X - 1 + 2 * width) / (2 * width), 0, 1)
         return len(find_writing((draw_seven(paper=240, ink=30) - shade).clip(0, 255).astype(np.uint8)))
 
     assert (ways(0.2), ways(0.95)) == (1, 3)
