@@ -10,16 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_trainer.inference.reading import choose
-from mnist_trainer.pictures.page import Box, Glyph, Page, Steps
+from mnist_trainer.pictures.page import Box, Glyph, Page, Steps, touches_border
 
 CLOSE = 0.1
 """A second answer that is at least as probable as this is worth naming."""
 
 MOSTLY = 0.64
 """Of several signs, that must be digits, each counted as likely as it is one: words have one now and then."""
-
-BORDER = 0.005
-"""Of the picture's longer side: what is nearer to its border touches it."""
 
 ALIKE = 0.5, 1.7
 """Least and most height of a refused sign that stands among digits, as shares of theirs."""
@@ -171,9 +168,7 @@ def _without_others(
 
 
 def _is_sign(answer: DigitAnswer, usual: float, size: tuple[int, int]) -> bool:
-    x, y, width, height = answer.box
-    inside = min(x, y, size[0] - x - width, size[1] - y - height) > BORDER * max(size)
-    return inside and ALIKE[0] < height / usual < ALIKE[1]
+    return not touches_border(answer.box, size) and ALIKE[0] < answer.box[3] / usual < ALIKE[1]
 
 
 def unreadable(path: str | None, error: str) -> Prediction:

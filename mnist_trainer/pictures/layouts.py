@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mnist_trainer.pictures.glyphs import glyphs_of, whole
 from mnist_trainer.pictures.lines import Piece, in_lines, main_pieces
-from mnist_trainer.pictures.page import Box, Expect, Layout, Line
+from mnist_trainer.pictures.page import Expect, Layout, Line, touches_border
 from mnist_trainer.pictures.parts import Part, Parts
 
 GROUPS = 3
@@ -20,9 +20,6 @@ STACKED = 0.5
 
 LEFT_OUT = 5.0
 """The cost of a layout that leaves out all the ink; of a share of it as much less."""
-
-BORDER = 0.005
-"""Of the picture's longer side: what is nearer to its border touches it."""
 
 OUTER, TOUCHING = 0.1, 1.0
 """How much less the ink counts that touches the border, and the cost of taking it for writing where there is other:
@@ -36,7 +33,8 @@ def layouts_of(levels: NDArray[np.float32], parts: Parts, expect: Expect, cost: 
     and what touches its border may be no writing.
     """
     found = parts.parts
-    inner = tuple(part for part in found if not _touches(part.box, levels.shape))
+    size = levels.shape[1], levels.shape[0]
+    inner = tuple(part for part in found if not touches_border(part.box, size))
     ways = [way for way in dict.fromkeys((found, inner)) if way]
     groups = dict.fromkeys(group for way in ways for group in main_pieces(way, GROUPS))
     single = [
@@ -67,8 +65,3 @@ def _left_out(chosen: Sequence[Part], found: Sequence[Part], inner: Sequence[Par
 
 def _ink(parts: Sequence[Part], inner: Sequence[Part]) -> float:
     return sum(part.likeness * part.area * (1.0 if part in inner else OUTER) for part in parts)
-
-
-def _touches(box: Box, shape: tuple[int, ...]) -> bool:
-    x, y, width, height = box
-    return min(x, y, shape[1] - x - width, shape[0] - y - height) <= BORDER * max(shape)

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 SIDE = 28
 """Pixels on each side of a glyph."""
 
+BORDER = 0.005
+"""Of the picture's longer side: what is nearer to its border touches it."""
+
 Box = tuple[int, int, int, int]
 """x, y, width, height in pixels; x and y of the upper left corner."""
 
@@ -106,6 +109,12 @@ def overlap(one: Box, other: Box, axis: int) -> int:
     """Pixels that two boxes share in x (0) or y (1); what is between them counts negative."""
     start, end = max(one[axis], other[axis]), min(one[axis] + one[axis + 2], other[axis] + other[axis + 2])
     return end - start
+
+
+def touches_border(box: Box, size: tuple[int, int]) -> bool:
+    """Whether a box lies at the border of a picture of that width and height, or very near."""
+    x, y, width, height = box
+    return min(x, y, size[0] - x - width, size[1] - y - height) <= BORDER * max(size)
 
 
 def padded(values: NDArray[Any], margin: int) -> NDArray[Any]:
