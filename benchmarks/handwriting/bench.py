@@ -17,13 +17,13 @@ from PIL import Image
 
 from mnist_trainer.config.augmentation import Simulate
 from mnist_trainer.data.loaders import load_split
+from mnist_trainer.files import make_folder, write_bytes
 from mnist_trainer.inference.metrics import wilson_interval
 from mnist_trainer.inference.prediction import Prediction
 from mnist_trainer.pipeline.prediction import Reader
 from mnist_trainer.pipeline.sources import Source
 from mnist_trainer.reports.steps import strip
 from mnist_trainer.storage.checkpoint import load_checkpoint
-from mnist_trainer.storage.files import make_folder, write_bytes
 from mnist_trainer.storage.run_folder import find_checkpoint
 
 Pixels = NDArray[np.uint8]

@@ -125,8 +125,8 @@ def _refuse_nonsense(
 
 def _make_places(checkpoints: list[str], file: Path | None, out: Path | None) -> None:
     """Makes the folders of what will be written, before the work. Raises `UsageError` for files that must stay."""
+    from mnist_trainer.files import make_folder
     from mnist_trainer.pipeline.subject import find_all, require_other_file
-    from mnist_trainer.storage.files import make_folder
 
     sources = find_all(checkpoints)
     if file is not None:
@@ -165,11 +165,11 @@ def _compare(checkpoints: list[str], overrides: list[str], split: Split, views: 
 
 
 def _calibrate(checkpoints: list[str], overrides: list[str], split: Split, file: Path, out: Path | None) -> Report:
+    from mnist_trainer.files import write_bytes
     from mnist_trainer.pipeline.calibration import calibrate
     from mnist_trainer.reports.drawings import draw_reliability
     from mnist_trainer.reports.judging import calibration_lines, evaluation_lines
     from mnist_trainer.storage.checkpoint import save_checkpoint
-    from mnist_trainer.storage.files import write_bytes
 
     _make_places(checkpoints, file, out)
     done = calibrate(checkpoints, *overrides, split=split)
@@ -192,8 +192,8 @@ def _width() -> int | None:
 
 
 def _write(judged: Judged, out: Path) -> str:
+    from mnist_trainer.files import write_bytes, write_text
     from mnist_trainer.reports.drawings import draw_confusion, draw_mistakes, predictions_csv
-    from mnist_trainer.storage.files import write_bytes, write_text
 
     classes, evaluation = judged.subject.checkpoint.classes, judged.evaluation
     mistakes = draw_mistakes(judged.answers, judged.source, evaluation, classes)

@@ -109,8 +109,8 @@ def _width() -> int | None:
 
 def _draw(listed: Sequence[RunSummary], file: Path, place: Path) -> str:
     """Says what was drawn, and what was not."""
+    from mnist_trainer.files import write_bytes
     from mnist_trainer.reports.overlay import overlay
-    from mnist_trainer.storage.files import write_bytes
     from mnist_trainer.studies.runs.listing import curves
 
     drawn, others = curves(listed)

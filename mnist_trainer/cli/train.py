@@ -129,8 +129,8 @@ def _show_plan(config: Config) -> None:
 
 
 def _show_batch(config: Config, file: Path) -> None:
+    from mnist_trainer.files import make_folder, write_bytes
     from mnist_trainer.pipeline.checking import first_batch
-    from mnist_trainer.storage.files import make_folder, write_bytes
 
     png = first_batch(config)
     make_folder(file.parent)

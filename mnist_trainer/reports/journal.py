@@ -12,13 +12,13 @@ from torch import Tensor
 from mnist_trainer.config.load import dump_config
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import StorageError
+from mnist_trainer.files import write_text
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.reports.environment import describe_environment
 from mnist_trainer.reports.listener import metrics_row
 from mnist_trainer.reports.tensorboard import EventWriter
 from mnist_trainer.reports.text import epoch_cells, terms_line
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, save_checkpoint
-from mnist_trainer.storage.files import write_text
 from mnist_trainer.storage.run_folder import RunFolder
 from mnist_trainer.training.loop import EpochRecord
 from mnist_trainer.training.state import TrainingState

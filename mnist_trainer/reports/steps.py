@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from mnist_trainer.files import make_folder, write_bytes
 from mnist_trainer.inference.prediction import DigitAnswer, Prediction
 from mnist_trainer.pictures.page import Steps
 from mnist_trainer.reports.answers import caption
 from mnist_trainer.reports.canvas import GREEN, GREY, ORANGE, PALE, WIDEST
 from mnist_trainer.reports.text import percent
-from mnist_trainer.storage.files import make_folder, write_bytes
 
 TILE, GAP, LINE = 84, 12, 18
 """Side of an enlarged 28×28 image, the space between pictures, the height of a line of text; in pixels."""

@@ -1,1 +1,1 @@
-"""What is written to disk: run folders and checkpoints, through one door."""
+"""What a training keeps on disk: run folders and checkpoints."""

@@ -24,9 +24,9 @@ from mnist_trainer.config.fields import PositiveNumber
 from mnist_trainer.config.outputs import output_count
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import CheckpointError
+from mnist_trainer.files import write_file
 from mnist_trainer.inference.predictor import Predictor, Reading
 from mnist_trainer.model.build import build_model
-from mnist_trainer.storage.files import write_file
 from mnist_trainer.storage.tensors import first_line, read_tensors
 
 FORMAT = "mnist_trainer"

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_trainer.errors import CheckpointError, UsageError
-from mnist_trainer.storage.files import append_line, make_folder, write_bytes, write_text
+from mnist_trainer.files import append_line, make_folder, write_bytes, write_text
 
 COLUMNS = (
     "epoch",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mnist_trainer.storage.files import held
+from mnist_trainer.files import held
 
 Command = Callable[..., Any]
 

@@ -22,9 +22,9 @@ from mnist_trainer.config.differences import differences
 from mnist_trainer.config.load import dump_config, load_config
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import StorageError, UsageError
+from mnist_trainer.files import make_folder, write_text
 from mnist_trainer.inference.spread import spread
 from mnist_trainer.reports.series import SubRun, Summary
-from mnist_trainer.storage.files import make_folder, write_text
 from mnist_trainer.storage.run_folder import RunFolder, create_run_folder, holds_run, is_series
 
 FIGURES = {

@@ -13,6 +13,7 @@ from mnist_trainer.config.seeds import check_seeds, written_seeds
 from mnist_trainer.config.warnings import warnings
 from mnist_trainer.data.loaders import load_test
 from mnist_trainer.errors import InterruptedRunError, UsageError
+from mnist_trainer.files import held, remove_folder
 from mnist_trainer.model.device import settings
 from mnist_trainer.pipeline.description import facts_of, header_of
 from mnist_trainer.pipeline.preparation import ConfigSource, as_config, prepare
@@ -22,7 +23,6 @@ from mnist_trainer.reports.environment import describe_environment
 from mnist_trainer.reports.listener import Header, Listener
 from mnist_trainer.reports.series import Series, SeriesHeader, SeriesListener, SubRun
 from mnist_trainer.reports.tensorboard import require_tensorboard
-from mnist_trainer.storage.files import held, remove_folder
 from mnist_trainer.storage.run_folder import RunFolder, holds_run, is_series, refuse_taken
 from mnist_trainer.studies.seeds.folder import (
     Ledger,

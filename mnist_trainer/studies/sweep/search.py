@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from mnist_trainer.config.sweep import Sweep
 from mnist_trainer.data.loaders import load_splits
 from mnist_trainer.errors import DeviceError, InterruptedRunError, UsageError
+from mnist_trainer.files import held
 from mnist_trainer.reports.sweep import SweepHeader, SweepListener, SweepResult, TrialRow
-from mnist_trainer.storage.files import held
 from mnist_trainer.storage.run_folder import RunFolder
 from mnist_trainer.studies.sweep.attempts import give_up, places_left, recover, running, trial_of
 from mnist_trainer.studies.sweep.folder import Ledger, best_of, open_folder

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mnist_trainer.config.differences import differences
 from mnist_trainer.config.sweep import Sweep
 from mnist_trainer.errors import StorageError, UsageError
-from mnist_trainer.storage.files import drop_torn_line
+from mnist_trainer.files import drop_torn_line
 from mnist_trainer.studies.sweep.attempts import repeat
 
 if TYPE_CHECKING:

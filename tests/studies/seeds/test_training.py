@@ -23,10 +23,10 @@ from mnist_trainer.errors import (
     TrainerError,
     UsageError,
 )
+from mnist_trainer.files import write_file
 from mnist_trainer.reports.series import Series, SeriesHeader, SeriesListener, SubRun
 from mnist_trainer.storage import checkpoint, files
 from mnist_trainer.storage.checkpoint import load_checkpoint
-from mnist_trainer.storage.files import write_file
 from mnist_trainer.storage.run_folder import RunFolder
 from mnist_trainer.studies.seeds import training as module
 from mnist_trainer.studies.seeds.training import train_seeds

@@ -18,8 +18,8 @@ from mnist_trainer.config.load import load_config
 from mnist_trainer.config.sweep import Sweep
 from mnist_trainer.config.sweep_reading import load_sweep
 from mnist_trainer.errors import DataError, InterruptedRunError, StorageError, TrainerError, UsageError
+from mnist_trainer.files import held
 from mnist_trainer.reports.sweep import SweepHeader, SweepListener, SweepResult, TrialRow
-from mnist_trainer.storage.files import held
 from mnist_trainer.studies.sweep import trial as trial_module
 from mnist_trainer.studies.sweep.attempts import attempts_of
 from mnist_trainer.studies.sweep.folder import rows_of

@@ -9,7 +9,7 @@ from typing import IO
 import pytest
 
 from mnist_trainer.errors import StorageError
-from mnist_trainer.storage.files import (
+from mnist_trainer.files import (
     append_line,
     drop_torn_line,
     make_folder,
