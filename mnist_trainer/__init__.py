@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from mnist_trainer.config.schema import Config
     from mnist_trainer.inference.metrics import Evaluation
     from mnist_trainer.inference.prediction import Prediction
+    from mnist_trainer.pipeline.conclusion import Run
     from mnist_trainer.pipeline.evaluation import evaluate
     from mnist_trainer.pipeline.prediction import predict
     from mnist_trainer.pipeline.preparation import prepare
-    from mnist_trainer.pipeline.training import Run, train
+    from mnist_trainer.pipeline.training import resume, train
     from mnist_trainer.training.loop import EpochRecord, fit, steps
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "load_config",
     "predict",
     "prepare",
+    "resume",
     "steps",
     "train",
 ]
@@ -49,12 +51,13 @@ _PLACES = {
     "EpochRecord": "training.loop",
     "Evaluation": "inference.metrics",
     "Prediction": "inference.prediction",
-    "Run": "pipeline.training",
+    "Run": "pipeline.conclusion",
     "evaluate": "pipeline.evaluation",
     "fit": "training.loop",
     "load_config": "config.load",
     "predict": "pipeline.prediction",
     "prepare": "pipeline.preparation",
+    "resume": "pipeline.training",
     "steps": "training.loop",
     "train": "pipeline.training",
 }

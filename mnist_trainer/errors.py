@@ -8,7 +8,7 @@
     ├── DeviceError             5  a device that is not there, or not enough memory
     ├── DivergedError           6  the loss is no longer a finite number
     ├── StorageError            7  disk full, no rights, folder in use
-    └── InterruptedRunError   130  stopped by Ctrl-C; what was trained is saved
+    └── InterruptedRunError   130  stopped by Ctrl-C; what was trained is saved (143: by SIGTERM or SIGHUP)
 
 Messages are written for the person in front of the terminal: what happened, where, and how to mend it.
 """
@@ -87,6 +87,8 @@ class StorageError(TrainerError):
 
 
 class InterruptedRunError(TrainerError):
-    """Stopped by Ctrl-C after a complete step; the state is saved."""
+    """Stopped by a signal after a complete step; the state is saved."""
 
     exit_code = 130
+    terminated_exit_code = 143
+    """What a command ends with that was stopped by another signal than Ctrl-C's."""

@@ -75,6 +75,14 @@ def make_folder(path: Path, exist_ok: bool = True) -> None:
         raise storage_error(path, error) from error
 
 
+def remove_file(path: Path) -> None:
+    """Removes the file `path`, if it is there. Raises `StorageError`."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
 def remove_folder(path: Path) -> None:
     """Removes the folder `path` with all that is in it, if it is there. Raises `StorageError`."""
     try:
@@ -86,7 +94,7 @@ def remove_folder(path: Path) -> None:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def held(folder: Path, *, take_over: bool = False) -> Iterator[None]:
     """Inside it no other process holds the folder; the system lets go of it when this one ends, however it ends.
 
     Raises `StorageError` if another process holds it.

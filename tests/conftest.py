@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,19 @@ def mnist_root() -> Path:
         if (root / "MNIST" / "raw" / "train-images-idx3-ubyte").exists():
             return root
     pytest.skip("needs the real MNIST: set MNIST_TRAINER_DATA to a folder that holds MNIST/raw/")
+
+
+@pytest.fixture(scope="session")
+def differences_of_runs() -> Callable[[Path, Path], list[str]]:
+    """What two folders of finished runs differ in, apart from times."""
+    place = Path(__file__).parents[1] / "benchmarks" / "reliability" / "runs_alike.py"
+    spec = spec_from_file_location("runs_alike", place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: Callable[[Path, Path], list[str]] = module.differences_of_runs
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mnist_trainer.errors import ConfigError, TrainerError
+from mnist_trainer.errors import ConfigError, InterruptedRunError, TrainerError
 
 if TYPE_CHECKING:
     from mnist_trainer.reports.listener import Listener
@@ -49,14 +50,16 @@ def error_paragraphs(debug: bool) -> Iterator[None]:
         sys.stdout.reconfigure(errors="replace")  # a code page without × must not end a command
     try:
         yield
+    except (InterruptedRunError, KeyboardInterrupt) as error:
+        if debug:
+            traceback.print_exc()
+        complain("\n".join([str(error) or "Stopped.", *getattr(error, "__notes__", ())]))
+        raise typer.Exit(_exit_code()) from None
     except TrainerError as error:
         if debug:
             traceback.print_exc()
         complain(str(error))
         raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        complain("Stopped.")
-        raise typer.Exit(130) from None
     except (typer.Exit, typer.Abort, BrokenPipeError):
         raise
     except Exception as error:
@@ -81,14 +84,44 @@ def options_named(overrides: Sequence[str], options: Sequence[str]) -> Iterator[
 
 
 def stop_after_step(listener: Listener) -> None:
-    """Makes the first Ctrl-C end the training after its present step, and a second one at once."""
+    """Makes the first Ctrl-C end the training after its present step, and a second one at once.
+
+    SIGTERM (batch systems) and SIGHUP (closed terminals) are taken in the same way. A signal that is ignored already,
+    as `nohup` does with SIGHUP, stays so.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        _received.append(name)
+        if name == "SIGHUP":
+            _let_go_of_terminal()
         if not listener.can_stop or listener.wants_stop:
+            listener.stopped_by = name
             raise KeyboardInterrupt
-        listener.wants_stop = True
+        listener.wants_stop, listener.stopped_by = True, name
 
-    signal.signal(signal.SIGINT, stop)
+    _received.clear()
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
+
+
+_received: list[str] = []
+"""The signals that came since `stop_after_step`."""
+
+
+def _exit_code() -> int:
+    """Of a command that was stopped: 130 by Ctrl-C, 143 by any other signal."""
+    return 130 if set(_received) <= {"SIGINT"} else InterruptedRunError.terminated_exit_code
+
+
+def _let_go_of_terminal() -> None:
+    """Turns what is printed from now on to nowhere: a closed terminal takes nothing more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        if os.isatty(stream):
+            os.dup2(nowhere, stream)
 
 
 def complain(text: str) -> None:

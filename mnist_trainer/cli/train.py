@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, options_named, stop_after_step
+from mnist_trainer.cli.resume import go_on, refuse_besides_resume, training_console
 from mnist_trainer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,6 +27,17 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
     config: Annotated[
         str | None, typer.Option("--config", metavar="FILE", help="A YAML file, or the name of a shipped config.")
     ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option("--resume", metavar="RUN", help="Go on with a stopped run: its folder, its last.pt, or latest."),
+    ] = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="With --resume: though another machine seems to be at work in it.")
+    ] = False,
+    on_interrupt: Annotated[
+        Literal["stop", "finish"],
+        typer.Option("--on-interrupt", help="On Ctrl-C or SIGTERM save and stop, or make the report of what there is."),
+    ] = "stop",
     run_dir: Annotated[
         Path | None, typer.Option("--run-dir", metavar="DIR", help="Write to exactly this folder.")
     ] = None,
@@ -53,6 +65,14 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
     Without --config the configs that come with the package are listed.
     """
     with error_paragraphs(debug):
+        if resume is not None:
+            own = {"--config": config, "--run-dir": run_dir, "--seed": seed, "--seeds": seeds, "--check": check or None}
+            refuse_besides_resume({**own, "--show-batch": show_batch})
+            changes = [*(overrides or []), *([] if device is None else [f"device={device}"])]
+            go_on(resume, changes, jobs, take_over, on_interrupt, quiet)
+            return
+        if take_over:
+            raise UsageError("--take-over goes with --resume.")
         if config is None:
             _list_configs(overrides or [])
             return
@@ -68,7 +88,7 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
         elif series is not None:
             _train_series(loaded, series, 1 if jobs is None else jobs, run_dir, quiet)
         else:
-            _train(loaded, run_dir, quiet)
+            _train(loaded, run_dir, on_interrupt, quiet)
 
 
 def _list_configs(overrides: Sequence[str]) -> None:
@@ -138,17 +158,11 @@ def _show_batch(config: Config, file: Path) -> None:
     print(f"The first batch of {config.name} is drawn in {file}; nothing was trained.")
 
 
-def _train(config: Config, run_dir: Path | None, quiet: bool) -> None:
+def _train(config: Config, run_dir: Path | None, on_interrupt: str, quiet: bool) -> None:
     from mnist_trainer.pipeline import training
-    from mnist_trainer.reports.console import RichConsole, choose_console
 
-    console = choose_console(quiet)
-    stop_after_step(console)
-    try:
+    with training_console(on_interrupt, quiet) as console:
         training.train(config, run_dir=run_dir, listener=console)
-    finally:
-        if isinstance(console, RichConsole):
-            console.close()
 
 
 def _train_series(config: Config, seeds: tuple[int, ...], jobs: int, run_dir: Path | None, quiet: bool) -> None:

@@ -61,6 +61,9 @@ class Training(Section):
     early_stopping: EarlyStopping | None = Field(
         default=None, description="when to stop early; without it the best epoch by val_loss is the result all the same"
     )
+    checkpoint_seconds: NotNegativeNumber = Field(
+        default=10.0, description="save the state after so many seconds, in an epoch too; 0: after each epoch"
+    )
     ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None, description="validate and keep a running mean of the weights; this share of it stays at each step"
     )

@@ -40,8 +40,8 @@ def facts_of(state: TrainingState, custom: Mapping[str, str] | None = None) -> d
     }
 
 
-def header_of(state: TrainingState, folder: Path, custom: dict[str, str]) -> Header:
-    """What a listener is told before the first step."""
+def header_of(state: TrainingState, folder: Path, custom: dict[str, str], resumed: str = "") -> Header:
+    """What a listener is told before the first step; `resumed` says where a run goes on."""
     setup, facts = state.setup, facts_of(state, custom)
     counts = f"{len(setup.train):,} images to train, {facts['data']['validation_count']:,} to validate"
     if any(setup.simulated):
@@ -56,6 +56,7 @@ def header_of(state: TrainingState, folder: Path, custom: dict[str, str]) -> Hea
         seed=setup.config.seed,
         epochs=setup.config.training.epochs,
         folder=folder,
+        resumed=resumed,
     )
 
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, TextIO
 
 from mnist_trainer.model.memory import human_bytes
 from mnist_trainer.reports.listener import Header, Listener, Outcome
-from mnist_trainer.reports.text import COLUMNS, epoch_cells, header_lines, outcome_lines, refit_line
+from mnist_trainer.reports.text import COLUMNS, epoch_cells, finished_lines, header_lines, outcome_lines, refit_line
 from mnist_trainer.training.loop import EpochRecord
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.progress import Progress, TaskID
 
 WIDTHS = (5, 10, 8, 12, 8, 7, 13)
@@ -60,6 +62,11 @@ class PlainConsole(Listener):
     def finished(self, outcome: Outcome) -> None:
         """The result and where it lies."""
         for line in outcome_lines(outcome):
+            self.say(line)
+
+    def was_finished(self, folder: Path) -> None:
+        """That there is nothing to do, and what could be done."""
+        for line in finished_lines(folder):
             self.say(line)
 
 
@@ -154,6 +161,11 @@ class RichConsole(Listener):
         for line in others:
             self.console.print(line)
         self.console.print(f"[bold green]{result}[/]")
+
+    def was_finished(self, folder: Path) -> None:
+        """That there is nothing to do, and what could be done."""
+        for line in finished_lines(folder):
+            self.say(line)
 
     def close(self) -> None:
         """Takes the bar away, whatever happened."""

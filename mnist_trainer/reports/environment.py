@@ -52,3 +52,14 @@ def describe_environment(state: TrainingState) -> dict[str, Any]:
         "platform": platform.platform(),
         "git_commit": git_commit(),
     }
+
+
+def machine_of(state: TrainingState) -> dict[str, Any]:
+    """What of the machine decides on the bits of a training."""
+    return {
+        "device": str(state.setup.device),
+        "precision": state.setup.reading.precision,
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),  # it has a class of its own, which no checkpoint may hold
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+    }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from dataclasses import asdict
 from time import perf_counter
 from typing import Any
 
@@ -12,10 +13,11 @@ from torch import Tensor
 from mnist_trainer.config.load import dump_config
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import StorageError
-from mnist_trainer.files import write_text
+from mnist_trainer.files import remove_file, write_text
 from mnist_trainer.inference.metrics import Evaluation
-from mnist_trainer.reports.environment import describe_environment
+from mnist_trainer.reports.environment import describe_environment, machine_of
 from mnist_trainer.reports.listener import metrics_row
+from mnist_trainer.reports.sessions import Sessions, now
 from mnist_trainer.reports.tensorboard import EventWriter
 from mnist_trainer.reports.text import epoch_cells, terms_line
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, save_checkpoint
@@ -23,18 +25,26 @@ from mnist_trainer.storage.run_folder import RunFolder
 from mnist_trainer.training.loop import EpochRecord
 from mnist_trainer.training.state import TrainingState
 
-SAVE_SECONDS = 10.0
-"""`last.pt` is written at an epoch's end when so much time has passed since it was written last."""
-
 
 class Journal:
-    """Writes one run's folder. `custom` names what of it is the user's own code; `began` is when loading began."""
+    """Writes one run's folder. `custom` names what of it is the user's own code; `began` is when loading began.
 
-    def __init__(self, folder: RunFolder, state: TrainingState, custom: dict[str, str], began: float) -> None:
-        self.folder, self.first, self.state, self.custom = folder, state, state, custom
-        self.records: list[EpochRecord] = []
+    `last` is what an earlier session of the run saved with `save_last`, and `state` goes on from there.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        state: TrainingState,
+        custom: dict[str, str],
+        began: float,
+        last: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.folder, self.first, self.state, self.custom, self.last = folder, state, state, custom, last
+        self.records = [EpochRecord(**record) for record in last["records"]] if last else []
         self.began, self.saved = began, perf_counter()
         self.loaded = self.saved - began
+        self.sessions = Sessions(folder.read_record())
         self.events: EventWriter | None = None
         self.entry: dict[str, Any] = {}
 
@@ -49,6 +59,11 @@ class Journal:
         return self.first.best.epoch
 
     @property
+    def is_in_refit(self) -> bool:
+        """Whether an earlier session saved a second fit: the first one is over then."""
+        return self.last is not None and self.last["phase"] == "refit"
+
+    @property
     def stop_reason(self) -> str:
         """Why the first fit ended."""
         return self.first.stop_reason or "epochs"
@@ -59,36 +74,45 @@ class Journal:
         return sum(state.seconds for state in {self.first, self.state})
 
     def start(self, facts: dict[str, Any]) -> None:
-        """Writes `config.yaml`, then `run.json` with the status running and the `facts` that are known by now."""
+        """Writes `config.yaml`, then `run.json` with the status running and the `facts` that are known by now.
+
+        Of an earlier session it keeps what its saved state covers; the epochs behind that are made again.
+        """
         config = self.config
         write_text(self.folder.config, dump_config(config))
+        self.folder.rewrite_metrics(map(metrics_row, self.records))
+        if self.best_epoch:
+            save_checkpoint(self.folder.best, self.best())
+        else:
+            remove_file(self.folder.best)
         self.entry = {
             "name": config.name,
             "status": "running",
             "stop_reason": None,
-            "best_epoch": None,
-            "epochs": 0,
+            "best_epoch": self.best_epoch or None,
+            "epochs": self.first.epoch,
             "test": None,
             "validation": None,
             "seed": config.seed,
             **facts,
             **describe_environment(self.state),
-            "started_at": _now(),
+            "started_at": self.sessions.started_at or now(),
             "finished_at": None,
             "timings": {},
+            "sessions": self.sessions.begin(self.state),
         }
         self.folder.write_record(self.entry)
         if config.report.tensorboard:
-            self.events = EventWriter(self.folder.path / "tensorboard")
+            self.events = EventWriter(self.folder.path / "tensorboard", purge_step=len(self.records) + 1)
 
     def epoch(self, record: EpochRecord) -> None:
-        """Adds an epoch's row, and saves what it changed."""
+        """Adds an epoch's row, and saves what it changed; the state last, for it is what says how far the run got."""
         self.records.append(record)
+        self.folder.add_metrics(metrics_row(record))
         if record.best:
             save_checkpoint(self.folder.best, self.best())
-        if perf_counter() - self.saved >= SAVE_SECONDS:
+        if self.is_due or not self.config.training.checkpoint_seconds:
             self.save_last()
-        self.folder.add_metrics(metrics_row(record))
         terms = f"   loss terms: {terms_line(record)}" if record.terms else ""
         self.folder.log("  ".join(cell for cell in epoch_cells(record) if cell) + terms)
         if self.events is not None:
@@ -101,10 +125,15 @@ class Journal:
     def refit(self, state: TrainingState) -> None:
         """From here on it is `state`, a second fit, that is trained; `best.pt` stays the first one's until the end."""
         self.state = state
+        if self.last is not None and self.is_in_refit:
+            state.load_state_dict(self.last)
         self.folder.log(f"refit: {state.setup.course.epochs} epochs on {len(state.setup.train):,} images")
 
     def keep_refit(self) -> None:
-        """The second fit is complete: it is the run's model."""
+        """The second fit is complete: it is the run's model. One that was stopped early leaves the first one's."""
+        if self.state.stop_reason == "interrupted":
+            self.state = self.first
+            return
         save_checkpoint(self.folder.best, self.best())
         self.entry |= {"refit": {"epochs": self.state.epoch, "train_count": len(self.state.setup.train)}}
 
@@ -115,9 +144,21 @@ class Journal:
         member = Member(setup.config, weights, setup.reading, self.custom, setup.counts)
         return Checkpoint((member,), setup.classes, training_state=training_state)
 
+    @property
+    def is_due(self) -> bool:
+        """Whether the state should be saved, by the time that has passed since it was."""
+        wait = self.config.training.checkpoint_seconds
+        return 0 < wait <= perf_counter() - self.saved
+
     def save_last(self) -> None:
-        """Writes `last.pt`: the best epoch, and the state of the training to go on from."""
-        save_checkpoint(self.folder.last, self.best(self.state.state_dict()))
+        """Writes `last.pt`: the best epoch, and the state of the training to go on from, with all that came before."""
+        past = {
+            "config": self.config.model_dump(mode="json"),
+            "records": [asdict(record) for record in self.records],
+            "first": None if self.state is self.first else self.first.outcome(),
+            "machine": machine_of(self.state),
+        }
+        save_checkpoint(self.folder.last, self.best(self.state.state_dict() | past))
         self.saved = perf_counter()
 
     def finish(self, test: Evaluation, timings: dict[str, float]) -> None:
@@ -146,12 +187,9 @@ class Journal:
         if self.events is not None:
             self.events.close()
         self.entry |= {"best_epoch": self.best_epoch or None, "epochs": self.first.epoch, **changes}
-        self.entry |= {"finished_at": _now()}
-        total = perf_counter() - self.began
+        self.entry |= {"finished_at": now()}
+        total = self.sessions.seconds + perf_counter() - self.began
         self.entry["timings"] = {"loading_seconds": self.loaded, **self.entry["timings"], "total_seconds": total}
+        self.entry["sessions"] = self.sessions.end(self.state, self.entry["status"], self.entry["stop_reason"])
         self.folder.write_record(self.entry)
         self.folder.log(f"{self.entry['status']}: {self.entry['stop_reason']}")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -21,6 +21,8 @@ class Header:
     seed: int
     epochs: int
     folder: Path
+    resumed: str = ""
+    """Where it goes on, if it is not at its beginning."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,14 @@ class Outcome:
 class Listener:
     """Hears everything and does nothing: the base of every listener.
 
-    `wants_stop` is asked after each step; the training then saves itself and ends as interrupted. `can_stop` is true
-    while it is asked.
+    `wants_stop` is asked after each step; the training then saves itself and ends as interrupted, or, if it `finishes`
+    then, is reported as if it had come to its end. `can_stop` is true while it is asked. `stopped_by` says what for.
     """
 
     wants_stop = False
     can_stop = False
+    finishes = False
+    stopped_by = "SIGINT"
 
     def warned(self, path: str, reason: str) -> None:
         """The config works against itself."""
@@ -68,6 +72,9 @@ class Listener:
 
     def finished(self, outcome: Outcome) -> None:
         """Everything is written."""
+
+    def was_finished(self, folder: Path) -> None:
+        """The run in `folder` that was to go on is finished already."""
 
 
 def metrics_row(record: EpochRecord) -> Mapping[str, float | int | str | None]:

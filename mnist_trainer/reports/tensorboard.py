@@ -13,13 +13,16 @@ CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
 
 
 class EventWriter:
-    """Event files below `folder`, for `tensorboard --logdir runs`. Raises `UsageError` without the extra."""
+    """Event files below `folder`, for `tensorboard --logdir runs`. Raises `UsageError` without the extra.
 
-    def __init__(self, folder: Path) -> None:
+    Points from `purge_step` on that an earlier session left there are not shown any more.
+    """
+
+    def __init__(self, folder: Path, purge_step: int = 1) -> None:
         require_tensorboard()
         from torch.utils.tensorboard import SummaryWriter
 
-        self.writer: Any = SummaryWriter(str(folder))
+        self.writer: Any = SummaryWriter(str(folder), purge_step=purge_step)
 
     def add(self, record: EpochRecord) -> None:
         """A point in each curve."""

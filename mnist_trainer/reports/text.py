@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_trainer.config.layers import ActivationLayer, Conv, Dropout, Output, Pool, SqueezeExcite
@@ -17,6 +19,7 @@ STOP_REASONS = {
     "epochs": "All epochs are done.",
     "early_stopping": "Stopped early: the validation figure did not improve any more.",
     "max_minutes": "Stopped: training.max_minutes is over.",
+    "interrupted": "Stopped by a signal; this is the best epoch until then.",
 }
 
 COLUMNS = ("epoch", "train loss", "val loss", "val accuracy", "lr", "seconds", "")
@@ -54,6 +57,7 @@ def header_lines(header: Header) -> list[tuple[str, str]]:
         ("device", header.device),
         ("seed", str(header.seed)),
         ("folder", str(header.folder)),
+        *([("resume", header.resumed)] if header.resumed else []),
     ]
 
 
@@ -97,6 +101,14 @@ def outcome_lines(outcome: Outcome) -> list[str]:
         f"          mnist-predict picture.png --checkpoint {outcome.folder}",
         *guessing_lines(outcome.test),
         f"{outcome.folder.name}: {accuracy_sentence(outcome.test)}",
+    ]
+
+
+def finished_lines(folder: Path) -> list[str]:
+    """What to say where a finished run was to go on."""
+    return [
+        f"{folder} is finished: there is nothing to go on with.",
+        f"Longer: mnist-train --resume {shlex.quote(str(folder))} training.epochs=N",
     ]
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_trainer.errors import CheckpointError, UsageError
-from mnist_trainer.files import append_line, make_folder, write_bytes, write_text
+from mnist_trainer.files import append_line, make_folder, remove_file, write_bytes, write_text
 
 COLUMNS = (
     "epoch",
@@ -90,7 +90,15 @@ class RunFolder:
         """Appends an epoch's row, and the header before the first."""
         if not self.metrics.exists():
             append_line(self.metrics, ",".join(COLUMNS))
-        append_line(self.metrics, _csv_line("" if row[name] is None else row[name] for name in COLUMNS))
+        append_line(self.metrics, _metrics_line(row))
+
+    def rewrite_metrics(self, rows: Iterable[Mapping[str, object]]) -> None:
+        """Makes `metrics.csv` hold `rows` alone; without any there is no such file."""
+        lines = [",".join(COLUMNS), *map(_metrics_line, rows)]
+        if len(lines) == 1:
+            remove_file(self.metrics)
+        else:
+            write_text(self.metrics, "".join(f"{line}\n" for line in lines))
 
     def log(self, line: str) -> None:
         """Appends a line with the time to `log.txt`."""
@@ -102,9 +110,9 @@ class RunFolder:
         write_bytes(self.plots / name, png)
 
 
-def _csv_line(values: Iterable[object]) -> str:
+def _metrics_line(row: Mapping[str, object]) -> str:
     stream = io.StringIO()
-    csv.writer(stream, lineterminator="").writerow(values)
+    csv.writer(stream, lineterminator="").writerow("" if row[name] is None else row[name] for name in COLUMNS)
     return stream.getvalue()
 
 

@@ -85,6 +85,7 @@ def steps(state: TrainingState) -> Iterator[TrainingState]:
         yield state
         if limit is not None and state.seconds + state.epoch_seconds >= 60 * limit:
             state.stop_reason = "max_minutes"
+        if state.stop_reason is not None:  # the caller may have given one
             return
         started = perf_counter()
 
@@ -131,10 +132,7 @@ def finish_epoch(state: TrainingState) -> EpochRecord:
     )
     state.seconds += seconds
     state.step, state.epoch_seconds, state.totals = 0, 0.0, Totals.empty(state.setup.device)
-    if state.stop_reason is None and state.best.is_over(training.early_stopping):
-        state.stop_reason = "early_stopping"
-    if state.stop_reason is None and state.epoch >= training.epochs:
-        state.stop_reason = "epochs"
+    state.stop_reason = state.stop_reason or state.reason_to_stop()
     return record
 
 

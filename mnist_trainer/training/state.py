@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
@@ -199,6 +199,26 @@ class TrainingState:
         model.load_state_dict(self.best_weights)
         return model.eval()
 
+    def reason_to_stop(self) -> str | None:
+        """Why the config wants no further epoch after those that are complete; None if it does."""
+        training = self.setup.config.training
+        if self.best.is_over(training.early_stopping):
+            return "early_stopping"
+        if self.epoch >= training.epochs:
+            return "epochs"
+        is_late = training.max_minutes is not None and self.seconds >= 60 * training.max_minutes
+        return "max_minutes" if is_late else None
+
+    def outcome(self) -> dict[str, Any]:
+        """What is left of a fit that has ended, a part of `state_dict`."""
+        saved = self.state_dict()
+        return {key: saved[key] for key in ("epoch", "seconds", "best", "best_weights", "stop_reason")}
+
+    def load_outcome(self, saved: Mapping[str, Any]) -> None:
+        """Be what `outcome` told of."""
+        self.epoch, self.seconds, self.stop_reason = saved["epoch"], saved["seconds"], saved["stop_reason"]
+        self.best, self.best_weights = Best(**saved["best"]), saved["best_weights"]
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes, as tensors and plain values."""
         totals = {entry.name: getattr(self.totals, entry.name) for entry in fields(self.totals)}
@@ -219,15 +239,14 @@ class TrainingState:
             "stop_reason": self.stop_reason,
         }
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
-        self.epoch, self.step, self.stop_reason = saved["epoch"], saved["step"], saved["stop_reason"]
-        self.seconds, self.epoch_seconds = saved["seconds"], saved["epoch_seconds"]
+        self.load_outcome(saved)
+        self.step, self.epoch_seconds = saved["step"], saved["epoch_seconds"]
         self.model.load_state_dict(saved["model"])
         self.stepper.optimizer.load_state_dict(saved["optimizer"])
         self.stepper.scaler.load_state_dict(saved["scaler"])
         if self.ema is not None:
             self.ema.load_state_dict(saved["ema"])
         self.totals = Totals(**saved["totals"]).to(self.setup.device)
-        self.plateau, self.best = PlateauState(**saved["plateau"]), Best(**saved["best"])
-        self.best_weights = saved["best_weights"]
+        self.plateau = PlateauState(**saved["plateau"])

@@ -174,7 +174,11 @@ def test_the_first_ctrl_c_ends_the_training_after_its_step(process: Command, her
     child.send_signal(signal.SIGINT)
     _, err = child.communicate(timeout=60)
     assert child.returncode == 130
-    assert re.fullmatch(r"Stopped in epoch \d+, after step \d of 5; what was trained so far is in mine\.\n", err)
+    assert re.fullmatch(
+        r"Stopped in epoch \d+, after step \d of 5; what was trained so far is in mine\.\n"
+        r"Go on with: mnist-train --resume mine\n",
+        err,
+    )
     record = record_of(here / "mine")
     assert record["status"] == "interrupted"
     state = load_checkpoint(here / "mine" / "last.pt").training_state
@@ -212,7 +216,7 @@ def test_a_terminal_is_left_as_it_was(
         def fail(*arguments: object) -> None:
             raise error
 
-        monkeypatch.setattr("mnist_trainer.pipeline.training.load_test", fail)
+        monkeypatch.setattr("mnist_trainer.pipeline.conclusion.load_test", fail)
     done = command("train", "--config", "tiny.yaml", "--run-dir", "mine")
     assert done.code == (0 if error is None else 130)
     assert done.out.count("\x1b[?25l") == done.out.count("\x1b[?25h") > 0  # hides and shows of the cursor

@@ -21,7 +21,7 @@ from mnist_trainer.errors import (
     InterruptedRunError,
     UsageError,
 )
-from mnist_trainer.pipeline import preparation, training
+from mnist_trainer.pipeline import conclusion, preparation
 from mnist_trainer.pipeline.description import header_of
 from mnist_trainer.reports.listener import Listener, Outcome
 from mnist_trainer.storage.checkpoint import load_checkpoint
@@ -115,6 +115,7 @@ def test_the_record_says_how_it_went(run: Run) -> None:
         "started_at",
         "finished_at",
         "timings",
+        "sessions",
         "loss_terms",
     ]
     assert (record["name"], record["status"], record["stop_reason"]) == ("whole", "finished", "epochs")
@@ -244,13 +245,13 @@ def test_the_test_set_is_read_once_after_the_training(
     tiny: dict[str, Any], listener: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[str]] = []
-    load_test = training.load_test
+    load_test = conclusion.load_test
 
     def counted(*arguments: Any) -> Any:
         seen.append(list(listener.told))
         return load_test(*arguments)
 
-    monkeypatch.setattr(training, "load_test", counted)
+    monkeypatch.setattr(conclusion, "load_test", counted)
     train(tiny, listener=listener)
     assert seen == [["started", "epoch 1", "epoch 2", "drawing"]]
 
@@ -338,7 +339,7 @@ def test_a_failure_after_the_training_keeps_what_was_trained(
     def fail(*arguments: Any) -> None:
         raise damaged
 
-    monkeypatch.setattr(training, "load_test", fail)
+    monkeypatch.setattr(conclusion, "load_test", fail)
     with pytest.raises(DataError):
         train(tiny, run_dir=here / "run")
     record = record_of(here / "run")

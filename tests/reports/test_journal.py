@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -81,6 +82,9 @@ def test_a_run_that_began_is_described(make: Callable[..., Journal]) -> None:
     assert began.tzinfo is not None
     for key in ("device", "device_name", "precision", "threads", "deterministic", "versions", "platform", "git_commit"):
         record.pop(key)
+    (session,) = record.pop("sessions")
+    assert (session["status"], session["pid"], session["finished_at"]) == ("running", os.getpid(), None)
+    assert session["began"] == {"phase": "train", "epochs": 0, "steps": 0}
     assert record == {
         "name": "small",
         "status": "running",

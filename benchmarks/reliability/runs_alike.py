@@ -1,0 +1,68 @@
+"""Whether two run folders hold the same run, to the bit. Tests and the benchmark share it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mnist_trainer.storage.checkpoint import load_checkpoint
+
+TIMES = {"seconds", "epoch_seconds", "images_per_second", "started_at", "finished_at", "timings", "sessions"}
+"""Keys of times, at any depth; and the list of sessions."""
+
+
+def differences_of_runs(one: Path, other: Path) -> list[str]:
+    """What two folders of finished runs differ in, apart from times; empty if they are the same run."""
+    both = (one, other)
+    first, second = ({path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()} for run in both)
+    found = [f"{name} is in one of them" for name in sorted(first ^ second)]
+    readers = {"best.pt": _checkpoint, "last.pt": _checkpoint, "metrics.csv": _rows, "run.json": _record}
+    for name, read in readers.items():
+        found += [f"{name}: {key}" for key in _unlike(*(read(run / name) for run in both))]
+    texts = {(run / "config.yaml").read_text() for run in both}
+    return found + ["config.yaml"] * (len(texts) - 1)
+
+
+def _checkpoint(path: Path) -> Any:
+    checkpoint = load_checkpoint(path)
+    weights = [member.weights for member in checkpoint.members]
+    return {"weights": weights, "state": _timeless(checkpoint.training_state)}
+
+
+def _rows(path: Path) -> Any:
+    return [_timeless(row) for row in csv.DictReader(path.read_text().splitlines())]
+
+
+def _record(path: Path) -> Any:
+    return _timeless(json.loads(path.read_text()))
+
+
+def _timeless(value: Any) -> Any:
+    match value:
+        case Mapping():
+            return {str(key): _timeless(inner) for key, inner in value.items() if key not in TIMES}
+        case list() | tuple():
+            return [_timeless(inner) for inner in value]
+        case _:
+            return value
+
+
+def _unlike(one: Any, other: Any, above: str = "") -> Iterator[str]:
+    """The keys at which two nested values are not the same."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for key in sorted({*one, *other}):
+            yield from _unlike(one.get(key), other.get(key), f"{above}{key}.")
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for number, pair in enumerate(zip(one, other, strict=True)):
+            yield from _unlike(*pair, f"{above}{number}.")
+    elif isinstance(one, Tensor) and isinstance(other, Tensor):
+        alike = one.dtype == other.dtype and one.shape == other.shape and bool((one == other).all())
+        if not alike:
+            yield above
+    elif one != other:
+        yield above

@@ -1,0 +1,47 @@
+"""`mnist-train --resume`: a stopped run, or a series of them, goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from mnist_trainer.cli.common import stop_after_step
+from mnist_trainer.errors import UsageError
+
+if TYPE_CHECKING:
+    from mnist_trainer.reports.listener import Listener
+
+
+def refuse_besides_resume(options: Mapping[str, object]) -> None:
+    """Raises `UsageError` if one of `options` is given: not None."""
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise UsageError(f"--resume takes all that from the run itself: leave {' and '.join(given)} out.")
+
+
+def go_on(
+    place: str, overrides: Sequence[str], jobs: int | None, take_over: bool, on_interrupt: str, quiet: bool
+) -> None:
+    """Trains the run at `place` to its end."""
+    from mnist_trainer.pipeline import training
+
+    if jobs is not None:
+        raise UsageError("--jobs is how many runs of a series are trained at a time.")
+    with training_console(on_interrupt, quiet) as console:
+        training.resume(place, *overrides, take_over=take_over, listener=console)
+
+
+@contextmanager
+def training_console(on_interrupt: str, quiet: bool) -> Iterator[Listener]:
+    """The console that fits where stdout goes; it hears of signals, and the bar is gone afterwards."""
+    from mnist_trainer.reports.console import RichConsole, choose_console
+
+    console = choose_console(quiet)
+    console.finishes = on_interrupt == "finish"
+    stop_after_step(console)
+    try:
+        yield console
+    finally:
+        if isinstance(console, RichConsole):
+            console.close()

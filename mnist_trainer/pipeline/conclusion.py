@@ -1,0 +1,81 @@
+"""The end of a training: the winner is judged, reports are drawn, `run.json` is finished."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+from torch import nn
+
+from mnist_trainer.config.schema import Config
+from mnist_trainer.data.loaders import load_test
+from mnist_trainer.data.source import Source
+from mnist_trainer.inference.evaluate import Answers, answer, measure
+from mnist_trainer.inference.metrics import Evaluation
+from mnist_trainer.reports.drawings import draw_confusion, draw_mistakes, draw_training, draw_weights
+from mnist_trainer.reports.journal import Journal
+from mnist_trainer.reports.listener import Listener, Outcome, metrics_row
+from mnist_trainer.training.loop import EpochRecord
+from mnist_trainer.training.losses import LossFunction
+from mnist_trainer.training.prepare import build_criterion
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training. `model` has the best epoch's weights, or the second fit's where there was one, and is in
+    evaluation mode; `validation` is always the first fit's."""
+
+    folder: Path
+    config: Config
+    records: tuple[EpochRecord, ...]
+    best_epoch: int
+    stop_reason: str
+    test: Evaluation
+    validation: Evaluation | None
+    model: nn.Module
+
+
+def judge(journal: Journal, source: Source, split: str, loss: LossFunction | None) -> tuple[Evaluation, Answers]:
+    """The figures and the answers of the best epoch's model on `source`."""
+    setup = journal.state.setup
+    config, classes = setup.config, setup.classes
+    predictor = journal.best().predictor(setup.device, journal.state.best_model())
+    answers = answer(predictor, source)
+    figure = build_criterion(config, classes, loss=loss).figure
+    return measure(predictor, answers, figure, classes, config.data.name, split), answers
+
+
+def conclude(
+    journal: Journal, listener: Listener, validation: Evaluation | None, loss: LossFunction | None
+) -> tuple[Run, Outcome]:
+    """The winner reads the test set, once; reports are drawn; `run.json` is finished."""
+    listener.drawing()
+    began = perf_counter()
+    config, folder, best_epoch = journal.config, journal.folder, journal.best_epoch
+    source = load_test(config.data, listener.loading)
+    test, answers = judge(journal, source, "test", loss)
+    model = journal.state.best_model()
+    evaluated = perf_counter() - began
+    drawings: list[tuple[str, bytes]] = []
+    if config.report.plots:
+        rows = [metrics_row(record) for record in journal.records if record.phase == "train"]
+        drawings.append(draw_training(rows, best_epoch, config.name))
+        drawings.append(draw_confusion(test, journal.state.setup.classes))
+        drawings += draw_weights(model, f"{config.name}: weights of the first layer")
+    if config.report.gallery:
+        drawings.append(draw_mistakes(answers, source, test, journal.state.setup.classes))
+    for name, png in drawings:
+        folder.write_plot(name, png)
+    timings = {
+        "training_seconds": journal.seconds,
+        "evaluation_seconds": evaluated,
+        "drawing_seconds": perf_counter() - began - evaluated,
+    }
+    journal.finish(test, timings)
+    plots = tuple(f"plots/{name}" for name, _ in drawings)
+    if config.report.tensorboard:
+        plots += ("tensorboard/",)
+    reason = journal.stop_reason
+    run = Run(folder.path, config, tuple(journal.records), best_epoch, reason, test, validation, model)
+    return run, Outcome(folder.path, best_epoch, reason, test, journal.seconds, plots)

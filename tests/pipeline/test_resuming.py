@@ -1,0 +1,331 @@
+"""A training that was stopped or killed goes on as if it had not been, to the bit."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mnist_trainer import load_config, resume, train
+from mnist_trainer.config.load import dump_config
+from mnist_trainer.errors import CheckpointError, InterruptedRunError, UsageError
+from mnist_trainer.reports.listener import Listener
+from mnist_trainer.storage.checkpoint import load_checkpoint
+
+from .conftest import TINY, Remembering
+
+Alike = Callable[[Path, Path], list[str]]
+
+CONVOLUTIONS = {
+    "architecture": "layers",
+    "layers": [{"conv": 4}, "batch_norm", {"activation": "relu"}, "flatten", {"linear": 10}],
+}
+KINDS: dict[str, dict[str, Any]] = {
+    "dropout": {"model": {"architecture": "mlp", "hidden": [8], "dropout": 0.3}, "optimizer": "adam"},
+    "convolutions": {
+        "model": CONVOLUTIONS,
+        "data": {**TINY["data"], "augment": {"rotate": 10, "elastic": {"alpha": 30}, "clean_last": 1}},
+        "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9},
+        "schedule": "one_cycle",
+        "training": {"ema": 0.9},
+    },
+    "early stopping": {
+        "optimizer": {"name": "adam", "lr": 0.1},
+        "schedule": {"name": "plateau", "patience": 0},
+        "training": {"epochs": 9, "early_stopping": {"patience": 2, "min_delta": 0.4}},
+    },
+    "second fit": {"optimizer": {"name": "adam", "lr": 0.05}, "training": {"refit": True}},
+    "pieces": {"training": {"accumulate": 2, "mixup": 0.4, "clip_norm": 1.0}, "optimizer": {"name": "rmsprop"}},
+    "whole gradient": {"optimizer": "gradient_descent"},
+}
+
+
+def config(kind: str = "dropout", **training: Any) -> dict[str, Any]:
+    own = KINDS[kind]
+    return {**TINY, **own, "training": {"epochs": 3, "checkpoint_seconds": 0, **own.get("training", {}), **training}}
+
+
+class KilledError(BaseException):
+    """As if the process had ended here: nothing is written from now on."""
+
+
+class Killing(Listener):
+    """Ends the process, as it were, after `after` steps in all, and at each moment that `moment` names."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, after: int | None = None, moment: str | None = None) -> None:
+        self.monkeypatch, self.after, self.steps, self.moment = monkeypatch, after, 0, moment
+
+    def stepped(self, epoch: int, step: int, steps: int) -> None:
+        self.steps += 1
+        if self.steps == self.after:
+            self.kill()
+
+    def drawing(self) -> None:
+        if self.moment == "drawing":
+            self.kill()
+
+    def refitting(self, epochs: int, images: int) -> None:
+        if self.moment == "refitting":
+            self.kill()
+
+    def kill(self) -> None:
+        def dead(*arguments: Any, **options: Any) -> None:
+            raise KilledError
+
+        self.monkeypatch.setattr("mnist_trainer.reports.journal.Journal.stop", dead)
+        raise KilledError
+
+
+def killed(folder: Path, sections: dict[str, Any], after: int | None = None, moment: str | None = None) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KilledError):
+        if (folder / "config.yaml").exists():
+            resume(folder, listener=Killing(patch, after, moment))
+        else:
+            train(sections, run_dir=folder, listener=Killing(patch, after, moment))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_again_and_again_it_is_the_same_run(kind: str, here: Path, differences_of_runs: Alike) -> None:
+    whole = Remembering()
+    train(config(kind), run_dir=here / "whole", listener=whole)
+    for seconds in (0, 1e-9):  # a state after each epoch, after each step
+        folder = here / f"killed-{seconds}"
+        sections = config(kind, checkpoint_seconds=seconds)
+        for after in (1, 2, 4, 7):
+            if after < len(whole.steps) / 2:
+                killed(folder, sections, after)
+        killed(folder, sections, moment="drawing")
+        assert resume(folder) is not None
+        train(sections, run_dir=here / f"whole-{seconds}")
+        assert differences_of_runs(here / f"whole-{seconds}", folder) == []
+
+
+def test_a_second_fit_is_gone_on_with_as_well(here: Path, differences_of_runs: Alike) -> None:
+    sections = config("second fit", checkpoint_seconds=1e-9)
+    train(sections, run_dir=here / "whole")
+    steps = 7 * 3
+    killed(here / "killed", sections, moment="refitting")
+    first = load_checkpoint(here / "killed" / "best.pt").weights
+    killed(here / "killed", sections, after=3)
+    saved = load_checkpoint(here / "killed" / "last.pt").training_state
+    assert saved is not None
+    assert (saved["phase"], saved["step"]) == ("refit", 2)  # the third was not saved any more
+    kept = load_checkpoint(here / "killed" / "best.pt").weights
+    assert all(torch.equal(first[name], kept[name]) for name in first)
+    listener = Remembering()
+    assert resume(here / "killed", listener=listener) is not None
+    assert len(listener.steps) < steps
+    assert listener.headers[0].resumed.startswith("the second fit, ")
+    assert differences_of_runs(here / "whole", here / "killed") == []
+
+
+def test_what_a_saved_state_covers_is_not_computed_again(here: Path) -> None:
+    killed(here / "run", config(), after=12)  # of 5 an epoch
+    before = (here / "run" / "metrics.csv").read_text().splitlines()
+    with (here / "run" / "metrics.csv").open("a") as stream:
+        stream.write("3,train,0.1")  # a torn row
+    listener = Remembering()
+    resume(here / "run", listener=listener)
+    assert (listener.told[:2], listener.steps[0]) == (["started", "epoch 3"], (3, 1, 5))
+    after = (here / "run" / "metrics.csv").read_text().splitlines()
+    assert after[:3] == before  # their times too
+    assert len(after) == 4
+    assert listener.headers[0].resumed == "after epoch 2"
+
+
+def test_rows_and_a_best_epoch_behind_the_saved_state_are_made_again(here: Path) -> None:
+    sections = config(checkpoint_seconds=1000)
+    killed(here / "run", sections, after=8)
+    assert not (here / "run" / "last.pt").exists()
+    assert len((here / "run" / "metrics.csv").read_text().splitlines()) == 2
+    listener = Remembering()
+    resume(here / "run", listener=listener)
+    assert listener.steps[0] == (1, 1, 5)
+    assert listener.headers[0].resumed.startswith("from its beginning")
+    rows = list(csv.DictReader((here / "run" / "metrics.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+
+
+def test_without_a_state_there_is_no_old_best_epoch(here: Path) -> None:
+    sections = config(checkpoint_seconds=1000)
+    killed(here / "run", sections, after=8)
+    assert (here / "run" / "best.pt").exists()
+    killed(here / "run", sections, after=2)
+    assert not (here / "run" / "best.pt").exists()
+    assert not (here / "run" / "metrics.csv").exists()
+
+
+def test_the_sessions_are_told(here: Path) -> None:
+    killed(here / "run", config(), after=7)
+    listener = Remembering(stop_after=2)
+    with pytest.raises(InterruptedRunError):
+        resume(here / "run", listener=listener)
+    resume(here / "run")
+    record = json.loads((here / "run" / "run.json").read_text())
+    told = [(session["status"], session["stop_reason"], session["began"]["epochs"]) for session in record["sessions"]]
+    assert told == [("killed", None, 0), ("interrupted", "SIGINT", 1), ("finished", "epochs", 1)]
+    first, second, third = (session["ended"] for session in record["sessions"])
+    assert first is None
+    assert second == {"phase": "train", "epochs": 1, "steps": 2}
+    assert third == {"phase": "train", "epochs": 3, "steps": 0}
+    assert record["started_at"] == record["sessions"][0]["started_at"]
+
+
+def test_an_interruption_says_how_to_go_on(here: Path, differences_of_runs: Alike) -> None:
+    with pytest.raises(InterruptedRunError) as caught:
+        train(config(), run_dir=here / "a run", listener=Remembering(stop_after=7))
+    assert caught.value.__notes__ == [f"Go on with: mnist-train --resume '{here / 'a run'}'"]
+    resume(here / "a run" / "last.pt")
+    train(config(), run_dir=here / "whole")
+    assert differences_of_runs(here / "a run", here / "whole") == []
+
+
+def test_a_finished_run_is_left_as_it_is(here: Path) -> None:
+    train(config(), run_dir=here / "run")
+    before = {path: path.read_bytes() for path in (here / "run").iterdir()}
+    listener = Finished()
+    assert resume(here / "run", listener=listener) is None
+    assert listener.finished_runs == [here / "run"]
+    assert {path: path.read_bytes() for path in (here / "run").iterdir()} == before
+
+
+class Finished(Listener):
+    def __init__(self) -> None:
+        self.finished_runs: list[Path] = []
+
+    def was_finished(self, folder: Path) -> None:
+        self.finished_runs.append(folder)
+
+
+# --- with another config ---
+
+
+def test_a_longer_training_is_that_of_a_fresh_run(here: Path, differences_of_runs: Alike) -> None:
+    train(config(), run_dir=here / "run")
+    listener = Remembering()
+    resume(here / "run", "training.epochs=5", listener=listener)
+    assert [told for told in listener.told if told.startswith("epoch")] == ["epoch 4", "epoch 5"]
+    assert listener.warnings == []
+    train(config(epochs=5), run_dir=here / "fresh")
+    assert differences_of_runs(here / "run", here / "fresh") == []
+
+
+def test_a_longer_patience_goes_on_where_it_had_stopped(here: Path, differences_of_runs: Alike) -> None:
+    run = train(config("early stopping"), run_dir=here / "run")
+    assert run.stop_reason == "early_stopping"
+    resume(here / "run", "training.early_stopping.patience=4")
+    longer = config("early stopping", early_stopping={"patience": 4, "min_delta": 0.4})
+    train(longer, run_dir=here / "fresh")
+    assert differences_of_runs(here / "run", here / "fresh") == []
+
+
+def test_a_schedule_that_depends_on_the_length_is_computed_anew(here: Path) -> None:
+    train(config("convolutions"), run_dir=here / "run")
+    listener = Remembering()
+    run = resume(here / "run", "training.epochs=5", listener=listener)
+    assert run is not None
+    assert listener.warnings == [
+        (
+            "training.epochs",
+            "schedule one_cycle is computed anew for 5 epochs instead of 3, from here on: the result is not that of a "
+            "fresh run of 5",
+        )
+    ]
+    fresh = train(config("convolutions", epochs=5))
+    assert run.records[-1].lr == pytest.approx(fresh.records[-1].lr)
+    assert run.records[-1].train_loss != fresh.records[-1].train_loss
+
+
+@pytest.mark.parametrize("in_the_file", [True, False])
+def test_what_would_make_another_run_is_refused_by_name(here: Path, in_the_file: bool) -> None:
+    killed(here / "run", config(), after=7)
+    if in_the_file:
+        changed = load_config(here / "run" / "config.yaml", ["optimizer.lr=0.5", "threads=2"])
+        (here / "run" / "config.yaml").write_text(dump_config(changed))
+    overrides = [] if in_the_file else ["optimizer.lr=0.5", "threads=2"]
+    with pytest.raises(
+        UsageError, match=r"optimizer\.lr is 0\.001 there and 0\.5 here\. A run that goes on can change"
+    ):
+        resume(here / "run", *overrides)
+
+
+def test_too_few_epochs_are_refused(here: Path) -> None:
+    killed(here / "run", config(checkpoint_seconds=1e-9), after=12)
+    with pytest.raises(UsageError, match=r"training\.epochs: 2 is too few, for .* is in its epoch 3 already"):
+        resume(here / "run", "training.epochs=2")
+    resume(here / "run", "training.epochs=3")
+
+
+def test_another_number_of_threads_is_told(here: Path) -> None:
+    killed(here / "run", config(), after=7)
+    listener = Remembering()
+    resume(here / "run", "threads=2", listener=listener)
+    assert ("resume", "threads was 1 and is 2 now: bits may differ from a run never stopped") in listener.warnings
+
+
+def test_the_number_of_threads_is_kept(here: Path) -> None:
+    sections = {**config(), "threads": None}
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        killed(here / "run", sections, after=7)
+        torch.set_num_threads(2)
+        listener = Remembering()
+        resume(here / "run", listener=listener)
+    finally:
+        torch.set_num_threads(before)
+    assert listener.warnings == []
+    assert json.loads((here / "run" / "run.json").read_text())["threads"] == 1
+
+
+# --- what can't go on ---
+
+
+def test_there_is_no_such_run(here: Path) -> None:
+    with pytest.raises(CheckpointError, match="there is no such folder"):
+        resume(here / "run")
+    (here / "run").mkdir()
+    with pytest.raises(CheckpointError, match="holds no run to go on with"):
+        resume(here / "run")
+    with pytest.raises(CheckpointError, match="There is no run under runs"):
+        resume("latest")
+
+
+def test_a_damaged_state_is_told(here: Path) -> None:
+    killed(here / "run", config(), after=7)
+    last = here / "run" / "last.pt"
+    last.write_bytes(last.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=r"last\.pt"):
+        resume(here / "run")
+    last.unlink()
+    assert resume(here / "run") is not None
+
+
+def test_the_latest_is_the_unfinished_one_that_wrote_last(here: Path) -> None:
+    killed(here / "runs" / "first", config(), after=7)
+    killed(here / "runs" / "second", config(), after=7)
+    train(config(), run_dir=here / "runs" / "third")
+    run = resume("latest")
+    assert run is not None
+    assert run.folder.name == "second"
+    assert (run := resume("latest")) is not None
+    assert run.folder.name == "first"
+    assert resume("latest") is None
+
+
+def test_a_run_with_parts_of_ones_own_needs_them_again(here: Path, differences_of_runs: Alike) -> None:
+    def own_loss(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(outputs, labels)
+
+    with pytest.raises(InterruptedRunError):
+        train(config(), run_dir=here / "run", loss=own_loss, listener=Remembering(stop_after=7))
+    with pytest.raises(UsageError, match=r"was begun with loss .*own_loss, and is to go on with none"):
+        resume(here / "run")
+    resume(here / "run", loss=own_loss)
+    train(config(), run_dir=here / "whole", loss=own_loss)
+    assert differences_of_runs(here / "run", here / "whole") == []
