@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_trainer.cli.common import stop_after_step
@@ -11,6 +12,7 @@ from mnist_trainer.errors import UsageError
 
 if TYPE_CHECKING:
     from mnist_trainer.reports.listener import Listener
+    from mnist_trainer.reports.series_console import QuietSeriesConsole, SeriesConsole
 
 
 def refuse_besides_resume(options: Mapping[str, object]) -> None:
@@ -23,13 +25,42 @@ def refuse_besides_resume(options: Mapping[str, object]) -> None:
 def go_on(
     place: str, overrides: Sequence[str], jobs: int | None, take_over: bool, on_interrupt: str, quiet: bool
 ) -> None:
-    """Trains the run at `place` to its end."""
-    from mnist_trainer.pipeline import training
+    """Trains the run, or the series of runs, at `place` to its end."""
+    from mnist_trainer.storage.run_folder import is_series
 
+    if is_series(Path(place)):
+        if take_over or on_interrupt != "stop":
+            raise UsageError(f"{place} is a series of runs: leave --take-over and --on-interrupt out.")
+        go_on_with_series(Path(place), overrides, jobs, quiet)
+        return
     if jobs is not None:
         raise UsageError("--jobs is how many runs of a series are trained at a time.")
+    from mnist_trainer.pipeline import training
+
     with training_console(on_interrupt, quiet) as console:
         training.resume(place, *overrides, take_over=take_over, listener=console)
+
+
+def go_on_with_series(place: Path, overrides: Sequence[str], jobs: int | None, quiet: bool) -> None:
+    """Makes what is missing of the series in the folder `place`."""
+    from mnist_trainer.studies.seeds.training import resume_seeds
+
+    with series_console(quiet) as console:
+        series = resume_seeds(place, *overrides, jobs=jobs, listener=console)
+    series.raise_failures()
+
+
+@contextmanager
+def series_console(quiet: bool) -> Iterator[SeriesConsole | QuietSeriesConsole]:
+    """The console that fits where stdout goes; it hears of signals, and the bar is gone afterwards."""
+    from mnist_trainer.reports.series_console import choose_series_console
+
+    console = choose_series_console(quiet)
+    stop_after_step(console)
+    try:
+        yield console
+    finally:
+        console.close()
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, options_named, stop_after_step
-from mnist_trainer.cli.resume import go_on, refuse_besides_resume, training_console
+from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, options_named
+from mnist_trainer.cli.resume import go_on, refuse_besides_resume, series_console, training_console
 from mnist_trainer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
             return
         options = {"device": device, "seed": seed}
         series = _read_series(seeds, jobs, seed, overrides or [])
+        if series is not None and on_interrupt != "stop":
+            raise UsageError("--on-interrupt is for a single run: a series keeps what is finished, and goes on later.")
         if show_batch is not None and (check or series is not None or run_dir is not None):
             raise UsageError("--show-batch draws and trains nothing: leave --check, --seeds and --run-dir out.")
         loaded = _load(config, overrides or [], {key: value for key, value in options.items() if value is not None})
@@ -166,15 +168,10 @@ def _train(config: Config, run_dir: Path | None, on_interrupt: str, quiet: bool)
 
 
 def _train_series(config: Config, seeds: tuple[int, ...], jobs: int, run_dir: Path | None, quiet: bool) -> None:
-    from mnist_trainer.reports.series_console import choose_series_console
     from mnist_trainer.studies.seeds.training import train_seeds
 
-    console = choose_series_console(quiet)
-    stop_after_step(console)
-    try:
+    with series_console(quiet) as console:
         series = train_seeds(config, seeds, jobs=jobs, run_dir=run_dir, listener=console)
-    finally:
-        console.close()
     series.raise_failures()
 
 

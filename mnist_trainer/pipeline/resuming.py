@@ -112,7 +112,15 @@ def find_begun(place: str) -> RunFolder:
         raise CheckpointError(f"{path}: {what}. --resume takes the folder of a run, its last.pt, or latest.")
     if not holds_run(path):
         raise CheckpointError(f"{path} holds no run to go on with. Begin one: mnist-train --config FILE.")
+    _refuse_several(path)
     return RunFolder(path)
+
+
+def _refuse_several(path: Path) -> None:
+    """Raises `CheckpointError` if `path` is a folder of several runs, whatever its own `run.json` says."""
+    kind = RunFolder(path).read_record().get("kind")
+    if kind is not None or any(path.glob("seed-*/config.yaml")):
+        raise CheckpointError(f"{path} holds several runs. Name one of them.")
 
 
 def _latest() -> RunFolder:

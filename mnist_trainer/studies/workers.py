@@ -15,8 +15,8 @@ from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
-from time import sleep
 from traceback import format_exc
+from types import FrameType
 from typing import Any, Generic, TypeVar, cast
 
 from mnist_trainer.errors import DeviceError, TrainerError
@@ -27,8 +27,8 @@ Result = TypeVar("Result")
 LISTEN_SECONDS = 0.1
 """How often it is asked whether to stop."""
 
-LAST_SECONDS = 10.0
-"""What a process has to come to its end, before it is ended."""
+MOMENT, LAST_SECONDS = 0.5, 10.0
+"""What a process has to come to its end before its piece is interrupted, and then, before it is ended itself."""
 
 _SPAWN = get_context("spawn")
 _STOP = "stop"
@@ -158,15 +158,18 @@ class _Worker(Generic[Task, Result]):
             overseer.told(task, *content)
 
     def dismiss(self) -> None:
-        """Lets it end: at once if it waits for work, else by an interruption of its piece."""
+        """Lets it end: at once if it waits for work, else as soon as its piece does."""
         if self.task is None:
             self.line.close()
         else:
-            self.process.terminate()
+            self.ask_to_stop()
 
     def see_off(self) -> None:
-        """Waits until it has ended, but not for ever."""
-        self.process.join(LAST_SECONDS)
+        """Waits until it has ended, but not for ever: its piece is interrupted after a moment."""
+        self.process.join(MOMENT)
+        if self.process.is_alive():
+            self.process.terminate()
+            self.process.join(LAST_SECONDS)
         if self.process.is_alive():
             self.process.kill()
         self.line.close()
@@ -200,11 +203,10 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
 
 
 def _serve(line: Connection, work: Work[Task, Result]) -> None:
-    """Works on what comes along `line` until it breaks."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # not inherited on Windows
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a run is noted as interrupted
-    tasks: SimpleQueue[tuple[Task] | None] = SimpleQueue()
+    """Works on what comes along `line`; when that breaks, the process is over."""
+    tasks: SimpleQueue[tuple[Task]] = SimpleQueue()
     stop = threading.Event()
+    _heed_signals(stop)
     threading.Thread(target=_listen, args=(line, tasks, stop), daemon=True).start()
 
     def tell(news: object) -> None:
@@ -212,13 +214,27 @@ def _serve(line: Connection, work: Work[Task, Result]) -> None:
             line.send((False, news))
 
     with suppress(KeyboardInterrupt, ConnectionError):
-        while (given := tasks.get()) is not None:
-            line.send((True, *_attempt(work, *given, Post(tell, stop.is_set))))
+        while True:
+            line.send((True, *_attempt(work, *tasks.get(), Post(tell, stop.is_set))))
     os._exit(0)  # there is nothing left to save, and Python would take seconds to take torch down
 
 
+def _heed_signals(stop: threading.Event) -> None:
+    """SIGTERM asks the piece to end, and a second one ends it. The rest goes to the parent, who passes it on."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # not inherited on Windows
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, end)
+
+
 def _listen(line: Connection, tasks: SimpleQueue[Any], stop: threading.Event) -> None:
-    """Takes in what the parent sends; when there is no parent any more, its process ends, if need be in mid-work."""
+    """Takes in what the parent sends; without a parent its process ends at once, and writes nothing more."""
     try:
         with suppress(EOFError, OSError):
             while True:
@@ -228,9 +244,6 @@ def _listen(line: Connection, tasks: SimpleQueue[Any], stop: threading.Event) ->
                 else:
                     tasks.put(message)
     finally:
-        stop.set()
-        tasks.put(None)
-        sleep(LAST_SECONDS)
         os._exit(1)
 
 

@@ -71,10 +71,11 @@ def summarise(runs: Sequence[SubRun]) -> Summary:
 def refuse_foreign(own: RunFolder, is_known: bool) -> None:
     """Raises `UsageError` if a run's place is taken by what is none of the series' making, so not its to remove.
 
-    What the series is known to have there is a run, or less: nothing, or a file that was not written to its end.
+    What the series is known to have there is a run, or less: nothing, or hidden files, which were not written to their
+    end or say who is at work.
     """
     path = own.path
-    is_own = is_known and path.is_dir() and (holds_run(path) or all(file.suffix == ".part" for file in path.iterdir()))
+    is_own = is_known and path.is_dir() and (holds_run(path) or all(file.name[0] == "." for file in path.iterdir()))
     if path.exists() and not is_own:
         raise UsageError(f"{path} is no run of this series. Choose another --run-dir, or move that folder away.")
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mnist_trainer.config.schema import Config
-from mnist_trainer.config.seeds import check_seeds, written_seeds
+from mnist_trainer.config.seeds import check_seeds
 from mnist_trainer.config.warnings import warnings
 from mnist_trainer.data.loaders import load_test
-from mnist_trainer.errors import InterruptedRunError, UsageError
+from mnist_trainer.errors import CheckpointError, InterruptedRunError, UsageError
 from mnist_trainer.files import held, remove_folder
 from mnist_trainer.model.device import settings
 from mnist_trainer.pipeline.description import facts_of, header_of
 from mnist_trainer.pipeline.preparation import ConfigSource, as_config, prepare
-from mnist_trainer.pipeline.training import memory_errors, train
+from mnist_trainer.pipeline.resuming import command_for
+from mnist_trainer.pipeline.training import memory_errors, resume, train
 from mnist_trainer.reports.dots import Dot, dots
 from mnist_trainer.reports.environment import describe_environment
 from mnist_trainer.reports.listener import Header, Listener
@@ -58,7 +59,7 @@ def train_seeds(
 
     Each run is what `train` alone makes of the same seed and the same `threads`: those of the config, else this
     machine's shared out among the jobs. Where `run_dir` holds a series of the same config, its finished runs are kept,
-    and the others are made anew. A run that fails does not end the others; it is among the `failures` of what is
+    and the others go on. A run that fails does not end the others; it is among the `failures` of what is
     returned. With more than one job a script needs `if __name__ == "__main__":` around the call, as always in Python.
 
     Raises `UsageError` for seeds or a folder that can't be, what `prepare` raises for all runs together, `StorageError`
@@ -136,8 +137,8 @@ def _train_all(config: Config, ledger: Ledger, header: SeriesHeader, listener: S
             raise KeyboardInterrupt
         series = _conclude(config, ledger, course.failures)
     except KeyboardInterrupt:
-        ledger.close("interrupted", "SIGINT")
-        raise InterruptedRunError(_how_to_go_on(ledger, header.jobs)) from None
+        ledger.close("interrupted", listener.stopped_by)
+        raise InterruptedRunError(_how_to_go_on(ledger)) from None
     except BaseException as error:
         ledger.close("failed", type(error).__name__)
         raise
@@ -146,8 +147,11 @@ def _train_all(config: Config, ledger: Ledger, header: SeriesHeader, listener: S
 
 
 def _train_one(piece: Piece, post: Post) -> None:
-    """Makes a run from its beginning, whatever there is of it."""
+    """Makes what is missing of a run: all of it, if nothing can be gone on with."""
     if holds_run(piece.folder):
+        with suppress(CheckpointError):  # damaged
+            resume(piece.folder, listener=_Reporter(post))
+            return
         remove_folder(piece.folder)
     train(piece.config, run_dir=piece.folder, listener=_Reporter(post))
 
@@ -207,10 +211,20 @@ def _conclude(config: Config, ledger: Ledger, failures: Mapping[int, Exception])
     return Series(ledger.folder.path, config, runs, summary, failures)
 
 
-def _how_to_go_on(ledger: Ledger, jobs: int) -> str:
+def _how_to_go_on(ledger: Ledger) -> str:
     """What to tell a person who stopped a series, with the command that makes what is missing of it."""
-    place, seeds, done = ledger.folder.path, ledger.seeds, len(_finished(ledger))
-    command = ["mnist-train", "--config", str(ledger.folder.config), "--seeds", written_seeds(seeds)]
-    command += ["--jobs", str(jobs), "--run-dir", str(place)]
+    done = len(_finished(ledger))
     are = "is" if done == 1 else "are"
-    return f"Stopped; {done} of {len(seeds)} runs {are} finished. Go on with:\n{shlex.join(command)}"
+    command = command_for(ledger.folder.path)
+    return f"Stopped; {done} of {len(ledger.seeds)} runs {are} finished.\nGo on with: {command}"
+
+
+def resume_seeds(
+    place: Path, *overrides: str, jobs: int | None = None, listener: SeriesListener | None = None
+) -> Series:
+    """Goes on with the series in the folder `place`, with as many `jobs` as before; as `train_seeds` does it."""
+    folder = RunFolder(place)
+    record = folder.read_record()
+    return train_seeds(
+        folder.config, record["seeds"], *overrides, jobs=jobs or record["jobs"], run_dir=place, listener=listener
+    )

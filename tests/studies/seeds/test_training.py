@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,8 @@ import pytest
 import torch
 from scipy import stats
 
-from mnist_trainer import train
+from mnist_trainer import files, train
 from mnist_trainer.config.load import load_config
-from mnist_trainer.config.seeds import read_seeds
 from mnist_trainer.errors import (
     DataError,
     DivergedError,
@@ -25,11 +23,11 @@ from mnist_trainer.errors import (
 )
 from mnist_trainer.files import write_file
 from mnist_trainer.reports.series import Series, SeriesHeader, SeriesListener, SubRun
-from mnist_trainer.storage import checkpoint, files
+from mnist_trainer.storage import checkpoint
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.storage.run_folder import RunFolder
 from mnist_trainer.studies.seeds import training as module
-from mnist_trainer.studies.seeds.training import train_seeds
+from mnist_trainer.studies.seeds.training import resume_seeds, train_seeds
 from mnist_trainer.training.loop import EpochRecord
 
 TINY: dict[str, Any] = {
@@ -162,7 +160,7 @@ def test_the_figures_are_those_of_the_runs(series: Series) -> None:
 
 def test_the_record_has_the_keys_of_a_run(series: Series) -> None:
     record, run = record_of(series.folder), record_of(series.folder / "seed-4")
-    of_one = {"best_epoch", "epochs", "seed", "loss_terms"}
+    of_one = {"best_epoch", "epochs", "seed", "loss_terms", "sessions"}
     assert record.keys() == run.keys() - of_one | {"kind", "seeds", "jobs", "runs"}
     known = {key: record[key] for key in ("kind", "name", "status", "seeds")}
     assert known == {"kind": "seeds", "name": "tiny", "status": "finished", "seeds": [0, 1, 4]}
@@ -273,14 +271,12 @@ def stopped_series(folder: Path, jobs: int, epochs: int, stop_after: int) -> tup
 def test_a_stop_is_noted_and_gone_on_from(here: Path) -> None:
     statuses, (text, command) = stopped_series(here / "many", jobs=1, epochs=2, stop_after=3)
     assert statuses == ["finished", "interrupted", "waiting"]
-    assert text == "Stopped; 1 of 3 runs is finished. Go on with:"
-    words = shlex.split(command)
-    options = dict(zip(words[1::2], words[2::2], strict=True))
-    assert words[0] == "mnist-train"
-    assert options["--jobs"] == "1"
-    seeds, place = read_seeds(options["--seeds"]), Path(options["--run-dir"])
+    assert text == "Stopped; 1 of 3 runs is finished."
+    assert command == f"Go on with: mnist-train --resume {here / 'many'}"
     before = moments(here / "many" / "seed-0")
-    series = train_seeds(options["--config"], seeds, run_dir=place)
+    series = resume_seeds(here / "many")
+    record = record_of(here / "many" / "seed-1")
+    assert [session["status"] for session in record["sessions"]] == ["interrupted", "finished"]
     assert [run.status for run in series.runs] == ["finished"] * 3
     assert record_of(here / "many")["status"] == "finished"
     assert moments(here / "many" / "seed-0") == before
@@ -290,7 +286,7 @@ def test_a_stop_is_noted_and_gone_on_from(here: Path) -> None:
 def test_a_stop_reaches_every_process(here: Path) -> None:
     statuses, (text, _) = stopped_series(here / "many", jobs=2, epochs=1_000_000, stop_after=2)
     assert statuses == ["interrupted", "interrupted", "waiting"]
-    assert text == "Stopped; 0 of 3 runs are finished. Go on with:"
+    assert text == "Stopped; 0 of 3 runs are finished."
     assert [record_of(here / "many" / f"seed-{seed}")["status"] for seed in (0, 1)] == statuses[:2]
     assert not (here / "many" / "seed-2").exists()
 
