@@ -6,7 +6,6 @@ results and the function that does the work travel by pickle. A process ends whe
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -14,15 +13,10 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from queue import SimpleQueue
-from traceback import format_exc
-from types import FrameType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, cast
 
-from mnist_trainer.errors import DeviceError, TrainerError
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
+from mnist_trainer.errors import DeviceError
+from mnist_trainer.studies.serving import STOP, Post, Result, Task, Work, attempt, serve
 
 LISTEN_SECONDS = 0.1
 """How often it is asked whether to stop."""
@@ -31,20 +25,6 @@ MOMENT, LAST_SECONDS = 0.5, 10.0
 """What a process has to come to its end before its piece is interrupted, and then, before it is ended itself."""
 
 _SPAWN = get_context("spawn")
-_STOP = "stop"
-
-
-class Post:
-    """What a piece of work has of whoever gave it out: `tell` sends news; `wants_stop` says that it should end."""
-
-    def __init__(self, tell: Callable[[object], None], asked: Callable[[], bool]) -> None:
-        self.tell = tell
-        self.asked = asked
-
-    @property
-    def wants_stop(self) -> bool:
-        """To be looked at between steps; what was done by then should be saved."""
-        return self.asked()
 
 
 class Overseer(Generic[Task, Result]):
@@ -60,9 +40,6 @@ class Overseer(Generic[Task, Result]):
 
     def ended(self, task: Task, result: Result | None, error: Exception | None) -> None:
         """A piece is done, or it failed."""
-
-
-Work = Callable[[Task, Post], Result]
 
 
 def threads_each(jobs: int) -> int:
@@ -89,7 +66,7 @@ def work_off(work: Work[Task, Result], tasks: Iterable[Task], jobs: int, oversee
         _work_together(work, following, jobs, overseer)
         return
     while (task := following()) is not None:
-        overseer.ended(task, *_attempt(work, task, Post(partial(overseer.told, task), lambda: overseer.wants_stop)))
+        overseer.ended(task, *attempt(work, task, Post(partial(overseer.told, task), lambda: overseer.wants_stop)))
 
 
 def _work_together(
@@ -123,7 +100,7 @@ class _Worker(Generic[Task, Result]):
 
     def __init__(self, work: Work[Task, Result], task: Task) -> None:
         self.line, far = _SPAWN.Pipe()
-        self.process = _SPAWN.Process(target=_serve, args=(far, work), daemon=True)
+        self.process = _SPAWN.Process(target=serve, args=(far, work), daemon=True)
         with _deaf_to_ctrl_c():
             self.process.start()
         far.close()  # now the line breaks when the process ends
@@ -140,7 +117,7 @@ class _Worker(Generic[Task, Result]):
         """Once: its piece should end."""
         if not self.is_asked:
             self.is_asked = True
-            self._send(_STOP)
+            self._send(STOP)
 
     def hear(self, overseer: Overseer[Task, Result]) -> None:
         """Passes on what it says; `task` is None if that was the end of it."""
@@ -197,61 +174,3 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-# --- in the process ---
-
-
-def _serve(line: Connection, work: Work[Task, Result]) -> None:
-    """Works on what comes along `line`; when that breaks, the process is over."""
-    tasks: SimpleQueue[tuple[Task]] = SimpleQueue()
-    stop = threading.Event()
-    _heed_signals(stop)
-    threading.Thread(target=_listen, args=(line, tasks, stop), daemon=True).start()
-
-    def tell(news: object) -> None:
-        with suppress(ConnectionError):  # without a parent, `stop` is set
-            line.send((False, news))
-
-    with suppress(KeyboardInterrupt, ConnectionError):
-        while True:
-            line.send((True, *_attempt(work, *tasks.get(), Post(tell, stop.is_set))))
-    os._exit(0)  # there is nothing left to save, and Python would take seconds to take torch down
-
-
-def _heed_signals(stop: threading.Event) -> None:
-    """SIGTERM asks the piece to end, and a second one ends it. The rest goes to the parent, who passes it on."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # not inherited on Windows
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, end)
-
-
-def _listen(line: Connection, tasks: SimpleQueue[Any], stop: threading.Event) -> None:
-    """Takes in what the parent sends; without a parent its process ends at once, and writes nothing more."""
-    try:
-        with suppress(EOFError, OSError):
-            while True:
-                message = line.recv()
-                if message == _STOP:
-                    stop.set()
-                else:
-                    tasks.put(message)
-    finally:
-        os._exit(1)
-
-
-def _attempt(work: Work[Task, Result], task: Task, post: Post) -> tuple[Result | None, Exception | None]:
-    try:
-        return work(task, post), None
-    except Exception as error:  # all of them: a piece that fails is not the end of the others
-        # An exception of somebody else's may not survive the way to another process.
-        known = error if isinstance(error, TrainerError) else RuntimeError(f"{type(error).__name__}: {error}")
-        known.add_note(format_exc())
-        return None, known

@@ -55,7 +55,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
     """`command("eval", "latest")` calls mnist-eval in this process."""
-    before = signal.getsignal(signal.SIGINT)
+    heard = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in heard}
 
     def run(name: str, *arguments: object) -> Done:
         capsys.readouterr()
@@ -68,7 +69,8 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
         return Done(code or 0, out, err)
 
     yield run
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def start(name: str, *arguments: str, script: str = f"{START}\nmain()", **environment: str) -> subprocess.Popen[str]:

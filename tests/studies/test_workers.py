@@ -50,6 +50,10 @@ def wait_for_stop(task, post):
         time.sleep(0.01)
     return post.wants_stop
 
+def write_when_stopped(task, post):
+    wait_for_stop(task, post)
+    Path(task).write_text("after its parent's end")
+
 def wait_for_end(task, post):
     try:
         post.tell("begun")  # inside: the interruption may come as soon as this is read
@@ -181,9 +185,11 @@ def test_processes_end_with_their_parent(pieces: ModuleType, tmp_path: Path) -> 
         "        self.told_of += 1\n"
         "        if self.told_of == 2:\n"
         "            os.kill(os.getpid(), signal.SIGKILL)\n"
-        "work_off(pieces.wait_for_stop, [1, 2], 2, Dying())\n"
+        "work_off(pieces.write_when_stopped, sys.argv[1:], 2, Dying())\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=120)
+    marks = [tmp_path / "first", tmp_path / "second"]
+    command = [sys.executable, "-c", script, *map(str, marks)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == -signal.SIGKILL
     processes = [int(line) for line in done.stdout.split()]
     assert len(processes) == 2
@@ -191,6 +197,18 @@ def test_processes_end_with_their_parent(pieces: ModuleType, tmp_path: Path) -> 
     while any(map(is_running, processes)) and time.monotonic() < until:
         time.sleep(0.05)
     assert not any(map(is_running, processes))
+    assert not any(mark.exists() for mark in marks)  # nothing is written any more, so another may take over at once
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends a process at once")
+def test_a_process_that_is_told_to_end_lets_its_piece_end(pieces: ModuleType) -> None:
+    class Ending(Remembering):
+        def told(self, task: Any, news: Any) -> None:
+            os.kill(news, signal.SIGTERM)
+
+    overseer = Ending()
+    work_off(pieces.wait_for_stop, [1, 2], 2, overseer)
+    assert overseer.results == {1: True, 2: True}
 
 
 def is_running(process: int) -> bool:

@@ -35,7 +35,8 @@ from mnist_trainer.studies.seeds.folder import (
     sub_folder,
     summarise,
 )
-from mnist_trainer.studies.workers import Overseer, Post, threads_each, work_off
+from mnist_trainer.studies.serving import Post
+from mnist_trainer.studies.workers import Overseer, threads_each, work_off
 from mnist_trainer.training.loop import EpochRecord
 
 

@@ -23,9 +23,9 @@ from mnist_trainer.errors import DeviceError, InterruptedRunError, TrainerError
 from mnist_trainer.model.device import settings
 from mnist_trainer.pipeline.preparation import prepare
 from mnist_trainer.pipeline.training import memory_errors
+from mnist_trainer.studies.serving import Post
 from mnist_trainer.studies.sweep.attempts import repeat, trial_of
 from mnist_trainer.studies.sweep.study import Place, open_study, storage_errors
-from mnist_trainer.studies.workers import Post
 from mnist_trainer.training.loop import EpochRecord, fit
 from mnist_trainer.training.state import TrainingState
 
