@@ -94,13 +94,14 @@ def stop_after_step(listener: Listener) -> None:
         name = signal.Signals(number).name
         _received.append(name)
         if name == "SIGHUP":
-            _let_go_of_terminal()
+            _turn_to_nowhere(terminals)
         if not listener.can_stop or listener.wants_stop:
             listener.stopped_by = name
             raise KeyboardInterrupt
         listener.wants_stop, listener.stopped_by = True, name
 
     _received.clear()
+    terminals = [stream for stream in (1, 2) if os.isatty(stream)]  # later a closed one is none any more
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
@@ -116,12 +117,11 @@ def _exit_code() -> int:
     return 130 if set(_received) <= {"SIGINT"} else InterruptedRunError.terminated_exit_code
 
 
-def _let_go_of_terminal() -> None:
-    """Turns what is printed from now on to nowhere: a closed terminal takes nothing more."""
+def _turn_to_nowhere(streams: Sequence[int]) -> None:
+    """Makes these file descriptors take whatever is printed: a closed terminal would take nothing more."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):
-        if os.isatty(stream):
-            os.dup2(nowhere, stream)
+    for stream in streams:
+        os.dup2(nowhere, stream)
 
 
 def complain(text: str) -> None:
