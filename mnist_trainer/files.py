@@ -8,30 +8,48 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
+from time import sleep
 from typing import IO
 
 from mnist_trainer.errors import StorageError
+from mnist_trainer.locks import Lock, regular
+
+WINDOWS = os.name == "nt"
+
+PARTS = ".*.????????.part"
+"""What is written beside its place, until it is moved there."""
+
+PAUSES = (0.05, 0.1, 0.2, 0.4)
+"""Seconds between attempts to replace a file on Windows, which refuses while another process reads it."""
+
+NO_FSYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+"""What file systems answer that cannot flush a folder."""
+
+ADVICE = {
+    errno.ENOSPC: "Make room there, or choose a folder that can be written",
+    errno.EDQUOT: "Make room there, or choose a folder that can be written",
+    errno.EFBIG: "Raise the limit on the size of files (ulimit -f), or choose a folder that can be written",
+    errno.EMFILE: "Raise the limit on open files (ulimit -n), and try again",
+    errno.ENFILE: "Close other programs, and try again",
+    errno.EIO: "The disk or the way to it fails: choose a folder on another one",
+    errno.ENAMETOOLONG: "Choose a shorter name",
+}
 
 
 def write_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Makes `path` hold what `write` puts into the stream it is given. Raises `StorageError`; then no trace is left."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """Makes `path` hold what `write` puts into the stream it is given, which can be read as well.
+
+    Raises `StorageError`; then no trace is left.
+    """
     try:
-        with beside.open("wb") as stream:
+        with beside(path) as part, part.open("w+b") as stream:
             write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.replace(path)
-        _flush_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
         raise storage_error(path, error) from error
-    finally:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -44,11 +62,75 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def append_line(path: Path, line: str) -> None:
-    """Adds `line` to the end of `path` in one write."""
+@contextmanager
+def beside(target: Path, yielding: bool = False) -> Iterator[Path]:
+    """A path next to `target` to write to. After the block the file is flushed and moved to `target` in one step, so
+    that two processes may write it at once; if the block or the move raises (OSError), it is removed.
+
+    Windows refuses the move while another process reads `target`; if `yielding`, then what it reads stays.
+    """
+    part = target.with_name(f".{target.name[:40]}.{token_hex(4)}.part")
     try:
-        with path.open("ab") as stream:
-            stream.write(f"{line}\n".encode())
+        yield part
+        with part.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        _move(part, target, yielding)
+        _flush_folder(target.parent)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _move(part: Path, target: Path, yielding: bool) -> None:
+    for pause in (*PAUSES, None):
+        try:
+            part.replace(target)
+        except PermissionError:
+            if not WINDOWS:
+                raise
+            if yielding and target.exists():
+                return
+            if pause is None:
+                raise
+            sleep(pause)
+        else:
+            return
+
+
+def _flush_folder(folder: Path) -> None:
+    """Makes it durable that a file was moved into `folder`, or made there; Windows does without."""
+    if WINDOWS:
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_FSYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def append_line(path: Path, line: str, durable: bool = False) -> None:
+    """Adds `line` to the end of `path`, which is no link; `durable` waits until the disk has it.
+
+    Raises `StorageError`; then the file is cut back to what it was, as far as the system lets.
+    """
+    try:
+        with open(path, "ab", buffering=0, opener=regular) as stream:
+            before = stream.seek(0, os.SEEK_END)
+            try:
+                rest = f"{line}\n".encode()
+                while rest:  # a disk that fills up takes a part before it refuses
+                    rest = rest[stream.write(rest) :]
+                if durable:
+                    os.fsync(stream.fileno())
+            except BaseException:
+                with suppress(OSError):
+                    stream.truncate(before)
+                raise
+        if durable and not before:
+            _flush_folder(path.parent)
     except OSError as error:
         raise storage_error(path, error) from error
 
@@ -56,23 +138,57 @@ def append_line(path: Path, line: str) -> None:
 def drop_torn_line(path: Path) -> None:
     """Takes from the file `path` what stands behind its last line feed: a line that was half-written."""
     try:
-        content = path.read_bytes()
-        if not content.endswith(b"\n"):
-            os.truncate(path, content.rfind(b"\n") + 1)
+        with open(path, "rb+", opener=regular) as stream:
+            content = stream.read()
+            if not content.endswith(b"\n"):
+                stream.truncate(content.rfind(b"\n") + 1)
     except OSError as error:
         raise storage_error(path, error) from error
 
 
 def make_folder(path: Path, exist_ok: bool = True) -> None:
     """Makes the folder `path` and those above it. Raises `FileExistsError` if it is there and `exist_ok` is false."""
+    if exist_ok and is_folder(path):
+        return
     try:
-        path.mkdir(parents=True, exist_ok=exist_ok)
-    except FileExistsError:
-        if path.is_dir():
+        for missing in reversed(_missing(path.parent)):
+            missing.mkdir(exist_ok=True)
+            _flush_folder(missing.parent)
+        path.mkdir(exist_ok=exist_ok)
+        _flush_folder(path.parent)
+    except FileExistsError as error:
+        if is_folder(path):
             raise
-        raise StorageError(f"{path}: a file stands where a folder is needed. Choose another place.") from None
+        raise _no_folder(path, error) from None
     except OSError as error:
-        raise storage_error(path, error) from error
+        raise _no_folder(path, error) from error
+
+
+def is_folder(path: Path) -> bool:
+    """Whether `path` is a folder, or a link to one; false where nobody can tell (no rights, a name too long)."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+@contextmanager
+def folder_for(path: Path) -> Iterator[None]:
+    """Inside it the folder of `path` is there; what was made for that is removed if the block raises."""
+    made = _missing(path.parent)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # another process may have put something there
+            for folder in made:
+                folder.rmdir()
+        raise
+
+
+def _missing(folder: Path) -> list[Path]:
+    """`folder` and those above it that are not there, the deepest first."""
+    return [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
 
 
 def remove_file(path: Path) -> None:
@@ -95,43 +211,37 @@ def remove_folder(path: Path) -> None:
 
 @contextmanager
 def held(folder: Path, *, take_over: bool = False) -> Iterator[None]:
-    """Inside it no other process holds the folder; the system lets go of it when this one ends, however it ends.
+    """Inside it no other process holds the folder; `.lock` in it says who does. It ends with the process, however that
+    ends, and children do not inherit it. Half files that a killed holder left are removed.
 
-    Raises `StorageError` if another process holds it.
+    Raises `StorageError` that names the other holder. One on another host, which may be dead, must give way if
+    `take_over`; a dead one on this host always does.
     """
-    path = folder / ".lock"
     try:
-        stream = path.open("ab")
+        lock = Lock(folder, take_over)
     except OSError as error:
-        raise storage_error(path, error) from error
-    with stream:
-        try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StorageError(f"{folder} is in use by another process. Wait for its end, or take another.") from None
+        raise storage_error(folder / ".lock", error) from error
+    try:
+        for part in (*folder.glob(PARTS), *folder.glob(f"*/{PARTS}")):
+            with suppress(OSError):
+                part.unlink()
         yield
+    finally:
+        lock.let_go()
 
 
 def storage_error(path: Path, error: Exception) -> StorageError:
     """What to tell a person when `path` could not be written."""
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    full = not isinstance(error, OSError) or error.errno in (errno.ENOSPC, errno.EDQUOT)
-    advice = "Make room there, or choose" if full else "Choose"
-    return StorageError(f"{path} can't be written: {reason}. {advice} a folder that can be written.")
+    number = (error.errno if isinstance(error, OSError) else errno.ENOSPC) or 0
+    advice = ADVICE.get(number, "Choose a folder that can be written")
+    return StorageError(f"{path} can't be written: {reason}. {advice}.")
 
 
-def _flush_folder(folder: Path) -> None:
-    """Makes a move durable; systems that cannot open folders (Windows) do without."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _no_folder(path: Path, error: OSError) -> StorageError:
+    """What to tell a person when the folder `path` could not be made: what is in its way, if anything is."""
+    found = next((place for place in (path, *path.parents) if os.path.lexists(place)), Path())
+    if is_folder(found):
+        return storage_error(path, error)
+    kind = "a link that leads nowhere" if found.is_symlink() else "a file"
+    return StorageError(f"{found}: {kind} stands where a folder is needed. Choose another place.")

@@ -1,17 +1,16 @@
-"""Where data sets lie, and how a file gets there whole."""
+"""Where data sets lie, and which of these folders takes a new file."""
 
 from __future__ import annotations
 
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from secrets import token_hex
 
 from mnist_trainer.config.schema import Data
 from mnist_trainer.errors import DataError, StorageError
+from mnist_trainer.files import beside, folder_for, is_folder
 
 ROOT_VARIABLE = "MNIST_TRAINER_DATA"
 
@@ -21,7 +20,7 @@ def data_root(data: Data) -> Path:
     user's cache folder. It need not exist. Raises DataError when a file has its name."""
     named = data.root or os.environ.get(ROOT_VARIABLE)
     root = Path(named).expanduser() if named else user_cache()
-    if root.is_file():
+    if os.path.lexists(root) and not is_folder(root):
         raise DataError(f"{root} is a file; data.root (or {ROOT_VARIABLE}) has to name a folder.")
     return root
 
@@ -60,7 +59,7 @@ def place(folders: Sequence[Path], name: str, write: Callable[[Path], None]) -> 
     refusals = []
     for folder in folders:
         try:
-            with beside(folder / name) as path:
+            with folder_for(folder / name), beside(folder / name, yielding=True) as path:
                 write(path)
         except OSError as error:
             refusals.append(f"{folder}: {error.strerror or error}")
@@ -68,34 +67,3 @@ def place(folders: Sequence[Path], name: str, write: Callable[[Path], None]) -> 
             return folder / name
     advice = f"Name a folder that can be written with data.root or {ROOT_VARIABLE}."
     raise StorageError(f"{name} cannot be written ({'; '.join(refusals)}). {advice}")
-
-
-@contextmanager
-def beside(target: Path) -> Iterator[Path]:
-    """A path next to `target` to write to. After the block the file is moved to `target` in one step, so that nobody
-    ever sees half of it there and two processes may write it at once; if the block raises, it is removed, and so are
-    the folders that were made for it."""
-    made = [folder for folder in target.parents if not folder.exists()]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    path = target.with_name(f".{target.name}.{os.getpid()}-{token_hex(4)}.part")
-    try:
-        yield path
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
-        _move(path, target)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        with suppress(OSError):  # another process may have put something there
-            for folder in made:
-                folder.rmdir()
-        raise
-    path.unlink(missing_ok=True)
-
-
-def _move(path: Path, target: Path) -> None:
-    try:
-        path.replace(target)
-    except PermissionError:
-        # Windows refuses while another process reads the target: then that process has just placed its own copy.
-        if not target.exists():
-            raise

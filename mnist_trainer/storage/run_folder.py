@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_trainer.errors import CheckpointError, UsageError
-from mnist_trainer.files import append_line, make_folder, remove_file, write_bytes, write_text
+from mnist_trainer.files import append_line, is_folder, make_folder, remove_file, write_bytes, write_text
 
 COLUMNS = (
     "epoch",
@@ -82,7 +83,7 @@ class RunFolder:
         """`run.json` as it stands; empty if it is missing or damaged."""
         try:
             record = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return record if isinstance(record, dict) else {}
 
@@ -136,7 +137,7 @@ def create_run_folder(name: str, place: Path | None = None) -> RunFolder:
 
 def holds_run(place: Path) -> bool:
     """Whether the folder `place` holds a run, or what was begun of one."""
-    return any((place / mark).exists() for mark in MARKS)
+    return any(os.path.lexists(place / mark) for mark in MARKS)
 
 
 def belongs_to_run(path: Path) -> bool:
@@ -192,16 +193,16 @@ def find_checkpoint(place: str) -> Path:
     path = Path(place)
     if place == "latest" and not path.exists():
         return latest_run().best
-    if path.is_dir():
+    if is_folder(path):
         best = RunFolder(path).best
         if is_series(path):
             runs = path / "seed-*"
             raise CheckpointError(f"{path} is a series: its models are in {runs}. Name one of these folders, or all.")
-        if not best.exists():
+        if not os.path.lexists(best):
             run = bool(RunFolder(path).read_record())
             reason = "its training has not completed an epoch" if run else "it is no run folder"
             raise CheckpointError(f"{path} holds no best.pt: {reason}.")
         return best
-    if not path.exists():
+    if not os.path.lexists(path):
         raise CheckpointError(f"{path}: there is no such file. Name a .pt file, a run folder, latest or bundled.")
     return path

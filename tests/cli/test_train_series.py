@@ -58,8 +58,10 @@ def test_a_series_in_use_is_refused(command: Command, here: Path) -> None:
     (here / "many").mkdir()
     with held(here / "many"):
         done = command("train", "--config", "tiny.yaml", "--seeds", "1", "--run-dir", "many")
-    assert done == (7, "", "many is in use by another process. Wait for its end, or take another.\n")
-    assert [path.name for path in (here / "many").iterdir()] == [".lock"]
+    assert (done.code, done.out) == (7, "")
+    assert done.err.startswith("many is in use by process ")
+    assert done.err.endswith(". Wait for its end, or take another folder.\n")
+    assert list((here / "many").iterdir()) == []
 
 
 def test_a_failure_ends_the_command_with_its_code(command: Command, here: Path) -> None:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from mnist_trainer import files
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data.places import beside, data_root, homes, place, user_cache
+from mnist_trainer.data.places import data_root, homes, place, user_cache
 from mnist_trainer.errors import DataError, StorageError
 
 
@@ -82,29 +83,32 @@ def test_place_says_why_no_folder_takes_the_file(tmp_path: Path) -> None:
     )
 
 
-def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    target = tmp_path / "deep" / "file"
-    with beside(target) as path:
-        path.write_text("new")
-        assert not target.exists()
-    assert target.read_text() == "new"
-    with pytest.raises(KeyboardInterrupt), beside(target) as path:
+def test_a_folder_that_was_made_for_a_file_goes_with_it(tmp_path: Path) -> None:
+    def stop(path: Path) -> None:
         path.write_text("half")
         raise KeyboardInterrupt
-    assert target.read_text() == "new"
-    assert list(target.parent.iterdir()) == [target]
+
+    with pytest.raises(KeyboardInterrupt):
+        place([tmp_path / "deep" / "er"], "a", stop)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "deep").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        place([tmp_path / "deep" / "er"], "a", stop)
+    assert [path.name for path in tmp_path.iterdir()] == ["deep"]
 
 
-def test_a_file_that_another_process_reads_is_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_simulated_a_file_that_windows_keeps_open_is_left_to_its_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def in_use(self: Path, target: Path) -> None:
         raise PermissionError(13, "The process cannot access the file")
 
-    target = tmp_path / "file"
     monkeypatch.setattr(Path, "replace", in_use)
-    with pytest.raises(PermissionError), beside(target) as path:
-        path.write_text("mine")
-    target.write_text("theirs")
-    with beside(target) as path:
-        path.write_text("mine")
-    assert target.read_text() == "theirs"
-    assert list(tmp_path.glob("*.part")) == []
+    monkeypatch.setattr(files, "WINDOWS", True)
+    monkeypatch.setattr(files, "PAUSES", ())
+    with pytest.raises(StorageError, match="cannot access the file"):
+        place([tmp_path], "a", lambda path: path.write_text("mine"))
+    (tmp_path / "a").write_text("theirs")
+    assert place([tmp_path], "a", lambda path: path.write_text("mine")) == tmp_path / "a"
+    assert (tmp_path / "a").read_text() == "theirs"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -373,9 +373,9 @@ def make_read_only(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuses writing under `root`, also to root, whom the mode of a folder does not stop."""
     whole = places.beside
 
-    def refusing(target: Path) -> Any:
+    def refusing(target: Path, yielding: bool = False) -> Any:
         if target.is_relative_to(root):
             raise PermissionError(13, "Permission denied")
-        return whole(target)
+        return whole(target, yielding)
 
     monkeypatch.setattr(places, "beside", refusing)

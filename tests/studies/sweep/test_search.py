@@ -299,7 +299,7 @@ def test_a_folder_with_another_sweep_is_refused(make: Making, here: Path, change
 
 def test_a_folder_in_use_or_with_a_run_is_refused(make: Making, here: Path) -> None:
     (here / "used").mkdir()
-    with held(here / "used"), pytest.raises(StorageError, match="used is in use by another process"):
+    with held(here / "used"), pytest.raises(StorageError, match="used is in use by process"):
         run_sweep(make(trials=1), Manner(run_dir=here / "used"))
     (here / "run").mkdir()
     (here / "run" / "best.pt").touch()

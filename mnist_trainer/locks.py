@@ -1,0 +1,163 @@
+"""Who works in a folder: a file `.lock` in it that the system locks, and that says whose it is."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import stat
+import sys
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import IO, NoReturn
+
+from mnist_trainer.errors import StorageError
+
+NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+"""What file systems answer that know no locks."""
+
+FAR = 1 << 30
+"""The byte that Windows locks: it lets nobody read what is locked, so it lies far behind the end."""
+
+_held: set[IO[bytes]] = set()
+
+
+class Lock:
+    """Holds the folder until `let_go`, or until this process ends. Children do not inherit it.
+
+    Raises `StorageError` if another process holds it, `OSError` if it can't be written.
+    """
+
+    def __init__(self, folder: Path, take_over: bool) -> None:
+        self.folder, self.path, self.owner = folder, folder / ".lock", os.getpid()
+        while not self._take(take_over):
+            pass
+        _held.add(self.stream)
+
+    def let_go(self) -> None:
+        """Removes the file, if it still is this one's."""
+        _held.discard(self.stream)
+        if os.name == "nt":  # which removes no file that is open
+            self.stream.close()
+        with suppress(OSError):
+            if os.getpid() == self.owner and (self.stream.closed or self._is_there()):
+                self.path.unlink()
+        self.stream.close()
+
+    def _take(self, take_over: bool) -> bool:
+        """Whether the lock is held now; false if the file was replaced meanwhile. Raises as the class."""
+        self.stream = open(self.path, "ab+", opener=regular)  # noqa: SIM115
+        try:
+            taken, holder = _locked(self.stream), self._holder()
+            elsewhere = holder.get("host") not in (None, socket.gethostname())
+            if elsewhere and take_over and not taken:  # a network's server may hold it for a process that is dead
+                self.path.unlink(missing_ok=True)
+            if elsewhere and not take_over:
+                self._refuse(holder, " If that process is dead, take the folder over with --take-over.")
+            if taken is False and not elsewhere:
+                self._refuse(holder)
+            if taken is None and not elsewhere and _is_alive(holder.get("pid")):
+                self._refuse(holder)
+            if taken is False or not self._is_there():
+                self.stream.close()
+                return False
+            self._sign()
+        except BaseException:
+            self.stream.close()
+            raise
+        return True
+
+    def _is_there(self) -> bool:
+        """Whether the file that is open is the one in the folder."""
+        try:
+            return os.path.samestat(os.fstat(self.stream.fileno()), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    def _holder(self) -> dict[str, object]:
+        """What the file says; empty where it says nothing."""
+        self.stream.seek(0)
+        try:
+            holder = json.loads(self.stream.read(4096))
+        except ValueError:
+            return {}
+        return holder if isinstance(holder, dict) else {}
+
+    def _sign(self) -> None:
+        started = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+        text = json.dumps({"host": socket.gethostname(), "pid": self.owner, "started": started})
+        self.stream.truncate(0)
+        self.stream.write(f"{text}\n".encode())
+        self.stream.flush()
+
+    def _refuse(self, holder: dict[str, object], advice: str = "") -> NoReturn:
+        who = "another process"
+        if holder:
+            pid, host, started = (_shown(holder.get(key)) for key in ("pid", "host", "started"))
+            who = f"process {pid} on {host}, since {started}"
+        raise StorageError(f"{self.folder} is in use by {who}. Wait for its end, or take another folder.{advice}")
+
+
+def regular(path: str, flags: int) -> int:
+    """An opener for regular files alone: a folder from a stranger may hold a link to a file of the user's, or a pipe.
+
+    Raises OSError.
+    """
+    alone = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags | alone, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return descriptor
+
+
+def _locked(stream: IO[bytes]) -> bool | None:
+    """Whether the system locked the file for us; None where its file system knows no locks."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            stream.seek(FAR)
+            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            return None
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
+            return False
+        raise
+    return True
+
+
+def _shown(value: object) -> str:
+    return "".join(char if char.isprintable() else "?" for char in str(value)[:60])
+
+
+def _is_alive(pid: object) -> bool:
+    """Whether a process of this host has the number; one of another user counts."""
+    if not isinstance(pid, int) or pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _leave_to_parent() -> None:
+    """In a forked child: the lock stays with the parent, and does not outlive it here."""
+    for stream in _held:
+        with suppress(OSError):
+            stream.close()
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
