@@ -6,7 +6,7 @@
     ├── DataError               3  a data set or a picture that is missing, damaged or not one
     ├── CheckpointError         4  a file that is no checkpoint, or one that does not fit
     ├── DeviceError             5  a device that is not there, or not enough memory
-    ├── DivergedError           6  the loss is no longer a finite number
+    ├── DivergedError           6  a loss, gradient or weight is no longer a finite number
     ├── StorageError            7  disk full, no rights, folder in use
     └── InterruptedRunError   130  stopped by Ctrl-C; what was trained is saved (143: by SIGTERM or SIGHUP)
 
@@ -75,9 +75,16 @@ class DeviceError(TrainerError):
 
 
 class DivergedError(TrainerError):
-    """The loss became infinite or not a number; no step is taken along it, and the best epoch before it is kept."""
+    """A loss or gradient became infinite or not a number; no step is taken along it, and the best epoch is kept.
+
+    `event` says what and when; `step` is the epoch's step, from 1, if it was one.
+    """
 
     exit_code = 6
+
+    def __init__(self, message: str, event: str = "", step: int | None = None) -> None:
+        super().__init__(message)
+        self.event, self.step = event, step
 
 
 class StorageError(TrainerError):

@@ -19,44 +19,53 @@ if TYPE_CHECKING:
 app = new_app()
 
 
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Change keys: optimizer.lr=0.01")]
+ConfigFile = Annotated[
+    str | None, typer.Option("--config", metavar="FILE", help="A YAML file, or the name of a shipped config.")
+]
+RunDir = Annotated[Path | None, typer.Option("--run-dir", metavar="DIR", help="Write to exactly this folder.")]
+Device = Annotated[str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps or auto.")]
+Seed = Annotated[str | None, typer.Option("--seed", metavar="N", help="Of initial weights, order, dropout.")]
+Seeds = Annotated[
+    str | None, typer.Option("--seeds", metavar="N", help="Train with seeds 0 to N-1, or 4,7,9: a series of runs.")
+]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", metavar="J", help="Runs of a series at a time; they share the cores.")
+]
+Resume = Annotated[
+    str | None,
+    typer.Option("--resume", metavar="RUN", help="Go on with a stopped run: its folder, its last.pt, or latest."),
+]
+TakeOver = Annotated[
+    bool, typer.Option("--take-over", help="With --resume: though another machine seems to be at work in it.")
+]
+OnInterrupt = Annotated[
+    Literal["stop", "finish"],
+    typer.Option("--on-interrupt", help="On Ctrl-C or SIGTERM save and stop, or make the report of what there is."),
+]
+Check = Annotated[bool, typer.Option("--check", help="Show the model and what it needs; train nothing.")]
+ShowBatch = Annotated[
+    Path | None,
+    typer.Option("--show-batch", metavar="FILE", help="Draw the first batch, deformed, as a PNG; train nothing."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print the result alone.")]
+
+
 @app.command()
 def train(  # noqa: PLR0913, PLR0917 - an option each
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Change keys: optimizer.lr=0.01")
-    ] = None,
-    config: Annotated[
-        str | None, typer.Option("--config", metavar="FILE", help="A YAML file, or the name of a shipped config.")
-    ] = None,
-    resume: Annotated[
-        str | None,
-        typer.Option("--resume", metavar="RUN", help="Go on with a stopped run: its folder, its last.pt, or latest."),
-    ] = None,
-    take_over: Annotated[
-        bool, typer.Option("--take-over", help="With --resume: though another machine seems to be at work in it.")
-    ] = False,
-    on_interrupt: Annotated[
-        Literal["stop", "finish"],
-        typer.Option("--on-interrupt", help="On Ctrl-C or SIGTERM save and stop, or make the report of what there is."),
-    ] = "stop",
-    run_dir: Annotated[
-        Path | None, typer.Option("--run-dir", metavar="DIR", help="Write to exactly this folder.")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps or auto.")
-    ] = None,
-    seed: Annotated[str | None, typer.Option("--seed", metavar="N", help="Of initial weights, order, dropout.")] = None,
-    seeds: Annotated[
-        str | None, typer.Option("--seeds", metavar="N", help="Train with seeds 0 to N-1, or 4,7,9: a series of runs.")
-    ] = None,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", metavar="J", help="Runs of a series at a time; they share the cores.")
-    ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Show the model and what it needs; train nothing.")] = False,
-    show_batch: Annotated[
-        Path | None,
-        typer.Option("--show-batch", metavar="FILE", help="Draw the first batch, deformed, as a PNG; train nothing."),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print the result alone.")] = False,
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    run_dir: RunDir = None,
+    device: Device = None,
+    seed: Seed = None,
+    seeds: Seeds = None,
+    jobs: Jobs = None,
+    resume: Resume = None,
+    take_over: TakeOver = False,
+    on_interrupt: OnInterrupt = "stop",
+    check: Check = False,
+    show_batch: ShowBatch = None,
+    quiet: Quiet = False,
     debug: Debug = False,
     _version: Version = False,
 ) -> None:
@@ -71,13 +80,13 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
             changes = [*(overrides or []), *([] if device is None else [f"device={device}"])]
             go_on(resume, changes, jobs, take_over, on_interrupt, quiet)
             return
-        if take_over:
-            raise UsageError("--take-over goes with --resume.")
         if config is None:
             _list_configs(overrides or [])
             return
         options = {"device": device, "seed": seed}
         series = _read_series(seeds, jobs, seed, overrides or [])
+        if take_over:
+            raise UsageError("--take-over goes with --resume.")
         if series is not None and on_interrupt != "stop":
             raise UsageError("--on-interrupt is for a single run: a series keeps what is finished, and goes on later.")
         if show_batch is not None and (check or series is not None or run_dir is not None):
@@ -133,6 +142,7 @@ def _load(source: str, overrides: Sequence[str], options: dict[str, str]) -> Con
 
 def _show_plan(config: Config) -> None:
     from mnist_trainer.config.warnings import warnings
+    from mnist_trainer.model.device import passed_over
     from mnist_trainer.model.memory import human_bytes
     from mnist_trainer.pipeline.checking import plan
     from mnist_trainer.reports.text import layer_lines
@@ -145,7 +155,9 @@ def _show_plan(config: Config) -> None:
     print(f"\n{needed.parameters:,} parameters; besides torch itself, training needs at least")
     print(f"{human_bytes(needed.total)} on {made.device}:")
     print(f"{human_bytes(needed.weights)} for weights, gradients, optimizer and best epoch,")
-    print(f"{human_bytes(needed.activations)} for what the layers make of a batch of {config.data.batch_size}.")
+    print(f"{human_bytes(needed.activations)} for what the layers make of a batch of {config.data.batch}.")
+    if reason := passed_over(config.device):
+        print(f"warning: device: {reason}", file=sys.stderr)
     for path, reason in warnings(config):
         print(f"warning: {'.'.join(map(str, path))}: {reason}", file=sys.stderr)
 

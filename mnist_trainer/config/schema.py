@@ -12,6 +12,9 @@ from mnist_trainer.config.augmentation import Augment, Simulate
 from mnist_trainer.config.fields import NotNegative, NotNegativeNumber, Positive, PositiveNumber, Section
 from mnist_trainer.config.objective import Adam, ClassLoss, Constant, Loss, Optimizer, Schedule
 
+AUTO_BATCH = 128
+"""What `data.batch_size: auto` begins with: the default, so that it learns the same wherever there is room for it."""
+
 DataName = Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits", "qmnist", "usps", "digits", "folder"]
 
 
@@ -26,7 +29,10 @@ class Data(Section):
         default=None,
         description="where data sets lie, as torchvision lays them out; else MNIST_TRAINER_DATA, else a cache folder",
     )
-    batch_size: Positive = Field(default=128, description="images a step")
+    batch_size: Positive | Literal["auto"] = Field(
+        default=128,
+        description="images a step; auto: 128, and on a GPU whose memory is too small half of it, again and again",
+    )
     validation: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)] | None = Field(
         default=None,
         description="images (a number) or share (a fraction) to validate with; default 5000, "
@@ -41,6 +47,11 @@ class Data(Section):
     binary: NotNegative | None = Field(default=None, description="a yes/no task: is it this class?")
     augment: Augment | None = Field(default=None, description="deform the training images, anew each epoch")
     simulate: Simulate = Field(default=Simulate(), description="add images that are made from them")
+
+    @property
+    def batch(self) -> int:
+        """`batch_size` as a number; of `auto` the one that it begins with."""
+        return AUTO_BATCH if self.batch_size == "auto" else self.batch_size
 
 
 class EarlyStopping(Section):
@@ -68,6 +79,11 @@ class Training(Section):
         default=None, description="validate and keep a running mean of the weights; this share of it stays at each step"
     )
     clip_norm: PositiveNumber | None = Field(default=None, description="largest length of the gradient")
+    on_divergence: Literal["stop", "restore"] = Field(
+        default="stop",
+        description="when a loss or gradient is no longer a finite number: stop, or go back to the start of the epoch "
+        "with half the learning rate, 3 times at most",
+    )
     accumulate: Positive = Field(default=1, description="batches whose gradients make one step")
     mixup: PositiveNumber | None = Field(
         default=None,
@@ -112,3 +128,7 @@ class Config(Section):
     schedule: Schedule = Field(default=Constant(), description="the learning rate over time")
     training: Training = Field(default=Training(), description="how long")
     report: Report = Field(default=Report(), description="what is drawn")
+
+    def with_batch(self, size: int) -> Config:
+        """The same with `data.batch_size: size`."""
+        return self.model_copy(update={"data": self.data.model_copy(update={"batch_size": size})})

@@ -117,7 +117,7 @@ def _start(config: Config) -> Iterator[Finding]:
 def _rate(config: Config) -> Iterator[Finding]:
     optimizer = config.optimizer
     if config.loss.reduction == "sum" and isinstance(optimizer, Sgd | GradientDescent):
-        batch = config.data.batch_size * config.training.accumulate
+        batch = config.data.batch * config.training.accumulate
         images = batch if isinstance(optimizer, Sgd) else 1000
         if optimizer.lr * images > 1:
             reason = "the gradient of a sum grows with the batch, and this rate is made for means"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from typing import Literal
 
 import torch
@@ -18,18 +20,79 @@ LARGE = 2**18
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device `name` stands for; `auto` takes CUDA, else Apple's GPU, else the CPU. Raises `DeviceError`."""
+    """The device `name` stands for; `auto` takes CUDA, else Apple's GPU, else the CPU. Raises `DeviceError`.
+
+    An accelerator must do one small calculation first: that it is there does not say that this torch can use it.
+    """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device(next((kind for kind in ("cuda", "mps") if is_present(kind) and fault(kind) is None), "cpu"))
     device = torch.device(name)
-    if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= count:
-            there = "there is no CUDA device here" if count == 0 else f"there are {count}, cuda:0 to cuda:{count - 1}"
-            raise DeviceError(f"device {name}: {there}. Use device: auto or cpu (on the command line: --device cpu).")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError("device mps: there is no Apple GPU here. Use device: auto or cpu.")
+    if device.type == "cpu":
+        return device
+    advice = "Use device: auto or cpu (on the command line: --device cpu)."
+    if not is_present(device.type):
+        there = "CUDA device" if device.type == "cuda" else "Apple GPU"
+        raise DeviceError(f"device {name}: there is no {there} here{_cause(device.type)}. {advice}")
+    count = torch.cuda.device_count() if device.type == "cuda" else 1
+    if (device.index or 0) >= count:
+        there = "is 1, cuda:0" if count == 1 else f"are {count}, cuda:0 to cuda:{count - 1}"
+        raise DeviceError(f"device {name}: there {there}. {advice}")
+    if reason := fault(name):
+        raise DeviceError(f"device {name} can't be used: {reason}. {advice}")
     return device
+
+
+def passed_over(name: str) -> str | None:
+    """Why `name`, if it is auto, does not take an accelerator that seems to be there; None where all is as expected."""
+    if name != "auto" or resolve_device(name).type != "cpu":
+        return None
+    reasons = {kind: fault(kind) if is_present(kind) else complaint(kind) for kind in ("cuda", "mps")}
+    told = [f"{kind} can't be used: {reason}" for kind, reason in reasons.items() if reason]
+    return f"{'; '.join(told)}. The CPU is taken" if told else None
+
+
+def is_present(kind: str) -> bool:
+    """Whether torch sees a device of this kind, cuda or mps."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = torch.cuda.is_available() if kind == "cuda" else torch.backends.mps.is_available()
+    _COMPLAINTS.setdefault(kind, []).extend(str(warning.message) for warning in said)
+    return found
+
+
+_COMPLAINTS: dict[str, list[str]] = {}
+"""What torch said of each kind when it was asked; it says so once a process."""
+
+
+def complaint(kind: str) -> str | None:
+    """What torch has against a device that it does not count as there: a driver that is too old, most often."""
+    said = _COMPLAINTS.get(kind)
+    return _first_sentence(said[0]) if said else None
+
+
+def _cause(kind: str) -> str:
+    if reason := complaint(kind):
+        return f" that can be used: {reason}"
+    return " that this torch could use: it was built without CUDA" if kind == "cuda" and not torch.version.cuda else ""
+
+
+@cache
+def fault(name: str) -> str | None:
+    """Why the device `name` can't compute, by one small calculation; None if it can. Asked once a process."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what matters is whether it computes
+        try:
+            ones = torch.ones(2, 2, device=name)
+            total = float((ones @ ones).sum())
+        except Exception as error:  # a broken driver fails in many ways: no list of exceptions is complete
+            reason = _first_sentence(str(error)) or type(error).__name__
+            old = "no kernel image" in reason
+            return f"{reason} (the card is too old, or too new, for this torch)" if old else reason
+    return None if total == 8 else f"it says that 2·2·2 is {total:g}"
+
+
+def _first_sentence(text: str) -> str:
+    return text.strip().partition("\n")[0].partition(". ")[0].rstrip(".")
 
 
 def is_here(name: str) -> bool:

@@ -38,10 +38,11 @@ class Footprint:
 def footprint(config: Config, placed: Sequence[Placed]) -> Footprint:
     """Memory for weights (with gradient, optimizer state, best epoch, running mean) and for one batch's activations."""
     parameters = sum(layer.parameters for layer in placed)
-    copies = 3 + _state_copies(config.optimizer) + (config.training.ema is not None)
+    moving = 1 + _state_copies(config.optimizer) + (config.training.ema is not None)
+    copies = moving * (2 if config.training.on_divergence == "restore" else 1) + 2
     values = sum(layer.activations() for layer in placed)
     # forward keeps each layer's output for backward; what backward makes besides is let go layer by layer
-    return Footprint(parameters, FLOAT * parameters * copies, FLOAT * values * config.data.batch_size)
+    return Footprint(parameters, FLOAT * parameters * copies, FLOAT * values * config.data.batch)
 
 
 def _state_copies(optimizer: AnyOptimizer) -> int:

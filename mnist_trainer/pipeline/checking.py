@@ -14,7 +14,7 @@ from mnist_trainer.data.loaders import training_loader
 from mnist_trainer.model.build import build_model
 from mnist_trainer.model.device import resolve_device, settings
 from mnist_trainer.model.memory import Footprint, check_memory, footprint
-from mnist_trainer.pipeline.preparation import check_classes, prepare
+from mnist_trainer.pipeline.preparation import check_classes, prepare, smallest
 from mnist_trainer.reports.batch import batch
 from mnist_trainer.training.mixup import Labels
 
@@ -38,7 +38,7 @@ def plan(config: Config) -> Plan:
     outputs = output_count(config, check_classes(config))
     placed = place(expand(config.model), outputs)
     needed = footprint(config, placed)
-    check_memory(needed, device)
+    check_memory(footprint(smallest(config, device), placed), device)
     with torch.device("meta"):
         model = build_model(config.model, outputs)
     built = sum(parameter.numel() for parameter in model.parameters())
@@ -52,7 +52,7 @@ def first_batch(config: Config) -> bytes:
     with settings(config.threads, config.deterministic):
         state = prepare(config)
         data, classes = config.data, state.setup.classes
-        originals, _ = next(iter(training_loader(state.setup.train, data.batch_size, config.seed, epoch=0)))
+        originals, _ = next(iter(training_loader(state.setup.train, data.batch, config.seed, epoch=0)))
         seen, labels = next(state.batches())
     captions = [caption(classes, labels, position) for position in range(len(originals))]
     mixed = "" if isinstance(labels, torch.Tensor) else f", {labels.share:.2f} of the first + {1 - labels.share:.2f}"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from mnist_trainer.config.checks import mistakes
@@ -23,7 +24,8 @@ from mnist_trainer.storage.checkpoint import Member, load_checkpoint
 from mnist_trainer.storage.run_folder import find_checkpoint
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import OptimizerFactory, prepare_state
-from mnist_trainer.training.state import Phase, TrainingState
+from mnist_trainer.training.setup import Phase
+from mnist_trainer.training.state import TrainingState
 
 ConfigSource = Config | str | Path | Mapping[str, Any]
 """A config, a path, the name of a shipped config, or a mapping as the YAML would be read."""
@@ -58,7 +60,8 @@ def prepare(
     classes = check_classes(config)
     if model is None:
         placed = place(expand(config.model), output_count(config, classes))
-        check_memory(footprint(config, placed), resolve_device(config.device))
+        device = resolve_device(config.device)
+        check_memory(footprint(smallest(config, device), placed), device)
     checkpoint = initial = None
     if config.model.init_from is not None:
         checkpoint = load_checkpoint(find_checkpoint(config.model.init_from))
@@ -68,6 +71,11 @@ def prepare(
     if checkpoint is not None:
         _refuse_known(checkpoint.members[0], config.data, splits)
     return prepare_state(config, splits, model=model, loss=loss, optimizer=optimizer, initial=initial, phase=phase)
+
+
+def smallest(config: Config, device: torch.device) -> Config:
+    """`config` with the smallest batch that it allows on `device`: a single image for auto on an accelerator."""
+    return config.with_batch(1) if config.data.batch_size == "auto" and device.type != "cpu" else config
 
 
 def _refuse_known(start: Member, data: Data, splits: Splits) -> None:

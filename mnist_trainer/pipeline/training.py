@@ -10,14 +10,14 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter
 
-import torch
 from torch import nn
 
 from mnist_trainer.config.schema import Config
 from mnist_trainer.config.warnings import warnings
-from mnist_trainer.errors import DeviceError, InterruptedRunError
+from mnist_trainer.errors import InterruptedRunError
 from mnist_trainer.files import held
-from mnist_trainer.model.device import settings
+from mnist_trainer.model.device import passed_over, settings
+from mnist_trainer.model.failures import device_errors
 from mnist_trainer.pipeline.conclusion import Run, conclude, judge
 from mnist_trainer.pipeline.description import facts_of, header_of, own_parts
 from mnist_trainer.pipeline.preparation import ConfigSource, as_config, prepare, refit_config
@@ -26,6 +26,8 @@ from mnist_trainer.reports.journal import Journal
 from mnist_trainer.reports.listener import Listener
 from mnist_trainer.reports.tensorboard import require_tensorboard
 from mnist_trainer.storage.run_folder import create_run_folder, refuse_taken
+from mnist_trainer.training.dead_start import dead_start
+from mnist_trainer.training.divergence import Restore
 from mnist_trainer.training.loop import fit
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import OptimizerFactory
@@ -49,7 +51,9 @@ class _Own:
         prepared = partial(prepare, loss=self.loss, optimizer=self.optimizer, loading=listener.loading)
         fresh = deepcopy(self.model) if config.training.refit else None
         state = prepared(config, model=self.model)
-        return state, lambda epoch: prepared(refit_config(config, epoch), model=fresh, phase="refit")
+        _tell_of_device(config, state, listener)
+        whole = state.setup.config  # its batch size is a number
+        return state, lambda epoch: prepared(refit_config(whole, epoch), model=fresh, phase="refit")
 
 
 def train(
@@ -71,7 +75,7 @@ def train(
     listener, own = listener or Listener(), _Own(model, loss, optimizer)
     config = as_config(config, overrides)
     _warn(config, listener)
-    with settings(config.threads, config.deterministic), memory_errors():
+    with settings(config.threads, config.deterministic), device_errors():
         began = perf_counter()
         if run_dir is not None:
             refuse_taken(run_dir)  # before data are fetched for nothing
@@ -107,7 +111,7 @@ def resume(
         begun = read_begun(folder, overrides)
         refuse_parts(begun, own.names)
         _warn(begun.config, listener)
-        with settings(begun.threads, begun.config.deterministic), memory_errors():
+        with settings(begun.threads, begun.config.deterministic), device_errors():
             began = perf_counter()
             state, second = own.prepare(begun.config, listener)
             begun.restore(state)
@@ -153,6 +157,16 @@ def _carry_out(
     return run
 
 
+def _tell_of_device(config: Config, state: TrainingState, listener: Listener) -> None:
+    """What `auto` became, where that is not what one would expect."""
+    if reason := passed_over(config.device):
+        listener.warned("device", reason)
+    asked, size = config.data, state.setup.config.data.batch
+    if asked.batch != size:
+        reason = f"{asked.batch} images do not fit into the memory of {state.setup.device}; a step takes {size}"
+        listener.warned("data.batch_size", f"{reason} (training.accumulate: {asked.batch // size} makes up for it)")
+
+
 @contextmanager
 def _ending(journal: Journal, listener: Listener) -> Iterator[None]:
     """Writes down how a training ended that did not come to its end, and says how to go on."""
@@ -183,24 +197,15 @@ def _fit(state: TrainingState, journal: Journal, listener: Listener) -> None:
         elif journal.is_due:
             journal.save_last()
 
+    def went_back(restore: Restore) -> None:
+        journal.went_back(restore)
+        listener.warned("training.on_divergence", f"{restore}.")
+
     listener.can_stop = True
-    for record in fit(state, after_step):
+    for record in fit(state, after_step, went_back):
         journal.epoch(record)
         listener.epoch_ended(record)
+        if reason := dead_start(state.setup, record):
+            listener.warned("training", reason)
     listener.can_stop = False
     journal.save_last()
-
-
-@contextmanager
-def memory_errors() -> Iterator[None]:
-    """Turns torch's words about memory into a `DeviceError` that says what to do."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
-        if not memory:
-            raise
-        raise DeviceError(
-            "The memory is not enough for this training. Make data.batch_size smaller (training.accumulate keeps the "
-            "step the same), or the model narrower."
-        ) from error

@@ -22,6 +22,7 @@ from mnist_trainer.reports.tensorboard import EventWriter
 from mnist_trainer.reports.text import epoch_cells, terms_line
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, save_checkpoint
 from mnist_trainer.storage.run_folder import RunFolder
+from mnist_trainer.training.divergence import Restore
 from mnist_trainer.training.loop import EpochRecord
 from mnist_trainer.training.state import TrainingState
 
@@ -71,7 +72,11 @@ class Journal:
     @property
     def seconds(self) -> float:
         """Of training, both fits together."""
-        return sum(state.seconds for state in {self.first, self.state})
+        return sum(state.seconds for state in self._fits)
+
+    @property
+    def _fits(self) -> list[TrainingState]:
+        return [self.first] if self.state is self.first else [self.first, self.state]
 
     def start(self, facts: dict[str, Any]) -> None:
         """Writes `config.yaml`, then `run.json` with the status running and the `facts` that are known by now.
@@ -91,6 +96,7 @@ class Journal:
             "stop_reason": None,
             "best_epoch": self.best_epoch or None,
             "epochs": self.first.epoch,
+            "restores": self.restores,
             "test": None,
             "validation": None,
             "seed": config.seed,
@@ -117,6 +123,17 @@ class Journal:
         self.folder.log("  ".join(cell for cell in epoch_cells(record) if cell) + terms)
         if self.events is not None:
             self.events.add(record)
+
+    def went_back(self, restore: Restore) -> None:
+        """The training was no longer finite, and goes on from the start of the epoch at a lower rate."""
+        self.folder.log(f"restore: {restore}")
+        self.entry |= {"restores": self.restores}
+        self.folder.write_record(self.entry)
+
+    @property
+    def restores(self) -> list[dict[str, Any]]:
+        """Every time that `training.on_divergence` went back, in both fits."""
+        return [{"phase": state.setup.phase, **found} for state in self._fits for found in state.restores]
 
     def validated(self, validation: Evaluation) -> None:
         """What the best epoch's model reached on the validation images."""
@@ -187,7 +204,7 @@ class Journal:
         if self.events is not None:
             self.events.close()
         self.entry |= {"best_epoch": self.best_epoch or None, "epochs": self.first.epoch, **changes}
-        self.entry |= {"finished_at": now()}
+        self.entry |= {"restores": self.restores, "finished_at": now()}
         total = self.sessions.seconds + perf_counter() - self.began
         self.entry["timings"] = {"loading_seconds": self.loaded, **self.entry["timings"], "total_seconds": total}
         self.entry["sessions"] = self.sessions.end(self.state, self.entry["status"], self.entry["stop_reason"])

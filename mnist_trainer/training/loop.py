@@ -13,6 +13,15 @@ from torch import Tensor
 
 from mnist_trainer.errors import DivergedError
 from mnist_trainer.inference.evaluate import answer
+from mnist_trainer.training.divergence import (
+    Restore,
+    diverged,
+    remember,
+    require_finite,
+    require_finite_epoch,
+    restore,
+    take_step,
+)
 from mnist_trainer.training.mixup import Labels, main_labels
 from mnist_trainer.training.schedules import rate_factor
 from mnist_trainer.training.state import Totals, TrainingState
@@ -46,7 +55,7 @@ def train_step(state: TrainingState, images: Tensor, labels: Labels) -> None:
     require_finite(state, loss)
     state.stepper.zero_grad()
     state.stepper.backward(loss)
-    state.stepper.step()
+    take_step(state)
     state.record(loss, outputs, labels)
 
 
@@ -61,7 +70,7 @@ def train_step_in_pieces(state: TrainingState, pieces: list[Batch]) -> None:
         require_finite(state, loss)
         state.stepper.backward(loss * (factor / whole))
         state.record(loss, outputs, labels)
-    state.stepper.step()
+    take_step(state)
 
 
 def steps(state: TrainingState) -> Iterator[TrainingState]:
@@ -72,7 +81,8 @@ def steps(state: TrainingState) -> Iterator[TrainingState]:
     while pieces := list(islice(batches, setup.pieces_per_step)):
         state.train_mode()  # again at each step, because the caller may have judged the model in between
         step = state.epoch * setup.course.steps_per_epoch + state.step
-        state.stepper.set_rate(rate_factor(setup.config.schedule, step, setup.course) * state.plateau.factor)
+        factor = rate_factor(setup.config.schedule, step, setup.course) * state.plateau.factor
+        state.stepper.set_rate(factor * state.rate_share)
         state.seed_draws()
         if len(pieces) == 1:
             train_step(state, *pieces[0])
@@ -90,25 +100,39 @@ def steps(state: TrainingState) -> Iterator[TrainingState]:
         started = perf_counter()
 
 
-def fit(state: TrainingState, after_step: Callable[[TrainingState], None] | None = None) -> Iterator[EpochRecord]:
+def fit(
+    state: TrainingState,
+    after_step: Callable[[TrainingState], None] | None = None,
+    went_back: Callable[[Restore], None] | None = None,
+) -> Iterator[EpochRecord]:
     """Trains until there is a reason to stop, `state.stop_reason`; yields a record after each epoch.
 
-    Raises `DivergedError` as soon as a loss is not finite; no step is taken along it.
+    What is not finite never reaches the weights: `DivergedError`, or back to the epoch's start if
+    `training.on_divergence` says restore, which `went_back` hears of.
     """
+    if state.good is None:
+        remember(state)
     while state.stop_reason is None:
-        for _ in steps(state):
-            if after_step is not None:
-                after_step(state)
-        yield finish_epoch(state)
+        try:
+            for _ in steps(state):
+                if after_step is not None:
+                    after_step(state)
+            record = finish_epoch(state)
+        except DivergedError as error:
+            found = restore(state, error)
+            if went_back is not None:
+                went_back(found)
+        else:
+            remember(state)
+            yield record
 
 
 def finish_epoch(state: TrainingState) -> EpochRecord:
     """The epoch's figures; judges it on the validation images, keeps the best weights, decides whether to go on."""
     started = perf_counter()
     training = state.setup.config.training
+    require_finite_epoch(state)
     train_loss, train_accuracy, terms = state.totals.figures()
-    if not state.stepper.is_finite():
-        raise diverged(state, f"The loss became {train_loss} in epoch {state.epoch + 1}")
     val_loss, val_accuracy = validate(state)
     state.epoch += 1
     best = state.best.update(training.early_stopping, state.epoch, val_loss, val_accuracy)
@@ -143,20 +167,5 @@ def validate(state: TrainingState) -> tuple[float | None, float | None]:
     answers = answer(state.predictor(), state.setup.validation)
     loss = state.criterion.figure(answers.outputs, answers.labels)
     if not isfinite(loss):
-        raise diverged(state, f"The validation loss became {loss} in epoch {state.epoch + 1}")
+        raise diverged(state, f"The validation loss became {loss}")
     return loss, float(answers.right.double().mean())
-
-
-def require_finite(state: TrainingState, loss: Tensor) -> None:
-    """Raises `DivergedError` before a loss that is not finite reaches the weights (on a CPU; see `Stepper`)."""
-    if not state.stepper.admits(loss):
-        where = f"epoch {state.epoch + 1}, step {state.step + 1} of {state.setup.course.steps_per_epoch}"
-        raise diverged(state, f"The loss became {float(loss.detach())} in {where}")
-
-
-def diverged(state: TrainingState, event: str) -> DivergedError:
-    """What to tell a person whose loss is no longer a finite number; `event` says which and when."""
-    return DivergedError(
-        f"{event}, at a learning rate of {state.stepper.rate:g}. "
-        "Lower optimizer.lr (a tenth is a good try), set training.clip_norm: 1, or look at the loss and the data."
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -18,10 +19,12 @@ from mnist_trainer.errors import CheckpointError, ConfigError, Problem
 from mnist_trainer.inference.predictor import REFUSAL, Reading
 from mnist_trainer.model.build import build_model, freeze, take_over
 from mnist_trainer.model.device import resolve_device, resolve_precision, to_device
+from mnist_trainer.training.batch_size import choose_batch_size
 from mnist_trainer.training.losses import AnyCriterion, Criterion, LossFunction, OwnCriterion
 from mnist_trainer.training.optimizers import build_optimizer
 from mnist_trainer.training.penalties import weight_pictures
-from mnist_trainer.training.state import Phase, Setup, TrainingState
+from mnist_trainer.training.setup import Phase, Setup
+from mnist_trainer.training.state import TrainingState
 from mnist_trainer.training.stepping import Stepper
 
 INK_SAMPLE = 1000
@@ -81,7 +84,16 @@ def prepare_state(
     )
     criterion = build_criterion(config, splits.classes, network, loss).to(device)
     made = build_optimizer(config.optimizer, network.parameters()) if optimizer is None else optimizer(trained(network))
-    return TrainingState(setup, network, criterion, Stepper(made, device, precision))
+    return _sized(TrainingState(setup, network, criterion, Stepper(made, device, precision)))
+
+
+def _sized(state: TrainingState) -> TrainingState:
+    """`state` with the number that `data.batch_size: auto` comes to in its config."""
+    setup = state.setup
+    if setup.config.data.batch_size == "auto":
+        state.setup = replace(setup, config=setup.config.with_batch(choose_batch_size(state)))
+        _check(state.setup.config, state.model, len(setup.train))
+    return state
 
 
 def _take_over(config: Config, network: nn.Module, weights: dict[str, Tensor]) -> int:
@@ -101,7 +113,7 @@ def _take_over(config: Config, network: nn.Module, weights: dict[str, Tensor]) -
 def _check(config: Config, network: nn.Module, images: int) -> None:
     if not trained(network):
         raise _problem("model.freeze", f"with {config.model.freeze} frozen layers there is nothing left to train")
-    batch_size = config.data.batch_size
+    batch_size = config.data.batch
     normed = any(isinstance(module, nn.BatchNorm1d) for module in network.modules())
     if normed and (images % batch_size or batch_size) == 1:
         reason = f"the last of the batches of {images} images holds a single one, and batch_norm needs two"

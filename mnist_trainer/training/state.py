@@ -5,75 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from mnist_trainer.config.augmentation import Augment
-from mnist_trainer.config.objective import GradientDescent
-from mnist_trainer.config.schema import Config
 from mnist_trainer.config.seeds import seed_for
 from mnist_trainer.data.augment import augmented
 from mnist_trainer.data.loaders import training_loader
-from mnist_trainer.data.source import Source
-from mnist_trainer.inference.predictor import Predictor, Reading
+from mnist_trainer.inference.predictor import Predictor
 from mnist_trainer.inference.probabilities import answers
 from mnist_trainer.model.device import autocast
 from mnist_trainer.training.early_stopping import Best
 from mnist_trainer.training.losses import AnyCriterion
 from mnist_trainer.training.mixup import Labels, main_labels, mix, mixed_loss
-from mnist_trainer.training.schedules import Course, PlateauState
+from mnist_trainer.training.schedules import PlateauState
+from mnist_trainer.training.setup import Setup
 from mnist_trainer.training.stepping import Stepper
-
-Phase = Literal["train", "refit"]
-"""`refit` is the second fit that `training.refit` asks for, on training and validation images together."""
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What stays as it is: the config, the images, and how they are read."""
-
-    config: Config
-    train: Source
-    validation: Source | None
-    classes: tuple[str, ...]
-    reading: Reading
-    device: torch.device
-    frozen: tuple[nn.Module, ...] = ()
-    taken_over: int | None = None
-    """How many tensors came from `model.init_from`."""
-    phase: Phase = "train"
-    simulated: tuple[int, int] = (0, 0)
-    """How many of the images to train and to validate with are made from others, by `data.simulate`."""
-
-    @property
-    def pieces_per_step(self) -> int:
-        """Batches whose gradients make one step: all of them for gradient descent."""
-        if isinstance(self.config.optimizer, GradientDescent):
-            return self._batches
-        return self.config.training.accumulate
-
-    def augment_in(self, epoch: int) -> Augment | None:
-        """How images are deformed in `epoch` (from 0), if at all: `clean_last` epochs see them as they are."""
-        augment = self.config.data.augment
-        return None if augment is None or epoch >= self.config.training.epochs - augment.clean_last else augment
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """How many images of the data set train, and how many validate."""
-        train, validation = self.simulated
-        return len(self.train) - train, len(self.validation or ()) - validation
-
-    @property
-    def course(self) -> Course:
-        """Steps and epochs in all."""
-        return Course(-(-self._batches // self.pieces_per_step), self.config.training.epochs)
-
-    @property
-    def _batches(self) -> int:
-        return -(-len(self.train) // self.config.data.batch_size)
 
 
 @dataclass
@@ -126,6 +75,13 @@ class TrainingState:
         self.best = Best()
         self.best_weights: dict[str, Tensor] = {}
         self.stop_reason: str | None = None
+        self.good: dict[str, Any] | None = None
+        self.restores: list[dict[str, Any]] = []
+
+    @property
+    def rate_share(self) -> float:
+        """What is left of the learning rate after `training.on_divergence: restore` went back; see `divergence`."""
+        return 0.5 ** len(self.restores)
 
     def batches(self) -> Iterator[tuple[Tensor, Labels]]:
         """The rest of this epoch's batches, in this epoch's order: images [B, 28, 28] from 0 to 255, and labels [B].
@@ -135,7 +91,7 @@ class TrainingState:
         setup, data, seed = self.setup, self.setup.config.data, self.setup.config.seed
         first = self.step * setup.pieces_per_step
         augment, alpha = setup.augment_in(self.epoch), setup.config.training.mixup
-        loader = training_loader(setup.train, data.batch_size, seed, self.epoch, first)
+        loader = training_loader(setup.train, data.batch, seed, self.epoch, first)
         for number, (images, labels) in enumerate(loader, start=first):
             if augment is not None:
                 images = augmented(images, labels, augment, seed, self.epoch, number)  # noqa: PLW2901
@@ -212,12 +168,13 @@ class TrainingState:
     def outcome(self) -> dict[str, Any]:
         """What is left of a fit that has ended, a part of `state_dict`."""
         saved = self.state_dict()
-        return {key: saved[key] for key in ("epoch", "seconds", "best", "best_weights", "stop_reason")}
+        return {key: saved[key] for key in ("epoch", "seconds", "best", "best_weights", "stop_reason", "restores")}
 
     def load_outcome(self, saved: Mapping[str, Any]) -> None:
         """Be what `outcome` told of."""
         self.epoch, self.seconds, self.stop_reason = saved["epoch"], saved["seconds"], saved["stop_reason"]
         self.best, self.best_weights = Best(**saved["best"]), saved["best_weights"]
+        self.restores = list(saved["restores"])
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes, as tensors and plain values."""
@@ -237,6 +194,9 @@ class TrainingState:
             "best": asdict(self.best),
             "best_weights": self.best_weights,
             "stop_reason": self.stop_reason,
+            "guard": self.stepper.guard,
+            "good": self.good,
+            "restores": self.restores,
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
@@ -250,3 +210,5 @@ class TrainingState:
             self.ema.load_state_dict(saved["ema"])
         self.totals = Totals(**saved["totals"]).to(self.setup.device)
         self.plateau = PlateauState(**saved["plateau"])
+        self.stepper.guard.copy_(saved["guard"])
+        self.good = saved["good"]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from mnist_trainer.cli.common import stop_after_step
+from mnist_trainer.model import device
 from mnist_trainer.reports.listener import Listener
 from mnist_trainer.storage.checkpoint import load_checkpoint
 
@@ -114,6 +115,24 @@ def test_check_shows_the_model_and_trains_nothing(command: Command, here: Path) 
     assert sorted(here.iterdir()) == before
 
 
+def test_check_takes_auto_for_the_batch_size_that_it_becomes_on_a_cpu(command: Command) -> None:
+    done = command("train", "--config", "lecture", "--check", "--device", "cpu", "data.batch_size=auto")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.endswith(" for what the layers make of a batch of 128.\n")
+
+
+def test_check_says_why_auto_passes_a_simulated_broken_card_over(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "is_present", lambda kind: kind == "cuda")
+    monkeypatch.setattr(device, "fault", lambda name: "CUDA error: no kernel image")
+    done = command("train", "--config", "lecture", "--check")
+    assert (done.code, done.err) == (
+        0,
+        "warning: device: cuda can't be used: CUDA error: no kernel image. The CPU is taken\n",
+    )
+
+
 def test_show_batch_draws_the_deformed_images_and_trains_nothing(command: Command, here: Path) -> None:
     done = command(
         "train", "--config", "tiny.yaml", "--show-batch", "new/batch.png", "data.augment={rotate: 20, elastic: {}}"
@@ -159,7 +178,7 @@ def test_a_diverging_training_ends_with_its_own_code(command: Command, here: Pat
     done = command("train", "--config", "tiny.yaml", "optimizer={name: sgd, lr: 1e30}", "loss=mse", "--run-dir", "mine")
     assert done.code == 6
     where = r"in epoch 1, step \d of 5, at a learning rate of 1e\+30"
-    assert re.fullmatch(rf"The loss became \S+ {where}\. Lower optimizer\.lr .*\n", done.err)
+    assert re.fullmatch(rf"The loss became \S+ {where}\. No epoch is complete.* Lower optimizer\.lr .*\n", done.err)
     assert record_of(here / "mine")["status"] == "failed"
 
 

@@ -42,7 +42,7 @@ def test_many_mistakes_are_told_at_once_each_at_its_place(told: Told) -> None:
         "c.yaml:3:1  lr: unknown key; it belongs under 'optimizer'",
         "c.yaml:5:9  data.name: unknown name 'mnst'; did you mean 'mnist'? "
         "Known: mnist, fashion-mnist, kmnist, emnist-digits, qmnist, usps, digits, folder",
-        "c.yaml:6:15  data.batch_size: expected a whole number, got text '64'; write 64 without quotes",
+        "c.yaml:6:15  data.batch_size: expected a whole number or 'auto', got text '64'; write 64 without quotes",
         "c.yaml:7:15  data.validation: expected a whole number or a number less than 1, got 1.5",
         "c.yaml:8:14  data.normalize: programs disagree whether off is false or text; write false, or quote it; "
         "null switches a part off",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
 
 from mnist_trainer.errors import DeviceError
-from mnist_trainer.model.device import autocast, resolve_device, resolve_precision, settings, to_device
+from mnist_trainer.model import device
+from mnist_trainer.model.device import autocast, passed_over, resolve_device, resolve_precision, settings, to_device
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 LINEAR, CONVOLUTION = nn.Linear(2, 2), nn.Sequential(nn.Conv2d(2, 2, 3))
@@ -18,10 +21,13 @@ def pretend(monkeypatch: pytest.MonkeyPatch, cuda: int = 0, mps: bool = False) -
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(device, "fault", lambda name: None)
+    monkeypatch.setattr(device, "_COMPLAINTS", {})
 
 
 @pytest.mark.parametrize(
-    ("name", "cuda", "mps", "device"),
+    ("name", "cuda", "mps", "expected"),
     [
         ("auto", 0, False, "cpu"),
         ("auto", 1, False, "cuda"),
@@ -33,10 +39,10 @@ def pretend(monkeypatch: pytest.MonkeyPatch, cuda: int = 0, mps: bool = False) -
     ],
 )
 def test_the_device_a_name_stands_for(
-    monkeypatch: pytest.MonkeyPatch, name: str, cuda: int, mps: bool, device: str
+    monkeypatch: pytest.MonkeyPatch, name: str, cuda: int, mps: bool, expected: str
 ) -> None:
     pretend(monkeypatch, cuda, mps)
-    assert resolve_device(name) == torch.device(device)
+    assert resolve_device(name) == torch.device(expected)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +59,16 @@ def test_the_device_a_name_stands_for(
             "device cuda:2: there are 2, cuda:0 to cuda:1. "
             "Use device: auto or cpu (on the command line: --device cpu).",
         ),
-        ("mps", 1, "device mps: there is no Apple GPU here. Use device: auto or cpu."),
+        (
+            "cuda:7",
+            1,
+            "device cuda:7: there is 1, cuda:0. Use device: auto or cpu (on the command line: --device cpu).",
+        ),
+        (
+            "mps",
+            1,
+            "device mps: there is no Apple GPU here. Use device: auto or cpu (on the command line: --device cpu).",
+        ),
     ],
 )
 def test_a_device_that_is_not_there_is_refused(
@@ -63,6 +78,101 @@ def test_a_device_that_is_not_there_is_refused(
     with pytest.raises(DeviceError) as caught:
         resolve_device(name)
     assert str(caught.value) == message
+
+
+TOO_OLD = (
+    "CUDA initialization: The NVIDIA driver on your system is too old (found version 11040). Please update your GPU "
+    "driver by downloading and installing a new version from the URL: http://www.nvidia.com/Download/index.aspx"
+)
+ADVICE = "Use device: auto or cpu (on the command line: --device cpu)."
+
+
+def test_a_simulated_old_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch)
+
+    def is_available() -> bool:
+        warnings.warn(TOO_OLD, stacklevel=1)
+        return False
+
+    monkeypatch.setattr(torch.cuda, "is_available", is_available)
+    assert resolve_device("auto") == CPU
+    reason = "CUDA initialization: The NVIDIA driver on your system is too old (found version 11040)"
+    assert passed_over("auto") == f"cuda can't be used: {reason}. The CPU is taken"
+    with pytest.raises(DeviceError) as caught:
+        resolve_device("cuda")
+    assert str(caught.value) == f"device cuda: there is no CUDA device here that can be used: {reason}. {ADVICE}"
+
+
+def test_a_torch_without_cuda_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    with pytest.raises(DeviceError) as caught:
+        resolve_device("cuda")
+    reason = "there is no CUDA device here that this torch could use: it was built without CUDA"
+    assert str(caught.value) == f"device cuda: {reason}. {ADVICE}"
+    assert passed_over("auto") is None  # nobody asked for one
+
+
+class Ones:
+    """What `torch.ones(2, 2)` is on a device that calculates `total`, or fails."""
+
+    def __init__(self, total: float | Exception) -> None:
+        self.total = total
+
+    def __matmul__(self, other: Ones) -> Ones:
+        if isinstance(self.total, Exception):
+            raise self.total
+        return self
+
+    def sum(self) -> float:
+        assert not isinstance(self.total, Exception)
+        return self.total
+
+
+@pytest.mark.parametrize(
+    ("total", "reason"),
+    [
+        (
+            torch.AcceleratorError(
+                "CUDA error: no kernel image is available for execution on the device\nSearch for `cudaErrorNoKernel'"
+            ),
+            "CUDA error: no kernel image is available for execution on the device "
+            "(the card is too old, or too new, for this torch)",
+        ),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB."), "CUDA out of memory"),
+        (AssertionError(), "AssertionError"),
+        (7.5, "it says that 2·2·2 is 7.5"),
+    ],
+)
+@pytest.mark.parametrize("name", ["cuda", "cuda:1", "mps"])
+def test_a_simulated_device_that_can_not_compute_is_found_by_a_small_calculation(
+    monkeypatch: pytest.MonkeyPatch, name: str, total: float | Exception, reason: str
+) -> None:
+    small_calculation = device.fault.__wrapped__
+    pretend(monkeypatch, cuda=0 if name == "mps" else 2, mps=name == "mps")
+    monkeypatch.setattr(device, "fault", small_calculation)
+    monkeypatch.setattr(torch, "ones", lambda *size, device: Ones(total))
+    with pytest.raises(DeviceError) as caught:
+        resolve_device(name)
+    assert str(caught.value) == f"device {name} can't be used: {reason}. {ADVICE}"
+    assert resolve_device("auto") == CPU
+    kind = name.partition(":")[0]
+    assert passed_over("auto") == f"{kind} can't be used: {reason}. The CPU is taken"
+    assert passed_over(name) is passed_over("cpu") is None
+
+
+def test_a_simulated_broken_card_leaves_the_next_kind_to_auto(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, cuda=1, mps=True)
+    monkeypatch.setattr(device, "fault", lambda name: "broken" if name == "cuda" else None)
+    assert resolve_device("auto") == MPS
+    assert passed_over("auto") is None
+
+
+def test_the_calculation_is_right_on_a_cpu_and_never_made_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert device.fault("cpu") is None
+    pretend(monkeypatch)
+    monkeypatch.setattr(device, "fault", lambda name: "asked")
+    assert resolve_device("cpu") == resolve_device("auto") == CPU
 
 
 def test_float16_is_refused_on_a_cpu() -> None:

@@ -8,6 +8,7 @@ import torch
 from mnist_trainer import Config
 from mnist_trainer.config.load import load_config
 from mnist_trainer.errors import ConfigError, DataError, DeviceError
+from mnist_trainer.model import memory
 from mnist_trainer.pipeline import checking
 from mnist_trainer.pipeline.checking import plan
 from mnist_trainer.pipeline.description import describe_model
@@ -35,6 +36,23 @@ def test_a_model_that_cannot_fit_is_refused_before_it_is_built(monkeypatch: pyte
     assert text.startswith("The model has 1,000,796,000,010 parameters and needs at least 20 TB to train (20 TB for ")
     assert "cpu has " in text
     assert text.endswith(" free. Make it narrower, or data.batch_size smaller.")
+
+
+@pytest.mark.parametrize(("device", "room"), [("cpu", 128), ("cuda", 1)])
+def test_auto_needs_room_for_its_first_size_and_on_a_simulated_gpu_for_one_image(
+    monkeypatch: pytest.MonkeyPatch, device: str, room: int
+) -> None:
+    monkeypatch.setattr(checking, "resolve_device", lambda name: torch.device(device))
+    monkeypatch.setattr(memory, "available", lambda device: None)
+    bytes_free, shown = (
+        plan(config_of({"architecture": "mlp"}, data={"batch_size": size})).footprint.total for size in (room, 128)
+    )
+    config = config_of({"architecture": "mlp"}, data={"batch_size": "auto"})
+    monkeypatch.setattr(memory, "available", lambda device: bytes_free)
+    assert plan(config).footprint.total == shown
+    monkeypatch.setattr(memory, "available", lambda device: bytes_free - 1)
+    with pytest.raises(DeviceError, match="Make it narrower"):
+        plan(config)
 
 
 def test_a_model_is_checked_without_its_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:

@@ -97,6 +97,7 @@ def test_the_record_says_how_it_went(run: Run) -> None:
         "stop_reason",
         "best_epoch",
         "epochs",
+        "restores",
         "test",
         "validation",
         "seed",
@@ -128,6 +129,7 @@ def test_the_record_says_how_it_went(run: Run) -> None:
         "train_count": 160,
         "validation_count": 40,
         "split_seed": 0,
+        "batch_size": 32,
         "normalization": record["data"]["normalization"],
     }
     for part, evaluation in (("test", run.test), ("validation", run.validation)):
@@ -428,7 +430,7 @@ def test_a_lack_of_memory_says_what_to_do(tiny: dict[str, Any], here: Path, erro
         train(tiny, run_dir=here / "run", listener=Raising(error, "stepped"))
     assert str(caught.value) == (
         "The memory is not enough for this training. Make data.batch_size smaller (training.accumulate keeps the "
-        "step the same), or the model narrower."
+        "step the same; on a GPU data.batch_size: auto finds a size), or the model narrower."
     )
     assert record_of(here / "run")["status"] == "failed"
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from math import inf, nan
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mnist_trainer.data.loaders import Splits
@@ -17,6 +18,7 @@ from mnist_trainer.training.loop import EpochRecord, fit, steps
 from mnist_trainer.training.losses import OwnCriterion
 from mnist_trainer.training.state import TrainingState
 
+NO_MODEL = "No epoch is complete, so there is no model yet."
 ADVICE = "Lower optimizer.lr (a tenth is a good try), set training.clip_norm: 1, or look at the loss and the data."
 
 
@@ -68,17 +70,18 @@ def test_a_loss_that_is_not_finite_never_reaches_the_weights(
         for _ in steps(state):
             before = bits(state.model.state_dict())
     assert bits(state.model.state_dict()) == before
-    assert str(caught.value) == f"The loss became {where}, at a learning rate of 0.25. {ADVICE}"
+    assert str(caught.value) == f"The loss became {where}, at a learning rate of 0.25. {NO_MODEL} {ADVICE}"
 
 
-def test_an_accelerator_finds_it_at_the_epochs_end(splits: Splits, prepare: Any) -> None:
+def test_a_simulated_accelerator_finds_it_at_the_epochs_end(splits: Splits, prepare: Any) -> None:
     state = break_at(prepare(splits, optimizer={"name": "sgd", "lr": 0.25}), 3, nan)
-    state.stepper.flag = torch.ones(())
+    state.stepper.waits = False
     before: list[dict[str, bytes]] = []
     with pytest.raises(DivergedError) as caught:
         list(fit(state, lambda state: before.append(bits(state.model.state_dict()))))
     assert before[1] != before[0] and before[1:] == [before[1]] * 6
-    assert str(caught.value) == f"The loss became nan in epoch 1, at a learning rate of 0.25. {ADVICE}"
+    what = "The loss or its gradient became infinite or not a number in epoch 1, step 3 of 7"
+    assert str(caught.value) == f"{what}, at a learning rate of 0.25. {NO_MODEL} {ADVICE}"
 
 
 def test_a_validation_loss_that_is_not_finite_is_told_as_such(splits: Splits, prepare: Any) -> None:
@@ -88,8 +91,40 @@ def test_a_validation_loss_that_is_not_finite_is_told_as_such(splits: Splits, pr
         for record in fit(state):
             seen.append(record)  # noqa: PERF402
     assert [record.epoch for record in seen] == [1]
-    assert str(caught.value) == f"The validation loss became inf in epoch 2, at a learning rate of 0.25. {ADVICE}"
+    event = "The validation loss became inf in epoch 2, at a learning rate of 0.25"
+    assert str(caught.value) == f"{event}. Epoch 1, the best until then, is kept. {ADVICE}"
     assert state.best.epoch == 1
+
+
+class RootAtZero(nn.Module):
+    """A loss that is finite, with a gradient that is not."""
+
+    def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, labels) + (outputs * 0).sum().abs().sqrt()
+
+
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights(splits: Splits, prepare: Any) -> None:
+    state = prepare(splits, optimizer={"name": "sgd", "lr": 0.25})
+    state.criterion = OwnCriterion(RootAtZero())
+    before = bits(state.model.state_dict())
+    with pytest.raises(DivergedError) as caught:
+        list(fit(state))
+    assert bits(state.model.state_dict()) == before
+    what = "The gradient became infinite or not a number in epoch 1, step 1 of 7"
+    assert str(caught.value) == f"{what}, at a learning rate of 0.25. {NO_MODEL} {ADVICE}"
+
+
+def test_weights_beyond_all_bounds_are_no_result_without_validation_either(splits: Splits, prepare: Any) -> None:
+    state = prepare(Splits(splits.train, None, splits.classes), optimizer={"name": "sgd", "lr": 1.5e38})
+    state.criterion = OwnCriterion(lambda outputs, labels: 1e9 * outputs.sum().tanh())
+    batches = state.batches
+    state.batches = lambda: islice(batches(), 1)  # type: ignore[method-assign]
+    with torch.no_grad():
+        for parameter in state.model.parameters():
+            parameter.zero_()
+    with pytest.raises(DivergedError, match="The weights became infinite or not a number in epoch 1, step 1 of 7"):
+        list(fit(state))
+    assert state.best_weights == {}
 
 
 # Time, by a clock that the test turns.

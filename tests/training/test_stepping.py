@@ -1,11 +1,12 @@
 """What stands around an optimizer's step: `mnist_trainer/training/stepping.py`.
 
-An accelerator is pretended by its flag, which here lies on the CPU; so is the float16 scaler.
+An accelerator is simulated: its flag lies on the CPU here, and is not waited for; so is the float16 scaler.
 """
 
 from __future__ import annotations
 
 from math import inf, nan
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ def stepper(precision: str = "float32", accelerator: bool = False, fused: bool =
         torch.optim.SGD([theta], lr=0.5, fused=fused), CPU, "float16" if precision == "float16" else "float32"
     )
     if accelerator:
-        made.flag = torch.ones(())
+        made.waits = False
     return made
 
 
@@ -78,12 +79,29 @@ def test_a_cpu_sees_at_once_that_a_loss_is_not_finite(bad: float) -> None:
     made = stepper()
     assert made.admits(torch.tensor(1e38))
     assert not made.admits(torch.tensor(bad))
-    assert made.is_finite()
+
+
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+@pytest.mark.parametrize("bad", [nan, inf, -inf])
+def test_a_cpu_takes_no_step_along_a_gradient_that_is_not_finite(bad: float, clip_norm: float | None) -> None:
+    made = stepper()
+    made.clip_norm = clip_norm
+    made.zero_grad()
+    made.parameters[0].grad = torch.tensor([1.0, bad])
+    assert not made.step()
+    assert theta(made) == [3.0, 4.0]
+
+
+def test_a_gradient_whose_square_overflows_is_finite() -> None:
+    made = stepper()
+    made.parameters[0].grad = torch.tensor([2e30, 0.0])
+    assert made.step()
+    assert theta(made) == pytest.approx([-1e30, 4.0])
 
 
 @pytest.mark.parametrize("bad", [nan, inf])
 @pytest.mark.parametrize("clip_norm", [None, 1.0])
-def test_an_accelerator_stands_still_from_the_first_bad_loss_on(bad: float, clip_norm: float | None) -> None:
+def test_a_simulated_accelerator_stands_still_from_the_first_bad_loss_on(bad: float, clip_norm: float | None) -> None:
     made = stepper(accelerator=True)
     made.clip_norm = clip_norm
     one_step(made, half_square(made))
@@ -122,3 +140,35 @@ def test_a_gradient_beyond_float16_skips_the_step_and_lowers_the_scale(
     assert theta(made) == [3.0, 4.0]
     assert made.scaler.get_scale() == before / 2
     assert made.is_finite()
+
+
+def optimizers(theta: nn.Parameter) -> list[torch.optim.Optimizer]:
+    """All that move a parameter by more than its gradient; with kernels that ask the flag, and without."""
+    return [
+        torch.optim.SGD([theta], lr=0.1, momentum=0.9, weight_decay=0.1, fused=True),
+        torch.optim.SGD([theta], lr=0.1, momentum=0.9, weight_decay=0.1),
+        torch.optim.AdamW([theta], lr=0.1, weight_decay=0.1, fused=True),
+        torch.optim.RMSprop([theta], lr=0.1, momentum=0.9),
+        torch.optim.Adagrad([theta], lr=0.1, weight_decay=0.1),
+    ]
+
+
+@pytest.mark.parametrize("which", range(5))
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize("bad", ["loss", "gradient"])
+def test_neither_momentum_nor_decay_moves_a_simulated_accelerator_on(which: int, precision: Any, bad: str) -> None:
+    theta = nn.Parameter(torch.tensor([3.0, 4.0]))
+    made = Stepper(optimizers(theta)[which], CPU, precision)
+    made.waits = False
+    for _ in range(2):
+        one_step(made, half_square(made))
+    before = theta.tolist()
+    one_step(made, half_square(made) * nan if bad == "loss" else half_square(made) + (0 * theta).sum().abs().sqrt())
+    if (precision, bad) == ("float16", "gradient"):  # the scaler has skipped this step alone
+        assert made.is_finite()
+        return
+    for _ in range(3):
+        one_step(made, half_square(made))
+    assert theta.tolist() == before != [3.0, 4.0]
+    assert not made.is_finite()
+    assert made.lost == 4

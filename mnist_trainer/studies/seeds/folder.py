@@ -81,13 +81,15 @@ def refuse_foreign(own: RunFolder, is_known: bool) -> None:
 
 
 def same_config(folder: RunFolder, config: Config) -> Config:
-    """`config` with the threads of the run or series in `folder`, if it says nothing of them.
+    """`config` with the threads and batch size of the run or series in `folder`, if it leaves them open.
 
     Raises `UsageError` if they differ in anything else but their seed, and names the difference.
     """
     old = load_config(folder.config)
     if config.threads is None:
         config = config.model_copy(update={"threads": old.threads})
+    if config.data.batch_size == "auto":
+        config = config.with_batch(old.data.batch)
     first, second = (each.model_dump(mode="json") | {"seed": None} for each in (old, config))
     found = list(differences(first, second))
     if found:

@@ -15,10 +15,11 @@ from mnist_trainer.data.loaders import load_test
 from mnist_trainer.errors import CheckpointError, InterruptedRunError, UsageError
 from mnist_trainer.files import held, remove_folder
 from mnist_trainer.model.device import settings
+from mnist_trainer.model.failures import device_errors
 from mnist_trainer.pipeline.description import facts_of, header_of
 from mnist_trainer.pipeline.preparation import ConfigSource, as_config, prepare
 from mnist_trainer.pipeline.resuming import command_for
-from mnist_trainer.pipeline.training import memory_errors, resume, train
+from mnist_trainer.pipeline.training import resume, train
 from mnist_trainer.reports.dots import Dot, dots
 from mnist_trainer.reports.environment import describe_environment
 from mnist_trainer.reports.listener import Header, Listener
@@ -76,6 +77,7 @@ def train_seeds(
     for path, reason in warnings(config):
         listener.warned(".".join(map(str, path)), reason)
     folder, header, facts = _prepared(config, run_dir, listener)
+    config = config.with_batch(facts["data"]["batch_size"])  # what auto became
     with held(folder.path):
         _going_on(folder, config, seeds)  # again: meanwhile another process may have held it
         ledger = Ledger(folder, config, seeds, jobs, facts)
@@ -116,7 +118,7 @@ def _prepared(config: Config, run_dir: Path | None, listener: Listener) -> tuple
     """The series' folder, and what is the same for all runs; no folder is made for a training that can't be."""
     if config.report.tensorboard:
         require_tensorboard()
-    with settings(config.threads, config.deterministic), memory_errors():
+    with settings(config.threads, config.deterministic), device_errors():
         state = prepare(config, loading=listener.loading)
         load_test(config.data, listener.loading)  # not looked at, but fetched: not by several processes at once
         folder = open_folder(config, run_dir)

@@ -1,0 +1,94 @@
+"""What happens when a loss, a gradient or a weight is no longer a finite number: the training stops, or goes back."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from math import inf
+
+from torch import Tensor, nn
+
+from mnist_trainer.errors import DivergedError
+from mnist_trainer.training.state import TrainingState
+
+MOST_RESTORES = 3
+"""A training goes back so many times; then it stops."""
+
+
+@dataclass(frozen=True)
+class Restore:
+    """A training that went back to the start of `epoch` because of `event`, in `step` of it or after its last one.
+
+    From there on every learning rate is × `factor`, on top of what the schedule says.
+    """
+
+    epoch: int
+    step: int
+    factor: float
+    event: str
+
+    def __str__(self) -> str:
+        return f"{self.event}. Back to the start of epoch {self.epoch}, with the learning rate × {self.factor:g}"
+
+
+def require_finite(state: TrainingState, loss: Tensor) -> None:
+    """Raises `DivergedError` before a loss that is not finite reaches the weights (on a CPU; see `Stepper`)."""
+    if not state.stepper.admits(loss):
+        raise diverged(state, f"The loss became {loss.item()}", state.step + 1)
+
+
+def take_step(state: TrainingState) -> None:
+    """The optimizer's step. Raises `DivergedError` if the gradient is not finite, and takes none (on a CPU)."""
+    if not state.stepper.step():
+        raise diverged(state, "The gradient became infinite or not a number", state.step + 1)
+
+
+def require_finite_epoch(state: TrainingState) -> None:
+    """Raises `DivergedError` for what an accelerator saw in this epoch, and for weights that grew beyond all bounds."""
+    if not state.stepper.is_finite():
+        raise diverged(state, "The loss or its gradient became infinite or not a number", first_lost(state))
+    if not nn.utils.get_total_norm(state.model.parameters(), inf).isfinite():
+        raise diverged(state, "The weights became infinite or not a number", state.step)
+
+
+def first_lost(state: TrainingState) -> int:
+    """The step of this epoch, from 1, at which an accelerator stood still."""
+    return state.step - state.stepper.lost + 1
+
+
+def diverged(state: TrainingState, what: str, step: int | None = None) -> DivergedError:
+    """What to tell a person whose training is no longer finite: `what`, and when."""
+    where = f"epoch {state.epoch + 1}"
+    if step is not None:
+        where += f", step {step} of {state.setup.course.steps_per_epoch}"
+    event = f"{what} in {where}, at a learning rate of {state.stepper.rate:g}"
+    best = state.best.epoch
+    kept = f"Epoch {best}, the best until then, is kept" if best else "No epoch is complete, so there is no model yet"
+    advice = "Lower optimizer.lr (a tenth is a good try), set training.clip_norm: 1, or look at the loss and the data."
+    return DivergedError(f"{event}. {kept}. {advice}", event, step)
+
+
+def remember(state: TrainingState) -> None:
+    """Keeps what `restore` goes back to: the state between two epochs, so that it never depends on the clock."""
+    if state.setup.config.training.on_divergence == "restore":
+        present = {name: value for name, value in state.state_dict().items() if name not in ("good", "restores")}
+        best = present["best_weights"]  # made anew by each best epoch, never changed
+        state.good = deepcopy(present, {id(best): best})
+
+
+def restore(state: TrainingState, error: DivergedError) -> Restore:
+    """Goes back to the start of the epoch, with half the learning rate; seconds go on.
+
+    Raises `error` where `training.on_divergence` says stop, and `DivergedError` after `MOST_RESTORES` times.
+    """
+    if state.good is None:
+        raise error
+    if len(state.restores) == MOST_RESTORES:
+        times = f"It went back {MOST_RESTORES} times already (training.on_divergence: restore)."
+        raise DivergedError(f"{error} {times}", error.event, error.step) from error
+    epoch, step = state.epoch + 1, state.step if error.step is None else error.step
+    found = Restore(epoch, step, state.rate_share / 2, error.event)
+    restores, seconds = [*state.restores, asdict(found)], state.seconds + state.epoch_seconds
+    changes = {"good": state.good, "restores": restores, "seconds": seconds}
+    state.load_state_dict(deepcopy(state.good) | changes)
+    return found

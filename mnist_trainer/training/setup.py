@@ -1,0 +1,64 @@
+"""What stays as it is while a model is trained: the config, the images, and how they are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from mnist_trainer.config.augmentation import Augment
+from mnist_trainer.config.objective import GradientDescent
+from mnist_trainer.config.schema import Config
+from mnist_trainer.data.source import Source
+from mnist_trainer.inference.predictor import Reading
+from mnist_trainer.training.schedules import Course
+
+Phase = Literal["train", "refit"]
+"""`refit` is the second fit that `training.refit` asks for, on training and validation images together."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What stays as it is: the config, the images, and how they are read."""
+
+    config: Config
+    train: Source
+    validation: Source | None
+    classes: tuple[str, ...]
+    reading: Reading
+    device: torch.device
+    frozen: tuple[nn.Module, ...] = ()
+    taken_over: int | None = None
+    """How many tensors came from `model.init_from`."""
+    phase: Phase = "train"
+    simulated: tuple[int, int] = (0, 0)
+    """How many of the images to train and to validate with are made from others, by `data.simulate`."""
+
+    @property
+    def pieces_per_step(self) -> int:
+        """Batches whose gradients make one step: all of them for gradient descent."""
+        if isinstance(self.config.optimizer, GradientDescent):
+            return self._batches
+        return self.config.training.accumulate
+
+    def augment_in(self, epoch: int) -> Augment | None:
+        """How images are deformed in `epoch` (from 0), if at all: `clean_last` epochs see them as they are."""
+        augment = self.config.data.augment
+        return None if augment is None or epoch >= self.config.training.epochs - augment.clean_last else augment
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many images of the data set train, and how many validate."""
+        train, validation = self.simulated
+        return len(self.train) - train, len(self.validation or ()) - validation
+
+    @property
+    def course(self) -> Course:
+        """Steps and epochs in all."""
+        return Course(-(-self._batches // self.pieces_per_step), self.config.training.epochs)
+
+    @property
+    def _batches(self) -> int:
+        return -(-len(self.train) // self.config.data.batch)
