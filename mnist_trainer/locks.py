@@ -50,7 +50,7 @@ class Lock:
         """Whether the lock is held now; false if the file was replaced meanwhile. Raises as the class."""
         self.stream = open(self.path, "ab+", opener=regular)  # noqa: SIM115
         try:
-            taken, holder = _locked(self.stream), self._holder()
+            taken, holder = _locked(self.stream), _read_holder(self.stream)
             elsewhere = holder.get("host") not in (None, socket.gethostname())
             if elsewhere and take_over and not taken:  # a network's server may hold it for a process that is dead
                 self.path.unlink(missing_ok=True)
@@ -76,15 +76,6 @@ class Lock:
         except FileNotFoundError:
             return False
 
-    def _holder(self) -> dict[str, object]:
-        """What the file says; empty where it says nothing."""
-        self.stream.seek(0)
-        try:
-            holder = json.loads(self.stream.read(4096))
-        except ValueError:
-            return {}
-        return holder if isinstance(holder, dict) else {}
-
     def _sign(self) -> None:
         started = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
         text = json.dumps({"host": socket.gethostname(), "pid": self.owner, "started": started})
@@ -100,6 +91,18 @@ class Lock:
         raise StorageError(f"{self.folder} is in use by {who}. Wait for its end, or take another folder.{advice}")
 
 
+def is_at_work(folder: Path) -> bool:
+    """Whether a process holds the folder, as far as its `.lock` says and this host can tell; nothing is locked."""
+    try:
+        with open(folder / ".lock", "rb", opener=regular) as stream:
+            holder = _read_holder(stream)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return holder.get("host") != socket.gethostname() or _is_alive(holder.get("pid"))
+
+
 def regular(path: str, flags: int) -> int:
     """An opener for regular files alone: a folder from a stranger may hold a link to a file of the user's, or a pipe.
 
@@ -111,6 +114,16 @@ def regular(path: str, flags: int) -> int:
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is no regular file")
     return descriptor
+
+
+def _read_holder(stream: IO[bytes]) -> dict[str, object]:
+    """What the file says; empty where it says nothing."""
+    stream.seek(0)
+    try:
+        holder = json.loads(stream.read(4096))
+    except ValueError:
+        return {}
+    return holder if isinstance(holder, dict) else {}
 
 
 def _locked(stream: IO[bytes]) -> bool | None:

@@ -117,6 +117,8 @@ def fake_run(tmp_path: Path) -> Callable[..., Path]:
         (folder / "config.yaml").write_text(dump_config(load_config(config, overrides)))
         if record is not None:
             (folder / "run.json").write_text(json.dumps({**RECORD, **record}))
+            if record.get("status") == "running":
+                (folder / ".lock").write_text('{"host": "elsewhere", "pid": 1}')
         if metrics is not None:
             (folder / "metrics.csv").write_text(metrics)
         return folder

@@ -16,7 +16,7 @@ from mnist_trainer.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mnist_trainer.studies.runs.reading import RunSummary
+    from mnist_trainer.studies.runs.summary import RunSummary
 
 app = new_app()
 

@@ -14,7 +14,8 @@ from mnist_trainer.errors import UsageError
 from mnist_trainer.reports.table import Column, table_lines
 from mnist_trainer.reports.text import figure, interval, percent
 from mnist_trainer.studies.runs.listing import Table, labels, printable_line
-from mnist_trainer.studies.runs.reading import RunSummary, read_run, read_runs
+from mnist_trainer.studies.runs.reading import read_run, read_runs
+from mnist_trainer.studies.runs.summary import RunSummary
 
 RESULTS = (
     "status",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from mnist_trainer.config.document import printable
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import UsageError
+from mnist_trainer.locks import is_at_work
 from mnist_trainer.storage.run_folder import MARKS, RunFolder
 from mnist_trainer.studies.runs.records import (
     Figures,
@@ -23,65 +23,13 @@ from mnist_trainer.studies.runs.records import (
     read_metrics,
     read_record,
 )
+from mnist_trainer.studies.runs.summary import DAMAGED, KILLED, RunSummary
 
 NO_RUNS = ("plots", "tensorboard")
 """Folders of a run, or of a series of runs, that are no runs themselves."""
 
-DAMAGED = "damaged"
-"""The status of a folder that does not say how its training went."""
-
 _TIME = "%Y-%m-%d_%H-%M-%S"
 _TIME_LENGTH = 19
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """One run, or a series of them; None is what is not known. Accuracies are fractions from 0 to 1.
-
-    `problems` says what of the folder is damaged. Figures of loss can be compared where `loss` is equal. The validation
-    figures are those of the best epoch; a series has means over its finished `members`, and the seconds of all of
-    these; a sweep has its best trial's, and as `members` its trials. `written_at` is when a run that calls itself
-    running wrote anything last.
-    """
-
-    path: Path
-    name: str
-    problems: tuple[str, ...] = ()
-    kind: str = "run"
-    status: str | None = None
-    stop_reason: str | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    model: str | None = None
-    data: str | None = None
-    parameters: int | None = None
-    seed: int | None = None
-    loss: str | None = None
-    epochs: int | None = None
-    planned_epochs: int | None = None
-    best_epoch: int | None = None
-    val_loss: float | None = None
-    val_accuracy: float | None = None
-    test_loss: float | None = None
-    test_accuracy: float | None = None
-    test_interval: tuple[float, float] | None = None
-    seconds: float | None = None
-    members: int | None = None
-    written_at: datetime | None = None
-    made_with: Mapping[str, Any] = field(default_factory=dict)
-    config: Mapping[str, Any] = field(default_factory=dict)
-    rows: tuple[Row, ...] = ()
-
-    @property
-    def folder(self) -> str:
-        """The folder's name, without what would upset a terminal."""
-        return printable(self.path.name or str(self.path), 200)
-
-    def to_json(self) -> dict[str, Any]:
-        """An object of `mnist-runs --json`: every field but the rows; times in UTC as in `run.json`."""
-        values = {name.name: getattr(self, name.name) for name in fields(self) if name.name != "rows"}
-        times = {key: value.isoformat() for key, value in values.items() if isinstance(value, datetime)}
-        return {"folder": self.path.name, **values, "path": str(self.path), **times}
 
 
 def read_runs(place: Path) -> list[RunSummary]:
@@ -143,7 +91,7 @@ def _summary(folder: RunFolder, began: datetime | None, name: str) -> RunSummary
         name=record.name or (config.name if config else name),
         problems=tuple(problems),
         kind=kind,
-        status=record.status or (DAMAGED if problems else None),
+        status=_status(record, folder) or (DAMAGED if problems else None),
         stop_reason=record.stop_reason,
         started_at=record.started_at or began,
         finished_at=record.finished_at,
@@ -162,11 +110,17 @@ def _summary(folder: RunFolder, began: datetime | None, name: str) -> RunSummary
         test_interval=_interval(test) if test else None,
         seconds=_seconds(record.timings, rows),
         members=record.trials if kind == "sweep" else len(record.seeds) if record.seeds else None,
-        written_at=_written_at(folder) if record.status == "running" else None,
+        written_at=_written_at(folder) if _status(record, folder) == "running" else None,
         made_with=_made_with(record),
         config=config.model_dump(mode="json") if config else {},
         rows=rows,
     )
+
+
+def _status(record: Record, folder: RunFolder) -> str | None:
+    """What the record says, but `killed` if it says running and no process is at work there."""
+    is_dead = record.status == "running" and record.kind != "sweep" and not is_at_work(folder.path)
+    return KILLED if is_dead else record.status
 
 
 def _named(folder: str) -> tuple[datetime | None, str]:

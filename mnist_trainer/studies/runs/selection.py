@@ -13,7 +13,7 @@ from mnist_trainer.config.outline import field_at
 from mnist_trainer.config.wording import nearest
 from mnist_trainer.config.yaml_reader import read_text
 from mnist_trainer.errors import UsageError
-from mnist_trainer.studies.runs.reading import RunSummary
+from mnist_trainer.studies.runs.summary import RunSummary
 
 _NO_COLUMNS = ("path", "loss", "problems", "made_with", "config", "rows")
 

@@ -8,7 +8,8 @@ import pytest
 
 from mnist_trainer.errors import UsageError
 from mnist_trainer.studies.runs.comparison import compare, difference_table, find_run
-from mnist_trainer.studies.runs.reading import RunSummary, read_run
+from mnist_trainer.studies.runs.reading import read_run
+from mnist_trainer.studies.runs.summary import RunSummary
 
 FakeRun = Callable[..., Path]
 

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import json
 import os
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -9,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from mnist_trainer.studies.runs.listing import curves, labels, order_notes, table
-from mnist_trainer.studies.runs.reading import RunSummary, read_run, read_runs
+from mnist_trainer.studies.runs.reading import read_run, read_runs
+from mnist_trainer.studies.runs.summary import RunSummary
 
 FakeRun = Callable[..., Path]
 
@@ -96,6 +101,31 @@ def test_a_dead_series_is_noted_as_a_run_is(fake_run: FakeRun) -> None:
         os.utime(file, (time.time() - 7300, time.time() - 7300))
     note = "many: wrote nothing for 2 hours; if its process is dead, it will not go on."
     assert note in table([read_run(path)]).notes
+
+
+@pytest.mark.parametrize(("status", "shown"), [("running", "killed"), ("interrupted", "interrupted")])
+@pytest.mark.parametrize("kind", ["run", "seeds"])
+def test_what_can_go_on_says_how(fake_run: FakeRun, status: str, shown: str, kind: str) -> None:
+    path = fake_run("one", {"kind": kind, "status": status, "test": None, "validation": None})
+    (path / ".lock").write_text(json.dumps({"host": socket.gethostname(), "pid": dead_process()}))
+    for _ in range(2):
+        lines, notes = table([read_run(path)])
+        assert f"  {shown}  one" in lines[1]
+        assert f"one was {shown}. Go on with: mnist-train --resume {path}" in notes
+        (path / ".lock").unlink(missing_ok=True)  # nobody holds it
+
+
+def test_a_run_of_this_host_is_running_as_long_as_its_process(fake_run: FakeRun) -> None:
+    path = fake_run("one", {"status": "running", "test": None, "validation": None})
+    (path / ".lock").write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
+    assert read_run(path).status == "running"
+
+
+def dead_process() -> int:
+    """The number of a process that has ended."""
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
 
 
 def test_a_run_of_today_is_running_since_a_time() -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from mnist_trainer import Run
 from mnist_trainer.errors import UsageError
-from mnist_trainer.studies.runs.reading import DAMAGED, read_run, read_runs
+from mnist_trainer.studies.runs.reading import read_run, read_runs
+from mnist_trainer.studies.runs.summary import DAMAGED
 
 FakeRun = Callable[..., Path]
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from mnist_trainer.errors import UsageError
-from mnist_trainer.studies.runs.reading import RunSummary, read_runs
+from mnist_trainer.studies.runs.reading import read_runs
 from mnist_trainer.studies.runs.selection import COLUMNS, filtered, is_mixed, ordered, value_of
+from mnist_trainer.studies.runs.summary import RunSummary
 
 
 @pytest.fixture
