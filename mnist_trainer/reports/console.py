@@ -114,6 +114,7 @@ class RichConsole(Listener):
         """A warning, in yellow on stderr."""
         from rich.markup import escape
 
+        self._end_bar()
         self.errors.print(f"[yellow]warning: {escape(path)}:[/] {escape(reason)}")
 
     def loading(self, what: str, done: int, total: int | None) -> None:

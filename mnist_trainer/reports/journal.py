@@ -96,7 +96,6 @@ class Journal:
             "stop_reason": None,
             "best_epoch": self.best_epoch or None,
             "epochs": self.first.epoch,
-            "restores": self.restores,
             "test": None,
             "validation": None,
             "seed": config.seed,
@@ -204,7 +203,8 @@ class Journal:
         if self.events is not None:
             self.events.close()
         self.entry |= {"best_epoch": self.best_epoch or None, "epochs": self.first.epoch, **changes}
-        self.entry |= {"restores": self.restores, "finished_at": now()}
+        self.entry |= {"restores": self.restores} if self.restores else {}
+        self.entry |= {"finished_at": now()}
         total = self.sessions.seconds + perf_counter() - self.began
         self.entry["timings"] = {"loading_seconds": self.loaded, **self.entry["timings"], "total_seconds": total}
         self.entry["sessions"] = self.sessions.end(self.state, self.entry["status"], self.entry["stop_reason"])

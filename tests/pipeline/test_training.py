@@ -97,7 +97,6 @@ def test_the_record_says_how_it_went(run: Run) -> None:
         "stop_reason",
         "best_epoch",
         "epochs",
-        "restores",
         "test",
         "validation",
         "seed",

@@ -172,6 +172,14 @@ def test_closing_takes_the_bar_away_whatever_happened(capsys: pytest.CaptureFixt
     assert rich.progress is None
 
 
+def test_a_warning_in_the_middle_of_an_epoch_stands_on_a_line_of_its_own() -> None:
+    console = RichConsole()
+    console.stepped(1, 1, 2)
+    assert console.progress is not None
+    console.warned("training.on_divergence", "back")
+    assert console.progress is None
+
+
 def test_the_console_fits_where_the_output_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert type(choose_console(quiet=False)) is PlainConsole
     assert type(choose_console(quiet=True)) is QuietConsole

@@ -91,7 +91,6 @@ def test_a_run_that_began_is_described(make: Callable[..., Journal]) -> None:
         "stop_reason": None,
         "best_epoch": None,
         "epochs": 0,
-        "restores": [],
         "test": None,
         "validation": None,
         "seed": 7,
