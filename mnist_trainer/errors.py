@@ -5,7 +5,7 @@
     │   └── ConfigError         2  one or more problems in a config, each with its place
     ├── DataError               3  a data set or a picture that is missing, damaged or not one
     ├── CheckpointError         4  a file that is no checkpoint, or one that does not fit
-    ├── DeviceError             5  a device that is not there, or not enough memory
+    ├── DeviceError             5  a device that is not there or fails, or not enough memory
     ├── DivergedError           6  a loss, gradient or weight is no longer a finite number
     ├── StorageError            7  disk full, no rights, folder in use
     └── InterruptedRunError   130  stopped by Ctrl-C; what was trained is saved (143: by SIGTERM or SIGHUP)
@@ -69,7 +69,7 @@ class CheckpointError(TrainerError):
 
 
 class DeviceError(TrainerError):
-    """A device that does not exist here, or whose memory is too small."""
+    """A device that does not exist here, can't be used, fails at its work, or whose memory is too small."""
 
     exit_code = 5
 

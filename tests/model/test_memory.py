@@ -60,6 +60,11 @@ def test_a_running_mean_of_the_weights_counts_once_more() -> None:
     assert needed(training={"ema": 0.99}).weights - needed().weights == 4 * PARAMETERS
 
 
+def test_the_state_to_go_back_to_counts_all_that_moves_once_more() -> None:
+    restoring = needed(training={"ema": 0.99, "on_divergence": "restore"})
+    assert restoring.weights - needed(training={"ema": 0.99}).weights == 4 * PARAMETERS * (1 + 2 + 1)  # adam, ema
+
+
 def test_activations_grow_with_the_batch() -> None:
     values = 784 + 64 + 64 + 10  # flatten, linear, relu, linear
     figures = needed(optimizer="sgd")

@@ -100,6 +100,15 @@ def test_a_run_that_began_is_described(make: Callable[..., Journal]) -> None:
     }
 
 
+def test_where_a_training_went_back_stands_in_the_record_at_its_end(make: Callable[..., Journal]) -> None:
+    journal = make()
+    journal.start({})
+    back = {"epoch": 2, "step": 3, "factor": 0.5, "event": "The loss became nan"}
+    journal.state.restores.append(back)  # as a state that is taken up again has it
+    journal.stop("interrupted", "SIGINT")
+    assert record_of(journal)["restores"] == [{"phase": "train", **back}]
+
+
 def test_each_epoch_adds_a_row_and_a_line_and_the_best_is_saved(make: Callable[..., Journal]) -> None:
     journal = make("loss={name: cross_entropy, smooth_weights: 0.1}")
     journal.start({})
