@@ -206,7 +206,9 @@ def writes_in(tree: ast.AST) -> list[str]:
     found = []
     for name, call in calls_of(tree):
         through_the_door = name in FUNCTIONS_OF_THE_DOOR and isinstance(call.func, ast.Name)
-        into_a_stream = name in ("torch.save", "savefig", "np.savez", "pickle.dump") and _goes_into_memory(call)
+        into_a_stream = name in ("torch.save", "savefig", "np.savez", "pickle.dump", "ZipFile") and _goes_into_memory(
+            call
+        )
         to_nowhere = ast.unparse(call).startswith("os.open(os.devnull")
         if (
             (name in WRITERS | MOVERS or opens_to_write(name, call))
@@ -238,7 +240,7 @@ def test_the_search_for_writes_finds_them() -> None:
     )
     reading = (
         "open('w'); open('a', 'rb'); p.open(); json.dumps(a); a.copy(); torch.save(a, stream); write_text(p, '')\n"
-        "ZipFile(a); yaml.dump(a); text.replace('a', 'b'); np.savez(buffer, a); Image.open(a); os.path.exists(a)"
+        "ZipFile(a); ZipFile(stream, 'a'); yaml.dump(a); text.replace('a', 'b'); np.savez(buffer, a); Image.open(a)"
     )
     assert len(writes_in(ast.parse(writing))) == len(list(calls_of(ast.parse(writing))))
     assert writes_in(ast.parse(reading)) == []

@@ -1,12 +1,13 @@
 """Checkpoints: one `.pt` file that holds all that evaluation and prediction need, on this machine or another.
 
-Layout, version 2: `format, version, members, classes, temperature` (acts on the logarithm of an ensemble's mean
+Layout, version 3: `format, version, members, classes, temperature` (acts on the logarithm of an ensemble's mean
 probability). A model has one member, an ensemble several, and each brings its own `config, weights, normalization`
 (mean, std), `output_kind, temperature, refusal` (the probability of "none" above which it refuses; None where it can't
 tell; may be missing), `evaluation` (batch size and precision), `custom` (what of it is the user's own code) and
 `split_counts` (how many images it was trained and validated with; may be missing).
-`last.pt` has `training_state` besides. Version 1 had all of that but config and weights once, for its single member; it
-is still read. Files are read with `weights_only=True` alone, so a file from a stranger cannot run code.
+`last.pt` has `training_state` besides, and every file a checksum of all of it (see `tensors`). Version 2 had none;
+version 1 had all but config and weights once, for its single member. Both are still read. Files are read with
+`weights_only=True` alone, so a file from a stranger cannot run code.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from pydantic import ConfigDict, Field, TypeAdapter
 from torch import Tensor, nn
 
+from mnist_trainer.config.document import printable
 from mnist_trainer.config.fields import PositiveNumber
 from mnist_trainer.config.outputs import output_count
 from mnist_trainer.config.schema import Config
@@ -27,11 +29,14 @@ from mnist_trainer.errors import CheckpointError
 from mnist_trainer.files import write_file
 from mnist_trainer.inference.predictor import Predictor, Reading
 from mnist_trainer.model.build import build_model
-from mnist_trainer.storage.tensors import first_line, read_tensors
+from mnist_trainer.storage.tensors import first_line, read_tensors, write_tensors
 
 FORMAT = "mnist_trainer"
-VERSION = 2
-READABLE = (1, VERSION)
+VERSION = 3
+SEALED = 3
+"""The first version with a checksum."""
+CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+"""What commands a terminal in a name is shown escaped."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +59,28 @@ class Member:
         """
         if model is None:
             if "model" in self.custom:
+                name = printable(self.custom["model"], 80)
                 raise CheckpointError(
-                    f"This checkpoint's model is {self.custom['model']}, which is not part of mnist_trainer. "
+                    f"This checkpoint's model is {name}, which is not part of mnist_trainer. "
                     "Read it in Python, with an instance of it: evaluate(…, model=…) or predict(…, model=…)."
                 )
             with torch.device("meta"):  # the weights are all loaded, so none need be drawn
                 model = build_model(self.config.model, output_count(self.config, classes))
+            self._require_kinds(model)
         try:
             model.load_state_dict(self.weights, assign=True)
         except RuntimeError as error:
             raise CheckpointError(f"The checkpoint's weights do not fit the model: {first_line(error)}") from error
         return model.eval()
+
+    def _require_kinds(self, model: nn.Module) -> None:
+        """What is loaded takes the place of what is there, whatever kind of number it is."""
+        for name, own in model.state_dict().items():
+            if name in self.weights and self.weights[name].dtype != own.dtype:
+                found, wanted = (str(tensor.dtype).removeprefix("torch.") for tensor in (self.weights[name], own))
+                raise CheckpointError(
+                    f"The checkpoint's weights do not fit the model: {name} is {found}, and {wanted} is needed."
+                )
 
 
 @dataclass(frozen=True)
@@ -130,22 +146,27 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     }
     if checkpoint.training_state is not None:
         content["training_state"] = checkpoint.training_state
-    write_file(path, lambda stream: torch.save(content, stream))
+    write_file(path, lambda stream: write_tensors(stream, content))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """The checkpoint in `path`, on the CPU. Raises `CheckpointError` that says what is wrong with the file."""
-    content = read_tensors(path)
+    content, sealed = read_tensors(path)
     if not isinstance(content, Mapping) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path} is a PyTorch file, but no checkpoint of mnist-train.")
-    if content.get("version") not in READABLE:
+    version = content.get("version")
+    if type(version) is int and VERSION < version < 1000:
         raise CheckpointError(
-            f"{path} has format version {content.get('version')}; this program reads {READABLE[0]} to {VERSION}. "
-            "Read it with the version of mnist-trainer that wrote it, or a later one."
+            f"{path} has format version {version}, and this program reads 1 to {VERSION}: it is from a newer "
+            "mnist-trainer. Update yours, or use that one."
         )
     try:
-        return _checkpoint(content if content["version"] == VERSION else _migrated(content))
-    except (KeyError, TypeError, ValueError) as error:  # pydantic's is a ValueError
+        if type(version) is not int or not 1 <= version <= VERSION:
+            raise ValueError("it has no format version")
+        if version >= SEALED and not sealed:
+            raise ValueError("it has no checksum")
+        return _checkpoint(_migrated(content) if version == 1 else content)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:  # pydantic's is a ValueError
         raise CheckpointError(f"{path} is damaged: its content is not a checkpoint's ({first_line(error)}).") from error
 
 
@@ -165,7 +186,7 @@ def _written(member: Member) -> dict[str, Any]:
 
 
 def _migrated(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A file of version 1 as version 2 has it."""
+    """A file of version 1 as version 2 has it, and version 3 but for the checksum."""
     (member,) = content["members"]
     own = {key: content[key] for key in ("normalization", "output_kind", "temperature", "evaluation", "custom")}
     return {**content, "members": [{**member, **own}], "temperature": 1.0}
@@ -175,7 +196,7 @@ def _checkpoint(content: Mapping[str, Any]) -> Checkpoint:
     return _CHECKPOINT.validate_python(
         {
             "members": [_member(member) for member in content["members"]],
-            "classes": content["classes"],
+            "classes": [name.translate(CONTROLS) for name in content["classes"]],
             "temperature": content["temperature"],
             "training_state": content.get("training_state"),
         }

@@ -142,7 +142,7 @@ def test_a_checkpoint_is_needed(command: Command) -> None:
 
 def test_what_is_no_checkpoint_is_told(command: Command, here: Path) -> None:
     done = command("eval", "tiny.yaml")
-    assert done == (4, "", "tiny.yaml is no checkpoint, or a damaged one (File is not a zip file).\n")
+    assert done == (4, "", "tiny.yaml is no checkpoint: it is not in the format of torch.save.\n")
     done = command("eval", "latest")
     message = "There is no finished run under runs. Train one (mnist-train --config quickstart) or name a checkpoint."
     assert done == (4, "", f"{message}\n")
