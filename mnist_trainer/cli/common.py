@@ -125,5 +125,7 @@ def _turn_to_nowhere(streams: Sequence[int]) -> None:
 
 
 def complain(text: str) -> None:
-    """Prints to stderr, red on a terminal; lines are never wrapped."""
-    typer.secho(text, fg="red" if sys.stderr.isatty() else None, err=True)
+    """Prints to stderr, red on a terminal; lines are never wrapped, and names in it command no terminal."""
+    from mnist_trainer.config.document import escaped
+
+    typer.secho(escaped(text), fg="red" if sys.stderr.isatty() else None, err=True)

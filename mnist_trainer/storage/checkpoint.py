@@ -21,7 +21,7 @@ import torch
 from pydantic import ConfigDict, Field, TypeAdapter
 from torch import Tensor, nn
 
-from mnist_trainer.config.document import printable
+from mnist_trainer.config.document import escaped, printable
 from mnist_trainer.config.fields import PositiveNumber
 from mnist_trainer.config.outputs import output_count
 from mnist_trainer.config.schema import Config
@@ -35,8 +35,6 @@ FORMAT = "mnist_trainer"
 VERSION = 3
 SEALED = 3
 """The first version with a checksum."""
-CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
-"""What commands a terminal in a name is shown escaped."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +194,7 @@ def _checkpoint(content: Mapping[str, Any]) -> Checkpoint:
     return _CHECKPOINT.validate_python(
         {
             "members": [_member(member) for member in content["members"]],
-            "classes": [name.translate(CONTROLS) for name in content["classes"]],
+            "classes": [escaped(name) for name in content["classes"]],
             "temperature": content["temperature"],
             "training_state": content.get("training_state"),
         }

@@ -140,6 +140,12 @@ def test_a_checkpoint_is_needed(command: Command) -> None:
     assert command("eval", "data.name=mnist") == (2, "", f"{message}\n")
 
 
+def test_names_in_messages_do_not_command_the_terminal(command: Command, here: Path) -> None:
+    evil = "a\x1b]0;title\x07\x9b2Jö\u00a0.pt"
+    done = command("eval", evil)
+    assert done.err.startswith("a\\x1b]0;title\\x07\\x9b2Jö\u00a0.pt: there is no such file.")
+
+
 def test_what_is_no_checkpoint_is_told(command: Command, here: Path) -> None:
     done = command("eval", "tiny.yaml")
     assert done == (4, "", "tiny.yaml is no checkpoint: it is not in the format of torch.save.\n")

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +17,7 @@ from typing import Any
 import pytest
 
 from mnist_trainer.errors import CheckpointError, StorageError, UsageError
+from mnist_trainer.files import held
 from mnist_trainer.storage import run_folder
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.storage.run_folder import COLUMNS, RunFolder, create_run_folder, find_checkpoint, latest_run
@@ -59,10 +65,83 @@ def test_runs_are_named_by_time_and_name_and_counted_within_a_second() -> None:
 
 
 @pytest.mark.usefixtures("here", "clock")
-def test_runs_that_start_at_once_get_folders_of_their_own() -> None:
+def test_a_hundred_runs_that_start_in_one_second_get_folders_of_their_own() -> None:
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(create_run_folder, ["mlp"] * 16))
-    assert len({folder.path for folder in made}) == 16
+        made = list(pool.map(create_run_folder, ["mlp"] * 100))
+    assert len({folder.path for folder in made}) == 100
+    assert {folder.path for folder in made} == set(Path("runs").iterdir())
+
+
+STARTS = """
+import sys
+from datetime import datetime
+from types import SimpleNamespace
+from mnist_trainer.storage import run_folder
+run_folder.datetime = SimpleNamespace(now=lambda: datetime(2026, 3, 14, 15, 9, 26))
+sys.stdin.read(1)
+print(*(run_folder.create_run_folder("mlp").path for _ in range(25)))
+"""
+
+
+def test_processes_that_start_runs_at_once_get_folders_of_their_own(here: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(run_folder.__file__).parents[2])}
+    command = [sys.executable, "-c", STARTS]
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                subprocess.Popen(
+                    command, cwd=here, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                )
+            )
+            for _ in range(4)
+        ]
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("!")
+            process.stdin.flush()
+        made = [path for process in processes for path in process.communicate()[0].split()]
+    assert len(set(made)) == len(made) == len(list((here / "runs").iterdir())) == 100
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO])
+def test_simulated_a_disk_that_refuses_a_folder_is_told(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    for place in (None, Path("mine")):
+        with pytest.raises(StorageError, match=rf"can't be written: {os.strerror(number)}\. "):
+            create_run_folder("mlp", place)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+@pytest.mark.parametrize("target", ["nowhere", "runs"])
+def test_a_link_that_leads_nowhere_in_the_place_of_runs_is_told(here: Path, target: str) -> None:
+    (here / "runs").symlink_to(target)
+    for place in (None, Path("runs"), Path("runs/mine")):
+        with pytest.raises(StorageError, match=r"^runs: a link that leads nowhere stands where a folder is needed"):
+            create_run_folder("mlp", place)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_runs_may_be_a_link_to_another_disk(here: Path) -> None:
+    (here / "scratch").mkdir()
+    (here / "runs").symlink_to("scratch")
+    assert create_run_folder("mlp").path.parent == Path("runs")
+    assert len(list((here / "scratch").iterdir())) == 1
+
+
+def test_a_name_that_is_too_long_is_told_for_a_run_and_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"File name too long\. Choose a shorter name"):
+        create_run_folder("mlp", tmp_path / ("x" * 300))
+    with pytest.raises(CheckpointError, match="there is no such file"):
+        find_checkpoint("x" * 300)
+
+
+def test_a_lock_alone_makes_no_run(tmp_path: Path) -> None:
+    with held(tmp_path):
+        assert create_run_folder("mlp", tmp_path).path == tmp_path
 
 
 @pytest.mark.usefixtures("here")
@@ -122,7 +201,7 @@ def test_a_record_is_read_back_as_it_was(tmp_path: Path) -> None:
     assert "größe" in (tmp_path / "run.json").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("content", [None, b"", b"{", b"[1]", b"\xff\xfe", b"3"])
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[1]", b"\xff\xfe", b"3", b"[" * 10**5])
 def test_a_record_that_is_missing_or_damaged_is_empty(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "run.json").write_bytes(content)
