@@ -48,8 +48,10 @@ def write_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     try:
         with beside(path) as part, part.open("w+b") as stream:
             write(stream)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
-        raise storage_error(path, error) from error
+    except (OSError, RuntimeError) as error:
+        # torch.save fails once more while it closes what could not be written; the first failure says why.
+        first = error.__context__ if isinstance(error, RuntimeError) else None
+        raise storage_error(path, first if isinstance(first, OSError) else error) from error
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -418,14 +418,19 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         save_checkpoint(tmp_path / "nowhere" / "best.pt", make_checkpoint())
 
 
-def test_a_full_disk_leaves_the_old_checkpoint(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("room", [0, 1000, 20_000])
+def test_simulated_a_full_disk_leaves_the_old_checkpoint(
+    saved: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
     class Full(io.BytesIO):
         def write(self, content: Any, /) -> int:
-            raise OSError(28, "No space left on device")
+            if self.tell() + len(content) > room:
+                raise OSError(28, "No space left on device")
+            return super().write(content)
 
     before, save = saved.read_bytes(), torch.save
     monkeypatch.setattr(torch, "save", lambda content, stream: save(content, Full()))
-    with pytest.raises(StorageError, match=r"best\.pt can't be written: .*No space left on device"):
+    with pytest.raises(StorageError, match=r"best\.pt can't be written: No space left on device\. Make room there"):
         save_checkpoint(saved, make_checkpoint())
     assert saved.read_bytes() == before
     assert [path.name for path in saved.parent.iterdir()] == ["best.pt"]
