@@ -258,6 +258,8 @@ def test_a_compressed_archive_is_told(saved: Path) -> None:
     size = repacked(saved, swell, method=zipfile.ZIP_DEFLATED).stat().st_size
     assert size < 100_000
     assert f" bytes in a file of {size:,}, and is not loaded. Checkpoints of mnist-train are not" in refusal(saved)
+    write(saved, [1])
+    assert " claims to hold " in refusal(repacked(saved, lambda parts: None, method=zipfile.ZIP_DEFLATED))
 
 
 def test_parts_that_lie_on_each_other_are_told(saved: Path) -> None:
