@@ -42,7 +42,7 @@ class Lock:
         if os.name == "nt":  # which removes no file that is open
             self.stream.close()
         with suppress(OSError):
-            if os.getpid() == self.owner and (self.stream.closed or self._is_there()):
+            if os.getpid() == self.owner and (self.stream.closed or is_at(self.stream, self.path)):
                 self.path.unlink()
         self.stream.close()
 
@@ -50,7 +50,7 @@ class Lock:
         """Whether the lock is held now; false if the file was replaced meanwhile. Raises as the class."""
         self.stream = open(self.path, "ab+", opener=regular)  # noqa: SIM115
         try:
-            taken, holder = _locked(self.stream), _read_holder(self.stream)
+            taken, holder = locked(self.stream), _read_holder(self.stream)
             elsewhere = holder.get("host") not in (None, socket.gethostname())
             if elsewhere and take_over and not taken:  # a network's server may hold it for a process that is dead
                 self.path.unlink(missing_ok=True)
@@ -60,7 +60,7 @@ class Lock:
                 self._refuse(holder)
             if taken is None and not elsewhere and _is_alive(holder.get("pid")):
                 self._refuse(holder)
-            if taken is False or not self._is_there():
+            if taken is False or not is_at(self.stream, self.path):
                 self.stream.close()
                 return False
             self._sign()
@@ -68,13 +68,6 @@ class Lock:
             self.stream.close()
             raise
         return True
-
-    def _is_there(self) -> bool:
-        """Whether the file that is open is the one in the folder."""
-        try:
-            return os.path.samestat(os.fstat(self.stream.fileno()), self.path.stat())
-        except FileNotFoundError:
-            return False
 
     def _sign(self) -> None:
         started = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
@@ -126,7 +119,15 @@ def _read_holder(stream: IO[bytes]) -> dict[str, object]:
     return holder if isinstance(holder, dict) else {}
 
 
-def _locked(stream: IO[bytes]) -> bool | None:
+def is_at(stream: IO[bytes], path: Path) -> bool:
+    """Whether the file that is open is the one at `path`: whoever had the lock before removed it at the end."""
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def locked(stream: IO[bytes]) -> bool | None:
     """Whether the system locked the file for us; None where its file system knows no locks."""
     try:
         if sys.platform == "win32":

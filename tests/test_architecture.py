@@ -166,6 +166,7 @@ DOORS = {
     "files.py": "the one door",
     "locks.py": "signs the lock of a folder, which is no content",
     "data/download.py": "receives into the path that the door gives it",
+    "data/partial.py": "keeps what came of a download",
     "data/decoded.py": "packs into the path that the door gives it",
 }
 MODULES = ("torch", "np", "os", "shutil", "json", "pickle", "tempfile", "yaml")

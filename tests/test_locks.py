@@ -168,7 +168,7 @@ def subprocess_that_ended() -> int:
 
 def test_a_file_that_is_replaced_while_it_is_taken_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The holder before removes its file between the opening and the locking of it."""
-    locked, opened = locks._locked, []
+    locked, opened = locks.locked, []
 
     def late(stream: IO[bytes]) -> bool | None:
         opened.append(stream)
@@ -176,7 +176,7 @@ def test_a_file_that_is_replaced_while_it_is_taken_is_not_held(tmp_path: Path, m
             (tmp_path / ".lock").unlink()
         return locked(stream)
 
-    monkeypatch.setattr(locks, "_locked", late)
+    monkeypatch.setattr(locks, "locked", late)
     with held(tmp_path):
         assert len(opened) == 2 and opened[0].closed
         assert f"is in use by process {os.getpid()} on " in refusal(tmp_path)

@@ -46,9 +46,12 @@ Version = Annotated[
 @contextmanager
 def error_paragraphs(debug: bool) -> Iterator[None]:
     """Ends the command with one red paragraph and the error's exit code; with `debug` behind its traceback."""
+    from mnist_trainer.data.places import shelter_caches
+
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a code page without × must not end a command
     try:
+        shelter_caches()
         yield
     except (InterruptedRunError, KeyboardInterrupt) as error:
         if debug:

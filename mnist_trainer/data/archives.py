@@ -6,6 +6,7 @@ import bz2
 import gzip
 import hashlib
 import zlib
+from io import BufferedIOBase
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
@@ -32,7 +33,7 @@ def content_of(path: Path, file: RawFile) -> Content:
     with naming(path):
         if file.sha256 is None and path.name == file.archive:
             _check_archive(path, file)
-        content = _unpack(path, file.name)
+        content = _unpack(path, file)
         _check_content(content, file)
         return content
 
@@ -42,10 +43,11 @@ def check_download(path: Path, file: RawFile) -> None:
     if file.sha256 is None:
         _check_archive(path, file)
     else:
-        _check_content(_unpack(path, file.name), file)
+        _check_content(_unpack(path, file), file)
 
 
 def _check_archive(path: Path, file: RawFile) -> None:
+    _check_size(path, file.most_packed)
     with path.open("rb") as archive:
         md5 = hashlib.file_digest(archive, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if md5 != file.md5:
@@ -57,24 +59,39 @@ def _check_content(content: Content, file: RawFile) -> None:
         raise DamagedError(f"the SHA-256 of its content is {sha256}, not {file.sha256} ({len(content):,} bytes)")
 
 
-def _unpack(path: Path, member: str) -> Content:
+def _check_size(path: Path, most: int) -> None:
+    """Before anything of that size is read."""
+    if (size := path.stat().st_size) > most:
+        raise DamagedError(f"it has {size:,} bytes, and the published file has {most:,} at most")
+
+
+def _unpack(path: Path, file: RawFile) -> Content:
+    """At most as much as the published file has: what an archive says of itself is not asked for.
+
+    Nothing is unpacked to a path that an archive names: a member is taken by its name, and into memory."""
     # By the first bytes, not by the name: browsers unpack a .gz on the way and leave the name as it was.
-    with path.open("rb") as file:
-        start = file.read(4)
-    try:
-        if start.startswith(b"PK\x03\x04"):
-            with ZipFile(path) as archive:
-                return _owned(gzip.decompress(archive.read(f"gzip/{member}.gz")))
-        if start.startswith(b"\x1f\x8b"):
-            return _owned(gzip.decompress(path.read_bytes()))
-        if start.startswith(b"BZh"):
-            return _owned(bz2.decompress(path.read_bytes()))
-    except KeyError:
-        raise DamagedError(f"it holds no gzip/{member}.gz") from None
-    except (EOFError, ValueError, zlib.error, BadZipFile, gzip.BadGzipFile) as error:
-        raise DamagedError(f"it cannot be unpacked ({error})") from None
+    with path.open("rb") as packed:
+        start = packed.read(4)
+        packed.seek(0)
+        try:
+            # A .zip alone has a hash of the whole archive, always: zipfile trusts the list of members.
+            if start.startswith(b"PK\x03\x04") and file.archive.endswith(".zip"):
+                with ZipFile(packed) as archive, archive.open(f"gzip/{file.name}.gz") as member:
+                    return _bounded(gzip.GzipFile(fileobj=member), file.most)
+            if start.startswith(b"\x1f\x8b"):
+                return _bounded(gzip.GzipFile(fileobj=packed), file.most)
+            if start.startswith(b"BZh"):
+                return _bounded(bz2.BZ2File(packed), file.most)
+        except KeyError:
+            raise DamagedError(f"it holds no gzip/{file.name}.gz") from None
+        except (EOFError, ValueError, RuntimeError, zlib.error, BadZipFile, gzip.BadGzipFile) as error:
+            raise DamagedError(f"it cannot be unpacked ({error})") from None
+    _check_size(path, file.most)
     return np.fromfile(path, np.uint8)
 
 
-def _owned(unpacked: bytes) -> Content:
-    return np.frombuffer(bytearray(unpacked), np.uint8)
+def _bounded(stream: BufferedIOBase, most: int) -> Content:
+    content = stream.read(most + 1)
+    if len(content) > most:
+        raise DamagedError(f"it unpacks to more than the {most:,} bytes that the published file has at most")
+    return np.frombuffer(bytearray(content), np.uint8)

@@ -22,4 +22,4 @@ def naming(path: Path) -> Iterator[None]:
         advice = "Delete it, then it is downloaded anew; or put a whole copy in its place."
         raise DataError(f"{path} is damaged: {error}. {advice}") from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise DataError(f"{error.filename or path} cannot be read: {error.strerror or error}.") from None

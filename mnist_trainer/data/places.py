@@ -6,11 +6,16 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from time import time
 
 from mnist_trainer.config.schema import Data
 from mnist_trainer.errors import DataError, StorageError
-from mnist_trainer.files import beside, folder_for, is_folder
+from mnist_trainer.files import beside, folder_for, is_folder, remove_file
+
+OLD = 2 * 24 * 3600
+"""Seconds after which nobody writes to a file any more."""
 
 ROOT_VARIABLE = "MNIST_TRAINER_DATA"
 
@@ -37,6 +42,21 @@ def user_cache() -> Path:
     return Path(parent) / "mnist_trainer"
 
 
+OTHERS = {"MPLCONFIGDIR": "matplotlib", "TORCHINDUCTOR_CACHE_DIR": "torch"}
+"""Whose caches are where these variables say."""
+
+
+def shelter_caches() -> None:
+    """Gives matplotlib's list of fonts and torch's compiled code a place in this program's cache folder, where that can
+    be written and the user has named no other. To be called before either is imported, by commands alone: a program
+    that only uses this package has its own ways."""
+    cache = user_cache()
+    there = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    if there.is_dir() and os.access(there, os.W_OK):
+        for variable, folder in OTHERS.items():
+            os.environ.setdefault(variable, str(cache / folder))
+
+
 def _home() -> Path:
     try:
         return Path.home()
@@ -60,6 +80,7 @@ def place(folders: Sequence[Path], name: str, write: Callable[[Path], None]) -> 
     for folder in folders:
         try:
             with folder_for(folder / name), beside(folder / name, yielding=True) as path:
+                _sweep(folder / name)
                 write(path)
         except OSError as error:
             refusals.append(f"{folder}: {error.strerror or error}")
@@ -67,3 +88,11 @@ def place(folders: Sequence[Path], name: str, write: Callable[[Path], None]) -> 
             return folder / name
     advice = f"Name a folder that can be written with data.root or {ROOT_VARIABLE}."
     raise StorageError(f"{name} cannot be written ({'; '.join(refusals)}). {advice}")
+
+
+def _sweep(target: Path) -> None:
+    """Removes what processes that were killed left beside `target` days ago."""
+    with suppress(OSError, StorageError):
+        for left in target.parent.glob(f".{target.name}.*.part"):
+            if time() - left.lstat().st_mtime > OLD:
+                remove_file(left)

@@ -15,10 +15,10 @@ from mnist_trainer.data.archives import Content, check_download, content_of, fin
 from mnist_trainer.data.damage import DamagedError, naming
 from mnist_trainer.data.dataset import DataSet, Part
 from mnist_trainer.data.decoded import Decoded, fingerprint, keep, recall
-from mnist_trainer.data.download import Progress, UnreachableError, fetch
+from mnist_trainer.data.download import Progress, UnreachableError, download
 from mnist_trainer.data.enlarge import to_mnist
-from mnist_trainer.data.places import ROOT_VARIABLE, homes, place
-from mnist_trainer.data.registry import PUBLISHED, Published, PublishedName, RawFile
+from mnist_trainer.data.places import ROOT_VARIABLE, homes
+from mnist_trainer.data.registry import MOST_IMAGES, PUBLISHED, Published, PublishedName, RawFile
 from mnist_trainer.errors import DataError
 
 
@@ -41,9 +41,10 @@ def load_published(name: PublishedName, root: Path, part: Part, progress: Progre
 def _decode_once(
     name: PublishedName, part: Part, paths: list[Path], files: Sequence[RawFile], places: tuple[Path, ...]
 ) -> Decoded:
-    kept, mark = f"{name}-{part}.decoded", fingerprint(paths)
-    decoded = recall(places, kept, mark)
-    if decoded is None:
+    with naming(paths[0]):
+        kept, mark = f"{name}-{part}.decoded", fingerprint(paths)
+    decoded = recall(places, kept, mark, MOST_IMAGES)
+    if decoded is None or not _are_classes(decoded[1]):
         decoded = _decode(name, paths, files)
         keep(places, kept, mark, decoded)
     return decoded
@@ -52,12 +53,10 @@ def _decode_once(
 def _download(name: PublishedName, file: RawFile, places: tuple[Path, ...], progress: Progress | None) -> Path:
     published = PUBLISHED[name]
     urls = [mirror + file.archive for mirror in published.mirrors]
-
-    def write(path: Path) -> None:
-        fetch(urls, path, lambda fetched: check_download(fetched, file), progress)
-
     try:
-        return place(places, file.archive, write)
+        return download(
+            urls, places, lambda path: check_download(path, file), file.most_packed, progress or (lambda *_: None)
+        )
     except UnreachableError as error:
         raise DataError(_how_to_get(name, published, file, places[0], error)) from None
 
@@ -65,10 +64,13 @@ def _download(name: PublishedName, file: RawFile, places: tuple[Path, ...], prog
 def _how_to_get(name: str, published: Published, file: RawFile, home: Path, error: UnreachableError) -> str:
     *most, last = published.archives()
     archives = f"{', '.join(most)} and {last}" if most else last
-    return (
-        f"{name} is not complete in {home}, and {file.archive} could not be downloaded ({error}). "
-        f"Without a network, put {archives} there, packed or unpacked, or name another data root with data.root "
-        f"or {ROOT_VARIABLE}. data.name=digits needs no download."
+    return " ".join(
+        (
+            f"{name} is not complete in {home}, and {file.archive} could not be downloaded ({error}).",
+            *error.remedies,
+            f"Without a network, put {archives} there, packed or unpacked (to be had at {published.mirrors[0]}), "
+            f"or name another data root with data.root or {ROOT_VARIABLE}. data.name=digits needs no download.",
+        )
     )
 
 
@@ -112,9 +114,13 @@ def _labels(content: Content) -> NDArray[np.int64]:
         labels = labels[:, 0]  # QMNIST tells more of each digit; its class comes first
     if labels.ndim != 1:
         raise DamagedError(f"it holds {_form(labels)}, not one label an image")
-    if labels.min(initial=0) < 0 or labels.max(initial=0) > 9:
+    if not _are_classes(labels):
         raise DamagedError(f"it has labels from {labels.min()} to {labels.max()}, not from 0 to 9")
     return labels.astype(np.int64)
+
+
+def _are_classes(labels: NDArray[Any]) -> bool:
+    return bool(labels.min(initial=0) >= 0 and labels.max(initial=0) <= 9)
 
 
 def _form(array: NDArray[Any]) -> str:

@@ -13,6 +13,15 @@ from mnist_trainer.data.dataset import DIGITS, Part
 
 PublishedName = Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits", "qmnist", "usps"]
 
+MOST_IMAGES = 240_000
+"""Of one part: EMNIST's training digits."""
+PIXELS, LABEL, QMNIST_LABEL = 28 * 28, 1, 8 * 4
+"""Bytes an image, a label, a row of QMNIST's labels."""
+MOST_OF_ZIP = 600_000_000
+"""Of EMNIST's archive, which has 536 MiB."""
+PACKING = 1 << 16
+"""More than packing ever adds to what can't be made smaller."""
+
 
 @dataclass(frozen=True)
 class RawFile:
@@ -24,8 +33,15 @@ class RawFile:
     """As servers keep it; a .zip has `gzip/<name>.gz` inside."""
     md5: str
     """Of the archive."""
+    most: int
+    """Bytes it has unpacked, at most: more is never read, whatever an archive holds."""
     sha256: str | None = None
     """Of the unpacked content. Where it is known, it alone counts: an archive may then have been packed anew."""
+
+    @property
+    def most_packed(self) -> int:
+        """Bytes of its archive, at most; a .zip has other files beside it."""
+        return MOST_OF_ZIP if self.archive.endswith(".zip") else self.most + PACKING
 
 
 @dataclass(frozen=True)
@@ -49,8 +65,22 @@ class Published:
         return tuple(dict.fromkeys(file.archive for file in (*self.train, *self.test)))
 
 
+def _most(name: str, count: int) -> int:
+    """Bytes of an IDX file with `count` images or labels; its header has 16 at most."""
+    return 16 + count * (PIXELS if "images" in name else QMNIST_LABEL if name.endswith("-int") else LABEL)
+
+
 def _gzip(name: str, md5: str, sha256: str | None = None) -> RawFile:
-    return RawFile(name, f"{name}.gz", md5, sha256)
+    return RawFile(name, f"{name}.gz", md5, _most(name, 60_000), sha256)
+
+
+def _emnist(name: str) -> RawFile:
+    return RawFile(name, "gzip.zip", "58c8d27c78d21e728a6bc7b3cc06412e", _most(name, MOST_IMAGES))
+
+
+def _usps(name: str, md5: str) -> RawFile:
+    # 7,291 lines of 256 numbers; written with eight decimals they have 30 MB.
+    return RawFile(name, f"{name}.bz2", md5, most=64_000_000)
 
 
 def _idx(folder: str, mirrors: tuple[str, ...], md5s: tuple[str, str, str, str], classes: tuple[str, ...]) -> Published:
@@ -93,6 +123,7 @@ FASHION = _idx(
     "FashionMNIST/raw",
     (
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
         "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
     ),
     (
@@ -106,7 +137,8 @@ FASHION = _idx(
 
 KMNIST = _idx(
     "KMNIST/raw",
-    ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
+    # One server, by two ways.
+    ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/", "https://codh.rois.ac.jp/kmnist/dataset/kmnist/"),
     (
         "bdb82020997e1d708af4cf47b453dcf7",
         "e144d726b3acfaa3e44228e80efcd344",
@@ -116,24 +148,25 @@ KMNIST = _idx(
     ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
 )
 
-EMNIST_ZIP_MD5 = "58c8d27c78d21e728a6bc7b3cc06412e"
-
 EMNIST_DIGITS = Published(
     folder="EMNIST/raw",
-    mirrors=("https://biometrics.nist.gov/cs_links/EMNIST/",),
+    mirrors=("https://biometrics.nist.gov/cs_links/EMNIST/", "https://www.itl.nist.gov/iaui/vip/cs_links/EMNIST/"),
     train=(
-        RawFile("emnist-digits-train-images-idx3-ubyte", "gzip.zip", EMNIST_ZIP_MD5),
-        RawFile("emnist-digits-train-labels-idx1-ubyte", "gzip.zip", EMNIST_ZIP_MD5),
+        _emnist("emnist-digits-train-images-idx3-ubyte"),
+        _emnist("emnist-digits-train-labels-idx1-ubyte"),
     ),
     test=(
-        RawFile("emnist-digits-test-images-idx3-ubyte", "gzip.zip", EMNIST_ZIP_MD5),
-        RawFile("emnist-digits-test-labels-idx1-ubyte", "gzip.zip", EMNIST_ZIP_MD5),
+        _emnist("emnist-digits-test-images-idx3-ubyte"),
+        _emnist("emnist-digits-test-labels-idx1-ubyte"),
     ),
 )
 
 QMNIST = Published(
     folder="QMNIST/raw",
-    mirrors=("https://raw.githubusercontent.com/facebookresearch/qmnist/master/",),
+    mirrors=(
+        "https://raw.githubusercontent.com/facebookresearch/qmnist/master/",
+        "https://github.com/facebookresearch/qmnist/raw/main/",
+    ),
     train=(
         _gzip("qmnist-train-images-idx3-ubyte", "ed72d4157d28c017586c42bc6afe6370"),
         _gzip("qmnist-train-labels-idx2-int", "0058f8dd561b90ffdd0f734c6a30e5e4"),
@@ -146,9 +179,10 @@ QMNIST = Published(
 
 USPS = Published(
     folder=".",
+    # No other server is known that keeps these very archives.
     mirrors=("https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass/",),
-    train=(RawFile("usps", "usps.bz2", "ec16c51db3855ca6c91edd34d0e9b197"),),
-    test=(RawFile("usps.t", "usps.t.bz2", "8ea070ee2aca1ac39742fdd1ef5ed118"),),
+    train=(_usps("usps", "ec16c51db3855ca6c91edd34d0e9b197"),),
+    test=(_usps("usps.t", "8ea070ee2aca1ac39742fdd1ef5ed118"),),
 )
 
 PUBLISHED: dict[PublishedName, Published] = {

@@ -106,7 +106,7 @@ def _made(order: _Order, data: Data, progress: Progress | None) -> NDArray[np.ui
     if len(order) < KEPT:
         return np.concatenate(list(_work(order)))
     places, name, mark = homes(data_root(data), "simulated"), f"{order.kind}-{order.mark}.decoded", _program()
-    if (kept := recall(places, name, mark)) is not None:
+    if (kept := recall(places, name, mark, len(order))) is not None and len(kept[0]) == len(order):
         return kept[0]
     made = np.empty((len(order), 28, 28), np.uint8)
     done = 0

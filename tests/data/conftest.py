@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Barrier, Thread
+from threading import Thread
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mnist_trainer.data import download
 from mnist_trainer.data.places import user_cache
 from mnist_trainer.data.registry import PUBLISHED, Published, PublishedName, RawFile
 
@@ -46,52 +48,84 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return user_cache()
 
 
+class Handler(BaseHTTPRequestHandler):
+    """What a test's answer speaks through: `send` the file, or what a bad server does."""
+
+    def send(self, content: bytes, status: int = 200, **headers: str) -> None:
+        """`Content_Length="9"` lies about the length; `Content_Length=""` leaves it out."""
+        self.send_response(status)
+        for name, value in {"Content_Length": str(len(content)), **headers}.items():
+            if value:
+                self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def send_from(self, content: bytes) -> None:
+        """As a server that knows Range."""
+        begin = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+        if begin == 0:
+            self.send(content)
+        elif begin >= len(content):
+            self.send_error(416)
+        else:
+            self.send(content[begin:], 206, Content_Range=f"bytes {begin}-{len(content) - 1}/{len(content)}")
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
 @dataclass
 class Server:
-    """A web server with the files in `files`; `requests` are the paths asked for."""
+    """A web server with the files in `files`, or that does what `answer` does; `requests` are the paths asked for."""
 
     url: str
     files: dict[str, bytes] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
-    cut: dict[str, int] = field(default_factory=dict)
-    """Bytes after which the connection ends, though more were promised."""
-    barrier: Barrier | None = None
-    """How many have to ask for the first file before one gets it."""
+    ranges: list[str | None] = field(default_factory=list)
+    """Of each request, as it was asked for."""
+    answer: Callable[[Handler], object] | None = None
+    http: Any = None
+
+    @property
+    def host(self) -> str:
+        return self.url.removeprefix("http://").rstrip("/")
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("no_proxy", "*")
 
-    class Handler(BaseHTTPRequestHandler):
+    class Asked(Handler):
         def do_GET(self) -> None:
             name = self.path.lstrip("/")
             state.requests.append(name)
-            if state.barrier is not None and len(state.requests) <= state.barrier.parties:
-                state.barrier.wait(timeout=30)
-            content = state.files.get(name)
-            if content is None:
+            state.ranges.append(self.headers.get("Range"))
+            if state.answer is not None:
+                state.answer(self)
+            elif (content := state.files.get(name)) is None:
                 self.send_error(404)
-                return
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content[: state.cut.get(name)])
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
+            else:
+                self.send(content)
 
     class Quiet(ThreadingHTTPServer):
         def handle_error(self, request: object, client_address: object) -> None:
             """A client that hangs up in the middle is part of the tests."""
 
-    with Quiet(("127.0.0.1", 0), Handler) as http:
-        state = Server(f"http://127.0.0.1:{http.server_port}/")
+    with Quiet(("127.0.0.1", 0), Asked) as http:
+        state = Server(f"http://127.0.0.1:{http.server_port}/", http=http)
         thread = Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield state
         http.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that were to be waited for, and were not."""
+    seconds: list[float] = []
+    monkeypatch.setattr(download, "sleep", seconds.append)
+    return seconds
 
 
 @dataclass

@@ -3,11 +3,16 @@ from __future__ import annotations
 import bz2
 import gzip
 import hashlib
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 import pytest
 
-from mnist_trainer.data.archives import content_of, find
+from mnist_trainer.data.archives import check_download, content_of, find
+from mnist_trainer.data.damage import DamagedError
 from mnist_trainer.data.registry import PUBLISHED, RawFile
 from mnist_trainer.errors import DataError
 
@@ -19,11 +24,11 @@ ADVICE = "Delete it, then it is downloaded anew; or put a whole copy in its plac
 
 
 def by_content() -> RawFile:
-    return RawFile("file", "file.gz", "", SHA256)
+    return RawFile("file", "file.gz", "", 7000, SHA256)
 
 
 def by_archive() -> RawFile:
-    return RawFile("file", "file.gz", MD5)
+    return RawFile("file", "file.gz", MD5, 7000)
 
 
 def test_every_packing_is_read(tmp_path: Path) -> None:
@@ -51,7 +56,7 @@ def test_the_form_that_is_checked_best_is_found_first(tmp_path: Path) -> None:
     assert find(by_content(), homes) == first / "file.gz"
     (first / "file.gz").unlink()
     assert find(by_archive(), homes) == second / "file.gz"
-    assert find(RawFile("other", "other.gz", ""), homes) is None
+    assert find(RawFile("other", "other.gz", "", 0), homes) is None
 
 
 def test_changed_content_is_named_with_what_to_do(tmp_path: Path) -> None:
@@ -86,7 +91,7 @@ def test_a_truncated_archive_is_named(cut: int, tmp_path: Path) -> None:
 def test_a_broken_zip_is_named(tmp_path: Path) -> None:
     path = tmp_path / "gzip.zip"
     path.write_bytes(b"PK\3\4 and no more")
-    file = RawFile("file", "gzip.zip", hashlib.md5(path.read_bytes()).hexdigest())
+    file = RawFile("file", "gzip.zip", hashlib.md5(path.read_bytes()).hexdigest(), 7000)
     with pytest.raises(DataError) as caught:
         content_of(path, file)
     assert str(caught.value) == f"{path} is damaged: it cannot be unpacked (File is not a zip file). {ADVICE}"
@@ -120,3 +125,121 @@ def test_hashes_and_places_are_those_of_torchvision() -> None:
         assert [(qmnist.mirrors[0] + file.archive, file.md5) for file in files] == QMNIST.resources[part]
     for part, (file,) in (("train", usps.train), ("test", usps.test)):
         assert [usps.mirrors[0] + file.archive, file.archive, file.md5] == USPS.split_list[part]
+
+
+# --- hostile archives ---
+
+
+@contextmanager
+def at_most(megabytes: int) -> Iterator[None]:
+    """Of memory, inside."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < megabytes * 1e6
+    finally:
+        tracemalloc.stop()
+
+
+BOMB = bytes(30_000_000)
+
+
+@pytest.fixture(scope="module")
+def bombs() -> dict[str, bytes]:
+    return {"gz": gzip.compress(BOMB, 1), "bz2": bz2.compress(BOMB, 1)}
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2"])
+def test_a_bomb_is_refused_before_it_takes_memory(kind: str, bombs: dict[str, bytes], tmp_path: Path) -> None:
+    path = tmp_path / "file.gz"
+    path.write_bytes(bombs[kind])
+    reason = "it unpacks to more than the 7,000 bytes that the published file has at most"
+    with at_most(10), pytest.raises(DataError) as caught:
+        content_of(path, by_content())
+    assert str(caught.value) == f"{path} is damaged: {reason}. {ADVICE}"
+    with at_most(10), pytest.raises(DamagedError, match=reason):
+        check_download(path, by_content())
+
+
+@pytest.mark.parametrize("method", [ZIP_STORED, ZIP_DEFLATED])
+def test_a_zip_with_a_bomb_in_it_is_refused(method: int, bombs: dict[str, bytes], tmp_path: Path) -> None:
+    path = tmp_path / "gzip.zip"
+    with ZipFile(path, "w", method) as archive:
+        archive.writestr("gzip/file.gz", bombs["gz"])
+    with at_most(10), pytest.raises(DataError, match=r"gzip\.zip is damaged: it unpacks to more than the 7,000 bytes"):
+        content_of(path, in_zip(path))
+
+
+def test_a_gz_in_many_parts_is_bounded_as_a_whole(tmp_path: Path) -> None:
+    (tmp_path / "file.gz").write_bytes(gzip.compress(bytes(6000)) * 1000)
+    with pytest.raises(DataError, match="it unpacks to more than the 7,000 bytes"):
+        content_of(tmp_path / "file.gz", by_content())
+
+
+@pytest.mark.parametrize("name", ["file", "file.gz"])
+def test_a_file_of_terabytes_is_not_read(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    most = "72,536" if name.endswith(".gz") else "7,000"
+    with at_most(1), pytest.raises(DataError) as caught:
+        content_of(path, by_archive())
+    assert str(caught.value) == (
+        f"{path} is damaged: it has 1,099,511,627,776 bytes, and the published file has {most} at most. {ADVICE}"
+    )
+
+
+def test_paths_in_a_zip_lead_nowhere(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "data"
+    folder.mkdir(parents=True)
+    with ZipFile(folder / "gzip.zip", "w") as archive:
+        for name in ("../../out", "/tmp/out", "gzip/../../out", "gzip/file.gz"):
+            archive.writestr(name, PACKED)
+    assert content_of(folder / "gzip.zip", in_zip(folder / "gzip.zip")).tobytes() == CONTENT
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [folder / "gzip.zip"]
+
+
+def test_a_name_that_leads_out_is_not_the_members(tmp_path: Path) -> None:
+    with ZipFile(tmp_path / "gzip.zip", "w") as archive:
+        archive.writestr("gzip/../gzip/file.gz", PACKED)
+    with pytest.raises(DataError, match=r"it holds no gzip/file\.gz\."):
+        content_of(tmp_path / "gzip.zip", in_zip(tmp_path / "gzip.zip"))
+
+
+def test_a_zip_is_opened_only_where_one_was_published(tmp_path: Path) -> None:
+    with ZipFile(tmp_path / "file.gz", "w") as archive:
+        archive.writestr("gzip/file.gz", PACKED)
+    with pytest.raises(DataError, match="the SHA-256 of its content is"):
+        content_of(tmp_path / "file.gz", by_content())
+
+
+def test_a_wrong_zip_is_told_by_its_hash_before_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gzip.zip").write_bytes(b"PK\3\4")
+    monkeypatch.setattr("mnist_trainer.data.archives.ZipFile", None)
+    with pytest.raises(DataError, match=r"its MD5 is \w+, not other \(4 bytes\)"):
+        content_of(tmp_path / "gzip.zip", RawFile("file", "gzip.zip", "other", 7000))
+
+
+@pytest.mark.parametrize(("place", "value"), [(6, 1), (8, 99)])  # locked with a password; packed in an unknown way
+def test_a_zip_member_that_cannot_be_opened(place: int, value: int, tmp_path: Path) -> None:
+    path = tmp_path / "gzip.zip"
+    with ZipFile(path, "w") as archive:
+        archive.writestr("gzip/file.gz", PACKED)
+    content = bytearray(path.read_bytes())
+    content[place] = content[content.index(b"PK\1\2") + place + 2] = value
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"gzip\.zip is damaged: it cannot be unpacked \(.+\)"):
+        content_of(path, in_zip(path))
+
+
+def in_zip(path: Path) -> RawFile:
+    return RawFile("file", "gzip.zip", hashlib.md5(path.read_bytes()).hexdigest(), 7000)
+
+
+def test_bounds_are_those_of_the_published_files() -> None:
+    bounds = {file.name: file.most for published in PUBLISHED.values() for file in (*published.train, *published.test)}
+    assert bounds["train-images-idx3-ubyte"] == 60_000 * 784 + 16
+    assert bounds["emnist-digits-train-images-idx3-ubyte"] == 240_000 * 784 + 16
+    assert 60_000 * 8 * 4 + 12 <= bounds["qmnist-test-labels-idx2-int"] < 2e6
+    assert 60_008 <= bounds["train-labels-idx1-ubyte"] < 61_000
+    assert all("yann.lecun.com" not in url for published in PUBLISHED.values() for url in published.mirrors)

@@ -1,7 +1,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -16,7 +22,7 @@ LABELS = np.array([4, 0, 9])
 
 def test_what_was_kept_comes_back(tmp_path: Path) -> None:
     keep([tmp_path], "a", "mark", (IMAGES, LABELS))
-    recalled = recall([tmp_path / "nothing", tmp_path], "a", "mark")
+    recalled = recall([tmp_path / "nothing", tmp_path], "a", "mark", 3)
     assert recalled is not None
     images, labels = recalled
     assert np.array_equal(images, IMAGES) and np.array_equal(labels, LABELS)
@@ -25,15 +31,15 @@ def test_what_was_kept_comes_back(tmp_path: Path) -> None:
 
 def test_another_fingerprint_or_no_file_is_nothing(tmp_path: Path) -> None:
     keep([tmp_path], "a", "mark", (IMAGES, LABELS))
-    assert recall([tmp_path], "a", "other") is None
-    assert recall([tmp_path], "b", "mark") is None
-    assert recall([], "a", "mark") is None
+    assert recall([tmp_path], "a", "other", 3) is None
+    assert recall([tmp_path], "b", "mark", 3) is None
+    assert recall([], "a", "mark", 3) is None
 
 
 def test_nothing_is_kept_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     keep([tmp_path / "file" / "under"], "a", "mark", (IMAGES, LABELS))
-    assert recall([tmp_path / "file" / "under"], "a", "mark") is None
+    assert recall([tmp_path / "file" / "under"], "a", "mark", 3) is None
 
 
 @given(st.data())
@@ -45,7 +51,7 @@ def test_a_damaged_file_never_gives_other_images(tmp_path: Path, data: st.DataOb
     place = data.draw(st.integers(0, len(content) - 1) | st.integers(len(content) - 300, len(content) - 1))
     content[place] ^= data.draw(st.integers(1, 255))
     (tmp_path / "a").write_bytes(content[: data.draw(st.sampled_from([len(content), place]))])
-    recalled = recall([tmp_path], "a", "mark")
+    recalled = recall([tmp_path], "a", "mark", 3)
     if recalled is not None:
         assert np.array_equal(recalled[0], IMAGES) and np.array_equal(recalled[1], LABELS)
 
@@ -54,7 +60,7 @@ def test_a_changed_image_is_noticed(tmp_path: Path) -> None:
     keep([tmp_path], "a", "mark", (IMAGES, LABELS))
     content = (tmp_path / "a").read_bytes()
     (tmp_path / "a").write_bytes(content.replace(IMAGES[1].tobytes(), IMAGES[2].tobytes()))
-    assert recall([tmp_path], "a", "mark") is None
+    assert recall([tmp_path], "a", "mark", 3) is None
 
 
 @pytest.mark.parametrize("change", ["content", "time", "name"])
@@ -71,3 +77,109 @@ def test_fingerprint_changes_with_the_file(change: str, tmp_path: Path) -> None:
         case "name":
             path = path.rename(tmp_path / "raw.gz")
     assert fingerprint([path]) != before
+
+
+def test_more_images_than_there_can_be_are_nothing(tmp_path: Path) -> None:
+    keep([tmp_path], "a", "mark", (IMAGES, LABELS))
+    assert recall([tmp_path], "a", "mark", 2) is None
+
+
+def test_a_file_of_terabytes_takes_no_memory(tmp_path: Path) -> None:
+    count = (1 << 40) // 792
+    with (tmp_path / "a").open("wb") as file:
+        file.write(b"mark\n\0\0\0\0")
+        file.truncate(len(b"mark\n") + 4 + count * 792)
+    tracemalloc.start()
+    try:
+        assert recall([tmp_path], "a", "mark", 240_000) is None
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"mark", b"mark\n", b"mark\n\0\0\0\0\0", b"PK\3\4" + bytes(900), b"\x80\4pickle."]
+)
+def test_a_foreign_file_is_nothing(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(content)
+    assert recall([tmp_path], "a", "mark", 3) is None
+
+
+def test_what_is_no_file_is_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    assert recall([tmp_path], "a", "mark", 3) is None
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "b")
+        assert recall([tmp_path], "b", "mark", 3) is None
+
+
+def test_images_stay_while_another_removes_and_damages_their_file(tmp_path: Path) -> None:
+    """One process trains, another one deletes, replaces and garbles the file all the time: whole images, or none."""
+    done = Event()
+    whole = []
+
+    def disturb() -> None:
+        for turn in cycle(range(3)):
+            if done.is_set():
+                return
+            match turn:
+                case 0:
+                    keep([tmp_path], "a", "mark", (IMAGES, LABELS))
+                case 1:
+                    (tmp_path / "a").write_bytes(b"mark\n" + bytes(4 + 3 * 792))
+                case _:
+                    (tmp_path / "a").unlink()
+
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(disturb)
+        try:
+            for _ in range(300):
+                keep([tmp_path], "a", "mark", (IMAGES, LABELS))
+                if (recalled := recall([tmp_path], "a", "mark", 3)) is not None:
+                    whole.append(recalled)
+        finally:
+            done.set()
+        other.result()
+    assert whole
+    assert all(np.array_equal(images, IMAGES) and np.array_equal(labels, LABELS) for images, labels in whole)
+
+
+EIGHT = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from mnist_trainer.data.decoded import keep, recall
+
+images = np.arange(20_000 * 784, dtype=np.uint32).astype(np.uint8).reshape(-1, 28, 28)
+labels = np.arange(20_000) % 10
+homes = [Path(sys.argv[1])]
+waiting, begin = os.pipe()
+
+def child():
+    os.close(begin)
+    os.read(waiting, 1)  # until the parent closes its end
+    if recall(homes, "a", "mark", 20_000) is None:
+        keep(homes, "a", "mark", (images, labels))
+    mine = recall(homes, "a", "mark", 20_000)
+    return mine is not None and np.array_equal(mine[0], images) and np.array_equal(mine[1], labels)
+
+children = []
+for _ in range(8):
+    children.append(os.fork())
+    if not children[-1]:
+        os._exit(0 if child() else 1)
+os.close(begin)
+ends = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+print(ends, "torch" in sys.modules)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_eight_processes_at_once_on_an_empty_cache(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", EIGHT, str(tmp_path / "new")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == f"{[0] * 8} False\n", done.stderr
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a"]
+    recalled = recall([tmp_path / "new"], "a", "mark", 20_000)
+    assert recalled is not None and len(recalled[0]) == 20_000

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from mnist_trainer import files
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data.places import data_root, homes, place, user_cache
+from mnist_trainer.data.places import data_root, homes, place, shelter_caches, user_cache
 from mnist_trainer.errors import DataError, StorageError
 
 
@@ -112,3 +113,33 @@ def test_simulated_a_file_that_windows_keeps_open_is_left_to_its_reader(
     assert place([tmp_path], "a", lambda path: path.write_text("mine")) == tmp_path / "a"
     assert (tmp_path / "a").read_text() == "theirs"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_what_was_left_by_the_killed_goes_after_days(tmp_path: Path) -> None:
+    left, fresh, download, other = (
+        tmp_path / name for name in (".a.7-beef.part", ".a.8-beef.part", ".a.partial", ".b.7-beef.part")
+    )
+    for path in (left, fresh, download, other):
+        path.touch()
+        if path != fresh:
+            os.utime(path, (0, 0))
+    place([tmp_path], "a", Path.touch)
+    assert set(tmp_path.iterdir()) == {tmp_path / "a", fresh, download, other}
+
+
+def test_caches_of_others_lie_in_ours_unless_the_user_says_where(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPLCONFIGDIR", "mine")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    shelter_caches()
+    assert os.environ["MPLCONFIGDIR"] == "mine"
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(cache / "torch")
+    assert not cache.exists()
+
+
+def test_caches_of_others_stay_where_ours_cannot_be(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPLCONFIGDIR", "")
+    monkeypatch.delenv("MPLCONFIGDIR")
+    cache.parent.touch()
+    shelter_caches()
+    assert "MPLCONFIGDIR" not in os.environ

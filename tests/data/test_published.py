@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import md5
 from pathlib import Path
-from threading import Barrier
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data import loaders, places, published
+from mnist_trainer.data import decoded, loaders, places, published
 from mnist_trainer.data.catalog import load
 from mnist_trainer.data.enlarge import to_mnist
 from mnist_trainer.data.loaders import load_split
@@ -148,6 +148,31 @@ def test_a_damaged_file_of_decoded_images_is_made_again(make: Callable[..., Any]
     assert kept.read_bytes() == whole
 
 
+def test_kept_labels_that_are_no_classes_are_not_believed(make: Callable[..., Any], tmp_path: Path) -> None:
+    made = make("fashion-mnist")
+    folder = made.put(tmp_path)
+    read(made, tmp_path, "train")
+    mark = decoded.fingerprint([folder / file.archive for file in made.published.train])
+    decoded.keep([folder], "fashion-mnist-train.decoded", mark, (made.images["train"], np.full(12, 99)))
+    read(made, tmp_path, "train")
+
+
+def test_a_file_that_goes_while_it_is_looked_at_is_named(
+    make: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make("fashion-mnist")
+    path = made.put(tmp_path) / made.published.train[1].archive
+
+    def gone(file: Any, homes: tuple[Path, ...]) -> Path:
+        path.unlink(missing_ok=True)
+        return homes[0] / file.archive
+
+    monkeypatch.setattr(published, "find", gone)
+    with pytest.raises(DataError) as caught:
+        load(Data(name="fashion-mnist", root=str(tmp_path)), "train")
+    assert str(caught.value) == f"{path} cannot be read: No such file or directory."
+
+
 def test_unpacked_files_need_no_copy(make: Callable[..., Any], tmp_path: Path) -> None:
     made = make("mnist")
     folder = made.put(tmp_path, packed=False, raw=True)
@@ -229,15 +254,15 @@ def test_without_a_network_the_files_and_their_place_are_named(
         f"mnist is not complete in {tmp_path / 'MNIST' / 'raw'}, and train-images-idx3-ubyte.gz could not be "
         f"downloaded ({host}: HTTP 404 Not Found; {host}: HTTP 404 Not Found). Without a network, put "
         "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz and "
-        "t10k-labels-idx1-ubyte.gz there, packed or unpacked, or name another data root with data.root or "
-        "MNIST_TRAINER_DATA. data.name=digits needs no download."
+        f"t10k-labels-idx1-ubyte.gz there, packed or unpacked (to be had at {server.url}one/), or name another data "
+        "root with data.root or MNIST_TRAINER_DATA. data.name=digits needs no download."
     )
     assert not (tmp_path / "MNIST").exists()  # and nothing is left of the attempt
 
 
 def test_without_a_network_a_set_of_one_archive_names_it(make: Callable[..., Any], server: Any, tmp_path: Path) -> None:
     make("emnist-digits", (server.url,))
-    with pytest.raises(DataError, match=r"Without a network, put gzip\.zip there, packed or unpacked, or"):
+    with pytest.raises(DataError, match=r"Without a network, put gzip\.zip there, packed or unpacked \(to be"):
         load(Data(name="emnist-digits", root=str(tmp_path)), "test")
 
 
@@ -262,12 +287,23 @@ def test_a_mirror_may_have_packed_mnist_anew(make: Callable[..., Any], server: A
 
 def test_two_may_start_at_once_on_an_empty_folder(make: Callable[..., Any], server: Any, tmp_path: Path) -> None:
     made = make("mnist", (server.url,))
-    server.files, server.barrier = made.packed, Barrier(2)
+    waiting = Event()
+    first = made.published.train[0].archive
+
+    def answer(handler: Any) -> None:
+        if handler.path == f"/{first}":
+            assert waiting.wait(30)  # until the other one has come
+        handler.send(made.packed[handler.path[1:]])
+
+    def progress(what: str, *_: object) -> None:
+        if what == f"waiting for another process to download {first}":
+            waiting.set()
+
+    server.answer = answer
     with ThreadPoolExecutor(2) as pool:
-        tasks = [pool.submit(read, made, tmp_path, "train") for _ in range(2)]
-        for task in tasks:
-            task.result()
-    assert server.requests.count("train-images-idx3-ubyte.gz") == 2
+        tasks = [pool.submit(load, Data(root=str(tmp_path)), "train", progress) for _ in range(2)]
+        assert [task.result().labels.tolist() for task in tasks] == [made.labels["train"].tolist()] * 2
+    assert server.requests.count(first) == 1
     archives = {"train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"}
     assert names(tmp_path / "MNIST" / "raw") == archives | {"mnist-train.decoded"}
 
