@@ -17,12 +17,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from unicodedata import category
+
+TOLD = 30
+"""Problems of one config that are written out; who has more begins with these."""
+
+
+def visible(text: str) -> str:
+    """`text` for a terminal: what would command or deceive it is escaped, as `\\x1b`; line feeds are left."""
+    return "".join(char if _is_harmless(char) else char.encode("unicode_escape").decode() for char in text)
+
+
+def _is_harmless(char: str) -> bool:
+    return char.isprintable() or char == "\n" or category(char) == "Zs"  # macOS names screenshots with narrow spaces
 
 
 class TrainerError(Exception):
     """Base of every error raised on purpose; `exit_code` is what a command ends with."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """The text, with names from strangers that are in it made harmless."""
+        return visible(super().__str__())
 
 
 class UsageError(TrainerError):
@@ -49,7 +66,10 @@ class ConfigError(UsageError):
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(map(str, self.problems)))
+        lines = [str(problem) for problem in self.problems[:TOLD]]
+        if more := len(self.problems) - len(lines):
+            lines.append(f"There are {more:,} more; mend these first.")
+        super().__init__("\n".join(lines))
 
     def __reduce__(self) -> tuple[object, ...]:
         """How it is pickled: made again from its problems, and not from its text."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mnist_trainer.errors import ConfigError, InterruptedRunError, TrainerError
+from mnist_trainer.errors import ConfigError, InterruptedRunError, TrainerError, visible
 
 if TYPE_CHECKING:
     from mnist_trainer.reports.listener import Listener
@@ -127,8 +127,11 @@ def _turn_to_nowhere(streams: Sequence[int]) -> None:
         os.dup2(nowhere, stream)
 
 
-def complain(text: str) -> None:
-    """Prints to stderr, red on a terminal; lines are never wrapped, and names in it command no terminal."""
-    from mnist_trainer.config.document import escaped
+def say(text: str, err: bool = False) -> None:
+    """Prints lines in which there may be names from strangers: nothing in them moves the terminal."""
+    print(visible(text), file=sys.stderr if err else sys.stdout, flush=True)
 
-    typer.secho(escaped(text), fg="red" if sys.stderr.isatty() else None, err=True)
+
+def complain(text: str) -> None:
+    """Prints to stderr, red on a terminal; lines are never wrapped."""
+    typer.secho(visible(text), fg="red" if sys.stderr.isatty() else None, err=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, options_named
+from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, options_named, say
 from mnist_trainer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one an option
                 lines, content = _calibrate(checkpoints, changes, split.value, calibrate, out)
             else:
                 lines, content = _evaluate(checkpoints, changes, split.value, views, save, out)
-        print(json.dumps(content) if as_json else "\n".join(lines))
+        say(json.dumps(content) if as_json else "\n".join(lines))
 
 
 def _sort(arguments: list[str]) -> tuple[list[str], list[str]]:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mnist_trainer.cli.common import Debug, Version, complain, error_paragraphs, new_app
-from mnist_trainer.errors import UsageError
+from mnist_trainer.cli.common import Debug, Version, complain, error_paragraphs, new_app, say
+from mnist_trainer.errors import UsageError, visible
 
 if TYPE_CHECKING:
     from mnist_trainer.inference.prediction import Prediction
@@ -96,7 +96,7 @@ def predict(  # noqa: PLR0913, PLR0917 - one an option
         sources, notes = sources_of(images)
         reader = load_reader(checkpoint)
         for note in notes:
-            print(note, file=sys.stderr)
+            say(note, err=True)
         answers = reader.read(sources, expect.value, min_confidence, steps=save_steps is not None)
         if save_steps is not None:
             from mnist_trainer.reports.steps import Strips
@@ -109,9 +109,9 @@ def predict(  # noqa: PLR0913, PLR0917 - one an option
             failed = _print_table(answers)
         else:
             failed = _print_answers(answers, top, show)
-            print(f"model: {reader.name}")
+            say(f"model: {reader.name}")
         if save_steps is not None:
-            print(strips.told(), file=sys.stderr if as_json or as_csv else sys.stdout)
+            say(strips.told(), err=as_json or as_csv)
         if failed:
             raise typer.Exit(UNREADABLE)
 
@@ -155,7 +155,7 @@ def _print_answers(answers: Iterable[Prediction], top: int | None, show: bool) -
             sys.stdout.flush()
             complain(prediction.error)
             continue
-        print("\n".join(answer_lines(prediction, top)), flush=True)
+        say("\n".join(answer_lines(prediction, top)))
         if show:
             _draw(prediction)
     return failed
@@ -167,7 +167,7 @@ def _draw(prediction: Prediction) -> None:
 
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     seen = [(digit.image, caption(digit)) for digit in prediction.digits if digit.image is not None]
-    images, captions = [image for image, _ in seen], [text for _, text in seen]
+    images, captions = [image for image, _ in seen], [visible(text) for _, text in seen]
     for line in glyph_lines(images, captions, shutil.get_terminal_size().columns, colour):
         print(line)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app
+from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, say
 from mnist_trainer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def runs(
         else:
             listed = _show_list(place, filters or [], sort, reverse, as_json)
         if plot is not None:
-            print(_draw(listed, plot, place), file=sys.stderr if as_json else sys.stdout)
+            say(_draw(listed, plot, place), err=as_json)
 
 
 def _show_list(
@@ -72,14 +72,14 @@ def _show_list(
     if as_json:
         print(json.dumps([run.to_json() for run in listed]))
     elif not found:
-        print(f"There are no runs in {place} yet. Train one: mnist-train --config quickstart")
+        say(f"There are no runs in {place} yet. Train one: mnist-train --config quickstart")
     elif not listed:
-        print(f"None of the {len(found)} runs in {place} has {' and '.join(filters)}.")
+        say(f"None of the {len(found)} runs in {place} has {' and '.join(filters)}.")
     else:
         lines, notes = table(listed, _width())
         _print_table(lines, notes)
     for note in order_notes(listed, sort):
-        print(note, file=sys.stderr)
+        say(note, err=True)
     return listed
 
 
@@ -99,7 +99,7 @@ def _show_difference(place: Path, names: tuple[str, str], as_json: bool) -> Sequ
 def _print_table(lines: Sequence[str], notes: Sequence[str]) -> None:
     head, *rows = lines
     typer.secho(head, bold=True)
-    print("\n".join([*rows, "", *notes] if notes else rows))
+    say("\n".join([*rows, "", *notes] if notes else rows))
 
 
 def _width() -> int | None:

@@ -16,7 +16,7 @@ from mnist_trainer.config.activations import (
     UniformInit,
 )
 from mnist_trainer.config.fields import Fraction, NotNegative, Positive, Row, Section
-from mnist_trainer.config.layers import Layer, PoolKind
+from mnist_trainer.config.layers import MOST_PIXELS, Layer, PoolKind
 
 
 class HiddenShape(Section):
@@ -126,7 +126,7 @@ class Cnn(ModelSection):
 
     architecture: Literal["cnn"] = "cnn"
     channels: Row[Positive] = Field(default=(16, 32), min_length=1, description="filters of each block")
-    kernel: Positive = Field(default=3, description="height and width of the filters, in pixels")
+    kernel: Positive = Field(default=3, le=MOST_PIXELS, description="height and width of the filters, in pixels")
     pool: NotNegative = Field(default=2, description="window of the max pooling after each block; 0 or 1 for none")
     hidden: Widths = Field(default=(128,), description="units of the linear layers after the blocks")
     activation: Activation = Field(
@@ -163,7 +163,7 @@ class FullyConvolutional(ModelSection):
         max_length=4,
         description="filters of each block, 4 blocks at most: between them the sides halve",
     )
-    kernel: Positive = Field(default=3, description="height and width of the filters, in pixels")
+    kernel: Positive = Field(default=3, le=MOST_PIXELS, description="height and width of the filters, in pixels")
     activation: Activation = Field(default=PlainActivation(name="relu"), description="after each convolution")
     squeeze_excite: NotNegative = Field(
         default=0, description="end each block with a squeeze_excite of this reduction; 0 for none"
@@ -178,7 +178,7 @@ class Vgg(FullyConvolutional):
     batch norm, and global pooling instead of hidden linear layers (Lin et al. 2013, arXiv 1312.4400)."""
 
     architecture: Literal["vgg"] = "vgg"
-    convolutions: Positive = Field(default=2, description="how many in each block")
+    convolutions: Annotated[int, Field(gt=0, le=1000)] = Field(default=2, description="how many in each block")
     batch_norm: bool = Field(
         default=True, description="normalise each convolution over the batch, before the activation"
     )
@@ -189,7 +189,7 @@ class ResidualNet(FullyConvolutional):
     2015, arXiv 1512.03385). A convolution before them widens the channels, from the second width on with stride 2."""
 
     architecture: Literal["residual"] = "residual"
-    blocks: Positive = Field(default=1, description="residual blocks of each width")
+    blocks: Annotated[int, Field(gt=0, le=1000)] = Field(default=1, description="residual blocks of each width")
     pooling: PoolKind = Field(default="average", description=POOLING_DOC)
 
     @field_validator("activation")

@@ -31,9 +31,6 @@ class Complaint(NamedTuple):
     message: str
 
 
-CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
-
-
 @dataclass
 class Document:
     """What was read: `data` as plain values (None when unreadable) and, for each path, the places of key and value."""
@@ -99,8 +96,3 @@ def printable(text: str, limit: int = 40) -> str:
     """`text` for one line of a message: control characters escaped, cut where it is long."""
     shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text[:limit])
     return shown if len(text) <= limit else f"{shown}…"
-
-
-def escaped(text: str) -> str:
-    """`text` with control characters escaped, but for line feeds and tabs, so that it commands no terminal."""
-    return text.translate(CONTROLS)

@@ -7,7 +7,10 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 
 from mnist_trainer.config.activations import Activation
-from mnist_trainer.config.fields import Fraction, NotNegative, Positive, Row, Section, ShortForm
+from mnist_trainer.config.fields import Fraction, Positive, Row, Section, ShortForm
+
+MOST_PIXELS = 1000
+"""Of a filter and of the steps it makes; the picture has 28, and torch counts more than 2⁶³ in no way."""
 
 
 class Linear(Section):
@@ -23,9 +26,9 @@ class Conv(Section):
 
     type: Literal["conv"] = "conv"
     channels: Positive = Field(description="how many filters")
-    kernel: Positive = Field(default=3, description="height and width of each filter, in pixels")
-    stride: Positive = Field(default=1, description="pixels from one place to the next")
-    padding: NotNegative | Literal["same"] = Field(
+    kernel: Positive = Field(default=3, le=MOST_PIXELS, description="height and width of each filter, in pixels")
+    stride: Positive = Field(default=1, le=MOST_PIXELS, description="pixels from one place to the next")
+    padding: Annotated[int, Field(ge=0, le=MOST_PIXELS)] | Literal["same"] = Field(
         default="same", description="zeros around the picture, in pixels; `same` keeps its size (stride 1)"
     )
     bias: bool = Field(default=True, description="add a learned constant to each channel")

@@ -7,7 +7,7 @@ from typing import Any
 from mnist_trainer.config.document import Document, Path, Place, printable
 from mnist_trainer.config.fields import Section
 from mnist_trainer.config.outline import field_at, naming_key, short_form_at
-from mnist_trainer.config.yaml_reader import read_text
+from mnist_trainer.config.yaml_reader import MAX_DEPTH, read_text
 
 
 def apply_override(document: Document, number: int, text: str) -> None:
@@ -19,6 +19,8 @@ def apply_override(document: Document, number: int, text: str) -> None:
         document.complain(place, (), f"no '=' in '{printable(text)}'; write key=value, as in optimizer.lr=0.01")
     elif not all(parts):
         document.complain(place, (), f"an empty key in '{printable(text)}'; write key=value or section.key=value")
+    elif len(parts) > MAX_DEPTH:
+        document.complain(place, (), f"nested too deeply for a config: '{printable(text)}'")
     elif not written.strip():
         document.complain(place, tuple(parts), "no value after '='; null switches a part off")
     else:

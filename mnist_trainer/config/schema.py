@@ -111,7 +111,7 @@ class Config(Section):
         default="run", description="of the run and its folder: letters, digits and _ . + -"
     )
     seed: NotNegative = Field(default=0, description="of initial weights, order and dropout")
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = Field(
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,2})?)$")] = Field(
         default="auto", description="cpu, cuda, cuda:1, mps; auto takes a GPU where there is one"
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
@@ -120,7 +120,9 @@ class Config(Section):
     deterministic: bool = Field(
         default=False, description="same bits twice on CUDA too, a little slower; the CPU always is"
     )
-    threads: Positive | None = Field(default=None, description="CPU threads; default torch's choice")
+    threads: Annotated[int, Field(gt=0, le=1024)] | None = Field(
+        default=None, description="CPU threads; default torch's choice"
+    )
     data: Data = Field(default=Data(), description="the images")
     model: Model = Field(description="the network")
     loss: Loss = Field(default=ClassLoss(name="cross_entropy"), description="what is minimised")

@@ -31,6 +31,9 @@ _BOUNDS = {
     "less_than": ("lt", "less than"),
     "less_than_equal": ("le", "at most"),
 }
+LONGEST = 100
+"""Letters of a word that may be a misspelled one: looking for it in a long text takes long."""
+
 _ALSO_CALLED = {"learning_rate": "lr", "silu": "swish", "mae": "absolute", "l1": "absolute"}
 
 
@@ -67,6 +70,8 @@ def message(details: Sequence[ErrorDetails], spot: Spot, path: Path) -> str:  # 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The one of `known` that `word` was most likely meant to be; `cutoff` from 0 to 1 is how alike it must be."""
+    if len(word) > LONGEST:
+        return None
     spellings = {_plain(name): name for name in known}
     close = get_close_matches(_meant(word), spellings, n=1, cutoff=cutoff)
     return spellings[close[0]] if close else None

@@ -25,7 +25,7 @@ _WORDS = (
     ("found duplicate anchor", "this & name was given before; choose another"),
     ("recursive alias", "the alias stands inside the value it names, which would never end; write the value out"),
     ("nested too deeply", "nested too deeply for a config"),
-    ("too many values", "more than 100,000 values, counting those that aliases repeat; that is no config"),
+    ("too many values", "more than 10,000 values, counting those that aliases repeat; that is no config"),
     ("expected the node content", "a value is missing before this"),
     (
         "sequence entries are not allowed",

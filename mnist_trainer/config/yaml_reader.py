@@ -18,7 +18,7 @@ from mnist_trainer.config.document import Complaint, Document, Path, Place
 from mnist_trainer.config.yaml_errors import explain
 
 MAX_BYTES = 1_000_000
-MAX_VALUES = 100_000
+MAX_VALUES = 10_000
 MAX_DEPTH = 50
 MAX_WHOLE = 2**63 - 1
 
@@ -41,6 +41,8 @@ def read_file(path: FilePath) -> Document:
     try:
         if path.is_dir():
             return _unreadable(start, "a folder; name a .yaml file in it")
+        if path.exists() and not path.is_file():  # a pipe would be waited for, a device never ends
+            return _unreadable(start, "a pipe or a device; save the config in a file")
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
         text = content.decode("utf-8-sig")
@@ -111,6 +113,7 @@ class _Composer(yaml.SafeLoader):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.open: list[str | None] = []
+        self.count = 0
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
         if kind is yaml.ScalarNode:
@@ -128,6 +131,9 @@ class _Composer(yaml.SafeLoader):
             return node
         if len(self.open) >= MAX_DEPTH:
             raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=event.start_mark)
+        self.count += 1
+        if self.count > MAX_VALUES:
+            raise yaml.MarkedYAMLError(problem="too many values", problem_mark=event.start_mark)
         self.open.append(event.anchor)
         node = super().compose_node(parent, index)
         self.open.pop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -40,7 +41,14 @@ def layout_of(data: Data) -> Layout:
     Raises DataError when it is neither.
     """
     path = Path(data.path or "").expanduser()
-    if data.path is None or not path.is_dir():
+    try:
+        return _layout_in(path, data.path is not None and path.is_dir())
+    except OSError as error:  # a name too long, a folder that may not be looked into
+        raise DataError(f"data.path: {path} can't be read: {error.strerror or error}.") from None
+
+
+def _layout_in(path: Path, is_folder: bool) -> Layout:
+    if not is_folder:
         raise DataError(f"data.path: there is no folder {str(path)!r} (seen from {Path.cwd()}).")
     parts = {name: path / name for name in _sub_folders(path)}
     if not parts.keys() & {"train", "val", "test"}:
@@ -105,7 +113,7 @@ def _pictures(layout: Layout, part: Part) -> list[tuple[Path, int]]:
 
 def _in_test(path: Path) -> bool:
     # By its name alone, so that a picture stays where it is when others come or the folder is moved.
-    return int.from_bytes(blake2b(path.name.encode(), digest_size=8).digest(), "big") % TEST_SHARE == 0
+    return int.from_bytes(blake2b(os.fsencode(path.name), digest_size=8).digest(), "big") % TEST_SHARE == 0
 
 
 def _is_hidden(path: Path, folder: Path) -> bool:
@@ -121,6 +129,10 @@ def _classes(path: Path) -> tuple[str, ...]:
     names = sorted(_sub_folders(path))
     if len(names) < 2:
         raise DataError(f"{path} needs two sub-folders or more, one a class with its pictures; it has {len(names)}.")
+    if odd := next((name for name in names if not name.isprintable()), None):
+        raise DataError(
+            f"{path / odd}: a folder's name is that of its class, and this one can't be printed; rename it."
+        )
     return tuple(sorted(names, key=int) if all(name.isdecimal() for name in names) else names)
 
 

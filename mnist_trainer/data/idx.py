@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from mnist_trainer.data.damage import DamagedError
 
+MOST_DIMENSIONS = 8
+
 TYPES: dict[int, np.dtype[Any]] = {0x08: np.dtype(np.uint8), 0x0C: np.dtype(">i4")}
 
 
@@ -25,6 +27,8 @@ def parse(content: NDArray[np.uint8]) -> NDArray[Any]:
     code, dimensions = int(content[2]), int(content[3])
     if code not in TYPES:
         raise DamagedError(f"its values have the type code {code:#04x}; known are 0x08 (uint8) and 0x0c (int32)")
+    if dimensions > MOST_DIMENSIONS:
+        raise DamagedError(f"its header says {dimensions} dimensions; known are 1 to {MOST_DIMENSIONS}")
     begin = 4 + 4 * dimensions
     shape = tuple(int.from_bytes(content[at : at + 4].tobytes(), "big") for at in range(4, begin, 4))
     whole = begin + prod(shape) * TYPES[code].itemsize
@@ -32,4 +36,7 @@ def parse(content: NDArray[np.uint8]) -> NDArray[Any]:
         written = " × ".join(f"{size:,}" for size in shape)
         raise DamagedError(f"its header says {written} values, {whole:,} bytes in all, but it has {len(content):,}")
     values: NDArray[Any] = content[begin:].view(TYPES[code])
-    return values.reshape(shape)
+    try:
+        return values.reshape(shape)
+    except ValueError:  # one side is 0, and the others are more than there can be
+        raise DamagedError(f"no array can be {' × '.join(f'{size:,}' for size in shape)}") from None

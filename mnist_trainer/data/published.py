@@ -103,7 +103,7 @@ def _pair(paths: Sequence[Path], contents: Sequence[Content]) -> Decoded:
 
 def _images(content: Content) -> NDArray[np.uint8]:
     images = idx.parse(content)
-    if images.dtype != np.uint8 or images.shape[1:] != (28, 28):
+    if images.dtype != np.uint8 or images.shape[1:] != (28, 28) or not len(images):
         raise DamagedError(f"it holds {_form(images)}, not images of 28 × 28 uint8")
     return images
 

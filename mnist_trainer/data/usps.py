@@ -28,8 +28,8 @@ def parse(content: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.i
         raise DamagedError(f"it is no text with a label and 256 numbered values a line ({error})") from None
     if table.shape[1] != 1 + 2 * SIDE**2 or (table[:, 1::2] != np.arange(1, SIDE**2 + 1)).any():
         raise DamagedError("its lines do not have values numbered from 1 to 256")
-    labels, values = table[:, 0].astype(np.int64), table[:, 2::2]
-    if not (np.abs(values) <= 1).all() or labels.min() < 1 or labels.max() > 10:
+    labels, values = table[:, 0], table[:, 2::2]
+    if not (np.abs(values) <= 1).all() or not np.isin(labels, range(1, 11)).all():
         raise DamagedError("it has values that are not from -1 to 1, or labels that are not from 1 to 10")
     images = (values.reshape(-1, SIDE, SIDE) + 1) / 2
-    return images.astype(np.float32), labels - 1
+    return images.astype(np.float32), labels.astype(np.int64) - 1

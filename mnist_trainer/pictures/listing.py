@@ -47,7 +47,7 @@ def list_pictures(folder: Path) -> Listing:
         raise DataError(f"{folder} can't be read: {error.strerror or error}.") from None
     types = MimeTypes()  # the ones that Python knows, not this machine's
     pictures = tuple(path for path in files if _may_be_picture(types, path))
-    listing = Listing(pictures, tuple(path for path in files if path not in pictures), folders)
+    listing = Listing(pictures, tuple(sorted(set(files) - set(pictures), key=_naturally)), folders)
     if not pictures:
         notes = "".join(f"\n{note}" for note in listing.notes(folder))
         raise DataError(f"{folder} holds no picture.{notes}")

@@ -15,6 +15,12 @@ from mnist_trainer.errors import DataError
 from mnist_trainer.pictures.page import box_of
 
 MAX_PIXELS = 150_000_000
+MORE_MEMORY = {"WEBP": 50_000_000, "JPEG2000": 50_000_000, "AVIF": 100_000_000, "progressive": 100_000_000}
+"""Limits of formats that take more than 6 bytes a pixel to decode (WebP 16, JPEG 2000 19), so that none takes 1 GB."""
+
+PROGRAMS = ("EPS", "WMF")
+"""Formats that other programs would be started for; a picture from a stranger starts none."""
+
 LONGEST = 1600
 """Pixels on the longer side that are worked on: a digit on 3 % of them still has more than the 20 it needs."""
 
@@ -58,10 +64,12 @@ def picture_in(file: BinaryIO, name: str) -> Picture:
         except Image.DecompressionBombError:
             raise _too_large(name) from None
         except Exception:  # each of its many formats fails in its own way: no list of types would be complete
-            raise DataError(f"{name} is no picture in a known format. Save it as PNG or JPEG.") from None
+            raise _unknown(name) from None
+        if image.format in PROGRAMS:
+            raise _unknown(name)
         width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise _too_large(name)
+        if width * height > (limit := _limit(image)):
+            raise _too_large(name, limit)
         shrink = max(1.0, max(width, height) / LONGEST)
         try:
             image.draft("RGB", (int(width / shrink), int(height / shrink)))  # JPEG decodes ½, ¼ or ⅛ of it faster
@@ -98,7 +106,9 @@ def _open_file(path: Path) -> BinaryIO:
     try:
         if path.is_dir():
             raise DataError(f"{path} is a folder. Name one of the pictures in it.")
-        if not path.is_file():
+        if not path.is_file():  # a pipe would be waited for, a device never ends
+            if path.exists():
+                raise DataError(f"{path} is a pipe or a device, and no file. Name a picture, or - for one from a pipe.")
             raise DataError(f"{path} is not there. Check the spelling and the folder.")
         if not path.stat().st_size:
             raise DataError(f"{path} is an empty file. Take a whole copy of it.")
@@ -107,8 +117,18 @@ def _open_file(path: Path) -> BinaryIO:
         raise DataError(f"{path} can't be read: {error.strerror or error}.") from None
 
 
-def _too_large(name: str) -> DataError:
-    return DataError(f"{name} has more than {MAX_PIXELS // 10**6} million pixels. Make it smaller or cut it out.")
+def _limit(image: Image.Image) -> int:
+    """The most pixels that a picture of that format may have."""
+    kind = "progressive" if image.info.get("progressive") else str(image.format)
+    return MORE_MEMORY.get(kind, MAX_PIXELS)
+
+
+def _too_large(name: str, limit: int = MAX_PIXELS) -> DataError:
+    return DataError(f"{name} has more than {limit // 10**6} million pixels. Make it smaller or cut it out.")
+
+
+def _unknown(name: str) -> DataError:
+    return DataError(f"{name} is no picture in a known format. Save it as PNG or JPEG.")
 
 
 def _orientation(image: Image.Image) -> int:

@@ -14,7 +14,7 @@ from numpy import uint8
 from numpy.typing import NDArray
 from torch import nn
 
-from mnist_trainer.errors import DataError, UsageError
+from mnist_trainer.errors import CheckpointError, DataError, UsageError
 from mnist_trainer.inference.prediction import (
     Judgement,
     Prediction,
@@ -131,6 +131,8 @@ class Reader:
         read = [self.predictor.read(torch.from_numpy(np.stack([image for _, image in batch]))) for batch in batches]
         probabilities = np.concatenate([np.empty((0, len(self.classes))), *(each.numpy() for each, _ in read)])
         none = np.concatenate([np.empty(0), *(each.numpy() for _, each in read)])
+        if not (np.isfinite(probabilities).all() and np.isfinite(none).all()):
+            raise CheckpointError(f"{self.name}: its answers are no numbers, so its weights are damaged. Take another.")
         numbers = {pixels: number for number, (pixels, _) in enumerate(unlike)}
         for each in images:
             own = np.array([numbers[image.tobytes()] for image in each], np.intp)

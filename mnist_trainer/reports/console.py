@@ -7,6 +7,7 @@ import sys
 from time import monotonic
 from typing import TYPE_CHECKING, TextIO
 
+from mnist_trainer.errors import visible
 from mnist_trainer.model.memory import human_bytes
 from mnist_trainer.reports.listener import Header, Listener, Outcome
 from mnist_trainer.reports.text import COLUMNS, epoch_cells, finished_lines, header_lines, outcome_lines, refit_line
@@ -31,13 +32,13 @@ class PlainConsole(Listener):
     def say(self, text: str) -> None:
         """Prints a line, at once. Nobody need listen to the end: after `| head` the training goes on in silence."""
         try:
-            print(text, file=self.stream, flush=True)
+            print(visible(text), file=self.stream, flush=True)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 
     def warned(self, path: str, reason: str) -> None:
         """A warning goes to stderr."""
-        print(f"warning: {path}: {reason}", file=sys.stderr, flush=True)
+        print(visible(f"warning: {path}: {reason}"), file=sys.stderr, flush=True)
 
     def loading(self, what: str, done: int, total: int | None) -> None:
         """A line when it begins."""
@@ -115,7 +116,7 @@ class RichConsole(Listener):
         from rich.markup import escape
 
         self._end_bar()
-        self.errors.print(f"[yellow]warning: {escape(path)}:[/] {escape(reason)}")
+        self.errors.print(f"[yellow]warning: {escape(path)}:[/] {escape(visible(reason))}")
 
     def loading(self, what: str, done: int, total: int | None) -> None:
         """A bar that fills."""
@@ -130,7 +131,7 @@ class RichConsole(Listener):
         self.epochs = header.epochs
         self.console.print(f"[bold]{escape(header.name)}[/]")
         for word, text in header_lines(header):
-            self.console.print(f"  [dim]{word:<7}[/]{escape(text)}")
+            self.console.print(f"  [dim]{word:<7}[/]{escape(visible(text))}")
         self.console.print(f"[bold]{table_row(COLUMNS)}[/]")
 
     def stepped(self, epoch: int, step: int, steps: int) -> None:

@@ -21,7 +21,7 @@ import torch
 from pydantic import ConfigDict, Field, TypeAdapter
 from torch import Tensor, nn
 
-from mnist_trainer.config.document import escaped, printable
+from mnist_trainer.config.document import printable
 from mnist_trainer.config.fields import PositiveNumber
 from mnist_trainer.config.outputs import output_count
 from mnist_trainer.config.schema import Config
@@ -86,7 +86,7 @@ class Checkpoint:
     """A trained model, or an ensemble of several, with all that is needed to use it."""
 
     members: Annotated[tuple[Member, ...], Field(min_length=1)]
-    classes: tuple[str, ...]
+    classes: Annotated[tuple[str, ...], Field(min_length=2)]
     temperature: PositiveNumber = 1.0
     training_state: dict[str, Any] | None = None
 
@@ -194,7 +194,7 @@ def _checkpoint(content: Mapping[str, Any]) -> Checkpoint:
     return _CHECKPOINT.validate_python(
         {
             "members": [_member(member) for member in content["members"]],
-            "classes": [escaped(name) for name in content["classes"]],
+            "classes": content["classes"],
             "temperature": content["temperature"],
             "training_state": content.get("training_state"),
         }

@@ -13,6 +13,7 @@ import pickle
 import pickletools
 import re
 import stat
+import warnings
 import zipfile
 from collections import deque
 from collections.abc import Mapping
@@ -63,7 +64,9 @@ def read_tensors(path: Path) -> tuple[object, bool]:
                 sealed = _verify(path, archive)
                 _refuse_code(path, archive)
             stream.seek(0)
-            content: object = torch.load(stream, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what is odd in the file; it is judged here, in words of our own
+                content: object = torch.load(stream, map_location="cpu", weights_only=True)
         except CheckpointError:
             raise
         except pickle.UnpicklingError as error:  # its text says how to load the file all the same, code and all

@@ -234,6 +234,7 @@ schedule:
 training:
   epochs: 10
   early_stopping: {monitor: val_loss, patience: 5, min_delta: 0.0}
+  checkpoint_seconds: 10.0
   on_divergence: stop
   accumulate: 1
   refit: false

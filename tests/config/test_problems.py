@@ -4,6 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
+from mnist_trainer.config.load import load_config
+from mnist_trainer.errors import ConfigError
+
 Told = Callable[..., list[str]]
 
 OPTIMIZERS = "gradient_descent, sgd, adam, adamw, rmsprop, adagrad"
@@ -221,7 +224,11 @@ model:
     ]
 
 
-def test_many_wrong_items_stay_quick_and_are_all_told(told: Told) -> None:
-    lines = told(f"model: {{architecture: mlp, hidden: [{', '.join(['x'] * 3000)}]}}\n")
-    assert len(lines) == 3000
-    assert lines[-1].endswith("model.hidden.2999: expected a whole number, got text 'x'")
+def test_many_wrong_items_are_all_found_and_the_first_are_told() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config({"model": {"architecture": "mlp", "hidden": ["x"] * 3000}})
+    assert len(caught.value.problems) == 3000
+    assert caught.value.problems[-1].path == "model.hidden.2999"
+    *lines, last = str(caught.value).split("\n")
+    assert len(lines) == 30 and lines[-1].endswith("model.hidden.29: expected a whole number, got text 'x'")
+    assert last == "There are 2,970 more; mend these first."

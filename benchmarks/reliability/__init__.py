@@ -1,0 +1,1 @@
+"""What a training and its files survive; the parts of `benchmarks/reliability.py`."""

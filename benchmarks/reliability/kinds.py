@@ -1,0 +1,368 @@
+"""What is damaged and who has to stand it: configs, data sets in the IDX format, checkpoints, pictures."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from reliability.mutations import damaged, damaged_png, damaged_text, damaged_zip, resized
+
+
+@dataclass(frozen=True)
+class Case:
+    """Damaged `content`, and the name of the file it has to stand in."""
+
+    file: str
+    content: bytes
+
+
+class Kind:
+    """One kind of file: `case` makes damaged ones, `feed` uses one as a command would."""
+
+    codes: tuple[int, ...]
+    """The exit codes that are promised for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def case(self, random: Random) -> Case:
+        raise NotImplementedError
+
+    def feed(self, path: Path) -> list[str]:
+        """What a command would print of it. Raises `TrainerError`."""
+        raise NotImplementedError
+
+
+class Configs(Kind):
+    """Through the way of `mnist-train --check`; 3 for a folder of pictures that is not there, 5 for a device or memory
+    that is not."""
+
+    codes = (2, 3, 5)
+
+    @cached_property
+    def texts(self) -> list[str]:
+        from mnist_trainer.config.shipped import shipped, shipped_path
+
+        return [shipped_path(name).read_text(encoding="utf-8") for name in sorted(shipped())]
+
+    def case(self, random: Random) -> Case:
+        return Case("config.yaml", damaged_text(random.choice(self.texts), random))
+
+    def feed(self, path: Path) -> list[str]:
+        from mnist_trainer.config.load import dump_config, load_config
+        from mnist_trainer.config.warnings import warnings
+        from mnist_trainer.pipeline.checking import plan
+        from mnist_trainer.reports.text import layer_lines
+
+        config = load_config(path)
+        again = path.with_name("again.yaml")
+        again.write_text(dump_config(config), encoding="utf-8")
+        assert load_config(again) == config, "a config that is written is another one when it is read"
+        made = plan(config)
+        return [*layer_lines(made.placed), *(reason for _, reason in warnings(config))]
+
+
+class DataSets(Kind):
+    """MNIST's files, raw and packed, and USPS' text, without a network and without published hashes."""
+
+    codes = (3,)
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+
+    @cached_property
+    def files(self) -> dict[str, bytes]:
+        images = np.zeros((20, 28, 28), np.uint8)
+        images[:, 5:23, 14] = 255
+        labels = (np.arange(20) % 10).astype(np.uint8)
+        raw = {"train-images-idx3-ubyte": _idx(images), "train-labels-idx1-ubyte": _idx(labels)}
+        values = " ".join(f"{place}:{place % 3 - 1}" for place in range(1, 257))
+        text = "".join(f"{label + 1} {values} \n" for label in labels).encode()
+        packed = {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in raw.items()}
+        return {**raw, **packed, "usps": text, "usps.bz2": bz2.compress(text)}
+
+    def case(self, random: Random) -> Case:
+        name = random.choice(sorted(self.files))
+        if name.endswith((".gz", ".bz2")) and random.random() < 0.5:  # damaged inside, and packed well
+            inner = damaged(self.files[name.rpartition(".")[0]], random)
+            return Case(name, gzip.compress(inner, mtime=0) if name.endswith(".gz") else bz2.compress(inner))
+        return Case(name, damaged(self.files[name], random))
+
+    def feed(self, path: Path) -> list[str]:
+        from mnist_trainer.data.published import load_published
+
+        is_usps = path.name.startswith("usps")
+        with _unhashed() as published:
+            name = "usps" if is_usps else "mnist"
+            root = self.folder / f"{name}-root"
+            home = root / published[name].folder
+            home.mkdir(parents=True, exist_ok=True)
+            for old in home.iterdir():
+                old.unlink()
+            for file in published[name].train:
+                if not path.name.startswith(file.name):
+                    (home / file.name).write_bytes(self.files[file.name])
+            (home / path.name).write_bytes(path.read_bytes())
+            loaded = load_published(name, root, "train")
+        assert len(loaded.images) == len(loaded.labels)
+        assert len(loaded.images), "an empty data set passed for a whole one"
+        assert loaded.images.shape[1:] == (28, 28) and 0 <= int(loaded.labels.min()) <= int(loaded.labels.max()) <= 9
+        return []
+
+
+class Checkpoints(Kind):
+    """`best.pt`, `last.pt` and an ensemble; what can be loaded has to read a picture."""
+
+    codes = (4,)
+
+    @cached_property
+    def files(self) -> dict[str, bytes]:
+        from mnist_trainer import train
+        from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
+        from mnist_trainer.storage.ensemble import combine
+
+        run = train(TINY, run_dir=self.folder / "run").folder
+        best = load_checkpoint(run / "best.pt")
+        save_checkpoint(run / "both.pt", combine({"one": best, "other": best}))
+        return {name: (run / name).read_bytes() for name in ("best.pt", "both.pt", "last.pt")}
+
+    @cached_property
+    def contents(self) -> dict[str, Any]:
+        import torch
+
+        return {
+            name: torch.load(io.BytesIO(file), map_location="cpu", weights_only=True)
+            for name, file in self.files.items()
+        }
+
+    @cached_property
+    def picture(self) -> Path:
+        from PIL import Image
+
+        values = np.full((40, 40), 255, np.uint8)
+        values[8:32, 18:22] = 0
+        Image.fromarray(values).save(self.folder / "one.png")
+        return self.folder / "one.png"
+
+    def case(self, random: Random) -> Case:
+        name = random.choice(sorted(self.files))
+        way = random.choice((damaged, damaged_zip, damaged_zip, None, None))
+        return Case(name, way(self.files[name], random) if way else self._another(name, random))
+
+    def _another(self, name: str, random: Random) -> bytes:
+        """The checkpoint with hostile values in it, written as it should be."""
+        import torch
+
+        content = _changed(self.contents[name], random, random.randrange(1, 6))
+        stream = io.BytesIO()
+        torch.save(content, stream)
+        return stream.getvalue()
+
+    def feed(self, path: Path) -> list[str]:
+        from mnist_trainer.pipeline.prediction import load_reader
+        from mnist_trainer.pipeline.sources import Source
+
+        reader = load_reader(path)
+        return [reader.name, *_told(reader.read([Source(str(self.picture), self.picture)]))]
+
+
+class Pictures(Kind):
+    """Pictures of many formats, read by the model that comes with the package."""
+
+    codes = (3,)
+
+    @cached_property
+    def files(self) -> dict[str, tuple[bytes, tuple[int, int]]]:
+        return dict(_pictures())
+
+    @cached_property
+    def reader(self) -> Any:
+        from mnist_trainer.pipeline.prediction import load_reader
+
+        return load_reader()
+
+    def case(self, random: Random) -> Case:
+        name = random.choice(sorted(self.files))
+        content, size = self.files[name]
+        ways = [lambda: damaged(content, random), lambda: resized(content, size, random)]
+        if name.endswith(".png"):
+            ways.append(lambda: damaged_png(content, random))
+        return Case(name, random.choice(ways)())
+
+    def feed(self, path: Path) -> list[str]:
+        from mnist_trainer.pipeline.sources import Source
+
+        return list(_told(self.reader.read([Source(str(path), path)])))
+
+
+KINDS: dict[str, type[Kind]] = {
+    "configs": Configs,
+    "data sets": DataSets,
+    "checkpoints": Checkpoints,
+    "pictures": Pictures,
+}
+
+TINY = {
+    "name": "tiny",
+    "threads": 1,
+    "device": "cpu",
+    "data": {"name": "digits", "limit": 2, "batch_size": 8, "validation": 10},
+    "model": {"architecture": "mlp", "hidden": [4]},
+    "training": {"epochs": 1},
+    "report": {"plots": False, "gallery": False},
+}
+
+
+def _told(predictions: Any) -> Iterator[str]:
+    """What `mnist-predict` prints. Raises `TrainerError` with a picture's error, as its exit code is that of one."""
+    from mnist_trainer.errors import DataError
+    from mnist_trainer.reports.answers import answer_lines
+
+    for prediction in predictions:
+        if prediction.error is not None:
+            raise DataError(prediction.error)
+        yield from answer_lines(prediction)
+
+
+def _idx(array: Any) -> bytes:
+    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.tobytes()
+
+
+@contextmanager
+def _unhashed() -> Iterator[Mapping[Any, Any]]:
+    """The registry without hashes and mirrors: whatever lies there is parsed, and nothing is downloaded."""
+    from mnist_trainer.data.registry import PUBLISHED
+
+    before = dict(PUBLISHED)
+    for name, published in before.items():
+        train = tuple(replace(file, sha256=None, archive=f"none-{file.archive}") for file in published.train)
+        if name == "usps":  # a .bz2 is found as the archive alone
+            train = tuple(replace(file, sha256=None, archive="usps.bz2", md5=_AnyHash()) for file in train)
+        PUBLISHED[name] = replace(published, train=train, mirrors=())
+    try:
+        yield PUBLISHED
+    finally:
+        PUBLISHED.update(before)
+
+
+class _AnyHash(str):
+    """Equal to every hash."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+
+HOSTILE: tuple[Any, ...] = (
+    *(None, True, -1, 0, 1, 2, 10**30, -(10**30), 0.0, -0.5, 1e300, float("nan"), float("inf"), "", "x", "\x1b[31mx"),
+    *(
+        "a\nb",
+        "x" * 5000,
+        "10",
+        [],
+        {},
+        [[]],
+        [None],
+        {"": None},
+        {1: 2},
+        [0] * 1000,
+        ("a",),
+        "mnist",
+        "values",
+        "sigmoid",
+    ),
+)
+
+
+def _changed(value: Any, random: Random, depth: int) -> Any:
+    """A copy of nested data in which something, about `depth` levels down, is hostile or missing."""
+    import torch
+
+    if depth and isinstance(value, dict) and value:
+        key = random.choice(sorted(value, key=str))
+        copy = dict(value)
+        if random.random() < 0.1:
+            del copy[key]
+        elif random.random() < 0.1:
+            copy[random.choice(HOSTILE[13:18])] = copy.pop(key)
+        else:
+            copy[key] = _changed(value[key], random, depth - 1)
+        return copy
+    if depth and isinstance(value, list | tuple) and value:
+        at = random.randrange(len(value))
+        return [*value[:at], _changed(value[at], random, depth - 1), *value[at + 1 :]][
+            : random.choice((None, None, at))
+        ]
+    if isinstance(value, torch.Tensor) and random.random() < 0.8:
+        ways = (
+            lambda: value * float("nan"),
+            lambda: value * 1e38 * 1e38,
+            lambda: value[:1],
+            lambda: value.reshape(-1),
+            lambda: value.to(random.choice((torch.float64, torch.int64, torch.bool, torch.complex64, torch.float16))),
+            lambda: torch.empty(0),
+            lambda: torch.zeros(1).expand(10**12),
+            value.to_sparse,
+        )
+        return random.choice(ways)()
+    return random.choice(HOSTILE)
+
+
+def _pictures() -> Iterator[tuple[str, tuple[bytes, tuple[int, int]]]]:
+    from PIL import Image, ImageDraw, features
+
+    grey = Image.new("L", (61, 53), 240)
+    pen = ImageDraw.Draw(grey)
+    pen.line([(15, 10), (45, 10), (25, 45)], fill=20, width=5)
+    colour, palette = grey.convert("RGB"), grey.convert("P")
+    clear = grey.convert("RGBA")
+    clear.putalpha(Image.eval(grey, lambda value: 255 - value))
+    orientation = Image.Exif()
+    orientation[0x0112] = 6
+    plans: list[tuple[str, str, Any, dict[str, Any]]] = [
+        ("grey.png", "PNG", grey, {}),
+        ("colour.png", "PNG", colour, {"icc_profile": b"x" * 200}),
+        ("palette.png", "PNG", palette, {"transparency": 3}),
+        ("clear.png", "PNG", clear, {}),
+        ("deep.png", "PNG", grey.convert("I;16"), {}),
+        ("moving.png", "PNG", colour, {"save_all": True, "append_images": [colour.rotate(90), colour]}),
+        ("plain.jpg", "JPEG", colour, {"exif": orientation}),
+        ("progressive.jpg", "JPEG", grey, {"progressive": True}),
+        ("inks.jpg", "JPEG", colour.convert("CMYK"), {}),
+        ("plain.gif", "GIF", palette, {}),
+        ("moving.gif", "GIF", palette, {"save_all": True, "append_images": [palette.rotate(90)] * 4}),
+        ("plain.bmp", "BMP", grey, {}),
+        ("plain.tif", "TIFF", colour, {}),
+        ("packed.tif", "TIFF", grey, {"compression": "tiff_lzw"}),
+        ("deflated.tif", "TIFF", grey.convert("F"), {"compression": "tiff_deflate"}),
+        ("plain.ppm", "PPM", colour, {}),
+        ("plain.ico", "ICO", clear, {}),
+        ("plain.tga", "TGA", clear, {"compression": "tga_rle"}),
+        ("plain.pcx", "PCX", palette, {}),
+        ("plain.dds", "DDS", clear, {}),
+        ("plain.sgi", "SGI", colour, {}),
+    ]
+    optional = {"webp": ("plain.webp", "WEBP", clear, {"lossless": True}), "avif": ("plain.avif", "AVIF", colour, {})}
+    optional["jpg_2000"] = ("plain.jp2", "JPEG2000", colour, {})
+    plans += [plan for feature, plan in optional.items() if features.check(feature)]
+    for name, form, image, options in plans:
+        stream = io.BytesIO()
+        image.save(stream, form, **options)
+        yield name, (stream.getvalue(), image.size)
