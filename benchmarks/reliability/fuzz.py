@@ -161,7 +161,7 @@ def run(names: list[str], numbers: range) -> Iterator[Outcome]:
 
 def _environment() -> dict[str, str]:
     here = Path(__file__).parents[1]
-    paths = [str(here), str(here.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(here), *filter(None, [os.environ.get("PYTHONPATH")]), str(here.parent)]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
 
 

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import os
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from reliability.mutations import damaged, damaged_png, damaged_text, damaged_zip, resized
+from reliability.mutations import damaged, damaged_png, damaged_text, damaged_zip, resized, zip_of
 
 
 @dataclass(frozen=True)
@@ -139,15 +140,6 @@ class Checkpoints(Kind):
         return {name: (run / name).read_bytes() for name in ("best.pt", "both.pt", "last.pt")}
 
     @cached_property
-    def contents(self) -> dict[str, Any]:
-        import torch
-
-        return {
-            name: torch.load(io.BytesIO(file), map_location="cpu", weights_only=True)
-            for name, file in self.files.items()
-        }
-
-    @cached_property
     def picture(self) -> Path:
         from PIL import Image
 
@@ -158,16 +150,20 @@ class Checkpoints(Kind):
 
     def case(self, random: Random) -> Case:
         name = random.choice(sorted(self.files))
-        way = random.choice((damaged, damaged_zip, damaged_zip, None, None))
-        return Case(name, way(self.files[name], random) if way else self._another(name, random))
+        ways = (damaged, damaged_zip, _damaged_and_summed, self._another, self._another)
+        return Case(name, random.choice(ways)(self.files[name], random))
 
-    def _another(self, name: str, random: Random) -> bytes:
-        """The checkpoint with hostile values in it, written as it should be."""
+    def _another(self, content: bytes, random: Random) -> bytes:
+        """The checkpoint with hostile values in it, written as it should be, with a right checksum."""
         import torch
 
-        content = _changed(self.contents[name], random, random.randrange(1, 6))
+        from mnist_trainer.storage import tensors
+
+        whole = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         stream = io.BytesIO()
-        torch.save(content, stream)
+        write = getattr(tensors, "write_tensors", None)  # format version 3 has a checksum
+        changed = _changed(whole, random, random.randrange(1, 6))
+        write(stream, changed) if write else torch.save(changed, stream)
         return stream.getvalue()
 
     def feed(self, path: Path) -> list[str]:
@@ -176,6 +172,20 @@ class Checkpoints(Kind):
 
         reader = load_reader(path)
         return [reader.name, *_told(reader.read([Source(str(self.picture), self.picture)]))]
+
+
+def _damaged_and_summed(content: bytes, random: Random) -> bytes:
+    """Damaged parts under a checksum that was made anew: only what reads them can find out."""
+    from mnist_trainer.storage import tensors
+
+    changed = damaged_zip(content, random)
+    total, name = getattr(tensors, "_checksum", None), getattr(tensors, "CHECKSUM", "")
+    if total is None:
+        return changed
+    with zipfile.ZipFile(io.BytesIO(changed)) as archive:
+        parts = [(part.filename, archive.read(part)) for part in archive.infolist()]
+        summed = [(found, total(archive) if found.endswith(f"/{name}") else part) for found, part in parts]
+    return zip_of(summed)
 
 
 class Pictures(Kind):
