@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -36,17 +38,31 @@ def mnist_root() -> Path:
     pytest.skip("needs the real MNIST: set MNIST_TRAINER_DATA to a folder that holds MNIST/raw/")
 
 
+def from_benchmarks(name: str) -> ModuleType:
+    """The module `benchmarks/reliability/<name>.py`, which is shared with the tests."""
+    place = Path(__file__).parents[1] / "benchmarks" / "reliability" / f"{name}.py"
+    spec = spec_from_file_location(f"reliability_{name}", place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[spec.name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="session")
 def differences_of_runs() -> Callable[[Path, Path], list[str]]:
     """What two folders of finished runs differ in, apart from times."""
-    place = Path(__file__).parents[1] / "benchmarks" / "reliability" / "runs_alike.py"
-    spec = spec_from_file_location("runs_alike", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    found: Callable[[Path, Path], list[str]] = module.differences_of_runs
+    found: Callable[[Path, Path], list[str]] = from_benchmarks("runs_alike").differences_of_runs
     return found
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Any]:
+    """`zygote.train(["--config", …], folder, at=7)`: sessions of mnist-train that are killed or meet errors."""
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("needs /proc and fork")
+    with from_benchmarks("zygote").Zygote() as process:
+        yield process
 
 
 @pytest.fixture(scope="session")

@@ -19,13 +19,18 @@ TIMES = {"seconds", "epoch_seconds", "images_per_second", "started_at", "finishe
 def differences_of_runs(one: Path, other: Path) -> list[str]:
     """What two folders of finished runs differ in, apart from times; empty if they are the same run."""
     both = (one, other)
-    first, second = ({path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()} for run in both)
+    first, second = map(_names, both)
     found = [f"{name} is in one of them" for name in sorted(first ^ second)]
     readers = {"best.pt": _checkpoint, "last.pt": _checkpoint, "metrics.csv": _rows, "run.json": _record}
     for name, read in readers.items():
         found += [f"{name}: {key}" for key in _unlike(*(read(run / name) for run in both))]
-    texts = {(run / "config.yaml").read_text() for run in both}
-    return found + ["config.yaml"] * (len(texts) - 1)
+    same = ["config.yaml", *sorted(name for name in first & second if name.endswith(".png"))]
+    return found + [name for name in same if len({(run / name).read_bytes() for run in both}) > 1]
+
+
+def _names(run: Path) -> set[str]:
+    """All files but the lock, which a process that was killed after its last write leaves."""
+    return {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
 def _checkpoint(path: Path) -> Any:

@@ -25,7 +25,7 @@ from mnist_trainer.pipeline.resuming import command_for, find_begun, is_finished
 from mnist_trainer.reports.journal import Journal
 from mnist_trainer.reports.listener import Listener
 from mnist_trainer.reports.tensorboard import require_tensorboard
-from mnist_trainer.storage.run_folder import create_run_folder, refuse_taken
+from mnist_trainer.storage.run_folder import create_run_folder, refuse_run, refuse_taken
 from mnist_trainer.training.dead_start import dead_start
 from mnist_trainer.training.divergence import Restore
 from mnist_trainer.training.loop import fit
@@ -82,7 +82,7 @@ def train(
         state, second = own.prepare(config, listener)
         folder = create_run_folder(config.name, run_dir)
         with held(folder.path):
-            refuse_taken(folder.path)  # again: another process may have come first
+            refuse_run(folder.path)  # again: another process may have come first
             return _carry_out(Journal(folder, state, own.names, began), second, loss, listener)
 
 

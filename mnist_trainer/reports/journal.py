@@ -116,10 +116,10 @@ class Journal:
         self.folder.add_metrics(metrics_row(record))
         if record.best:
             save_checkpoint(self.folder.best, self.best())
-        if self.is_due or not self.config.training.checkpoint_seconds:
-            self.save_last()
         terms = f"   loss terms: {terms_line(record)}" if record.terms else ""
         self.folder.log("  ".join(cell for cell in epoch_cells(record) if cell) + terms)
+        if self.is_due or not self.config.training.checkpoint_seconds:
+            self.save_last()
         if self.events is not None:
             self.events.add(record)
 
@@ -167,7 +167,12 @@ class Journal:
         return 0 < wait <= perf_counter() - self.saved
 
     def save_last(self) -> None:
-        """Writes `last.pt`: the best epoch, and the state of the training to go on from, with all that came before."""
+        """Writes `last.pt`: the best epoch, and the state of the training to go on from, with all that came before.
+
+        A state that is no longer finite, which on an accelerator is told at the epoch's end only, is not kept.
+        """
+        if not self.state.stepper.is_finite():
+            return
         past = {
             "config": self.config.model_dump(mode="json"),
             "records": [asdict(record) for record in self.records],
@@ -208,5 +213,5 @@ class Journal:
         total = self.sessions.seconds + perf_counter() - self.began
         self.entry["timings"] = {"loading_seconds": self.loaded, **self.entry["timings"], "total_seconds": total}
         self.entry["sessions"] = self.sessions.end(self.state, self.entry["status"], self.entry["stop_reason"])
-        self.folder.write_record(self.entry)
         self.folder.log(f"{self.entry['status']}: {self.entry['stop_reason']}")
+        self.folder.write_record(self.entry)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_trainer.errors import CheckpointError, UsageError
-from mnist_trainer.files import append_line, is_folder, make_folder, remove_file, write_bytes, write_text
+from mnist_trainer.files import append_line, held, is_folder, make_folder, remove_file, write_bytes, write_text
 
 COLUMNS = (
     "epoch",
@@ -146,6 +146,14 @@ def belongs_to_run(path: Path) -> bool:
 
 
 def refuse_taken(place: Path) -> None:
+    """Raises `UsageError` if the folder `place` holds a run, `StorageError` if another process is at work there, or if
+    it can't be written."""
+    if is_folder(place):
+        with held(place):
+            refuse_run(place)
+
+
+def refuse_run(place: Path) -> None:
     """Raises `UsageError` if the folder `place` holds a run."""
     if holds_run(place):
         raise UsageError(f"{place} already holds a run. Choose another --run-dir, or remove it first.")

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from mnist_trainer.reports.listener import Header, Listener, Outcome
+from mnist_trainer.storage.run_folder import holds_run
 from mnist_trainer.training.loop import EpochRecord
 
 TINY: dict[str, Any] = {
@@ -93,3 +94,28 @@ def pictures() -> Callable[[Path, dict[str, int]], None]:
                 Image.fromarray(image.numpy()).save(folder / name / f"{index}.png")
 
     return write
+
+
+SMALL = """\
+name: tiny
+threads: 1
+data: {name: digits, limit: 8, batch_size: 32, validation: 40}
+model: {architecture: mlp, hidden: [8], dropout: 0.3}
+optimizer: {name: adam, lr: 0.01}
+training: {epochs: 2, checkpoint_seconds: 0}
+report: {plots: false, gallery: false}
+"""
+Command = Callable[..., list[str]]
+
+
+@pytest.fixture
+def command(here: Path) -> Command:
+    """`command(folder, *overrides)`: what makes a small run in `folder`, or goes on with it."""
+    (here / "tiny.yaml").write_text(SMALL)
+
+    def arguments(folder: Path, *overrides: str) -> list[str]:
+        if holds_run(folder):
+            return ["--resume", str(folder)]
+        return ["--config", str(here / "tiny.yaml"), "--run-dir", str(folder), *overrides]
+
+    return arguments

@@ -25,7 +25,7 @@ from mnist_trainer.reports.environment import describe_environment
 from mnist_trainer.reports.listener import Header, Listener
 from mnist_trainer.reports.series import Series, SeriesHeader, SeriesListener, SubRun
 from mnist_trainer.reports.tensorboard import require_tensorboard
-from mnist_trainer.storage.run_folder import RunFolder, holds_run, is_series, refuse_taken
+from mnist_trainer.storage.run_folder import RunFolder, holds_run, is_series, refuse_run
 from mnist_trainer.studies.seeds.folder import (
     Ledger,
     is_finished,
@@ -98,7 +98,7 @@ def _going_on(folder: RunFolder, config: Config, seeds: tuple[int, ...]) -> Conf
     Raises `UsageError` if it is another or lacks some of the seeds, or if something else is where it would be.
     """
     if not is_series(folder.path):
-        refuse_taken(folder.path)
+        refuse_run(folder.path)
     known = folder.read_record().get("seeds", [])
     if missing := [seed for seed in known if seed not in seeds]:
         raise UsageError(
