@@ -89,8 +89,8 @@ def options_named(overrides: Sequence[str], options: Sequence[str]) -> Iterator[
 def stop_after_step(listener: Listener) -> None:
     """Makes the first Ctrl-C end the training after its present step, and a second one at once.
 
-    SIGTERM (batch systems) and SIGHUP (closed terminals) are taken in the same way. A signal that is ignored already,
-    as `nohup` does with SIGHUP, stays so.
+    SIGTERM (batch systems) and SIGHUP (closed terminals) are taken in the same way. A SIGHUP that is ignored already,
+    as `nohup` has it, stays so; shells ignore SIGINT for what they start in the background, and still it can be sent.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -107,7 +107,7 @@ def stop_after_step(listener: Listener) -> None:
     terminals = [stream for stream in (1, 2) if os.isatty(stream)]  # later a closed one is none any more
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+        if number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
             signal.signal(number, stop)
 
 

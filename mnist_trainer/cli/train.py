@@ -34,14 +34,12 @@ Jobs = Annotated[
 ]
 Resume = Annotated[
     str | None,
-    typer.Option("--resume", metavar="RUN", help="Go on with a stopped run: its folder, its last.pt, or latest."),
+    typer.Option("--resume", metavar="RUN", help="Go on with a run: its folder, its last.pt, or latest."),
 ]
-TakeOver = Annotated[
-    bool, typer.Option("--take-over", help="With --resume: though another machine seems to be at work in it.")
-]
+TakeOver = Annotated[bool, typer.Option("--take-over", help="With --resume: from a dead process on another host.")]
 OnInterrupt = Annotated[
     Literal["stop", "finish"],
-    typer.Option("--on-interrupt", help="On Ctrl-C or SIGTERM save and stop, or make the report of what there is."),
+    typer.Option("--on-interrupt", metavar="HOW", show_default=False, help="By Ctrl-C: stop, or finish: test what is."),
 ]
 Check = Annotated[bool, typer.Option("--check", help="Show the model and what it needs; train nothing.")]
 ShowBatch = Annotated[

@@ -36,7 +36,9 @@ class Done(NamedTuple):
 Command = Callable[..., Done]
 
 START = """
-import sys
+import signal, sys
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may ignore it
 command, *sys.argv[1:] = sys.argv[1:]
 sys.argv[0] = f"mnist-{command}"
 from importlib import import_module
@@ -86,9 +88,18 @@ def start(name: str, *arguments: str, script: str = f"{START}\nmain()", **enviro
 
 
 @pytest.fixture
-def process() -> Callable[..., subprocess.Popen[str]]:
-    """`process("train", "--help")` starts mnist-train in a process of its own."""
-    return start
+def process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """`process("train", "--help")` starts mnist-train in a process of its own, which does not outlive the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*arguments: str, **options: str) -> subprocess.Popen[str]:
+        started.append(start(*arguments, **options))
+        return started[-1]
+
+    yield begin
+    for child in started:
+        child.kill()
+        child.communicate()
 
 
 @pytest.fixture

@@ -21,18 +21,21 @@ HELP = {
   Without --config the configs that come with the package are listed.
 
 Options:
-  --config FILE      A YAML file, or the name of a shipped config.
-  --run-dir DIR      Write to exactly this folder.
-  --device NAME      cpu, cuda, cuda:1, mps or auto.
-  --seed N           Of initial weights, order, dropout.
-  --seeds N          Train with seeds 0 to N-1, or 4,7,9: a series of runs.
-  --jobs J           Runs of a series at a time; they share the cores.
-  --check            Show the model and what it needs; train nothing.
-  --show-batch FILE  Draw the first batch, deformed, as a PNG; train nothing.
-  --quiet            Print the result alone.
-  --debug            Show the traceback of an error.
-  --version          Show the version and exit.
-  --help             Show this message and exit.
+  --config FILE       A YAML file, or the name of a shipped config.
+  --run-dir DIR       Write to exactly this folder.
+  --device NAME       cpu, cuda, cuda:1, mps or auto.
+  --seed N            Of initial weights, order, dropout.
+  --seeds N           Train with seeds 0 to N-1, or 4,7,9: a series of runs.
+  --jobs J            Runs of a series at a time; they share the cores.
+  --resume RUN        Go on with a run: its folder, its last.pt, or latest.
+  --take-over         With --resume: from a dead process on another host.
+  --on-interrupt HOW  By Ctrl-C: stop, or finish: test what is.
+  --check             Show the model and what it needs; train nothing.
+  --show-batch FILE   Draw the first batch, deformed, as a PNG; train nothing.
+  --quiet             Print the result alone.
+  --debug             Show the traceback of an error.
+  --version           Show the version and exit.
+  --help              Show this message and exit.
 """,
     "eval": """\
   Measure a trained model, or several as an ensemble: accuracy, errors, loss,
