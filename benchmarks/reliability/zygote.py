@@ -1,4 +1,4 @@
-"""A process that has imported the program once and forks sessions of `mnist-train`: see `faults.py`.
+"""A process that has imported the program once and forks sessions of `mnist-train`: see `sessions.py`.
 
 A fork takes milliseconds where a new process takes seconds; and the process that asks need not fork itself.
 """
@@ -10,39 +10,47 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).parent
 
 
+PHASES = ("start-up", "epochs", "a state", "evaluation", "pictures")
+"""Of a training; in the midst of its epochs, and at their end, it writes its state."""
+
+
 @dataclass(frozen=True)
 class Ended:
-    """How a session ended: its exit code (negative: the signal), what it printed, and the calls that it made."""
+    """How a session ended: its exit code (negative: the signal), what it printed, and what it told, with times."""
 
     code: int
     out: str
     err: str
-    trace: list[str]
+    trace: list[str] = field(repr=False)
+
+    @property
+    def told(self) -> list[str]:
+        """The calls that count, each with the name of its file, and between them the phases' beginnings."""
+        return [line.partition(" ")[2] for line in self.trace]
 
     @property
     def calls(self) -> list[str]:
-        """The calls that count, each with the name of its file."""
-        return [told for told in self.trace if not told.startswith("phase ")]
+        """The calls that count."""
+        return [what for what in self.told if not what.startswith("phase ")]
 
     @property
     def phase(self) -> str:
-        """What it was at when it ended: a phase, or `a state` while one was being written."""
-        for told in reversed(self.trace):
-            call, _, name = told.partition(" ")
-            if call == "phase":
-                return name
-            if name.startswith((".last.pt.", ".best.pt.")):
-                return "writing a state" if call != "unlink" else self._phase()
-        return "start-up"
+        """What it was at when it ended."""
+        begun = [what.removeprefix("phase ") for what in self.told if what.startswith("phase ")]
+        call, _, name = self.told[-1].partition(" ") if self.told else ("", "", "")
+        is_writing = name.startswith((".last.pt.", ".best.pt.")) and call != "unlink"
+        return "a state" if is_writing else begun[-1] if begun else PHASES[0]
 
-    def _phase(self) -> str:
-        return next(told.removeprefix("phase ") for told in reversed(self.trace) if told.startswith("phase "))
+    def seconds(self, phase: str) -> float:
+        """When the phase began; the end, if it never did."""
+        times = {line.partition(" ")[2]: float(line.partition(" ")[0]) for line in reversed(self.trace)}
+        return times.get(f"phase {phase}", float(self.trace[-1].split()[0]))
 
 
 class Zygote:
@@ -51,7 +59,7 @@ class Zygote:
     def __enter__(self) -> Zygote:
         path = os.pathsep.join([str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
         self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "faults.py")],
+            [sys.executable, str(HERE / "sessions.py")],
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "COLUMNS": "80"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -63,12 +71,12 @@ class Zygote:
     def __exit__(self, *error: object) -> None:
         self.process.communicate()
 
-    def train(self, argv: Sequence[str], cwd: Path, **fate: float) -> Ended:
-        """A session of `mnist-train` in the folder `cwd`; `fate` is what is to happen, as `faults.py` says."""
+    def train(self, argv: Sequence[str], cwd: Path, **fate: float | str) -> Ended:
+        """A session of `mnist-train` in the folder `cwd`; `fate` is what is to happen, as `sessions.py` says."""
         (ended,) = self.train_together([argv], cwd, **fate)
         return ended
 
-    def train_together(self, argvs: Sequence[Sequence[str]], cwd: Path, **fate: float) -> list[Ended]:
+    def train_together(self, argvs: Sequence[Sequence[str]], cwd: Path, **fate: float | str) -> list[Ended]:
         """As `train`, several at a time."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None

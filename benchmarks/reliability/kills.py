@@ -1,0 +1,97 @@
+"""SIGKILL at random moments, again until done: every run is then that which was never stopped, to the bit."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from time import monotonic
+
+from reliability.setting import KINDS, command, config_file, require, require_alike, table
+from reliability.zygote import PHASES, Ended, Zygote
+
+KILLED = -9
+AIMED = ("start-up", "epochs", "epochs", "epochs", "evaluation", "pictures")
+"""A run's kills, one each, in random order: somewhere in that phase, or in a state that is written then."""
+
+
+def kills(folder: Path, count: int, real: int, seed: int) -> None:
+    """`count` kills, `real` of them of processes that were started as a user would, the rest of forked ones."""
+    chance = random.Random(seed)
+    rows = []
+    with Zygote() as zygote:
+        for kind, sections in KINDS.items():
+            place = folder / kind.replace(" ", "-")
+            place.mkdir()
+            config = config_file(place, sections)
+            whole = zygote.train(command(config, place / "whole"), place)
+            require(whole.code == 0, whole)
+            runs, fell = _forked(zygote, place, config, whole, (count - real) // len(KINDS), chance)
+            more, started = _started(zygote, place, config, real // len(KINDS), chance)
+            rows.append([kind, *(fell[phase] for phase in PHASES), started, runs + more, runs + more])
+            print(*rows[-1], sep="\t", file=sys.stderr, flush=True)
+    table(["kind of run", *PHASES, "real processes", "runs", "equal to the bit"], rows)
+    total = sum(sum(row[1:7]) for row in rows)  # type: ignore[arg-type]
+    print(f"\n{total} kills in all.")
+
+
+def _forked(
+    zygote: Zygote, place: Path, config: Path, whole: Ended, count: int, chance: random.Random
+) -> tuple[int, Counter[str]]:
+    """The number of runs, and where `count` kills of them fell."""
+    fell: Counter[str] = Counter()
+    runs, run = 0, place / "run"
+    while fell.total() < count:
+        for phase in chance.sample(AIMED, len(AIMED))[: count - fell.total()]:
+            fate = {} if phase == "start-up" else {"since": phase}
+            ended = zygote.train(command(config, run), place, after=chance.uniform(0, _length(whole, phase)), **fate)
+            if ended.code == KILLED:
+                fell[ended.phase] += 1
+                continue
+            require(ended.code == 0, ended)  # it came to its end before
+            if not ended.calls:
+                break
+        runs += _complete(zygote, place, config)
+    return runs, fell
+
+
+def _length(whole: Ended, phase: str) -> float:
+    """How long a phase takes, in seconds."""
+    order = ["epochs", "evaluation", "pictures", ""]
+    following = order[0] if phase == "start-up" else order[order.index(phase) + 1]
+    return whole.seconds(following) - (0 if phase == "start-up" else whole.seconds(phase))
+
+
+def _started(zygote: Zygote, place: Path, config: Path, count: int, chance: random.Random) -> tuple[int, int]:
+    """The number of runs, and of kills of processes that import everything themselves."""
+    run = place / "run"
+    began = monotonic()
+    subprocess.run(_line(command(config, place / "timed")), cwd=place, check=True, capture_output=True)
+    seconds = monotonic() - began
+    runs = killed = 0
+    while killed < count:
+        with subprocess.Popen(_line(command(config, run)), cwd=place, stdout=subprocess.DEVNULL) as child:
+            try:
+                child.wait(chance.uniform(0.3, 1) * seconds)
+            except subprocess.TimeoutExpired:
+                child.kill()
+        killed += child.returncode == KILLED
+        if child.returncode != KILLED or killed == count:
+            runs += _complete(zygote, place, config)
+    return runs, killed
+
+
+def _line(arguments: list[str]) -> list[str]:
+    return [sys.executable, "-m", "mnist_trainer.cli.train", *arguments]
+
+
+def _complete(zygote: Zygote, place: Path, config: Path) -> int:
+    """Lets a run come to its end, compares it, and removes it: one more."""
+    ended = zygote.train(command(config, place / "run"), place)
+    require((ended.code, ended.err) == (0, ""), ended)
+    require_alike(place / "whole", place / "run")
+    shutil.rmtree(place / "run")
+    return 1

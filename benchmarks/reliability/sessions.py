@@ -1,0 +1,232 @@
+"""Sessions of `mnist-train` that are killed, or meet an error, at a call to the system that is chosen by its number.
+
+`python sessions.py` imports all of the program once and then forks sessions: a list of requests is a line of JSON on
+its stdin, and how they ended one on its stdout; `zygote.py` is the other side of it. A request has `argv`, `cwd`, and
+what is to happen: at call number `at` (from 1) an `error` (an errno); or a disk that is full there but for `leave`
+bytes; or a `limit` in bytes to the size of files from there on; else SIGKILL. Or `after` so many seconds SIGKILL from
+outside, which are counted from the beginning, or `since` a phase began.
+Calls that count: opening for writing, the first write of each opened file, fsync, replace, mkdir, unlink.
+"""
+
+from __future__ import annotations
+
+import builtins
+import gc
+import io
+import json
+import os
+import resource
+import select
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+MARKED = {
+    "mnist_trainer.pipeline.training": {"prepare": "start-up", "fit": "epochs", "conclude": "evaluation"},
+    "mnist_trainer.pipeline.conclusion": {"draw_training": "pictures"},
+}
+"""Functions, by module, whose first call begins a phase of a training."""
+
+IMPORTED = (
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "mnist_trainer.cli.train",
+    "mnist_trainer.pipeline.training",
+    "mnist_trainer.reports.console",
+    "mnist_trainer.studies.seeds.training",
+    "torch._dynamo",
+)
+"""What a session would load for itself: together they are seconds."""
+
+
+class Calls:
+    """Counts calls, and lets happen what the request says; `tell` hears of each."""
+
+    def __init__(self, tell: Callable[[str], None], request: dict[str, Any]) -> None:
+        self.tell, self.request, self.count = tell, request, 0
+
+    def come(self, name: str, place: object, half: Callable[[], object] | None = None) -> None:
+        """One more call; where it is the one that must not be, `half` of it is done before."""
+        self.count += 1
+        self.tell(f"{name} {os.path.basename(str(place))}")  # noqa: PTH119 - bytes and descriptors as well
+        if self.count != self.request.get("at"):
+            return
+        match self.request:
+            case {"leave": leave}:
+                fill_disk("filler", leave)
+            case {"limit": limit}:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+            case {"error": error}:
+                if half is not None:
+                    half()
+                raise OSError(error, os.strerror(error), str(place))
+            case _:
+                if half is not None:
+                    half()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def count_all(self) -> None:
+        """From here on the calls of this process are counted."""
+        for name in ("fsync", "replace", "mkdir", "unlink", "open"):
+            setattr(os, name, partial(self._counted, name, getattr(os, name)))
+        plain = io.open
+        builtins.open = io.open = partial(self._open, plain)  # type: ignore[assignment]
+
+    def _counted(self, name: str, call: Callable[..., Any], place: Any, *rest: Any, **options: Any) -> Any:
+        if str(place) != os.devnull:
+            self.come(name, _name(place))
+        return call(place, *rest, **options)
+
+    def _open(self, plain: Callable[..., Any], file: Any, mode: str = "r", *rest: Any, **options: Any) -> Any:
+        is_written = set(mode) & set("wax+") and "b" in mode
+        if not is_written or isinstance(file, int) or str(file) == os.devnull:
+            return plain(file, mode, *rest, **options)
+        opener = options.get("opener")
+        if opener is None:  # others call os.open, which is counted
+            self.come("open", file)
+        raw = _Counted(self, file, mode, opener=opener)
+        if options.get("buffering") == 0:
+            return raw
+        return io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
+
+
+class _Counted(io.FileIO):
+    """A file whose first write is counted."""
+
+    def __init__(self, calls: Calls, file: Any, mode: str, opener: Any) -> None:
+        super().__init__(file, mode.replace("b", ""), opener=opener)
+        self.calls, self.is_new = calls, True
+
+    def write(self, content: Any) -> int:
+        if self.is_new:
+            self.is_new = False
+            part = memoryview(content).cast("B")
+            self.calls.come("write", self.name, lambda: super(_Counted, self).write(part[: len(part) // 2]))
+        return super().write(content)
+
+
+def fill_disk(path: str, leave: int) -> None:
+    """Takes all room of the disk but `leave` bytes with a file `path`."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+    size = 0
+    with suppress(OSError):
+        while True:
+            size += os.write(descriptor, bytes(4096))
+    os.ftruncate(descriptor, max(0, size - leave))
+    os.close(descriptor)
+
+
+def _name(place: Any) -> Any:
+    """The path of what may be a descriptor."""
+    return Path(f"/proc/self/fd/{place}").readlink() if isinstance(place, int) else place
+
+
+def mark_phases(tell: Callable[[str], None]) -> None:
+    """Tells when a phase of a training begins."""
+
+    def marked(phase: str, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Any:
+        tell(f"phase {phase}")
+        return function(*arguments, **options)
+
+    for module, functions in MARKED.items():
+        for name, phase in functions.items():
+            setattr(sys.modules[module], name, partial(marked, phase, getattr(sys.modules[module], name)))
+
+
+def run_session(request: dict[str, Any], trace: int) -> int:
+    """The exit code of `mnist-train` in this process, which tells what it does through the descriptor `trace`."""
+    from mnist_trainer.cli.train import main
+
+    began = monotonic()
+
+    def tell(what: str) -> None:
+        os.write(trace, f"{monotonic() - began:.4f} {what}\n".encode())
+
+    os.chdir(request["cwd"])
+    sys.argv = ["mnist-train", *request["argv"]]
+    mark_phases(tell)
+    Calls(tell, request).count_all()
+    try:
+        main()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+class Session:
+    """A forked process that works on a request."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        self.request = request
+        pipes = {name: os.pipe() for name in ("out", "err", "trace")}
+        self.readers = {reader: name for name, (reader, _) in pipes.items()}
+        self.child = os.fork()
+        if not self.child:
+            self._be_child(*(writer for _, writer in pipes.values()))
+        for _, writer in pipes.values():
+            os.close(writer)
+
+    def _be_child(self, out: int, err: int, trace: int) -> None:
+        code = 70
+        try:
+            os.dup2(out, 1)
+            os.dup2(err, 2)
+            code = run_session(self.request, trace)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def end(self) -> dict[str, Any]:
+        """How it ended: `code` (negative: the signal), what it wrote to `out` and `err`, and its `trace`."""
+        told = self._listen()
+        code = os.waitstatus_to_exitcode(os.waitpid(self.child, 0)[1])
+        return {"code": code, "out": told["out"], "err": told["err"], "trace": told["trace"].splitlines()}
+
+    def _listen(self) -> dict[str, str]:
+        """All that the child tells until its end, which is made `after` so many seconds."""
+        after, since = self.request.get("after"), f"phase {self.request.get('since', '')}".encode()
+        end = None if after is None or "since" in self.request else monotonic() + after
+        told = dict.fromkeys(self.readers.values(), b"")
+        while self.readers:
+            if after is not None and end is None and since in told["trace"]:
+                end = monotonic() + after
+            ready = select.select(list(self.readers), [], [], None if end is None else max(0.0, end - monotonic()))[0]
+            if not ready:
+                os.kill(self.child, signal.SIGKILL)
+                end = after = None
+            for reader in ready:
+                piece = os.read(reader, 65536)
+                told[self.readers[reader]] += piece
+                if not piece:
+                    del self.readers[reader]
+                    os.close(reader)
+        return {name: text.decode() for name, text in told.items()}
+
+
+def warm_up() -> None:
+    """Lets matplotlib find its fonts; torch calculates nothing here, for its threads would not survive a fork."""
+    from mnist_trainer.reports.plots import curves
+
+    curves([{"epoch": 1, "train_loss": 1.0, "val_loss": 1.0, "lr": 1.0}], 1, "warm")
+
+
+def main() -> None:
+    for module in IMPORTED:
+        import_module(module)
+    warm_up()
+    gc.freeze()  # what is never collected is never written to, and stays shared
+    for line in sys.stdin:
+        sessions = [Session(request) for request in json.loads(line)]
+        print(json.dumps([session.end() for session in sessions]), flush=True)
+    os._exit(0)  # some of what was imported complains when it is taken down
+
+
+if __name__ == "__main__":
+    main()
