@@ -30,6 +30,7 @@ def disks(folder: Path) -> None:
     rows = []
     with Zygote() as zygote, _small_disk(folder / "disk") as is_mounted:
         sections = {**KINDS["an MLP with dropout"], "training": {"epochs": 3, "checkpoint_seconds": 0}}
+        sections["report"] = {"plots": True, "gallery": True}
         sections["model"] = {"architecture": "mlp", "hidden": [512, 256], "dropout": 0.3}
         config = config_file(folder, sections)
         whole = zygote.train(command(config, folder / "whole"), folder)

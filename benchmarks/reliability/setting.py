@@ -10,7 +10,11 @@ from typing import Any
 from mnist_trainer.storage.run_folder import holds_run
 from reliability.runs_alike import differences_of_runs
 
-COMMON: dict[str, Any] = {"threads": 1, "data": {"name": "digits", "batch_size": 32, "validation": 200}}
+COMMON: dict[str, Any] = {
+    "threads": 1,
+    "data": {"name": "digits", "batch_size": 32, "validation": 200},
+    "report": {"plots": True, "gallery": False},  # three pictures will do
+}
 OFTEN = 0.03
 """Seconds between states that are saved: a good part of the time goes into that, and many kills fall there."""
 
@@ -43,7 +47,7 @@ SMALL = {
     "data": {"name": "digits", "limit": 8, "batch_size": 32, "validation": 40},
     "model": {"architecture": "mlp", "hidden": [8], "dropout": 0.3},
     "training": {"epochs": 2, "checkpoint_seconds": 1e-9},
-    "report": {"plots": False, "gallery": True},
+    "report": {"plots": False, "gallery": False},
 }
 """A run that makes every call of a training, and few of each."""
 
