@@ -43,7 +43,9 @@ def test_killed_at_each_of_its_writes_it_is_the_same_run(
     assert zygote.train(command(here / "run", often), here).code == 0
     assert differences_of_runs(here / "whole", here / "run") == []
     assert runs >= 2
-    assert {call.split()[0] for call in killed} == {"mkdir", "open", "write", "fsync", "replace", "unlink"}
+    kinds = {call.split()[0] for call in killed}
+    assert kinds >= {"open", "write", "fsync"}
+    assert stride > 1 or kinds == {"mkdir", "open", "write", "fsync", "replace", "unlink"}
 
 
 def test_killed_while_pictures_are_written_it_is_the_same_run(
