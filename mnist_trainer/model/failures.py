@@ -9,6 +9,12 @@ import torch
 
 from mnist_trainer.errors import DeviceError
 
+SMALLER = (
+    "Make data.batch_size smaller (training.accumulate keeps the step the same; on a GPU data.batch_size: auto finds a "
+    "size), or the model narrower."
+)
+"""What helps a training that lacks memory."""
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that memory was not enough: torch has words of its own on each kind of device."""
@@ -24,16 +30,13 @@ def is_device_failure(error: BaseException) -> bool:
 
 
 @contextmanager
-def device_errors() -> Iterator[None]:
-    """Turns a lack of memory in a training, and an accelerator that fails, into a `DeviceError` that helps."""
+def device_errors(work: str = "training", advice: str = SMALLER) -> Iterator[None]:
+    """Turns a lack of memory for the `work`, and an accelerator that fails, into a `DeviceError` with `advice`."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if is_out_of_memory(error):
-            raise DeviceError(
-                "The memory is not enough for this training. Make data.batch_size smaller (training.accumulate keeps "
-                "the step the same; on a GPU data.batch_size: auto finds a size), or the model narrower."
-            ) from error
+            raise DeviceError(f"The memory is not enough for this {work}. {advice}") from error
         if is_device_failure(error):
             said = str(error).strip().partition("\n")[0].rstrip(".")
             raise DeviceError(

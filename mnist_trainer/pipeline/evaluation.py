@@ -15,6 +15,7 @@ from mnist_trainer.errors import CheckpointError, UsageError
 from mnist_trainer.inference.evaluate import Answers, LossFigure, answer, measure, measure_members
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.model.device import resolve_device, settings
+from mnist_trainer.model.failures import device_errors
 from mnist_trainer.pipeline.subject import Place, Subject, load_subject
 from mnist_trainer.storage.checkpoint import Checkpoint
 from mnist_trainer.training.losses import LossFunction
@@ -70,7 +71,8 @@ def judge_subject(
 ) -> Judged:
     """What `judge` does once the checkpoints are loaded."""
     config, checkpoint = subject.config, subject.checkpoint
-    with settings(config.threads, config.deterministic):
+    advice = "Take another device (on the command line: --device cpu), or fewer members of an ensemble."
+    with settings(config.threads, config.deterministic), device_errors("evaluation", advice):
         classes, source = class_names(config.data), load_split(config.data, split)
         if classes != checkpoint.classes:
             raise CheckpointError(

@@ -165,3 +165,12 @@ def test_a_model_from_another_machine_is_evaluated_here(digits_run: Run, here: P
     assert evaluate(here / "travelled.pt") == evaluate(digits_run.folder)
     with pytest.raises(DeviceError):
         evaluate(here / "travelled.pt", "device=cuda:97")
+
+
+def test_a_lack_of_memory_is_told_simulated(digits_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lack(*arguments: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr("mnist_trainer.pipeline.evaluation.answer", lack)
+    with pytest.raises(DeviceError, match=r"The memory is not enough for this evaluation\. Take another device"):
+        evaluate(digits_run.folder)
