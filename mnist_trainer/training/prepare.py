@@ -20,6 +20,7 @@ from mnist_trainer.inference.predictor import REFUSAL, Reading
 from mnist_trainer.model.build import build_model, freeze, take_over
 from mnist_trainer.model.device import resolve_device, resolve_precision, to_device
 from mnist_trainer.training.batch_size import choose_batch_size
+from mnist_trainer.training.compiler import leave_compiler_out
 from mnist_trainer.training.losses import AnyCriterion, Criterion, LossFunction, OwnCriterion
 from mnist_trainer.training.optimizers import build_optimizer
 from mnist_trainer.training.penalties import weight_pictures
@@ -83,6 +84,7 @@ def prepare_state(
         simulated=splits.simulated,
     )
     criterion = build_criterion(config, splits.classes, network, loss).to(device)
+    leave_compiler_out()
     made = build_optimizer(config.optimizer, network.parameters()) if optimizer is None else optimizer(trained(network))
     return _sized(TrainingState(setup, network, criterion, Stepper(made, device, precision)))
 
