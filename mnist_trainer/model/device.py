@@ -158,5 +158,6 @@ def settings(threads: int | None, deterministic: bool) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
+        if torch.are_deterministic_algorithms_enabled() != before[1]:  # the call would load the compiler
+            torch.use_deterministic_algorithms(before[1])
         torch.backends.cudnn.deterministic = before[2]
