@@ -171,10 +171,13 @@ def _show_batch(config: Config, file: Path) -> None:
 
 
 def _train(config: Config, run_dir: Path | None, on_interrupt: str, quiet: bool) -> None:
-    from mnist_trainer.pipeline import training
+    from mnist_trainer.reports.painting import painter_beside
 
-    with training_console(on_interrupt, quiet) as console:
-        training.train(config, run_dir=run_dir, listener=console)
+    with painter_beside(config.report.plots or config.report.gallery):  # first: it loads while torch does
+        from mnist_trainer.pipeline import training
+
+        with training_console(on_interrupt, quiet) as console:
+            training.train(config, run_dir=run_dir, listener=console)
 
 
 def _train_series(config: Config, seeds: tuple[int, ...], jobs: int, run_dir: Path | None, quiet: bool) -> None:

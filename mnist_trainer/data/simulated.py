@@ -151,7 +151,7 @@ def _work(order: _Order) -> Iterator[NDArray[np.uint8]]:
 def _elsewhere(piece: tuple[Any, ...]) -> NDArray[np.uint8]:
     """What `make` gives, from a process that does nothing else."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "mnist_trainer.pictures.simulated"]
+    command = [sys.executable, "-P", "-m", "mnist_trainer.pictures.simulated"]
     done = subprocess.run(command, input=pickle.dumps(piece), capture_output=True, env=environment, check=False)
     if done.returncode:
         raise RuntimeError(f"drawing pictures ended with {done.returncode}: {done.stderr.decode(errors='replace')}")

@@ -50,3 +50,16 @@ def png(size: tuple[int, int], title: str, draw: Callable[[Figure], None]) -> by
         draw(figure)
         figure.savefig(stream, format="png", dpi=_DPI, metadata={"Software": None})  # a version would change the bytes
     return stream.getvalue()
+
+
+def get_ready() -> None:
+    """Loads what drawing needs, and draws a first figure: what is looked up once then is known."""
+    from matplotlib import ticker  # noqa: F401 - as the drawings do
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot(title="0")
+        axes.imshow([[0, 1]])
+        axes.plot([0, 1], [0, 1], label="0")
+        axes.legend()
+
+    png((100, 100), "", draw)

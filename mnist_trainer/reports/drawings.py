@@ -14,6 +14,7 @@ from mnist_trainer.inference.calibration import reliability
 from mnist_trainer.inference.evaluate import Answers, surest_mistakes
 from mnist_trainer.inference.metrics import Evaluation, calibration_error
 from mnist_trainer.reports import plots
+from mnist_trainer.reports.painting import paint
 from mnist_trainer.reports.reliability import reliability_diagrams
 from mnist_trainer.reports.text import percent
 from mnist_trainer.training.penalties import weight_pictures
@@ -26,20 +27,20 @@ Drawing = tuple[str, bytes]
 
 def draw_training(rows: Rows, best_epoch: int, title: str) -> Drawing:
     """`curves.png` of the rows of `metrics.csv`."""
-    return "curves.png", plots.curves(rows, best_epoch, title)
+    return "curves.png", paint(plots.curves, rows, best_epoch, title)
 
 
 def draw_weights(model: nn.Module, title: str) -> Iterator[Drawing]:
     """`weights.png`, where the first layer sees the whole 28×28 image."""
     pictures = weight_pictures(model)
     if pictures is not None and pictures.shape[1:] == (28, 28):
-        yield "weights.png", plots.weights(pictures.detach().float().cpu().numpy(), title)
+        yield "weights.png", paint(plots.weights, pictures.detach().float().cpu().numpy(), title)
 
 
 def draw_confusion(evaluation: Evaluation, classes: tuple[str, ...]) -> Drawing:
     """`confusion.png`."""
     title = f"{evaluation.dataset}, {evaluation.split}: {percent(evaluation.accuracy)} right"
-    return "confusion.png", plots.confusion(np.array(evaluation.confusion, dtype=np.int64), classes, title)
+    return "confusion.png", paint(plots.confusion, np.array(evaluation.confusion, dtype=np.int64), classes, title)
 
 
 def draw_mistakes(answers: Answers, source: Source, evaluation: Evaluation, classes: tuple[str, ...]) -> Drawing:
@@ -48,7 +49,8 @@ def draw_mistakes(answers: Answers, source: Source, evaluation: Evaluation, clas
     images, labels = source.gather(worst.to(source.labels.device))
     which = "All" if evaluation.errors == len(worst) else "The surest of"
     shown = [None if evaluation.ece is None else float(value) for value in answers.confidence[worst]]
-    return "mistakes.png", plots.mistakes(
+    return "mistakes.png", paint(
+        plots.mistakes,
         images.cpu().numpy(),
         [classes[label] for label in labels.tolist()],
         [classes[label] for label in answers.predicted[worst].tolist()],

@@ -1,0 +1,88 @@
+"""Pictures are the same whoever draws them, and are drawn whatever becomes of the process beside."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from mnist_trainer.reports import painting, plots
+from mnist_trainer.reports.painting import paint, painter_beside
+
+MATRIX = np.diag([5, 3])
+
+
+def picture() -> bytes:
+    return paint(plots.confusion, MATRIX, ["a", "b"], title="of two")
+
+
+@pytest.fixture(autouse=True)
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(painting, "_cores", lambda: 2)
+
+
+def present() -> subprocess.Popen[bytes]:
+    (process,) = painting._painters
+    return process
+
+
+def test_the_process_beside_draws_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = picture()
+    with painter_beside(True):
+        process = present()
+        monkeypatch.setattr(plots, "png", None)  # so that nothing can be drawn here
+        assert [picture(), picture()] == [here, here]
+    assert process.returncode == 0
+    assert painting._painters == []
+
+
+def test_without_a_process_it_is_drawn_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    with painter_beside(False):
+        assert painting._painters == []
+    monkeypatch.setattr(painting, "_cores", lambda: 1)
+    with painter_beside(True):
+        assert painting._painters == []
+        assert picture().startswith(b"\x89PNG")
+
+
+def test_a_process_that_was_ended_is_done_without() -> None:
+    with painter_beside(True):
+        present().kill()
+        present().wait()
+        assert picture() == picture()
+    assert painting._painters == []
+
+
+def test_a_mistake_is_raised_where_it_is_of_use() -> None:
+    with painter_beside(True):
+        with pytest.raises(AttributeError, match="sum"):
+            paint(plots.confusion, None, ["a"], "of nothing")  # type: ignore[arg-type]
+        assert picture().startswith(b"\x89PNG")  # it draws on
+
+
+def test_it_ends_with_its_parent_and_waits_for_nobody() -> None:
+    code = (
+        "import os, signal\n"
+        "from mnist_trainer.reports import painting\n"
+        "painting._cores = lambda: 2\n"
+        "with painting.painter_beside(True):\n"
+        "    print(painting._painters[0].pid, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    out, _ = parent.communicate(timeout=60)  # its stdout is the child's no more: this would wait for ever
+    assert is_gone(int(out))
+
+
+def is_gone(process: int) -> bool:
+    for _ in range(600):
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
