@@ -2,9 +2,9 @@
 
 `python sessions.py` imports all of the program once and then forks sessions: a list of requests is a line of JSON on
 its stdin, and how they ended one on its stdout; `zygote.py` is the other side of it. A request has `argv`, `cwd`, and
-what is to happen: at call number `at` (from 1) an `error` (an errno); or a disk that is full there but for `leave`
-bytes; or a `limit` in bytes to the size of files from there on; else SIGKILL. Or `after` so many seconds SIGKILL from
-outside, which are counted from the beginning, or `since` a phase began.
+what is to happen: at call number `at` (from 1, of those that `only` names, else of all) an `error` (an errno); or a
+disk that is full there but for `leave` bytes; or a `limit` in bytes to the size of files from there on; else SIGKILL.
+Or `after` so many seconds SIGKILL from outside, which are counted from the beginning, or `since` a phase began.
 Calls that count: opening for writing, the first write of each opened file, fsync, replace, mkdir, unlink.
 """
 
@@ -53,9 +53,9 @@ class Calls:
 
     def come(self, name: str, place: object, half: Callable[[], object] | None = None) -> None:
         """One more call; where it is the one that must not be, `half` of it is done before."""
-        self.count += 1
+        self.count += name in self.request.get("only", [name])
         self.tell(f"{name} {os.path.basename(str(place))}")  # noqa: PTH119 - bytes and descriptors as well
-        if self.count != self.request.get("at"):
+        if name not in self.request.get("only", [name]) or self.count != self.request.get("at"):
             return
         match self.request:
             case {"leave": leave}:

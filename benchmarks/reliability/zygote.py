@@ -71,12 +71,14 @@ class Zygote:
     def __exit__(self, *error: object) -> None:
         self.process.communicate()
 
-    def train(self, argv: Sequence[str], cwd: Path, **fate: float | str) -> Ended:
+    def train(self, argv: Sequence[str], cwd: Path, **fate: float | str | Sequence[str]) -> Ended:
         """A session of `mnist-train` in the folder `cwd`; `fate` is what is to happen, as `sessions.py` says."""
         (ended,) = self.train_together([argv], cwd, **fate)
         return ended
 
-    def train_together(self, argvs: Sequence[Sequence[str]], cwd: Path, **fate: float | str) -> list[Ended]:
+    def train_together(
+        self, argvs: Sequence[Sequence[str]], cwd: Path, **fate: float | str | Sequence[str]
+    ) -> list[Ended]:
         """As `train`, several at a time."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
