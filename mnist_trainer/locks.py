@@ -85,15 +85,18 @@ class Lock:
 
 
 def is_at_work(folder: Path) -> bool:
-    """Whether a process holds the folder, as far as its `.lock` says and this host can tell; nothing is locked."""
+    """Whether a process holds the folder, as far as its `.lock` says and this host can tell."""
     try:
         with open(folder / ".lock", "rb", opener=regular) as stream:
             holder = _read_holder(stream)
+            if holder.get("host") != socket.gethostname():
+                return True
+            # The number of a dead process may be another's by now, or its parent has not taken note of its end.
+            return _is_alive(holder.get("pid")) and not locked(stream, shared=True)
     except FileNotFoundError:
         return False
     except OSError:
         return True
-    return holder.get("host") != socket.gethostname() or _is_alive(holder.get("pid"))
 
 
 def regular(path: str, flags: int) -> int:
@@ -127,8 +130,8 @@ def is_at(stream: IO[bytes], path: Path) -> bool:
         return False
 
 
-def locked(stream: IO[bytes]) -> bool | None:
-    """Whether the system locked the file for us; None where its file system knows no locks."""
+def locked(stream: IO[bytes], shared: bool = False) -> bool | None:
+    """Whether the system locked the file for us, or for us and other readers; None where it knows no locks."""
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -138,7 +141,7 @@ def locked(stream: IO[bytes]) -> bool | None:
         else:
             import fcntl
 
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(stream, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in NO_LOCKS:
             return None
