@@ -7,7 +7,8 @@ from typing import Any
 from mnist_trainer.config.document import Document, Path, Place, printable
 from mnist_trainer.config.fields import Section
 from mnist_trainer.config.outline import field_at, naming_key, short_form_at
-from mnist_trainer.config.yaml_reader import MAX_DEPTH, read_text
+from mnist_trainer.config.yaml_composer import MAX_DEPTH
+from mnist_trainer.config.yaml_reader import read_text
 
 
 def apply_override(document: Document, number: int, text: str) -> None:

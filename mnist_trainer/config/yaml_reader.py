@@ -8,18 +8,16 @@ mistakes with a place. A mistake that leaves the rest readable does not stop the
 from __future__ import annotations
 
 import re
-from copy import copy
 from pathlib import Path as FilePath
 from typing import Any
 
 import yaml
 
 from mnist_trainer.config.document import Complaint, Document, Path, Place
+from mnist_trainer.config.yaml_composer import MAX_VALUES, compose
 from mnist_trainer.config.yaml_errors import explain
 
 MAX_BYTES = 1_000_000
-MAX_VALUES = 10_000
-MAX_DEPTH = 50
 MAX_WHOLE = 2**63 - 1
 
 SWITCHES = {"on": "true", "yes": "true", "y": "true", "off": "false", "no": "false", "n": "false"}
@@ -69,7 +67,7 @@ def read_text(text: str, origin: Place) -> Document:
     """The document of a YAML text; `origin` names the file, or the override that all places shall be."""
     document = Document(places={(): (_at(origin, 0, 0),) * 2})
     try:
-        node = _Composer(text).get_single_node()
+        node = compose(text)
         if node is not None:
             document.data = _Builder(document, origin).build(node, ())
     except yaml.reader.ReaderError as error:
@@ -105,39 +103,6 @@ def _at(origin: Place, line: int, column: int) -> Place:
 
 def _place_after(text: str, origin: Place) -> Place:
     return _at(origin, text.count("\n"), len(text) - text.rfind("\n") - 1)
-
-
-class _Composer(yaml.SafeLoader):
-    """Composes nodes whose tag says how they were written: a tag that is none of these four came from the text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.open: list[str | None] = []
-        self.count = 0
-
-    def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
-        if kind is yaml.ScalarNode:
-            return "plain" if implicit[0] else "quoted"
-        return "list" if kind is yaml.SequenceNode else "mapping"
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent):
-            if event.anchor in self.open:
-                mark: Any = event.start_mark
-                raise yaml.MarkedYAMLError(problem="recursive alias", problem_mark=mark)
-            node: Any = copy(super().compose_node(parent, index))
-            node.start_mark = event.start_mark
-            return node
-        if len(self.open) >= MAX_DEPTH:
-            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=event.start_mark)
-        self.count += 1
-        if self.count > MAX_VALUES:
-            raise yaml.MarkedYAMLError(problem="too many values", problem_mark=event.start_mark)
-        self.open.append(event.anchor)
-        node = super().compose_node(parent, index)
-        self.open.pop()
-        return node
 
 
 class _Builder:
