@@ -56,13 +56,13 @@ def dump_plain(data: Section | Mapping[str, Any]) -> str:
 
 def read_config(source: str | Path) -> Document:
     """The document of a config file or of a shipped config, whatever may be wrong with it; named after its file."""
-    path, known = Path(source), shipped()
-    if str(source) in known and not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises where it may not look
+    path = Path(source)
+    if not os.path.isfile(path) and str(source) in shipped():  # noqa: PTH113 - Path.is_file raises where it may not look
         path = shipped_path(str(source))
     try:
         document = read_file(path)
     except FileNotFoundError:
-        near = nearest(path.stem, known)
+        near = nearest(path.stem, shipped())
         hint = f"; did you mean the shipped config '{near}'?" if near else ""
         return Document(complaints=[Complaint(Place(file=str(path)), (), f"no such file{hint}")])
     if document.data is not None:

@@ -98,7 +98,7 @@ def _no_mapping(data: Any) -> str:
 
 def _at(origin: Place, line: int, column: int) -> Place:
     """The place of a mark, whose numbers count from 0."""
-    return origin if origin.override else origin._replace(line=line + 1, column=column + 1)
+    return origin if origin.override else Place(0, line + 1, column + 1, origin.file)
 
 
 def _place_after(text: str, origin: Place) -> Place:
@@ -120,7 +120,8 @@ class _Builder:
         if self.count > MAX_VALUES:
             start: Any = (self.top or node).start_mark
             raise yaml.MarkedYAMLError(problem="too many values", problem_mark=start)
-        self.document.places[path] = (self._place(key or node), self._place(node))
+        place = self._place(node)
+        self.document.places[path] = (self._place(key) if key else place, place)
         match node:
             case yaml.MappingNode(tag="mapping"):
                 return self._mapping(node, path)
