@@ -1,0 +1,160 @@
+"""How time and memory grow with batch size, width, images, threads, pictures, runs and epochs."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from speed.processes import Spent, ours, spend
+from speed.rounds import Options
+from speed.tables import Point, Table
+from speed.trainings import training
+
+QUICK = 15
+"""Seconds: what takes less is measured three times, and the median counts."""
+PLAIN = ("report.plots=false", "report.gallery=false")
+
+Measure = Callable[[int], Point]
+
+
+def measure(options: Options) -> list[Table]:
+    """All tables; in the tiny form each with its smallest sizes."""
+    makers = (batches, widths, images, *threads(), pictures, runs, epochs)
+    return [make(options) for make in (makers if not options.tiny else (images, pictures, runs))]
+
+
+def batches(options: Options) -> Table:
+    """Over the size of a batch."""
+
+    def one(size: int) -> Point:
+        return _epoch(options, size, "lecture", f"data.batch_size={size}", "training.epochs=4")
+
+    points = _points(one, (16, 64, 256, 1024, 4096), options)
+    return Table("Batch size", "images a batch", "epoch", points, "The lecture's network, 55,000 images.")
+
+
+def widths(options: Options) -> Table:
+    """Over the width of three hidden layers."""
+
+    def one(size: int) -> Point:
+        keys = (f"model.hidden=[{size}, {size}, {size}]", "data.limit=1000", "training.epochs=3")
+        return _epoch(options, size, "lecture", *keys)
+
+    points = _points(one, (64, 256, 1024, 4096), options)
+    note = "Three hidden layers, 10,000 images less those to validate, batch 256. Their products grow as width²."
+    return Table("Width", "units a layer", "epoch", points, note)
+
+
+def images(options: Options) -> Table:
+    """Over the number of training images."""
+    program = Path(__file__).parent / "repeated.py"
+
+    def one(size: int) -> Point:
+        keys = ("data.name=digits",) if options.tiny else ()
+        spent = spend([sys.executable, str(program), str(size), *keys])
+        return Point(size, statistics.median(spent.told["epoch_seconds"][1:]), None, spent.peak_mb)
+
+    points = _points(one, (1_000, 10_000, 60_000, 600_000), options)
+    note = "The lecture's network, the training images again and again, 5,000 to validate in each epoch."
+    return Table("Images", "training images", "epoch", points, note)
+
+
+def threads() -> Sequence[Callable[[Options], Table]]:
+    """Over threads, for a small, a large and a convolutional network."""
+    networks = {
+        "the lecture's network": ("lecture",),
+        "three layers of 1,024": ("lecture", "model.hidden=[1024, 1024, 1024]", "data.limit=1000"),
+        "`cnn`": ("cnn", "data.limit=1000"),
+    }
+
+    def maker(name: str, config: str, *keys: str) -> Callable[[Options], Table]:
+        def make(options: Options) -> Table:
+            def one(size: int) -> Point:
+                return _epoch(options, size, config, *keys, f"threads={size}", "training.epochs=4")
+
+            return Table(f"Threads, {name}", "threads", "epoch", _points(one, (1, 2), options))
+
+        return make
+
+    return [maker(name, *keys) for name, keys in networks.items()]
+
+
+def pictures(options: Options) -> Table:
+    """Over the pictures in one `mnist-predict`."""
+    from speed.reading import write_digits
+
+    def one(size: int) -> Point:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = write_digits(Path(scratch) / "pictures", size)
+            return _whole(size, spend(ours("predict", str(folder), "--csv")))
+
+    points = _points(one, (1, 10, 100, 1_000, 10_000), options)
+    return Table("Pictures", "pictures in one call", "mnist-predict", points, "28×28 PNGs, the bundled model.")
+
+
+def runs(options: Options) -> Table:
+    """Over the runs in the folder that `mnist-runs` lists."""
+    with tempfile.TemporaryDirectory() as scratch:
+        run, many = Path(scratch) / "run", Path(scratch) / "many"
+        training(replace(options, tiny=True), "quickstart", "report.plots=false", folder=run)
+
+        def one(size: int) -> Point:
+            shutil.rmtree(many, ignore_errors=True)
+            for number in range(size):
+                copy = many / f"2026-01-01_00-00-00-run{number:05}"
+                copy.mkdir(parents=True)
+                for name in ("config.yaml", "run.json", "metrics.csv"):
+                    shutil.copyfile(run / name, copy / name)
+            return _whole(size, spend(ours("runs", str(many))))
+
+        points = _points(one, (1, 10, 100, 1_000, 10_000), options)
+    return Table("Runs", "runs in the folder", "mnist-runs", points, "Goal: 1 s for 1,000.")
+
+
+def epochs(options: Options) -> Table:
+    """Over the epochs of a training, for one of them."""
+    keys = (
+        "data.name=digits",
+        "data.limit=10",
+        "data.validation=50",
+        "model.hidden=[8]",
+        "training.checkpoint_seconds=10",
+    )
+
+    def one(size: int) -> Point:
+        spent, _ = training(options, "lecture", *keys, f"training.epochs={size}")
+        return Point(size, (spent.seconds - start.seconds) / (size - 1), None, spent.peak_mb)
+
+    start, _ = training(options, "lecture", *keys, "training.epochs=1")
+    points = _points(one, (10, 100, 1_000, 10_000), options)
+    note = (
+        "A whole `mnist-train` with all reports on 50 images, less one of a single epoch, by the epochs after it. "
+        "Goal: 10,000 cost no more an epoch than 10."
+    )
+    return Table("Epochs", "epochs", "an epoch", points, note)
+
+
+def _epoch(options: Options, size: int, config: str, *keys: str) -> Point:
+    spent, record = training(options, config, *keys, *PLAIN)
+    return Point(size, statistics.median(record["epochs_seconds"][1:]), None, spent.peak_mb)
+
+
+def _whole(size: int, spent: Spent) -> Point:
+    return Point(size, spent.seconds, spent.cpu_seconds, spent.peak_mb)
+
+
+def _points(one: Measure, sizes: Sequence[int], options: Options) -> list[Point]:
+    """A point for each of `sizes`; the median of three by time where one is quick."""
+    found = []
+    for size in sizes[: 1 if options.tiny else None]:
+        print(f"  {size:,}", file=sys.stderr)
+        tries = [one(size)]
+        if tries[0].seconds < QUICK and not options.tiny:
+            tries += [one(size), one(size)]
+        found.append(sorted(tries, key=lambda point: point.seconds)[len(tries) // 2])
+    return found

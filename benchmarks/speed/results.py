@@ -1,0 +1,98 @@
+"""The figures of each occasion, kept as JSON, and the part of RESULTS.md that is made from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from speed.machine import sentence
+from speed.rounds import Series
+from speed.rows import Goal, Row, number, row_lines
+from speed.tables import Point, Table, growth_lines
+
+BEGIN, END = "<!-- speed: begin, written by benchmarks/run -->", "<!-- speed: end -->"
+
+
+@dataclass(frozen=True)
+class Occasion:
+    """What one call of `benchmarks/run` measured: rows by the name of their script, and tables of growth."""
+
+    when: str
+    machine: dict[str, Any]
+    rows: dict[str, list[Row]]
+    growth: list[Table] | None = None
+
+
+def now() -> str:
+    """UTC, to the minute."""
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
+
+
+def keep(occasion: Occasion, folder: Path) -> None:
+    """Write it into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = occasion.when.replace(" ", "_").replace(":", "-")
+    (folder / f"{name}.json").write_text(json.dumps(asdict(occasion), indent=1, ensure_ascii=False) + "\n")
+
+
+def occasions(folder: Path) -> list[Occasion]:
+    """All that were kept, the latest last."""
+    return [_read(json.loads(path.read_text())) for path in sorted(folder.glob("*.json"))]
+
+
+def _read(saved: dict[str, Any]) -> Occasion:
+    rows = {name: [_row(row) for row in some] for name, some in saved["rows"].items()}
+    growth = [Table(**{**one, "points": [Point(**point) for point in one["points"]]}) for one in saved["growth"] or ()]
+    return Occasion(saved["when"], saved["machine"], rows, growth or None)
+
+
+def _row(saved: dict[str, Any]) -> Row:
+    series = tuple(Series(**one) for one in saved["series"])
+    goals = tuple(Goal(**one) for one in saved["goals"])
+    return Row(**{**saved, "series": series, "goals": goals})
+
+
+def write(results: Path, kept: list[Occasion]) -> None:
+    """Put the part about speed into `results`, in place of the one that is there, else at its end."""
+    text = results.read_text(encoding="utf-8") if results.exists() else ""
+    part = "\n".join([BEGIN, *part_lines(kept), END])
+    before, found, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2] if found else "\n"
+    results.write_text(f"{before.rstrip()}\n\n{part}{after}".lstrip(), encoding="utf-8")
+
+
+def part_lines(kept: list[Occasion]) -> Iterator[str]:
+    """The part about speed: the goals on each occasion, then each row as it was measured last."""
+    yield from ("## Speed", "", "`python benchmarks/run`. Everything here is written by it.", "")
+    yield from ("| what | goal | measured, by occasion | met |", "|---|---|---|---|")
+    latest = {name: (rows, occasion) for occasion in kept for name, rows in occasion.rows.items()}
+    for name, (rows, _) in latest.items():
+        for row in rows:
+            yield from _goal_lines(row, [earlier for one in kept for earlier in one.rows.get(name, [])])
+    yield ""
+    for index, occasion in enumerate(kept, 1):
+        yield f"Occasion {index}, {occasion.when} UTC: {sentence(occasion.machine)}"
+        yield ""
+    for rows, occasion in latest.values():
+        for row in rows:
+            yield from row_lines(row)
+            yield f"Measured {occasion.when} UTC."
+            yield ""
+    for occasion in [one for one in kept if one.growth][-1:]:
+        yield from growth_lines(occasion.growth or [])
+        yield f"Measured {occasion.when} UTC."
+
+
+def _goal_lines(row: Row, history: list[Row]) -> Iterator[str]:
+    """A line for each goal, with its figures on all occasions on which the row was measured."""
+    if row.open is not None:
+        yield f"| {row.title} | | open: {row.open} | |"
+    for goal in row.goals:
+        same = [one for past in history if past.title == row.title for one in past.goals if one.text == goal.text]
+        figures = ", ".join(number(one.measured) for one in same)
+        met = "yes" if all(one.met for one in same) else "**no**" if not goal.met else "not always"
+        yield f"| {row.title} | {goal.text} | {figures} {goal.unit} | {met} |"
