@@ -9,10 +9,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +21,7 @@ UNIT = 1 if sys.platform == "darwin" else 1024
 BECOME_SUBREAPER = 36
 """PR_SET_CHILD_SUBREAPER of Linux's prctl.h: children whose parent has ended become ours, so that they can be waited
 for."""
-SAMPLING = 0.005
+SAMPLING = 0.01
 """Seconds between two looks at the memory of a process and its children."""
 
 
@@ -71,7 +71,7 @@ def spend(
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, env=env
         )
-        watcher = Watcher(process.pid) if watch and sys.platform == "linux" else None
+        watcher = Watcher() if watch and sys.platform == "linux" else None
         code, cpu, peak = _wait_for_all(process.pid)
         seconds = perf_counter() - started
         process.returncode = code  # it has been waited for
@@ -98,17 +98,16 @@ def _wait_for_all(leader: int) -> tuple[int, float, float]:
 
 
 class Watcher(threading.Thread):
-    """Samples how much a process and all its descendants hold together."""
+    """Samples how much all descendants of this process hold together."""
 
-    def __init__(self, leader: int) -> None:
+    def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.leader, self.peak, self.stopped = leader, 0.0, threading.Event()
+        self.peak, self.stopped = 0.0, threading.Event()
         self.start()
 
     def run(self) -> None:
-        while not self.stopped.is_set():
-            self.peak = max(self.peak, sum(map(_resident_mb, _family(self.leader))))
-            sleep(SAMPLING)
+        while not self.stopped.wait(SAMPLING):
+            self.peak = max(self.peak, sum(map(_resident_mb, _descendants(os.getpid()))))
 
     def stop(self) -> float:
         """The largest sum, in 10⁶ bytes."""
@@ -117,20 +116,16 @@ class Watcher(threading.Thread):
         return self.peak
 
 
-def _family(leader: int) -> set[int]:
-    """`leader` and its descendants."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue  # it has ended
-    found, added = {leader}, {leader}
-    while added:
-        added = {pid for pid, parent in parents.items() if parent in added} - found
-        found |= added
-    return found
+def _descendants(pid: int) -> Iterator[int]:
+    """Children, their children, …; those whose parent has ended are this process's own by now."""
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            children = task.read_text().split()
+        except OSError:
+            continue  # it has ended
+        for child in map(int, children):
+            yield child
+            yield from _descendants(child)
 
 
 def _resident_mb(pid: int) -> float:

@@ -1,0 +1,169 @@
+"""Every script in benchmarks/speed runs, in its tiny form and without the peers, so that it cannot rot."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+RUN = BENCHMARKS / "run"
+
+
+@pytest.fixture(autouse=True)
+def scripts_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+def tiny(*arguments: str, cwd: Path) -> str:
+    command = [sys.executable, str(RUN), "--tiny", *arguments]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (
+            ("start", "lecture_epoch", "lecture_process", "fast", "large_mlp", "gpu"),
+            (
+                "| mnist-train --help |",
+                "### An epoch of the lecture's network",
+                "### The lecture's training, whole process",
+                "### 99 % as fast as can be",
+                "`precision: auto` took float32",
+                "| share of the speed of products in bfloat16 ≥ 45 % |",
+                "### One GPU: 99 %",
+            ),
+        ),
+        (
+            ("reading", "memory", "growth"),
+            (
+                "| mnist-predict, one file |",
+                "| mnist-eval, lecture's best.pt |",
+                "| mnist-train --config lecture |",
+                "| training images | epoch, s |",
+                "| runs in the folder | mnist-runs, s |",
+            ),
+        ),
+    ],
+)
+def test_scripts_work(rows: tuple[str, ...], told: tuple[str, ...], tmp_path: Path) -> None:
+    results = tmp_path / "RESULTS.md"
+
+    output = tiny(*rows, "--results", str(results), cwd=tmp_path)
+
+    assert all(line in output for line in told)
+    assert not results.exists()  # figures of the tiny form say nothing
+
+
+def test_unknown_rows_are_named(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(RUN), "lectur"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 2
+    assert "there is no row lectur" in done.stderr
+
+
+def test_the_clock_waits_for_children() -> None:
+    from speed.processes import python, spend
+
+    child = "import time; time.sleep(0.3)"
+    parent = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}], start_new_session=True)"
+
+    assert spend(python(parent)).seconds > 0.3
+
+
+def test_peak_memory_is_the_commands_own() -> None:
+    from speed.processes import python, spend
+
+    assert 100 < spend(python("b' ' * 100_000_000")).peak_mb < 130
+
+
+def test_memory_of_children_counts_together() -> None:
+    from speed.processes import python, spend
+
+    if sys.platform != "linux":
+        pytest.skip("looks into /proc")
+    child = "import time; held = b' ' * 100_000_000; time.sleep(0.5)"
+    parent = f"import subprocess, sys; held = b' ' * 100_000_000; subprocess.run([sys.executable, '-c', {child!r}])"
+
+    spent = spend(python(parent), watch=True)
+
+    assert spent.peak_mb < 150
+    assert spent.together_mb > 200
+
+
+def test_a_command_that_fails_is_no_measurement() -> None:
+    from speed.processes import python, spend
+
+    with pytest.raises(RuntimeError, match="code 3"):
+        spend(python("raise SystemExit(3)"))
+
+
+def test_rounds_alternate() -> None:
+    from speed.rounds import alternate
+
+    done: list[tuple[str, int]] = []
+    work = {name: lambda number, name=name: done.append((name, number)) for name in "AB"}
+
+    alternate(work, 2)
+
+    assert done == [("A", 0), ("B", 0), ("A", 0), ("B", 0), ("A", 1), ("B", 1)]
+
+
+def test_goals_are_ratios_of_medians() -> None:
+    from speed.rounds import Series
+    from speed.rows import above, faster, within
+
+    ours, theirs = Series("ours", (1.0, 2.0, 9.0)), Series("theirs", (8.0, 4.0, 6.0))
+
+    assert faster(ours, theirs, 3).measured == 3
+    assert faster(ours, theirs, 3).met
+    assert not faster(ours, theirs, 3.1).met
+    assert within(ours, theirs, 0.4).spread == (1 / 8, 9 / 6)
+    assert not within(ours, theirs, 0.3).met
+    assert above(theirs, ours, 4).met
+    assert not above(theirs, ours, 3.9).met
+
+
+def test_operations_of_a_network() -> None:
+    from speed.large_mlp import count_operations
+
+    # Forward 2·(2·3 + 3·4), the gradients of the weights as much, that of what goes into the second layer 2·3·4.
+    assert count_operations((2, 3, 4)) == 36 + 36 + 24
+
+
+def test_results_are_written_between_their_marks(tmp_path: Path) -> None:
+    from speed.results import Occasion, keep, occasions, write
+    from speed.rounds import Series
+    from speed.rows import Row, within
+    from speed.tables import Point, Table
+
+    machine = {
+        "processor": "a CPU", "cores": 2, "units": [], "card": None, "system": "Linux", "python": "3.12", "torch": "2",
+        "threads": 2, "peers": {}, "settings": {}, "load": [0.0],
+    }  # fmt: skip
+    results, kept = tmp_path / "RESULTS.md", tmp_path / "occasions"
+    results.write_text("# Results\n\nbefore\n")
+    for day, seconds in ((1, 3.0), (2, 1.0)):
+        ours, theirs = Series("ours", (seconds,)), Series("theirs", (2.0,))
+        rows = {
+            "start": [Row("Start", "go", (ours, theirs), (within(ours, theirs, 1),))],
+            "gpu": [Row("GPU", "go", open="none")],
+        }
+        table = Table("Runs", "runs", "list", [Point(1, 0.1, 0.1, 10), Point(10, 1.0, 1.0, 20)])
+        keep(Occasion(f"2026-11-0{day} 12:00", machine, rows, [table]), kept)
+        write(results, occasions(kept))
+
+    text = results.read_text()
+
+    assert text.startswith("# Results\n\nbefore\n")
+    assert text.count("<!-- speed: begin") == 1
+    assert "| Start | ours: ≤ 1 × theirs | 1.50, 0.50 × | not always |" in text
+    assert "| GPU | | open: none | |" in text
+    assert "| 10 | 1.00 | 1.00 | 1.00 | 20 |" in text
