@@ -28,8 +28,8 @@ class Occasion:
 
 
 def now() -> str:
-    """UTC, to the minute."""
-    return f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
+    """UTC, to the second."""
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def keep(occasion: Occasion, folder: Path) -> None:
