@@ -167,3 +167,16 @@ def test_results_are_written_between_their_marks(tmp_path: Path) -> None:
     assert "| Start | ours: ≤ 1 × theirs | 1.50, 0.50 × | not always |" in text
     assert "| GPU | | open: none | |" in text
     assert "| 10 | 1.00 | 1.00 | 1.00 | 20 |" in text
+
+
+def test_growth_is_drawn(tmp_path: Path) -> None:
+    from PIL import Image
+    from speed.tables import Point, Table, draw, exponent
+
+    points = [Point(1, 0.1, 0.1, 10), Point(10, 1.0, 1.0, 20), Point(100, 100.0, 1.0, 20)]
+
+    draw([Table("Runs", "runs", "list", points)], tmp_path / "growth.png")
+
+    assert exponent(points[1], points[2]) == pytest.approx(2)
+    with Image.open(tmp_path / "growth.png") as picture:
+        assert len(picture.convert("L").getcolors() or ()) > 10
