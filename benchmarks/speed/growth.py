@@ -22,10 +22,9 @@ PLAIN = ("report.plots=false", "report.gallery=false")
 Measure = Callable[[int], Point]
 
 
-def measure(options: Options) -> list[Table]:
-    """All tables; in the tiny form each with its smallest sizes."""
-    makers = (batches, widths, images, *threads(), pictures, runs, epochs)
-    return [make(options) for make in (makers if not options.tiny else (images, pictures, runs))]
+def measure(options: Options, name: str) -> Table:
+    """The table `name`, one of `TABLES`; in the tiny form only its smallest size."""
+    return TABLES[name](options)
 
 
 def batches(options: Options) -> Table:
@@ -64,24 +63,16 @@ def images(options: Options) -> Table:
     return Table("Images", "training images", "epoch", points, note)
 
 
-def threads() -> Sequence[Callable[[Options], Table]]:
-    """Over threads, for a small, a large and a convolutional network."""
-    networks = {
-        "the lecture's network": ("lecture",),
-        "three layers of 1,024": ("lecture", "model.hidden=[1024, 1024, 1024]", "data.limit=1000"),
-        "`cnn`": ("cnn", "data.limit=1000"),
-    }
+def threads(title: str, config: str, *keys: str) -> Callable[[Options], Table]:
+    """Over threads, for one network."""
 
-    def maker(name: str, config: str, *keys: str) -> Callable[[Options], Table]:
-        def make(options: Options) -> Table:
-            def one(size: int) -> Point:
-                return _epoch(options, size, config, *keys, f"threads={size}", "training.epochs=4")
+    def make(options: Options) -> Table:
+        def one(size: int) -> Point:
+            return _epoch(options, size, config, *keys, f"threads={size}", "training.epochs=4")
 
-            return Table(f"Threads, {name}", "threads", "epoch", _points(one, (1, 2), options))
+        return Table(f"Threads, {title}", "threads", "epoch", _points(one, (1, 2), options))
 
-        return make
-
-    return [maker(name, *keys) for name, keys in networks.items()]
+    return make
 
 
 def pictures(options: Options) -> Table:
@@ -158,3 +149,18 @@ def _points(one: Measure, sizes: Sequence[int], options: Options) -> list[Point]
             tries += [one(size), one(size)]
         found.append(sorted(tries, key=lambda point: point.seconds)[len(tries) // 2])
     return found
+
+
+TABLES: dict[str, Callable[[Options], Table]] = {
+    "batches": batches,
+    "widths": widths,
+    "images": images,
+    "threads-lecture": threads("the lecture's network", "lecture"),
+    "threads-wide": threads("3 × 1,024", "lecture", "model.hidden=[1024, 1024, 1024]", "data.limit=1000"),
+    "threads-cnn": threads("cnn", "cnn", "data.limit=1000"),
+    "pictures": pictures,
+    "runs": runs,
+    "epochs": epochs,
+}
+TINY = ("images", "runs")
+"""Enough to see that it works."""

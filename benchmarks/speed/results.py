@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ class Occasion:
     when: str
     machine: dict[str, Any]
     rows: dict[str, list[Row]]
-    growth: list[Table] | None = None
+    growth: list[Table] = field(default_factory=list)
 
 
 def now() -> str:
@@ -46,8 +46,8 @@ def occasions(folder: Path) -> list[Occasion]:
 
 def _read(saved: dict[str, Any]) -> Occasion:
     rows = {name: [_row(row) for row in some] for name, some in saved["rows"].items()}
-    growth = [Table(**{**one, "points": [Point(**point) for point in one["points"]]}) for one in saved["growth"] or ()]
-    return Occasion(saved["when"], saved["machine"], rows, growth or None)
+    growth = [Table(**{**one, "points": [Point(**point) for point in one["points"]]}) for one in saved["growth"]]
+    return Occasion(saved["when"], saved["machine"], rows, growth)
 
 
 def _row(saved: dict[str, Any]) -> Row:
@@ -82,9 +82,18 @@ def part_lines(kept: list[Occasion]) -> Iterator[str]:
             yield from row_lines(row)
             yield f"Measured {occasion.when} UTC."
             yield ""
-    for occasion in [one for one in kept if one.growth][-1:]:
-        yield from growth_lines(occasion.growth or [])
-        yield f"Measured {occasion.when} UTC."
+    if tables := latest_growth(kept):
+        yield from growth_lines(tables)
+
+
+def latest_growth(kept: list[Occasion]) -> list[Table]:
+    """Each table of growth as it was measured last."""
+    found = {
+        table.title: replace(table, measured=f"\nMeasured {occasion.when} UTC.")
+        for occasion in kept
+        for table in occasion.growth
+    }
+    return list(found.values())
 
 
 def _goal_lines(row: Row, history: list[Row]) -> Iterator[str]:

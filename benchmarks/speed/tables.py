@@ -32,6 +32,8 @@ class Table:
     """What the seconds are of."""
     points: list[Point]
     note: str = ""
+    measured: str = ""
+    """When, for people."""
 
 
 def growth_lines(tables: Sequence[Table]) -> Iterator[str]:
@@ -44,14 +46,19 @@ def growth_lines(tables: Sequence[Table]) -> Iterator[str]:
     )
     yield ""
     for table in tables:
-        yield from (f"**{table.title}.** {table.note}".rstrip(), "")
-        yield f"| {table.size} | {table.what}, s | exponent | CPU s | peak MB |"
-        yield "|---|---|---|---|---|"
-        exponents = ["", *(f"{exponent(before, after):.2f}" for before, after in pairwise(table.points))]
-        for point, grown in zip(table.points, exponents, strict=True):
-            cpu = "" if point.cpu_seconds is None else number(point.cpu_seconds)
-            yield f"| {point.size:,} | {small(point.seconds)} | {grown} | {cpu} | {point.peak_mb:.0f} |"
-        yield ""
+        yield from table_lines(table)
+
+
+def table_lines(table: Table) -> Iterator[str]:
+    """One of them as Markdown."""
+    yield from (f"**{table.title}.** {table.note}".rstrip(), "")
+    yield f"| {table.size} | {table.what}, s | exponent | CPU s | peak MB |"
+    yield "|---|---|---|---|---|"
+    exponents = ["", *(f"{exponent(before, after):.2f}" for before, after in pairwise(table.points))]
+    for point, grown in zip(table.points, exponents, strict=True):
+        cpu = "" if point.cpu_seconds is None else number(point.cpu_seconds)
+        yield f"| {point.size:,} | {small(point.seconds)} | {grown} | {cpu} | {point.peak_mb:.0f} |"
+    yield from (table.measured, "") if table.measured else ("",)
 
 
 def exponent(before: Point, after: Point) -> float:
