@@ -14,6 +14,8 @@ from speed.rounds import Series
 from speed.rows import Goal, Row, number, row_lines
 from speed.tables import Point, Table, growth_lines
 
+ROWS = ("lecture_epoch", "lecture_process", "fast", "large_mlp", "start", "reading", "memory", "gpu")
+"""The scripts, in the order of the table."""
 BEGIN, END = "<!-- speed: begin, written by benchmarks/run -->", "<!-- speed: end -->"
 
 
@@ -69,7 +71,8 @@ def part_lines(kept: list[Occasion]) -> Iterator[str]:
     """The part about speed: the goals on each occasion, then each row as it was measured last."""
     yield from ("## Speed", "", "`python benchmarks/run`. Everything here is written by it.", "")
     yield from ("| what | goal | measured, by occasion | met |", "|---|---|---|---|")
-    latest = {name: (rows, occasion) for occasion in kept for name, rows in occasion.rows.items()}
+    found = {name: (rows, occasion) for occasion in kept for name, rows in occasion.rows.items()}
+    latest = {name: found[name] for name in ROWS if name in found}
     for name, (rows, _) in latest.items():
         for row in rows:
             yield from _goal_lines(row, [earlier for one in kept for earlier in one.rows.get(name, [])])
