@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from math import isnan
 from pathlib import Path
 
 import pytest
@@ -173,10 +174,11 @@ def test_growth_is_drawn(tmp_path: Path) -> None:
     from PIL import Image
     from speed.tables import Point, Table, draw, exponent
 
-    points = [Point(1, 0.1, 0.1, 10), Point(10, 1.0, 1.0, 20), Point(100, 100.0, 1.0, 20)]
+    points = [Point(1, 0.1, 0.1, 10), Point(10, 1.0, 1.0, 20), Point(100, 100.0, 1.0, 20), Point(1000, -0.1, 1.0, 20)]
 
     draw([Table("Runs", "runs", "list", points)], tmp_path / "growth.png")
 
     assert exponent(points[1], points[2]) == pytest.approx(2)
+    assert isnan(exponent(points[2], points[3]))  # a difference of times that drowned in noise
     with Image.open(tmp_path / "growth.png") as picture:
         assert len(picture.convert("L").getcolors() or ()) > 10

@@ -120,7 +120,9 @@ def epochs(options: Options) -> Table:
 
     def one(size: int) -> Point:
         spent, _ = training(options, "lecture", *keys, f"training.epochs={size}")
-        return Point(size, (spent.seconds - start.seconds) / (size - 1), None, spent.peak_mb)
+        after = size - 1
+        cpu = (spent.cpu_seconds - start.cpu_seconds) / after
+        return Point(size, (spent.seconds - start.seconds) / after, cpu, spent.peak_mb)
 
     start, _ = training(options, "lecture", *keys, "training.epochs=1")
     points = _points(one, (10, 100, 1_000, 10_000), options)

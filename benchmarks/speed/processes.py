@@ -107,7 +107,8 @@ class Watcher(threading.Thread):
 
     def run(self) -> None:
         while not self.stopped.wait(SAMPLING):
-            self.peak = max(self.peak, sum(map(_resident_mb, _descendants(os.getpid()))))
+            # A child that has not yet begun its own program is its parent a second time: the same line twice.
+            self.peak = max(self.peak, sum(map(_resident_mb, set(map(_statm, _descendants(os.getpid()))))))
 
     def stop(self) -> float:
         """The largest sum, in 10⁶ bytes."""
@@ -128,9 +129,13 @@ def _descendants(pid: int) -> Iterator[int]:
             yield from _descendants(child)
 
 
-def _resident_mb(pid: int) -> float:
+def _statm(pid: int) -> str:
+    """The pages that a process has, by kind; nothing once it has ended."""
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except (OSError, IndexError):
-        return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+        return Path(f"/proc/{pid}/statm").read_text()
+    except OSError:
+        return ""
+
+
+def _resident_mb(statm: str) -> float:
+    return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6 if statm else 0.0

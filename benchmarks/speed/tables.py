@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import log
+from math import log, nan
 from pathlib import Path
 
 from speed.rows import number
@@ -56,13 +56,15 @@ def table_lines(table: Table) -> Iterator[str]:
     yield "|---|---|---|---|---|"
     exponents = ["", *(f"{exponent(before, after):.2f}" for before, after in pairwise(table.points))]
     for point, grown in zip(table.points, exponents, strict=True):
-        cpu = "" if point.cpu_seconds is None else number(point.cpu_seconds)
+        cpu = "" if point.cpu_seconds is None else small(point.cpu_seconds)
         yield f"| {point.size:,} | {small(point.seconds)} | {grown} | {cpu} | {point.peak_mb:.0f} |"
     yield from (table.measured, "") if table.measured else ("",)
 
 
 def exponent(before: Point, after: Point) -> float:
-    """p of the time's growth as size to the power p."""
+    """p of the time's growth as size to the power p; not a number where a difference of times drowned in noise."""
+    if min(before.seconds, after.seconds) <= 0:
+        return nan
     return log(after.seconds / before.seconds) / log(after.size / before.size)
 
 
@@ -85,7 +87,7 @@ def draw(tables: Sequence[Table], file: Path) -> None:
         axes.plot(sizes, [seconds[-1] * size / sizes[-1] for size in sizes], color="0.8", linestyle="--")
         axes.plot(sizes, seconds, color="tab:blue", marker="o")
         axes.set(xscale="log", yscale="log", title=table.title, xlabel=table.size)
-        axes.set_ylim(min(seconds) / 2, max(seconds) * 2)
+        axes.set_ylim(min((value for value in seconds if value > 0), default=1) / 2, max(*seconds, 1e-6) * 2)
         axes.set_ylabel(f"{table.what}, s", color="tab:blue")
         memory = axes.twinx()
         memory.plot(sizes, [point.peak_mb for point in table.points], color="tab:orange", marker="s", markersize=4)
