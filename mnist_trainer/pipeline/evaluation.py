@@ -16,6 +16,7 @@ from mnist_trainer.inference.evaluate import Answers, LossFigure, answer, measur
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.model.device import resolve_device, settings
 from mnist_trainer.model.failures import device_errors
+from mnist_trainer.model.threads import choose_threads
 from mnist_trainer.pipeline.subject import Place, Subject, load_subject
 from mnist_trainer.storage.checkpoint import Checkpoint
 from mnist_trainer.training.losses import LossFunction
@@ -72,7 +73,7 @@ def judge_subject(
     """What `judge` does once the checkpoints are loaded."""
     config, checkpoint = subject.config, subject.checkpoint
     advice = "Take another device (on the command line: --device cpu), or fewer members of an ensemble."
-    with settings(config.threads, config.deterministic), device_errors("evaluation", advice):
+    with settings(choose_threads(config, model), config.deterministic), device_errors("evaluation", advice):
         classes, source = class_names(config.data), load_split(config.data, split)
         if classes != checkpoint.classes:
             raise CheckpointError(

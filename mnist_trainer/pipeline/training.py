@@ -18,6 +18,7 @@ from mnist_trainer.errors import InterruptedRunError
 from mnist_trainer.files import held
 from mnist_trainer.model.device import passed_over, settings
 from mnist_trainer.model.failures import device_errors
+from mnist_trainer.model.threads import choose_threads
 from mnist_trainer.pipeline.conclusion import Run, conclude, judge
 from mnist_trainer.pipeline.description import facts_of, header_of, own_parts
 from mnist_trainer.pipeline.preparation import ConfigSource, as_config, prepare, refit_config
@@ -75,7 +76,7 @@ def train(
     listener, own = listener or Listener(), _Own(model, loss, optimizer)
     config = as_config(config, overrides)
     _warn(config, listener)
-    with settings(config.threads, config.deterministic), device_errors():
+    with settings(choose_threads(config, model), config.deterministic), device_errors():
         began = perf_counter()
         if run_dir is not None:
             refuse_taken(run_dir)  # before data are fetched for nothing
@@ -111,7 +112,8 @@ def resume(
         begun = read_begun(folder, overrides)
         refuse_parts(begun, own.names)
         _warn(begun.config, listener)
-        with settings(begun.threads, begun.config.deterministic), device_errors():
+        threads = begun.threads or choose_threads(begun.config, model)
+        with settings(threads, begun.config.deterministic), device_errors():
             began = perf_counter()
             state, second = own.prepare(begun.config, listener)
             begun.restore(state)

@@ -78,8 +78,10 @@ def steps(state: TrainingState) -> Iterator[TrainingState]:
     setup, limit = state.setup, state.setup.config.training.max_minutes
     started = perf_counter()
     batches = state.batches()
+    state.train_mode()
     while pieces := list(islice(batches, setup.pieces_per_step)):
-        state.train_mode()  # again at each step, because the caller may have judged the model in between
+        if not state.model.training:  # the caller has judged the model in between
+            state.train_mode()
         step = state.epoch * setup.course.steps_per_epoch + state.step
         factor = rate_factor(setup.config.schedule, step, setup.course) * state.plateau.factor
         state.stepper.set_rate(factor * state.rate_share)

@@ -275,7 +275,7 @@ def test_another_number_of_threads_is_told(here: Path) -> None:
 
 
 def test_the_number_of_threads_is_kept(here: Path) -> None:
-    sections = {**config(), "threads": None}
+    sections = {**config("convolutions"), "threads": None}  # of those that take as many as torch has
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)

@@ -21,6 +21,7 @@ from mnist_trainer.errors import (
     InterruptedRunError,
     UsageError,
 )
+from mnist_trainer.model.build import build_model
 from mnist_trainer.pipeline import conclusion, preparation
 from mnist_trainer.pipeline.description import header_of
 from mnist_trainer.reports.listener import Listener, Outcome
@@ -227,6 +228,19 @@ def test_the_caller_may_drive_the_loop(tiny: dict[str, Any]) -> None:
     assert records == list(map(without_times, run.records))
     for name, weight in run.model.state_dict().items():
         assert torch.equal(state.best_weights[name], weight)
+
+
+def test_a_small_model_trains_on_one_thread(tiny: dict[str, Any]) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        run = train({**tiny, "threads": None})
+        assert record_of(run.folder)["threads"] == 1
+        own = train({**tiny, "threads": None}, model=build_model(run.config.model, 10))
+        assert record_of(own.folder)["threads"] == 2
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_settings_of_torch_are_restored(tiny: dict[str, Any]) -> None:

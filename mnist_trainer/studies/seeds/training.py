@@ -16,6 +16,7 @@ from mnist_trainer.errors import CheckpointError, InterruptedRunError, UsageErro
 from mnist_trainer.files import held, remove_folder
 from mnist_trainer.model.device import settings
 from mnist_trainer.model.failures import device_errors
+from mnist_trainer.model.threads import choose_threads
 from mnist_trainer.pipeline.description import facts_of, header_of
 from mnist_trainer.pipeline.preparation import ConfigSource, as_config, prepare
 from mnist_trainer.pipeline.resuming import command_for
@@ -88,7 +89,7 @@ def _common(config: Config, seeds: tuple[int, ...], jobs: int, run_dir: Path | N
     """The config of the whole series, with its threads. Raises `UsageError` if `run_dir` holds something else."""
     if run_dir is not None:
         config = _going_on(RunFolder(run_dir), config, seeds)
-    threads = config.threads or threads_each(jobs)
+    threads = choose_threads(config) or threads_each(jobs)
     return config.model_copy(update={"seed": seeds[0], "threads": threads})
 
 

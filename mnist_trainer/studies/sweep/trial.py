@@ -22,6 +22,7 @@ from mnist_trainer.data.loaders import Splits, load_splits
 from mnist_trainer.errors import DeviceError, InterruptedRunError, TrainerError
 from mnist_trainer.model.device import settings
 from mnist_trainer.model.failures import device_errors
+from mnist_trainer.model.threads import choose_threads
 from mnist_trainer.pipeline.preparation import prepare
 from mnist_trainer.studies.serving import Post
 from mnist_trainer.studies.sweep.attempts import repeat, trial_of
@@ -133,7 +134,7 @@ def _epochs(config: Config, threads: int, post: Post) -> Generator[EpochRecord]:
             raise InterruptedRunError("Stopped.")
 
     try:
-        with settings(config.threads or threads, config.deterministic), device_errors():
+        with settings(choose_threads(config) or threads, config.deterministic), device_errors():
             yield from fit(prepare(config, splits=images_of(config.data)), after_step)
     except TrainerError:
         raise

@@ -1,0 +1,29 @@
+"""How many CPU threads a model is worth, decided from the config, never by timing."""
+
+from __future__ import annotations
+
+from mnist_trainer.config.expand import expand
+from mnist_trainer.config.layers import Conv
+from mnist_trainer.config.schema import Config
+from mnist_trainer.config.shapes import Placed, place
+from mnist_trainer.model.device import LARGE
+
+CLASSES = 10
+"""Whatever the data has: no output layer is large."""
+
+
+def choose_threads(config: Config, own_model: object | None = None) -> int | None:
+    """`config.threads`, else 1 where every piece of work is small; None leaves it to torch, as for a user's own model.
+
+    Threads wait for each other after each operation. Between small ones that takes as long as what they save, and
+    beside other busy programs many times as long.
+    """
+    if config.threads is not None or own_model is not None:
+        return config.threads
+    makes_images = config.data.augment is not None or config.data.simulate.added(1000) > 0
+    heavy = makes_images or any(map(_is_heavy, place(expand(config.model), CLASSES)))
+    return None if heavy else 1
+
+
+def _is_heavy(placed: Placed) -> bool:
+    return isinstance(placed.layer, Conv) or placed.parameters >= LARGE or any(map(_is_heavy, placed.inner))
