@@ -27,6 +27,8 @@ PositiveNumber = Annotated[float, Field(gt=0)]
 NotNegativeNumber = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(pattern=r"^\w[\w.+-]*$", max_length=100)]
+r"""Of a run. The length stands beside the pattern: `[\w.+-]{0,99}` takes longer to compile than all the sections."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from mnist_trainer.config.architectures import Model
 from mnist_trainer.config.augmentation import Augment, Simulate
-from mnist_trainer.config.fields import NotNegative, NotNegativeNumber, Positive, PositiveNumber, Section
+from mnist_trainer.config.fields import Name, NotNegative, NotNegativeNumber, Positive, PositiveNumber, Section
 from mnist_trainer.config.objective import Adam, ClassLoss, Constant, Loss, Optimizer, Schedule
 
 AUTO_BATCH = 128
@@ -107,9 +107,7 @@ class Report(Section):
 class Config(Section):
     """One training: data, model, loss, optimizer, schedule, and how long."""
 
-    name: Annotated[str, Field(pattern=r"^\w[\w.+-]{0,99}$")] = Field(
-        default="run", description="of the run and its folder: letters, digits and _ . + -"
-    )
+    name: Name = Field(default="run", description="of the run and its folder: letters, digits and _ . + -")
     seed: NotNegative = Field(default=0, description="of initial weights, order and dropout")
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,2})?)$")] = Field(
         default="auto", description="cpu, cuda, cuda:1, mps; auto takes a GPU where there is one"

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mnist_trainer.config.fields import NotNegative, Positive, Row, Section
+from mnist_trainer.config.fields import Name, NotNegative, Positive, Row, Section
 from mnist_trainer.config.load import load_config
 from mnist_trainer.config.schema import Config
 
@@ -115,9 +115,7 @@ KINDS: Mapping[str, type[Parameter]] = {"log_uniform": LogUniform, "uniform": Un
 class SweepFile(Section):
     """The keys of a sweep's file; what `base` and `space` hold is checked by their own rules."""
 
-    name: Annotated[str, Field(pattern=r"^\w[\w.+-]{0,99}$")] = Field(
-        default="sweep", description="of the study and its folder: letters, digits and _ . + -"
-    )
+    name: Name = Field(default="sweep", description="of the study and its folder: letters, digits and _ . + -")
     base: str | dict[str, Any] = Field(description="a config: a file beside this one, a shipped config's name, or keys")
     space: Annotated[dict[str, Any], Field(min_length=1)] = Field(
         description="config keys and what they may be, as in optimizer.lr: {log_uniform: [1e-4, 1e-1]}"

@@ -54,7 +54,7 @@ def message(details: Sequence[ErrorDetails], spot: Spot, path: Path) -> str:  # 
             return _unnamed(value, str(path[-1]), naming_key(spot.sections[0]), names)
         case "literal_error" if len(details) == 1:
             return _unknown_name(value, _choices(detail))
-        case "string_pattern_mismatch":
+        case "string_pattern_mismatch" | "string_too_long":
             return f"'{printable(value)}' is not possible here ({description})"
         case "too_short":
             return f"needs {context['min_length']} or more items, got {context['actual_length']}"

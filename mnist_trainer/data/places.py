@@ -9,10 +9,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import time
+from typing import TYPE_CHECKING
 
-from mnist_trainer.config.schema import Data
 from mnist_trainer.errors import DataError, StorageError
 from mnist_trainer.files import beside, folder_for, is_folder, remove_file
+
+if TYPE_CHECKING:
+    from mnist_trainer.config.schema import Data
 
 OLD = 2 * 24 * 3600
 """Seconds after which nobody writes to a file any more."""

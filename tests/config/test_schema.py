@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from mnist_trainer.config.load import load_config
 from mnist_trainer.config.schema import Config
+from mnist_trainer.errors import ConfigError
 
 
 def config(**sections: Any) -> Config:
@@ -126,3 +128,12 @@ def test_whole_numbers_and_fractions_stay_what_they_are() -> None:
         1,
         float,
     )
+
+
+@pytest.mark.parametrize("name", ["x" * 101, "a/b", "-a", "a\n", ""])
+def test_a_name_that_no_folder_should_have_is_told_in_one_way(name: str) -> None:
+    assert load_config({"model": {"architecture": "mlp"}, "name": "é" * 100}).name == "é" * 100
+    with pytest.raises(ConfigError) as caught:
+        load_config({"model": {"architecture": "mlp"}, "name": name})
+    (problem,) = caught.value.problems
+    assert problem.message.endswith("is not possible here (of the run and its folder: letters, digits and _ . + -)")
