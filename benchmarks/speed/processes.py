@@ -61,6 +61,8 @@ def spend(
 ) -> Spent:
     """Runs `command` to its very end. Raises RuntimeError with its output if it ends with another code than `expect`.
 
+    The process that asks must have no other children: it waits for all that it has.
+
     `watch` samples what all its processes hold together, which costs some time.
     """
     if sys.platform == "linux":

@@ -12,6 +12,7 @@ NAMES = [
     "cnn-deformed",
     "custom-error",
     "fashion",
+    "fast",
     "gradient-descent",
     "lecture",
     "lecture-log-softmax",

@@ -42,6 +42,7 @@ def test_the_shipped_configs_are_those_of_the_readme() -> None:
         "regression",
         "custom-error",
         "fashion",
+        "fast",
         "bundled",
     }
 
