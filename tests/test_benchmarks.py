@@ -27,6 +27,7 @@ def tiny(*arguments: str, cwd: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.benchmarks
 @pytest.mark.parametrize(
     ("rows", "told"),
     [

@@ -76,11 +76,11 @@ def test_five_commands_are_installed(wheel: dict[str, bytes]) -> None:
     lines = wheel[f"{INFO}/entry_points.txt"].decode().split("\n")
     assert [line for line in lines if line] == [
         "[console_scripts]",
-        "mnist-eval = mnist_trainer.cli.eval:main",
-        "mnist-predict = mnist_trainer.cli.predict:main",
-        "mnist-runs = mnist_trainer.cli.runs:main",
-        "mnist-sweep = mnist_trainer.cli.sweep:main",
-        "mnist-train = mnist_trainer.cli.train:main",
+        "mnist-eval = mnist_trainer.cli.start:evaluate",
+        "mnist-predict = mnist_trainer.cli.start:predict",
+        "mnist-runs = mnist_trainer.cli.start:runs",
+        "mnist-sweep = mnist_trainer.cli.start:sweep",
+        "mnist-train = mnist_trainer.cli.start:train",
     ]
 
 

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-import multiprocessing
 import re
 import shutil
 import ssl
 import subprocess
+import sys
 import time
 from email.utils import formatdate
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -491,15 +491,18 @@ def test_a_lock_that_its_owner_has_just_removed_is_none_simulated(
     assert calls == 2
 
 
-def fetch_elsewhere(folder: Path, url: str) -> None:
-    into(folder, url)
+ELSEWHERE = """
+import sys
+from pathlib import Path
+from mnist_trainer.data.download import download
+download([sys.argv[2]], [Path(sys.argv[1])], lambda path: None, int(sys.argv[3]), lambda *_: None)
+"""
 
 
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_second_process_waits_and_takes_over_from_a_dead_one(killed: bool, server: Any, tmp_path: Path) -> None:
     """The first is stopped in the middle of its download; then it goes on, or is killed."""
-    started, goes_on = multiprocessing.Event(), multiprocessing.Event()
-    waits = multiprocessing.Event()
+    started, goes_on, waits = Event(), Event(), Event()
 
     def answer(handler: Any) -> None:
         if len(server.requests) > 1:
@@ -511,8 +514,7 @@ def test_a_second_process_waits_and_takes_over_from_a_dead_one(killed: bool, ser
         handler.wfile.write(CONTENT[HALF:])
 
     server.answer = answer
-    first = multiprocessing.get_context("spawn").Process(target=fetch_elsewhere, args=(tmp_path, server.url + "a"))
-    first.start()
+    first = subprocess.Popen([sys.executable, "-c", ELSEWHERE, str(tmp_path), server.url + "a", str(MOST)])
     assert started.wait(30)
     second = Thread(target=into, args=(tmp_path, server.url + "a"), kwargs={"progress": lambda *_: waits.set()})
     second.start()
@@ -520,7 +522,7 @@ def test_a_second_process_waits_and_takes_over_from_a_dead_one(killed: bool, ser
     if killed:
         first.kill()
     goes_on.set()
-    first.join(30)
+    first.wait(30)
     second.join(30)
     assert (tmp_path / "a").read_bytes() == CONTENT and names(tmp_path) == ["a"]
     assert len(server.requests) == 1 + killed

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from mnist_trainer.errors import CheckpointError, StorageError, UsageError
-from mnist_trainer.files import held
 from mnist_trainer.storage import run_folder
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.storage.run_folder import COLUMNS, RunFolder, create_run_folder, find_checkpoint, latest_run
@@ -140,8 +139,11 @@ def test_a_name_that_is_too_long_is_told_for_a_run_and_a_checkpoint(tmp_path: Pa
 
 
 def test_a_lock_alone_makes_no_run(tmp_path: Path) -> None:
-    with held(tmp_path):
-        assert create_run_folder("mlp", tmp_path).path == tmp_path
+    (tmp_path / ".lock").write_text('{"host": "", "pid": 0}')  # left by a process that was killed
+    with pytest.raises(StorageError, match="--take-over"):
+        create_run_folder("mlp", tmp_path)
+    (tmp_path / ".lock").write_text("")
+    assert create_run_folder("mlp", tmp_path).path == tmp_path
 
 
 @pytest.mark.usefixtures("here")
