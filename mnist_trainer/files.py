@@ -113,8 +113,8 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def append_line(path: Path, line: str, durable: bool = False) -> None:
-    """Adds `line` to the end of `path`, which is no link; `durable` waits until the disk has it.
+def append_line(path: Path, line: str) -> None:
+    """Adds `line` to the end of `path`, which is no link.
 
     Raises `StorageError`; then the file is cut back to what it was, as far as the system lets.
     """
@@ -125,14 +125,10 @@ def append_line(path: Path, line: str, durable: bool = False) -> None:
                 rest = f"{line}\n".encode()
                 while rest:  # a disk that fills up takes a part before it refuses
                     rest = rest[stream.write(rest) :]
-                if durable:
-                    os.fsync(stream.fileno())
             except BaseException:
                 with suppress(OSError):
                     stream.truncate(before)
                 raise
-        if durable and not before:
-            _flush_folder(path.parent)
     except OSError as error:
         raise storage_error(path, error) from error
 

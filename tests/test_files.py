@@ -268,14 +268,6 @@ def test_simulated_a_line_that_finds_the_disk_full_is_taken_back(
     assert files_in(tmp_path) == {"a.csv": b"first\n"}
 
 
-def test_a_line_can_be_on_the_disk_before_the_call_is_over(tmp_path: Path, recorded: list[tuple[str, object]]) -> None:
-    append_line(tmp_path / "a.csv", "1")
-    assert recorded == []
-    append_line(tmp_path / "b.csv", "1", durable=True)
-    append_line(tmp_path / "b.csv", "2", durable=True)
-    assert recorded == [("fsync", 2), *FOLDER, ("fsync", 4)]
-
-
 @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
 def test_a_link_or_a_pipe_in_a_strangers_folder_is_not_written_through(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")

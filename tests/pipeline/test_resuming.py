@@ -43,7 +43,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "second fit": {"optimizer": {"name": "adam", "lr": 0.05}, "training": {"refit": True}},
     "pieces": {"training": {"accumulate": 2, "mixup": 0.4, "clip_norm": 1.0}, "optimizer": {"name": "rmsprop"}},
     "restored": {
-        "optimizer": {"name": "sgd", "lr": 1e5},
+        "optimizer": {"name": "sgd", "lr": 1e10},
         "training": {"on_divergence": "restore", "epochs": 2},
         "model": {"architecture": "mlp", "hidden": [8], "dropout": 0.3},
     },
@@ -109,6 +109,7 @@ def test_killed_again_and_again_it_is_the_same_run(kind: str, here: Path, differ
         assert resume(folder) is not None
         train(sections, run_dir=here / f"whole-{seconds}")
         assert differences_of_runs(here / f"whole-{seconds}", folder) == []
+        assert ("restores" in json.loads((folder / "run.json").read_text())) == (kind == "restored")
 
 
 def test_a_second_fit_is_gone_on_with_as_well(here: Path, differences_of_runs: Alike) -> None:
