@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,7 +49,7 @@ class Spent:
 
 def ours(command: str, *arguments: str) -> list[str]:
     """One of this trainer's commands: `ours("train", "--config", "lecture")`."""
-    return [sys.executable, "-m", f"mnist_trainer.cli.{command}", *arguments]
+    return [sys.executable, str(Path(sysconfig.get_path("scripts")) / f"mnist-{command}"), *arguments]
 
 
 def python(code: str) -> list[str]:
