@@ -11,7 +11,9 @@ from typing import Literal
 import torch
 from torch import nn
 
+from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import DeviceError
+from mnist_trainer.model.products import fast_products
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -146,16 +148,18 @@ def to_device(model: nn.Module, device: torch.device) -> nn.Module:
 
 
 @contextmanager
-def settings(threads: int | None, deterministic: bool) -> Iterator[None]:
-    """Inside it torch uses so many CPU threads and, if asked, only deterministic CUDA kernels; restored afterwards."""
+def settings(config: Config, threads: int | None) -> Iterator[None]:
+    """Inside it torch uses so many CPU threads (None: its own choice), only deterministic CUDA kernels if `config` asks
+    so, and where its precision is auto the faster library for products; restored afterwards."""
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic
     if threads is not None:
         torch.set_num_threads(threads)
-    if deterministic and torch.cuda.is_available():
+    if config.deterministic and torch.cuda.is_available():
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.deterministic = True
     try:
-        yield
+        with fast_products(config.precision == "auto"):
+            yield
     finally:
         torch.set_num_threads(before[0])
         if torch.are_deterministic_algorithms_enabled() != before[1]:  # the call would load the compiler

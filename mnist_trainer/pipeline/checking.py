@@ -49,7 +49,7 @@ def plan(config: Config) -> Plan:
 def first_batch(config: Config) -> bytes:
     """A PNG of the first batch that a training of `config` would see: each image before and after `data.augment` and
     `training.mixup`. Raises the errors of `prepare`."""
-    with settings(config.threads, config.deterministic):
+    with settings(config, config.threads):
         state = prepare(config)
         data, classes = config.data, state.setup.classes
         originals, _ = next(iter(training_loader(state.setup.train, data.batch, config.seed, epoch=0)))

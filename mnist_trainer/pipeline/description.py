@@ -13,6 +13,7 @@ from mnist_trainer.config.architectures import FullyConvolutional
 from mnist_trainer.config.outputs import output_count
 from mnist_trainer.config.schema import Config
 from mnist_trainer.data.catalog import class_names
+from mnist_trainer.model.products import products_by
 from mnist_trainer.reports.listener import Header
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import OptimizerFactory
@@ -53,12 +54,19 @@ def header_of(state: TrainingState, folder: Path, custom: dict[str, str], resume
         name=setup.config.name,
         data=f"{setup.config.data.name}: {counts}{_classes(state)}",
         model=f"{facts['model']}, {facts['parameters']:,} parameters{_taken_over(state)}",
-        device=f"{setup.device}, {setup.reading.precision}{threads}",
+        device=f"{setup.device}, {_precision(state)}{threads}",
         seed=setup.config.seed,
         epochs=setup.config.training.epochs,
         folder=folder,
         resumed=resumed,
     )
+
+
+def _precision(state: TrainingState) -> str:
+    """`float32 by oneDNN`: what `precision: auto` came to."""
+    precision, library = state.setup.reading.precision, products_by()
+    is_worth_a_word = precision == "float32" and state.setup.device.type == "cpu" and library == "oneDNN"
+    return f"{precision} by {library}" if is_worth_a_word else precision
 
 
 def _classes(state: TrainingState) -> str:

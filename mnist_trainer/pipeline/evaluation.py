@@ -73,7 +73,7 @@ def judge_subject(
     """What `judge` does once the checkpoints are loaded."""
     config, checkpoint = subject.config, subject.checkpoint
     advice = "Take another device (on the command line: --device cpu), or fewer members of an ensemble."
-    with settings(choose_threads(config, model), config.deterministic), device_errors("evaluation", advice):
+    with settings(config, choose_threads(config, model)), device_errors("evaluation", advice):
         classes, source = class_names(config.data), load_split(config.data, split)
         if classes != checkpoint.classes:
             raise CheckpointError(

@@ -76,7 +76,7 @@ def train(
     listener, own = listener or Listener(), _Own(model, loss, optimizer)
     config = as_config(config, overrides)
     _warn(config, listener)
-    with settings(choose_threads(config, model), config.deterministic), device_errors():
+    with settings(config, choose_threads(config, model)), device_errors():
         began = perf_counter()
         if run_dir is not None:
             refuse_taken(run_dir)  # before data are fetched for nothing
@@ -113,7 +113,7 @@ def resume(
         refuse_parts(begun, own.names)
         _warn(begun.config, listener)
         threads = begun.threads or choose_threads(begun.config, model)
-        with settings(threads, begun.config.deterministic), device_errors():
+        with settings(begun.config, threads), device_errors():
             began = perf_counter()
             state, second = own.prepare(begun.config, listener)
             begun.restore(state)

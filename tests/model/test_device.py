@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import DeviceError
 from mnist_trainer.model import device
 from mnist_trainer.model.device import autocast, passed_over, resolve_device, resolve_precision, settings, to_device
@@ -230,10 +231,13 @@ def test_convolutions_lie_in_the_layout_they_are_fastest_in() -> None:
     assert to_device(LINEAR, CPU) is LINEAR
 
 
+DETERMINISTIC = Config.model_validate({"model": {"architecture": "neuron"}, "deterministic": True})
+
+
 def test_settings_are_restored_also_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     before = torch.get_num_threads()
-    with pytest.raises(ZeroDivisionError), settings(threads=before + 1, deterministic=True):
+    with pytest.raises(ZeroDivisionError), settings(DETERMINISTIC, before + 1):
         assert torch.get_num_threads() == before + 1
         assert torch.are_deterministic_algorithms_enabled() and torch.backends.cudnn.deterministic
         _ = 1 / 0
@@ -243,6 +247,6 @@ def test_settings_are_restored_also_after_an_error(monkeypatch: pytest.MonkeyPat
 
 def test_by_default_settings_change_nothing() -> None:
     before = torch.get_num_threads()
-    with settings(threads=None, deterministic=True):
+    with settings(DETERMINISTIC, None):
         assert torch.get_num_threads() == before
         assert torch.are_deterministic_algorithms_enabled() == torch.cuda.is_available()

@@ -15,6 +15,7 @@ from mnist_trainer.training.loop import EpochRecord
 
 TINY: dict[str, Any] = {
     "name": "tiny",
+    "precision": "float32",  # the same products within and without `train`, on every CPU
     "threads": 1,
     "data": {"name": "digits", "limit": 20, "batch_size": 32, "validation": 40},
     "model": {"architecture": "mlp", "hidden": [8]},

@@ -124,7 +124,7 @@ def test_an_image_of_the_test_set_is_answered_as_in_evaluation(digits_run: Run, 
     digits = [digit for prediction in found for digit in prediction.digits]
     assert len(found) == len(digits) == len(images) > CHUNK
     assert [digit.digit for digit in digits] == judged.answers.predicted.tolist()
-    assert [digit.confidence for digit in digits] == pytest.approx(judged.answers.confidence.tolist())
+    assert [digit.confidence for digit in digits] == pytest.approx(judged.answers.confidence.tolist(), rel=1e-5)
     for digit, image in zip(digits, images, strict=True):
         assert digit.image is not None
         assert np.array_equal(digit.image, image.numpy())

@@ -109,6 +109,7 @@ def test_the_record_says_how_it_went(run: Run) -> None:
         "device_name",
         "precision",
         "threads",
+        "products",
         "deterministic",
         "versions",
         "platform",

@@ -80,7 +80,8 @@ def test_a_run_that_began_is_described(make: Callable[..., Journal]) -> None:
     record = record_of(journal)
     began = datetime.fromisoformat(record.pop("started_at"))
     assert began.tzinfo is not None
-    for key in ("device", "device_name", "precision", "threads", "deterministic", "versions", "platform", "git_commit"):
+    found = {"device", "device_name", "precision", "threads", "products", "deterministic", "versions", "platform"}
+    for key in (*found, "git_commit"):
         record.pop(key)
     (session,) = record.pop("sessions")
     assert (session["status"], session["pid"], session["finished_at"]) == ("running", os.getpid(), None)

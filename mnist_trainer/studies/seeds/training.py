@@ -119,7 +119,7 @@ def _prepared(config: Config, run_dir: Path | None, listener: Listener) -> tuple
     """The series' folder, and what is the same for all runs; no folder is made for a training that can't be."""
     if config.report.tensorboard:
         require_tensorboard()
-    with settings(config.threads, config.deterministic), device_errors():
+    with settings(config, config.threads), device_errors():
         state = prepare(config, loading=listener.loading)
         load_test(config.data, listener.loading)  # not looked at, but fetched: not by several processes at once
         folder = open_folder(config, run_dir)

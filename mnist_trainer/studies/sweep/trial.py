@@ -134,7 +134,7 @@ def _epochs(config: Config, threads: int, post: Post) -> Generator[EpochRecord]:
             raise InterruptedRunError("Stopped.")
 
     try:
-        with settings(choose_threads(config) or threads, config.deterministic), device_errors():
+        with settings(config, choose_threads(config) or threads), device_errors():
             yield from fit(prepare(config, splits=images_of(config.data)), after_step)
     except TrainerError:
         raise

@@ -1,0 +1,82 @@
+"""float32 products by the faster library stay float32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from mnist_trainer.config.schema import Config
+from mnist_trainer.model import products
+from mnist_trainer.model.device import settings
+from mnist_trainer.model.products import EXACT, fast_products
+
+SETTING = products._matmul()
+
+
+def error(rows: int, inner: int, columns: int) -> float:
+    """The largest of a product of positive numbers below 1, by their length."""
+    generator = torch.Generator().manual_seed(0)
+    left = torch.rand(rows, inner, generator=generator)
+    right = torch.rand(inner, columns, generator=generator)
+    return float((left @ right - left.double() @ right.double()).abs().max() / inner)
+
+
+@pytest.mark.parametrize("shape", [(1, 784, 64), (256, 784, 64), (64, 256, 784), (256, 64, 10), (1000, 784, 1200)])
+def test_products_are_as_exact_as_float32_is(shape: tuple[int, int, int]) -> None:
+    with fast_products():
+        assert error(*shape) < EXACT
+
+
+def test_what_is_rounded_to_bfloat16_would_be_noticed() -> None:
+    numbers = torch.rand(256, 784, generator=torch.Generator().manual_seed(0))
+    rounded = numbers.bfloat16().float()
+    product = rounded @ rounded[:64].t() - numbers.double() @ numbers[:64].double().t()
+    assert product.abs().max() / 784 > 10 * EXACT
+
+
+def config(precision: str) -> Config:
+    return Config.model_validate({"model": {"architecture": "neuron"}, "precision": precision})
+
+
+@pytest.fixture
+def amd(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """A CPU of AMD's, whose products have not been looked at yet."""
+    monkeypatch.setattr(
+        torch.cpu, "get_capabilities", lambda: {"cpu_name": "AMD EPYC", "avx512_f": True}, raising=False
+    )
+    products._stays_float32.cache_clear()
+    yield monkeypatch
+    products._stays_float32.cache_clear()  # other tests look for themselves
+
+
+def test_the_setting_is_the_users_again_afterwards(amd: pytest.MonkeyPatch) -> None:
+    amd.setattr(products, "EXACT", 1.0)
+    before = SETTING.fp32_precision
+    with fast_products():
+        assert SETTING.fp32_precision == "bf16"
+    assert SETTING.fp32_precision == before
+
+
+def test_they_are_as_torch_makes_them_where_that_is_wanted(amd: pytest.MonkeyPatch) -> None:
+    amd.setattr(products, "EXACT", 1.0)
+    with settings(config("auto"), None):
+        assert products.products_by() == "oneDNN"
+    with settings(config("float32"), None):
+        assert products.products_by() == "torch's default"
+
+
+@pytest.mark.parametrize("cpu", [{}, {"cpu_name": "Intel Xeon", "avx512_f": True}, {"cpu_name": "AMD EPYC"}])
+def test_other_cpus_are_left_to_torch(amd: pytest.MonkeyPatch, cpu: dict[str, object]) -> None:
+    amd.setattr(torch.cpu, "get_capabilities", lambda: cpu)
+    before = SETTING.fp32_precision
+    with fast_products():
+        assert SETTING.fp32_precision == before
+
+
+def test_a_cpu_that_would_round_is_left_to_torch(amd: pytest.MonkeyPatch) -> None:
+    amd.setattr(products, "EXACT", 0.0)  # nothing is as exact as that
+    before = SETTING.fp32_precision
+    with fast_products():
+        assert SETTING.fp32_precision == before
