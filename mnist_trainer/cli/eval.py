@@ -179,7 +179,7 @@ def _calibrate(checkpoints: list[str], overrides: list[str], split: Split, file:
     picture = file.with_name(f"{file.stem}-reliability.png") if out is None else out / "reliability.png"
     if out is not None:
         lines += ["", _write(judged, out)]
-    write_bytes(picture, draw_reliability(judged.answers, after.answers, judged.evaluation, done.temperature)[1])
+    write_bytes(picture, draw_reliability(judged.answers, after.answers, judged.evaluation, done.temperature)[1]())
     save_checkpoint(file, done.checkpoint)
     lines += ["", f"Written to {file}: the calibrated copy; to {picture}: its reliability"]
     files = {"path": str(file), "picture": str(picture)}
@@ -197,8 +197,8 @@ def _write(judged: Judged, out: Path) -> str:
 
     classes, evaluation = judged.subject.checkpoint.classes, judged.evaluation
     mistakes = draw_mistakes(judged.answers, judged.source, evaluation, classes)
-    for name, png in (draw_confusion(evaluation, classes), mistakes):
-        write_bytes(out / name, png)
+    for name, picture in (draw_confusion(evaluation, classes), mistakes):
+        write_bytes(out / name, picture())
     table = predictions_csv(judged.answers, judged.source, classes, evaluation.ece is not None)
     write_text(out / "predictions.csv", table)
     return f"Written to {out}: confusion.png, mistakes.png, predictions.csv"

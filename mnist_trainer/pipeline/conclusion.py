@@ -13,7 +13,7 @@ from mnist_trainer.data.loaders import load_test
 from mnist_trainer.data.source import Source
 from mnist_trainer.inference.evaluate import Answers, answer, measure
 from mnist_trainer.inference.metrics import Evaluation
-from mnist_trainer.reports.drawings import draw_confusion, draw_mistakes, draw_training, draw_weights
+from mnist_trainer.reports.drawings import Drawing, draw_confusion, draw_mistakes, draw_training, draw_weights
 from mnist_trainer.reports.journal import Journal
 from mnist_trainer.reports.listener import Listener, Outcome, metrics_row
 from mnist_trainer.training.loop import EpochRecord
@@ -53,20 +53,21 @@ def conclude(
     listener.drawing()
     began = perf_counter()
     config, folder, best_epoch = journal.config, journal.folder, journal.best_epoch
-    source = load_test(config.data, listener.loading)
-    test, answers = judge(journal, source, "test", loss)
     model = journal.state.best_model()
-    evaluated = perf_counter() - began
-    drawings: list[tuple[str, bytes]] = []
-    if config.report.plots:
+    drawings: list[Drawing] = []
+    if config.report.plots:  # drawn while the test set is read
         rows = [metrics_row(record) for record in journal.records if record.phase == "train"]
         drawings.append(draw_training(rows, best_epoch, config.name))
-        drawings.append(draw_confusion(test, journal.state.setup.classes))
         drawings += draw_weights(model, f"{config.name}: weights of the first layer")
+    source = load_test(config.data, listener.loading)
+    test, answers = judge(journal, source, "test", loss)
+    evaluated = perf_counter() - began
+    if config.report.plots:
+        drawings.append(draw_confusion(test, journal.state.setup.classes))
     if config.report.gallery:
         drawings.append(draw_mistakes(answers, source, test, journal.state.setup.classes))
-    for name, png in drawings:
-        folder.write_plot(name, png)
+    for name, picture in drawings:
+        folder.write_plot(name, picture())
     timings = {
         "training_seconds": journal.seconds,
         "evaluation_seconds": evaluated,

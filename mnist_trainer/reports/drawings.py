@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping
+from functools import partial
 from io import StringIO
 
 import numpy as np
@@ -14,15 +15,15 @@ from mnist_trainer.inference.calibration import reliability
 from mnist_trainer.inference.evaluate import Answers, surest_mistakes
 from mnist_trainer.inference.metrics import Evaluation, calibration_error
 from mnist_trainer.reports import plots
-from mnist_trainer.reports.painting import paint
+from mnist_trainer.reports.painting import Picture, paint
 from mnist_trainer.reports.reliability import reliability_diagrams
 from mnist_trainer.reports.text import percent
 from mnist_trainer.training.penalties import weight_pictures
 
 Rows = list[Mapping[str, float | int | str | None]]
 
-Drawing = tuple[str, bytes]
-"""A file's name, and the PNG in it."""
+Drawing = tuple[str, Picture]
+"""A file's name, and what gives the PNG in it."""
 
 
 def draw_training(rows: Rows, best_epoch: int, title: str) -> Drawing:
@@ -67,7 +68,7 @@ def draw_reliability(before: Answers, after: Answers, evaluation: Evaluation, te
         error = percent(calibration_error(each.confidence, each.right))
         panels[f"{word}: error {error}"] = reliability(each.confidence, each.right)
     title = f"{evaluation.dataset}, {evaluation.count:,} {evaluation.split} images: is it right as often as it is sure?"
-    return "reliability.png", reliability_diagrams(panels, title)
+    return "reliability.png", partial(reliability_diagrams, panels, title)
 
 
 def predictions_csv(answers: Answers, source: Source, classes: tuple[str, ...], honest: bool = True) -> str:

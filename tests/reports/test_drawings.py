@@ -14,7 +14,14 @@ from mnist_trainer.inference.evaluate import Answers
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.model.build import build_model
 from mnist_trainer.reports import drawings
-from mnist_trainer.reports.drawings import draw_confusion, draw_mistakes, draw_training, draw_weights, predictions_csv
+from mnist_trainer.reports.drawings import (
+    Drawing,
+    draw_confusion,
+    draw_mistakes,
+    draw_training,
+    draw_weights,
+    predictions_csv,
+)
 
 CLASSES = ("zero", "one", "two")
 
@@ -40,6 +47,11 @@ def painter(monkeypatch: pytest.MonkeyPatch) -> Painter:
     return painter
 
 
+def drawn(drawing: Drawing) -> tuple[str, bytes]:
+    name, picture = drawing
+    return name, picture()
+
+
 def answered(probabilities: Tensor, labels: list[int]) -> Answers:
     confidence, predicted = probabilities.double().max(dim=1)
     return Answers(probabilities, probabilities, predicted, confidence, torch.tensor(labels))
@@ -52,7 +64,7 @@ def source_of(labels: list[int]) -> Source:
 
 def test_the_curves_are_drawn_from_the_rows(painter: Painter) -> None:
     rows: list[Any] = [{"epoch": 1, "train_loss": 0.5}]
-    assert draw_training(rows, 1, "mlp") == ("curves.png", b"curves")
+    assert drawn(draw_training(rows, 1, "mlp")) == ("curves.png", b"curves")
     assert painter.asked["curves"] == (rows, 1, "mlp")
 
 
@@ -69,7 +81,7 @@ def test_weights_are_drawn_where_the_first_layer_sees_the_whole_image(
     painter: Painter, model: dict[str, Any], outputs: int, count: int
 ) -> None:
     config = load_config({"model": model, "data": {"binary": 7 if outputs == 1 else None}, "loss": "mse"})
-    assert dict(draw_weights(build_model(config.model, outputs), "title")) == {"weights.png": b"weights"}
+    assert dict(map(drawn, draw_weights(build_model(config.model, outputs), "title"))) == {"weights.png": b"weights"}
     pictures, title = painter.asked["weights"]
     assert (pictures.shape, pictures.dtype, title) == ((count, 28, 28), np.float32, "title")
 
@@ -83,7 +95,7 @@ def test_other_weights_are_not_drawn(painter: Painter, model: nn.Module) -> None
 
 
 def test_the_confusion_matrix_says_of_what_it_is(painter: Painter, evaluation: Evaluation) -> None:
-    assert draw_confusion(evaluation, ("not 7", "7")) == ("confusion.png", b"confusion")
+    assert drawn(draw_confusion(evaluation, ("not 7", "7"))) == ("confusion.png", b"confusion")
     matrix, classes, title = painter.asked["confusion"]
     assert matrix.tolist() == [[1987, 3], [0, 10]]
     assert matrix.dtype == np.int64
@@ -94,7 +106,7 @@ def test_the_surest_mistakes_come_first(painter: Painter, evaluation: Evaluation
     rows = torch.tensor([[0.9, 0.1, 0.0], [0.6, 0.4, 0.0], [0.0, 0.2, 0.8], [0.1, 0.2, 0.7], [0.0, 1.0, 0.0]])
     labels = [0, 1, 0, 1, 0]
     answers, source = answered(rows, labels), source_of(labels)
-    assert draw_mistakes(answers, source, evaluation, CLASSES) == ("mistakes.png", b"mistakes")
+    assert drawn(draw_mistakes(answers, source, evaluation, CLASSES)) == ("mistakes.png", b"mistakes")
     images, truths, given, shown, title = painter.asked["mistakes"]
     assert images[:, 0, 0].tolist() == [4, 2, 3, 1]
     assert truths == ["zero", "zero", "one", "one"]
@@ -105,15 +117,15 @@ def test_the_surest_mistakes_come_first(painter: Painter, evaluation: Evaluation
 
 def test_what_is_no_probability_is_not_shown_as_one(painter: Painter, evaluation: Evaluation) -> None:
     answers = answered(torch.tensor([[7.0, -3.0, 0.0]]), [1])
-    draw_mistakes(answers, source_of([1]), replace(evaluation, ece=None), CLASSES)
+    drawn(draw_mistakes(answers, source_of([1]), replace(evaluation, ece=None), CLASSES))
     assert painter.asked["mistakes"][3] == [None]
 
 
 def test_at_most_25_mistakes_are_shown_and_none_is_possible(painter: Painter, evaluation: Evaluation) -> None:
     rows = torch.tensor([[1.0, 0.0, 0.0]]).expand(40, 3)
-    draw_mistakes(answered(rows, [1] * 40), source_of([1] * 40), evaluation, CLASSES)
+    drawn(draw_mistakes(answered(rows, [1] * 40), source_of([1] * 40), evaluation, CLASSES))
     assert len(painter.asked["mistakes"][0]) == 25
-    draw_mistakes(answered(rows, [0] * 40), source_of([0] * 40), evaluation, CLASSES)
+    drawn(draw_mistakes(answered(rows, [0] * 40), source_of([0] * 40), evaluation, CLASSES))
     assert [len(part) for part in painter.asked["mistakes"][:4]] == [0, 0, 0, 0]
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ MATRIX = np.diag([5, 3])
 
 
 def picture() -> bytes:
-    return paint(plots.confusion, MATRIX, ["a", "b"], title="of two")
+    return paint(plots.confusion, MATRIX, ["a", "b"], title="of two")()
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +28,8 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def present() -> subprocess.Popen[bytes]:
-    (process,) = painting._painters
-    return process
+    (painters,) = painting._painters
+    return painters.process
 
 
 def test_the_process_beside_draws_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,7 +37,8 @@ def test_the_process_beside_draws_the_same(monkeypatch: pytest.MonkeyPatch) -> N
     with painter_beside(True):
         process = present()
         monkeypatch.setattr(plots, "png", None)  # so that nothing can be drawn here
-        assert [picture(), picture()] == [here, here]
+        begun = [paint(plots.confusion, MATRIX, ["a", "b"], title="of two") for _ in range(5)]
+        assert [each() for each in reversed(begun)] == [here] * 5
     assert process.returncode == 0
     assert painting._painters == []
 
@@ -57,10 +60,21 @@ def test_a_process_that_was_ended_is_done_without() -> None:
     assert painting._painters == []
 
 
+@pytest.mark.skipif(not painting.FORKS, reason="one process draws")
+def test_a_second_process_is_made_and_done_without_where_it_was_ended() -> None:
+    with painter_beside(True):
+        first = picture()  # both are there now
+        children = Path(f"/proc/{present().pid}/task/{present().pid}/children").read_text().split()
+        assert len(children) == 1
+        os.kill(int(children[0]), signal.SIGKILL)
+        assert [picture() for _ in range(4)] == [first] * 4
+    assert is_gone(int(children[0]))
+
+
 def test_a_mistake_is_raised_where_it_is_of_use() -> None:
     with painter_beside(True):
         with pytest.raises(AttributeError, match="sum"):
-            paint(plots.confusion, None, ["a"], "of nothing")  # type: ignore[arg-type]
+            paint(plots.confusion, None, ["a"], "of nothing")()  # type: ignore[arg-type]
         assert picture().startswith(b"\x89PNG")  # it draws on
 
 
@@ -70,7 +84,7 @@ def test_it_ends_with_its_parent_and_waits_for_nobody() -> None:
         "from mnist_trainer.reports import painting\n"
         "painting._cores = lambda: 2\n"
         "with painting.painter_beside(True):\n"
-        "    print(painting._painters[0].pid, flush=True)\n"
+        "    print(painting._painters[0].process.pid, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
