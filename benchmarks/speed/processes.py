@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,8 +47,8 @@ class Spent:
 
 
 def ours(command: str, *arguments: str) -> list[str]:
-    """One of this trainer's commands: `ours("train", "--config", "lecture")`."""
-    return [sys.executable, str(Path(sysconfig.get_path("scripts")) / f"mnist-{command}"), *arguments]
+    """One of this trainer's commands, as its console script calls it: `ours("train", "--config", "lecture")`."""
+    return [*python(f"from mnist_trainer.cli.start import {command}; {command}()"), *arguments]
 
 
 def python(code: str) -> list[str]:
@@ -62,17 +61,20 @@ def spend(
 ) -> Spent:
     """Runs `command` to its very end. Raises RuntimeError with its output if it ends with another code than `expect`.
 
-    The process that asks must have no other children: it waits for all that it has.
+    The process that asks must have no other children: it waits for all that it has. Modules are compiled once and kept,
+    as they are wherever a package is installed, whatever this process was told about that.
 
     `watch` samples what all its processes hold together, which costs some time.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(BECOME_SUBREAPER, 1, 0, 0, 0)
     with tempfile.TemporaryFile() as output:
+        environment = {**(os.environ if env is None else env)}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         started = perf_counter()
         # The shell's place: a file takes all output at once, and nobody has to read a pipe meanwhile.
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, env=env
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, env=environment
         )
         watcher = Watcher() if watch and sys.platform == "linux" else None
         code, cpu, peak = _wait_for_all(process.pid)

@@ -25,7 +25,7 @@ def measure(options: Options) -> list[Row]:
         for name in ("lecture", "fast") if not options.tiny else ("lecture",):
             if is_shipped(name):
                 training(options, name, "report.plots=false", folder=folder / name)
-                commands[f"mnist-eval, {name}'s best.pt"] = ours("eval", str(folder / name / "best.pt"))
+                commands[f"mnist-eval, {name}'s best.pt"] = ours("evaluate", str(folder / name / "best.pt"))
         work = {name: lambda _, command=command: spend(command) for name, command in commands.items()}
         found = alternate(work, options.rounds, warm_up=not options.tiny)
     series = {name: wall(name, runs) for name, runs in found.items()}
