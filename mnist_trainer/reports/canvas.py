@@ -45,10 +45,11 @@ def png(size: tuple[int, int], title: str, draw: Callable[[Figure], None]) -> by
         warnings.filterwarnings("ignore", "Glyph")  # a class may have a name in any script
         inches = ((size[0] + 0.1) / _DPI, (size[1] + 0.1) / _DPI)  # matplotlib cuts off what is just below a pixel
         figure = Figure(inches, dpi=_DPI, layout="compressed", facecolor="white")
-        FigureCanvasAgg(figure)
+        canvas = FigureCanvasAgg(figure)
         figure.suptitle(fill(title, size[0] // 10), fontsize=13)
         draw(figure)
-        figure.savefig(stream, format="png", dpi=_DPI, metadata={"Software": None})  # a version would change the bytes
+        # Without a version, which would change the bytes; savefig would draw twice, once to see where things go.
+        canvas.print_png(stream, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return stream.getvalue()
 
 

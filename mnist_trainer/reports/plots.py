@@ -200,7 +200,7 @@ def _write_count(axes: Axes, row: int, column: int, count: int, depth: float, ce
 def _rectangle(axes: Axes, corner: tuple[float, float], size: tuple[float, float], **look: Any) -> None:
     from matplotlib.patches import Rectangle
 
-    axes.add_patch(Rectangle(corner, *size, in_layout=False, **look))
+    axes.add_artist(Rectangle(corner, *size, in_layout=False, **look))
 
 
 def _verdict(label: str, predicted: str, probability: float | None) -> str:
