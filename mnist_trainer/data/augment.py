@@ -44,8 +44,8 @@ def augmented(images: Tensor, labels: Tensor, augment: Augment, seed: int, epoch
 
 def _halved(labels: Tensor, classes: tuple[int, ...]) -> Tensor:
     """A half for each label [B] among `classes`, else 1."""
-    among = torch.isin(labels, torch.tensor(classes, device=labels.device))
-    return torch.where(among, 0.5, 1.0)
+    among = torch.stack([labels == halved for halved in classes])  # a tensor of classes would be waited for on a GPU
+    return torch.where(among.any(dim=0), 0.5, 1.0)
 
 
 def _noise(count: int, generator: torch.Generator) -> Tensor:

@@ -53,23 +53,27 @@ def smooth_displacement(noise: Tensor, alpha: float | Tensor, sigma: float) -> T
     The elastic deformation of Simard et al. 2003 ("Best practices for convolutional neural networks applied to visual
     document analysis"). Outside of the picture the noise is 0.
     """
-    kernel = _smoothing(sigma).to(noise)
-    # One matrix for both directions' values, which alternate in a row: a single large product instead of B small ones.
-    along_rows = noise.reshape(-1, 2 * SIDE) @ torch.kron(kernel, torch.eye(2).to(noise))
+    kernel, of_pairs = _smoothing(sigma, noise.device)
+    along_rows = noise.reshape(-1, 2 * SIDE) @ of_pairs
     both = torch.matmul(kernel, along_rows.reshape(-1, SIDE, 2 * SIDE))
     return both.reshape(noise.shape) * alpha
 
 
 @lru_cache(maxsize=8)
-def _smoothing(sigma: float) -> Tensor:
-    """The symmetric matrix [28, 28] that smooths a row: Gaussian weights whose whole kernel sums to 1."""
+def _smoothing(sigma: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The symmetric matrix [28, 28] that smooths a row: Gaussian weights whose whole kernel sums to 1.
+
+    With it the one [56, 56] for both directions' values, which alternate in a row: a single large product instead of B
+    small ones.
+    """
     reach = int(TRUNCATE * sigma + 0.5)
     offsets = torch.arange(-reach, reach + 1, dtype=torch.float64)
     weights = torch.exp(-(offsets**2) / (2 * sigma**2))
     weights /= weights.sum()
     distance = (torch.arange(SIDE)[:, None] - torch.arange(SIDE)).abs()
     inside = torch.where(distance <= reach, weights[(distance.clamp(max=reach) + reach)], 0.0)
-    return inside.float()
+    kernel = inside.float()
+    return kernel.to(device), torch.kron(kernel, torch.eye(2)).to(device)
 
 
 def thicken(images: Tensor, amount: Tensor) -> Tensor:

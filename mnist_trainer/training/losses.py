@@ -112,7 +112,7 @@ class Criterion(nn.Module):
         """0/1 targets of the outputs' shape: one-hot [B, K], or the label itself [B, 1] of a yes/no model."""
         if outputs.shape[1] == 1:
             return labels[:, None].to(outputs) * (1 - smoothing) + smoothing / 2
-        one_hot = F.one_hot(labels, outputs.shape[1]).to(outputs)
+        one_hot = torch.zeros_like(outputs).scatter_(1, labels[:, None], 1)
         return one_hot * (1 - smoothing) + smoothing / outputs.shape[1]
 
     def _class_loss(self, outputs: Tensor, labels: Tensor, smoothing: float) -> Tensor:

@@ -39,7 +39,8 @@ def mix(images: Tensor, labels: Tensor, alpha: float, seed: int, epoch: int, bat
     """
     address = seed_for(seed, "mixup", epoch, batch)
     share = float(np.random.default_rng(address).beta(alpha, alpha))
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(address)).to(labels.device)
+    generator = torch.Generator(labels.device).manual_seed(address)
+    order = torch.randperm(len(labels), generator=generator, device=labels.device)
     mixed = torch.lerp(images[order].float(), images.float(), share)
     return mixed, MixedLabels(labels, labels[order], share)
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mnist_trainer.config.seeds import seed_for
 from mnist_trainer.data.augment import augmented
@@ -17,6 +16,7 @@ from mnist_trainer.data.loaders import training_loader
 from mnist_trainer.inference.predictor import Predictor
 from mnist_trainer.inference.probabilities import answers
 from mnist_trainer.model.device import autocast
+from mnist_trainer.training.averaging import RunningMean
 from mnist_trainer.training.early_stopping import Best
 from mnist_trainer.training.losses import AnyCriterion
 from mnist_trainer.training.mixup import Labels, main_labels, mix, mixed_loss
@@ -64,8 +64,7 @@ class TrainingState:
         self.setup, self.model, self.criterion, self.stepper = setup, model, criterion, stepper
         stepper.clip_norm = setup.config.training.clip_norm
         decay = setup.config.training.ema
-        average = None if decay is None else get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-        self.ema = None if average is None else AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+        self.ema = None if decay is None else RunningMean(model, decay)
         self.epoch = 0
         self.step = 0
         self.seconds = 0.0
