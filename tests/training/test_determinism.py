@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mnist_trainer.data.loaders import Splits
+from mnist_trainer.model.device import settings
 from mnist_trainer.training.loop import fit
 
 YES_OR_NO = {"model": {"architecture": "neuron", "output": "sigmoid"}, "loss": "bce", "data": {"binary": 7}}
@@ -57,6 +58,22 @@ def test_the_same_seed_gives_the_same_bits(splits: Splits, yes_or_no: Splits, pr
     first = outcome(images, prepare, **sections)
     assert outcome(images, prepare, disturb=True, **sections) == first
     assert outcome(images, prepare, **sections, seed=1) != first
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("model", [{"architecture": "mlp", "hidden": [600, 500]}, {"architecture": "cnn"}])
+def test_the_same_seed_gives_the_same_bits_in_each_precision_on_each_number_of_threads(
+    splits: Splits, prepare: Any, threads: int, model: dict[str, Any]
+) -> None:
+    """With products and batches large enough that threads share them."""
+    data = {"batch_size": 100, "augment": {"rotate": 10, "elastic": {}}}
+    found = []
+    with settings(threads, deterministic=False):
+        for precision in ("float32", "bfloat16"):
+            first = outcome(splits, prepare, model=model, data=data, precision=precision)
+            assert outcome(splits, prepare, disturb=True, model=model, data=data, precision=precision) == first
+            found.append(first)
+    assert found[0] != found[1]
 
 
 @pytest.mark.parametrize(
