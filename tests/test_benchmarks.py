@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,20 @@ def test_the_clock_waits_for_children() -> None:
     child = "import time; time.sleep(0.3)"
     parent = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}], start_new_session=True)"
     assert spent(parent)["seconds"] > 0.3
+
+
+def test_modules_stay_compiled_as_where_a_package_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    assert spent("import sys; print(sys.dont_write_bytecode)")["output"] == "False\n"
+
+
+def test_our_commands_are_those_of_the_console_scripts() -> None:
+    from speed.processes import ours
+
+    scripts = tomllib.loads((BENCHMARKS.parent / "pyproject.toml").read_text())["project"]["scripts"]
+    for place in scripts.values():
+        done = subprocess.run(ours(place.rpartition(":")[2], "--help"), capture_output=True, text=True, check=False)
+        assert done.stdout.startswith("Usage: ")
 
 
 def test_peak_memory_is_the_commands_own() -> None:
