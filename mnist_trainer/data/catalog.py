@@ -9,7 +9,7 @@ from mnist_trainer.data import folder
 from mnist_trainer.data.bundled import load_digits
 from mnist_trainer.data.dataset import DIGITS, DataSet, Part
 from mnist_trainer.data.download import Progress
-from mnist_trainer.data.places import data_root
+from mnist_trainer.data.places import data_root, homes
 from mnist_trainer.data.published import load_published
 from mnist_trainer.data.registry import PUBLISHED
 from mnist_trainer.errors import DataError
@@ -29,7 +29,7 @@ def load(data: Data, part: Part, progress: Progress | None = None) -> DataSet:
         case "digits":
             return load_digits(part)
         case "folder":
-            return folder.load_folder(folder.layout_of(data), part)
+            return folder.load_folder(folder.layout_of(data), part, homes(data_root(data), "folder"), progress)
         case "mnist" | "fashion-mnist" | "kmnist" | "emnist-digits" | "qmnist" | "usps":
             return load_published(data.name, data_root(data), part, progress)
         case _:

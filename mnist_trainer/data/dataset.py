@@ -7,6 +7,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from mnist_trainer.data.mapped import Images
+
 Part = Literal["train", "validation", "test"]
 """`validation` exists only where a data set brings its own (a folder with `val/`); else it is split from `train`."""
 
@@ -20,8 +22,8 @@ DIGITS = tuple("0123456789")
 class DataSet:
     """One part of a data set, in the order of its files."""
 
-    images: Tensor
-    """uint8 [N, 28, 28], bright ink on black."""
+    images: Images
+    """uint8 [N, 28, 28], bright ink on black; `Mapped` where they are too many for the memory."""
     labels: Tensor
     """int64 [N], positions in `classes`."""
     classes: tuple[str, ...]

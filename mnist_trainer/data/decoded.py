@@ -1,4 +1,4 @@
-"""Decoded data sets kept in a file, so that later starts need not unpack anything.
+"""Decoded data sets kept in a file, so that later starts need not unpack anything, and large ones need no memory.
 
 Such a file can always be made again: one that is stale, damaged, foreign or missing is no error. It has a line with the
 fingerprint, the CRC-32 of the rest (4 bytes), the images, the labels; numbers are little-endian.
@@ -6,16 +6,23 @@ fingerprint, the CRC-32 of the rest (4 bytes), the images, the labels; numbers a
 
 from __future__ import annotations
 
+import errno
 import json
+import mmap
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
+from shutil import disk_usage
 from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_trainer.data.memory import too_large
 from mnist_trainer.data.places import place
 from mnist_trainer.errors import StorageError
 
@@ -23,9 +30,14 @@ FORMAT = 2
 """To be counted up when decoding gives something else than before, or the file is laid out in another way."""
 IMAGE, LABEL, CRC = 28 * 28, 8, 4
 """Bytes of each."""
+KEPT = 1000
+"""Smaller sets that are made from pictures are not kept: they are soon made."""
 
 Decoded = tuple[NDArray[np.uint8], NDArray[np.int64]]
-"""Images [N, 28, 28] and labels [N]."""
+"""Images [N, 28, 28] and labels [N]. Of too many for the memory the images are a mapped file, and cannot
+be written."""
+Pieces = Callable[[], Iterable[NDArray[np.uint8]]]
+"""Makes the images [n, 28, 28] of one piece after the other, from the first one on whenever it is called."""
 
 
 def fingerprint(paths: Sequence[Path]) -> str:
@@ -33,6 +45,18 @@ def fingerprint(paths: Sequence[Path]) -> str:
     OSError for a file that is gone."""
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
     return json.dumps([FORMAT, stats])
+
+
+def program() -> str:
+    """Another one as soon as anything that draws or reads pictures has changed."""
+    import cv2
+    import PIL
+
+    from mnist_trainer.pictures import listing
+
+    code = Path(listing.__file__).parent.rglob("*.py")
+    content = blake2b(b"".join(path.read_bytes() for path in sorted(code))).hexdigest()
+    return f"{FORMAT} {content} {np.__version__} {cv2.__version__} {PIL.__version__}"
 
 
 def recall(homes: Sequence[Path], name: str, mark: str, most: int) -> Decoded | None:
@@ -45,7 +69,7 @@ def recall(homes: Sequence[Path], name: str, mark: str, most: int) -> Decoded | 
             with (home / name).open("rb") as file:
                 if (decoded := _read(file, f"{mark}\n".encode(), most)) is not None:
                     return decoded
-        except OSError:
+        except (OSError, ValueError):  # the second, if it became shorter while it was to be mapped
             continue
     return None
 
@@ -56,22 +80,60 @@ def _read(file: IO[bytes], mark: bytes, most: int) -> Decoded | None:
     if rest or count > most or file.read(len(mark)) != mark:
         return None
     crc = int.from_bytes(file.read(CRC), "little")
-    content = np.empty(count * (IMAGE + LABEL), np.uint8)
-    if file.readinto(content.data) != len(content) or zlib.crc32(content.data) != crc:  # type: ignore[attr-defined]
+    content = (_mapped if too_large(count * IMAGE) else _in_memory)(file, count * (IMAGE + LABEL), crc)
+    if content is None:
         return None
     return content[: count * IMAGE].reshape(-1, 28, 28), content[count * IMAGE :].view("<i8").astype(np.int64)
 
 
+def _in_memory(file: IO[bytes], size: int, crc: int) -> NDArray[np.uint8] | None:
+    content = np.empty(size, np.uint8)
+    whole = file.readinto(content.data) == size  # type: ignore[attr-defined]
+    return content if whole and zlib.crc32(content.data) == crc else None
+
+
+def _mapped(file: IO[bytes], size: int, crc: int) -> NDArray[np.uint8] | None:
+    view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    content = np.frombuffer(view, np.uint8, size, file.tell())
+    if zlib.crc32(content.data) != crc:
+        return None
+    if hasattr(view, "madvise"):
+        # Batches come from all over the file: a system that reads on from each image would read it many times over.
+        view.madvise(mmap.MADV_RANDOM)
+    return content
+
+
 def keep(homes: Sequence[Path], name: str, mark: str, decoded: Decoded) -> None:
     """Keeps `decoded` in the first of `homes` that takes it; does nothing where none does."""
-    images, labels = decoded[0].tobytes(), decoded[1].astype("<i8").tobytes()
-    crc = zlib.crc32(labels, zlib.crc32(images))
+    _keep(homes, name, mark, lambda: decoded[:1], decoded[1])
+
+
+def make_once(homes: Sequence[Path], name: str, mark: str, pieces: Pieces, labels: NDArray[np.int64]) -> Decoded:
+    """What was kept as `name` with the fingerprint `mark`, which stands for `labels` [N] too; else what `pieces` makes.
+
+    That goes to the file piece by piece, so that more can be made than there is memory. Only where no file can be
+    written it is made in memory.
+    """
+    if (found := recall(homes, name, mark, len(labels))) is None:
+        _keep(homes, name, mark, pieces, labels)
+        found = recall(homes, name, mark, len(labels))
+    return found or (np.concatenate([*pieces()]), labels)
+
+
+def _keep(homes: Sequence[Path], name: str, mark: str, pieces: Pieces, labels: NDArray[np.int64]) -> None:
+    head, end = f"{mark}\n".encode(), labels.astype("<i8").tobytes()
 
     def write(path: Path) -> None:
+        if disk_usage(path.parent).free < len(labels) * (IMAGE + LABEL):  # known before hours of work, not after them
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        crc = 0
         with path.open("wb") as file:
-            file.writelines((f"{mark}\n".encode(), crc.to_bytes(CRC, "little"), images, labels))
+            file.write(head + bytes(CRC))
+            for content in chain((piece.tobytes() for piece in pieces()), (end,)):
+                crc = zlib.crc32(content, crc)
+                file.write(content)
+            file.seek(len(head))
+            file.write(crc.to_bytes(CRC, "little"))
 
-    try:
+    with suppress(StorageError):
         place(homes, name, write)
-    except StorageError:
-        return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -14,11 +15,17 @@ from numpy.typing import NDArray
 
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.dataset import DataSet, Part
+from mnist_trainer.data.decoded import IMAGE, KEPT, fingerprint, make_once, program
+from mnist_trainer.data.download import Progress
+from mnist_trainer.data.mapped import images_of
 from mnist_trainer.errors import DataError
 from mnist_trainer.pictures.listing import is_hidden
 
 TEST_SHARE = 5
 """Without `test/`, about every fifth picture tests."""
+
+PIECE = 200
+"""Pictures that are read before it is told how far."""
 
 LISTED = 10
 """Unusable pictures named in one message."""
@@ -64,15 +71,33 @@ def _layout_in(path: Path, is_folder: bool) -> Layout:
     return Layout(parts["train"], parts.get("val"), parts.get("test"), classes)
 
 
-def load_folder(layout: Layout, part: Part) -> DataSet:
+def load_folder(layout: Layout, part: Part, homes: Sequence[Path], progress: Progress | None = None) -> DataSet:
     """The pictures of `part` as MNIST-like images, class by class, in the order of their names.
 
-    Raises DataError that names the pictures which cannot be used, or the class that has none to train with.
+    Many are read once, and kept in one of `homes` for the next start. Raises DataError that names the pictures which
+    cannot be used, or the class that has none to train with.
     """
     pictures = _pictures(layout, part)
     _require(layout, part, {label for _, label in pictures})
-    images = torch.from_numpy(_read([path for path, _ in pictures]))
-    return DataSet(images, torch.tensor([label for _, label in pictures]), layout.classes)
+    paths, labels = [path for path, _ in pictures], np.array([label for _, label in pictures])
+    if len(paths) < KEPT:
+        images = np.concatenate([*_read(paths, None)])
+    else:
+        folder = _folder(layout, part)
+        name = f"{blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()}-{part}.decoded"
+        images, labels = make_once(homes, name, _mark(paths, labels, folder), lambda: _read(paths, progress), labels)
+    return DataSet(images_of(images), torch.from_numpy(labels), layout.classes)
+
+
+def _mark(paths: list[Path], labels: NDArray[np.int64], folder: Path) -> str:
+    """Another one once a picture in `folder` was changed, came or went, or is read in another way."""
+    pictures = blake2b(labels.data)
+    for path in paths:
+        try:
+            pictures.update(os.fsencode(path.relative_to(folder)) + fingerprint([path]).encode() + b"\n")
+        except OSError as error:
+            raise DataError(f"{path} can't be read: {error.strerror or error}.") from None
+    return f"{pictures.hexdigest()} {program()}"
 
 
 def _require(layout: Layout, part: Part, labels: set[int]) -> None:
@@ -136,25 +161,29 @@ def _classes(path: Path) -> tuple[str, ...]:
     return tuple(sorted(names, key=int) if all(name.isdecimal() for name in names) else names)
 
 
-def _read(paths: list[Path]) -> NDArray[np.uint8]:
-    """The one digit of each picture, [N, 28, 28]."""
+def _read(paths: list[Path], progress: Progress | None) -> Iterator[NDArray[np.uint8]]:
+    """The one digit of each picture, some pictures at a time, [n, 28, 28]."""
     from mnist_trainer.pictures.digits import NO_INK, read_single
 
-    images = np.empty((len(paths), 28, 28), np.uint8)
     problems: list[str] = []
-    for index, path in enumerate(paths):
-        try:
-            image = read_single(path)
-        except DataError as error:
-            problems.append(str(error))
-            continue
-        if image is None:
-            problems.append(f"{path} holds {NO_INK}")
-        else:
-            images[index] = image
+    for start in range(0, len(paths), PIECE):
+        images = []
+        for path in paths[start : start + PIECE]:
+            try:
+                image = read_single(path)
+            except DataError as error:
+                problems.append(str(error))
+                continue
+            if image is None:
+                problems.append(f"{path} holds {NO_INK}")
+            else:
+                images.append(image)
+        if not problems:
+            yield np.stack(images)
+        if progress is not None:
+            progress("reading pictures", min(start + PIECE, len(paths)) * IMAGE, len(paths) * IMAGE)
     if problems:
         raise DataError(_told(problems, len(paths)))
-    return images
 
 
 def _told(problems: list[str], count: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
@@ -157,8 +157,8 @@ class BatchOrder(Sampler[Tensor]):
 
 
 def _loader(source: Source, order: Tensor, batch_size: int, first_batch: int = 0) -> DataLoader[Batch]:
-    # On the source's device the order is copied once an epoch instead of once a batch.
-    sampler = BatchOrder(order.to(source.labels.device), batch_size, first_batch)
+    # Where the images are, the order is copied once an epoch instead of once a batch.
+    sampler = BatchOrder(order.to(source.images.device), batch_size, first_batch)
     # With batch_size=None a batch is what the source gives for one of the sampler's tensors, and DataLoader's own
     # conversion is left out. Without a generator of its own, each iter() would draw from the global one.
     return DataLoader(
@@ -177,4 +177,4 @@ def _source(whole: DataSet) -> Source:
 def _binary(source: Source, data: Data) -> Source:
     if data.binary is None:
         return source
-    return Source(source.images, (source.labels == data.binary).long(), source.indices)
+    return replace(source, labels=(source.labels == data.binary).long())

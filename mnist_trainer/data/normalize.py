@@ -8,7 +8,6 @@ from typing import Literal, assert_never
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mnist_trainer.data.source import Source
@@ -34,7 +33,7 @@ def measure(source: Source, kind: Literal["mean_std", "unit", "none"]) -> Normal
     0…255 (`none`)."""
     match kind:
         case "mean_std":
-            return _mean_and_deviation(source.images.cpu().numpy())
+            return _mean_and_deviation(source)
         case "unit":
             return Normalization(0.0, 1.0)
         case "none":
@@ -43,12 +42,12 @@ def measure(source: Source, kind: Literal["mean_std", "unit", "none"]) -> Normal
             assert_never(kind)
 
 
-def _mean_and_deviation(images: NDArray[np.uint8]) -> Normalization:
+def _mean_and_deviation(source: Source) -> Normalization:
     # Sums of integers: the same to the last bit on every machine, in any order.
-    pixels = images.size
-    total = squares = 0
-    for start in range(0, len(images), CHUNK):
-        values = images[start : start + CHUNK].astype(np.uint32)
+    pixels = total = squares = 0
+    for images in source.images.split(CHUNK):
+        values = images.cpu().numpy().astype(np.uint32)
+        pixels += values.size
         total += int(values.sum(dtype=np.uint32))
         values *= values
         squares += int(values.sum(dtype=np.uint32))

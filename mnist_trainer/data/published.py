@@ -17,6 +17,7 @@ from mnist_trainer.data.dataset import DataSet, Part
 from mnist_trainer.data.decoded import Decoded, fingerprint, keep, recall
 from mnist_trainer.data.download import Progress, UnreachableError, download
 from mnist_trainer.data.enlarge import to_mnist
+from mnist_trainer.data.mapped import images_of
 from mnist_trainer.data.places import ROOT_VARIABLE, homes
 from mnist_trainer.data.registry import MOST_IMAGES, PUBLISHED, Published, PublishedName, RawFile
 from mnist_trainer.errors import DataError
@@ -35,7 +36,7 @@ def load_published(name: PublishedName, root: Path, part: Part, progress: Progre
         images, labels = _decode(name, paths, files)
     else:
         images, labels = _decode_once(name, part, paths, files, places)
-    return DataSet(torch.from_numpy(images), torch.from_numpy(labels), published.classes)
+    return DataSet(images_of(images), torch.from_numpy(labels), published.classes)
 
 
 def _decode_once(

@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import starmap
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,8 +23,9 @@ from numpy.typing import NDArray
 
 from mnist_trainer.config.schema import Data
 from mnist_trainer.config.seeds import seed_for
-from mnist_trainer.data.decoded import keep, recall
+from mnist_trainer.data.decoded import IMAGE, KEPT, make_once, program
 from mnist_trainer.data.download import Progress
+from mnist_trainer.data.mapped import Images, images_of
 from mnist_trainer.data.places import data_root, homes
 from mnist_trainer.data.source import Source
 
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 
 PIECE = 200
 """Images that a process makes before it ends: some seconds of work."""
-
-KEPT = 1000
-"""Smaller sets are not kept in a file: they are soon made."""
 
 NEIGHBOURS = 3
 """Digits that may stand beside the one of a photograph."""
@@ -61,7 +58,7 @@ def with_photographs(source: Source, data: Data, progress: Progress | None = Non
     company = np.stack([np.random.default_rng(seed).integers(len(source), size=NEIGHBOURS) for seed in seeds])
     several = np.concatenate([positions[:, None], company], axis=1)
     images = _made(_Order("photographs", source, several, seeds), data, progress)
-    return source.followed_by(Source(torch.from_numpy(images), shown.labels, shown.indices))
+    return source.followed_by(Source(images, shown.labels, shown.indices))
 
 
 def non_digits(source: Source, data: Data, label: int, progress: Progress | None = None) -> Source:
@@ -72,7 +69,7 @@ def non_digits(source: Source, data: Data, label: int, progress: Progress | None
     seeds = np.array([seed_for(data.split_seed, "non_digits", number) for number in range(count)])
     positions = np.stack([np.random.default_rng(seed).integers(len(source), size=POOL) for seed in seeds])
     images = _made(_Order("non_digits", source, positions, seeds), data, progress)
-    return Source(torch.from_numpy(images), torch.full((count,), label), torch.full((count,), -1))
+    return Source(images, torch.full((count,), label), torch.full((count,), -1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,45 +87,38 @@ class _Order:
     @property
     def mark(self) -> str:
         """Another one for every other order."""
-        parts = (self.source.images.numpy(), self.source.labels.numpy(), self.positions, self.seeds)
-        return blake2b(b"".join(blake2b(part.data).digest() for part in parts), digest_size=8).hexdigest()
+        images = blake2b()
+        for piece in self.source.images.split(PIECE):
+            images.update(piece.numpy().data)
+        others = (blake2b(part.data).digest() for part in (self.source.labels.numpy(), self.positions, self.seeds))
+        return blake2b(b"".join((images.digest(), *others)), digest_size=8).hexdigest()
 
     def pieces(self) -> Iterator[tuple[Kind, NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]]:
         """The arguments of `make`, some images at a time."""
-        images, labels = self.source.images.numpy(), self.source.labels.numpy()
         for start in range(0, len(self), PIECE):
             positions = self.positions[start : start + PIECE]
-            yield self.kind, images[positions], labels[positions[:, 0]], self.seeds[start : start + PIECE]
+            images, labels = self.source.gather(torch.from_numpy(positions.reshape(-1)))
+            digits = images.reshape(*positions.shape, *images.shape[1:]).numpy()
+            first = labels.reshape(positions.shape)[:, 0].numpy()
+            yield self.kind, digits, first, self.seeds[start : start + PIECE]
 
 
-def _made(order: _Order, data: Data, progress: Progress | None) -> NDArray[np.uint8]:
+def _made(order: _Order, data: Data, progress: Progress | None) -> Images:
     """The images of `order` [n, 28, 28]: those that were kept, or new ones, which are then kept."""
     if len(order) < KEPT:
-        return np.concatenate(list(_work(order)))
-    places, name, mark = homes(data_root(data), "simulated"), f"{order.kind}-{order.mark}.decoded", _program()
-    if (kept := recall(places, name, mark, len(order))) is not None and len(kept[0]) == len(order):
-        return kept[0]
-    made = np.empty((len(order), 28, 28), np.uint8)
+        return torch.from_numpy(np.concatenate([*_work(order)]))
+    places, name = homes(data_root(data), "simulated"), f"{order.kind}-{order.mark}.decoded"
+    return images_of(make_once(places, name, program(), lambda: _told(order, progress), order.seeds)[0])
+
+
+def _told(order: _Order, progress: Progress | None) -> Iterator[NDArray[np.uint8]]:
+    """What `_work` gives; `progress` hears how far it is."""
     done = 0
     for images in _work(order):
-        made[done : done + len(images)] = images
+        yield images
         done += len(images)
         if progress is not None:
-            progress(f"making {order.kind}", made[:done].nbytes, made.nbytes)
-    keep(places, name, mark, (made, order.seeds))
-    return made
-
-
-def _program() -> str:
-    """Another one as soon as anything that draws or reads pictures has changed."""
-    import cv2
-    import PIL
-
-    from mnist_trainer.pictures import simulated
-
-    code = Path(simulated.__file__).parent.rglob("*.py")
-    content = blake2b(b"".join(path.read_bytes() for path in sorted(code))).hexdigest()
-    return f"{content} {np.__version__} {cv2.__version__} {PIL.__version__}"
+            progress(f"making {order.kind}", done * IMAGE, len(order) * IMAGE)
 
 
 def _work(order: _Order) -> Iterator[NDArray[np.uint8]]:

@@ -1,4 +1,4 @@
-"""Images in memory, taken a batch at a time."""
+"""Images and labels, taken a batch at a time."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mnist_trainer.data.mapped import Images, chosen, joined, moved
+
 
 @dataclass(frozen=True, eq=False)
 class Source(Dataset[tuple[Tensor, Tensor]]):
     """Images and labels that lie on one device. Indexing it with a tensor of positions is `gather`."""
 
-    images: Tensor
-    """uint8 [N, 28, 28]."""
+    images: Images
+    """uint8 [N, 28, 28]; `Mapped` where they are too many for the memory."""
     labels: Tensor
     """int64 [N]."""
     indices: Tensor
@@ -28,19 +30,21 @@ class Source(Dataset[tuple[Tensor, Tensor]]):
 
     def gather(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Images uint8 [B, 28, 28] and labels int64 [B] at `positions` [B], on the source's device."""
-        chosen = positions.to(self.labels.device)
-        return self.images.index_select(0, chosen), self.labels.index_select(0, chosen)
+        images = self.images.index_select(0, positions.to(self.images.device))
+        return images, self.labels.index_select(0, positions.to(self.labels.device))
 
     def subset(self, positions: Tensor) -> Source:
         """A source of its own with the images at `positions` [B]."""
-        images, labels = self.gather(positions)
-        return Source(images, labels, self.indices.index_select(0, positions.to(self.indices.device)))
+        images = chosen(self.images, positions.to(self.images.device))
+        here = positions.to(self.labels.device)
+        return Source(images, self.labels.index_select(0, here), self.indices.index_select(0, here))
 
     def followed_by(self, other: Source) -> Source:
         """These images, then those of `other`."""
-        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
-        return Source(*map(torch.cat, pairs))
+        labels, indices = torch.cat((self.labels, other.labels)), torch.cat((self.indices, other.indices))
+        return Source(joined(self.images, other.images), labels, indices)
 
     def to(self, device: torch.device | str) -> Source:
-        """The same images on `device`."""
-        return Source(self.images.to(device), self.labels.to(device), self.indices.to(device))
+        """The same images on `device`; too many for it, they stay, and batches go there."""
+        there = torch.device(device)
+        return Source(moved(self.images, there), self.labels.to(there), self.indices.to(there))

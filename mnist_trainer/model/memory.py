@@ -1,11 +1,9 @@
-"""How much memory a training needs, and how much there is: a model that cannot fit is refused before it is built."""
+"""How much memory a training needs: a model that cannot fit is refused before it is built."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import assert_never
 
 import torch
@@ -13,12 +11,11 @@ import torch
 from mnist_trainer.config.objective import Adagrad, Adam, AnyOptimizer, GradientDescent, RmsProp, Sgd
 from mnist_trainer.config.schema import Config
 from mnist_trainer.config.shapes import Placed
+from mnist_trainer.data.memory import available
 from mnist_trainer.errors import DeviceError
 
 FLOAT = 4
 """Bytes of a float32. Parameters, gradients and optimizer state are float32 in every precision."""
-
-CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -59,34 +56,6 @@ def _state_copies(optimizer: AnyOptimizer) -> int:
             return 1
         case _:
             assert_never(optimizer)
-
-
-def available(device: torch.device) -> int | None:
-    """Bytes that can still be had on `device`; None where the system does not say."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return min((amount for amount in (_system(), _control_group()) if amount is not None), default=None)
-
-
-def _system() -> int | None:
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None
-
-
-def _control_group() -> int | None:
-    """What a container is still allowed (cgroup v2); files that are merely cached make room when asked."""
-    try:
-        limit, used = (int((CONTROL_GROUP / name).read_text()) for name in ("memory.max", "memory.current"))
-        facts = dict(line.split() for line in (CONTROL_GROUP / "memory.stat").read_text().splitlines())
-        return limit - used + int(facts["inactive_file"])
-    except (OSError, ValueError, KeyError):
-        return None
 
 
 def check_memory(needed: Footprint, device: torch.device) -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mnist_trainer.config.architectures import FullyConvolutional
 from mnist_trainer.config.outputs import output_count
 from mnist_trainer.config.schema import Config
 from mnist_trainer.data.catalog import class_names
+from mnist_trainer.data.memory import SHARE
+from mnist_trainer.data.source import Source
 from mnist_trainer.model.products import products_by
 from mnist_trainer.reports.listener import Header
 from mnist_trainer.training.losses import LossFunction
@@ -52,7 +54,7 @@ def header_of(state: TrainingState, folder: Path, custom: dict[str, str], resume
     threads = f", {count} thread{'' if count == 1 else 's'}" if setup.device.type == "cpu" else ""
     return Header(
         name=setup.config.name,
-        data=f"{setup.config.data.name}: {counts}{_classes(state)}",
+        data=f"{setup.config.data.name}: {counts}{_mapped(setup.train)}{_classes(state)}",
         model=f"{facts['model']}, {facts['parameters']:,} parameters{_taken_over(state)}",
         device=f"{setup.device}, {_precision(state)}{threads}",
         seed=setup.config.seed,
@@ -67,6 +69,13 @@ def _precision(state: TrainingState) -> str:
     precision, library = state.setup.reading.precision, products_by()
     is_worth_a_word = precision == "float32" and state.setup.device.type == "cpu" and library == "oneDNN"
     return f"{precision} by {library}" if is_worth_a_word else precision
+
+
+def _mapped(source: Source) -> str:
+    """That the data set is too large for the memory, if it is."""
+    if isinstance(source.images, Tensor):
+        return ""
+    return f"; more than {100 * SHARE:g} % of the free memory, so read a batch at a time"
 
 
 def _classes(state: TrainingState) -> str:

@@ -126,7 +126,7 @@ def _check_ink(config: Config, train: Source) -> None:
     augment = config.data.augment
     if augment is None:
         return
-    images, labels = train.images[:INK_SAMPLE], train.labels[:INK_SAMPLE]
+    images, labels = train.gather(torch.arange(min(INK_SAMPLE, len(train))))
     deformed = augmented(images, labels, augment, seed=0, epoch=0, batch=0)  # every seed of a series gets one answer
     ink, left = (pixels.sum(dim=(1, 2), dtype=torch.int64) for pixels in (images, deformed))
     empty = int((20 * left < ink).sum())

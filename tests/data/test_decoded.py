@@ -4,31 +4,43 @@ import os
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mnist_trainer.data.decoded import fingerprint, keep, recall
+from mnist_trainer.data import decoded, memory
+from mnist_trainer.data.decoded import Pieces, fingerprint, keep, make_once, program, recall
+from mnist_trainer.errors import DataError
+from mnist_trainer.pictures import listing
 
 IMAGES = np.arange(3 * 784, dtype=np.uint8).reshape(3, 28, 28)
 LABELS = np.array([4, 0, 9])
 
 
-def test_what_was_kept_comes_back(tmp_path: Path) -> None:
+@pytest.fixture(params=[memory.SHARE, 0], ids=["in memory", "mapped"])
+def share(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[float]:
+    monkeypatch.setattr(memory, "SHARE", request.param)
+    yield request.param
+
+
+def test_what_was_kept_comes_back(tmp_path: Path, share: float) -> None:
     keep([tmp_path], "a", "mark", (IMAGES, LABELS))
     recalled = recall([tmp_path / "nothing", tmp_path], "a", "mark", 3)
     assert recalled is not None
     images, labels = recalled
     assert np.array_equal(images, IMAGES) and np.array_equal(labels, LABELS)
-    assert images.flags.writeable and labels.flags.writeable
+    assert images.flags.writeable is (share > 0) and labels.flags.writeable
 
 
+@pytest.mark.usefixtures("share")
 def test_another_fingerprint_or_no_file_is_nothing(tmp_path: Path) -> None:
     keep([tmp_path], "a", "mark", (IMAGES, LABELS))
     assert recall([tmp_path], "a", "other", 3) is None
@@ -42,6 +54,7 @@ def test_nothing_is_kept_where_nothing_can_be_written(tmp_path: Path) -> None:
     assert recall([tmp_path / "file" / "under"], "a", "mark", 3) is None
 
 
+@pytest.mark.usefixtures("share")
 @given(st.data())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 def test_a_damaged_file_never_gives_other_images(tmp_path: Path, data: st.DataObject) -> None:
@@ -56,6 +69,7 @@ def test_a_damaged_file_never_gives_other_images(tmp_path: Path, data: st.DataOb
         assert np.array_equal(recalled[0], IMAGES) and np.array_equal(recalled[1], LABELS)
 
 
+@pytest.mark.usefixtures("share")
 def test_a_changed_image_is_noticed(tmp_path: Path) -> None:
     keep([tmp_path], "a", "mark", (IMAGES, LABELS))
     content = (tmp_path / "a").read_bytes()
@@ -79,6 +93,7 @@ def test_fingerprint_changes_with_the_file(change: str, tmp_path: Path) -> None:
     assert fingerprint([path]) != before
 
 
+@pytest.mark.usefixtures("share")
 def test_more_images_than_there_can_be_are_nothing(tmp_path: Path) -> None:
     keep([tmp_path], "a", "mark", (IMAGES, LABELS))
     assert recall([tmp_path], "a", "mark", 2) is None
@@ -97,6 +112,7 @@ def test_a_file_of_terabytes_takes_no_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
+@pytest.mark.usefixtures("share")
 @pytest.mark.parametrize(
     "content", [b"", b"mark", b"mark\n", b"mark\n\0\0\0\0\0", b"PK\3\4" + bytes(900), b"\x80\4pickle."]
 )
@@ -183,3 +199,88 @@ def test_eight_processes_at_once_on_an_empty_cache(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a"]
     recalled = recall([tmp_path / "new"], "a", "mark", 20_000)
     assert recalled is not None and len(recalled[0]) == 20_000
+
+
+def test_mapped_images_stay_when_another_file_takes_the_place_of_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "SHARE", 0)
+    keep([tmp_path], "a", "mark", (IMAGES, LABELS))
+    recalled = recall([tmp_path], "a", "mark", 3)
+    assert recalled is not None
+    keep([tmp_path], "a", "mark", (IMAGES[::-1], LABELS))
+    assert np.array_equal(recalled[0], IMAGES)
+    (tmp_path / "a").unlink()
+    assert np.array_equal(recalled[0], IMAGES)
+
+
+def counted(calls: list[int], pieces: int = 3, size: int = 2) -> Pieces:
+    """`pieces` pieces of `size` images each, number after number; `calls` has one more for each that was made."""
+
+    def make() -> Iterator[np.ndarray]:
+        for number in range(pieces):
+            calls.append(number)
+            yield np.full((size, 28, 28), number % 251, np.uint8)
+
+    return make
+
+
+@pytest.mark.usefixtures("share")
+def test_what_is_made_is_made_once(tmp_path: Path) -> None:
+    calls: list[int] = []
+    for _ in range(2):
+        images, labels = make_once([tmp_path], "a", "mark", counted(calls), np.arange(6))
+        assert images[:, 0, 0].tolist() == [0, 0, 1, 1, 2, 2] and labels.tolist() == [0, 1, 2, 3, 4, 5]
+        assert images.shape == (6, 28, 28) and images.dtype == np.uint8
+    assert calls == [0, 1, 2]
+    make_once([tmp_path], "a", "other mark", counted(calls), np.arange(6))
+    assert calls == [0, 1, 2] * 2
+
+
+def test_more_can_be_made_than_there_is_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "SHARE", 0)
+    size, pieces = 500, 60
+    tracemalloc.start()
+    try:
+        images, _ = make_once([tmp_path], "a", "mark", counted([], pieces, size), np.zeros(size * pieces, np.int64))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert images.nbytes == 500 * 60 * 784 and peak < images.nbytes / 10
+    assert images[::size, 0, 0].tolist() == [*range(pieces)]
+
+
+@pytest.mark.usefixtures("share")
+def test_without_a_place_for_a_file_they_are_made_in_memory(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    calls: list[int] = []
+    images, labels = make_once([tmp_path / "file" / "under"], "a", "mark", counted(calls), np.arange(6))
+    assert images[:, 0, 0].tolist() == [0, 0, 1, 1, 2, 2] and labels.tolist() == [*range(6)] and calls == [0, 1, 2]
+
+
+def test_a_full_disk_is_seen_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoded, "disk_usage", lambda _: SimpleNamespace(free=6 * 792 - 1))
+    calls: list[int] = []
+    make_once([tmp_path], "a", "mark", counted(calls), np.arange(6))
+    assert calls == [0, 1, 2] and not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_made_leaves_no_file(tmp_path: Path) -> None:
+    def fail() -> Iterator[np.ndarray]:
+        yield IMAGES
+        raise DataError("a broken picture")
+
+    with pytest.raises(DataError, match="a broken picture"):
+        make_once([tmp_path], "a", "mark", fail, np.arange(6))
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_file_that_draws_or_reads_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = program()
+    (tmp_path / "simulator").mkdir()
+    for name in ("listing.py", "simulator/paper.py"):
+        (tmp_path / name).write_text(name)
+    monkeypatch.setattr(listing, "__file__", str(tmp_path / "listing.py"))
+    other = program()
+    (tmp_path / "simulator" / "paper.py").write_text("another paper")
+    assert len({before, other, program()}) == 3

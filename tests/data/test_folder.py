@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 
 from mnist_trainer.config.schema import Data
+from mnist_trainer.data import folder, memory
 from mnist_trainer.data.catalog import class_names, has_validation, load
+from mnist_trainer.data.dataset import Part
 from mnist_trainer.data.loaders import load_splits, load_test
 from mnist_trainer.errors import DataError
 
@@ -106,6 +108,95 @@ class TestLayouts:
         assert class_names(data.model_copy(update={"binary": 1})) == ("not 9", "9")
         assert greys(load(data, "train").images) == [0, 9, 10]
         assert load(data, "test").labels.tolist() == [2]
+
+
+@pytest.fixture
+def kept(fake: None, monkeypatch: pytest.MonkeyPatch, cache: Path) -> Path:
+    """Where folders of any size are kept."""
+    monkeypatch.setattr(folder, "KEPT", 1)
+    return cache / "folder"
+
+
+def reading(data: Data, part: Part, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The pictures that are opened to load `part`."""
+    from mnist_trainer.pictures import digits
+
+    opened, read = [], digits.read_single
+    monkeypatch.setattr(digits, "read_single", lambda path: opened.append(path.name) or read(path))
+    load(data, part)
+    monkeypatch.setattr(digits, "read_single", read)
+    return opened
+
+
+class TestKeeping:
+    @pytest.mark.parametrize("share", [memory.SHARE, 0])
+    def test_pictures_are_read_once(
+        self, share: float, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = fill(tmp_path / "f", {"train/a/1": 1, "train/b/2": 2, "val/b/3": 3, "test/a/4": 4})
+        monkeypatch.setattr(memory, "SHARE", share)
+        parts: tuple[Part, ...] = ("train", "validation", "test")
+        assert [reading(data, part, monkeypatch) for part in parts] == [["1", "2"], ["3"], ["4"]]
+        assert [reading(data, part, monkeypatch) for part in parts] == [[], [], []]
+        assert len(list(kept.iterdir())) == 3
+        splits, test = load_splits(data), load_test(data)
+        assert splits.validation is not None
+        for source, expected in ((splits.train, [1, 2]), (splits.validation, [3]), (test, [4])):
+            assert isinstance(source.images, torch.Tensor) is (share > 0)
+            assert greys(source.gather(torch.arange(len(source)))[0]) == expected
+        assert splits.train.labels.tolist() == [0, 1] and splits.validation.labels.tolist() == [1]
+
+    def test_what_is_another_picture_or_class_is_noticed(
+        self, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = fill(tmp_path / "f", {"train/b/1": 1, "train/c/2": 2, "test/c/4": 4})
+        assert reading(data, "train", monkeypatch) == ["1", "2"]
+        fill(tmp_path / "f", {"train/c/2": 200})
+        assert reading(data, "train", monkeypatch) == ["1", "2"]
+        fill(tmp_path / "f", {"train/c/3": 3})
+        assert reading(data, "train", monkeypatch) == ["1", "2", "3"]
+        (tmp_path / "f" / "train" / "c" / "3").rename(tmp_path / "f" / "train" / "b" / "3")
+        assert reading(data, "train", monkeypatch) == ["1", "3", "2"]
+        (tmp_path / "f" / "train" / "c" / "2").unlink()
+        fill(tmp_path / "f", {"train/c/4": 200})
+        assert reading(data, "train", monkeypatch) == ["1", "3", "4"]
+        assert load(data, "test").labels.tolist() == [1]
+        fill(tmp_path / "f", {"train/a/5": 5})
+        assert load(data, "test").labels.tolist() == [2], "the same pictures, of another class now"
+        monkeypatch.setattr(folder, "program", lambda: "other code")
+        assert reading(data, "test", monkeypatch) == ["4"]
+        assert len(list(kept.iterdir())) == 2
+
+    def test_a_folder_is_the_same_from_everywhere(
+        self, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = fill(tmp_path / "f", {"train/a/1": 1, "train/b/2": 2, "test/a/3": 3})
+        load(data, "train")
+        monkeypatch.chdir(tmp_path)
+        assert reading(data.model_copy(update={"path": "f"}), "train", monkeypatch) == []
+        other = fill(tmp_path / "g", {"train/a/1": 1, "train/b/2": 2, "test/a/3": 3})
+        load(other, "train")
+        assert reading(data, "train", monkeypatch) == [], "another folder has a file of its own"
+        assert len(list(kept.iterdir())) == 2
+
+    def test_unusable_pictures_are_named_and_nothing_is_kept(
+        self, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(folder, "PIECE", 1)
+        data = fill(tmp_path / "f", {"train/a/1": "x", "train/a/2": 2, "train/b/3": "blank", "test/a/4": 4})
+        assert told(lambda: load(data, "train")).startswith("2 of 3 pictures cannot be used; mend or remove them:\n")
+        assert not kept.exists()
+
+    def test_how_far_it_is_told(self, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(folder, "PIECE", 2)
+        data = fill(tmp_path / "f", {"train/a/1": 1, "train/a/2": 2, "train/b/3": 3, "test/a/4": 4})
+        news: list[tuple[str, int, int | None]] = []
+        load(data, "train", lambda *each: news.append(each))
+        assert news == [("reading pictures", 2 * 784, 3 * 784), ("reading pictures", 3 * 784, 3 * 784)]
+
+    def test_few_pictures_are_not_kept(self, tmp_path: Path, fake: None, cache: Path) -> None:
+        load(fill(tmp_path / "f", {"train/a/1": 1, "train/b/2": 2, "test/a/3": 3}), "train")
+        assert not cache.exists()
 
 
 def told(ask: Callable[[], object]) -> str:

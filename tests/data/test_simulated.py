@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mnist_trainer.config.augmentation import Simulate
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data import simulated
+from mnist_trainer.data import memory, simulated
 from mnist_trainer.data.loaders import Splits, load_real, load_split, load_splits, load_together
 from mnist_trainer.data.simulated import with_photographs
 from mnist_trainer.data.source import Source
@@ -188,22 +188,24 @@ def test_what_was_made_is_kept_for_the_next_start(counted: list[int], cache: Pat
     assert counted == [40, 10, 16, 40]
 
 
+def test_they_may_be_too_many_for_the_memory(counted: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    both = data(photographs=1, non_digits=0.4)
+    first = load_splits(both).train
+    monkeypatch.setattr(memory, "SHARE", 0)
+    again = load_splits(both).train
+    assert counted == [40, 10, 16] and not isinstance(again.images, torch.Tensor)
+    assert all(map(torch.equal, again.gather(torch.arange(96)), first.gather(torch.arange(96))))
+    of_mapped = with_photographs(again.subset(torch.arange(80)), data(photographs=0.5))
+    of_others = with_photographs(first.subset(torch.arange(80)), data(photographs=0.5))
+    assert counted == [40, 10, 16, 40], "the order is the same, so that what was made for one is there for the other"
+    assert all(map(torch.equal, of_mapped.gather(torch.arange(120)), of_others.gather(torch.arange(120))))
+
+
 def test_what_another_program_made_is_made_anew(counted: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     load_split(data(photographs=1), "validation")
-    monkeypatch.setattr(simulated, "_program", lambda: "other code")
+    monkeypatch.setattr(simulated, "program", lambda: "other code")
     load_split(data(photographs=1), "validation")
     assert counted == [10, 10]
-
-
-def test_every_file_that_draws_or_reads_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    before = simulated._program()
-    (tmp_path / "simulator").mkdir()
-    for name in ("simulated.py", "simulator/paper.py"):
-        (tmp_path / name).write_text(name)
-    monkeypatch.setattr(drawing, "__file__", str(tmp_path / "simulated.py"))
-    other = simulated._program()
-    (tmp_path / "simulator" / "paper.py").write_text("another paper")
-    assert len({before, other, simulated._program()}) == 3
 
 
 def test_small_sets_are_not_kept(cache: Path) -> None:

@@ -1,8 +1,7 @@
-"""Memory needed and there: `mnist_trainer/model/memory.py`."""
+"""Memory needed: `mnist_trainer/model/memory.py`."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from mnist_trainer.config.schema import Config
 from mnist_trainer.config.shapes import place
 from mnist_trainer.errors import DeviceError
 from mnist_trainer.model import memory
-from mnist_trainer.model.memory import Footprint, available, check_memory, footprint, human_bytes
+from mnist_trainer.model.memory import Footprint, check_memory, footprint, human_bytes
 from mnist_trainer.training.optimizers import build_optimizer
 
 CPU = torch.device("cpu")
@@ -87,40 +86,6 @@ def test_a_training_that_cannot_fit_is_refused_with_the_figures(monkeypatch: pyt
 def test_what_fits_or_is_unknown_is_let_pass(monkeypatch: pytest.MonkeyPatch, there: int | None) -> None:
     monkeypatch.setattr(memory, "available", lambda _: there)
     check_memory(Footprint(1, 2, 1), CPU)
-
-
-def control_group(folder: Path, limit: str) -> Path:
-    (folder / "memory.max").write_text(f"{limit}\n")
-    (folder / "memory.current").write_text("700\n")
-    (folder / "memory.stat").write_text("anon 400\nfile 300\ninactive_file 250\nactive_file 50\n")
-    return folder
-
-
-def test_a_container_has_what_its_limit_leaves_and_cached_files_give_back(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(memory, "CONTROL_GROUP", control_group(tmp_path, "1000"))
-    assert available(CPU) == 1000 - 700 + 250
-
-
-@pytest.mark.parametrize("limit", ["max", None])
-def test_without_a_limit_the_systems_memory_counts(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: str | None
-) -> None:
-    folder = control_group(tmp_path, limit) if limit else tmp_path
-    monkeypatch.setattr(memory, "CONTROL_GROUP", folder)
-    monkeypatch.setattr(memory, "_system", lambda: 123)
-    assert available(CPU) == 123
-
-
-def test_this_machine_says_how_much_memory_it_has() -> None:
-    there = available(CPU)
-    assert there is None or 10_000_000 < there < 10**15
-
-
-def test_a_gpu_is_asked_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (5, 8))
-    assert available(torch.device("cuda")) == 5
 
 
 @pytest.mark.parametrize(
