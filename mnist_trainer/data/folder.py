@@ -83,18 +83,18 @@ def load_folder(layout: Layout, part: Part, homes: Sequence[Path], progress: Pro
     if len(paths) < KEPT:
         images = np.concatenate([*_read(paths, None)])
     else:
-        folder = _folder(layout, part)
-        name = f"{blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()}-{part}.decoded"
-        images, labels = make_once(homes, name, _mark(paths, labels, folder), lambda: _read(paths, progress), labels)
+        folder = os.fsencode(_folder(layout, part).resolve())
+        name = f"{blake2b(folder, digest_size=8).hexdigest()}-{part}.decoded"
+        images, labels = make_once(homes, name, _mark(paths, labels), lambda: _read(paths, progress), labels)
     return DataSet(images_of(images), torch.from_numpy(labels), layout.classes)
 
 
-def _mark(paths: list[Path], labels: NDArray[np.int64], folder: Path) -> str:
-    """Another one once a picture in `folder` was changed, came or went, or is read in another way."""
+def _mark(paths: list[Path], labels: NDArray[np.int64]) -> str:
+    """Another one once a picture was changed, came or went, or is read in another way."""
     pictures = blake2b(labels.data)
     for path in paths:
         try:
-            pictures.update(os.fsencode(path.relative_to(folder)) + fingerprint([path]).encode() + b"\n")
+            pictures.update(fingerprint([path]).encode())
         except OSError as error:
             raise DataError(f"{path} can't be read: {error.strerror or error}.") from None
     return f"{pictures.hexdigest()} {program()}"

@@ -187,6 +187,18 @@ class TestKeeping:
         assert told(lambda: load(data, "train")).startswith("2 of 3 pictures cannot be used; mend or remove them:\n")
         assert not kept.exists()
 
+    def test_a_picture_that_is_gone_meanwhile_is_named(
+        self, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = fill(tmp_path / "f", {"train/a/1": 1, "train/b/2": 2, "test/a/3": 3})
+
+        def gone(paths: list[Path]) -> str:
+            raise FileNotFoundError(2, "No such file or directory", str(paths[0]))
+
+        monkeypatch.setattr(folder, "fingerprint", gone)
+        message = told(lambda: load(data, "train"))
+        assert message == f"{tmp_path / 'f' / 'train' / 'a' / '1'} can't be read: No such file or directory."
+
     def test_how_far_it_is_told(self, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(folder, "PIECE", 2)
         data = fill(tmp_path / "f", {"train/a/1": 1, "train/a/2": 2, "train/b/3": 3, "test/a/4": 4})

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,13 @@ def test_what_was_made_is_kept_for_the_next_start(counted: list[int], cache: Pat
     assert counted == [40, 10, 16]
     with_photographs(load_real(both).train, data(photographs=1, split_seed=1))
     assert counted == [40, 10, 16, 40]
+
+
+def test_other_images_are_other_photographs(counted: list[int], cache: Path) -> None:
+    real = load_real(data()).train
+    with_photographs(real, data(photographs=1))
+    with_photographs(replace(real, images=real.images.flip(2)), data(photographs=1))
+    assert counted == [40, 40] and len(list((cache / "simulated").iterdir())) == 2
 
 
 def test_they_may_be_too_many_for_the_memory(counted: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
