@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.dataset import DataSet, Part
-from mnist_trainer.data.decoded import IMAGE, KEPT, fingerprint, make_once, program
+from mnist_trainer.data.decoded import IMAGE, KEPT, make_once, program
 from mnist_trainer.data.download import Progress
 from mnist_trainer.data.mapped import images_of
 from mnist_trainer.errors import DataError
@@ -77,9 +77,8 @@ def load_folder(layout: Layout, part: Part, homes: Sequence[Path], progress: Pro
     Many are read once, and kept in one of `homes` for the next start. Raises DataError that names the pictures which
     cannot be used, or the class that has none to train with.
     """
-    pictures = _pictures(layout, part)
-    _require(layout, part, {label for _, label in pictures})
-    paths, labels = [path for path, _ in pictures], np.array([label for _, label in pictures])
+    paths, labels = _pictures(layout, part)
+    _require(layout, part, set(labels.tolist()))
     if len(paths) < KEPT:
         images = np.concatenate([*_read(paths, None)])
     else:
@@ -89,15 +88,20 @@ def load_folder(layout: Layout, part: Part, homes: Sequence[Path], progress: Pro
     return DataSet(images_of(images), torch.from_numpy(labels), layout.classes)
 
 
-def _mark(paths: list[Path], labels: NDArray[np.int64]) -> str:
+def _mark(paths: list[str], labels: NDArray[np.int64]) -> str:
     """Another one once a picture was changed, came or went, or is read in another way."""
     pictures = blake2b(labels.data)
-    for path in paths:
+    for path in map(Path, paths):
         try:
-            pictures.update(fingerprint([path]).encode())
+            there = path.stat()
         except OSError as error:
-            raise DataError(f"{path} can't be read: {error.strerror or error}.") from None
+            raise _unreadable(error) from None
+        pictures.update(b"%s %d %d\n" % (os.fsencode(path.name), there.st_size, there.st_mtime_ns))
     return f"{pictures.hexdigest()} {program()}"
+
+
+def _unreadable(error: OSError) -> DataError:
+    return DataError(f"{error.filename} can't be read: {error.strerror or error}.")
 
 
 def _require(layout: Layout, part: Part, labels: set[int]) -> None:
@@ -124,16 +128,33 @@ def _folder(layout: Layout, part: Part) -> Path:
             assert_never(part)
 
 
-def _pictures(layout: Layout, part: Part) -> list[tuple[Path, int]]:
-    """Each picture of `part` with its label."""
-    folder = _folder(layout, part)
-    found = []
-    for label, name in enumerate(layout.classes):
-        files = [path for path in (folder / name).rglob("*") if path.is_file() and not _is_hidden(path, folder)]
-        found += [(path, label) for path in sorted(files, key=Path.as_posix)]
-    if layout.test is not None or part == "validation":
-        return found
-    return [(path, label) for path, label in found if _in_test(path) == (part == "test")]
+def _pictures(layout: Layout, part: Part) -> tuple[list[str], NDArray[np.int64]]:
+    """The path of each picture of `part`, and its label. There may be millions: strings take a quarter of Paths."""
+    folder, paths, counts = _folder(layout, part), [], []
+    for name in layout.classes:
+        try:
+            found = sorted(_files_in(folder / name), key=lambda path: path.replace(os.sep, "/"))
+        except OSError as error:
+            raise _unreadable(error) from None
+        if layout.test is None and part != "validation":
+            found = [path for path in found if _in_test(Path(path)) == (part == "test")]
+        paths += found
+        counts.append(len(found))
+    return paths, np.repeat(np.arange(len(counts)), counts)
+
+
+def _files_in(folder: Path) -> Iterator[str]:
+    """All files below `folder` that are not hidden; a link to a folder is not followed."""
+    if not folder.is_dir():  # a class that this part does not have
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_hidden(entry.name):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files_in(Path(entry.path))
+            elif entry.is_file():
+                yield entry.path
 
 
 def _in_test(path: Path) -> bool:
@@ -141,12 +162,8 @@ def _in_test(path: Path) -> bool:
     return int.from_bytes(blake2b(os.fsencode(path.name), digest_size=8).digest(), "big") % TEST_SHARE == 0
 
 
-def _is_hidden(path: Path, folder: Path) -> bool:
-    return any(map(is_hidden, path.relative_to(folder).parts))
-
-
 def _sub_folders(path: Path) -> list[str]:
-    return [entry.name for entry in path.iterdir() if entry.is_dir() and not _is_hidden(entry, path)]
+    return [entry.name for entry in path.iterdir() if entry.is_dir() and not is_hidden(entry.name)]
 
 
 def _classes(path: Path) -> tuple[str, ...]:
@@ -161,7 +178,7 @@ def _classes(path: Path) -> tuple[str, ...]:
     return tuple(sorted(names, key=int) if all(name.isdecimal() for name in names) else names)
 
 
-def _read(paths: list[Path], progress: Progress | None) -> Iterator[NDArray[np.uint8]]:
+def _read(paths: list[str], progress: Progress | None) -> Iterator[NDArray[np.uint8]]:
     """The one digit of each picture, some pictures at a time, [n, 28, 28]."""
     from mnist_trainer.pictures.digits import NO_INK, read_single
 
@@ -170,7 +187,7 @@ def _read(paths: list[Path], progress: Progress | None) -> Iterator[NDArray[np.u
         images = []
         for path in paths[start : start + PIECE]:
             try:
-                image = read_single(path)
+                image = read_single(Path(path))
             except DataError as error:
                 problems.append(str(error))
                 continue

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -192,10 +193,14 @@ class TestKeeping:
     ) -> None:
         data = fill(tmp_path / "f", {"train/a/1": 1, "train/b/2": 2, "test/a/3": 3})
 
-        def gone(paths: list[Path]) -> str:
-            raise FileNotFoundError(2, "No such file or directory", str(paths[0]))
+        listed = folder._pictures
 
-        monkeypatch.setattr(folder, "fingerprint", gone)
+        def gone(*arguments: Any) -> Any:
+            pictures = listed(*arguments)
+            (tmp_path / "f" / "train" / "a" / "1").unlink()
+            return pictures
+
+        monkeypatch.setattr(folder, "_pictures", gone)
         message = told(lambda: load(data, "train"))
         assert message == f"{tmp_path / 'f' / 'train' / 'a' / '1'} can't be read: No such file or directory."
 
