@@ -50,18 +50,22 @@ def widths(options: Options) -> Table:
     return Table("Width", "units a layer", "epoch", points, note)
 
 
-def images(options: Options) -> Table:
-    """Over the number of training images."""
+def images(title: str, note: str, *way: str) -> Callable[[Options], Table]:
+    """Over the number of training images, in memory or in a file."""
     program = Path(__file__).parent / "repeated.py"
 
-    def one(size: int) -> Point:
-        keys = ("data.name=digits",) if options.tiny else ()
-        spent = spend([sys.executable, str(program), str(size), *keys])
-        return Point(size, statistics.median(spent.told["epoch_seconds"][1:]), None, spent.peak_mb)
+    def make(options: Options) -> Table:
+        def one(size: int) -> Point:
+            keys = ("data.name=digits",) if options.tiny else ()
+            spent = spend([sys.executable, str(program), str(size), *way, *keys])
+            held = spent.told["anonymous_mb"] if way else None
+            seconds = statistics.median(spent.told["epoch_seconds"][1:])
+            return Point(size, seconds, None, spent.peak_mb if held is None else held)
 
-    points = _points(one, (1_000, 10_000, 60_000, 600_000), options)
-    note = "The lecture's network, the training images again and again, 5,000 to validate in each epoch."
-    return Table("Images", "training images", "epoch", points, note)
+        points = _points(one, (1_000, 10_000, 60_000, 600_000), options)
+        return Table(title, "training images", "epoch", points, note)
+
+    return make
 
 
 def threads(title: str, config: str, *keys: str) -> Callable[[Options], Table]:
@@ -158,7 +162,12 @@ def _points(one: Measure, sizes: Sequence[int], options: Options) -> list[Point]
 TABLES: dict[str, Callable[[Options], Table]] = {
     "batches": batches,
     "widths": widths,
-    "images": images,
+    "images": images(
+        "Images", "The lecture's network, the training images again and again, 5,000 to validate in each epoch."
+    ),
+    "mapped": images(
+        "Images in a file", "The same from a mapped file. Memory is what the system can't take back.", "mapped"
+    ),
     "threads-lecture": threads("the lecture's network", "lecture"),
     "threads-wide": threads("3 × 1,024", "lecture", "model.hidden=[1024, 1024, 1024]", "data.limit=1000"),
     "threads-cnn": threads("cnn", "cnn", "data.limit=1000"),
@@ -166,5 +175,5 @@ TABLES: dict[str, Callable[[Options], Table]] = {
     "runs": runs,
     "epochs": epochs,
 }
-TINY = ("images", "runs")
+TINY = ("images", "mapped", "runs")
 """Enough to see that it works."""
