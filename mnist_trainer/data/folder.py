@@ -140,7 +140,7 @@ def _pictures(layout: Layout, part: Part) -> tuple[list[str], NDArray[np.int64]]
             found = [path for path in found if _in_test(Path(path)) == (part == "test")]
         paths += found
         counts.append(len(found))
-    return paths, np.repeat(np.arange(len(counts)), counts)
+    return paths, np.repeat(np.arange(len(counts), dtype=np.int64), counts)
 
 
 def _files_in(folder: Path) -> Iterator[str]:
@@ -153,8 +153,8 @@ def _files_in(folder: Path) -> Iterator[str]:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 yield from _files_in(Path(entry.path))
-            elif entry.is_file():
-                yield entry.path
+            elif Path(entry.path).is_file() if entry.is_symlink() else entry.is_file():
+                yield entry.path  # of a link in a ring only a Path says that it is none
 
 
 def _in_test(path: Path) -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
@@ -203,6 +204,20 @@ class TestKeeping:
         monkeypatch.setattr(folder, "_pictures", gone)
         message = told(lambda: load(data, "train"))
         assert message == f"{tmp_path / 'f' / 'train' / 'a' / '1'} can't be read: No such file or directory."
+
+    def test_a_folder_that_may_not_be_read_is_named(
+        self, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data, scandir = fill(tmp_path / "f", {"train/a/deep/1": 1, "train/b/2": 2, "test/a/3": 3}), os.scandir
+
+        def guarded(path: Path) -> Any:
+            if Path(path).name == "deep":
+                raise PermissionError(13, "Permission denied", str(path))
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", guarded)
+        message = told(lambda: load(data, "train"))
+        assert message == f"{tmp_path / 'f' / 'train' / 'a' / 'deep'} can't be read: Permission denied."
 
     def test_how_far_it_is_told(self, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(folder, "PIECE", 2)

@@ -25,6 +25,7 @@ from mnist_trainer.cli import eval as evaluating
 from mnist_trainer.cli import predict, runs
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.bundled import load_digits
+from mnist_trainer.data.decoded import KEPT
 from mnist_trainer.data.folder import layout_of, load_folder
 from mnist_trainer.errors import CheckpointError, DataError, StorageError
 from mnist_trainer.pictures.listing import list_pictures
@@ -212,7 +213,11 @@ def test_a_class_that_cannot_be_printed_is_refused(tmp_path: Path, name: str) ->
 
 
 @posix
-def test_pictures_with_odd_names_and_links_in_a_ring_do_no_harm(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [KEPT, 1])
+def test_pictures_with_odd_names_and_links_in_a_ring_do_no_harm(
+    kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mnist_trainer.data.folder.KEPT", kept)
     data = folder_of(tmp_path / "data", "one", "two")
     one = tmp_path / "data" / "one"
     seven(one / f"{ESCAPE}.png")
@@ -222,11 +227,11 @@ def test_pictures_with_odd_names_and_links_in_a_ring_do_no_harm(tmp_path: Path) 
     os.mkfifo(one / "pipe.png")
     layout = layout_of(data)
     assert layout.classes == ("one", "two")
-    both = [load_folder(layout, part) for part in ("train", "test")]
+    both = [load_folder(layout, part, [tmp_path / "kept"]) for part in ("train", "test")]
     assert sum(len(each.labels) for each in both) == 26
     (one / f"{ESCAPE}.png").write_bytes(b"no picture")
     with pytest.raises(DataError) as caught:
-        [load_folder(layout, part) for part in ("train", "test")]
+        [load_folder(layout, part, [tmp_path / "kept"]) for part in ("train", "test")]
     assert SHOWN in str(caught.value)
 
 
