@@ -32,7 +32,7 @@ def measure(options: Options) -> list[Row]:
     goals = [above(one, series[TORCH], MOST) for name, one in series.items() if name.split()[-1] in WITH_GOAL]
     notes = (
         "10⁶ bytes of resident memory: the system's peak of one process, or what a process and its children held at "
-        "one moment where that was more (looked at every 10 ms; what they share counts several times).",
+        "one moment where that was more (looked at every 20 ms; what they share counts once).",
         *(() if is_shipped("fast") else ("fast: **open**, there is no such config yet.",)),
     )
     command = "; ".join(f"mnist-train --config {name}" for name in names)

@@ -21,7 +21,7 @@ UNIT = 1 if sys.platform == "darwin" else 1024
 BECOME_SUBREAPER = 36
 """PR_SET_CHILD_SUBREAPER of Linux's prctl.h: children whose parent has ended become ours, so that they can be waited
 for."""
-SAMPLING = 0.01
+SAMPLING = 0.02
 """Seconds between two looks at the memory of a process and its children."""
 
 
@@ -38,7 +38,7 @@ class Spent:
     code: int
     output: str
     together_mb: float = 0.0
-    """The largest sum that they held at one moment, sampled; pages that they share count several times."""
+    """The largest sum that they held at one moment, sampled; pages that they share count once."""
 
     @property
     def told(self) -> Any:
@@ -112,8 +112,7 @@ class Watcher(threading.Thread):
 
     def run(self) -> None:
         while not self.stopped.wait(SAMPLING):
-            # A child that has not yet begun its own program is its parent a second time: the same line twice.
-            self.peak = max(self.peak, sum(map(_resident_mb, set(map(_statm, _descendants(os.getpid()))))))
+            self.peak = max(self.peak, sum(map(_share_mb, _descendants(os.getpid()))))
 
     def stop(self) -> float:
         """The largest sum, in 10⁶ bytes."""
@@ -134,13 +133,10 @@ def _descendants(pid: int) -> Iterator[int]:
             yield from _descendants(child)
 
 
-def _statm(pid: int) -> str:
-    """The pages that a process has, by kind; nothing once it has ended."""
+def _share_mb(pid: int) -> float:
+    """What a process holds, in 10⁶ bytes, pages that several hold divided among them; 0 once it has ended."""
     try:
-        return Path(f"/proc/{pid}/statm").read_text()
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
-        return ""
-
-
-def _resident_mb(statm: str) -> float:
-    return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6 if statm else 0.0
+        return 0.0
+    return sum(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("Pss:"))

@@ -11,11 +11,11 @@ import sys
 from contextlib import suppress
 from importlib import import_module
 
-SPINS = "1000"
-"""How many turns of a loop, some microseconds in all, a thread that has done its part waits awake for the others.
+SPINS = "3000"
+"""How many turns of a loop, some dozens of microseconds, a thread that has done its part waits awake for the others.
 
-OpenMP's own 300,000 keep a core busy that the others need where another program wants it too: `fast` then takes five
-to ten times as long. With fewer than 1,000 threads sleep between all operations.
+OpenMP's own 300,000 keep a core busy that the others need where another program wants it too: `fast` then takes three
+to ten times as long. With few turns threads sleep between all operations, which costs more than it saves.
 """
 
 

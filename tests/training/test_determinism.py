@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from mnist_trainer.config.schema import Config
 from mnist_trainer.data.loaders import Splits
 from mnist_trainer.model.device import settings
 from mnist_trainer.training.loop import fit
@@ -68,8 +69,9 @@ def test_the_same_seed_gives_the_same_bits_in_each_precision_on_each_number_of_t
     """With products and batches large enough that threads share them."""
     data = {"batch_size": 100, "augment": {"rotate": 10, "elastic": {}}}
     found = []
-    with settings(threads, deterministic=False):
-        for precision in ("float32", "bfloat16"):
+    for precision in ("float32", "bfloat16", "auto"):
+        config = Config.model_validate({"model": {"architecture": "neuron"}, "precision": precision})
+        with settings(config, threads):
             first = outcome(splits, prepare, model=model, data=data, precision=precision)
             assert outcome(splits, prepare, disturb=True, model=model, data=data, precision=precision) == first
             found.append(first)
