@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 import sys
+from textwrap import dedent
 
 import pytest
 
-from mnist_trainer.cli.start import SPINS
+from mnist_trainer.cli.start import KEPT, SPINS
 
 
 def script(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -57,3 +59,33 @@ def test_threads_sleep_soon_unless_the_user_has_said_how_they_wait(
         "import atexit, os\natexit.register(lambda: print(os.environ.get('GOMP_SPINCOUNT')))\nstart.runs()", "--help"
     )
     assert done.stdout.splitlines()[-1] == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc alone")
+def test_freed_memory_is_kept_for_the_next_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in KEPT:
+        monkeypatch.delenv(variable, raising=False)
+    code = """
+        import atexit, os, resource, numpy
+        def batch(): return [numpy.ones(2**20, numpy.uint8) for _ in range(8)]
+        def faults():
+            batch()
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            for _ in range(20): batch()
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+        first = faults()
+        atexit.register(lambda: print(first, faults()))
+        start.train()
+    """
+    before, after = map(int, script(dedent(code), "--version").stdout.splitlines()[-1].split())
+    assert after < before / 10
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc alone")
+@pytest.mark.parametrize("name", ["train", "sweep"])
+def test_other_processes_are_told_unless_the_user_has_said_so(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1234567")
+    monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
+    shown = "[os.environ.get(name) for name in ('MALLOC_TRIM_THRESHOLD_', 'MALLOC_MMAP_THRESHOLD_')]"
+    done = script(f"import atexit, os\natexit.register(lambda: print({shown}))\nstart.{name}()", "--version")
+    assert done.stdout.splitlines()[-1] == "['1234567', '33554432']"
