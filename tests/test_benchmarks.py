@@ -170,7 +170,7 @@ def test_operations_of_a_network() -> None:
 
 
 def test_results_are_written_between_their_marks(tmp_path: Path) -> None:
-    from speed.results import Occasion, keep, occasions, write
+    from speed.results import Occasion, keep, occasions, part_lines, write
     from speed.rounds import Series
     from speed.rows import Row, within
     from speed.tables import Point, Table
@@ -189,7 +189,7 @@ def test_results_are_written_between_their_marks(tmp_path: Path) -> None:
         }
         table = Table("Runs", "runs", "list", [Point(1, 0.1, 0.1, 10), Point(10, 1.0, 1.0, 20)])
         keep(Occasion(f"2026-11-0{day} 12:00", machine, rows, [table]), kept)
-        write(results, occasions(kept))
+        write(results, part_lines(occasions(kept)))
 
     text = results.read_text()
 
@@ -198,6 +198,21 @@ def test_results_are_written_between_their_marks(tmp_path: Path) -> None:
     assert "| Start | ours: ≤ 1 × theirs | 1.50, 0.50 × | not always |" in text
     assert "| GPU | | open: none | |" in text
     assert "| 10 | 1.00 | 1.00 | 1.00 | 20 |" in text
+
+
+def test_a_row_without_peers_does_not_hide_what_was_measured_beside_them() -> None:
+    from speed.results import Occasion, latest_rows
+    from speed.rounds import Series
+    from speed.rows import Row, within
+    from speed.shown import shown_lines
+
+    ours, theirs = Series("this trainer", (4.0,)), Series("theirs", (100.0,))
+    beside = Occasion("2026-11-01 12:00", {}, {"fast": [Row("Fast", "go", (ours, theirs), (within(ours, theirs, 1),))]})
+    alone = Occasion("2026-11-02 12:00", {}, {"fast": [Row("Fast", "go", (Series("this trainer", (3.0,)),))]})
+    latest = latest_rows([beside, alone])
+    assert latest["fast"][1] is beside
+    lines = list(shown_lines({name: rows for name, (rows, _) in latest.items()}))
+    assert lines[-1].endswith("| 4.00 s | theirs 100 s |")
 
 
 def test_growth_is_drawn(tmp_path: Path) -> None:

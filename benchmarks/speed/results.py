@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,21 +58,20 @@ def _row(saved: dict[str, Any]) -> Row:
     return Row(**{**saved, "series": series, "goals": goals})
 
 
-def write(results: Path, kept: list[Occasion]) -> None:
-    """Put the part about speed into `results`, in place of the one that is there, else at its end."""
-    text = results.read_text(encoding="utf-8") if results.exists() else ""
-    part = "\n".join([BEGIN, *part_lines(kept), END])
+def write(file: Path, lines: Iterable[str]) -> None:
+    """Put the part about speed into `file`, in place of the one that is there, else at its end."""
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    part = "\n".join([BEGIN, *lines, END])
     before, found, rest = text.partition(BEGIN)
     after = rest.partition(END)[2] if found else "\n"
-    results.write_text(f"{before.rstrip()}\n\n{part}{after}".lstrip(), encoding="utf-8")
+    file.write_text(f"{before.rstrip()}\n\n{part}{after}".lstrip(), encoding="utf-8")
 
 
 def part_lines(kept: list[Occasion]) -> Iterator[str]:
     """The part about speed: the goals on each occasion, then each row as it was measured last."""
     yield from ("## Speed", "", "`python benchmarks/run`. Everything here is written by it.", "")
     yield from ("| what | goal | measured, by occasion | met |", "|---|---|---|---|")
-    found = {name: (rows, occasion) for occasion in kept for name, rows in occasion.rows.items()}
-    latest = {name: found[name] for name in ROWS if name in found}
+    latest = latest_rows(kept)
     for name, (rows, _) in latest.items():
         for row in rows:
             yield from _goal_lines(row, [earlier for one in kept for earlier in one.rows.get(name, [])])
@@ -87,6 +86,20 @@ def part_lines(kept: list[Occasion]) -> Iterator[str]:
             yield ""
     if tables := latest_growth(kept):
         yield from growth_lines(tables)
+
+
+def latest_rows(kept: list[Occasion]) -> dict[str, tuple[list[Row], Occasion]]:
+    """The rows of each script as they were measured last with all their goals, and when."""
+    found: dict[str, tuple[list[Row], Occasion]] = {}
+    for occasion in kept:
+        for name, rows in occasion.rows.items():
+            if name not in found or _goals(rows) >= _goals(found[name][0]):
+                found[name] = rows, occasion
+    return {name: found[name] for name in ROWS if name in found}
+
+
+def _goals(rows: list[Row]) -> int:
+    return sum(len(row.goals) for row in rows)
 
 
 def latest_growth(kept: list[Occasion]) -> list[Table]:

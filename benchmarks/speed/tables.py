@@ -76,21 +76,26 @@ def small(seconds: float) -> str:
 def draw(tables: Sequence[Table], file: Path) -> None:
     """A panel for each table: seconds in blue on the left, memory in orange on the right, growth in proportion grey."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     columns = 4
     rows = -(-len(tables) // columns)
     figure = Figure(figsize=(4 * columns, 3 * rows), layout="constrained")
     for index, table in enumerate(tables, 1):
         axes = figure.add_subplot(rows, columns, index)
-        sizes = [point.size for point in table.points]
-        seconds = [point.seconds for point in table.points]
+        shown = [point for point in table.points if point.seconds > 0]  # a difference of times may drown in noise
+        sizes, seconds = [point.size for point in shown], [point.seconds for point in shown]
         axes.plot(sizes, [seconds[-1] * size / sizes[-1] for size in sizes], color="0.8", linestyle="--")
         axes.plot(sizes, seconds, color="tab:blue", marker="o")
         axes.set(xscale="log", yscale="log", title=table.title, xlabel=table.size)
-        axes.set_ylim(min((value for value in seconds if value > 0), default=1) / 2, max(*seconds, 1e-6) * 2)
+        axes.set_ylim(min(seconds) / 2, max(seconds) * 2)
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes], minor=False)
+        axes.minorticks_off()
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.set_ylabel(f"{table.what}, s", color="tab:blue")
         memory = axes.twinx()
-        memory.plot(sizes, [point.peak_mb for point in table.points], color="tab:orange", marker="s", markersize=4)
-        memory.set_ylim(0, None)
+        memory.plot(sizes, [point.peak_mb for point in shown], color="tab:orange", marker="s", markersize=4)
+        memory.set_ylim(0, 1.15 * max(point.peak_mb for point in shown))
         memory.set_ylabel("peak MB", color="tab:orange")
     figure.savefig(file, dpi=80)
