@@ -8,7 +8,7 @@ from speed.rounds import Series
 from speed.rows import Row, number
 
 SHOWN = {
-    "lecture_epoch": ("An epoch of the lecture's network", "this trainer"),
+    "lecture_epoch": ("An epoch of the lecture's network alone", "this trainer"),
     "lecture_process": ("`mnist-train --config lecture`: two epochs, test, all pictures", "this trainer"),
     "fast": ("`mnist-train --config fast`: 99 % on the test images", "this trainer"),
     "reading": ("`mnist-predict picture.png`", "mnist-predict, one file"),
@@ -21,7 +21,7 @@ PEERLESS = "mnist-"
 
 def shown_lines(latest: Mapping[str, Sequence[Row]]) -> Iterator[str]:
     """A table of the rows that were measured."""
-    yield from ("| from start to end, with all files written | this trainer | others |", "|---|---|---|")
+    yield from ("| what, whole commands with all their files | this trainer | others |", "|---|---|---|")
     for name, (words, ours) in SHOWN.items():
         for row in latest.get(name, ())[:1]:
             series = {one.name: one for one in row.series}
