@@ -174,6 +174,9 @@ TABLES: dict[str, Callable[[Options], Table]] = {
         "Images in a file", "The same from a mapped file. Memory is what the system can't take back.", "mapped"
     ),
     "threads-lecture": threads("the lecture's network", "lecture"),
+    "threads-half": threads("128 units, batches of 256", "lecture", "model.hidden=[128]"),
+    "threads-layer": threads("256 units, batches of 256", "lecture", "model.hidden=[256]"),
+    "threads-batch": threads("the lecture's network, batches of 1,024", "lecture", "data.batch_size=1024"),
     "threads-wide": threads("3 × 1,024", "lecture", "model.hidden=[1024, 1024, 1024]", "data.limit=1000"),
     "threads-cnn": threads("cnn", "cnn", "data.limit=1000"),
     "pictures": pictures,

@@ -119,7 +119,7 @@ class Config(Section):
         default=False, description="same bits twice on CUDA too, a little slower; the CPU always is"
     )
     threads: Annotated[int, Field(gt=0, le=1024)] | None = Field(
-        default=None, description="CPU threads; default 1 for small models, else torch's choice"
+        default=None, description="CPU threads; default 1 for small models and batches, else torch's choice"
     )
     data: Data = Field(default=Data(), description="the images")
     model: Model = Field(description="the network")

@@ -11,6 +11,11 @@ from mnist_trainer.model.device import LARGE
 CLASSES = 10
 """Whatever the data has: no output layer is large."""
 
+MUCH = 2**25
+"""Multiplications of a layer with one batch that are worth a second thread. On two cores a step then takes 0.6 to 0.7
+of the time, with half as many 0.9 (benchmarks/RESULTS.md, growth over threads); beside a busy program three times as
+long."""
+
 
 def choose_threads(config: Config, own_model: object | None = None) -> int | None:
     """`config.threads`, else 1 where every piece of work is small; None leaves it to torch, as for a user's own model.
@@ -21,9 +26,11 @@ def choose_threads(config: Config, own_model: object | None = None) -> int | Non
     if config.threads is not None or own_model is not None:
         return config.threads
     makes_images = config.data.augment is not None or config.data.simulate.added(1000) > 0
-    heavy = makes_images or any(map(_is_heavy, place(expand(config.model), CLASSES)))
+    layers = place(expand(config.model), CLASSES)
+    heavy = makes_images or any(_is_heavy(placed, config.data.batch) for placed in layers)
     return None if heavy else 1
 
 
-def _is_heavy(placed: Placed) -> bool:
-    return isinstance(placed.layer, Conv) or placed.parameters >= LARGE or any(map(_is_heavy, placed.inner))
+def _is_heavy(placed: Placed, batch: int) -> bool:
+    large = placed.parameters >= min(LARGE, MUCH / batch)
+    return isinstance(placed.layer, Conv) or large or any(_is_heavy(inner, batch) for inner in placed.inner)

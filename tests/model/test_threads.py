@@ -22,6 +22,11 @@ def test_small_layers_take_one_thread(model: dict[str, Any]) -> None:
     assert chosen(model) == 1
 
 
+@pytest.mark.parametrize(("batch", "threads"), [(16, 1), (667, 1), (668, None), (4096, None)])
+def test_large_batches_make_a_small_layer_worth_more(batch: int, threads: int | None) -> None:
+    assert chosen(SMALL, data={"batch_size": batch}) == threads
+
+
 @pytest.mark.parametrize(
     "model", [{**SMALL, "hidden": [335]}, {"architecture": "cnn"}, {"architecture": "layers", "layers": CONVOLUTIONS}]
 )
