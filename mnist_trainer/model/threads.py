@@ -11,10 +11,10 @@ from mnist_trainer.model.device import LARGE
 CLASSES = 10
 """Whatever the data has: no output layer is large."""
 
-MUCH = 2**25
-"""Multiplications of a layer with one batch that are worth a second thread. On two cores a step then takes 0.6 to 0.7
-of the time, with half as many 0.9 (benchmarks/RESULTS.md, growth over threads); beside a busy program three times as
-long."""
+MUCH = 2**24
+"""Multiplications of a layer with one batch that are worth a second thread. On two cores an epoch then takes 0.8 of the
+time with 26 million, 0.7 with twice as many, and 0.9 with 13 million (benchmarks/RESULTS.md, growth over threads);
+beside a busy program it takes 3 to 4 times as long."""
 
 
 def choose_threads(config: Config, own_model: object | None = None) -> int | None:

@@ -17,21 +17,26 @@ def chosen(model: dict[str, Any], **sections: Any) -> int | None:
     return choose_threads(load_config({"model": model, **sections}))
 
 
-@pytest.mark.parametrize("model", [SMALL, {"architecture": "mlp", "hidden": []}, {**SMALL, "hidden": [333]}])
+@pytest.mark.parametrize("model", [SMALL, {"architecture": "mlp", "hidden": []}, {**SMALL, "hidden": [166]}])
 def test_small_layers_take_one_thread(model: dict[str, Any]) -> None:
     assert chosen(model) == 1
 
 
-@pytest.mark.parametrize(("batch", "threads"), [(16, 1), (667, 1), (668, None), (4096, None)])
+@pytest.mark.parametrize(("batch", "threads"), [(16, 1), (333, 1), (334, None), (4096, None)])
 def test_large_batches_make_a_small_layer_worth_more(batch: int, threads: int | None) -> None:
     assert chosen(SMALL, data={"batch_size": batch}) == threads
 
 
 @pytest.mark.parametrize(
-    "model", [{**SMALL, "hidden": [335]}, {"architecture": "cnn"}, {"architecture": "layers", "layers": CONVOLUTIONS}]
+    "model", [{**SMALL, "hidden": [168]}, {"architecture": "cnn"}, {"architecture": "layers", "layers": CONVOLUTIONS}]
 )
 def test_large_layers_and_convolutions_take_what_torch_does(model: dict[str, Any]) -> None:
     assert chosen(model) is None
+
+
+def test_the_largest_layers_do_so_in_batches_of_any_size() -> None:
+    assert chosen({**SMALL, "hidden": [333]}, data={"batch_size": 1}) == 1
+    assert chosen({**SMALL, "hidden": [335]}, data={"batch_size": 1}) is None
 
 
 def test_making_images_takes_what_torch_does() -> None:
