@@ -23,6 +23,7 @@ from mnist_trainer.studies.runs.records import (
     read_metrics,
     read_record,
 )
+from mnist_trainer.studies.runs.sharing import read_all
 from mnist_trainer.studies.runs.summary import DAMAGED, KILLED, RunSummary
 
 NO_RUNS = ("plots", "tensorboard")
@@ -49,7 +50,7 @@ def read_runs(place: Path) -> list[RunSummary]:
     except OSError as error:
         raise UsageError(f"{place} can't be read: {error.strerror or error}. Name another folder.") from None
     is_run = any(path.name in MARKS for path in found) and read_run(place).kind != "seeds" and not _inner(found)
-    runs = [read_run(place)] if is_run else [read_run(path) for path in found if _may_be_run(path)]
+    runs = read_all(read_run, [place] if is_run else [path for path in found if _may_be_run(path)])
     return sorted(runs, key=lambda run: (run.started_at is not None, run.started_at and run.started_at.timestamp()))
 
 
