@@ -176,7 +176,7 @@ TABLES: dict[str, Callable[[Options], Table]] = {
     "threads-lecture": threads("the lecture's network", "lecture"),
     "threads-half": threads("128 units, batches of 256", "lecture", "model.hidden=[128]"),
     "threads-layer": threads("256 units, batches of 256", "lecture", "model.hidden=[256]"),
-    "threads-batch": threads("the lecture's network, batches of 1,024", "lecture", "data.batch_size=1024"),
+    "threads-batch": threads("batches of 1,024", "lecture", "data.batch_size=1024"),
     "threads-wide": threads("3 × 1,024", "lecture", "model.hidden=[1024, 1024, 1024]", "data.limit=1000"),
     "threads-cnn": threads("cnn", "cnn", "data.limit=1000"),
     "pictures": pictures,

@@ -103,13 +103,14 @@ def _goals(rows: list[Row]) -> int:
 
 
 def latest_growth(kept: list[Occasion]) -> list[Table]:
-    """Each table of growth as it was measured last."""
+    """Each table of growth as it was measured last, those over the same thing together."""
     found = {
         table.title: replace(table, measured=f"\nMeasured {occasion.when} UTC.")
         for occasion in kept
         for table in occasion.growth
     }
-    return list(found.values())
+    things = list(dict.fromkeys(table.size for table in found.values()))
+    return sorted(found.values(), key=lambda table: things.index(table.size))
 
 
 def _goal_lines(row: Row, history: list[Row]) -> Iterator[str]:

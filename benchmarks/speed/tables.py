@@ -78,7 +78,7 @@ def draw(tables: Sequence[Table], file: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator
 
-    columns = 4
+    columns = 5
     rows = -(-len(tables) // columns)
     figure = Figure(figsize=(4 * columns, 3 * rows), layout="constrained")
     for index, table in enumerate(tables, 1):

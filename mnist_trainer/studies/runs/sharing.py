@@ -43,8 +43,8 @@ def _begin(read: Callable[[Path], Found], share: Sequence[Path]) -> tuple[int, I
         try:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # the parent says that it was stopped
             os.close(ours)
-            with os.fdopen(theirs, "wb") as answer:
-                pickle.dump(list(map(read, share)), answer)
+            with os.fdopen(theirs, "wb") as stream:
+                pickle.dump(list(map(read, share)), stream)
         finally:
             os._exit(0)
     os.close(theirs)
