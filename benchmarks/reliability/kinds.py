@@ -371,7 +371,7 @@ def _pictures() -> Iterator[tuple[str, tuple[bytes, tuple[int, int]]]]:
     ]
     optional = {"webp": ("plain.webp", "WEBP", clear, {"lossless": True}), "avif": ("plain.avif", "AVIF", colour, {})}
     optional["jpg_2000"] = ("plain.jp2", "JPEG2000", colour, {})
-    plans += [plan for feature, plan in optional.items() if features.check(feature)]
+    plans += [plan for feature, plan in optional.items() if feature in features.get_supported()]
     for name, form, image, options in plans:
         stream = io.BytesIO()
         image.save(stream, form, **options)
