@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from reliability.hostile import made_hostile
 from reliability.mutations import damaged, damaged_png, damaged_text, damaged_zip, resized, zip_of
+from reliability.samples import pictures
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ class Checkpoints(Kind):
         whole = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         stream = io.BytesIO()
         write = getattr(tensors, "write_tensors", None)  # format version 3 has a checksum
-        changed = _changed(whole, random, random.randrange(1, 6))
+        changed = made_hostile(whole, random, random.randrange(1, 6))
         write(stream, changed) if write else torch.save(changed, stream)
         return stream.getvalue()
 
@@ -195,7 +197,7 @@ class Pictures(Kind):
 
     @cached_property
     def files(self) -> dict[str, tuple[bytes, tuple[int, int]]]:
-        return dict(_pictures())
+        return dict(pictures())
 
     @cached_property
     def reader(self) -> Any:
@@ -278,101 +280,3 @@ class _AnyHash(str):
 
     def __ne__(self, other: object) -> bool:
         return False
-
-
-HOSTILE: tuple[Any, ...] = (
-    *(None, True, -1, 0, 1, 2, 10**30, -(10**30), 0.0, -0.5, 1e300, float("nan"), float("inf"), "", "x", "\x1b[31mx"),
-    *(
-        "a\nb",
-        "x" * 5000,
-        "10",
-        [],
-        {},
-        [[]],
-        [None],
-        {"": None},
-        {1: 2},
-        [0] * 1000,
-        ("a",),
-        "mnist",
-        "values",
-        "sigmoid",
-    ),
-)
-
-
-def _changed(value: Any, random: Random, depth: int) -> Any:
-    """A copy of nested data in which something, about `depth` levels down, is hostile or missing."""
-    import torch
-
-    if depth and isinstance(value, dict) and value:
-        key = random.choice(sorted(value, key=str))
-        copy = dict(value)
-        if random.random() < 0.1:
-            del copy[key]
-        elif random.random() < 0.1:
-            copy[random.choice(HOSTILE[13:18])] = copy.pop(key)
-        else:
-            copy[key] = _changed(value[key], random, depth - 1)
-        return copy
-    if depth and isinstance(value, list | tuple) and value:
-        at = random.randrange(len(value))
-        return [*value[:at], _changed(value[at], random, depth - 1), *value[at + 1 :]][
-            : random.choice((None, None, at))
-        ]
-    if isinstance(value, torch.Tensor) and random.random() < 0.8:
-        ways = (
-            lambda: value * float("nan"),
-            lambda: value * 1e38 * 1e38,
-            lambda: value[:1],
-            lambda: value.reshape(-1),
-            lambda: value.to(random.choice((torch.float64, torch.int64, torch.bool, torch.complex64, torch.float16))),
-            lambda: torch.empty(0),
-            lambda: torch.zeros(1).expand(10**12),
-            value.to_sparse,
-        )
-        return random.choice(ways)()
-    return random.choice(HOSTILE)
-
-
-def _pictures() -> Iterator[tuple[str, tuple[bytes, tuple[int, int]]]]:
-    from PIL import Image, ImageDraw, features
-
-    grey = Image.new("L", (61, 53), 240)
-    pen = ImageDraw.Draw(grey)
-    pen.line([(15, 10), (45, 10), (25, 45)], fill=20, width=5)
-    colour, palette = grey.convert("RGB"), grey.convert("P")
-    clear = grey.convert("RGBA")
-    clear.putalpha(Image.eval(grey, lambda value: 255 - value))
-    orientation = Image.Exif()
-    orientation[0x0112] = 6
-    plans: list[tuple[str, str, Any, dict[str, Any]]] = [
-        ("grey.png", "PNG", grey, {}),
-        ("colour.png", "PNG", colour, {"icc_profile": b"x" * 200}),
-        ("palette.png", "PNG", palette, {"transparency": 3}),
-        ("clear.png", "PNG", clear, {}),
-        ("deep.png", "PNG", grey.convert("I;16"), {}),
-        ("moving.png", "PNG", colour, {"save_all": True, "append_images": [colour.rotate(90), colour]}),
-        ("plain.jpg", "JPEG", colour, {"exif": orientation}),
-        ("progressive.jpg", "JPEG", grey, {"progressive": True}),
-        ("inks.jpg", "JPEG", colour.convert("CMYK"), {}),
-        ("plain.gif", "GIF", palette, {}),
-        ("moving.gif", "GIF", palette, {"save_all": True, "append_images": [palette.rotate(90)] * 4}),
-        ("plain.bmp", "BMP", grey, {}),
-        ("plain.tif", "TIFF", colour, {}),
-        ("packed.tif", "TIFF", grey, {"compression": "tiff_lzw"}),
-        ("deflated.tif", "TIFF", grey.convert("F"), {"compression": "tiff_deflate"}),
-        ("plain.ppm", "PPM", colour, {}),
-        ("plain.ico", "ICO", clear, {}),
-        ("plain.tga", "TGA", clear, {"compression": "tga_rle"}),
-        ("plain.pcx", "PCX", palette, {}),
-        ("plain.dds", "DDS", clear, {}),
-        ("plain.sgi", "SGI", colour, {}),
-    ]
-    optional = {"webp": ("plain.webp", "WEBP", clear, {"lossless": True}), "avif": ("plain.avif", "AVIF", colour, {})}
-    optional["jpg_2000"] = ("plain.jp2", "JPEG2000", colour, {})
-    plans += [plan for feature, plan in optional.items() if feature in features.get_supported()]
-    for name, form, image, options in plans:
-        stream = io.BytesIO()
-        image.save(stream, form, **options)
-        yield name, (stream.getvalue(), image.size)

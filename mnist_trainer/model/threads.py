@@ -14,7 +14,7 @@ CLASSES = 10
 MUCH = 2**24
 """Multiplications of a layer with one batch that are worth a second thread. On two cores an epoch then takes 0.8 of the
 time with 26 million, 0.7 with twice as many, and 0.9 with 13 million (benchmarks/RESULTS.md, growth over threads);
-beside a busy program it takes 3 to 4 times as long."""
+beside a busy program it took three times as long, tried by hand."""
 
 
 def choose_threads(config: Config, own_model: object | None = None) -> int | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_trainer.studies.runs import sharing
+from mnist_trainer.studies.runs import reading, sharing
 
 HERE = os.getpid()
 PLACES = [Path(f"run{number}") for number in range(120)]
@@ -57,3 +57,12 @@ def test_nobody_is_asked_where_it_does_not_pay_or_is_not_safe(hindrance: str, mo
 @pytest.mark.usefixtures("before_torch")
 def test_what_a_killed_process_leaves_is_read_here() -> None:
     assert sharing.read_all(killed_elsewhere, PLACES) == PLACES
+
+
+@pytest.mark.usefixtures("before_torch")
+def test_the_table_of_runs_is_read_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(30):
+        (tmp_path / f"run{number}").mkdir()
+    shared, whole = [], sharing.read_all
+    monkeypatch.setattr(reading, "read_all", lambda read, places: shared.extend(places) or whole(read, places))
+    assert {run.path for run in reading.read_runs(tmp_path)} == set(shared) == set(tmp_path.iterdir())
