@@ -3,9 +3,9 @@ README's reference table are made from it (`scripts/reference`)."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from mnist_trainer.config.architectures import Model
 from mnist_trainer.config.augmentation import Augment, Simulate
@@ -18,10 +18,21 @@ AUTO_BATCH = 128
 DataName = Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits", "qmnist", "usps", "digits", "folder"]
 
 
+def _data_name(name: object) -> object:
+    """The `DataName` that `name` means, also in other case, with other hyphens, or short for it."""
+    if not isinstance(name, str):
+        return name
+    known = {each.replace("-", ""): each for each in get_args(DataName)}
+    known |= {"emnist": "emnist-digits", "fashion": "fashion-mnist"}
+    return known.get(name.casefold().replace("-", "").replace("_", "").replace(" ", ""), name)
+
+
 class Data(Section):
     """Which images, how many to validate with, and in what form they reach the model."""
 
-    name: DataName = Field(default="mnist", description="digits comes with the package; folder needs `path`")
+    name: Annotated[DataName, BeforeValidator(_data_name)] = Field(
+        default="mnist", description="digits comes with the package; folder needs `path`"
+    )
     path: str | None = Field(
         default=None, description="for folder: one sub-folder of pictures a class, or train/ val/ test/"
     )

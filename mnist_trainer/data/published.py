@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mnist_trainer.data import idx, usps
 from mnist_trainer.data.archives import Content, check_download, content_of, find
-from mnist_trainer.data.damage import DamagedError, naming
+from mnist_trainer.data.damage import REPLACE, DamagedError, naming
 from mnist_trainer.data.dataset import DataSet, Part
 from mnist_trainer.data.decoded import Decoded, fingerprint, keep, recall
 from mnist_trainer.data.download import Progress, UnreachableError, download
@@ -22,6 +22,12 @@ from mnist_trainer.data.places import ROOT_VARIABLE, homes
 from mnist_trainer.data.registry import MOST_IMAGES, PUBLISHED, Published, PublishedName, RawFile
 from mnist_trainer.errors import DataError
 
+FOREIGN = (
+    "Put a whole copy in its place. If it belongs to Fashion-MNIST or KMNIST, whose files have the same names: take "
+    "data.name=fashion-mnist or kmnist, and a data.root in which they lie under FashionMNIST/raw or KMNIST/raw."
+)
+"""What to do with a file that lies in no folder of its data set alone."""
+
 
 def load_published(name: PublishedName, root: Path, part: Part, progress: Progress | None = None) -> DataSet:
     """The part of the data set `name` under `root`, downloaded where it is missing. Only that part's files are read.
@@ -30,13 +36,22 @@ def load_published(name: PublishedName, root: Path, part: Part, progress: Progre
     """
     published = PUBLISHED[name]
     places = homes(root, published.folder)
+    folders = (*places, *published.folders(root))
     files = published.files(part)
-    paths = [find(file, places) or _download(name, file, places, progress) for file in files]
-    if all(path.name == file.name for path, file in zip(paths, files, strict=True)):
-        images, labels = _decode(name, paths, files)
-    else:
+    paths = [
+        find(file, folders) or _download(name, file, _takers(published, places, folders), progress) for file in files
+    ]
+    if any(path.name.endswith((".gz", ".zip", ".bz2")) for path in paths):
         images, labels = _decode_once(name, part, paths, files, places)
+    else:
+        images, labels = _decode(name, paths, files, places)
     return DataSet(images_of(images), torch.from_numpy(labels), published.classes)
+
+
+def _takers(published: Published, places: tuple[Path, ...], folders: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Where a missing file goes: beside those that lie in one of `folders` already, else to the first of `places`."""
+    begun = (folder for folder in folders if any(find(file, (folder,)) for file in published.all_files))
+    return tuple(dict.fromkeys((*begun, *places)))
 
 
 def _decode_once(
@@ -46,7 +61,7 @@ def _decode_once(
         kept, mark = f"{name}-{part}.decoded", fingerprint(paths)
     decoded = recall(places, kept, mark, MOST_IMAGES)
     if decoded is None or not _are_classes(decoded[1]):
-        decoded = _decode(name, paths, files)
+        decoded = _decode(name, paths, files, places)
         keep(places, kept, mark, decoded)
     return decoded
 
@@ -75,8 +90,9 @@ def _how_to_get(name: str, published: Published, file: RawFile, home: Path, erro
     )
 
 
-def _decode(name: PublishedName, paths: Sequence[Path], files: Sequence[RawFile]) -> Decoded:
-    contents = [content_of(path, file) for path, file in zip(paths, files, strict=True)]
+def _decode(name: PublishedName, paths: Sequence[Path], files: Sequence[RawFile], places: tuple[Path, ...]) -> Decoded:
+    advice = REPLACE if any(paths[0].is_relative_to(place) for place in places) else FOREIGN
+    contents = [content_of(path, file, advice) for path, file in zip(paths, files, strict=True)]
     match name:
         case "mnist" | "fashion-mnist" | "kmnist" | "qmnist":
             return _pair(paths, contents)

@@ -7,6 +7,7 @@ by torchvision can be used, and the other way round. Only of MNIST a hash of the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from mnist_trainer.data.dataset import DIGITS, Part
@@ -56,13 +57,29 @@ class Published:
     test: tuple[RawFile, ...]
     classes: tuple[str, ...] = DIGITS
 
+    @property
+    def all_files(self) -> tuple[RawFile, ...]:
+        """Those of both parts."""
+        return (*self.train, *self.test)
+
     def files(self, part: Part) -> tuple[RawFile, ...]:
         """What `part` is made of: images and labels, or one file with both."""
         return self.test if part == "test" else self.train
 
+    def folders(self, root: Path) -> tuple[Path, ...]:
+        """Where the files may lie besides `folder`, should `root` itself be that folder, or the one above it.
+
+        Files of the same names belong to several data sets. Where no hash tells whose they are, their folder must.
+        """
+        top = Path(self.folder).parent
+        near = (root / top, root / "raw", root)
+        if all(file.sha256 or not file.name.startswith(("train-", "t10k-")) for file in self.all_files):
+            return near
+        return tuple(folder for folder in near if top.name in folder.absolute().parts[-2:])
+
     def archives(self) -> tuple[str, ...]:
         """All archives, each once."""
-        return tuple(dict.fromkeys(file.archive for file in (*self.train, *self.test)))
+        return tuple(dict.fromkeys(file.archive for file in self.all_files))
 
 
 def _most(name: str, count: int) -> int:

@@ -137,3 +137,31 @@ def test_a_name_that_no_folder_should_have_is_told_in_one_way(name: str) -> None
         load_config({"model": {"architecture": "mlp"}, "name": name})
     (problem,) = caught.value.problems
     assert problem.message.endswith("is not possible here (of the run and its folder: letters, digits and _ . + -)")
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("emnist", "emnist-digits"),
+        ("EMNIST", "emnist-digits"),
+        ("emnist_digits", "emnist-digits"),
+        ("fashion", "fashion-mnist"),
+        ("fashion_mnist", "fashion-mnist"),
+        ("FashionMNIST", "fashion-mnist"),
+        ("k-mnist", "kmnist"),
+        ("MNIST", "mnist"),
+        ("Q-MNIST", "qmnist"),
+        ("USPS", "usps"),
+        ("Digits", "digits"),
+    ],
+)
+def test_usual_spellings_of_data_sets_are_taken(written: str, name: str) -> None:
+    read = load_config({"model": {"architecture": "mlp"}}, [f"data.name={written}"])
+    assert read.data.name == name
+    assert load_config("quickstart", [f"data.name={written}"]).data.name == name
+
+
+def test_other_names_of_data_sets_are_still_refused() -> None:
+    for name in ("mnst", "emnist-letters", 3):
+        with pytest.raises(ConfigError, match=r"data\.name"):
+            load_config({"data": {"name": name}, "model": {"architecture": "mlp"}})

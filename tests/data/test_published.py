@@ -415,3 +415,78 @@ def make_read_only(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return whole(target, yielding)
 
     monkeypatch.setattr(places, "beside", refusing)
+
+
+def spread(made: Any, folder: Path, path_of: Callable[[str], str]) -> None:
+    """Puts the unpacked files of `made` under `folder`, each where `path_of` its name says."""
+    for name, content in made.raw.items():
+        path = folder / path_of(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+def dotted(name: str) -> str:
+    return name.replace("-idx", ".idx")
+
+
+LAYOUTS: dict[str, Callable[[str], str]] = {
+    "dots": dotted,
+    "packed with dots": lambda name: f"{dotted(name)}.gz",
+    "folders": lambda name: f"{name}/{name}",
+    "folders and dots": lambda name: f"{name}/{dotted(name)}",
+    "folders with dots": lambda name: f"{dotted(name)}/{dotted(name)}",
+}
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS, "plain"])
+@pytest.mark.parametrize("below", ["MNIST/raw", "MNIST", "raw", "."])
+def test_mnist_is_taken_in_all_usual_layouts(layout: str, below: str, make: Callable[..., Any], tmp_path: Path) -> None:
+    made = make("mnist")
+    spread(made, tmp_path / "data" / below, LAYOUTS.get(layout, str))
+    for part in ("train", "test"):
+        read(made, tmp_path / "data", part)
+
+
+@pytest.mark.parametrize("name", ["fashion-mnist", "kmnist", "qmnist", "emnist-digits"])
+def test_the_other_sets_are_taken_from_their_own_folder(
+    name: str, make: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make(name)
+    own = tmp_path / made.published.folder
+    spread(made, own, lambda file: f"{file}/{dotted(file)}")
+    for root in (tmp_path, own.parent, own):
+        read(made, root, "test")
+    monkeypatch.chdir(own)
+    read(made, Path(), "train")
+
+
+def test_a_folder_of_fashion_mnist_is_never_taken_for_mnist(make: Callable[..., Any], tmp_path: Path) -> None:
+    fashion, flat = make("fashion-mnist"), tmp_path / "flat"
+    make("mnist")
+    fashion.raw = {name: content[:-1] + bytes([content[-1] ^ 1]) for name, content in fashion.raw.items()}
+    spread(fashion, flat, str)
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte is damaged: the SHA-256 .*data\.name=fashion-mnist"):
+        load(Data(name="mnist", root=str(flat)), "train")
+    for name in ("fashion-mnist", "kmnist"):  # whose files these are nobody knows here
+        with pytest.raises(DataError, match=f"{name} is not complete in"):
+            load(Data(name=name, root=str(flat)), "train")
+
+
+@pytest.mark.parametrize("below", ["MNIST/raw", "."])
+def test_a_damaged_file_is_found_in_all_layouts(below: str, make: Callable[..., Any], tmp_path: Path) -> None:
+    made = make("mnist")
+    spread(made, tmp_path / below, lambda name: f"{name}/{dotted(name)}")
+    path = tmp_path / below / "t10k-images-idx3-ubyte" / "t10k-images.idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DataError, match=r"t10k-images\.idx3-ubyte is damaged: the SHA-256"):
+        load(Data(name="mnist", root=str(tmp_path)), "test")
+
+
+def test_a_missing_file_is_downloaded_beside_the_others(make: Callable[..., Any], server: Any, tmp_path: Path) -> None:
+    made = make("mnist", (server.url,))
+    server.files = made.packed
+    spread(made, tmp_path, dotted)
+    (tmp_path / "t10k-labels.idx1-ubyte").unlink()
+    read(made, tmp_path, "test")
+    assert server.requests == ["t10k-labels-idx1-ubyte.gz"]
+    assert (tmp_path / "t10k-labels-idx1-ubyte.gz").is_file()
