@@ -26,19 +26,21 @@ def go_on(
     place: str, overrides: Sequence[str], jobs: int | None, take_over: bool, on_interrupt: str, quiet: bool
 ) -> None:
     """Trains the run, or the series of runs, at `place` to its end."""
+    from mnist_trainer.pipeline.resuming import find_begun
     from mnist_trainer.storage.run_folder import is_series
 
-    if is_series(Path(place)):
+    folder = find_begun(place).path
+    if is_series(folder):
         if take_over or on_interrupt != "stop":
-            raise UsageError(f"{place} is a series of runs: leave --take-over and --on-interrupt out.")
-        go_on_with_series(Path(place), overrides, jobs, quiet)
+            raise UsageError(f"{folder} is a series of runs: leave --take-over and --on-interrupt out.")
+        go_on_with_series(folder, overrides, jobs, quiet)
         return
     if jobs is not None:
         raise UsageError("--jobs is how many runs of a series are trained at a time.")
     from mnist_trainer.pipeline import training
 
     with training_console(on_interrupt, quiet) as console:
-        training.resume(place, *overrides, take_over=take_over, listener=console)
+        training.resume(folder, *overrides, take_over=take_over, listener=console)
 
 
 def go_on_with_series(place: Path, overrides: Sequence[str], jobs: int | None, quiet: bool) -> None:

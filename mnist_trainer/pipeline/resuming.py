@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from mnist_trainer.config.differences import Difference, differences
 from mnist_trainer.config.load import load_config
 from mnist_trainer.config.objective import Falling, OneCycle
 from mnist_trainer.config.schema import Config
-from mnist_trainer.errors import CheckpointError, UsageError
+from mnist_trainer.errors import CheckpointError, DivergedError, UsageError
+from mnist_trainer.locks import is_at_work
 from mnist_trainer.reports.environment import machine_of
 from mnist_trainer.storage.checkpoint import Checkpoint, load_checkpoint
 from mnist_trainer.storage.run_folder import RUNS, RunFolder, holds_run
@@ -98,7 +100,7 @@ def _depends_on_length(config: Config) -> str | None:
 
 
 def find_begun(place: str) -> RunFolder:
-    """The folder of the run that `place` stands for: itself, its `last.pt`, or `latest`.
+    """The folder of the run or series that `place` stands for: itself, a run's `last.pt`, or `latest`.
 
     Raises `CheckpointError` if there is none to go on with.
     """
@@ -112,27 +114,49 @@ def find_begun(place: str) -> RunFolder:
         raise CheckpointError(f"{path}: {what}. --resume takes the folder of a run, its last.pt, or latest.")
     if not holds_run(path):
         raise CheckpointError(f"{path} holds no run to go on with. Begin one: mnist-train --config FILE.")
-    _refuse_several(path)
     return RunFolder(path)
 
 
-def _refuse_several(path: Path) -> None:
-    """Raises `CheckpointError` if `path` is a folder of several runs, whatever its own `run.json` says."""
-    kind = RunFolder(path).read_record().get("kind")
+def refuse_several(folder: RunFolder) -> None:
+    """Raises `CheckpointError` if the folder holds several runs, whatever its own `run.json` says."""
+    path, kind = folder.path, folder.read_record().get("kind")
+    if kind == "sweep":
+        raise CheckpointError(f"{path} is a sweep. Go on with: mnist-sweep SWEEP --run-dir {shlex.quote(str(path))}")
     if kind is not None or any(path.glob("seed-*/config.yaml")):
-        raise CheckpointError(f"{path} holds several runs. Name one of them.")
+        raise CheckpointError(f"{path} holds several runs. Name one of them, or go on with all: {command_for(path)}")
 
 
 def _latest() -> RunFolder:
-    """The run below `runs/` that is not finished and wrote last; if all are finished, of all of them."""
-    found = [RunFolder(path) for path in RUNS.glob("*") if holds_run(path)]
-    if not found:
+    """The run or series below `runs/` that is unfinished and was written last; if there is none, the last finished one.
+
+    Left out are sweeps, runs that diverged (they would diverge again), and what another process is working on.
+    """
+    begun = [RunFolder(path) for path in RUNS.glob("*") if holds_run(path)]
+    runs = [run for run in begun if run.read_record().get("kind") != "sweep" and (run.config.exists() or run.last.exists())]
+    if not runs:
         raise CheckpointError(f"There is no run under {RUNS}. Begin one: mnist-train --config quickstart.")
-    return max(found, key=lambda folder: (folder.read_record().get("status") != "finished", _written(folder)))
+    found = [run for run in runs if run.read_record().get("stop_reason") != DivergedError.__name__]
+    if not found:
+        newest = max(runs, key=_written)
+        raise CheckpointError(
+            f"There is no run under {RUNS} to go on with: {newest.path} ended when its loss or gradient was no longer a "
+            "finite number, and would end there again. Train another one with a lower optimizer.lr."
+        )
+    return max(found, key=lambda run: (_is_open(run), _written(run)))
+
+
+def _is_open(folder: RunFolder) -> bool:
+    """Whether the run or series is not finished, and no other process is working on it."""
+    return folder.read_record().get("status") != "finished" and not is_at_work(folder.path)
 
 
 def _written(folder: RunFolder) -> float:
-    return max(path.stat().st_mtime for path in folder.path.iterdir() if path.is_file())
+    """When a file of the run, or of a run of the series, was written last."""
+    times = [0.0]
+    for path in (*folder.path.glob("*"), *folder.path.glob("seed-*/*")):
+        with suppress(OSError):  # a temporary file of a process at work is soon gone
+            times.append(path.stat().st_mtime)
+    return max(times)
 
 
 def is_finished(folder: RunFolder, overrides: Sequence[str]) -> bool:

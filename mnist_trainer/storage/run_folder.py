@@ -175,12 +175,13 @@ def _names(name: str) -> Iterator[Path]:
 
 
 def latest_run(runs: Path = RUNS) -> RunFolder:
-    """The finished run under `runs` that ended last. Raises `CheckpointError` if there is none."""
-    found = [RunFolder(record.parent) for record in runs.glob("*/run.json")]
-    records = [(folder.read_record(), folder) for folder in found if folder.best.exists()]
+    """The finished run under `runs`, or in a series there, that ended last. Raises `CheckpointError` if there is none."""
+    records = (*runs.glob("*/run.json"), *runs.glob("*/seed-*/run.json"))
+    found = [RunFolder(record.parent) for record in records]
+    ended = [(folder.read_record(), folder) for folder in found if folder.best.exists()]
     finished = [
-        (str(record.get("finished_at")), folder.path.name, folder)
-        for record, folder in records
+        (str(record.get("finished_at")), str(folder.path), folder)
+        for record, folder in ended
         if record.get("status") == "finished"
     ]
     if not finished:

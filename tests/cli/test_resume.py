@@ -91,7 +91,6 @@ def test_another_config_is_refused_by_name(command: Command, here: Path) -> None
         (["--resume", "mine", "--config", "tiny.yaml"], "takes all that from the run itself: leave --config out."),
         (["--resume", "mine", "--seed", "3", "--check"], "leave --seed and --check out."),
         (["--resume", "mine", "--show-batch", "a.png"], "leave --show-batch out."),
-        (["--resume", "mine", "--jobs", "2"], "--jobs is how many runs of a series are trained at a time."),
         (["--config", "tiny.yaml", "--take-over"], "--take-over goes with --resume."),
         (["--config", "tiny.yaml", "--seeds", "2", "--on-interrupt", "finish"], "--on-interrupt is for a single run"),
     ],

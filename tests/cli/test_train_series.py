@@ -42,6 +42,35 @@ def test_a_series_from_the_command_line(command: Command, here: Path) -> None:
     assert record_of(here / "many")["seeds"] == [1, 0, 5]
 
 
+def test_the_latest_may_be_a_series(command: Command, here: Path) -> None:
+    assert command("train", "--config", "tiny.yaml", "--seeds", "2", "training.epochs=1").code == 0
+    (series,) = Path("runs").iterdir()
+    done = command("train", "--resume", "latest")
+    assert (done.code, done.err) == (0, "")
+    assert "2 of 2 are finished already." in done.out.splitlines()
+    (series / "seed-1" / "best.pt").unlink()  # it is to be made again
+    record = record_of(series)
+    (series / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
+    assert command("train", "--config", "tiny.yaml", "--run-dir", "runs/later").code == 0
+    done = command("train", "--resume", "latest", "--jobs", "1")
+    assert (done.code, done.err) == (0, "")
+    assert "1 of 2 are finished already." in done.out.splitlines()
+    assert [record_of(series)[key] for key in ("kind", "status", "seeds")] == ["seeds", "finished", [0, 1]]
+    assert not (series / "metrics.csv").exists()
+    done = command("train", "--resume", "latest", "--on-interrupt", "finish")
+    assert (done.code, done.err) == (2, f"{series} is a series of runs: leave --take-over and --on-interrupt out.\n")
+    done = command("train", "--resume", "runs/later", "--jobs", "2")
+    assert done == (2, "", "--jobs is how many runs of a series are trained at a time.\n")
+
+
+def test_the_latest_to_evaluate_may_be_in_a_series(command: Command, here: Path) -> None:
+    assert command("train", "--config", "tiny.yaml", "--run-dir", "runs/one").code == 0
+    assert command("train", "--config", "tiny.yaml", "--seeds", "2", "--run-dir", "runs/many").code == 0
+    done = command("eval", "latest")
+    assert (done.code, done.err) == (0, "")
+    assert "runs/many/seed-1/best.pt" in done.out.replace(os.sep, "/")
+
+
 def test_a_series_of_another_config_is_refused(command: Command, here: Path) -> None:
     series = ["train", "--config", "tiny.yaml", "--seeds", "1", "--run-dir", "many", "training.epochs=1"]
     assert command(*series).code == 0

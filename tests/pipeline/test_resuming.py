@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,11 @@ import torch
 
 from mnist_trainer import load_config, resume, train
 from mnist_trainer.config.load import dump_config
-from mnist_trainer.errors import CheckpointError, InterruptedRunError, UsageError
+from mnist_trainer.errors import CheckpointError, DivergedError, InterruptedRunError, UsageError
+from mnist_trainer.files import held
 from mnist_trainer.reports.listener import Listener
 from mnist_trainer.storage.checkpoint import load_checkpoint
+from mnist_trainer.studies.seeds.training import train_seeds
 
 from .conftest import TINY, Remembering
 
@@ -323,6 +326,44 @@ def test_the_latest_is_the_unfinished_one_that_wrote_last(here: Path) -> None:
     assert (run := resume("latest")) is not None
     assert run.folder.name == "first"
     assert resume("latest") is None
+
+
+DIVERGING = ("optimizer={name: sgd, lr: 1e30}", "loss=mse")
+
+
+def test_the_latest_is_not_one_that_diverged(here: Path) -> None:
+    with pytest.raises(DivergedError):
+        train(config(), *DIVERGING, run_dir=here / "runs" / "diverged")
+    with pytest.raises(CheckpointError, match="diverged ended when its loss or gradient was no longer a finite number"):
+        resume("latest")
+    killed(here / "runs" / "first", config(), after=7)
+    os.utime(here / "runs" / "diverged" / "log.txt", (2e9, 2e9))
+    run = resume("latest")
+    assert run is not None
+    assert run.folder.name == "first"
+
+
+def test_the_latest_is_none_that_another_process_works_on(here: Path) -> None:
+    killed(here / "runs" / "first", config(), after=7)
+    killed(here / "runs" / "second", config(), after=7)
+    with held(here / "runs" / "second"):
+        run = resume("latest")
+    assert run is not None
+    assert run.folder.name == "first"
+
+
+def test_a_series_and_a_sweep_are_no_runs(here: Path) -> None:
+    series = train_seeds(config(), [0], run_dir=here / "runs" / "many").folder
+    before = sorted(series.rglob("*")), (series / "run.json").read_text()
+    for place in ("latest", series):
+        with pytest.raises(CheckpointError, match=r"many holds several runs\. Name one of them, or go on with all: "):
+            resume(place)
+    assert (sorted(series.rglob("*")), (series / "run.json").read_text()) == before
+    (series / "run.json").write_text('{"kind": "sweep"}')
+    with pytest.raises(CheckpointError, match=r"many is a sweep\. Go on with: mnist-sweep SWEEP --run-dir "):
+        resume(series)
+    with pytest.raises(CheckpointError, match="There is no run under runs"):
+        resume("latest")
 
 
 def test_a_run_with_parts_of_ones_own_needs_them_again(here: Path, differences_of_runs: Alike) -> None:
