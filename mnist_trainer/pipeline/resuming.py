@@ -127,20 +127,21 @@ def refuse_several(folder: RunFolder) -> None:
 
 
 def _latest() -> RunFolder:
-    """The run or series below `runs/` that is unfinished and was written last; if there is none, the last finished one.
+    """The unfinished run or series below `runs/` that was written last; if there is none, the last finished one.
 
     Left out are sweeps, runs that diverged (they would diverge again), and what another process is working on.
     """
     begun = [RunFolder(path) for path in RUNS.glob("*") if holds_run(path)]
-    runs = [run for run in begun if run.read_record().get("kind") != "sweep" and (run.config.exists() or run.last.exists())]
+    begun = [run for run in begun if run.config.exists() or run.last.exists()]
+    runs = [run for run in begun if run.read_record().get("kind") != "sweep"]
     if not runs:
         raise CheckpointError(f"There is no run under {RUNS}. Begin one: mnist-train --config quickstart.")
     found = [run for run in runs if run.read_record().get("stop_reason") != DivergedError.__name__]
     if not found:
         newest = max(runs, key=_written)
         raise CheckpointError(
-            f"There is no run under {RUNS} to go on with: {newest.path} ended when its loss or gradient was no longer a "
-            "finite number, and would end there again. Train another one with a lower optimizer.lr."
+            f"There is no run under {RUNS} to go on with: {newest.path} ended when its loss or gradient was no longer "
+            "a finite number, and would end there again. Train another one with a lower optimizer.lr."
         )
     return max(found, key=lambda run: (_is_open(run), _written(run)))
 

@@ -22,7 +22,14 @@ from mnist_trainer.model.threads import choose_threads
 from mnist_trainer.pipeline.conclusion import Run, conclude, judge
 from mnist_trainer.pipeline.description import facts_of, header_of, own_parts
 from mnist_trainer.pipeline.preparation import ConfigSource, as_config, prepare, refit_config
-from mnist_trainer.pipeline.resuming import command_for, find_begun, is_finished, read_begun, refuse_parts, refuse_several
+from mnist_trainer.pipeline.resuming import (
+    command_for,
+    find_begun,
+    is_finished,
+    read_begun,
+    refuse_parts,
+    refuse_several,
+)
 from mnist_trainer.reports.journal import Journal
 from mnist_trainer.reports.listener import Listener
 from mnist_trainer.reports.tensorboard import require_tensorboard

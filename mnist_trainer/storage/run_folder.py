@@ -175,7 +175,7 @@ def _names(name: str) -> Iterator[Path]:
 
 
 def latest_run(runs: Path = RUNS) -> RunFolder:
-    """The finished run under `runs`, or in a series there, that ended last. Raises `CheckpointError` if there is none."""
+    """The finished run under `runs`, or in a series there, that ended last. Raises `CheckpointError` without one."""
     records = (*runs.glob("*/run.json"), *runs.glob("*/seed-*/run.json"))
     found = [RunFolder(record.parent) for record in records]
     ended = [(folder.read_record(), folder) for folder in found if folder.best.exists()]
