@@ -53,7 +53,7 @@ def _simulate(config: Config) -> Iterator[Finding]:
     data, loss, model = config.data, config.loss, config.model
     if data.simulate == Simulate():
         return
-    if data.name not in DIGITS:
+    if data.name not in DIGITS and not data.is_table:
         yield ("data", "simulate"), f"pictures of digits alone can be made, and '{data.name}' holds others"
     if data.binary is not None:
         yield ("data", "simulate"), "is for all ten digits, and data.binary asks for one of them"

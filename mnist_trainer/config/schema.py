@@ -34,7 +34,8 @@ class Data(Section):
         default="mnist", description="digits comes with the package; folder needs `path`"
     )
     path: str | None = Field(
-        default=None, description="for folder: one sub-folder of pictures a class, or train/ val/ test/"
+        default=None,
+        description="for folder: one sub-folder of pictures a class, or train/ val/ test/; or a .csv or .npz file",
     )
     root: str | None = Field(
         default=None,
@@ -58,6 +59,11 @@ class Data(Section):
     binary: NotNegative | None = Field(default=None, description="a yes/no task: is it this class?")
     augment: Augment | None = Field(default=None, description="deform the training images, anew each epoch")
     simulate: Simulate = Field(default=Simulate(), description="add images that are made from them")
+
+    @property
+    def is_table(self) -> bool:
+        """Whether `path` names a file of images by its ending."""
+        return self.name == "folder" and (self.path or "").lower().endswith((".csv", ".csv.gz", ".npz"))
 
     @property
     def batch(self) -> int:

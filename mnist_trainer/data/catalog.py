@@ -12,6 +12,7 @@ from mnist_trainer.data.download import Progress
 from mnist_trainer.data.places import data_root, homes
 from mnist_trainer.data.published import load_published
 from mnist_trainer.data.registry import PUBLISHED
+from mnist_trainer.data.tables import load_table, table_of
 from mnist_trainer.errors import DataError
 
 __all__ = ["DataSet", "Part", "class_names", "has_validation", "load", "with_binary"]
@@ -28,6 +29,8 @@ def load(data: Data, part: Part, progress: Progress | None = None) -> DataSet:
     match data.name:
         case "digits":
             return load_digits(part)
+        case "folder" if table := table_of(data):
+            return load_table(table, part)
         case "folder":
             return folder.load_folder(folder.layout_of(data), part, homes(data_root(data), "folder"), progress)
         case "mnist" | "fashion-mnist" | "kmnist" | "emnist-digits" | "qmnist" | "usps":
@@ -38,7 +41,7 @@ def load(data: Data, part: Part, progress: Progress | None = None) -> DataSet:
 
 def has_validation(data: Data) -> bool:
     """Whether the data set brings validation images of its own: only a folder with `val/` does."""
-    return data.name == "folder" and folder.layout_of(data).validation is not None
+    return data.name == "folder" and table_of(data) is None and folder.layout_of(data).validation is not None
 
 
 def class_names(data: Data) -> tuple[str, ...]:
@@ -46,6 +49,8 @@ def class_names(data: Data) -> tuple[str, ...]:
     match data.name:
         case "digits":
             classes = DIGITS
+        case "folder" if table := table_of(data):
+            classes = load_table(table, "train").classes
         case "folder":
             classes = folder.layout_of(data).classes
         case _:

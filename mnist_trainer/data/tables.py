@@ -1,0 +1,215 @@
+"""Tables of images: CSV files, as Kaggle gives MNIST, and Keras's `mnist.npz`."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator, Sequence
+from functools import lru_cache, partial
+from hashlib import blake2b
+from io import BytesIO
+from itertools import chain, islice
+from lzma import LZMAError
+from math import prod
+from pathlib import Path
+from typing import Any, TextIO
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mnist_trainer.config.schema import Data
+from mnist_trainer.data.damage import DamagedError, naming
+from mnist_trainer.data.dataset import DIGITS, DataSet, Part
+from mnist_trainer.data.folder import TEST_SHARE
+from mnist_trainer.data.registry import MOST_IMAGES, PIXELS
+from mnist_trainer.errors import DataError
+from mnist_trainer.files import is_folder
+
+Table = tuple[NDArray[np.uint8], NDArray[np.int64] | None]
+"""Images [N, 28, 28] and labels [N]; None where the table has no labels."""
+
+ADVICE = "Put a whole copy in its place, or name another table of images of 28 × 28 pixels."
+
+ROWS = 4096
+"""Rows of a CSV file that are parsed at once."""
+
+LONGEST = 1 << 15
+"""Characters of a line, at most: 785 numbers with many decimals."""
+
+LABEL_NAMES = {"label", "labels", "class", "digit", "target", "y"}
+"""What a header calls the column of the labels. Without a header it is the first one."""
+
+
+def table_of(data: Data) -> Path | None:
+    """The CSV or .npz file that `data` names; None where it names other data."""
+    path = Path(data.path or "").expanduser()
+    return path if data.is_table and not is_folder(path) else None
+
+
+def load_table(path: Path, part: Part) -> DataSet:
+    """The images of `part` in the table at `path`, in its order. Raises DataError for a damaged file.
+
+    A CSV file has no test set, so about every fifth image tests: which ones depends on their pixels alone.
+    """
+    images, labels, tests = _parts_of(path)
+    chosen = tests == (part == "test")
+    if not chosen.any():
+        raise DataError(f"{path}: none of its {len(images):,} images falls to the {part} set; it needs more of them.")
+    return DataSet(torch.from_numpy(images[chosen]), torch.from_numpy(labels[chosen]), DIGITS)
+
+
+def _parts_of(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.bool_]]:
+    """All images and labels of a table, and which of them test."""
+    with naming(path, ADVICE):
+        if not path.is_file():
+            raise DataError(f"data.path: there is no file {str(path)!r} (seen from {Path.cwd()}).")
+        state = path.stat()
+        return _parts_once(path.absolute(), state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)  # a training reads one file for its training images, for its test images, and to check it
+def _parts_once(path: Path, size: int, time: int) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.bool_]]:
+    if path.suffix.lower() == ".npz":
+        (train, train_labels), (test, test_labels) = _read_npz(path)
+        tests = np.arange(len(train) + len(test)) >= len(train)
+        return np.concatenate((train, test)), np.concatenate((train_labels, test_labels)), tests
+    images, labels = _read_csv(path)
+    if labels is None:
+        raise DamagedError("it has 784 columns, so images without labels; to learn from it takes a column of labels")
+    hashes = (int.from_bytes(blake2b(image.data, digest_size=8).digest(), "big") for image in images)
+    return images, labels, np.array([number % TEST_SHARE == 0 for number in hashes])
+
+
+def read_csv(path: Path) -> Table:
+    """The rows of the CSV file at `path`, with 784 columns or with 785: one of them the labels.
+
+    Raises DataError for anything else.
+    """
+    with naming(path, ADVICE):
+        return _read_csv(path)
+
+
+def _read_csv(path: Path) -> Table:
+    try:
+        opened = gzip.open if path.suffix.lower() == ".gz" else open
+        with opened(path, "rt", encoding="utf-8-sig", errors="replace") as file:
+            parts = [*_pieces(file)]
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DamagedError(f"it cannot be unpacked ({error})") from None
+    images = np.concatenate([images for images, _ in parts])
+    labels = [labels for _, labels in parts if labels is not None]
+    return images, np.concatenate(labels) if labels else None
+
+
+def _pieces(file: TextIO) -> Iterator[Table]:
+    """The content of a CSV file, `ROWS` rows at a time."""
+    lines = enumerate(iter(partial(file.readline, LONGEST), ""), 1)
+    rows: Iterator[tuple[int, str]] = ((number, line) for number, line in lines if line.strip())
+    first = next(rows, None)
+    if first is None:
+        raise DamagedError("it is empty")
+    separator = next((sign for sign in ",;\t" if sign in first[1]), ",")
+    cells = [cell.strip(" \"'\r\n").casefold() for cell in first[1].split(separator)]
+    default = 0 if len(cells) == PIXELS + 1 else None
+    label = next((at for at, cell in enumerate(cells) if cell in LABEL_NAMES), default)
+    if len(cells) != PIXELS + (label is not None):
+        raise DamagedError(
+            f"line {first[0]} has {len(cells):,} columns; needed are 784 pixels (28 × 28), and one more for a label"
+        )
+    if any(map(_is_number, cells)):
+        rows = chain([first], rows)
+    count = 0
+    while piece := [*islice(rows, ROWS)]:
+        count += len(piece)
+        if count > MOST_IMAGES:
+            raise DamagedError(f"it has more than {MOST_IMAGES:,} rows")
+        numbers, table = [number for number, _ in piece], _numbers(piece, separator, len(cells))
+        places = [f"line {number}" for number in numbers]
+        if label is None:
+            yield _images(table, places), None
+        else:
+            yield _images(np.delete(table, label, axis=1), places), _labels(table[:, label], places)
+    if not count:
+        raise DamagedError("it has a header and no row")
+
+
+def _numbers(lines: Sequence[tuple[int, str]], separator: str, columns: int) -> NDArray[np.float32]:
+    """The cells of numbered lines, [n, columns]. Raises DamagedError that names the first line that is wrong."""
+    try:
+        table = np.loadtxt([line for _, line in lines], np.float32, comments=None, delimiter=separator, quotechar='"')
+        return table.reshape(len(lines), columns)
+    except ValueError as error:
+        for number, line in lines:
+            cells = line.split(separator)
+            if len(cells) != columns:
+                raise DamagedError(f"line {number:,} has {len(cells):,} columns, not {columns}") from None
+            for cell in cells:
+                if not _is_number(cell.strip(' "\r\n')):
+                    raise DamagedError(f"line {number:,} has {cell.strip()[:20]!r}, which is no number") from None
+        raise DamagedError(f"from line {lines[0][0]:,} on it is no table ({error})") from None
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _read_npz(path: Path) -> list[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+    """The images and labels to train with, and those to test with."""
+    try:
+        with ZipFile(path) as archive:
+            return [_pair(archive, part) for part in ("train", "test")]
+    except (BadZipFile, EOFError, ValueError, OverflowError, RuntimeError, zlib.error, LZMAError) as error:
+        raise DamagedError(f"it cannot be unpacked ({error})") from None
+
+
+def _pair(archive: ZipFile, part: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    images, labels = _array(archive, f"x_{part}"), _array(archive, f"y_{part}")
+    if images.ndim < 2 or prod(images.shape[1:]) != PIXELS or not len(images):
+        raise DamagedError(f"x_{part} has the shape {images.shape}, not (N, 28, 28)")
+    if labels.size != len(labels) or len(labels) != len(images):
+        raise DamagedError(f"y_{part} has the shape {labels.shape}, and x_{part} has {len(images):,} images")
+    images, labels = images.reshape(len(images), PIXELS), labels.reshape(-1)
+    return _images(images, f"x_{part}"), _labels(labels, f"y_{part}")
+
+
+def _array(archive: ZipFile, name: str) -> NDArray[Any]:
+    """An array of numbers, whose size is looked at before it is read."""
+    if f"{name}.npy" not in archive.namelist():
+        raise DamagedError(f"it holds no array {name}; needed are x_train, y_train, x_test and y_test")
+    if archive.getinfo(f"{name}.npy").file_size > MOST_IMAGES * PIXELS:
+        raise DamagedError(f"{name} has more bytes than {MOST_IMAGES:,} images")
+    stream = BytesIO(archive.read(f"{name}.npy"))
+    is_first = np.lib.format.read_magic(stream) == (1, 0)
+    read_header = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(stream)
+    if dtype.kind not in "uif" or prod(shape) * dtype.itemsize > len(stream.getbuffer()):
+        raise DamagedError(f"{name} holds {' × '.join(map(str, shape))} {dtype}, not as many numbers")
+    stream.seek(0)
+    array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+    return array
+
+
+def _images(table: NDArray[Any], places: Sequence[str] | str) -> NDArray[np.uint8]:
+    return _whole(table, 255, places).astype(np.uint8).reshape(-1, 28, 28)
+
+
+def _labels(table: NDArray[Any], places: Sequence[str] | str) -> NDArray[np.int64]:
+    return _whole(table[:, None], 9, places)[:, 0].astype(np.int64)
+
+
+def _whole(table: NDArray[Any], most: int, places: Sequence[str] | str) -> NDArray[Any]:
+    """`table` [n, k], if it has whole numbers from 0 to `most` alone; `places` says where its rows stand."""
+    with np.errstate(invalid="ignore"):  # infinity has no remainder
+        right = (table >= 0) & (table <= most) & (table % 1 == 0)
+    if right.all():
+        return table
+    row, column = np.argwhere(~right)[0]
+    place = places if isinstance(places, str) else places[row]
+    kind = "pixel" if most > 9 else "label"
+    raise DamagedError(f"{place} has the {kind} {table[row, column]:g}, not a whole number from 0 to {most}")
