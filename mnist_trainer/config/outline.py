@@ -3,6 +3,8 @@ reference table ask here, so that none of them repeats a key's name."""
 
 from __future__ import annotations
 
+import types
+import typing
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
@@ -79,6 +81,28 @@ def field_at(path: Path) -> FieldInfo | None:
             field = next((section.model_fields[key] for section in sections if key in section.model_fields), None)
             sections = sections_in(field.annotation) if field else ()
     return field
+
+
+def kinds_at(path: Path) -> tuple[Any, ...]:
+    """The types that the value at `path` of a config may have, of an override's path too, whose items are text."""
+    numbered = tuple(int(key) if isinstance(key, str) and key.isdecimal() else key for key in path)
+    field = field_at(numbered)
+    kinds = _alternatives(field.annotation) if field else ()
+    if numbered and isinstance(numbered[-1], int):
+        items = [get_args(kind)[0] for kind in kinds if get_origin(kind) is tuple]
+        kinds = tuple(kind for item in items for kind in _alternatives(item))
+    return kinds
+
+
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+    """The members of a union, without what annotates them."""
+    match get_origin(annotation):
+        case typing.Annotated:
+            return _alternatives(get_args(annotation)[0])
+        case typing.Union | types.UnionType:
+            return tuple(kind for part in get_args(annotation) for kind in _alternatives(part))
+        case _:
+            return (annotation,)
 
 
 def short_form_at(path: Path) -> ShortForm | None:

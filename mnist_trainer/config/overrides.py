@@ -1,14 +1,18 @@
-"""`key.sub=value` behind a command: the value is YAML, and goes where the key says before anything is checked."""
+"""`key.sub=value` behind a command: written where the key says before anything is checked.
+
+The value is YAML, but that of a key that takes text is this text, with every `#`, `\\` and digit in it.
+"""
 
 from __future__ import annotations
 
+from types import NoneType
 from typing import Any
 
 from mnist_trainer.config.document import Document, Path, Place, printable
 from mnist_trainer.config.fields import Section
-from mnist_trainer.config.outline import field_at, naming_key, short_form_at
+from mnist_trainer.config.outline import field_at, kinds_at, naming_key, short_form_at
 from mnist_trainer.config.yaml_composer import MAX_DEPTH
-from mnist_trainer.config.yaml_reader import read_text
+from mnist_trainer.config.yaml_reader import read_plain, read_text
 
 
 def apply_override(document: Document, number: int, text: str) -> None:
@@ -25,11 +29,34 @@ def apply_override(document: Document, number: int, text: str) -> None:
     elif not written.strip():
         document.complain(place, tuple(parts), "no value after '='; null switches a part off")
     else:
-        read = read_text(written, place)
+        read = _read(written.strip(), tuple(parts), place)
         path = tuple(parts) if document.data is None else _write(document, parts, read.data, place)
         for complaint in read.complaints:
             document.complain(place, (*path, *complaint.path), complaint.message)
         document.broken |= {(*path, *broken) for broken in read.broken}
+
+
+def _read(text: str, path: Path, place: Place) -> Document:
+    """The value of an override of the key at `path`."""
+    kinds = kinds_at(path)
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    if str in kinds:
+        return Document(data=_unquoted(text) if is_quoted else _as_text(text, kinds))
+    read = read_text(text, place)
+    if "#" in text and not is_quoted and not isinstance(read.data, dict | list):
+        read.data = text  # YAML takes what is behind ' #' for a comment
+    return read
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1].replace("''", "'") if text[0] == "'" else text[1:-1]
+
+
+def _as_text(text: str, kinds: tuple[Any, ...]) -> Any:
+    if NoneType in kinds and text.lower() == "null":
+        return None
+    number = read_plain(text) if int in kinds and len(text) < 20 else None
+    return number if type(number) is int else text
 
 
 def _write(document: Document, parts: list[str], value: Any, place: Place) -> Path:

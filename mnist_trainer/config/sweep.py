@@ -176,7 +176,11 @@ class Sweep:
 def as_overrides(values: Mapping[str, Any]) -> list[str]:
     """`key=value` for each of `values`: whole sections before the keys inside them."""
     ordered = sorted(values.items(), key=lambda item: item[0].count("."))
-    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in ordered]
+    return [f"{key}={_quoted(value)}" for key, value in ordered]
+
+
+def _quoted(value: Any) -> str:
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def label(value: Any) -> str:

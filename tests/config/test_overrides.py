@@ -41,10 +41,27 @@ def reach(value: Any, path: str) -> Any:
         ("data.root=null", "data.root", None),
         ("data.root=a=b", "data.root", "a=b"),
         ("schedule.warmup=0.1", "schedule.name", "constant"),
+        ("data.path=my digits #2", "data.path", "my digits #2"),
+        ("data.path=#2", "data.path", "#2"),
+        ("data.path=2024", "data.path", "2024"),
+        ("data.path=2024-05-01", "data.path", "2024-05-01"),
+        ("data.path=on", "data.path", "on"),
+        ("data.path=True", "data.path", "True"),
+        ("data.path=~", "data.path", "~"),
+        ("data.path=~/a: b, [c]", "data.path", "~/a: b, [c]"),
+        (r"data.path=C:\Users\new", "data.path", r"C:\Users\new"),
+        (r'data.path="C:\Users\new"', "data.path", r"C:\Users\new"),
+        ("data.path='it''s # null'", "data.path", "it's # null"),
+        ("data.path='null'", "data.path", "null"),
+        ("data.root=1e3", "data.root", "1e3"),
+        ("model.init_from=007", "model.init_from", "007"),
+        ("name=007", "name", "007"),
+        ("name=null", "name", "null"),
+        ("name=yes", "name", "yes"),
     ],
 )
 def test_an_override_goes_where_its_key_says(override: str, path: str, value: object) -> None:
-    assert reach(load_config(BASE, [override]), path) == value
+    assert reach(load_config({**BASE, "data": {"name": "folder", "path": "."}}, [override]), path) == value
 
 
 def test_of_several_for_one_key_the_last_wins_and_they_build_on_each_other() -> None:
@@ -78,6 +95,10 @@ def test_the_source_mapping_is_left_alone() -> None:
          "the '[' is never closed; items stand between [ and ], with commas"]),
         (["seed=off"], ["override 1  seed: programs disagree whether off is false or text; write false, or quote it; "
          "null switches a part off"]),
+        (["seed=1 #2"], ["override 1  seed: expected a whole number, got text '1 #2'"]),
+        (["training.ema=#2"], ["override 1  training.ema: expected a number, got text '#2'"]),
+        (["name=a #2"], ["override 1  name: 'a #2' is not possible here "
+         "(of the run and its folder: letters, digits and _ . + -)"]),
         (["data={limit: 1, limit: 2}"], ["override 1  data.limit: repeated key; keep one of them"]),
         (["model.hidden.2=1"], ["override 1  model.hidden.2: no such item; its items are 0 to 1"]),
         (["model.hidden.x=1"], ["override 1  model.hidden.x: no such item; its items are 0 to 1"]),

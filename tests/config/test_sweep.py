@@ -168,3 +168,9 @@ def test_shipped_sweeps_survive_being_written(name: str, tmp_path: Path) -> None
     again = read(tmp_path, dump_plain(dict(dump_parts(sweep, 7))))
     assert (again.base, again.space, again.trials) == (sweep.base, sweep.space, 7)
     assert again.config({}) == sweep.config({})
+
+
+@pytest.mark.parametrize("text", ["007", r"C:\new\x.pt", "it's #2", "null", 'a "b"'])
+def test_a_choice_of_text_is_that_text(tmp_path: Path, text: str) -> None:
+    sweep = read(tmp_path, f"{BASE}space: {{model.init_from: {{choice: ['{text.replace(chr(39), chr(39) * 2)}']}}}}\n")
+    assert sweep.config({"model.init_from": text}).model.init_from == text
