@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from mnist_trainer.config.fields import NotNegative, NotNegativeNumber, Row, Section, Share
+from mnist_trainer.config.fields import ClassName, NotNegative, NotNegativeNumber, Row, Section, Share
 
 
 class Simulate(Section):
@@ -49,7 +49,7 @@ class Augment(Section):
         default=0.0, description="ink thicker or thinner; 1: up to one pixel more or less on each side of a stroke"
     )
     probability: Share = Field(default=1.0, description="of an image to be deformed at all")
-    halve_for: Row[NotNegative] = Field(
+    halve_for: Row[ClassName] = Field(
         default=(),
         description="classes whose angles are halved: [1, 7] look alike when slanted (Cireşan et al. 2010); with "
         "`data.binary` 0 is no and 1 is yes",

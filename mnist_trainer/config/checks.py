@@ -7,10 +7,11 @@ from itertools import chain
 
 from mnist_trainer.config.architectures import Cnn, Layers, Neuron
 from mnist_trainer.config.augmentation import Simulate
+from mnist_trainer.config.classes import are_counted, known_classes, label_of, listed, task_classes
 from mnist_trainer.config.expand import expand
 from mnist_trainer.config.objective import ClassLoss, GradientDescent, Plateau, Sgd
 from mnist_trainer.config.outputs import output_count
-from mnist_trainer.config.schema import Config
+from mnist_trainer.config.schema import Config, Data
 from mnist_trainer.config.shapes import MisfitError, describe, place
 
 DIGITS = ("mnist", "qmnist", "emnist-digits", "usps", "digits")
@@ -21,32 +22,43 @@ Finding = tuple[Path, str]
 """The path of a key, and a sentence about it."""
 
 
-def mistakes(config: Config, classes: int | None = None) -> list[Finding]:
-    """Every contradiction between keys. `classes` (before `data.binary`) is 10 unless the data set says otherwise."""
-    known = classes if classes is not None else None if config.data.name == "folder" else 10
+def mistakes(config: Config, classes: tuple[str, ...] | None = None) -> list[Finding]:
+    """Every contradiction between keys. `classes`, before `data.binary`, are to be given of a folder."""
+    known = known_classes(config.data) if classes is None else classes
     findings = (_data(config, known), _simulate(config), _loss(config, known), _training(config), _model(config, known))
     return list(chain(*findings))
 
 
-def _data(config: Config, classes: int | None) -> Iterator[Finding]:
+def _data(config: Config, classes: tuple[str, ...] | None) -> Iterator[Finding]:
     data = config.data
     if data.name == "folder" and data.path is None:
         yield ("data", "path"), "missing: data.name 'folder' needs the path of the pictures"
     if data.name != "folder" and data.path is not None:
         yield ("data", "path"), f"only data.name 'folder' has a path; '{data.name}' is found under data.root"
-    if data.binary is not None and classes is not None and data.binary >= classes:
-        yield ("data", "binary"), f"there is no class {data.binary}: the classes are 0 to {classes - 1}"
+    if data.binary is not None and classes is not None and label_of(data.binary, classes, data) is None:
+        yield ("data", "binary"), f"there is no class {data.binary}: the classes are {listed(classes, data)}"
     augment, epochs = data.augment, config.training.epochs
-    count = 2 if data.binary is not None else classes
     for index, halved in enumerate(augment.halve_for if augment else ()):
-        if count is not None and halved >= count:
-            meaning = "" if data.binary is None else " (with data.binary 0 is no, 1 is yes)"
-            yield (
-                ("data", "augment", "halve_for", index),
-                f"there is no class {halved}: they are 0 to {count - 1}{meaning}",
-            )
+        if unknown := _unknown(halved, data, classes):
+            yield ("data", "augment", "halve_for", index), unknown
     if augment is not None and augment.clean_last >= epochs:
         yield ("data", "augment", "clean_last"), f"no epoch is left to augment: training.epochs is {epochs}"
+
+
+def _unknown(name: int | str, data: Data, classes: tuple[str, ...] | None) -> str:
+    """What is wrong with the name of a class in another key than `data.binary`; empty if nothing is, or who knows."""
+    if classes is None and data.binary is None:
+        return ""
+    names = task_classes(data, classes or ())
+    if label_of(name, names, data) is not None:
+        return ""
+    meaning = "" if data.binary is None else " (with data.binary 0 is no, 1 is yes)"
+    return f"there is no class {name}: they are {listed(names, data)}{meaning}"
+
+
+def _is_same(one: int | str, other: int | str, data: Data, classes: tuple[str, ...] | None) -> bool:
+    labels = [label_of(name, task_classes(data, classes or ()), data) for name in (one, other)]
+    return str(one) == str(other) or (labels[0] == labels[1] is not None)
 
 
 def _simulate(config: Config) -> Iterator[Finding]:
@@ -68,10 +80,9 @@ def _simulate(config: Config) -> Iterator[Finding]:
             yield ("loss", name), "have none for what is no digit: leave them out, or data.simulate.non_digits"
 
 
-def _loss(config: Config, classes: int | None) -> Iterator[Finding]:
+def _loss(config: Config, classes: tuple[str, ...] | None) -> Iterator[Finding]:
     loss, model = config.loss, config.model
     binary = config.data.binary is not None
-    count = 2 if binary else classes
     if isinstance(model, Neuron):
         if not binary:
             hint = "set data.binary to the class it shall recognise (for one neuron a class: mlp with hidden: [])"
@@ -84,17 +95,38 @@ def _loss(config: Config, classes: int | None) -> Iterator[Finding]:
         yield ("loss", "name"), "bce needs outputs from 0 to 1, and log_softmax gives none above 0; use nll"
     elif output_count(config, 2) == 1 and binary and model.output in ("softmax", "log_softmax"):
         yield ("model", "output"), f"{model.output} of a single output is constant; use sigmoid or none"
-    if loss.class_weights is not None:
-        if count is not None and len(loss.class_weights) != count:
-            yield ("loss", "class_weights"), f"needs {count} numbers, one a class, got {len(loss.class_weights)}"
-        if not any(loss.class_weights):
-            yield ("loss", "class_weights"), "all zero: nothing would be learned"
+    yield from _class_weights(config, classes)
     for index, penalty in enumerate(loss.penalties):
         for key, value in (("true", penalty.true), ("predicted", penalty.predicted)):
-            if count is not None and value >= count:
-                yield ("loss", "penalties", index, key), f"there is no class {value}: they are 0 to {count - 1}"
-        if penalty.true == penalty.predicted:
-            yield ("loss", "penalties", index, "predicted"), f"{penalty.true} for {penalty.true} is no confusion"
+            if unknown := _unknown(value, config.data, classes):
+                yield ("loss", "penalties", index, key), unknown
+        if _is_same(penalty.true, penalty.predicted, config.data, classes):
+            yield ("loss", "penalties", index, "predicted"), f"{penalty.predicted} for {penalty.true} is no confusion"
+
+
+def _class_weights(config: Config, classes: tuple[str, ...] | None) -> Iterator[Finding]:
+    weights, data, key = config.loss.class_weights, config.data, ("loss", "class_weights")
+    if weights is None:
+        return
+    names = None if classes is None and data.binary is None else task_classes(data, classes or ())
+    if isinstance(weights, dict):
+        for name in weights:
+            if unknown := _unknown(name, data, classes):
+                yield (*key, name), unknown
+        labels = [label_of(name, names, data) for name in weights] if names else []
+        if twice := next((name for name, label in zip(weights, labels, strict=False) if labels.count(label) > 1), None):
+            yield (*key, twice), "another name stands for the same class; keep one of them"
+        is_whole = names is not None and len(weights) == len(names)
+        if weights and is_whole and not any(weights.values()):
+            yield key, "all zero: nothing would be learned"
+        return
+    if names is not None and len(weights) != len(names):
+        yield key, f"needs {len(names)} numbers, one a class, got {len(weights)}"
+    elif names is not None and data.name == "folder" and not are_counted(names):
+        pairs = ", ".join(f"{name}: {weight:g}" for name, weight in zip(names, weights, strict=True))
+        yield key, f"a list is for classes that are called 0, 1, 2 …; write {{{pairs}}}"
+    if not any(weights):
+        yield key, "all zero: nothing would be learned"
 
 
 def _training(config: Config) -> Iterator[Finding]:
@@ -123,9 +155,9 @@ def _refit(config: Config) -> Iterator[Finding]:
         yield key, "the second fit must be as long as the first one's best epoch, so max_minutes can't hold; set epochs"
 
 
-def _model(config: Config, classes: int | None) -> Iterator[Finding]:
+def _model(config: Config, classes: tuple[str, ...] | None) -> Iterator[Finding]:
     layers = expand(config.model)
-    count = 2 if config.data.binary is not None else classes
+    count = 2 if config.data.binary is not None else len(classes) if classes else None
     outputs = output_count(config, count or 10)
     try:
         last = place(layers, outputs)[-1].outputs

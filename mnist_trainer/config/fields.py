@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Strict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Strict
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
+
+from mnist_trainer.config.yaml_reader import read_plain
 
 
 class Section(BaseModel):
@@ -18,7 +21,20 @@ class Section(BaseModel):
 
 
 T = TypeVar("T")
-Row: TypeAlias = Annotated[tuple[T, ...], Strict(False)]
+
+_NUMBERS = re.compile(r"[-+.\deE]+(?:(?:\s*,\s*|\s+)[-+.\deE]+)*")
+
+
+def _as_list(value: object) -> object:
+    """`64`, `64,32` and `64 32` as the lists that they stand for."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return [value]
+    if isinstance(value, str) and _NUMBERS.fullmatch(value):
+        return [read_plain(part) for part in re.split(r"[,\s]+", value)]
+    return value
+
+
+Row: TypeAlias = Annotated[tuple[T, ...], Strict(False), BeforeValidator(_as_list)]
 """A YAML list, kept as a tuple. Only the container is lenient; its items stay strict."""
 
 Positive = Annotated[int, Field(gt=0)]
@@ -27,6 +43,8 @@ PositiveNumber = Annotated[float, Field(gt=0)]
 NotNegativeNumber = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+ClassName = NotNegative | str
+"""Of a class of the data set, as `classes.py` knows it."""
 Name = Annotated[str, Field(pattern=r"^\w[\w.+-]*$", max_length=100)]
 r"""Of a run. The length stands beside the pattern: `[\w.+-]{0,99}` takes longer to compile than all the sections."""
 

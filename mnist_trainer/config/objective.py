@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from mnist_trainer.config.fields import (
+    ClassName,
     Fraction,
     NotNegative,
     NotNegativeNumber,
@@ -21,11 +22,19 @@ from mnist_trainer.config.fields import (
 class Penalty(Section):
     """Adds `weight` × the probability of answering `predicted` to each image of class `true`."""
 
-    true: NotNegative = Field(description="the image's class")
-    predicted: NotNegative = Field(description="the wrong answer that shall cost more")
+    true: ClassName = Field(description="the image's class, by its name")
+    predicted: ClassName = Field(description="the wrong answer that shall cost more")
     weight: PositiveNumber = Field(default=1.0, description="cost of giving that answer a probability of 1")
     symmetric: bool = Field(default=False, description="also the other way round")
 
+
+if TYPE_CHECKING:
+    ClassWeights: TypeAlias = tuple[float, ...] | dict[str, float]
+else:
+    ClassWeights = Annotated[
+        Annotated[Row[NotNegativeNumber], Tag("list")] | Annotated[dict[str, NotNegativeNumber], Tag("mapping")],
+        Discriminator(lambda weights: "mapping" if isinstance(weights, dict) else "list"),
+    ]
 
 Reduction = Literal["mean", "sum", "per_example"]
 
@@ -38,9 +47,10 @@ class LossSection(Section):
         description="of the batch: mean is torch's, over examples (bce, mse, absolute: over outputs too); sum; "
         "per_example sums over outputs and averages over examples",
     )
-    class_weights: Row[NotNegativeNumber] | None = Field(
+    class_weights: ClassWeights | None = Field(
         default=None,
-        description="one number a class; a mean is divided by the sum of its images' weights, as torch does",
+        description="the weight of each class by its name, as {7: 2.5}, and 1 for the others; or a list, where classes "
+        "are called 0, 1, 2 …; a mean is divided by the sum of its images' weights, as torch does",
     )
     penalties: Row[Penalty] = Field(
         default=(), description="confusions that cost extra: error + Σ weight · probability"
@@ -121,8 +131,8 @@ class Adam(OptimizerSection):
 
     name: Literal["adam", "adamw"] = Field(description="adamw decouples the weight decay (Loshchilov & Hutter 2019)")
     lr: PositiveNumber = Field(default=0.001, description="learning rate")
-    betas: Annotated[Row[Beta], Field(min_length=2, max_length=2)] = Field(
-        default=(0.9, 0.999), description="decay of the two running means"
+    betas: Row[Beta] = Field(
+        default=(0.9, 0.999), min_length=2, max_length=2, description="decay of the two running means"
     )
     eps: PositiveNumber = Field(default=1e-8, description="keeps the division finite")
 

@@ -135,6 +135,8 @@ def _kind(spec: dict[str, Any]) -> str:
             return ", ".join(f"`{value}`" for value in values)
         case {"type": "array", "items": items}:
             return f"list of: {_kind(items)}"
+        case {"type": "object", "additionalProperties": dict(values)}:
+            return f"mapping to: {_kind(values)}"
         case {"type": "object"}:
             return ""
         case _:

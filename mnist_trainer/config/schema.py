@@ -9,7 +9,15 @@ from pydantic import BeforeValidator, Field
 
 from mnist_trainer.config.architectures import Model
 from mnist_trainer.config.augmentation import Augment, Simulate
-from mnist_trainer.config.fields import Name, NotNegative, NotNegativeNumber, Positive, PositiveNumber, Section
+from mnist_trainer.config.fields import (
+    ClassName,
+    Name,
+    NotNegative,
+    NotNegativeNumber,
+    Positive,
+    PositiveNumber,
+    Section,
+)
 from mnist_trainer.config.objective import Adam, ClassLoss, Constant, Loss, Optimizer, Schedule
 
 AUTO_BATCH = 128
@@ -56,7 +64,7 @@ class Data(Section):
         description="mean_std: mean 0, deviation 1 over the training images; unit: 0 to 1; none: 0 to 255",
     )
     limit: Positive | None = Field(default=None, description="take only the first N training images of each class")
-    binary: NotNegative | None = Field(default=None, description="a yes/no task: is it this class?")
+    binary: ClassName | None = Field(default=None, description="a yes/no task: is it the class of this name?")
     augment: Augment | None = Field(default=None, description="deform the training images, anew each epoch")
     simulate: Simulate = Field(default=Simulate(), description="add images that are made from them")
 

@@ -18,7 +18,7 @@ DRAWS = 8
 def augmented(images: Tensor, labels: Tensor, augment: Augment, seed: int, epoch: int, batch: int) -> Tensor:
     """`images` (uint8 [B, 28, 28]) deformed as `augment` says; the same seed, epoch and batch give the same draws.
 
-    `labels` [B] tell which images have their angles halved.
+    `labels` [B] tell which images have their angles halved: `halve_for` is of labels (`config.classes.with_labels`).
     """
     device = images.device
     generator = torch.Generator(device).manual_seed(seed_for(seed, "augment", epoch, batch))
@@ -28,7 +28,7 @@ def augmented(images: Tensor, labels: Tensor, augment: Augment, seed: int, epoch
         images = thicken(images, draws[6] * augment.thickness * kept)
     if not augment.moves:
         return images
-    angles = kept if not augment.halve_for else kept * _halved(labels, augment.halve_for)
+    angles = kept if not augment.halve_for else kept * _halved(labels, tuple(map(int, augment.halve_for)))
     matrix = inverse_affine(
         rotation=draws[0] * angles * radians(augment.rotate),
         shear=draws[1] * angles * radians(augment.shear),

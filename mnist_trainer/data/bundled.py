@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mnist_trainer.data.dataset import DIGITS, DataSet, Part
+from mnist_trainer.config.classes import DIGITS
+from mnist_trainer.data.dataset import DataSet, Part
 from mnist_trainer.data.enlarge import to_mnist
 
 TEST_SHARE = 5

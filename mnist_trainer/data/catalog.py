@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from mnist_trainer.config.classes import DIGITS, label_of, listed
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data import folder
 from mnist_trainer.data.bundled import load_digits
-from mnist_trainer.data.dataset import DIGITS, DataSet, Part
+from mnist_trainer.data.dataset import DataSet, Part
 from mnist_trainer.data.download import Progress
 from mnist_trainer.data.places import data_root, homes
 from mnist_trainer.data.published import load_published
@@ -15,7 +16,7 @@ from mnist_trainer.data.registry import PUBLISHED
 from mnist_trainer.data.tables import load_table, table_of
 from mnist_trainer.errors import DataError
 
-__all__ = ["DataSet", "Part", "class_names", "has_validation", "load", "with_binary"]
+__all__ = ["DataSet", "Part", "all_classes", "binary_label", "class_names", "has_validation", "load", "with_binary"]
 
 
 def load(data: Data, part: Part, progress: Progress | None = None) -> DataSet:
@@ -46,25 +47,33 @@ def has_validation(data: Data) -> bool:
 
 def class_names(data: Data) -> tuple[str, ...]:
     """The names of the classes, after `binary`, without loading an image. Raises DataError like `load`."""
+    return with_binary(data, all_classes(data))
+
+
+def all_classes(data: Data) -> tuple[str, ...]:
+    """The same before `binary`."""
     match data.name:
         case "digits":
-            classes = DIGITS
+            return DIGITS
         case "folder" if table := table_of(data):
-            classes = load_table(table, "train").classes
+            return load_table(table, "train").classes
         case "folder":
-            classes = folder.layout_of(data).classes
+            return folder.layout_of(data).classes
         case _:
-            classes = PUBLISHED[data.name].classes
-    return with_binary(data, classes)
+            return PUBLISHED[data.name].classes
 
 
 def with_binary(data: Data, classes: tuple[str, ...]) -> tuple[str, ...]:
     """`classes`, or with `data.binary` its two answers: `("not 7", "7")`. Raises DataError for a class there is not."""
     if data.binary is None:
         return classes
-    if data.binary >= len(classes):
-        raise DataError(
-            f"data.binary is {data.binary}, and {data.name} has the classes 0 to {len(classes) - 1} "
-            f"({', '.join(classes)})."
-        )
-    return (f"not {classes[data.binary]}", classes[data.binary])
+    name = classes[binary_label(data, classes)]
+    return (f"not {name}", name)
+
+
+def binary_label(data: Data, classes: tuple[str, ...]) -> int:
+    """The label of the class that `data.binary` asks for. Raises DataError for a class there is not."""
+    label = None if data.binary is None else label_of(data.binary, classes, data)
+    if label is None:
+        raise DataError(f"data.binary is {data.binary}, and {data.name} has the classes {listed(classes, data)}.")
+    return label

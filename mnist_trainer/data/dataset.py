@@ -15,8 +15,6 @@ Part = Literal["train", "validation", "test"]
 Split = Part | Literal["test50k"]
 """What can be evaluated on: `test50k` is QMNIST's second half, digits that MNIST never had."""
 
-DIGITS = tuple("0123456789")
-
 
 @dataclass(frozen=True, eq=False)
 class DataSet:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from mnist_trainer.config.schema import Data
 from mnist_trainer.config.seeds import seed_for
-from mnist_trainer.data.catalog import has_validation, load, with_binary
+from mnist_trainer.data.catalog import binary_label, has_validation, load, with_binary
 from mnist_trainer.data.dataset import DataSet, Split
 from mnist_trainer.data.download import Progress
 from mnist_trainer.data.simulated import non_digits, with_photographs
@@ -64,7 +65,7 @@ def load_splits(data: Data, progress: Progress | None = None) -> Splits:
 def load_real(data: Data, progress: Progress | None = None) -> Splits:
     """The training images, those split off to validate with by `data.split_seed`, and the names of the classes."""
     whole = load(data, "train", progress)
-    classes = with_binary(data, whole.classes)
+    with_binary(data, whole.classes)  # a class that is not there is told first
     source = _source(whole)
     if data.limit is not None:
         source = source.subset(first_of_each(source.labels, data.limit))
@@ -75,7 +76,8 @@ def load_real(data: Data, progress: Progress | None = None) -> Splits:
         # By the real classes, before `binary`: a yes/no task validates with the same images as its data set.
         train, rest = stratified(source.labels, data.validation, data.split_seed)
         source, validation = source.subset(train), source.subset(rest) if len(rest) else None
-    return Splits(_binary(source, data), None if validation is None else _binary(validation, data), classes)
+    binary = partial(_binary, data=data, classes=whole.classes)
+    return Splits(binary(source), None if validation is None else binary(validation), with_binary(data, whole.classes))
 
 
 def load_together(data: Data, progress: Progress | None = None) -> Splits:
@@ -83,15 +85,15 @@ def load_together(data: Data, progress: Progress | None = None) -> Splits:
     alone = load_splits(data.model_copy(update={"validation": 0}), progress)
     if not has_validation(data):
         return alone
-    own = _binary(_source(load(data, "validation", progress)), data)
+    whole = load(data, "validation", progress)
+    own = _binary(_source(whole), data, whole.classes)
     return Splits(alone.train.followed_by(own), None, alone.classes)  # nothing is simulated from a folder
 
 
 def load_test(data: Data, progress: Progress | None = None) -> Source:
     """The test images, which no seed, limit or split ever changes."""
     whole = load(data, "test", progress)
-    with_binary(data, whole.classes)
-    return _binary(_source(whole), data)
+    return _binary(_source(whole), data, whole.classes)
 
 
 def load_lost(data: Data, progress: Progress | None = None) -> Source:
@@ -174,7 +176,7 @@ def _source(whole: DataSet) -> Source:
     return Source(whole.images, whole.labels, torch.arange(len(whole.labels)))
 
 
-def _binary(source: Source, data: Data) -> Source:
+def _binary(source: Source, data: Data, classes: tuple[str, ...]) -> Source:
     if data.binary is None:
         return source
-    return replace(source, labels=(source.labels == data.binary).long())
+    return replace(source, labels=(source.labels == binary_label(data, classes)).long())

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mnist_trainer.data.dataset import DIGITS, Part
+from mnist_trainer.config.classes import DIGITS, FASHION_ITEMS, KUZUSHIJI
+from mnist_trainer.data.dataset import Part
 
 PublishedName = Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits", "qmnist", "usps"]
 
@@ -149,7 +150,7 @@ FASHION = _idx(
         "bef4ecab320f06d8554ea6380940ec79",
         "bb300cfdad3c16e7a12a480ee83cd310",
     ),
-    ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    FASHION_ITEMS,
 )
 
 KMNIST = _idx(
@@ -162,7 +163,7 @@ KMNIST = _idx(
         "5c965bf0a639b31b8f53240b1b52f4d7",
         "7320c461ea6c1c855c0b718fb2a4b134",
     ),
-    ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+    KUZUSHIJI,
 )
 
 EMNIST_DIGITS = Published(

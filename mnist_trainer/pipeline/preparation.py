@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from mnist_trainer.config.checks import mistakes
+from mnist_trainer.config.classes import task_classes
 from mnist_trainer.config.expand import expand
 from mnist_trainer.config.load import load_config
 from mnist_trainer.config.outputs import output_count
 from mnist_trainer.config.schema import Config, Data
 from mnist_trainer.config.shapes import place
-from mnist_trainer.data.catalog import class_names
+from mnist_trainer.data.catalog import all_classes
 from mnist_trainer.data.loaders import Splits, load_splits, load_together
 from mnist_trainer.errors import ConfigError, Problem
 from mnist_trainer.model.device import resolve_device
@@ -93,12 +94,12 @@ def _refuse_known(start: Member, data: Data, splits: Splits) -> None:
 
 def check_classes(config: Config) -> int:
     """How many classes the data has. Raises `ConfigError` if the config names others: a folder's are known only now."""
-    classes = len(class_names(config.data))
-    if config.data.name == "folder" and config.data.binary is None:
+    classes = all_classes(config.data)
+    if config.data.name == "folder":
         found = mistakes(config, classes)
         if found:
             raise ConfigError([Problem("", ".".join(map(str, path)), message) for path, message in found])
-    return classes
+    return len(task_classes(config.data, classes))
 
 
 def refit_config(config: Config, epochs: int) -> Config:

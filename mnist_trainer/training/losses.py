@@ -56,7 +56,8 @@ class Criterion(nn.Module):
         super().__init__()
         self.loss, self.kind, self.classes, self.pictures, self.none = loss, kind, classes, pictures, none
         self.smoothing = 0.0 if isinstance(loss, DistanceLoss) else loss.label_smoothing
-        weights = None if loss.class_weights is None else torch.tensor(loss.class_weights, dtype=torch.float32)
+        given = loss.class_weights
+        weights = None if given is None else torch.tensor(tuple(given), dtype=torch.float32)
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", weights)
         self.penalties: Tensor

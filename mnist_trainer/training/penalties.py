@@ -12,12 +12,14 @@ from mnist_trainer.config.outputs import OutputKind
 
 
 def penalty_matrix(penalties: tuple[Penalty, ...], classes: int) -> Tensor:
-    """Costs [K, K]: row the label, column the answer; penalties on the same confusion add up."""
+    """Costs [K, K]: row the label, column the answer; penalties on the same confusion add up. Their classes are labels
+    (`config.classes.with_labels`)."""
     matrix = torch.zeros(classes, classes)
     for penalty in penalties:
-        matrix[penalty.true, penalty.predicted] += penalty.weight
+        true, predicted = int(penalty.true), int(penalty.predicted)
+        matrix[true, predicted] += penalty.weight
         if penalty.symmetric:
-            matrix[penalty.predicted, penalty.true] += penalty.weight
+            matrix[predicted, true] += penalty.weight
     return matrix
 
 

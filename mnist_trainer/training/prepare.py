@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from mnist_trainer.config.classes import with_labels
 from mnist_trainer.config.outputs import output_count, output_kind
 from mnist_trainer.config.schema import Config
 from mnist_trainer.data.augment import augmented
@@ -66,7 +67,7 @@ def prepare_state(
             raise _problem("training.refit", "there are too few images to validate with, so there is nothing to add")
         together = sum(splits.counts)
         _check(config, network, together + config.data.simulate.added(together))
-    _check_ink(config, splits.train)
+    _check_ink(with_labels(config, splits.classes), splits.train)
     network = to_device(network, device)
     normalization = initial[1] if initial is not None else measure(splits.train, config.data.normalize)
     precision = resolve_precision(config.precision, device, network)
@@ -163,7 +164,7 @@ def build_criterion(
         if weight_pictures(model) is None:
             raise _problem("loss.smooth_weights", "the first layer's weights are not laid out like a picture")
         pictures = partial(first_pictures, model)
-    return Criterion(config.loss, output_kind(config), len(classes), pictures, none)
+    return Criterion(with_labels(config, classes).loss, output_kind(config), len(classes), pictures, none)
 
 
 def first_pictures(model: nn.Module) -> Tensor:

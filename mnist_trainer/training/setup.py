@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mnist_trainer.config.augmentation import Augment
+from mnist_trainer.config.classes import with_labels
 from mnist_trainer.config.objective import GradientDescent
 from mnist_trainer.config.schema import Config
 from mnist_trainer.data.source import Source
@@ -45,7 +46,7 @@ class Setup:
 
     def augment_in(self, epoch: int) -> Augment | None:
         """How images are deformed in `epoch` (from 0), if at all: `clean_last` epochs see them as they are."""
-        augment = self.config.data.augment
+        augment = with_labels(self.config, self.classes).data.augment
         return None if augment is None or epoch >= self.config.training.epochs - augment.clean_last else augment
 
     @property

@@ -10,7 +10,7 @@ from mnist_trainer.config.checks import Finding, mistakes
 from mnist_trainer.config.schema import Config
 
 
-def found(classes: int | None = None, **sections: Any) -> list[Finding]:
+def found(classes: tuple[str, ...] | None = None, **sections: Any) -> list[Finding]:
     return mistakes(Config.model_validate({"model": {"architecture": "mlp"}, **sections}), classes)
 
 
@@ -149,7 +149,7 @@ def test_what_fits_together_is_not_complained_about(sections: dict[str, Any]) ->
         (
             {"loss": {"name": "bce", "penalties": [{"true": 1, "predicted": 2}]}, "data": YES_OR_NO},
             ("loss", "penalties", 0, "predicted"),
-            "there is no class 2: they are 0 to 1",
+            "there is no class 2: they are 0 to 1 (with data.binary 0 is no, 1 is yes)",
         ),
         (
             {"loss": {"name": "mse", "penalties": [{"true": 4, "predicted": 4}]}},
@@ -235,10 +235,49 @@ def test_all_mistakes_are_told_at_once() -> None:
 def test_a_folder_is_judged_once_its_classes_are_known() -> None:
     folder: dict[str, Any] = {"data": {"name": "folder", "path": "pictures"}}
     weights = {"loss": {"name": "mse", "class_weights": [1, 2, 3]}}
-    assert found(**folder, **weights, classes=4) == [(("loss", "class_weights"), "needs 4 numbers, one a class, got 3")]
-    assert found(**folder, model=layered("flatten", {"linear": 3}), classes=4) == [
+    four = ("0", "1", "2", "3")
+    assert found(**folder, **weights, classes=four) == [
+        (("loss", "class_weights"), "needs 4 numbers, one a class, got 3")
+    ]
+    assert found(**folder, model=layered("flatten", {"linear": 3}), classes=four) == [
         (("model", "layers", 1), "the last layer gives 3, needed is 4: end with linear: classes")
     ]
+
+
+ONE_TO_NINE = tuple("123456789")
+
+
+@pytest.mark.parametrize(
+    ("classes", "sections", "path", "message"),
+    [
+        (ONE_TO_NINE, {"data": {"binary": 0}}, ("data", "binary"), "there is no class 0: the classes are "
+         "1, 2, 3, 4, 5, 6, 7, 8, 9"),
+        (ONE_TO_NINE, {"data": {"augment": {"halve_for": [9, 0]}}}, ("data", "augment", "halve_for", 1),
+         "there is no class 0: they are 1, 2, 3, 4, 5, 6, 7, 8, 9"),
+        (("cat", "dog"), {"data": {"binary": 1}}, ("data", "binary"), "there is no class 1: the classes are cat, dog"),
+        (("7", "07"), {"data": {"binary": "007"}}, ("data", "binary"), "there is no class 007: the classes are 7, 07"),
+        (("one", "two"), {"loss": {"name": "mse", "penalties": [{"true": "one", "predicted": "too"}]}},
+         ("loss", "penalties", 0, "predicted"), "there is no class too: they are one, two"),
+        (("07", "08"), {"loss": {"name": "mse", "penalties": [{"true": 7, "predicted": "07"}]}},
+         ("loss", "penalties", 0, "predicted"), "07 for 7 is no confusion"),
+        (("1", "2"), {"loss": {"name": "mse", "class_weights": [1, 2.5]}}, ("loss", "class_weights"),
+         "a list is for classes that are called 0, 1, 2 …; write {1: 1, 2: 2.5}"),
+        (("1", "2"), {"loss": {"name": "mse", "class_weights": {"0": 1}}}, ("loss", "class_weights", "0"),
+         "there is no class 0: they are 1, 2"),
+        (("1", "02"), {"loss": {"name": "mse", "class_weights": {"02": 1, "2": 2}}}, ("loss", "class_weights", "02"),
+         "another name stands for the same class; keep one of them"),
+        (("1", "2"), {"loss": {"name": "mse", "class_weights": {"1": 0, "2": 0}}}, ("loss", "class_weights"),
+         "all zero: nothing would be learned"),
+        (None, {"data": {"binary": "Boot"}}, ("data", "binary"), "there is no class Boot: the classes are T-shirt/top, "
+         "Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle boot (0 to 9)"),
+    ],
+)  # fmt: skip
+def test_an_unknown_class_is_told_with_the_known_ones(
+    classes: tuple[str, ...] | None, sections: dict[str, Any], path: tuple[Any, ...], message: str
+) -> None:
+    data = {"name": "folder", "path": "pictures"} if classes else {"name": "fashion-mnist"}
+    data |= sections.pop("data", {})
+    assert found(**sections, data=data, classes=classes) == [(path, message)]
 
 
 NONE = ("data", "simulate", "non_digits")

@@ -37,7 +37,7 @@ def test_binary_names_the_classes_there_are() -> None:
     with pytest.raises(DataError) as caught:
         class_names(Data(name="kmnist", binary=11))
     assert str(caught.value) == (
-        "data.binary is 11, and kmnist has the classes 0 to 9 (o, ki, su, tsu, na, ha, ma, ya, re, wo)."
+        "data.binary is 11, and kmnist has the classes o, ki, su, tsu, na, ha, ma, ya, re, wo (0 to 9)."
     )
 
 

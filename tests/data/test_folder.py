@@ -107,7 +107,7 @@ class TestLayouts:
         }
         data = fill(tmp_path, files | {"test/10/y.png": 7})
         assert class_names(data) == ("0", "9", "10")
-        assert class_names(data.model_copy(update={"binary": 1})) == ("not 9", "9")
+        assert class_names(data.model_copy(update={"binary": 9})) == ("not 9", "9")
         assert greys(load(data, "train").images) == [0, 9, 10]
         assert load(data, "test").labels.tolist() == [2]
 

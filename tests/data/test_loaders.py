@@ -119,9 +119,7 @@ def test_binary_needs_a_class_that_exists() -> None:
     for ask in (load_splits, load_test):
         with pytest.raises(DataError) as caught:
             ask(Data(name="digits", binary=10))
-        assert str(caught.value) == (
-            "data.binary is 10, and digits has the classes 0 to 9 (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)."
-        )
+        assert str(caught.value) == "data.binary is 10, and digits has the classes 0 to 9."
 
 
 def test_validation_zero_means_none() -> None:

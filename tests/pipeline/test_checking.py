@@ -73,7 +73,10 @@ def test_the_classes_of_a_folder_are_known_only_now(tmp_path: Any) -> None:
                 {"architecture": "mlp"}, data=folder, loss={"name": "mse", "penalties": [{"true": 7, "predicted": 1}]}
             )
         )
-    assert str(caught.value) == "loss.penalties.0.true: there is no class 7: they are 0 to 2"
+    assert str(caught.value) == (
+        "loss.penalties.0.true: there is no class 7: they are a, b, c\n"
+        "loss.penalties.0.predicted: there is no class 1: they are a, b, c"
+    )
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,8 @@ def _loss(config: Config | None, record: Record) -> str | None:
     if config is None:
         return None
     loss = config.loss
-    weights = "" if loss.class_weights is None else f", class_weights {list(loss.class_weights)}"
+    given = loss.class_weights
+    weights = "" if given is None else f", class_weights {given if isinstance(given, dict) else list(given)}"
     return f"{loss.name}, {loss.reduction}{weights}"
 
 
