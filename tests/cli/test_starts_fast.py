@@ -163,10 +163,10 @@ def test_mistakes_in_a_config_are_told_whole_with_their_places(light: Light, her
 
 
 def test_overrides_may_stand_anywhere(light: Light, here: Path) -> None:
-    done = light("train", "seed=x", "--config", "tiny.yaml", "threads=y")
+    done = light("train", "seed=x", "--config", "tiny.yaml", "threads=z")
     assert done.err.splitlines() == [
         "override 1  seed: expected a whole number, got text 'x'",
-        "override 2  threads: expected a whole number, got text 'y'",
+        "override 2  threads: expected a whole number, got text 'z'",
     ]
     assert done.code == 2
 
