@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mnist_trainer.config.classes import DIGITS
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.damage import DamagedError, naming
-from mnist_trainer.data.dataset import DIGITS, DataSet, Part
+from mnist_trainer.data.dataset import DataSet, Part
 from mnist_trainer.data.folder import TEST_SHARE
 from mnist_trainer.data.registry import MOST_IMAGES, PIXELS
 from mnist_trainer.errors import DataError
