@@ -35,23 +35,24 @@ def rate_factor(schedule: AnySchedule, step: int, course: Course) -> float:
 
     `warmup` is a straight climb over its share of the steps, and the schedule itself runs over the steps after it
     (step and exponential count epochs from the start). one_cycle climbs and falls along half cosines (Smith & Topin
-    2018, arXiv 1708.07120), reaching its `final` share at the last step.
+    2018, arXiv 1708.07120). cosine, linear and one_cycle reach `final` at the last step; a single step, also one that
+    the warmup leaves alone, has the full rate.
 
     The factors are torch's: OneCycleLR (but momentum stays as it is, and a warmup of a single step or none starts at
-    the full rate), StepLR and ExponentialLR called once an epoch, CosineAnnealingLR and LinearLR called once a step.
-    The last two reach `final` only when all steps are done: the last step is one before it.
+    the full rate), StepLR and ExponentialLR called once an epoch, CosineAnnealingLR and LinearLR called once a step
+    with T_max and total_iters one less than the number of steps.
     """
     warm = round(schedule.warmup * course.steps)
-    last = max(course.steps - 1, 1)
+    last = course.steps - 1
     epoch = step // course.steps_per_epoch
     if isinstance(schedule, OneCycle):
-        peak = schedule.warmup * course.steps - 1
+        peak = max(schedule.warmup * course.steps - 1, 0)
         if step < peak:
             return _ease(schedule.start, 1.0, step / peak)
-        return _ease(1.0, schedule.final, (step - max(peak, 0)) / max(last - max(peak, 0), 1))
+        return _ease(1.0, schedule.final, (step - peak) / (last - peak or 1))
     if step < warm:
         return (step + 1) / (warm + 1)
-    done = (step - warm) / max(course.steps - warm, 1)
+    done = (step - warm) / max(last - warm, 1)
     match schedule:
         case Constant() | Plateau():
             return 1.0

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from torch.optim import SGD, Optimizer
@@ -83,21 +83,38 @@ def test_one_cycle_with_no_room_to_climb_starts_at_the_full_rate(warmup: float, 
     assert rate_factor(OneCycle(warmup=warmup), 0, Course(1, steps)) == 1.0
 
 
-def test_a_single_step_has_a_rate() -> None:
-    for name in ("one_cycle", "cosine", "linear", "constant", "exponential", "step"):
-        assert rate_factor(read(name), 0, Course(1, 1)) == 1.0
+@pytest.mark.parametrize("warmup", [0.0, 0.6])
+@pytest.mark.parametrize("name", ["one_cycle", "cosine", "linear", "constant", "exponential", "step"])
+def test_a_single_step_has_the_full_rate(name: str, warmup: float) -> None:
+    spec = {"name": name, "warmup": warmup if name == "one_cycle" else 0.0}
+    assert rate_factor(read(spec), 0, Course(1, 1)) == 1.0
+
+
+@given(
+    name=st.sampled_from(["cosine", "linear", "one_cycle"]),
+    final=st.floats(min_value=0, max_value=1),
+    warmup=st.floats(min_value=0, max_value=0.99),
+    steps_per_epoch=st.integers(min_value=1, max_value=9),
+    epochs=st.integers(min_value=1, max_value=9),
+)
+def test_the_last_step_is_at_final(name: str, final: float, warmup: float, steps_per_epoch: int, epochs: int) -> None:
+    course = Course(steps_per_epoch, epochs)
+    warm = 0 if name == "one_cycle" else round(warmup * course.steps)
+    assume(course.steps > warm + 1)
+    assert ours({"name": name, "final": final, "warmup": warmup}, course)[-1] == pytest.approx(final, abs=1e-12)
 
 
 @pytest.mark.parametrize("final", [0.0, 0.1])
 def test_cosine_is_torchs(final: float) -> None:
-    expected = torchs_rates(lambda made: torchs.CosineAnnealingLR(made, T_max=STEPS, eta_min=final))
-    assert ours({"name": "cosine", "final": final}) == pytest.approx(expected, rel=1e-9)
+    expected = torchs_rates(lambda made: torchs.CosineAnnealingLR(made, T_max=STEPS - 1, eta_min=final))
+    assert ours({"name": "cosine", "final": final}) == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("final", [0.0, 0.1])
 def test_linear_is_torchs(final: float) -> None:
-    expected = torchs_rates(lambda made: torchs.LinearLR(made, start_factor=1.0, end_factor=final, total_iters=STEPS))
-    assert ours({"name": "linear", "final": final}) == pytest.approx(expected, rel=1e-9)
+    last = STEPS - 1
+    expected = torchs_rates(lambda made: torchs.LinearLR(made, start_factor=1.0, end_factor=final, total_iters=last))
+    assert ours({"name": "linear", "final": final}) == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
 def test_step_is_torchs() -> None:
