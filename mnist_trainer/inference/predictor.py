@@ -64,7 +64,8 @@ class Predictor(nn.Module):
         self, members: Sequence[nn.Module], readings: Sequence[Reading], device: torch.device, temperature: float = 1.0
     ) -> None:
         super().__init__()
-        self.members = nn.ModuleList(to_device(member, device) for member in members)
+        placed = zip(members, readings, strict=True)
+        self.members = nn.ModuleList(to_device(member, device, reading.precision) for member, reading in placed)
         self.readings = tuple(readings)
         self.device = device
         self.temperature = temperature

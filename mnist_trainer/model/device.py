@@ -140,10 +140,14 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     return torch.autocast(device.type, dtype=getattr(torch, precision))
 
 
-def to_device(model: nn.Module, device: torch.device) -> nn.Module:
-    """`model` on `device`, in the memory layout that convolutions are fastest in."""
+def to_device(model: nn.Module, device: torch.device, precision: Precision) -> nn.Module:
+    """`model` on `device`; convolutions in the memory layout in which they are fastest and exact.
+
+    torch's batch norm on a CPU sums a channels_last batch one by one: in float32 its gradient is then wrong by 1 %.
+    """
     if any(isinstance(module, nn.Conv2d) for module in model.modules()):
-        return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        layout = torch.contiguous_format if precision == "float32" else torch.channels_last
+        return model.to(device, memory_format=layout)  # type: ignore[call-overload, no-any-return]
     return model.to(device)
 
 

@@ -68,9 +68,9 @@ def prepare_state(
         together = sum(splits.counts)
         _check(config, network, together + config.data.simulate.added(together))
     _check_ink(with_labels(config, splits.classes), splits.train)
-    network = to_device(network, device)
-    normalization = initial[1] if initial is not None else measure(splits.train, config.data.normalize)
     precision = resolve_precision(config.precision, device, network)
+    network = to_device(network, device, precision)
+    normalization = initial[1] if initial is not None else measure(splits.train, config.data.normalize)
     refusal = REFUSAL if config.data.simulate.non_digits else None
     setup = Setup(
         config=config,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,14 @@ from torch import nn
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import DeviceError
 from mnist_trainer.model import device
-from mnist_trainer.model.device import autocast, passed_over, resolve_device, resolve_precision, settings, to_device
+from mnist_trainer.model.device import (
+    autocast,
+    passed_over,
+    resolve_device,
+    resolve_precision,
+    settings,
+    to_device,
+)
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 LINEAR, CONVOLUTION = nn.Linear(2, 2), nn.Sequential(nn.Conv2d(2, 2, 3))
@@ -225,10 +233,19 @@ def test_products_run_in_the_precision_asked_for() -> None:
         assert LINEAR(inputs).dtype == torch.float32
 
 
-def test_convolutions_lie_in_the_layout_they_are_fastest_in() -> None:
-    weight = next(to_device(nn.Sequential(nn.Conv2d(2, 2, 3)), CPU).parameters())
-    assert weight.is_contiguous(memory_format=torch.channels_last)
-    assert to_device(LINEAR, CPU) is LINEAR
+@pytest.mark.parametrize(
+    ("precision", "layout"),
+    [
+        ("float32", torch.contiguous_format),
+        ("bfloat16", torch.channels_last),
+        ("float16", torch.channels_last),
+    ],
+)
+def test_convolutions_lie_in_a_layout_that_is_exact_in_float32(precision: Any, layout: torch.memory_format) -> None:
+    for before in (torch.contiguous_format, torch.channels_last):
+        model = nn.Sequential(nn.Conv2d(2, 2, 3)).to(memory_format=before)  # type: ignore[call-overload]
+        assert next(to_device(model, CPU, precision).parameters()).is_contiguous(memory_format=layout)
+    assert to_device(LINEAR, CPU, precision) is LINEAR
 
 
 DETERMINISTIC = Config.model_validate({"model": {"architecture": "neuron"}, "deterministic": True})
