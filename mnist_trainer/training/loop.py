@@ -63,6 +63,7 @@ def train_step_in_pieces(state: TrainingState, pieces: list[Batch]) -> None:
     """One step along the gradient of several batches together, with the memory of one at a time."""
     factors = [torch.as_tensor(state.criterion.share(main_labels(labels))[0]) for _, labels in pieces]
     whole = 1.0 if state.criterion.is_sum else torch.stack(factors).sum()
+    whole += whole == 0  # images that all have a class weight of 0 have a loss of 0
     state.stepper.zero_grad()
     for (images, labels), factor in zip(pieces, factors, strict=True):
         outputs = state.forward(images)

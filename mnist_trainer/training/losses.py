@@ -8,10 +8,11 @@ With B images in the batch, K outputs and the class weight w (1 unless given) of
 | sum         | Σ w·loss                                          | torch's `sum`; grows with the batch              |
 | per_example | Σ w·loss / B, summed over the K outputs           | the lecture's error of one image, averaged       |
 
-Penalties are reduced like the loss. `smooth_weights` is a part of every image's loss: a mean has it once, a sum once an
-image; so pieces of a batch add up to the whole (nearly: mixed images with class weights count by their main label), and
-no figure depends on the batch size. Label smoothing of
-cross_entropy and nll with class weights is torch's: the share of each class counts with that class's own weight.
+A mean over images that all have the weight 0 is 0, and so is its gradient. Penalties are reduced like the loss.
+`smooth_weights` is a part of every image's loss: a mean has it once, a sum once an image; so pieces of a batch add up
+to the whole (nearly: mixed images with class weights count by their main label, and pieces that are 0 as said above
+leave out what label smoothing adds), and no figure depends on the batch size. Label smoothing of cross_entropy and nll
+with class weights is torch's: the share of each class counts with that class's own weight.
 
 Where a model learns to refuse, what is none of the K classes has the label K, and cross_entropy is taken over one more
 logit that is always 0. Softmax knows logits up to a constant only, so the K others can say everything that K + 1 could.
@@ -64,6 +65,7 @@ class Criterion(nn.Module):
         self.register_buffer("penalties", penalty_matrix(loss.penalties, classes))
         self.terms: dict[str, Tensor] = {}
         self.is_sum = loss.reduction == "sum"
+        self.may_be_empty = loss.reduction == "mean" and 0 in (loss.class_weights or ())
 
     def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The scalar that a step minimises, from raw outputs [B, K] and labels [B]."""
@@ -74,14 +76,15 @@ class Criterion(nn.Module):
             images = len(labels) if self.is_sum else 1
             terms["smooth_weights"] = images * self.loss.smooth_weights * total_variation(self.pictures())
         self.terms = {name: term.detach() for name, term in terms.items()} if len(terms) > 1 else {}
-        return torch.stack(tuple(terms.values())).sum() if len(terms) > 1 else terms[self.loss.name]
+        total = torch.stack(tuple(terms.values())).sum() if len(terms) > 1 else terms[self.loss.name]
+        return total * torch.as_tensor(self.share(labels)[1]).bool() if self.may_be_empty else total
 
     def figure(self, outputs: Tensor, labels: Tensor) -> float:
         """The mean loss [the docstring's table] without label smoothing, penalties and smoothness, in float64."""
         exact = Criterion(self.loss, self.kind, self.classes, none=self.none).double()
         total = exact.data_term(outputs.cpu().double(), labels.cpu(), smoothing=0.0)
         factor, divisor = exact.share(labels.cpu())
-        return float(total * factor / divisor)
+        return float(total * factor) / (float(divisor) or 1.0)
 
     def share(self, labels: Tensor) -> tuple[Tensor | float, Tensor | float]:
         """How one batch counts in a total: figure = Σ factor·loss / Σ divisor, over batches."""
@@ -116,15 +119,21 @@ class Criterion(nn.Module):
         one_hot = torch.zeros_like(outputs).scatter_(1, labels[:, None], 1)
         return one_hot * (1 - smoothing) + smoothing / outputs.shape[1]
 
+    def _weights(self, labels: Tensor) -> Tensor | None:
+        """The classes' weights [K]; ones where a mean would be 0 / 0: `forward` and `share` take it as 0."""
+        weights = self.class_weights
+        if weights is None or not self.may_be_empty:
+            return weights
+        return torch.where(weights[labels].sum() == 0, 1.0, weights)
+
     def _class_loss(self, outputs: Tensor, labels: Tensor, smoothing: float) -> Tensor:
         # log_softmax leaves log-probabilities as they are, so cross_entropy is nll with smoothing
         reduction = "mean" if self.loss.reduction == "mean" else "sum"
+        weights = self._weights(labels)
         if self.loss.name == "nll" and not smoothing:
-            total = F.nll_loss(outputs, labels, weight=self.class_weights, reduction=reduction)
+            total = F.nll_loss(outputs, labels, weight=weights, reduction=reduction)
         else:
-            total = F.cross_entropy(
-                outputs, labels, weight=self.class_weights, label_smoothing=smoothing, reduction=reduction
-            )
+            total = F.cross_entropy(outputs, labels, weight=weights, label_smoothing=smoothing, reduction=reduction)
         return total / len(labels) if self.loss.reduction == "per_example" else total
 
     def _binary_cross_entropy(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -139,7 +148,8 @@ class Criterion(nn.Module):
 
     def _reduce(self, losses: Tensor, labels: Tensor, outputs: int) -> Tensor:
         """A scalar of the images' losses [B], each a sum over `outputs`."""
-        weights = None if self.class_weights is None else self.class_weights[labels]
+        by_class = self._weights(labels)
+        weights = None if by_class is None else by_class[labels]
         total = losses.sum() if weights is None else (weights * losses).sum()
         match self.loss.reduction:
             case "sum":

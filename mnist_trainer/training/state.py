@@ -49,7 +49,7 @@ class Totals:
 
     def figures(self) -> tuple[float, float, dict[str, float]]:
         """Mean loss, accuracy, and the mean of each term of the loss."""
-        divisor = float(self.divisor)
+        divisor = float(self.divisor) or 1.0  # 0 where all images have a class weight of 0: then all totals are 0
         terms = {name: float(total) / divisor for name, total in self.terms.items()}
         return float(self.loss) / divisor, float(self.hits) / self.images, terms
 

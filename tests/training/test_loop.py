@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 from typing import Any
 
@@ -70,6 +71,7 @@ LOSSES: list[dict[str, Any]] = [
     {"name": "bce", "penalties": [{"true": 7, "predicted": 2, "weight": 2.0}], "class_weights": [1] * 9 + [4]},
     {"name": "mse", "smooth_weights": 0.05},
     {"name": "absolute", "class_weights": [2] * 5 + [1] * 5, "smooth_weights": 0.05},
+    {"name": "cross_entropy", "class_weights": [0] * 9 + [1]},
 ]
 
 
@@ -113,6 +115,22 @@ def test_an_epochs_figures_do_not_depend_on_the_batch_size(
         assert record.train_accuracy == records[0].train_accuracy
         assert record.val_loss == pytest.approx(records[0].val_loss, rel=1e-6)
         assert record.terms == {name: pytest.approx(value, rel=1e-5) for name, value in records[0].terms.items()}
+
+
+@pytest.mark.parametrize("training", [{}, {"accumulate": 4}, {"mixup": 0.4}, {"accumulate": 4, "mixup": 0.4}])
+@pytest.mark.parametrize("loss", ["cross_entropy", "bce", "mse"])
+def test_images_that_all_have_the_class_weight_0_change_nothing(
+    splits: Splits, prepare: Any, training: dict[str, Any], loss: str
+) -> None:
+    weights = [1.0] * 9 + [0.0]
+    only = torch.full_like(splits.train.labels, 9)
+    empty = replace(splits, train=replace(splits.train, labels=only), validation=replace(splits.train, labels=only))
+    settings = {"training": {"epochs": 1, **training}, "optimizer": {"name": "sgd", "lr": 0.1}}
+    state = prepare(empty, loss={"name": loss, "class_weights": weights}, **settings)
+    before = {name: value.clone() for name, value in state.model.state_dict().items()}
+    (record,) = fit(state)
+    assert (record.train_loss, record.val_loss) == (0, 0)
+    assert all(torch.equal(value, before[name]) for name, value in state.model.state_dict().items())
 
 
 @pytest.mark.parametrize("schedule", ["one_cycle", "cosine", {"name": "step", "every": 1, "warmup": 0.3}])

@@ -186,6 +186,28 @@ def test_mean_and_sum_are_torchs(reduction: str) -> None:
         assert ours(outputs, labels).item() == pytest.approx(torchs(outputs, against).item(), rel=1e-12)
 
 
+@pytest.mark.parametrize(("name", "kind", "smoothing"), [*PLAIN_CASES, *SMOOTHED_CASES])
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_a_class_weight_of_0_is_the_formula_and_a_mean_of_such_images_alone_is_0(
+    name: str, kind: OutputKind, reduction: str, smoothing: float
+) -> None:
+    weights = [0.0, 2.0, 0.0, 4.0]
+    extra: dict[str, Any] = {"label_smoothing": smoothing} if smoothing else {}
+    ours = criterion(kind, name=name, reduction=reduction, class_weights=weights, penalties=CONFUSIONS, **extra)
+    plain = criterion(kind, name=name, reduction=reduction, class_weights=weights, **extra)
+    outputs, labels = outputs_of(kind), torch.tensor(LABELS)
+    expected = formula(name, kind, reduction, outputs.tolist(), LABELS, smoothing, weights)
+    assert plain(outputs, labels).item() == pytest.approx(expected, rel=1e-9)
+    empty = outputs[labels % 2 == 0].requires_grad_()
+    loss = ours(empty, labels[labels % 2 == 0])
+    loss.backward()
+    assert empty.grad is not None
+    if reduction == "mean" or not smoothing or name == "bce":
+        assert loss.item() == 0 and not empty.grad.any()
+    assert loss.isfinite() and empty.grad.isfinite().all()
+    assert ours.figure(empty.detach(), labels[labels % 2 == 0]) == 0
+
+
 def test_sse_is_the_sum_of_squared_errors() -> None:
     outputs = outputs_of("values")
     errors = outputs - F.one_hot(torch.tensor(LABELS), 4)
