@@ -106,7 +106,8 @@ class OptimizerSection(Section):
     """What every optimizer can be told."""
 
     weight_decay: NotNegativeNumber = Field(
-        default=0.0, description="pulls the weights towards zero (adamw: decoupled)"
+        default=0.0,
+        description="pulls all parameters towards zero, those of biases and norms too (adamw: decoupled)",
     )
 
 

@@ -101,7 +101,9 @@ class Training(Section):
         default=10.0, description="save the state after so many seconds, in an epoch too; 0: after each epoch"
     )
     ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        default=None, description="validate and keep a running mean of the weights; this share of it stays at each step"
+        default=None,
+        description="validate and keep a running mean of the weights: this share of it stays at each step, and "
+        "(1 + n) / (10 + n) after n steps as long as that is less",
     )
     clip_norm: PositiveNumber | None = Field(default=None, description="largest length of the gradient")
     on_divergence: Literal["stop", "restore"] = Field(

@@ -11,9 +11,11 @@ from torch.optim.swa_utils import AveragedModel
 
 
 class RunningMean(AveragedModel):
-    """Torch's averaged model, as mean ← decay·mean + (1 − decay)·weights; the first weights are taken as they are.
+    """Torch's averaged model, as mean ← d·mean + (1 − d)·weights, with d = min(decay, (1 + n) / (10 + n)) at update n.
 
-    Torch's own update sends its count to the weights' device at each step, and an accelerator is waited for.
+    n counts from 0. The mean of a short training forgets the initial weights, too (as in TensorFlow's
+    ExponentialMovingAverage). Torch's own update sends its count to the weights' device at each step, and an
+    accelerator is waited for.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -23,13 +25,14 @@ class RunningMean(AveragedModel):
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
         """Take the model's present weights into the mean; of what is counted in whole numbers the last."""
-        share = 1 - self.decay if self.n_averaged else 1.0
+        count = int(self.n_averaged)
+        share = 1 - min(self.decay, (1 + count) / (10 + count))
         pairs = list(zip(_values(self.module), _values(model), strict=True))
         means, weights = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
         torch._foreach_lerp_(means, weights, share)
-        for count, present in pairs:
-            if not count.is_floating_point():
-                count.copy_(present)
+        for mean, present in pairs:
+            if not mean.is_floating_point():
+                mean.copy_(present)
         self.n_averaged += 1
 
 

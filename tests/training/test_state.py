@@ -168,12 +168,13 @@ def test_terms_of_the_loss_are_averaged_too(splits: Splits, prepare: Any) -> Non
 
 
 def test_the_running_mean_of_the_weights_by_its_formula(splits: Splits, prepare: Any) -> None:
-    """It starts at the weights after the first step; then mean ← 0.8·mean + 0.2·weights."""
-    state = prepare(splits, training={"epochs": 1, "ema": 0.8})
-    mean: dict[str, Tensor] = {}
-    for _ in steps(state):
+    """From the initial weights: mean ← d·mean + (1 − d)·weights, where d = min(0.2, (1 + n) / (10 + n))."""
+    state = prepare(splits, training={"epochs": 1, "ema": 0.2})
+    mean = {name: value.detach().double() for name, value in state.model.named_parameters()}
+    for count, _ in enumerate(steps(state)):
         now = {name: value.detach().double() for name, value in state.model.named_parameters()}
-        mean = {name: 0.8 * mean[name] + 0.2 * value if mean else value.clone() for name, value in now.items()}
+        decay = min(0.2, (1 + count) / (10 + count))
+        mean = {name: decay * mean[name] + (1 - decay) * value for name, value in now.items()}
     assert state.ema is not None
     for name, value in state.ema.module.named_parameters():
         assert torch.allclose(value.double(), mean[name], atol=1e-7)
@@ -182,12 +183,11 @@ def test_the_running_mean_of_the_weights_by_its_formula(splits: Splits, prepare:
 
 def test_batch_statistics_are_averaged_with_the_weights(splits: Splits, prepare: Any) -> None:
     model = {"architecture": "mlp", "hidden": [8], "batch_norm": True}
-    state = prepare(splits, model=model, training={"epochs": 1, "ema": 0.5})
-    mean = None
+    state = prepare(splits, model=model, training={"epochs": 1, "ema": 0.1})
+    mean = torch.ones(8)  # as batch norm begins
     for _ in steps(state):
-        now = state.model.state_dict()["2.running_var"].clone()
-        mean = now if mean is None else 0.5 * mean + 0.5 * now
-    assert state.ema is not None and mean is not None
+        mean = 0.1 * mean + 0.9 * state.model.state_dict()["2.running_var"]
+    assert state.ema is not None
     assert torch.allclose(state.ema.module.state_dict()["2.running_var"], mean, atol=1e-6)
 
 
