@@ -37,7 +37,10 @@ class Expected(StrEnum):
 
 Images = Annotated[
     list[str],
-    typer.Argument(metavar="IMAGE|FOLDER|-", help="Pictures, folders of pictures, or - for one from a pipe."),
+    typer.Argument(
+        metavar="IMAGE|FOLDER|-",
+        help="Pictures, folders of pictures, or - for one from a pipe; with --out a CSV file.",
+    ),
 ]
 CheckpointPlace = Annotated[
     str,
@@ -68,6 +71,12 @@ Show = Annotated[bool, typer.Option("--show", help="Draw the 28×28 pixels that 
 SaveSteps = Annotated[
     Path | None, typer.Option("--save-steps", metavar="DIR", help="Write a PNG for each picture: how it was read.")
 ]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", metavar="FILE", help="Write Kaggle's ImageId,Label for the images in the rows of a CSV file."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print a list with one object for each picture.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print a table with one row for each picture.")]
 
@@ -81,6 +90,7 @@ def predict(  # noqa: PLR0913, PLR0917 - one an option
     top: Top = None,
     show: Show = False,
     save_steps: SaveSteps = None,
+    out: Out = None,
     as_json: Json = False,
     as_csv: Csv = False,
     debug: Debug = False,
@@ -89,6 +99,11 @@ def predict(  # noqa: PLR0913, PLR0917 - one an option
     """Read handwritten digits from pictures: any format, dark on light or light on dark, one digit or many."""
     with error_paragraphs(debug):
         _refuse_nonsense(min_confidence, as_json, as_csv, show or top is not None)
+        if out is not None:
+            if as_json or as_csv or show or top or save_steps or min_confidence or expect is not Expected.auto:
+                raise UsageError("--out writes the answer to each row and goes with --checkpoint alone.")
+            _write_answers(images, checkpoint, out)
+            return
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # one digit is read before more threads have started
         from mnist_trainer.pipeline.prediction import load_reader
         from mnist_trainer.pipeline.sources import sources_of
@@ -124,6 +139,32 @@ def _refuse_nonsense(min_confidence: float, as_json: bool, as_csv: bool, for_peo
         raise UsageError("--json and --csv print the same answers in two forms: leave one out.")
     if (as_json or as_csv) and for_people:
         raise UsageError("--show and --top are for people to look at: leave them out, or --json and --csv.")
+
+
+def _write_answers(images: list[str], checkpoint: str, out: Path) -> None:
+    """Writes the answers to the rows of a CSV file in the form that Kaggle takes."""
+    from mnist_trainer.config.schema import CSV_ENDINGS
+
+    if len(images) != 1 or not images[0].lower().endswith(CSV_ENDINGS):
+        raise UsageError(
+            "--out is for one CSV file with an image in each row: mnist-predict test.csv --out submission.csv. "
+            "The answers to pictures are printed, with --csv or --json in a form for programs."
+        )
+    from mnist_trainer.data.tables import read_csv
+    from mnist_trainer.files import make_folder, write_text
+    from mnist_trainer.pipeline.prediction import load_reader
+    from mnist_trainer.pipeline.subject import require_other_file
+    from mnist_trainer.reports.answers import submission
+
+    path = Path(images[0])
+    require_other_file(out, [path])
+    make_folder(out.parent)
+    reader = load_reader(checkpoint)
+    pixels, labels = read_csv(path)
+    if labels is not None:
+        say(f"{path}: its column of labels is ignored.", err=True)
+    write_text(out, submission(reader.read_rows(pixels)))
+    say(f"Written to {out}: the answers to {len(pixels):,} images.\nmodel: {reader.name}")
 
 
 def _print_json(answers: Iterable[Prediction]) -> bool:

@@ -23,6 +23,9 @@ from mnist_trainer.config.objective import Adam, ClassLoss, Constant, Loss, Opti
 AUTO_BATCH = 128
 """What `data.batch_size: auto` begins with: the default, so that it learns the same wherever there is room for it."""
 
+CSV_ENDINGS = (".csv", ".csv.gz")
+"""Of tables of images."""
+
 DataName = Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits", "qmnist", "usps", "digits", "folder"]
 
 
@@ -71,7 +74,7 @@ class Data(Section):
     @property
     def is_table(self) -> bool:
         """Whether `path` names a file of images by its ending."""
-        return self.name == "folder" and (self.path or "").lower().endswith((".csv", ".csv.gz", ".npz"))
+        return self.name == "folder" and (self.path or "").lower().endswith((*CSV_ENDINGS, ".npz"))
 
     @property
     def batch(self) -> int:

@@ -14,6 +14,7 @@ from numpy import uint8
 from numpy.typing import NDArray
 from torch import nn
 
+from mnist_trainer.config.schema import CSV_ENDINGS
 from mnist_trainer.errors import CheckpointError, DataError, UsageError
 from mnist_trainer.inference.prediction import (
     Judgement,
@@ -106,6 +107,11 @@ class Reader:
         read = ([(source.path, _read(source, expect, steps)) for source in chunk] for chunk in chunks)
         return (prediction for pages in read for prediction in self._answer(pages, judgement))
 
+    def read_rows(self, images: NDArray[uint8]) -> tuple[str, ...]:
+        """The most probable class of each of `images` [N, 28, 28], also of those that the model would refuse."""
+        best = next(self._scores([images])).probabilities.argmax(axis=1)
+        return tuple(self.classes[number] for number in best.tolist())
+
     def _judgement(self, min_confidence: float) -> Judgement:
         honest = self.predictor.gives_probabilities
         if not 0 <= min_confidence <= 1:
@@ -123,7 +129,7 @@ class Reader:
             else:
                 yield unreadable(path, str(page))
 
-    def _scores(self, images: Sequence[Sequence[NDArray[uint8]]]) -> Iterator[Scores]:
+    def _scores(self, images: Sequence[Iterable[NDArray[uint8]]]) -> Iterator[Scores]:
         """The scores of each picture's images, which go through the network together; what is the same, just once."""
         flat = [image for each in images for image in each]
         unlike = list({image.tobytes(): image for image in flat}.items())
@@ -165,6 +171,8 @@ def _size(source: Source) -> int:
 def _read(source: Source, expect: Expect, steps: bool) -> Read:
     picture = source.picture
     try:
+        if isinstance(picture, Path) and picture.name.lower().endswith(CSV_ENDINGS):
+            raise DataError(f"{picture} is a table, not a picture; mnist-predict FILE.csv --out FILE answers its rows.")
         if isinstance(picture, Path):
             return read_page(picture, expect, steps=steps)
         if isinstance(picture, DataError):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable
+from io import StringIO
 from itertools import groupby
 
 from mnist_trainer.inference.prediction import DigitAnswer, Prediction
@@ -17,6 +19,15 @@ def csv_row(prediction: Prediction) -> tuple[str, ...]:
     refused = str(prediction.refused).lower()
     others = (prediction.reason or "", prediction.error or "")
     return prediction.path or "", prediction.text, confidence, refused, *others
+
+
+def submission(classes: Iterable[str]) -> str:
+    """The answers to images in Kaggle's form: their numbers from 1 on, and their classes."""
+    text = StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("ImageId", "Label"))
+    table.writerows(enumerate(classes, 1))
+    return text.getvalue()
 
 
 def answer_lines(prediction: Prediction, top: int | None = None) -> list[str]:

@@ -16,6 +16,7 @@ from mnist_trainer import Run, predict
 from mnist_trainer.cli.predict import Expected
 from mnist_trainer.data.bundled import load_digits
 from mnist_trainer.pictures.page import Expect
+from mnist_trainer.pipeline.evaluation import judge
 
 Command = Callable[..., Any]
 
@@ -304,3 +305,65 @@ def test_the_steps_are_written_for_each_picture(
     assert len(json.loads(done.out)) == 4
     done = command("predict", "7.png", "--checkpoint", digits_run.folder, "--save-steps", "7.png")
     assert (done.code, "a file stands where a folder is needed" in done.err) == (7, True)
+
+
+@pytest.fixture
+def rows(here: Path) -> list[int]:
+    """`test.csv` with 40 digits as Kaggle gives them, `labelled.csv` with their labels, which these are."""
+    digits = load_digits("test")
+    pixels, labels = digits.images[:40].reshape(-1, 784).numpy(), digits.labels[:40].numpy()
+    header = ",".join(f"pixel{number}" for number in range(784))
+    np.savetxt("test.csv", pixels, "%d", ",", header=header, comments="")
+    np.savetxt("plain.csv", pixels, "%d", ",")
+    np.savetxt("labelled.csv", np.column_stack((labels, pixels)), "%d", ",", header=f"label,{header}", comments="")
+    found: list[int] = labels.tolist()
+    return found
+
+
+def test_the_rows_of_a_table_are_answered_for_kaggle(
+    command: Command, digits_run: Run, rows: list[int], here: Path
+) -> None:
+    done = command("predict", "test.csv", "--checkpoint", digits_run.folder, "--out", "new/submission.csv")
+    model = f"model: {digits_run.folder / 'best.pt'} (shared, trained on digits)"
+    written = f"Written to {Path('new/submission.csv')}: the answers to 40 images."
+    assert done == (0, f"{written}\n{model}\n", "")
+    head, *lines = (here / "new" / "submission.csv").read_text().splitlines()
+    assert head == "ImageId,Label"
+    answers = judge(digits_run.folder).answers
+    assert [line.split(",") for line in lines] == [
+        [str(number), str(int(label))] for number, label in enumerate(answers.predicted[:40], 1)
+    ]
+    for name, note in (("plain.csv", ""), ("labelled.csv", "labelled.csv: its column of labels is ignored.\n")):
+        done = command("predict", name, "--checkpoint", digits_run.folder, "--out", "other.csv")
+        assert (done.code, done.err) == (0, note)
+        assert (here / "other.csv").read_bytes() == (here / "new" / "submission.csv").read_bytes()
+
+
+def test_what_is_refused_has_an_answer_in_a_table(command: Command, here: Path) -> None:
+    np.savetxt("test.csv", np.zeros((2, 784)), "%d", ",")
+    assert command("predict", "test.csv", "--out", "submission.csv").code == 0
+    assert [line[:2] for line in (here / "submission.csv").read_text().split()] == ["Im", "1,", "2,"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (["7.png", "--out", "a.csv"], 2, "--out is for one CSV file with an image in each row: mnist-predict test.csv"),
+        (["test.csv", "plain.csv", "--out", "a.csv"], 2, "--out is for one CSV file"),
+        (["test.csv", "--out", "a.csv", "--json"], 2, "--out writes the answer to each row and goes with --checkpoint"),
+        (["test.csv", "--out", "a.csv", "--min-confidence", "0.5"], 2, "goes with --checkpoint alone"),
+        (["test.csv", "--out", "./test.csv"], 2, "Name another file to write to"),
+        (["none.csv", "--out", "a.csv"], 3, "none.csv cannot be read: No such file"),
+        (["broken.csv", "--out", "a.csv"], 3, "broken.csv is damaged: line 1 has 3 columns"),
+        (["test.csv"], 3, "test.csv is a table, not a picture; mnist-predict FILE.csv --out FILE answers its rows."),
+    ],
+)
+@pytest.mark.usefixtures("rows", "pictures")
+def test_no_other_file_is_answered_as_a_table(
+    arguments: list[str], code: int, reason: str, command: Command, here: Path
+) -> None:
+    (here / "broken.csv").write_text("1,2,3\n")
+    before = (here / "test.csv").read_bytes()
+    done = command("predict", *arguments)
+    assert done.code == code and reason in done.err and "Traceback" not in done.err
+    assert not (here / "a.csv").exists() and (here / "test.csv").read_bytes() == before

@@ -74,6 +74,8 @@ Options:
                                 else close ones.  [x>=1]
   --show                        Draw the 28×28 pixels that the network saw.
   --save-steps DIR              Write a PNG for each picture: how it was read.
+  --out FILE                    Write Kaggle's ImageId,Label for the images in
+                                the rows of a CSV file.
   --json                        Print a list with one object for each picture.
   --csv                         Print a table with one row for each picture.
   --debug                       Show the traceback of an error.
