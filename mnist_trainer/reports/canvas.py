@@ -1,16 +1,25 @@
 """What all drawings stand on: one look, one set of colours, and the way to the bytes of a PNG; no pyplot.
 
 100 dots an inch, at most 1200 pixels wide. Colours are told apart by colour-blind eyes too (Okabe & Ito 2008,
-https://jfly.uni-koeln.de/color/). Equal input gives equal bytes.
+https://jfly.uni-koeln.de/color/). Equal input gives equal bytes, whatever matplotlibrc and MPLBACKEND say: drawings
+start from matplotlib's own defaults, and the settings of the calling program are restored behind.
 """
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from io import BytesIO
+from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
+
+from mnist_trainer.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,12 +45,15 @@ _STYLE: Any = {
 
 def png(size: tuple[int, int], title: str, draw: Callable[[Figure], None]) -> bytes:
     """What `draw` puts on an empty figure of `size` (width, height in pixels) under `title`."""
-    from matplotlib import rc_context
+    load_matplotlib()
+    from matplotlib import rc_context, rcdefaults, rcParams
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     stream = BytesIO()
-    with rc_context(_STYLE), warnings.catch_warnings():
+    with rc_context(), warnings.catch_warnings():
+        rcdefaults()
+        rcParams.update(_STYLE)
         warnings.filterwarnings("ignore", "Glyph")  # a class may have a name in any script
         inches = ((size[0] + 0.1) / _DPI, (size[1] + 0.1) / _DPI)  # matplotlib cuts off what is just below a pixel
         figure = Figure(inches, dpi=_DPI, layout="compressed", facecolor="white")
@@ -53,8 +65,57 @@ def png(size: tuple[int, int], title: str, draw: Callable[[Figure], None]) -> by
     return stream.getvalue()
 
 
+def load_matplotlib() -> None:
+    """Imports matplotlib, whatever `MPLBACKEND` and the user's matplotlibrc say.
+
+    Jupyter sets `MPLBACKEND` for all its child processes, and `import matplotlib` raises `ValueError` where that names
+    a backend which is not installed. What is valid of both holds for the calling program afterwards, as if it had
+    imported matplotlib itself. Raises `UsageError` if a matplotlibrc in the working directory can't be read.
+    """
+    if "matplotlib" in sys.modules:
+        return
+    package = find_spec("matplotlib")
+    assert package is not None and package.origin is not None
+    backend, logger = os.environ.get("MPLBACKEND"), logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # a wrong line in matplotlibrc does not matter here
+    try:
+        with _environment(MPLBACKEND=None, MATPLOTLIBRC=str(Path(package.origin).parent / "mpl-data/matplotlibrc")):
+            import matplotlib
+        with suppress(OSError, ValueError):
+            users = matplotlib.rc_params_from_file(matplotlib.matplotlib_fname(), use_default_template=False)
+            matplotlib.rcParams.update(users)
+            matplotlib.rcParamsOrig.update(users)
+        with suppress(ValueError):
+            matplotlib.rcParams.update({"backend": backend} if backend else {})
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{Path('matplotlibrc').absolute()} can't be read: {error}. Save it as UTF-8.") from error
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _environment(**variables: str | None) -> Iterator[None]:
+    """Inside it environment variables have other values, or (None) are not set."""
+    before = {name: os.environ.get(name) for name in variables}
+    try:
+        _set(variables)
+        yield
+    finally:
+        _set(before)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
 def get_ready() -> None:
     """Loads what drawing needs, and draws a first figure: what is looked up once then is known."""
+    load_matplotlib()
     from matplotlib import ticker  # noqa: F401 - as the drawings do
 
     def draw(figure: Figure) -> None:
