@@ -197,6 +197,9 @@ def _print_answers(answers: Iterable[Prediction], top: int | None, show: bool) -
             complain(prediction.error)
             continue
         say("\n".join(answer_lines(prediction, top)))
+        for warning in prediction.warnings:
+            sys.stdout.flush()
+            say(f"warning: {prediction.name}: {warning}", err=True)
         if show:
             _draw(prediction)
     return failed

@@ -79,11 +79,25 @@ class Prediction:
     reason: str | None = None
     error: str | None = None
     steps: Steps | None = field(default=None, repr=False, compare=False)
+    page: int | None = None
+    """Its number, from 1, if the file has several pages."""
+    warnings: tuple[str, ...] = ()
+    """What makes the answer doubtful, in words."""
+
+    @property
+    def name(self) -> str:
+        """The file, and which of its pages: `scan.tif[2]`."""
+        return f"{self.path}" if self.page is None else f"{self.path}[{self.page}]"
 
     def to_json(self) -> dict[str, Any]:
-        """The object that `--json` lists."""
+        """The object that `--json` lists; `page` and `warnings` only where there are any."""
         keys = ("path", "text", "digits", "confidence", "refused", "reason", "error")
-        return {key: getattr(self, key) for key in keys} | {"digits": [digit.to_json() for digit in self.digits]}
+        content = {key: getattr(self, key) for key in keys} | {"digits": [digit.to_json() for digit in self.digits]}
+        if self.page is not None:
+            content["page"] = self.page
+        if self.warnings:
+            content["warnings"] = list(self.warnings)
+        return content
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
@@ -13,36 +14,44 @@ from PIL import Image
 
 from mnist_trainer.errors import DataError
 from mnist_trainer.pictures.layouts import layouts_of
-from mnist_trainer.pictures.open import Picture, open_picture, picture_in, picture_of
+from mnist_trainer.pictures.open import Picture, open_pages, open_picture, pages_in, picture_of
 from mnist_trainer.pictures.page import Box, Expect, Glyph, Layout, Line, Page, Steps, box_of
 from mnist_trainer.pictures.render import looks_rendered
 from mnist_trainer.pictures.writing import Writing, find_writing
 
 NO_INK = "no ink: nothing on it stands out from the paper"
+OTHER_PAGES = "only the present page of this image was read; name its file to read them all"
 CROWDED = "a pattern, noise or a page of print: too many small parts for handwriting"
 
 
+def read_pages(
+    file: Path | BinaryIO, expect: Expect = "auto", *, name: str = "-", steps: bool = False
+) -> Iterator[Page | DataError]:
+    """Yield what is written on each page of a file, or what is wrong with the page; errors call an open file `name`.
+
+    Raises `DataError` when the file can't be read.
+    """
+    for picture in open_pages(file) if isinstance(file, Path) else pages_in(file, name):
+        yield picture if isinstance(picture, DataError) else _page(picture, expect, steps)
+
+
 def read_page(path: Path, expect: Expect = "auto", *, steps: bool = False) -> Page:
-    """What is written on the picture in a file. Raises `DataError` when it can't be read."""
+    """Return what is written on the one page of a file. Raises `DataError` when it can't be read, or has more."""
     return _page(open_picture(path), expect, steps)
-
-
-def page_in(file: BinaryIO, name: str, expect: Expect = "auto", *, steps: bool = False) -> Page:
-    """The same for an open file, which errors call `name`."""
-    return _page(picture_in(file, name), expect, steps)
 
 
 def page_of(image: Image.Image | NDArray[Any], expect: Expect = "auto", *, steps: bool = False) -> Page:
     """What is written on a picture in memory: a Pillow image, or an array [H, W], [H, W, 3] or [H, W, 4].
 
-    Arrays are uint8 or bool; with one channel also of any other number, 0 black and the largest white. Raises
-    `DataError` when it is no picture.
+    Arrays are uint8 or bool; with one channel also of any other number, 0 black and the largest white. Of an image with
+    several pages it is the present one. Raises `DataError` when it is no picture.
     """
     try:
         picture = picture_of(image if isinstance(image, Image.Image) else _from_array(image))
     except (OSError, SyntaxError, TypeError, ValueError) as error:
         raise DataError(f"The picture can't be read: {error}.") from None
-    return _page(picture, expect, steps)
+    page = _page(picture, expect, steps)
+    return replace(page, warnings=(OTHER_PAGES,)) if getattr(image, "is_animated", False) else page
 
 
 def read_single(image: Path | Image.Image | NDArray[Any]) -> NDArray[np.uint8] | None:

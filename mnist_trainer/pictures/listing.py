@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from mimetypes import MimeTypes
 from pathlib import Path
 
 from mnist_trainer.errors import DataError
+from mnist_trainer.pictures.formats import EXTRA
 
 SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
+
+PDF = "application/pdf"
 
 OTHERS = {".md", ".npy", ".npz", ".pt", ".toml", ".yaml", ".yml"}
 """Endings that Python has no type for, or not everywhere."""
@@ -30,6 +34,8 @@ class Listing:
             names = ", ".join(path.name for path in self.others[:3])
             more = f" and {len(self.others) - 3} more" if len(self.others) > 3 else ""
             notes.append(f"{folder}: left out what is no picture by its name: {names}{more}")
+            if any(path.suffix.lower() == ".pdf" for path in self.others):
+                notes.append(f"{folder}: to read PDF, too: {EXTRA}")
         if len(self.folders) == 1:
             notes.append(f"{folder}: left out its sub-folder; name it too: {self.folders[0]}")
         elif self.folders:
@@ -67,4 +73,6 @@ def _naturally(path: Path) -> list[str | int]:
 def _may_be_picture(types: MimeTypes, path: Path) -> bool:
     """Not if its name ends as those of texts, tables, films do; without an ending it may be anything."""
     kind, _ = types.guess_type(path.name)
+    if kind == PDF:
+        return find_spec("pypdfium2") is not None
     return kind.startswith("image/") if kind else path.suffix.lower() not in OTHERS

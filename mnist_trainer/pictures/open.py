@@ -1,9 +1,11 @@
-"""Any picture that Pillow opens → one upright picture, small enough to work on."""
+"""A file with pictures → its pages as upright pictures, small enough to work on."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,14 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mnist_trainer.errors import DataError
+from mnist_trainer.pictures.formats import damaged, images_in, limit, too_large
 from mnist_trainer.pictures.page import box_of
 
-MAX_PIXELS = 150_000_000
-MORE_MEMORY = {"WEBP": 50_000_000, "JPEG2000": 50_000_000, "AVIF": 100_000_000, "progressive": 100_000_000}
-"""Limits of formats that take more than 6 bytes a pixel to decode (WebP 16, JPEG 2000 19), so that none takes 1 GB."""
-
-PROGRAMS = ("EPS", "WMF")
-"""Formats that other programs would be started for; a picture from a stranger starts none."""
+PAGES, ALL_PIXELS = 200, 2_000_000_000
+"""Pages of a file that are read, and their pixels together."""
 
 LONGEST = 1600
 """Pixels on the longer side that are worked on: a digit on 3 % of them still has more than the 20 it needs."""
@@ -49,34 +48,49 @@ class Picture:
 
 
 def open_picture(path: Path) -> Picture:
-    """The picture in a file, its first frame if it has several. Raises `DataError` with what is wrong with the file."""
+    """Return the picture in a file. Raises `DataError` with what is wrong with the file, or if it has several pages."""
+    first, *others = islice(open_pages(path), 2)
+    if others:
+        raise DataError(f"{path} has more than one page. Save each page as a picture of its own.")
+    if isinstance(first, DataError):
+        raise first
+    return first
+
+
+def open_pages(path: Path) -> Iterator[Picture | DataError]:
+    """Yield the pages of the picture in a file, or what is wrong with a page; most files have one.
+
+    Raises `DataError` with what is wrong with the file.
+    """
     # Pillow gets the open file, not its name: it would map a TIFF by name into memory, and then turns it wrongly.
     with _open_file(path) as file:
-        return picture_in(file, str(path))
+        yield from pages_in(file, str(path))
 
 
-def picture_in(file: BinaryIO, name: str) -> Picture:
-    """The picture in an open file, which `name` stands for in the text of a `DataError`."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            image = Image.open(file)
-        except Image.DecompressionBombError:
-            raise _too_large(name) from None
-        except Exception:  # each of its many formats fails in its own way: no list of types would be complete
-            raise _unknown(name) from None
-        if image.format in PROGRAMS:
-            raise _unknown(name)
-        width, height = image.size
-        if width * height > (limit := _limit(image)):
-            raise _too_large(name, limit)
-        shrink = max(1.0, max(width, height) / LONGEST)
-        try:
+def pages_in(file: BinaryIO, name: str) -> Iterator[Picture | DataError]:
+    """Yield the pages in an open file, which `name` stands for in the text of a `DataError`."""
+    pixels = 0
+    for number, image in enumerate(images_in(file, name), start=1):
+        where = name if number == 1 else f"{name}[{number}]"
+        pixels += 0 if isinstance(image, DataError) else image.width * image.height
+        if number > PAGES or (number > 1 and pixels > ALL_PIXELS):
+            most = f"{PAGES} pages and {ALL_PIXELS // 10**6:,} million pixels"
+            yield DataError(f"{where} and all pages after it are left out: a file may have {most}. Split it.")
+            return
+        yield image if isinstance(image, DataError) else _decoded(image, where)
+
+
+def _decoded(image: Image.Image, name: str) -> Picture | DataError:
+    width, height = image.size
+    if width * height > (most := limit(image)):
+        return too_large(name, most)
+    shrink = max(1.0, max(width, height) / LONGEST)
+    try:
+        with warnings.catch_warnings(action="ignore"):
             image.draft("RGB", (int(width / shrink), int(height / shrink)))  # JPEG decodes ½, ¼ or ⅛ of it faster
             return _upright(image, (width, height))
-        except Exception as error:
-            reason = str(error) or type(error).__name__
-            raise DataError(f"{name} is a damaged picture: {reason}. Take a whole copy of it.") from None
+    except Exception as error:
+        return damaged(name, error)
 
 
 def picture_of(image: Image.Image) -> Picture:
@@ -115,20 +129,6 @@ def _open_file(path: Path) -> BinaryIO:
         return path.open("rb")
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror or error}.") from None
-
-
-def _limit(image: Image.Image) -> int:
-    """The most pixels that a picture of that format may have."""
-    kind = "progressive" if image.info.get("progressive") else str(image.format)
-    return MORE_MEMORY.get(kind, MAX_PIXELS)
-
-
-def _too_large(name: str, limit: int = MAX_PIXELS) -> DataError:
-    return DataError(f"{name} has more than {limit // 10**6} million pixels. Make it smaller or cut it out.")
-
-
-def _unknown(name: str) -> DataError:
-    return DataError(f"{name} is no picture in a known format. Save it as PNG or JPEG.")
 
 
 def _orientation(image: Image.Image) -> int:

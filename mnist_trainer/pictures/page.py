@@ -83,6 +83,7 @@ class Page:
     reason: str | None = None
     steps: Steps | None = None
     size: tuple[int, int] = (SIDE, SIDE)
+    warnings: tuple[str, ...] = ()
 
     @property
     def glyphs(self) -> list[Glyph]:

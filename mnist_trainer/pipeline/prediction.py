@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from mnist_trainer.inference.prediction import (
     unreadable,
 )
 from mnist_trainer.inference.predictor import Predictor
-from mnist_trainer.pictures.digits import page_in, page_of, read_page
+from mnist_trainer.pictures.digits import page_of, read_pages
 from mnist_trainer.pictures.page import Expect, Page
 from mnist_trainer.pipeline.sources import Source
 from mnist_trainer.storage.checkpoint import Checkpoint, load_checkpoint
@@ -43,6 +44,14 @@ BATCH = 64
 """Images that go through the network at once: as fast as more are, and in less memory."""
 
 Read = Page | DataError
+
+
+class _ReadPage(NamedTuple):
+    """A page of a picture, its number if there are several, and what was read from it."""
+
+    source: Source
+    number: int | None
+    read: Read
 
 
 def predict(
@@ -103,9 +112,9 @@ class Reader:
         judgement = self._judgement(min_confidence)
         if expect not in get_args(Expect):
             raise UsageError(f"expect must be one of {', '.join(get_args(Expect))}; got {expect!r}.")
-        chunks = _chunks(sources, CHUNK_STEPS if steps else CHUNK)
-        read = ([(source.path, _read(source, expect, steps)) for source in chunk] for chunk in chunks)
-        return (prediction for pages in read for prediction in self._answer(pages, judgement))
+        pages = (page for source in sources for page in _pages(source, expect, steps))
+        chunks = _chunks(pages, CHUNK_STEPS if steps else CHUNK)
+        return (prediction for chunk in chunks for prediction in self._answer(chunk, judgement))
 
     def read_rows(self, images: NDArray[uint8]) -> tuple[str, ...]:
         """The most probable class of each of `images` [N, 28, 28], also of those that the model would refuse."""
@@ -120,14 +129,15 @@ class Reader:
             raise UsageError("This model's outputs are no probabilities, so none of its answers has a confidence.")
         return Judgement(named(self.classes), honest, self.predictor.refusal, min_confidence)
 
-    def _answer(self, pages: Sequence[tuple[str | None, Read]], judgement: Judgement) -> Iterator[Prediction]:
-        images = [[glyph.image for glyph in page.glyphs] for _, page in pages if isinstance(page, Page)]
+    def _answer(self, pages: Sequence[_ReadPage], judgement: Judgement) -> Iterator[Prediction]:
+        images = [[glyph.image for glyph in each.read.glyphs] for each in pages if isinstance(each.read, Page)]
         scores = iter(self._scores(images))
-        for path, page in pages:
+        for source, number, page in pages:
             if isinstance(page, Page):
-                yield answer_page(page, next(scores), judgement, path)
+                prediction = answer_page(page, next(scores), judgement, source.path)
             else:
-                yield unreadable(path, str(page))
+                prediction = unreadable(source.path, str(page))
+            yield replace(prediction, page=number)
 
     def _scores(self, images: Sequence[Iterable[NDArray[uint8]]]) -> Iterator[Scores]:
         """The scores of each picture's images, which go through the network together; what is the same, just once."""
@@ -145,13 +155,13 @@ class Reader:
             yield Scores(probabilities[own], none[own])
 
 
-def _chunks(sources: Iterable[Source], most: int) -> Iterator[list[Source]]:
-    """The sources in lists of at most `most`, and of few large files: so that answers soon begin to come."""
-    chunk: list[Source] = []
+def _chunks(pages: Iterable[_ReadPage], most: int) -> Iterator[list[_ReadPage]]:
+    """The pages in lists of at most `most`, and of few large files: so that answers soon begin to come."""
+    chunk: list[_ReadPage] = []
     size = 0
-    for source in sources:
-        chunk.append(source)
-        size += _size(source)
+    for page in pages:
+        chunk.append(page)
+        size += _size(page.source)
         if len(chunk) == most or size >= CHUNK_BYTES:
             yield chunk
             chunk, size = [], 0
@@ -168,17 +178,22 @@ def _size(source: Source) -> int:
         return 0
 
 
-def _read(source: Source, expect: Expect, steps: bool) -> Read:
+def _pages(source: Source, expect: Expect, steps: bool) -> Iterator[_ReadPage]:
+    """What was read from each page of a picture; pages have numbers, from 1, if there are several."""
+    first, *others = islice(reads := _reads(source, expect, steps), 2)
+    yield _ReadPage(source, 1 if others else None, first)
+    for number, read in enumerate(chain(others, reads), start=2):
+        yield _ReadPage(source, number, read)
+
+
+def _reads(source: Source, expect: Expect, steps: bool) -> Iterator[Read]:
     picture = source.picture
     try:
         if isinstance(picture, Path) and picture.name.lower().endswith(CSV_ENDINGS):
-            raise DataError(f"{picture} is a table, not a picture; mnist-predict FILE.csv --out FILE answers its rows.")
-        if isinstance(picture, Path):
-            return read_page(picture, expect, steps=steps)
-        if isinstance(picture, DataError):
-            return picture
-        if isinstance(picture, BytesIO):
-            return page_in(picture, str(source.path), expect, steps=steps)
-        return page_of(picture, expect, steps=steps)
+            yield DataError(f"{picture} is a table, not a picture; mnist-predict FILE.csv --out FILE answers its rows.")
+        elif isinstance(picture, Path | BytesIO):
+            yield from read_pages(picture, expect, name=str(source.path), steps=steps)
+        else:
+            yield picture if isinstance(picture, DataError) else page_of(picture, expect, steps=steps)
     except DataError as error:
-        return error
+        yield error

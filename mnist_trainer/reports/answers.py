@@ -10,14 +10,15 @@ from itertools import groupby
 from mnist_trainer.inference.prediction import DigitAnswer, Prediction
 from mnist_trainer.reports.text import percent
 
-CSV_COLUMNS = ("path", "text", "confidence", "refused", "reason", "error")
+CSV_COLUMNS = ("path", "text", "confidence", "refused", "reason", "error", "page", "warnings")
 
 
 def csv_row(prediction: Prediction) -> tuple[str, ...]:
     """A picture as a row with `CSV_COLUMNS`: confidence from 0 to 1, refused true or false, what is not there empty."""
     confidence = "" if prediction.confidence is None else f"{prediction.confidence:.6g}"
     refused = str(prediction.refused).lower()
-    others = (prediction.reason or "", prediction.error or "")
+    page = "" if prediction.page is None else str(prediction.page)
+    others = (prediction.reason or "", prediction.error or "", page, "; ".join(prediction.warnings))
     return prediction.path or "", prediction.text, confidence, refused, *others
 
 
@@ -35,7 +36,7 @@ def answer_lines(prediction: Prediction, top: int | None = None) -> list[str]:
 
     Of each digit the `top` most probable answers are told; None: the second one, where it comes close.
     """
-    path, digits = prediction.path, prediction.digits
+    path, digits = prediction.name, prediction.digits
     if prediction.refused:
         head = f"{path}: refused  ({prediction.reason})"
         return [head, *_notes(digits, top)] if len(digits) > 1 else [head]

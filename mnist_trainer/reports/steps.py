@@ -42,7 +42,7 @@ class Strips:
         """The answers as they come; that of a picture which could be read after its strip is written."""
         for prediction in answers:
             if prediction.error is None:
-                name = self._new_name(prediction.path)
+                name = self._new_name(prediction)
                 write_bytes(self.folder / name, strip(prediction))
                 self.names.append(name)
             yield prediction
@@ -52,8 +52,10 @@ class Strips:
         what = self.names[0] if len(self.names) == 1 else f"{len(self.names)} strips"
         return f"Written to {self.folder}: {what}"
 
-    def _new_name(self, path: str | None) -> str:
+    def _new_name(self, prediction: Prediction) -> str:
+        path, page = prediction.path, prediction.page
         stem = "picture" if path in (None, "-") else Path(str(path)).stem
+        stem += "" if page is None else f"-page-{page}"
         taken = {name.casefold() for name in self.names}  # some systems take a.png and A.PNG for one
         tries = (f"{stem}-steps{suffix}.png" for suffix in chain([""], (f"-{number}" for number in count(2))))
         return next(name for name in tries if name.casefold() not in taken)

@@ -144,8 +144,9 @@ def misfits(value: Any, schema: Mapping[str, Any], place: str = "") -> list[str]
         ]
     if isinstance(value, dict):
         assert schema["additionalProperties"] is False
-        assert list(schema["properties"]) == schema["required"]
-        if list(value) != schema["required"]:
+        required, known = schema["required"], list(schema["properties"])
+        assert known[: len(required)] == required
+        if list(value)[: len(required)] != required or not set(value) <= set(known):
             return [*found, f"{place} has {list(value)}"]
         found += [
             text for key, each in value.items() for text in misfits(each, schema["properties"][key], f"{place}.{key}")
@@ -165,6 +166,32 @@ def test_the_json_is_what_the_schema_says(command: Command, digits_run: Run, pic
     assert misfits(content, SCHEMA) == []
     assert (refused["text"], refused["refused"]) == ("", True)
     assert all(digit["refused"] and digit["reason"] for digit in refused["digits"])
+
+
+def test_every_page_of_a_scan_is_read(
+    command: Command, digits_run: Run, pictures: list[str], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seven, three = (Image.open(name) for name in pictures)
+    seven.save(here / "scan.tif", save_all=True, append_images=[Image.new("L", (50, 50), 255), three])
+    model = ["--checkpoint", digits_run.folder]
+    found = predict("scan.tif", digits_run.folder)
+    assert [(page.path, page.page, page.text) for page in found] == [
+        ("scan.tif", 1, "7"),
+        ("scan.tif", 2, ""),
+        ("scan.tif", 3, "3"),
+    ]
+    done = command("predict", "scan.tif", "7.png", *model, "--save-steps", here / "steps", "--show")
+    names = ["scan.tif[1]: 7  (", "scan.tif[2]: refused  (", "scan.tif[3]: 3  (", "7.png: 7  ("]
+    assert [line[: len(name)] for line in done.out.splitlines() for name in names if line.startswith(name)] == names
+    assert len(list((here / "steps").iterdir())) == 4
+    content = json.loads(command("predict", "scan.tif", "7.png", *model, "--json").out)
+    assert misfits(content, SCHEMA) == []
+    assert [page.get("page") for page in content] == [1, 2, 3, None]
+    rows = csv.DictReader(StringIO(command("predict", "scan.tif", "7.png", *model, "--csv").out))
+    assert [row["page"] for row in rows] == ["1", "2", "3", ""]
+    monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO((here / "scan.tif").read_bytes())))
+    piped = command("predict", "-", *model)
+    assert [line.split(" ")[0] for line in piped.out.splitlines()[:3]] == ["-[1]:", "-[2]:", "-[3]:"]
 
 
 def test_the_schema_finds_what_is_wrong(command: Command, digits_run: Run, pictures: list[str]) -> None:
@@ -197,7 +224,7 @@ def test_a_table_has_a_row_for_each_picture(command: Command, digits_run: Run, p
     assert (done.code, done.err) == (3, "")
     large, lost, blank, seven = csv.DictReader(StringIO(done.out))
     found = predict(names, digits_run.folder)
-    assert list(large) == ["path", "text", "confidence", "refused", "reason", "error"]
+    assert list(large) == ["path", "text", "confidence", "refused", "reason", "error", "page", "warnings"]
     assert [large["path"], large["text"]] == ["page, large.png", "70\n3"]
     assert [lost["text"], lost["error"]] == ["", "lost.png is not there. Check the spelling and the folder."]
     assert [blank["refused"], blank["reason"]] == ["true", found[2].reason]

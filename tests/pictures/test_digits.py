@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from mnist_trainer.errors import DataError
-from mnist_trainer.pictures.digits import CROWDED, NO_INK, page_in, page_of, read_page, read_single
+from mnist_trainer.pictures.digits import CROWDED, NO_INK, OTHER_PAGES, page_of, read_page, read_pages, read_single
 from mnist_trainer.pictures.page import Expect, Glyph, Page
 
 Draw = Callable[..., NDArray[np.uint8]]
@@ -311,11 +311,30 @@ def test_steps_show_how_it_was_read(draw_seven: Draw) -> None:
 def test_an_open_file_is_read_as_its_path_is(draw_seven: Draw, tmp_path: Path) -> None:
     path = tmp_path / "digit.png"
     Image.fromarray(draw_seven()).save(path)
-    assert np.array_equal(
-        page_in(BytesIO(path.read_bytes()), "standard input").glyphs[0].image, read_page(path).glyphs[0].image
-    )
+    (page,) = read_pages(BytesIO(path.read_bytes()), name="standard input")
+    assert isinstance(page, Page)
+    assert np.array_equal(page.glyphs[0].image, read_page(path).glyphs[0].image)
     with pytest.raises(DataError, match=r"^standard input is no picture in a known format\."):
-        page_in(BytesIO(b"seven"), "standard input")
+        next(read_pages(BytesIO(b"seven"), name="standard input"))
+
+
+def test_a_training_picture_has_one_page(draw_seven: Draw, tmp_path: Path) -> None:
+    sheet = Image.fromarray(draw_seven())
+    sheet.save(tmp_path / "two.tif", save_all=True, append_images=[sheet])
+    with pytest.raises(DataError, match=r"two\.tif has more than one page\. Save each page as a picture of its own\."):
+        read_single(tmp_path / "two.tif")
+
+
+def test_an_image_in_memory_is_its_present_page(draw_seven: Draw, tmp_path: Path) -> None:
+    sheet = Image.fromarray(draw_seven())
+    sheet.save(tmp_path / "two.tif", save_all=True, append_images=[Image.new("L", (50, 50), 255)])
+    with Image.open(tmp_path / "two.tif") as image:
+        first = page_of(image)
+        image.seek(1)
+        second = page_of(image)
+    assert (len(first.glyphs) > 0, len(second.glyphs)) == (True, 0)
+    assert first.warnings == second.warnings == (OTHER_PAGES,)
+    assert page_of(sheet).warnings == ()
 
 
 @pytest.mark.parametrize("even", [True, False])

@@ -19,7 +19,7 @@ from PIL import ExifTags, Image
 
 from mnist_trainer.errors import DataError
 from mnist_trainer.pictures import open as opening
-from mnist_trainer.pictures.open import LONGEST, open_picture, picture_in, picture_of
+from mnist_trainer.pictures.open import LONGEST, open_picture, pages_in, picture_of
 
 CORNERS = np.repeat(np.repeat(np.array([[0, 85, 85], [170, 255, 255]], np.uint8), 8, axis=0), 8, axis=1)
 """A picture [16, 24] whose corners differ, so that each of the eight orientations can be told from the others."""
@@ -106,13 +106,6 @@ def test_a_large_jpeg_is_shrunk_while_it_is_decoded(tmp_path: Path, monkeypatch:
     assert max(picture.pixels.shape) <= LONGEST
     assert picture.size == (3200, 4800)
     assert corners_of(picture.pixels) == [170, 0, 255, 85]
-
-
-def test_the_first_frame_of_an_animation_is_taken(tmp_path: Path) -> None:
-    path = tmp_path / "moving.gif"
-    first, second = Image.fromarray(CORNERS), Image.fromarray(255 - CORNERS)
-    first.save(path, save_all=True, append_images=[second])
-    assert corners_of(open_picture(path).pixels) == [0, 85, 170, 255]
 
 
 @pytest.mark.parametrize("shade", [0, 90, 255])
@@ -224,10 +217,18 @@ def saved(kind: str) -> bytes:
     return file.getvalue()
 
 
+def picture_in(content: bytes) -> opening.Picture:
+    """The first page."""
+    page = next(pages_in(BytesIO(content), "a.png"))
+    if isinstance(page, DataError):
+        raise page
+    return page
+
+
 def opened(content: bytes) -> opening.Picture | None:
-    """The picture, or None where it is refused in words."""
+    """The first page, or None where it is refused in words."""
     try:
-        return picture_in(BytesIO(content), "a.png")
+        return picture_in(content)
     except DataError as error:
         known = r"a\.png is (no picture in a known format|a damaged picture: .+)|a\.png has more than"
         assert re.match(known, str(error), re.DOTALL), str(error)
@@ -291,7 +292,7 @@ def test_a_huge_picture_is_refused_before_memory_is_taken(
     tracemalloc.start()
     try:
         with pytest.raises(DataError, match=r"^a\.png has more than 150 million pixels\. Make it smaller"):
-            picture_in(BytesIO(content), "a.png")
+            picture_in(content)
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
         tracemalloc.stop()

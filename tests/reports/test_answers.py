@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -101,7 +103,13 @@ def test_a_caption_is_the_answer() -> None:
 
 
 def test_a_row_of_the_table() -> None:
-    assert CSV_COLUMNS == ("path", "text", "confidence", "refused", "reason", "error")
-    assert csv_row(picture("4a", "x7")) == ("a.png", "44\n?7", "0.6", "false", "", "")
-    assert csv_row(picture("x")) == ("a.png", "", "", "true", "looks like no digit: 87 % sure", "")
-    assert csv_row(unreadable(None, "damaged")) == ("", "", "", "false", "", "damaged")
+    assert CSV_COLUMNS == ("path", "text", "confidence", "refused", "reason", "error", "page", "warnings")
+    assert csv_row(picture("4a", "x7")) == ("a.png", "44\n?7", "0.6", "false", "", "", "", "")
+    assert csv_row(picture("x")) == ("a.png", "", "", "true", "looks like no digit: 87 % sure", "", "", "")
+    assert csv_row(unreadable(None, "damaged")) == ("", "", "", "false", "", "damaged", "", "")
+    second = replace(picture("4a"), page=2, warnings=("one", "two"))
+    assert csv_row(second) == ("a.png", "44", "0.6", "false", "", "", "2", "one; two")
+
+
+def test_a_page_is_named_by_its_number() -> None:
+    assert answer_lines(replace(picture("77"), page=2)) == ["a.png[2]: 77  (95.0 %)"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -109,6 +110,12 @@ def test_each_picture_has_a_file_of_its_own(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "new" / "steps").iterdir()) == sorted(names)
     assert (tmp_path / "new" / "steps" / "ü 1-steps.png").read_bytes() == strip(picture())
     assert strips.told() == f"Written to {tmp_path / 'new' / 'steps'}: 7 strips"
+
+
+def test_each_page_has_a_file_of_its_own(tmp_path: Path) -> None:
+    strips = Strips(tmp_path)
+    list(strips.written([replace(picture("scan.tif"), page=number) for number in (1, 2)]))
+    assert strips.names == ["scan-page-1-steps.png", "scan-page-2-steps.png"]
 
 
 def test_strips_are_written_as_answers_come(tmp_path: Path) -> None:
