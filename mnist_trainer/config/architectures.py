@@ -15,7 +15,7 @@ from mnist_trainer.config.activations import (
     PlainInit,
     UniformInit,
 )
-from mnist_trainer.config.fields import Fraction, NotNegative, Positive, Row, Section
+from mnist_trainer.config.fields import AnySpelling, Fraction, NotNegative, Positive, Row, Section, ShortForm
 from mnist_trainer.config.layers import MOST_PIXELS, Layer, PoolKind
 
 
@@ -69,7 +69,7 @@ class ModelSection(Section):
     )
 
 
-OutputFunction = Literal["none", "softmax", "log_softmax", "sigmoid"]
+OutputFunction: TypeAlias = Annotated[Literal["none", "softmax", "log_softmax", "sigmoid"], AnySpelling()]
 OUTPUT_DOC = "function after the last layer; none leaves the raw outputs to the loss, which is the usual way"
 POOLING_DOC = "what is left of each channel after the last block: its largest value, its mean, or both"
 
@@ -150,7 +150,9 @@ class LeNet5(ModelSection):
         default=PlainActivation(name="scaled_tanh"),
         description="after each convolution and hidden layer; the default is the paper's",
     )
-    pooling: Literal["average", "max"] = Field(default="average", description="how each 2×2 window becomes one value")
+    pooling: Annotated[Literal["average", "max"], AnySpelling()] = Field(
+        default="average", description="how each 2×2 window becomes one value"
+    )
     output: OutputFunction = Field(default="none", description=OUTPUT_DOC)
 
 
@@ -209,4 +211,4 @@ class Layers(ModelSection):
 
 
 AnyModel: TypeAlias = Neuron | Mlp | CiresanMlp | Cnn | LeNet5 | Vgg | ResidualNet | Layers
-Model = Annotated[AnyModel, Field(discriminator="architecture")]
+Model = Annotated[AnyModel, Field(discriminator="architecture"), ShortForm(key="architecture")]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from mnist_trainer.config.fields import ClassName, NotNegative, NotNegativeNumber, Row, Section, Share
+from mnist_trainer.config.fields import ClassName, NotNegative, NotNegativeNumber, Row, Section, Share, switched
 
 
 class Simulate(Section):
@@ -44,7 +44,9 @@ class Augment(Section):
         default=0.0, description="share by which width and height grow or shrink, each by itself"
     )
     shift: Annotated[float, Field(ge=0, le=28)] = Field(default=0.0, description="pixels, across and down")
-    elastic: Elastic | None = Field(default=None, description="a displacement of each pixel")
+    elastic: Annotated[Elastic | None, BeforeValidator(switched)] = Field(
+        default=None, description="a displacement of each pixel"
+    )
     thickness: Share = Field(
         default=0.0, description="ink thicker or thinner; 1: up to one pixel more or less on each side of a stroke"
     )

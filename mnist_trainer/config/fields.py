@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, TypeAlias, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeAlias, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Strict
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+from mnist_trainer.config.synonyms import canonical
 from mnist_trainer.config.yaml_reader import read_plain
 
 
@@ -49,40 +50,77 @@ Name = Annotated[str, Field(pattern=r"^\w[\w.+-]*$", max_length=100)]
 r"""Of a run. The length stands beside the pattern: `[\w.+-]{0,99}` takes longer to compile than all the sections."""
 
 
-@dataclass(frozen=True)
+def literals(source: Any, key: str) -> tuple[str, ...]:
+    """What `key` may be in a section, or in the sections of a union."""
+    sections = get_args(source) or (source,)
+    return tuple(name for section in sections for name in get_args(section.model_fields[key].annotation))
+
+
+def switched(value: object) -> object:
+    """`true` as the defaults of an optional section, `false` as null."""
+    return {True: {}, False: None}[value] if isinstance(value, bool) else value
+
+
+def switched_off(value: object) -> object:
+    """`false` as null, where the defaults of a section would do nothing."""
+    return None if value is False else value
+
+
+class AnySpelling:
+    """Lets a `Literal` be written in any case, and by the words of `synonyms.py`."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        names = get_args(source)
+        return core_schema.no_info_before_validator_function(lambda value: canonical(value, names), handler(source))
+
+
+@dataclass(eq=False)
 class ShortForm:
     """Lets a bare name stand for the mapping that names it: `relu` for `{name: relu}`.
 
     `key` is the key the name belongs to. With `value_keys`, one more short form is read: a mapping with a single
     entry, whose key is the name and whose value belongs to that name's main key: `{conv: 32}` for
-    `{type: conv, channels: 32}`.
+    `{type: conv, channels: 32}`. With `values`, such a value is enough where it can mean nothing else: `relu` for
+    `{activation: relu}`. Names may be written as `synonyms.py` knows them.
     """
 
     key: str = "name"
-    value_keys: Mapping[str, str] | None = None
+    value_keys: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    names: Sequence[str] = ()
+    """All names, once the schema is built."""
 
     def spread(self, value: object) -> object:
         """The one full form of `value`; what is no short form is returned as it came."""
-        if isinstance(value, str):
-            return self._named(value, {})
-        if isinstance(value, dict) and len(value) == 1 and self.value_keys is not None and self.key not in value:
-            name, inner = next(iter(value.items()))
-            if name in self.value_keys:
-                is_rest = isinstance(inner, dict) and "name" not in inner  # with a name it is itself the value
-                return self._named(name, inner if is_rest else {self.value_keys[name]: inner})
+        match value:
+            case str():
+                return self._named(value)
+            case dict() if isinstance(value.get(self.key), str):
+                return {**value, self.key: canonical(value[self.key], self.names)}
+            case dict() if len(value) == 1 and self.key not in value:
+                ((written, inner),) = value.items()
+                name = canonical(written, self.value_keys)
+                if isinstance(name, str) and name in self.value_keys:
+                    is_rest = isinstance(inner, dict) and "name" not in inner  # with a name it is itself the value
+                    return {self.key: name, **(inner if is_rest else {self.value_keys[name]: inner})}
         return value
 
-    def _named(self, name: str, rest: Mapping[str, object]) -> dict[str, object]:
-        return {self.key: name, **rest}
+    def _named(self, written: str) -> dict[str, object]:
+        name = canonical(written, self.names)
+        for owner, values in self.values.items() if name not in self.names else ():
+            if canonical(written, values) in values:
+                return {self.key: owner, self.value_keys[owner]: written}
+        return {self.key: name}
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        self.names = literals(source, self.key)
         return core_schema.no_info_before_validator_function(self.spread, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         full = handler(schema)
-        names = sorted(full.get("discriminator", {}).get("mapping", {}))
-        short: list[JsonSchemaValue] = [{"enum": names}]
-        for name, key in (self.value_keys or {}).items():
+        values = [value for each in self.values.values() for value in each]
+        short: list[JsonSchemaValue] = [{"enum": sorted({*self.names, *values})}]
+        for name, key in self.value_keys.items():
             entry = {"type": "object", "properties": {name: {}}, "required": [name], "additionalProperties": False}
             short.append({**entry, "description": f"Short for {self.key}: {name}, {key}: …"})
         return {"anyOf": [*short, full]}

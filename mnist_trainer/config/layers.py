@@ -6,8 +6,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
-from mnist_trainer.config.activations import Activation
-from mnist_trainer.config.fields import Fraction, Positive, Row, Section, ShortForm
+from mnist_trainer.config.activations import Activation, AnyActivation
+from mnist_trainer.config.fields import AnySpelling, Fraction, Positive, Row, Section, ShortForm, literals
 
 MOST_PIXELS = 1000
 """Of a filter and of the steps it makes; the picture has 28, and torch counts more than 2⁶³ in no way."""
@@ -34,7 +34,7 @@ class Conv(Section):
     bias: bool = Field(default=True, description="add a learned constant to each channel")
 
 
-PoolKind = Literal["max", "average", "both"]
+PoolKind: TypeAlias = Annotated[Literal["max", "average", "both"], AnySpelling()]
 
 
 class Pool(Section):
@@ -140,6 +140,7 @@ Layer: TypeAlias = Annotated[
             "residual": "layers",
             "squeeze_excite": "reduction",
         },
+        values={"activation": literals(AnyActivation, "name")},
     ),
 ]
 Residual.model_rebuild()

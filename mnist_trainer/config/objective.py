@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from mnist_trainer.config.fields import (
+    AnySpelling,
     ClassName,
     Fraction,
     NotNegative,
@@ -36,7 +37,7 @@ else:
         Discriminator(lambda weights: "mapping" if isinstance(weights, dict) else "list"),
     ]
 
-Reduction = Literal["mean", "sum", "per_example"]
+Reduction: TypeAlias = Annotated[Literal["mean", "sum", "per_example"], AnySpelling()]
 
 
 class LossSection(Section):

@@ -28,7 +28,7 @@ _GROUPS: tuple[tuple[str, str, Any], ...] = (
     (
         "layer",
         "each item of `model.layers`; `flatten` stands for `{type: flatten}`, `linear: 64` for "
-        "`{type: linear, units: 64}`, and so with the first key of every type",
+        "`{type: linear, units: 64}`, and so with the first key of every type; `relu` for `{activation: relu}`",
         WrittenLayer,
     ),
     ("activation", "`relu` stands for `{name: relu}`", AnyActivation),

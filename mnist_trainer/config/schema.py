@@ -3,13 +3,16 @@ README's reference table are made from it (`scripts/reference`)."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+import re
+import sys
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
 from mnist_trainer.config.architectures import Model
 from mnist_trainer.config.augmentation import Augment, Simulate
 from mnist_trainer.config.fields import (
+    AnySpelling,
     ClassName,
     Name,
     NotNegative,
@@ -17,6 +20,9 @@ from mnist_trainer.config.fields import (
     Positive,
     PositiveNumber,
     Section,
+    ShortForm,
+    switched,
+    switched_off,
 )
 from mnist_trainer.config.objective import Adam, ClassLoss, Constant, Loss, Optimizer, Schedule
 
@@ -29,19 +35,21 @@ CSV_ENDINGS = (".csv", ".csv.gz")
 DataName = Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits", "qmnist", "usps", "digits", "folder"]
 
 
-def _data_name(name: object) -> object:
-    """The `DataName` that `name` means, also in other case, with other hyphens, or short for it."""
-    if not isinstance(name, str):
+def _device_name(name: object) -> object:
+    """`gpu`, `CUDA` and `cuda0` as torch has them; a GPU is mps on a Mac, and cuda elsewhere."""
+    found = re.fullmatch(r"(auto|cpu|mps|gpu|cuda)(?::?([0-9]{1,2}))?", name.lower()) if isinstance(name, str) else None
+    if found is None:
         return name
-    known = {each.replace("-", ""): each for each in get_args(DataName)}
-    known |= {"emnist": "emnist-digits", "fashion": "fashion-mnist"}
-    return known.get(name.casefold().replace("-", "").replace("_", "").replace(" ", ""), name)
+    kind = found[1] if found[1] != "gpu" else "mps" if sys.platform == "darwin" else "cuda"
+    if kind == "cuda":
+        return kind if found[2] is None else f"{kind}:{found[2]}"
+    return kind if found[2] in (None, "0") else name
 
 
 class Data(Section):
     """Which images, how many to validate with, and in what form they reach the model."""
 
-    name: Annotated[DataName, BeforeValidator(_data_name)] = Field(
+    name: Annotated[DataName, AnySpelling()] = Field(
         default="mnist", description="digits comes with the package; folder needs `path`"
     )
     path: str | None = Field(
@@ -62,13 +70,15 @@ class Data(Section):
         "a tenth where there are fewer than 50,000",
     )
     split_seed: NotNegative = Field(default=0, description="chooses the validation images; independent of `seed`")
-    normalize: Literal["mean_std", "unit", "none"] = Field(
+    normalize: Annotated[Literal["mean_std", "unit", "none"], AnySpelling()] = Field(
         default="mean_std",
         description="mean_std: mean 0, deviation 1 over the training images; unit: 0 to 1; none: 0 to 255",
     )
     limit: Positive | None = Field(default=None, description="take only the first N training images of each class")
     binary: ClassName | None = Field(default=None, description="a yes/no task: is it the class of this name?")
-    augment: Augment | None = Field(default=None, description="deform the training images, anew each epoch")
+    augment: Annotated[Augment | None, BeforeValidator(switched_off)] = Field(
+        default=None, description="deform the training images, anew each epoch"
+    )
     simulate: Simulate = Field(default=Simulate(), description="add images that are made from them")
 
     @property
@@ -85,7 +95,9 @@ class Data(Section):
 class EarlyStopping(Section):
     """Stop when the validation figure has not improved for so many epochs."""
 
-    monitor: Literal["val_loss", "val_accuracy"] = Field(default="val_loss", description="the figure that decides")
+    monitor: Annotated[Literal["val_loss", "val_accuracy"], AnySpelling()] = Field(
+        default="val_loss", description="the figure that decides"
+    )
     patience: Positive = Field(default=5, description="epochs without an improvement before it stops")
     min_delta: NotNegativeNumber = Field(default=0.0, description="how much better counts as better")
 
@@ -97,7 +109,7 @@ class Training(Section):
     max_minutes: PositiveNumber | None = Field(
         default=None, description="stop after the step at which this time is over"
     )
-    early_stopping: EarlyStopping | None = Field(
+    early_stopping: Annotated[EarlyStopping | None, BeforeValidator(switched)] = Field(
         default=None, description="when to stop early; without it the best epoch by val_loss is the result all the same"
     )
     checkpoint_seconds: NotNegativeNumber = Field(
@@ -139,10 +151,10 @@ class Config(Section):
 
     name: Name = Field(default="run", description="of the run and its folder: letters, digits and _ . + -")
     seed: NotNegative = Field(default=0, description="of initial weights, order and dropout")
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,2})?)$")] = Field(
-        default="auto", description="cpu, cuda, cuda:1, mps; auto takes a GPU where there is one"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,2})?)$"), BeforeValidator(_device_name)] = (
+        Field(default="auto", description="cpu, cuda, cuda:1, mps; auto takes a GPU where there is one")
     )
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+    precision: Annotated[Literal["auto", "float32", "bfloat16", "float16"], AnySpelling()] = Field(
         default="auto", description="of the products in the model; auto knows from the hardware and the model"
     )
     deterministic: bool = Field(
@@ -151,7 +163,7 @@ class Config(Section):
     threads: Annotated[int, Field(gt=0, le=1024)] | None = Field(
         default=None, description="CPU threads; default 1 for small models and batches, else torch's choice"
     )
-    data: Data = Field(default=Data(), description="the images")
+    data: Annotated[Data, ShortForm()] = Field(default=Data(), description="the images")
     model: Model = Field(description="the network")
     loss: Loss = Field(default=ClassLoss(name="cross_entropy"), description="what is minimised")
     optimizer: Optimizer = Field(default=Adam(name="adam"), description="how a step is made from a gradient")

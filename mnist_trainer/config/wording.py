@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from mnist_trainer.config.document import Path, printable
 from mnist_trainer.config.outline import Spot, homes_of, keys_of, names_of, naming_key, short_form_at
+from mnist_trainer.config.synonyms import LONGEST
 from mnist_trainer.config.yaml_reader import read_plain
 
 _WANTED = {
@@ -31,10 +32,8 @@ _BOUNDS = {
     "less_than": ("lt", "less than"),
     "less_than_equal": ("le", "at most"),
 }
-LONGEST = 100
-"""Letters of a word that may be a misspelled one: looking for it in a long text takes long."""
-
-_ALSO_CALLED = {"learning_rate": "lr", "silu": "swish", "mae": "absolute", "l1": "absolute"}
+_ALSO_CALLED = {"learning_rate": "lr", "he_normal": "kaiming", "glorot_normal": "xavier"}
+"""What is meant, or nearest to it: `kaiming` and `xavier` are uniform here."""
 
 
 def message(details: Sequence[ErrorDetails], spot: Spot, path: Path) -> str:  # noqa: PLR0911 - one return a kind
@@ -101,6 +100,8 @@ def _unknown_key(key: str, spot: Spot) -> str:
 
 
 def _unknown_name(value: Any, names: Sequence[str]) -> str:
+    if value in ("softmax", "log_softmax") and "flatten" in names:
+        return f"no layer, but how a model ends: write output: {value} beside layers; cross_entropy needs none"
     near = nearest(value, names) if isinstance(value, str) else None
     hint = f"did you mean '{near}'? Known" if near else "known"
     return f"unknown name {_got(value).removeprefix('text ')}; {hint}: {', '.join(names)}"
@@ -168,12 +169,12 @@ def _hint(value: Any, wanted: str, spot: Spot, names: Sequence[str]) -> str:  # 
             return "; leave the key out for its default"
         case False if spot.field and NoneType in get_args(spot.field.annotation):
             return "; null switches it off"
+        case True if "a mapping" in wanted and spot.sections:
+            return f"; its keys are {', '.join(keys_of(spot.sections[0])[:3])} …"
         case float() if "whole" in wanted and value.is_integer():
             return f"; write {value:.0f}"
         case int() | float() if wanted == "text":
             return "; put it in quotes"
-        case int() | float() if wanted == "a list":
-            return f"; write [{printable(str(value))}]"
         case str() if spot.sections and value in names:
             return f"; write {{{naming_key(spot.sections[0])}: {value}}}"
         case str() if near := nearest(value, names):

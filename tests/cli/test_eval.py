@@ -119,12 +119,12 @@ def test_a_file_in_the_place_of_the_folder_is_told(command: Command, tmp_path: P
 
 @pytest.mark.usefixtures("home")
 def test_mistakes_are_placed_at_overrides_and_options(command: Command) -> None:
-    done = command("eval", "data.limit=0", "latest", "data.nam=mnist", "--device", "gpu")
+    done = command("eval", "data.limit=0", "latest", "data.nam=mnist", "--device", "tpu")
     assert (done.code, done.out) == (2, "")
     assert done.err.splitlines() == [
         "override 1  data.limit: must be greater than 0, got 0",
         "override 2  data.nam: unknown key; did you mean 'name'?",
-        "--device  device: 'gpu' is not possible here (cpu, cuda, cuda:1, mps; auto takes a GPU where there is one)",
+        "--device  device: 'tpu' is not possible here (cpu, cuda, cuda:1, mps; auto takes a GPU where there is one)",
     ]
 
 

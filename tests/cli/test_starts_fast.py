@@ -150,7 +150,7 @@ def test_a_list_of_configs_with_a_phrase_each(light: Light) -> None:
 def test_mistakes_in_a_config_are_told_whole_with_their_places(light: Light, here: Path) -> None:
     (here / "wrong.yaml").write_text("model:\n  architecture: mlp\n  hiden: [64]\n  dropout: 2\nname: off\n")
     overrides = ["optimizer.lr=-1", "trainig.epochs=1"]
-    done = light("train", "--config", "wrong.yaml", *overrides, "--device", "gpu", "--seed", "x")
+    done = light("train", "--config", "wrong.yaml", *overrides, "--device", "tpu", "--seed", "x")
     assert (done.code, done.out) == (2, "")
     assert done.err.splitlines() == [
         "wrong.yaml:3:3  model.hiden: unknown key; did you mean 'hidden'?",
@@ -159,7 +159,7 @@ def test_mistakes_in_a_config_are_told_whole_with_their_places(light: Light, her
         "null switches a part off",
         "override 1  optimizer.lr: must be greater than 0, got -1",
         "override 2  trainig: unknown key; did you mean 'training'?",
-        "--device  device: 'gpu' is not possible here (cpu, cuda, cuda:1, mps; auto takes a GPU where there is one)",
+        "--device  device: 'tpu' is not possible here (cpu, cuda, cuda:1, mps; auto takes a GPU where there is one)",
         "--seed  seed: expected a whole number, got text 'x'",
     ]
 

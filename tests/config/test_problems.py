@@ -15,7 +15,7 @@ LAYERS = "linear, conv, pool, flatten, batch_norm, layer_norm, dropout, activati
 
 MANY = """\
 name: my run
-device: gpu
+device: tpu
 lr: 0.1
 data:
   name: mnst
@@ -32,7 +32,7 @@ optimizer: {name: adam, lr: 0, momentum: 0.9}
 schedule: [cosine]
 training:
   epochs: 5.0
-  early_stopping: false
+  early_stopping: 5
 seed: 1
 seed: 2
 """
@@ -41,7 +41,7 @@ seed: 2
 def test_many_mistakes_are_told_at_once_each_at_its_place(told: Told) -> None:
     assert told(MANY, "threads=0", "report", "report.plots=1") == [
         "c.yaml:1:7  name: 'my run' is not possible here (of the run and its folder: letters, digits and _ . + -)",
-        "c.yaml:2:9  device: 'gpu' is not possible here (cpu, cuda, cuda:1, mps; auto takes a GPU where there is one)",
+        "c.yaml:2:9  device: 'tpu' is not possible here (cpu, cuda, cuda:1, mps; auto takes a GPU where there is one)",
         "c.yaml:3:1  lr: unknown key; it belongs under 'optimizer'",
         "c.yaml:5:9  data.name: unknown name 'mnst'; did you mean 'mnist'? "
         "Known: mnist, fashion-mnist, kmnist, emnist-digits, qmnist, usps, digits, folder",
@@ -58,7 +58,7 @@ def test_many_mistakes_are_told_at_once_each_at_its_place(told: Told) -> None:
         "c.yaml:15:32  optimizer.momentum: unknown key here; it belongs to sgd, rmsprop",
         "c.yaml:16:11  schedule: expected a name or a mapping (key: value), got a list",
         "c.yaml:18:11  training.epochs: expected a whole number, got 5.0; write 5",
-        "c.yaml:19:19  training.early_stopping: expected a mapping (key: value), got false; null switches it off",
+        "c.yaml:19:19  training.early_stopping: expected a mapping (key: value), got 5",
         "c.yaml:21:1  seed: repeated key; the first is at 20:1; keep one of them",
         "override 1  threads: must be greater than 0, got 0",
         "override 2  no '=' in 'report'; write key=value, as in optimizer.lr=0.01",
@@ -104,8 +104,8 @@ def test_a_misspelled_key_is_not_missing_as_well(told: Told) -> None:
     ("text", "message"),
     [
         ("seed: 0", "1:1  model: missing (the network); choose its architecture: " + ARCHITECTURES),
-        ("model:", "1:7  model: expected a mapping (key: value), got null"),
-        ("model: mlp", "1:8  model: expected a mapping (key: value), got text 'mlp'; write {architecture: mlp}"),
+        ("model:", "1:7  model: expected a name or a mapping (key: value), got null"),
+        ("model: mpl", "1:8  model.architecture: unknown name 'mpl'; did you mean 'mlp'? Known: " + ARCHITECTURES),
         ("model: {hidden: 3}", "1:9  model.architecture: missing; choose one: " + ARCHITECTURES),
         ("model: {architecture: mpl}", "1:23  model.architecture: unknown name 'mpl'; did you mean 'mlp'? "
          "Known: " + ARCHITECTURES),
@@ -135,7 +135,7 @@ def test_the_model(told: Told, text: str, message: str) -> None:
         ("name: 5", "2:7  name: expected text, got 5; put it in quotes"),
         ("deterministic: 'true'", "2:16  deterministic: expected true or false, got text 'true'; "
          "write true without quotes"),
-        ("precision: bf16", "2:12  precision: unknown name 'bf16'; did you mean 'bfloat16'? "
+        ("precision: bfloat", "2:12  precision: unknown name 'bfloat'; did you mean 'bfloat16'? "
          "Known: auto, float32, bfloat16, float16"),
         ("precision: 16", "2:12  precision: unknown name 16; known: auto, float32, bfloat16, float16"),
         ("training: 5", "2:11  training: expected a mapping (key: value), got 5"),
@@ -151,6 +151,13 @@ def test_the_model(told: Told, text: str, message: str) -> None:
         ("optimizer: {name: adam, betas: [0, 0, 0]}", "2:32  optimizer.betas: takes 2 or fewer items, got 3"),
         ("optimizer: {name: adam, betas: [0.9, 1]}", "2:38  optimizer.betas.1: must be less than 1, got 1"),
         ("optimizer: {name: adam, betas: 0.9}", "2:32  optimizer.betas: needs 2 or more items, got 1"),
+        ("data: {augment: true}", "2:17  data.augment: expected a mapping (key: value), got true; "
+         "its keys are rotate, shear, scale …"),
+        ("data: {limit: false}", "2:15  data.limit: expected a whole number, got false; null switches it off"),
+        ("data: mnst", "2:7  data.name: unknown name 'mnst'; did you mean 'mnist'? "
+         "Known: mnist, fashion-mnist, kmnist, emnist-digits, qmnist, usps, digits, folder"),
+        ("device: cuda-1", "2:9  device: 'cuda-1' is not possible here "
+         "(cpu, cuda, cuda:1, mps; auto takes a GPU where there is one)"),
         ("data: {binary: -1}", "2:16  data.binary: expected a number at least 0 or text, got -1"),
         ("data: {binary: 7.0}", "2:16  data.binary: expected a whole number or text, got 7.0; write 7"),
         ("loss: {name: mse, class_weights: {7: x}}", "2:34  loss.class_weights: expected a number, got text 'x'"),
@@ -185,6 +192,8 @@ def test_values(told: Told, line: str, message: str) -> None:
          "3:15  model.activation: lower (0.5) must not be above upper (0.25)"),
         ("init: {constnat: 1}", "3:10  model.init.name: unknown name 'constnat'; did you mean 'constant'? "
          "Known: default, xavier, kaiming, zeros, normal, uniform, constant"),
+        ("init: he_normal", "3:9  model.init.name: unknown name 'he_normal'; did you mean 'kaiming'? "
+         "Known: default, xavier, kaiming, zeros, normal, uniform, constant"),
         ("init: {normal: 0}", "3:18  model.init.std: must be greater than 0, got 0"),
         ("channels: [3]", "3:3  model.channels: unknown key here; it belongs to cnn, vgg, residual"),
     ],
@@ -211,6 +220,7 @@ model:
     - {linear: off}
     - 5
     - {type: linear, unit: 5}
+    - softmax
 """
     path = "model.layers."
     assert told(text) == [
@@ -227,6 +237,8 @@ model:
         "null switches a part off",
         f"c.yaml:15:7  {path}9: expected a name or a mapping (key: value), got 5",
         f"c.yaml:16:22  {path}10.unit: unknown key; did you mean 'units'?",
+        f"c.yaml:17:7  {path}11.type: no layer, but how a model ends: write output: softmax beside layers; "
+        "cross_entropy needs none",
     ]
 
 

@@ -113,10 +113,10 @@ def test_what_belongs_to_training_cannot_be_changed(digits_run: Run) -> None:
 
 def test_mistakes_in_what_can_be_changed_are_told(digits_run: Run) -> None:
     with pytest.raises(ConfigError) as caught:
-        evaluate(digits_run.folder, "data.nam=mnist", "device=gpu")
+        evaluate(digits_run.folder, "data.nam=mnist", "device=tpu")
     assert str(caught.value).splitlines() == [
         "override 1  data.nam: unknown key; did you mean 'name'?",
-        "override 2  device: 'gpu' is not possible here (cpu, cuda, cuda:1, mps; auto takes a GPU where there is one)",
+        "override 2  device: 'tpu' is not possible here (cpu, cuda, cuda:1, mps; auto takes a GPU where there is one)",
     ]
 
 

@@ -1,0 +1,46 @@
+"""Other spellings of what a config names, and other libraries' words, where they mean that and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+LONGEST = 100
+"""Letters of a word that may be another one misspelled: looking for it in a long text takes long."""
+
+_WORDS = {
+    "absolute": "mae l1 mean_absolute_error",
+    "batch_norm": "batch_norm1d batch_norm2d batch_normalization",
+    "bce": "binary_cross_entropy bce_with_logits",
+    "bfloat16": "bf16",
+    "conv": "conv2d",
+    "cross_entropy": "categorical_cross_entropy sparse_categorical_cross_entropy",
+    "emnist-digits": "emnist",
+    "fashion-mnist": "fashion",
+    "float16": "fp16 half",
+    "float32": "fp32",
+    "identity": "linear none",
+    "kaiming": "he he_uniform kaiming_uniform",
+    "lenet5": "lenet",
+    "linear": "dense",
+    "mse": "l2 mean_squared_error",
+    "none": "linear",
+    "pool": "max_pool max_pool2d max_pooling2d",
+    "residual": "resnet",
+    "swish": "silu",
+    "val_accuracy": "val_acc",
+    "xavier": "glorot glorot_uniform xavier_uniform",
+}
+"""A name → what else it is called by PyTorch, Keras and people. `linear` is a layer, an activation and an output: what
+it means depends on which names there are at that place."""
+
+
+def canonical(word: object, names: Iterable[str]) -> object:
+    """The one of `names` that `word` stands for; `word` itself if it is none."""
+    if not isinstance(word, str) or word in names or len(word) > LONGEST:
+        return word
+    meant = {_plain(word), _plain(word).removesuffix("loss")}
+    return next((name for name in names if meant & set(map(_plain, (name, *_WORDS.get(name, "").split())))), word)
+
+
+def _plain(word: str) -> str:
+    return word.lower().translate({ord(mark): None for mark in "-_ "})
