@@ -37,13 +37,13 @@ else:
         Discriminator(lambda weights: "mapping" if isinstance(weights, dict) else "list"),
     ]
 
-Reduction: TypeAlias = Annotated[Literal["mean", "sum", "per_example"], AnySpelling()]
+Reduction = Literal["mean", "sum", "per_example"]
 
 
 class LossSection(Section):
     """What every loss can be told."""
 
-    reduction: Reduction = Field(
+    reduction: Annotated[Reduction, AnySpelling()] = Field(
         default="mean",
         description="of the batch: mean is torch's, over examples (bce, mse, absolute: over outputs too); sum; "
         "per_example sums over outputs and averages over examples",
