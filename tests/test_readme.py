@@ -9,8 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+
+from mnist_trainer.data.bundled import load_digits
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -65,7 +68,7 @@ def commands() -> list[str]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder like a fresh clone's, with a picture of a one."""
+    """A folder like a fresh clone's, with a picture of a one and two tables of digits."""
     folder = tmp_path_factory.mktemp("readme")
     shutil.copytree(ROOT / "configs", folder / "configs")
     image = Image.new("L", (120, 160), 235)
@@ -75,6 +78,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     image.save(folder / "scans" / "1.png")
     (folder / "mnist_trainer").mkdir()
     (folder / "sweep.yaml").write_text(SWEEP)
+    digits = load_digits("train")
+    rows = np.column_stack((digits.labels[:300], digits.images[:300].reshape(-1, 784)))
+    np.savetxt(folder / "train.csv", rows, "%d", ",")
+    np.savetxt(folder / "test.csv", rows[:5, 1:], "%d", ",")
     return folder
 
 
