@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 import torch
@@ -166,7 +166,7 @@ def weighted_modules(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if any(True for _ in module.parameters(recurse=False))]
 
 
-def take_over(model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
+def take_over(model: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
     """The names of the weights that were copied from `weights` into `model`: all whose name and shape agree."""
     own = model.state_dict()
     fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}

@@ -34,6 +34,7 @@ def facts_of(state: TrainingState, custom: Mapping[str, str] | None = None) -> d
             "train_count": len(setup.train),
             "validation_count": 0 if setup.validation is None else len(setup.validation),
             "split_seed": data.split_seed,
+            "fingerprint": setup.fingerprint,
             "batch_size": data.batch,
             "normalization": {
                 "mean": setup.reading.normalization.mean,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,21 +18,24 @@ from mnist_trainer.config.outputs import output_count
 from mnist_trainer.config.schema import Config, Data
 from mnist_trainer.config.shapes import place
 from mnist_trainer.data.catalog import all_classes
+from mnist_trainer.data.identity import SAME_DIGITS, Identity, identify
 from mnist_trainer.data.loaders import Splits, load_splits, load_together
-from mnist_trainer.errors import ConfigError, Problem
+from mnist_trainer.errors import ConfigError, DataError, Problem
 from mnist_trainer.model.device import resolve_device
 from mnist_trainer.model.memory import check_memory, footprint
-from mnist_trainer.storage.checkpoint import Member, load_checkpoint
-from mnist_trainer.storage.run_folder import find_checkpoint
+from mnist_trainer.storage.checkpoint import Checkpoint, Member, load_weights
+from mnist_trainer.storage.run_folder import BUNDLED, find_checkpoint
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import OptimizerFactory, prepare_state
-from mnist_trainer.training.setup import Phase
+from mnist_trainer.training.setup import Phase, Start
 from mnist_trainer.training.state import TrainingState
 
 ConfigSource = Config | str | Path | Mapping[str, Any]
 """A config, a path, the name of a shipped config, or a mapping as the YAML would be read."""
 
 Loading = Callable[[str, int, int | None], None]
+
+Warned = Callable[[str, str], None]
 
 
 def as_config(source: ConfigSource, overrides: tuple[str, ...] = ()) -> Config:
@@ -48,6 +52,7 @@ def prepare(
     loss: LossFunction | None = None,
     optimizer: OptimizerFactory | None = None,
     loading: Loading | None = None,
+    warned: Warned | None = None,
     phase: Phase = "train",
     splits: Splits | None = None,
 ) -> TrainingState:
@@ -57,21 +62,55 @@ def prepare(
     `splits` are the images of `config.data`, where they are loaded already.
     Raises `ConfigError`, `DataError`, `DeviceError` (also when the model cannot fit into memory) or `CheckpointError`.
     """
-    config = as_config(config, overrides)
+    config = located(as_config(config, overrides))
     classes = check_classes(config)
     if model is None:
         placed = place(expand(config.model), output_count(config, classes))
         device = resolve_device(config.device)
         check_memory(footprint(smallest(config, device), placed), device)
-    checkpoint = initial = None
-    if config.model.init_from is not None:
-        checkpoint = load_checkpoint(find_checkpoint(config.model.init_from))
-        initial = checkpoint.weights, checkpoint.reading.normalization
+    loaded = load_start(config)
+    if isinstance(loaded, Start) and warned is not None:
+        reason = "holds weights alone: whether images that validate here trained them can't be checked"
+        warned("model.init_from", f"{config.model.init_from} {reason}")
     if splits is None:
         splits = load_splits(config.data, loading) if phase == "train" else load_together(config.data, loading)
-    if checkpoint is not None:
-        _refuse_known(checkpoint.members[0], config.data, splits)
-    return prepare_state(config, splits, model=model, loss=loss, optimizer=optimizer, initial=initial, phase=phase)
+    identity = identify(splits, config.data.name)
+    if isinstance(loaded, Member):
+        refuse_known(loaded, config.data, splits, identity)
+        loaded = Start(loaded.weights, loaded.reading.normalization, loaded.lineage or ())
+    return prepare_state(
+        config, splits, model=model, loss=loss, optimizer=optimizer, start=loaded, identity=identity, phase=phase
+    )
+
+
+def located(config: Config) -> Config:
+    """`config` with absolute paths, so that it names the same files in every working folder; what begins with ~ stays.
+
+    Raises `CheckpointError` if there is no file that `model.init_from` names.
+    """
+    data = {key: _absolute(getattr(config.data, key)) for key in ("path", "root")}
+    start = config.model.init_from
+    if start is not None and start != BUNDLED:
+        found = find_checkpoint(start)
+        start = _absolute(str(found) if start == "latest" else start)
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update=data),
+            "model": config.model.model_copy(update={"init_from": start}),
+        }
+    )
+
+
+def _absolute(path: str | None) -> str | None:
+    return path if path is None or path.startswith("~") else str(Path(path).absolute())
+
+
+def load_start(config: Config) -> Member | Start | None:
+    """The model that `model.init_from` names; a `Start` if its file holds weights alone. Raises `CheckpointError`."""
+    if config.model.init_from is None:
+        return None
+    loaded = load_weights(find_checkpoint(config.model.init_from))
+    return loaded.only if isinstance(loaded, Checkpoint) else Start(loaded)
 
 
 def smallest(config: Config, device: torch.device) -> Config:
@@ -79,17 +118,45 @@ def smallest(config: Config, device: torch.device) -> Config:
     return config.with_batch(1) if config.data.batch_size == "auto" and device.type != "cpu" else config
 
 
-def _refuse_known(start: Member, data: Data, splits: Splits) -> None:
-    """Raises `ConfigError` if the model to start from was trained with images that are to validate it now."""
-    theirs = start.config.data
-    if splits.validation is None or (theirs.name, theirs.path) != (data.name, data.path):
+def refuse_known(start: Member, data: Data, splits: Splits, identity: Identity) -> None:
+    """Raises `ConfigError` if the model to start from, or one that it started from, was trained with images that are to
+    validate now."""
+    if splits.validation is None:
         return
-    alike = (theirs.split_seed, theirs.limit) == (data.split_seed, data.limit)
-    known = start.split_counts
-    if not alike or (theirs.validation != data.validation if known is None else known != splits.counts):
-        reason = "it was trained with images that would validate here, and the validation figures would be too good"
-        advice = "Take its data.validation, split_seed and limit, or data.validation=0 to do without"
-        raise ConfigError([Problem("", "model.init_from", f"{reason}. {advice}")])
+    known = _may_know(start, data, splits) if start.lineage is None else identity.is_known_to(start.lineage)
+    if known:
+        reason = "it was trained with images that would validate here, or a model that it started from was, and the "
+        advice = "Take the data.validation, split_seed and limit of that training, or data.validation=0 to do without"
+        raise ConfigError([Problem("", "model.init_from", f"{reason}validation figures would be too good. {advice}")])
+
+
+def _may_know(start: Member, data: Data, splits: Splits) -> bool:
+    """The same by the config of `start`, where its file does not say which images trained it."""
+    theirs = start.config.data
+    names = {theirs.name, data.name}
+    if (len(names) > 1 and not names <= set(SAME_DIGITS)) or _absolute(theirs.path) != data.path:
+        return False
+    if (theirs.split_seed, theirs.limit) != (data.split_seed, data.limit):
+        return True
+    return theirs.validation != data.validation if start.split_counts is None else start.split_counts != splits.counts
+
+
+def require_same_images(folder: Path, before: object, now: Mapping[str, Any]) -> None:
+    """Raises `DataError` if the images are not those that the run or series in `folder` was begun with.
+
+    `before` and `now` are what `facts_of` says of the data; an earlier version wrote no fingerprint.
+    """
+    if not isinstance(before, Mapping) or before.get("fingerprint") in (None, now["fingerprint"]):
+        return
+    then, here = ([facts.get(f"{part}_count") for part in ("train", "validation")] for facts in (before, now))
+    change = f"{then[0]} trained and {then[1]} validated it, and now these are {here[0]} and {here[1]}"
+    if then == here:
+        change = "they are as many as then, but images, labels or their order are not the same"
+    raise DataError(
+        f"The images of {now['name']} have changed since {folder} was begun: {change}. Images that validate now may "
+        "have trained it. Put them back as they were, or name the folder that holds them so (data.path=DIR or "
+        f"data.root=DIR), or train anew: mnist-train --config {shlex.quote(str(folder / 'config.yaml'))}"
+    )
 
 
 def check_classes(config: Config) -> int:

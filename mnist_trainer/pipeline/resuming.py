@@ -19,6 +19,8 @@ from mnist_trainer.config.objective import Falling, OneCycle
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import CheckpointError, DivergedError, UsageError
 from mnist_trainer.locks import is_at_work
+from mnist_trainer.pipeline.description import facts_of
+from mnist_trainer.pipeline.preparation import require_same_images
 from mnist_trainer.reports.environment import machine_of
 from mnist_trainer.storage.checkpoint import Checkpoint, load_checkpoint
 from mnist_trainer.storage.run_folder import RUNS, RunFolder, holds_run
@@ -27,6 +29,7 @@ from mnist_trainer.training.state import TrainingState
 CHANGEABLE = (
     "device",
     "threads",
+    "data.path",
     "data.root",
     "report",
     "training.epochs",
@@ -57,9 +60,10 @@ class Begun:
         return self.config.threads or known
 
     def restore(self, state: TrainingState) -> None:
-        """Puts `state`, which was made from the config, to where the run was."""
+        """Puts `state`, which was made from the config, to where the run was. Raises `DataError` for other images."""
         if self.last is None:
             return
+        require_same_images(self.folder.path, self.last.get("data"), facts_of(state)["data"])
         if self.last["phase"] == "refit":
             state.load_outcome(self.last["first"])
             return

@@ -58,7 +58,7 @@ class _Own:
         """The state of a first fit, and what makes that of a second one from the best epoch's number."""
         prepared = partial(prepare, loss=self.loss, optimizer=self.optimizer, loading=listener.loading)
         fresh = deepcopy(self.model) if config.training.refit else None
-        state = prepared(config, model=self.model)
+        state = prepared(config, model=self.model, warned=listener.warned)
         _tell_of_device(config, state, listener)
         whole = state.setup.config  # its batch size is a number
         return state, lambda epoch: prepared(refit_config(whole, epoch), model=fresh, phase="refit")

@@ -157,7 +157,7 @@ class Journal:
         """The best epoch as a checkpoint."""
         setup = self.state.setup
         weights: dict[str, Tensor] = self.state.best_weights
-        member = Member(setup.config, weights, setup.reading, self.custom, setup.counts)
+        member = Member(setup.config, weights, setup.reading, self.custom, setup.counts, setup.lineage)
         return Checkpoint((member,), setup.classes, training_state=training_state)
 
     @property
@@ -178,6 +178,7 @@ class Journal:
             "records": [asdict(record) for record in self.records],
             "first": None if self.state is self.first else self.first.outcome(),
             "machine": machine_of(self.state),
+            "data": self.entry.get("data"),
         }
         save_checkpoint(self.folder.last, self.best(self.state.state_dict() | past))
         self.saved = perf_counter()

@@ -3,8 +3,9 @@
 Layout, version 3: `format, version, members, classes, temperature` (acts on the logarithm of an ensemble's mean
 probability). A model has one member, an ensemble several, and each brings its own `config, weights, normalization`
 (mean, std), `output_kind, temperature, refusal` (the probability of "none" above which it refuses; None where it can't
-tell; may be missing), `evaluation` (batch size and precision), `custom` (what of it is the user's own code) and
-`split_counts` (how many images it was trained and validated with; may be missing).
+tell; may be missing), `evaluation` (batch size and precision), `custom` (what of it is the user's own code),
+`split_counts` (how many images it was trained and validated with; may be missing) and `lineage` (a sample of the images
+that trained it, after one for each training before it, see `data/identity.py`; may be missing).
 `last.pt` has `training_state` besides, and every file a checksum of all of it (see `tensors`). Version 2 had none;
 version 1 had all but config and weights once, for its single member. Both are still read. Files are read with
 `weights_only=True` alone, so a file from a stranger cannot run code.
@@ -47,6 +48,8 @@ class Member:
     custom: dict[str, str] = field(default_factory=dict)
     split_counts: tuple[int, int] | None = None
     """How many images it was trained and validated with; None where the file does not say."""
+    lineage: tuple[Tensor, ...] | None = field(default=None, compare=False)
+    """As `Setup.lineage`; None where the file does not say."""
 
     __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
 
@@ -149,7 +152,21 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """The checkpoint in `path`, on the CPU. Raises `CheckpointError` that says what is wrong with the file."""
+    return _read(path, *read_tensors(path))
+
+
+def load_weights(path: Path) -> Checkpoint | Mapping[str, Tensor]:
+    """The checkpoint in `path`, or the tensors that `torch.save(model.state_dict(), path)` wrote there.
+
+    Raises as `load_checkpoint`.
+    """
     content, sealed = read_tensors(path)
+    if isinstance(content, Mapping) and content and all(isinstance(value, Tensor) for value in content.values()):
+        return {str(name): value for name, value in content.items()}
+    return _read(path, content, sealed)
+
+
+def _read(path: Path, content: object, sealed: bool) -> Checkpoint:
     if not isinstance(content, Mapping) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path} is a PyTorch file, but no checkpoint of mnist-train.")
     version = content.get("version")
@@ -180,6 +197,7 @@ def _written(member: Member) -> dict[str, Any]:
         "evaluation": {"batch_size": reading.batch_size, "precision": reading.precision},
         "custom": member.custom,
         "split_counts": member.split_counts,
+        "lineage": None if member.lineage is None else list(member.lineage),
     }
 
 
@@ -210,4 +228,4 @@ def _member(member: Mapping[str, Any]) -> dict[str, Any]:
         **member["evaluation"],
     }
     own = {key: member[key] for key in ("config", "weights", "custom")}
-    return {**own, "reading": reading, "split_counts": member.get("split_counts")}
+    return {**own, "reading": reading, **{key: member.get(key) for key in ("split_counts", "lineage")}}

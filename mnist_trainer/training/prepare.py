@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from mnist_trainer.config.classes import with_labels
+from mnist_trainer.config.document import printable
 from mnist_trainer.config.outputs import output_count, output_kind
 from mnist_trainer.config.schema import Config
 from mnist_trainer.data.augment import augmented
+from mnist_trainer.data.identity import Identity
 from mnist_trainer.data.loaders import Splits
-from mnist_trainer.data.normalize import Normalization, measure
+from mnist_trainer.data.normalize import measure
 from mnist_trainer.data.source import Source
 from mnist_trainer.errors import CheckpointError, ConfigError, Problem
 from mnist_trainer.inference.predictor import REFUSAL, Reading
@@ -25,7 +27,7 @@ from mnist_trainer.training.compiler import leave_compiler_out
 from mnist_trainer.training.losses import AnyCriterion, Criterion, LossFunction, OwnCriterion
 from mnist_trainer.training.optimizers import build_optimizer
 from mnist_trainer.training.penalties import weight_pictures
-from mnist_trainer.training.setup import Phase, Setup
+from mnist_trainer.training.setup import Phase, Setup, Start
 from mnist_trainer.training.state import TrainingState
 from mnist_trainer.training.stepping import Stepper
 
@@ -46,13 +48,14 @@ def prepare_state(
     model: nn.Module | None = None,
     loss: LossFunction | None = None,
     optimizer: OptimizerFactory | None = None,
-    initial: tuple[dict[str, Tensor], Normalization] | None = None,
+    start: Start | None = None,
+    identity: Identity | None = None,
     phase: Phase = "train",
 ) -> TrainingState:
     """A training that can start: on its device, with its initial weights.
 
-    `model`, `loss` and `optimizer` take the place of the config's; `model` is trained in place. `initial` are the
-    weights and normalisation of the checkpoint that `model.init_from` names.
+    `model`, `loss` and `optimizer` take the place of the config's; `model` is trained in place. `identity` is
+    that of the images in `splits`.
 
     Raises `DeviceError`; `CheckpointError` if no weight of the checkpoint fits; `ConfigError` for what only the model
     and the number of images show.
@@ -60,7 +63,7 @@ def prepare_state(
     device = resolve_device(config.device)
     network = model if model is not None else build_model(config.model, outputs_of(config, splits), config.seed)
     frozen = freeze(network, config.model.freeze)
-    taken_over = None if initial is None else _take_over(config, network, initial[0])
+    taken_over = None if start is None else _take_over(config, network, start.weights)
     _check(config, network, len(splits.train))
     if config.training.refit:  # now, not after the first fit
         if splits.validation is None:
@@ -70,19 +73,26 @@ def prepare_state(
     _check_ink(with_labels(config, splits.classes), splits.train)
     precision = resolve_precision(config.precision, device, network)
     network = to_device(network, device, precision)
-    normalization = initial[1] if initial is not None else measure(splits.train, config.data.normalize)
+    normalization = start.normalization if start is not None else None
     refusal = REFUSAL if config.data.simulate.non_digits else None
     setup = Setup(
         config=config,
         train=splits.train.to(device),
         validation=None if splits.validation is None else splits.validation.to(device),
         classes=splits.classes,
-        reading=Reading(normalization, output_kind(config), precision, refusal=refusal),
+        reading=Reading(
+            normalization or measure(splits.train, config.data.normalize),
+            output_kind(config),
+            precision,
+            refusal=refusal,
+        ),
         device=device,
         frozen=tuple(frozen),
         taken_over=taken_over,
         phase=phase,
         simulated=splits.simulated,
+        fingerprint=None if identity is None else identity.fingerprint,
+        lineage=(*(start.lineage if start else ()), *([identity.sample] if identity else ())),
     )
     criterion = build_criterion(config, splits.classes, network, loss).to(device)
     leave_compiler_out()
@@ -99,11 +109,15 @@ def _sized(state: TrainingState) -> TrainingState:
     return state
 
 
-def _take_over(config: Config, network: nn.Module, weights: dict[str, Tensor]) -> int:
+def _take_over(config: Config, network: nn.Module, weights: Mapping[str, Tensor]) -> int:
     """How many tensors of `model.init_from` fitted and are now the network's; a frozen layer must get its own."""
     taken = take_over(network, weights)
     if not taken:
-        raise CheckpointError(f"{config.model.init_from}: no weight has the name and shape of one in this model.")
+        theirs, own = (_some(tensors) for tensors in (weights, network.state_dict()))
+        raise CheckpointError(
+            f"{config.model.init_from}: no weight has the name and shape of one in this model. It has {theirs}; the "
+            f"model has {own}."
+        )
     random = [name for name, value in network.named_parameters() if not value.requires_grad and name not in taken]
     if random:
         raise CheckpointError(
@@ -111,6 +125,13 @@ def _take_over(config: Config, network: nn.Module, weights: dict[str, Tensor]) -
             "random. Freeze fewer layers, or make them as they are there."
         )
     return len(taken)
+
+
+def _some(weights: Mapping[str, Tensor]) -> str:
+    """`1.weight [512, 784], 1.bias [512] and 4 more`."""
+    shown = [f"{printable(name, 80)} {list(value.shape)}" for name, value in list(weights.items())[:2]]
+    more = [f"{len(weights) - len(shown)} more"] if len(weights) > len(shown) else []
+    return f"{', '.join(shown)}{' and ' if more else ''}{''.join(more)}" or "none"
 
 
 def _check(config: Config, network: nn.Module, images: int) -> None:

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mnist_trainer.config.augmentation import Augment
 from mnist_trainer.config.classes import with_labels
 from mnist_trainer.config.objective import GradientDescent
 from mnist_trainer.config.schema import Config
+from mnist_trainer.data.normalize import Normalization
 from mnist_trainer.data.source import Source
 from mnist_trainer.inference.predictor import Reading
 from mnist_trainer.training.schedules import Course
+
+
+@dataclass(frozen=True)
+class Start:
+    """The trained weights that `model.init_from` names."""
+
+    weights: Mapping[str, Tensor]
+    normalization: Normalization | None = None
+    """What they were trained with; None where that is not known."""
+    lineage: tuple[Tensor, ...] = ()
+    """As `Setup.lineage`, of the training that they are from and of those before it."""
+
 
 Phase = Literal["train", "refit"]
 """`refit` is the second fit that `training.refit` asks for, on training and validation images together."""
@@ -36,6 +50,10 @@ class Setup:
     phase: Phase = "train"
     simulated: tuple[int, int] = (0, 0)
     """How many of the images to train and to validate with are made from others, by `data.simulate`."""
+    fingerprint: str | None = None
+    """Of the images, see `data/identity.py`."""
+    lineage: tuple[Tensor, ...] = ()
+    """A sample of the images that train here, after one for each training before this one (`model.init_from`)."""
 
     @property
     def pieces_per_step(self) -> int:

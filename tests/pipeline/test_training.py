@@ -130,6 +130,7 @@ def test_the_record_says_how_it_went(run: Run) -> None:
         "train_count": 160,
         "validation_count": 40,
         "split_seed": 0,
+        "fingerprint": record["data"]["fingerprint"],
         "batch_size": 32,
         "normalization": record["data"]["normalization"],
     }

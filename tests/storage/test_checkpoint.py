@@ -103,6 +103,7 @@ def test_the_file_has_the_layout_that_is_documented(saved: Path) -> None:
         "evaluation": {"batch_size": 500, "precision": "bfloat16"},
         "custom": {},
         "split_counts": None,
+        "lineage": None,
     }
 
 

@@ -17,6 +17,7 @@ from mnist_trainer.model.build import build_model
 from mnist_trainer.training.loop import fit
 from mnist_trainer.training.losses import OwnCriterion
 from mnist_trainer.training.prepare import build_criterion, prepare_state
+from mnist_trainer.training.setup import Start
 
 
 def test_the_model_starts_with_the_weights_of_its_seed(splits: Splits, config: Any, prepare: Any) -> None:
@@ -41,30 +42,33 @@ def test_a_yes_or_no_task_has_one_output(yes_or_no: Splits, prepare: Any) -> Non
     assert state.forward(yes_or_no.train.images[:5]).shape == (5, 2)
 
 
-def initial(seed: int, config: Any, outputs: int = 10) -> tuple[dict[str, Tensor], Normalization]:
-    return dict(build_model(config().model, outputs, seed=seed).state_dict()), Normalization(0.2, 0.4)
+def initial(seed: int, config: Any, outputs: int = 10) -> Start:
+    return Start(build_model(config().model, outputs, seed=seed).state_dict(), Normalization(0.2, 0.4))
 
 
 def test_weights_and_scale_of_a_checkpoint_are_taken_over(splits: Splits, config: Any) -> None:
-    weights, scale = initial(9, config)
+    theirs = initial(9, config)
     start = config(model={"architecture": "mlp", "hidden": [16], "init_from": "runs/a"})
-    state = prepare_state(start, splits, initial=(weights, scale))
-    assert all(torch.equal(value, weights[name]) for name, value in state.model.state_dict().items())
-    assert state.setup.reading.normalization == scale
+    state = prepare_state(start, splits, start=theirs)
+    assert all(torch.equal(value, theirs.weights[name]) for name, value in state.model.state_dict().items())
+    assert state.setup.reading.normalization == theirs.normalization
 
 
 def test_a_checkpoint_of_which_nothing_fits_is_refused(splits: Splits, config: Any) -> None:
     start = config(model={"architecture": "cnn", "init_from": "runs/a"})
     with pytest.raises(CheckpointError) as caught:
-        prepare_state(start, splits, initial=initial(9, config))
-    assert str(caught.value) == "runs/a: no weight has the name and shape of one in this model."
+        prepare_state(start, splits, start=initial(9, config))
+    assert str(caught.value) == (
+        "runs/a: no weight has the name and shape of one in this model. It has 1.weight [16, 784], 1.bias [16] and 2 "
+        "more; the model has 0.weight [16, 1, 3, 3], 0.bias [16] and 6 more."
+    )
 
 
 def test_frozen_layers_and_their_batch_statistics_stay(splits: Splits, config: Any) -> None:
     model = {"architecture": "mlp", "hidden": [16], "batch_norm": True, "init_from": "runs/a", "freeze": 2}
     start = config(model=model)
     weights = dict(build_model(start.model, 10, seed=9).state_dict())
-    state = prepare_state(start, splits, initial=(weights, Normalization(0.2, 0.4)))
+    state = prepare_state(start, splits, start=Start(weights, Normalization(0.2, 0.4)))
     before = {name: value.clone() for name, value in weights.items()}
     list(fit(state))
     changed = [name for name, value in state.model.state_dict().items() if not torch.equal(value, before[name])]
@@ -74,7 +78,7 @@ def test_frozen_layers_and_their_batch_statistics_stay(splits: Splits, config: A
 def test_freezing_everything_is_refused(splits: Splits, config: Any) -> None:
     model = {"architecture": "mlp", "hidden": [16], "init_from": "runs/a", "freeze": 2}
     with pytest.raises(ConfigError) as caught:
-        prepare_state(config(model=model), splits, initial=initial(9, config))
+        prepare_state(config(model=model), splits, start=initial(9, config))
     assert str(caught.value) == "model.freeze: with 2 frozen layers there is nothing left to train"
 
 

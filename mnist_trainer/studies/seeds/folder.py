@@ -83,7 +83,7 @@ def refuse_foreign(own: RunFolder, is_known: bool) -> None:
 def same_config(folder: RunFolder, config: Config) -> Config:
     """`config` with the threads and batch size of the run or series in `folder`, if it leaves them open.
 
-    Raises `UsageError` if they differ in anything else but their seed, and names the difference.
+    Raises `UsageError` if they differ in anything but their seed and where their data are, and names the difference.
     """
     old = load_config(folder.config)
     if config.threads is None:
@@ -91,6 +91,7 @@ def same_config(folder: RunFolder, config: Config) -> Config:
     if config.data.batch_size == "auto":
         config = config.with_batch(old.data.batch)
     first, second = (each.model_dump(mode="json") | {"seed": None} for each in (old, config))
+    first["data"] |= {key: second["data"][key] for key in ("path", "root")}
     found = list(differences(first, second))
     if found:
         raise UsageError(
@@ -126,8 +127,7 @@ class Ledger:
             "timings": {},
         }
         self.write()  # first: by it the folder is known as a series, however soon this process ends
-        if not folder.config.exists():
-            write_text(folder.config, dump_config(config))
+        write_text(folder.config, dump_config(config))
 
     def runs(self) -> tuple[SubRun, ...]:
         """Every run as far as it got, in the order of the seeds."""

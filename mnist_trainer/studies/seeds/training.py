@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mnist_trainer.config.load import dump_config
 from mnist_trainer.config.schema import Config
 from mnist_trainer.config.seeds import check_seeds
 from mnist_trainer.config.warnings import warnings
 from mnist_trainer.data.loaders import load_test
 from mnist_trainer.errors import CheckpointError, InterruptedRunError, UsageError
-from mnist_trainer.files import held, remove_folder
+from mnist_trainer.files import held, remove_folder, write_text
 from mnist_trainer.model.device import settings
 from mnist_trainer.model.failures import device_errors
 from mnist_trainer.model.threads import choose_threads
 from mnist_trainer.pipeline.description import facts_of, header_of
-from mnist_trainer.pipeline.preparation import ConfigSource, as_config, prepare
+from mnist_trainer.pipeline.preparation import ConfigSource, as_config, located, prepare, require_same_images
 from mnist_trainer.pipeline.resuming import command_for
 from mnist_trainer.pipeline.training import resume, train
 from mnist_trainer.reports.dots import Dot, dots
@@ -70,7 +71,7 @@ def train_seeds(
     KeyboardInterrupt.
     """
     listener = listener or SeriesListener()
-    config, seeds = as_config(config, overrides), check_seeds(seeds)
+    config, seeds = located(as_config(config, overrides)), check_seeds(seeds)
     if jobs < 1:
         raise UsageError(f"At least 1 job is needed; got {jobs}.")
     jobs = min(jobs, len(seeds))
@@ -120,10 +121,11 @@ def _prepared(config: Config, run_dir: Path | None, listener: Listener) -> tuple
     if config.report.tensorboard:
         require_tensorboard()
     with settings(config, config.threads), device_errors():
-        state = prepare(config, loading=listener.loading)
+        state = prepare(config, loading=listener.loading, warned=listener.warned)
         load_test(config.data, listener.loading)  # not looked at, but fetched: not by several processes at once
-        folder = open_folder(config, run_dir)
-        return folder, header_of(state, folder.path, {}), {**facts_of(state), **describe_environment(state)}
+        facts, folder = facts_of(state), open_folder(config, run_dir)
+        require_same_images(folder.path, folder.read_record().get("data"), facts["data"])
+        return folder, header_of(state, folder.path, {}), {**facts, **describe_environment(state)}
 
 
 def _train_all(config: Config, ledger: Ledger, header: SeriesHeader, listener: SeriesListener) -> Series:
@@ -154,6 +156,7 @@ def _train_one(piece: Piece, post: Post) -> None:
     """Makes what is missing of a run: all of it, if nothing can be gone on with."""
     if holds_run(piece.folder):
         with suppress(CheckpointError):  # damaged
+            write_text(RunFolder(piece.folder).config, dump_config(piece.config))  # its data may have been moved
             resume(piece.folder, listener=_Reporter(post))
             return
         remove_folder(piece.folder)

@@ -1,0 +1,71 @@
+"""Images identified by their pixels: whether a data set has changed, and which images trained an earlier model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b, shake_256
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mnist_trainer.data.loaders import Splits
+from mnist_trainer.data.mapped import PIECE
+from mnist_trainer.data.source import Source
+
+Hashes = NDArray[np.int64]
+
+SAMPLE = 1024
+"""Hashes that a checkpoint keeps of the images that trained it: the smallest ones, so that any two samples overlap."""
+
+SAME_DIGITS = ("mnist", "qmnist")
+"""Their training images show the same digits in the same order; nearly all of them differ in some pixels by 1 of 255
+(https://github.com/facebookresearch/qmnist). So these are identified by their positions as well."""
+
+_FACTORS = np.frombuffer(shake_256(b"pixels").digest(28 * 28), "<i8") | 1
+"""For each 8 pixels an odd number."""
+
+
+@dataclass(frozen=True, eq=False)
+class Identity:
+    """What the images of a training are recognised by, wherever their files are."""
+
+    fingerprint: str
+    """Changes with any pixel, any label, the order and the split."""
+    train: Hashes
+    validation: Hashes
+
+    @cached_property
+    def sample(self) -> Tensor:
+        """int64 [`SAMPLE` at most], ascending: stands for the images that train, in a checkpoint."""
+        return torch.from_numpy(np.unique(self.train)[:SAMPLE])
+
+    def is_known_to(self, samples: Sequence[Tensor]) -> bool:
+        """Whether images that validate, and do not train here as well, are among the `samples` of earlier trainings."""
+        fresh = np.setdiff1d(self.validation, self.train)
+        return any(bool(np.isin(fresh, sample.numpy()).any()) for sample in samples)
+
+
+def identify(splits: Splits, name: str) -> Identity:
+    """The identity of the images of the data set `name`, without what `data.simulate` adds to them."""
+    digest = blake2b(repr(splits.classes).encode(), digest_size=16)
+    found: list[Hashes] = []
+    for source, count in zip((splits.train, splits.validation), splits.counts, strict=True):
+        hashes = np.empty(0, np.int64) if source is None else _hashes(source)[:count]
+        digest.update(b"%d " % count + hashes.tobytes())
+        if source is not None:
+            digest.update(source.labels[:count].cpu().numpy().astype("<i8").tobytes())
+            if name in SAME_DIGITS:
+                positions = (source.indices[:count].cpu().numpy() + 1) * _FACTORS[0]
+                hashes = np.concatenate((hashes, positions))
+        found.append(hashes)
+    return Identity(digest.hexdigest(), *found)
+
+
+def _hashes(source: Source) -> Hashes:
+    """A number [N] for each image. Images that differ in one pixel never have the same, others by a rare accident."""
+    pieces = (images.cpu().contiguous().numpy() for images in source.images.split(PIECE))
+    return np.concatenate([piece.reshape(len(piece), -1).view("<i8") @ _FACTORS for piece in pieces])
