@@ -64,28 +64,17 @@ def prepare_state(
     network = model if model is not None else build_model(config.model, outputs_of(config, splits), config.seed)
     frozen = freeze(network, config.model.freeze)
     taken_over = None if start is None else _take_over(config, network, start.weights)
-    _check(config, network, len(splits.train))
-    if config.training.refit:  # now, not after the first fit
-        if splits.validation is None:
-            raise _problem("training.refit", "there are too few images to validate with, so there is nothing to add")
-        together = sum(splits.counts)
-        _check(config, network, together + config.data.simulate.added(together))
-    _check_ink(with_labels(config, splits.classes), splits.train)
+    check_images(config, network, splits)
     precision = resolve_precision(config.precision, device, network)
     network = to_device(network, device, precision)
-    normalization = start.normalization if start is not None else None
+    normalization = (start and start.normalization) or measure(splits.train, config.data.normalize)
     refusal = REFUSAL if config.data.simulate.non_digits else None
     setup = Setup(
         config=config,
         train=splits.train.to(device),
         validation=None if splits.validation is None else splits.validation.to(device),
         classes=splits.classes,
-        reading=Reading(
-            normalization or measure(splits.train, config.data.normalize),
-            output_kind(config),
-            precision,
-            refusal=refusal,
-        ),
+        reading=Reading(normalization, output_kind(config), precision, refusal=refusal),
         device=device,
         frozen=tuple(frozen),
         taken_over=taken_over,
@@ -107,6 +96,17 @@ def _sized(state: TrainingState) -> TrainingState:
         state.setup = replace(setup, config=setup.config.with_batch(choose_batch_size(state)))
         _check(state.setup.config, state.model, len(setup.train))
     return state
+
+
+def check_images(config: Config, network: nn.Module, splits: Splits) -> None:
+    """Raises `ConfigError` for what only the model and the number of images, or the images, show."""
+    _check(config, network, len(splits.train))
+    if config.training.refit:  # now, not after the first fit
+        if splits.validation is None:
+            raise _problem("training.refit", "there are too few images to validate with, so there is nothing to add")
+        together = sum(splits.counts)
+        _check(config, network, together + config.data.simulate.added(together))
+    _check_ink(with_labels(config, splits.classes), splits.train)
 
 
 def _take_over(config: Config, network: nn.Module, weights: Mapping[str, Tensor]) -> int:
