@@ -140,6 +140,9 @@ def change_data(config: Config, overrides: tuple[str, ...]) -> Config:
     content = config.model_dump(mode="json")
     if {"data.name", "data.binary"} & set(keys):  # of other images there are no simulated ones
         content["data"]["simulate"] = {}
+    names = [name.strip() for override in overrides for key, _, name in [override.partition("=")] if key == "data.name"]
+    if names and names[-1].casefold() != "folder":  # no other data set has a path
+        content["data"]["path"] = None
     if not is_here(config.device):
         content["device"] = "auto"
     if config.data.root is not None and not Path(config.data.root).is_dir():

@@ -74,6 +74,12 @@ def test_a_model_of_other_digits_is_evaluated_on_a_csv(
     assert found.accuracy > 0.5 and found.dataset == "folder"
 
 
+def test_a_model_of_a_csv_is_evaluated_on_a_data_set_by_its_name_alone(tiny: dict[str, Any], table: Path) -> None:
+    run = train(on_a_table(tiny, table))
+    assert evaluate(run.folder, "data.name=Digits").count == 355
+    assert evaluate(run.folder, "data.name=folder") == run.test
+
+
 def test_the_check_looks_at_a_table(tiny: dict[str, Any], table: Path) -> None:
     table.write_text(table.read_text().replace("\n", "\nx", 9))
     with pytest.raises(DataError, match=r"train\.csv is damaged: line 2 has 'x"):
