@@ -58,6 +58,13 @@ class Document:
         key, value = self.places.get(written, (Place(), Place()))
         return key if at_key or not is_whole else value
 
+    def at(self, path: Path) -> Any:
+        """The value at `path`, through short forms; None where there is none."""
+        data, (written, is_whole) = self.data, self._written(path)
+        for key in written:
+            data = data[key]
+        return data if is_whole else None
+
     def below(self, path: Path) -> Document:
         """What stands at `path`, as a document of its own: its data, places and what is broken, without complaints."""
         data: Any = self.data

@@ -7,12 +7,13 @@ become one sentence, and what follows from another mistake is left out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from mnist_trainer.config.document import Complaint, Document, Path
-from mnist_trainer.config.outline import SectionType, Spot, follow, naming_key
+from mnist_trainer.config.document import Complaint, Document, Path, Place
+from mnist_trainer.config.outline import SectionType, Spot, follow, names_of, naming_key
 from mnist_trainer.config.schema import Config
 from mnist_trainer.config.wording import message, nearest
 
@@ -27,11 +28,41 @@ def complaints_of(error: ValidationError, document: Document, root: SectionType 
         path, spot = _located(detail, root)
         groups.setdefault(path, []).append((detail, spot))
     explained = {path[:length] for path in groups for length in range(len(path))} | _misspelled(groups)
-    return [
+    found = [
         _complaint(path, group, document)
         for path, group in groups.items()
         if path not in explained and not document.is_broken(path)
     ]
+    return [*found, *_behind_names(groups, document, root)]
+
+
+def _behind_names(groups: Mapping[Path, _Group], document: Document, root: SectionType) -> list[Complaint]:
+    """What is wrong in sections whose name is misspelled: until it is mended, pydantic does not look at their keys."""
+    mended = Document(deepcopy(document.data), dict(document.places), broken=document.broken)
+    count = sum(_mend_name(path, group[0], mended) for path, group in groups.items())
+    if not count:
+        return []
+    try:
+        root.model_validate(mended.data)
+    except ValidationError as error:
+        return [complaint for complaint in complaints_of(error, mended, root) if complaint.path not in groups]
+    return []
+
+
+def _mend_name(path: Path, first: tuple[ErrorDetails, Spot], document: Document) -> bool:
+    """Put the likeliest name where one is misspelled, or under its key where that is; whether there was one."""
+    (detail, spot), node = first, document.at(first[1].path)
+    if detail["type"] not in ("union_tag_invalid", "union_tag_not_found") or not isinstance(node, dict):
+        return False
+    key, written = naming_key(spot.sections[0]), str(path[-1])
+    name = node.get(written)
+    if written == key and isinstance(name, str):
+        name = nearest(name, [name for section in spot.sections for name in names_of(section)])
+    if isinstance(name, str):
+        del node[written]
+        node[key] = name
+        document.places[*spot.path, key] = document.places.get(path, (Place(), Place()))
+    return isinstance(name, str)
 
 
 def _complaint(path: Path, group: _Group, document: Document) -> Complaint:

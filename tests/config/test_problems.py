@@ -101,6 +101,51 @@ def test_a_misspelled_key_is_not_missing_as_well(told: Told) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "messages"),
+    [
+        ("optimizer: {nam: adam, lr: -1}", ["13  optimizer.nam: unknown key; did you mean 'name'?",
+         "28  optimizer.lr: must be greater than 0, got -1"]),
+        ("optimizer: {Nam: adam, momentum: 1}", ["13  optimizer.Nam: unknown key; did you mean 'name'?",
+         "24  optimizer.momentum: unknown key here; it belongs to sgd, rmsprop"]),
+        ("optimizer: {name: adm, lr: -1}", ["19  optimizer.name: unknown name 'adm'; did you mean 'adam'? "
+         f"Known: {OPTIMIZERS}", "28  optimizer.lr: must be greater than 0, got -1"]),
+        ("optimizer: {nam: adm, lr: -1}", ["13  optimizer.nam: unknown key; did you mean 'name'?",
+         "18  optimizer.name: unknown name 'adm'; did you mean 'adam'? "
+         f"Known: {OPTIMIZERS}", "27  optimizer.lr: must be greater than 0, got -1"]),
+        ("schedule: {nme: step, every: 0}", ["12  schedule.nme: unknown key; did you mean 'name'?",
+         "30  schedule.every: must be greater than 0, got 0"]),
+        ("loss: {name: msee, reduction: means, penalties: [{true: 1}]}", ["14  loss.name: unknown name 'msee'; "
+         "did you mean 'mse'? Known: cross_entropy, nll, bce, mse, sse, absolute",
+         "31  loss.reduction: unknown name 'means'; did you mean 'mean'? Known: mean, sum, per_example",
+         "50  loss.penalties.0.predicted: missing (the wrong answer that shall cost more)"]),
+        ("optimizer: {nam: 5, lr: -1}", ["13  optimizer.nam: unknown key; did you mean 'name'?"]),
+    ],
+)  # fmt: skip
+def test_a_misspelled_name_does_not_hide_what_else_is_wrong(told: Told, line: str, messages: list[str]) -> None:
+    assert told(f"model: {{architecture: mlp}}\n{line}\n") == [f"c.yaml:2:{message}" for message in messages]
+
+
+def test_the_same_in_a_model_and_its_layers(told: Told) -> None:
+    assert told("model: {architecure: mlp, dropout: 2, init: {nam: normal, std: 0}}\n") == [
+        "c.yaml:1:9  model.architecure: unknown key; did you mean 'architecture'?",
+        "c.yaml:1:36  model.dropout: must be less than 1, got 2",
+        "c.yaml:1:46  model.init.nam: unknown key; did you mean 'name'?",
+        "c.yaml:1:64  model.init.std: must be greater than 0, got 0",
+    ]
+    layers = "[{residual: [{typ: conv, channels: 0}]}, {type: linea, units: 0}]"
+    assert told(f"model: {{architecture: layers, layers: {layers}}}\n") == [
+        "c.yaml:1:53  model.layers.0.layers.0.typ: unknown key; did you mean 'type'?",
+        "c.yaml:1:74  model.layers.0.layers.0.channels: must be greater than 0, got 0",
+        f"c.yaml:1:87  model.layers.1.type: unknown name 'linea'; did you mean 'linear'? Known: {LAYERS}",
+        "c.yaml:1:101  model.layers.1.units: expected a number greater than 0 or 'classes', got 0",
+    ]
+    assert told("model: mlp\n", "optimizer={nam: adam, lr: -1}") == [
+        "override 1  optimizer.nam: unknown key; did you mean 'name'?",
+        "override 1  optimizer.lr: must be greater than 0, got -1",
+    ]
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("seed: 0", "1:1  model: missing (the network); choose its architecture: " + ARCHITECTURES),
