@@ -77,7 +77,7 @@ def build_model(model: AnyModel, outputs: int, seed: int = 0) -> nn.Sequential:
     """
     placed = place(expand(model), outputs)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_for(seed, "weights"))
+        torch.default_generator.manual_seed(seed_for(seed, "weights"))  # torch.manual_seed would seed CUDA's too
         network = _sequential(placed)
         for module in network.modules():
             if isinstance(module, Weighted):

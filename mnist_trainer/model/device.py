@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -152,10 +152,15 @@ def to_device(model: nn.Module, device: torch.device, precision: Precision) -> n
 
 
 @contextmanager
-def settings(config: Config, threads: int | None) -> Iterator[None]:
+def settings(config: Config, threads: int | None, device: torch.device | None = None) -> Iterator[None]:
     """Inside it torch uses so many CPU threads (None: its own choice), only deterministic CUDA kernels if `config` asks
-    so, and where its precision is auto the faster library for products; restored afterwards."""
+    so, and where its precision is auto the faster library for products.
+
+    Restored afterwards, as is the state of torch's random generators: that of the CPU, and that of `device` (None: of
+    what `config.device` stands for).
+    """
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic
+    generators = _generator_states(config.device if device is None else device.type)
     if threads is not None:
         torch.set_num_threads(threads)
     if config.deterministic and torch.cuda.is_available():
@@ -169,3 +174,16 @@ def settings(config: Config, threads: int | None) -> Iterator[None]:
         if torch.are_deterministic_algorithms_enabled() != before[1]:  # the call would load the compiler
             torch.use_deterministic_algorithms(before[1])
         torch.backends.cudnn.deterministic = before[2]
+        for restore, state in generators:
+            restore(state)
+
+
+def _generator_states(name: str) -> list[tuple[Callable[..., None], Any]]:
+    """What restores torch's random generators, each with its present state. CUDA is started if `name` may mean it."""
+    states: list[tuple[Callable[..., None], Any]] = [(torch.set_rng_state, torch.get_rng_state())]
+    kind = name.partition(":")[0]
+    if kind in ("auto", "cuda") and is_present("cuda") and fault("cuda") is None:
+        states.append((torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
+    if kind in ("auto", "mps") and is_present("mps") and fault("mps") is None:
+        states.append((torch.mps.set_rng_state, torch.mps.get_rng_state()))
+    return states

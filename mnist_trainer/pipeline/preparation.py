@@ -21,8 +21,9 @@ from mnist_trainer.data.catalog import all_classes
 from mnist_trainer.data.identity import SAME_DIGITS, Identity, identify
 from mnist_trainer.data.loaders import Splits, load_splits, load_together
 from mnist_trainer.errors import ConfigError, DataError, Problem
-from mnist_trainer.model.device import resolve_device
+from mnist_trainer.model.device import resolve_device, settings
 from mnist_trainer.model.memory import check_memory, footprint
+from mnist_trainer.model.threads import choose_threads
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, load_weights
 from mnist_trainer.storage.run_folder import BUNDLED, find_checkpoint
 from mnist_trainer.training.losses import LossFunction
@@ -78,9 +79,10 @@ def prepare(
     if isinstance(loaded, Member):
         refuse_known(loaded, config.data, splits, identity)
         loaded = Start(loaded.weights, loaded.reading.normalization, loaded.lineage or ())
-    return prepare_state(
-        config, splits, model=model, loss=loss, optimizer=optimizer, start=loaded, identity=identity, phase=phase
-    )
+    with settings(config, choose_threads(config, model)):
+        return prepare_state(
+            config, splits, model=model, loss=loss, optimizer=optimizer, start=loaded, identity=identity, phase=phase
+        )
 
 
 def located(config: Config) -> Config:

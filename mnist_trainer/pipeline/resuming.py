@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ class Begun:
 
     def restore(self, state: TrainingState) -> None:
         """Puts `state`, which was made from the config, to where the run was. Raises `DataError` for other images."""
+        state.setup = replace(state.setup, threads=self.threads or state.setup.threads)
         if self.last is None:
             return
         require_same_images(self.folder.path, self.last.get("data"), facts_of(state)["data"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -158,6 +158,7 @@ def _carry_out(
             journal.validated(validation)
         if config.training.refit and state.stop_reason != "interrupted":
             refit = second(state.best.epoch)
+            refit.setup = replace(refit.setup, threads=state.setup.threads)
             listener.refitting(state.best.epoch, len(refit.setup.train))
             journal.refit(refit)
             _fit(refit, journal, listener)

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from math import isfinite
 from time import perf_counter
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from mnist_trainer.errors import DivergedError
 from mnist_trainer.inference.evaluate import answer
+from mnist_trainer.model.device import settings
 from mnist_trainer.training.divergence import (
     Restore,
     diverged,
@@ -25,6 +27,8 @@ from mnist_trainer.training.divergence import (
 from mnist_trainer.training.mixup import Labels, main_labels
 from mnist_trainer.training.schedules import rate_factor
 from mnist_trainer.training.state import Totals, TrainingState
+
+Item = TypeVar("Item")
 
 Batch = tuple[Tensor, Labels]
 """Images [B, 28, 28] with grey levels from 0 to 255, and labels [B]; see `TrainingState.batches`."""
@@ -76,6 +80,22 @@ def train_step_in_pieces(state: TrainingState, pieces: list[Batch]) -> None:
 
 def steps(state: TrainingState) -> Iterator[TrainingState]:
     """The rest of the present epoch; yields the state after each step, ready to be saved."""
+    return _with_settings(state, _steps(state))
+
+
+def _with_settings(state: TrainingState, loop: Iterator[Item]) -> Iterator[Item]:
+    """What `loop` yields. It runs with the settings of the training; those of the caller hold after each item."""
+    setup = state.setup
+    while True:
+        with settings(setup.config, setup.threads, setup.device):
+            try:
+                item = next(loop)
+            except StopIteration:
+                return
+        yield item
+
+
+def _steps(state: TrainingState) -> Iterator[TrainingState]:
     setup, limit = state.setup, state.setup.config.training.max_minutes
     started = perf_counter()
     batches = state.batches()
@@ -111,13 +131,22 @@ def fit(
     """Trains until there is a reason to stop, `state.stop_reason`; yields a record after each epoch.
 
     What is not finite never reaches the weights: `DivergedError`, or back to the epoch's start if
-    `training.on_divergence` says restore, which `went_back` hears of.
+    `training.on_divergence` says restore, which `went_back` hears of. `config.threads` and `deterministic` hold
+    until a record is yielded, and so in `after_step`.
     """
+    return _with_settings(state, _fit(state, after_step, went_back))
+
+
+def _fit(
+    state: TrainingState,
+    after_step: Callable[[TrainingState], None] | None,
+    went_back: Callable[[Restore], None] | None,
+) -> Iterator[EpochRecord]:
     if state.good is None:
         remember(state)
     while state.stop_reason is None:
         try:
-            for _ in steps(state):
+            for _ in _steps(state):
                 if after_step is not None:
                     after_step(state)
             record = finish_epoch(state)

@@ -22,6 +22,7 @@ from mnist_trainer.errors import CheckpointError, ConfigError, Problem
 from mnist_trainer.inference.predictor import REFUSAL, Reading
 from mnist_trainer.model.build import build_model, freeze, take_over
 from mnist_trainer.model.device import resolve_device, resolve_precision, to_device
+from mnist_trainer.model.threads import choose_threads
 from mnist_trainer.training.batch_size import choose_batch_size
 from mnist_trainer.training.compiler import leave_compiler_out
 from mnist_trainer.training.losses import AnyCriterion, Criterion, LossFunction, OwnCriterion
@@ -77,6 +78,7 @@ def prepare_state(
         reading=Reading(normalization, output_kind(config), precision, refusal=refusal),
         device=device,
         frozen=tuple(frozen),
+        threads=choose_threads(config, model),
         taken_over=taken_over,
         phase=phase,
         simulated=splits.simulated,

@@ -45,6 +45,8 @@ class Setup:
     reading: Reading
     device: torch.device
     frozen: tuple[nn.Module, ...] = ()
+    threads: int | None = None
+    """CPU threads of the loop; None: as many as torch uses."""
     taken_over: int | None = None
     """How many tensors came from `model.init_from`."""
     phase: Phase = "train"

@@ -262,6 +262,25 @@ def test_settings_are_restored_also_after_an_error(monkeypatch: pytest.MonkeyPat
     assert not torch.are_deterministic_algorithms_enabled() and not torch.backends.cudnn.deterministic
 
 
+def test_the_random_generators_are_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, cuda=2, mps=True)
+    states = {"cuda": ["first", "second"], "mps": "third"}
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: states["cuda"])
+    monkeypatch.setattr(torch.cuda, "set_rng_state_all", lambda state: states.update(cuda=state))
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: states["mps"])
+    monkeypatch.setattr(torch.mps, "set_rng_state", lambda state: states.update(mps=state))
+    before = torch.get_rng_state()
+    for name, there in (("auto", None), ("cuda:1", None), ("cpu", CUDA), ("mps", None), ("cpu", MPS)):
+        config = DETERMINISTIC.model_copy(update={"device": name, "deterministic": False})
+        with pytest.raises(ZeroDivisionError), settings(config, None, there):
+            torch.default_generator.manual_seed(1)
+            kinds = ("cuda", "mps") if name == "auto" else (name[:4] if there is None else there.type,)
+            states.update(dict.fromkeys(kinds, "changed"))
+            _ = 1 / 0
+        assert torch.equal(torch.get_rng_state(), before)
+        assert states == {"cuda": ["first", "second"], "mps": "third"}
+
+
 def test_by_default_settings_change_nothing() -> None:
     before = torch.get_num_threads()
     with settings(DETERMINISTIC, None):
