@@ -77,7 +77,7 @@ class Configs(Kind):
 
 
 class DataSets(Kind):
-    """MNIST's files, raw and packed, and USPS' text, without a network and without published hashes."""
+    """MNIST's files, raw and packed, and USPS' text, without a network and without published hashes; and tables."""
 
     codes = (3,)
 
@@ -94,7 +94,12 @@ class DataSets(Kind):
         values = " ".join(f"{place}:{place % 3 - 1}" for place in range(1, 257))
         text = "".join(f"{label + 1} {values} \n" for label in labels).encode()
         packed = {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in raw.items()}
-        return {**raw, **packed, "usps": text, "usps.bz2": bz2.compress(text)}
+        rows = io.BytesIO()
+        np.savetxt(rows, np.column_stack((labels, images.reshape(20, -1))), "%d", ",")
+        arrays = io.BytesIO()
+        np.savez(arrays, x_train=images, y_train=labels, x_test=images, y_test=labels)
+        tables = {"table.csv": rows.getvalue(), "table.npz": arrays.getvalue()}
+        return {**raw, **packed, **tables, "usps": text, "usps.bz2": bz2.compress(text)}
 
     def case(self, random: Random) -> Case:
         name = random.choice(sorted(self.files))
@@ -105,7 +110,11 @@ class DataSets(Kind):
 
     def feed(self, path: Path) -> list[str]:
         from mnist_trainer.data.published import load_published
+        from mnist_trainer.data.tables import load_table
 
+        if path.name.startswith("table"):
+            self.require_whole(load_table(path, "train"))
+            return []
         is_usps = path.name.startswith("usps")
         with _unhashed() as published:
             name = "usps" if is_usps else "mnist"
@@ -118,11 +127,15 @@ class DataSets(Kind):
                 if not path.name.startswith(file.name):
                     (home / file.name).write_bytes(self.files[file.name])
             (home / path.name).write_bytes(path.read_bytes())
-            loaded = load_published(name, root, "train")
+            self.require_whole(load_published(name, root, "train"))
+        return []
+
+    @staticmethod
+    def require_whole(loaded: Any) -> None:
+        """Fails if the images and labels do not go together."""
         assert len(loaded.images) == len(loaded.labels)
         assert len(loaded.images), "an empty data set passed for a whole one"
         assert loaded.images.shape[1:] == (28, 28) and 0 <= int(loaded.labels.min()) <= int(loaded.labels.max()) <= 9
-        return []
 
 
 class Checkpoints(Kind):
