@@ -37,6 +37,7 @@ ADVICE = {
     errno.ENFILE: "Close other programs, and try again",
     errno.EIO: "The disk or the way to it fails: choose a folder on another one",
     errno.ENAMETOOLONG: "Choose a shorter name",
+    errno.EISDIR: "It is a folder: name a file",
 }
 
 

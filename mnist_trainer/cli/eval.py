@@ -145,6 +145,7 @@ def _evaluate(
 
     _make_places(checkpoints, save, out)
     judged = judge(checkpoints, *overrides, split=split, views=views)
+    _tell_of_folder(judged)
     lines = evaluation_lines(judged.evaluation, judged.subject.name, _width())
     if save is not None:
         save_checkpoint(save, judged.subject.checkpoint)
@@ -160,6 +161,7 @@ def _compare(checkpoints: list[str], overrides: list[str], split: Split, views: 
 
     first, second = checkpoints
     compared = compare(first, second, *overrides, split=split, views=views)
+    _tell_of_folder(compared.first)
     evaluations = [judged.evaluation for judged in (compared.first, compared.second)]
     return comparison_lines(evaluations, compared.names, compared.comparison), compared.to_json()
 
@@ -174,6 +176,7 @@ def _calibrate(checkpoints: list[str], overrides: list[str], split: Split, file:
     _make_places(checkpoints, file, out)
     done = calibrate(checkpoints, *overrides, split=split)
     judged, after = done.before[split], done.after[split]
+    _tell_of_folder(judged)
     lines = evaluation_lines(judged.evaluation, judged.subject.name, _width())
     lines += ["", *calibration_lines(done.temperature, done.sureness())]
     picture = file.with_name(f"{file.stem}-reliability.png") if out is None else out / "reliability.png"
@@ -184,6 +187,14 @@ def _calibrate(checkpoints: list[str], overrides: list[str], split: Split, file:
     lines += ["", f"Written to {file}: the calibrated copy; to {picture}: its reliability"]
     files = {"path": str(file), "picture": str(picture)}
     return lines, {**judged.evaluation.to_json(), "calibration": {**files, **done.to_json()}}
+
+
+def _tell_of_folder(judged: Judged) -> None:
+    """Prints what was passed over in the folder of pictures that was measured, if any was."""
+    from mnist_trainer.data.layout import notes
+
+    for note in notes(judged.subject.config.data):
+        say(f"warning: data.path: {note}", err=True)
 
 
 def _width() -> int | None:

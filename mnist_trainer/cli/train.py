@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, options_named
+from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, options_named, say
 from mnist_trainer.cli.resume import go_on, refuse_besides_resume, series_console, training_console
 from mnist_trainer.errors import UsageError
 
@@ -139,10 +139,10 @@ def _load(source: str, overrides: Sequence[str], options: dict[str, str]) -> Con
 
 
 def _show_plan(config: Config) -> None:
-    from mnist_trainer.config.warnings import warnings
     from mnist_trainer.model.device import passed_over
     from mnist_trainer.model.memory import human_bytes
     from mnist_trainer.pipeline.checking import plan
+    from mnist_trainer.pipeline.preparation import warnings_of
     from mnist_trainer.reports.text import layer_lines
 
     made = plan(config)
@@ -156,8 +156,8 @@ def _show_plan(config: Config) -> None:
     print(f"{human_bytes(needed.activations)} for what the layers make of a batch of {config.data.batch}.")
     if reason := passed_over(config.device):
         print(f"warning: device: {reason}", file=sys.stderr)
-    for path, reason in warnings(config):
-        print(f"warning: {'.'.join(map(str, path))}: {reason}", file=sys.stderr)
+    for key, reason in warnings_of(config):
+        say(f"warning: {key}: {reason}", err=True)
 
 
 def _show_batch(config: Config, file: Path) -> None:

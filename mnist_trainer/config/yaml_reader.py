@@ -38,7 +38,7 @@ def read_file(path: FilePath) -> Document:
     start = Place(file=str(path))
     try:
         if path.is_dir():
-            return _unreadable(start, "a folder; name a .yaml file in it")
+            return _unreadable(start, "is a folder, and a config is a file; name a .yaml file in it")
         if path.exists() and not path.is_file():  # a pipe would be waited for, a device never ends
             return _unreadable(start, "a pipe or a device; save the config in a file")
         with path.open("rb") as file:
@@ -46,6 +46,8 @@ def read_file(path: FilePath) -> Document:
         text = content.decode("utf-8-sig")
     except FileNotFoundError:
         raise
+    except NotADirectoryError:
+        return _unreadable(start, "can't be read: a file on the way to it is no folder")
     except OSError as error:
         return _unreadable(start, f"can't be read: {error.strerror}")
     except UnicodeDecodeError as error:

@@ -6,10 +6,11 @@ from typing import assert_never
 
 from mnist_trainer.config.classes import DIGITS, label_of, listed
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data import folder
 from mnist_trainer.data.bundled import load_digits
 from mnist_trainer.data.dataset import DataSet, Part
 from mnist_trainer.data.download import Progress
+from mnist_trainer.data.folder import load_folder
+from mnist_trainer.data.layout import evaluated_folders, layout_of
 from mnist_trainer.data.places import data_root, homes
 from mnist_trainer.data.published import load_published
 from mnist_trainer.data.registry import PUBLISHED
@@ -33,7 +34,7 @@ def load(data: Data, part: Part, progress: Progress | None = None) -> DataSet:
         case "folder" if table := table_of(data):
             return load_table(table, part)
         case "folder":
-            return folder.load_folder(folder.layout_of(data), part, homes(data_root(data), "folder"), progress)
+            return load_folder(layout_of(data), part, homes(data_root(data), "folder"), progress)
         case "mnist" | "fashion-mnist" | "kmnist" | "emnist-digits" | "qmnist" | "usps":
             return load_published(data.name, data_root(data), part, progress)
         case _:
@@ -42,7 +43,7 @@ def load(data: Data, part: Part, progress: Progress | None = None) -> DataSet:
 
 def has_validation(data: Data) -> bool:
     """Whether the data set brings validation images of its own: only a folder with `val/` does."""
-    return data.name == "folder" and table_of(data) is None and folder.layout_of(data).validation is not None
+    return data.name == "folder" and table_of(data) is None and layout_of(data).validation is not None
 
 
 def class_names(data: Data) -> tuple[str, ...]:
@@ -50,15 +51,15 @@ def class_names(data: Data) -> tuple[str, ...]:
     return with_binary(data, all_classes(data))
 
 
-def all_classes(data: Data) -> tuple[str, ...]:
-    """The same before `binary`."""
+def all_classes(data: Data, part: str = "train") -> tuple[str, ...]:
+    """The same before `binary`. In the `test` part of a folder there may be fewer, and nothing to train with."""
     match data.name:
         case "digits":
             return DIGITS
         case "folder" if table := table_of(data):
             return load_table(table, "train").classes
         case "folder":
-            return folder.layout_of(data).classes
+            return evaluated_folders(data).classes if part == "test" else layout_of(data).classes
         case _:
             return PUBLISHED[data.name].classes
 

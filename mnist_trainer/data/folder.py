@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import assert_never
@@ -17,9 +18,10 @@ from mnist_trainer.config.schema import Data
 from mnist_trainer.data.dataset import DataSet, Part
 from mnist_trainer.data.decoded import IMAGE, KEPT, make_once, program
 from mnist_trainer.data.download import Progress
+from mnist_trainer.data.layout import Layout, class_positions, evaluated_folders, layout_of, sub_folders
 from mnist_trainer.data.mapped import images_of
 from mnist_trainer.errors import DataError
-from mnist_trainer.pictures.listing import is_hidden
+from mnist_trainer.pictures.listing import is_hidden, is_no_class, may_be_picture
 
 TEST_SHARE = 5
 """Without `test/`, about every fifth picture tests."""
@@ -31,46 +33,6 @@ LISTED = 10
 """Unusable pictures named in one message."""
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Which folders hold the pictures, each with a sub-folder a class."""
-
-    train: Path
-    validation: Path | None
-    test: Path | None
-    """Without one, `train` holds the test pictures too."""
-    classes: tuple[str, ...]
-
-
-def layout_of(data: Data) -> Layout:
-    """How the folder `data.path` is laid out: `train/`, `val/` and `test/`, or classes at once.
-
-    Raises DataError when it is neither.
-    """
-    path = Path(data.path or "").expanduser()
-    try:
-        return _layout_in(path, data.path is not None and path.is_dir())
-    except OSError as error:  # a name too long, a folder that may not be looked into
-        raise DataError(f"data.path: {path} can't be read: {error.strerror or error}.") from None
-
-
-def _layout_in(path: Path, is_folder: bool) -> Layout:
-    if not is_folder:
-        raise DataError(f"data.path: there is no folder {str(path)!r} (seen from {Path.cwd()}).")
-    parts = {name: path / name for name in _sub_folders(path)}
-    if not parts.keys() & {"train", "val", "test"}:
-        return Layout(path, None, None, _classes(path))
-    if "train" not in parts:
-        raise DataError(f"{path} has {' and '.join(sorted(parts))}, but no train/ with a sub-folder a class.")
-    if unknown := sorted(parts.keys() - {"train", "val", "test"}):
-        raise DataError(f"{path / unknown[0]} would not be read: beside train/ there can only be val/ and test/.")
-    classes = _classes(parts["train"])
-    for folder in (parts[name] for name in ("val", "test") if name in parts):
-        if unseen := sorted(set(_sub_folders(folder)) - set(classes)):
-            raise DataError(f"{folder / unseen[0]} is a class that {parts['train']} does not have.")
-    return Layout(parts["train"], parts.get("val"), parts.get("test"), classes)
-
-
 def load_folder(layout: Layout, part: Part, homes: Sequence[Path], progress: Progress | None = None) -> DataSet:
     """The pictures of `part` as MNIST-like images, class by class, in the order of their names.
 
@@ -79,13 +41,73 @@ def load_folder(layout: Layout, part: Part, homes: Sequence[Path], progress: Pro
     """
     paths, labels = _pictures(layout, part)
     _require(layout, part, set(labels.tolist()))
+    return _load(paths, labels, layout.classes, f"{_named(_folder(layout, part))}-{part}", homes, progress)
+
+
+def load_unseen_pictures(
+    data: Data, trained: Sequence[Data], homes: Sequence[Path], progress: Progress | None = None
+) -> tuple[DataSet, str]:
+    """The pictures in `data.path` that can test models, and which they are in words.
+
+    They are those of the test folder, or all where there is none, but for those that a model which was trained on one
+    of `trained` has seen. Raises DataError where none is left.
+    """
+    folders, classes = evaluated_folders(data)
+    paths, labels = _listed(folders, classes)
+    seen = {os.path.realpath(path) for each in trained for path in _seen(each, folders)}
+    unseen = (
+        [path not in seen and os.path.realpath(path) not in seen for path in paths] if seen else [True] * len(paths)
+    )
+    where = " and ".join(map(str, folders))
+    if not paths:
+        raise DataError(f"{where} holds no picture of a class.")
+    if not any(unseen):
+        raise DataError(
+            f"The model was trained with all {len(paths):,} pictures in {where}, so none is left to test it on. "
+            "Name other pictures, or measure it on these with --split train."
+        )
+    left = sum(unseen)
+    which = f"all {left:,} pictures in {where}"
+    if left < len(paths):
+        which = f"{left:,} of {len(paths):,} pictures in {where}, those that training did not use"
+    chosen = [path for path, is_unseen in zip(paths, unseen, strict=True) if is_unseen]
+    name = f"{_named(folders[0])}-test"
+    return _load(chosen, labels[np.array(unseen)], classes, name, homes, progress), which
+
+
+def _seen(trained: Data, folders: Sequence[Path]) -> list[str]:
+    """The pictures that a model has seen which was trained on `trained`; none where `folders` are elsewhere."""
+    if trained.name != "folder" or trained.path is None:
+        return []
+    root = Path(trained.path).expanduser().resolve()
+    if not any(each.is_relative_to(root) or root.is_relative_to(each) for each in (path.resolve() for path in folders)):
+        return []
+    with suppress(DataError):  # its training pictures are gone
+        layout = layout_of(trained)
+        parts: tuple[Part, ...] = ("train",) if layout.validation is None else ("train", "validation")
+        return [path for part in parts for path in _pictures(layout, part)[0]]
+    return []
+
+
+def _load(
+    paths: list[str],
+    labels: NDArray[np.int64],
+    classes: tuple[str, ...],
+    name: str,
+    homes: Sequence[Path],
+    progress: Progress | None,
+) -> DataSet:
+    """The pictures in `paths`; many are kept as `name`."""
     if len(paths) < KEPT:
         images = np.concatenate([*_read(paths, None)])
     else:
-        folder = os.fsencode(_folder(layout, part).resolve())
-        name = f"{blake2b(folder, digest_size=8).hexdigest()}-{part}.decoded"
-        images, labels = make_once(homes, name, _mark(paths, labels), lambda: _read(paths, progress), labels)
-    return DataSet(images_of(images), torch.from_numpy(labels), layout.classes)
+        pieces = partial(_read, paths, progress)
+        images, labels = make_once(homes, f"{name}.decoded", _mark(paths, labels), pieces, labels)
+    return DataSet(images_of(images), torch.from_numpy(labels), classes)
+
+
+def _named(folder: Path) -> str:
+    return blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()
 
 
 def _mark(paths: list[str], labels: NDArray[np.int64]) -> str:
@@ -129,53 +151,52 @@ def _folder(layout: Layout, part: Part) -> Path:
 
 
 def _pictures(layout: Layout, part: Part) -> tuple[list[str], NDArray[np.int64]]:
-    """The path of each picture of `part`, and its label. There may be millions: strings take a quarter of Paths."""
-    folder, paths, counts = _folder(layout, part), [], []
-    for name in layout.classes:
-        try:
-            found = sorted(_files_in(folder / name), key=lambda path: path.replace(os.sep, "/"))
-        except OSError as error:
-            raise _unreadable(error) from None
-        if layout.test is None and part != "validation":
-            found = [path for path in found if _in_test(Path(path)) == (part == "test")]
-        paths += found
-        counts.append(len(found))
-    return paths, np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+    """The path of each picture of `part`, and its label."""
+    shared = layout.test is None and part != "validation"
+    wanted = (lambda path: _in_test(Path(path)) == (part == "test")) if shared else None
+    return _listed([_folder(layout, part)], layout.classes, wanted)
+
+
+def _listed(
+    folders: Sequence[Path], classes: Sequence[str], wanted: Callable[[str], bool] | None = None
+) -> tuple[list[str], NDArray[np.int64]]:
+    """The path of each picture of a class in `folders` that is `wanted`, class by class, and its label.
+
+    There may be millions: strings take a quarter of the memory that Paths take.
+    """
+    try:
+        inner = [each for folder in folders for each in sub_folders(folder)]
+        positions = class_positions([folder.name for folder in inner], classes)
+        paths: list[str] = []
+        counts = []
+        for label in range(len(classes)):
+            own = (folder for folder, position in zip(inner, positions, strict=True) if position == label)
+            found = sorted(
+                (path for folder in own for path in _files_in(folder)), key=lambda path: path.replace(os.sep, "/")
+            )
+            paths += found if wanted is None else filter(wanted, found)
+            counts.append(len(paths))
+    except OSError as error:
+        raise _unreadable(error) from None
+    return paths, np.repeat(np.arange(len(counts), dtype=np.int64), np.diff(counts, prepend=0))
 
 
 def _files_in(folder: Path) -> Iterator[str]:
-    """All files below `folder` that are not hidden; a link to a folder is not followed."""
-    if not folder.is_dir():  # a class that this part does not have
-        return
+    """The files below `folder` that may be pictures by their names; a link to a folder is not followed."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if is_hidden(entry.name):
                 continue
             if entry.is_dir(follow_symlinks=False):
-                yield from _files_in(Path(entry.path))
-            elif Path(entry.path).is_file() if entry.is_symlink() else entry.is_file():
+                if not is_no_class(Path(entry.path)):
+                    yield from _files_in(Path(entry.path))
+            elif may_be_picture(entry.name) and (Path(entry.path).is_file() if entry.is_symlink() else entry.is_file()):
                 yield entry.path  # of a link in a ring only a Path says that it is none
 
 
 def _in_test(path: Path) -> bool:
     # By its name alone, so that a picture stays where it is when others come or the folder is moved.
     return int.from_bytes(blake2b(os.fsencode(path.name), digest_size=8).digest(), "big") % TEST_SHARE == 0
-
-
-def _sub_folders(path: Path) -> list[str]:
-    return [entry.name for entry in path.iterdir() if entry.is_dir() and not is_hidden(entry.name)]
-
-
-def _classes(path: Path) -> tuple[str, ...]:
-    """The names of the sub-folders: by value if all are numbers, else by the alphabet."""
-    names = sorted(_sub_folders(path))
-    if len(names) < 2:
-        raise DataError(f"{path} needs two sub-folders or more, one a class with its pictures; it has {len(names)}.")
-    if odd := next((name for name in names if not name.isprintable()), None):
-        raise DataError(
-            f"{path / odd}: a folder's name is that of its class, and this one can't be printed; rename it."
-        )
-    return tuple(sorted(names, key=int) if all(name.isdecimal() for name in names) else names)
 
 
 def _read(paths: list[str], progress: Progress | None) -> Iterator[NDArray[np.uint8]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
@@ -17,9 +17,12 @@ from mnist_trainer.config.seeds import seed_for
 from mnist_trainer.data.catalog import binary_label, has_validation, load, with_binary
 from mnist_trainer.data.dataset import DataSet, Split
 from mnist_trainer.data.download import Progress
+from mnist_trainer.data.folder import load_unseen_pictures
+from mnist_trainer.data.places import data_root, homes
 from mnist_trainer.data.simulated import non_digits, with_photographs
 from mnist_trainer.data.source import Source
 from mnist_trainer.data.splits import first_of_each, stratified
+from mnist_trainer.data.tables import load_unseen_table, table_of
 from mnist_trainer.errors import DataError, UsageError
 
 Batch = tuple[Tensor, Tensor]
@@ -94,6 +97,15 @@ def load_test(data: Data, progress: Progress | None = None) -> Source:
     """The test images, which no seed, limit or split ever changes."""
     whole = load(data, "test", progress)
     return _binary(_source(whole), data, whole.classes)
+
+
+def load_unseen(data: Data, trained: Sequence[Data]) -> tuple[Source, str]:
+    """The images of a folder or a table that test models trained on `trained`, and in words which these are."""
+    if table := table_of(data):
+        whole, which = load_unseen_table(table, trained)
+    else:
+        whole, which = load_unseen_pictures(data, trained, homes(data_root(data), "folder"))
+    return _source(whole), which
 
 
 def load_lost(data: Data, progress: Progress | None = None) -> Source:

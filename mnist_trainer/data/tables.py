@@ -62,6 +62,19 @@ def load_table(path: Path, part: Part) -> DataSet:
     return DataSet(torch.from_numpy(images[chosen]), torch.from_numpy(labels[chosen]), DIGITS)
 
 
+def load_unseen_table(path: Path, trained: Sequence[Data]) -> tuple[DataSet, str]:
+    """The images of a table that test models which were trained on `trained`, and in words which these are.
+
+    They are all images of a CSV file that none of the models was trained on, else its test part.
+    """
+    known = {Path(each.path).expanduser().resolve() for each in trained if each.path is not None}
+    if path.suffix.lower() == ".npz" or path.resolve() in known:
+        test = load_table(path, "test")
+        return test, f"{len(test.labels):,} of {len(_parts_of(path)[1]):,} images in {path}, its test part"
+    images, labels, _ = _parts_of(path)
+    return DataSet(torch.from_numpy(images), torch.from_numpy(labels), DIGITS), f"all {len(labels):,} images in {path}"
+
+
 def _parts_of(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.bool_]]:
     """All images and labels of a table, and which of them test."""
     with naming(path, ADVICE):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from math import sqrt
 from typing import Any
 
@@ -68,6 +68,8 @@ class Evaluation:
     members: tuple[MemberFigures, ...] = ()
     disagreement: float | None = None
     plain: bool = True
+    pictures: str = field(default="", compare=False)
+    """Of a folder: which of its pictures were measured."""
 
     @property
     def gains(self) -> tuple[float, float]:
@@ -82,6 +84,8 @@ class Evaluation:
         del content["plain"]
         if self.views == 1:
             del content["views"]
+        if not self.pictures:
+            del content["pictures"]
         if not self.members:
             del content["members"], content["disagreement"]
             return content

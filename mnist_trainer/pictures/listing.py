@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from mimetypes import MimeTypes
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from mnist_trainer.errors import DataError
 from mnist_trainer.pictures.formats import EXTRA
 
 SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
 
-PDF = "application/pdf"
+SYSTEM_FOLDERS = {"@eadir", "__macosx", "lost+found", "#recycle", "$recycle.bin", "system volume information"}
+"""What Synology's NAS, macOS and Windows add to folders, in lower case."""
 
-OTHERS = {".md", ".npy", ".npz", ".pt", ".toml", ".yaml", ".yml"}
+_ENDINGS = "7z cfg db docx ini ipynb jsonl lnk log md npy npz ods odt parquet pkl pt rar toml url xlsx yaml yml"
+OTHERS = {f".{ending}" for ending in _ENDINGS.split()}
 """Endings that Python has no type for, or not everywhere."""
+
+TEXTS = {"readme", "license", "licence", "makefile"}
+"""Usual names of texts without an ending."""
+
+RUN_FILES = ("run.json", "best.pt", "last.pt")
+"""Each of them marks the folder of a run."""
+
+OTHER_RUN_FILES = ("config.yaml", "metrics.csv", ".lock")
+"""Each of them marks the folder of a run if there is no picture beside it."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +58,17 @@ class Listing:
 
 
 def list_pictures(folder: Path) -> Listing:
-    """What is in `folder`, hidden files aside. Raises `DataError` if it holds no picture or can't be read."""
+    """What is in `folder`, without hidden files, and folders of the system or of runs.
+
+    Raises `DataError` if it holds no picture or can't be read.
+    """
     try:
         entries = sorted((path for path in folder.iterdir() if not is_hidden(path.name)), key=_naturally)
         files = [path for path in entries if path.is_file()]
-        folders = tuple(path for path in entries if path.is_dir())
+        folders = tuple(path for path in entries if path.is_dir() and not is_no_class(path))
     except OSError as error:
         raise DataError(f"{folder} can't be read: {error.strerror or error}.") from None
-    types = MimeTypes()  # the ones that Python knows, not this machine's
-    pictures = tuple(path for path in files if _may_be_picture(types, path))
+    pictures = tuple(path for path in files if may_be_picture(path.name))
     listing = Listing(pictures, tuple(sorted(set(files) - set(pictures), key=_naturally)), folders)
     if not pictures:
         notes = "".join(f"\n{note}" for note in listing.notes(folder))
@@ -65,14 +81,42 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM_FILES
 
 
+def is_no_class(folder: Path) -> bool:
+    """Whether a folder was made by the system or by this program, so that it holds no pictures of a class."""
+    return is_hidden(folder.name) or folder.name.lower() in SYSTEM_FOLDERS or holds_runs(folder)
+
+
+def holds_runs(folder: Path) -> bool:
+    """Whether a folder holds a run, a series or a sweep, or nothing but such folders; false if it can't be read."""
+    if any(os.path.lexists(folder / name) for name in RUN_FILES):
+        return True
+    folders: list[Path] = []
+    is_run = any(os.path.lexists(folder / name) for name in OTHER_RUN_FILES)
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(Path(entry.path))
+            elif not is_hidden(entry.name) and may_be_picture(entry.name):
+                return False
+        begun = [path for path in folders if any(path.iterdir())]  # another process may have just made an empty one
+        return is_run or (bool(begun) and all(map(holds_runs, begun)))
+    return False
+
+
+def may_be_picture(name: str) -> bool:
+    """Not if its name is one that texts, tables, films have; without an ending it may be anything."""
+    ending = PurePath(name).suffix.lower()
+    if ending == ".pdf":
+        return find_spec("pypdfium2") is not None
+    return _is_of_picture(ending) and name.lower() not in TEXTS
+
+
+@cache
+def _is_of_picture(ending: str) -> bool:
+    kind, encoding = MimeTypes().guess_type(f"x{ending}")  # the types that Python knows, not this machine's
+    return kind.startswith("image/") if kind else encoding is None and ending not in OTHERS
+
+
 def _naturally(path: Path) -> list[str | int]:
     """9.png before 10.png."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name.casefold())] + [path.name]
-
-
-def _may_be_picture(types: MimeTypes, path: Path) -> bool:
-    """Not if its name ends as those of texts, tables, films do; without an ending it may be anything."""
-    kind, _ = types.guess_type(path.name)
-    if kind == PDF:
-        return find_spec("pypdfium2") is not None
-    return kind.startswith("image/") if kind else path.suffix.lower() not in OTHERS

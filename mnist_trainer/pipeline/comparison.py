@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ class Compared:
         models = [{"path": judged.subject.name, "name": name, **judged.evaluation.summary()} for name, judged in both]
         evaluation = self.first.evaluation
         about = {"dataset": evaluation.dataset, "split": evaluation.split, "views": evaluation.views}
+        if evaluation.pictures:
+            about["pictures"] = evaluation.pictures
         return {"first": models[0], "second": models[1], **asdict(self.comparison), **about}
 
 
@@ -40,7 +42,8 @@ def compare(first: Place, second: Place, *overrides: str, split: Split = "test",
     one, other = (load_subject(path, overrides, split) for path in paths)
     require_same_classes({one.name: one.checkpoint, other.name: other.checkpoint})
     require_same_images([(each.name, config.data) for each in (one, other) for config in each.configs], split)
-    first_judged, second_judged = judge_subject(one, split, views), judge_subject(other, split, views)
+    trained = one.trained + other.trained
+    first_judged, second_judged = (judge_subject(replace(each, trained=trained), split, views) for each in (one, other))
     comparison = compare_answers(first_judged.answers.right, second_judged.answers.right)
     return Compared(_names(*paths), first_judged, second_judged, comparison)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import nn
 
-from mnist_trainer.data.catalog import class_names
+from mnist_trainer.data.catalog import all_classes, with_binary
 from mnist_trainer.data.dataset import Split
-from mnist_trainer.data.loaders import load_split
+from mnist_trainer.data.layout import class_positions
+from mnist_trainer.data.loaders import load_split, load_unseen
 from mnist_trainer.data.source import Source
 from mnist_trainer.errors import CheckpointError, UsageError
 from mnist_trainer.inference.evaluate import Answers, LossFigure, answer, measure, measure_members
@@ -74,20 +76,44 @@ def judge_subject(
     config, checkpoint = subject.config, subject.checkpoint
     advice = "Take another device (on the command line: --device cpu), or fewer members of an ensemble."
     with settings(config, choose_threads(config, model)), device_errors("evaluation", advice):
-        classes, source = class_names(config.data), load_split(config.data, split)
-        if classes != checkpoint.classes:
-            raise CheckpointError(
-                f"{subject.name} knows the classes {', '.join(checkpoint.classes)}, and {config.data.name} has "
-                f"{', '.join(classes)}. Evaluate it on data with the same classes."
-            )
+        source, pictures = _load(subject, split)
         predictor = checkpoint.predictor(resolve_device(config.device), model)
         answers = answer(predictor, source, views)
         figure = _loss_figure(checkpoint, loss)
-        evaluation = measure(predictor, answers, figure, classes, config.data.name, split)
+        evaluation = measure(predictor, answers, figure, checkpoint.classes, config.data.name, split)
         if answers.members:
             members = measure_members(predictor, answers, subject.places)
             evaluation = replace(evaluation, members=members, disagreement=answers.disagreement)
-    return Judged(subject, replace(evaluation, views=views), answers, source)
+    return Judged(subject, replace(evaluation, views=views, pictures=pictures), answers, source)
+
+
+def _load(subject: Subject, split: Split) -> tuple[Source, str]:
+    """The images to judge on, labelled as the model numbers its classes; and of a folder, which pictures they are."""
+    labels, pictures = torch.tensor(_labels(subject, split)), ""
+    data = subject.config.data.model_copy(update={"binary": None})
+    if data.name == "folder" and split == "test":
+        source, pictures = load_unseen(data, subject.trained)
+    else:
+        source = load_split(data, split)
+        if data.name == "folder":
+            pictures = f"{len(source):,} pictures in {data.path}, its {split} set"
+    return replace(source, labels=labels[source.labels]), pictures
+
+
+def _labels(subject: Subject, split: Split) -> list[int]:
+    """The model's number of each class of the data. Raises `CheckpointError` for a class that it does not know."""
+    data, known, trained = subject.config.data, subject.checkpoint.classes, subject.checkpoint.config.data
+    names = all_classes(data, split)
+    positions = class_positions(names, known)
+    if data.binary is not None and data.binary == trained.binary and 1 in positions:
+        return [int(position == 1) for position in positions]
+    found = [position for position in positions if position is not None]
+    if data.binary is not None or len(found) < len(positions):
+        raise CheckpointError(
+            f"{subject.name} knows the classes {', '.join(known)}, and {data.name} has "
+            f"{', '.join(with_binary(data, names))}. Evaluate it on data with the same classes."
+        )
+    return found
 
 
 def _loss_figure(checkpoint: Checkpoint, loss: LossFunction | None) -> LossFigure:

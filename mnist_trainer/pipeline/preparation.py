@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from mnist_trainer.config.load import load_config
 from mnist_trainer.config.outputs import output_count
 from mnist_trainer.config.schema import Config, Data
 from mnist_trainer.config.shapes import place
+from mnist_trainer.config.warnings import warnings
 from mnist_trainer.data.catalog import all_classes
 from mnist_trainer.data.identity import SAME_DIGITS, Identity, identify
+from mnist_trainer.data.layout import notes
 from mnist_trainer.data.loaders import Splits, load_splits, load_together
 from mnist_trainer.errors import ConfigError, DataError, Problem
 from mnist_trainer.model.device import resolve_device, settings
@@ -159,6 +161,14 @@ def require_same_images(folder: Path, before: object, now: Mapping[str, Any]) ->
         "have trained it. Put them back as they were, or name the folder that holds them so (data.path=DIR or "
         f"data.root=DIR), or train anew: mnist-train --config {shlex.quote(str(folder / 'config.yaml'))}"
     )
+
+
+def warnings_of(config: Config) -> Iterator[tuple[str, str]]:
+    """What is odd about `config` and about its folder of pictures: keys with a reason."""
+    for path, reason in warnings(config):
+        yield ".".join(map(str, path)), reason
+    for note in notes(config.data):
+        yield "data.path", note
 
 
 def check_classes(config: Config) -> int:

@@ -12,6 +12,7 @@ from mnist_trainer.config.schema import Config, Data
 from mnist_trainer.data.dataset import Split
 from mnist_trainer.data.loaders import load_real
 from mnist_trainer.errors import CheckpointError, ConfigError, Problem, UsageError
+from mnist_trainer.files import is_folder
 from mnist_trainer.model.device import is_here
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, load_checkpoint
 from mnist_trainer.storage.ensemble import combine
@@ -36,6 +37,8 @@ class Subject:
     configs: tuple[Config, ...]
     places: tuple[tuple[str, str], ...]
     """Of each member: the file it is in, and its run's name."""
+    trained: tuple[Data, ...]
+    """The data that its members were trained on, and those of models that it is compared with."""
 
     @property
     def name(self) -> str:
@@ -66,7 +69,7 @@ def load_subject(checkpoint: Place | Sequence[Place], overrides: tuple[str, ...]
         require_same_images([(path, config.data) for (path, _), config in zip(names, configs, strict=True)], split)
     if "validation" in splits:
         require_unchanged([(path, member) for (path, _), member in zip(names, whole.members, strict=True)], configs[0])
-    return Subject(paths, whole, configs, names)
+    return Subject(paths, whole, configs, names, tuple(member.config.data for member in whole.members))
 
 
 def find_all(places: Sequence[Place]) -> tuple[Path, ...]:
@@ -81,9 +84,11 @@ def find_all(places: Sequence[Place]) -> tuple[Path, ...]:
 
 
 def require_other_file(out: Path, sources: Sequence[Path]) -> None:
-    """Raises `UsageError` if `out` is one of the files `sources`, or one that a run keeps in its folder."""
+    """Raises `UsageError` if `out` is a folder, one of the files `sources`, or one that a run keeps in its folder."""
     if out.exists() and any(out.samefile(source) for source in sources):
         raise UsageError(f"{out} is what is judged, and stays as it is. Name another file to write to.")
+    if is_folder(out):
+        raise UsageError(f"{out} is a folder. Name a file to write to.")
     if belongs_to_run(out):
         raise UsageError(f"{out} belongs to the run in that folder, and stays as it is. Name another file to write to.")
 
@@ -113,10 +118,11 @@ def require_unchanged(named: Sequence[tuple[str, Member]], config: Config) -> No
     Then other images validate, and some of them it may have been trained with. Where the number is not known, or
     nothing validates, there is nothing to compare.
     """
-    name, now = config.data.name, load_real(config.data).counts
+    data, now = config.data, load_real(config.data).counts
+    name = data.name
     for path, member in named:
-        then = member.split_counts
-        if then is not None and now[1] and then != now and member.config.data.name == name:
+        then, trained = member.split_counts, member.config.data
+        if then is not None and now[1] and then != now and (trained.name, trained.path) == (name, data.path):
             raise CheckpointError(
                 f"The images of {name} have changed since {path} was trained: {then[0]:,} trained it and {then[1]:,} "
                 f"validated it, and now these are {now[0]:,} and {now[1]:,}. What validates now may have trained it; "

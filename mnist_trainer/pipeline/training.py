@@ -13,7 +13,6 @@ from time import perf_counter
 from torch import nn
 
 from mnist_trainer.config.schema import Config
-from mnist_trainer.config.warnings import warnings
 from mnist_trainer.errors import InterruptedRunError
 from mnist_trainer.files import held
 from mnist_trainer.model.device import passed_over, settings
@@ -21,7 +20,7 @@ from mnist_trainer.model.failures import device_errors
 from mnist_trainer.model.threads import choose_threads
 from mnist_trainer.pipeline.conclusion import Run, conclude, judge
 from mnist_trainer.pipeline.description import facts_of, header_of, own_parts
-from mnist_trainer.pipeline.preparation import ConfigSource, as_config, prepare, refit_config
+from mnist_trainer.pipeline.preparation import ConfigSource, as_config, prepare, refit_config, warnings_of
 from mnist_trainer.pipeline.resuming import (
     command_for,
     find_begun,
@@ -132,8 +131,8 @@ def resume(
 
 
 def _warn(config: Config, listener: Listener) -> None:
-    for path, reason in warnings(config):
-        listener.warned(".".join(map(str, path)), reason)
+    for key, reason in warnings_of(config):
+        listener.warned(key, reason)
     if config.report.tensorboard:
         require_tensorboard()
 

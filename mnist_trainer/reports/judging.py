@@ -32,7 +32,8 @@ def evaluation_lines(evaluation: Evaluation, model: str, width: int | None = Non
 
 def _heading(evaluation: Evaluation, model: str) -> str:
     views = f", the mean of {evaluation.views} views" if evaluation.views > 1 else ""
-    return f"{model} on {evaluation.dataset}{views}"
+    pictures = f": {evaluation.pictures}" if evaluation.pictures else ""
+    return f"{model} on {evaluation.dataset}{views}{pictures}"
 
 
 def _loss_line(evaluation: Evaluation) -> str:

@@ -20,6 +20,10 @@ class SweepConsole(SweepListener):
     def __init__(self, console: PlainConsole | RichConsole) -> None:
         self.console = console
 
+    def warned(self, path: str, reason: str) -> None:
+        """As for a run."""
+        self.console.warned(path, reason)
+
     def loading(self, what: str, done: int, total: int | None) -> None:
         """As for a run."""
         self.console.loading(what, done, total)

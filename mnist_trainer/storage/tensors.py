@@ -102,13 +102,17 @@ def _require_archive(path: Path, stream: IO[bytes]) -> None:
     if zipfile.is_zipfile(stream):  # which looks for the directory at the end
         return
     stream.seek(0)
-    match stream.read(4):
-        case b"":
-            raise CheckpointError(f"{path} is empty. Take a whole copy of it.")
-        case b"PK\x03\x04":
-            raise CheckpointError(f"{path} is cut short: its end is missing. Take a whole copy of it.")
-        case _:
-            raise CheckpointError(f"{path} is no checkpoint: it is not in the format of torch.save.")
+    start = stream.read(1024)
+    if not start:
+        raise CheckpointError(f"{path} is empty. Take a whole copy of it.")
+    if start.startswith(b"PK\x03\x04"):
+        raise CheckpointError(f"{path} is cut short: its end is missing. Take a whole copy of it.")
+    kind = "it is not in the format of torch.save"
+    if start.startswith(PICTURES):
+        kind = "it is a picture"
+    elif start.isascii() and b"\0" not in start:
+        kind = "it is a text file"
+    raise CheckpointError(f"{path} is no checkpoint: {kind}. Name a .pt file, or the folder of a run.")
 
 
 def _verify(path: Path, archive: zipfile.ZipFile) -> bool:

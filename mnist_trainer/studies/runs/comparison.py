@@ -78,12 +78,15 @@ def find_run(wanted: str, place: Path) -> RunSummary:
     for path in (Path(wanted), place / wanted):
         if wanted and os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises on long texts
             return read_run(path)
-    found = [run for run in read_runs(place) if run.name == wanted]
+    is_file = os.path.isfile(wanted)  # noqa: PTH113 - as above
+    found = [] if is_file and not place.is_dir() else [run for run in read_runs(place) if run.name == wanted]
     if len(found) == 1:
         return found[0]
     if found:
         folders = ", ".join(run.folder for run in found)
         raise UsageError(f"{place} has {len(found)} runs of the name {printable(wanted)}; name a folder: {folders}.")
+    if is_file:
+        raise UsageError(f"{printable(wanted)} is a file. Name the folder of a run, or a run's name.")
     raise UsageError(f"There is no run {printable(wanted)}: neither a folder, here or in {place}, nor a name there.")
 
 

@@ -11,7 +11,6 @@ from typing import Any
 from mnist_trainer.config.load import dump_config
 from mnist_trainer.config.schema import Config
 from mnist_trainer.config.seeds import check_seeds
-from mnist_trainer.config.warnings import warnings
 from mnist_trainer.data.loaders import load_test
 from mnist_trainer.errors import CheckpointError, InterruptedRunError, UsageError
 from mnist_trainer.files import held, remove_folder, write_text
@@ -19,7 +18,7 @@ from mnist_trainer.model.device import settings
 from mnist_trainer.model.failures import device_errors
 from mnist_trainer.model.threads import choose_threads
 from mnist_trainer.pipeline.description import facts_of, header_of
-from mnist_trainer.pipeline.preparation import ConfigSource, as_config, located, prepare, require_same_images
+from mnist_trainer.pipeline.preparation import ConfigSource, as_config, located, prepare, require_same_images, warnings_of
 from mnist_trainer.pipeline.resuming import command_for
 from mnist_trainer.pipeline.training import resume, train
 from mnist_trainer.reports.dots import Dot, dots
@@ -76,8 +75,8 @@ def train_seeds(
         raise UsageError(f"At least 1 job is needed; got {jobs}.")
     jobs = min(jobs, len(seeds))
     config = _common(config, seeds, jobs, run_dir)
-    for path, reason in warnings(config):
-        listener.warned(".".join(map(str, path)), reason)
+    for key, reason in warnings_of(config):
+        listener.warned(key, reason)
     folder, header, facts = _prepared(config, run_dir, listener)
     config = config.with_batch(facts["data"]["batch_size"])  # what auto became
     with held(folder.path):

@@ -11,6 +11,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from mnist_trainer.config.sweep import Sweep
+from mnist_trainer.data.layout import notes
 from mnist_trainer.data.loaders import load_splits
 from mnist_trainer.errors import DeviceError, InterruptedRunError, UsageError
 from mnist_trainer.files import held
@@ -63,7 +64,10 @@ def run_sweep(sweep: Sweep, manner: Manner | None = None, listener: SweepListene
     place = Place(sweep.name, manner.storage)
     if manner.storage is not None:
         require_url(manner.storage)
-    load_splits(sweep.config({}).data, listener.loading)  # by one process first, for they may have to be fetched
+    data = sweep.config({}).data
+    for note in notes(data):
+        listener.warned("data.path", note)
+    load_splits(data, listener.loading)  # by one process first, for they may have to be fetched
     with ExitStack() as closing:
         if manner.storage is not None:
             join_study(place, sweep, closing)  # before there is a folder

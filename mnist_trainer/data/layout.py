@@ -1,0 +1,244 @@
+"""Which folders of a folder of pictures hold which part of the data set, and which class."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+from unicodedata import normalize
+
+from mnist_trainer.config.schema import Data
+from mnist_trainer.data.dataset import Part
+from mnist_trainer.errors import DataError
+from mnist_trainer.files import is_folder
+from mnist_trainer.pictures.listing import is_hidden, is_no_class, may_be_picture
+
+PARTS: dict[str, Part] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+USUAL: dict[Part, str] = {"train": "train/", "validation": "val/", "test": "test/"}
+
+DIGIT_WORDS = (
+    ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+    ("null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun"),
+)
+_DIGITS = {word: str(digit) for words in DIGIT_WORDS for digit, word in enumerate(words)}
+
+LISTED = 3
+"""Files or folders named in one message."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which folders hold the pictures, each with a sub-folder for each of the `classes`."""
+
+    train: Path
+    validation: Path | None
+    test: Path | None
+    """Without one, `train` holds the test pictures too."""
+    classes: tuple[str, ...]
+
+
+class Evaluated(NamedTuple):
+    """The folders whose pictures can test a model that was not trained with them, and the names of their classes."""
+
+    folders: tuple[Path, ...]
+    classes: tuple[str, ...]
+
+
+def layout_of(data: Data) -> Layout:
+    """How the folder `data.path` is laid out: training, validation and test folders, or folders of classes at once.
+
+    Raises DataError when it is neither.
+    """
+    path = root_of(data)
+    try:
+        parts = _parts(path)
+        if not parts:
+            return Layout(path, None, None, _classes(path))
+        if "train" not in parts:
+            names = " and ".join(sorted(folder.name for folder in parts.values()))
+            raise DataError(f"{path} has {names}, but no train/ with a sub-folder a class.")
+        classes = _classes(parts["train"])
+        for part in ("validation", "test"):
+            if part in parts:
+                _require_known(parts[part], parts["train"], classes)
+        return Layout(parts["train"], parts.get("validation"), parts.get("test"), classes)
+    except OSError as error:  # a name too long, a folder that may not be looked into
+        raise _unreadable(path, error) from None
+
+
+def evaluated_folders(data: Data) -> Evaluated:
+    """The test folder in `data.path`; without one, all folders of pictures. One class is enough.
+
+    Raises DataError when there is none.
+    """
+    path = root_of(data)
+    try:
+        parts = _parts(path)
+        folders = (path,) if not parts else (parts["test"],) if "test" in parts else tuple(parts.values())
+        names = {name for folder in folders for name in _classes(folder, least=1)}
+        return Evaluated(folders, _in_order(names))
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def root_of(data: Data) -> Path:
+    """The folder `data.path`. Raises DataError when there is none."""
+    path = Path(data.path or "").expanduser()
+    try:
+        if data.path is not None and path.is_dir():
+            return path
+        if data.path is not None and path.exists():
+            raise DataError(f"data.path: {path} is a file; it has to name a folder of pictures.")
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    raise DataError(f"data.path: there is no folder {str(path)!r} (seen from {Path.cwd()}).")
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(f"data.path: {path} can't be read: {error.strerror or error}.")
+
+
+def sub_folders(path: Path) -> list[Path]:
+    """The sub-folders of `path` in the order of their names, without those that hold no pictures of a class."""
+    with os.scandir(path) as entries:
+        found = sorted(Path(entry.path) for entry in entries if entry.is_dir())
+    return [folder for folder in found if not is_no_class(folder)]
+
+
+def class_positions(names: Sequence[str], classes: Sequence[str]) -> list[int | None]:
+    """For each of `names` its position in `classes`, None for one that is not among them.
+
+    A name may differ in case, in how an accent is encoded (NFC or NFD), in leading zeros, or spell a digit in English
+    or German, if it then stands for one class alone.
+    """
+    exact = {_composed(name): position for position, name in enumerate(classes)}
+    alike: dict[str, list[int]] = {}
+    for position, name in enumerate(classes):
+        alike.setdefault(_plain(name), []).append(position)
+    found = [[exact[name]] if name in exact else alike.get(_plain(name), []) for name in map(_composed, names)]
+    return [positions[0] if len(positions) == 1 else None for positions in found]
+
+
+def _composed(name: str) -> str:
+    return normalize("NFC", name)
+
+
+def _plain(name: str) -> str:
+    folded = _composed(name).casefold()
+    return str(int(folded)) if folded.isdecimal() else _DIGITS.get(folded, folded)
+
+
+def _parts(path: Path) -> dict[Part, Path]:
+    """The folders of the parts of a data set in `path`; none where its sub-folders are the classes themselves."""
+    folders = sub_folders(path)
+    named = [(part, folder) for folder in folders if (part := part_of(folder.name))]
+    others = [folder for folder in folders if part_of(folder.name) is None]
+    parts = dict(named)
+    if others and "train" not in parts and not any(sub_folders(folder) for _, folder in named):
+        return {}  # classes that are called so, as valid and invalid
+    for part, folder in named:
+        if parts[part] != folder:
+            raise DataError(f"{folder} and {parts[part]} are both the {part} set. Put them together, or rename one.")
+    if named and others:
+        raise DataError(
+            f"{others[0]} would not be read: beside {named[0][1].name}/ there can only be "
+            f"{' and '.join(USUAL[part] for part in USUAL if part != named[0][0])}."
+        )
+    return {part: parts[part] for part in USUAL if part in parts}
+
+
+def part_of(name: str) -> Part | None:
+    """The part of a data set that a folder of that name holds by custom: `Train`, `trainingSet`, `test_images`."""
+    letters = re.sub(r"[\W_]", "", name.casefold())
+    return PARTS.get(re.sub(r"(?<=.)(set|data|images|imgs|pictures)$", "", letters))
+
+
+def _require_known(folder: Path, train: Path, classes: Sequence[str]) -> None:
+    names = [each.name for each in sub_folders(folder)]
+    for name, position in zip(names, class_positions(names, classes), strict=True):
+        if position is None:
+            raise DataError(f"{folder / name} is a class that {train} does not have.")
+
+
+def _classes(path: Path, least: int = 2) -> tuple[str, ...]:
+    """The names of the sub-folders: by value if all are numbers, else by the alphabet."""
+    folders = sub_folders(path)
+    _refuse_parts(path, folders)
+    names = {_composed(folder.name) for folder in folders}
+    if len(names) < least:
+        wanted = "two sub-folders or more, one a class with its pictures" if least > 1 else "a sub-folder a class"
+        raise DataError(f"{path} needs {wanted}; it has {len(names)}.")
+    if odd := next((name for name in sorted(names) if not name.isprintable()), None):
+        raise DataError(
+            f"{path / odd}: a folder's name is that of its class, and this one can't be printed; rename it."
+        )
+    return _in_order(names)
+
+
+def _in_order(names: set[str]) -> tuple[str, ...]:
+    return tuple(sorted(sorted(names), key=int) if all(name.isdecimal() for name in names) else sorted(names))
+
+
+def _refuse_parts(path: Path, folders: Sequence[Path]) -> None:
+    """Raises DataError where the sub-folders of `path` are no classes: all hold the same sub-folders and no picture."""
+    if not folders or any(map(_has_picture, folders)):
+        return
+    shared = sorted(set.intersection(*({_composed(each.name) for each in sub_folders(folder)} for folder in folders)))
+    if len(shared) < 2 or (_are_digits(folder.name for folder in folders) and not _are_digits(shared)):
+        return  # in the folder of each digit a sub-folder for each writer
+    names = ", ".join(f"{folder.name}/" for folder in folders[:LISTED])
+    held = f"{', '.join(shared[:LISTED])}{' …' if len(shared) > LISTED else ''}, and no picture"
+    if len(folders) == 1:
+        raise DataError(f"{path} has but {names} with the sub-folders {held}. Name that: data.path={folders[0]}")
+    raise DataError(
+        f"{path} has {names}{' …' if len(folders) > LISTED else ''} that all hold the sub-folders {held}: they are no "
+        f"classes. Rename them to train/, val/ and test/, or name one of them: data.path={folders[0]}"
+    )
+
+
+def _are_digits(names: Iterable[str]) -> bool:
+    return all(_plain(name).isdecimal() for name in names)
+
+
+def _has_picture(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return any(may_be_picture(each.name) and not is_hidden(each.name) and each.is_file() for each in entries)
+
+
+def notes(data: Data) -> list[str]:
+    """What is passed over in the folder `data.path`, in one sentence; none where nothing is, hidden files aside."""
+    path = Path(data.path or "").expanduser()
+    if data.name != "folder" or not is_folder(path):
+        return []
+    try:
+        classes = {folder for part in (_parts(path) or {"train": path}).values() for folder in sub_folders(part)}
+        passed = sorted(_passed_over(path, classes, False))
+        found = [str(each.relative_to(path)) + "/" * each.is_dir() for each in passed]
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if not found:
+        return []
+    names = ", ".join(found[:LISTED]) + (f" and {len(found) - LISTED:,} more" if len(found) > LISTED else "")
+    return [f"{path}: passed over, being no pictures of a class: {names}"]
+
+
+def _passed_over(folder: Path, classes: set[Path], is_class: bool) -> Iterator[Path]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = Path(entry.path)
+            if is_hidden(entry.name):
+                continue
+            if entry.is_dir(follow_symlinks=path in classes):
+                if is_no_class(path):
+                    yield path
+                else:
+                    yield from _passed_over(path, classes, is_class or path in classes)
+            elif not is_class or not may_be_picture(entry.name):
+                yield path
