@@ -91,7 +91,7 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
             raise UsageError("--show-batch draws and trains nothing: leave --check, --seeds and --run-dir out.")
         loaded = _load(config, overrides or [], {key: value for key, value in options.items() if value is not None})
         if check:
-            _show_plan(loaded)
+            _show_plan(loaded, run_dir)
         elif show_batch is not None:
             _show_batch(loaded, show_batch)
         elif series is not None:
@@ -138,13 +138,15 @@ def _load(source: str, overrides: Sequence[str], options: dict[str, str]) -> Con
         return load_config(source, [*overrides, *(f"{key}={value}" for key, value in options.items())])
 
 
-def _show_plan(config: Config) -> None:
+def _show_plan(config: Config, run_dir: Path | None) -> None:
     from mnist_trainer.model.device import passed_over
     from mnist_trainer.model.memory import human_bytes
     from mnist_trainer.pipeline.checking import plan
     from mnist_trainer.pipeline.preparation import warnings_of
     from mnist_trainer.reports.text import layer_lines
+    from mnist_trainer.storage.run_folder import refuse_file
 
+    refuse_file(run_dir)
     made = plan(config)
     print(f"{'layer':<36}{'output':<20}{'parameters':>12}")
     for line in layer_lines(made.placed):

@@ -115,7 +115,7 @@ def find_begun(place: str) -> RunFolder:
     if path.name == "last.pt" and path.is_file():
         path = path.parent
     if not path.is_dir():
-        what = "it is no last.pt" if path.exists() else "there is no such folder"
+        what = "it is a file, but no last.pt" if path.exists() else "there is no such folder"
         raise CheckpointError(f"{path}: {what}. --resume takes the folder of a run, its last.pt, or latest.")
     if not holds_run(path):
         raise CheckpointError(f"{path} holds no run to go on with. Begin one: mnist-train --config FILE.")

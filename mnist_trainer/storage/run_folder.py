@@ -146,11 +146,19 @@ def belongs_to_run(path: Path) -> bool:
 
 
 def refuse_taken(place: Path) -> None:
-    """Raises `UsageError` if the folder `place` holds a run, `StorageError` if another process is at work there, or if
-    it can't be written."""
+    """Raises `UsageError` if the folder `place` holds a run, `StorageError` if another process is at work there, if it
+    can't be written, or is a file."""
     if is_folder(place):
         with held(place):
             refuse_run(place)
+    else:
+        refuse_file(place)
+
+
+def refuse_file(place: Path | None) -> None:
+    """Raises `StorageError` if `place` is there and is no folder."""
+    if place is not None and os.path.lexists(place):
+        make_folder(place)
 
 
 def refuse_run(place: Path) -> None:
@@ -208,8 +216,12 @@ def find_checkpoint(place: str) -> Path:
             runs = path / "seed-*"
             raise CheckpointError(f"{path} is a series: its models are in {runs}. Name one of these folders, or all.")
         if not os.path.lexists(best):
-            run = bool(RunFolder(path).read_record())
-            reason = "its training has not completed an epoch" if run else "it is no run folder"
+            record = RunFolder(path).read_record()
+            reason = "its training has not completed an epoch" if record else "it is no run folder"
+            if record.get("kind") == "sweep":
+                reason = f"it is a sweep, which keeps no models; train its best one: --config {path / 'best.yaml'}"
+            elif any(map(holds_run, path.glob("*"))):
+                reason = "it is a folder of runs; name one of them"
             raise CheckpointError(f"{path} holds no best.pt: {reason}.")
         return best
     if not os.path.lexists(path):

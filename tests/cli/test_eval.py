@@ -148,7 +148,7 @@ def test_names_in_messages_do_not_command_the_terminal(command: Command, here: P
 
 def test_what_is_no_checkpoint_is_told(command: Command, here: Path) -> None:
     done = command("eval", "tiny.yaml")
-    assert done == (4, "", "tiny.yaml is no checkpoint: it is not in the format of torch.save.\n")
+    assert done == (4, "", "tiny.yaml is no checkpoint: it is a text file. Name a .pt file, or the folder of a run.\n")
     done = command("eval", "latest")
     message = "There is no finished run under runs. Train one (mnist-train --config quickstart) or name a checkpoint."
     assert done == (4, "", f"{message}\n")

@@ -61,7 +61,7 @@ def test_shipped_configs_go_by_name_but_a_file_of_that_name_comes_first(
         ("quikstart", "quikstart  no such file; did you mean the shipped config 'quickstart'?"),
         ("configs/CNN.yml", "configs/CNN.yml  no such file; did you mean the shipped config 'cnn'?"),
         ("zzz.yaml", "zzz.yaml  no such file"),
-        (".", ".  a folder; name a .yaml file in it"),
+        (".", ".  is a folder, and a config is a file; name a .yaml file in it"),
     ],
 )
 def test_a_file_that_is_not_there(source: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -247,7 +247,7 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(told: Told) -> None:
 
 def test_a_folder_is_no_config(tmp_path: Path) -> None:
     (complaint,) = read_file(tmp_path).complaints
-    assert complaint.message == "a folder; name a .yaml file in it"
+    assert complaint.message == "is a folder, and a config is a file; name a .yaml file in it"
 
 
 def test_the_systems_reason_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

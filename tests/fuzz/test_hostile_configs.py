@@ -117,7 +117,7 @@ def test_a_device_is_no_config(device: str) -> None:
 
 
 def test_a_folder_is_no_config(tmp_path: Path) -> None:
-    assert check(tmp_path) == (2, f"{tmp_path}  a folder; name a .yaml file in it\n")
+    assert check(tmp_path) == (2, f"{tmp_path}  is a folder, and a config is a file; name a .yaml file in it\n")
 
 
 @pytest.mark.parametrize(

@@ -130,9 +130,11 @@ def test_files_of_other_kinds_are_told(tmp_path: Path) -> None:
     assert refusal(path) == ": there is no such file."
     path.write_bytes(b"")
     assert refusal(path) == " is empty. Take a whole copy of it."
-    for content in (b"just text\n", b"\x80\x02", bytes(range(200, 250)), gzip.compress(b"digits"), pickle.dumps([1])):
+    kinds = {b"just text\n": "it is a text file", b"\x89PNG\r\n\x1a\n": "it is a picture"}
+    for content in (*kinds, b"\x80\x02", bytes(range(200, 250)), gzip.compress(b"digits"), pickle.dumps([1])):
         path.write_bytes(content)
-        assert refusal(path) == " is no checkpoint: it is not in the format of torch.save."
+        kind = kinds.get(content, "it is not in the format of torch.save")
+        assert refusal(path) == f" is no checkpoint: {kind}. Name a .pt file, or the folder of a run."
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("notes.txt", "hello")
     assert refusal(path) == " is no checkpoint: it is an archive, but not in the format of torch.save."

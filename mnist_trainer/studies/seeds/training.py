@@ -26,7 +26,7 @@ from mnist_trainer.reports.environment import describe_environment
 from mnist_trainer.reports.listener import Header, Listener
 from mnist_trainer.reports.series import Series, SeriesHeader, SeriesListener, SubRun
 from mnist_trainer.reports.tensorboard import require_tensorboard
-from mnist_trainer.storage.run_folder import RunFolder, holds_run, is_series, refuse_run
+from mnist_trainer.storage.run_folder import RunFolder, holds_run, is_series, refuse_file, refuse_run
 from mnist_trainer.studies.seeds.folder import (
     Ledger,
     is_finished,
@@ -88,6 +88,7 @@ def train_seeds(
 def _common(config: Config, seeds: tuple[int, ...], jobs: int, run_dir: Path | None) -> Config:
     """The config of the whole series, with its threads. Raises `UsageError` if `run_dir` holds something else."""
     if run_dir is not None:
+        refuse_file(run_dir)
         config = _going_on(RunFolder(run_dir), config, seeds)
     threads = choose_threads(config) or threads_each(jobs)
     return config.model_copy(update={"seed": seeds[0], "threads": threads})

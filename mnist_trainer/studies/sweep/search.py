@@ -16,7 +16,7 @@ from mnist_trainer.data.loaders import load_splits
 from mnist_trainer.errors import DeviceError, InterruptedRunError, UsageError
 from mnist_trainer.files import held
 from mnist_trainer.reports.sweep import SweepHeader, SweepListener, SweepResult, TrialRow
-from mnist_trainer.storage.run_folder import RunFolder
+from mnist_trainer.storage.run_folder import RunFolder, refuse_file
 from mnist_trainer.studies.sweep.attempts import give_up, places_left, recover, running, trial_of
 from mnist_trainer.studies.sweep.folder import Ledger, best_of, open_folder
 from mnist_trainer.studies.sweep.plots import draw_study
@@ -64,6 +64,7 @@ def run_sweep(sweep: Sweep, manner: Manner | None = None, listener: SweepListene
     place = Place(sweep.name, manner.storage)
     if manner.storage is not None:
         require_url(manner.storage)
+    refuse_file(manner.run_dir)
     data = sweep.config({}).data
     for note in notes(data):
         listener.warned("data.path", note)
