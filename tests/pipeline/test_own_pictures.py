@@ -60,15 +60,15 @@ def test_only_unseen_ones_of_the_folder_that_it_was_trained_on(own: Path, own_ru
         assert found.pictures.endswith(", those that training did not use")
     trained = {split: evaluate(own_run, split=split).count for split in ("train", "validation")}  # type: ignore[arg-type]
     assert sum(trained.values()) + found.count == 150
-    assert evaluate(own_run, split="train").pictures == f"{trained['train']} pictures in own, its train set"
+    assert evaluate(own_run, split="train").pictures == f"{trained['train']} pictures in {own}, its train set"
 
 
 def test_parts_of_the_folder_that_it_was_trained_on(here: Path, pictures: Write, tiny: dict[str, Any]) -> None:
     for part in ("train", "val", "test"):
         pictures(here / "own" / part, DIGITS)
     run = train({**tiny, "data": {"name": "folder", "path": "own"}}, run_dir=here / "run").folder
-    assert evaluate(run).pictures == f"all 150 pictures in {Path('own/test')}"
-    assert evaluate(run, *on("own/test")).count == 150
+    assert evaluate(run).pictures == f"all 150 pictures in {here / 'own' / 'test'}"
+    assert evaluate(run, *on("own/test")).pictures == f"all 150 pictures in {Path('own/test')}"
     for part in ("train", "val"):
         with pytest.raises(DataError, match=r"was trained with all 150 pictures in own.*, so none is left to test"):
             evaluate(run, *on(f"own/{part}"))

@@ -18,7 +18,14 @@ from mnist_trainer.model.device import settings
 from mnist_trainer.model.failures import device_errors
 from mnist_trainer.model.threads import choose_threads
 from mnist_trainer.pipeline.description import facts_of, header_of
-from mnist_trainer.pipeline.preparation import ConfigSource, as_config, located, prepare, require_same_images, warnings_of
+from mnist_trainer.pipeline.preparation import (
+    ConfigSource,
+    as_config,
+    located,
+    prepare,
+    require_same_images,
+    warnings_of,
+)
 from mnist_trainer.pipeline.resuming import command_for
 from mnist_trainer.pipeline.training import resume, train
 from mnist_trainer.reports.dots import Dot, dots
