@@ -141,9 +141,10 @@ class Training(Section):
 class Report(Section):
     """What is drawn and written besides the figures."""
 
-    plots: bool = Field(default=True, description="curves, confusion matrix and first-layer weights as PNG")
+    plots: bool = Field(default=True, description="curves, confusion matrix and first-layer weights as pictures")
+    format: Literal["png", "svg", "pdf"] = Field(default="png", description="of the pictures that a training draws")
     tensorboard: bool = Field(default=False, description="event files for TensorBoard; needs the extra [tensorboard]")
-    gallery: bool = Field(default=True, description="the surest mistakes as a PNG")
+    gallery: bool = Field(default=True, description="the surest mistakes as a picture")
 
 
 class Config(Section):

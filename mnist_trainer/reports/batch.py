@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.reports.canvas import png
+from mnist_trainer.reports.canvas import render
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,4 +42,4 @@ def batch(originals: NDArray[np.uint8], seen: NDArray[np.uint8], captions: Seque
             middle = x + SIDE / 2 - 0.5
             axes.text(middle, y + CAPTION - 1.5, caption, ha="center", va="bottom", fontsize=9, in_layout=False)
 
-    return png((max(3 * columns * WIDE, 420), 3 * rows * HIGH + 60), title, draw)
+    return render((max(3 * columns * WIDE, 420), 3 * rows * HIGH + 60), title, draw)

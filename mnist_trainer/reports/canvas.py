@@ -1,4 +1,4 @@
-"""What all drawings stand on: one look, one set of colours, and the way to the bytes of a PNG; no pyplot.
+"""What all drawings stand on: one look, one set of colours, and the way to the bytes of a PNG, SVG or PDF; no pyplot.
 
 100 dots an inch, at most 1200 pixels wide. Colours are told apart by colour-blind eyes too (Okabe & Ito 2008,
 https://jfly.uni-koeln.de/color/). Equal input gives equal bytes, whatever matplotlibrc and MPLBACKEND say: drawings
@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mnist_trainer.errors import UsageError
 
@@ -39,11 +39,15 @@ _STYLE: Any = {
     "legend.edgecolor": "none",
     "figure.constrained_layout.w_pad": 0.1,
     "figure.constrained_layout.h_pad": 0.1,
+    "svg.hashsalt": "mnist_trainer",
     "text.parse_math": False,  # a class may be called $5
 }
 
 
-def png(size: tuple[int, int], title: str, draw: Callable[[Figure], None]) -> bytes:
+FileFormat = Literal["png", "svg", "pdf"]
+
+
+def render(size: tuple[int, int], title: str, draw: Callable[[Figure], None], file_format: FileFormat = "png") -> bytes:
     """What `draw` puts on an empty figure of `size` (width, height in pixels) under `title`."""
     load_matplotlib()
     from matplotlib import rc_context, rcdefaults, rcParams
@@ -60,8 +64,14 @@ def png(size: tuple[int, int], title: str, draw: Callable[[Figure], None]) -> by
         canvas = FigureCanvasAgg(figure)
         figure.suptitle(fill(title, size[0] // 10), fontsize=13)
         draw(figure)
-        # Without a version, which would change the bytes; savefig would draw twice, once to see where things go.
-        canvas.print_png(stream, metadata={"Software": None})  # type: ignore[no-untyped-call]
+        # Without a version or a date, which would change the bytes.
+        if file_format == "png":  # savefig would draw twice, once to see where things go
+            canvas.print_png(stream, metadata={"Software": None})  # type: ignore[no-untyped-call]
+        else:
+            about = (
+                {"Date": None} if file_format == "svg" else {"CreationDate": None, "Creator": None, "Producer": None}
+            )
+            figure.savefig(stream, format=file_format, metadata=about)
     return stream.getvalue()
 
 
@@ -124,4 +134,4 @@ def get_ready() -> None:
         axes.plot([0, 1], [0, 1], label="0")
         axes.legend()
 
-    png((100, 100), "", draw)
+    render((100, 100), "", draw)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mnist_trainer.inference.spread import Spread
-from mnist_trainer.reports.canvas import BLUE, GREEN, WIDEST, png
+from mnist_trainer.reports.canvas import BLUE, GREEN, WIDEST, render
 from mnist_trainer.reports.text import in_range
 
 if TYPE_CHECKING:
@@ -44,4 +44,4 @@ def dots(runs: Sequence[Dot], whole: Spread, title: str, count: int) -> bytes:
         axes.grid(visible=True, axis="y")
         figure.legend(loc="outside lower center", ncols=3)
 
-    return png((min(WIDEST, max(900, 60 * len(runs) + 200)), 480), title, draw)
+    return render((min(WIDEST, max(900, 60 * len(runs) + 200)), 480), title, draw)

@@ -1,9 +1,9 @@
-"""Which pictures a run or an evaluation gets, drawn by `plots.py` and named as in the run folder."""
+"""Which pictures a run or an evaluation gets, drawn by `curves.py` and `plots.py`, and named as in the run folder."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from io import StringIO
 
@@ -13,12 +13,15 @@ from torch import nn
 from mnist_trainer.data.source import Source
 from mnist_trainer.inference.calibration import reliability
 from mnist_trainer.inference.evaluate import Answers, surest_mistakes
+from mnist_trainer.inference.firing import DeadUnits
 from mnist_trainer.inference.metrics import Evaluation, calibration_error
 from mnist_trainer.reports import plots
+from mnist_trainer.reports.canvas import FileFormat
+from mnist_trainer.reports.curves import Story, curves
 from mnist_trainer.reports.painting import Picture, paint
 from mnist_trainer.reports.reliability import reliability_diagrams
 from mnist_trainer.reports.text import percent
-from mnist_trainer.training.penalties import weight_pictures
+from mnist_trainer.training.penalties import first_weights
 
 Rows = list[Mapping[str, float | int | str | None]]
 
@@ -26,37 +29,49 @@ Drawing = tuple[str, Picture]
 """A file's name, and what gives the PNG in it."""
 
 
-def draw_training(rows: Rows, best_epoch: int, title: str) -> Drawing:
+def draw_training(rows: Rows, story: Story, title: str, file_format: FileFormat = "png") -> Drawing:
     """`curves.png` of the rows of `metrics.csv`."""
-    return "curves.png", paint(plots.curves, rows, best_epoch, title)
+    return f"curves.{file_format}", paint(curves, rows, story, title, file_format)
 
 
-def draw_weights(model: nn.Module, title: str) -> Iterator[Drawing]:
-    """`weights.png`, where the first layer sees the whole 28×28 image."""
-    pictures = weight_pictures(model)
-    if pictures is not None and pictures.shape[1:] == (28, 28):
-        yield "weights.png", paint(plots.weights, pictures.detach().float().cpu().numpy(), title)
+def draw_weights(
+    model: nn.Module, title: str, dead: Sequence[DeadUnits] = (), file_format: FileFormat = "png"
+) -> Iterator[Drawing]:
+    """`weights.png`, where the first layer sees the whole 28×28 image or has filters that see the image itself."""
+    pictures = first_weights(model)
+    if pictures is not None:
+        crossed = [unit for layer in dead if layer.layer == 1 and layer.count == len(pictures) for unit in layer.units]
+        values = pictures.detach().float().cpu().numpy()
+        yield f"weights.{file_format}", paint(plots.weights, values, title, crossed, file_format)
 
 
-def draw_confusion(evaluation: Evaluation, classes: tuple[str, ...]) -> Drawing:
+def draw_confusion(evaluation: Evaluation, classes: tuple[str, ...], file_format: FileFormat = "png") -> Drawing:
     """`confusion.png`."""
     title = f"{evaluation.dataset}, {evaluation.split}: {percent(evaluation.accuracy)} right"
-    return "confusion.png", paint(plots.confusion, np.array(evaluation.confusion, dtype=np.int64), classes, title)
+    counts = np.array(evaluation.confusion, dtype=np.int64)
+    return f"confusion.{file_format}", paint(plots.confusion, counts, classes, title, file_format)
 
 
-def draw_mistakes(answers: Answers, source: Source, evaluation: Evaluation, classes: tuple[str, ...]) -> Drawing:
+def draw_mistakes(
+    answers: Answers,
+    source: Source,
+    evaluation: Evaluation,
+    classes: tuple[str, ...],
+    file_format: FileFormat = "png",
+) -> Drawing:
     """`mistakes.png`: the 25 wrong answers that were given with the largest probability."""
     worst = surest_mistakes(answers)
     images, labels = source.gather(worst.to(source.labels.device))
     which = "All" if evaluation.errors == len(worst) else "The surest of"
     shown = [None if evaluation.ece is None else float(value) for value in answers.confidence[worst]]
-    return "mistakes.png", paint(
+    return f"mistakes.{file_format}", paint(
         plots.mistakes,
         images.cpu().numpy(),
         [classes[label] for label in labels.tolist()],
         [classes[label] for label in answers.predicted[worst].tolist()],
         shown,
         f"{which} {evaluation.errors:,} mistakes in {evaluation.count:,} {evaluation.split} images: label → answer",
+        file_format,
     )
 
 

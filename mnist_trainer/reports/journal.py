@@ -14,6 +14,7 @@ from mnist_trainer.config.load import dump_config
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import StorageError
 from mnist_trainer.files import remove_file, write_text
+from mnist_trainer.inference.firing import DeadUnits
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.reports.environment import describe_environment, machine_of
 from mnist_trainer.reports.listener import metrics_row
@@ -48,6 +49,7 @@ class Journal:
         self.sessions = Sessions(folder.read_record())
         self.events: EventWriter | None = None
         self.entry: dict[str, Any] = {}
+        self.dead_units: list[DeadUnits] = []
 
     @property
     def config(self) -> Config:
@@ -150,6 +152,7 @@ class Journal:
         if self.state.stop_reason == "interrupted":
             self.state = self.first
             return
+        self.dead_units = []  # they were the first model's
         save_checkpoint(self.folder.best, self.best())
         self.entry |= {"refit": {"epochs": self.state.epoch, "train_count": len(self.state.setup.train)}}
 

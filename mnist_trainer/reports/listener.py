@@ -35,6 +35,8 @@ class Outcome:
     test: Evaluation
     seconds: float
     plots: tuple[str, ...]
+    dead: str = ""
+    """Which units never fired, in a sentence; empty if all did."""
 
 
 class Listener:
@@ -79,4 +81,4 @@ class Listener:
 
 def metrics_row(record: EpochRecord) -> Mapping[str, float | int | str | None]:
     """A row of `metrics.csv`."""
-    return {name: value for name, value in vars(record).items() if name not in ("terms", "best")}
+    return {name: value for name, value in vars(record).items() if name not in ("terms", "best", "curve")}

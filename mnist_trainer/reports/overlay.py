@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.reports.canvas import GREY, WIDEST, png
-from mnist_trainer.reports.plots import Row, by_logarithm, column_of, orders_of_magnitude, whole_epochs
+from mnist_trainer.reports.canvas import GREY, WIDEST, render
+from mnist_trainer.reports.curves import Row, by_logarithm, column_of, orders_of_magnitude, whole_epochs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +73,7 @@ def overlay(runs: Sequence[Curve], title: str) -> bytes:
         figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=10)
 
     legend = ceil(min(len(runs), len(LOOKS) + 1) / 3)
-    return png((WIDEST, 440 * height + 22 * legend + 60), title, draw)
+    return render((WIDEST, 440 * height + 22 * legend + 60), title, draw)
 
 
 def _losses(run: Curve) -> Figures:

@@ -1,7 +1,7 @@
 """Pictures drawn by processes of their own, which get ready while a model is trained.
 
 The first loads matplotlib, which takes as long as some epochs of a small model, and then makes a second one by forking.
-Each draws what it is told to: a function of `plots` by name with its arguments comes in, and the bytes of a PNG go out,
+Each draws what it is told to: a function of a module with its arguments comes in, and the bytes of a picture go out,
 both pickled. They write no file and end with their parent. Where there is none, or it was ended, the pictures are drawn
 where they are wanted.
 """
@@ -98,13 +98,13 @@ def painter_beside(is_wanted: bool) -> Iterator[None]:
 
 
 def paint(draw: Callable[Parameters, bytes], *arguments: Parameters.args, **options: Parameters.kwargs) -> Picture:
-    """What `draw`, a function of `plots`, gives for these arguments. It is begun at once where there is somebody to."""
+    """What `draw`, a module's function, gives for these arguments. It is begun at once where there is somebody to."""
 
     def here() -> bytes:
         return draw(*arguments, **options)
 
     for painters in _painters:
-        order = pickle.dumps((draw.__name__, arguments, options))
+        order = pickle.dumps((draw, arguments, options))
         coming = painters.waiting.submit(painters.picture, order)
         return lambda: coming.result() or here()  # an error is raised here, where it is of use
     return here
@@ -116,13 +116,11 @@ def _cores() -> int:
 
 
 def _serve() -> None:
-    from mnist_trainer.reports import plots
-
     with suppress(EOFError, OSError):
         while True:
-            name, arguments, options = pickle.load(sys.stdin.buffer)
+            draw, arguments, options = pickle.load(sys.stdin.buffer)
             try:
-                picture: bytes | str = getattr(plots, name)(*arguments, **options)
+                picture: bytes | str = draw(*arguments, **options)
             except Exception as error:
                 picture = f"{type(error).__name__}: {error}"
             sys.stdout.buffer.write(pickle.dumps(picture))
@@ -143,7 +141,7 @@ def _fork(orders: int, pictures: int) -> int:
 def main() -> None:
     """Draws for a parent, until that closes the line."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears of Ctrl-C
-    from mnist_trainer.reports import canvas
+    from mnist_trainer.reports import canvas, curves, plots  # noqa: F401 - all that draws
 
     canvas.get_ready()
     child = _fork(*map(int, sys.argv[1:])) if sys.argv[1:] else 0

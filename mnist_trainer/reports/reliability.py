@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_trainer.inference.calibration import Bin
-from mnist_trainer.reports.canvas import BLUE, GREY, ORANGE, png
+from mnist_trainer.reports.canvas import BLUE, GREY, ORANGE, render
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ def reliability_diagrams(panels: Mapping[str, Bins], title: str) -> bytes:
             _draw_counts(figure.add_subplot(grid[1, column], xlabel="confidence (%)"), bins, most)
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
 
-    return png((1000, 640), title, draw)
+    return render((1000, 640), title, draw)
 
 
 def _draw_bins(axes: Axes, bins: Bins) -> None:

@@ -99,6 +99,7 @@ def outcome_lines(outcome: Outcome) -> list[str]:
         f"Written to {outcome.folder}: {', '.join(written)}",
         f"Try next: mnist-eval {outcome.folder}",
         f"          mnist-predict picture.png --checkpoint {outcome.folder}",
+        *([outcome.dead] if outcome.dead else []),
         *guessing_lines(outcome.test),
         f"{outcome.folder.name}: {accuracy_sentence(outcome.test)}",
     ]

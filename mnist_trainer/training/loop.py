@@ -50,6 +50,14 @@ class EpochRecord:
     terms: dict[str, float] = field(default_factory=dict)
     best: bool = False
     """The best so far by validation; never in a second fit."""
+    curve: tuple[tuple[float, float, float, float], ...] = ()
+    """Points within the epoch: epochs done (2.5 is the middle of the third), the mean training loss and accuracy of an
+    interval around it, and the learning rate at its end. They are kept in `last.pt`, for `curves.png`."""
+
+
+POINTS = 50
+"""Points in the first epoch; the second has half as many, the third a third, and from the 26th on there are none. What
+a saved state holds depends on the epoch alone: training.epochs may change on resume."""
 
 
 def train_step(state: TrainingState, images: Tensor, labels: Labels) -> None:
@@ -97,13 +105,14 @@ def _with_settings(state: TrainingState, loop: Iterator[Item]) -> Iterator[Item]
 
 def _steps(state: TrainingState) -> Iterator[TrainingState]:
     setup, limit = state.setup, state.setup.config.training.max_minutes
+    steps_per_epoch = setup.course.steps_per_epoch
     started = perf_counter()
     batches = state.batches()
     state.train_mode()
     while pieces := list(islice(batches, setup.pieces_per_step)):
         if not state.model.training:  # the caller has judged the model in between
             state.train_mode()
-        step = state.epoch * setup.course.steps_per_epoch + state.step
+        step = state.epoch * steps_per_epoch + state.step
         factor = rate_factor(setup.config.schedule, step, setup.course) * state.plateau.factor
         state.stepper.set_rate(factor * state.rate_share)
         state.seed_draws()
@@ -114,6 +123,7 @@ def _steps(state: TrainingState) -> Iterator[TrainingState]:
         if state.ema is not None:
             state.ema.update_parameters(state.model)
         state.step += 1
+        state.totals.add_point(state.step, steps_per_epoch, POINTS // (state.epoch + 1), state.stepper.rate)
         state.epoch_seconds += perf_counter() - started
         yield state
         if limit is not None and state.seconds + state.epoch_seconds >= 60 * limit:
@@ -165,6 +175,8 @@ def finish_epoch(state: TrainingState) -> EpochRecord:
     training = state.setup.config.training
     require_finite_epoch(state)
     train_loss, train_accuracy, terms = state.totals.figures()
+    steps = state.setup.course.steps_per_epoch
+    curve = tuple((state.epoch + step / steps, loss, right, lr) for step, loss, right, lr in state.totals.curve())
     val_loss, val_accuracy = validate(state)
     state.epoch += 1
     best = state.best.update(training.early_stopping, state.epoch, val_loss, val_accuracy)
@@ -185,6 +197,7 @@ def finish_epoch(state: TrainingState) -> EpochRecord:
         phase=state.setup.phase,
         terms=terms,
         best=best and state.setup.phase == "train",
+        curve=curve,
     )
     state.seconds += seconds
     state.step, state.epoch_seconds, state.totals = 0, 0.0, Totals.empty(state.setup.device)

@@ -55,3 +55,12 @@ def weight_pictures(model: nn.Module) -> Tensor | None:
         if isinstance(module, nn.Conv2d):
             return module.weight.flatten(0, 1)
     return None
+
+
+def first_weights(model: nn.Module) -> Tensor | None:
+    """The first layer's weights as pictures [units, h, w] where it sees the image itself: 28×28, or a filter each."""
+    first = next((module for module in model.modules() if isinstance(module, nn.Linear | nn.Conv2d)), None)
+    sees_image = (
+        first.in_channels == 1 if isinstance(first, nn.Conv2d) else first is not None and first.in_features == 784
+    )
+    return weight_pictures(model) if sees_image else None

@@ -34,6 +34,9 @@ class Totals:
     hits: Tensor
     images: int = 0
     terms: dict[str, Tensor] = field(default_factory=dict)
+    points: list[tuple[int, int, float, Tensor]] = field(default_factory=list)
+    """After some of the steps: the number of steps and images, the learning rate, and [3] `loss`, `divisor` and `hits`
+    until then."""
 
     @classmethod
     def empty(cls, device: torch.device) -> Totals:
@@ -45,7 +48,23 @@ class Totals:
     def to(self, device: torch.device) -> Totals:
         """The same sums on another device."""
         terms = {name: total.to(device) for name, total in self.terms.items()}
-        return Totals(self.loss.to(device), self.divisor.to(device), self.hits.to(device), self.images, terms)
+        points = [(step, images, lr, sums.to(device)) for step, images, lr, sums in self.points]
+        return Totals(self.loss.to(device), self.divisor.to(device), self.hits.to(device), self.images, terms, points)
+
+    def add_point(self, step: int, steps: int, count: int, lr: float) -> None:
+        """Keep the sums after `step` of `steps` if it ends one of `count` intervals of equal length."""
+        if count > 1 and step * count // steps > (step - 1) * count // steps:
+            self.points.append((step, self.images, lr, torch.stack((self.loss, self.divisor, self.hits))))
+
+    def curve(self) -> Iterator[tuple[float, float, float, float]]:
+        """Of each interval its middle (in steps), the mean loss, the accuracy, and the last learning rate."""
+        before, seen, past = 0, 0, torch.zeros(3)
+        for step, images, lr, device_sums in self.points:
+            sums = device_sums.cpu()
+            loss, divisor, hits = (sums - past).tolist()
+            if divisor > 0:
+                yield (before + step) / 2, loss / divisor, hits / (images - seen), lr
+            before, seen, past = step, images, sums
 
     def figures(self) -> tuple[float, float, dict[str, float]]:
         """Mean loss, accuracy, and the mean of each term of the loss."""

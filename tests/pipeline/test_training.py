@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from mnist_trainer import Config, Run, fit, prepare, train
 from mnist_trainer.config.load import load_config
@@ -79,6 +80,32 @@ def test_the_folder_holds_the_whole_run(run: Run) -> None:
     assert files == {"config.yaml", "run.json", "metrics.csv", "best.pt", "last.pt", "log.txt"} | plots
     for name in plots:
         assert (run.folder / name).read_bytes().startswith(PNG)
+
+
+@pytest.mark.parametrize("file_format", ["svg", "pdf"])
+def test_pictures_have_the_format_that_the_config_names(tiny: dict[str, Any], tmp_path: Path, file_format: str) -> None:
+    config = {**tiny, "report": {"format": file_format}}
+    train(config, run_dir=tmp_path / "run")
+    names = {path.name for path in (tmp_path / "run" / "plots").iterdir()}
+    assert names == {f"{name}.{file_format}" for name in ("curves", "confusion", "weights", "mistakes")}
+
+
+def test_dead_units_are_named_at_the_end_and_in_the_log(tiny: dict[str, Any], tmp_path: Path) -> None:
+    class Ear(Listener):
+        dead = ""
+
+        def finished(self, outcome: Outcome) -> None:
+            self.dead = outcome.dead
+
+    def die(model: nn.Module) -> nn.Module:
+        with torch.no_grad():
+            model[1].bias.fill_(-1e6)
+        return model
+
+    ear, model = Ear(), die(nn.Sequential(nn.Flatten(), nn.Linear(784, 8), nn.ReLU(), nn.Linear(8, 10)))
+    train(tiny, model=model, run_dir=tmp_path / "run", listener=ear)
+    assert ear.dead == "8 of 8 units of layer 1 never fired on the validation images."
+    assert ear.dead in (tmp_path / "run" / "log.txt").read_text()
 
 
 def test_the_metrics_have_a_row_an_epoch(run: Run) -> None:

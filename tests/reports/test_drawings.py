@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from mnist_trainer.config.load import load_config
 from mnist_trainer.data.source import Source
 from mnist_trainer.inference.evaluate import Answers
+from mnist_trainer.inference.firing import DeadUnits
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.model.build import build_model
 from mnist_trainer.reports import drawings
+from mnist_trainer.reports.curves import Story
 from mnist_trainer.reports.drawings import (
     Drawing,
     draw_confusion,
@@ -64,8 +66,9 @@ def source_of(labels: list[int]) -> Source:
 
 def test_the_curves_are_drawn_from_the_rows(painter: Painter) -> None:
     rows: list[Any] = [{"epoch": 1, "train_loss": 0.5}]
-    assert drawn(draw_training(rows, 1, "mlp")) == ("curves.png", b"curves")
-    assert painter.asked["curves"] == (rows, 1, "mlp")
+    name, picture = drawn(draw_training(rows, Story(1), "mlp"))
+    assert (name, picture[:4]) == ("curves.png", b"\x89PNG")
+    assert drawn(draw_training(rows, Story(1), "mlp", "pdf"))[0] == "curves.pdf"
 
 
 @pytest.mark.parametrize(
@@ -82,12 +85,22 @@ def test_weights_are_drawn_where_the_first_layer_sees_the_whole_image(
 ) -> None:
     config = load_config({"model": model, "data": {"binary": 7 if outputs == 1 else None}, "loss": "mse"})
     assert dict(map(drawn, draw_weights(build_model(config.model, outputs), "title"))) == {"weights.png": b"weights"}
-    pictures, title = painter.asked["weights"]
+    pictures, title, crossed, file_format = painter.asked["weights"]
     assert (pictures.shape, pictures.dtype, title) == ((count, 28, 28), np.float32, "title")
+    assert (crossed, file_format) == ([], "png")
+
+
+def test_the_filters_of_a_convolution_are_drawn_and_dead_ones_crossed_out(painter: Painter) -> None:
+    dead = [DeadUnits(1, (0, 3), 4), DeadUnits(2, (1,), 4)]
+    drawings = draw_weights(nn.Sequential(nn.Conv2d(1, 4, 5), nn.Conv2d(4, 9, 3)), "title", dead, "svg")
+    assert dict(map(drawn, drawings)) == {"weights.svg": b"weights"}
+    pictures, _, crossed, _ = painter.asked["weights"]
+    assert pictures.shape == (4, 5, 5)
+    assert crossed == [0, 3]
 
 
 @pytest.mark.parametrize(
-    "model", [nn.Conv2d(1, 4, 3), nn.Linear(700, 3), nn.Linear(16, 3), nn.Flatten(), nn.Sequential()]
+    "model", [nn.Conv2d(3, 4, 3), nn.Linear(700, 3), nn.Linear(16, 3), nn.Flatten(), nn.Sequential()]
 )
 def test_other_weights_are_not_drawn(painter: Painter, model: nn.Module) -> None:
     assert dict(draw_weights(model, "title")) == {}
@@ -96,7 +109,7 @@ def test_other_weights_are_not_drawn(painter: Painter, model: nn.Module) -> None
 
 def test_the_confusion_matrix_says_of_what_it_is(painter: Painter, evaluation: Evaluation) -> None:
     assert drawn(draw_confusion(evaluation, ("not 7", "7"))) == ("confusion.png", b"confusion")
-    matrix, classes, title = painter.asked["confusion"]
+    matrix, classes, title, _ = painter.asked["confusion"]
     assert matrix.tolist() == [[1987, 3], [0, 10]]
     assert matrix.dtype == np.int64
     assert (classes, title) == (("not 7", "7"), "mnist, test: 99.85 % right")
@@ -107,7 +120,7 @@ def test_the_surest_mistakes_come_first(painter: Painter, evaluation: Evaluation
     labels = [0, 1, 0, 1, 0]
     answers, source = answered(rows, labels), source_of(labels)
     assert drawn(draw_mistakes(answers, source, evaluation, CLASSES)) == ("mistakes.png", b"mistakes")
-    images, truths, given, shown, title = painter.asked["mistakes"]
+    images, truths, given, shown, title, _ = painter.asked["mistakes"]
     assert images[:, 0, 0].tolist() == [4, 2, 3, 1]
     assert truths == ["zero", "zero", "one", "one"]
     assert given == ["one", "two", "two", "zero"]

@@ -36,7 +36,7 @@ def test_the_process_beside_draws_the_same(monkeypatch: pytest.MonkeyPatch) -> N
     here = picture()
     with painter_beside(True):
         process = present()
-        monkeypatch.setattr(plots, "png", None)  # so that nothing can be drawn here
+        monkeypatch.setattr(plots, "render", None)  # so that nothing can be drawn here
         begun = [paint(plots.confusion, MATRIX, ["a", "b"], title="of two") for _ in range(5)]
         assert [each() for each in reversed(begun)] == [here] * 5
     assert process.returncode == 0

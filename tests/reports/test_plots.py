@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 
 import numpy as np
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mnist_trainer.reports import plots
+from mnist_trainer.reports.canvas import FileFormat
 
-BLUE, ORANGE, GREEN = (0, 114, 178), (213, 94, 0), (0, 122, 90)
+ORANGE, GREEN = (213, 94, 0), (0, 122, 90)
 TEN = [str(digit) for digit in range(10)]
 
 
@@ -28,56 +29,6 @@ def where(picture: NDArray[np.int64], colour: tuple[int, int, int]) -> NDArray[n
     """Which pixels [height, width] have (nearly) this colour."""
     close: NDArray[np.bool_] = np.abs(picture - colour).max(axis=2) <= 3
     return close
-
-
-def rows_of(epochs: int, validated: bool = True) -> list[Mapping[str, float | int | str | None]]:
-    return [
-        {
-            "epoch": epoch,
-            "phase": "train",
-            "train_loss": 1 / epoch**2,
-            "train_accuracy": 1 - 0.3 / epoch,
-            "val_loss": 1 / epoch if validated else None,
-            "val_accuracy": 1 - 0.2 / epoch if validated else None,
-            "lr": 0.001 * epoch,
-            "seconds": 1.0,
-            "images_per_second": 55000.0,
-        }
-        for epoch in range(1, epochs + 1)
-    ]
-
-
-def best_columns(png: bytes) -> list[int]:
-    """Where, from left to right, dashed lines stand in the drawing: columns with much green."""
-    return np.flatnonzero(where(pixels(png), GREEN).sum(axis=0) > 100).tolist()
-
-
-@pytest.mark.parametrize("epochs", [0, 1, 30, 300])
-@pytest.mark.parametrize("validated", [True, False])
-def test_curves_show_any_number_of_epochs(epochs: int, validated: bool) -> None:
-    picture = pixels(plots.curves(rows_of(epochs, validated), None, "mlp"))
-    assert picture.shape == (560, 1200, 3)
-    assert (picture[0] == 255).all() and (picture[:, 0] == 255).all()
-    assert where(picture, BLUE).any()
-    assert where(picture, ORANGE).any() == (validated and epochs > 0)
-    assert not where(picture, GREEN).any()
-
-
-def test_the_line_of_the_best_epoch_moves_with_it() -> None:
-    rows = rows_of(10)
-    first, second = (best_columns(plots.curves(rows, best, "mlp")) for best in (3, 8))
-    assert len(first) >= 2 and len(second) >= 2
-    assert first[0] < second[0] < first[-1] < second[-1]
-
-
-def test_the_only_epoch_is_marked_as_the_best() -> None:
-    columns = best_columns(plots.curves(rows_of(1), 1, "lecture"))
-    assert columns[0] < 600 < columns[-1]
-
-
-def test_curves_leave_out_what_is_no_finite_number() -> None:
-    broken: plots.Row = {"epoch": 4, "train_loss": float("nan"), "val_loss": float("inf"), "lr": ""}
-    assert where(pixels(plots.curves([*rows_of(3), broken], 4, "diverged")), ORANGE).any()
 
 
 def matrix_of(classes: int, mistake: tuple[int, int] | None = None, count: int = 40) -> NDArray[np.int64]:
@@ -187,7 +138,6 @@ def test_weights_that_are_zero_or_broken_are_drawn(value: float) -> None:
 def test_equal_input_gives_equal_bytes_and_other_input_other_bytes() -> None:
     weights = np.ones((2, 28, 28), np.float32)
     pairs = [
-        [plots.curves(rows_of(4), best, "mlp") for best in (2, 2, 3)],
         [plots.confusion(matrix_of(3, at), TEN[:3], "mnist") for at in ((0, 1), (0, 1), (1, 0))],
         [mistakes_of(3, probability=sure) for sure in (0.5, 0.5, 0.6)],
         [plots.weights(factor * weights, "mlp") for factor in (1, 1, -1)],
@@ -197,17 +147,47 @@ def test_equal_input_gives_equal_bytes_and_other_input_other_bytes() -> None:
         assert one != other
 
 
-def test_titles_and_names_are_no_formulas() -> None:
-    first, second = (pixels(plots.curves(rows_of(2), None, title)) for title in ("$a$", "a"))
-    assert (first[:40] != second[:40]).any()
-    plots.curves(rows_of(2), None, r"50 % of $\nothing$ {a_b")
-
-
 def test_pyplot_and_torch_stay_out() -> None:
     code = (
-        "import sys; from mnist_trainer.reports import plots; early = 'matplotlib' in sys.modules; "
-        "plots.curves([{'epoch': 1, 'train_loss': 1.0, 'lr': 0.1}], 1, 'a'); "
+        "import sys; from mnist_trainer.reports import plots; from mnist_trainer.reports.curves import Story, curves; "
+        "early = 'matplotlib' in sys.modules; "
+        "curves([{'epoch': 1, 'train_loss': 1.0, 'lr': 0.1}], Story(1), 'a'); "
         "print(early, 'matplotlib.pyplot' in sys.modules, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False False False"
+
+
+def test_units_that_never_fired_are_crossed_out() -> None:
+    orange = [
+        where(pixels(plots.weights(np.zeros((4, 28, 28), np.float32), "mlp", dead)), ORANGE) for dead in ([], [2])
+    ]
+    assert not orange[0].any()
+    rows, columns = np.nonzero(orange[1])
+    assert rows.min() > 250 and columns.max() < 250  # the third of four: below, on the left
+
+
+def test_small_filters_have_the_gaps_of_large_pictures() -> None:
+    values = [np.full((4, side, side), -0.5, np.float32) for side in (3, 28)]
+    areas = [where(pixels(plots.weights(each, "cnn"))[:, :-150], (5, 48, 97)).sum() for each in values]
+    assert 0.9 < areas[0] / areas[1] < 1.1
+
+
+@pytest.mark.parametrize(("classes", "shares"), [(2, True), (10, True), (26, True), (62, False)])
+def test_shares_stand_below_the_counts_where_there_is_room(
+    classes: int, shares: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.axes import Axes
+
+    texts = []
+    monkeypatch.setattr(Axes, "text", lambda axes, x, y, text, **look: texts.append(text))
+    plots.confusion(matrix_of(classes, (1, 0), 50), [str(index) for index in range(classes)], "some")
+    assert {"200", "50"} <= set(texts)
+    assert ({"20.0 %", "80.0 %", "100 %"} <= set(texts)) == shares
+
+
+@pytest.mark.parametrize(("file_format", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_each_format_has_equal_bytes_for_equal_input(file_format: FileFormat, start: bytes) -> None:
+    first, second = (plots.confusion(matrix_of(3), TEN[:3], "some", file_format) for _ in range(2))
+    assert first.startswith(start)
+    assert first == second

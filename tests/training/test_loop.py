@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from mnist_trainer.data.loaders import Splits
 from mnist_trainer.training.loop import fit, steps, validate
 from mnist_trainer.training.schedules import rate_factor
+from mnist_trainer.training.state import TrainingState
 
 
 def bits(weights: dict[str, Tensor]) -> dict[str, bytes]:
@@ -236,3 +237,30 @@ def test_bfloat16_trains_float32_weights(splits: Splits, prepare: Any) -> None:
         assert other.train_loss == pytest.approx(one.train_loss, rel=0.05)
         assert other.train_loss != one.train_loss
     assert {parameter.dtype for parameter in rough.model.parameters()} == {torch.float32}
+
+
+def test_points_within_an_epoch_are_means_of_equal_intervals(splits: Splits, prepare: Any) -> None:
+    """200 images in steps of 2: 50 intervals of 2 steps in the first epoch, 25 of 4 steps in the second."""
+    state = prepare(splits, data={"batch_size": 2}, training={"epochs": 2})
+    sums: list[tuple[float, float]] = []
+
+    def after_step(state: TrainingState) -> None:
+        sums.append((float(state.totals.loss), float(state.totals.hits)))
+
+    first, second = fit(state, after_step)
+    assert [point[0] for point in first.curve] == pytest.approx([(place + 0.5) / 50 for place in range(50)])
+    assert [point[0] for point in second.curve] == pytest.approx([1 + (place + 0.5) / 25 for place in range(25)])
+    _, loss, accuracy, lr = first.curve[1]
+    assert loss == pytest.approx((sums[3][0] - sums[1][0]) / 4)
+    assert accuracy == (sums[3][1] - sums[1][1]) / 4
+    assert lr == state.stepper.rate
+    assert sum(point[1] for point in second.curve) / 25 == pytest.approx(second.train_loss)
+
+
+def test_points_do_not_depend_on_how_many_epochs_there_are_to_be(splits: Splits, prepare: Any) -> None:
+    whole, short = (list(fit(prepare(splits, training={"epochs": epochs}))) for epochs in (3, 1))
+    assert whole[0].curve == short[0].curve
+    assert len(whole[0].curve) == 7  # no more than there are steps
+    late = prepare(splits, training={"epochs": 27})
+    *_, before, last = fit(late)
+    assert (before.epoch, last.curve) == (26, ())

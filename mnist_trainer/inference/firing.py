@@ -1,0 +1,76 @@
+"""Units that never fire: ReLU units whose output is 0 for every image, so that no gradient reaches their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class DeadUnits:
+    """The units of `layer` that never fired, of its `count`; layers with weights are numbered from 1."""
+
+    layer: int
+    units: tuple[int, ...]
+    count: int
+
+
+class FiringMonitor:
+    """Notes which ReLU units had an output above 0, while it is attached to a model that reads images."""
+
+    def __init__(self) -> None:
+        self.layer = self.position = 0
+        self.fired: dict[int, tuple[int, Tensor]] = {}
+
+    def begin(self, *_: Any) -> None:
+        """A batch begins."""
+        self.layer = self.position = 0
+
+    def count_layer(self, *_: Any) -> None:
+        """A layer with weights was passed."""
+        self.layer += 1
+
+    def note(self, module: nn.Module, inputs: Any, outputs: Tensor) -> None:
+        """A ReLU was passed: outputs [B, units, …]."""
+        fired = (outputs > 0).flatten(2).any(dim=2).any(dim=0) if outputs.dim() > 2 else (outputs > 0).any(dim=0)
+        _, before = self.fired.get(self.position, (0, fired))
+        if before.shape == fired.shape:
+            self.fired[self.position] = (self.layer, before | fired)
+        self.position += 1
+
+    @property
+    def dead(self) -> list[DeadUnits]:
+        """The layers with units that never fired, in the order in which data pass them."""
+        found = [(layer, fired.cpu()) for layer, fired in self.fired.values()]
+        dead = [DeadUnits(layer, tuple((~fired).nonzero().flatten().tolist()), len(fired)) for layer, fired in found]
+        return [layer for layer in dead if layer.units]
+
+
+@contextmanager
+def monitor_firing(model: nn.Module) -> Iterator[FiringMonitor]:
+    """Inside it the monitor notes what fires in `model`."""
+    monitor = FiringMonitor()
+    handles = [model.register_forward_pre_hook(monitor.begin)]
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            handles.append(module.register_forward_hook(monitor.count_layer))
+        elif isinstance(module, nn.ReLU | nn.ReLU6):
+            handles.append(module.register_forward_hook(monitor.note))
+    try:
+        yield monitor
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def dead_sentence(dead: Sequence[DeadUnits]) -> str:
+    """`3 of 64 units of layer 1, 2 of 32 of layer 2 never fired on the validation images.`; empty without any."""
+    parts = [
+        f"{len(each.units)} of {each.count}{' units' * (not place)} of layer {each.layer}"
+        for place, each in enumerate(dead)
+    ]
+    return f"{', '.join(parts)} never fired on the validation images." if parts else ""

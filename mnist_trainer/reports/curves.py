@@ -1,0 +1,159 @@
+"""The drawing of a training: loss, accuracy and learning rate over the epochs. Plain values in, bytes of a picture out;
+no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_trainer.reports.canvas import BLUE, GREEN, GREY, ORANGE, WIDEST, FileFormat, render
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Row = Mapping[str, float | int | str | None]
+
+MOST_EPOCHS_WITH_POINTS = 10
+"""Up to so many epochs the points within them are drawn."""
+
+OTHER = {"val_loss": "val_accuracy", "val_accuracy": "val_loss"}
+FORMS = {"loss": "{:.4f}", "accuracy": "{:.2f} %"}
+
+
+@dataclass(frozen=True)
+class Story:
+    """What there is to say of a training besides its rows.
+
+    `points` within the epochs are (epochs done, training loss, training accuracy, learning rate). The best epoch is the
+    one by `monitor`; the last `waited` epochs brought no improvement, and early stopping has this `patience` (None:
+    there is no early stopping). `reason` says why it stopped, and `loss` which loss it is.
+    """
+
+    best_epoch: int | None = None
+    monitor: str = "val_loss"
+    points: Sequence[tuple[float, float, float, float]] = ()
+    waited: int = 0
+    patience: int | None = None
+    reason: str = ""
+    loss: str = "loss"
+
+
+def curves(rows: Sequence[Row], story: Story, title: str, file_format: FileFormat = "png") -> bytes:
+    """Loss, accuracy and learning rate by epoch, from rows of `metrics.csv`; the best epoch is marked.
+
+    Accuracies are fractions in `rows` and percent in the drawing. What is None, or not finite, is left out.
+    """
+    is_short = len(rows) <= min(MOST_EPOCHS_WITH_POINTS, len(story.points) - 1)
+    places, *within = (finite(column) for column in zip(*story.points, strict=True)) if is_short else [finite([])] * 4
+
+    def draw(figure: Figure) -> None:
+        epochs = column_of(rows, "epoch")
+        grid = figure.add_gridspec(2, 2, height_ratios=(4, 1))
+        loss = figure.add_subplot(grid[0, 0], title="loss", ylabel=story.loss)
+        losses = [column_of(rows, name) for name in ("train_loss", "val_loss")]
+        if orders_of_magnitude([*losses, within[0]]) > 1.3:
+            by_logarithm(loss)
+        accuracy = figure.add_subplot(grid[0, 1], title="accuracy", ylabel="accuracy (%)")
+        rate = figure.add_subplot(grid[1, :], title="learning rate")
+        if is_short:
+            look: Any = {"color": BLUE, "alpha": 0.5, "linewidth": 1.2, "label": "train, within the epoch"}
+            loss.plot(places, within[0], **look)
+            accuracy.plot(places, 100 * within[1], **look)
+            rate.plot(places, within[2], color=GREY, linewidth=1.2)
+        _draw_pair(loss, rows, story, "loss")
+        _draw_pair(accuracy, rows, story, "accuracy")
+        rate.plot(epochs, column_of(rows, "lr"), color=GREY, **_marks(epochs) | ({"linewidth": 0} if is_short else {}))
+        rate.margins(y=0.2)
+        rate.set_ylim(bottom=0)
+        rate.locator_params(axis="y", nbins=3)
+        for axes in (loss, accuracy, rate):
+            axes.set_xlabel("epoch")
+            whole_epochs(axes, epochs, first=0 if is_short else None)
+
+    return render((WIDEST, 620), f"{title}: {story.reason}" if story.reason else title, draw, file_format)
+
+
+def _draw_pair(axes: Axes, rows: Sequence[Row], story: Story, kind: str) -> None:
+    """Training and validation figures over the epochs; the best epoch is marked by a line, a dot and its value."""
+    epochs = column_of(rows, "epoch")
+    factor = 100 if kind == "accuracy" else 1
+    train, validation = (factor * column_of(rows, f"{split}_{kind}") for split in ("train", "val"))
+    validated = bool(np.isfinite(validation).any())
+    axes.plot(epochs, train, color=BLUE, label="train, mean of the epoch", **_marks(epochs))
+    if validated:
+        axes.plot(epochs, validation, color=ORANGE, label="validation", **_marks(epochs))
+    for position in np.flatnonzero(epochs == story.best_epoch)[-1:]:
+        value = (validation if validated else train)[position]
+        axes.axvline(epochs[position], color=GREEN, linestyle="--", linewidth=1)
+        why = f"best by {story.monitor}" if validated else "kept, the last one"
+        label = f"{why}: epoch {story.best_epoch}, {FORMS[kind].format(value)}"
+        axes.plot(epochs[position], value, "D", color=GREEN, fillstyle="none", ms=9, mew=2, label=label)
+        if validated and f"val_{kind}" == OTHER[story.monitor]:
+            _mark_other(axes, epochs, validation, position, kind)
+    if story.waited and len(epochs):
+        label = (
+            f"{story.waited} epoch{'' if story.waited == 1 else 's'} without improvement (patience {story.patience})"
+        )
+        axes.axvspan(epochs.max() - story.waited, epochs.max(), color=GREY, alpha=0.13, linewidth=0, label=label)
+    axes.grid(visible=True)
+    axes.legend(loc="best", fontsize=10)
+
+
+def _mark_other(axes: Axes, epochs: NDArray[np.float64], figures: NDArray[np.float64], best: int, kind: str) -> None:
+    """The epoch that is better by the figure which does not decide, if it is another one."""
+    heights = np.where(np.isfinite(figures), figures if kind == "accuracy" else -figures, -np.inf)
+    highest = int(heights.argmax())
+    if heights[highest] > heights[best]:
+        word = "highest" if kind == "accuracy" else "lowest"
+        label = f"{word} val_{kind}: epoch {epochs[highest]:.0f}, {FORMS[kind].format(figures[highest])}"
+        axes.plot(epochs[highest], figures[highest], "s", color=GREY, fillstyle="none", ms=9, mew=2, label=label)
+
+
+def column_of(rows: Sequence[Row], name: str) -> NDArray[np.float64]:
+    """One column as numbers [rows], NaN where there is none."""
+    values = [row.get(name) for row in rows]
+    return finite([np.nan if value in (None, "") else float(value or 0) for value in values])
+
+
+def finite(values: Sequence[float]) -> NDArray[np.float64]:
+    """The values [n], NaN for those that are not finite."""
+    column = np.array(values, np.float64)
+    return np.where(np.isfinite(column), column, np.nan)
+
+
+def _marks(epochs: NDArray[np.float64]) -> dict[str, Any]:
+    """A dot at each epoch while dots can be told apart: a single epoch has no line to be seen by."""
+    return {"marker": "o" if len(epochs) <= 40 else "", "markersize": 4, "linewidth": 1.8}
+
+
+def whole_epochs(axes: Axes, epochs: NDArray[np.float64], first: float | None = None) -> None:
+    """Ticks at whole numbers, from `first` on; without it, half an epoch of room on both sides."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))
+    if len(epochs) and first is None:
+        axes.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
+    elif len(epochs) and first is not None:
+        axes.set_xlim(first, epochs.max() + 0.04 * (epochs.max() - first))
+
+
+def orders_of_magnitude(columns: Sequence[NDArray[np.float64]]) -> float:
+    """Powers of ten between the smallest and the largest value; 0 where a logarithm can't show all of them."""
+    values = np.concatenate(columns)
+    values = values[np.isfinite(values)]
+    return float(np.log10(values.max()) - np.log10(values.min())) if values.size and values.min() > 0 else 0.0
+
+
+def by_logarithm(axes: Axes) -> None:
+    """Steps of equal factors, named 1, 2, 5, 10, …"""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
