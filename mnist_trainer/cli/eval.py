@@ -92,6 +92,8 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one an option
                 lines, content = _calibrate(checkpoints, changes, split.value, calibrate, out)
             else:
                 lines, content = _evaluate(checkpoints, changes, split.value, views, save, out)
+        for note in content.get("notes", ()):
+            say(f"warning: {note}", err=True)
         say(json.dumps(content) if as_json else "\n".join(lines))
 
 

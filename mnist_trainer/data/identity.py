@@ -65,6 +65,19 @@ def identify(splits: Splits, name: str) -> Identity:
     return Identity(digest.hexdigest(), *found)
 
 
+def find_known(source: Source, samples: Sequence[Tensor]) -> tuple[int, int]:
+    """How many images of `source` trained a model, and of how many of them this can be told.
+
+    `samples` are those of its trainings; the one that knows the largest share counts. A sample of a small training
+    holds all of it and tells of every image, another one of those whose hashes are in its range.
+    """
+    hashes, found = _hashes(source), [(0, 0)]
+    for sample in samples:
+        told = hashes if len(sample) < SAMPLE else hashes[hashes <= int(sample[-1])]
+        found.append((int(np.isin(told, sample.numpy()).sum()), len(told)))
+    return max(found, key=lambda counts: (counts[0] / max(counts[1], 1), counts[1]))
+
+
 def _hashes(source: Source) -> Hashes:
     """A number [N] for each image. Images that differ in one pixel never have the same, others by a rare accident."""
     pieces = (images.cpu().contiguous().numpy() for images in source.images.split(PIECE))

@@ -70,6 +70,8 @@ class Evaluation:
     plain: bool = True
     pictures: str = field(default="", compare=False)
     """Of a folder: which of its pictures were measured."""
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    """Why the figures may be too good: the model knows some of the images."""
 
     @property
     def gains(self) -> tuple[float, float]:
@@ -78,10 +80,12 @@ class Evaluation:
         return self.accuracy - sum(each) / len(each), self.accuracy - max(each)
 
     def to_json(self) -> dict[str, Any]:
-        """What `mnist-eval --json` prints: the same keys for all, `views` where there are several, and of an ensemble
-        `members`, `disagreement`, `gain_over_mean` and `gain_over_best`."""
+        """What `mnist-eval --json` prints: the same keys for all, `views` and `notes` where there are some, and of an
+        ensemble `members`, `disagreement`, `gain_over_mean` and `gain_over_best`."""
         content = asdict(self)
         del content["plain"]
+        if not self.notes:
+            del content["notes"]
         if self.views == 1:
             del content["views"]
         if not self.pictures:

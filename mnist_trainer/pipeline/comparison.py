@@ -22,6 +22,11 @@ class Compared:
     second: Judged
     comparison: Comparison
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Those of both evaluations."""
+        return (*self.first.evaluation.notes, *self.second.evaluation.notes)
+
     def to_json(self) -> dict[str, Any]:
         """What `mnist-eval --compare --json` prints."""
         both = zip(self.names, (self.first, self.second), strict=True)
@@ -30,7 +35,8 @@ class Compared:
         about = {"dataset": evaluation.dataset, "split": evaluation.split, "views": evaluation.views}
         if evaluation.pictures:
             about["pictures"] = evaluation.pictures
-        return {"first": models[0], "second": models[1], **asdict(self.comparison), **about}
+        notes = {"notes": self.notes} if self.notes else {}
+        return {"first": models[0], "second": models[1], **asdict(self.comparison), **about, **notes}
 
 
 def compare(first: Place, second: Place, *overrides: str, split: Split = "test", views: int = 1) -> Compared:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import nn
 
+from mnist_trainer.config.schema import Data
 from mnist_trainer.data.catalog import all_classes, with_binary
 from mnist_trainer.data.dataset import Split
+from mnist_trainer.data.identity import SAME_DIGITS, find_known
 from mnist_trainer.data.layout import class_positions
 from mnist_trainer.data.loaders import load_split, load_unseen
 from mnist_trainer.data.source import Source
@@ -20,9 +23,12 @@ from mnist_trainer.model.device import resolve_device, settings
 from mnist_trainer.model.failures import device_errors
 from mnist_trainer.model.threads import choose_threads
 from mnist_trainer.pipeline.subject import Place, Subject, load_subject
-from mnist_trainer.storage.checkpoint import Checkpoint
+from mnist_trainer.storage.checkpoint import Checkpoint, Member
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import build_criterion
+
+SURE = 30
+"""Known images in a sample from which on their number among all images is estimated."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,8 @@ def judge_subject(
         if answers.members:
             members = measure_members(predictor, answers, subject.places)
             evaluation = replace(evaluation, members=members, disagreement=answers.disagreement)
-    return Judged(subject, replace(evaluation, views=views, pictures=pictures), answers, source)
+    notes = _notes(subject, split, source)
+    return Judged(subject, replace(evaluation, views=views, pictures=pictures, notes=notes), answers, source)
 
 
 def _load(subject: Subject, split: Split) -> tuple[Source, str]:
@@ -114,6 +121,36 @@ def _labels(subject: Subject, split: Split) -> list[int]:
             f"{', '.join(with_binary(data, names))}. Evaluate it on data with the same classes."
         )
     return found
+
+
+def _notes(subject: Subject, split: Split, source: Source) -> tuple[str, ...]:
+    """A warning for each member that was trained with some of the images, or may have been."""
+    data, members = subject.config.data, zip(subject.places, subject.checkpoint.members, strict=True)
+    notes = [_note(path, member, data, split, source) for (path, _), member in members]
+    return tuple(dict.fromkeys(note for note in notes if note))
+
+
+def _note(path: str, member: Member, data: Data, split: Split, source: Source) -> str:
+    trained, samples = member.config.data, member.lineage or ()
+    if _place(trained) == _place(data):
+        if split == "train":
+            return ""
+        samples = samples[:-1]  # its own split keeps them apart
+    known, told = find_known(source, samples)
+    head, count = f"{path} was trained on {_place(trained)}, and", len(source)
+    if known:
+        share = f"about {100 * known / told:.0f} %" if known >= SURE else "some"
+        known_ones = f"{f'{known:,}' if told == count else share} of these {count:,} images"
+        return f"{head} {known_ones} trained it, or a model that it started from: the figures are too good."
+    if not told and trained.is_table != data.is_table and {trained.name, data.name} & {*SAME_DIGITS}:
+        reason = "tables like Kaggle's mix the training and test images of MNIST"
+        return f"{head} may know images of {_place(data)}, as {reason}: the figures may be too good."
+    return ""
+
+
+def _place(data: Data) -> str:
+    """The data set by its path or name."""
+    return data.name if data.path is None else str(Path(data.path).expanduser().absolute())
 
 
 def _loss_figure(checkpoint: Checkpoint, loss: LossFunction | None) -> LossFigure:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -333,3 +334,16 @@ def test_the_lost_digits_are_qmnists(command: Command) -> None:
     done = command("eval", "latest", "--split", "test50k")
     message = "test50k, the lost test digits, is a split of qmnist (data.name=qmnist), not of digits."
     assert done == (2, "", f"{message}\n")
+
+
+def test_a_model_that_knows_the_images_warns(command: Command, here: Path) -> None:
+    whole = load_digits("test")
+    np.savetxt(here / "train.csv", np.column_stack((whole.labels, whole.images.reshape(-1, 784))), "%d", ",")
+    run = train("tiny.yaml", "data={name: folder, path: train.csv}")
+    for arguments in ([], ["--json"], ["--compare", run.folder / "last.pt"]):
+        done = command("eval", run.folder, *arguments, "data.name=digits")
+        assert done.code == 0
+        assert done.err.startswith(f"warning: {run.folder / 'best.pt'} was trained on {here / 'train.csv'}, and ")
+        assert done.err.endswith(": the figures are too good.\n")
+    content = json.loads(command("eval", run.folder, "--json", "data.name=digits").out)
+    assert len(content["notes"]) == 1

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mnist_trainer.data import identity
-from mnist_trainer.data.identity import identify
+from mnist_trainer.data.identity import find_known, identify
 from mnist_trainer.data.loaders import Splits
 from mnist_trainer.data.mapped import images_of
 from mnist_trainer.data.source import Source
@@ -85,3 +85,15 @@ def test_the_digits_of_qmnist_are_those_of_mnist_at_the_same_positions() -> None
     swapped = splits(nearly, VALIDATION, TRAIN)
     assert identify(swapped, "qmnist").is_known_to([first])
     assert not identify(swapped, "kmnist").is_known_to([first])
+
+
+def test_known_images_are_found_among_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    half = identify(splits(), "folder").sample  # of the first 60 images
+    assert find_known(WHOLE, [half]) == (60, COUNT)
+    assert find_known(WHOLE.subset(VALIDATION), [half]) == (0, 30)
+    assert find_known(WHOLE, []) == (0, 0)
+    other = identify(splits(train=torch.arange(80, COUNT)), "folder").sample
+    assert find_known(WHOLE, [other, half]) == find_known(WHOLE, [half, other]) == (60, COUNT)
+    monkeypatch.setattr(identity, "SAMPLE", 20)
+    known, told = find_known(WHOLE, [identify(splits(), "folder").sample])
+    assert known == 20 and 20 <= told < COUNT  # with those smaller than the largest hash that is kept

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 from mnist_trainer import Run, evaluate, load_config, resume, train
+from mnist_trainer.config.schema import Data
 from mnist_trainer.data.bundled import load_digits
+from mnist_trainer.data.loaders import load_real, load_test
 from mnist_trainer.errors import DataError, InterruptedRunError
 from mnist_trainer.pipeline.checking import plan
+from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 
 from .conftest import Remembering
 
@@ -84,3 +87,48 @@ def test_the_check_looks_at_a_table(tiny: dict[str, Any], table: Path) -> None:
     table.write_text(table.read_text().replace("\n", "\nx", 9))
     with pytest.raises(DataError, match=r"train\.csv is damaged: line 2 has 'x"):
         plan(load_config(on_a_table(tiny, table)))
+
+
+@pytest.fixture
+def mixed(here: Path) -> Path:
+    """A table that holds some of the images that test the bundled digits, as Kaggle's holds MNIST's."""
+    parts = [load_digits("train"), load_digits("test")]
+    rows = [np.column_stack((part.labels[:200], part.images[:200].reshape(-1, 784))) for part in parts]
+    np.savetxt(here / "mixed.csv", np.concatenate(rows), "%d", ",")
+    return here / "mixed.csv"
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_model_that_knows_test_images_says_so(keep: bool, tiny: dict[str, Any], mixed: Path) -> None:
+    run = train(on_a_table(tiny, mixed))
+    trained = {image.numpy().tobytes() for image in load_real(run.config.data).train.images}  # type: ignore[union-attr]
+    known = sum(image.numpy().tobytes() in trained for image in load_digits("test").images)  # type: ignore[union-attr]
+    assert known > 100
+    if not keep:
+        mixed.unlink()
+    found = evaluate(run.folder, "data.name=digits")
+    (note,) = found.notes
+    assert f"was trained on {mixed}, and {known} of these 355 images trained it" in note
+    assert found.to_json()["notes"] == found.notes
+    later = train({**tiny, "model": {**tiny["model"], "init_from": str(run.folder)}}, "data.validation=0")
+    (note,) = evaluate(later.folder).notes
+    assert f"{known} of these 355 images trained it, or a model that it started from" in note
+
+
+def test_a_model_that_knows_none_of_the_images_says_nothing(tiny: dict[str, Any], table: Path) -> None:
+    run = train(on_a_table(tiny, table))
+    assert evaluate(run.folder, "data.name=digits").notes == ()
+    for split in ("train", "validation", "test"):
+        assert evaluate(run.folder, split=split).notes == ()  # type: ignore[arg-type]
+
+
+def test_a_model_whose_images_are_not_known_may_know_those_of_mnist(
+    tiny: dict[str, Any], table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train(on_a_table(tiny, table))
+    old = load_checkpoint(run.folder / "best.pt")
+    save_checkpoint(run.folder / "old.pt", replace(old, members=(replace(old.only, lineage=None),)))
+    monkeypatch.setattr("mnist_trainer.pipeline.evaluation.load_split", lambda *_: load_test(Data(name="digits")))
+    (note,) = evaluate(run.folder / "old.pt", "data.name=mnist").notes
+    assert "may know images of mnist" in note and "the figures may be too good" in note
+    assert evaluate(run.folder / "old.pt", "data.name=digits").notes == ()
