@@ -95,7 +95,9 @@ def root_of(data: Data) -> Path:
         if data.path is not None and path.is_dir():
             return path
         if data.path is not None and path.exists():
-            raise DataError(f"data.path: {path} is a file; it has to name a folder of pictures.")
+            raise DataError(
+                f"data.path: {path} is a file; it has to name a folder of pictures, or a .csv or .npz file."
+            )
     except OSError as error:
         raise _unreadable(path, error) from None
     raise DataError(f"data.path: there is no folder {str(path)!r} (seen from {Path.cwd()}).")

@@ -176,4 +176,7 @@ def test_a_file_is_said_to_be_one(tmp_path: Path) -> None:
     for ask in (layout_of, evaluated_folders):
         with pytest.raises(DataError) as caught:
             ask(Data(name="folder", path=str(file)))
-        assert str(caught.value) == f"data.path: {file} is a file; it has to name a folder of pictures."
+        assert (
+            str(caught.value)
+            == f"data.path: {file} is a file; it has to name a folder of pictures, or a .csv or .npz file."
+        )
