@@ -156,6 +156,8 @@ def _show_plan(config: Config, run_dir: Path | None) -> None:
     print(f"{human_bytes(needed.total)} on {made.device}:")
     print(f"{human_bytes(needed.weights)} for weights, gradients, optimizer and best epoch,")
     print(f"{human_bytes(needed.activations)} for what the layers make of a batch of {config.data.batch}.")
+    for note in made.notes:
+        print(note)
     if reason := passed_over(config.device):
         print(f"warning: device: {reason}", file=sys.stderr)
     for key, reason in warnings_of(config):

@@ -139,8 +139,11 @@ class Training(Section):
 
 
 class Report(Section):
-    """What is drawn and written besides the figures."""
+    """What is measured at the end, and what is drawn and written besides the figures."""
 
+    test: bool = Field(
+        default=True, description="measure the result on the test images; false while you still choose between settings"
+    )
     plots: bool = Field(default=True, description="curves, confusion matrix and first-layer weights as pictures")
     format: Literal["png", "svg", "pdf"] = Field(default="png", description="of the pictures that a training draws")
     tensorboard: bool = Field(default=False, description="event files for TensorBoard; needs the extra [tensorboard]")

@@ -138,6 +138,8 @@ def _length(config: Config) -> Iterator[Finding]:
     if augment is not None and augment.clean_last and smoothed and monitored == "val_loss":
         reason = "with label smoothing the validation loss rises in clean epochs, so that none of them may be kept"
         yield ("data", "augment", "clean_last"), f"{reason}: set training.early_stopping.monitor: val_accuracy"
+    if config.data.validation == 0 and not config.report.test:
+        yield ("report", "test"), "data.validation is 0 as well, so nothing will say how good the model is"
     if training.max_minutes is not None and isinstance(schedule, OneCycle | Falling):
         reason = f"{schedule.name} is laid out for all {training.epochs} epochs"
         yield ("training", "max_minutes"), f"{reason}; a stop before them leaves the learning rate high"

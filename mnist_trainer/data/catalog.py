@@ -6,6 +6,7 @@ from typing import assert_never
 
 from mnist_trainer.config.classes import DIGITS, label_of, listed
 from mnist_trainer.config.schema import Data
+from mnist_trainer.data import published
 from mnist_trainer.data.bundled import load_digits
 from mnist_trainer.data.dataset import DataSet, Part
 from mnist_trainer.data.download import Progress
@@ -17,7 +18,17 @@ from mnist_trainer.data.registry import PUBLISHED
 from mnist_trainer.data.tables import load_table, table_of
 from mnist_trainer.errors import DataError
 
-__all__ = ["DataSet", "Part", "all_classes", "binary_label", "class_names", "has_validation", "load", "with_binary"]
+__all__ = [
+    "DataSet",
+    "Part",
+    "all_classes",
+    "binary_label",
+    "class_names",
+    "has_validation",
+    "load",
+    "missing_files",
+    "with_binary",
+]
 
 
 def load(data: Data, part: Part, progress: Progress | None = None) -> DataSet:
@@ -39,6 +50,13 @@ def load(data: Data, part: Part, progress: Progress | None = None) -> DataSet:
             return load_published(data.name, data_root(data), part, progress)
         case _:
             assert_never(data.name)
+
+
+def missing_files(data: Data, part: Part) -> list[str]:
+    """What `load` would download. Raises DataError as `data_root`."""
+    if data.name == "digits" or data.name == "folder":  # noqa: PLR1714 - mypy understands this one
+        return []
+    return published.missing_files(data.name, data_root(data), part)
 
 
 def has_validation(data: Data) -> bool:

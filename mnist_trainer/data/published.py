@@ -35,8 +35,7 @@ def load_published(name: PublishedName, root: Path, part: Part, progress: Progre
     Raises DataError for a file that is damaged or can be had nowhere, StorageError when nothing can be written.
     """
     published = PUBLISHED[name]
-    places = homes(root, published.folder)
-    folders = (*places, *published.folders(root))
+    places, folders = homes(root, published.folder), _folders(published, root)
     files = published.files(part)
     paths = [
         find(file, folders) or _download(name, file, _takers(published, places, folders), progress) for file in files
@@ -46,6 +45,18 @@ def load_published(name: PublishedName, root: Path, part: Part, progress: Progre
     else:
         images, labels = _decode(name, paths, files, places)
     return DataSet(images_of(images), torch.from_numpy(labels), published.classes)
+
+
+def missing_files(name: PublishedName, root: Path, part: Part) -> list[str]:
+    """The archives that `load_published` would download."""
+    published = PUBLISHED[name]
+    folders = _folders(published, root)
+    return [file.archive for file in published.files(part) if find(file, folders) is None]
+
+
+def _folders(published: Published, root: Path) -> tuple[Path, ...]:
+    """Where its files may be, in order."""
+    return (*homes(root, published.folder), *published.folders(root))
 
 
 def _takers(published: Published, places: tuple[Path, ...], folders: tuple[Path, ...]) -> tuple[Path, ...]:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from mnist_trainer.config.expand import expand
 from mnist_trainer.config.outputs import output_count
 from mnist_trainer.config.schema import Config
 from mnist_trainer.config.shapes import Placed, place
-from mnist_trainer.data.loaders import training_loader
-from mnist_trainer.model.build import build_model
+from mnist_trainer.data.catalog import missing_files
+from mnist_trainer.data.identity import identify
+from mnist_trainer.data.loaders import load_real, training_loader
+from mnist_trainer.model.build import build_model, freeze
 from mnist_trainer.model.device import resolve_device, settings
 from mnist_trainer.model.memory import Footprint, check_memory, footprint
-from mnist_trainer.pipeline.preparation import check_classes, prepare, smallest
+from mnist_trainer.pipeline.conclusion import load_test_images, require_reports
+from mnist_trainer.pipeline.preparation import check_classes, load_start, located, prepare, refuse_known, smallest
 from mnist_trainer.reports.batch import batch
+from mnist_trainer.storage.checkpoint import Member
 from mnist_trainer.training.mixup import Labels
+from mnist_trainer.training.prepare import check_images, load_initial_weights
 
 
 @dataclass(frozen=True)
@@ -27,23 +34,46 @@ class Plan:
     device: torch.device
     placed: tuple[Placed, ...]
     footprint: Footprint
+    notes: tuple[str, ...]
+    """What was not checked."""
 
 
 def plan(config: Config) -> Plan:
-    """The plan for `config`; its model is built on the meta device, which takes no memory.
+    """The plan for `config`; its model is built on the meta device, which takes no memory, but for `model.init_from`.
 
-    Raises `ConfigError`, `DataError` if a folder of pictures is missing, or `DeviceError` if it cannot fit.
+    Images that are here are loaded, and nothing is downloaded. Raises what a training would raise before its first
+    step.
     """
+    config = located(config)
+    require_reports(config.report)
     device = resolve_device(config.device)
     outputs = output_count(config, check_classes(config))
     placed = place(expand(config.model), outputs)
     needed = footprint(config, placed)
     check_memory(footprint(smallest(config, device), placed), device)
-    with torch.device("meta"):
+    with torch.device("meta" if config.model.init_from is None else "cpu"):
         model = build_model(config.model, outputs)
     built = sum(parameter.numel() for parameter in model.parameters())
     assert built == needed.parameters, f"counted {needed.parameters} parameters, built {built}"
-    return Plan(config, device, placed, needed)
+    return Plan(config, device, placed, needed, tuple(_check_inputs(config, model)))
+
+
+def _check_inputs(config: Config, model: nn.Module) -> Iterator[str]:
+    """Raises what is wrong with `model.init_from` and the images; yields what could not be checked."""
+    loaded, data = load_start(config), config.data
+    freeze(model, config.model.freeze)
+    if loaded is not None:
+        load_initial_weights(config, model, loaded.weights)
+    for part in ("train", "test") if config.report.test else ("train",):
+        if missing := missing_files(data, part):
+            yield f"The {part} images were not checked: {' and '.join(missing)} will be downloaded first."
+        elif part == "test":
+            load_test_images(config, None)
+        else:
+            splits = load_real(data)
+            check_images(config, model, splits)
+            if isinstance(loaded, Member):
+                refuse_known(loaded, data, splits, identify(splits, data.name))
 
 
 def first_batch(config: Config) -> bytes:

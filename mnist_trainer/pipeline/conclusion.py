@@ -1,23 +1,29 @@
-"""The end of a training: the winner is judged, reports are drawn, `run.json` is finished."""
+"""The end of a training: the best model is tested, reports are drawn, `run.json` is finished."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
+from typing import NamedTuple
 
 from torch import nn
 
-from mnist_trainer.config.schema import Config
+from mnist_trainer.config.schema import Config, Report
 from mnist_trainer.data.loaders import load_test
 from mnist_trainer.data.source import Source
+from mnist_trainer.errors import DataError, UsageError
 from mnist_trainer.inference.evaluate import Answers, answer, measure
 from mnist_trainer.inference.firing import dead_sentence, monitor_firing
 from mnist_trainer.inference.metrics import Evaluation
+from mnist_trainer.pipeline.preparation import Loading
 from mnist_trainer.reports.curves import Story
 from mnist_trainer.reports.drawings import Drawing, draw_confusion, draw_mistakes, draw_training, draw_weights
 from mnist_trainer.reports.journal import Journal
 from mnist_trainer.reports.listener import Listener, Outcome, metrics_row
+from mnist_trainer.reports.tensorboard import require_tensorboard
 from mnist_trainer.reports.text import STOP_REASONS
 from mnist_trainer.training.loop import EpochRecord
 from mnist_trainer.training.losses import LossFunction
@@ -27,20 +33,50 @@ from mnist_trainer.training.prepare import build_criterion
 @dataclass(frozen=True)
 class Run:
     """A finished training. `model` has the best epoch's weights, or the second fit's where there was one, and is in
-    evaluation mode; `validation` is always the first fit's."""
+    evaluation mode; `validation` is always the first fit's. `test` is None with `report.test: false`."""
 
     folder: Path
     config: Config
     records: tuple[EpochRecord, ...]
     best_epoch: int
     stop_reason: str
-    test: Evaluation
+    test: Evaluation | None
     validation: Evaluation | None
     model: nn.Module
 
 
-def judge(journal: Journal, source: Source, split: str, loss: LossFunction | None) -> tuple[Evaluation, Answers]:
-    """The figures and the answers of the best epoch's model on `source`."""
+class Measured(NamedTuple):
+    """A model's figures, and the answers and images that they are of."""
+
+    evaluation: Evaluation
+    answers: Answers
+    source: Source
+
+
+def load_test_images(config: Config, loading: Loading | None) -> Source | None:
+    """The test images; None with `report.test: false`. Loaded before the first step: what is wrong is told at once.
+
+    Raises `DataError`.
+    """
+    if not config.report.test:
+        return None
+    try:
+        return load_test(config.data, loading)
+    except DataError as error:
+        raise DataError(f"{error}\nA training without a test needs no test images: report.test=false") from error
+
+
+def require_reports(report: Report) -> None:
+    """Raises `UsageError` if a package is missing that the reports need."""
+    if report.tensorboard:
+        require_tensorboard()
+    if (report.plots or report.gallery) and find_spec("matplotlib") is None:
+        advice = "pip install matplotlib, or set report.plots=false and report.gallery=false"
+        raise UsageError(f"report.plots and report.gallery need matplotlib: {advice}.")
+
+
+def judge(journal: Journal, source: Source, split: str, loss: LossFunction | None) -> Measured:
+    """How the best epoch's model answers on `source`."""
     setup = journal.state.setup
     config, classes = setup.config, setup.classes
     predictor = journal.best().predictor(setup.device, journal.state.best_model())
@@ -51,31 +87,31 @@ def judge(journal: Journal, source: Source, split: str, loss: LossFunction | Non
     else:
         answers = answer(predictor, source)
     figure = build_criterion(config, classes, loss=loss).figure
-    return measure(predictor, answers, figure, classes, config.data.name, split), answers
+    return Measured(measure(predictor, answers, figure, classes, config.data.name, split), answers, source)
 
 
 def conclude(
-    journal: Journal, listener: Listener, validation: Evaluation | None, loss: LossFunction | None
+    journal: Journal, listener: Listener, images: Source | None, validation: Measured | None, loss: LossFunction | None
 ) -> tuple[Run, Outcome]:
-    """The winner reads the test set, once; reports are drawn; `run.json` is finished."""
+    """The best model is measured on the test `images`, once; reports are drawn; `run.json` is finished.
+
+    Without test images the pictures show the `validation` images.
+    """
     listener.drawing()
     began = perf_counter()
     config, folder, best_epoch = journal.config, journal.folder, journal.best_epoch
     model = journal.state.best_model()
     file_format = config.report.format
     drawings: list[Drawing] = []
-    if config.report.plots:  # drawn while the test set is read
+    if config.report.plots:  # drawn while the model is tested
         rows = [metrics_row(record) for record in journal.records if record.phase == "train"]
         drawings.append(draw_training(rows, _story(journal), config.name, file_format))
         title = f"{config.name}: weights of the first layer"
         drawings += draw_weights(model, title, journal.dead_units, file_format)
-    source = load_test(config.data, listener.loading)
-    test, answers = judge(journal, source, "test", loss)
+    tested = None if images is None else judge(journal, images, "test", loss)
     evaluated = perf_counter() - began
-    if config.report.plots:
-        drawings.append(draw_confusion(test, journal.state.setup.classes, file_format))
-    if config.report.gallery:
-        drawings.append(draw_mistakes(answers, source, test, journal.state.setup.classes, file_format))
+    if shown := tested or validation:
+        drawings += _draw_answers(shown, journal.state.setup.classes, config.report)
     for name, picture in drawings:
         folder.write_plot(name, picture())
     timings = {
@@ -85,13 +121,14 @@ def conclude(
     }
     if dead := dead_sentence(journal.dead_units):
         folder.log(dead)
+    test, validated = (None if measured is None else measured.evaluation for measured in (tested, validation))
     journal.finish(test, timings)
     plots = tuple(f"plots/{name}" for name, _ in drawings)
     if config.report.tensorboard:
         plots += ("tensorboard/",)
     reason = journal.stop_reason
-    run = Run(folder.path, config, tuple(journal.records), best_epoch, reason, test, validation, model)
-    return run, Outcome(folder.path, best_epoch, reason, test, journal.seconds, plots, dead)
+    run = Run(folder.path, config, tuple(journal.records), best_epoch, reason, test, validated, model)
+    return run, Outcome(folder.path, best_epoch, reason, test, journal.seconds, plots, dead, validated)
 
 
 def _story(journal: Journal) -> Story:
@@ -110,3 +147,11 @@ def _story(journal: Journal) -> Story:
         reason=f"{reason[0].lower()}{reason[1:].rstrip('.')}",
         loss=f"{'your own loss' if 'loss' in journal.custom else config.loss.name}, mean per image",
     )
+
+
+def _draw_answers(measured: Measured, classes: tuple[str, ...], report: Report) -> Iterator[Drawing]:
+    evaluation, answers, source = measured
+    if report.plots:
+        yield draw_confusion(evaluation, classes, report.format)
+    if report.gallery:
+        yield draw_mistakes(answers, source, evaluation, classes, report.format)

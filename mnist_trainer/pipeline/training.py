@@ -13,12 +13,13 @@ from time import perf_counter
 from torch import nn
 
 from mnist_trainer.config.schema import Config
+from mnist_trainer.data.source import Source
 from mnist_trainer.errors import InterruptedRunError
 from mnist_trainer.files import held
 from mnist_trainer.model.device import passed_over, settings
 from mnist_trainer.model.failures import device_errors
 from mnist_trainer.model.threads import choose_threads
-from mnist_trainer.pipeline.conclusion import Run, conclude, judge
+from mnist_trainer.pipeline.conclusion import Run, conclude, judge, load_test_images, require_reports
 from mnist_trainer.pipeline.description import facts_of, header_of, own_parts
 from mnist_trainer.pipeline.preparation import ConfigSource, as_config, prepare, refit_config, warnings_of
 from mnist_trainer.pipeline.resuming import (
@@ -31,7 +32,6 @@ from mnist_trainer.pipeline.resuming import (
 )
 from mnist_trainer.reports.journal import Journal
 from mnist_trainer.reports.listener import Listener
-from mnist_trainer.reports.tensorboard import require_tensorboard
 from mnist_trainer.storage.run_folder import create_run_folder, refuse_run, refuse_taken
 from mnist_trainer.training.dead_start import dead_start
 from mnist_trainer.training.divergence import Restore
@@ -87,10 +87,11 @@ def train(
         if run_dir is not None:
             refuse_taken(run_dir)  # before data are fetched for nothing
         state, second = own.prepare(config, listener)
+        test = load_test_images(config, listener.loading)
         folder = create_run_folder(config.name, run_dir)
         with held(folder.path):
             refuse_run(folder.path)  # again: another process may have come first
-            return _carry_out(Journal(folder, state, own.names, began), second, loss, listener)
+            return _carry_out(Journal(folder, state, own.names, began), second, test, loss, listener)
 
 
 def resume(
@@ -126,25 +127,26 @@ def resume(
             begun.restore(state)
             for key, reason in begun.notes(state):
                 listener.warned(key, reason)
+            test = load_test_images(begun.config, listener.loading)
             journal = Journal(folder, state, own.names, began, begun.last)
-            return _carry_out(journal, second, loss, listener, begun.position())
+            return _carry_out(journal, second, test, loss, listener, begun.position())
 
 
 def _warn(config: Config, listener: Listener) -> None:
     for key, reason in warnings_of(config):
         listener.warned(key, reason)
-    if config.report.tensorboard:
-        require_tensorboard()
+    require_reports(config.report)
 
 
 def _carry_out(
     journal: Journal,
     second: Callable[[int], TrainingState],
+    test: Source | None,
     loss: LossFunction | None,
     listener: Listener,
     resumed: str = "",
 ) -> Run:
-    """Trains from where the journal's state is, tests, and writes it all."""
+    """Trains from where the journal's state is, tests on the images `test`, and writes it all."""
     state, config = journal.state, journal.config
     journal.start(facts_of(state, journal.custom))
     with _ending(journal, listener):
@@ -153,8 +155,8 @@ def _carry_out(
             _fit(state, journal, listener)
         validation = None
         if state.setup.validation is not None:
-            validation, _ = judge(journal, state.setup.validation, "validation", loss)
-            journal.validated(validation)
+            validation = judge(journal, state.setup.validation, "validation", loss)
+            journal.validated(validation.evaluation)
         if config.training.refit and state.stop_reason != "interrupted":
             refit = second(state.best.epoch)
             refit.setup = replace(refit.setup, threads=state.setup.threads)
@@ -162,7 +164,7 @@ def _carry_out(
             journal.refit(refit)
             _fit(refit, journal, listener)
             journal.keep_refit()
-        run, outcome = conclude(journal, listener, validation, loss)
+        run, outcome = conclude(journal, listener, test, validation, loss)
     listener.finished(outcome)
     return run
 

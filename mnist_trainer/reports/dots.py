@@ -23,14 +23,14 @@ class Dot(NamedTuple):
     interval: tuple[float, float]
 
 
-def dots(runs: Sequence[Dot], whole: Spread, title: str, count: int) -> bytes:
-    """The test accuracies of `runs` on `count` images, each with its own interval; their mean with its interval."""
+def dots(runs: Sequence[Dot], whole: Spread, title: str, count: int, part: str = "test") -> bytes:
+    """The accuracies of `runs` on the `count` images of `part`, and their mean, each with its interval."""
     places = np.arange(len(runs))
     values = 100 * np.array([run.accuracy for run in runs])
     reach = np.abs(100 * np.array([run.interval for run in runs]).T - values)
 
     def draw(figure: Figure) -> None:
-        axes = figure.add_subplot(xlabel="seed", ylabel="test accuracy (%)")
+        axes = figure.add_subplot(xlabel="seed", ylabel=f"{part} accuracy (%)")
         if whole.interval is not None:
             low, high = in_range(whole.interval)
             label = "interval of the mean (other seeds)"

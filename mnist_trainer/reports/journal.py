@@ -186,13 +186,13 @@ class Journal:
         save_checkpoint(self.folder.last, self.best(self.state.state_dict() | past))
         self.saved = perf_counter()
 
-    def finish(self, test: Evaluation, timings: dict[str, float]) -> None:
+    def finish(self, test: Evaluation | None, timings: dict[str, float]) -> None:
         """The training is over and everything else is written: `run.json` says so."""
         last = self.records[-1]
         self._close(
             status="finished",
             stop_reason=self.stop_reason,
-            test=test.summary(),
+            test=None if test is None else test.summary(),
             loss_terms=last.terms,
             timings=timings,
         )

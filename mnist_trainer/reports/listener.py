@@ -32,11 +32,13 @@ class Outcome:
     folder: Path
     best_epoch: int
     stop_reason: str
-    test: Evaluation
+    test: Evaluation | None
+    """None with `report.test: false`."""
     seconds: float
     plots: tuple[str, ...]
     dead: str = ""
     """Which units never fired, in a sentence; empty if all did."""
+    validation: Evaluation | None = None
 
 
 class Listener:

@@ -37,6 +37,11 @@ Summary = Mapping[str, Mapping[str, Spread]]
 """The spread of a figure over the finished runs, under the keys it has in `run.json`: `["test"]["accuracy"]`."""
 
 
+def judged_part(summary: Summary) -> str | None:
+    """What the runs are compared by: `test`, or `validation` where none was tested; None if there is neither."""
+    return next((part for part in ("test", "validation") if part in summary), None)
+
+
 @dataclass(frozen=True)
 class Series:
     """A series that has ended. `failures` are the errors of the runs that failed, by seed."""

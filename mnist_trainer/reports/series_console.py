@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mnist_trainer.errors import InterruptedRunError
 from mnist_trainer.inference.spread import Spread
 from mnist_trainer.reports.console import PlainConsole, RichConsole, choose_console
-from mnist_trainer.reports.series import Series, SeriesHeader, SeriesListener, SubRun, Summary
+from mnist_trainer.reports.series import Series, SeriesHeader, SeriesListener, SubRun, Summary, judged_part
 from mnist_trainer.reports.text import figure, header_lines, interval, percent
 from mnist_trainer.training.loop import EpochRecord
 
@@ -122,13 +122,17 @@ def run_row(run: SubRun) -> str:
         (
             str(run.seed),
             percent(run.figure("test", "accuracy")),
-            f"{run.figure('test', 'errors') or 0:,.0f}",
+            _count(run.figure("test", "errors"), 0),
             percent(run.figure("validation", "accuracy")),
             figure(run.figure("validation", "loss")),
             str(run.record.get("best_epoch")),
             f"{run.figure('timings', 'training_seconds') or 0:.1f}",
         )
     )
+
+
+def _count(number: float | None, digits: int) -> str:
+    return "-" if number is None else f"{number:,.{digits}f}"
 
 
 def _spread_row(summary: Summary, kind: str) -> str:
@@ -142,7 +146,7 @@ def _spread_row(summary: Summary, kind: str) -> str:
         (
             kind,
             percent(of("test", "accuracy")),
-            f"{of('test', 'errors') or 0:,.1f}",
+            _count(of("test", "errors"), 1),
             percent(of("validation", "accuracy")),
             figure(of("validation", "loss")),
             "",
@@ -155,7 +159,11 @@ def series_lines(series: Series) -> list[str]:
     """The rows of mean and deviation, and what is to be said of them; the last line is the result alone."""
     if not series.summary:
         return [f"Written to {series.folder}: config.yaml, run.json", f"{series.folder.name}: no run is finished"]
-    accuracy = series.summary["test"]["accuracy"]
+    part = judged_part(series.summary)
+    if part is None:
+        written = f"Written to {series.folder}: config.yaml, run.json, seed-*/"
+        return [written, f"{series.folder.name}: not tested, and without validation images"]
+    accuracy = series.summary[part]["accuracy"]
     lines = [] if accuracy.sd is None else [_spread_row(series.summary, "mean"), _spread_row(series.summary, "sd")]
     plots = ", plots/seeds.png" if series.config.report.plots else ""
     lines.append(f"Written to {series.folder}: config.yaml, run.json{plots}, seed-*/")
@@ -165,7 +173,8 @@ def series_lines(series: Series) -> list[str]:
             "What other images would change is in the interval of each run's own accuracy.",
         ]
     lines.append(f"Try next: mnist-eval {series.folder / 'seed-*'}")
-    lines.append(f"{series.folder.name}: test accuracy {spread_sentence(accuracy)}")
+    untested = "" if part == "test" else "; not tested"
+    lines.append(f"{series.folder.name}: {part} accuracy {spread_sentence(accuracy)}{untested}")
     return lines
 
 

@@ -93,6 +93,9 @@ def accuracy_sentence(evaluation: Evaluation) -> str:
 
 def outcome_lines(outcome: Outcome) -> list[str]:
     """Why it stopped, what was written where, what to try next; the last line is the result alone."""
+    shown = outcome.test or outcome.validation
+    result = [] if shown is None else [accuracy_sentence(shown)]
+    result += ["not tested"] if outcome.test is None else []
     written = ["best.pt", "last.pt", "metrics.csv", "run.json", "config.yaml", *outcome.plots]
     return [
         f"{STOP_REASONS[outcome.stop_reason]} Best epoch: {outcome.best_epoch}. {outcome.seconds:.1f} s of training.",
@@ -100,8 +103,8 @@ def outcome_lines(outcome: Outcome) -> list[str]:
         f"Try next: mnist-eval {outcome.folder}",
         f"          mnist-predict picture.png --checkpoint {outcome.folder}",
         *([outcome.dead] if outcome.dead else []),
-        *guessing_lines(outcome.test),
-        f"{outcome.folder.name}: {accuracy_sentence(outcome.test)}",
+        *([] if shown is None else guessing_lines(shown)),
+        f"{outcome.folder.name}: {'; '.join(result)}",
     ]
 
 

@@ -64,7 +64,7 @@ def prepare_state(
     device = resolve_device(config.device)
     network = model if model is not None else build_model(config.model, outputs_of(config, splits), config.seed)
     frozen = freeze(network, config.model.freeze)
-    taken_over = None if start is None else _take_over(config, network, start.weights)
+    taken_over = None if start is None else load_initial_weights(config, network, start.weights)
     check_images(config, network, splits)
     precision = resolve_precision(config.precision, device, network)
     network = to_device(network, device, precision)
@@ -111,7 +111,7 @@ def check_images(config: Config, network: nn.Module, splits: Splits) -> None:
     _check_ink(with_labels(config, splits.classes), splits.train)
 
 
-def _take_over(config: Config, network: nn.Module, weights: Mapping[str, Tensor]) -> int:
+def load_initial_weights(config: Config, network: nn.Module, weights: Mapping[str, Tensor]) -> int:
     """How many tensors of `model.init_from` fitted and are now the network's; a frozen layer must get its own."""
     taken = take_over(network, weights)
     if not taken:

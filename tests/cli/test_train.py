@@ -111,12 +111,14 @@ layer                               output                parameters
 
 def test_check_shows_the_model_and_trains_nothing(command: Command, here: Path) -> None:
     before = sorted(here.iterdir())
-    assert command("train", "--config", "lecture", "--check", "--device", "cpu") == (0, CHECKED, "")
+    assert command("train", "--config", "lecture", "--check", "--device", "cpu", "data.name=digits") == (0, CHECKED, "")
     assert sorted(here.iterdir()) == before
 
 
 def test_check_takes_auto_for_the_batch_size_that_it_becomes_on_a_cpu(command: Command) -> None:
-    done = command("train", "--config", "lecture", "--check", "--device", "cpu", "data.batch_size=auto")
+    done = command(
+        "train", "--config", "lecture", "--check", "--device", "cpu", "data={name: digits, batch_size: auto}"
+    )
     assert (done.code, done.err) == (0, "")
     assert done.out.endswith(" for what the layers make of a batch of 128.\n")
 
@@ -235,7 +237,7 @@ def test_a_terminal_is_left_as_it_was(
         def fail(*arguments: object) -> None:
             raise error
 
-        monkeypatch.setattr("mnist_trainer.pipeline.conclusion.load_test", fail)
+        monkeypatch.setattr("mnist_trainer.pipeline.conclusion.judge", fail)
     done = command("train", "--config", "tiny.yaml", "--run-dir", "mine")
     assert done.code == (0 if error is None else 130)
     assert done.out.count("\x1b[?25l") == done.out.count("\x1b[?25h") > 0  # hides and shows of the cursor

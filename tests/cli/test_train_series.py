@@ -42,6 +42,20 @@ def test_a_series_from_the_command_line(command: Command, here: Path) -> None:
     assert record_of(here / "many")["seeds"] == [1, 0, 5]
 
 
+def test_a_series_without_tests_says_so(command: Command, here: Path) -> None:
+    series = ["train", "--config", "tiny.yaml", "--seeds", "2", "training.epochs=1", "report.test=false"]
+    done = command(*series, "--run-dir", "many")
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert [line.split()[1:3] for line in lines[6:8]] == [["-", "-"], ["-", "-"]]
+    assert lines[-1].startswith("many: validation accuracy mean ")
+    assert lines[-1].endswith(", 2 seeds; not tested")
+    assert command("runs", ".", "--sort", "test_acc").code == 0
+    done = command(*series, "data.validation=0", "--run-dir", "nothing", "--quiet")
+    assert done.code == 0
+    assert done.out == "nothing: not tested, and without validation images\n"
+
+
 def test_the_latest_may_be_a_series(command: Command, here: Path) -> None:
     assert command("train", "--config", "tiny.yaml", "--seeds", "2", "training.epochs=1").code == 0
     (series,) = Path("runs").iterdir()
@@ -167,7 +181,7 @@ def test_a_terminal_is_left_as_it_was(
         def fail(*arguments: object) -> None:
             raise error
 
-        monkeypatch.setattr("mnist_trainer.pipeline.conclusion.load_test", fail)
+        monkeypatch.setattr("mnist_trainer.pipeline.conclusion.judge", fail)
     done = command("train", "--config", "tiny.yaml", "--seeds", "2", "--run-dir", "many")
     assert done.code == (0 if error is None else 130)
     assert done.out.count("\x1b[?25l") == done.out.count("\x1b[?25h") > 0  # hides and shows of the cursor

@@ -1,17 +1,27 @@
 from __future__ import annotations
 
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from mnist_trainer import Config
+from mnist_trainer import Config, train
 from mnist_trainer.config.load import load_config
-from mnist_trainer.errors import ConfigError, DataError, DeviceError
+from mnist_trainer.data.folder import _in_test
+from mnist_trainer.errors import CheckpointError, ConfigError, DataError, DeviceError, UsageError
 from mnist_trainer.model import memory
 from mnist_trainer.pipeline import checking
 from mnist_trainer.pipeline.checking import plan
 from mnist_trainer.pipeline.description import describe_model
+from mnist_trainer.studies.seeds.training import train_seeds
+
+from .conftest import Remembering
+
+Pictures = Callable[[Path, dict[str, int]], None]
 
 
 def config_of(model: dict[str, Any], **more: Any) -> Config:
@@ -62,9 +72,8 @@ def test_a_model_is_checked_without_its_data(monkeypatch: pytest.MonkeyPatch, tm
         plan(config_of({"architecture": "mlp"}, data={"name": "folder", "path": str(tmp_path / "lost")}))
 
 
-def test_the_classes_of_a_folder_are_known_only_now(tmp_path: Any) -> None:
-    for name in ("a", "b", "c"):
-        (tmp_path / name).mkdir()
+def test_the_classes_of_a_folder_are_known_only_now(tmp_path: Path, pictures: Pictures) -> None:
+    pictures(tmp_path, {"a": 1, "b": 2, "c": 3})
     folder = {"name": "folder", "path": str(tmp_path)}
     assert plan(config_of({"architecture": "mlp", "hidden": []}, data=folder)).footprint.parameters == 785 * 3
     with pytest.raises(ConfigError) as caught:
@@ -77,6 +86,95 @@ def test_the_classes_of_a_folder_are_known_only_now(tmp_path: Any) -> None:
         "loss.penalties.0.true: there is no class 7: they are a, b, c\n"
         "loss.penalties.0.predicted: there is no class 1: they are a, b, c"
     )
+
+
+def half_a_picture(own: Path) -> str:
+    whole = next((own / "one").iterdir())
+    for part in ("train", "test"):
+        for name in ("one", "two"):
+            (own / part / name).mkdir(parents=True)
+    for name in ("one", "two"):
+        for path in (own / name).iterdir():
+            path.rename(own / "train" / name / path.name)
+        (own / name).rmdir()
+    content = (own / "train" / "one" / whole.name).read_bytes()
+    (own / "test" / "one" / "half.png").write_bytes(content[:70])
+    return r"1 of 1 pictures cannot be used"
+
+
+def flat_test(own: Path) -> str:
+    half_a_picture(own)
+    for name in ("one", "two"):
+        shutil.rmtree(own / "test" / name)
+    shutil.copy(next((own / "train" / "one").iterdir()), own / "test" / "1.png")
+    return r"test.*\nA training without a test needs no test images: report\.test=false"
+
+
+def no_test_picture(own: Path) -> str:
+    for name in ("one", "two"):
+        for path in [path for path in (own / name).iterdir() if _in_test(path)]:
+            path.unlink()
+    return "has no picture for the test set"
+
+
+@pytest.mark.parametrize("damage", [half_a_picture, flat_test, no_test_picture])
+def test_test_pictures_that_cannot_be_used_are_told_before_training(
+    damage: Callable[[Path], str], tiny: dict[str, Any], here: Path, pictures: Pictures
+) -> None:
+    pictures(here / "own", {"one": 1, "two": 2})
+    message = re.compile(damage(here / "own"), re.DOTALL)
+    config = load_config({**tiny, "data": {"name": "folder", "path": "own"}})
+    listener = Remembering()
+    with pytest.raises(DataError, match=message):
+        plan(config)
+    with pytest.raises(DataError, match=message):
+        train(config, listener=listener)
+    with pytest.raises(DataError, match=message):
+        train_seeds(config, [0, 1])
+    assert listener.told == []
+    assert [path.name for path in here.iterdir()] == ["own"]
+    untested = load_config(config.model_dump(mode="json"), ["report.test=false"])
+    assert plan(untested).notes == ()
+    assert train(untested).test is None
+
+
+def test_files_that_are_missing_are_told_and_not_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MNIST_TRAINER_DATA", str(tmp_path))
+    config = config_of({"architecture": "mlp"}, data={"name": "usps"})
+    assert plan(config).notes == (
+        "The train images were not checked: usps.bz2 will be downloaded first.",
+        "The test images were not checked: usps.t.bz2 will be downloaded first.",
+    )
+    (tmp_path / "usps.t").write_text("no numbers")
+    with pytest.raises(DataError, match=r"usps\.t"):
+        plan(config)
+
+
+def test_a_start_that_does_not_fit_is_told(tiny: dict[str, Any], here: Path) -> None:
+    train(tiny, run_dir=here / "a")
+
+    def check(*overrides: str) -> None:
+        plan(load_config(tiny, overrides))
+
+    check("model.init_from=a", "model.freeze=1")
+    with pytest.raises(CheckpointError, match=r"no weight has the name and shape"):
+        check("model={architecture: cnn, init_from: a}")
+    with pytest.raises(CheckpointError, match="no weights that fit"):
+        check("model={architecture: mlp, hidden: [9], init_from: a, freeze: 1}")
+    with pytest.raises(CheckpointError, match=r"nowhere\.pt: there is no such file"):
+        check("model.init_from=nowhere.pt")
+    with pytest.raises(ConfigError, match="trained with images that would validate here"):
+        check("model.init_from=a", "data.split_seed=1")
+    with pytest.raises(ConfigError, match=r"the last of the batches of 160 images holds a single one"):
+        check("model={architecture: mlp, batch_norm: true}", "data.batch_size=53")
+
+
+def test_a_package_that_is_missing_is_told(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
+    monkeypatch.setattr("mnist_trainer.pipeline.conclusion.find_spec", lambda name: None)
+    for make in (plan, train, lambda config: train_seeds(config, [0])):
+        with pytest.raises(UsageError, match=r"report\.plots and report\.gallery need matplotlib: pip install"):
+            make(load_config(tiny, ["report.plots=true"]))
+    assert list(here.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -285,19 +285,27 @@ def test_settings_of_torch_are_restored(tiny: dict[str, Any]) -> None:
 # --- what is read, and when ---
 
 
-def test_the_test_set_is_read_once_after_the_training(
+def test_the_model_is_tested_once_after_the_training(
     tiny: dict[str, Any], listener: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[str]] = []
-    load_test = conclusion.load_test
+    load_test, answer = conclusion.load_test, conclusion.answer
+    tests: list[Any] = []
 
-    def counted(*arguments: Any) -> Any:
+    def loaded(*arguments: Any) -> Any:
         seen.append(list(listener.told))
-        return load_test(*arguments)
+        tests.append(load_test(*arguments))
+        return tests[-1]
 
-    monkeypatch.setattr(conclusion, "load_test", counted)
+    def answered(predictor: Any, source: Any) -> Any:
+        if source is tests[0]:
+            seen.append(list(listener.told))
+        return answer(predictor, source)
+
+    monkeypatch.setattr(conclusion, "load_test", loaded)
+    monkeypatch.setattr(conclusion, "answer", answered)
     train(tiny, listener=listener)
-    assert seen == [["started", "epoch 1", "epoch 2", "drawing"]]
+    assert seen == [[], ["started", "epoch 1", "epoch 2", "drawing"]]
 
 
 def test_nothing_is_loaded_for_a_run_that_cannot_be(
@@ -378,12 +386,12 @@ def test_a_diverging_run_fails_and_stays_readable(tiny: dict[str, Any], here: Pa
 def test_a_failure_after_the_training_keeps_what_was_trained(
     tiny: dict[str, Any], here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    damaged = DataError(f"{here}/t10k-images-idx3-ubyte is damaged.")
+    damaged = DataError(f"{here} is damaged.")
 
     def fail(*arguments: Any) -> None:
         raise damaged
 
-    monkeypatch.setattr(conclusion, "load_test", fail)
+    monkeypatch.setattr(conclusion, "judge", fail)
     with pytest.raises(DataError):
         train(tiny, run_dir=here / "run")
     record = record_of(here / "run")

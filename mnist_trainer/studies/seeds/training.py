@@ -11,12 +11,12 @@ from typing import Any
 from mnist_trainer.config.load import dump_config
 from mnist_trainer.config.schema import Config
 from mnist_trainer.config.seeds import check_seeds
-from mnist_trainer.data.loaders import load_test
 from mnist_trainer.errors import CheckpointError, InterruptedRunError, UsageError
 from mnist_trainer.files import held, remove_folder, write_text
 from mnist_trainer.model.device import settings
 from mnist_trainer.model.failures import device_errors
 from mnist_trainer.model.threads import choose_threads
+from mnist_trainer.pipeline.conclusion import load_test_images, require_reports
 from mnist_trainer.pipeline.description import facts_of, header_of
 from mnist_trainer.pipeline.preparation import (
     ConfigSource,
@@ -31,8 +31,7 @@ from mnist_trainer.pipeline.training import resume, train
 from mnist_trainer.reports.dots import Dot, dots
 from mnist_trainer.reports.environment import describe_environment
 from mnist_trainer.reports.listener import Header, Listener
-from mnist_trainer.reports.series import Series, SeriesHeader, SeriesListener, SubRun
-from mnist_trainer.reports.tensorboard import require_tensorboard
+from mnist_trainer.reports.series import Series, SeriesHeader, SeriesListener, SubRun, judged_part
 from mnist_trainer.storage.run_folder import RunFolder, holds_run, is_series, refuse_file, refuse_run
 from mnist_trainer.studies.seeds.folder import (
     Ledger,
@@ -125,11 +124,10 @@ def _going_on(folder: RunFolder, config: Config, seeds: tuple[int, ...]) -> Conf
 
 def _prepared(config: Config, run_dir: Path | None, listener: Listener) -> tuple[RunFolder, Header, dict[str, Any]]:
     """The series' folder, and what is the same for all runs; no folder is made for a training that can't be."""
-    if config.report.tensorboard:
-        require_tensorboard()
+    require_reports(config.report)
     with settings(config, config.threads), device_errors():
         state = prepare(config, loading=listener.loading, warned=listener.warned)
-        load_test(config.data, listener.loading)  # not looked at, but fetched: not by several processes at once
+        load_test_images(config, listener.loading)  # fetched once, not by several processes at a time
         facts, folder = facts_of(state), open_folder(config, run_dir)
         require_same_images(folder.path, folder.read_record().get("data"), facts["data"])
         return folder, header_of(state, folder.path, {}), {**facts, **describe_environment(state)}
@@ -213,13 +211,14 @@ def _conclude(config: Config, ledger: Ledger, failures: Mapping[int, Exception])
     """All runs have ended: the picture, and the last of `run.json`."""
     runs, finished = ledger.runs(), _finished(ledger)
     summary = summarise(runs)
-    if finished and config.report.plots:
-        tests = [run.record["test"] for run in finished]
-        pictured = [
-            Dot(run.seed, test["accuracy"], test["interval"]) for run, test in zip(finished, tests, strict=True)
-        ]
-        title = f"{config.name}: test accuracy by seed, with 95 % intervals"
-        ledger.folder.write_plot("seeds.png", dots(pictured, summary["test"]["accuracy"], title, tests[0]["count"]))
+    part = judged_part(summary)
+    if part is not None and config.report.plots:
+        found = [(run.seed, figures) for run in finished if (figures := run.record.get(part))]
+        pictured = [Dot(seed, figures["accuracy"], figures["interval"]) for seed, figures in found]
+        title = f"{config.name}: {part} accuracy by seed, with 95 % intervals"
+        ledger.folder.write_plot(
+            "seeds.png", dots(pictured, summary[part]["accuracy"], title, found[0][1]["count"], part)
+        )
     reason = next((type(error).__name__ for error in failures.values()), None)
     ledger.close("failed" if failures else "finished", reason)
     return Series(ledger.folder.path, config, runs, summary, failures)

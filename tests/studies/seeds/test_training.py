@@ -448,7 +448,7 @@ def test_a_series_that_was_begun_meanwhile_is_not_mixed_with_another(
             train_seeds(TINY, [0], "training.epochs=1", run_dir=here / "many")
             before.update(everything(here))
 
-    monkeypatch.setattr(module, "load_test", load_slowly)
+    monkeypatch.setattr(module, "load_test_images", load_slowly)
     with pytest.raises(UsageError, match=r"many holds another config: training\.epochs is 1 there and 2 here"):
         train_seeds(TINY, [0], run_dir=here / "many")
     del before["begun"]
