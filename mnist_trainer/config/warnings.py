@@ -20,7 +20,16 @@ from mnist_trainer.config.layers import (
     Pool,
     Residual,
 )
-from mnist_trainer.config.objective import DistanceLoss, Falling, GradientDescent, OneCycle, Sgd
+from mnist_trainer.config.objective import (
+    DistanceLoss,
+    Exponential,
+    Falling,
+    GradientDescent,
+    OneCycle,
+    Plateau,
+    Sgd,
+    StepDecay,
+)
 from mnist_trainer.config.schema import Config
 
 BOUNDED = ("step", "sigmoid", "tanh", "scaled_tanh", "relu6")
@@ -41,18 +50,18 @@ def _output(config: Config) -> Iterator[Finding]:
         fits = model.output.name in ("sigmoid", "identity", "step")
         if loss.name == "bce" and not fits:
             reason = f"bce wants outputs between 0 and 1; what {model.output.name} gives outside is cut off"
-            yield ("model", "output"), f"{reason} and has no gradient. Use sigmoid"
+            yield ("model", "output"), f"{reason} and has no gradient. Use model.output=sigmoid"
     elif loss.name == "cross_entropy" and model.output in ("softmax", "sigmoid"):
         classes = 2 if config.data.binary is not None else 10
         floor = log(e + classes - 1) - 1
         reason = "cross_entropy applies a softmax itself; on outputs between 0 and 1 it can't fall below"
         bound = f"ln(e + {classes - 1}) − 1 = {floor:.3f}"
-        yield ("model", "output"), f"{reason} {bound}, and its gradients are small. Use output: none"
+        yield ("model", "output"), f"{reason} {bound}, and its gradients are small. Use model.output=none"
     elif loss.name == "cross_entropy" and model.output == "log_softmax":
-        yield ("model", "output"), "cross_entropy applies log_softmax itself; twice does no harm, but nll is meant"
+        yield ("model", "output"), "cross_entropy applies log_softmax itself; twice does no harm, but loss=nll is meant"
     elif loss.name in ("mse", "absolute") and model.output == "log_softmax":
         reason = "log_softmax is never above 0, so it can't reach the target 1"
-        yield ("model", "output"), f"{reason}. Use softmax or sigmoid"
+        yield ("model", "output"), f"{reason}. Use model.output=softmax or model.output=sigmoid"
     elif isinstance(model, Layers) and model.output == "none":
         yield from _last_activation(model, loss.name)
 
@@ -121,7 +130,8 @@ def _rate(config: Config) -> Iterator[Finding]:
         images = batch if isinstance(optimizer, Sgd) else 1000
         if optimizer.lr * images > 1:
             reason = "the gradient of a sum grows with the batch, and this rate is made for means"
-            yield ("optimizer", "lr"), f"{reason}: try {optimizer.lr / images:.1g} (or reduction: mean)"
+            mean = f"loss.name={config.loss.name} loss.reduction=mean"
+            yield ("optimizer", "lr"), f"{reason}: try optimizer.lr={optimizer.lr / images:.1g} (or {mean})"
     normed = any(isinstance(layer, BatchNorm) for layer in walk(expand(config.model)))
     if isinstance(optimizer, GradientDescent) and normed:
         yield ("model",), "gradient_descent works in pieces, and batch norm takes its statistics from each piece"
@@ -137,9 +147,37 @@ def _length(config: Config) -> Iterator[Finding]:
     smoothed = not isinstance(config.loss, DistanceLoss) and config.loss.label_smoothing
     if augment is not None and augment.clean_last and smoothed and monitored == "val_loss":
         reason = "with label smoothing the validation loss rises in clean epochs, so that none of them may be kept"
-        yield ("data", "augment", "clean_last"), f"{reason}: set training.early_stopping.monitor: val_accuracy"
+        yield ("data", "augment", "clean_last"), f"{reason}: set training.early_stopping.monitor=val_accuracy"
     if config.data.validation == 0 and not config.report.test:
         yield ("report", "test"), "data.validation is 0 as well, so nothing will say how good the model is"
     if training.max_minutes is not None and isinstance(schedule, OneCycle | Falling):
         reason = f"{schedule.name} is laid out for all {training.epochs} epochs"
         yield ("training", "max_minutes"), f"{reason}; a stop before them leaves the learning rate high"
+    yield from _never_falls(config)
+
+
+def _never_falls(config: Config) -> Iterator[Finding]:
+    """Schedules that leave the learning rate as it is from the first epoch to the last."""
+    schedule, epochs, stopping = config.schedule, config.training.epochs, config.training.early_stopping
+    never = "the learning rate never falls"
+    if isinstance(schedule, StepDecay | Exponential) and schedule.gamma == 1:
+        yield ("schedule", "gamma"), f"with gamma 1 {never}. Use schedule=constant, or schedule.gamma=0.5"
+    elif isinstance(schedule, Falling) and schedule.final == 1:
+        yield ("schedule", "final"), f"with final 1 {never}. Use schedule=constant, or schedule.final=0"
+    elif isinstance(schedule, StepDecay | Exponential | Plateau) and epochs == 1:
+        yield (
+            ("schedule", "name"),
+            f"{schedule.name} acts between epochs, and there is one: {never}. Use schedule=linear",
+        )
+    elif isinstance(schedule, StepDecay) and schedule.every >= epochs:
+        reason = f"the first fall comes after {schedule.every} epochs, and training.epochs is {epochs}: {never}"
+        yield ("schedule", "every"), f"{reason}. Try schedule.every={max(epochs // 3, 1)}"
+    elif isinstance(schedule, Plateau) and schedule.patience + 2 >= epochs:
+        reason = f"patience {schedule.patience} is not over before the last epoch, {epochs}: {never}"
+        advice = f"Try schedule.patience={(epochs - 3) // 2}" if epochs > 2 else "Use schedule=linear"
+        yield ("schedule", "patience"), f"{reason}. {advice}"
+    elif isinstance(schedule, Plateau) and stopping is not None and stopping.monitor == "val_loss":
+        least = schedule.patience + 2
+        if stopping.patience < least:
+            reason = f"early stopping with patience {stopping.patience} ends the training before the first fall"
+            yield ("schedule", "patience"), f"{reason}: {never}. Try training.early_stopping.patience={least}"

@@ -74,6 +74,16 @@ class Evaluation:
     """Why the figures may be too good: the model knows some of the images."""
 
     @property
+    def commonest(self) -> ClassFigures:
+        """The class with the most images."""
+        return max(self.per_class, key=lambda figures: figures.count)
+
+    @property
+    def is_guessing(self) -> bool:
+        """Whether it is no better than naming the commonest class each time, and makes errors."""
+        return self.errors > 0 and self.accuracy <= self.commonest.count / self.count
+
+    @property
     def gains(self) -> tuple[float, float]:
         """How much larger an ensemble's accuracy is than its members' mean, and than that of the best of them."""
         each = [member.accuracy for member in self.members]

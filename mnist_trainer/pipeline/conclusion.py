@@ -25,6 +25,7 @@ from mnist_trainer.reports.journal import Journal
 from mnist_trainer.reports.listener import Listener, Outcome, metrics_row
 from mnist_trainer.reports.tensorboard import require_tensorboard
 from mnist_trainer.reports.text import STOP_REASONS
+from mnist_trainer.training.dead_start import cause
 from mnist_trainer.training.loop import EpochRecord
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import build_criterion
@@ -128,7 +129,9 @@ def conclude(
         plots += ("tensorboard/",)
     reason = journal.stop_reason
     run = Run(folder.path, config, tuple(journal.records), best_epoch, reason, test, validated, model)
-    return run, Outcome(folder.path, best_epoch, reason, test, journal.seconds, plots, dead, validated)
+    is_guessing = shown is not None and shown.evaluation.is_guessing
+    advice = cause(journal.state, journal.records, journal.custom) if is_guessing else ""
+    return run, Outcome(folder.path, best_epoch, reason, test, journal.seconds, plots, dead, validated, advice)
 
 
 def _story(journal: Journal) -> Story:

@@ -176,7 +176,7 @@ def _tell_of_device(config: Config, state: TrainingState, listener: Listener) ->
     asked, size = config.data, state.setup.config.data.batch
     if asked.batch != size:
         reason = f"{asked.batch} images do not fit into the memory of {state.setup.device}; a step takes {size}"
-        listener.warned("data.batch_size", f"{reason} (training.accumulate: {asked.batch // size} makes up for it)")
+        listener.warned("data.batch_size", f"{reason} (training.accumulate={asked.batch // size} makes up for it)")
 
 
 @contextmanager
@@ -217,7 +217,7 @@ def _fit(state: TrainingState, journal: Journal, listener: Listener) -> None:
     for record in fit(state, after_step, went_back):
         journal.epoch(record)
         listener.epoch_ended(record)
-        if reason := dead_start(state.setup, record):
+        if reason := dead_start(state, journal.records, journal.custom):
             listener.warned("training", reason)
     listener.can_stop = False
     journal.save_last()

@@ -39,6 +39,8 @@ class Outcome:
     dead: str = ""
     """Which units never fired, in a sentence; empty if all did."""
     validation: Evaluation | None = None
+    advice: str = ""
+    """Of a model that is no better than guessing: why, as far as it can be seen, and what to try."""
 
 
 class Listener:

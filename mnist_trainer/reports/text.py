@@ -103,7 +103,7 @@ def outcome_lines(outcome: Outcome) -> list[str]:
         f"Try next: mnist-eval {outcome.folder}",
         f"          mnist-predict picture.png --checkpoint {outcome.folder}",
         *([outcome.dead] if outcome.dead else []),
-        *([] if shown is None else guessing_lines(shown)),
+        *([] if shown is None else guessing_lines(shown, outcome.advice)),
         f"{outcome.folder.name}: {'; '.join(result)}",
     ]
 
@@ -116,14 +116,13 @@ def finished_lines(folder: Path) -> list[str]:
     ]
 
 
-def guessing_lines(evaluation: Evaluation) -> list[str]:
-    """A sentence for a model that is no better than naming the commonest class each time; else nothing."""
-    commonest = max(evaluation.per_class, key=lambda figures: figures.count)
-    share = commonest.count / evaluation.count
-    if evaluation.accuracy > share:
+def guessing_lines(evaluation: Evaluation, advice: str) -> list[str]:
+    """What to say of a model that is no better than naming the commonest class each time; else nothing."""
+    if not evaluation.is_guessing:
         return []
-    always = f"always answering {commonest.label} would be right for {percent(share)}"
-    return [f"It learned nothing: {always}. Lower optimizer.lr, and look at the data and at curves.png."]
+    commonest = evaluation.commonest
+    always = f"always answering {commonest.label} would be right for {percent(commonest.count / evaluation.count)}"
+    return [f"It is no better than guessing: {always}.", *([f"{advice}."] if advice else [])]
 
 
 def layer_lines(placed: Sequence[Placed], depth: int = 0) -> list[str]:

@@ -1,11 +1,19 @@
-"""A training that learns nothing: after its first epoch it is no better than guessing."""
+"""A training that is no better than guessing: what can be seen of the cause, and what to try."""
 
 from __future__ import annotations
 
-from math import sqrt
+from collections.abc import Collection, Iterator, Sequence
+from math import log, sqrt
 
+import torch
+from torch import Tensor, nn
+
+from mnist_trainer.config.activations import PlainActivation, PlainInit
+from mnist_trainer.config.expand import expand, walk
+from mnist_trainer.config.layers import ActivationLayer
+from mnist_trainer.data.source import Source
 from mnist_trainer.training.loop import EpochRecord
-from mnist_trainer.training.setup import Setup
+from mnist_trainer.training.state import TrainingState
 
 MARGIN = 2.0
 """Standard deviations above the share of the largest class up to which an accuracy may be luck."""
@@ -13,26 +21,143 @@ MARGIN = 2.0
 FEWEST_STEPS = 20
 """No training is judged before so many steps: an epoch of gradient descent is a single one."""
 
+SAMPLE = 1000
+"""Training images on which the cause is looked for."""
 
-def dead_start(setup: Setup, record: EpochRecord) -> str | None:
+FALLEN = 0.98
+"""A loss that is no more than this share of the first epoch's mean is falling, and not by chance."""
+
+HIGH = 2.0
+"""A loss of so many times that of answers that say nothing is worse than slow."""
+
+SAME = 1e-6
+"""Values are the same for all images if they differ by no more, as a share of the largest."""
+
+
+def dead_start(state: TrainingState, records: Sequence[EpochRecord], custom: Collection[str] = ()) -> str | None:
     """What is wrong and what to try, after the first epoch that can tell; None in every other, or if all is well.
 
-    Who always names the largest class is right on its share p of the images; who guesses is right on fewer. Their
-    numbers spread by √(p·(1 − p)/n) on n images, so that a little more than p says nothing yet.
+    `records` are those of the epochs until now; `custom` names the parts that are the user's own.
     """
+    setup, record = state.setup, records[-1]
     steps = setup.course.steps_per_epoch
     if record.phase != "train" or record.epoch != -(-FEWEST_STEPS // steps):
         return None
     judged = setup.train if setup.validation is None else setup.validation
     accuracy = record.train_accuracy if record.val_accuracy is None else record.val_accuracy
-    count = len(judged)
-    share = float(judged.labels.bincount().max()) / count
-    if accuracy > share + MARGIN * sqrt(share * (1 - share) / count):
+    if not _may_be_luck(accuracy, judged):
         return None
     split = "training" if setup.validation is None else "validation"
     when = "one epoch" if record.epoch == 1 else f"{record.epoch} epochs"
     return (
         f"after {when} ({record.epoch * steps} steps) the model is right on {accuracy:.1%} of the {split} images, and "
-        f"one that always names the largest class on {share:.1%}: it has not begun to learn. If it does not soon, try "
-        "another optimizer.lr (a tenth, or ten times), model.init: he, activation relu, or batch_norm"
+        f"one that always names the largest class on {_largest(judged):.1%}. {cause(state, records, custom)}"
     )
+
+
+def cause(state: TrainingState, records: Sequence[EpochRecord], custom: Collection[str] = ()) -> str:
+    """A sentence on why the model is no better than guessing, and what to try; see `dead_start`."""
+    setup, record = state.setup, records[-1]
+    if "model" not in custom and (reason := _steps(state)):
+        return reason
+    if not _may_be_luck(record.train_accuracy, setup.train):
+        learned = f"On the training images it is right on {record.train_accuracy:.1%}"
+        if state.ema is not None:
+            return f"{learned}: the running mean of the weights has not followed yet. Try training.ema=null"
+        return f"{learned}, and this does not hold for others: compare the parts of the data"
+    images, labels = setup.train.gather(torch.arange(min(SAMPLE, len(setup.train))))
+    if _is_same(images):
+        return "All training images are the same: look at the data"
+    loss, blind, same = _look(state, images.to(setup.device), labels.to(setup.device))
+    rates = [f"optimizer.lr={factor * state.stepper.base_rates[0]:g}" for factor in (0.1, 10)]
+    if "optimizer" in custom:
+        rates = ["a smaller learning rate", "a larger one"]
+    if same is not None:
+        tries = [rates[0], *_model_keys(state, custom, "leaky_relu")]
+        return f"{same} has the same outputs for every image, and so it can't learn. Try {_or(tries)}"
+    first = next(each for each in records if each.phase == record.phase).train_loss
+    longer = f"training.epochs={4 * setup.config.training.epochs}"
+    if "loss" not in custom and loss > HIGH * blind:
+        high = f"The loss is {loss:.4g}, and that of answers that say nothing {blind:.4g}"
+        tries = [rates[0], *([longer] if loss < FALLEN * first else [])]
+        return f"{high}: steps or initial weights are too large. Try {_or(tries)}"
+    if loss < FALLEN * first:
+        fall = f"The loss is falling ({first:.4g} in the first epoch, {loss:.4g} now): it needs more steps"
+        return f"{fall}. Try {_or([longer, rates[1]])}"
+    return f"The loss does not fall. Try {_or([*rates, *_model_keys(state, custom, 'relu')])}"
+
+
+def _may_be_luck(accuracy: float, source: Source) -> bool:
+    """Who always names the largest class is right on its share p of the images; who guesses is right on fewer. Their
+    numbers spread by √(p·(1 − p)/n) on n images, so that a little more than p says nothing yet."""
+    share = _largest(source)
+    return accuracy <= share + MARGIN * sqrt(share * (1 - share) / len(source))
+
+
+def _largest(source: Source) -> float:
+    return float(source.labels.bincount().max()) / len(source)
+
+
+def _steps(state: TrainingState) -> str | None:
+    model = state.setup.config.model
+    layers = (layer for layer in walk(expand(model)) if isinstance(layer, ActivationLayer))
+    if all(layer.function != PlainActivation(name="step") for layer in layers):
+        return None
+    keys = {"activation": "model.activation=relu", "output": "model.output=sigmoid"}
+    step = PlainActivation(name="step")
+    advice = next((key for name, key in keys.items() if getattr(model, name, None) == step), "another in model.layers")
+    return f"The activation step has no gradient, so that the layers before it can't learn. Try {advice}"
+
+
+def _model_keys(state: TrainingState, custom: Collection[str], activation: str) -> Iterator[str]:
+    """What of the model to try; of one that was trained before only what leaves its weights useful."""
+    model = state.setup.config.model
+    if "model" in custom:
+        return
+    if model.init_from is not None:
+        if model.freeze:
+            yield "model.freeze=0"
+        return
+    if model.init != PlainInit(name="kaiming"):
+        yield "model.init=kaiming"
+    if getattr(getattr(model, "activation", None), "name", activation) != activation:
+        yield f"model.activation={activation}"
+    if getattr(model, "batch_norm", True) is False:
+        yield "model.batch_norm=true"
+
+
+def _or(tries: Sequence[str]) -> str:
+    *first, last = tries
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def _is_same(values: Tensor) -> bool:
+    values = values.detach().float()
+    return bool((values - values[:1]).abs().max() <= SAME * values.abs().max())
+
+
+@torch.no_grad()
+def _look(state: TrainingState, images: Tensor, labels: Tensor) -> tuple[float, float, str | None]:
+    """The loss on these images, that of answers that say nothing, and the first layer that is the same for all images
+    where the outputs are."""
+    same: list[str] = []
+
+    def watch(module: nn.Module, _: object, outputs: Tensor) -> None:
+        if not same and _is_same(outputs):
+            same.append(names[module])
+
+    leaves = {name: module for name, module in state.model.named_modules() if not any(module.children())}
+    names = {module: f"Layer {name} ({type(module).__name__})" for name, module in leaves.items()}
+    handles = [module.register_forward_hook(watch) for module in leaves.values()]
+    state.model.eval()
+    try:
+        outputs = state.forward(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    empty = torch.zeros_like(outputs)
+    if state.setup.reading.kind == "log_probabilities":
+        empty -= log(outputs.shape[1])
+    factor, divisor = state.criterion.share(labels)
+    loss, blind = (float(state.criterion(each, labels) * factor) / (float(divisor) or 1.0) for each in (outputs, empty))
+    return loss, blind, same[0] if same and _is_same(outputs) else None

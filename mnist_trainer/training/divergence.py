@@ -64,8 +64,9 @@ def diverged(state: TrainingState, what: str, step: int | None = None) -> Diverg
     event = f"{what} in {where}, at a learning rate of {state.stepper.rate:g}"
     best = state.best.epoch
     kept = f"Epoch {best}, the best until then, is kept" if best else "No epoch is complete, so there is no model yet"
-    advice = "Lower optimizer.lr (a tenth is a good try), set training.clip_norm: 1, or look at the loss and the data."
-    return DivergedError(f"{event}. {kept}. {advice}", event, step)
+    lower = f"Lower optimizer.lr (optimizer.lr={state.stepper.base_rates[0] / 10:g} is a good try)"
+    clip = "" if (state.stepper.clip_norm or 2) <= 1 else ", set training.clip_norm=1"
+    return DivergedError(f"{event}. {kept}. {lower}{clip}, or look at the loss and the data.", event, step)
 
 
 def remember(state: TrainingState) -> None:

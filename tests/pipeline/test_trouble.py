@@ -88,7 +88,7 @@ def test_a_simulated_accelerator_without_room_takes_fewer_images_in_both_fits(
     listener = Remembering()
     run = train(tiny, "data.batch_size=auto", "training.refit=true", run_dir=here / "run", listener=listener)
     assert load_config(here / "run" / "config.yaml").data.batch_size == run.config.data.batch_size == 32
-    reason = "128 images do not fit into the memory of cpu; a step takes 32 (training.accumulate: 4 makes up for it)"
+    reason = "128 images do not fit into the memory of cpu; a step takes 32 (training.accumulate=4 makes up for it)"
     assert listener.warnings == [("data.batch_size", reason)]
     assert len(asked) == 1
 

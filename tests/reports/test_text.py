@@ -94,12 +94,16 @@ def test_the_end_says_why_where_and_what_next(outcome: Outcome, reason: str) -> 
 def test_a_model_that_only_guesses_is_told_so(outcome: Outcome, evaluation: Evaluation) -> None:
     """1,990 of the 2,000 images are of class 0; being right as often as that is no achievement."""
     guessing = replace(evaluation, accuracy=1990 / 2000, errors=10)
-    *_, sentence, _result = outcome_lines(replace(outcome, test=guessing))
+    told = replace(outcome, test=guessing, advice="The loss does not fall. Try optimizer.lr=0.1")
+    *_, sentence, advice, _result = outcome_lines(told)
     name = evaluation.per_class[0].label
-    assert sentence == (
-        f"It learned nothing: always answering {name} would be right for 99.50 %. "
-        "Lower optimizer.lr, and look at the data and at curves.png."
-    )
+    assert sentence == f"It is no better than guessing: always answering {name} would be right for 99.50 %."
+    assert advice == "The loss does not fall. Try optimizer.lr=0.1."
+
+
+def test_one_class_read_without_an_error_is_no_guessing(outcome: Outcome, evaluation: Evaluation) -> None:
+    faultless = replace(evaluation, accuracy=1.0, errors=0, count=1990)
+    assert len(outcome_lines(replace(outcome, test=faultless))) == len(outcome_lines(outcome))
 
 
 def test_a_loss_that_exploded_fits_its_column(record: EpochRecord) -> None:

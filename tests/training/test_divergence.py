@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from copy import deepcopy
 from math import inf, nan
@@ -12,9 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mnist_trainer.config.load import load_config
 from mnist_trainer.data.loaders import Splits
 from mnist_trainer.errors import DivergedError
-from mnist_trainer.training.divergence import Restore
+from mnist_trainer.training.divergence import Restore, diverged
 from mnist_trainer.training.loop import EpochRecord, fit
 from mnist_trainer.training.losses import OwnCriterion
 from mnist_trainer.training.state import TrainingState
@@ -113,10 +115,20 @@ def test_the_fourth_time_it_stops(splits: Splits, prepare: Any) -> None:
     assert [back.factor for back in found] == [0.5, 0.25, 0.125]
     assert str(caught.value) == (
         "The loss became nan in epoch 2, step 1 of 7, at a learning rate of 0.03125. Epoch 1, the best until then, is "
-        "kept. Lower optimizer.lr (a tenth is a good try), set training.clip_norm: 1, or look at the loss and the "
-        "data. It went back 3 times already (training.on_divergence: restore)."
+        "kept. Lower optimizer.lr (optimizer.lr=0.025 is a good try), set training.clip_norm=1, or look at the loss "
+        "and the data. It went back 3 times already (training.on_divergence: restore)."
     )
     assert caught.value.exit_code == 6
+    for advice in re.findall(r"[a-z_.]+=[^\s,;)]+", str(caught.value)):
+        load_config(state.setup.config.model_dump(mode="json"), (advice,))
+
+
+@pytest.mark.parametrize(("clip_norm", "is_advised"), [(0.5, False), (1, False), (5, True)])
+def test_clipping_is_advised_where_it_would_be_new(
+    splits: Splits, prepare: Any, clip_norm: float, is_advised: bool
+) -> None:
+    state = prepare(splits, training={"epochs": 1, "clip_norm": clip_norm})
+    assert ("training.clip_norm=1" in str(diverged(state, "The loss became nan"))) == is_advised
 
 
 @pytest.mark.parametrize("stop_after", [1, 5, 7, 9, 11, 13, 16, 20, 27])

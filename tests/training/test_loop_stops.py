@@ -19,7 +19,9 @@ from mnist_trainer.training.losses import OwnCriterion
 from mnist_trainer.training.state import TrainingState
 
 NO_MODEL = "No epoch is complete, so there is no model yet."
-ADVICE = "Lower optimizer.lr (a tenth is a good try), set training.clip_norm: 1, or look at the loss and the data."
+ADVICE = (
+    "Lower optimizer.lr (optimizer.lr=0.025 is a good try), set training.clip_norm=1, or look at the loss and the data."
+)
 
 
 def bits(weights: dict[str, Tensor]) -> dict[str, bytes]:
