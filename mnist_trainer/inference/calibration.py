@@ -15,6 +15,9 @@ from mnist_trainer.inference.metrics import BINS, bin_of
 BOUNDS = 0.001, 10_000.0
 """The temperatures among which one is sought."""
 
+ROUNDING = 1e-6
+"""Figures that differ by no more are the same."""
+
 TOLERANCE = 1e-6
 """How exactly, as a fraction."""
 
@@ -63,6 +66,10 @@ class Sureness:
 
     loss: float
     ece: float
+
+    def worse_than(self, other: Sureness) -> list[str]:
+        """The names of the figures that are larger than the other's, by more than rounding."""
+        return [key for key, value in vars(self).items() if value > getattr(other, key) + ROUNDING]
 
 
 @dataclass(frozen=True)

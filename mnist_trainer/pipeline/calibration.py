@@ -36,8 +36,10 @@ class Calibrated:
 
     def to_json(self) -> dict[str, Any]:
         """What `mnist-eval --calibrate --json` adds, but for the files."""
-        pairs = self.sureness().items()
-        figures = {split: {"before": asdict(old), "after": asdict(new)} for split, (old, new) in pairs}
+        figures = {
+            split: {"before": asdict(old), "after": asdict(new), "worse": new.worse_than(old)}
+            for split, (old, new) in self.sureness().items()
+        }
         return {"temperature": self.temperature, **figures}
 
 

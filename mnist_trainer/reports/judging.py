@@ -101,4 +101,8 @@ def calibration_lines(temperature: float, sureness: Mapping[str, tuple[Sureness,
     for split, (old, new) in sureness.items():
         loss = f"{old.loss:.4f} → {new.loss:.4f}"
         lines.append(f"{split:<12}{loss:>19}{percent(old.ece) + ' → ' + percent(new.ece):>23}")
+    for split, (old, new) in sureness.items():
+        if worse := new.worse_than(old):
+            names = " and the ".join({"loss": "loss", "ece": "calibration error"}[key] for key in worse)
+            lines.append(f"it makes the {names} on {split} worse: keep the model as it was, or set more images aside")
     return lines

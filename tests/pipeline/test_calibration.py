@@ -41,6 +41,17 @@ def test_what_is_told_is_what_the_copy_gives(digits_run: Run, here: Path) -> Non
     assert calibrate(here / "calm.pt").temperature == done.temperature
 
 
+def test_what_gets_worse_is_named(digits_run: Run) -> None:
+    done = calibrate(digits_run.folder)
+    told = done.to_json()
+    assert "loss" not in told["validation"]["worse"]
+    swapped = replace(done, before=done.after, after=done.before).to_json()
+    for split in ("validation", "test"):
+        old, new = told[split]["before"], told[split]["after"]
+        assert told[split]["worse"] == [key for key in ("loss", "ece") if new[key] > old[key] + 1e-6]
+        assert swapped[split]["worse"] == [key for key in ("loss", "ece") if old[key] > new[key] + 1e-6]
+
+
 def test_an_ensemble_gets_a_temperature_of_its_own(digits_run: Run, tiny: dict[str, Any], here: Path) -> None:
     other = train({**tiny, "data": {"name": "digits", "batch_size": 64, "validation": 100}}).folder
     done = calibrate([digits_run.folder, other], split="validation")

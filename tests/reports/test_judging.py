@@ -125,3 +125,18 @@ def test_a_calibration_has_a_row_for_each_split() -> None:
         "validation      0.0700 → 0.0310        4.40 % → 0.21 %",
         "test            0.0600 → 0.0600        5.00 % → 5.00 %",
     ]
+
+
+@pytest.mark.parametrize(
+    ("after", "names"),
+    [
+        (Sureness(0.061, 0.04), "loss"),
+        (Sureness(0.05, 0.06), "calibration error"),
+        (Sureness(0.061, 0.06), "loss and the calibration error"),
+    ],
+)
+def test_a_calibration_that_makes_something_worse_says_so(after: Sureness, names: str) -> None:
+    figures = {"validation": (Sureness(0.07, 0.044), Sureness(0.031, 0.0021)), "test": (Sureness(0.06, 0.05), after)}
+    assert calibration_lines(0.58436, figures)[4:] == [
+        f"it makes the {names} on test worse: keep the model as it was, or set more images aside"
+    ]
