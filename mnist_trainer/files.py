@@ -30,8 +30,7 @@ NO_FSYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 """What file systems answer that cannot flush a folder."""
 
 ADVICE = {
-    errno.ENOSPC: "Make room there, or choose a folder that can be written",
-    errno.EDQUOT: "Make room there, or choose a folder that can be written",
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Make room there, or choose a folder that can be written"),
     errno.EFBIG: "Raise the limit on the size of files (ulimit -f), or choose a folder that can be written",
     errno.EMFILE: "Raise the limit on open files (ulimit -n), and try again",
     errno.ENFILE: "Close other programs, and try again",
@@ -39,6 +38,11 @@ ADVICE = {
     errno.ENAMETOOLONG: "Choose a shorter name",
     errno.EISDIR: "It is a folder: name a file",
 }
+
+
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """`path` with the user's folder for a `~` at its beginning, as in a shell."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises where there is no such user
 
 
 def write_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:

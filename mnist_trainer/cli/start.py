@@ -68,7 +68,16 @@ def _keep_memory() -> None:
                 mallopt(parameter, size)
 
 
+def _at_home(word: str) -> str:
+    """`word` with the user's folder for a `~` where a path begins, which not every shell does: `--run-dir=~/x`."""
+    option, equals, value = word.partition("=")
+    is_option = bool(equals) and option.startswith("--")
+    path = os.path.expanduser(value if is_option else word)  # noqa: PTH111 - as a shell does
+    return f"{option}={path}" if is_option else path
+
+
 def _run(name: str) -> None:
+    sys.argv[1:] = map(_at_home, sys.argv[1:])
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # OpenMP reads it when torch is loaded
     try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from operator import itemgetter
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +13,46 @@ import yaml
 from pydantic import ValidationError
 
 from mnist_trainer.config.checks import mistakes
-from mnist_trainer.config.document import Complaint, Document, Place, dotted
+from mnist_trainer.config.document import Complaint, Document, Place, dotted, printable
 from mnist_trainer.config.fields import Section
 from mnist_trainer.config.outline import keys_of
-from mnist_trainer.config.overrides import apply_override
+from mnist_trainer.config.overrides import Override, apply_override, as_texts
 from mnist_trainer.config.problems import complaints_of
 from mnist_trainer.config.schema import Config
 from mnist_trainer.config.shipped import shipped, shipped_path
 from mnist_trainer.config.wording import nearest
 from mnist_trainer.config.yaml_reader import SWITCHES, read_file, read_plain
-from mnist_trainer.errors import ConfigError, Problem
+from mnist_trainer.errors import ConfigError, Problem, UsageError
+from mnist_trainer.files import user_path
+
+ConfigSource = Config | str | Path | Mapping[str, Any]
+"""A config, a path, the name of a shipped config, or a mapping as the YAML would be read."""
 
 
-def load_config(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
-    """The checked config of a file, of a shipped config's name, or of a mapping, with `key.sub=value` overrides.
+def load_config(source: ConfigSource, overrides: Iterable[Override] = ()) -> Config:
+    """The checked config of `source`, with overrides: `key.sub=value`, or mappings.
 
-    Raises `ConfigError` with all problems, in the order in which they stand in the file, then in the overrides.
+    Raises `ConfigError` with all problems, in the order in which they stand in the file, then in the overrides, and
+    `UsageError` for other types.
     """
-    document = Document(data=_copied(source)) if isinstance(source, Mapping) else read_config(source)
-    for number, override in enumerate(overrides, 1):
+    _require_source(source)
+    texts = as_texts(overrides)
+    match source:
+        case Config():
+            document = Document(data=source.model_dump(mode="json"))
+        case Mapping():
+            document = Document(data=_copied(source))
+        case _:
+            document = read_config(source)
+    for number, override in enumerate(texts, 1):
         apply_override(document, number, override)
-    return config_of(document)
+    return source if isinstance(source, Config) and not texts else config_of(document)
+
+
+def _require_source(source: object) -> None:
+    if not isinstance(source, Config | Mapping | str | PathLike):
+        shown = printable(repr(source))
+        raise UsageError(f"A config is a file, the name of a shipped one, a mapping or a Config, not {shown}.")
 
 
 def config_of(document: Document) -> Config:
@@ -54,9 +74,9 @@ def dump_plain(data: Section | Mapping[str, Any]) -> str:
     return yaml.dump(_tidy(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
-def read_config(source: str | Path) -> Document:
+def read_config(source: str | PathLike[str]) -> Document:
     """The document of a config file or of a shipped config, whatever may be wrong with it; named after its file."""
-    path = Path(source)
+    path = user_path(source)
     if not os.path.isfile(path) and str(source) in shipped():  # noqa: PTH113 - Path.is_file raises where it may not look
         path = shipped_path(str(source))
     try:
@@ -96,6 +116,8 @@ def _copied(value: Any) -> Any:
         case Mapping():
             keys = (str(key).lower() if isinstance(key, bool) else str(key) for key in value)
             return dict(zip(keys, map(_copied, value.values()), strict=True))
+        case PathLike():
+            return fspath(value)
         case list() | tuple():
             return [_copied(item) for item in value]
         case _:

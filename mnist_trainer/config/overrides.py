@@ -5,6 +5,9 @@ The value is YAML, but that of a key that takes text is this text, with every `#
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from os import PathLike, fspath
 from types import NoneType
 from typing import Any
 
@@ -13,6 +16,42 @@ from mnist_trainer.config.fields import Section
 from mnist_trainer.config.outline import field_at, kinds_at, naming_key, short_form_at
 from mnist_trainer.config.yaml_composer import MAX_DEPTH
 from mnist_trainer.config.yaml_reader import read_plain, read_text
+from mnist_trainer.errors import UsageError
+
+Override = str | Mapping[str, Any]
+"""`optimizer.lr=0.01`, or in Python `{"optimizer": {"lr": 0.01}}`."""
+
+
+def as_texts(overrides: Iterable[Override]) -> list[str]:
+    """Overrides as text: a mapping is one for each of its values. Raises `UsageError` for what is neither."""
+    given = [overrides] if isinstance(overrides, str | Mapping) else list(overrides)
+    if wrong := [each for each in given if not isinstance(each, str | Mapping)]:
+        forms = "'training.epochs=3' or {'training': {'epochs': 3}}"
+        raise UsageError(f"A change of a config is {forms}, not {printable(repr(wrong[0]))}.")
+    return [text for each in given for text in ([each] if isinstance(each, str) else map(as_text, _leaves(each)))]
+
+
+def as_text(change: tuple[str, Any]) -> str:
+    """`key=value` for a key and its value, which may be text, a number, a list and so on."""
+    key, value = change
+    if isinstance(value, str | PathLike):
+        return f"{key}='" + str(fspath(value)).replace("'", "''") + "'"
+    try:
+        return f"{key}={json.dumps(value, ensure_ascii=False, default=fspath)}"
+    except (TypeError, ValueError):
+        raise UsageError(f"{key} can't be {printable(repr(value))}: a config has text, numbers, lists …") from None
+
+
+def _leaves(changes: Mapping[str, Any], above: Path = ()) -> Iterator[tuple[str, Any]]:
+    """Keys and values; a section that names itself, as `{"name": "sgd"}`, takes the place of the whole one."""
+    for written, value in changes.items():
+        path = (*above, *str(written).split("."))
+        sections = [kind for kind in kinds_at(path) if kind is not NoneType]
+        is_part = bool(sections) and all(isinstance(kind, type) and issubclass(kind, Section) for kind in sections)
+        if isinstance(value, Mapping) and value and is_part and naming_key(sections[0]) not in value:
+            yield from _leaves(value, path)
+        else:
+            yield ".".join(map(str, path)), value
 
 
 def apply_override(document: Document, number: int, text: str) -> None:

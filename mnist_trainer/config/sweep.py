@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from mnist_trainer.config.fields import Name, NotNegative, Positive, Row, Section
 from mnist_trainer.config.load import load_config
+from mnist_trainer.config.overrides import as_text
 from mnist_trainer.config.schema import Config
 
 Numbers = Annotated[Row[float], Field(min_length=2, max_length=2)]
@@ -176,11 +177,7 @@ class Sweep:
 def as_overrides(values: Mapping[str, Any]) -> list[str]:
     """`key=value` for each of `values`: whole sections before the keys inside them."""
     ordered = sorted(values.items(), key=lambda item: item[0].count("."))
-    return [f"{key}={_quoted(value)}" for key, value in ordered]
-
-
-def _quoted(value: Any) -> str:
-    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return list(map(as_text, ordered))
 
 
 def label(value: Any) -> str:

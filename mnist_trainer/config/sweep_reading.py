@@ -21,6 +21,7 @@ from mnist_trainer.config.sweep import KINDS, Choice, LogUniform, Parameter, Swe
 from mnist_trainer.config.wording import nearest
 from mnist_trainer.config.yaml_reader import read_file
 from mnist_trainer.errors import ConfigError, Problem
+from mnist_trainer.files import user_path
 
 _OTHER_IMAGES = ("", "name", "path", "root", "validation", "split_seed", "binary", "limit")
 _ACCURACY = "val_accuracy"
@@ -35,7 +36,7 @@ def load_sweep(
 
     `changes` take the place of the file's own keys. Raises `ConfigError` with all problems of sweep and base.
     """
-    path = FilePath(source)
+    path = user_path(source)
     if str(source) in sweeps() and not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises on long texts
         path = sweep_path(str(source))
     document = _read(path)
@@ -84,7 +85,7 @@ def _base(document: Document, path: FilePath, overrides: Sequence[str]) -> tuple
     base = document.data.get("base")
     match base:
         case str():
-            beside = path.parent / base
+            beside = path.parent / user_path(base)
             if base in shipped() and not beside.is_file():
                 beside = shipped_path(base)
             if not beside.exists():

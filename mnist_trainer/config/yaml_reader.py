@@ -20,6 +20,21 @@ from mnist_trainer.config.yaml_errors import explain
 MAX_BYTES = 1_000_000
 MAX_WHOLE = 2**63 - 1
 
+_KINDS = {
+    (
+        b"\x89PNG",
+        b"\xff\xd8\xff",
+        b"GIF8",
+        b"RIFF",
+        b"II*\0",
+        b"MM\0*",
+        b"%PDF",
+    ): "a picture, for mnist-predict",
+    (b"PK\3\4",): "a checkpoint, for mnist-eval, or another archive",
+    (b"\x1f\x8b",): "a compressed file",
+}
+"""What is given instead of a config, by its first bytes."""
+
 SWITCHES = {"on": "true", "yes": "true", "y": "true", "off": "false", "no": "false", "n": "false"}
 """What YAML 1.1 takes for booleans and YAML 1.2 for text, in any case."""
 
@@ -37,13 +52,15 @@ def read_file(path: FilePath) -> Document:
     """
     start = Place(file=str(path))
     try:
-        if path.is_dir():
-            return _unreadable(start, "is a folder, and a config is a file; name a .yaml file in it")
-        if path.exists() and not path.is_file():  # a pipe would be waited for, a device never ends
-            return _unreadable(start, "a pipe or a device; save the config in a file")
+        if reason := _no_file(path):
+            return _unreadable(start, reason)
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
+        if kind := next((kind for starts, kind in _KINDS.items() if content.startswith(starts)), ""):
+            return _unreadable(start, f"{kind}; a config is a text file, as mlp.yaml")
         text = content.decode("utf-8-sig")
+        if path.suffix.lower() == ".json":
+            text = text.replace("\t", " ")  # which YAML forbids
     except FileNotFoundError:
         raise
     except NotADirectoryError:
@@ -58,11 +75,23 @@ def read_file(path: FilePath) -> Document:
     if len(content) > MAX_BYTES:
         return _unreadable(start, "more than 1 MB; that is no config")
     document = read_text(text, start)
+    if isinstance(document.data, dict) and {"status", "versions"} <= document.data.keys():
+        return _unreadable(start, f"the record of a run; its config is {path.with_name('config.yaml')}")
     if not isinstance(document.data, dict):
         if not document.complaints:
             document.complain(document.place_of(()), (), _no_mapping(document.data))
         document.data = None
     return document
+
+
+def _no_file(path: FilePath) -> str:
+    """Why the config can't be in what is at `path`; empty if it can be, or nothing is there."""
+    if path.is_dir():
+        config = path / "config.yaml"
+        where = f"its config is {config}" if config.is_file() else "name a .yaml file in it"
+        return f"is a folder, and a config is a file; {where}"
+    is_other = path.exists() and not path.is_file()  # a pipe would be waited for, a device never ends
+    return "a pipe or a device; save the config in a file" if is_other else ""
 
 
 def read_text(text: str, origin: Place) -> Document:

@@ -21,6 +21,7 @@ from mnist_trainer.data.download import Progress
 from mnist_trainer.data.layout import Layout, class_positions, evaluated_folders, layout_of, sub_folders
 from mnist_trainer.data.mapped import images_of
 from mnist_trainer.errors import DataError
+from mnist_trainer.files import user_path
 from mnist_trainer.pictures.listing import is_hidden, is_no_class, may_be_picture
 
 TEST_SHARE = 5
@@ -79,7 +80,7 @@ def _seen(trained: Data, folders: Sequence[Path]) -> list[str]:
     """The pictures that a model has seen which was trained on `trained`; none where `folders` are elsewhere."""
     if trained.name != "folder" or trained.path is None:
         return []
-    root = Path(trained.path).expanduser().resolve()
+    root = user_path(trained.path).resolve()
     if not any(each.is_relative_to(root) or root.is_relative_to(each) for each in (path.resolve() for path in folders)):
         return []
     with suppress(DataError):  # its training pictures are gone

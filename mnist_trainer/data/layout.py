@@ -13,7 +13,7 @@ from unicodedata import normalize
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.dataset import Part
 from mnist_trainer.errors import DataError
-from mnist_trainer.files import is_folder
+from mnist_trainer.files import is_folder, user_path
 from mnist_trainer.pictures.listing import is_hidden, is_no_class, may_be_picture
 
 PARTS: dict[str, Part] = {
@@ -90,7 +90,7 @@ def evaluated_folders(data: Data) -> Evaluated:
 
 def root_of(data: Data) -> Path:
     """The folder `data.path`. Raises DataError when there is none."""
-    path = Path(data.path or "").expanduser()
+    path = user_path(data.path or "")
     try:
         if data.path is not None and path.is_dir():
             return path
@@ -216,7 +216,7 @@ def _has_picture(folder: Path) -> bool:
 
 def notes(data: Data) -> list[str]:
     """What is passed over in the folder `data.path`, in one sentence; none where nothing is, hidden files aside."""
-    path = Path(data.path or "").expanduser()
+    path = user_path(data.path or "")
     if data.name != "folder" or not is_folder(path):
         return []
     try:

@@ -12,7 +12,7 @@ from time import time
 from typing import TYPE_CHECKING
 
 from mnist_trainer.errors import DataError, StorageError
-from mnist_trainer.files import beside, folder_for, is_folder, remove_file
+from mnist_trainer.files import beside, folder_for, is_folder, remove_file, user_path
 
 if TYPE_CHECKING:
     from mnist_trainer.config.schema import Data
@@ -27,7 +27,7 @@ def data_root(data: Data) -> Path:
     """The folder that holds data sets as torchvision lays them out: `data.root`, else MNIST_TRAINER_DATA, else the
     user's cache folder. It need not exist. Raises DataError when a file has its name."""
     named = data.root or os.environ.get(ROOT_VARIABLE)
-    root = Path(named).expanduser() if named else user_cache()
+    root = user_path(named) if named else user_cache()
     if os.path.lexists(root) and not is_folder(root):
         raise DataError(f"{root} is a file; data.root (or {ROOT_VARIABLE}) has to name a folder.")
     return root

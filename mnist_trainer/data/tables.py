@@ -27,7 +27,7 @@ from mnist_trainer.data.dataset import DataSet, Part
 from mnist_trainer.data.folder import TEST_SHARE
 from mnist_trainer.data.registry import MOST_IMAGES, PIXELS
 from mnist_trainer.errors import DataError
-from mnist_trainer.files import is_folder
+from mnist_trainer.files import is_folder, user_path
 
 Table = tuple[NDArray[np.uint8], NDArray[np.int64] | None]
 """Images [N, 28, 28] and labels [N]; None where the table has no labels."""
@@ -46,7 +46,7 @@ LABEL_NAMES = {"label", "labels", "class", "digit", "target", "y"}
 
 def table_of(data: Data) -> Path | None:
     """The CSV or .npz file that `data` names; None where it names other data."""
-    path = Path(data.path or "").expanduser()
+    path = user_path(data.path or "")
     return path if data.is_table and not is_folder(path) else None
 
 
@@ -67,7 +67,7 @@ def load_unseen_table(path: Path, trained: Sequence[Data]) -> tuple[DataSet, str
 
     They are all images of a CSV file that none of the models was trained on, else its test part.
     """
-    known = {Path(each.path).expanduser().resolve() for each in trained if each.path is not None}
+    known = {user_path(each.path).resolve() for each in trained if each.path is not None}
     if path.suffix.lower() == ".npz" or path.resolve() in known:
         test = load_table(path, "test")
         return test, f"{len(test.labels):,} of {len(_parts_of(path)[1]):,} images in {path}, its test part"

@@ -34,8 +34,8 @@ def make_views(count: int) -> list[View]:
 
     So an odd number is balanced, turned and moved as far one way as the other. Raises `UsageError` for a count below 1.
     """
-    if count < 1:
-        raise UsageError(f"views must be 1 or more, got {count}. 1 is the plain answer, without deformed copies.")
+    if not isinstance(count, int) or count < 1:
+        raise UsageError(f"views must be 1 or more, got {count!r}. 1 is the plain answer, without deformed copies.")
     return [_as_it_is, *map(_deformed, _draws(count - 1))]
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from mnist_trainer.config.overrides import Override
 from mnist_trainer.data.dataset import Split
 from mnist_trainer.errors import CheckpointError
 from mnist_trainer.inference.calibration import Sureness, fit_temperature
@@ -43,7 +44,7 @@ class Calibrated:
         return {"temperature": self.temperature, **figures}
 
 
-def calibrate(checkpoint: Place | Sequence[Place], *overrides: str, split: Split = "test") -> Calibrated:
+def calibrate(checkpoint: Place | Iterable[Place], *overrides: Override, split: Split = "test") -> Calibrated:
     """A copy of a model, or of several as an ensemble, with a temperature fitted on validation images; not yet saved.
 
     No answer changes: a temperature keeps the order of the probabilities. Raises `CheckpointError` where the outputs

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mnist_trainer.config.overrides import Override
 from mnist_trainer.data.dataset import Split
 from mnist_trainer.inference.comparison import Comparison, compare_answers
 from mnist_trainer.pipeline.evaluation import Judged, judge_subject
@@ -39,7 +40,7 @@ class Compared:
         return {"first": models[0], "second": models[1], **asdict(self.comparison), **about, **notes}
 
 
-def compare(first: Place, second: Place, *overrides: str, split: Split = "test", views: int = 1) -> Compared:
+def compare(first: Place, second: Place, *overrides: Override, split: Split = "test", views: int = 1) -> Compared:
     """Which of two checkpoints, each a model or a saved ensemble, is right on more of the same images.
 
     Raises `CheckpointError` if one is missing, or they have other classes or images, and what `judge` raises.

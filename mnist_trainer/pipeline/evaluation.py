@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import nn
 
+from mnist_trainer.config.overrides import Override
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.catalog import all_classes, with_binary
 from mnist_trainer.data.dataset import Split
@@ -17,11 +17,13 @@ from mnist_trainer.data.layout import class_positions
 from mnist_trainer.data.loaders import load_split, load_unseen
 from mnist_trainer.data.source import Source
 from mnist_trainer.errors import CheckpointError, UsageError
+from mnist_trainer.files import user_path
 from mnist_trainer.inference.evaluate import Answers, LossFigure, answer, measure, measure_members
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.model.device import resolve_device, settings
 from mnist_trainer.model.failures import device_errors
 from mnist_trainer.model.threads import choose_threads
+from mnist_trainer.pipeline.preparation import check_parts
 from mnist_trainer.pipeline.subject import Place, Subject, load_subject
 from mnist_trainer.storage.checkpoint import Checkpoint, Member
 from mnist_trainer.training.losses import LossFunction
@@ -42,8 +44,8 @@ class Judged:
 
 
 def evaluate(
-    checkpoint: Place | Sequence[Place],
-    *overrides: str,
+    checkpoint: Place | Iterable[Place],
+    *overrides: Override,
     split: Split = "test",
     views: int = 1,
     model: nn.Module | None = None,
@@ -60,8 +62,8 @@ def evaluate(
 
 
 def judge(
-    checkpoint: Place | Sequence[Place],
-    *overrides: str,
+    checkpoint: Place | Iterable[Place],
+    *overrides: Override,
     split: Split = "test",
     views: int = 1,
     model: nn.Module | None = None,
@@ -80,6 +82,7 @@ def judge_subject(
 ) -> Judged:
     """What `judge` does once the checkpoints are loaded."""
     config, checkpoint = subject.config, subject.checkpoint
+    check_parts(model, loss, None)
     advice = "Take another device (on the command line: --device cpu), or fewer members of an ensemble."
     with settings(config, choose_threads(config, model)), device_errors("evaluation", advice):
         source, pictures = _load(subject, split)
@@ -150,7 +153,7 @@ def _note(path: str, member: Member, data: Data, split: Split, source: Source) -
 
 def _place(data: Data) -> str:
     """The data set by its path or name."""
-    return data.name if data.path is None else str(Path(data.path).expanduser().absolute())
+    return data.name if data.path is None else str(user_path(data.path).absolute())
 
 
 def _loss_figure(checkpoint: Checkpoint, loss: LossFunction | None) -> LossFigure:

@@ -7,16 +7,19 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
 from numpy import uint8
 from numpy.typing import NDArray
+from PIL.Image import Image
 from torch import nn
 
+from mnist_trainer.config.document import printable
 from mnist_trainer.config.schema import CSV_ENDINGS
 from mnist_trainer.errors import CheckpointError, DataError, UsageError
+from mnist_trainer.files import user_path
 from mnist_trainer.inference.prediction import (
     Judgement,
     Prediction,
@@ -32,10 +35,7 @@ from mnist_trainer.pipeline.sources import Source
 from mnist_trainer.storage.checkpoint import Checkpoint, load_checkpoint
 from mnist_trainer.storage.run_folder import BUNDLED, find_checkpoint
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    Picture = str | Path | Image | NDArray[uint8]
+Picture = str | Path | Image | np.ndarray
 
 CHUNK, CHUNK_BYTES, CHUNK_STEPS = 256, 1_000_000, 8
 """Pictures that are answered together: so many, or files of so many bytes; fewer where their steps are kept."""
@@ -55,7 +55,7 @@ class _ReadPage(NamedTuple):
 
 
 def predict(
-    images: Picture | Sequence[Picture],
+    images: Picture | Iterable[Picture],
     checkpoint: str | Path = BUNDLED,
     *,
     model: nn.Module | None = None,
@@ -69,13 +69,22 @@ def predict(
     that are less sure than `min_confidence`, from 0 to 1, are refused. A picture that can't be read has its reason in
     `error`; the others are read all the same. Raises `CheckpointError`, and `UsageError` for other values than these.
     """
-    pictures: Sequence[Picture] = [images] if isinstance(images, str) or not isinstance(images, Sequence) else images
-    reader = load_reader(checkpoint, model)
-    return list(reader.read([_source(picture) for picture in pictures], expect, min_confidence))
+    sources = _sources(images)
+    return list(load_reader(checkpoint, model).read(sources, expect, min_confidence))
 
 
-def _source(picture: Picture) -> Source:
-    return Source(str(picture), Path(picture)) if isinstance(picture, str | Path) else Source(None, picture)
+def _sources(images: object) -> list[Source]:
+    match images:
+        case str() | Path():
+            return [Source(str(images), user_path(images))]
+        case Image() | np.ndarray():
+            return [Source(None, images)]
+        case torch.Tensor():
+            return [Source(None, images.detach().cpu().numpy())]
+        case Iterable() if not isinstance(images, bytes):
+            return [source for image in images for source in _sources(image)]
+        case _:
+            raise UsageError(f"A picture is a file, a Pillow image or a NumPy array, not {printable(repr(images))}.")
 
 
 def load_reader(checkpoint: str | Path = BUNDLED, model: nn.Module | None = None) -> Reader:
@@ -123,8 +132,8 @@ class Reader:
 
     def _judgement(self, min_confidence: float) -> Judgement:
         honest = self.predictor.gives_probabilities
-        if not 0 <= min_confidence <= 1:
-            raise UsageError(f"min_confidence must be from 0 to 1, got {min_confidence:g}; 90 % is 0.9.")
+        if not isinstance(min_confidence, int | float) or not 0 <= min_confidence <= 1:
+            raise UsageError(f"min_confidence must be from 0 to 1, got {printable(str(min_confidence))}; 90 % is 0.9.")
         if min_confidence and not honest:
             raise UsageError("This model's outputs are no probabilities, so none of its answers has a confidence.")
         return Judgement(named(self.classes), honest, self.predictor.refusal, min_confidence)

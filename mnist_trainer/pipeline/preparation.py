@@ -12,9 +12,11 @@ from torch import nn
 
 from mnist_trainer.config.checks import mistakes
 from mnist_trainer.config.classes import task_classes
+from mnist_trainer.config.document import printable
 from mnist_trainer.config.expand import expand
-from mnist_trainer.config.load import load_config
+from mnist_trainer.config.load import ConfigSource, load_config
 from mnist_trainer.config.outputs import output_count
+from mnist_trainer.config.overrides import Override
 from mnist_trainer.config.schema import Config, Data
 from mnist_trainer.config.shapes import place
 from mnist_trainer.config.warnings import warnings
@@ -22,7 +24,7 @@ from mnist_trainer.data.catalog import all_classes
 from mnist_trainer.data.identity import SAME_DIGITS, Identity, identify
 from mnist_trainer.data.layout import notes
 from mnist_trainer.data.loaders import Splits, load_splits, load_together
-from mnist_trainer.errors import ConfigError, DataError, Problem
+from mnist_trainer.errors import ConfigError, DataError, Problem, UsageError
 from mnist_trainer.model.device import resolve_device, settings
 from mnist_trainer.model.memory import check_memory, footprint
 from mnist_trainer.model.threads import choose_threads
@@ -33,24 +35,27 @@ from mnist_trainer.training.prepare import OptimizerFactory, prepare_state
 from mnist_trainer.training.setup import Phase, Start
 from mnist_trainer.training.state import TrainingState
 
-ConfigSource = Config | str | Path | Mapping[str, Any]
-"""A config, a path, the name of a shipped config, or a mapping as the YAML would be read."""
-
 Loading = Callable[[str, int, int | None], None]
 
 Warned = Callable[[str, str], None]
 
 
-def as_config(source: ConfigSource, overrides: tuple[str, ...] = ()) -> Config:
-    """The checked config. Raises `ConfigError` with every problem."""
-    if isinstance(source, Config):
-        return source if not overrides else load_config(source.model_dump(mode="json"), overrides)
-    return load_config(source, overrides)
+def check_parts(model: object, loss: object, optimizer: object) -> None:
+    """Raises `UsageError` if one of the user's own parts can't be one: often the config's key is meant."""
+    parts = (
+        ("model", model, isinstance(model, nn.Module), "a torch.nn.Module", "mlp"),
+        ("loss", loss, callable(loss), "a function of outputs and labels", "mse"),
+        ("optimizer", optimizer, callable(optimizer), "a function of the parameters, as torch.optim.SGD is", "sgd"),
+    )
+    for name, part, fits, wanted, example in parts:
+        if part is not None and not fits:
+            got = printable(repr(part))
+            raise UsageError(f"{name}= takes {wanted}, not {got}; the config's is chosen by '{name}={example}'.")
 
 
 def prepare(
     config: ConfigSource,
-    *overrides: str,
+    *overrides: Override,
     model: nn.Module | None = None,
     loss: LossFunction | None = None,
     optimizer: OptimizerFactory | None = None,
@@ -65,7 +70,8 @@ def prepare(
     `splits` are the images of `config.data`, where they are loaded already.
     Raises `ConfigError`, `DataError`, `DeviceError` (also when the model cannot fit into memory) or `CheckpointError`.
     """
-    config = located(as_config(config, overrides))
+    check_parts(model, loss, optimizer)
+    config = located(load_config(config, overrides))
     classes = check_classes(config)
     if model is None:
         placed = place(expand(config.model), output_count(config, classes))

@@ -18,6 +18,7 @@ from mnist_trainer.config.load import load_config
 from mnist_trainer.config.objective import Falling, OneCycle
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import CheckpointError, DivergedError, UsageError
+from mnist_trainer.files import user_path
 from mnist_trainer.locks import is_at_work
 from mnist_trainer.pipeline.description import facts_of
 from mnist_trainer.pipeline.preparation import require_same_images
@@ -109,7 +110,7 @@ def find_begun(place: str) -> RunFolder:
 
     Raises `CheckpointError` if there is none to go on with.
     """
-    path = Path(place)
+    path = user_path(place)
     if place == "latest" and not path.exists():
         return _latest()
     if path.name == "last.pt" and path.is_file():

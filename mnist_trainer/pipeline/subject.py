@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
+from typing import get_args
 
+from mnist_trainer.config.document import printable
 from mnist_trainer.config.load import load_config
+from mnist_trainer.config.overrides import Override, as_texts
 from mnist_trainer.config.schema import Config, Data
 from mnist_trainer.data.dataset import Split
 from mnist_trainer.data.loaders import load_real
 from mnist_trainer.errors import CheckpointError, ConfigError, Problem, UsageError
-from mnist_trainer.files import is_folder
+from mnist_trainer.files import is_folder, user_path
 from mnist_trainer.model.device import is_here
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, load_checkpoint
 from mnist_trainer.storage.ensemble import combine
@@ -23,6 +26,8 @@ CHANGEABLE = ("data.name", "data.path", "data.root", "data.binary", "data.limit"
 
 FIXED = {f"data.{key}" for key in Data.model_fields} - {*CHANGEABLE}
 """What belongs to the model: how it sees images, and which of them it was trained on."""
+
+SPLITS = tuple(name for part in get_args(Split) for name in get_args(part))
 
 Place = str | Path
 """A `.pt` file, a run folder (its `best.pt`), or `latest`."""
@@ -51,16 +56,18 @@ class Subject:
         return self.configs[0]
 
 
-def load_subject(checkpoint: Place | Sequence[Place], overrides: tuple[str, ...], *splits: Split) -> Subject:
+def load_subject(checkpoint: Place | Iterable[Place], overrides: Sequence[Override], *splits: Split) -> Subject:
     """A lone model, or the ensemble of several, ready to be judged on `splits`.
 
     Raises `CheckpointError` if one is missing or they do not go together, `ConfigError` for what can't be changed,
     `UsageError` for one named twice, or for another `data.limit` where validation images are asked for.
     """
-    paths = find_all([checkpoint] if isinstance(checkpoint, Place) else checkpoint)
+    if unknown := [split for split in splits if split not in SPLITS]:
+        raise UsageError(f"split must be one of {', '.join(SPLITS)}; got {printable(repr(unknown[0]))}.")
+    paths, texts = find_all(_places(checkpoint)), as_texts(overrides)
     loaded = {str(path): load_checkpoint(path) for path in paths}
     whole = combine(loaded) if len(loaded) > 1 else loaded[str(paths[0])]
-    configs = tuple(change_data(member.config, overrides) for member in whole.members)
+    configs = tuple(change_data(member.config, texts) for member in whole.members)
     names = tuple((path, member.config.name) for path, each in loaded.items() for member in each.members)
     trained = [member.config.data.limit for member in whole.members]
     if "validation" in splits and trained != [config.data.limit for config in configs]:
@@ -70,6 +77,18 @@ def load_subject(checkpoint: Place | Sequence[Place], overrides: tuple[str, ...]
     if "validation" in splits:
         require_unchanged([(path, member) for (path, _), member in zip(names, whole.members, strict=True)], configs[0])
     return Subject(paths, whole, configs, names, tuple(member.config.data for member in whole.members))
+
+
+def _places(checkpoint: object) -> list[Place]:
+    """One place or several as a list. Raises `UsageError` for what is neither."""
+    match checkpoint:
+        case str() | Path():
+            return [checkpoint]
+        case Iterable() if not isinstance(checkpoint, bytes):
+            return [place for each in checkpoint for place in _places(each)]
+        case _:
+            shown = printable(repr(checkpoint))
+            raise UsageError(f"A checkpoint is a .pt file, a run folder or latest, or a list of them, not {shown}.")
 
 
 def find_all(places: Sequence[Place]) -> tuple[Path, ...]:
@@ -130,7 +149,7 @@ def require_unchanged(named: Sequence[tuple[str, Member]], config: Config) -> No
             )
 
 
-def change_data(config: Config, overrides: tuple[str, ...]) -> Config:
+def change_data(config: Config, overrides: Sequence[str]) -> Config:
     """`config` with other data or another device. Raises `ConfigError` for any other key.
 
     What the config says of the machine it was trained on, its device and where its data lay, holds where it is so here.
@@ -151,6 +170,6 @@ def change_data(config: Config, overrides: tuple[str, ...]) -> Config:
         content["data"]["path"] = None
     if not is_here(config.device):
         content["device"] = "auto"
-    if config.data.root is not None and not Path(config.data.root).is_dir():
+    if config.data.root is not None and not user_path(config.data.root).is_dir():
         content["data"]["root"] = None
     return load_config(content, overrides)

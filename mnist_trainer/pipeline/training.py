@@ -12,6 +12,8 @@ from time import perf_counter
 
 from torch import nn
 
+from mnist_trainer.config.load import ConfigSource, load_config
+from mnist_trainer.config.overrides import Override, as_texts
 from mnist_trainer.config.schema import Config
 from mnist_trainer.data.source import Source
 from mnist_trainer.errors import InterruptedRunError
@@ -21,7 +23,7 @@ from mnist_trainer.model.failures import device_errors
 from mnist_trainer.model.threads import choose_threads
 from mnist_trainer.pipeline.conclusion import Run, conclude, judge, load_test_images, require_reports
 from mnist_trainer.pipeline.description import facts_of, header_of, own_parts
-from mnist_trainer.pipeline.preparation import ConfigSource, as_config, prepare, refit_config, warnings_of
+from mnist_trainer.pipeline.preparation import check_parts, prepare, refit_config, warnings_of
 from mnist_trainer.pipeline.resuming import (
     command_for,
     find_begun,
@@ -32,7 +34,7 @@ from mnist_trainer.pipeline.resuming import (
 )
 from mnist_trainer.reports.journal import Journal
 from mnist_trainer.reports.listener import Listener
-from mnist_trainer.storage.run_folder import create_run_folder, refuse_run, refuse_taken
+from mnist_trainer.storage.run_folder import as_folder, create_run_folder, refuse_run, refuse_taken
 from mnist_trainer.training.dead_start import dead_start
 from mnist_trainer.training.divergence import Restore
 from mnist_trainer.training.loop import fit
@@ -48,6 +50,9 @@ class _Own:
     model: nn.Module | None
     loss: LossFunction | None
     optimizer: OptimizerFactory | None
+
+    def __post_init__(self) -> None:
+        check_parts(self.model, self.loss, self.optimizer)
 
     @property
     def names(self) -> dict[str, str]:
@@ -65,8 +70,8 @@ class _Own:
 
 def train(
     config: ConfigSource,
-    *overrides: str,
-    run_dir: Path | None = None,
+    *overrides: Override,
+    run_dir: str | Path | None = None,
     model: nn.Module | None = None,
     loss: LossFunction | None = None,
     optimizer: OptimizerFactory | None = None,
@@ -79,8 +84,8 @@ def train(
     `StorageError`, and `InterruptedRunError` if the listener wants a stop; what was trained by then is in the folder,
     and `resume` goes on with it.
     """
-    listener, own = listener or Listener(), _Own(model, loss, optimizer)
-    config = as_config(config, overrides)
+    listener, own, run_dir = listener or Listener(), _Own(model, loss, optimizer), as_folder(run_dir)
+    config = load_config(config, overrides)
     _warn(config, listener)
     with settings(config, choose_threads(config, model)), device_errors():
         began = perf_counter()
@@ -96,7 +101,7 @@ def train(
 
 def resume(
     place: str | Path,
-    *overrides: str,
+    *overrides: Override,
     model: nn.Module | None = None,
     loss: LossFunction | None = None,
     optimizer: OptimizerFactory | None = None,
@@ -111,13 +116,14 @@ def resume(
     `read_begun` raise.
     """
     listener, own = listener or Listener(), _Own(model, loss, optimizer)
+    texts = as_texts(overrides)
     folder = find_begun(str(place))
     refuse_several(folder)
-    if is_finished(folder, overrides):
+    if is_finished(folder, texts):
         listener.was_finished(folder.path)
         return None
     with held(folder.path, take_over=take_over):
-        begun = read_begun(folder, overrides)
+        begun = read_begun(folder, texts)
         refuse_parts(begun, own.names)
         _warn(begun.config, listener)
         threads = begun.threads or choose_threads(begun.config, model)

@@ -26,7 +26,7 @@ from mnist_trainer.config.document import printable
 from mnist_trainer.config.fields import PositiveNumber
 from mnist_trainer.config.outputs import output_count
 from mnist_trainer.config.schema import Config
-from mnist_trainer.errors import CheckpointError
+from mnist_trainer.errors import CheckpointError, UsageError
 from mnist_trainer.files import write_file
 from mnist_trainer.inference.predictor import Predictor, Reading
 from mnist_trainer.model.build import build_model
@@ -124,6 +124,8 @@ class Checkpoint:
 
     def predictor(self, device: torch.device, model: nn.Module | None = None) -> Predictor:
         """The model or the ensemble on `device`, ready to be asked; `model` can only take the place of a lone one."""
+        if model is not None and not isinstance(model, nn.Module):
+            raise UsageError(f"model= takes a torch.nn.Module, not {printable(repr(model))}.")
         built = self._build(*self.members) if model is None else [self.build(model)]
         return Predictor(built, [member.reading for member in self.members], device, self.temperature)
 

@@ -23,7 +23,16 @@ from pathlib import Path
 from typing import Any
 
 from mnist_trainer.errors import CheckpointError, UsageError
-from mnist_trainer.files import append_line, held, is_folder, make_folder, remove_file, write_bytes, write_text
+from mnist_trainer.files import (
+    append_line,
+    held,
+    is_folder,
+    make_folder,
+    remove_file,
+    user_path,
+    write_bytes,
+    write_text,
+)
 
 COLUMNS = (
     "epoch",
@@ -199,6 +208,13 @@ def latest_run(runs: Path = RUNS) -> RunFolder:
     return max(finished, key=itemgetter(0, 1))[2]
 
 
+def as_folder(run_dir: str | Path | None) -> Path | None:
+    """The path that `run_dir` names. Raises `UsageError` for what is none."""
+    if run_dir is not None and not isinstance(run_dir, str | os.PathLike):
+        raise UsageError(f"run_dir names a folder, as in run_dir='runs/x', not {run_dir!r}.")
+    return None if run_dir is None else user_path(run_dir)
+
+
 def find_checkpoint(place: str) -> Path:
     """The `.pt` file that `place` stands for: itself, a run folder's `best.pt`, `latest`, or `bundled`.
 
@@ -207,7 +223,7 @@ def find_checkpoint(place: str) -> Path:
     """
     if place == BUNDLED:
         return Path(__file__).parents[1] / "bundled.pt"
-    path = Path(place)
+    path = user_path(place)
     if place == "latest" and not path.exists():
         return latest_run().best
     if is_folder(path):

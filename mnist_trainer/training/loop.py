@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from mnist_trainer.errors import DivergedError
+from mnist_trainer.errors import DivergedError, UsageError
 from mnist_trainer.inference.evaluate import answer
 from mnist_trainer.model.device import settings
 from mnist_trainer.training.divergence import (
@@ -88,6 +88,7 @@ def train_step_in_pieces(state: TrainingState, pieces: list[Batch]) -> None:
 
 def steps(state: TrainingState) -> Iterator[TrainingState]:
     """The rest of the present epoch; yields the state after each step, ready to be saved."""
+    _require_state(state)
     return _with_settings(state, _steps(state))
 
 
@@ -133,6 +134,11 @@ def _steps(state: TrainingState) -> Iterator[TrainingState]:
         started = perf_counter()
 
 
+def _require_state(state: object) -> None:
+    if not isinstance(state, TrainingState):
+        raise UsageError(f"fit and steps take what prepare returns, as in fit(prepare('quickstart')), not {state!r}.")
+
+
 def fit(
     state: TrainingState,
     after_step: Callable[[TrainingState], None] | None = None,
@@ -144,6 +150,7 @@ def fit(
     `training.on_divergence` says restore, which `went_back` hears of. `config.threads` and `deterministic` hold
     until a record is yielded, and so in `after_step`.
     """
+    _require_state(state)
     return _with_settings(state, _fit(state, after_step, went_back))
 
 

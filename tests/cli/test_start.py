@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import sys
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
@@ -28,6 +29,19 @@ def test_the_exit_code_is_the_commands() -> None:
     done = script("start.train()", "--config", "nothing.yaml")
     assert done.returncode == 2
     assert "nothing.yaml" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path"),
+    [(["--config=~/no.yaml"], "no.yaml"), (["--config", "~/no.yaml"], "no.yaml"), (["--config=a~.yaml"], "a~.yaml")],
+)
+def test_a_path_may_begin_with_the_users_folder(
+    arguments: list[str], path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    expected = path if "a~" in path else str(tmp_path / path)
+    assert script("start.train()", *arguments).stderr == f"{expected}  no such file\n"
 
 
 def test_what_is_to_be_done_at_the_end_is_done_and_nothing_is_taken_down() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mnist_trainer.config.load import dump_config, load_config
 from mnist_trainer.config.yaml_reader import SWITCHES
-from mnist_trainer.errors import ConfigError
+from mnist_trainer.errors import ConfigError, UsageError
 
 Told = Callable[..., list[str]]
 MLP = {"model": {"architecture": "mlp"}}
@@ -69,6 +69,56 @@ def test_a_file_that_is_not_there(source: str, text: str, tmp_path: Path, monkey
     with pytest.raises(ConfigError) as caught:
         load_config(str(Path(source)))
     assert str(caught.value) == str(Path(source)) + text.removeprefix(source)
+
+
+@pytest.mark.parametrize("source", [5, None, ["a"], Path, b"mlp"])
+def test_what_is_no_config_is_told(source: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_config(source)
+    assert str(caught.value) == f"A config is a file, the name of a shipped one, a mapping or a Config, not {source}."
+
+
+def test_a_config_is_taken_as_it_is_and_changed_by_overrides() -> None:
+    config = load_config(MLP)
+    assert load_config(config) is config
+    assert load_config(config, ["seed=5"]) == load_config(MLP, ["seed=5"])
+
+
+def test_a_path_may_begin_with_the_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    (tmp_path / "mine.yaml").write_text("model: mlp\n")
+    assert load_config("~/mine.yaml").name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("a.png", b"\x89PNG\r\n\x1a\n", "a picture, for mnist-predict"),
+        ("a", b"\xff\xd8\xff\xe0", "a picture, for mnist-predict"),
+        ("best.pt", b"PK\3\4\0", "a checkpoint, for mnist-eval, or another archive"),
+        ("a.gz", b"\x1f\x8b\x08", "a compressed file"),
+        ("run.json", b'{"status": "finished", "versions": {}}', "the record of a run; its config is config.yaml"),
+        ("run/config.yaml", b"", "is a folder, and a config is a file; its config is run/config.yaml"),
+    ],
+)  # fmt: skip
+def test_a_file_of_another_kind_is_called_what_it_is(
+    name: str, content: bytes, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path(name)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    given = path if path.parent == Path() else path.parent
+    with pytest.raises(ConfigError) as caught:
+        load_config(given)
+    text += "" if "its config" in text else "; a config is a text file, as mlp.yaml"
+    assert str(caught.value) == f"{given}  {text.replace('run/config.yaml', str(Path('run/config.yaml')))}"
+
+
+def test_json_is_a_config_with_tabs_too(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text('{\n\t"model": {\n\t\t"architecture": "mlp"\n\t},\n\t"seed": 3\n}\n')
+    assert load_config(tmp_path / "mine.json").seed == 3
 
 
 def test_contradictions_between_keys_have_places_too(told: Told) -> None:
@@ -239,7 +289,9 @@ training:
   accumulate: 1
   refit: false
 report:
+  test: true
   plots: true
+  format: png
   tensorboard: false
   gallery: true
 """
@@ -253,7 +305,7 @@ def test_loading_a_config_imports_nothing_heavy() -> None:
     code = f"""
 import sys
 from mnist_trainer.config.load import load_config
-from mnist_trainer.errors import ConfigError
+from mnist_trainer.errors import ConfigError, UsageError
 load_config("mlp", ["optimizer.lr=0.01"])
 try:
     load_config("mlp", ["optimizer.lrr=0.01"])

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mnist_trainer.config.load import load_config
+from mnist_trainer.errors import UsageError
 
 Told = Callable[..., list[str]]
 BASE = {
@@ -62,6 +64,38 @@ def reach(value: Any, path: str) -> Any:
 )
 def test_an_override_goes_where_its_key_says(override: str, path: str, value: object) -> None:
     assert reach(load_config({**BASE, "data": {"name": "folder", "path": "."}}, [override]), path) == value
+
+
+@pytest.mark.parametrize(
+    ("changes", "overrides"),
+    [
+        ({"training": {"epochs": 3}, "seed": 1}, ["training.epochs=3", "seed=1"]),
+        ({"optimizer": {"lr": 0.1}}, ["optimizer.lr=0.1"]),
+        ({"optimizer": {"name": "sgd", "momentum": 0.5}}, ["optimizer={name: sgd, momentum: 0.5}"]),
+        ({"optimizer.lr": 0.1}, ["optimizer.lr=0.1"]),
+        ({"model": {"hidden": {"layers": 2, "units": 4}}}, ["model.hidden={layers: 2, units: 4}"]),
+        ({"model": {"hidden": (4, 4), "init": {"constant": 0.5}}}, ["model.hidden=[4,4]", "model.init.constant=0.5"]),
+        ({"data": {"name": "folder", "path": Path("2024")}}, ["data={name: folder, path: '2024'}"]),
+        ({"data": {"root": Path("null")}}, ["data.root='null'"]),
+        ({"data": {"root": None, "augment": {"rotate": 5}}}, ["data.root=null", "data.augment.rotate=5"]),
+    ],
+)
+def test_a_mapping_changes_what_it_names(changes: dict[str, Any], overrides: list[str]) -> None:
+    assert load_config(BASE, [changes]) == load_config(BASE, changes) == load_config(BASE, overrides)
+
+
+@pytest.mark.parametrize(
+    ("override", "text"),
+    [
+        (5, "A change of a config is 'training.epochs=3' or {'training': {'epochs': 3}}, not 5."),
+        (None, "A change of a config is 'training.epochs=3' or {'training': {'epochs': 3}}, not None."),
+        ({"optimizer": {"lr": object}}, "optimizer.lr can't be <class 'object'>: a config has text, numbers, lists …"),
+    ],
+)
+def test_what_is_no_override_is_told(override: Any, text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_config(BASE, [override])
+    assert str(caught.value) == text
 
 
 def test_of_several_for_one_key_the_last_wins_and_they_build_on_each_other() -> None:

@@ -78,10 +78,10 @@ def test_many_mistakes_are_told_at_once_each_at_its_place(told: Told) -> None:
             "2:12  training.patience: unknown key; it belongs under 'schedule' or under 'training.early_stopping'",
         ),
         ("optimizer: {name: adam, Beta: 1}", "2:25  optimizer.Beta: unknown key; did you mean 'betas'?"),
-        ("report: {zzz: 1}", "2:10  report.zzz: unknown key; known here: plots, tensorboard, gallery"),
+        ("report: {zzz: 1}", "2:10  report.zzz: unknown key; known here: test, plots, format, tensorboard, gallery"),
         (
             'report: {"a\\nb": 1}',
-            "2:10  report.a\\nb: unknown key; known here: plots, tensorboard, gallery",
+            "2:10  report.a\\nb: unknown key; known here: test, plots, format, tensorboard, gallery",
         ),
         (
             "optimizer: {name: adam, eps: 1, every: 2}",

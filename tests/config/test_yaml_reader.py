@@ -230,8 +230,8 @@ def test_exploding_aliases_are_placed_at_the_section_that_bursts(told: Told) -> 
         (b"seed: 1\nname: \xe4\n", "c.yaml:2:7  byte 0xE4 is no UTF-8; save the file as plain text in UTF-8"),
         (b"\xef\xbb\xbfn: \xe4\n", "c.yaml:1:4  byte 0xE4 is no UTF-8; save the file as plain text in UTF-8"),
         ("seed: 1".encode("utf-16"), "c.yaml:1:1  saved as UTF-16; save the file as plain text in UTF-8"),
-        (b"\x89PNG\r\n\x1a\n", "c.yaml:1:1  byte 0x89 is no UTF-8; save the file as plain text in UTF-8"),
-        (b"PK\x03\x04", "c.yaml:1:3  control character U+0003; a config is plain text"),
+        (b"\x89PNG\r\n\x1a\n", "c.yaml  a picture, for mnist-predict; a config is a text file, as mlp.yaml"),
+        (b"P\x03", "c.yaml:1:2  control character U+0003; a config is plain text"),
         (b"#" * 1_000_001, "c.yaml  more than 1 MB; that is no config"),
     ],
 )

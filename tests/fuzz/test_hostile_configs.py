@@ -123,8 +123,9 @@ def test_a_folder_is_no_config(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "shown"),
     [
-        (f"name={ESCAPE}", "control character U+001B"),
-        (f'name="{ESCAPE}"'.replace("\x1b", "\\e").replace("\x07", "\\a"), SHOWN),
+        (f"name={ESCAPE}", SHOWN),
+        (f"threads={ESCAPE}", "control character U+001B"),
+        (f'precision="{ESCAPE}"'.replace("\x1b", "\\e").replace("\x07", "\\a"), SHOWN),
         (f"{ESCAPE}=1", SHOWN),
         (ESCAPE, SHOWN),
         (f"model.{ESCAPE}.x=1", SHOWN),

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from mnist_trainer.config.load import load_config
 from mnist_trainer.errors import ConfigError
 from mnist_trainer.pipeline.checking import plan
 from mnist_trainer.pipeline.evaluation import evaluate
-from mnist_trainer.pipeline.preparation import as_config, prepare
+from mnist_trainer.pipeline.preparation import prepare
 from mnist_trainer.pipeline.training import train
 
 Pictures = Callable[[Path, dict[str, int]], None]
@@ -57,7 +58,7 @@ def test_words_are_names_too(here: Path, pictures: Pictures, tiny: dict[str, Any
     ],
 )  # fmt: skip
 def test_an_unknown_class_is_told_before_training(numbered: dict[str, Any], override: str, message: str) -> None:
-    for ask in (train, lambda *given: plan(as_config(given[0], given[1:]))):
+    for ask in (train, lambda *given: plan(load_config(given[0], given[1:]))):
         with pytest.raises(ConfigError) as caught:
             ask(numbered, override)
         assert str(caught.value) == message

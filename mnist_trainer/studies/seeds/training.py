@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_trainer.config.load import dump_config
+from mnist_trainer.config.load import ConfigSource, dump_config, load_config
 from mnist_trainer.config.schema import Config
 from mnist_trainer.config.seeds import check_seeds
 from mnist_trainer.errors import CheckpointError, InterruptedRunError, UsageError
@@ -18,21 +18,14 @@ from mnist_trainer.model.failures import device_errors
 from mnist_trainer.model.threads import choose_threads
 from mnist_trainer.pipeline.conclusion import load_test_images, require_reports
 from mnist_trainer.pipeline.description import facts_of, header_of
-from mnist_trainer.pipeline.preparation import (
-    ConfigSource,
-    as_config,
-    located,
-    prepare,
-    require_same_images,
-    warnings_of,
-)
+from mnist_trainer.pipeline.preparation import located, prepare, require_same_images, warnings_of
 from mnist_trainer.pipeline.resuming import command_for
 from mnist_trainer.pipeline.training import resume, train
 from mnist_trainer.reports.dots import Dot, dots
 from mnist_trainer.reports.environment import describe_environment
 from mnist_trainer.reports.listener import Header, Listener
 from mnist_trainer.reports.series import Series, SeriesHeader, SeriesListener, SubRun, judged_part
-from mnist_trainer.storage.run_folder import RunFolder, holds_run, is_series, refuse_file, refuse_run
+from mnist_trainer.storage.run_folder import RunFolder, as_folder, holds_run, is_series, refuse_file, refuse_run
 from mnist_trainer.studies.seeds.folder import (
     Ledger,
     is_finished,
@@ -61,7 +54,7 @@ def train_seeds(
     seeds: Sequence[int],
     *overrides: str,
     jobs: int = 1,
-    run_dir: Path | None = None,
+    run_dir: str | Path | None = None,
     listener: SeriesListener | None = None,
 ) -> Series:
     """Trains `config` once with each of `seeds`, `jobs` at a time, in `run_dir` or a new folder below `runs/`.
@@ -75,8 +68,8 @@ def train_seeds(
     if another process works on the series, and `InterruptedRunError` if the listener wants a stop, or at a
     KeyboardInterrupt.
     """
-    listener = listener or SeriesListener()
-    config, seeds = located(as_config(config, overrides)), check_seeds(seeds)
+    listener, run_dir = listener or SeriesListener(), as_folder(run_dir)
+    config, seeds = located(load_config(config, overrides)), check_seeds(seeds)
     if jobs < 1:
         raise UsageError(f"At least 1 job is needed; got {jobs}.")
     jobs = min(jobs, len(seeds))
