@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
+import textwrap
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from io import TextIOWrapper
@@ -132,6 +134,18 @@ def say(text: str, err: bool = False) -> None:
     print(visible(text), file=sys.stderr if err else sys.stdout, flush=True)
 
 
+def print_phrases(phrases: Mapping[str, str]) -> None:
+    """Prints a table of names and what they are; on a terminal long phrases go on below their beginning."""
+    width = max(map(len, phrases)) + 4
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    for name, phrase in phrases.items():
+        print(textwrap.fill(f"  {name:<{width - 4}}  {phrase}", columns, subsequent_indent=" " * width))
+
+
 def complain(text: str) -> None:
-    """Prints to stderr, red on a terminal; lines are never wrapped."""
-    typer.secho(visible(text), fg="red" if sys.stderr.isatty() else None, err=True)
+    """Prints to stderr, red on a terminal, whose lines break between words but never in a command to be pasted."""
+    from mnist_trainer.reports.text import wrapped
+
+    on_terminal = sys.stderr.isatty()
+    shown = wrapped(visible(text), shutil.get_terminal_size().columns) if on_terminal else visible(text)
+    typer.secho(shown, fg="red" if on_terminal else None, err=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mnist_trainer.cli.arguments import DataCommand
 from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, options_named, say
 from mnist_trainer.errors import UsageError
 
@@ -66,7 +67,7 @@ Device = Annotated[str | None, typer.Option("--device", metavar="NAME", help="cp
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object; fractions from 0 to 1.")]
 
 
-@app.command(name="eval")
+@app.command(name="eval", cls=DataCommand)
 def evaluate(  # noqa: PLR0913, PLR0917 - one an option
     arguments: Arguments,
     split: WhichSplit = SplitName.test,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mnist_trainer.cli.arguments import Command
 from mnist_trainer.cli.common import Debug, Version, complain, error_paragraphs, new_app, say
 from mnist_trainer.errors import UsageError, visible
 
@@ -81,7 +82,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print a list with one object
 Csv = Annotated[bool, typer.Option("--csv", help="Print a table with one row for each picture.")]
 
 
-@app.command()
+@app.command(cls=Command)
 def predict(  # noqa: PLR0913, PLR0917 - one an option
     images: Images,
     checkpoint: CheckpointPlace = "bundled",
@@ -216,20 +217,9 @@ def _draw(prediction: Prediction) -> None:
         print(line)
 
 
-def _as_names(arguments: list[str]) -> list[str]:
-    """The arguments of a command, where a file like `-7.png`, as `*.png` brings it, can't be taken for an option."""
-    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    named = [f"./{word}" if word[1:2] not in ("", "-") and _is_dashed_file(word) else word for word in options]
-    return [*named, *arguments[len(options) :]]
-
-
-def _is_dashed_file(word: str) -> bool:
-    return word.startswith("-") and os.path.exists(word)  # noqa: PTH110 - Path.exists raises on long texts
-
-
 def main() -> None:
     """The console script."""
-    app(_as_names(sys.argv[1:]))
+    app()
 
 
 if __name__ == "__main__":

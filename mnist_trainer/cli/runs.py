@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mnist_trainer.cli.arguments import Command
 from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, say
 from mnist_trainer.errors import UsageError
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 app = new_app()
 
 
-@app.command()
+@app.command(cls=Command)
 def runs(
     place: Annotated[
         Path, typer.Argument(metavar="DIR", help="The folder that holds them, or a series among them.")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, stop_after_step
+from mnist_trainer.cli.arguments import ConfigCommand, find_source, quoted
+from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, print_phrases, stop_after_step
 from mnist_trainer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 app = new_app()
 
 
-@app.command()
+@app.command(cls=ConfigCommand)
 def sweep(  # noqa: PLR0913, PLR0917 - one for each option
     arguments: Annotated[
         list[str] | None,
@@ -26,6 +27,9 @@ def sweep(  # noqa: PLR0913, PLR0917 - one for each option
             metavar="SWEEP [KEY=VALUE]",
             help="A YAML file, or the name of a shipped sweep; then changes of its base config: training.epochs=3",
         ),
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option("--config", "-c", metavar="SWEEP", help="The same as SWEEP without an option.")
     ] = None,
     trials: Annotated[
         int | None, typer.Option("--trials", metavar="N", min=1, help="How many in all, those of before included.")
@@ -54,22 +58,16 @@ def sweep(  # noqa: PLR0913, PLR0917 - one for each option
     its --run-dir, or its --storage. Without SWEEP the sweeps that come with the package are listed.
     """
     with error_paragraphs(debug):
-        if not arguments:
-            _list_sweeps()
+        from mnist_trainer.config.sweep_reading import load_sweep
+
+        source, overrides = find_source(arguments or []) if config is None else (config, arguments or [])
+        if source is None:
+            _list_sweeps(overrides)
             return
-        loaded = _load(arguments, {} if trials is None else {"trials": trials})
+        loaded = load_sweep(source, overrides, {} if trials is None else {"trials": trials})
         from mnist_trainer.studies.sweep.search import Manner
 
         _sweep(loaded, Manner(jobs, minutes, storage, run_dir), quiet, as_json)
-
-
-def _load(arguments: list[str], changes: dict[str, int]) -> Sweep:
-    from mnist_trainer.config.sweep_reading import load_sweep
-
-    source, *overrides = arguments
-    if "=" in source and not os.path.isfile(source):  # noqa: PTH113 - Path.is_file raises on long texts
-        raise UsageError(f"No sweep is named. Name one: mnist-sweep FILE {source}")
-    return load_sweep(source, overrides, changes)
 
 
 def _sweep(loaded: Sweep, manner: Manner, quiet: bool, as_json: bool) -> None:
@@ -85,14 +83,15 @@ def _sweep(loaded: Sweep, manner: Manner, quiet: bool, as_json: bool) -> None:
     result.raise_failure()
 
 
-def _list_sweeps() -> None:
+def _list_sweeps(overrides: Sequence[str]) -> None:
     from mnist_trainer.config.shipped import sweeps
 
-    shipped = sweeps()
-    print("Sweeps that come with mnist-sweep; run one with: mnist-sweep NAME\n")
-    width = max(map(len, shipped))
-    for name, phrase in shipped.items():
-        print(f"  {name:<{width}}  {phrase}")
+    if overrides:
+        raise UsageError(f"No sweep is named. Name one: mnist-sweep mlp {' '.join(map(quoted, overrides))}")
+    print("Sweeps that come with mnist-sweep:\n")
+    print_phrases(sweeps())
+    print("\nRun one:            mnist-sweep mlp --trials 20")
+    print("Change base's keys: mnist-sweep mlp training.epochs=3")
 
 
 def main() -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, options_named, say
+from mnist_trainer.cli.arguments import ConfigCommand, find_source, quoted
+from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, options_named, print_phrases, say
 from mnist_trainer.cli.resume import go_on, refuse_besides_resume, series_console, training_console
 from mnist_trainer.errors import UsageError
 
@@ -19,9 +20,15 @@ if TYPE_CHECKING:
 app = new_app()
 
 
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Change keys: optimizer.lr=0.01")]
+Arguments = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="CONFIG [KEY=VALUE]",
+        help="A YAML file or the name of a config that comes with the package; then keys to change: optimizer.lr=0.01",
+    ),
+]
 ConfigFile = Annotated[
-    str | None, typer.Option("--config", metavar="FILE", help="A YAML file, or the name of a shipped config.")
+    str | None, typer.Option("--config", "-c", metavar="CONFIG", help="The same as CONFIG without an option.")
 ]
 RunDir = Annotated[Path | None, typer.Option("--run-dir", metavar="DIR", help="Write to exactly this folder.")]
 Device = Annotated[str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps or auto.")]
@@ -49,9 +56,9 @@ ShowBatch = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print the result alone.")]
 
 
-@app.command()
+@app.command(cls=ConfigCommand)
 def train(  # noqa: PLR0913, PLR0917 - an option each
-    overrides: Overrides = None,
+    arguments: Arguments = None,
     config: ConfigFile = None,
     run_dir: RunDir = None,
     device: Device = None,
@@ -69,27 +76,30 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
 ) -> None:
     """Train a model for handwritten digits as a YAML file says, measure it, and write everything to runs/.
 
-    Without --config the configs that come with the package are listed.
+    Without CONFIG the configs that come with the package are listed.
     """
     with error_paragraphs(debug):
         if resume is not None:
             own = {"--config": config, "--run-dir": run_dir, "--seed": seed, "--seeds": seeds, "--check": check or None}
             refuse_besides_resume({**own, "--show-batch": show_batch})
-            changes = [*(overrides or []), *([] if device is None else [f"device={device}"])]
+            changes = [*(arguments or []), *([] if device is None else [f"device={device}"])]
             go_on(resume, changes, jobs, take_over, on_interrupt, quiet)
             return
+        overrides = arguments or []
         if config is None:
-            _list_configs(overrides or [])
+            config, overrides = find_source(overrides)
+        if config is None:
+            _list_configs(overrides)
             return
         options = {"device": device, "seed": seed}
-        series = _read_series(seeds, jobs, seed, overrides or [])
+        series = _read_series(seeds, jobs, seed, overrides)
         if take_over:
             raise UsageError("--take-over goes with --resume.")
         if series is not None and on_interrupt != "stop":
             raise UsageError("--on-interrupt is for a single run: a series keeps what is finished, and goes on later.")
         if show_batch is not None and (check or series is not None or run_dir is not None):
             raise UsageError("--show-batch draws and trains nothing: leave --check, --seeds and --run-dir out.")
-        loaded = _load(config, overrides or [], {key: value for key, value in options.items() if value is not None})
+        loaded = _load(config, overrides, {key: value for key, value in options.items() if value is not None})
         if check:
             _show_plan(loaded, run_dir)
         elif show_batch is not None:
@@ -103,16 +113,13 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
 def _list_configs(overrides: Sequence[str]) -> None:
     from mnist_trainer.config.shipped import shipped
 
-    configs = shipped()
     if overrides:
-        first = overrides[0]
-        if "=" in first:
-            raise UsageError(f"No config is named. Name one: mnist-train --config FILE {first}")
-        raise UsageError(f"No config is named. Did you mean: mnist-train --config {first}?")
-    print("Configs that come with mnist-train; train one with: mnist-train --config NAME\n")
-    width = max(map(len, configs))
-    for name, phrase in configs.items():
-        print(f"  {name:<{width}}  {phrase}")
+        raise UsageError(f"No config is named. Name one: mnist-train quickstart {' '.join(map(quoted, overrides))}")
+    print("Configs that come with mnist-train, in the order of a lesson:\n")
+    print_phrases(shipped())
+    print("\nTrain one:         mnist-train quickstart")
+    print("Change its keys:   mnist-train quickstart training.epochs=3 optimizer.lr=0.01")
+    print("Copy one to edit:  mnist-train --copy-config mlp")
 
 
 def _read_series(

@@ -121,8 +121,19 @@ def _short_forms(parts: Sequence[Any]) -> Iterator[ShortForm]:
 
 def homes_of(key: str) -> list[str]:
     """Where `key` belongs, in words: `["under 'optimizer'"]` for `lr`. What only layers in a list know is left out."""
-    homes = {f"under '{'.'.join(path)}'" for path, section in _upper_sections() if key in section.model_fields}
-    return [*(["at the top"] if key in Config.model_fields else []), *sorted(homes)]
+    sections = [path.rpartition(".")[0] for path in paths_of(key)]
+    return [f"under '{section}'" if section else "at the top" for section in sections]
+
+
+def paths_of(key: str) -> list[str]:
+    """The dotted paths that end in `key`, the top level first: `["optimizer.lr"]` for `lr`."""
+    inner = {".".join((*path, key)) for path, section in _upper_sections() if key in section.model_fields}
+    return [*([key] if key in Config.model_fields else []), *sorted(inner)]
+
+
+def all_keys() -> set[str]:
+    """The names of all keys, whatever section they belong to."""
+    return {key for _, section in _upper_sections() for key in section.model_fields} | set(Config.model_fields)
 
 
 def _upper_sections() -> Iterator[tuple[tuple[str, ...], SectionType]]:

@@ -6,10 +6,32 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).parents[1]
 
+LESSON = (
+    "quickstart",
+    "neuron",
+    "regression",
+    "lecture",
+    "lecture-softmax",
+    "lecture-log-softmax",
+    "gradient-descent",
+    "sgd-momentum",
+    "custom-error",
+    "maxout",
+    "early-stopping",
+    "mlp",
+    "cnn",
+    "fast",
+    "fashion",
+    "mlp-deformed",
+    "cnn-deformed",
+    "bundled",
+)
+"""The shipped configs in the order in which one learns from them; the list of configs has it."""
+
 
 def shipped() -> dict[str, str]:
     """Name → phrase of every shipped config; the phrase is the first comment below the editor's line."""
-    return {path.stem: _phrase(path) for path in sorted(_folder().glob("*.yaml"), key=lambda path: path.stem)}
+    return {name: _phrase(_folder() / f"{name}.yaml") for name in LESSON}
 
 
 def shipped_path(name: str) -> Path:

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, TextIO
 from mnist_trainer.errors import visible
 from mnist_trainer.model.memory import human_bytes
 from mnist_trainer.reports.listener import Header, Listener, Outcome
-from mnist_trainer.reports.text import COLUMNS, epoch_cells, finished_lines, header_lines, outcome_lines, refit_line
+from mnist_trainer.reports.text import (
+    COLUMNS,
+    epoch_cells,
+    finished_lines,
+    header_lines,
+    outcome_lines,
+    refit_line,
+    wrapped,
+)
 from mnist_trainer.training.loop import EpochRecord
 
 if TYPE_CHECKING:
@@ -72,10 +80,7 @@ class PlainConsole(Listener):
 
 
 class QuietConsole(PlainConsole):
-    """The result alone."""
-
-    def warned(self, path: str, reason: str) -> None:
-        """Not a word."""
+    """The result alone; warnings go to stderr all the same."""
 
     def loading(self, what: str, done: int, total: int | None) -> None:
         """Not a word."""
@@ -107,16 +112,16 @@ class RichConsole(Listener):
         self.drawn = 0.0
         self.epochs = 0
 
-    def say(self, text: str, style: str = "") -> None:
-        """Prints a line, above the bar if there is one."""
-        self.console.print(text, style=style, markup=False, soft_wrap=True)
+    def say(self, text: str, style: str = "", indent: int = 0) -> None:
+        """Prints a line, above the bar if there is one; long ones break between words, with `indent` below."""
+        shown = wrapped(visible(text), self.console.width, indent)
+        self.console.print(shown, style=style, markup=False, soft_wrap=True)
 
     def warned(self, path: str, reason: str) -> None:
         """A warning, in yellow on stderr."""
-        from rich.markup import escape
-
         self._end_bar()
-        self.errors.print(f"[yellow]warning: {escape(path)}:[/] {escape(visible(reason))}")
+        shown = wrapped(visible(f"warning: {path}: {reason}"), self.errors.width)
+        self.errors.print(shown, style="yellow", markup=False, soft_wrap=True)
 
     def loading(self, what: str, done: int, total: int | None) -> None:
         """A bar that fills."""
@@ -125,14 +130,12 @@ class RichConsole(Listener):
 
     def started(self, header: Header) -> None:
         """The header, and the table's first row."""
-        from rich.markup import escape
-
         self._end_bar()
         self.epochs = header.epochs
-        self.console.print(f"[bold]{escape(header.name)}[/]")
+        self.say(header.name, "bold")
         for word, text in header_lines(header):
-            self.console.print(f"  [dim]{word:<7}[/]{escape(visible(text))}")
-        self.console.print(f"[bold]{table_row(COLUMNS)}[/]")
+            self.say(f"  {word:<7}{text}", indent=9)
+        self.say(table_row(COLUMNS), "bold")
 
     def stepped(self, epoch: int, step: int, steps: int) -> None:
         """The bar, redrawn at most ten times a second."""
@@ -141,14 +144,13 @@ class RichConsole(Listener):
     def epoch_ended(self, record: EpochRecord) -> None:
         """A row of the table, green if it is the best so far."""
         self._end_bar()
-        row = table_row(epoch_cells(record))
-        self.console.print(f"[green]{row}[/]" if record.best else row)
+        self.say(table_row(epoch_cells(record)), "green" if record.best else "")
 
     def refitting(self, epochs: int, images: int) -> None:
         """A line between the two fits."""
         self._end_bar()
         self.epochs = epochs
-        self.console.print(f"[bold]{refit_line(epochs, images)}[/]")
+        self.say(refit_line(epochs, images), "bold")
 
     def drawing(self) -> None:
         """Says what it waits for."""
@@ -156,13 +158,11 @@ class RichConsole(Listener):
 
     def finished(self, outcome: Outcome) -> None:
         """The result, in bold, and where it lies."""
-        from rich.markup import escape
-
         self._end_bar()
-        *others, result = map(escape, outcome_lines(outcome))
+        *others, result = outcome_lines(outcome)
         for line in others:
-            self.console.print(line)
-        self.console.print(f"[bold green]{result}[/]")
+            self.say(line)
+        self.say(result, "bold green")
 
     def was_finished(self, folder: Path) -> None:
         """That there is nothing to do, and what could be done."""

@@ -90,7 +90,11 @@ class SeriesConsole(SeriesListener):
 
 
 class QuietSeriesConsole(SeriesListener):
-    """The result alone."""
+    """The result alone; warnings go to stderr all the same."""
+
+    def warned(self, path: str, reason: str) -> None:
+        """As for a single run."""
+        PlainConsole().warned(path, reason)
 
     def series_finished(self, series: Series) -> None:
         """The last line."""

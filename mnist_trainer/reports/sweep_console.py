@@ -77,7 +77,11 @@ class SweepConsole(SweepListener):
 
 
 class QuietSweepConsole(SweepListener):
-    """The result alone."""
+    """The result alone; warnings go to stderr all the same."""
+
+    def warned(self, path: str, reason: str) -> None:
+        """As for a run."""
+        PlainConsole().warned(path, reason)
 
     def sweep_finished(self, result: SweepResult) -> None:
         """The last line."""

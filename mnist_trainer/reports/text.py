@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import TextWrapper
 from typing import TYPE_CHECKING
 
 from mnist_trainer.config.layers import ActivationLayer, Conv, Dropout, Output, Pool, SqueezeExcite
@@ -22,7 +24,23 @@ STOP_REASONS = {
     "interrupted": "Stopped by a signal; this is the best epoch until then.",
 }
 
+_COMMAND = re.compile(r"\bmnist-(?:train|eval|predict|runs|sweep) .*?(?=[)`;]|\. |, |$)")
+"""A command in a text, which is to be pasted in one piece."""
+
 COLUMNS = ("epoch", "train loss", "val loss", "val accuracy", "lr", "seconds", "")
+
+
+def wrapped(text: str, columns: int, indent: int = 0) -> str:
+    """`text` in lines of at most `columns`, which break between words, but not within a command or a long word.
+
+    What goes on below the beginning of a line has `indent` spaces before it.
+    """
+    lines: list[str] = []
+    for line in text.split("\n"):
+        bound = _COMMAND.sub(lambda command: command[0].replace(" ", "\0"), line)  # a space that does not break
+        wrap = TextWrapper(columns, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+        lines += wrap.wrap(bound) if len(line) > columns else [line]
+    return "\n".join(lines).replace("\0", " ")
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:

@@ -7,28 +7,30 @@ from mnist_trainer.config.shipped import shipped, shipped_path
 from mnist_trainer.config.warnings import warnings
 
 NAMES = [
-    "bundled",
-    "cnn",
-    "cnn-deformed",
-    "custom-error",
-    "fashion",
-    "fast",
-    "gradient-descent",
-    "lecture",
-    "lecture-log-softmax",
-    "lecture-softmax",
-    "maxout",
-    "mlp",
-    "mlp-deformed",
-    "neuron",
     "quickstart",
+    "neuron",
     "regression",
+    "lecture",
+    "lecture-softmax",
+    "lecture-log-softmax",
+    "gradient-descent",
     "sgd-momentum",
+    "custom-error",
+    "maxout",
+    "early-stopping",
+    "mlp",
+    "cnn",
+    "fast",
+    "fashion",
+    "mlp-deformed",
+    "cnn-deformed",
+    "bundled",
 ]
 
 
-def test_all_are_there_each_with_a_phrase() -> None:
+def test_all_are_there_in_the_order_of_a_lesson_each_with_a_phrase() -> None:
     assert list(shipped()) == NAMES
+    assert {path.stem for path in shipped_path("mlp").parent.glob("*.yaml")} == set(NAMES)
     for phrase in shipped().values():
         assert 20 < len(phrase) < 110
         assert not phrase.startswith("#")

@@ -43,6 +43,7 @@ def test_the_shipped_configs_are_those_of_the_readme() -> None:
         "custom-error",
         "fashion",
         "fast",
+        "early-stopping",
         "bundled",
     }
 
@@ -81,3 +82,12 @@ def test_another_seed_gives_other_bits(here: Path) -> None:
     assert not torch.equal(one.model.state_dict()["1.weight"], other.model.state_dict()["1.weight"])
     assert one.validation is not None and other.validation is not None
     assert one.validation.count == other.validation.count
+
+
+def test_early_stopping_shows_overfitting_and_stops(mnist_root: Path, here: Path) -> None:
+    run = train("early-stopping", f"data.root={mnist_root}", *LITTLE[4:], run_dir=here / "run")
+    best, last = run.records[run.best_epoch - 1], run.records[-1]
+    assert (run.stop_reason, len(run.records)) == ("early_stopping", run.best_epoch + 10)
+    assert last.train_loss < 0.1 * best.train_loss
+    assert best.val_loss is not None and last.val_loss is not None
+    assert last.val_loss > 1.1 * best.val_loss

@@ -11,6 +11,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from mnist_trainer.config.sweep import Sweep
+from mnist_trainer.config.warnings import warnings as config_warnings
 from mnist_trainer.data.layout import notes
 from mnist_trainer.data.loaders import load_splits
 from mnist_trainer.errors import DeviceError, InterruptedRunError, UsageError
@@ -65,10 +66,12 @@ def run_sweep(sweep: Sweep, manner: Manner | None = None, listener: SweepListene
     if manner.storage is not None:
         require_url(manner.storage)
     refuse_file(manner.run_dir)
-    data = sweep.config({}).data
-    for note in notes(data):
+    base = sweep.config({})
+    for path, reason in config_warnings(base):
+        listener.warned(".".join(map(str, path)), reason)
+    for note in notes(base.data):
         listener.warned("data.path", note)
-    load_splits(data, listener.loading)  # by one process first, for they may have to be fetched
+    load_splits(base.data, listener.loading)  # by one process first, for they may have to be fetched
     with ExitStack() as closing:
         if manner.storage is not None:
             join_study(place, sweep, closing)  # before there is a folder

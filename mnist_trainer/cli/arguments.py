@@ -1,0 +1,147 @@
+"""What the words of a command line mean: patterns of files, unknown options, and the config among the arguments."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from glob import glob
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperCommand
+
+from mnist_trainer.cli.common import complain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_OPTIONS = {
+    **dict.fromkeys(("gpu", "cuda"), "--device cuda"),
+    **dict.fromkeys(("model", "weights"), "--checkpoint FILE"),
+    **dict.fromkeys(("o", "out", "output", "output_dir", "save_dir", "log_dir"), "--run-dir DIR"),
+}
+_KEYS = {
+    **dict.fromkeys(("e", "num_epochs"), "training.epochs"),
+    **dict.fromkeys(("b", "bs", "batch"), "data.batch_size"),
+    **dict.fromkeys(("l", "learning_rate"), "optimizer.lr"),
+    **dict.fromkeys(("data_dir", "data_path"), "data.root"),
+    "dataset": "data.name",
+    "wd": "optimizer.weight_decay",
+}
+"""What people know from other programs, and the option or the key that does it here."""
+
+
+class Command(TyperCommand):
+    """A command that expands patterns such as `seed-*` itself, and says what an unknown option should have been.
+
+    Shells on Windows expand no patterns, and quotes keep other shells from it.
+    """
+
+    keys: str | None = None
+    """What a key must begin with that may be changed by an argument `KEY=VALUE`; None where no argument is one."""
+
+    def get_help_option_names(self, ctx: Any) -> list[str]:
+        """`-h` is `--help` as well."""
+        return ["-h", "--help"]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments, after patterns were expanded. Ends the command if there are unknown options."""
+        options = {name: option for option in self.get_params(ctx) for name in (*option.opts, *option.secondary_opts)}
+        words, unknown = self._split(list(args), options)
+        if unknown:
+            names = [name for name in options if name.startswith("-")]
+            answers = [self._answer(ctx.info_name, option, value, names) for option, value in unknown]
+            if any("=" in answer for answer in answers):
+                answers.append("Keys of the config are written as key=value, without dashes.")
+            complain("\n".join(answers))
+            raise typer.Exit(2)
+        return super().parse_args(ctx, words)
+
+    def _split(self, args: list[str], options: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, str | None]]]:
+        """The arguments, patterns expanded, and the unknown options with their values."""
+        words: list[str] = []
+        unknown: list[tuple[str, str | None]] = []
+        while args:
+            word = args.pop(0)
+            name, equals, value = word.partition("=")
+            known = options.get(name) or (options.get(word[:2]) if word[:2] != "--" else None)
+            if word == "--":
+                return [*words, word, *args], unknown
+            if word in ("", "-") or not word.startswith("-"):
+                words += expanded(word)
+            elif known is not None:
+                count = 0 if equals or known.is_flag or name not in options else known.nargs
+                words += [word, *args[:count]]
+                del args[:count]
+            elif word[1] != "-" and _exists(word):  # `-7.png`, as `*.png` brings it
+                words.append(f"./{word}")
+            else:
+                has_value = args and not equals and not args[0].startswith("-") and "=" not in args[0]
+                unknown.append((name, value if equals else args.pop(0) if has_value else None))
+        return words, unknown
+
+    def _answer(self, command: str, option: str, value: str | None, names: Sequence[str]) -> str:
+        """A line about one unknown option: what it was most likely meant to be."""
+        from mnist_trainer.config.wording import nearest
+
+        begin, plain = f"{command} has no option {option}.", option.lstrip("-").replace("-", "_")
+        known = _OPTIONS.get(plain, "")
+        if known.partition(" ")[0] in names:
+            return f"{begin} Write {known}."
+        near = nearest(option, names, cutoff=0.8)
+        if paths := [] if near else self._paths(plain):
+            shown = " or ".join(quoted(f"{path}={'…' if value is None else value}") for path in paths)
+            return f"{begin} Write {shown}"
+        alike = [name for name in names if len(plain) == 1 and name.startswith(f"--{plain}")]
+        if near := nearest(option, names, cutoff=0.7):
+            alike = [near]
+        hint = f"Did you mean {' or '.join(alike)}?" if alike else f"{command} --help lists all options."
+        return f"{begin} {hint}"
+
+    def _paths(self, plain: str) -> list[str]:
+        """The keys of the config that an option called `plain` was most likely meant to be."""
+        from mnist_trainer.config.outline import all_keys, paths_of
+        from mnist_trainer.config.wording import nearest
+
+        if self.keys is None:
+            return []
+        last = plain.rpartition(".")[2]
+        paths = [_KEYS[plain]] if plain in _KEYS else paths_of(last) or paths_of(nearest(last, all_keys(), 0.7) or "")
+        whole = [path for path in paths if path == plain]
+        return whole or [path for path in paths if path.startswith(self.keys)]
+
+
+class ConfigCommand(Command):
+    """A command whose arguments may change any key of a config."""
+
+    keys = ""
+
+
+class DataCommand(Command):
+    """A command whose arguments may change the keys of `data`."""
+
+    keys = "data."
+
+
+def expanded(word: str) -> list[str]:
+    """The files that the pattern `word` stands for, in order; the word itself where it is no pattern, or fits none."""
+    if not any(char in word for char in "*?[") or _exists(word):
+        return [word]
+    return sorted(glob(word)) or [word]  # noqa: PTH207 - Path.glob takes no absolute pattern
+
+
+def find_source(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The first of the arguments that names a config (or a sweep), if one does, and the others."""
+    for number, argument in enumerate(arguments):
+        if "=" not in argument or os.path.isfile(argument):  # noqa: PTH113 - Path.is_file raises on long texts
+            return argument, [*arguments[:number], *arguments[number + 1 :]]
+    return None, list(arguments)
+
+
+def quoted(word: str) -> str:
+    """`word` as it is pasted into any shell, in double quotes where it needs some: cmd.exe knows no single ones."""
+    return word if all(char.isalnum() or char in "_-./:=,+…\\" for char in word) else f'"{word}"'
+
+
+def _exists(word: str) -> bool:
+    return os.path.lexists(word)  # Path.exists raises on long texts
