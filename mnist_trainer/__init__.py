@@ -64,6 +64,10 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from mnist_trainer.config.shipped import package_version
+
+        return package_version()
     if name not in _PLACES:
         raise AttributeError(f"module 'mnist_trainer' has no attribute '{name}'")
     return getattr(import_module(f"mnist_trainer.{_PLACES[name]}"), name)

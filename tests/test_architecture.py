@@ -31,7 +31,7 @@ STAGES = (
     "cli",
 )
 """In the order in which data flow. `BEFORE` them are modules that all may use, and behind them the package's own
-`__init__`."""
+`__main__` and `__init__`."""
 
 BEFORE = ("errors", "locks", "files")
 
@@ -51,7 +51,7 @@ def name_of(path: Path) -> str:
 def stage_of(name: str) -> int:
     """The position of a file (`data/source.py`) or of a module (`data.source`) in the flow."""
     first = name.replace("/", ".").removesuffix(".py").split(".")[0]
-    order = (*BEFORE, *STAGES, "__init__")
+    order = (*BEFORE, *STAGES, "__main__", "__init__")
     return order.index(first) if first in order else -1
 
 

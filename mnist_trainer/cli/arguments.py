@@ -44,6 +44,13 @@ class Command(TyperCommand):
         """`-h` is `--help` as well."""
         return ["-h", "--help"]
 
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Without the Python types, such as `<list[str]>`, that typer shows behind the arguments."""
+        arguments: list[Any] = [each for each in self.params if not each.opts[0].startswith("-")]
+        for argument in arguments:
+            argument.display_type_rich = lambda ctx: None
+        super().format_options(ctx, formatter)
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments, after patterns were expanded. Ends the command if there are unknown options."""
         options = {name: option for option in self.get_params(ctx) for name in (*option.opts, *option.secondary_opts)}
@@ -127,15 +134,20 @@ def expanded(word: str) -> list[str]:
     """The files that the pattern `word` stands for, in order; the word itself where it is no pattern, or fits none."""
     if not any(char in word for char in "*?[") or _exists(word):
         return [word]
-    return sorted(glob(word)) or [word]  # noqa: PTH207 - Path.glob takes no absolute pattern
+    found = sorted(glob(word))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    return [f"./{name}" if name.startswith("-") else name for name in found] or [word]
 
 
-def find_source(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The first of the arguments that names a config (or a sweep), if one does, and the others."""
-    for number, argument in enumerate(arguments):
-        if "=" not in argument or os.path.isfile(argument):  # noqa: PTH113 - Path.is_file raises on long texts
-            return argument, [*arguments[:number], *arguments[number + 1 :]]
-    return None, list(arguments)
+def find_source(arguments: Sequence[str] | None, option: str | None) -> tuple[str | None, list[str]]:
+    """The config (or sweep) that is named by an option or else by the first argument that is no `KEY=VALUE`, if any;
+    and the other arguments."""
+    others = list(arguments or [])
+    if option is None:
+        for argument in others:
+            if "=" not in argument or os.path.isfile(argument):  # noqa: PTH113 - Path.is_file raises on long texts
+                others.remove(argument)
+                return argument, others
+    return option, others
 
 
 def quoted(word: str) -> str:

@@ -6,9 +6,8 @@ import os
 import shutil
 import signal
 import sys
-import textwrap
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from io import TextIOWrapper
@@ -30,12 +29,9 @@ def new_app() -> typer.Typer:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import PackageNotFoundError, version
+        from mnist_trainer.config.shipped import package_version
 
-        try:
-            print(f"mnist-trainer {version('mnist-trainer')}")
-        except PackageNotFoundError:  # a checkout that was never installed
-            print("mnist-trainer, not installed")
+        print(f"mnist-trainer {package_version()}")
         raise typer.Exit
 
 
@@ -132,14 +128,6 @@ def _turn_to_nowhere(streams: Sequence[int]) -> None:
 def say(text: str, err: bool = False) -> None:
     """Prints lines in which there may be names from strangers: nothing in them moves the terminal."""
     print(visible(text), file=sys.stderr if err else sys.stdout, flush=True)
-
-
-def print_phrases(phrases: Mapping[str, str]) -> None:
-    """Prints a table of names and what they are; on a terminal long phrases go on below their beginning."""
-    width = max(map(len, phrases)) + 4
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
-    for name, phrase in phrases.items():
-        print(textwrap.fill(f"  {name:<{width - 4}}  {phrase}", columns, subsequent_indent=" " * width))
 
 
 def complain(text: str) -> None:

@@ -36,10 +36,11 @@ class SplitName(StrEnum):
 
 
 Arguments = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(
         metavar="CHECKPOINT [KEY=VALUE]",
-        help="A .pt file, a run folder or latest; several are an ensemble; then other data: data.name=qmnist",
+        help="A run folder, a .pt file, or latest (the newest finished run); several are measured as an ensemble. "
+        "Then keys of other data: data.name=qmnist",
     ),
 ]
 WhichSplit = Annotated[
@@ -47,29 +48,39 @@ WhichSplit = Annotated[
     typer.Option(
         "--split",
         metavar="PART",
-        help="Which images: test, validation, train; of qmnist also test50k, those that MNIST left out.",
+        help="Which images: test, validation, train; with data.name=qmnist also test50k, the 50,000 that are not "
+        "part of MNIST.",
     ),
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", metavar="DIR", help="Write confusion.png, mistakes.png and predictions.csv there."),
+    typer.Option("--out", metavar="DIR", help="Write confusion.png, mistakes.png and predictions.csv to this folder."),
 ]
-Save = Annotated[Path | None, typer.Option("--save", metavar="FILE", help="Write the ensemble as one checkpoint.")]
+Save = Annotated[Path | None, typer.Option("--save", metavar="FILE", help="Save the ensemble as one checkpoint.")]
 Views = Annotated[
-    int, typer.Option("--views", metavar="N", help="Average over N slightly deformed copies of each image.")
+    int,
+    typer.Option(
+        "--views",
+        metavar="N",
+        help="Average the answers to N slightly deformed copies of each image (test-time augmentation).",
+    ),
 ]
 Calibrate = Annotated[
     Path | None,
-    typer.Option("--calibrate", metavar="FILE", help="Write a copy with its confidence fitted on validation images."),
+    typer.Option(
+        "--calibrate", metavar="FILE", help="Save a copy whose probabilities are calibrated on the validation images."
+    ),
 ]
-Compare = Annotated[bool, typer.Option("--compare", help="Of two checkpoints: is one better, or was it chance?")]
-Device = Annotated[str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps or auto.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object; fractions from 0 to 1.")]
+Compare = Annotated[
+    bool, typer.Option("--compare", help="Compare two checkpoints: is one significantly better? (McNemar's test)")
+]
+Device = Annotated[str | None, typer.Option("--device", metavar="NAME", help="Device: cpu, cuda, cuda:1, mps or auto.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object; accuracies are fractions from 0 to 1.")]
 
 
 @app.command(name="eval", cls=DataCommand)
 def evaluate(  # noqa: PLR0913, PLR0917 - one an option
-    arguments: Arguments,
+    arguments: Arguments = None,
     split: WhichSplit = SplitName.test,
     out: Out = None,
     save: Save = None,
@@ -83,7 +94,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one an option
 ) -> None:
     """Measure a trained model, or several as an ensemble: accuracy, errors, loss, each digit, calibration."""
     with error_paragraphs(debug):
-        checkpoints, overrides = _sort(arguments)
+        checkpoints, overrides = _sort(arguments or [])
         _refuse_nonsense(len(checkpoints), out, save, views, calibrate, compare)
         changes = [*overrides, *([] if device is None else [f"device={device}"])]
         with options_named(overrides, ["device"]):
@@ -109,7 +120,11 @@ def _refuse_nonsense(
 ) -> None:
     """Raises `UsageError` for options that do not go together, before anything is loaded."""
     if not checkpoints:
-        raise UsageError("mnist-eval takes a checkpoint or several: .pt files, run folders or latest; got none.")
+        raise UsageError(
+            "Name what to measure: a run folder, a .pt file, or latest, the newest finished run. For example:\n"
+            "  mnist-eval latest\n"
+            "mnist-eval --help lists all options."
+        )
     if views < 1:
         raise UsageError(f"--views must be 1 or more, got {views}; 1 is the plain answer, without deformed copies.")
     if compare and checkpoints != 2:
@@ -220,7 +235,7 @@ def _write(judged: Judged, out: Path) -> str:
 
 def main() -> None:
     """The console script."""
-    app()
+    app(prog_name="mnist-eval")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,11 @@ UNREADABLE = 3
 """Exit code if a picture could not be read."""
 
 
+NO_PICTURE = """Name what to read: pictures, folders of pictures, or - for one from a pipe. For example:
+  mnist-predict picture.png
+mnist-predict --help lists all options."""
+
+
 class Expected(StrEnum):
     """What a picture is taken to hold."""
 
@@ -37,7 +42,7 @@ class Expected(StrEnum):
 
 
 Images = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(
         metavar="IMAGE|FOLDER|-",
         help="Pictures, folders of pictures, or - for one from a pipe; with --out a CSV file.",
@@ -48,12 +53,15 @@ CheckpointPlace = Annotated[
     typer.Option(
         "--checkpoint",
         metavar="FILE|RUN|latest",
-        help="The model: latest is the newest finished run, bundled the one that comes with the package.",
+        help="The model: a .pt file, a run folder, latest (the newest finished run), or bundled (comes with the "
+        "package).",
     ),
 ]
 Expect = Annotated[
     Expected,
-    typer.Option("--expect", metavar="KIND", help="What a picture holds: single (a digit), row, page, or auto."),
+    typer.Option(
+        "--expect", metavar="KIND", help="What a picture holds: single (one digit), row, page, or auto (find out)."
+    ),
 ]
 MinConfidence = Annotated[
     float,
@@ -61,16 +69,21 @@ MinConfidence = Annotated[
         "--min-confidence",
         metavar="P",
         show_default=False,
-        help="Refuse digits that are less sure than P (0 to 1).",
+        help="Refuse digits whose probability is below P (0 to 1).",
     ),
 ]
 Top = Annotated[
     int | None,
-    typer.Option("--top", metavar="K", min=1, help="Show the K likeliest answers to each digit; else close ones."),
+    typer.Option(
+        "--top", metavar="K", min=1, help="Show the K most likely answers to each digit. Without it only close ones."
+    ),
 ]
-Show = Annotated[bool, typer.Option("--show", help="Draw the 28×28 pixels that the network saw.")]
+Show = Annotated[bool, typer.Option("--show", help="Draw each 28×28 image that the network reads, in the terminal.")]
 SaveSteps = Annotated[
-    Path | None, typer.Option("--save-steps", metavar="DIR", help="Write a PNG for each picture: how it was read.")
+    Path | None,
+    typer.Option(
+        "--save-steps", metavar="DIR", help="Write a PNG for each picture that shows how it was read, step by step."
+    ),
 ]
 Out = Annotated[
     Path | None,
@@ -84,7 +97,7 @@ Csv = Annotated[bool, typer.Option("--csv", help="Print a table with one row for
 
 @app.command(cls=Command)
 def predict(  # noqa: PLR0913, PLR0917 - one an option
-    images: Images,
+    images: Images = None,
     checkpoint: CheckpointPlace = "bundled",
     expect: Expect = Expected.auto,
     min_confidence: MinConfidence = 0.0,
@@ -99,6 +112,8 @@ def predict(  # noqa: PLR0913, PLR0917 - one an option
 ) -> None:
     """Read handwritten digits from pictures: any format, dark on light or light on dark, one digit or many."""
     with error_paragraphs(debug):
+        if not images:
+            raise UsageError(NO_PICTURE)
         _refuse_nonsense(min_confidence, as_json, as_csv, show or top is not None)
         if out is not None:
             if as_json or as_csv or show or top or save_steps or min_confidence or expect is not Expected.auto:
@@ -219,7 +234,7 @@ def _draw(prediction: Prediction) -> None:
 
 def main() -> None:
     """The console script."""
-    app()
+    app(prog_name="mnist-predict")
 
 
 if __name__ == "__main__":

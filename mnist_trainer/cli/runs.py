@@ -25,22 +25,34 @@ app = new_app()
 @app.command(cls=Command)
 def runs(
     place: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The folder that holds them, or a series among them.")
+        Path, typer.Argument(metavar="DIR", help="The folder that holds the runs, or the folder of a series.")
     ] = Path("runs"),
     sort: Annotated[
         str | None,
-        typer.Option("--sort", metavar="KEY", help="By a column or a config's key, rising; else the newest is last."),
+        typer.Option(
+            "--sort",
+            metavar="KEY",
+            help="Sort by a column or a key of the config, lowest first. Without it the newest is last.",
+        ),
     ] = None,
-    reverse: Annotated[bool, typer.Option("--reverse", help="The other way round.")] = False,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Reverse the order.")] = False,
     filters: Annotated[
         list[str] | None,
-        typer.Option("--filter", metavar="KEY=VALUE", help="Only these: status=finished, name=mlp*, optimizer=adam."),
+        typer.Option(
+            "--filter",
+            metavar="KEY=VALUE",
+            help="List only runs with this value: status=finished, name=mlp*, optimizer=adam. May be repeated.",
+        ),
     ] = None,
     diff: Annotated[
         tuple[str, str] | None,
-        typer.Option("--diff", metavar="A B", help="What two runs, folders or names, differ in."),
+        typer.Option(
+            "--diff", metavar="A B", help="Compare two runs, by folder or name: which keys and results differ."
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects; fractions from 0 to 1.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a list of JSON objects; accuracies are fractions from 0 to 1.")
+    ] = False,
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Draw the listed runs' curves as a PNG.")
     ] = None,
@@ -124,7 +136,7 @@ def _draw(listed: Sequence[RunSummary], file: Path, place: Path) -> str:
 
 def main() -> None:
     """The console script."""
-    app()
+    app(prog_name="mnist-runs")
 
 
 if __name__ == "__main__":

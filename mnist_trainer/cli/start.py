@@ -11,6 +11,18 @@ import sys
 from contextlib import suppress
 from importlib import import_module
 
+from mnist_trainer.errors import visible
+
+USAGE = """\
+python -m mnist_trainer train     train a model, or list the configs
+python -m mnist_trainer eval      measure a trained model
+python -m mnist_trainer predict   read digits from pictures
+python -m mnist_trainer runs      list runs
+python -m mnist_trainer sweep     search for the best config
+
+For example: python -m mnist_trainer train quickstart
+Each command has --help. They are installed as mnist-train, mnist-eval, … as well."""
+
 SPINS = "3000"
 """How many turns of a loop, some dozens of microseconds, a thread that has done its part waits awake for the others.
 
@@ -52,6 +64,24 @@ def sweep() -> None:
     """`mnist-sweep`."""
     _keep_memory()
     _run("sweep")
+
+
+COMMANDS = {"train": train, "eval": evaluate, "predict": predict, "runs": runs, "sweep": sweep}
+
+
+def main() -> None:
+    """`python -m mnist_trainer train …`; without a command it says which there are."""
+    name, arguments = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
+    if name == "--version":
+        name, arguments = "train", [name]
+    if name in COMMANDS:
+        sys.argv = [f"mnist-{name}", *arguments]
+        COMMANDS[name]()
+    is_asked = name in ("", "-h", "--help")
+    if not is_asked:
+        print(f"There is no command {visible(name)}.", file=sys.stderr)
+    print(USAGE, file=sys.stdout if is_asked else sys.stderr)
+    raise SystemExit(0 if is_asked else 2)
 
 
 def _keep_memory() -> None:

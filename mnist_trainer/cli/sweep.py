@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mnist_trainer.cli.arguments import ConfigCommand, find_source, quoted
-from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, print_phrases, stop_after_step
-from mnist_trainer.errors import UsageError
+from mnist_trainer.cli.arguments import ConfigCommand, find_source
+from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, stop_after_step
+from mnist_trainer.cli.configs import list_sweeps
 
 if TYPE_CHECKING:
     from mnist_trainer.config.sweep import Sweep
@@ -18,51 +17,62 @@ if TYPE_CHECKING:
 
 app = new_app()
 
+Arguments = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="SWEEP [KEY=VALUE]",
+        help="A YAML file or the name of a sweep that comes with the package; then keys to change in its base config: "
+        "training.epochs=3",
+    ),
+]
+SweepFile = Annotated[
+    str | None, typer.Option("--config", "-c", metavar="SWEEP", help="The same as SWEEP without an option.")
+]
+
 
 @app.command(cls=ConfigCommand)
 def sweep(  # noqa: PLR0913, PLR0917 - one for each option
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="SWEEP [KEY=VALUE]",
-            help="A YAML file, or the name of a shipped sweep; then changes of its base config: training.epochs=3",
-        ),
-    ] = None,
-    config: Annotated[
-        str | None, typer.Option("--config", "-c", metavar="SWEEP", help="The same as SWEEP without an option.")
-    ] = None,
+    arguments: Arguments = None,
+    config: SweepFile = None,
     trials: Annotated[
-        int | None, typer.Option("--trials", metavar="N", min=1, help="How many in all, those of before included.")
+        int | None,
+        typer.Option("--trials", metavar="N", min=1, help="Total number of trials, with those of earlier sessions."),
     ] = None,
     jobs: Annotated[
-        int, typer.Option("--jobs", metavar="J", min=1, help="Trials at a time; they share the cores.")
+        int, typer.Option("--jobs", metavar="J", min=1, help="Trials at the same time; they share the cores.")
     ] = 1,
     minutes: Annotated[
-        float | None, typer.Option("--minutes", metavar="M", min=0, help="Stop when so much time is over.")
+        float | None, typer.Option("--minutes", metavar="M", min=0, help="Stop after M minutes.")
     ] = None,
     storage: Annotated[
         str | None,
-        typer.Option("--storage", metavar="URL", help="Keep the study in sqlite:///FILE or postgresql://USER@HOST/DB."),
+        typer.Option(
+            "--storage",
+            metavar="URL",
+            help="Keep the study in a database: sqlite:///FILE or postgresql://USER@HOST/DB.",
+        ),
     ] = None,
     run_dir: Annotated[
-        Path | None, typer.Option("--run-dir", metavar="DIR", help="Write to exactly this folder, or go on in it.")
+        Path | None, typer.Option("--run-dir", metavar="DIR", help="Write to this folder, or continue the sweep in it.")
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print the result alone.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; fractions from 0 to 1.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only the result, and warnings.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object; accuracies are fractions from 0 to 1.")
+    ] = False,
     debug: Debug = False,
     _version: Version = False,
 ) -> None:
-    """Search for the best config: train it many times with other values, and judge by the validation images.
+    """Search for the best config: train it many times with other values, and compare by the validation images.
 
-    The same command on several machines with one --storage works on one study. A sweep that was stopped goes on with
+    The same command on several machines with one --storage works on one study. Continue a sweep that was stopped with
     its --run-dir, or its --storage. Without SWEEP the sweeps that come with the package are listed.
     """
     with error_paragraphs(debug):
         from mnist_trainer.config.sweep_reading import load_sweep
 
-        source, overrides = find_source(arguments or []) if config is None else (config, arguments or [])
+        source, overrides = find_source(arguments, config)
         if source is None:
-            _list_sweeps(overrides)
+            list_sweeps(overrides)
             return
         loaded = load_sweep(source, overrides, {} if trials is None else {"trials": trials})
         from mnist_trainer.studies.sweep.search import Manner
@@ -83,20 +93,9 @@ def _sweep(loaded: Sweep, manner: Manner, quiet: bool, as_json: bool) -> None:
     result.raise_failure()
 
 
-def _list_sweeps(overrides: Sequence[str]) -> None:
-    from mnist_trainer.config.shipped import sweeps
-
-    if overrides:
-        raise UsageError(f"No sweep is named. Name one: mnist-sweep mlp {' '.join(map(quoted, overrides))}")
-    print("Sweeps that come with mnist-sweep:\n")
-    print_phrases(sweeps())
-    print("\nRun one:            mnist-sweep mlp --trials 20")
-    print("Change base's keys: mnist-sweep mlp training.epochs=3")
-
-
 def main() -> None:
     """The console script."""
-    app()
+    app(prog_name="mnist-sweep")
 
 
 if __name__ == "__main__":

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mnist_trainer.cli.arguments import ConfigCommand, find_source, quoted
-from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, options_named, print_phrases, say
+from mnist_trainer.cli.arguments import ConfigCommand, find_source
+from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, options_named, say
+from mnist_trainer.cli.completion import Completion
+from mnist_trainer.cli.configs import CopyConfig, list_configs
 from mnist_trainer.cli.resume import go_on, refuse_besides_resume, series_console, training_console
 from mnist_trainer.errors import UsageError
 
@@ -30,30 +32,52 @@ Arguments = Annotated[
 ConfigFile = Annotated[
     str | None, typer.Option("--config", "-c", metavar="CONFIG", help="The same as CONFIG without an option.")
 ]
-RunDir = Annotated[Path | None, typer.Option("--run-dir", metavar="DIR", help="Write to exactly this folder.")]
-Device = Annotated[str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps or auto.")]
-Seed = Annotated[str | None, typer.Option("--seed", metavar="N", help="Of initial weights, order, dropout.")]
+RunDir = Annotated[
+    Path | None, typer.Option("--run-dir", metavar="DIR", help="Write to this folder instead of runs/<time>-<name>.")
+]
+Device = Annotated[str | None, typer.Option("--device", metavar="NAME", help="Device: cpu, cuda, cuda:1, mps or auto.")]
+Seed = Annotated[str | None, typer.Option("--seed", metavar="N", help="Random seed for weights, order and dropout.")]
 Seeds = Annotated[
-    str | None, typer.Option("--seeds", metavar="N", help="Train with seeds 0 to N-1, or 4,7,9: a series of runs.")
+    str | None,
+    typer.Option("--seeds", metavar="N", help="Train a series of runs, with seeds 0 to N-1 (or a list: 4,7,9)."),
 ]
 Jobs = Annotated[
-    int | None, typer.Option("--jobs", metavar="J", help="Runs of a series at a time; they share the cores.")
+    int | None, typer.Option("--jobs", metavar="J", help="Runs of a series at the same time; they share the cores.")
 ]
 Resume = Annotated[
     str | None,
-    typer.Option("--resume", metavar="RUN", help="Go on with a run: its folder, its last.pt, or latest."),
+    typer.Option(
+        "--resume", metavar="RUN", help="Continue a run that was stopped: its folder, its last.pt, or latest."
+    ),
 ]
-TakeOver = Annotated[bool, typer.Option("--take-over", help="With --resume: from a dead process on another host.")]
+TakeOver = Annotated[
+    bool,
+    typer.Option(
+        "--take-over",
+        help="With --resume: also if a process on another host had locked the run. Make sure that it is dead.",
+    ),
+]
 OnInterrupt = Annotated[
     Literal["stop", "finish"],
-    typer.Option("--on-interrupt", metavar="HOW", show_default=False, help="By Ctrl-C: stop, or finish: test what is."),
+    typer.Option(
+        "--on-interrupt",
+        metavar="HOW",
+        show_default=False,
+        help="What Ctrl-C does: stop and save, or finish (test and report the best epoch).",
+    ),
 ]
-Check = Annotated[bool, typer.Option("--check", help="Show the model and what it needs; train nothing.")]
+Check = Annotated[
+    bool, typer.Option("--check", help="Check the config, show the layers and the memory needed; train nothing.")
+]
 ShowBatch = Annotated[
     Path | None,
-    typer.Option("--show-batch", metavar="FILE", help="Draw the first batch, deformed, as a PNG; train nothing."),
+    typer.Option(
+        "--show-batch",
+        metavar="FILE",
+        help="Write a PNG of the first training batch, with its augmentation; train nothing.",
+    ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print the result alone.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the result, and warnings.")]
 
 
 @app.command(cls=ConfigCommand)
@@ -71,6 +95,8 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
     check: Check = False,
     show_batch: ShowBatch = None,
     quiet: Quiet = False,
+    _copy_config: CopyConfig = None,
+    _completion: Completion = None,
     debug: Debug = False,
     _version: Version = False,
 ) -> None:
@@ -85,13 +111,10 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
             changes = [*(arguments or []), *([] if device is None else [f"device={device}"])]
             go_on(resume, changes, jobs, take_over, on_interrupt, quiet)
             return
-        overrides = arguments or []
-        if config is None:
-            config, overrides = find_source(overrides)
-        if config is None:
-            _list_configs(overrides)
+        source, overrides = find_source(arguments, config)
+        if source is None:
+            list_configs(overrides)
             return
-        options = {"device": device, "seed": seed}
         series = _read_series(seeds, jobs, seed, overrides)
         if take_over:
             raise UsageError("--take-over goes with --resume.")
@@ -99,7 +122,7 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
             raise UsageError("--on-interrupt is for a single run: a series keeps what is finished, and goes on later.")
         if show_batch is not None and (check or series is not None or run_dir is not None):
             raise UsageError("--show-batch draws and trains nothing: leave --check, --seeds and --run-dir out.")
-        loaded = _load(config, overrides, {key: value for key, value in options.items() if value is not None})
+        loaded = _load(source, overrides, {"device": device, "seed": seed})
         if check:
             _show_plan(loaded, run_dir)
         elif show_batch is not None:
@@ -108,18 +131,6 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
             _train_series(loaded, series, 1 if jobs is None else jobs, run_dir, quiet)
         else:
             _train(loaded, run_dir, on_interrupt, quiet)
-
-
-def _list_configs(overrides: Sequence[str]) -> None:
-    from mnist_trainer.config.shipped import shipped
-
-    if overrides:
-        raise UsageError(f"No config is named. Name one: mnist-train quickstart {' '.join(map(quoted, overrides))}")
-    print("Configs that come with mnist-train, in the order of a lesson:\n")
-    print_phrases(shipped())
-    print("\nTrain one:         mnist-train quickstart")
-    print("Change its keys:   mnist-train quickstart training.epochs=3 optimizer.lr=0.01")
-    print("Copy one to edit:  mnist-train --copy-config mlp")
 
 
 def _read_series(
@@ -138,9 +149,10 @@ def _read_series(
     return read_seeds(seeds)
 
 
-def _load(source: str, overrides: Sequence[str], options: dict[str, str]) -> Config:
+def _load(source: str, overrides: Sequence[str], keys: Mapping[str, str | None]) -> Config:
     from mnist_trainer.config.load import load_config
 
+    options = {key: value for key, value in keys.items() if value is not None}
     with options_named(overrides, list(options)):
         return load_config(source, [*overrides, *(f"{key}={value}" for key, value in options.items())])
 
@@ -201,7 +213,7 @@ def _train_series(config: Config, seeds: tuple[int, ...], jobs: int, run_dir: Pa
 
 def main() -> None:
     """The console script."""
-    app()
+    app(prog_name="mnist-train")
 
 
 if __name__ == "__main__":

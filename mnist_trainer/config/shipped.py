@@ -1,4 +1,4 @@
-"""The configs that come with the package, by name: `mlp` works wherever one stands."""
+"""What comes with the package: configs by name (`mlp` works wherever one stands), sweeps, and the version."""
 
 from __future__ import annotations
 
@@ -49,6 +49,16 @@ def sweeps() -> dict[str, str]:
 def sweep_path(name: str) -> Path:
     """The file of a shipped sweep."""
     return _folder() / "sweeps" / f"{name}.yaml"
+
+
+def package_version() -> str:
+    """This package's version."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("mnist-trainer")
+    except PackageNotFoundError:  # a checkout that was never installed
+        return "unknown"
 
 
 def _folder() -> Path:

@@ -58,6 +58,8 @@ def _read(path: FilePath) -> Document:
     except FileNotFoundError:
         near = nearest(path.stem, sweeps())
         hint = f"; did you mean the shipped sweep '{near}'?" if near else ""
+        if path.name in shipped():
+            hint = f"; {path} is a config, not a sweep: write a sweep with 'base: {path}' in it"
         document = Document(complaints=[Complaint(Place(file=str(path)), (), f"no such file{hint}")])
     if document.data is None:
         raise ConfigError([Problem(str(place), dotted(at), message) for place, at, message in document.complaints])

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 
+from mnist_trainer.config.shipped import package_version
 from mnist_trainer.model.products import products_by
 from mnist_trainer.training.state import TrainingState
-
-
-def package_version() -> str:
-    """This package's version."""
-    try:
-        return version("mnist-trainer")
-    except PackageNotFoundError:  # a checkout that was never installed
-        return "unknown"
 
 
 def git_commit() -> str | None:

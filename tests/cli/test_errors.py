@@ -88,15 +88,17 @@ def test_the_first_of_several_problems_is_not_the_last() -> None:
     assert str(caught.value) == "a.yaml:1:2  seed: one\n--device  name: two\nx: three"
 
 
-def test_lines_are_red_on_a_terminal_and_never_wrapped(
+def test_lines_are_red_on_a_terminal_and_break_between_words(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = "a very long line " + "x" * 300
+    text = "Some words that a terminal of forty columns can't show on one line. " + "x" * 50
     complain(text)
     assert capsys.readouterr() == ("", f"{text}\n")
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
     complain(text)
-    assert capsys.readouterr().err == f"\x1b[31m{text}\x1b[0m\n"
+    lines = ["Some words that a terminal of forty", "columns can't show on one line.", "x" * 50]
+    assert capsys.readouterr().err == f"\x1b[31m{chr(10).join(lines)}\x1b[0m\n"
 
 
 def test_a_broken_pipe_is_left_to_the_framework() -> None:

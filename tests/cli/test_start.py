@@ -103,3 +103,32 @@ def test_other_processes_are_told_unless_the_user_has_said_so(name: str, monkeyp
     shown = "[os.environ.get(name) for name in ('MALLOC_TRIM_THRESHOLD_', 'MALLOC_MMAP_THRESHOLD_')]"
     done = script(f"import atexit, os\natexit.register(lambda: print({shown}))\nstart.{name}()", "--version")
     assert done.stdout.splitlines()[-1] == "['1234567', '33554432']"
+
+
+def module(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mnist_trainer", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", ["train", "eval", "predict", "runs", "sweep"])
+def test_the_package_as_a_module_has_all_commands(name: str) -> None:
+    done = module(name, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"Usage: mnist-{name} ")
+
+
+def test_the_package_as_a_module_lists_its_commands() -> None:
+    for arguments in ((), ("--help",)):
+        done = module(*arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert [line.split()[3] for line in done.stdout.splitlines()[:5]] == [
+            "train",
+            "eval",
+            "predict",
+            "runs",
+            "sweep",
+        ]
+    done = module("tran")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("There is no command tran.\n")
+    assert module("--version").stdout.startswith("mnist-trainer ")

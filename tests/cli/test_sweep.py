@@ -37,7 +37,7 @@ def test_help_says_all_options(light: Command) -> None:
 def test_a_list_of_sweeps_with_a_phrase_each(light: Command) -> None:
     done = light("sweep")
     assert (done.code, done.err) == (0, "")
-    assert done.out.splitlines()[0] == "Sweeps that come with mnist-sweep; run one with: mnist-sweep NAME"
+    assert done.out.splitlines()[0] == "Sweeps that come with mnist-sweep:"
     assert "  mlp  What helps the plain network" in done.out
 
 
@@ -51,7 +51,7 @@ def test_mistakes_are_told_before_anything_is_loaded(light: Command, here: Path)
         "override 1  seed: expected a whole number, got text 'x'",
     ]
     assert light("sweep", "mpl") == (2, "", "mpl  no such file; did you mean the shipped sweep 'mlp'?\n")
-    assert light("sweep", "seed=1") == (2, "", "No sweep is named. Name one: mnist-sweep FILE seed=1\n")
+    assert light("sweep", "seed=1") == (2, "", "No sweep is named. Name one: mnist-sweep mlp seed=1\n")
 
 
 def test_what_is_printed(command: Command, sweep: Path) -> None:

@@ -52,12 +52,13 @@ def test_a_pipe_gets_the_whole_course_in_plain_lines(command: Command, here: Pat
     assert len(lines) == 13
 
 
-def test_quiet_prints_one_line(command: Command, here: Path) -> None:
+def test_quiet_prints_one_line_and_warnings(command: Command, here: Path) -> None:
     done = command("train", "--config", "tiny.yaml", "model.output=softmax", "--quiet")
     (folder,) = (here / "runs").iterdir()
     found = RESULT.fullmatch(done.out.removesuffix("\n"))
     assert found is not None and found[1] == folder.name
-    assert (done.code, done.err) == (0, "")
+    assert done.code == 0
+    assert done.err.startswith("warning: model.output: ")
 
 
 def test_options_and_overrides_change_the_config(command: Command, here: Path) -> None:

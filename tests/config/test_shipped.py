@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError
+
 import pytest
 
+import mnist_trainer
 from mnist_trainer.config.load import dump_config, load_config
-from mnist_trainer.config.shipped import shipped, shipped_path
+from mnist_trainer.config.shipped import package_version, shipped, shipped_path
 from mnist_trainer.config.warnings import warnings
 
 NAMES = [
@@ -53,3 +56,14 @@ def test_only_the_one_that_shall_show_it_warns() -> None:
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(KeyError):
         shipped_path("../mlp")
+
+
+def test_the_version_is_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda name: f"1.2.3 of {name}")
+    assert package_version() == mnist_trainer.__version__ == "1.2.3 of mnist-trainer"
+
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", missing)
+    assert package_version() == mnist_trainer.__version__ == "unknown"

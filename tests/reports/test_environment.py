@@ -4,14 +4,12 @@ import json
 import platform
 import shutil
 import subprocess
-from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 import torch
 
 from mnist_trainer import prepare
-from mnist_trainer.reports import environment
 from mnist_trainer.reports.environment import describe_environment, git_commit, package_version
 
 
@@ -43,17 +41,6 @@ def test_the_commit_of_the_present_folder(tmp_path: Path, monkeypatch: pytest.Mo
 def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert git_commit() is None
-
-
-def test_the_version_is_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "version", lambda name: f"1.2.3 of {name}")
-    assert package_version() == "1.2.3 of mnist-trainer"
-
-    def missing(name: str) -> str:
-        raise PackageNotFoundError(name)
-
-    monkeypatch.setattr(environment, "version", missing)
-    assert package_version() == "unknown"
 
 
 def test_what_auto_became_is_described() -> None:

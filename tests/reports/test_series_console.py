@@ -107,7 +107,7 @@ def test_runs_that_end_badly_say_why(begun: SeriesHeader) -> None:
     assert stream.getvalue() == "    1  failed: The loss became nan.\n    2  interrupted\n"
 
 
-def test_quiet_prints_one_line(begun: SeriesHeader, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_prints_one_line_and_warnings(begun: SeriesHeader, capsys: pytest.CaptureFixture[str]) -> None:
     console = choose_series_console(quiet=True)
     assert isinstance(console, QuietSeriesConsole)
     console.warned("model.output", "works against the loss")
@@ -116,7 +116,7 @@ def test_quiet_prints_one_line(begun: SeriesHeader, capsys: pytest.CaptureFixtur
     console.run_ended(RUNS[0], None)
     console.series_finished(series_of(*RUNS))
     console.close()
-    assert capsys.readouterr() == (f"{RESULT}\n", "")
+    assert capsys.readouterr() == (f"{RESULT}\n", "warning: model.output: works against the loss\n")
 
 
 def test_a_single_run_claims_no_spread() -> None:

@@ -23,6 +23,7 @@ from mnist_trainer.reports.text import (
     outcome_lines,
     percent,
     terms_line,
+    wrapped,
 )
 from mnist_trainer.training.loop import EpochRecord
 
@@ -155,3 +156,19 @@ def test_the_table_of_layers_names_what_tells_layers_apart() -> None:
         "6  flatten",
         "7  linear",
     ]
+
+
+def test_texts_break_between_words_and_never_within_a_command() -> None:
+    text = "It was stopped. Go on with: mnist-train --resume runs/2026-01-01-a-long-name training.epochs=40"
+    assert wrapped(text, 40).splitlines() == [
+        "It was stopped. Go on with:",
+        "mnist-train --resume runs/2026-01-01-a-long-name training.epochs=40",
+    ]
+    text = "There is none. Train one (mnist-train --config quickstart) or name one."
+    assert wrapped(text, 30).splitlines() == [
+        "There is none. Train one",
+        "(mnist-train --config quickstart)",
+        "or name one.",
+    ]
+    assert wrapped("folder runs/one/a-name", 12, indent=2) == "folder\n  runs/one/a-name"
+    assert wrapped("a  table's   row\n\nb", 16) == "a  table's   row\n\nb"

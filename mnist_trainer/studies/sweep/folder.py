@@ -26,11 +26,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mnist_trainer.config.load import dump_config, dump_plain
+from mnist_trainer.config.shipped import package_version
 from mnist_trainer.config.sweep import Sweep, label
 from mnist_trainer.config.sweep_reading import dump_parts
 from mnist_trainer.errors import StorageError
 from mnist_trainer.files import write_text
-from mnist_trainer.reports.environment import git_commit, package_version
+from mnist_trainer.reports.environment import git_commit
 from mnist_trainer.reports.sweep import Status, TrialRow
 from mnist_trainer.storage.run_folder import RunFolder, create_run_folder
 from mnist_trainer.studies.sweep.attempts import attempts_of, is_lost, present

@@ -1,0 +1,120 @@
+"""Completion for shells: a script with the options of all commands and the names of all configs, made once.
+
+Pressing Tab then starts no Python, which would take a second.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Annotated, Any, Literal, NamedTuple
+
+import typer
+
+COMMANDS = ("train", "eval", "predict", "runs", "sweep")
+
+Shell = Literal["bash", "zsh", "fish"]
+
+
+class _Option(NamedTuple):
+    """An option of a command. `values` are what may follow it; None for a flag, empty where files may."""
+
+    names: list[str]
+    values: list[str] | None
+    text: str
+
+
+def _options(name: str) -> tuple[list[_Option], list[str]]:
+    """The options of a command, and the words that may be its arguments."""
+    from mnist_trainer.cli.eval import SplitName
+    from mnist_trainer.cli.predict import Expected
+    from mnist_trainer.config.shipped import shipped, sweeps
+
+    configs = [*(sweeps() if name == "sweep" else shipped())]
+    values = {
+        **dict.fromkeys(("--config", "--copy-config"), configs),
+        "--device": ["cpu", "cuda", "mps", "auto"],
+        "--resume": ["latest"],
+        "--checkpoint": ["bundled", "latest"],
+        "--split": [*SplitName],
+        "--expect": [*Expected],
+        "--on-interrupt": ["stop", "finish"],
+        "--completion": ["bash", "zsh", "fish"],
+    }
+    command = typer.main.get_command(import_module(f"mnist_trainer.cli.{name}").app)
+    found: list[Any] = [each for each in command.get_params(typer.Context(command)) if each.opts[0].startswith("-")]
+    options = []
+    for each in found:
+        after = next((values[option] for option in each.opts if option in values), [])
+        options.append(_Option(each.opts, None if each.is_flag else after, each.help))
+    return options, {"train": configs, "sweep": configs, "eval": ["latest"]}.get(name, [])
+
+
+def _bash() -> Iterator[str]:
+    yield "_mnist_trainer() {"
+    yield "  local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} words=''"
+    yield '  case "${COMP_WORDS[0]##*/} $before" in'
+    for name in COMMANDS:
+        options, arguments = _options(name)
+        for option in options:
+            if option.values is not None:
+                cases = "|".join(f"'mnist-{name} {each}'" for each in option.names)
+                yield f"    {cases}) words='{' '.join(option.values)}' ;;"
+        flags = [each for option in options for each in option.names]
+        yield f"    'mnist-{name} '*) words='{' '.join([*arguments, *flags])}' ;;"
+    yield "  esac"
+    yield '  COMPREPLY=($(compgen -W "$words" -- "$word"))'
+    yield "}"
+    yield f"complete -o default -F _mnist_trainer {' '.join(f'mnist-{name}' for name in COMMANDS)}"
+
+
+def _zsh() -> Iterator[str]:
+    yield "autoload -U +X compinit && (( $+functions[compdef] )) || compinit"
+    yield "_mnist_trainer() {"
+    yield '  case "${words[1]:t} ${words[CURRENT-1]}" in'
+    for name in COMMANDS:
+        options, arguments = _options(name)
+        for option in options:
+            if option.values is not None:
+                cases = "|".join(f"'mnist-{name} {each}'" for each in option.names)
+                yield f"    {cases}) compadd -- {' '.join(option.values)}; _files; return ;;"
+    yield "  esac"
+    yield '  case "${words[1]:t}" in'
+    for name in COMMANDS:
+        options, arguments = _options(name)
+        flags = [each for option in options for each in option.names]
+        yield f"    mnist-{name}) compadd -- {' '.join([*arguments, *flags])} ;;"
+    yield "  esac"
+    yield "  _files"
+    yield "}"
+    yield f"compdef _mnist_trainer {' '.join(f'mnist-{name}' for name in COMMANDS)}"
+
+
+def _fish() -> Iterator[str]:
+    for name in COMMANDS:
+        options, arguments = _options(name)
+        if arguments:
+            yield f"complete -c mnist-{name} -a '{' '.join(arguments)}'"
+        for option in options:
+            names = " ".join(f"-l {each[2:]}" if each[:2] == "--" else f"-s {each[1:]}" for each in option.names)
+            values = "" if option.values is None else " -r" + (f" -a '{' '.join(option.values)}'" * bool(option.values))
+            yield f"complete -c mnist-{name} {names}{values} -d {shlex.quote(option.text)}"
+
+
+def _print_completion(shell: Shell | None) -> None:
+    if shell is not None:
+        print("\n".join({"bash": _bash, "zsh": _zsh, "fish": _fish}[shell]()))
+        raise typer.Exit
+
+
+Completion = Annotated[
+    Shell | None,
+    typer.Option(
+        "--completion",
+        metavar="SHELL",
+        callback=_print_completion,
+        is_eager=True,
+        help="Print a script that completes all mnist-* commands in bash, zsh or fish.",
+    ),
+]
