@@ -131,7 +131,7 @@ def test_a_quoted_pattern_is_expanded_by_the_commands(command: Command, here: Pa
     (here / "-1.png").write_text("no picture")
     done = command("predict", "*.png")
     assert done.code == 3
-    assert [line.split(":")[0] for line in done.err.splitlines()] == ["-1.png", "one.png", "two.png"]
+    assert [line.split()[0] for line in done.err.splitlines()] == ["-1.png", "one.png", "two.png"]
     done = command("eval", "*.png")
     assert (done.code, "png" in done.err, "*" in done.err) == (4, True, False)
     (here / "runs").mkdir()

@@ -11,11 +11,10 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from mnist_trainer.config.sweep import Sweep
-from mnist_trainer.config.warnings import warnings as config_warnings
-from mnist_trainer.data.layout import notes
 from mnist_trainer.data.loaders import load_splits
 from mnist_trainer.errors import DeviceError, InterruptedRunError, UsageError
 from mnist_trainer.files import held
+from mnist_trainer.pipeline.preparation import warnings_of
 from mnist_trainer.reports.sweep import SweepHeader, SweepListener, SweepResult, TrialRow
 from mnist_trainer.storage.run_folder import RunFolder, refuse_file
 from mnist_trainer.studies.sweep.attempts import give_up, places_left, recover, running, trial_of
@@ -67,10 +66,8 @@ def run_sweep(sweep: Sweep, manner: Manner | None = None, listener: SweepListene
         require_url(manner.storage)
     refuse_file(manner.run_dir)
     base = sweep.config({})
-    for path, reason in config_warnings(base):
-        listener.warned(".".join(map(str, path)), reason)
-    for note in notes(base.data):
-        listener.warned("data.path", note)
+    for key, reason in warnings_of(base):
+        listener.warned(key, reason)
     load_splits(base.data, listener.loading)  # by one process first, for they may have to be fetched
     with ExitStack() as closing:
         if manner.storage is not None:
