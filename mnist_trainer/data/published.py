@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -35,15 +36,17 @@ def load_published(name: PublishedName, root: Path, part: Part, progress: Progre
     Raises DataError for a file that is damaged or can be had nowhere, StorageError when nothing can be written.
     """
     published = PUBLISHED[name]
-    places, folders = homes(root, published.folder), _folders(published, root)
+    own, folders = homes(root, published.folder), _folders(published, root)
+    begun = (folder for folder in folders if any(find(file, (folder,)) for file in published.all_files))
+    places = tuple(dict.fromkeys((*begun, *own)))  # new files lie beside those that are there
     files = published.files(part)
-    paths = [
-        find(file, folders) or _download(name, file, _takers(published, places, folders), progress) for file in files
-    ]
+    paths = [find(file, folders) or _download(name, file, places, progress) for file in files]
+    advice = REPLACE if any(paths[0].is_relative_to(home) for home in own) else FOREIGN
+    decode = partial(_decode, name, paths, files, advice)
     if any(path.name.endswith((".gz", ".zip", ".bz2")) for path in paths):
-        images, labels = _decode_once(name, part, paths, files, places)
+        images, labels = _decode_once(f"{name}-{part}.decoded", paths, places, decode)
     else:
-        images, labels = _decode(name, paths, files, places)
+        images, labels = decode()
     return DataSet(images_of(images), torch.from_numpy(labels), published.classes)
 
 
@@ -59,20 +62,12 @@ def _folders(published: Published, root: Path) -> tuple[Path, ...]:
     return (*homes(root, published.folder), *published.folders(root))
 
 
-def _takers(published: Published, places: tuple[Path, ...], folders: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Where a missing file goes: beside those that lie in one of `folders` already, else to the first of `places`."""
-    begun = (folder for folder in folders if any(find(file, (folder,)) for file in published.all_files))
-    return tuple(dict.fromkeys((*begun, *places)))
-
-
-def _decode_once(
-    name: PublishedName, part: Part, paths: list[Path], files: Sequence[RawFile], places: tuple[Path, ...]
-) -> Decoded:
+def _decode_once(kept: str, paths: Sequence[Path], places: tuple[Path, ...], decode: Callable[[], Decoded]) -> Decoded:
     with naming(paths[0]):
-        kept, mark = f"{name}-{part}.decoded", fingerprint(paths)
+        mark = fingerprint(paths)
     decoded = recall(places, kept, mark, MOST_IMAGES)
     if decoded is None or not _are_classes(decoded[1]):
-        decoded = _decode(name, paths, files, places)
+        decoded = decode()
         keep(places, kept, mark, decoded)
     return decoded
 
@@ -101,8 +96,7 @@ def _how_to_get(name: str, published: Published, file: RawFile, home: Path, erro
     )
 
 
-def _decode(name: PublishedName, paths: Sequence[Path], files: Sequence[RawFile], places: tuple[Path, ...]) -> Decoded:
-    advice = REPLACE if any(paths[0].is_relative_to(place) for place in places) else FOREIGN
+def _decode(name: PublishedName, paths: Sequence[Path], files: Sequence[RawFile], advice: str) -> Decoded:
     contents = [content_of(path, file, advice) for path, file in zip(paths, files, strict=True)]
     match name:
         case "mnist" | "fashion-mnist" | "kmnist" | "qmnist":

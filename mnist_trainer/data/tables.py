@@ -92,7 +92,8 @@ def _parts_once(path: Path, size: int, time: int) -> tuple[NDArray[np.uint8], ND
         return np.concatenate((train, test)), np.concatenate((train_labels, test_labels)), tests
     images, labels = _read_csv(path)
     if labels is None:
-        raise DamagedError("it has 784 columns, so images without labels; to learn from it takes a column of labels")
+        advice = "mnist-predict FILE.csv --out FILE answers such images."
+        raise DataError(f"{path} has 784 columns: images without labels, and none can train or be measured. {advice}")
     hashes = (int.from_bytes(blake2b(image.data, digest_size=8).digest(), "big") for image in images)
     return images, labels, np.array([number % TEST_SHARE == 0 for number in hashes])
 

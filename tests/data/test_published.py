@@ -490,3 +490,11 @@ def test_a_missing_file_is_downloaded_beside_the_others(make: Callable[..., Any]
     read(made, tmp_path, "test")
     assert server.requests == ["t10k-labels-idx1-ubyte.gz"]
     assert (tmp_path / "t10k-labels-idx1-ubyte.gz").is_file()
+
+
+def test_decoded_images_are_kept_beside_their_files(make: Callable[..., Any], tmp_path: Path) -> None:
+    made = make("mnist")
+    spread(made, tmp_path, lambda name: f"{name}.gz")
+    read(made, tmp_path, "test")
+    assert (tmp_path / "mnist-test.decoded").is_file() and not (tmp_path / "MNIST").exists()
+    read(made, tmp_path, "test")

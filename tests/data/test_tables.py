@@ -105,7 +105,7 @@ def test_a_csv_may_have_no_labels_but_not_to_learn_from(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "test.csv", IMAGES, HEADER[1:])
     images, labels = read_csv(path)
     assert labels is None and np.array_equal(images.reshape(-1, 784), IMAGES)
-    with pytest.raises(DataError, match=r"test\.csv is damaged: it has 784 columns, so images without labels"):
+    with pytest.raises(DataError, match=r"test\.csv has 784 columns: images without labels"):
         load(data_of(path), "train")
 
 
