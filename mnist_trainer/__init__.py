@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from mnist_trainer.pipeline.prediction import predict
     from mnist_trainer.pipeline.preparation import prepare
     from mnist_trainer.pipeline.training import resume, train
+    from mnist_trainer.reports.listener import Callback
     from mnist_trainer.training.loop import EpochRecord, fit, steps
 
 __all__ = [
+    "Callback",
     "Config",
     "EpochRecord",
     "Evaluation",
@@ -47,6 +49,7 @@ __all__ = [
 ]
 
 _PLACES = {
+    "Callback": "reports.listener",
     "Config": "config.schema",
     "EpochRecord": "training.loop",
     "Evaluation": "inference.metrics",

@@ -108,7 +108,7 @@ def test_every_command_works_in_its_order(place: Path) -> None:
 
 def test_every_python_example_works(place: Path) -> None:
     examples = blocks("python")
-    assert len(examples) == 3
+    assert examples
     for example in examples:
         done = run([sys.executable, "-c", example], place)
         assert done.returncode == 0, f"{example}\n{done.stderr}"

@@ -37,7 +37,7 @@ class DigitAnswer:
 
     digit: Name
     confidence: float | None
-    probabilities: tuple[float, ...]
+    probabilities: tuple[float, ...] = field(repr=False)
     box: Box
     refused: bool = False
     reason: str | None = None

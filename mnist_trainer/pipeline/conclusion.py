@@ -45,6 +45,13 @@ class Run:
     validation: Evaluation | None
     model: nn.Module
 
+    def __repr__(self) -> str:
+        """What was reached, and where it is; all else is in the attributes."""
+        epochs = len([record for record in self.records if record.phase == "train"])
+        lines = [measured.sentence for measured in (self.test, self.validation) if measured is not None]
+        lines += [f"best epoch {self.best_epoch} of {epochs}", f"folder {self.folder}"]
+        return "\n".join([f"{self.config.name}: {lines[0]}", *lines[1:]])
+
 
 class Measured(NamedTuple):
     """A model's figures, and the answers and images that they are of."""

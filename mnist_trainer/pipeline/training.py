@@ -32,6 +32,7 @@ from mnist_trainer.pipeline.resuming import (
     refuse_parts,
     refuse_several,
 )
+from mnist_trainer.reports.console import shown
 from mnist_trainer.reports.journal import Journal
 from mnist_trainer.reports.listener import Listener
 from mnist_trainer.storage.run_folder import as_folder, create_run_folder, refuse_run, refuse_taken
@@ -76,27 +77,29 @@ def train(
     loss: LossFunction | None = None,
     optimizer: OptimizerFactory | None = None,
     listener: Listener | None = None,
+    progress: bool = False,
 ) -> Run:
     """Trains, tests and writes a run folder: `run_dir`, or a new one below `runs/`.
 
     `model` (trained in place), `loss` and `optimizer` (a class or a function of the parameters) take the place of the
-    config's. Nothing is printed; `listener` hears what happens. Raises the errors of `prepare`, `DivergedError`,
+    config's. `listener` (a `mnist_trainer.Callback`) hears what happens; with `progress` header, epochs and a bar are
+    printed, in a terminal or a notebook, else nothing. Raises the errors of `prepare`, `DivergedError`,
     `StorageError`, and `InterruptedRunError` if the listener wants a stop; what was trained by then is in the folder,
     and `resume` goes on with it.
     """
-    listener, own, run_dir = listener or Listener(), _Own(model, loss, optimizer), as_folder(run_dir)
-    config = load_config(config, overrides)
-    _warn(config, listener)
-    with settings(config, choose_threads(config, model)), device_errors():
-        began = perf_counter()
-        if run_dir is not None:
-            refuse_taken(run_dir)  # before data are fetched for nothing
-        state, second = own.prepare(config, listener)
-        test = load_test_images(config, listener.loading)
-        folder = create_run_folder(config.name, run_dir)
-        with held(folder.path):
-            refuse_run(folder.path)  # again: another process may have come first
-            return _carry_out(Journal(folder, state, own.names, began), second, test, loss, listener)
+    own, run_dir, config = _Own(model, loss, optimizer), as_folder(run_dir), load_config(config, overrides)
+    with shown(listener, progress) as heard:
+        _warn(config, heard)
+        with settings(config, choose_threads(config, model)), device_errors():
+            began = perf_counter()
+            if run_dir is not None:
+                refuse_taken(run_dir)  # before data are fetched for nothing
+            state, second = own.prepare(config, heard)
+            test = load_test_images(config, heard.loading)
+            folder = create_run_folder(config.name, run_dir)
+            with held(folder.path):
+                refuse_run(folder.path)  # again: another process may have come first
+                return _carry_out(Journal(folder, state, own.names, began), second, test, loss, heard)
 
 
 def resume(
@@ -106,6 +109,7 @@ def resume(
     loss: LossFunction | None = None,
     optimizer: OptimizerFactory | None = None,
     listener: Listener | None = None,
+    progress: bool = False,
     take_over: bool = False,
 ) -> Run | None:
     """Goes on with the run in the folder `place`, or `latest`, as if it had never been stopped; None if it is finished.
@@ -115,27 +119,26 @@ def resume(
     goes on although the folder says that a process on another machine is at work in it. Raises what `train` and
     `read_begun` raise.
     """
-    listener, own = listener or Listener(), _Own(model, loss, optimizer)
-    texts = as_texts(overrides)
-    folder = find_begun(str(place))
+    own, texts, folder = _Own(model, loss, optimizer), as_texts(overrides), find_begun(str(place))
     refuse_several(folder)
-    if is_finished(folder, texts):
-        listener.was_finished(folder.path)
-        return None
-    with held(folder.path, take_over=take_over):
-        begun = read_begun(folder, texts)
-        refuse_parts(begun, own.names)
-        _warn(begun.config, listener)
-        threads = begun.threads or choose_threads(begun.config, model)
-        with settings(begun.config, threads), device_errors():
-            began = perf_counter()
-            state, second = own.prepare(begun.config, listener)
-            begun.restore(state)
-            for key, reason in begun.notes(state):
-                listener.warned(key, reason)
-            test = load_test_images(begun.config, listener.loading)
-            journal = Journal(folder, state, own.names, began, begun.last)
-            return _carry_out(journal, second, test, loss, listener, begun.position())
+    with shown(listener, progress) as heard:
+        if is_finished(folder, texts):
+            heard.was_finished(folder.path)
+            return None
+        with held(folder.path, take_over=take_over):
+            begun = read_begun(folder, texts)
+            refuse_parts(begun, own.names)
+            _warn(begun.config, heard)
+            threads = begun.threads or choose_threads(begun.config, model)
+            with settings(begun.config, threads), device_errors():
+                began = perf_counter()
+                state, second = own.prepare(begun.config, heard)
+                begun.restore(state)
+                for key, reason in begun.notes(state):
+                    heard.warned(key, reason)
+                test = load_test_images(begun.config, heard.loading)
+                journal = Journal(folder, state, own.names, began, begun.last)
+                return _carry_out(journal, second, test, loss, heard, begun.position())
 
 
 def _warn(config: Config, listener: Listener) -> None:
@@ -219,6 +222,7 @@ def _fit(state: TrainingState, journal: Journal, listener: Listener) -> None:
         journal.went_back(restore)
         listener.warned("training.on_divergence", f"{restore}.")
 
+    listener.fit_started(state)
     listener.can_stop = True
     for record in fit(state, after_step, went_back):
         journal.epoch(record)

@@ -1,30 +1,33 @@
-"""Listeners that print: with colours and a progress bar on a terminal, plain lines into a pipe, one line if quiet."""
+"""Listeners that print: colours and a progress bar on a terminal or in a notebook, plain lines into a pipe, one line if
+quiet."""
 
 from __future__ import annotations
 
 import os
 import sys
-from time import monotonic
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from mnist_trainer.errors import visible
 from mnist_trainer.model.memory import human_bytes
-from mnist_trainer.reports.listener import Header, Listener, Outcome
+from mnist_trainer.reports.bar import Bar
+from mnist_trainer.reports.listener import Both, Header, Listener, Outcome
 from mnist_trainer.reports.text import (
     COLUMNS,
     epoch_cells,
     finished_lines,
     header_lines,
     outcome_lines,
+    pace,
     refit_line,
     wrapped,
 )
 from mnist_trainer.training.loop import EpochRecord
+from mnist_trainer.training.state import TrainingState
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from rich.progress import Progress, TaskID
 
 WIDTHS = (5, 10, 8, 12, 8, 7, 13)
 """Of the table's columns, in characters; the last one is aligned to the left."""
@@ -107,58 +110,66 @@ class RichConsole(Listener):
 
         self.console = Console(highlight=False)
         self.errors = Console(stderr=True, highlight=False)
-        self.progress: Progress | None = None
-        self.task: TaskID | None = None
-        self.drawn = 0.0
+        self.bar = Bar(self.console)
         self.epochs = 0
+        self.state: TrainingState | None = None
 
-    def say(self, text: str, style: str = "", indent: int = 0) -> None:
-        """Prints a line, above the bar if there is one; long ones break between words, with `indent` below."""
-        shown = wrapped(visible(text), self.console.width, indent)
+    def say(self, text: str, style: str = "", indent: int = 0, *, whole: bool = False) -> None:
+        """Prints a line, above the bar if there is one; long ones break between words, with `indent` below.
+
+        A `whole` one, such as a row of a table or a path, is never broken.
+        """
+        shown = visible(text) if whole else wrapped(visible(text), self.console.width, indent)
         self.console.print(shown, style=style, markup=False, soft_wrap=True)
 
     def warned(self, path: str, reason: str) -> None:
         """A warning, in yellow on stderr."""
-        self._end_bar()
+        self.bar.close()
         shown = wrapped(visible(f"warning: {path}: {reason}"), self.errors.width)
         self.errors.print(shown, style="yellow", markup=False, soft_wrap=True)
 
     def loading(self, what: str, done: int, total: int | None) -> None:
         """A bar that fills."""
-        is_over = done == total
-        self.bar(what, done, total, human_bytes(done), throttled=not is_over)
+        if done == total or self.bar.is_due():
+            self.bar.show(what, done, total, human_bytes(done))
 
     def started(self, header: Header) -> None:
         """The header, and the table's first row."""
-        self._end_bar()
+        self.bar.close()
         self.epochs = header.epochs
         self.say(header.name, "bold")
         for word, text in header_lines(header):
-            self.say(f"  {word:<7}{text}", indent=9)
-        self.say(table_row(COLUMNS), "bold")
+            self.say(f"  {word:<7}{text}", indent=9, whole=word == "folder")
+        self.say(table_row(COLUMNS), "bold", whole=True)
+
+    def fit_started(self, state: TrainingState) -> None:
+        """The bar takes its figures from the state."""
+        self.state = state
 
     def stepped(self, epoch: int, step: int, steps: int) -> None:
-        """The bar, redrawn at most ten times a second."""
-        self.bar(f"epoch {epoch} of {self.epochs}", step, steps, f"{step}/{steps}", throttled=True)
+        """The bar, redrawn at most ten times a second: an accelerator is not waited for in between."""
+        if self.bar.is_due():
+            figures = "" if self.state is None else f"  {pace(self.state)}"
+            self.bar.show(f"epoch {epoch}/{self.epochs}", step, steps, f"{step}/{steps}{figures}")
 
     def epoch_ended(self, record: EpochRecord) -> None:
         """A row of the table, green if it is the best so far."""
-        self._end_bar()
-        self.say(table_row(epoch_cells(record)), "green" if record.best else "")
+        self.bar.close()
+        self.say(table_row(epoch_cells(record)), "green" if record.best else "", whole=True)
 
     def refitting(self, epochs: int, images: int) -> None:
         """A line between the two fits."""
-        self._end_bar()
+        self.bar.close()
         self.epochs = epochs
         self.say(refit_line(epochs, images), "bold")
 
     def drawing(self) -> None:
         """Says what it waits for."""
-        self.bar("testing and drawing", 0, None, "", throttled=False)
+        self.bar.show("testing and drawing", 0, None, "")
 
     def finished(self, outcome: Outcome) -> None:
         """The result, in bold, and where it lies."""
-        self._end_bar()
+        self.bar.close()
         *others, result = outcome_lines(outcome)
         for line in others:
             self.say(line)
@@ -171,32 +182,7 @@ class RichConsole(Listener):
 
     def close(self) -> None:
         """Takes the bar away, whatever happened."""
-        self._end_bar()
-
-    def bar(self, text: str, done: int, total: int | None, amount: str, throttled: bool) -> None:
-        """Shows how much is done below all lines; if `throttled`, at most ten times a second."""
-        now = monotonic()
-        if throttled and now - self.drawn < 0.1:
-            return
-        self.drawn = now
-        if self.progress is None:
-            self.progress = _new_progress(self)
-            self.task = self.progress.add_task(text, total=total, amount=amount)
-            self.progress.start()
-        assert self.task is not None
-        self.progress.update(self.task, description=text, completed=done, total=total, amount=amount, refresh=True)
-
-    def _end_bar(self) -> None:
-        if self.progress is not None:
-            self.progress.stop()
-            self.progress = None
-
-
-def _new_progress(console: RichConsole) -> Progress:
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[amount]}"))
-    return Progress(*columns, console=console.console, transient=True, auto_refresh=False)
+        self.bar.close()
 
 
 def table_row(cells: tuple[str, ...]) -> str:
@@ -209,4 +195,26 @@ def choose_console(quiet: bool) -> PlainConsole | RichConsole:
     """The console that fits where stdout goes."""
     if quiet:
         return QuietConsole()
-    return RichConsole() if sys.stdout.isatty() else PlainConsole()
+    return RichConsole() if sys.stdout.isatty() or _in_notebook() else PlainConsole()
+
+
+def _in_notebook() -> bool:
+    if "IPython" not in sys.modules:
+        return False
+    from rich.console import Console
+
+    return Console().is_jupyter
+
+
+@contextmanager
+def shown(listener: Listener | None, progress: bool) -> Iterator[Listener]:
+    """The listener of a training whose `progress` may be printed, too."""
+    if not progress:
+        yield listener or Listener()
+        return
+    console = choose_console(quiet=False)
+    try:
+        yield console if listener is None else Both(listener, console)
+    finally:
+        if isinstance(console, RichConsole):
+            console.close()

@@ -8,7 +8,7 @@ from mnist_trainer.inference.calibration import Sureness
 from mnist_trainer.inference.comparison import Comparison
 from mnist_trainer.inference.metrics import BINS, ClassFigures, Evaluation, MemberFigures
 from mnist_trainer.reports.table import Column, table_lines
-from mnist_trainer.reports.text import accuracy_sentence, figure, percent
+from mnist_trainer.reports.text import figure, percent
 
 CHANCE = 0.05
 """From this p-value on a difference may well be chance."""
@@ -16,7 +16,7 @@ CHANCE = 0.05
 
 def evaluation_lines(evaluation: Evaluation, model: str, width: int | None = None) -> list[str]:
     """What `mnist-eval` prints; the paths of an ensemble's members are cut to keep within `width`."""
-    lines = [_heading(evaluation, model), accuracy_sentence(evaluation), _loss_line(evaluation)]
+    lines = [_heading(evaluation, model), evaluation.sentence, _loss_line(evaluation)]
     if evaluation.ece is None:
         lines.append("calibration error - (this model's outputs are no probabilities)")
     else:
@@ -78,7 +78,7 @@ def comparison_lines(evaluations: Sequence[Evaluation], names: tuple[str, str], 
     """What `mnist-eval --compare` prints."""
     lines = []
     for name, evaluation in zip(names, evaluations, strict=True):
-        lines += [_heading(evaluation, name), accuracy_sentence(evaluation)]
+        lines += [_heading(evaluation, name), evaluation.sentence]
     return [*lines, "", difference_sentence(names, comparison)]
 
 

@@ -1,13 +1,16 @@
-"""What a training tells while it runs. The pipeline calls a listener; consoles are listeners that print."""
+"""The callbacks of a training: the pipeline calls them; consoles are callbacks that print."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.training.loop import EpochRecord
+from mnist_trainer.training.state import TrainingState
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,13 @@ class Outcome:
     """Of a model that is no better than guessing: why, as far as it can be seen, and what to try."""
 
 
-class Listener:
-    """Hears everything and does nothing: the base of every listener.
+class Callback:
+    """Base class of callbacks for `train(..., listener=...)`: its methods do nothing, and a subclass overrides some.
 
-    `wants_stop` is asked after each step; the training then saves itself and ends as interrupted, or, if it `finishes`
-    then, is reported as if it had come to its end. `can_stop` is true while it is asked. `stopped_by` says what for.
+    Set `wants_stop` to stop the training after the present step: it then saves its state and raises
+    `InterruptedRunError`, and `resume` continues it. With `finishes = True` it instead ends like a training that has
+    done all its epochs: the best epoch is tested and all files are written. `can_stop` is true while steps are taken.
+    `stopped_by` is the reason that `run.json` records.
     """
 
     wants_stop = False
@@ -55,32 +60,75 @@ class Listener:
     finishes = False
     stopped_by = "SIGINT"
 
-    def warned(self, path: str, reason: str) -> None:
-        """The config works against itself."""
+    def warned(self, key: str, reason: str) -> None:
+        """Called with a warning about the config key `key`, before training or during it."""
 
     def loading(self, what: str, done: int, total: int | None) -> None:
-        """Of `what`, a download or images that are made, `done` of `total` bytes are there."""
+        """Called while data are downloaded or made: `done` of `total` bytes of `what` are there."""
 
     def started(self, header: Header) -> None:
-        """The first step is about to be taken."""
+        """Called once before the first step, with the name, data, model, device and folder of the run in words."""
+
+    def fit_started(self, state: TrainingState) -> None:
+        """Called before the first step of each fit (`training.refit` has two).
+
+        `state` holds the model and the optimizer, and changes with each step.
+        """
 
     def stepped(self, epoch: int, step: int, steps: int) -> None:
-        """`step` of `steps` in `epoch` (from 1) are done."""
+        """Called after each optimizer step: `step` of `steps` in `epoch` are done, both from 1."""
 
     def epoch_ended(self, record: EpochRecord) -> None:
-        """An epoch was trained and judged."""
+        """Called after each epoch and its validation, with the losses, the accuracies and the learning rate."""
 
     def refitting(self, epochs: int, images: int) -> None:
-        """The best epoch is known; a second fit of so many epochs begins, on training and validation images."""
+        """Called before the second fit of `training.refit`, which takes so many epochs on so many images."""
 
     def drawing(self) -> None:
-        """Training is over; the test set is read and reports are written."""
+        """Called after the last epoch, before the test set is read and the plots are drawn."""
 
     def finished(self, outcome: Outcome) -> None:
-        """Everything is written."""
+        """Called last, when all files are written, with the test figures and the run folder."""
 
     def was_finished(self, folder: Path) -> None:
-        """The run in `folder` that was to go on is finished already."""
+        """Called instead of all others by `resume` when the run in `folder` is finished already."""
+
+
+Listener = Callback
+
+CALLS = tuple(name for name in vars(Listener) if callable(getattr(Listener, name)) and not name.startswith("_"))
+
+
+class _OfMain:
+    """An attribute that is read from and written to the `main` listener."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, own: Any, owner: type) -> Any:
+        return getattr(own.main, self.name)
+
+    def __set__(self, own: Any, value: object) -> None:
+        setattr(own.main, self.name, value)
+
+
+class Both(Listener):
+    """Calls two listeners; `main` decides when to stop."""
+
+    wants_stop: Any = _OfMain()
+    can_stop: Any = _OfMain()
+    finishes: Any = _OfMain()
+    stopped_by: Any = _OfMain()
+
+    def __init__(self, main: Listener, other: Listener) -> None:
+        self.main = main
+        for name in CALLS:
+            setattr(self, name, partial(_call, (getattr(other, name), getattr(main, name))))
+
+
+def _call(functions: tuple[Callable[..., None], ...], *arguments: object) -> None:
+    for function in functions:
+        function(*arguments)
 
 
 def metrics_row(record: EpochRecord) -> Mapping[str, float | int | str | None]:

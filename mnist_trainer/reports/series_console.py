@@ -38,9 +38,9 @@ class SeriesConsole(SeriesListener):
             self._say(f"{'seeds':<7}{seeds}" if word == "seed" else f"{word:<7}{text}")
         if header.finished:
             self._say(f"{self.ended} of {self.count} are finished already.")
-        self._say(_row(COLUMNS), "bold")
+        self._say(_row(COLUMNS), "bold", whole=True)
         for run in header.finished:
-            self._say(run_row(run))
+            self._say(run_row(run), whole=True)
         self._show_progress()
 
     def run_progressed(self, seed: int, record: EpochRecord) -> None:
@@ -56,7 +56,7 @@ class SeriesConsole(SeriesListener):
         self.at.pop(run.seed, None)
         self.ended += 1
         if error is None:
-            self._say(run_row(run))
+            self._say(run_row(run), whole=True)
         else:
             self._say(f"{run.seed:>5}  failed: {error}", "red")
         self._show_progress()
@@ -74,9 +74,9 @@ class SeriesConsole(SeriesListener):
         if isinstance(self.console, RichConsole):
             self.console.close()
 
-    def _say(self, text: str, style: str = "") -> None:
+    def _say(self, text: str, style: str = "", *, whole: bool = False) -> None:
         if isinstance(self.console, RichConsole):
-            self.console.say(text, style)
+            self.console.say(text, style, whole=whole)
         else:
             self.console.say(text)
 
@@ -86,7 +86,7 @@ class SeriesConsole(SeriesListener):
         epochs = ", ".join(f"seed {seed}: epoch {epoch}" for seed, epoch in sorted(self.at.items())[:3])
         done = self.ended * self.epochs + sum(self.at.values())
         text = f"{epochs} of {self.epochs}" if epochs else "starting"
-        self.console.bar(text, done, self.count * self.epochs, f"{self.ended} of {self.count} runs", throttled=False)
+        self.console.bar.show(text, done, self.count * self.epochs, f"{self.ended} of {self.count} runs")
 
 
 class QuietSeriesConsole(SeriesListener):

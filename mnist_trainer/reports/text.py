@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the table of runs is shown without torch
     from mnist_trainer.inference.metrics import Evaluation
     from mnist_trainer.reports.listener import Header, Outcome
     from mnist_trainer.training.loop import EpochRecord
+    from mnist_trainer.training.state import TrainingState
 
 STOP_REASONS = {
     "epochs": "All epochs are done.",
@@ -97,22 +98,36 @@ def refit_line(epochs: int, images: int) -> str:
     return f"refit: {epochs} epoch{'' if epochs == 1 else 's'} anew on all {images:,} images, as the best one above"
 
 
+def pace(state: TrainingState) -> str:
+    """Return `loss 0.0877  12,345 img/s  epoch 0:05, run 1:20 left`: of the present epoch's images so far, and the time
+    that the rest of it and all epochs to come will take. The loss is read from the device, which waits for it."""
+    training, steps = state.setup.config.training, state.setup.course.steps_per_epoch
+    elapsed = max(state.epoch_seconds, 1e-9)
+    epoch = elapsed * (steps - state.step) / state.step
+    whole = state.seconds / state.epoch if state.epoch else elapsed + epoch
+    run = epoch + whole * (training.epochs - state.epoch - 1)
+    if training.max_minutes is not None:
+        run = max(0.0, min(run, 60 * training.max_minutes - state.seconds - elapsed))
+    loss, *_ = state.totals.figures()
+    left = f"epoch {clock(min(epoch, run))}, run {clock(run)} left"
+    return f"loss {figure(loss)}  {state.totals.images / elapsed:,.0f} img/s  {left}"
+
+
+def clock(seconds: float) -> str:
+    """Return `0:05`, or `1:02:03` from an hour on."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
 def terms_line(record: EpochRecord) -> str:
     """The size of each term of the loss, for the log."""
     return ", ".join(f"{name} {value:.4g}" for name, value in record.terms.items())
 
 
-def accuracy_sentence(evaluation: Evaluation) -> str:
-    """`test accuracy 98.21 % (179 errors of 10,000; 95 % interval 97.93 to 98.45 %)`."""
-    errors = f"{evaluation.errors:,} error{'' if evaluation.errors == 1 else 's'} of {evaluation.count:,}"
-    covered = f"95 % interval {interval(evaluation.interval)}"
-    return f"{evaluation.split} accuracy {percent(evaluation.accuracy)} ({errors}; {covered})"
-
-
 def outcome_lines(outcome: Outcome) -> list[str]:
     """Why it stopped, what was written where, what to try next; the last line is the result alone."""
     shown = outcome.test or outcome.validation
-    result = [] if shown is None else [accuracy_sentence(shown)]
+    result = [] if shown is None else [shown.sentence]
     result += ["not tested"] if outcome.test is None else []
     written = ["best.pt", "last.pt", "metrics.csv", "run.json", "config.yaml", *outcome.plots]
     return [

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from mnist_trainer import Config, Run, fit, prepare, train
+from mnist_trainer import Callback, Config, Run, fit, prepare, resume, train
 from mnist_trainer.config.load import load_config
 from mnist_trainer.errors import (
     CheckpointError,
@@ -28,6 +29,7 @@ from mnist_trainer.pipeline.description import header_of
 from mnist_trainer.reports.listener import Listener, Outcome
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.training.loop import EpochRecord
+from mnist_trainer.training.state import TrainingState
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -283,6 +285,48 @@ def test_settings_of_torch_are_restored(tiny: dict[str, Any]) -> None:
 
 
 # --- what is read, and when ---
+
+
+def test_a_run_prints_itself_in_a_few_lines(tiny: dict[str, Any]) -> None:
+    run = train(Config.model_validate(tiny))
+    assert run.validation is not None
+    assert str(run).splitlines() == [
+        f"tiny: {run.test.sentence}",
+        run.validation.sentence,
+        f"best epoch {run.best_epoch} of 2",
+        f"folder {run.folder}",
+    ]
+
+
+def test_progress_prints_the_table_also_beside_a_callback(
+    tiny: dict[str, Any], listener: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(Config.model_validate(tiny), progress=True)
+    alone = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in alone if re.match(r" +\d+ +\d\.|epoch", line)] == ["epoch", "1", "2"]
+    assert "test accuracy" in alone[-1]
+    run = train(Config.model_validate(tiny), listener=listener, progress=True)
+    assert len(capsys.readouterr().out.splitlines()) == len(alone)
+    assert listener.told == ["started", "epoch 1", "epoch 2", "drawing", "finished"]
+    assert resume(run.folder, progress=True) is None
+    assert capsys.readouterr().out.startswith(f"{run.folder} is finished")
+
+
+def test_a_callback_may_end_the_training_and_sees_the_state(tiny: dict[str, Any]) -> None:
+    class Stopping(Callback):
+        finishes = True
+
+        def fit_started(self, state: TrainingState) -> None:
+            self.state = state
+
+        def epoch_ended(self, record: EpochRecord) -> None:
+            assert self.state.epoch == record.epoch
+            self.wants_stop = True
+
+    run = train(Config.model_validate(tiny), "training.epochs=5", listener=Stopping())
+    assert run.stop_reason == "interrupted"
+    assert run.folder.joinpath("best.pt").is_file()
+    assert [record.epoch for record in run.records] == [1, 2]
 
 
 def test_the_model_is_tested_once_after_the_training(

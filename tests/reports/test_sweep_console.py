@@ -79,6 +79,6 @@ def test_the_bar_of_a_download_goes_when_the_sweep_begins() -> None:
     console = RichConsole()
     sweep_console = SweepConsole(console)
     sweep_console.loading("images", 1, 1)
-    assert console.progress is not None
+    assert console.bar.progress is not None
     sweep_console.sweep_started(SweepHeader("x", Path("x"), "x", ("seed",), "val_loss", "random", 2, 1, 1, begun=()))
-    assert console.progress is None
+    assert console.bar.progress is None

@@ -14,7 +14,6 @@ from mnist_trainer.reports.listener import Header, Outcome
 from mnist_trainer.reports.text import (
     COLUMNS,
     STOP_REASONS,
-    accuracy_sentence,
     epoch_cells,
     header_lines,
     in_range,
@@ -73,10 +72,11 @@ def test_the_terms_of_a_loss_are_named(record: EpochRecord) -> None:
 
 
 def test_an_accuracy_comes_with_its_interval(evaluation: Evaluation) -> None:
-    assert accuracy_sentence(evaluation) == (
-        "test accuracy 99.85 % (3 errors of 2,000; 95 % interval 99.56 to 99.95 %)"
-    )
-    assert "(1 error of 2,000;" in accuracy_sentence(replace(evaluation, errors=1))
+    sentence = "test accuracy 99.85 % (3 errors of 2,000; 95 % interval 99.56 to 99.95 %)"
+    assert evaluation.sentence == sentence
+    assert "(1 error of 2,000;" in replace(evaluation, errors=1).sentence
+    assert repr(evaluation) == f"{sentence}\ndata mnist, loss 0.0123, expected calibration error 0.46 %"
+    assert repr(replace(evaluation, loss=None, ece=None)) == f"{sentence}\ndata mnist"
 
 
 @pytest.mark.parametrize("reason", sorted(STOP_REASONS))
