@@ -8,12 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
 from mnist_trainer import load_config, prepare, resume, train
+from mnist_trainer.data.download import UnreachableError
+from mnist_trainer.data.mirror import MirrorError
 from mnist_trainer.errors import CheckpointError, ConfigError, DataError, InterruptedRunError
 from mnist_trainer.files import write_file
 from mnist_trainer.pipeline.preparation import located
@@ -199,3 +202,24 @@ def test_weights_of_which_none_fits_are_refused(tiny: dict[str, Any]) -> None:
     torch.save({"epoch": 3, "model": {}}, "other.pt")
     with pytest.raises(CheckpointError, match=r"other\.pt is a PyTorch file, but no checkpoint of mnist-train\.$"):
         prepare(tiny, "model.init_from=other.pt")
+
+
+def test_missing_test_files_are_told_before_the_first_step(
+    tiny: dict[str, Any], here: Path, listener: Remembering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object) -> Path:
+        raise UnreachableError({"https://nowhere.example/t10k": MirrorError("no network")})
+
+    for variable in ("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"):
+        monkeypatch.setenv(variable, str(here / "cache"))
+    monkeypatch.setattr("mnist_trainer.data.published.download", unreachable)
+    images, labels = (np.arange(40 * 784, dtype=np.uint8) * 7).tobytes(), (np.arange(40, dtype=np.uint8) % 10).tobytes()
+    head = b"\0\0\x08\3\0\0\0\x28\0\0\0\x1c\0\0\0\x1c"
+    (here / "KMNIST").mkdir()
+    (here / "KMNIST" / "train-images.idx3-ubyte").write_bytes(head + images)
+    (here / "KMNIST" / "train-labels.idx1-ubyte").write_bytes(b"\0\0\x08\1\0\0\0\x28" + labels)
+    sections = {**tiny, "data": {"name": "k-mnist", "root": str(here), "batch_size": 8, "validation": 10}}
+    with pytest.raises(DataError, match="kmnist is not complete in .*, and t10k-images-idx3-ubyte.gz could"):
+        train(sections, listener=listener)
+    assert listener.steps == []
+    assert train(sections, "report.test=false", listener=listener).test is None

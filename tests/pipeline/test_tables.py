@@ -132,3 +132,12 @@ def test_a_model_whose_images_are_not_known_may_know_those_of_mnist(
     (note,) = evaluate(run.folder / "old.pt", "data.name=mnist").notes
     assert "may know images of mnist" in note and "the figures may be too good" in note
     assert evaluate(run.folder / "old.pt", "data.name=digits").notes == ()
+
+
+def test_a_training_on_a_changed_csv_is_not_gone_on_with(tiny: dict[str, Any], table: Path, here: Path) -> None:
+    with pytest.raises(InterruptedRunError):
+        train(on_a_table(tiny, table), run_dir=here / "stopped", listener=Remembering(stop_after=3))
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([lines[0], *lines[2:]]) + "\n")
+    with pytest.raises(DataError, match="have changed since"):
+        resume(here / "stopped")
