@@ -24,7 +24,7 @@ from mnist_trainer.pipeline.description import facts_of
 from mnist_trainer.pipeline.preparation import require_same_images
 from mnist_trainer.reports.environment import machine_of
 from mnist_trainer.storage.checkpoint import Checkpoint, load_checkpoint
-from mnist_trainer.storage.run_folder import RUNS, RunFolder, holds_run
+from mnist_trainer.storage.run_folder import RUNS, RunFolder, find_place, holds_run, places_tried
 from mnist_trainer.training.state import TrainingState
 
 CHANGEABLE = (
@@ -106,17 +106,18 @@ def _depends_on_length(config: Config) -> str | None:
 
 
 def find_begun(place: str) -> RunFolder:
-    """The folder of the run or series that `place` stands for: itself, a run's `last.pt`, or `latest`.
+    """The folder of the run or series that `place` stands for: itself or one below `runs/`, a `last.pt`, or `latest`.
 
     Raises `CheckpointError` if there is none to go on with.
     """
     path = user_path(place)
     if place == "latest" and not path.exists():
         return _latest()
+    path = find_place(place)
     if path.name == "last.pt" and path.is_file():
         path = path.parent
     if not path.is_dir():
-        what = "it is a file, but no last.pt" if path.exists() else "there is no such folder"
+        what = "it is a file, but no last.pt" if path.exists() else f"there is no such folder{places_tried(path)}"
         raise CheckpointError(f"{path}: {what}. --resume takes the folder of a run, its last.pt, or latest.")
     if not holds_run(path):
         raise CheckpointError(f"{path} holds no run to go on with. Begin one: mnist-train --config FILE.")

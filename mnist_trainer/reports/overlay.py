@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import ceil
@@ -31,49 +31,74 @@ Figures = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Curve:
-    """One run: its rows of `metrics.csv`, and what its losses are; only those of the same kind can be compared."""
+    """One run: its rows of `metrics.csv`, what its losses are, and the data set; others can't be compared with it.
+
+    Runs of one series or sweep share a label and a look.
+    """
 
     label: str
     loss_kind: str
     rows: Sequence[Row]
+    task: str = ""
 
     @property
     def part(self) -> str:
         """The figures that are drawn: val, but train without validation."""
-        return "val" if np.isfinite(column_of(self.rows, "val_accuracy")).any() else "train"
+        validated = [np.isfinite(column_of(self.rows, f"val_{name}")).any() for name in ("accuracy", "loss")]
+        return "val" if any(validated) else "train"
+
+    @property
+    def name(self) -> str:
+        """The label, and what is odd about it."""
+        return self.label if self.part == "val" else f"{self.label} (training: it has no validation)"
 
 
 def overlay(runs: Sequence[Curve], title: str) -> bytes:
-    """Validation losses, a panel for each kind, and accuracies in percent; a run without validation is dashed.
+    """Validation losses, a panel for each kind, and accuracies in percent, a panel for each data set; a run without
+    validation is dashed.
 
-    The last 28 runs have a look of their own, those before them are grey.
+    The last 28 names have a look of their own, those before them are grey.
     """
-    earlier = max(0, len(runs) - len(LOOKS))
-    looks = [{"color": GREY, "alpha": 0.4}] * earlier + LOOKS[: len(runs)]
-    dressed = list(zip(runs, looks, strict=True))
-    kinds = list(dict.fromkeys(run.loss_kind for run in runs))
-    height = ceil((len(kinds) + 1) / 2)
-    if len(kinds) > 1:
-        title = f"{title}; losses of different kinds can't be compared"
+    names = list(dict.fromkeys(run.name for run in runs))
+    earlier = max(0, len(names) - len(LOOKS))
+    looks: dict[str, Look] = {name: {"color": GREY, "alpha": 0.4} for name in names[:earlier]}
+    looks |= dict(zip(names[earlier:], LOOKS, strict=False))
+    kinds = list(dict.fromkeys((run.task, run.loss_kind) for run in runs))
+    tasks = list(dict.fromkeys(run.task for run in runs))
+    panels = len(kinds) + len(tasks)
+    height = ceil(panels / 2)
+    if panels > 2:
+        title = (
+            f"{title}; {'losses of different kinds' if len(tasks) == 1 else 'different data sets'} can't be compared"
+        )
+    columns = 3 if max(map(len, names)) <= WIDEST // 33 else 2
 
     def draw(figure: Figure) -> None:
-        *panels, last = (figure.add_subplot(height, 2, place + 1) for place in range(len(kinds) + 1))
-        for panel, kind in zip(panels, kinds, strict=True):
-            panel.set_title("validation loss" if len(kinds) == 1 else f"validation loss: {kind}")
-            alike = [(run, look) for run, look in dressed if run.loss_kind == kind]
-            _draw(panel, alike, _losses)
-            if orders_of_magnitude([_losses(run) for run, _ in alike]) > 1.3:
-                by_logarithm(panel)
-        last.set_title("validation accuracy (%)")
-        _draw(last, dressed, _errors)
-        _stretch(last, np.concatenate([_errors(run) for run in runs]))
-        handles, labels = last.get_legend_handles_labels()
-        if earlier:
-            handles, labels = handles[earlier - 1 :], [f"{earlier} before these", *labels[earlier:]]
-        figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=10)
+        axes = [figure.add_subplot(height, 2, place + 1) for place in range(panels)]
+        for panel, (task, kind) in zip(axes, kinds, strict=False):
+            alike = [run for run in runs if (run.task, run.loss_kind) == (task, kind)]
+            about = ", ".join([*([kind] if len(kinds) > 1 else []), *([task] if len(tasks) > 1 else [])])
+            heading = f"validation loss: {about}" if about else "validation loss"
+            panel.set_title(shorten(heading, 56) + _keep_in_sight(panel, alike))
+            _draw(panel, alike, looks, _losses)
+        for panel, task in zip(axes[len(kinds) :], tasks, strict=True):
+            alike = [run for run in runs if run.task == task]
+            panel.set_title(shorten("validation accuracy (%)" + (f": {task}" if len(tasks) > 1 else ""), 60))
+            _draw(panel, alike, looks, _errors)
+            _stretch(panel, np.concatenate([_errors(run) for run in alike]))
+        drawn = (panel.get_legend_handles_labels() for panel in axes)
+        handles = {name: handle for found in drawn for handle, name in zip(*found, strict=True)}
+        shown = {f"{earlier} before these": handles[names[0]]} if earlier else {}
+        shown |= {shorten(name, WIDEST // 11 // columns): handles[name] for name in names[earlier:]}
+        figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=columns, fontsize=10)
 
-    legend = ceil(min(len(runs), len(LOOKS) + 1) / 3)
-    return render((WIDEST, 440 * height + 22 * legend + 60), title, draw)
+    return render((WIDEST, 440 * height + 22 * ceil(min(len(names), len(LOOKS) + 1) / columns) + 60), title, draw)
+
+
+def shorten(text: str, most: int) -> str:
+    """At most so many characters, without the middle where there are more."""
+    half = (most - 1) // 2
+    return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
 
 
 def _losses(run: Curve) -> Figures:
@@ -85,23 +110,43 @@ def _errors(run: Curve) -> Figures:
     return 100 - 100 * column_of(run.rows, f"{run.part}_accuracy")
 
 
-def _draw(axes: Axes, runs: Sequence[tuple[Curve, Look]], figures_of: Callable[[Curve], Figures]) -> None:
-    for run, look in runs:
+def _keep_in_sight(axes: Axes, runs: Sequence[Curve]) -> str:
+    """Scales the axis of losses by the runs that did not diverge; says how many go beyond."""
+    losses = [found for run in runs if (found := (column := _losses(run))[np.isfinite(column)]).size]
+    if not losses:
+        return ""
+    usual = sorted(float(each[-1]) for each in losses)[(len(losses) - 1) // 2]
+    sane = [each for each in losses if each[-1] <= 10 * usual] or losses
+    top = max(max(each[0], each[-1], float(np.median(each))) for each in sane)
+    beyond = sum(bool((each > top).any()) for each in losses if each.max() > 3 * top)
+    shown = np.concatenate(losses)
+    shown = shown[shown <= top] if beyond else shown
+    if is_logarithmic := orders_of_magnitude([shown]) > 1.3:
+        by_logarithm(axes)
+    if beyond:
+        low = float(shown.min())
+        room = 0.05 * (top - low or abs(top) or 1.0)
+        axes.set_ylim(*((low / 1.1, top * 1.1) if is_logarithmic else (low - room, top + room)))
+    return f" ({beyond} go{'es' if beyond == 1 else ''} beyond)" if beyond else ""
+
+
+def _draw(axes: Axes, runs: Sequence[Curve], looks: Mapping[str, Look], figures_of: Callable[[Curve], Figures]) -> None:
+    for run in runs:
         figures = figures_of(run)
         is_alone = len(figures) == 1  # a single epoch has no line to be seen by
         axes.plot(
             column_of(run.rows, "epoch"),
             figures,
-            label=run.label if run.part == "val" else f"{run.label} (training: it has no validation)",
+            label=run.name,
             linestyle="-" if run.part == "val" else "--",
             linewidth=1.4,
             markersize=5,
             markevery=max(1, len(figures) // 10),
-            **(look | ({"marker": "D"} if is_alone else {})),
+            **(looks[run.name] | ({"marker": "D"} if is_alone else {})),
         )
     axes.grid(visible=True)
     axes.set_xlabel("epoch")
-    whole_epochs(axes, np.concatenate([column_of(run.rows, "epoch") for run, _ in runs]))
+    whole_epochs(axes, np.concatenate([column_of(run.rows, "epoch") for run in runs]))
 
 
 def _stretch(axes: Axes, errors: Figures) -> None:

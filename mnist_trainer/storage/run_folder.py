@@ -191,6 +191,17 @@ def _names(name: str) -> Iterator[Path]:
         count += 1
 
 
+def find_place(name: str) -> Path:
+    """The path `name`; where there is none, what has this name below `runs/`."""
+    below = RUNS / name
+    return below if name and not os.path.lexists(name) and os.path.lexists(below) else Path(name)
+
+
+def places_tried(path: Path) -> str:
+    """Where `find_place` looked for a path that is not there, as a part of a message."""
+    return "" if path.is_absolute() or path.is_relative_to(RUNS) else f", here or in {RUNS}"
+
+
 def latest_run(runs: Path = RUNS) -> RunFolder:
     """The finished run under `runs`, or in a series there, that ended last. Raises `CheckpointError` without one."""
     records = (*runs.glob("*/run.json"), *runs.glob("*/seed-*/run.json"))
@@ -218,6 +229,8 @@ def as_folder(run_dir: str | Path | None) -> Path | None:
 def find_checkpoint(place: str) -> Path:
     """The `.pt` file that `place` stands for: itself, a run folder's `best.pt`, `latest`, or `bundled`.
 
+    What is not there is looked for below `runs/` (see `find_place`).
+
     `bundled` always is the package's own model, whatever is called so in the present folder. Raises `CheckpointError`
     if there is none.
     """
@@ -226,6 +239,7 @@ def find_checkpoint(place: str) -> Path:
     path = user_path(place)
     if place == "latest" and not path.exists():
         return latest_run().best
+    path = find_place(place)
     if is_folder(path):
         best = RunFolder(path).best
         if is_series(path):
@@ -241,5 +255,7 @@ def find_checkpoint(place: str) -> Path:
             raise CheckpointError(f"{path} holds no best.pt: {reason}.")
         return best
     if not os.path.lexists(path):
-        raise CheckpointError(f"{path}: there is no such file. Name a .pt file, a run folder, latest or bundled.")
+        raise CheckpointError(
+            f"{path}: there is no such file{places_tried(path)}. Name a .pt file, a run folder, latest or bundled."
+        )
     return path

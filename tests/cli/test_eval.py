@@ -145,7 +145,7 @@ def test_a_checkpoint_is_needed(command: Command) -> None:
 def test_names_in_messages_do_not_command_the_terminal(command: Command, here: Path) -> None:
     evil = "a\x1b]0;title\x07\x9b2Jö\u00a0.pt"
     done = command("eval", evil)
-    assert done.err.startswith("a\\x1b]0;title\\x07\\x9b2Jö\u00a0.pt: there is no such file.")
+    assert done.err.startswith("a\\x1b]0;title\\x07\\x9b2Jö\u00a0.pt: there is no such file, here or in runs.")
 
 
 def test_what_is_no_checkpoint_is_told(command: Command, here: Path) -> None:
@@ -325,7 +325,7 @@ def test_no_copy_is_left_without_its_picture(command: Command, pair: tuple[str, 
 
 def test_a_missing_member_is_one_paragraph(command: Command, pair: tuple[str, str]) -> None:
     done = command("eval", pair[0], "nowhere", "--save", "both.pt")
-    message = "nowhere: there is no such file. Name a .pt file, a run folder, latest or bundled."
+    message = "nowhere: there is no such file, here or in runs. Name a .pt file, a run folder, latest or bundled."
     assert done == (4, "", f"{message}\n")
     assert not Path("both.pt").exists()
 

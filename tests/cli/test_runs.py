@@ -27,8 +27,8 @@ def test_runs_are_listed_the_newest_last(command: Command, place: list[str]) -> 
     done = command("runs", *place)
     head, first, second, blank, note = done.out.splitlines()
     assert (done.code, done.err, blank) == (0, "", "")
-    assert head.split()[:3] == ["time", "name", "model"]
-    assert (first.split()[2], second.split()[2]) == ("one", "two")
+    assert head.split()[:4] == ["folder", "time", "name", "model"]
+    assert (first.split()[0], second.split()[0]) == ("one", "two")
     assert note.startswith("Losses with different letters")
 
 
@@ -43,7 +43,7 @@ def test_json_is_a_list_of_objects(command: Command) -> None:
 @pytest.mark.usefixtures("home")
 def test_a_sorted_and_filtered_list(command: Command) -> None:
     done = command("runs", "--sort", "val_loss", "--reverse", "--filter", "status=finished", "--filter", "name=*o*")
-    assert [line.split()[2] for line in done.out.splitlines()[1:3]] == ["one", "two"]
+    assert [line.split()[0] for line in done.out.splitlines()[1:3]] == ["one", "two"]
     assert done.err.startswith("val_loss is not the same figure in all these runs")
     done = command("runs", "--filter", "name=three", "--filter", "loss=mse")
     assert (done.code, done.out) == (0, "None of the 2 runs in runs has name=three and loss=mse.\n")
@@ -56,6 +56,17 @@ def test_two_runs_are_compared(command: Command) -> None:
     assert (done.code, done.err) == (0, "")
     assert "  optimizer.lr              0.001             0.1" in done.out.splitlines()
     assert json.loads(command("runs", "--diff", "one", "two", "--json").out)["config"]["optimizer.lr"] == [0.001, 0.1]
+
+
+@pytest.mark.usefixtures("home")
+def test_a_name_below_runs_is_the_same_run_wherever_it_is_asked_for(command: Command) -> None:
+    assert command("runs", "one").out.splitlines()[1].split()[0] == "one"
+    head, *_ = command("runs", "two", "--diff", "one", "two").out.splitlines()
+    assert head.split() == ["one", "two"]
+    for arguments in (["eval", "one"], ["predict", "a.png", "--checkpoint", "one"]):
+        assert command(*arguments).err.startswith("runs/one holds no best.pt")
+    assert command("train", "--resume", "one", "--jobs", "2").err.startswith("--jobs is how many runs of a series")
+    assert command("train", "--resume", "three").err.startswith("three: there is no such folder, here or in runs.")
 
 
 def test_curves_are_drawn_and_what_has_none_is_named(command: Command, home: Path) -> None:
@@ -86,11 +97,15 @@ def test_an_empty_folder_says_what_to_do(command: Command, here: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["nowhere"], 2, "nowhere: there is no such folder. Train a run"),
+        (["nowhere"], 2, "nowhere: there is no such folder, here or in runs. Train a run"),
         (["tiny.yaml"], 2, "tiny.yaml is a file. Name the folder that holds the runs."),
         (["--sort", "val_los"], 2, "val_los is neither a column nor a key of a config. Did you mean val_loss?"),
         (["--filter", "adam"], 2, "--filter adam: write KEY=VALUE"),
-        (["--diff", "one", "three"], 2, "There is no run three: neither a folder, here or in runs, nor a name there."),
+        (
+            ["--diff", "one", "three"],
+            2,
+            "There is no run three: neither a folder, here or in runs, nor a name in runs.",
+        ),
         (["--diff", "one", "two", "--sort", "name"], 2, "--diff names its two runs itself"),
         (["--diff", "one", "two", "--reverse"], 2, "--diff names its two runs itself"),
         (["--diff", "one", "two", "--filter", "name=one"], 2, "--diff names its two runs itself"),
@@ -120,7 +135,7 @@ def test_a_folder_full_of_rubbish_is_listed(command: Command, home: Path) -> Non
         os.mkfifo(runs / "pipes" / "run.json")
     done = command("runs")
     assert (done.code, done.err) == (0, "")
-    damaged = [line for line in done.out.splitlines() if "  damaged  " in line]
+    damaged = [line for line in done.out.splitlines() if line.endswith("  damaged")]
     assert len(damaged) == 6 + hasattr(os, "mkfifo")
     assert len(json.loads(command("runs", "--json").out)) == 8 + hasattr(os, "mkfifo")
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -98,6 +98,57 @@ def test_twenty_eight_runs_differ_and_those_before_them_are_grey(drawn: Drawn) -
     colours = [look["color"] for title, look, _ in drawn if title == "validation loss"]
     assert colours == [module.GREY] * 3 + [look["color"] for look in LOOKS]
     assert picture.shape[0] == 440 + 22 * 10 + 60
+
+
+@pytest.fixture
+def panels(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
+    """The axes that `overlay` draws, and the texts of the legend as the last item."""
+
+    def draw(runs: list[Curve]) -> list[Any]:
+        from matplotlib.figure import Figure
+
+        figure = Figure()
+        monkeypatch.setattr(module, "render", lambda size, title, draw: draw(figure))
+        overlay(runs, "runs")
+        (legend,) = figure.legends
+        return [*figure.axes, [text.get_text() for text in legend.get_texts()]]
+
+    return draw
+
+
+def test_a_run_that_diverged_does_not_flatten_the_others(panels: Any) -> None:
+    diverged = [{"epoch": 1.0, "val_loss": 2.3, "val_accuracy": 0.1}, {"epoch": 2.0, "val_loss": 1e6}]
+    loss, _, names = panels([curve("a"), curve("b", level=0.8), Curve("diverged", KIND, diverged)])
+    assert loss.get_ylim()[1] < 2.5
+    assert loss.get_title() == "validation loss (1 goes beyond)"
+    assert names == ["a", "b", "diverged"]
+    loss, _, _ = panels([curve("a"), curve("b", level=0.8)])
+    assert loss.get_title() == "validation loss"
+
+
+def test_other_data_sets_have_panels_of_their_own(panels: Any) -> None:
+    runs = [Curve(name, KIND, rows_of(3), task) for name, task in (("a", "mnist"), ("b", "mnist, 7 or not"))]
+    titles = [panel.get_title() for panel in panels(runs)[:-1]]
+    assert titles == [
+        "validation loss: cross_entropy, mean, mnist",
+        "validation loss: cross_entropy, mean, mnist, 7 or not",
+        "validation accuracy (%): mnist",
+        "validation accuracy (%): mnist, 7 or not",
+    ]
+
+
+def test_the_runs_of_a_series_have_one_look_and_one_name(drawn: Drawn, panels: Any) -> None:
+    *_, names = panels([curve("many: 2 seeds"), curve("many: 2 seeds", level=0.5), curve("one")])
+    assert names == ["many: 2 seeds", "one"]
+    assert [look["color"] for _, look, _ in drawn[:3]] == [COLOURS[0], COLOURS[0], COLOURS[1]]
+
+
+def test_the_legend_of_many_runs_is_short(panels: Any) -> None:
+    *_, names = panels([curve(f"{number}-{'a long name ' * 20}{number}") for number in range(200)])
+    assert len(names) == 29
+    assert names[0] == "172 before these"
+    assert max(map(len, names)) <= 55
+    assert names[-1].startswith("199-a long") and names[-1].endswith("199")
 
 
 @pytest.mark.parametrize("error", [0.0, 0.001, 0.5])

@@ -19,7 +19,14 @@ import pytest
 from mnist_trainer.errors import CheckpointError, StorageError, UsageError
 from mnist_trainer.storage import run_folder
 from mnist_trainer.storage.checkpoint import load_checkpoint
-from mnist_trainer.storage.run_folder import COLUMNS, RunFolder, create_run_folder, find_checkpoint, latest_run
+from mnist_trainer.storage.run_folder import (
+    COLUMNS,
+    RunFolder,
+    create_run_folder,
+    find_checkpoint,
+    find_place,
+    latest_run,
+)
 
 ROW: dict[str, Any] = {
     "epoch": 1,
@@ -292,7 +299,22 @@ def test_what_is_no_checkpoint_is_told() -> None:
     assert str(caught.value) == "empty holds no best.pt: it is no run folder."
     with pytest.raises(CheckpointError) as caught:
         find_checkpoint("nowhere.pt")
-    assert str(caught.value) == "nowhere.pt: there is no such file. Name a .pt file, a run folder, latest or bundled."
+    advice = "Name a .pt file, a run folder, latest or bundled."
+    assert str(caught.value) == f"nowhere.pt: there is no such file, here or in runs. {advice}"
+    with pytest.raises(CheckpointError) as caught:
+        find_checkpoint("runs/nowhere.pt")
+    assert str(caught.value) == f"runs/nowhere.pt: there is no such file. {advice}"
+
+
+@pytest.mark.usefixtures("here")
+def test_a_name_below_runs_stands_for_what_is_there_unless_there_is_one_here() -> None:
+    make_run(Path("runs/second"))
+    assert find_checkpoint("second") == Path("runs/second/best.pt")
+    assert find_checkpoint("second/best.pt") == Path("runs/second/best.pt")
+    make_run(Path("second"))
+    assert find_checkpoint("second") == Path("second/best.pt")
+    assert find_place("runs") == Path("runs")
+    assert find_place("") == Path()
 
 
 @pytest.mark.usefixtures("here")

@@ -13,8 +13,10 @@ from mnist_trainer.config.document import printable
 from mnist_trainer.errors import UsageError
 from mnist_trainer.reports.table import Column, table_lines
 from mnist_trainer.reports.text import figure, interval, percent
-from mnist_trainer.studies.runs.listing import Table, labels, printable_line
+from mnist_trainer.storage.run_folder import RUNS, find_place
+from mnist_trainer.studies.runs.listing import Table, printable_line
 from mnist_trainer.studies.runs.reading import read_run, read_runs
+from mnist_trainer.studies.runs.selection import ACCURACIES, LOSSES
 from mnist_trainer.studies.runs.summary import RunSummary
 
 RESULTS = (
@@ -30,7 +32,6 @@ RESULTS = (
     "seconds",
     "parameters",
 )
-LOSSES = ("val_loss", "test_loss")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,12 @@ class Comparison:
     @property
     def are_losses_comparable(self) -> bool:
         """Whether both losses are the same quantity."""
-        return self.first.loss is not None and self.first.loss == self.second.loss
+        return self.first.loss is not None and self.first.loss == self.second.loss and self.have_one_task
+
+    @property
+    def have_one_task(self) -> bool:
+        """Whether both are about the same data set and classes, so that accuracies can be compared."""
+        return self.first.task == self.second.task
 
 
 def compare(first: RunSummary, second: RunSummary) -> Comparison:
@@ -71,11 +77,11 @@ def compare(first: RunSummary, second: RunSummary) -> Comparison:
 
 
 def find_run(wanted: str, place: Path) -> RunSummary:
-    """The run in the folder `wanted`, or that has this folder or name below `place`.
+    """The run in the folder `wanted` (see `find_place`), or that has this folder or name below `place`.
 
     Raises `UsageError` if there is none, or more than one.
     """
-    for path in (Path(wanted), place / wanted):
+    for path in (Path(wanted), place / wanted, find_place(wanted)):
         if wanted and os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises on long texts
             return read_run(path)
     is_file = os.path.isfile(wanted)  # noqa: PTH113 - as above
@@ -87,19 +93,24 @@ def find_run(wanted: str, place: Path) -> RunSummary:
         raise UsageError(f"{place} has {len(found)} runs of the name {printable(wanted)}; name a folder: {folders}.")
     if is_file:
         raise UsageError(f"{printable(wanted)} is a file. Name the folder of a run, or a run's name.")
-    raise UsageError(f"There is no run {printable(wanted)}: neither a folder, here or in {place}, nor a name there.")
+    places = f"here or in {place}" if place == RUNS else f"here, in {place} or in {RUNS}"
+    raise UsageError(f"There is no run {printable(wanted)}: neither a folder, {places}, nor a name in {place}.")
 
 
 def difference_table(found: Comparison, width: int | None = None) -> Table:
     """The differences as a table with a column for each run."""
     runs = (found.first, found.second)
-    columns = [Column(""), *(Column(label, least=12) for label in labels(runs))]
+    heads = [run.folder if found.first.folder != found.second.folder else printable_line(str(run.path)) for run in runs]
+    columns = [Column(""), *(Column(head, least=12) for head in heads)]
     rows = [*_config_rows(found), *_rows("made with", found.made_with), *_results(found)]
     lines, _ = table_lines(columns, rows, width)
     notes = [f"{run.folder}: {'; '.join(map(printable_line, run.problems))}" for run in runs if run.problems]
-    if not found.are_losses_comparable:
+    if found.first.loss is None or found.first.loss != found.second.loss:
         kinds = " and ".join(printable_line(run.loss or "unknown") for run in runs)
         notes.insert(0, f"The losses can't be compared: {kinds}.")
+    if not found.have_one_task:
+        tasks = " and ".join(run.task or "unknown" for run in runs)
+        notes.insert(0, f"Neither accuracies nor losses can be compared: {tasks}.")
     return Table(lines, notes)
 
 
@@ -123,6 +134,7 @@ def _results(found: Comparison) -> Iterator[Sequence[str]]:
     yield ("results", "", "")
     for key, *values in found.results:
         mark = " (another loss)" if key in LOSSES and not found.are_losses_comparable else ""
+        mark = " (another task)" if key in ACCURACIES and not found.have_one_task else mark
         yield (f"  {key}{mark}", *(_result(key, value) for value in values))
 
 

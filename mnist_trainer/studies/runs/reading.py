@@ -12,7 +12,7 @@ from mnist_trainer.config.document import printable
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import UsageError
 from mnist_trainer.locks import is_at_work
-from mnist_trainer.storage.run_folder import MARKS, RunFolder
+from mnist_trainer.storage.run_folder import MARKS, RunFolder, find_place, places_tried
 from mnist_trainer.studies.runs.records import (
     Figures,
     Record,
@@ -34,15 +34,16 @@ _TIME_LENGTH = 19
 
 
 def read_runs(place: Path) -> list[RunSummary]:
-    """The runs in the folder `place`, the latest last; a folder that is itself a run is listed alone.
+    """The runs in the folder `place` (see `find_place`), the latest last; one that is itself a run is listed alone.
 
     Raises `UsageError` if there is no such folder or it can't be read.
     """
+    place = find_place(str(place))
     try:
         found = sorted(place.iterdir())
     except FileNotFoundError:
         raise UsageError(
-            f"{place}: there is no such folder. Train a run (mnist-train --config quickstart), "
+            f"{place}: there is no such folder{places_tried(place)}. Train a run (mnist-train --config quickstart), "
             "or name the folder that holds the runs."
         ) from None
     except NotADirectoryError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -180,6 +180,20 @@ def read_metrics(folder: RunFolder, problems: list[str]) -> tuple[Row, ...]:
     if broken := len(rows) - len(found) + len(read) - len(whole):
         problems.append(f"{name}: {broken} unreadable row{'' if broken == 1 else 's'}")
     return whole
+
+
+def read_trials(path: Path) -> list[Sequence[Row]]:
+    """The rows of each trial in a sweep's `curves.csv`; empty where it can't be read."""
+    try:
+        head, *rows = csv.reader(_text(path).splitlines())
+    except (OSError, ValueError, csv.Error):
+        return []
+    trials: dict[float, list[Row]] = {}
+    for row in rows:
+        cells = _numbers(dict(zip(head, row, strict=False)))
+        if cells is not None and (trial := cells.pop("trial", None)) is not None:
+            trials.setdefault(trial, []).append(cells)
+    return list(trials.values())
 
 
 def _numbers(cells: dict[str, str]) -> Row | None:

@@ -29,6 +29,9 @@ COLUMNS = {
 """What runs are sorted and filtered by besides their config's keys, and the attribute of `RunSummary` it stands for."""
 
 LOSSES = ("val_loss", "test_loss")
+ACCURACIES = ("val_accuracy", "test_accuracy", "test_interval")
+BY_VALIDATION = {"test_loss": "val_loss", "test_accuracy": "val_accuracy", "test_interval": "val_accuracy"}
+"""What runs without a test are ordered by."""
 
 
 def value_of(run: RunSummary, key: str) -> Any:
@@ -51,7 +54,8 @@ def filtered(runs: Sequence[RunSummary], conditions: Sequence[str]) -> list[RunS
 
 
 def ordered(runs: Sequence[RunSummary], key: str | None, reverse: bool = False) -> list[RunSummary]:
-    """The runs by rising `key`, or falling; those without a value are last. Without a key the order stays.
+    """The runs by rising `key`, or falling; those without a value are last, and without a test in the order of their
+    validation. Without a key the order stays.
 
     Raises `UsageError` for an unknown key.
     """
@@ -60,14 +64,18 @@ def ordered(runs: Sequence[RunSummary], key: str | None, reverse: bool = False) 
     _check_key(runs, key)
     known = [run for run in runs if value_of(run, key) is not None]
     unknown = [run for run in runs if value_of(run, key) is None]
+    if instead := BY_VALIDATION.get(COLUMNS.get(key, "")):
+        unknown = ordered(unknown, instead, reverse)
     return sorted(known, key=lambda run: _rank(value_of(run, key)), reverse=reverse) + unknown
 
 
 def is_mixed(runs: Sequence[RunSummary], key: str | None) -> bool:
-    """Whether `key` is a loss that is not the same quantity in all `runs`."""
-    return (
-        COLUMNS.get(key or "") in LOSSES and len({run.loss for run in runs if value_of(run, key or "") is not None}) > 1
-    )
+    """Whether `key` is a loss or an accuracy that is not the same quantity in all `runs`."""
+    column = COLUMNS.get(key or "")
+    known = [run for run in runs if value_of(run, key or "") is not None]
+    if column in LOSSES:
+        return len({(run.loss, run.task) for run in known}) > 1
+    return column in ACCURACIES and len({run.task for run in known}) > 1
 
 
 def _condition(runs: Sequence[RunSummary], text: str) -> Callable[[RunSummary], bool]:

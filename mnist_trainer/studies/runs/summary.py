@@ -61,6 +61,16 @@ class RunSummary:
         """The folder's name, without what would upset a terminal."""
         return printable(self.path.name or str(self.path), 200)
 
+    @property
+    def task(self) -> str | None:
+        """What is told apart: the data set, and the one class of a yes/no model. Accuracies of one task compare."""
+        data = self.config.get("data", {})
+        binary, path = data.get("binary"), data.get("path") if self.data == "folder" else None
+        parts = [self.data, *([] if path is None else [printable(path, 200)])]
+        return (
+            None if self.data is None else " ".join(map(str, parts)) + ("" if binary is None else f", {binary} or not")
+        )
+
     def to_json(self) -> dict[str, Any]:
         """An object of `mnist-runs --json`: every field but the rows; times in UTC as in `run.json`."""
         values = {name.name: getattr(self, name.name) for name in fields(self) if name.name != "rows"}

@@ -28,7 +28,7 @@ def second(fake_run: FakeRun) -> RunSummary:
 def test_two_runs_side_by_side(first: RunSummary, second: RunSummary) -> None:
     lines, notes = difference_table(compare(first, second))
     assert lines == [
-        "                            one               two",
+        "                            first             second",
         "config",
         "  model.hidden              [8]               [16, 8]",
         "  loss.name                 cross_entropy     mse",
@@ -59,10 +59,18 @@ def test_two_runs_side_by_side(first: RunSummary, second: RunSummary) -> None:
 
 def test_equal_configs_say_so(first: RunSummary) -> None:
     lines, notes = difference_table(compare(first, first))
-    assert lines[1] == "config           the same          the same"
+    assert lines[1].split() == ["config", "the", "same", "the", "same"]
     assert not any("another" in line for line in lines)
     assert "made with" not in lines
     assert notes == []
+
+
+def test_a_yes_no_model_is_not_compared_without_a_mark(first: RunSummary, fake_run: FakeRun) -> None:
+    found = compare(first, read_run(fake_run("runs/third", {}, "data.binary=7", "loss=bce")))
+    assert not found.are_losses_comparable
+    lines, notes = difference_table(found)
+    assert sum("accuracy (another task)" in line for line in lines) == 2
+    assert notes[0] == "Neither accuracies nor losses can be compared: digits and digits, 7 or not."
 
 
 def test_an_unknown_config_is_no_difference(first: RunSummary, fake_run: FakeRun) -> None:

@@ -44,14 +44,14 @@ def runs(fake_run: FakeRun, tmp_path: Path) -> list[RunSummary]:
 def test_the_whole_table(runs: list[RunSummary]) -> None:
     lines, notes = table(runs)
     assert lines == [
-        "time              name   model               data    epochs  best  val_loss  val_acc  test_acc"
-        "          interval  seconds  status             folder",
-        "2026-03-14 15:09  small  mlp 784-8-10, relu  digits     3/3     2  0.2500 a  95.00 %   90.00 %"
-        "  82.60 to 94.50 %     12.5  finished           one",
-        "2026-03-14 15:10  two    mlp 784-8-10, relu  digits     1/3     1  1.2500 b  60.00 %         -"
-        "                 -      0.0  failed (Diverged)  two",
-        "2026-03-14 15:11  small  mlp 784-8-10, relu  digits     3/3     2  0.2500 a  95.00 %   90.00 %"
-        "  82.60 to 94.50 %     12.5  finished, damaged  three",
+        "folder  time              name   model               data    epochs  best  val_loss  val_acc  test_acc"
+        "          interval  seconds  status",
+        "one     2026-03-14 15:09  small  mlp 784-8-10, relu  digits     3/3     2  0.2500 a  95.00 %   90.00 %"
+        "  82.60 to 94.50 %     12.5  finished",
+        "two     2026-03-14 15:10  two    mlp 784-8-10, relu  digits     1/3     1  1.2500 b  60.00 %         -"
+        "                 -      0.0  failed (Diverged)",
+        "three   2026-03-14 15:11  small  mlp 784-8-10, relu  digits     3/3     2  0.2500 a  95.00 %   90.00 %"
+        "  82.60 to 94.50 %     12.5  finished, damaged",
     ]
     assert notes == [
         "Losses with different letters can't be compared: a cross_entropy, mean; b mse, mean.",
@@ -64,7 +64,7 @@ def test_the_table_keeps_to_the_terminal(runs: list[RunSummary], width: int) -> 
     lines, notes = table(runs, width)
     assert all(len(line) <= width for line in lines) or width == 40
     heads = lines[0].split()
-    assert {"name", "val_acc", "test_acc", "status"} <= set(heads)
+    assert {"folder", "val_acc", "test_acc", "status"} <= set(heads)
     assert ("can't be compared" in notes[0]) == ("val_loss" in heads)
     left_out = notes[-1].removeprefix("Not shown, for want of width: ").removesuffix(".").split(", ")
     if notes[-1].startswith("Not shown"):
@@ -73,9 +73,29 @@ def test_the_table_keeps_to_the_terminal(runs: list[RunSummary], width: int) -> 
 
 def test_at_80_columns_it_is_known_what_was_trained_and_how_well(runs: list[RunSummary]) -> None:
     assert table(runs[:1], 80).lines == [
-        "time         name   epochs  best  val_loss  val_acc  test_acc  seconds  status",
-        "03-14 15:09  small     3/3     2    0.2500  95.00 %   90.00 %     12.5  finished",
+        "folder  name   epochs  best  val_loss  val_acc  test_acc  seconds  status",
+        "one     small     3/3     2    0.2500  95.00 %   90.00 %     12.5  finished",
     ]
+
+
+@pytest.mark.parametrize("width", [20, 60, 80, 120])
+def test_the_folder_is_first_and_whole_at_any_width(width: int) -> None:
+    run = RunSummary(Path("2026-03-14_15-09-26-a-name-that-is-longer-than-most"), "a name", model="mlp", data="mnist")
+    assert table([run], width).lines[1].split()[0] == run.path.name
+
+
+def test_other_data_sets_and_yes_no_models_have_other_letters(fake_run: FakeRun) -> None:
+    fake_run("runs/one")
+    fake_run("runs/two", {"started_at": "2026-03-14T16:00:00Z"}, "data.binary=7", "loss=bce")
+    found = read_runs(fake_run("runs/three", {"started_at": "2026-03-14T17:00:00Z"}).parent)
+    lines, notes = table(found)
+    assert ["95.00 % A" in line for line in lines[1:]] == [True, False, True]
+    assert "digits, 7 or not" in lines[2] and "95.00 % B  90.00 % B" in lines[2]
+    assert notes[0] == "Accuracies and losses with different letters can't be compared: A digits; B digits, 7 or not."
+    assert order_notes(found, "test_acc") == [
+        "test_acc is not the same figure in all these runs: their order holds within one data set."
+    ]
+    assert order_notes(found[::2], "test_acc") == []
 
 
 def test_losses_of_one_kind_have_no_letters(runs: list[RunSummary]) -> None:
@@ -87,7 +107,7 @@ def test_losses_of_one_kind_have_no_letters(runs: list[RunSummary]) -> None:
 def test_a_dead_run_is_running_since_it_began(fake_run: FakeRun) -> None:
     path = fake_run("one", {"status": "running", "test": None, "validation": None})
     lines, notes = table([read_run(path)])
-    assert "  running since 03-14  one" in lines[1]
+    assert lines[1].endswith("  running since 03-14")
     assert notes == []
     for ago, words in ((1200, "20 minutes"), (7300, "2 hours"), (3 * 86400, "3 days")):
         for file in path.iterdir():
@@ -111,7 +131,7 @@ def test_what_can_go_on_says_how(fake_run: FakeRun, status: str, shown: str, kin
     (path / ".lock").write_text(json.dumps({"host": socket.gethostname(), "pid": dead_process()}))
     for _ in range(2):
         lines, notes = table([read_run(path)])
-        assert f"  {shown}  one" in lines[1]
+        assert lines[1].endswith(f"  {shown}")
         assert f"one was {shown}. Go on with: mnist-train --resume {path}" in notes
         (path / ".lock").unlink(missing_ok=True)  # nobody holds it
 
@@ -177,3 +197,19 @@ def test_curves_are_of_the_runs_that_have_an_epoch(runs: list[RunSummary]) -> No
         ("three", "cross_entropy, mean", 1),
     ]
     assert left_out == ["empty"]
+
+
+def test_the_runs_of_a_series_and_the_trials_of_a_sweep_are_drawn(fake_run: FakeRun, tmp_path: Path) -> None:
+    fake_run("runs/many", {"name": "many", "kind": "seeds"}, metrics=None)
+    for seed in (0, 1):
+        fake_run(f"runs/many/seed-{seed}")
+    sweep = fake_run("runs/search", {"name": "search", "kind": "sweep"}, metrics=None)
+    (sweep / "curves.csv").write_text("trial,epoch,val_loss\n0,1,0.5\n0,2,0.4\n3,1,0.6\nx,1,2\n")
+    drawn, left_out = curves(read_runs(tmp_path / "runs"))
+    assert left_out == []
+    assert sorted((curve.label, len(curve.rows), curve.part) for curve in drawn) == [
+        ("many: 2 seeds", 3, "val"),
+        ("many: 2 seeds", 3, "val"),
+        ("search: 2 trials", 1, "val"),
+        ("search: 2 trials", 2, "val"),
+    ]

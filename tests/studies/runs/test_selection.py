@@ -85,8 +85,8 @@ def test_a_condition_that_is_none_is_refused(runs: list[RunSummary], condition: 
         (None, "empty c a b", "b a c empty"),
         ("time", "c a b empty", "b a c empty"),
         ("folder", "a b c empty", "empty c b a"),
-        ("test_acc", "c a empty b", "a c empty b"),
-        ("interval", "c a empty b", "a c empty b"),
+        ("test_acc", "c a b empty", "a c b empty"),
+        ("interval", "c a b empty", "a c b empty"),
         ("optimizer.lr", "a b c empty", "c a b empty"),
         ("optimizer", "a b c empty", "c a b empty"),
         ("threads", "a empty c b", "a empty c b"),
@@ -96,6 +96,13 @@ def test_unknown_values_are_last_in_either_order(
     runs: list[RunSummary], key: str | None, rising: str, falling: str
 ) -> None:
     assert (names(ordered(runs, key)), names(ordered(runs, key, reverse=True))) == (rising, falling)
+
+
+def test_runs_without_a_test_are_ordered_by_validation() -> None:
+    some = [RunSummary(Path(name), name, val_accuracy=value) for name, value in (("a", 0.9), ("b", 0.8), ("c", None))]
+    tested = RunSummary(Path("d"), "d", val_accuracy=0.1, test_accuracy=0.1)
+    assert names(ordered([*some, tested], "test_acc")) == "d b a c"
+    assert names(ordered([*some, tested], "test_acc", reverse=True)) == "d a b c"
 
 
 def test_numbers_come_before_text() -> None:
