@@ -24,7 +24,7 @@ from mnist_trainer.pipeline.prediction import Reader
 from mnist_trainer.pipeline.sources import Source
 from mnist_trainer.reports.steps import strip
 from mnist_trainer.storage.checkpoint import load_checkpoint
-from mnist_trainer.storage.run_folder import find_checkpoint
+from mnist_trainer.storage.find import find_checkpoint
 
 Pixels = NDArray[np.uint8]
 LONGEST = 40

@@ -33,7 +33,7 @@ from mnist_trainer.pictures.digits import page_of, read_pages
 from mnist_trainer.pictures.page import Expect, Page
 from mnist_trainer.pipeline.sources import Source
 from mnist_trainer.storage.checkpoint import Checkpoint, load_checkpoint
-from mnist_trainer.storage.run_folder import BUNDLED, find_checkpoint
+from mnist_trainer.storage.find import BUNDLED, find_checkpoint
 
 Picture = str | Path | Image | np.ndarray
 

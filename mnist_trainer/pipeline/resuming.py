@@ -18,13 +18,13 @@ from mnist_trainer.config.load import load_config
 from mnist_trainer.config.objective import Falling, OneCycle
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import CheckpointError, DivergedError, UsageError
-from mnist_trainer.files import user_path
 from mnist_trainer.locks import is_at_work
 from mnist_trainer.pipeline.description import facts_of
 from mnist_trainer.pipeline.preparation import require_same_images
 from mnist_trainer.reports.environment import machine_of
 from mnist_trainer.storage.checkpoint import Checkpoint, load_checkpoint
-from mnist_trainer.storage.run_folder import RUNS, RunFolder, find_place, holds_run, places_tried
+from mnist_trainer.storage.find import find_place, places_tried
+from mnist_trainer.storage.run_folder import RUNS, RunFolder, holds_run
 from mnist_trainer.training.state import TrainingState
 
 CHANGEABLE = (
@@ -110,8 +110,7 @@ def find_begun(place: str) -> RunFolder:
 
     Raises `CheckpointError` if there is none to go on with.
     """
-    path = user_path(place)
-    if place == "latest" and not path.exists():
+    if place == "latest" and not Path(place).exists():
         return _latest()
     path = find_place(place)
     if path.name == "last.pt" and path.is_file():

@@ -19,7 +19,8 @@ from mnist_trainer.files import is_folder, user_path
 from mnist_trainer.model.device import is_here
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, load_checkpoint
 from mnist_trainer.storage.ensemble import combine
-from mnist_trainer.storage.run_folder import belongs_to_run, find_checkpoint
+from mnist_trainer.storage.find import find_checkpoint
+from mnist_trainer.storage.run_folder import belongs_to_run
 
 CHANGEABLE = ("data.name", "data.path", "data.root", "data.binary", "data.limit", "device", "threads")
 """What may be another than in training: the data to evaluate on, and the machine."""

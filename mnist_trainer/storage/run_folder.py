@@ -18,11 +18,10 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from mnist_trainer.errors import CheckpointError, UsageError
+from mnist_trainer.errors import UsageError
 from mnist_trainer.files import (
     append_line,
     held,
@@ -49,8 +48,6 @@ MARKS = ("config.yaml", "run.json", "metrics.csv", "best.pt", "last.pt")
 """A folder with one of these holds a run."""
 RUNS = Path("runs")
 """Where runs go unless told otherwise, below the present folder."""
-BUNDLED = "bundled"
-"""Stands for the model that comes with the package, `mnist_trainer/bundled.pt`."""
 
 
 @dataclass(frozen=True)
@@ -191,71 +188,8 @@ def _names(name: str) -> Iterator[Path]:
         count += 1
 
 
-def find_place(name: str) -> Path:
-    """The path `name`; where there is none, what has this name below `runs/`."""
-    below = RUNS / name
-    return below if name and not os.path.lexists(name) and os.path.lexists(below) else Path(name)
-
-
-def places_tried(path: Path) -> str:
-    """Where `find_place` looked for a path that is not there, as a part of a message."""
-    return "" if path.is_absolute() or path.is_relative_to(RUNS) else f", here or in {RUNS}"
-
-
-def latest_run(runs: Path = RUNS) -> RunFolder:
-    """The finished run under `runs`, or in a series there, that ended last. Raises `CheckpointError` without one."""
-    records = (*runs.glob("*/run.json"), *runs.glob("*/seed-*/run.json"))
-    found = [RunFolder(record.parent) for record in records]
-    ended = [(folder.read_record(), folder) for folder in found if folder.best.exists()]
-    finished = [
-        (str(record.get("finished_at")), str(folder.path), folder)
-        for record, folder in ended
-        if record.get("status") == "finished"
-    ]
-    if not finished:
-        raise CheckpointError(
-            f"There is no finished run under {runs}. Train one (mnist-train --config quickstart) or name a checkpoint."
-        )
-    return max(finished, key=itemgetter(0, 1))[2]
-
-
 def as_folder(run_dir: str | Path | None) -> Path | None:
     """The path that `run_dir` names. Raises `UsageError` for what is none."""
     if run_dir is not None and not isinstance(run_dir, str | os.PathLike):
         raise UsageError(f"run_dir names a folder, as in run_dir='runs/x', not {run_dir!r}.")
     return None if run_dir is None else user_path(run_dir)
-
-
-def find_checkpoint(place: str) -> Path:
-    """The `.pt` file that `place` stands for: itself, a run folder's `best.pt`, `latest`, or `bundled`.
-
-    What is not there is looked for below `runs/` (see `find_place`).
-
-    `bundled` always is the package's own model, whatever is called so in the present folder. Raises `CheckpointError`
-    if there is none.
-    """
-    if place == BUNDLED:
-        return Path(__file__).parents[1] / "bundled.pt"
-    path = user_path(place)
-    if place == "latest" and not path.exists():
-        return latest_run().best
-    path = find_place(place)
-    if is_folder(path):
-        best = RunFolder(path).best
-        if is_series(path):
-            runs = path / "seed-*"
-            raise CheckpointError(f"{path} is a series: its models are in {runs}. Name one of these folders, or all.")
-        if not os.path.lexists(best):
-            record = RunFolder(path).read_record()
-            reason = "its training has not completed an epoch" if record else "it is no run folder"
-            if record.get("kind") == "sweep":
-                reason = f"it is a sweep, which keeps no models; train its best one: --config {path / 'best.yaml'}"
-            elif any(map(holds_run, path.glob("*"))):
-                reason = "it is a folder of runs; name one of them"
-            raise CheckpointError(f"{path} holds no best.pt: {reason}.")
-        return best
-    if not os.path.lexists(path):
-        raise CheckpointError(
-            f"{path}: there is no such file{places_tried(path)}. Name a .pt file, a run folder, latest or bundled."
-        )
-    return path

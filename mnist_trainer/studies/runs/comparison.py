@@ -13,7 +13,8 @@ from mnist_trainer.config.document import printable
 from mnist_trainer.errors import UsageError
 from mnist_trainer.reports.table import Column, table_lines
 from mnist_trainer.reports.text import figure, interval, percent
-from mnist_trainer.storage.run_folder import RUNS, find_place
+from mnist_trainer.storage.find import find_place
+from mnist_trainer.storage.run_folder import RUNS
 from mnist_trainer.studies.runs.listing import Table, printable_line
 from mnist_trainer.studies.runs.reading import read_run, read_runs
 from mnist_trainer.studies.runs.selection import ACCURACIES, LOSSES

@@ -12,7 +12,8 @@ from mnist_trainer.config.document import printable
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import UsageError
 from mnist_trainer.locks import is_at_work
-from mnist_trainer.storage.run_folder import MARKS, RunFolder, find_place, places_tried
+from mnist_trainer.storage.find import find_place, places_tried
+from mnist_trainer.storage.run_folder import MARKS, RunFolder
 from mnist_trainer.studies.runs.records import (
     Figures,
     Record,

@@ -1,0 +1,75 @@
+"""Where what a user names lies: a path, a name below `runs/`, `latest` or `bundled`."""
+
+from __future__ import annotations
+
+import os
+from operator import itemgetter
+from pathlib import Path
+
+from mnist_trainer.errors import CheckpointError
+from mnist_trainer.files import is_folder, user_path
+from mnist_trainer.storage.run_folder import RUNS, RunFolder, holds_run, is_series
+
+BUNDLED = "bundled"
+"""Stands for the model that comes with the package, `mnist_trainer/bundled.pt`."""
+
+
+def find_place(name: str) -> Path:
+    """The path `name`; where there is none, what has this name below `runs/`."""
+    path, below = user_path(name), RUNS / name
+    return below if name and not os.path.lexists(path) and os.path.lexists(below) else path
+
+
+def places_tried(path: Path) -> str:
+    """Where `find_place` looked for a path that is not there, as a part of a message."""
+    return "" if path.is_absolute() or path.is_relative_to(RUNS) else f", here or in {RUNS}"
+
+
+def latest_run(runs: Path = RUNS) -> RunFolder:
+    """The finished run under `runs`, or in a series there, that ended last. Raises `CheckpointError` without one."""
+    records = (*runs.glob("*/run.json"), *runs.glob("*/seed-*/run.json"))
+    found = [RunFolder(record.parent) for record in records]
+    ended = [(folder.read_record(), folder) for folder in found if folder.best.exists()]
+    finished = [
+        (str(record.get("finished_at")), str(folder.path), folder)
+        for record, folder in ended
+        if record.get("status") == "finished"
+    ]
+    if not finished:
+        raise CheckpointError(
+            f"There is no finished run under {runs}. Train one (mnist-train --config quickstart) or name a checkpoint."
+        )
+    return max(finished, key=itemgetter(0, 1))[2]
+
+
+def find_checkpoint(place: str) -> Path:
+    """The `.pt` file that `place` stands for: itself, a run folder's `best.pt`, `latest`, or `bundled`.
+
+    What is not there is looked for below `runs/` (see `find_place`).
+    `bundled` always is the package's own model, whatever is called so in the present folder. Raises `CheckpointError`
+    if there is none.
+    """
+    if place == BUNDLED:
+        return Path(__file__).parents[1] / "bundled.pt"
+    path = find_place(place)
+    if place == "latest" and not Path(place).exists():
+        return latest_run().best
+    if is_folder(path):
+        best = RunFolder(path).best
+        if is_series(path):
+            runs = path / "seed-*"
+            raise CheckpointError(f"{path} is a series: its models are in {runs}. Name one of these folders, or all.")
+        if not os.path.lexists(best):
+            record = RunFolder(path).read_record()
+            reason = "its training has not completed an epoch" if record else "it is no run folder"
+            if record.get("kind") == "sweep":
+                reason = f"it is a sweep, which keeps no models; train its best one: --config {path / 'best.yaml'}"
+            elif any(map(holds_run, path.glob("*"))):
+                reason = "it is a folder of runs; name one of them"
+            raise CheckpointError(f"{path} holds no best.pt: {reason}.")
+        return best
+    if not os.path.lexists(path):
+        raise CheckpointError(
+            f"{path}: there is no such file{places_tried(path)}. Name a .pt file, a run folder, latest or bundled."
+        )
+    return path
