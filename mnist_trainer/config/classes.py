@@ -19,6 +19,15 @@ FASHION_ITEMS = (
 )
 KUZUSHIJI = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 
+DIGIT_WORDS = (
+    ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+    ("null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun"),
+)
+_DIGITS = {word: str(digit) for words in DIGIT_WORDS for digit, word in enumerate(words)}
+
+MOST_DIGITS = 20
+"""Of a number that can be a class."""
+
 LISTED = 20
 """Classes that are named in one message."""
 
@@ -33,19 +42,39 @@ def task_classes(data: Data, classes: tuple[str, ...]) -> tuple[str, ...]:
     return classes if data.binary is None else DIGITS[:2]
 
 
+def class_positions(names: Sequence[str], classes: Sequence[str]) -> list[int | None]:
+    """For each of `names` its position in `classes`, None for one that is not among them.
+
+    A name may differ in case, in how an accent is encoded (NFC or NFD), in leading zeros, or spell a digit in English
+    or German, if it then stands for one class alone.
+    """
+    exact = {composed(name): position for position, name in enumerate(classes)}
+    alike: dict[str, list[int]] = {}
+    for position, name in enumerate(classes):
+        alike.setdefault(plain_name(name), []).append(position)
+    found = [[exact[name]] if name in exact else alike.get(plain_name(name), []) for name in map(composed, names)]
+    return [positions[0] if len(positions) == 1 else None for positions in found]
+
+
+def composed(name: str) -> str:
+    """`name` with each accent in one character with its letter."""
+    return normalize("NFC", name)
+
+
+def plain_name(name: str) -> str:
+    """`name` in lower case; a number, and the word for a digit, as its digits."""
+    folded = composed(name).casefold()
+    is_number = folded.isdecimal() and len(folded) < MOST_DIGITS
+    return str(int(folded)) if is_number else _DIGITS.get(folded, folded)
+
+
 def label_of(name: int | str, classes: Sequence[str], data: Data) -> int | None:
     """The label of the class `name`, or None if there is no such class."""
-    written = normalize("NFC", str(name))
-    names = [normalize("NFC", each) for each in classes]
-    if written in names:
-        return names.index(written)
-    if not written.isdecimal() or len(written) > 20:
-        return None
-    number = int(written)
-    if data.name != "folder":
-        return number if number < len(names) else None
-    alike = [label for label, each in enumerate(names) if each.isdecimal() and int(each) == number]
-    return alike[0] if len(alike) == 1 else None  # 07 is 7, unless a folder has both
+    written = str(name)
+    (position,) = class_positions([written], classes)
+    if position is None and data.name != "folder" and written.isdecimal() and len(written) < MOST_DIGITS:
+        return int(written) if int(written) < len(classes) else None
+    return position
 
 
 def are_counted(classes: Sequence[str]) -> bool:

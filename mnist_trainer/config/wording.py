@@ -167,7 +167,7 @@ def _hint(value: Any, wanted: str, spot: Spot, names: Sequence[str]) -> str:  # 
     match value:
         case None if spot.field and not spot.field.is_required():
             return "; leave the key out for its default"
-        case False if spot.field and NoneType in get_args(spot.field.annotation):
+        case False | "none" | "None" if spot.field and NoneType in get_args(spot.field.annotation):
             return "; null switches it off"
         case True if "a mapping" in wanted and spot.sections:
             return f"; its keys are {', '.join(keys_of(spot.sections[0])[:3])} …"

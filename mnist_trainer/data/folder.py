@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mnist_trainer.config.classes import class_positions
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.dataset import DataSet, Part
 from mnist_trainer.data.decoded import IMAGE, KEPT, make_once, program
 from mnist_trainer.data.download import Progress
-from mnist_trainer.data.layout import Layout, class_positions, evaluated_folders, layout_of, sub_folders
+from mnist_trainer.data.layout import Layout, evaluated_folders, layout_of, sub_folders
 from mnist_trainer.data.mapped import images_of
 from mnist_trainer.errors import DataError
 from mnist_trainer.files import user_path

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
-from unicodedata import normalize
 
+from mnist_trainer.config.classes import class_positions, composed, plain_name
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.dataset import Part
 from mnist_trainer.errors import DataError
@@ -22,12 +22,6 @@ PARTS: dict[str, Part] = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 USUAL: dict[Part, str] = {"train": "train/", "validation": "val/", "test": "test/"}
-
-DIGIT_WORDS = (
-    ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
-    ("null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun"),
-)
-_DIGITS = {word: str(digit) for words in DIGIT_WORDS for digit, word in enumerate(words)}
 
 LISTED = 3
 """Files or folders named in one message."""
@@ -114,29 +108,6 @@ def sub_folders(path: Path) -> list[Path]:
     return [folder for folder in found if not is_no_class(folder)]
 
 
-def class_positions(names: Sequence[str], classes: Sequence[str]) -> list[int | None]:
-    """For each of `names` its position in `classes`, None for one that is not among them.
-
-    A name may differ in case, in how an accent is encoded (NFC or NFD), in leading zeros, or spell a digit in English
-    or German, if it then stands for one class alone.
-    """
-    exact = {_composed(name): position for position, name in enumerate(classes)}
-    alike: dict[str, list[int]] = {}
-    for position, name in enumerate(classes):
-        alike.setdefault(_plain(name), []).append(position)
-    found = [[exact[name]] if name in exact else alike.get(_plain(name), []) for name in map(_composed, names)]
-    return [positions[0] if len(positions) == 1 else None for positions in found]
-
-
-def _composed(name: str) -> str:
-    return normalize("NFC", name)
-
-
-def _plain(name: str) -> str:
-    folded = _composed(name).casefold()
-    return str(int(folded)) if folded.isdecimal() else _DIGITS.get(folded, folded)
-
-
 def _parts(path: Path) -> dict[Part, Path]:
     """The folders of the parts of a data set in `path`; none where its sub-folders are the classes themselves."""
     folders = sub_folders(path)
@@ -173,7 +144,7 @@ def _classes(path: Path, least: int = 2) -> tuple[str, ...]:
     """The names of the sub-folders: by value if all are numbers, else by the alphabet."""
     folders = sub_folders(path)
     _refuse_parts(path, folders)
-    names = {_composed(folder.name) for folder in folders}
+    names = {composed(folder.name) for folder in folders}
     if len(names) < least:
         wanted = "two sub-folders or more, one a class with its pictures" if least > 1 else "a sub-folder a class"
         raise DataError(f"{path} needs {wanted}; it has {len(names)}.")
@@ -192,7 +163,7 @@ def _refuse_parts(path: Path, folders: Sequence[Path]) -> None:
     """Raises DataError where the sub-folders of `path` are no classes: all hold the same sub-folders and no picture."""
     if not folders or any(map(_has_picture, folders)):
         return
-    shared = sorted(set.intersection(*({_composed(each.name) for each in sub_folders(folder)} for folder in folders)))
+    shared = sorted(set.intersection(*({composed(each.name) for each in sub_folders(folder)} for folder in folders)))
     if len(shared) < 2 or (_are_digits(folder.name for folder in folders) and not _are_digits(shared)):
         return  # in the folder of each digit a sub-folder for each writer
     names = ", ".join(f"{folder.name}/" for folder in folders[:LISTED])
@@ -206,7 +177,7 @@ def _refuse_parts(path: Path, folders: Sequence[Path]) -> None:
 
 
 def _are_digits(names: Iterable[str]) -> bool:
-    return all(_plain(name).isdecimal() for name in names)
+    return all(plain_name(name).isdecimal() for name in names)
 
 
 def _has_picture(folder: Path) -> bool:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from mnist_trainer.config.classes import class_positions, label_of
 from mnist_trainer.config.overrides import Override
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.catalog import all_classes, with_binary
 from mnist_trainer.data.dataset import Split
 from mnist_trainer.data.identity import SAME_DIGITS, find_known
-from mnist_trainer.data.layout import class_positions
 from mnist_trainer.data.loaders import load_split, load_unseen
 from mnist_trainer.data.source import Source
 from mnist_trainer.errors import CheckpointError, UsageError
@@ -115,8 +115,10 @@ def _labels(subject: Subject, split: Split) -> list[int]:
     data, known, trained = subject.config.data, subject.checkpoint.classes, subject.checkpoint.config.data
     names = all_classes(data, split)
     positions = class_positions(names, known)
-    if data.binary is not None and data.binary == trained.binary and 1 in positions:
-        return [int(position == 1) for position in positions]
+    if data.binary is not None and trained.binary is not None:
+        asked = label_of(data.binary, names, data)
+        if asked is not None and class_positions([names[asked]], known) == [1]:
+            return [int(label == asked) for label in range(len(names))]
     found = [position for position in positions if position is not None]
     if data.binary is not None or len(found) < len(positions):
         raise CheckpointError(

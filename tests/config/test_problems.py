@@ -198,6 +198,8 @@ def test_the_model(told: Told, text: str, message: str) -> None:
         ("optimizer: {name: adam, betas: 0.9}", "2:32  optimizer.betas: needs 2 or more items, got 1"),
         ("data: {augment: true}", "2:17  data.augment: expected a mapping (key: value), got true; "
          "its keys are rotate, shear, scale …"),
+        ("training: {early_stopping: None}", "2:28  training.early_stopping: expected a mapping (key: value), "
+         "got text 'None'; null switches it off"),
         ("data: {limit: false}", "2:15  data.limit: expected a whole number, got false; null switches it off"),
         ("data: mnst", "2:7  data.name: unknown name 'mnst'; did you mean 'mnist'? "
          "Known: mnist, fashion-mnist, kmnist, emnist-digits, qmnist, usps, digits, folder"),

@@ -7,8 +7,9 @@ from unicodedata import normalize
 
 import pytest
 
+from mnist_trainer.config.classes import class_positions
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data.layout import class_positions, evaluated_folders, layout_of, notes, part_of
+from mnist_trainer.data.layout import evaluated_folders, layout_of, notes, part_of
 from mnist_trainer.errors import DataError
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mnist_trainer.config.load import load_config
-from mnist_trainer.errors import ConfigError
+from mnist_trainer.errors import CheckpointError, ConfigError
 from mnist_trainer.pipeline.checking import plan
 from mnist_trainer.pipeline.evaluation import evaluate
 from mnist_trainer.pipeline.preparation import prepare
@@ -70,3 +70,16 @@ def test_weights_by_name_survive_the_run_folder(numbered: dict[str, Any]) -> Non
     assert "class_weights: {'4': 2.5}" in (run.folder / "config.yaml").read_text()
     assert json.loads((run.folder / "run.json").read_text())["status"] == "finished"
     assert evaluate(run.folder).loss == run.test.loss
+
+
+def test_a_yes_or_no_model_asks_for_the_same_class_of_a_folder(
+    here: Path, pictures: Pictures, tiny: dict[str, Any]
+) -> None:
+    run = train(tiny, "data.binary=7", "loss=bce")
+    pictures(here / "own", {"one": 1, "seven": 7, "two": 2})
+    own = ("data.name=folder", f"data.path={here / 'own'}")
+    found = evaluate(run.folder, *own)
+    assert [(each.label, each.count) for each in found.per_class] == [("not 7", 30), ("7", 15)]
+    assert evaluate(run.folder, *own, "data.binary=seven") == found
+    with pytest.raises(CheckpointError, match="knows the classes not 7, 7, and folder has not two, two"):
+        evaluate(run.folder, *own, "data.binary=2")
