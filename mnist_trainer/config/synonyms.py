@@ -12,7 +12,6 @@ _WORDS = {
     "batch_norm": "batch_norm1d batch_norm2d batch_normalization",
     "bce": "binary_cross_entropy bce_with_logits",
     "bfloat16": "bf16",
-    "constant": "none",
     "conv": "conv2d",
     "cross_entropy": "categorical_cross_entropy sparse_categorical_cross_entropy",
     "emnist-digits": "emnist",

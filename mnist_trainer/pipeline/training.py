@@ -81,6 +81,7 @@ def train(
 ) -> Run:
     """Trains, tests and writes a run folder: `run_dir`, or a new one below `runs/`.
 
+    `overrides` change keys of the config: `"training.epochs=3"`, or `{"training": {"epochs": 3}}`.
     `model` (trained in place), `loss` and `optimizer` (a class or a function of the parameters) take the place of the
     config's. `listener` (a `mnist_trainer.Callback`) hears what happens; with `progress` header, epochs and a bar are
     printed, in a terminal or a notebook, else nothing. Raises the errors of `prepare`, `DivergedError`,

@@ -28,7 +28,6 @@ LAYERS = {"model": {"architecture": "layers", "layers": ["flatten", {"linear": "
         ("optimizer=SGD", "optimizer=sgd"),
         ("optimizer=AdamW", "optimizer=adamw"),
         ("optimizer.name=RMSprop", "optimizer.name=rmsprop"),
-        ("schedule=none", "schedule=constant"),
         ("schedule=OneCycle", "schedule=one_cycle"),
         ("model=MLP", "model=mlp"),
         ("model=LeNet-5", "model=lenet5"),
