@@ -124,9 +124,12 @@ def test_peak_memory_is_the_commands_own() -> None:
 def test_memory_of_children_counts_together() -> None:
     if sys.platform != "linux":
         pytest.skip("looks into /proc")
-    child = "import time; held = b' ' * 100_000_000; time.sleep(0.5)"
-    parent = f"import subprocess, sys; held = b' ' * 100_000_000; subprocess.run([sys.executable, '-c', {child!r}])"
-    found = spent(parent, watch=True)
+    for seconds in (0.5, 5, 50):  # on a busy machine the samples may miss a moment
+        child = f"import time; held = b' ' * 100_000_000; time.sleep({seconds})"
+        parent = f"import subprocess, sys; held = b' ' * 100_000_000; subprocess.run([sys.executable, '-c', {child!r}])"
+        found = spent(parent, watch=True)
+        if found["together_mb"] > 200:
+            break
     assert found["peak_mb"] < 150
     assert found["together_mb"] > 200
 

@@ -18,7 +18,7 @@ from mnist_trainer.inference.firing import DeadUnits
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.reports.environment import describe_environment, machine_of
 from mnist_trainer.reports.listener import metrics_row
-from mnist_trainer.reports.sessions import Sessions, now
+from mnist_trainer.reports.sessions import Sessions
 from mnist_trainer.reports.tensorboard import EventWriter
 from mnist_trainer.reports.text import epoch_cells, terms_line
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, save_checkpoint
@@ -92,6 +92,7 @@ class Journal:
             save_checkpoint(self.folder.best, self.best())
         else:
             remove_file(self.folder.best)
+        sessions = self.sessions.begin(self.state)
         self.entry = {
             "name": config.name,
             "status": "running",
@@ -103,10 +104,10 @@ class Journal:
             "seed": config.seed,
             **facts,
             **describe_environment(self.state),
-            "started_at": self.sessions.started_at or now(),
+            "started_at": self.sessions.started_at,
             "finished_at": None,
             "timings": {},
-            "sessions": self.sessions.begin(self.state),
+            "sessions": sessions,
         }
         self.folder.write_record(self.entry)
         if config.report.tensorboard:
@@ -213,9 +214,9 @@ class Journal:
             self.events.close()
         self.entry |= {"best_epoch": self.best_epoch or None, "epochs": self.first.epoch, **changes}
         self.entry |= {"restores": self.restores} if self.restores else {}
-        self.entry |= {"finished_at": now()}
         total = self.sessions.seconds + perf_counter() - self.began
         self.entry["timings"] = {"loading_seconds": self.loaded, **self.entry["timings"], "total_seconds": total}
-        self.entry["sessions"] = self.sessions.end(self.state, self.entry["status"], self.entry["stop_reason"])
+        sessions = self.sessions.end(self.state, self.entry["status"], self.entry["stop_reason"])
+        self.entry |= {"finished_at": sessions[-1]["finished_at"], "sessions": sessions}
         self.folder.log(f"{self.entry['status']}: {self.entry['stop_reason']}")
         self.folder.write_record(self.entry)

@@ -44,6 +44,7 @@ class Sessions:
             "ended": None,
         }
         self.entries.append(entry)
+        self.started_at = self.started_at or entry["started_at"]
         return self.entries
 
     def end(self, state: TrainingState, status: str, reason: str | None) -> list[dict[str, Any]]:

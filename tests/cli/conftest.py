@@ -108,7 +108,7 @@ def completed() -> Command:
 
     def run(name: str, *arguments: str, **options: str) -> Done:
         child = start(name, *arguments, **options)
-        out, err = child.communicate(timeout=120)
+        out, err = child.communicate(timeout=600)
         return Done(child.returncode, out, err)
 
     return run
@@ -127,7 +127,7 @@ finally:
 
     def run(name: str, *arguments: str, **environment: str) -> Done:
         child = start(name, *arguments, script=START + watched, **environment)
-        out, err = child.communicate(timeout=60)
+        out, err = child.communicate(timeout=600)
         err, loaded, names = err.rpartition("loaded:")
         assert (loaded, names.split()) == ("loaded:", []), err + names
         return Done(child.returncode, out, err)

@@ -26,7 +26,7 @@ def stopped(process: Process, number: int, *options: str) -> tuple[int, str, str
     assert child.stdout is not None
     assert any(line.startswith("    1  ") for line in iter(child.stdout.readline, ""))
     child.send_signal(number)
-    out, err = child.communicate(timeout=60)
+    out, err = child.communicate(timeout=600)
     return child.returncode, out, err
 
 

@@ -194,7 +194,7 @@ def test_the_first_ctrl_c_ends_the_training_after_its_step(process: Command, her
     lines = iter(child.stdout.readline, "")
     assert any(line.startswith("    1  ") for line in lines)  # the first epoch is over
     child.send_signal(signal.SIGINT)
-    _, err = child.communicate(timeout=60)
+    _, err = child.communicate(timeout=600)
     assert child.returncode == 130
     assert re.fullmatch(
         r"Stopped in epoch \d+, after step \d of 5; what was trained so far is in mine\.\n"

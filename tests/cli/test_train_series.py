@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -153,10 +154,10 @@ def test_ctrl_c_stops_all_runs_and_the_series_goes_on(
     series = ["train", "--config", "tiny.yaml", "--seeds", "2", "--jobs", jobs, "--run-dir", "many"]
     child = process(*series, "training.epochs=1000000")
     first = here / "many" / "seed-0" / "metrics.csv"
-    while not first.exists() and child.poll() is None:
-        pass
+    while child.poll() is None and (not first.exists() or len(first.read_text().splitlines()) < 2):
+        time.sleep(0.05)
     child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=60)
+    out, err = child.communicate(timeout=600)
     assert child.returncode == 130, err
     assert "    0  interrupted" in out.splitlines()
     text, again = err.splitlines()

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from email.utils import formatdate
+from functools import partial
+from itertools import count
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -126,13 +128,16 @@ def test_another_mirror_is_asked_before_the_same_one_again(server: Any, tmp_path
 
 
 @pytest.mark.parametrize("as_date", [False, True])
-def test_retry_after_is_respected(as_date: bool, server: Any, tmp_path: Path, pauses: list[float]) -> None:
-    wish = formatdate(time.time() + 40, usegmt=True) if as_date else "40"
+def test_retry_after_is_respected(
+    as_date: bool, server: Any, tmp_path: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "time", lambda: 1e9)
+    wish = formatdate(1e9 + 40, usegmt=True) if as_date else "40"
     server.answer = lambda handler: (
         handler.send(b"", 503, Retry_After=wish) if len(server.requests) == 1 else handler.send(CONTENT)
     )
     got(tmp_path / "a", server.url + "a")
-    assert len(pauses) == 1 and pauses[0] > 20
+    assert len(pauses) == 1 and 40 <= pauses[0] <= 60  # by chance, so that not all ask again at once
 
 
 def test_retry_after_is_respected_within_bounds(server: Any, tmp_path: Path, pauses: list[float]) -> None:
@@ -295,8 +300,14 @@ def test_a_server_that_stalls(
 ) -> None:
     monkeypatch.setattr(mirror, "TIMEOUT", 0.1)
 
+    def wait_longer(seconds: float) -> None:  # a busy machine may need it
+        pauses.append(seconds)
+        monkeypatch.setattr(mirror, "TIMEOUT", 10 * mirror.TIMEOUT)
+
+    monkeypatch.setattr(downloading, "sleep", wait_longer)
+
     def stall(handler: Any) -> None:
-        if len(server.requests) > 1:
+        if server.ranges[-1] is not None if when == "between" else len(server.requests) > 1:
             handler.send_from(CONTENT)
             return
         if when == "between":
@@ -305,20 +316,21 @@ def test_a_server_that_stalls(
 
     server.answer = stall
     got(tmp_path / "a", server.url + "a")
-    assert server.ranges == [None, f"bytes={HALF}-" if when == "between" else None] and len(pauses) == 1
+    *tries, last = server.ranges
+    assert set(tries) == {None} and (last is not None) == (when == "between") and len(pauses) == len(tries)
 
 
 def test_a_server_that_drips(server: Any, tmp_path: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mirror, "TIMEOUT", 0.2)
+    monkeypatch.setattr(mirror, "monotonic", partial(next, count(0, 10.0)))  # ten seconds a byte
 
     def drip(handler: Any) -> None:
         handler.send(b"", Content_Length=str(len(CONTENT)))
         while True:
             handler.wfile.write(b"x")
-            time.sleep(0.05)
+            time.sleep(0.01)
 
     server.answer = drip
-    assert re.fullmatch(r".*: it sent \d+ bytes in \d+ seconds", str(failed(tmp_path / "a", server.url + "a")))
+    assert re.fullmatch(r".*: it sent [\d,]+ bytes in \d+ seconds", str(failed(tmp_path / "a", server.url + "a")))
 
 
 @pytest.mark.parametrize("answer", [b"", b"\x1b[2J hello\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000])
@@ -510,19 +522,19 @@ def test_a_second_process_waits_and_takes_over_from_a_dead_one(killed: bool, ser
             return
         handler.send(CONTENT[:HALF], Content_Length=str(len(CONTENT)))
         started.set()
-        goes_on.wait(30)
+        goes_on.wait(600)
         handler.wfile.write(CONTENT[HALF:])
 
     server.answer = answer
     first = subprocess.Popen([sys.executable, "-c", ELSEWHERE, str(tmp_path), server.url + "a", str(MOST)])
-    assert started.wait(30)
+    assert started.wait(600)
     second = Thread(target=into, args=(tmp_path, server.url + "a"), kwargs={"progress": lambda *_: waits.set()})
     second.start()
-    assert waits.wait(30)
+    assert waits.wait(600)
     if killed:
         first.kill()
     goes_on.set()
-    first.wait(30)
-    second.join(30)
+    first.wait(600)
+    second.join(600)
     assert (tmp_path / "a").read_bytes() == CONTENT and names(tmp_path) == ["a"]
     assert len(server.requests) == 1 + killed

@@ -292,7 +292,7 @@ def test_two_may_start_at_once_on_an_empty_folder(make: Callable[..., Any], serv
 
     def answer(handler: Any) -> None:
         if handler.path == f"/{first}":
-            assert waiting.wait(30)  # until the other one has come
+            assert waiting.wait(600)  # until the other one has come
         handler.send(made.packed[handler.path[1:]])
 
     def progress(what: str, *_: object) -> None:

@@ -77,6 +77,8 @@ def test_killed_from_outside_at_three_moments_it_is_the_same_run(
                 assert any(line.startswith(("epoch ", "resume ")) for line in child.stdout)
             sleep(moments.uniform(0, 0.3))
             child.kill()
+        if child.returncode == 0:  # the machine was too busy to kill it before its end
+            break
         assert child.returncode == KILLED
     assert zygote.train(command(here / "run", *often), here).code == 0
     assert differences_of_runs(here / "whole", here / "run") == []

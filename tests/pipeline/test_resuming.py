@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mnist_trainer import load_config, resume, train
 from mnist_trainer.config.load import dump_config
 from mnist_trainer.errors import CheckpointError, DivergedError, InterruptedRunError, UsageError
 from mnist_trainer.files import held
+from mnist_trainer.reports import sessions
 from mnist_trainer.reports.listener import Listener
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.studies.seeds.training import train_seeds
@@ -170,7 +172,11 @@ def test_without_a_state_there_is_no_old_best_epoch(here: Path) -> None:
     assert not (here / "run" / "metrics.csv").exists()
 
 
-def test_the_sessions_are_told(here: Path) -> None:
+def test_the_sessions_are_told(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = count(0)
+    monkeypatch.setattr(
+        sessions, "now", lambda: f"2026-03-14T15:09:{next(clock):02}.000+00:00"
+    )  # it never stands still
     killed(here / "run", config(), after=7)
     listener = Remembering(stop_after=2)
     with pytest.raises(InterruptedRunError):
@@ -184,6 +190,7 @@ def test_the_sessions_are_told(here: Path) -> None:
     assert second == {"phase": "train", "epochs": 1, "steps": 2}
     assert third == {"phase": "train", "epochs": 3, "steps": 0}
     assert record["started_at"] == record["sessions"][0]["started_at"]
+    assert record["finished_at"] == record["sessions"][-1]["finished_at"]
 
 
 def test_an_interruption_says_how_to_go_on(here: Path, differences_of_runs: Alike) -> None:

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from mnist_trainer.errors import ConfigError, DeviceError, DivergedError, Problem
+from mnist_trainer.studies import workers
 from mnist_trainer.studies.workers import Overseer, threads_each, work_off
 
 PIECES = """
@@ -45,7 +46,7 @@ def fail(task, post):
 
 def wait_for_stop(task, post):
     post.tell(os.getpid())
-    until = time.monotonic() + 60
+    until = time.monotonic() + 600
     while time.monotonic() < until and not post.wants_stop:
         time.sleep(0.01)
     return post.wants_stop
@@ -57,7 +58,7 @@ def write_when_stopped(task, post):
 def wait_for_end(task, post):
     try:
         post.tell("begun")  # inside: the interruption may come as soon as this is read
-        time.sleep(60)
+        time.sleep(600)
     except KeyboardInterrupt:
         Path(task).write_text("saved")
         raise
@@ -157,7 +158,9 @@ def test_a_stop_ends_what_is_in_work_and_begins_nothing(pieces: ModuleType, jobs
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows ends processes without a word")
-def test_an_interruption_here_interrupts_the_others(pieces: ModuleType, tmp_path: Path) -> None:
+def test_an_interruption_here_interrupts_the_others(
+    pieces: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     marks = [str(tmp_path / "one"), str(tmp_path / "two")]
 
     class Interrupting(Remembering):
@@ -166,6 +169,7 @@ def test_an_interruption_here_interrupts_the_others(pieces: ModuleType, tmp_path
             if len(self.news) == 2:
                 raise KeyboardInterrupt
 
+    monkeypatch.setattr(workers, "LAST_SECONDS", 600.0)
     with pytest.raises(KeyboardInterrupt):
         work_off(pieces.wait_for_end, marks, 2, Interrupting())
     assert [Path(mark).read_text() for mark in marks] == ["saved", "saved"]
@@ -189,11 +193,11 @@ def test_processes_end_with_their_parent(pieces: ModuleType, tmp_path: Path) -> 
     )
     marks = [tmp_path / "first", tmp_path / "second"]
     command = [sys.executable, "-c", script, *map(str, marks)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == -signal.SIGKILL
     processes = [int(line) for line in done.stdout.split()]
     assert len(processes) == 2
-    until = time.monotonic() + 60
+    until = time.monotonic() + 600
     while any(map(is_running, processes)) and time.monotonic() < until:
         time.sleep(0.05)
     assert not any(map(is_running, processes))

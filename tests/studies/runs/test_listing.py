@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mnist_trainer.files import held
+from mnist_trainer.studies.runs import listing
 from mnist_trainer.studies.runs.listing import curves, labels, order_notes, table
 from mnist_trainer.studies.runs.reading import read_run, read_runs
 from mnist_trainer.studies.runs.summary import RunSummary
@@ -104,22 +106,36 @@ def test_losses_of_one_kind_have_no_letters(runs: list[RunSummary]) -> None:
     assert notes == ["three: metrics.csv: its last row is torn"]
 
 
-def test_a_dead_run_is_running_since_it_began(fake_run: FakeRun) -> None:
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> datetime:
+    """The clock stands still at noon."""
+    noon = datetime(2026, 7, 1, 12).astimezone()
+
+    class Still(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return noon.astimezone(tz) if tz else noon.replace(tzinfo=None)
+
+    monkeypatch.setattr(listing, "datetime", Still)
+    return noon
+
+
+def test_a_dead_run_is_running_since_it_began(fake_run: FakeRun, now: datetime) -> None:
     path = fake_run("one", {"status": "running", "test": None, "validation": None})
     lines, notes = table([read_run(path)])
     assert lines[1].endswith("  running since 03-14")
     assert notes == []
     for ago, words in ((1200, "20 minutes"), (7300, "2 hours"), (3 * 86400, "3 days")):
         for file in path.iterdir():
-            os.utime(file, (time.time() - ago, time.time() - ago))
+            os.utime(file, (now.timestamp() - ago, now.timestamp() - ago))
         silent = f"one: wrote nothing for {words}; if its process is dead, it will not go on."
         assert table([read_run(path)]).notes == [silent]
 
 
-def test_a_dead_series_is_noted_as_a_run_is(fake_run: FakeRun) -> None:
+def test_a_dead_series_is_noted_as_a_run_is(fake_run: FakeRun, now: datetime) -> None:
     path = fake_run("many", {"kind": "seeds", "status": "running", "test": None, "validation": None})
     for file in path.iterdir():
-        os.utime(file, (time.time() - 7300, time.time() - 7300))
+        os.utime(file, (now.timestamp() - 7300, now.timestamp() - 7300))
     note = "many: wrote nothing for 2 hours; if its process is dead, it will not go on."
     assert note in table([read_run(path)]).notes
 
@@ -151,8 +167,8 @@ def dead_process() -> int:
     return child.pid
 
 
-def test_a_run_of_today_is_running_since_a_time() -> None:
-    began = datetime.now().astimezone() - timedelta(seconds=1)
+def test_a_run_of_today_is_running_since_a_time(now: datetime) -> None:
+    began = now - timedelta(seconds=1)
     run = RunSummary(Path("one"), "one", status="running", started_at=began)
     assert f"running since {began:%H:%M}" in table([run]).lines[1]
 

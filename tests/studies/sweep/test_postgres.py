@@ -88,13 +88,13 @@ def server() -> Iterator[str]:
             yield url
         finally:
             process.send_signal(signal.SIGINT)  # the clients need not be waited for
-            process.wait(timeout=30)
+            process.wait(timeout=600)
     finally:
         shutil.rmtree(folder)
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 600
     while True:
         try:
             psycopg.connect(url).close()
@@ -122,7 +122,7 @@ def test_two_commands_work_on_one_study(server: str, tmp_path: Path, monkeypatch
         )
         for name in ("a", "b")
     ]
-    said = [child.communicate(timeout=180) for child in children]
+    said = [child.communicate(timeout=600) for child in children]
     assert [child.returncode for child in children] == [0, 0], said
     assert [error for _, error in said] == ["", ""]
 

@@ -66,7 +66,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
-    until = time.monotonic() + 90
+    until = time.monotonic() + 600
     while not condition():
         assert time.monotonic() < until
         assert process is None or process.poll() is None
@@ -89,11 +89,15 @@ def test_a_killed_process_costs_its_trial_no_more_than_time(here: Path, monkeypa
 
     monkeypatch.setattr(workers._Worker, "give", remember)
     monkeypatch.setattr(sweep_module._Run, "told", kill_third)
-    listener = Remembering()
-    result = run_sweep(load_sweep("long.yaml"), Manner(jobs=2), listener)
+    for epochs in (40, 400, 4000):  # on a busy machine a trial may be over before it is killed
+        processes.clear()
+        long, listener = load_sweep("long.yaml", [f"training.epochs={epochs}"]), Remembering()
+        result = run_sweep(long, Manner(jobs=2), listener)
+        if listener.died:
+            break
     monkeypatch.undo()
     monkeypatch.chdir(here)
-    alone = run_sweep(load_sweep("long.yaml"))
+    alone = run_sweep(long)
     assert listener.died == [2]
     assert sorted(listener.ended) == [0, 1, 2, 3]
     made = [(row.status, row.values, row.curve) for row in result.rows]
@@ -105,11 +109,11 @@ def test_a_killed_process_costs_its_trial_no_more_than_time(here: Path, monkeypa
 def test_a_killed_command_goes_on(here: Path) -> None:
     """What it had in work is repeated."""
     journal = here / "mine" / "journal.log"
-    child = start("long.yaml", "--run-dir", "mine", "training.epochs=2000")
+    child = start("long.yaml", "--run-dir", "mine", "training.epochs=1000000")
     wait_until(lambda: journal.exists() and journal.read_bytes().count(b'"intermediate_value"') > 2, child)
     child.kill()
     child.communicate()
-    result = run_sweep(load_sweep("long.yaml", ["training.epochs=2000"]), Manner(run_dir=here / "mine", minutes=0.0))
+    result = run_sweep(load_sweep("long.yaml", ["training.epochs=1000000"]), Manner(run_dir=here / "mine", minutes=0.0))
     assert [row.status for row in result.rows] == ["waiting"]
     study = open_study(Place("sweep", None, journal), "val_loss")
     states = {index: [one.state.name for one in tries] for index, tries in attempts.attempts_of(study).items()}
@@ -120,10 +124,10 @@ def test_a_killed_command_goes_on(here: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_says_how_to_go_on(here: Path) -> None:
     journal = here / "mine" / "journal.log"
-    child = start("long.yaml", "--run-dir", "mine", "--jobs", "2", "training.epochs=2000")
+    child = start("long.yaml", "--run-dir", "mine", "--jobs", "2", "training.epochs=1000000")
     wait_until(lambda: journal.exists() and journal.read_bytes().count(b'"intermediate_value"') > 6, child)
     child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=60)
+    out, err = child.communicate(timeout=600)
     assert child.returncode == 130
     assert err == (
         "Stopped; 0 of 4 trials are done. Go on with:\nmnist-sweep mine/sweep.yaml --run-dir mine --jobs 2\n"

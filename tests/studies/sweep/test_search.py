@@ -350,7 +350,7 @@ def test_minutes_are_the_reason_only_if_they_are_over(
     monkeypatch.setattr("mnist_trainer.studies.sweep.search.LOOK_SECONDS", 0.0)
     monkeypatch.setattr("mnist_trainer.studies.sweep.search.recover", lambda *arguments, **options: None)
     url = f"sqlite:///{here}/study.db"
-    result = run_sweep(make(trials=1), Manner(storage=url, minutes=9.0), CuttingOff(Place("tiny", url)))
+    result = run_sweep(make(trials=1), Manner(storage=url, minutes=9e9), CuttingOff(Place("tiny", url)))
     record = json.loads((result.folder / "run.json").read_text())
     assert (result.complete, record["stop_reason"]) == (False, "trials are left")
 
