@@ -121,8 +121,7 @@ def _read_csv(path: Path) -> Table:
 
 def _pieces(file: TextIO) -> Iterator[Table]:
     """The content of a CSV file, `ROWS` rows at a time."""
-    lines = enumerate(iter(partial(file.readline, LONGEST), ""), 1)
-    rows: Iterator[tuple[int, str]] = ((number, line) for number, line in lines if line.strip())
+    rows = _numbered(file)
     first = next(rows, None)
     if first is None:
         raise DamagedError("it is empty")
@@ -149,6 +148,16 @@ def _pieces(file: TextIO) -> Iterator[Table]:
             yield _images(np.delete(table, label, axis=1), places), _labels(table[:, label], places)
     if not count:
         raise DamagedError("it has a header and no row")
+
+
+def _numbered(file: TextIO) -> Iterator[tuple[int, str]]:
+    """The lines that are not empty, with their numbers."""
+    empty = 0
+    for number, line in enumerate(iter(partial(file.readline, LONGEST), ""), 1):
+        if line.strip():
+            yield number, line
+        elif (empty := empty + 1) > ROWS:  # a small archive may hold them without end
+            raise DamagedError(f"it has more than {ROWS:,} empty lines")
 
 
 def _numbers(lines: Sequence[tuple[int, str]], separator: str, columns: int) -> NDArray[np.float32]:
@@ -221,6 +230,8 @@ def _labels(table: NDArray[Any], places: Sequence[str] | str) -> NDArray[np.int6
 
 def _whole(table: NDArray[Any], most: int, places: Sequence[str] | str) -> NDArray[Any]:
     """`table` [n, k], if it has whole numbers from 0 to `most` alone; `places` says where its rows stand."""
+    if table.dtype == np.uint8 and most == 255:
+        return table
     with np.errstate(invalid="ignore"):  # infinity has no remainder
         right = (table >= 0) & (table <= most) & (table % 1 == 0)
     if right.all():

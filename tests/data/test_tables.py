@@ -177,6 +177,13 @@ def test_a_damaged_csv_is_told(content: bytes, reason: str, tmp_path: Path) -> N
     assert f"{path} is damaged: {reason}" in str(caught.value)
 
 
+def test_empty_lines_without_end_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "ROWS", 8)
+    (tmp_path / "train.csv").write_text("\n" * 9)
+    with pytest.raises(DataError, match="is damaged: it has more than 8 empty lines"):
+        load(data_of(tmp_path / "train.csv"), "train")
+
+
 def test_half_a_packed_csv_is_told(tmp_path: Path) -> None:
     whole = gzip.compress(write_csv(tmp_path / "train.csv", labelled()).read_bytes())
     (tmp_path / "train.csv.gz").write_bytes(whole[:-10])
