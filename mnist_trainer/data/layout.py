@@ -104,8 +104,8 @@ def _unreadable(path: Path, error: OSError) -> DataError:
 def sub_folders(path: Path) -> list[Path]:
     """The sub-folders of `path` in the order of their names, without those that hold no pictures of a class."""
     with os.scandir(path) as entries:
-        found = sorted(Path(entry.path) for entry in entries if entry.is_dir())
-    return [folder for folder in found if not is_no_class(folder)]
+        found = [Path(entry.path) for entry in entries if entry.is_symlink() or entry.is_dir()]
+    return [folder for folder in sorted(found) if is_folder(folder) and not is_no_class(folder)]
 
 
 def _parts(path: Path) -> dict[Part, Path]:
@@ -182,7 +182,8 @@ def _are_digits(names: Iterable[str]) -> bool:
 
 def _has_picture(folder: Path) -> bool:
     with os.scandir(folder) as entries:
-        return any(may_be_picture(each.name) and not is_hidden(each.name) and each.is_file() for each in entries)
+        files = (entry.name for entry in entries if not entry.is_dir(follow_symlinks=False))
+        return any(may_be_picture(name) and not is_hidden(name) for name in files)
 
 
 def notes(data: Data) -> list[str]:

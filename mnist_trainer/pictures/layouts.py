@@ -11,6 +11,7 @@ from mnist_trainer.pictures.glyphs import glyphs_of, whole
 from mnist_trainer.pictures.lines import Piece, in_lines, main_pieces
 from mnist_trainer.pictures.page import Expect, Layout, Line, touches_border
 from mnist_trainer.pictures.parts import Part, Parts
+from mnist_trainer.pictures.signs import sign_of
 
 GROUPS = 3
 """Groups of parts that may be the one digit of a picture."""
@@ -36,9 +37,12 @@ def layouts_of(levels: NDArray[np.float32], parts: Parts, expect: Expect, cost: 
     size = levels.shape[1], levels.shape[0]
     inner = tuple(part for part in found if not touches_border(part.box, size))
     ways = [way for way in dict.fromkeys((found, inner)) if way]
-    groups = dict.fromkeys(group for way in ways for group in main_pieces(way, GROUPS))
+    groups = {frozenset(sign): sign for sign in ([sign_of(parts)] if found else [])}
+    for group in (group for way in ways for group in main_pieces(way, GROUPS)):
+        groups.setdefault(frozenset(group), group)
     single = [
-        Layout((Line(1, (whole([group], levels, parts),)),), cost + _left_out(group, found, inner)) for group in groups
+        Layout((Line(1, (whole([group], levels, parts),)),), cost + _left_out(group, found, inner))
+        for group in groups.values()
     ]
     if expect == "single" or (len(found) == 1 and found[0].box[2] < found[0].box[3]):
         return single
@@ -59,7 +63,7 @@ def _line(line: Sequence[Piece], levels: NDArray[np.float32], parts: Parts) -> L
 
 def _left_out(chosen: Sequence[Part], found: Sequence[Part], inner: Sequence[Part]) -> float:
     """The cost of seeing no more than some of the parts; those that touch the border are not among `inner`."""
-    outer = TOUCHING if inner and any(part not in inner for part in chosen) else 0.0
+    outer = TOUCHING if inner and any(part in found and part not in inner for part in chosen) else 0.0
     return outer + LEFT_OUT * (1 - _ink(chosen, inner) / _ink(found, inner))
 
 

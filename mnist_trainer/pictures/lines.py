@@ -46,14 +46,15 @@ def _groups(parts: Sequence[Part], beside: float) -> list[Piece]:
     rest = list(parts)
     while rest:
         group = [rest.pop(0)]
-        while near := [part for part in rest if _is_near(part.box, box_around(group), beside)]:
+        while near := [part for part in rest if is_near(part.box, box_around(group), beside)]:
             group += near
             rest = [part for part in rest if part not in near]
         groups.append(tuple(group))
     return groups
 
 
-def _is_near(box: Box, whole: Box, beside: float) -> bool:
+def is_near(box: Box, whole: Box, beside: float) -> bool:
+    """Whether the gap between two boxes is less than `beside` of the longer side of `whole`."""
     gap = max(-overlap(box, whole, 0), -overlap(box, whole, 1))
     return gap < beside * max(whole[2:])
 

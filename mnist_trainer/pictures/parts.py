@@ -25,6 +25,9 @@ ALONG = 0.5
 STRAIGHT, LONG = 0.15, 1.3
 """Of its length: the width of a box round a straight line; and how much longer than all else it is, to be no 1."""
 
+FULL, ROUND = 0.55, 0.5
+"""The least share of its box that a dot fills, and the least share of its longer side that the shorter one is."""
+
 LOOKED = 300
 """The largest pieces of ink, which are looked at."""
 
@@ -54,6 +57,12 @@ class Part:
         """The longer side of its box."""
         return max(self.box[2:])
 
+    @property
+    def is_dot(self) -> bool:
+        """Whether it is round or square, and full."""
+        *_, width, height = self.box
+        return self.area >= FULL * width * height and min(width, height) >= ROUND * max(width, height)
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -65,6 +74,8 @@ class Parts:
     share: float
     crowded: bool = False
     """There were too many to be handwriting; then `parts` has none."""
+    left_out: tuple[Part, ...] = ()
+    """Lines, specks and, on a photograph, dots that are none of `parts`, but may belong to a sign."""
 
 
 def find_parts(ink: Ink, *, photograph: bool) -> Parts:
@@ -85,9 +96,12 @@ def find_parts(ink: Ink, *, photograph: bool) -> Parts:
     framed = _without_frames(_without_broken_frame(kept, ink.map), ink.map)
     rest = int(boxes[:, 4].sum()) - sum(part.area for part in kept) + sum(part.area for part in framed)
     kept = _without_specks(_without_lines(framed, ink.map))
+    dots = [part for part in found if part.is_dot and not part.likeness and part.side < kept[0].side] if kept else []
+    left_out = tuple(part for part in framed + dots if part not in kept)
     if len(kept) > WRITTEN:
         return Parts(ink.map, (), 0.0, crowded=True)
-    return Parts(ink.map, tuple(kept), sum(part.likeness * part.area for part in kept) / max(1, rest))
+    share = sum(part.likeness * part.area for part in kept) / max(1, rest)
+    return Parts(ink.map, tuple(kept), share, left_out=left_out)
 
 
 def _part(number: int, ink: Ink, along: float, least: float) -> Part:
@@ -164,9 +178,10 @@ def _is_hollow(part: Part, places: NDArray[np.int32]) -> bool:
 
 
 def _without_lines(parts: list[Part], places: NDArray[np.int32]) -> list[Part]:
-    """Without long straight lines beside things of another form: creases, and what is left of frames and ruling."""
+    """Without long straight lines beside things of another form than dots: creases, and what is left of frames and
+    ruling."""
     straight = [part for part in parts if part.area < STRAIGHT * part.side**2 and _is_straight(part, places)]
-    largest = max((part.side for part in parts if part not in straight), default=0)
+    largest = max((part.side for part in parts if part not in straight and not part.is_dot), default=0)
     lines = [part for part in straight if part.side > LONG * largest > 0]
     return [part for part in parts if part not in lines]
 
