@@ -25,7 +25,7 @@ ALONG = 0.5
 STRAIGHT, LONG = 0.15, 1.3
 """Of its length: the width of a box round a straight line; and how much longer than all else it is, to be no 1."""
 
-FULL, ROUND = 0.55, 0.5
+DOT_FILL, DOT_ASPECT = 0.55, 0.7
 """The least share of its box that a dot fills, and the least share of its longer side that the shorter one is."""
 
 LOOKED = 300
@@ -61,7 +61,7 @@ class Part:
     def is_dot(self) -> bool:
         """Whether it is round or square, and full."""
         *_, width, height = self.box
-        return self.area >= FULL * width * height and min(width, height) >= ROUND * max(width, height)
+        return self.area >= DOT_FILL * width * height and min(width, height) >= DOT_ASPECT * max(width, height)
 
 
 @dataclass(frozen=True)
