@@ -7,7 +7,7 @@ runs/2026-03-14_15-09-26-mlp-sweep/
   trials.csv     a row a trial: status, figures, seconds, values, the reason of a failure
   curves.csv     the objective after each epoch of each trial
   best.yaml      the best trial's config, runnable as it is
-  plots/*.png    Optuna's pictures
+  plots/*.png    the trials as pictures
 
 All but the first two are made from the study, anew after each trial.
 """

@@ -197,7 +197,7 @@ class _Run(Overseer[Ticket, int | None]):
 
     def _conclude(self) -> SweepResult:
         wanted = self.sweep.config({}).report.plots
-        plots, left_out = draw_study(self.study, self.sweep.objective) if wanted else ([], [])
+        plots, left_out = draw_study(self.study, self.sweep, self.ledger.write()) if wanted else ([], [])
         for name, png in plots:
             self.folder.write_plot(name, png)
         result = self._result(tuple(f"plots/{name}" for name, _ in plots), tuple(left_out))

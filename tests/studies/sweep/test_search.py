@@ -471,7 +471,8 @@ def test_no_matplotlib_state_is_left(make: Making) -> None:
 
     before = dict(rcParams)
     mine = plt.figure()
-    run_sweep(make({"report": {"plots": True}}, trials=2))
+    result = run_sweep(make({"report": {"plots": True, "format": "svg"}}, trials=2))
+    assert "plots/importance.svg" in result.plots
     assert plt.get_fignums() == [mine.number]
     plt.close(mine)
     assert {key: value for key, value in rcParams.items() if value != before[key] and key != "backend"} == {}
