@@ -21,6 +21,9 @@ Row = Mapping[str, float | int | str | None]
 MOST_EPOCHS_WITH_POINTS = 10
 """Up to so many epochs the points within them are drawn."""
 
+WORTH_A_LOGARITHM = 1.3
+"""Orders of magnitude from which on an axis has a logarithm."""
+
 OTHER = {"val_loss": "val_accuracy", "val_accuracy": "val_loss"}
 FORMS = {"loss": "{:.4f}", "accuracy": "{:.2f} %"}
 
@@ -56,8 +59,7 @@ def curves(rows: Sequence[Row], story: Story, title: str, file_format: FileForma
         grid = figure.add_gridspec(2, 2, height_ratios=(4, 1))
         loss = figure.add_subplot(grid[0, 0], title="loss", ylabel=story.loss)
         losses = [column_of(rows, name) for name in ("train_loss", "val_loss")]
-        if orders_of_magnitude([*losses, within[0]]) > 1.3:
-            by_logarithm(loss)
+        by_logarithm(loss, [*losses, within[0]])
         accuracy = figure.add_subplot(grid[0, 1], title="accuracy", ylabel="accuracy (%)")
         rate = figure.add_subplot(grid[1, :], title="learning rate")
         if is_short:
@@ -149,11 +151,15 @@ def orders_of_magnitude(columns: Sequence[NDArray[np.float64]]) -> float:
     return float(np.log10(values.max()) - np.log10(values.min())) if values.size and values.min() > 0 else 0.0
 
 
-def by_logarithm(axes: Axes) -> None:
-    """Steps of equal factors, named 1, 2, 5, 10, …"""
+def by_logarithm(axes: Axes, columns: Sequence[NDArray[np.float64]]) -> bool:
+    """Gives the y axis steps of equal factors, named 1, 2, 5, 10, …, if the values of `columns` ask for it."""
     from matplotlib.ticker import LogLocator, NullLocator
 
+    orders = orders_of_magnitude(columns)
+    if orders <= WORTH_A_LOGARITHM:
+        return False
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if orders < 3 else (1,)))  # more would name none at all
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_locator(NullLocator())
+    return True

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_trainer.reports.canvas import GREY, WIDEST, render
-from mnist_trainer.reports.curves import Row, by_logarithm, column_of, orders_of_magnitude, whole_epochs
+from mnist_trainer.reports.curves import Row, by_logarithm, column_of, whole_epochs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -121,8 +121,7 @@ def _keep_in_sight(axes: Axes, runs: Sequence[Curve]) -> str:
     beyond = sum(bool((each > top).any()) for each in losses if each.max() > 3 * top)
     shown = np.concatenate(losses)
     shown = shown[shown <= top] if beyond else shown
-    if is_logarithmic := orders_of_magnitude([shown]) > 1.3:
-        by_logarithm(axes)
+    is_logarithmic = by_logarithm(axes, [shown])
     if beyond:
         low = float(shown.min())
         room = 0.05 * (top - low or abs(top) or 1.0)

@@ -11,7 +11,7 @@ import numpy as np
 
 from mnist_trainer.config.sweep import label
 from mnist_trainer.reports.canvas import BLUE, GREEN, GREY, ORANGE, WIDEST, FileFormat, render
-from mnist_trainer.reports.curves import by_logarithm, orders_of_magnitude, whole_epochs
+from mnist_trainer.reports.curves import WORTH_A_LOGARITHM, by_logarithm, orders_of_magnitude, whole_epochs
 from mnist_trainer.reports.sweep import TrialRow
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def _places(values: Sequence[Any]) -> tuple[list[float], list[str], bool]:
     """Where values lie on an axis: numbers as they are, others by name; the names; and if a logarithm suits them."""
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         numbers = [float(value) for value in values]
-        return numbers, [], orders_of_magnitude([np.array(numbers)]) > 1.3
+        return numbers, [], orders_of_magnitude([np.array(numbers)]) > WORTH_A_LOGARITHM
     names = list(dict.fromkeys(label(value) for value in values))
     return [float(names.index(label(value))) for value in values], names, False
 
@@ -187,8 +187,7 @@ def _by_logarithm_below(axes: Axes) -> None:
 
 def _finish(axes: Axes, values: Sequence[float], numbers: Any = None) -> None:
     """A grid, a logarithm where the values ask for one, and whole numbers below."""
-    if orders_of_magnitude([np.array(values, np.float64)]) > 1.3:
-        by_logarithm(axes)
+    by_logarithm(axes, [np.array(values, np.float64)])
     axes.grid(visible=True)
     if numbers is not None:
         whole_epochs(axes, numbers)

@@ -161,3 +161,14 @@ def test_the_epochs_without_improvement_are_shaded_and_the_reason_is_written(dra
     (window,) = figure.axes[0].patches
     assert window.get_window_extent() is not None
     assert (window.get_x(), window.get_x() + window.get_width()) == (3, 5)
+
+
+@pytest.mark.parametrize("factor", [20, 1e3, 1e9, 1e30])
+def test_an_axis_of_any_size_has_named_ticks(drawn: Any, factor: float) -> None:
+    rows = [{**row, "train_loss": loss} for row, loss in zip(rows_of(3), (factor, 3.0, 0.9), strict=True)]
+    figure, _ = drawn(rows, Story(1))
+    loss = figure.axes[0]
+    figure.canvas.draw()
+    low, high = loss.get_ylim()
+    assert loss.get_yscale() == "log"
+    assert sum(low <= place <= high for place in loss.get_yticks()) >= 3
