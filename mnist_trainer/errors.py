@@ -15,8 +15,11 @@ Messages are written for the person in front of the terminal: what happened, whe
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from subprocess import list2cmdline
 from unicodedata import category
 
 TOLD = 30
@@ -30,6 +33,12 @@ def visible(text: str) -> str:
 
 def _is_harmless(char: str) -> bool:
     return char.isprintable() or char == "\n" or category(char) == "Zs"  # macOS names screenshots with narrow spaces
+
+
+def quoted(*words: object) -> str:
+    """`words` as they are written in the shell of this system: `runs/one`, `'my runs/one'`."""
+    texts = list(map(str, words))
+    return list2cmdline(texts) if os.name == "nt" else shlex.join(texts)
 
 
 class TrainerError(Exception):

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from mnist_trainer.cli.common import complain
+from mnist_trainer.errors import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,7 +98,7 @@ class Command(TyperCommand):
             return f"{begin} Write {known}."
         near = nearest(option, names, cutoff=0.8)
         if paths := [] if near else self._paths(plain):
-            shown = " or ".join(quoted(f"{path}={'…' if value is None else value}") for path in paths)
+            shown = " or ".join(quoted(f"{path}={'VALUE' if value is None else value}") for path in paths)
             return f"{begin} Write {shown}"
         alike = [name for name in names if len(plain) == 1 and name.startswith(f"--{plain}")]
         if near := nearest(option, names, cutoff=0.7):
@@ -148,11 +149,6 @@ def find_source(arguments: Sequence[str] | None, option: str | None) -> tuple[st
                 others.remove(argument)
                 return argument, others
     return option, others
-
-
-def quoted(word: str) -> str:
-    """`word` as it is pasted into any shell, in double quotes where it needs some: cmd.exe knows no single ones."""
-    return word if all(char.isalnum() or char in "_-./:=,+…\\" for char in word) else f'"{word}"'
 
 
 def _exists(word: str) -> bool:

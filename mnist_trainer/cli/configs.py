@@ -11,9 +11,8 @@ from typing import Annotated
 
 import typer
 
-from mnist_trainer.cli.arguments import quoted
 from mnist_trainer.cli.common import error_paragraphs, say
-from mnist_trainer.errors import UsageError
+from mnist_trainer.errors import UsageError, quoted
 
 
 def list_configs(overrides: Sequence[str]) -> None:
@@ -21,7 +20,7 @@ def list_configs(overrides: Sequence[str]) -> None:
     from mnist_trainer.config.shipped import shipped
 
     if overrides:
-        raise UsageError(f"No config is named. Name one: mnist-train quickstart {' '.join(map(quoted, overrides))}")
+        raise UsageError(f"No config is named. Name one: mnist-train quickstart {quoted(*overrides)}")
     print("Configs that come with mnist-train, in the order of a lesson:\n")
     _print_phrases(shipped())
     print("\nTrain one:         mnist-train quickstart")
@@ -34,7 +33,7 @@ def list_sweeps(overrides: Sequence[str]) -> None:
     from mnist_trainer.config.shipped import sweeps
 
     if overrides:
-        raise UsageError(f"No sweep is named. Name one: mnist-sweep mlp {' '.join(map(quoted, overrides))}")
+        raise UsageError(f"No sweep is named. Name one: mnist-sweep mlp {quoted(*overrides)}")
     print("Sweeps that come with mnist-sweep:\n")
     _print_phrases(sweeps())
     print("\nRun one:                     mnist-sweep mlp --trials 20")

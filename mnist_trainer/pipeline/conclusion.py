@@ -20,7 +20,14 @@ from mnist_trainer.inference.firing import dead_sentence, monitor_firing
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.pipeline.preparation import Loading
 from mnist_trainer.reports.curves import Story
-from mnist_trainer.reports.drawings import Drawing, draw_confusion, draw_mistakes, draw_training, draw_weights
+from mnist_trainer.reports.drawings import (
+    Drawing,
+    draw_confusion,
+    draw_mistakes,
+    draw_sample,
+    draw_training,
+    draw_weights,
+)
 from mnist_trainer.reports.journal import Journal
 from mnist_trainer.reports.listener import Listener, Outcome, metrics_row
 from mnist_trainer.reports.tensorboard import require_tensorboard
@@ -165,3 +172,4 @@ def _draw_answers(measured: Measured, classes: tuple[str, ...], report: Report) 
         yield draw_confusion(evaluation, classes, report.format)
     if report.gallery:
         yield draw_mistakes(answers, source, evaluation, classes, report.format)
+        yield draw_sample(answers, source)

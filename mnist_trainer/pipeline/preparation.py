@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from mnist_trainer.data.catalog import all_classes
 from mnist_trainer.data.identity import SAME_DIGITS, Identity, identify
 from mnist_trainer.data.layout import notes
 from mnist_trainer.data.loaders import Splits, load_splits, load_together
-from mnist_trainer.errors import ConfigError, DataError, Problem, UsageError
+from mnist_trainer.errors import ConfigError, DataError, Problem, UsageError, quoted
 from mnist_trainer.model.device import resolve_device, settings
 from mnist_trainer.model.memory import check_memory, footprint
 from mnist_trainer.model.threads import choose_threads
@@ -165,7 +164,7 @@ def require_same_images(folder: Path, before: object, now: Mapping[str, Any]) ->
     raise DataError(
         f"The images of {now['name']} have changed since {folder} was begun: {change}. Images that validate now may "
         "have trained it. Put them back as they were, or name the folder that holds them so (data.path=DIR or "
-        f"data.root=DIR), or train anew: mnist-train --config {shlex.quote(str(folder / 'config.yaml'))}"
+        f"data.root=DIR), or train anew: mnist-train --config {quoted(folder / 'config.yaml')}"
     )
 
 

@@ -6,7 +6,6 @@ change what was trained so far may be changed, in the file or behind the command
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from mnist_trainer.config.differences import Difference, differences
 from mnist_trainer.config.load import load_config
 from mnist_trainer.config.objective import Falling, OneCycle
 from mnist_trainer.config.schema import Config
-from mnist_trainer.errors import CheckpointError, DivergedError, UsageError
+from mnist_trainer.errors import CheckpointError, DivergedError, UsageError, quoted
 from mnist_trainer.locks import is_at_work
 from mnist_trainer.pipeline.description import facts_of
 from mnist_trainer.pipeline.preparation import require_same_images
@@ -127,7 +126,7 @@ def refuse_several(folder: RunFolder) -> None:
     """Raises `CheckpointError` if the folder holds several runs, whatever its own `run.json` says."""
     path, kind = folder.path, folder.read_record().get("kind")
     if kind == "sweep":
-        raise CheckpointError(f"{path} is a sweep. Go on with: mnist-sweep SWEEP --run-dir {shlex.quote(str(path))}")
+        raise CheckpointError(f"{path} is a sweep. Go on with: mnist-sweep SWEEP --run-dir {quoted(path)}")
     if kind is not None or any(path.glob("seed-*/config.yaml")):
         raise CheckpointError(f"{path} holds several runs. Name one of them, or go on with all: {command_for(path)}")
 
@@ -235,4 +234,4 @@ def refuse_parts(begun: Begun, ours: Mapping[str, str]) -> None:
 
 def command_for(folder: Path) -> str:
     """The line that goes on with the run in `folder`."""
-    return shlex.join(["mnist-train", "--resume", str(folder)])
+    return quoted("mnist-train", "--resume", folder)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from io import StringIO
+from io import BytesIO, StringIO
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from mnist_trainer.data.source import Source
@@ -20,7 +22,7 @@ from mnist_trainer.reports.canvas import FileFormat
 from mnist_trainer.reports.curves import Story, curves
 from mnist_trainer.reports.painting import Picture, paint
 from mnist_trainer.reports.reliability import reliability_diagrams
-from mnist_trainer.reports.text import percent
+from mnist_trainer.reports.text import SAMPLE, percent
 from mnist_trainer.training.penalties import first_weights
 
 Rows = list[Mapping[str, float | int | str | None]]
@@ -73,6 +75,21 @@ def draw_mistakes(
         f"{which} {evaluation.errors:,} mistakes in {evaluation.count:,} {evaluation.split} images: label → answer",
         file_format,
     )
+
+
+def draw_sample(answers: Answers, source: Source) -> Drawing:
+    """`sample.png`: the first image that was answered right (else the first one), to try `mnist-predict` on."""
+    first = int(answers.right.int().argmax())
+    images, _ = source.gather(torch.tensor([first], device=source.labels.device))
+    return SAMPLE, partial(_png, images[0].cpu().numpy())
+
+
+def _png(image: NDArray[np.uint8]) -> bytes:
+    from PIL import Image
+
+    stream = BytesIO()
+    Image.fromarray(image).save(stream, "PNG")
+    return stream.getvalue()
 
 
 def draw_reliability(before: Answers, after: Answers, evaluation: Evaluation, temperature: float) -> Drawing:

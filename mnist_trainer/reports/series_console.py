@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
-from mnist_trainer.errors import InterruptedRunError
+from mnist_trainer.errors import InterruptedRunError, quoted
 from mnist_trainer.inference.spread import Spread
 from mnist_trainer.reports.console import PlainConsole, RichConsole, choose_console
 from mnist_trainer.reports.series import Series, SeriesHeader, SeriesListener, SubRun, Summary, judged_part
@@ -176,7 +177,7 @@ def series_lines(series: Series) -> list[str]:
             "The interval of the mean covers what the seed changes, on these same images.",
             "What other images would change is in the interval of each run's own accuracy.",
         ]
-    lines.append(f"Try next: mnist-eval {series.folder / 'seed-*'}")
+    lines.append(f"Try next: mnist-eval {quoted(series.folder)}{os.sep}seed-*")
     untested = "" if part == "test" else "; not tested"
     lines.append(f"{series.folder.name}: {part} accuracy {spread_sentence(accuracy)}{untested}")
     return lines

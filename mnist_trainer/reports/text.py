@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import TextWrapper
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mnist_trainer.config.layers import ActivationLayer, Conv, Dropout, Output, Pool, SqueezeExcite
 from mnist_trainer.config.shapes import Placed
+from mnist_trainer.errors import quoted
 
 if TYPE_CHECKING:  # the table of runs is shown without torch
     from mnist_trainer.inference.metrics import Evaluation
@@ -27,6 +27,9 @@ STOP_REASONS = {
 
 _COMMAND = re.compile(r"\bmnist-(?:train|eval|predict|runs|sweep) .*?(?=[)`;]|\. |, |$)")
 """A command in a text, which is to be pasted in one piece."""
+
+SAMPLE = "sample.png"
+"""The picture of a run that holds one image, to try the model on."""
 
 COLUMNS = ("epoch", "train loss", "val loss", "val accuracy", "lr", "seconds", "")
 
@@ -129,12 +132,13 @@ def outcome_lines(outcome: Outcome) -> list[str]:
     shown = outcome.test or outcome.validation
     result = [] if shown is None else [shown.sentence]
     result += ["not tested"] if outcome.test is None else []
+    sample = [outcome.folder / plot for plot in outcome.plots if Path(plot).name == SAMPLE]
     written = ["best.pt", "last.pt", "metrics.csv", "run.json", "config.yaml", *outcome.plots]
     return [
         f"{STOP_REASONS[outcome.stop_reason]} Best epoch: {outcome.best_epoch}. {outcome.seconds:.1f} s of training.",
         f"Written to {outcome.folder}: {', '.join(written)}",
-        f"Try next: mnist-eval {outcome.folder}",
-        f"          mnist-predict picture.png --checkpoint {outcome.folder}",
+        f"Try next: mnist-eval {quoted(outcome.folder)}",
+        *(f"          mnist-predict {quoted(picture, '--checkpoint', outcome.folder)}" for picture in sample),
         *([outcome.dead] if outcome.dead else []),
         *([] if shown is None else guessing_lines(shown, outcome.advice)),
         f"{outcome.folder.name}: {'; '.join(result)}",
@@ -145,7 +149,7 @@ def finished_lines(folder: Path) -> list[str]:
     """What to say where a finished run was to go on."""
     return [
         f"{folder} is finished: there is nothing to go on with.",
-        f"Longer: mnist-train --resume {shlex.quote(str(folder))} training.epochs=N",
+        f"Longer: mnist-train --resume {quoted(folder)} training.epochs=N",
     ]
 
 

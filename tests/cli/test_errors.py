@@ -11,7 +11,7 @@ import pytest
 
 from mnist_trainer import errors
 from mnist_trainer.cli.common import complain, error_paragraphs, options_named
-from mnist_trainer.errors import ConfigError, Problem, TrainerError
+from mnist_trainer.errors import ConfigError, Problem, TrainerError, quoted
 
 Command = Callable[..., Any]
 
@@ -99,6 +99,22 @@ def test_lines_are_red_on_a_terminal_and_break_between_words(
     complain(text)
     lines = ["Some words that a terminal of forty", "columns can't show on one line.", "x" * 50]
     assert capsys.readouterr().err == f"\x1b[31m{chr(10).join(lines)}\x1b[0m\n"
+
+
+@pytest.mark.parametrize(
+    ("system", "words", "shown"),
+    [
+        ("posix", ["runs/one", "a=[1, 2]"], "runs/one 'a=[1, 2]'"),
+        ("nt", [r"C:\runs\one", "a=[1, 2]"], r'C:\runs\one "a=[1, 2]"'),
+    ],
+)
+def test_words_are_quoted_for_the_shell_of_the_system(
+    monkeypatch: pytest.MonkeyPatch, system: str, words: list[str], shown: str
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("mnist_trainer.errors.os.name", system)
+        found = quoted(*words)
+    assert found == shown
 
 
 def test_a_broken_pipe_is_left_to_the_framework() -> None:

@@ -78,7 +78,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_the_folder_holds_the_whole_run(run: Run) -> None:
     files = {path.relative_to(run.folder).as_posix() for path in run.folder.rglob("*") if path.is_file()}
-    plots = {"plots/curves.png", "plots/confusion.png", "plots/weights.png", "plots/mistakes.png"}
+    plots = {"plots/curves.png", "plots/confusion.png", "plots/weights.png", "plots/mistakes.png", "plots/sample.png"}
     assert files == {"config.yaml", "run.json", "metrics.csv", "best.pt", "last.pt", "log.txt"} | plots
     for name in plots:
         assert (run.folder / name).read_bytes().startswith(PNG)
@@ -89,7 +89,10 @@ def test_pictures_have_the_format_that_the_config_names(tiny: dict[str, Any], tm
     config = {**tiny, "report": {"format": file_format}}
     train(config, run_dir=tmp_path / "run")
     names = {path.name for path in (tmp_path / "run" / "plots").iterdir()}
-    assert names == {f"{name}.{file_format}" for name in ("curves", "confusion", "weights", "mistakes")}
+    assert names == {
+        "sample.png",
+        *(f"{name}.{file_format}" for name in ("curves", "confusion", "weights", "mistakes")),
+    }
 
 
 def test_dead_units_are_named_at_the_end_and_in_the_log(tiny: dict[str, Any], tmp_path: Path) -> None:

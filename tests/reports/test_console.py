@@ -43,7 +43,6 @@ def written(outcome: Outcome) -> list[str]:
         f"Written to {folder}: best.pt, last.pt, metrics.csv, run.json, config.yaml, plots/curves.png, "
         "plots/confusion.png",
         f"Try next: mnist-eval {folder}",
-        f"          mnist-predict picture.png --checkpoint {folder}",
         RESULT,
     ]
 

@@ -9,6 +9,7 @@ import pytest
 from mnist_trainer.config.expand import expand
 from mnist_trainer.config.load import load_config
 from mnist_trainer.config.shapes import place
+from mnist_trainer.errors import quoted
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.reports.listener import Header, Outcome
 from mnist_trainer.reports.text import (
@@ -87,8 +88,20 @@ def test_the_end_says_why_where_and_what_next(outcome: Outcome, reason: str) -> 
         f"Written to {folder}: best.pt, last.pt, metrics.csv, run.json, config.yaml, plots/curves.png, "
         "plots/confusion.png",
         f"Try next: mnist-eval {folder}",
-        f"          mnist-predict picture.png --checkpoint {folder}",
         "one: test accuracy 99.85 % (3 errors of 2,000; 95 % interval 99.56 to 99.95 %)",
+    ]
+
+
+def test_what_to_try_next_can_be_pasted(outcome: Outcome) -> None:
+    folder = Path("my runs") / "one"
+    lines = outcome_lines(replace(outcome, folder=folder, plots=("plots/sample.png",)))
+    sample = folder / "plots" / "sample.png"
+    assert lines[2] == f"Try next: mnist-eval {quoted(folder)}"
+    assert lines[3] == f"          mnist-predict {quoted(sample)} --checkpoint {quoted(folder)}"
+    assert [line.strip() for line in wrapped("\n".join(lines[2:4]), 30).splitlines()] == [
+        "Try next:",
+        lines[2].removeprefix("Try next: "),
+        lines[3].strip(),
     ]
 
 

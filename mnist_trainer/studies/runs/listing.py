@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from mnist_trainer.config.document import printable
+from mnist_trainer.errors import quoted
 from mnist_trainer.reports.table import Column, table_lines
 from mnist_trainer.reports.text import figure, interval, percent
 from mnist_trainer.storage.run_folder import RunFolder
@@ -158,7 +158,7 @@ def _notes(run: RunSummary) -> Iterator[str]:
     if run.problems:
         yield f"{run.folder}: {'; '.join(map(printable_line, run.problems))}"
     if run.status in (KILLED, "interrupted") and run.kind != "sweep":
-        command = f"mnist-train --resume {shlex.quote(printable_line(str(run.path)))}"
+        command = f"mnist-train --resume {quoted(printable_line(str(run.path)))}"
         yield f"{run.folder} was {run.status}. Go on with: {command}"
     if (silence := _silence(run)) > SILENT_MINUTES:
         yield f"{run.folder}: wrote nothing for {_duration(silence)}; if its process is dead, it will not go on."

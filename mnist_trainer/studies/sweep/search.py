@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mnist_trainer.config.sweep import Sweep
 from mnist_trainer.data.loaders import load_splits
-from mnist_trainer.errors import DeviceError, InterruptedRunError, UsageError
+from mnist_trainer.errors import DeviceError, InterruptedRunError, UsageError, quoted
 from mnist_trainer.files import held
 from mnist_trainer.pipeline.preparation import warnings_of
 from mnist_trainer.reports.sweep import SweepHeader, SweepListener, SweepResult, TrialRow
@@ -227,7 +226,7 @@ class _Run(Overseer[Ticket, int | None]):
             best=best_of(rows, self.sweep),
             plots=plots,
             left_out=left_out,
-            resume=shlex.join(command),
+            resume=quoted(*command),
         )
 
 
