@@ -126,14 +126,19 @@ def _turn_to_nowhere(streams: Sequence[int]) -> None:
 
 
 def say(text: str, err: bool = False) -> None:
-    """Prints lines in which there may be names from strangers: nothing in them moves the terminal."""
-    print(visible(text), file=sys.stderr if err else sys.stdout, flush=True)
+    """Prints lines in which there may be names from strangers: nothing in them moves the terminal.
+
+    Those that go to stderr are sentences: on a terminal they break between words.
+    """
+    print(_for_stderr(text) if err else visible(text), file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def complain(text: str) -> None:
     """Prints to stderr, red on a terminal, whose lines break between words but never in a command to be pasted."""
+    typer.secho(_for_stderr(text), fg="red" if sys.stderr.isatty() else None, err=True)
+
+
+def _for_stderr(text: str) -> str:
     from mnist_trainer.reports.text import wrapped
 
-    on_terminal = sys.stderr.isatty()
-    shown = wrapped(visible(text), shutil.get_terminal_size().columns) if on_terminal else visible(text)
-    typer.secho(shown, fg="red" if on_terminal else None, err=True)
+    return wrapped(visible(text), shutil.get_terminal_size().columns) if sys.stderr.isatty() else visible(text)

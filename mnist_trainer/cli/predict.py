@@ -126,7 +126,7 @@ def predict(  # noqa: PLR0913, PLR0917 - one an option
 
         sources, notes = sources_of(images)
         reader = load_reader(checkpoint)
-        for note in notes:
+        for note in filter(None, [reader.limits, *notes]):
             say(note, err=True)
         answers = reader.read(sources, expect.value, min_confidence, steps=save_steps is not None)
         if save_steps is not None:

@@ -83,6 +83,8 @@ class Prediction:
     """Its number, from 1, if the file has several pages."""
     warnings: tuple[str, ...] = ()
     """What makes the answer doubtful, in words."""
+    can_refuse: bool = field(default=True, compare=False)
+    """Whether the model can tell that a sign is no digit."""
 
     @property
     def name(self) -> str:
@@ -90,13 +92,15 @@ class Prediction:
         return f"{self.path}" if self.page is None else f"{self.path}[{self.page}]"
 
     def to_json(self) -> dict[str, Any]:
-        """The object that `--json` lists; `page` and `warnings` only where there are any."""
+        """The object that `--json` lists; `page` and `warnings` only where there are any, `can_refuse` where not."""
         keys = ("path", "text", "digits", "confidence", "refused", "reason", "error")
         content = {key: getattr(self, key) for key in keys} | {"digits": [digit.to_json() for digit in self.digits]}
         if self.page is not None:
             content["page"] = self.page
         if self.warnings:
             content["warnings"] = list(self.warnings)
+        if not self.can_refuse:
+            content["can_refuse"] = False
         return content
 
 
@@ -151,7 +155,7 @@ def named(classes: Sequence[str]) -> tuple[Name, ...]:
 
 def answer_page(page: Page, scores: Scores, judgement: Judgement, path: str | None) -> Prediction:
     """The answer to a picture, of what a model says of `page.glyphs`."""
-    glyphs = page.glyphs
+    glyphs, able = page.glyphs, judgement.refusal is not None
     chosen = choose(page, scores.probabilities, scores.none) if glyphs else []
     lines = [
         [judgement.answer(glyphs[at], scores.probabilities[at], float(scores.none[at])) for at in places]
@@ -162,10 +166,11 @@ def answer_page(page: Page, scores: Scores, judgement: Judgement, path: str | No
         lines = _without_others(lines, answered, page.size)
     answers = tuple(replace(answer, line=number) for number, line in enumerate(lines) for answer in line)
     if not answered or (len(answers) > 1 and sum(each.likely for each in answered) < MOSTLY * len(answers)):
-        return Prediction(path, "", answers, None, True, page.reason or _reason_of_all(answers), steps=page.steps)
+        reason = page.reason or _reason_of_all(answers)
+        return Prediction(path, "", answers, None, True, reason, steps=page.steps, can_refuse=able)
     text = "\n".join(_spelled([answer.sign for answer in line]) for line in lines)
     confidence = min((answer.confidence for answer in answered if answer.confidence is not None), default=None)
-    return Prediction(path, text, answers, confidence, steps=page.steps)
+    return Prediction(path, text, answers, confidence, steps=page.steps, can_refuse=able)
 
 
 def _without_others(

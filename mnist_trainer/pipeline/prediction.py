@@ -95,7 +95,17 @@ def load_reader(checkpoint: str | Path = BUNDLED, model: nn.Module | None = None
     path = find_checkpoint(str(checkpoint))
     loaded = load_checkpoint(path)
     name = f"{checkpoint if str(checkpoint) == BUNDLED else path} ({_described(loaded)})"
-    return Reader(name, loaded.predictor(torch.device("cpu"), model), loaded.classes)
+    predictor = loaded.predictor(torch.device("cpu"), model)
+    able = predictor.refusal is not None
+    return Reader(name, predictor, loaded.classes, "" if able else _limits(loaded.config.data.name))
+
+
+def _limits(trained_on: str) -> str:
+    few = " It learned from 1,797 small images, too few for photographs." if trained_on == "digits" else ""
+    return (
+        f"This model cannot refuse: it gives an answer to letters, scribbles and all else too.{few} "
+        "The model that comes with the package can refuse: leave --checkpoint out."
+    )
 
 
 def _described(checkpoint: Checkpoint) -> str:
@@ -105,11 +115,12 @@ def _described(checkpoint: Checkpoint) -> str:
 
 @dataclass(frozen=True)
 class Reader:
-    """A trained model that reads pictures; `name` says which, for people."""
+    """A trained model that reads pictures; `name` says which, for people, `limits` what it can't do, if anything."""
 
     name: str
     predictor: Predictor
     classes: tuple[str, ...]
+    limits: str = ""
 
     def read(
         self, sources: Iterable[Source], expect: Expect = "auto", min_confidence: float = 0.0, *, steps: bool = False

@@ -44,10 +44,8 @@ def test_a_pipe_gets_the_whole_course_in_plain_lines(command: Command, here: Pat
         assert re.fullmatch(row % epoch, line)
     best = record_of(here / "mine")["best_epoch"]
     assert re.fullmatch(rf"All epochs are done\. Best epoch: {best}\. \d+\.\d s of training\.", lines[8])
-    assert (
-        lines[9]
-        == "Written to mine: best.pt, last.pt, metrics.csv, run.json, config.yaml, plots/mistakes.png, plots/sample.png"
-    )
+    files = "best.pt, last.pt, metrics.csv, run.json, config.yaml, plots/mistakes.png, plots/sample.png"
+    assert lines[9] == f"Written to mine: {files}"
     assert lines[10] == "Try next: mnist-eval mine"
     assert lines[11] == "          mnist-predict mine/plots/sample.png --checkpoint mine"
     found = RESULT.fullmatch(lines[-1])  # before it there may be a line about units that never fired

@@ -199,7 +199,7 @@ def test_the_second_answer_is_ranked_where_it_is_close() -> None:
 
 def test_the_json_has_the_shape_that_stays() -> None:
     content = json.loads(json.dumps(answer_page(page(line(0)), scores((7, 0.9)), TEN, "a.png").to_json()))
-    assert list(content) == ["path", "text", "digits", "confidence", "refused", "reason", "error"]
+    assert list(content) == ["path", "text", "digits", "confidence", "refused", "reason", "error", "can_refuse"]
     (answer,) = content["digits"]
     assert list(answer) == ["digit", "confidence", "probabilities", "box", "refused", "reason"]
     assert (answer["digit"], len(answer["probabilities"]), answer["box"]) == (7, 10, [5, 20, 20, 30])

@@ -44,7 +44,7 @@ def test_the_answer_is_the_models(digits_run: Run, seven: Image.Image, here: Pat
 def test_the_shape_of_the_json(digits_run: Run, seven: Image.Image) -> None:
     (found,) = predict(seven, digits_run.folder)
     written = json.loads(json.dumps(found.to_json()))
-    assert list(written) == ["path", "text", "digits", "confidence", "refused", "reason", "error"]
+    assert list(written) == ["path", "text", "digits", "confidence", "refused", "reason", "error", "can_refuse"]
     (digit,) = written["digits"]
     assert list(digit) == ["digit", "confidence", "probabilities", "box", "refused", "reason"]
     assert len(digit["probabilities"]) == 10

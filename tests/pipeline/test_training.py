@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from mnist_trainer import Callback, Config, Run, fit, prepare, resume, train
+from mnist_trainer import Callback, Config, Run, fit, predict, prepare, resume, train
 from mnist_trainer.config.load import load_config
 from mnist_trainer.errors import (
     CheckpointError,
@@ -82,6 +82,11 @@ def test_the_folder_holds_the_whole_run(run: Run) -> None:
     assert files == {"config.yaml", "run.json", "metrics.csv", "best.pt", "last.pt", "log.txt"} | plots
     for name in plots:
         assert (run.folder / name).read_bytes().startswith(PNG)
+
+
+def test_the_sample_is_a_picture_that_the_model_reads(run: Run) -> None:
+    (answer,) = predict(run.folder / "plots" / "sample.png", run.folder)
+    assert (len(answer.digits), answer.error) == (1, None)
 
 
 @pytest.mark.parametrize("file_format", ["svg", "pdf"])
