@@ -75,7 +75,7 @@ def test_a_warning_stands_on_stderr(command: Command, here: Path) -> None:
     done = command("train", "--config", "tiny.yaml", "model.output=softmax")
     assert done.err == (
         "warning: model.output: cross_entropy applies a softmax itself; on outputs between 0 and 1 it can't fall below "
-        "ln(e + 9) − 1 = 1.461, and its gradients are small. Use output: none\n"
+        "ln(e + 9) − 1 = 1.461, and its gradients are small. Use model.output=none\n"
     )
 
 
