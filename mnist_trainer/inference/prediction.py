@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_trainer.inference.reading import choose
+from mnist_trainer.inference.signs import sign_warnings
 from mnist_trainer.pictures.page import Box, Glyph, Page, Steps, touches_border
 
 CLOSE = 0.1
@@ -156,6 +157,7 @@ def named(classes: Sequence[str]) -> tuple[Name, ...]:
 def answer_page(page: Page, scores: Scores, judgement: Judgement, path: str | None) -> Prediction:
     """The answer to a picture, of what a model says of `page.glyphs`."""
     glyphs, able = page.glyphs, judgement.refusal is not None
+    warnings = page.warnings
     chosen = choose(page, scores.probabilities, scores.none) if glyphs else []
     lines = [
         [judgement.answer(glyphs[at], scores.probabilities[at], float(scores.none[at])) for at in places]
@@ -164,13 +166,15 @@ def answer_page(page: Page, scores: Scores, judgement: Judgement, path: str | No
     answered = [answer for line in lines for answer in line if not answer.refused]
     if answered:
         lines = _without_others(lines, answered, page.size)
+        warnings += sign_warnings(lines, page.layout_of(chosen[0][0]).ink, page.size)
     answers = tuple(replace(answer, line=number) for number, line in enumerate(lines) for answer in line)
     if not answered or (len(answers) > 1 and sum(each.likely for each in answered) < MOSTLY * len(answers)):
         reason = page.reason or _reason_of_all(answers)
-        return Prediction(path, "", answers, None, True, reason, steps=page.steps, can_refuse=able)
+        refused = Prediction(path, "", answers, None, True, reason, steps=page.steps, can_refuse=able)
+        return replace(refused, warnings=page.warnings)
     text = "\n".join(_spelled([answer.sign for answer in line]) for line in lines)
     confidence = min((answer.confidence for answer in answered if answer.confidence is not None), default=None)
-    return Prediction(path, text, answers, confidence, steps=page.steps, can_refuse=able)
+    return Prediction(path, text, answers, confidence, steps=page.steps, can_refuse=able, warnings=warnings)
 
 
 def _without_others(

@@ -83,7 +83,9 @@ def _page(picture: Picture, expect: Expect, steps: bool) -> Page:
         return Page((Layout((Line(1, (glyph,)),)),), steps=seen)
     writings = find_writing(pixels)
     layouts = [
-        layout for writing in writings for layout in layouts_of(writing.levels, writing.parts, expect, writing.cost)
+        replace(layout, ink=writing.ink)
+        for writing in writings
+        for layout in layouts_of(writing.levels, writing.parts, expect, writing.cost)
     ]
     reason = None if layouts else CROWDED if writings[0].parts.crowded else NO_INK
     enlarged = tuple(_enlarged(layout, picture) for layout in layouts)
@@ -96,7 +98,7 @@ def _enlarged(layout: Layout, picture: Picture) -> Layout:
         replace(line, glyphs=tuple(replace(glyph, box=_box(glyph.box, picture)) for glyph in line.glyphs))
         for line in layout.lines
     ]
-    return replace(layout, lines=tuple(lines))
+    return replace(layout, lines=tuple(lines), ink=tuple(_box(box, picture) for box in layout.ink))
 
 
 def _box(box: Box, picture: Picture) -> Box:

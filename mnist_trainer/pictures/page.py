@@ -66,10 +66,11 @@ class Steps:
 @dataclass(frozen=True)
 class Layout:
     """One way to see a picture: its lines of writing from top to bottom. `cost` is −ln of how likely it is, before
-    anybody looks at the glyphs, as far as that differs between layouts."""
+    anybody looks at the glyphs, as far as that differs between layouts. `ink` are the boxes of all connected ink."""
 
     lines: tuple[Line, ...]
     cost: float = 0.0
+    ink: tuple[Box, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,11 @@ class Page:
     def glyphs(self) -> list[Glyph]:
         """All glyphs, layout by layout and line by line."""
         return [glyph for layout in self.layouts for line in layout.lines for glyph in line.glyphs]
+
+    def layout_of(self, place: int) -> Layout:
+        """The layout that the glyph at `place` in `glyphs` belongs to."""
+        owners = [layout for layout in self.layouts for line in layout.lines for _ in line.glyphs]
+        return owners[place]
 
 
 def box_of(mask: NDArray[np.bool_]) -> Box:

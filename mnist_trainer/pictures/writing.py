@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mnist_trainer.pictures.ink import find_ink, floor_of, quantile
 from mnist_trainer.pictures.lines import box_around, usual_height
-from mnist_trainer.pictures.page import padded
+from mnist_trainer.pictures.page import Box, padded
 from mnist_trainer.pictures.paper import EVEN, REACHES, View, contrast_of, even_view, in_one_channel, without_noise
 from mnist_trainer.pictures.parts import Parts, find_parts
 from mnist_trainer.pictures.ruling import find_ruling
@@ -59,12 +59,14 @@ LINED = View(light=False, reach=min(REACHES))
 class Writing:
     """`contrast` float32 [H, W] in grey levels, `levels` float32 [H, W] of ink from 0 to 1, and the parts of that.
 
+    `ink` are the boxes of all connected ink, also of what is no part of the writing.
     `score` says how likely it is to be seen rightly, and `best` how likely that is in the best view of the picture.
     """
 
     contrast: NDArray[np.float32]
     levels: NDArray[np.float32]
     parts: Parts
+    ink: tuple[Box, ...] = ()
     score: float = 1.0
     best: float = 1.0
 
@@ -134,7 +136,8 @@ def _seen(grey: NDArray[np.uint8], view: View, ruling: NDArray[np.bool_] | None)
         contrast = np.where(ruling, np.float32(0), contrast)
     ink = find_ink(contrast, photograph=view.reach is not None)
     parts = find_parts(ink, photograph=view.reach is not None)
-    return Writing(contrast, ink.levels, parts, _score(contrast, parts, view))
+    boxes = () if parts.crowded else tuple(map(tuple, ink.boxes[ink.numbers, :4].tolist()))
+    return Writing(contrast, ink.levels, parts, boxes, _score(contrast, parts, view))
 
 
 def _score(contrast: NDArray[np.float32], parts: Parts, view: View) -> float:

@@ -1,0 +1,135 @@
+"""Warnings of signs among digits: dots, commas, bars that were left out, and a slash that was read as 1.
+
+The limits are shares of a digit's height.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_trainer.pictures.page import Box, overlap, touches_border
+
+LEAST, MOST = 0.09, 1.2
+"""Longer side of a sign."""
+
+GAP, NEAR = 0.6, 0.01
+"""Most and least distance of a sign from the nearest digit."""
+
+DOT, THIN, ROUND = 0.4, 0.06, 2.2
+"""Longer and shorter side of a dot or comma, and the most that they differ by as a factor."""
+
+BAR, FLAT = (0.25, 0.9), 1.8
+"""Length of a bar, and how many times longer than thick it is."""
+
+MANY = 6
+"""Signs in a line; more such ink is specks."""
+
+SLASH, LONGER, LOWER, SLIM = (16.0, 40.0), 1.05, 0.03, 0.11
+"""A slash leans so many degrees to the right, is longer than digits, ends below them, and is so thin for its length."""
+
+
+class Answered(Protocol):
+    """What was read as one digit; see `DigitAnswer`."""
+
+    @property
+    def box(self) -> Box:
+        """x, y, width, height."""
+
+    @property
+    def image(self) -> NDArray[np.uint8] | None:
+        """What the network saw [28, 28]."""
+
+    @property
+    def sign(self) -> str:
+        """The answer."""
+
+
+def sign_warnings(lines: Sequence[Sequence[Answered]], ink: Sequence[Box], size: tuple[int, int]) -> tuple[str, ...]:
+    """Return what may be a sign and was left out or read as a digit; `ink` are the boxes of all connected ink."""
+    digits = [digit for line in lines for digit in line]
+    bodies = {digit.box: _body(digit.box, ink) for digit in digits}
+    found = [text for line in lines for text in (*_left_out(line, bodies, ink, size), *_slashes(line))]
+    return tuple(dict.fromkeys(found))
+
+
+def _body(box: Box, ink: Sequence[Box]) -> Box:
+    """The largest connected ink of a digit; the rest of its ink may be a sign beside it."""
+    return max((each for each in ink if _within(each, box)), key=lambda each: max(each[2:]), default=box)
+
+
+def _within(box: Box, whole: Box) -> bool:
+    x, y = box[0] + box[2] / 2, box[1] + box[3] / 2
+    return whole[0] <= x <= whole[0] + whole[2] and whole[1] <= y <= whole[1] + whole[3]
+
+
+def _left_out(
+    line: Sequence[Answered], bodies: dict[Box, Box], ink: Sequence[Box], size: tuple[int, int]
+) -> Iterator[str]:
+    own = [bodies[digit.box] for digit in line]
+    height = float(np.median([box[3] for box in own]))
+    beside = [box for box in ink if _is_beside(box, own, list(bodies.values()), height, size)]
+    for box in beside if len(beside) <= MANY else []:
+        nearest = max(own, key=lambda body: overlap(box, body, 0))
+        level = (box[1] + box[3] / 2 - nearest[1]) / nearest[3]
+        stacked = any(other is not box and overlap(box, other, 0) > 0 for other in beside)
+        joined = any(_within(box, digit) for digit in bodies)
+        if (kind := _kind(box[2] / height, box[3] / height, level, stacked, joined)) is not None:
+            yield f"a sign may have been left out: {kind} {_place(box, line)}"
+
+
+def _is_beside(box: Box, own: Sequence[Box], all_bodies: Sequence[Box], height: float, size: tuple[int, int]) -> bool:
+    """Whether ink is of a sign's size and stands beside the digits of a line, not above, below or in one."""
+    if box in all_bodies or not LEAST * height <= max(box[2:]) <= MOST * height or touches_border(box, size):
+        return False
+    if min(-overlap(box, body, 0) for body in own) > GAP * height:
+        return False
+    shared = [(overlap(box, body, 0), overlap(box, body, 1)) for body in all_bodies]
+    covered = any(across > 0.2 * box[2] and down > -0.15 * height for across, down in shared)
+    return not covered and min(max(-across, -down) for across, down in shared) >= NEAR * height
+
+
+def _kind(width: float, height: float, level: float, stacked: bool, joined: bool) -> str | None:
+    """What ink of that size may be; its middle is at `level`, 0 at the top of the digit beside it and 1 at the foot."""
+    small, large = sorted((width, height))
+    if large <= DOT and small >= THIN and large <= ROUND * small:
+        if stacked and 0 < level < 1.1:
+            return "dots"
+        if 0.75 <= level <= 1.3:
+            return "a dot or comma"
+    if BAR[0] <= width <= BAR[1] and width >= FLAT * height and 0.2 < level < 0.8:
+        return "a bar"
+    is_sign = not joined and large >= BAR[0] and small >= 0.15 and 0 <= level <= 1
+    return "a mark" if is_sign else None
+
+
+def _place(box: Box, line: Sequence[Answered]) -> str:
+    """`between 2 and 5`, `before 7`, `after 7`."""
+    middle = box[0] + box[2] / 2
+    before = [digit.sign for digit in line if digit.box != box and digit.box[0] + digit.box[2] / 2 < middle]
+    after = [digit.sign for digit in line if digit.box != box and digit.box[0] + digit.box[2] / 2 >= middle]
+    if before and after:
+        return f"between {before[-1]} and {after[0]}"
+    return f"after {before[-1]}" if before else f"before {after[0]}"
+
+
+def _slashes(line: Sequence[Answered]) -> Iterator[str]:
+    for before, digit, after in zip(line, line[1:], line[2:], strict=False):
+        others = np.array([other.box for other in line if other is not digit], np.float64)
+        height, foot = np.median(others[:, 3]), np.median(others[:, 1] + others[:, 3])
+        _, y, _, own = digit.box
+        if digit.sign == "1" and own >= LONGER * height and y + own - foot >= LOWER * height and _is_slash(digit.image):
+            yield f"the 1 between {before.sign} and {after.sign} may be a slash"
+
+
+def _is_slash(image: NDArray[np.uint8] | None) -> bool:
+    if image is None:
+        return False
+    rows, columns = np.nonzero(image > 64)
+    spread, axes = np.linalg.eigh(np.cov(columns, rows, aweights=image[rows, columns]))
+    across, down = axes[:, 1]
+    lean = float(np.degrees(np.arctan2(-across * np.sign(down), abs(down))))
+    return SLASH[0] <= lean <= SLASH[1] and bool(np.sqrt(max(0.0, spread[0]) / spread[1]) < SLIM)
