@@ -103,7 +103,8 @@ def _draw_pair(axes: Axes, rows: Sequence[Row], story: Story, kind: str) -> None
         )
         axes.axvspan(epochs.max() - story.waited, epochs.max(), color=GREY, alpha=0.13, linewidth=0, label=label)
     axes.grid(visible=True)
-    axes.legend(loc="best", fontsize=10)
+    # Losses fall and accuracies rise. matplotlib's "best" place would rather cover curves than the shade.
+    axes.legend(loc="upper right" if kind == "loss" else "lower right", fontsize=10)
 
 
 def _mark_other(axes: Axes, epochs: NDArray[np.float64], figures: NDArray[np.float64], best: int, kind: str) -> None:
