@@ -87,19 +87,23 @@ def is_no_class(folder: Path) -> bool:
 
 
 def holds_runs(folder: Path) -> bool:
-    """Whether a folder holds a run, a series or a sweep, or nothing but such folders; false if it can't be read."""
+    """Whether a folder holds a run, a series or a sweep, or nothing but such folders; false if it can't be read.
+
+    In `runs/` there may be anything else beside them, as plots that compare them.
+    """
     if any(os.path.lexists(folder / name) for name in RUN_FILES):
         return True
-    folders: list[Path] = []
     is_run = any(os.path.lexists(folder / name) for name in OTHER_RUN_FILES)
+    is_usual = folder.name == "runs"
+    folders: list[Path] = []
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 folders.append(Path(entry.path))
-            elif not is_hidden(entry.name) and may_be_picture(entry.name):
+            elif not is_usual and not is_hidden(entry.name) and may_be_picture(entry.name):
                 return False
         begun = [path for path in folders if any(path.iterdir())]  # another process may have just made an empty one
-        return is_run or (bool(begun) and all(map(holds_runs, begun)))
+        return is_run or (bool(begun) and (any if is_usual else all)(map(holds_runs, begun)))
     return False
 
 

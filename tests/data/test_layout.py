@@ -114,6 +114,18 @@ class TestPassedOver:
         assert layout_of(data).classes == ("0", "1")
         assert notes(data) == [f"{tmp_path}: passed over, being no pictures of a class: r/, r2/, runs/ and 1 more"]
 
+    def test_runs_stays_none_with_plots_beside_the_runs(self, tmp_path: Path) -> None:
+        data = fill(tmp_path, "0/x.png", "1/x.png", "runs/a/run.json", "runs/all.png", "runs/out/confusion.png")
+        assert layout_of(data).classes == ("0", "1")
+
+    def test_a_part_stays_one_with_runs_in_it(self, tmp_path: Path) -> None:
+        data = fill(
+            tmp_path, "train/0/x.png", "train/1/x.png", "train/runs/a/run.json", "test/0/x.png", "test/r/run.json"
+        )
+        layout = layout_of(data)
+        assert (layout.train, layout.test) == (tmp_path / "train", tmp_path / "test")
+        assert layout.classes == ("0", "1")
+
     def test_a_class_stays_one_with_a_stray_config_or_without_pictures(self, tmp_path: Path) -> None:
         data = fill(tmp_path, "0/x.png", "0/config.yaml", "0/metrics.csv", "1/notes.txt")
         (tmp_path / "2").mkdir()
