@@ -87,6 +87,14 @@ def test_json(command: Command, sweep: Path) -> None:
     assert found["best"] in found["trials"]
 
 
+@pytest.mark.parametrize("option", ["--quiet", "--json"])
+def test_warnings_about_the_base_are_kept(command: Command, sweep: Path, option: str) -> None:
+    words = ("training.epochs=1", "model.output=softmax")
+    done = command("sweep", "lr.yaml", "--trials", "1", option, *words, "--run-dir", "out")
+    assert (done.code, done.out.count("\n")) == (0, 1)
+    assert done.err.startswith("warning: model.output: ")
+
+
 def test_when_all_fail_it_says_so(command: Command, sweep: Path) -> None:
     sweep.write_text(SWEEP.replace("[0.01, 0.02, 1e30]", "[1e30]"))
     done = command("sweep", "lr.yaml", "optimizer.name=sgd", "--run-dir", "out")
