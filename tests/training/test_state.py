@@ -181,6 +181,12 @@ def test_the_running_mean_of_the_weights_by_its_formula(splits: Splits, prepare:
         assert not torch.allclose(value.double(), now[name], atol=1e-4)
 
 
+def test_a_short_training_is_not_judged_by_its_initial_weights(splits: Splits, prepare: Any) -> None:
+    """28 steps, of which each leaves 0.9999 of the mean: without a warm-up that is the start."""
+    *_, last = fit(prepare(splits, optimizer={"name": "sgd", "lr": 0.1}, training={"epochs": 4, "ema": 0.9999}))
+    assert last.val_accuracy is not None and last.val_accuracy > 0.8
+
+
 def test_batch_statistics_are_averaged_with_the_weights(splits: Splits, prepare: Any) -> None:
     model = {"architecture": "mlp", "hidden": [8], "batch_norm": True}
     state = prepare(splits, model=model, training={"epochs": 1, "ema": 0.1})
