@@ -113,4 +113,4 @@ def test_shipped_configs_are_found_anywhere_after_the_install(wheel: dict[str, b
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.split() == sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
+    assert sorted(done.stdout.split()) == sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
