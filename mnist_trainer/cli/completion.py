@@ -1,6 +1,6 @@
-"""Completion for shells: a script with the options of all commands and the names of all configs, made once.
+"""Shell completion: a static script with the options of all commands and the names of all configs.
 
-Pressing Tab then starts no Python, which would take a second.
+Tab does not start Python, which would take a second.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Shell = Literal["bash", "zsh", "fish"]
 
 
 class _Option(NamedTuple):
-    """An option of a command. `values` are what may follow it; None for a flag, empty where files may."""
+    """An option of a command. `values` are the words that may follow it: None for a flag, empty for a file."""
 
     names: list[str]
     values: list[str] | None
@@ -26,7 +26,7 @@ class _Option(NamedTuple):
 
 
 def _options(name: str) -> tuple[list[_Option], list[str]]:
-    """The options of a command, and the words that may be its arguments."""
+    """Return the options of a command, and the words that may be its arguments."""
     from mnist_trainer.cli.eval import SplitName
     from mnist_trainer.cli.predict import Expected
     from mnist_trainer.config.shipped import shipped, sweeps
@@ -70,25 +70,9 @@ def _bash() -> Iterator[str]:
 
 
 def _zsh() -> Iterator[str]:
-    yield "autoload -U +X compinit && (( $+functions[compdef] )) || compinit"
-    yield "_mnist_trainer() {"
-    yield '  case "${words[1]:t} ${words[CURRENT-1]}" in'
-    for name in COMMANDS:
-        options, arguments = _options(name)
-        for option in options:
-            if option.values is not None:
-                cases = "|".join(f"'mnist-{name} {each}'" for each in option.names)
-                yield f"    {cases}) compadd -- {' '.join(option.values)}; _files; return ;;"
-    yield "  esac"
-    yield '  case "${words[1]:t}" in'
-    for name in COMMANDS:
-        options, arguments = _options(name)
-        flags = [each for option in options for each in option.names]
-        yield f"    mnist-{name}) compadd -- {' '.join([*arguments, *flags])} ;;"
-    yield "  esac"
-    yield "  _files"
-    yield "}"
-    yield f"compdef _mnist_trainer {' '.join(f'mnist-{name}' for name in COMMANDS)}"
+    yield "(( $+functions[compdef] )) || { autoload -U compinit && compinit }"
+    yield "autoload -U bashcompinit && bashcompinit"
+    yield from _bash()
 
 
 def _fish() -> Iterator[str]:

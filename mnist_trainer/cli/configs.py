@@ -16,11 +16,10 @@ from mnist_trainer.errors import UsageError, quoted
 
 
 def list_configs(overrides: Sequence[str]) -> None:
-    """Prints the shipped configs. Raises `UsageError` if there are `overrides`: then no config was named."""
+    """Print the shipped configs. Raises `UsageError` if there are `overrides`: then no config was named."""
     from mnist_trainer.config.shipped import shipped
 
-    if overrides:
-        raise UsageError(f"No config is named. Name one: mnist-train quickstart {quoted(*overrides)}")
+    _require_none(overrides, "config", "mnist-train quickstart")
     print("Configs that come with mnist-train, in the order of a lesson:\n")
     _print_phrases(shipped())
     print("\nTrain one:         mnist-train quickstart")
@@ -29,19 +28,23 @@ def list_configs(overrides: Sequence[str]) -> None:
 
 
 def list_sweeps(overrides: Sequence[str]) -> None:
-    """Prints the shipped sweeps. Raises `UsageError` if there are `overrides`: then no sweep was named."""
+    """Print the shipped sweeps. Raises `UsageError` if there are `overrides`: then no sweep was named."""
     from mnist_trainer.config.shipped import sweeps
 
-    if overrides:
-        raise UsageError(f"No sweep is named. Name one: mnist-sweep mlp {quoted(*overrides)}")
+    _require_none(overrides, "sweep", "mnist-sweep mlp")
     print("Sweeps that come with mnist-sweep:\n")
     _print_phrases(sweeps())
     print("\nRun one:                     mnist-sweep mlp --trials 20")
     print("Change keys of its config:   mnist-sweep mlp training.epochs=3")
 
 
+def _require_none(overrides: Sequence[str], kind: str, command: str) -> None:
+    if overrides:
+        raise UsageError(f"No {kind} is named. Name one: {command} {quoted(*overrides)}")
+
+
 def _print_phrases(phrases: Mapping[str, str]) -> None:
-    """Prints a table of names and what they are; on a terminal long phrases continue below their beginning."""
+    """Print names and their descriptions as a table; on a terminal, long descriptions are wrapped."""
     from mnist_trainer.reports.text import wrapped
 
     width = max(map(len, phrases)) + 4

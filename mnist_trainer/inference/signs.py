@@ -1,54 +1,41 @@
-"""Warnings of signs among digits: dots, commas, bars that were left out, and a slash that was read as 1.
+"""Warnings about signs among digits: dots, commas and bars that were left out, and a slash that was read as 1.
 
-The limits are shares of a digit's height.
+All limits are fractions of the height of a digit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnist_trainer.pictures.page import Box, overlap, touches_border
 
+if TYPE_CHECKING:
+    from mnist_trainer.inference.prediction import DigitAnswer
+
 LEAST, MOST = 0.09, 1.2
 """Longer side of a sign."""
 
 GAP, NEAR = 0.6, 0.01
-"""Most and least distance of a sign from the nearest digit."""
+"""Largest and smallest distance of a sign from the nearest digit."""
 
 DOT, THIN, ROUND = 0.4, 0.06, 2.2
-"""Longer and shorter side of a dot or comma, and the most that they differ by as a factor."""
+"""Longest side and shortest side of a dot or comma, and the largest ratio of the two."""
 
 BAR, FLAT = (0.25, 0.9), 1.8
 """Length of a bar, and how many times longer than thick it is."""
 
 MANY = 6
-"""Signs in a line; more such ink is specks."""
+"""Signs in a line, at most: more of them are specks."""
 
 SLASH, LONGER, LOWER, SLIM = (16.0, 40.0), 1.05, 0.03, 0.11
-"""A slash leans so many degrees to the right, is longer than digits, ends below them, and is so thin for its length."""
+"""A slash leans to the right (degrees), is longer than the digits, ends below them, and is thin for its length."""
 
 
-class Answered(Protocol):
-    """What was read as one digit; see `DigitAnswer`."""
-
-    @property
-    def box(self) -> Box:
-        """x, y, width, height."""
-
-    @property
-    def image(self) -> NDArray[np.uint8] | None:
-        """What the network saw [28, 28]."""
-
-    @property
-    def sign(self) -> str:
-        """The answer."""
-
-
-def sign_warnings(lines: Sequence[Sequence[Answered]], ink: Sequence[Box], size: tuple[int, int]) -> tuple[str, ...]:
+def sign_warnings(lines: Sequence[Sequence[DigitAnswer]], ink: Sequence[Box], size: tuple[int, int]) -> tuple[str, ...]:
     """Return what may be a sign and was left out or read as a digit; `ink` are the boxes of all connected ink."""
     digits = [digit for line in lines for digit in line]
     bodies = {digit.box: _body(digit.box, ink) for digit in digits}
@@ -67,7 +54,7 @@ def _within(box: Box, whole: Box) -> bool:
 
 
 def _left_out(
-    line: Sequence[Answered], bodies: dict[Box, Box], ink: Sequence[Box], size: tuple[int, int]
+    line: Sequence[DigitAnswer], bodies: dict[Box, Box], ink: Sequence[Box], size: tuple[int, int]
 ) -> Iterator[str]:
     own = [bodies[digit.box] for digit in line]
     height = float(np.median([box[3] for box in own]))
@@ -93,7 +80,7 @@ def _is_beside(box: Box, own: Sequence[Box], all_bodies: Sequence[Box], height: 
 
 
 def _kind(width: float, height: float, level: float, stacked: bool, joined: bool) -> str | None:
-    """What ink of that size may be; its middle is at `level`, 0 at the top of the digit beside it and 1 at the foot."""
+    """Return what such ink may be. Its middle is at `level`: 0 at the top of the digit beside it, 1 at its foot."""
     small, large = sorted((width, height))
     if large <= DOT and small >= THIN and large <= ROUND * small:
         if stacked and 0 < level < 1.1:
@@ -106,7 +93,7 @@ def _kind(width: float, height: float, level: float, stacked: bool, joined: bool
     return "a mark" if is_sign else None
 
 
-def _place(box: Box, line: Sequence[Answered]) -> str:
+def _place(box: Box, line: Sequence[DigitAnswer]) -> str:
     """`between 2 and 5`, `before 7`, `after 7`."""
     middle = box[0] + box[2] / 2
     before = [digit.sign for digit in line if digit.box != box and digit.box[0] + digit.box[2] / 2 < middle]
@@ -116,7 +103,7 @@ def _place(box: Box, line: Sequence[Answered]) -> str:
     return f"after {before[-1]}" if before else f"before {after[0]}"
 
 
-def _slashes(line: Sequence[Answered]) -> Iterator[str]:
+def _slashes(line: Sequence[DigitAnswer]) -> Iterator[str]:
     for before, digit, after in zip(line, line[1:], line[2:], strict=False):
         others = np.array([other.box for other in line if other is not digit], np.float64)
         height, foot = np.median(others[:, 3]), np.median(others[:, 1] + others[:, 3])

@@ -1,8 +1,8 @@
-"""What all drawings stand on: one look, one set of colours, and the way to the bytes of a PNG, SVG or PDF; no pyplot.
+"""The common style and colours of all drawings, and rendering to the bytes of a PNG, SVG or PDF; no pyplot.
 
-100 dots an inch, at most 1200 pixels wide. Colours are told apart by colour-blind eyes too (Okabe & Ito 2008,
+100 dots an inch, at most 1200 pixels wide. The colours suit colour-blind readers (Okabe & Ito 2008,
 https://jfly.uni-koeln.de/color/). Equal input gives equal bytes, whatever matplotlibrc and MPLBACKEND say: drawings
-start from matplotlib's own defaults, and the settings of the calling program are restored behind.
+start from matplotlib's own defaults, and the settings of the calling program are restored afterwards.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
@@ -48,7 +48,7 @@ FileFormat = Literal["png", "svg", "pdf"]
 
 
 def render(size: tuple[int, int], title: str, draw: Callable[[Figure], None], file_format: FileFormat = "png") -> bytes:
-    """What `draw` puts on an empty figure of `size` (width, height in pixels) under `title`."""
+    """Return what `draw` draws on an empty figure of `size` (width, height in pixels) under `title`."""
     load_matplotlib()
     from matplotlib import rc_context, rcdefaults, rcParams
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -68,59 +68,42 @@ def render(size: tuple[int, int], title: str, draw: Callable[[Figure], None], fi
         if file_format == "png":  # savefig would draw twice, once to see where things go
             canvas.print_png(stream, metadata={"Software": None})  # type: ignore[no-untyped-call]
         else:
-            about = (
-                {"Date": None} if file_format == "svg" else {"CreationDate": None, "Creator": None, "Producer": None}
-            )
-            figure.savefig(stream, format=file_format, metadata=about)
+            fields = ("Date",) if file_format == "svg" else ("CreationDate", "Creator", "Producer")
+            figure.savefig(stream, format=file_format, metadata=dict.fromkeys(fields))
     return stream.getvalue()
 
 
 def load_matplotlib() -> None:
-    """Imports matplotlib, whatever `MPLBACKEND` and the user's matplotlibrc say.
+    """Import matplotlib, whatever `MPLBACKEND` and the user's matplotlibrc say.
 
     Jupyter sets `MPLBACKEND` for all its child processes, and `import matplotlib` raises `ValueError` where that names
-    a backend which is not installed. What is valid of both holds for the calling program afterwards, as if it had
-    imported matplotlib itself. Raises `UsageError` if a matplotlibrc in the working directory can't be read.
+    a backend which is not installed. Valid settings of both are applied afterwards, as for a program that imports
+    matplotlib itself. Raises `UsageError` if a matplotlibrc in the working directory can't be read.
     """
     if "matplotlib" in sys.modules:
         return
-    package = find_spec("matplotlib")
+    package, logger = find_spec("matplotlib"), logging.getLogger("matplotlib")
     assert package is not None and package.origin is not None
-    backend, logger = os.environ.get("MPLBACKEND"), logging.getLogger("matplotlib")
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # a wrong line in matplotlibrc does not matter here
+    users = {name: os.environ.pop(name) for name in ("MPLBACKEND", "MATPLOTLIBRC") if name in os.environ}
+    os.environ["MATPLOTLIBRC"] = str(Path(package.origin).parent / "mpl-data/matplotlibrc")
     try:
-        with _environment(MPLBACKEND=None, MATPLOTLIBRC=str(Path(package.origin).parent / "mpl-data/matplotlibrc")):
+        try:
             import matplotlib
+        finally:
+            del os.environ["MATPLOTLIBRC"]
+            os.environ.update(users)
         with suppress(OSError, ValueError):
-            users = matplotlib.rc_params_from_file(matplotlib.matplotlib_fname(), use_default_template=False)
-            matplotlib.rcParams.update(users)
-            matplotlib.rcParamsOrig.update(users)
-        with suppress(ValueError):
-            matplotlib.rcParams.update({"backend": backend} if backend else {})
+            settings = matplotlib.rc_params_from_file(matplotlib.matplotlib_fname(), use_default_template=False)
+            matplotlib.rcParams.update(settings)
+            matplotlib.rcParamsOrig.update(settings)
+        with suppress(KeyError, ValueError):
+            matplotlib.rcParams["backend"] = users["MPLBACKEND"]
     except (OSError, ValueError) as error:
         raise UsageError(f"{Path('matplotlibrc').absolute()} can't be read: {error}. Save it as UTF-8.") from error
     finally:
         logger.setLevel(level)
-
-
-@contextmanager
-def _environment(**variables: str | None) -> Iterator[None]:
-    """Inside it environment variables have other values, or (None) are not set."""
-    before = {name: os.environ.get(name) for name in variables}
-    try:
-        _set(variables)
-        yield
-    finally:
-        _set(before)
-
-
-def _set(variables: Mapping[str, str | None]) -> None:
-    for name, value in variables.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
 
 
 def get_ready() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 from mnist_trainer.errors import visible
 from mnist_trainer.model.memory import human_bytes
 from mnist_trainer.reports.bar import Bar
-from mnist_trainer.reports.listener import Both, Header, Listener, Outcome
+from mnist_trainer.reports.listener import Header, Listener, Outcome, both
 from mnist_trainer.reports.text import (
     COLUMNS,
     epoch_cells,
@@ -214,7 +214,7 @@ def shown(listener: Listener | None, progress: bool) -> Iterator[Listener]:
         return
     console = choose_console(quiet=False)
     try:
-        yield console if listener is None else Both(listener, console)
+        yield console if listener is None else both(listener, console)
     finally:
         if isinstance(console, RichConsole):
             console.close()

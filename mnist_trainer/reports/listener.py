@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.training.loop import EpochRecord
@@ -99,31 +99,23 @@ Listener = Callback
 CALLS = tuple(name for name in vars(Listener) if callable(getattr(Listener, name)) and not name.startswith("_"))
 
 
-class _OfMain:
-    """An attribute that is read from and written to the `main` listener."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    def __get__(self, own: Any, owner: type) -> Any:
-        return getattr(own.main, self.name)
-
-    def __set__(self, own: Any, value: object) -> None:
-        setattr(own.main, self.name, value)
+def both(main: Callback, other: Callback) -> Callback:
+    """Return a callback that calls two; `main` decides when to stop."""
+    return cast("Callback", _Both(main, other))
 
 
-class Both(Listener):
-    """Calls two listeners; `main` decides when to stop."""
+class _Both:
+    """Not a subclass: all attributes that are no methods are those of `main`."""
 
-    wants_stop: Any = _OfMain()
-    can_stop: Any = _OfMain()
-    finishes: Any = _OfMain()
-    stopped_by: Any = _OfMain()
+    def __init__(self, main: Callback, other: Callback) -> None:
+        vars(self).update(main=main, other=other)
 
-    def __init__(self, main: Listener, other: Listener) -> None:
-        self.main = main
-        for name in CALLS:
-            setattr(self, name, partial(_call, (getattr(other, name), getattr(main, name))))
+    def __getattr__(self, name: str) -> Any:
+        own = getattr(self.main, name)
+        return partial(_call, (getattr(self.other, name), own)) if name in CALLS else own
+
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(self.main, name, value)
 
 
 def _call(functions: tuple[Callable[..., None], ...], *arguments: object) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from mnist_trainer.reports import bar
 from mnist_trainer.reports.console import PlainConsole, QuietConsole, RichConsole, choose_console, table_row
-from mnist_trainer.reports.listener import Both, Callback, Header, Listener, Outcome
+from mnist_trainer.reports.listener import Callback, Header, Listener, Outcome, both
 from mnist_trainer.reports.text import COLUMNS
 from mnist_trainer.training.loop import EpochRecord
 
@@ -215,12 +215,12 @@ def test_two_listeners_hear_everything_and_the_first_one_stops(
             self.wants_stop = step == 2
 
     main = Stopping()
-    both = Both(main, PlainConsole())
-    tell(both, header, record, outcome)
+    together = both(main, PlainConsole())
+    tell(together, header, record, outcome)
     assert capsys.readouterr().out.splitlines()[-1] == RESULT
-    assert both.wants_stop is True
-    both.can_stop, main.stopped_by = True, "me"
-    assert (main.can_stop, both.stopped_by, both.finishes) == (True, "me", False)
+    assert together.wants_stop is True
+    together.can_stop, main.stopped_by = True, "me"
+    assert (main.can_stop, together.stopped_by, together.finishes) == (True, "me", False)
 
 
 def test_a_listener_that_only_listens_wants_nothing(
