@@ -20,7 +20,7 @@ from .conftest import TINY, Remembering
 KINDS: dict[str, dict[str, Any]] = {
     "own validation": {"data": {}, "report": {"plots": True, "gallery": True}},
     "split": {"data": {"validation": 0.3, "limit": 10, "augment": {"rotate": 10, "elastic": {"alpha": 30}}}},
-    "binary": {"data": {"validation": 0.2, "binary": 1}, "loss": "bce"},
+    "binary": {"data": {"validation": 0.2, "binary": "three"}, "loss": "bce"},
 }
 
 
