@@ -1,4 +1,4 @@
-"""What the words of a command line mean: patterns of files, unknown options, and the config among the arguments."""
+"""Command-line arguments: patterns of files, unknown options, and which argument names the config."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ _KEYS = {
     "dataset": "data.name",
     "wd": "optimizer.weight_decay",
 }
-"""What people know from other programs, and the option or the key that does it here."""
+"""Options of other programs, and the option or the config key that does the same here."""
 
 
 class Command(TyperCommand):
-    """A command that expands patterns such as `seed-*` itself, and says what an unknown option should have been.
+    """A command that expands patterns such as `seed-*`, and suggests the right option for an unknown one.
 
-    Shells on Windows expand no patterns, and quotes keep other shells from it.
+    Shells on Windows do not expand patterns, and no shell expands a quoted one.
     """
 
     keys: str | None = None
-    """What a key must begin with that may be changed by an argument `KEY=VALUE`; None where no argument is one."""
+    """Prefix of the config keys that arguments `KEY=VALUE` may change; None if the command takes none."""
 
     def get_help_option_names(self, ctx: Any) -> list[str]:
-        """`-h` is `--help` as well."""
+        """Accept `-h` as `--help`."""
         return ["-h", "--help"]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Without the Python types, such as `<list[str]>`, that typer shows behind the arguments."""
+        """Leave out the Python types, such as `<list[str]>`, that typer shows after the arguments."""
         arguments: list[Any] = [each for each in self.params if not each.opts[0].startswith("-")]
         for argument in arguments:
             argument.display_type_rich = lambda ctx: None
         super().format_options(ctx, formatter)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the arguments, after patterns were expanded. Ends the command if there are unknown options."""
+        """Expand patterns and parse the arguments. Exits with code 2 if an option is unknown."""
         options = {name: option for option in self.get_params(ctx) for name in (*option.opts, *option.secondary_opts)}
         words, unknown = self._split(list(args), options)
         if unknown:
@@ -66,7 +66,7 @@ class Command(TyperCommand):
         return super().parse_args(ctx, words)
 
     def _split(self, args: list[str], options: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, str | None]]]:
-        """The arguments, patterns expanded, and the unknown options with their values."""
+        """Return the arguments with patterns expanded, and the unknown options with their values."""
         words: list[str] = []
         unknown: list[tuple[str, str | None]] = []
         while args:
@@ -89,7 +89,7 @@ class Command(TyperCommand):
         return words, unknown
 
     def _answer(self, command: str, option: str, value: str | None, names: Sequence[str]) -> str:
-        """A line about one unknown option: what it was most likely meant to be."""
+        """Return a line that says what an unknown option was most likely meant to be."""
         from mnist_trainer.config.wording import nearest
 
         begin, plain = f"{command} has no option {option}.", option.lstrip("-").replace("-", "_")
@@ -107,7 +107,7 @@ class Command(TyperCommand):
         return f"{begin} {hint}"
 
     def _paths(self, plain: str) -> list[str]:
-        """The keys of the config that an option called `plain` was most likely meant to be."""
+        """Return the keys of the config that an option called `plain` most likely stands for."""
         from mnist_trainer.config.outline import all_keys, paths_of
         from mnist_trainer.config.wording import nearest
 
@@ -132,7 +132,7 @@ class DataCommand(Command):
 
 
 def expanded(word: str) -> list[str]:
-    """The files that the pattern `word` stands for, in order; the word itself where it is no pattern, or fits none."""
+    """Return the files that match the pattern `word`, sorted; `word` itself if it is no pattern or matches nothing."""
     if not any(char in word for char in "*?[") or _exists(word):
         return [word]
     found = sorted(glob(word))  # noqa: PTH207 - Path.glob takes no absolute pattern
@@ -140,7 +140,7 @@ def expanded(word: str) -> list[str]:
 
 
 def find_source(arguments: Sequence[str] | None, option: str | None) -> tuple[str | None, list[str]]:
-    """The config (or sweep) that is named by an option or else by the first argument that is no `KEY=VALUE`, if any;
+    """Return the config (or sweep) that an option names, else the first argument that is no `KEY=VALUE`, else None;
     and the other arguments."""
     others = list(arguments or [])
     if option is None:

@@ -126,15 +126,15 @@ def _turn_to_nowhere(streams: Sequence[int]) -> None:
 
 
 def say(text: str, err: bool = False) -> None:
-    """Prints lines in which there may be names from strangers: nothing in them moves the terminal.
+    """Print lines in which there may be names from strangers: nothing in them moves the terminal.
 
-    Those that go to stderr are sentences: on a terminal they break between words.
+    On stderr they are sentences, which are wrapped between words if it is a terminal.
     """
     print(_for_stderr(text) if err else visible(text), file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def complain(text: str) -> None:
-    """Prints to stderr, red on a terminal, whose lines break between words but never in a command to be pasted."""
+    """Print to stderr; on a terminal in red, and wrapped between words, but never within a command."""
     typer.secho(_for_stderr(text), fg="red" if sys.stderr.isatty() else None, err=True)
 
 

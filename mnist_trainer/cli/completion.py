@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
-COMMANDS = ("train", "eval", "predict", "runs", "sweep")
+from mnist_trainer.cli.start import COMMANDS
 
 Shell = Literal["bash", "zsh", "fish"]
 

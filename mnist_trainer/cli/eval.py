@@ -208,7 +208,7 @@ def _calibrate(checkpoints: list[str], overrides: list[str], split: Split, file:
 
 
 def _tell_of_folder(judged: Judged) -> None:
-    """Prints what was passed over in the folder of pictures that was measured, if any was."""
+    """Print what was ignored in the folder of pictures that was measured."""
     from mnist_trainer.data.layout import notes
 
     for note in notes(judged.subject.config.data):

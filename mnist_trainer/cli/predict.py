@@ -158,7 +158,7 @@ def _refuse_nonsense(min_confidence: float, as_json: bool, as_csv: bool, for_peo
 
 
 def _write_answers(images: list[str], checkpoint: str, out: Path) -> None:
-    """Writes the answers to the rows of a CSV file in the form that Kaggle takes."""
+    """Write the answers to the rows of a CSV file in Kaggle's format."""
     from mnist_trainer.config.schema import CSV_ENDINGS
 
     if len(images) != 1 or not images[0].lower().endswith(CSV_ENDINGS):

@@ -70,7 +70,7 @@ COMMANDS = {"train": train, "eval": evaluate, "predict": predict, "runs": runs, 
 
 
 def main() -> None:
-    """`python -m mnist_trainer train …`; without a command it says which there are."""
+    """Run `python -m mnist_trainer train …`; without a command, print which there are."""
     name, arguments = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
     if name == "--version":
         name, arguments = "train", [name]
@@ -99,7 +99,7 @@ def _keep_memory() -> None:
 
 
 def _at_home(word: str) -> str:
-    """`word` with the user's folder for a `~` where a path begins, which not every shell does: `--run-dir=~/x`."""
+    """Expand a `~` at the beginning of a path, also in `--run-dir=~/x`, which not every shell does."""
     option, equals, value = word.partition("=")
     is_option = bool(equals) and option.startswith("--")
     path = os.path.expanduser(value if is_option else word)  # noqa: PTH111 - as a shell does

@@ -1,4 +1,4 @@
-"""What `data.binary`, `halve_for`, `class_weights` and `penalties` call a class, and the label that is meant.
+"""Class names in `data.binary`, `halve_for`, `class_weights` and `penalties`, and the labels that they stand for.
 
 Images carry labels, whole numbers from 0 in the order of the class names. A folder's classes are named after its
 sub-folders. A published data set's classes also go by its own labels, 7 for a Sneaker of Fashion-MNIST. A yes/no task
@@ -26,24 +26,24 @@ DIGIT_WORDS = (
 _DIGITS = {word: str(digit) for words in DIGIT_WORDS for digit, word in enumerate(words)}
 
 MOST_DIGITS = 20
-"""Of a number that can be a class."""
+"""The most digits that a class name has if it is read as a number."""
 
 LISTED = 20
-"""Classes that are named in one message."""
+"""The most classes that a message names."""
 
 
 def known_classes(data: Data) -> tuple[str, ...] | None:
-    """The classes of the data set, before `binary`; None for a folder, which has to be looked at."""
+    """Return the classes of the data set, before `binary`; None for a folder, whose classes are read from the disk."""
     return {"folder": None, "fashion-mnist": FASHION_ITEMS, "kmnist": KUZUSHIJI}.get(data.name, DIGITS)
 
 
 def task_classes(data: Data, classes: tuple[str, ...]) -> tuple[str, ...]:
-    """The names that labels go by in the other keys: `classes`, or with `data.binary` 0 and 1."""
+    """Return the class names that the other keys use: `classes`, or 0 and 1 with `data.binary`."""
     return classes if data.binary is None else DIGITS[:2]
 
 
 def class_positions(names: Sequence[str], classes: Sequence[str]) -> list[int | None]:
-    """For each of `names` its position in `classes`, None for one that is not among them.
+    """Return the position of each of `names` in `classes`, None for one that is not among them.
 
     A name may differ in case, in how an accent is encoded (NFC or NFD), in leading zeros, or spell a digit in English
     or German, if it then stands for one class alone.
@@ -57,19 +57,19 @@ def class_positions(names: Sequence[str], classes: Sequence[str]) -> list[int | 
 
 
 def composed(name: str) -> str:
-    """`name` with each accent in one character with its letter."""
+    """Return `name` in Unicode's form NFC: a letter and its accent are one character."""
     return normalize("NFC", name)
 
 
 def plain_name(name: str) -> str:
-    """`name` in lower case; a number, and the word for a digit, as its digits."""
+    """Return `name` in lower case; a number, or the word for a digit, in digits without leading zeros."""
     folded = composed(name).casefold()
     is_number = folded.isdecimal() and len(folded) < MOST_DIGITS
     return str(int(folded)) if is_number else _DIGITS.get(folded, folded)
 
 
 def label_of(name: int | str, classes: Sequence[str], data: Data) -> int | None:
-    """The label of the class `name`, or None if there is no such class."""
+    """Return the label of the class `name`, or None if there is no such class."""
     written = str(name)
     (position,) = class_positions([written], classes)
     if position is None and data.name != "folder" and written.isdecimal() and len(written) < MOST_DIGITS:
@@ -78,12 +78,12 @@ def label_of(name: int | str, classes: Sequence[str], data: Data) -> int | None:
 
 
 def are_counted(classes: Sequence[str]) -> bool:
-    """Whether the names are 0, 1, 2 … themselves."""
+    """Return whether the names are 0, 1, 2 …"""
     return list(classes) == list(map(str, range(len(classes))))
 
 
 def listed(classes: Sequence[str], data: Data) -> str:
-    """The names for a message: `0 to 9`, or each."""
+    """Return the names for a message: `0 to 9`, or a list."""
     counted = f"0 to {len(classes) - 1}"
     if are_counted(classes):
         return counted
@@ -92,8 +92,10 @@ def listed(classes: Sequence[str], data: Data) -> str:
 
 
 def with_labels(config: Config, classes: tuple[str, ...]) -> Config:
-    """`config` with labels in the place of class names, and class weights as a list; `classes` are the data set's, or
-    the two answers of a yes/no task. The names have been checked."""
+    """Return `config` with labels instead of class names, and class weights as a list.
+
+    `classes` are those of the data set, or the two answers of a yes/no task. The names must have been checked.
+    """
     data, loss = config.data, config.loss
     names = task_classes(data, classes)
 

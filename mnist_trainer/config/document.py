@@ -59,7 +59,7 @@ class Document:
         return key if at_key or not is_whole else value
 
     def at(self, path: Path) -> Any:
-        """The value at `path`, through short forms; None where there is none."""
+        """Return the value at `path`, also within short forms; None if there is none."""
         data, (written, is_whole) = self.data, self._written(path)
         for key in written:
             data = data[key]

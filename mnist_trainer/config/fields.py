@@ -45,29 +45,29 @@ NotNegativeNumber = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 ClassName = NotNegative | str
-"""Of a class of the data set, as `classes.py` knows it."""
+"""The name of a class; see `classes.py`."""
 Name = Annotated[str, Field(pattern=r"^\w[\w.+-]*$", max_length=100)]
 r"""Of a run. The length stands beside the pattern: `[\w.+-]{0,99}` takes longer to compile than all the sections."""
 
 
 def literals(source: Any, key: str) -> tuple[str, ...]:
-    """What `key` may be in a section, or in the sections of a union."""
+    """Return the values that `key` may have in a section, or in the sections of a union."""
     sections = get_args(source) or (source,)
     return tuple(name for section in sections for name in get_args(section.model_fields[key].annotation))
 
 
 def switched(value: object) -> object:
-    """`true` as the defaults of an optional section, `false` as null."""
+    """Read `true` as an optional section with its defaults, and `false` as null."""
     return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
 
 def switched_off(value: object) -> object:
-    """`false` as null, where the defaults of a section would do nothing."""
+    """Read `false` as null. `true` stays an error: the defaults of the section would do nothing."""
     return None if value is False else value
 
 
 class AnySpelling:
-    """Lets a `Literal` be written in any case, and by the words of `synonyms.py`."""
+    """Accepts the values of a `Literal` in any case, and their synonyms (`synonyms.py`)."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         names = get_args(source)
@@ -80,15 +80,15 @@ class ShortForm:
 
     `key` is the key the name belongs to. With `value_keys`, one more short form is read: a mapping with a single
     entry, whose key is the name and whose value belongs to that name's main key: `{conv: 32}` for
-    `{type: conv, channels: 32}`. With `values`, such a value is enough where it can mean nothing else: `relu` for
-    `{activation: relu}`. Names may be written as `synonyms.py` knows them.
+    `{type: conv, channels: 32}`. With `values`, an unambiguous value is enough: `relu` for `{activation: relu}`.
+    Names may also be synonyms (`synonyms.py`).
     """
 
     key: str = "name"
     value_keys: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, Sequence[str]] = field(default_factory=dict)
     names: Sequence[str] = ()
-    """All names, once the schema is built."""
+    """All names; set when the schema is built."""
 
     def spread(self, value: object) -> object:
         """The one full form of `value`; what is no short form is returned as it came."""

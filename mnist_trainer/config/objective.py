@@ -23,8 +23,8 @@ from mnist_trainer.config.fields import (
 class Penalty(Section):
     """Adds `weight` × the probability of answering `predicted` to each image of class `true`."""
 
-    true: ClassName = Field(description="the image's class, by its name")
-    predicted: ClassName = Field(description="the wrong answer that shall cost more")
+    true: ClassName = Field(description="name of the image's class")
+    predicted: ClassName = Field(description="name of the wrong answer that shall cost more")
     weight: PositiveNumber = Field(default=1.0, description="cost of giving that answer a probability of 1")
     symmetric: bool = Field(default=False, description="also the other way round")
 
@@ -50,8 +50,8 @@ class LossSection(Section):
     )
     class_weights: ClassWeights | None = Field(
         default=None,
-        description="the weight of each class by its name, as {7: 2.5}, and 1 for the others; or a list, where classes "
-        "are called 0, 1, 2 …; a mean is divided by the sum of its images' weights, as torch does",
+        description="weights by class name, as {7: 2.5} (1 for the others), or a list for classes 0, 1, 2 …; a mean is "
+        "divided by the sum of its images' weights, as torch does",
     )
     penalties: Row[Penalty] = Field(
         default=(), description="confusions that cost extra: error + Σ weight · probability"
@@ -108,7 +108,7 @@ class OptimizerSection(Section):
 
     weight_decay: NotNegativeNumber = Field(
         default=0.0,
-        description="pulls all parameters towards zero, those of biases and norms too (adamw: decoupled)",
+        description="pulls all parameters towards zero, including biases and norms (adamw: decoupled)",
     )
 
 

@@ -84,7 +84,7 @@ def field_at(path: Path) -> FieldInfo | None:
 
 
 def kinds_at(path: Path) -> tuple[Any, ...]:
-    """The types that the value at `path` of a config may have, of an override's path too, whose items are text."""
+    """Return the types that the value at `path` may have. Positions in lists may be text, as in an override."""
     numbered = tuple(int(key) if isinstance(key, str) and key.isdecimal() else key for key in path)
     field = field_at(numbered)
     kinds = _alternatives(field.annotation) if field else ()
@@ -95,7 +95,7 @@ def kinds_at(path: Path) -> tuple[Any, ...]:
 
 
 def _alternatives(annotation: Any) -> tuple[Any, ...]:
-    """The members of a union, without what annotates them."""
+    """Return the members of a union, without their annotations."""
     match get_origin(annotation):
         case typing.Annotated:
             return _alternatives(get_args(annotation)[0])
@@ -126,13 +126,13 @@ def homes_of(key: str) -> list[str]:
 
 
 def paths_of(key: str) -> list[str]:
-    """The dotted paths that end in `key`, the top level first: `["optimizer.lr"]` for `lr`."""
+    """Return the dotted paths that end in `key`, the top level first: `["optimizer.lr"]` for `lr`."""
     inner = {".".join((*path, key)) for path, section in _upper_sections() if key in section.model_fields}
     return [*([key] if key in Config.model_fields else []), *sorted(inner)]
 
 
 def all_keys() -> set[str]:
-    """The names of all keys, whatever section they belong to."""
+    """Return the names of all keys of all sections."""
     return {key for _, section in _upper_sections() for key in section.model_fields} | set(Config.model_fields)
 
 

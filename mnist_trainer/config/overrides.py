@@ -1,6 +1,6 @@
-"""`key.sub=value` behind a command: written where the key says before anything is checked.
+"""Overrides, `key.sub=value`: they are put into the document before it is checked.
 
-The value is YAML, but that of a key that takes text is this text, with every `#`, `\\` and digit in it.
+A value is YAML. The value of a key that takes text is taken literally, with every `#`, `\\` and digit.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Override = str | Mapping[str, Any]
 
 
 def as_texts(overrides: Iterable[Override]) -> list[str]:
-    """Overrides as text: a mapping is one for each of its values. Raises `UsageError` for what is neither."""
+    """Return overrides as text; a mapping becomes one for each of its values. Raises `UsageError` for other types."""
     given = [overrides] if isinstance(overrides, str | Mapping) else list(overrides)
     if wrong := [each for each in given if not isinstance(each, str | Mapping)]:
         forms = "'training.epochs=3' or {'training': {'epochs': 3}}"
@@ -32,7 +32,7 @@ def as_texts(overrides: Iterable[Override]) -> list[str]:
 
 
 def as_text(change: tuple[str, Any]) -> str:
-    """`key=value` for a key and its value, which may be text, a number, a list and so on."""
+    """Return `key=value` for a key and its value, which may be text, a number, a list and so on."""
     key, value = change
     if isinstance(value, str | PathLike):
         return f"{key}='" + str(fspath(value)).replace("'", "''") + "'"
@@ -43,7 +43,7 @@ def as_text(change: tuple[str, Any]) -> str:
 
 
 def _leaves(changes: Mapping[str, Any], above: Path = ()) -> Iterator[tuple[str, Any]]:
-    """Keys and values; a section that names itself, as `{"name": "sgd"}`, takes the place of the whole one."""
+    """Yield keys and values. A section with its name, as `{"name": "sgd"}`, is one value: it replaces the section."""
     for written, value in changes.items():
         path = (*above, *str(written).split("."))
         sections = [kind for kind in kinds_at(path) if kind is not NoneType]
@@ -76,7 +76,7 @@ def apply_override(document: Document, number: int, text: str) -> None:
 
 
 def _read(text: str, path: Path, place: Place) -> Document:
-    """The value of an override of the key at `path`."""
+    """Return the value `text` of an override of the key at `path`."""
     kinds = kinds_at(path)
     is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
     if str in kinds:

@@ -37,7 +37,7 @@ def complaints_of(error: ValidationError, document: Document, root: SectionType 
 
 
 def _behind_names(groups: Mapping[Path, _Group], document: Document, root: SectionType) -> list[Complaint]:
-    """What is wrong in sections whose name is misspelled: until it is mended, pydantic does not look at their keys."""
+    """Return the mistakes in sections whose name is misspelled: pydantic does not check the keys of such a section."""
     mended = Document(deepcopy(document.data), dict(document.places), broken=document.broken)
     count = sum(_mend_name(path, group[0], mended) for path, group in groups.items())
     if not count:
@@ -50,7 +50,7 @@ def _behind_names(groups: Mapping[Path, _Group], document: Document, root: Secti
 
 
 def _mend_name(path: Path, first: tuple[ErrorDetails, Spot], document: Document) -> bool:
-    """Put the likeliest name where one is misspelled, or under its key where that is; whether there was one."""
+    """Correct a misspelled name, or the misspelled key of a name. Returns whether that was possible."""
     (detail, spot), node = first, document.at(first[1].path)
     if detail["type"] not in ("union_tag_invalid", "union_tag_not_found") or not isinstance(node, dict):
         return False

@@ -30,13 +30,13 @@ AUTO_BATCH = 128
 """What `data.batch_size: auto` begins with: the default, so that it learns the same wherever there is room for it."""
 
 CSV_ENDINGS = (".csv", ".csv.gz")
-"""Of tables of images."""
+"""File name endings of tables of images."""
 
 DataName = Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits", "qmnist", "usps", "digits", "folder"]
 
 
 def _device_name(name: object) -> object:
-    """`gpu`, `CUDA` and `cuda0` as torch has them; a GPU is mps on a Mac, and cuda elsewhere."""
+    """Return torch's name of `gpu`, `CUDA` or `cuda0`. A GPU is mps on a Mac, and cuda elsewhere."""
     found = re.fullmatch(r"(auto|cpu|mps|gpu|cuda)(?::?([0-9]{1,2}))?", name.lower()) if isinstance(name, str) else None
     if found is None:
         return name
@@ -83,7 +83,7 @@ class Data(Section):
 
     @property
     def is_table(self) -> bool:
-        """Whether `path` names a file of images by its ending."""
+        """Whether `path` ends as the name of a table of images."""
         return self.name == "folder" and (self.path or "").lower().endswith((*CSV_ENDINGS, ".npz"))
 
     @property
@@ -117,8 +117,8 @@ class Training(Section):
     )
     ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None,
-        description="validate and keep a running mean of the weights: this share of it stays at each step, and "
-        "(1 + n) / (10 + n) after n steps as long as that is less",
+        description="validate and keep an exponential moving average of the weights with this decay; after n steps the "
+        "decay is at most (1 + n) / (10 + n)",
     )
     clip_norm: PositiveNumber | None = Field(default=None, description="largest length of the gradient")
     on_divergence: Literal["stop", "restore"] = Field(
@@ -145,7 +145,7 @@ class Report(Section):
         default=True, description="measure the result on the test images; false while you still choose between settings"
     )
     plots: bool = Field(default=True, description="curves, confusion matrix and first-layer weights as pictures")
-    format: Literal["png", "svg", "pdf"] = Field(default="png", description="of the pictures that a training draws")
+    format: Literal["png", "svg", "pdf"] = Field(default="png", description="file format of the plots")
     tensorboard: bool = Field(default=False, description="event files for TensorBoard; needs the extra [tensorboard]")
     gallery: bool = Field(default=True, description="the surest mistakes as a picture")
 

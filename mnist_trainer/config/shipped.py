@@ -26,7 +26,7 @@ LESSON = (
     "cnn-deformed",
     "bundled",
 )
-"""The shipped configs in the order in which one learns from them; the list of configs has it."""
+"""The shipped configs in the order of a lesson, in which they are listed."""
 
 
 def shipped() -> dict[str, str]:

@@ -1,11 +1,11 @@
-"""Other spellings of what a config names, and other libraries' words, where they mean that and nothing else."""
+"""Other spellings, and other libraries' words, for the names in a config, where they are unambiguous."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 LONGEST = 100
-"""Letters of a word that may be another one misspelled: looking for it in a long text takes long."""
+"""The longest text that is compared with names: to compare a longer one takes too long."""
 
 _WORDS = {
     "absolute": "mae l1 mean_absolute_error",
@@ -30,12 +30,12 @@ _WORDS = {
     "val_accuracy": "val_acc",
     "xavier": "glorot glorot_uniform xavier_uniform",
 }
-"""A name → what else it is called by PyTorch, Keras and people. `linear` is a layer, an activation and an output: what
-it means depends on which names there are at that place."""
+"""A name → its synonyms in PyTorch, Keras and common use. `linear` is a layer, an activation and an output: the names
+that are possible at a place decide."""
 
 
 def canonical(word: object, names: Iterable[str]) -> object:
-    """The one of `names` that `word` stands for; `word` itself if it is none."""
+    """Return the one of `names` that `word` stands for, else `word` itself."""
     if not isinstance(word, str) or word in names or len(word) > LONGEST:
         return word
     meant = {_plain(word), _plain(word).removesuffix("loss")}

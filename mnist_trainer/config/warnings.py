@@ -157,7 +157,7 @@ def _length(config: Config) -> Iterator[Finding]:
 
 
 def _never_falls(config: Config) -> Iterator[Finding]:
-    """Schedules that leave the learning rate as it is from the first epoch to the last."""
+    """Yield warnings of schedules that never change the learning rate."""
     schedule, epochs, stopping = config.schedule, config.training.epochs, config.training.early_stopping
     never = "the learning rate never falls"
     if isinstance(schedule, StepDecay | Exponential) and schedule.gamma == 1:
@@ -167,7 +167,7 @@ def _never_falls(config: Config) -> Iterator[Finding]:
     elif isinstance(schedule, StepDecay | Exponential | Plateau) and epochs == 1:
         yield (
             ("schedule", "name"),
-            f"{schedule.name} acts between epochs, and there is one: {never}. Use schedule=linear",
+            f"{schedule.name} acts between epochs, and there is only one: {never}. Use schedule=linear",
         )
     elif isinstance(schedule, StepDecay) and schedule.every >= epochs:
         reason = f"the first fall comes after {schedule.every} epochs, and training.epochs is {epochs}: {never}"

@@ -101,7 +101,7 @@ def _unknown_key(key: str, spot: Spot) -> str:
 
 def _unknown_name(value: Any, names: Sequence[str]) -> str:
     if value in ("softmax", "log_softmax") and "flatten" in names:
-        return f"no layer, but how a model ends: write output: {value} beside layers; cross_entropy needs none"
+        return f"a model ends in it, but it is no layer: write output: {value} beside layers; cross_entropy needs none"
     near = nearest(value, names) if isinstance(value, str) else None
     hint = f"did you mean '{near}'? Known" if near else "known"
     return f"unknown name {_got(value).removeprefix('text ')}; {hint}: {', '.join(names)}"

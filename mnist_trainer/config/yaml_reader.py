@@ -33,7 +33,7 @@ _KINDS = {
     (b"PK\3\4",): "a checkpoint, for mnist-eval, or another archive",
     (b"\x1f\x8b",): "a compressed file",
 }
-"""What is given instead of a config, by its first bytes."""
+"""Other files that are given instead of a config, by their first bytes."""
 
 SWITCHES = {"on": "true", "yes": "true", "y": "true", "off": "false", "no": "false", "n": "false"}
 """What YAML 1.1 takes for booleans and YAML 1.2 for text, in any case."""
@@ -64,7 +64,7 @@ def read_file(path: FilePath) -> Document:
     except FileNotFoundError:
         raise
     except NotADirectoryError:
-        return _unreadable(start, "can't be read: a file on the way to it is no folder")
+        return _unreadable(start, "can't be read: a part of its path is a file, not a folder")
     except OSError as error:
         return _unreadable(start, f"can't be read: {error.strerror}")
     except UnicodeDecodeError as error:
@@ -85,7 +85,7 @@ def read_file(path: FilePath) -> Document:
 
 
 def _no_file(path: FilePath) -> str:
-    """Why the config can't be in what is at `path`; empty if it can be, or nothing is there."""
+    """Return why `path` can't be a config file; empty if it may be one, or does not exist."""
     if path.is_dir():
         config = path / "config.yaml"
         where = f"its config is {config}" if config.is_file() else "name a .yaml file in it"

@@ -284,7 +284,7 @@ model:
         "null switches a part off",
         f"c.yaml:15:7  {path}9: expected a name or a mapping (key: value), got 5",
         f"c.yaml:16:22  {path}10.unit: unknown key; did you mean 'units'?",
-        f"c.yaml:17:7  {path}11.type: no layer, but how a model ends: write output: softmax beside layers; "
+        f"c.yaml:17:7  {path}11.type: a model ends in it, but it is no layer: write output: softmax beside layers; "
         "cross_entropy needs none",
     ]
 

@@ -247,7 +247,7 @@ EACH: list[tuple[dict[str, Any], tuple[str | int, ...], str]] = [
     (
         {"schedule": "exponential", "training": {"epochs": 1}},
         ("schedule", "name"),
-        "exponential acts between epochs, and there is one: the learning rate never falls. Use schedule=linear",
+        "exponential acts between epochs, and there is only one: the learning rate never falls. Use schedule=linear",
     ),
     (
         {"schedule": {"name": "exponential", "gamma": 1}},
