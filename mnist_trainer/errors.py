@@ -36,7 +36,7 @@ def _is_harmless(char: str) -> bool:
 
 
 def quoted(*words: object) -> str:
-    """`words` as they are written in the shell of this system: `runs/one`, `'my runs/one'`."""
+    """Return `words` quoted for the shell of this system: `runs/one`, `'my runs/one'`."""
     texts = list(map(str, words))
     return list2cmdline(texts) if os.name == "nt" else shlex.join(texts)
 

@@ -41,7 +41,7 @@ ADVICE = {
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:
-    """`path` with the user's folder for a `~` at its beginning, as in a shell."""
+    """Return `path` with a `~` at its beginning expanded, as in a shell."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises where there is no such user
 
 

@@ -24,7 +24,7 @@ class Penalty(Section):
     """Adds `weight` × the probability of answering `predicted` to each image of class `true`."""
 
     true: ClassName = Field(description="name of the image's class")
-    predicted: ClassName = Field(description="name of the wrong answer that shall cost more")
+    predicted: ClassName = Field(description="the wrong answer that shall cost more")
     weight: PositiveNumber = Field(default=1.0, description="cost of giving that answer a probability of 1")
     symmetric: bool = Field(default=False, description="also the other way round")
 

@@ -53,7 +53,7 @@ def load(data: Data, part: Part, progress: Progress | None = None) -> DataSet:
 
 
 def missing_files(data: Data, part: Part) -> list[str]:
-    """What `load` would download. Raises DataError as `data_root`."""
+    """Return the files that `load` would download. Raises DataError like `data_root`."""
     if data.name == "digits" or data.name == "folder":  # noqa: PLR1714 - mypy understands this one
         return []
     return published.missing_files(data.name, data_root(data), part)
@@ -70,7 +70,7 @@ def class_names(data: Data) -> tuple[str, ...]:
 
 
 def all_classes(data: Data, part: str = "train") -> tuple[str, ...]:
-    """The same before `binary`. In the `test` part of a folder there may be fewer, and nothing to train with."""
+    """Return the names before `binary`. The `test` part of a folder may have fewer, and be all that there is."""
     match data.name:
         case "digits":
             return DIGITS
@@ -91,7 +91,7 @@ def with_binary(data: Data, classes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def binary_label(data: Data, classes: tuple[str, ...]) -> int:
-    """The label of the class that `data.binary` asks for. Raises DataError for a class there is not."""
+    """Return the label of the class that `data.binary` names. Raises DataError if there is no such class."""
     label = None if data.binary is None else label_of(data.binary, classes, data)
     if label is None:
         raise DataError(f"data.binary is {data.binary}, and {data.name} has the classes {listed(classes, data)}.")

@@ -49,10 +49,10 @@ def load_folder(layout: Layout, part: Part, homes: Sequence[Path], progress: Pro
 def load_unseen_pictures(
     data: Data, trained: Sequence[Data], homes: Sequence[Path], progress: Progress | None = None
 ) -> tuple[DataSet, str]:
-    """The pictures in `data.path` that can test models, and which they are in words.
+    """Return the pictures in `data.path` that can test models trained on `trained`, and a phrase that describes them.
 
-    They are those of the test folder, or all where there is none, but for those that a model which was trained on one
-    of `trained` has seen. Raises DataError where none is left.
+    They are those of the test folder, else all, without the pictures that a model was trained with. Raises DataError if
+    none is left.
     """
     folders, classes = evaluated_folders(data)
     paths, labels = _listed(folders, classes)
@@ -78,7 +78,7 @@ def load_unseen_pictures(
 
 
 def _seen(trained: Data, folders: Sequence[Path]) -> list[str]:
-    """The pictures that a model has seen which was trained on `trained`; none where `folders` are elsewhere."""
+    """Return the pictures that a model trained on `trained` has seen; none if `folders` are elsewhere."""
     if trained.name != "folder" or trained.path is None:
         return []
     root = user_path(trained.path).resolve()
@@ -99,7 +99,7 @@ def _load(
     homes: Sequence[Path],
     progress: Progress | None,
 ) -> DataSet:
-    """The pictures in `paths`; many are kept as `name`."""
+    """Load the pictures in `paths`; many are kept in a file `name`."""
     if len(paths) < KEPT:
         images = np.concatenate([*_read(paths, None)])
     else:
@@ -162,7 +162,7 @@ def _pictures(layout: Layout, part: Part) -> tuple[list[str], NDArray[np.int64]]
 def _listed(
     folders: Sequence[Path], classes: Sequence[str], wanted: Callable[[str], bool] | None = None
 ) -> tuple[list[str], NDArray[np.int64]]:
-    """The path of each picture of a class in `folders` that is `wanted`, class by class, and its label.
+    """Return the paths of the pictures of `classes` in `folders` that are `wanted`, class by class, and their labels.
 
     There may be millions: strings take a quarter of the memory that Paths take.
     """
@@ -184,7 +184,7 @@ def _listed(
 
 
 def _files_in(folder: Path) -> Iterator[str]:
-    """The files below `folder` that may be pictures by their names; a link to a folder is not followed."""
+    """Yield the files below `folder` that may be pictures by their names; a link to a folder is not followed."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if is_hidden(entry.name):

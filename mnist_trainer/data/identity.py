@@ -31,7 +31,7 @@ _FACTORS = np.frombuffer(shake_256(b"pixels").digest(28 * 28), "<i8") | 1
 
 @dataclass(frozen=True, eq=False)
 class Identity:
-    """What the images of a training are recognised by, wherever their files are."""
+    """Identifies the images of a training, wherever their files are."""
 
     fingerprint: str
     """Changes with any pixel, any label, the order and the split."""
@@ -45,13 +45,13 @@ class Identity:
         return torch.from_numpy(np.unique(smallest)[:SAMPLE])
 
     def is_known_to(self, samples: Sequence[Tensor]) -> bool:
-        """Whether images that validate, and do not train here as well, are among the `samples` of earlier trainings."""
+        """Return whether images that validate here, and do not train, are in the `samples` of earlier trainings."""
         fresh = np.setdiff1d(self.validation, self.train)
         return any(bool(np.isin(fresh, sample.numpy()).any()) for sample in samples)
 
 
 def identify(splits: Splits, name: str) -> Identity:
-    """The identity of the images of the data set `name`, without what `data.simulate` adds to them."""
+    """Return the identity of the images of the data set `name`, without those that `data.simulate` adds."""
     digest = blake2b(repr(splits.classes).encode(), digest_size=16)
     found: list[Hashes] = []
     for source, count in zip((splits.train, splits.validation), splits.counts, strict=True):
@@ -67,19 +67,19 @@ def identify(splits: Splits, name: str) -> Identity:
 
 
 def find_known(source: Source, samples: Sequence[Tensor]) -> tuple[int, int]:
-    """How many images of `source` trained a model, and of how many of them this can be told.
+    """Return how many images of `source` trained a model, and how many of them could be checked.
 
-    `samples` are those of its trainings; the one that knows the largest share counts. A sample of a small training
-    holds all of it and tells of every image, another one of those whose hashes are in its range.
+    `samples` are those of its trainings; the one with the largest share of known images counts. The sample of a small
+    training is complete, so all images can be checked; else only those whose hashes are in the range of the sample.
     """
     hashes, found = _hashes(source), [(0, 0)]
     for sample in samples:
-        told = hashes if len(sample) < SAMPLE else hashes[hashes <= int(sample[-1])]
-        found.append((int(np.isin(told, sample.numpy()).sum()), len(told)))
+        checked = hashes if len(sample) < SAMPLE else hashes[hashes <= int(sample[-1])]
+        found.append((int(np.isin(checked, sample.numpy()).sum()), len(checked)))
     return max(found, key=lambda counts: (counts[0] / max(counts[1], 1), counts[1]))
 
 
 def _hashes(source: Source) -> Hashes:
-    """A number [N] for each image. Images that differ in one pixel never have the same, others by a rare accident."""
+    """Return a hash [N] of each image. Images that differ in one pixel never share it; others hardly ever do."""
     pieces = (images.cpu().contiguous().numpy() for images in source.images.split(PIECE))
     return np.concatenate([piece.reshape(len(piece), -1).view("<i8") @ _FACTORS for piece in pieces])

@@ -1,4 +1,4 @@
-"""Which folders of a folder of pictures hold which part of the data set, and which class."""
+"""The layout of a folder of pictures: which sub-folders are parts of the data set, and which are classes."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ class Layout:
 
 
 class Evaluated(NamedTuple):
-    """The folders whose pictures can test a model that was not trained with them, and the names of their classes."""
+    """The folders whose pictures can test a model that was not trained on them, and the names of their classes."""
 
     folders: tuple[Path, ...]
     classes: tuple[str, ...]
 
 
 def layout_of(data: Data) -> Layout:
-    """How the folder `data.path` is laid out: training, validation and test folders, or folders of classes at once.
+    """Return the layout of the folder `data.path`: training, validation and test folders, or folders of classes.
 
-    Raises DataError when it is neither.
+    Raises DataError if it is neither.
     """
     path = root_of(data)
     try:
@@ -68,7 +68,7 @@ def layout_of(data: Data) -> Layout:
 
 
 def evaluated_folders(data: Data) -> Evaluated:
-    """The test folder in `data.path`; without one, all folders of pictures. One class is enough.
+    """Return the test folder in `data.path`; without one, all folders of pictures. One class is enough.
 
     Raises DataError when there is none.
     """
@@ -109,7 +109,7 @@ def sub_folders(path: Path) -> list[Path]:
 
 
 def _parts(path: Path) -> dict[Part, Path]:
-    """The folders of the parts of a data set in `path`; none where its sub-folders are the classes themselves."""
+    """Return the folders of the parts of a data set in `path`; none if its sub-folders are classes."""
     folders = sub_folders(path)
     named = [(part, folder) for folder in folders if (part := part_of(folder.name))]
     others = [folder for folder in folders if part_of(folder.name) is None]
@@ -121,14 +121,14 @@ def _parts(path: Path) -> dict[Part, Path]:
             raise DataError(f"{folder} and {parts[part]} are both the {part} set. Put them together, or rename one.")
     if named and others:
         raise DataError(
-            f"{others[0]} would not be read: beside {named[0][1].name}/ there can only be "
+            f"{others[0]} would not be read: beside {named[0][1].name}/ there may only be "
             f"{' and '.join(USUAL[part] for part in USUAL if part != named[0][0])}."
         )
     return {part: parts[part] for part in USUAL if part in parts}
 
 
 def part_of(name: str) -> Part | None:
-    """The part of a data set that a folder of that name holds by custom: `Train`, `trainingSet`, `test_images`."""
+    """Return the part of a data set that a folder of this name usually holds: `Train`, `trainingSet`, `test_images`."""
     letters = re.sub(r"[\W_]", "", name.casefold())
     return PARTS.get(re.sub(r"(?<=.)(set|data|images|imgs|pictures)$", "", letters))
 
@@ -160,7 +160,7 @@ def _in_order(names: set[str]) -> tuple[str, ...]:
 
 
 def _refuse_parts(path: Path, folders: Sequence[Path]) -> None:
-    """Raises DataError where the sub-folders of `path` are no classes: all hold the same sub-folders and no picture."""
+    """Raise DataError if the sub-folders of `path` are no classes: all hold the same sub-folders and no picture."""
     if not folders or any(map(_has_picture, folders)):
         return
     shared = sorted(set.intersection(*({composed(each.name) for each in sub_folders(folder)} for folder in folders)))
@@ -169,7 +169,7 @@ def _refuse_parts(path: Path, folders: Sequence[Path]) -> None:
     names = ", ".join(f"{folder.name}/" for folder in folders[:LISTED])
     held = f"{', '.join(shared[:LISTED])}{' …' if len(shared) > LISTED else ''}, and no picture"
     if len(folders) == 1:
-        raise DataError(f"{path} has but {names} with the sub-folders {held}. Name that: data.path={folders[0]}")
+        raise DataError(f"{path} has only {names} with the sub-folders {held}. Name that: data.path={folders[0]}")
     raise DataError(
         f"{path} has {names}{' …' if len(folders) > LISTED else ''} that all hold the sub-folders {held}: they are no "
         f"classes. Rename them to train/, val/ and test/, or name one of them: data.path={folders[0]}"
@@ -187,7 +187,7 @@ def _has_picture(folder: Path) -> bool:
 
 
 def notes(data: Data) -> list[str]:
-    """What is passed over in the folder `data.path`, in one sentence; none where nothing is, hidden files aside."""
+    """Return a sentence on what is ignored in the folder `data.path`, apart from hidden files; empty if nothing is."""
     path = user_path(data.path or "")
     if data.name != "folder" or not is_folder(path):
         return []
@@ -200,7 +200,7 @@ def notes(data: Data) -> list[str]:
     if not found:
         return []
     names = ", ".join(found[:LISTED]) + (f" and {len(found) - LISTED:,} more" if len(found) > LISTED else "")
-    return [f"{path}: passed over, being no pictures of a class: {names}"]
+    return [f"{path}: ignored, as no pictures of a class: {names}"]
 
 
 def _passed_over(folder: Path, classes: set[Path], is_class: bool) -> Iterator[Path]:

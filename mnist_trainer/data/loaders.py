@@ -100,7 +100,7 @@ def load_test(data: Data, progress: Progress | None = None) -> Source:
 
 
 def load_unseen(data: Data, trained: Sequence[Data]) -> tuple[Source, str]:
-    """The images of a folder or a table that test models trained on `trained`, and in words which these are."""
+    """Return the images of a folder or a table that can test models trained on `trained`, and a phrase about them."""
     if table := table_of(data):
         whole, which = load_unseen_table(table, trained)
     else:

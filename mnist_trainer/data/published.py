@@ -27,7 +27,7 @@ FOREIGN = (
     "Put a whole copy in its place. If it belongs to Fashion-MNIST or KMNIST, whose files have the same names: take "
     "data.name=fashion-mnist or kmnist, and a data.root in which they lie under FashionMNIST/raw or KMNIST/raw."
 )
-"""What to do with a file that lies in no folder of its data set alone."""
+"""Advice for a damaged file that may be one of another data set."""
 
 
 def load_published(name: PublishedName, root: Path, part: Part, progress: Progress | None = None) -> DataSet:
@@ -51,14 +51,14 @@ def load_published(name: PublishedName, root: Path, part: Part, progress: Progre
 
 
 def missing_files(name: PublishedName, root: Path, part: Part) -> list[str]:
-    """The archives that `load_published` would download."""
+    """Return the archives that `load_published` would download."""
     published = PUBLISHED[name]
     folders = _folders(published, root)
     return [file.archive for file in published.files(part) if find(file, folders) is None]
 
 
 def _folders(published: Published, root: Path) -> tuple[Path, ...]:
-    """Where its files may be, in order."""
+    """Return the folders in which its files may be, in order."""
     return (*homes(root, published.folder), *published.folders(root))
 
 

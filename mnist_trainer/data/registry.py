@@ -68,9 +68,9 @@ class Published:
         return self.test if part == "test" else self.train
 
     def folders(self, root: Path) -> tuple[Path, ...]:
-        """Where the files may lie besides `folder`, should `root` itself be that folder, or the one above it.
+        """Return further folders that may hold the files: `root` may be the data set's own folder, or its parent.
 
-        Files of the same names belong to several data sets. Where no hash tells whose they are, their folder must.
+        Several data sets have files of the same names. Without a hash, the folder must be named after the data set.
         """
         top = Path(self.folder).parent
         near = (root / top, root / "raw", root)

@@ -45,15 +45,15 @@ LABEL_NAMES = {"label", "labels", "class", "digit", "target", "y"}
 
 
 def table_of(data: Data) -> Path | None:
-    """The CSV or .npz file that `data` names; None where it names other data."""
+    """Return the CSV or .npz file that `data` names, else None."""
     path = user_path(data.path or "")
     return path if data.is_table and not is_folder(path) else None
 
 
 def load_table(path: Path, part: Part) -> DataSet:
-    """The images of `part` in the table at `path`, in its order. Raises DataError for a damaged file.
+    """Return the images of `part` in the table at `path`, in its order. Raises DataError for a damaged file.
 
-    A CSV file has no test set, so about every fifth image tests: which ones depends on their pixels alone.
+    A CSV file has no test set, so about a fifth of its images are taken, which depends on their pixels alone.
     """
     images, labels, tests = _parts_of(path)
     chosen = tests == (part == "test")
@@ -63,9 +63,9 @@ def load_table(path: Path, part: Part) -> DataSet:
 
 
 def load_unseen_table(path: Path, trained: Sequence[Data]) -> tuple[DataSet, str]:
-    """The images of a table that test models which were trained on `trained`, and in words which these are.
+    """Return the images of a table that can test models trained on `trained`, and a phrase that describes them.
 
-    They are all images of a CSV file that none of the models was trained on, else its test part.
+    They are all images of a CSV file that none of the models was trained on, else the table's test part.
     """
     known = {user_path(each.path).resolve() for each in trained if each.path is not None}
     if path.suffix.lower() == ".npz" or path.resolve() in known:
@@ -76,7 +76,7 @@ def load_unseen_table(path: Path, trained: Sequence[Data]) -> tuple[DataSet, str
 
 
 def _parts_of(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.bool_]]:
-    """All images and labels of a table, and which of them test."""
+    """Return all images and labels of a table, and which of them are the test part."""
     with naming(path, ADVICE):
         if not path.is_file():
             raise DataError(f"data.path: there is no file {str(path)!r} (seen from {Path.cwd()}).")
@@ -93,13 +93,13 @@ def _parts_once(path: Path, size: int, time: int) -> tuple[NDArray[np.uint8], ND
     images, labels = _read_csv(path)
     if labels is None:
         advice = "mnist-predict FILE.csv --out FILE answers such images."
-        raise DataError(f"{path} has 784 columns: images without labels, and none can train or be measured. {advice}")
+        raise DataError(f"{path} has 784 columns: images without labels, for neither training nor test. {advice}")
     hashes = (int.from_bytes(blake2b(image.data, digest_size=8).digest(), "big") for image in images)
     return images, labels, np.array([number % TEST_SHARE == 0 for number in hashes])
 
 
 def read_csv(path: Path) -> Table:
-    """The rows of the CSV file at `path`, with 784 columns or with 785: one of them the labels.
+    """Return the rows of the CSV file at `path`, which has 784 columns, or 785 with one of labels.
 
     Raises DataError for anything else.
     """
@@ -156,7 +156,7 @@ def _numbered(file: TextIO) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(iter(partial(file.readline, LONGEST), ""), 1):
         if line.strip():
             yield number, line
-        elif (empty := empty + 1) > ROWS:  # a small archive may hold them without end
+        elif (empty := empty + 1) > ROWS:  # a small archive may hold any number of them
             raise DamagedError(f"it has more than {ROWS:,} empty lines")
 
 
@@ -204,7 +204,7 @@ def _pair(archive: ZipFile, part: str) -> tuple[NDArray[np.uint8], NDArray[np.in
 
 
 def _array(archive: ZipFile, name: str) -> NDArray[Any]:
-    """An array of numbers, whose size is looked at before it is read."""
+    """Return an array of numbers; its size is checked before it is read."""
     if f"{name}.npy" not in archive.namelist():
         raise DamagedError(f"it holds no array {name}; needed are x_train, y_train, x_test and y_test")
     if archive.getinfo(f"{name}.npy").file_size > MOST_IMAGES * PIXELS:
@@ -229,7 +229,7 @@ def _labels(table: NDArray[Any], places: Sequence[str] | str) -> NDArray[np.int6
 
 
 def _whole(table: NDArray[Any], most: int, places: Sequence[str] | str) -> NDArray[Any]:
-    """`table` [n, k], if it has whole numbers from 0 to `most` alone; `places` says where its rows stand."""
+    """Return `table` [n, k] if it holds only whole numbers from 0 to `most`; errors name its rows by `places`."""
     if table.dtype == np.uint8 and most == 255:
         return table
     with np.errstate(invalid="ignore"):  # infinity has no remainder

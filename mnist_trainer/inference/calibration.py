@@ -16,7 +16,7 @@ BOUNDS = 0.001, 10_000.0
 """The temperatures among which one is sought."""
 
 ROUNDING = 1e-6
-"""Figures that differ by no more are the same."""
+"""Figures that differ by no more than this are equal."""
 
 TOLERANCE = 1e-6
 """How exactly, as a fraction."""
@@ -68,7 +68,7 @@ class Sureness:
     ece: float
 
     def worse_than(self, other: Sureness) -> list[str]:
-        """The names of the figures that are larger than the other's, by more than rounding."""
+        """Return the names of the figures that are larger than those of `other`, by more than rounding."""
         return [key for key, value in vars(self).items() if value > getattr(other, key) + ROUNDING]
 
 

@@ -20,22 +20,22 @@ class DeadUnits:
 
 
 class FiringMonitor:
-    """Notes which ReLU units had an output above 0, while it is attached to a model that reads images."""
+    """Records which ReLU units had an output above 0, while it is attached to a model."""
 
     def __init__(self) -> None:
         self.layer = self.position = 0
         self.fired: dict[int, tuple[int, Tensor]] = {}
 
     def begin(self, *_: Any) -> None:
-        """A batch begins."""
+        """Called before each batch."""
         self.layer = self.position = 0
 
     def count_layer(self, *_: Any) -> None:
-        """A layer with weights was passed."""
+        """Called after each layer with weights."""
         self.layer += 1
 
     def note(self, module: nn.Module, inputs: Any, outputs: Tensor) -> None:
-        """A ReLU was passed: outputs [B, units, …]."""
+        """Called after each ReLU, with its outputs [B, units, …]."""
         fired = (outputs > 0).flatten(2).any(dim=2).any(dim=0) if outputs.dim() > 2 else (outputs > 0).any(dim=0)
         _, before = self.fired.get(self.position, (0, fired))
         if before.shape == fired.shape:
@@ -52,7 +52,7 @@ class FiringMonitor:
 
 @contextmanager
 def monitor_firing(model: nn.Module) -> Iterator[FiringMonitor]:
-    """Inside it the monitor notes what fires in `model`."""
+    """Attach a monitor to `model` inside the block."""
     monitor = FiringMonitor()
     handles = [model.register_forward_pre_hook(monitor.begin)]
     for module in model.modules():
@@ -68,7 +68,7 @@ def monitor_firing(model: nn.Module) -> Iterator[FiringMonitor]:
 
 
 def dead_sentence(dead: Sequence[DeadUnits]) -> str:
-    """`3 of 64 units of layer 1, 2 of 32 of layer 2 never fired on the validation images.`; empty without any."""
+    """Return `3 of 64 units of layer 1, 2 of 32 of layer 2 never fired on the validation images.`, or an empty text."""
     parts = [
         f"{len(each.units)} of {each.count}{' units' * (not place)} of layer {each.layer}"
         for place, each in enumerate(dead)

@@ -97,7 +97,7 @@ class Evaluation:
         return f"{self.split} accuracy {100 * self.accuracy:.2f} % ({errors}; 95 % interval {low} to {high} %)"
 
     def __repr__(self) -> str:
-        """The sentence, the data, and the figures that there are; all else is in the attributes."""
+        """Return the sentence, the data, and the figures that are known; all else is in the attributes."""
         loss = [] if self.loss is None else [f"loss {self.loss:.4f}"]
         ece = [] if self.ece is None else [f"expected calibration error {100 * self.ece:.2f} %"]
         return f"{self.sentence}\n{', '.join([f'data {self.dataset}', *loss, *ece])}"

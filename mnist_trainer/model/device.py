@@ -141,7 +141,7 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 
 
 def to_device(model: nn.Module, device: torch.device, precision: Precision) -> nn.Module:
-    """`model` on `device`; convolutions in the memory layout in which they are fastest and exact.
+    """Move `model` to `device`, convolutions in the memory layout in which they are fastest and exact.
 
     torch's batch norm on a CPU sums a channels_last batch one by one: in float32 its gradient is then wrong by 1 %.
     """
@@ -179,7 +179,7 @@ def settings(config: Config, threads: int | None, device: torch.device | None = 
 
 
 def _generator_states(name: str) -> list[tuple[Callable[..., None], Any]]:
-    """What restores torch's random generators, each with its present state. CUDA is started if `name` may mean it."""
+    """Return functions that restore torch's random generators, each with its present state. May initialise CUDA."""
     states: list[tuple[Callable[..., None], Any]] = [(torch.set_rng_state, torch.get_rng_state())]
     kind = name.partition(":")[0]
     if kind in ("auto", "cuda") and is_present("cuda") and fault("cuda") is None:

@@ -82,14 +82,14 @@ def is_hidden(name: str) -> bool:
 
 
 def is_no_class(folder: Path) -> bool:
-    """Whether a folder was made by the system or by this program, so that it holds no pictures of a class."""
+    """Return whether a folder holds no pictures of a class: it was made by the system, or by this program."""
     return is_hidden(folder.name) or folder.name.lower() in SYSTEM_FOLDERS or holds_runs(folder)
 
 
 def holds_runs(folder: Path) -> bool:
-    """Whether a folder holds a run, a series or a sweep, or nothing but such folders; false if it can't be read.
+    """Return whether a folder holds a run, a series or a sweep, or only such folders; false if it can't be read.
 
-    In `runs/` there may be anything else beside them, as plots that compare them.
+    `runs/` may also hold other files, such as plots that compare runs.
     """
     if any(os.path.lexists(folder / name) for name in RUN_FILES):
         return True
@@ -102,13 +102,13 @@ def holds_runs(folder: Path) -> bool:
                 folders.append(Path(entry.path))
             elif not is_usual and not is_hidden(entry.name) and may_be_picture(entry.name):
                 return False
-        begun = [path for path in folders if any(path.iterdir())]  # another process may have just made an empty one
+        begun = [path for path in folders if any(path.iterdir())]  # another process may just have made an empty one
         return is_run or (bool(begun) and (any if is_usual else all)(map(holds_runs, begun)))
     return False
 
 
 def may_be_picture(name: str) -> bool:
-    """Not if its name is one that texts, tables, films have; without an ending it may be anything."""
+    """Return whether a file may be a picture by its name. Names of texts, tables and films are not."""
     ending = PurePath(name).suffix.lower()
     if ending == ".pdf":
         return find_spec("pypdfium2") is not None

@@ -92,7 +92,7 @@ class Page:
         return [glyph for layout in self.layouts for line in layout.lines for glyph in line.glyphs]
 
     def layout_of(self, place: int) -> Layout:
-        """The layout that the glyph at `place` in `glyphs` belongs to."""
+        """Return the layout that the glyph at `place` in `glyphs` belongs to."""
         owners = [layout for layout in self.layouts for line in layout.lines for _ in line.glyphs]
         return owners[place]
 

@@ -59,7 +59,7 @@ class Part:
 
     @property
     def is_dot(self) -> bool:
-        """Whether it is round or square, and full."""
+        """Whether it is round or square, and filled."""
         *_, width, height = self.box
         return self.area >= DOT_FILL * width * height and min(width, height) >= DOT_ASPECT * max(width, height)
 

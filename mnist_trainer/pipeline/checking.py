@@ -59,7 +59,7 @@ def plan(config: Config) -> Plan:
 
 
 def _check_inputs(config: Config, model: nn.Module) -> Iterator[str]:
-    """Raises what is wrong with `model.init_from` and the images; yields what could not be checked."""
+    """Check `model.init_from` and the images: raises for mistakes, and yields what could not be checked."""
     loaded, data = load_start(config), config.data
     freeze(model, config.model.freeze)
     if loaded is not None:

@@ -53,7 +53,7 @@ class Run:
     model: nn.Module
 
     def __repr__(self) -> str:
-        """What was reached, and where it is; all else is in the attributes."""
+        """Return the results and the folder in a few lines; all else is in the attributes."""
         epochs = len([record for record in self.records if record.phase == "train"])
         lines = [measured.sentence for measured in (self.test, self.validation) if measured is not None]
         lines += [f"best epoch {self.best_epoch} of {epochs}", f"folder {self.folder}"]
@@ -69,7 +69,7 @@ class Measured(NamedTuple):
 
 
 def load_test_images(config: Config, loading: Loading | None) -> Source | None:
-    """The test images; None with `report.test: false`. Loaded before the first step: what is wrong is told at once.
+    """Return the test images; None with `report.test: false`. Called before the first step, so that errors come early.
 
     Raises `DataError`.
     """
@@ -91,7 +91,7 @@ def require_reports(report: Report) -> None:
 
 
 def judge(journal: Journal, source: Source, split: str, loss: LossFunction | None) -> Measured:
-    """How the best epoch's model answers on `source`."""
+    """Measure the best epoch's model on `source`."""
     setup = journal.state.setup
     config, classes = setup.config, setup.classes
     predictor = journal.best().predictor(setup.device, journal.state.best_model())
@@ -149,7 +149,7 @@ def conclude(
 
 
 def _story(journal: Journal) -> Story:
-    """What the curves tell of a training besides its rows."""
+    """Return what the curves show of a training besides its rows."""
     config, best = journal.config, journal.first.best
     rule = config.training.early_stopping
     reason = STOP_REASONS[journal.stop_reason]

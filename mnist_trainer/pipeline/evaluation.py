@@ -30,7 +30,7 @@ from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import build_criterion
 
 SURE = 30
-"""Known images in a sample from which on their number among all images is estimated."""
+"""With so many known images in a sample, their share of all images is estimated."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def judge_subject(
 
 
 def _load(subject: Subject, split: Split) -> tuple[Source, str]:
-    """The images to judge on, labelled as the model numbers its classes; and of a folder, which pictures they are."""
+    """Return the images, labelled by the model's numbers of the classes, and which pictures of a folder they are."""
     labels, pictures = torch.tensor(_labels(subject, split)), ""
     data = subject.config.data.model_copy(update={"binary": None})
     if data.name == "folder" and split == "test":
@@ -111,7 +111,7 @@ def _load(subject: Subject, split: Split) -> tuple[Source, str]:
 
 
 def _labels(subject: Subject, split: Split) -> list[int]:
-    """The model's number of each class of the data. Raises `CheckpointError` for a class that it does not know."""
+    """Return the model's number of each class of the data. Raises `CheckpointError` for a class it does not know."""
     data, known, trained = subject.config.data, subject.checkpoint.classes, subject.checkpoint.config.data
     names = all_classes(data, split)
     positions = class_positions(names, known)
@@ -129,7 +129,7 @@ def _labels(subject: Subject, split: Split) -> list[int]:
 
 
 def _notes(subject: Subject, split: Split, source: Source) -> tuple[str, ...]:
-    """A warning for each member that was trained with some of the images, or may have been."""
+    """Return a warning for each member that was trained on some of the images, or may have been."""
     data, members = subject.config.data, zip(subject.places, subject.checkpoint.members, strict=True)
     notes = [_note(path, member, data, split, source) for (path, _), member in members]
     return tuple(dict.fromkeys(note for note in notes if note))
@@ -141,20 +141,20 @@ def _note(path: str, member: Member, data: Data, split: Split, source: Source) -
         if split == "train":
             return ""
         samples = samples[:-1]  # its own split keeps them apart
-    known, told = find_known(source, samples)
+    known, checked = find_known(source, samples)
     head, count = f"{path} was trained on {_place(trained)}, and", len(source)
     if known:
-        share = f"about {100 * known / told:.0f} %" if known >= SURE else "some"
-        known_ones = f"{f'{known:,}' if told == count else share} of these {count:,} images"
+        share = f"about {100 * known / checked:.0f} %" if known >= SURE else "some"
+        known_ones = f"{f'{known:,}' if checked == count else share} of these {count:,} images"
         return f"{head} {known_ones} trained it, or a model that it started from: the figures are too good."
-    if not told and trained.is_table != data.is_table and {trained.name, data.name} & {*SAME_DIGITS}:
+    if not checked and trained.is_table != data.is_table and {trained.name, data.name} & {*SAME_DIGITS}:
         reason = "tables like Kaggle's mix the training and test images of MNIST"
         return f"{head} may know images of {_place(data)}, as {reason}: the figures may be too good."
     return ""
 
 
 def _place(data: Data) -> str:
-    """The data set by its path or name."""
+    """Return the path or name of the data set."""
     return data.name if data.path is None else str(user_path(data.path).absolute())
 
 

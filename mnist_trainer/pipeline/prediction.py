@@ -137,7 +137,7 @@ class Reader:
         return (prediction for chunk in chunks for prediction in self._answer(chunk, judgement))
 
     def read_rows(self, images: NDArray[uint8]) -> tuple[str, ...]:
-        """The most probable class of each of `images` [N, 28, 28], also of those that the model would refuse."""
+        """Return the most probable class of each of `images` [N, 28, 28], also of those that the model would refuse."""
         best = next(self._scores([images])).probabilities.argmax(axis=1)
         return tuple(self.classes[number] for number in best.tolist())
 
@@ -199,7 +199,7 @@ def _size(source: Source) -> int:
 
 
 def _pages(source: Source, expect: Expect, steps: bool) -> Iterator[_ReadPage]:
-    """What was read from each page of a picture; pages have numbers, from 1, if there are several."""
+    """Yield what was read from each page of a picture; if there are several, they are numbered from 1."""
     first, *others = islice(reads := _reads(source, expect, steps), 2)
     yield _ReadPage(source, 1 if others else None, first)
     for number, read in enumerate(chain(others, reads), start=2):

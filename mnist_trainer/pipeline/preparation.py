@@ -40,7 +40,7 @@ Warned = Callable[[str, str], None]
 
 
 def check_parts(model: object, loss: object, optimizer: object) -> None:
-    """Raises `UsageError` if one of the user's own parts can't be one: often the config's key is meant."""
+    """Raise `UsageError` if one of the user's own parts has a wrong type: often the config's key is meant."""
     parts = (
         ("model", model, isinstance(model, nn.Module), "a torch.nn.Module", "mlp"),
         ("loss", loss, callable(loss), "a function of outputs and labels", "mse"),
@@ -93,7 +93,7 @@ def prepare(
 
 
 def located(config: Config) -> Config:
-    """`config` with absolute paths, so that it names the same files in every working folder; what begins with ~ stays.
+    """Return `config` with absolute paths, which name the same files in every working folder; what begins with ~ stays.
 
     Raises `CheckpointError` if there is no file that `model.init_from` names.
     """
@@ -115,7 +115,7 @@ def _absolute(path: str | None) -> str | None:
 
 
 def load_start(config: Config) -> Member | Start | None:
-    """The model that `model.init_from` names; a `Start` if its file holds weights alone. Raises `CheckpointError`."""
+    """Load what `model.init_from` names; a `Start` if the file holds only weights. Raises `CheckpointError`."""
     if config.model.init_from is None:
         return None
     loaded = load_weights(find_checkpoint(config.model.init_from))
@@ -128,8 +128,8 @@ def smallest(config: Config, device: torch.device) -> Config:
 
 
 def refuse_known(start: Member, data: Data, splits: Splits, identity: Identity) -> None:
-    """Raises `ConfigError` if the model to start from, or one that it started from, was trained with images that are to
-    validate now."""
+    """Raise `ConfigError` if the model to start from, or one that it started from, was trained on images that now
+    validate."""
     if splits.validation is None:
         return
     known = _may_know(start, data, splits) if start.lineage is None else identity.is_known_to(start.lineage)
@@ -140,7 +140,7 @@ def refuse_known(start: Member, data: Data, splits: Splits, identity: Identity) 
 
 
 def _may_know(start: Member, data: Data, splits: Splits) -> bool:
-    """The same by the config of `start`, where its file does not say which images trained it."""
+    """Decide the same by the config of `start`, whose file does not say which images trained it."""
     theirs = start.config.data
     names = {theirs.name, data.name}
     if (len(names) > 1 and not names <= set(SAME_DIGITS)) or _absolute(theirs.path) != data.path:
@@ -158,18 +158,18 @@ def require_same_images(folder: Path, before: object, now: Mapping[str, Any]) ->
     if not isinstance(before, Mapping) or before.get("fingerprint") in (None, now["fingerprint"]):
         return
     then, here = ([facts.get(f"{part}_count") for part in ("train", "validation")] for facts in (before, now))
-    change = f"{then[0]} trained and {then[1]} validated it, and now these are {here[0]} and {here[1]}"
+    change = f"then {then[0]} trained and {then[1]} validated it, now these are {here[0]} and {here[1]}"
     if then == here:
         change = "they are as many as then, but images, labels or their order are not the same"
     raise DataError(
         f"The images of {now['name']} have changed since {folder} was begun: {change}. Images that validate now may "
-        "have trained it. Put them back as they were, or name the folder that holds them so (data.path=DIR or "
+        "have trained it. Restore them, or name the folder that holds the same images (data.path=DIR or "
         f"data.root=DIR), or train anew: mnist-train --config {quoted(folder / 'config.yaml')}"
     )
 
 
 def warnings_of(config: Config) -> Iterator[tuple[str, str]]:
-    """What is odd about `config` and about its folder of pictures: keys with a reason."""
+    """Yield warnings about `config` and its folder of pictures: a key and a reason each."""
     for path, reason in warnings(config):
         yield ".".join(map(str, path)), reason
     for note in notes(config.data):

@@ -152,12 +152,12 @@ def _latest() -> RunFolder:
 
 
 def _is_open(folder: RunFolder) -> bool:
-    """Whether the run or series is not finished, and no other process is working on it."""
+    """Return whether the run or series is not finished, and no other process is working on it."""
     return folder.read_record().get("status") != "finished" and not is_at_work(folder.path)
 
 
 def _written(folder: RunFolder) -> float:
-    """When a file of the run, or of a run of the series, was written last."""
+    """Return when a file of the run, or of a run of the series, was last written."""
     times = [0.0]
     for path in (*folder.path.glob("*"), *folder.path.glob("seed-*/*")):
         with suppress(OSError):  # a temporary file of a process at work is soon gone

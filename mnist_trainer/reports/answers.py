@@ -23,7 +23,7 @@ def csv_row(prediction: Prediction) -> tuple[str, ...]:
 
 
 def submission(classes: Iterable[str]) -> str:
-    """The answers to images in Kaggle's form: their numbers from 1 on, and their classes."""
+    """Return a submission to Kaggle: the number of each image, from 1, and its class."""
     text = StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(("ImageId", "Label"))

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from rich.progress import BarColumn, Progress
 
 INTERVAL = 0.1
-"""Seconds between two times that it is drawn while steps are taken."""
+"""Seconds between two drawings of the bar."""
 
 NARROWEST, WIDEST = 4, 40
 """Columns of the bar itself."""
 
 
 class Bar:
-    """A bar below all lines, with a text before it and an amount behind it; it is drawn when `show` is called."""
+    """A bar below all lines, between a text and an amount; it is drawn when `show` is called."""
 
     def __init__(self, console: Console) -> None:
         from rich.progress import BarColumn, TaskID
@@ -38,7 +38,7 @@ class Bar:
         return True
 
     def show(self, text: str, done: int, total: int | None, amount: str) -> None:
-        """Draw the bar in the room that the line has; where it has none, the last parts of `amount` are left out."""
+        """Draw the bar as wide as the line allows; on a narrow line the last parts of `amount` are left out."""
         if not self.is_possible:
             return
         while (room := self.console.width - len(text) - len(amount) - 2) < NARROWEST and "  " in amount:

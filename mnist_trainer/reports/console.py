@@ -115,9 +115,9 @@ class RichConsole(Listener):
         self.state: TrainingState | None = None
 
     def say(self, text: str, style: str = "", indent: int = 0, *, whole: bool = False) -> None:
-        """Prints a line, above the bar if there is one; long ones break between words, with `indent` below.
+        """Print a line, above the bar if there is one. Long lines are wrapped between words, with `indent`.
 
-        A `whole` one, such as a row of a table or a path, is never broken.
+        A `whole` line, such as a row of a table or a path, is never wrapped.
         """
         shown = visible(text) if whole else wrapped(visible(text), self.console.width, indent)
         self.console.print(shown, style=style, markup=False, soft_wrap=True)
@@ -208,7 +208,7 @@ def _in_notebook() -> bool:
 
 @contextmanager
 def shown(listener: Listener | None, progress: bool) -> Iterator[Listener]:
-    """The listener of a training whose `progress` may be printed, too."""
+    """Yield the listener of a training, which also prints if there is `progress`."""
     if not progress:
         yield listener or Listener()
         return

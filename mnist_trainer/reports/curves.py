@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 Row = Mapping[str, float | int | str | None]
 
 MOST_EPOCHS_WITH_POINTS = 10
-"""Up to so many epochs the points within them are drawn."""
+"""The most epochs for which the points within them are drawn."""
 
 WORTH_A_LOGARITHM = 1.3
-"""Orders of magnitude from which on an axis has a logarithm."""
+"""Orders of magnitude from which on an axis is logarithmic."""
 
 OTHER = {"val_loss": "val_accuracy", "val_accuracy": "val_loss"}
 FORMS = {"loss": "{:.4f}", "accuracy": "{:.2f} %"}
@@ -30,11 +30,11 @@ FORMS = {"loss": "{:.4f}", "accuracy": "{:.2f} %"}
 
 @dataclass(frozen=True)
 class Story:
-    """What there is to say of a training besides its rows.
+    """What the drawing shows of a training besides its rows.
 
     `points` within the epochs are (epochs done, training loss, training accuracy, learning rate). The best epoch is the
     one by `monitor`; the last `waited` epochs brought no improvement, and early stopping has this `patience` (None:
-    there is no early stopping). `reason` says why it stopped, and `loss` which loss it is.
+    there is no early stopping). `reason` says why it stopped; `loss` is the name of the loss.
     """
 
     best_epoch: int | None = None
@@ -103,12 +103,12 @@ def _draw_pair(axes: Axes, rows: Sequence[Row], story: Story, kind: str) -> None
         )
         axes.axvspan(epochs.max() - story.waited, epochs.max(), color=GREY, alpha=0.13, linewidth=0, label=label)
     axes.grid(visible=True)
-    # Losses fall and accuracies rise. matplotlib's "best" place would rather cover curves than the shade.
+    # Losses fall and accuracies rise. matplotlib's "best" place avoids the shaded area, and covers curves instead.
     axes.legend(loc="upper right" if kind == "loss" else "lower right", fontsize=10)
 
 
 def _mark_other(axes: Axes, epochs: NDArray[np.float64], figures: NDArray[np.float64], best: int, kind: str) -> None:
-    """The epoch that is better by the figure which does not decide, if it is another one."""
+    """Mark the best epoch by the figure that does not decide, if it is another one."""
     heights = np.where(np.isfinite(figures), figures if kind == "accuracy" else -figures, -np.inf)
     highest = int(heights.argmax())
     if heights[highest] > heights[best]:
@@ -135,7 +135,7 @@ def _marks(epochs: NDArray[np.float64]) -> dict[str, Any]:
 
 
 def whole_epochs(axes: Axes, epochs: NDArray[np.float64], first: float | None = None) -> None:
-    """Ticks at whole numbers, from `first` on; without it, half an epoch of room on both sides."""
+    """Put ticks at whole numbers, from `first` on; without it, leave half an epoch of room on both sides."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))
@@ -153,7 +153,7 @@ def orders_of_magnitude(columns: Sequence[NDArray[np.float64]]) -> float:
 
 
 def by_logarithm(axes: Axes, columns: Sequence[NDArray[np.float64]]) -> bool:
-    """Gives the y axis steps of equal factors, named 1, 2, 5, 10, …, if the values of `columns` ask for it."""
+    """Make the y axis logarithmic, with ticks at 1, 2, 5, 10, …, if the values of `columns` range widely."""
     from matplotlib.ticker import LogLocator, NullLocator
 
     orders = orders_of_magnitude(columns)

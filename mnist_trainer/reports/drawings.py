@@ -78,7 +78,7 @@ def draw_mistakes(
 
 
 def draw_sample(answers: Answers, source: Source) -> Drawing:
-    """`sample.png`: the first image that was answered right (else the first one), to try `mnist-predict` on."""
+    """`sample.png`: the first image with a right answer (else the first one), to try `mnist-predict` on."""
     first = int(answers.right.int().argmax())
     images, _ = source.gather(torch.tensor([first], device=source.labels.device))
     return SAMPLE, partial(_png, images[0].cpu().numpy())

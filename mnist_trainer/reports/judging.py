@@ -104,5 +104,7 @@ def calibration_lines(temperature: float, sureness: Mapping[str, tuple[Sureness,
     for split, (old, new) in sureness.items():
         if worse := new.worse_than(old):
             names = " and the ".join({"loss": "loss", "ece": "calibration error"}[key] for key in worse)
-            lines.append(f"it makes the {names} on {split} worse: keep the model as it was, or set more images aside")
+            lines.append(
+                f"It makes the {names} on {split} worse. Keep the model as it was, or use more validation images."
+            )
     return lines

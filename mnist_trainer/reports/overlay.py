@@ -31,9 +31,9 @@ Figures = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Curve:
-    """One run: its rows of `metrics.csv`, what its losses are, and the data set; others can't be compared with it.
+    """One run: its rows of `metrics.csv`, the kind of its loss, and its data set.
 
-    Runs of one series or sweep share a label and a look.
+    Only runs of one kind or data set can be compared. Runs of one series or sweep share a label and a look.
     """
 
     label: str
@@ -49,7 +49,7 @@ class Curve:
 
     @property
     def name(self) -> str:
-        """The label, and what is odd about it."""
+        """The label, with a note if the run has no validation."""
         return self.label if self.part == "val" else f"{self.label} (training: it has no validation)"
 
 
@@ -96,7 +96,7 @@ def overlay(runs: Sequence[Curve], title: str) -> bytes:
 
 
 def shorten(text: str, most: int) -> str:
-    """At most so many characters, without the middle where there are more."""
+    """Return at most so many characters of `text`; a longer one loses its middle."""
     half = (most - 1) // 2
     return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
 
@@ -111,7 +111,7 @@ def _errors(run: Curve) -> Figures:
 
 
 def _keep_in_sight(axes: Axes, runs: Sequence[Curve]) -> str:
-    """Scales the axis of losses by the runs that did not diverge; says how many go beyond."""
+    """Scale the loss axis to the runs that did not diverge; return a note on how many go beyond it."""
     losses = [found for run in runs if (found := (column := _losses(run))[np.isfinite(column)]).size]
     if not losses:
         return ""

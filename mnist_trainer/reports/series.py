@@ -38,7 +38,7 @@ Summary = Mapping[str, Mapping[str, Spread]]
 
 
 def judged_part(summary: Summary) -> str | None:
-    """What the runs are compared by: `test`, or `validation` where none was tested; None if there is neither."""
+    """Return what the runs are compared by: `test`, else `validation`, else None."""
     return next((part for part in ("test", "validation") if part in summary), None)
 
 

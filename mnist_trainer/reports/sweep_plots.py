@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TRIALS_A_KEY = 10
-"""With fewer finished trials for each key, importances are not to be relied on."""
+"""With fewer finished trials for each key, importances are unreliable."""
 
 
 @dataclass(frozen=True)
 class SweepPlots:
-    """The finished and pruned trials of a sweep, and the objective (`val_loss` or `val_accuracy`) that judges them."""
+    """Draws the finished and pruned trials of a sweep; `objective` is `val_loss` or `val_accuracy`."""
 
     name: str
     rows: Sequence[TrialRow]
@@ -33,7 +33,7 @@ class SweepPlots:
 
     @property
     def factor(self) -> float:
-        """What the objective is drawn in: accuracies in percent."""
+        """The scale of the objective in drawings: accuracies are in percent."""
         return 100.0 if self.objective == "val_accuracy" else 1.0
 
     @property
@@ -43,7 +43,7 @@ class SweepPlots:
 
     @property
     def finished(self) -> list[TrialRow]:
-        """The trials that came to their end, with a value."""
+        """The finished trials that have a value."""
         return [row for row in self.rows if row.status == "finished" and row.value is not None]
 
     @property
@@ -53,7 +53,7 @@ class SweepPlots:
         return min(self.finished, key=lambda row: sign * (row.value or 0.0))
 
     def value(self, row: TrialRow) -> float:
-        """The objective of a trial's best epoch, as it is drawn."""
+        """Return the objective of a trial's best epoch, as it is drawn."""
         return self.factor * (row.value or 0.0)
 
     def history(self) -> bytes:
@@ -168,7 +168,7 @@ class SweepPlots:
 
 
 def _places(values: Sequence[Any]) -> tuple[list[float], list[str], bool]:
-    """Where values lie on an axis: numbers as they are, others by name; the names; and if a logarithm suits them."""
+    """Return the positions of values on an axis, the names of those that are no numbers, and if a logarithm suits."""
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         numbers = [float(value) for value in values]
         return numbers, [], orders_of_magnitude([np.array(numbers)]) > WORTH_A_LOGARITHM
@@ -186,7 +186,7 @@ def _by_logarithm_below(axes: Axes) -> None:
 
 
 def _finish(axes: Axes, values: Sequence[float], numbers: Any = None) -> None:
-    """A grid, a logarithm where the values ask for one, and whole numbers below."""
+    """Add a grid, a logarithmic scale if the values range widely, and ticks at whole numbers."""
     by_logarithm(axes, [np.array(values, np.float64)])
     axes.grid(visible=True)
     if numbers is not None:

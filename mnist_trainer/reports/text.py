@@ -26,7 +26,7 @@ STOP_REASONS = {
 }
 
 _COMMAND = re.compile(r"\bmnist-(?:train|eval|predict|runs|sweep) .*?(?=[)`;]|\. |, |$)")
-"""A command in a text, which is to be pasted in one piece."""
+"""A command in a text, which must stay on one line to be pasted."""
 
 SAMPLE = "sample.png"
 """The picture of a run that holds one image, to try the model on."""
@@ -35,9 +35,9 @@ COLUMNS = ("epoch", "train loss", "val loss", "val accuracy", "lr", "seconds", "
 
 
 def wrapped(text: str, columns: int, indent: int = 0) -> str:
-    """`text` in lines of at most `columns`, which break between words, but not within a command or a long word.
+    """Wrap `text` to lines of at most `columns` between words, but not within a command or a long word.
 
-    What goes on below the beginning of a line has `indent` spaces before it.
+    Continuation lines begin with `indent` spaces.
     """
     lines: list[str] = []
     for line in text.split("\n"):
@@ -102,8 +102,8 @@ def refit_line(epochs: int, images: int) -> str:
 
 
 def pace(state: TrainingState) -> str:
-    """Return `loss 0.0877  12,345 img/s  epoch 0:05, run 1:20 left`: of the present epoch's images so far, and the time
-    that the rest of it and all epochs to come will take. The loss is read from the device, which waits for it."""
+    """Return `loss 0.0877  12,345 img/s  epoch 0:05, run 1:20 left`: loss and speed of the epoch so far, and the
+    estimated time until it and the run end. Reading the loss synchronizes with the device."""
     training, steps = state.setup.config.training, state.setup.course.steps_per_epoch
     elapsed = max(state.epoch_seconds, 1e-9)
     epoch = elapsed * (steps - state.step) / state.step
@@ -154,7 +154,7 @@ def finished_lines(folder: Path) -> list[str]:
 
 
 def guessing_lines(evaluation: Evaluation, advice: str) -> list[str]:
-    """What to say of a model that is no better than naming the commonest class each time; else nothing."""
+    """Return what to say if a model is no better than naming the commonest class each time; else nothing."""
     if not evaluation.is_guessing:
         return []
     commonest = evaluation.commonest

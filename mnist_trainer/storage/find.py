@@ -1,4 +1,4 @@
-"""Where what a user names lies: a path, a name below `runs/`, `latest` or `bundled`."""
+"""Finds what a user names: a path, a name below `runs/`, `latest` or `bundled`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ BUNDLED = "bundled"
 
 
 def find_place(name: str) -> Path:
-    """The path `name`; where there is none, what has this name below `runs/`."""
+    """Return the path `name`; if it does not exist, what has this name below `runs/`."""
     path, below = user_path(name), RUNS / name
     return below if name and not os.path.lexists(path) and os.path.lexists(below) else path
 
 
 def places_tried(path: Path) -> str:
-    """Where `find_place` looked for a path that is not there, as a part of a message."""
+    """Return where `find_place` looked for a path that does not exist, as a part of a message."""
     return "" if path.is_absolute() or path.is_relative_to(RUNS) else f", here or in {RUNS}"
 
 
@@ -45,7 +45,7 @@ def latest_run(runs: Path = RUNS) -> RunFolder:
 def find_checkpoint(place: str) -> Path:
     """The `.pt` file that `place` stands for: itself, a run folder's `best.pt`, `latest`, or `bundled`.
 
-    What is not there is looked for below `runs/` (see `find_place`).
+    A path that does not exist is looked for below `runs/` (see `find_place`).
     `bundled` always is the package's own model, whatever is called so in the present folder. Raises `CheckpointError`
     if there is none.
     """

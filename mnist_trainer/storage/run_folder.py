@@ -162,7 +162,7 @@ def refuse_taken(place: Path) -> None:
 
 
 def refuse_file(place: Path | None) -> None:
-    """Raises `StorageError` if `place` is there and is no folder."""
+    """Raise `StorageError` if `place` exists and is not a folder."""
     if place is not None and os.path.lexists(place):
         make_folder(place)
 
@@ -189,7 +189,7 @@ def _names(name: str) -> Iterator[Path]:
 
 
 def as_folder(run_dir: str | Path | None) -> Path | None:
-    """The path that `run_dir` names. Raises `UsageError` for what is none."""
+    """Return the path that `run_dir` names. Raises `UsageError` for other types."""
     if run_dir is not None and not isinstance(run_dir, str | os.PathLike):
         raise UsageError(f"run_dir names a folder, as in run_dir='runs/x', not {run_dir!r}.")
     return None if run_dir is None else user_path(run_dir)

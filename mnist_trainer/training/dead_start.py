@@ -1,4 +1,4 @@
-"""A training that is no better than guessing: what can be seen of the cause, and what to try."""
+"""Finds the likely cause if a model is no better than guessing, and suggests what to try."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ FEWEST_STEPS = 20
 """No training is judged before so many steps: an epoch of gradient descent is a single one."""
 
 SAMPLE = 1000
-"""Training images on which the cause is looked for."""
+"""Training images that are examined."""
 
 FALLEN = 0.98
-"""A loss that is no more than this share of the first epoch's mean is falling, and not by chance."""
+"""A loss below this share of the first epoch's mean is falling, and not by chance."""
 
 HIGH = 2.0
-"""A loss of so many times that of answers that say nothing is worse than slow."""
+"""A loss this many times that of equal outputs is too high: the training is not just slow."""
 
 SAME = 1e-6
-"""Values are the same for all images if they differ by no more, as a share of the largest."""
+"""Values are the same for all images if they differ by no more than this share of the largest."""
 
 
 def dead_start(state: TrainingState, records: Sequence[EpochRecord], custom: Collection[str] = ()) -> str | None:
@@ -56,7 +56,7 @@ def dead_start(state: TrainingState, records: Sequence[EpochRecord], custom: Col
 
 
 def cause(state: TrainingState, records: Sequence[EpochRecord], custom: Collection[str] = ()) -> str:
-    """A sentence on why the model is no better than guessing, and what to try; see `dead_start`."""
+    """Return a sentence on why the model is no better than guessing, and what to try; see `dead_start`."""
     setup, record = state.setup, records[-1]
     if "model" not in custom and (reason := _steps(state)):
         return reason
@@ -64,7 +64,7 @@ def cause(state: TrainingState, records: Sequence[EpochRecord], custom: Collecti
         learned = f"On the training images it is right on {record.train_accuracy:.1%}"
         if state.ema is not None:
             return f"{learned}: the running mean of the weights has not followed yet. Try training.ema=null"
-        return f"{learned}, and this does not hold for others: compare the parts of the data"
+        return f"{learned}, but not on other images: compare them with the training images"
     images, labels = setup.train.gather(torch.arange(min(SAMPLE, len(setup.train))))
     if _is_same(images):
         return "All training images are the same: look at the data"
@@ -78,7 +78,7 @@ def cause(state: TrainingState, records: Sequence[EpochRecord], custom: Collecti
     first = next(each for each in records if each.phase == record.phase).train_loss
     longer = f"training.epochs={4 * setup.config.training.epochs}"
     if "loss" not in custom and loss > HIGH * blind:
-        high = f"The loss is {loss:.4g}, and that of answers that say nothing {blind:.4g}"
+        high = f"The loss is {loss:.4g}, and equal outputs for all classes would give {blind:.4g}"
         tries = [rates[0], *([longer] if loss < FALLEN * first else [])]
         return f"{high}: steps or initial weights are too large. Try {_or(tries)}"
     if loss < FALLEN * first:
@@ -110,7 +110,7 @@ def _steps(state: TrainingState) -> str | None:
 
 
 def _model_keys(state: TrainingState, custom: Collection[str], activation: str) -> Iterator[str]:
-    """What of the model to try; of one that was trained before only what leaves its weights useful."""
+    """Yield changes of the model to try; if it starts from trained weights, only those that keep them useful."""
     model = state.setup.config.model
     if "model" in custom:
         return
@@ -138,8 +138,8 @@ def _is_same(values: Tensor) -> bool:
 
 @torch.no_grad()
 def _look(state: TrainingState, images: Tensor, labels: Tensor) -> tuple[float, float, str | None]:
-    """The loss on these images, that of answers that say nothing, and the first layer that is the same for all images
-    where the outputs are."""
+    """Return the loss on these images, the loss of equal outputs, and, if the outputs are the same for all images, the
+    first layer whose outputs are."""
     same: list[str] = []
 
     def watch(module: nn.Module, _: object, outputs: Tensor) -> None:

@@ -93,7 +93,7 @@ def steps(state: TrainingState) -> Iterator[TrainingState]:
 
 
 def _with_settings(state: TrainingState, loop: Iterator[Item]) -> Iterator[Item]:
-    """What `loop` yields. It runs with the settings of the training; those of the caller hold after each item."""
+    """Yield what `loop` yields. It runs with the settings of the training; the caller's are restored at each item."""
     setup = state.setup
     while True:
         with settings(setup.config, setup.threads, setup.device):

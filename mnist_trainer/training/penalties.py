@@ -58,7 +58,7 @@ def weight_pictures(model: nn.Module) -> Tensor | None:
 
 
 def first_weights(model: nn.Module) -> Tensor | None:
-    """The first layer's weights as pictures [units, h, w] where it sees the image itself: 28×28, or a filter each."""
+    """Return the first layer's weights as pictures [units, h, w] if it sees the image: 28×28, or its filters."""
     first = next((module for module in model.modules() if isinstance(module, nn.Linear | nn.Conv2d)), None)
     sees_image = (
         first.in_channels == 1 if isinstance(first, nn.Conv2d) else first is not None and first.in_features == 784

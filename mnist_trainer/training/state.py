@@ -35,8 +35,8 @@ class Totals:
     images: int = 0
     terms: dict[str, Tensor] = field(default_factory=dict)
     points: list[tuple[int, int, float, Tensor]] = field(default_factory=list)
-    """After some of the steps: the number of steps and images, the learning rate, and [3] `loss`, `divisor` and `hits`
-    until then."""
+    """After some of the steps: numbers of steps and images, the learning rate, and `loss`, `divisor`, `hits` [3] until
+    then."""
 
     @classmethod
     def empty(cls, device: torch.device) -> Totals:
@@ -57,7 +57,7 @@ class Totals:
             self.points.append((step, self.images, lr, torch.stack((self.loss, self.divisor, self.hits))))
 
     def curve(self) -> Iterator[tuple[float, float, float, float]]:
-        """Of each interval its middle (in steps), the mean loss, the accuracy, and the last learning rate."""
+        """Yield for each interval its middle (in steps), the mean loss, the accuracy, and the last learning rate."""
         before, seen, past = 0, 0, torch.zeros(3)
         for step, images, lr, device_sums in self.points:
             sums = device_sums.cpu()

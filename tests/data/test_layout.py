@@ -87,13 +87,13 @@ class TestWrapped:
         data = fill(tmp_path, *(f"mnist_png/{name}/{label}/x.png" for name in inner for label in "01"))
         shown = ", ".join(sorted(inner))
         assert refusal(data) == (
-            f"{tmp_path} has but mnist_png/ with the sub-folders {shown}, and no picture. Name that: "
+            f"{tmp_path} has only mnist_png/ with the sub-folders {shown}, and no picture. Name that: "
             f"data.path={tmp_path / 'mnist_png'}"
         )
 
     def test_a_part_in_a_folder_of_its_own_name(self, tmp_path: Path) -> None:
         data = fill(tmp_path, *(f"trainingSet/trainingSet/{label}/x.png" for label in "01"))
-        assert "has but trainingSet/ with the sub-folders 0, 1" in refusal(data)
+        assert "has only trainingSet/ with the sub-folders 0, 1" in refusal(data)
 
     def test_pictures_may_lie_deeper_in_their_class(self, tmp_path: Path) -> None:
         assert layout_of(fill(tmp_path, "cat/deep/x.png", "dog/deep/x.png")).classes == ("cat", "dog")
@@ -112,7 +112,7 @@ class TestPassedOver:
         data = fill(tmp_path, "0/x.png", "1/x.png", *runs, *series, *sweep, *begun)
         (tmp_path / "runs" / "just begun").mkdir()
         assert layout_of(data).classes == ("0", "1")
-        assert notes(data) == [f"{tmp_path}: passed over, being no pictures of a class: r/, r2/, runs/ and 1 more"]
+        assert notes(data) == [f"{tmp_path}: ignored, as no pictures of a class: r/, r2/, runs/ and 1 more"]
 
     def test_runs_stays_none_with_plots_beside_the_runs(self, tmp_path: Path) -> None:
         data = fill(tmp_path, "0/x.png", "1/x.png", "runs/a/run.json", "runs/all.png", "runs/out/confusion.png")
@@ -140,14 +140,13 @@ class TestPassedOver:
         assert layout_of(data).classes == ("0", "1")
         passed = sorted([Path(name), Path("train") / name, Path("train/0") / name])
         shown = ", ".join(f"{path}/" for path in passed)
-        assert notes(data) == [f"{tmp_path}: passed over, being no pictures of a class: {shown}"]
+        assert notes(data) == [f"{tmp_path}: ignored, as no pictures of a class: {shown}"]
 
     def test_stray_files_have_one_note(self, tmp_path: Path) -> None:
         stray = ["labels.csv", "0/readme.txt", "0/deep/LICENSE", "1/labels.json", "1/Thumbs.db", "1/.DS_Store"]
         data = fill(tmp_path, "0/x.png", "1/y", *stray)
         assert notes(data) == [
-            f"{tmp_path}: passed over, being no pictures of a class: 0/deep/LICENSE, 0/readme.txt, 1/labels.json and "
-            "1 more"
+            f"{tmp_path}: ignored, as no pictures of a class: 0/deep/LICENSE, 0/readme.txt, 1/labels.json and 1 more"
         ]
 
     def test_nothing_to_note(self, tmp_path: Path) -> None:

@@ -138,5 +138,5 @@ def test_a_calibration_has_a_row_for_each_split() -> None:
 def test_a_calibration_that_makes_something_worse_says_so(after: Sureness, names: str) -> None:
     figures = {"validation": (Sureness(0.07, 0.044), Sureness(0.031, 0.0021)), "test": (Sureness(0.06, 0.05), after)}
     assert calibration_lines(0.58436, figures)[4:] == [
-        f"it makes the {names} on test worse: keep the model as it was, or set more images aside"
+        f"It makes the {names} on test worse. Keep the model as it was, or use more validation images."
     ]

@@ -96,7 +96,7 @@ def curves(runs: Sequence[RunSummary]) -> tuple[list[Curve], list[str]]:
 
 
 def _member_rows(run: RunSummary) -> list[Sequence[Row]]:
-    """The rows of each run: of a series all its runs, of a sweep all its trials."""
+    """Return the rows of each run of a series, of each trial of a sweep, or of the run itself."""
     match run.kind:
         case "seeds":
             return [read_metrics(RunFolder(path), []) for path in sorted(run.path.glob("seed-*"))]
@@ -143,7 +143,7 @@ def _status(run: RunSummary) -> str:
 
 
 def _marks(kinds: Sequence[str | None], first: str) -> dict[str, str]:
-    """A letter for each kind, if there are several: `first` and those after it."""
+    """Return a letter for each kind if there are several, from `first` on."""
     found = [kind for kind in dict.fromkeys(kinds) if kind is not None]
     letters = [chr(ord(first) + index) if index < 26 else f"{first}{index}" for index in range(len(found))]
     return dict(zip(found, letters, strict=True)) if len(found) > 1 else {}

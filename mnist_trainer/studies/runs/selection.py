@@ -31,7 +31,7 @@ COLUMNS = {
 LOSSES = ("val_loss", "test_loss")
 ACCURACIES = ("val_accuracy", "test_accuracy", "test_interval")
 BY_VALIDATION = {"test_loss": "val_loss", "test_accuracy": "val_accuracy", "test_interval": "val_accuracy"}
-"""What runs without a test are ordered by."""
+"""How runs that were not tested are ordered instead."""
 
 
 def value_of(run: RunSummary, key: str) -> Any:
@@ -54,8 +54,8 @@ def filtered(runs: Sequence[RunSummary], conditions: Sequence[str]) -> list[RunS
 
 
 def ordered(runs: Sequence[RunSummary], key: str | None, reverse: bool = False) -> list[RunSummary]:
-    """The runs by rising `key`, or falling; those without a value are last, and without a test in the order of their
-    validation. Without a key the order stays.
+    """The runs by rising `key`, or falling; those without a value are last; among these, runs that were not tested
+    are in the order of their validation. Without a key the order stays.
 
     Raises `UsageError` for an unknown key.
     """

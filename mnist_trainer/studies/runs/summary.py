@@ -63,7 +63,7 @@ class RunSummary:
 
     @property
     def task(self) -> str | None:
-        """What is told apart: the data set, and the one class of a yes/no model. Accuracies of one task compare."""
+        """The data set, and the one class of a yes/no model. Accuracies can be compared within one task."""
         data = self.config.get("data", {})
         binary, path = data.get("binary"), data.get("path") if self.data == "folder" else None
         parts = [self.data, *([] if path is None else [printable(path, 200)])]
