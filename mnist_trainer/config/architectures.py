@@ -63,8 +63,8 @@ class ModelSection(Section):
     init: Initialization = Field(default=PlainInit(), description="how the weights start")
     init_from: str | None = Field(
         default=None,
-        description="a checkpoint, or a file of torch.save(model.state_dict()), whose weights are loaded where name "
-        "and shape agree",
+        description="a checkpoint, or a file of torch.save(model.state_dict()), whose weights are loaded where "
+        "name and shape agree; a checkpoint's outputs by the names of their classes",
     )
     freeze: NotNegative = Field(
         default=0, description="with `init_from`: the first N layers with weights stay as they are"

@@ -47,7 +47,8 @@ def plan(config: Config) -> Plan:
     config = located(config)
     require_reports(config.report)
     device = resolve_device(config.device)
-    outputs = output_count(config, check_classes(config))
+    classes = check_classes(config)
+    outputs = output_count(config, len(classes))
     placed = place(expand(config.model), outputs)
     needed = footprint(config, placed)
     check_memory(footprint(smallest(config, device), placed), device)
@@ -55,12 +56,12 @@ def plan(config: Config) -> Plan:
         model = build_model(config.model, outputs)
     built = sum(parameter.numel() for parameter in model.parameters())
     assert built == needed.parameters, f"counted {needed.parameters} parameters, built {built}"
-    return Plan(config, device, placed, needed, tuple(_check_inputs(config, model)))
+    return Plan(config, device, placed, needed, tuple(_check_inputs(config, classes, model)))
 
 
-def _check_inputs(config: Config, model: nn.Module) -> Iterator[str]:
+def _check_inputs(config: Config, classes: tuple[str, ...], model: nn.Module) -> Iterator[str]:
     """Check `model.init_from` and the images: raises for mistakes, and yields what could not be checked."""
-    loaded, data = load_start(config), config.data
+    loaded, data = load_start(config, classes), config.data
     freeze(model, config.model.freeze)
     if loaded is not None:
         load_initial_weights(config, model, loaded.weights)

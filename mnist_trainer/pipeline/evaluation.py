@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -50,15 +51,16 @@ def evaluate(
     views: int = 1,
     model: nn.Module | None = None,
     loss: LossFunction | None = None,
+    **keys: Any,
 ) -> Evaluation:
     """The figures of a `.pt` file, a run folder's `best.pt`, or the `latest` run, on a split of its data.
 
     Several checkpoints are judged as an ensemble, by the mean of their probabilities; `views` averages over so many
-    slightly deformed copies of each image. Overrides such as `data.name=qmnist` choose other data. `model` and `loss`
-    are the user's own, where a lone checkpoint was trained with them. Raises `CheckpointError`, `ConfigError`,
-    `UsageError`, `DataError` or `DeviceError`.
+    slightly deformed copies of each image. Overrides such as `data.name=qmnist`, or `data={"name": "qmnist"}`, choose
+    other data. `model` and `loss` are the user's own, where a lone checkpoint was trained with them. Raises
+    `CheckpointError`, `ConfigError`, `UsageError`, `DataError` or `DeviceError`.
     """
-    return judge(checkpoint, *overrides, split=split, views=views, model=model, loss=loss).evaluation
+    return judge(checkpoint, *overrides, keys, split=split, views=views, model=model, loss=loss).evaluation
 
 
 def judge(

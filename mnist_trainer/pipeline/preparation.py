@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mnist_trainer.config.checks import mistakes
-from mnist_trainer.config.classes import task_classes
+from mnist_trainer.config.classes import class_positions, task_classes
 from mnist_trainer.config.document import printable
 from mnist_trainer.config.expand import expand
 from mnist_trainer.config.load import ConfigSource, load_config
@@ -43,7 +44,7 @@ def check_parts(model: object, loss: object, optimizer: object) -> None:
     """Raise `UsageError` if one of the user's own parts has a wrong type: often the config's key is meant."""
     parts = (
         ("model", model, isinstance(model, nn.Module), "a torch.nn.Module", "mlp"),
-        ("loss", loss, callable(loss), "a function of outputs and labels", "mse"),
+        ("loss", loss, callable(loss) and not isinstance(loss, type), "a function of outputs and labels", "mse"),
         ("optimizer", optimizer, callable(optimizer), "a function of the parameters, as torch.optim.SGD is", "sgd"),
     )
     for name, part, fits, wanted, example in parts:
@@ -62,21 +63,22 @@ def prepare(
     warned: Warned | None = None,
     phase: Phase = "train",
     splits: Splits | None = None,
+    **keys: Any,
 ) -> TrainingState:
     """A training at its start: data loaded, model built and on its device. `fit(state)` trains it.
 
     In the phase `refit` it trains on all images that the data set has besides the test set; see `refit_config`.
-    `splits` are the images of `config.data`, where they are loaded already.
+    `splits` are the images of `config.data`, where they are loaded already. `keys` are overrides, as of `train`.
     Raises `ConfigError`, `DataError`, `DeviceError` (also when the model cannot fit into memory) or `CheckpointError`.
     """
     check_parts(model, loss, optimizer)
-    config = located(load_config(config, overrides))
+    config = located(load_config(config, (*overrides, keys)))
     classes = check_classes(config)
     if model is None:
-        placed = place(expand(config.model), output_count(config, classes))
+        placed = place(expand(config.model), output_count(config, len(classes)))
         device = resolve_device(config.device)
         check_memory(footprint(smallest(config, device), placed), device)
-    loaded = load_start(config)
+    loaded = load_start(config, classes)
     if isinstance(loaded, Start) and warned is not None:
         reason = "holds weights alone: whether images that validate here trained them can't be checked"
         warned("model.init_from", f"{config.model.init_from} {reason}")
@@ -114,12 +116,35 @@ def _absolute(path: str | None) -> str | None:
     return path if path is None or path.startswith("~") else str(Path(path).absolute())
 
 
-def load_start(config: Config) -> Member | Start | None:
-    """Load what `model.init_from` names; a `Start` if the file holds only weights. Raises `CheckpointError`."""
+def load_start(config: Config, classes: Sequence[str]) -> Member | Start | None:
+    """Load what `model.init_from` names, its outputs in the order of `classes`, which are those of `config`.
+
+    It is a `Start` if the file holds only weights. Raises `CheckpointError`.
+    """
     if config.model.init_from is None:
         return None
     loaded = load_weights(find_checkpoint(config.model.init_from))
-    return loaded.only if isinstance(loaded, Checkpoint) else Start(loaded)
+    if not isinstance(loaded, Checkpoint):
+        return Start(loaded)
+    if config.data.binary is not None:
+        return loaded.only
+    return replace(loaded.only, weights=_weights_for(classes, loaded))
+
+
+def _weights_for(classes: Sequence[str], start: Checkpoint) -> dict[str, Tensor]:
+    """Return the weights of `start` with an output for each of `classes`, in this order.
+
+    They stay as they are if `start` does not know each class by its name, or if its last layer has not an output for
+    each of its own classes.
+    """
+    weights, positions = start.weights, class_positions(classes, start.classes)
+    layer = next((name.rpartition(".")[0] for name in reversed(weights)), "")
+    outputs = {name: tensor for name, tensor in weights.items() if name.rpartition(".")[0] == layer}
+    has_matrix = any(tensor.dim() > 1 for tensor in outputs.values())
+    is_one_a_class = {tensor.shape[:1] for tensor in outputs.values()} == {(len(start.classes),)}
+    if None in positions or not has_matrix or not is_one_a_class:
+        return weights
+    return weights | {name: tensor[positions] for name, tensor in outputs.items()}
 
 
 def smallest(config: Config, device: torch.device) -> Config:
@@ -176,14 +201,14 @@ def warnings_of(config: Config) -> Iterator[tuple[str, str]]:
         yield "data.path", note
 
 
-def check_classes(config: Config) -> int:
-    """How many classes the data has. Raises `ConfigError` if the config names others: a folder's are known only now."""
+def check_classes(config: Config) -> tuple[str, ...]:
+    """The classes of the data. Raises `ConfigError` if the config names others: a folder's are known only now."""
     classes = all_classes(config.data)
     if config.data.name == "folder":
         found = mistakes(config, classes)
         if found:
             raise ConfigError([Problem("", ".".join(map(str, path)), message) for path, message in found])
-    return len(task_classes(config.data, classes))
+    return task_classes(config.data, classes)
 
 
 def refit_config(config: Config, epochs: int) -> Config:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from torch import nn
 
@@ -78,17 +79,19 @@ def train(
     optimizer: OptimizerFactory | None = None,
     listener: Listener | None = None,
     progress: bool = False,
+    **keys: Any,
 ) -> Run:
     """Trains, tests and writes a run folder: `run_dir`, or a new one below `runs/`.
 
-    `overrides` change keys of the config: `"training.epochs=3"`, or `{"training": {"epochs": 3}}`.
+    `overrides` change keys of the config: `"training.epochs=3"`, or `{"training": {"epochs": 3}}`; so do
+    other keyword arguments, as `training={"epochs": 3}`.
     `model` (trained in place), `loss` and `optimizer` (a class or a function of the parameters) take the place of the
     config's. `listener` (a `mnist_trainer.Callback`) hears what happens; with `progress` header, epochs and a bar are
     printed, in a terminal or a notebook, else nothing. Raises the errors of `prepare`, `DivergedError`,
     `StorageError`, and `InterruptedRunError` if the listener wants a stop; what was trained by then is in the folder,
     and `resume` goes on with it.
     """
-    own, run_dir, config = _Own(model, loss, optimizer), as_folder(run_dir), load_config(config, overrides)
+    own, run_dir, config = _Own(model, loss, optimizer), as_folder(run_dir), load_config(config, (*overrides, keys))
     with shown(listener, progress) as heard:
         _warn(config, heard)
         with settings(config, choose_threads(config, model)), device_errors():
@@ -112,6 +115,7 @@ def resume(
     listener: Listener | None = None,
     progress: bool = False,
     take_over: bool = False,
+    **keys: Any,
 ) -> Run | None:
     """Goes on with the run in the folder `place`, or `latest`, as if it had never been stopped; None if it is finished.
 
@@ -120,7 +124,7 @@ def resume(
     goes on although the folder says that a process on another machine is at work in it. Raises what `train` and
     `read_begun` raise.
     """
-    own, texts, folder = _Own(model, loss, optimizer), as_texts(overrides), find_begun(str(place))
+    own, texts, folder = _Own(model, loss, optimizer), as_texts((*overrides, keys)), find_begun(str(place))
     refuse_several(folder)
     with shown(listener, progress) as heard:
         if is_finished(folder, texts):

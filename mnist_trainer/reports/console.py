@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from mnist_trainer.errors import visible
+from mnist_trainer.config.document import printable
+from mnist_trainer.errors import UsageError, visible
 from mnist_trainer.model.memory import human_bytes
 from mnist_trainer.reports.bar import Bar
 from mnist_trainer.reports.listener import Header, Listener, Outcome, both
@@ -208,7 +209,9 @@ def _in_notebook() -> bool:
 
 @contextmanager
 def shown(listener: Listener | None, progress: bool) -> Iterator[Listener]:
-    """Yield the listener of a training, which also prints if there is `progress`."""
+    """Yield the listener of a training, which also prints if there is `progress`. Raises `UsageError` if it is none."""
+    if not isinstance(listener, Listener | None):
+        raise UsageError(f"listener= takes a mnist_trainer.Callback object, not {printable(repr(listener))}.")
     if not progress:
         yield listener or Listener()
         return

@@ -165,6 +165,9 @@ def load_weights(path: Path) -> Checkpoint | Mapping[str, Tensor]:
     content, sealed = read_tensors(path)
     if isinstance(content, Mapping) and content and all(isinstance(value, Tensor) for value in content.values()):
         return {str(name): value for name, value in content.items()}
+    if not isinstance(content, Mapping) or content.get("format") != FORMAT:
+        advice = f"torch.save(model.state_dict(), '{printable(path.name)}') writes such a file"
+        raise CheckpointError(f"{path} is neither a checkpoint of mnist-train nor a state_dict: {advice}.")
     return _read(path, content, sealed)
 
 

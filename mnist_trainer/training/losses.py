@@ -33,6 +33,7 @@ from torch.nn import functional as F
 
 from mnist_trainer.config.objective import AnyLoss, BinaryCrossEntropy, ClassLoss, DistanceLoss
 from mnist_trainer.config.outputs import OutputKind
+from mnist_trainer.errors import UsageError
 from mnist_trainer.training.penalties import differentiable_probabilities, penalty_matrix, total_variation
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
@@ -171,8 +172,12 @@ class OwnCriterion(nn.Module):
         self.terms: dict[str, Tensor] = {}
 
     def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """The user's scalar."""
-        return self.function(outputs, labels)
+        """The user's scalar. Raises `UsageError` if it is none."""
+        loss: object = self.function(outputs, labels)
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            got = f"a tensor of shape {list(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise UsageError(f"loss= must return one number as a tensor, the mean over the images, not {got}.")
+        return loss
 
     def figure(self, outputs: Tensor, labels: Tensor) -> float:
         """The user's loss over all images at once, where a loss with weights or buffers of its own has them."""

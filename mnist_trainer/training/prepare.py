@@ -18,7 +18,7 @@ from mnist_trainer.data.identity import Identity
 from mnist_trainer.data.loaders import Splits
 from mnist_trainer.data.normalize import measure
 from mnist_trainer.data.source import Source
-from mnist_trainer.errors import CheckpointError, ConfigError, Problem
+from mnist_trainer.errors import CheckpointError, ConfigError, Problem, UsageError
 from mnist_trainer.inference.predictor import REFUSAL, Reading
 from mnist_trainer.model.build import build_model, freeze, take_over
 from mnist_trainer.model.device import resolve_device, resolve_precision, to_device
@@ -88,6 +88,8 @@ def prepare_state(
     criterion = build_criterion(config, splits.classes, network, loss).to(device)
     leave_compiler_out()
     made = build_optimizer(config.optimizer, network.parameters()) if optimizer is None else optimizer(trained(network))
+    if not isinstance(made, torch.optim.Optimizer):
+        raise UsageError(f"optimizer= must make a torch.optim.Optimizer, not {printable(repr(made))}.")
     return _sized(TrainingState(setup, network, criterion, Stepper(made, device, precision)))
 
 
@@ -120,6 +122,8 @@ def load_initial_weights(config: Config, network: nn.Module, weights: Mapping[st
             f"{config.model.init_from}: no weight has the name and shape of one in this model. It has {theirs}; the "
             f"model has {own}."
         )
+    if broken := [name for name in taken if not weights[name].isfinite().all()]:
+        raise CheckpointError(f"{config.model.init_from}: not all numbers in {', '.join(broken)} are finite.")
     random = [name for name, value in network.named_parameters() if not value.requires_grad and name not in taken]
     if random:
         raise CheckpointError(

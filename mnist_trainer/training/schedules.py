@@ -42,8 +42,8 @@ def rate_factor(schedule: AnySchedule, step: int, course: Course) -> float:
     the full rate), StepLR and ExponentialLR called once an epoch, CosineAnnealingLR and LinearLR called once a step
     with T_max and total_iters one less than the number of steps.
     """
-    warm = round(schedule.warmup * course.steps)
     last = course.steps - 1
+    warm = min(round(schedule.warmup * course.steps), last)
     epoch = step // course.steps_per_epoch
     if isinstance(schedule, OneCycle):
         peak = max(schedule.warmup * course.steps - 1, 0)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn import CrossEntropyLoss
 
 import mnist_trainer
 from mnist_trainer import evaluate, fit, predict, prepare, resume, steps, train
@@ -30,6 +31,11 @@ OPTIMIZER = (
     "optimizer= takes a function of the parameters, as torch.optim.SGD is, not 'sgd'; the config's is chosen by "
     "'optimizer=sgd'."
 )
+LISTENER = "listener= takes a mnist_trainer.Callback object, not 5."
+MADE = "optimizer= must make a torch.optim.Optimizer, not 5."
+NUMBER = "loss= must return one number as a tensor, the mean over the images, not float."
+SCALAR = NUMBER.replace("float", "a tensor of shape [64]")
+CALLBACKS = "callbacks can't be [<built-in function print>]: a config has text, numbers, lists …"
 PIXELS = np.zeros((28, 28), np.uint8)
 
 given: Any = 5  # the type checker would know
@@ -60,6 +66,13 @@ given: Any = 5  # the type checker would know
         (lambda run: prepare("quickstart", loss="mse"), LOSS),
         (lambda run: resume(run, optimizer="sgd"), OPTIMIZER),
         (lambda run: evaluate(run, loss="mse"), LOSS),
+        (lambda run: train("quickstart", listener=given), LISTENER),
+        (lambda run: resume(run, listener=given), LISTENER),
+        (lambda run: train("quickstart", loss=dict), LOSS.replace("'mse'", "<class 'dict'>")),
+        (lambda run: prepare("quickstart", optimizer=lambda parameters: given), MADE),
+        (lambda run: next(fit(prepare("quickstart", loss=CrossEntropyLoss(reduction="none")))), SCALAR),
+        (lambda run: next(fit(prepare("quickstart", loss=lambda outputs, labels: 1.0))), NUMBER),
+        (lambda run: train("quickstart", callbacks=[print]), CALLBACKS),
     ],
 )
 def test_other_types_are_told(call: Callable[[Path], object], message: str, digits_run: Run) -> None:
@@ -70,12 +83,13 @@ def test_other_types_are_told(call: Callable[[Path], object], message: str, digi
 
 
 def test_overrides_may_be_mappings_and_a_folder_text(tiny: dict[str, Any]) -> None:
-    run = train(tiny, {"training": {"epochs": 1}, "optimizer": {"lr": 0.01}}, "seed=3", run_dir="runs/x")
+    run = train(tiny, {"optimizer": {"lr": 0.01}}, "seed=3", run_dir="runs/x", training={"epochs": 1})
     assert (run.folder, run.config.training.epochs, run.config.optimizer.lr, run.config.seed) == (
         Path("runs/x"), 1, 0.01, 3)  # fmt: skip
-    more = resume("runs/x", {"training": {"epochs": 2}})
+    assert prepare(tiny, training={"epochs": 4}, seed=3).setup.config.training.epochs == 4
+    more = resume("runs/x", training={"epochs": 2})
     assert more is not None and more.config.training.epochs == 2
-    assert evaluate("runs/x", {"data": {"limit": 5}}) == evaluate(iter(["runs/x"]), "data.limit=5")
+    assert evaluate("runs/x", data={"limit": 5}) == evaluate(iter(["runs/x"]), "data.limit=5")
 
 
 def test_a_single_picture_needs_no_list(here: Path) -> None:

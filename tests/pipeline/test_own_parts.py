@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,21 @@ def test_weights_of_another_shape_start_anew(tiny: dict[str, Any], first: Path) 
     model = prepare({**tiny, "loss": "bce"}, f"model.init_from={first}", "data.binary=7").model.state_dict()
     assert torch.equal(model["1.weight"], source.weights["1.weight"])
     assert model["3.weight"].shape == (1, 8)
+
+
+def test_outputs_are_taken_over_by_the_names_of_their_classes(
+    tiny: dict[str, Any], first: Path, here: Path, pictures: Callable[[Path, dict[str, int]], None]
+) -> None:
+    pictures(here / "own", {"two": 4, "one": 4, "09": 4})
+    source = load_checkpoint(first / "best.pt").weights
+    own = ("data={name: folder, path: own, batch_size: 4}", f"model.init_from={first}")
+    state = prepare(tiny, *own)
+    assert state.setup.classes == ("09", "one", "two")
+    trained = state.model.state_dict()
+    assert torch.equal(trained["3.weight"], source["3.weight"][[9, 1, 2]])
+    assert torch.equal(trained["3.bias"], source["3.bias"][[9, 1, 2]])
+    yes_no = prepare(tiny, f"model.init_from={first}", "data.binary=7").model.state_dict()
+    assert not torch.equal(yes_no["3.weight"], source["3.weight"][:2])  # its classes 0 and 1 are no digits
 
 
 def test_frozen_layers_stay_as_they_are(tiny: dict[str, Any], first: Path) -> None:

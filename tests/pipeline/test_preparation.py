@@ -200,8 +200,13 @@ def test_weights_of_which_none_fits_are_refused(tiny: dict[str, Any]) -> None:
     with pytest.raises(CheckpointError, match=r"one in this model\. It has 1\.weight \[3, 784\], 1\.bias \[3\]; "):
         prepare(tiny, "model.init_from=plain.pt")
     torch.save({"epoch": 3, "model": {}}, "other.pt")
-    with pytest.raises(CheckpointError, match=r"other\.pt is a PyTorch file, but no checkpoint of mnist-train\.$"):
+    with pytest.raises(CheckpointError, match=r"other\.pt is neither .* nor a state_dict: torch\.save\("):
         prepare(tiny, "model.init_from=other.pt")
+    broken = nn.Linear(784, 8)
+    nn.init.constant_(broken.bias, float("nan"))
+    saved("nan.pt", broken)
+    with pytest.raises(CheckpointError, match=r"nan\.pt: not all numbers in 1\.bias are finite\.$"):
+        prepare(tiny, "model.init_from=nan.pt")
 
 
 def test_missing_test_files_are_told_before_the_first_step(

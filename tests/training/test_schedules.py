@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from torch.optim import SGD, Optimizer
 from torch.optim import lr_scheduler as torchs
 
-from mnist_trainer.config.objective import AnySchedule, OneCycle, Plateau, Schedule
+from mnist_trainer.config.objective import AnySchedule, Constant, OneCycle, Plateau, Schedule
 from mnist_trainer.training.schedules import Course, PlateauState, rate_factor
 
 COURSE = Course(steps_per_epoch=7, epochs=6)
@@ -176,3 +176,8 @@ def test_other_schedules_do_not_mind_the_loss() -> None:
     for loss in (1.0, 2.0, 3.0, None):
         state.update(read("cosine"), loss)
     assert state == PlateauState()
+
+
+@pytest.mark.parametrize("steps", [1, 10])
+def test_a_warmup_leaves_one_step_at_the_full_rate(steps: int) -> None:
+    assert rate_factor(Constant(warmup=0.99), steps - 1, Course(1, steps)) == 1.0
