@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypeAlias, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Strict
 from pydantic.json_schema import JsonSchemaValue
@@ -52,8 +52,9 @@ r"""Of a run. The length stands beside the pattern: `[\w.+-]{0,99}` takes longer
 
 def literals(source: Any, key: str) -> tuple[str, ...]:
     """Return the values that `key` may have in a section, or in the sections of a union."""
-    sections = get_args(source) or (source,)
-    return tuple(name for section in sections for name in get_args(section.model_fields[key].annotation))
+    fields = (section.model_fields.get(key) for section in get_args(source) or (source,))
+    kinds = [each.annotation for each in fields if each is not None]
+    return tuple(name for kind in kinds if get_origin(kind) is Literal for name in get_args(kind))
 
 
 def switched(value: object) -> object:

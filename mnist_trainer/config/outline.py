@@ -6,12 +6,12 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import Any, NamedTuple, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from mnist_trainer.config.document import Path
-from mnist_trainer.config.fields import Section, ShortForm
+from mnist_trainer.config.fields import Section, ShortForm, literals
 from mnist_trainer.config.schema import Config
 
 SectionType = type[Section]
@@ -54,22 +54,17 @@ def sections_in(annotation: Any) -> tuple[SectionType, ...]:
 
 def naming_key(section: SectionType) -> str:
     """The key that tells the sections of a set apart: `name`, `type` or `architecture`; empty where there is none."""
-    return next((key for key in ("architecture", "type", "name") if _literals(section, key)), "")
+    return next((key for key in ("architecture", "type", "name") if literals(section, key)), "")
 
 
 def names_of(section: SectionType) -> tuple[str, ...]:
     """The names a section goes by: `("adam", "adamw")`."""
-    return _literals(section, naming_key(section))
+    return literals(section, naming_key(section))
 
 
 def keys_of(section: SectionType) -> list[str]:
     """The section's keys in the schema's order, but its name first."""
     return sorted(section.model_fields, key=lambda key: key != naming_key(section))
-
-
-def _literals(section: SectionType, key: str) -> tuple[str, ...]:
-    field = section.model_fields.get(key)
-    return get_args(field.annotation) if field and get_origin(field.annotation) is Literal else ()
 
 
 def field_at(path: Path) -> FieldInfo | None:

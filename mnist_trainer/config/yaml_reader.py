@@ -20,16 +20,11 @@ from mnist_trainer.config.yaml_errors import explain
 MAX_BYTES = 1_000_000
 MAX_WHOLE = 2**63 - 1
 
+PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"%PDF")
+"""How files with pictures begin."""
+
 _KINDS = {
-    (
-        b"\x89PNG",
-        b"\xff\xd8\xff",
-        b"GIF8",
-        b"RIFF",
-        b"II*\0",
-        b"MM\0*",
-        b"%PDF",
-    ): "a picture, for mnist-predict",
+    PICTURES: "a picture, for mnist-predict",
     (b"PK\3\4",): "a checkpoint, for mnist-eval, or another archive",
     (b"\x1f\x8b",): "a compressed file",
 }

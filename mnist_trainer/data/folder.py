@@ -57,9 +57,7 @@ def load_unseen_pictures(
     folders, classes = evaluated_folders(data)
     paths, labels = _listed(folders, classes)
     seen = {os.path.realpath(path) for each in trained for path in _seen(each, folders)}
-    unseen = (
-        [path not in seen and os.path.realpath(path) not in seen for path in paths] if seen else [True] * len(paths)
-    )
+    unseen = [not seen or os.path.realpath(path) not in seen for path in paths]
     where = " and ".join(map(str, folders))
     if not paths:
         raise DataError(f"{where} holds no picture of a class.")

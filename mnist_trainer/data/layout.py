@@ -121,7 +121,7 @@ def _parts(path: Path) -> dict[Part, Path]:
             raise DataError(f"{folder} and {parts[part]} are both the {part} set. Put them together, or rename one.")
     if named and others:
         raise DataError(
-            f"{others[0]} would not be read: beside {named[0][1].name}/ there may only be "
+            f"{others[0]} would not be read: beside {named[0][1].name}/ there can only be "
             f"{' and '.join(USUAL[part] for part in USUAL if part != named[0][0])}."
         )
     return {part: parts[part] for part in USUAL if part in parts}

@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+WEIGHTED = (nn.Linear, nn.Conv2d)
+
 
 @dataclass(frozen=True)
 class DeadUnits:
@@ -30,13 +32,12 @@ class FiringMonitor:
         """Called before each batch."""
         self.layer = self.position = 0
 
-    def count_layer(self, *_: Any) -> None:
-        """Called after each layer with weights."""
-        self.layer += 1
-
     def note(self, module: nn.Module, inputs: Any, outputs: Tensor) -> None:
-        """Called after each ReLU, with its outputs [B, units, …]."""
-        fired = (outputs > 0).flatten(2).any(dim=2).any(dim=0) if outputs.dim() > 2 else (outputs > 0).any(dim=0)
+        """Called after each layer with weights and each ReLU, with its outputs [B, units, …]."""
+        if isinstance(module, WEIGHTED):
+            self.layer += 1
+            return
+        fired = (outputs > 0).any(dim=(0, *range(2, outputs.dim())))
         _, before = self.fired.get(self.position, (0, fired))
         if before.shape == fired.shape:
             self.fired[self.position] = (self.layer, before | fired)
@@ -54,12 +55,9 @@ class FiringMonitor:
 def monitor_firing(model: nn.Module) -> Iterator[FiringMonitor]:
     """Attach a monitor to `model` inside the block."""
     monitor = FiringMonitor()
-    handles = [model.register_forward_pre_hook(monitor.begin)]
-    for module in model.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d):
-            handles.append(module.register_forward_hook(monitor.count_layer))
-        elif isinstance(module, nn.ReLU | nn.ReLU6):
-            handles.append(module.register_forward_hook(monitor.note))
+    modules = [module for module in model.modules() if isinstance(module, (*WEIGHTED, nn.ReLU, nn.ReLU6))]
+    handles = [module.register_forward_hook(monitor.note) for module in modules]
+    handles.append(model.register_forward_pre_hook(monitor.begin))
     try:
         yield monitor
     finally:

@@ -24,10 +24,8 @@ import torch
 from torch import Tensor
 
 from mnist_trainer.config.document import printable
+from mnist_trainer.config.yaml_reader import PICTURES
 from mnist_trainer.errors import CheckpointError
-
-PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8")
-"""How PNG, JPEG and GIF files begin."""
 
 CHECKSUM = "checksum"
 """The part with the checksum."""
