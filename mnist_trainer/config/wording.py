@@ -179,6 +179,8 @@ def _hint(value: Any, wanted: str, spot: Spot, names: Sequence[str]) -> str:  # 
             return f"; write {{{naming_key(spot.sections[0])}: {value}}}"
         case str() if near := nearest(value, names):
             return f"; did you mean '{near}'?"
+        case str() if "number" in wanted and re.fullmatch(r"0,\d+|\d+,\d{1,2}", value):
+            return f"; write {value.replace(',', '.')}"
         case str() if _stands_for(value, wanted):
             return f"; write {_bare(value)} without quotes"
         case _:

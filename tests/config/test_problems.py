@@ -176,6 +176,8 @@ def test_the_model(told: Told, text: str, message: str) -> None:
         ("seed: true", "2:7  seed: expected a whole number, got true"),
         ("seed:", "2:6  seed: expected a whole number, got null; leave the key out for its default"),
         ("threads: 1_000", "2:10  threads: expected a whole number, got text '1_000'; write 1000 without quotes"),
+        ("optimizer: {name: sgd, lr: '0,001'}", "2:28  optimizer.lr: expected a number, got text '0,001'; write 0.001"),
+        ("optimizer: {name: sgd, lr: '1,5'}", "2:28  optimizer.lr: expected a number, got text '1,5'; write 1.5"),
         ("threads: [1]", "2:10  threads: expected a whole number, got a list"),
         ("name: 5", "2:7  name: expected text, got 5; put it in quotes"),
         ("deterministic: 'true'", "2:16  deterministic: expected true or false, got text 'true'; "

@@ -10,6 +10,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from mnist_trainer.config.sweep import Sweep
+from mnist_trainer.data.identity import identify
 from mnist_trainer.data.loaders import load_splits
 from mnist_trainer.errors import DeviceError, InterruptedRunError, UsageError, quoted
 from mnist_trainer.files import held
@@ -67,17 +68,18 @@ def run_sweep(sweep: Sweep, manner: Manner | None = None, listener: SweepListene
     base = sweep.config({})
     for key, reason in warnings_of(base):
         listener.warned(key, reason)
-    load_splits(base.data, listener.loading)  # by one process first, for they may have to be fetched
+    splits = load_splits(base.data, listener.loading)  # by one process first, for they may have to be fetched
+    images = identify(splits, base.data.name).fingerprint
     with ExitStack() as closing:
         if manner.storage is not None:
-            join_study(place, sweep, closing)  # before there is a folder
+            join_study(place, sweep, images, closing)  # before there is a folder
         folder = open_folder(sweep, manner.run_dir)
         if manner.storage is None:
             place = Place("sweep", None, folder.path / JOURNAL)
         closing.enter_context(held(folder.path))
         with storage_errors(place):
             mend_journal(place)
-            return _Run(sweep, manner, listener, folder, place, join_study(place, sweep, closing)).run()
+            return _Run(sweep, manner, listener, folder, place, join_study(place, sweep, images, closing)).run()
 
 
 @dataclass

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mnist_trainer.config.differences import differences
 from mnist_trainer.config.sweep import Sweep
-from mnist_trainer.errors import StorageError, UsageError
+from mnist_trainer.errors import DataError, StorageError, UsageError
 from mnist_trainer.files import drop_torn_line
 from mnist_trainer.studies.sweep.attempts import repeat
 
@@ -97,12 +97,12 @@ def open_study(place: Place, objective: str) -> Study:
         return optuna.create_study(study_name=place.name, storage=storage, direction=direction, load_if_exists=True)
 
 
-def join_study(place: Place, sweep: Sweep, closing: ExitStack) -> Study:
+def join_study(place: Place, sweep: Sweep, images: str, closing: ExitStack) -> Study:
     """The study, open until `closing` ends. Raises `StorageError`, and `UsageError` if it is not about `sweep`."""
     with storage_errors(place):
         study = open_study(place, sweep.objective)
         closing.callback(close_study, study)
-        agree(study, sweep, place)
+        agree(study, sweep, place, images)
     return study
 
 
@@ -190,17 +190,23 @@ def storage_errors(place: Place) -> Iterator[None]:
         raise StorageError(f"{place}: the study can't be read or written: {reason}. {advice}") from None
 
 
-def agree(study: Study, sweep: Sweep, place: Place) -> None:
+def agree(study: Study, sweep: Sweep, place: Place, images: str) -> None:
     """Notes in a new study what it is about. Raises `UsageError` if it is about something else than `sweep`."""
     ours = definition(sweep)
     theirs = study.user_attrs.get("definition")
     if theirs is None:
+        study.set_user_attr("images", images)
         study.set_user_attr("definition", ours)
         return
     if found := list(differences(theirs, ours)):
         raise UsageError(
             f"{place} holds a study of the name '{place.name}' that is about something else: "
             f"{'; '.join(map(str, found))}. Go on with the same, or give the sweep another name and folder."
+        )
+    if study.user_attrs.get("images", images) != images:  # an earlier version wrote no fingerprint
+        raise DataError(
+            f"The images have changed since the study '{place.name}' in {place} was begun, so its trials could not be "
+            "compared. Put them back as they were, or give the sweep another name and folder."
         )
 
 

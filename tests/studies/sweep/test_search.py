@@ -17,6 +17,7 @@ from mnist_trainer import train
 from mnist_trainer.config.load import load_config
 from mnist_trainer.config.sweep import Sweep
 from mnist_trainer.config.sweep_reading import load_sweep
+from mnist_trainer.data.bundled import load_digits
 from mnist_trainer.errors import DataError, InterruptedRunError, StorageError, TrainerError, UsageError
 from mnist_trainer.files import held
 from mnist_trainer.reports.sweep import SweepHeader, SweepListener, SweepResult, TrialRow
@@ -295,6 +296,21 @@ def test_a_folder_with_another_sweep_is_refused(make: Making, here: Path, change
     with pytest.raises(UsageError, match=f"mine/journal.log holds a study .* about something else: .*{name}"):
         run_sweep(make(trials=1, **change), Manner(run_dir=here / "mine"))
     assert (here / "mine" / "journal.log").read_bytes() == before
+
+
+def test_a_sweep_does_not_go_on_with_other_images(make: Making, here: Path) -> None:
+    digits = load_digits("train")
+    images = zip(digits.labels[:200].tolist(), digits.images.flatten(1).tolist(), strict=False)
+    rows = [",".join(map(str, [label, *pixels])) + "\n" for label, pixels in images]
+    base = {"data": {"name": "folder", "path": str(here / "table.csv"), "batch_size": 32}}
+    (here / "table.csv").write_text("".join(rows))
+    run_sweep(make(base, trials=1), Manner(run_dir=here / "mine"))
+    assert len(run_sweep(make(base, trials=2), Manner(run_dir=here / "mine")).rows) == 2
+    (here / "table.csv").write_text("".join(rows[:-5]))
+    with pytest.raises(
+        DataError, match=r"^The images have changed since the study 'sweep' in .*journal\.log was begun"
+    ):
+        run_sweep(make(base, trials=3), Manner(run_dir=here / "mine"))
 
 
 def test_a_folder_in_use_or_with_a_run_is_refused(make: Making, here: Path) -> None:
