@@ -48,6 +48,7 @@ def error_paragraphs(debug: bool) -> Iterator[None]:
 
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a code page without × must not end a command
+    _received.clear()  # a test calls several commands in one process
     try:
         shelter_caches()
         yield
@@ -101,7 +102,6 @@ def stop_after_step(listener: Listener) -> None:
             raise KeyboardInterrupt
         listener.wants_stop, listener.stopped_by = True, name
 
-    _received.clear()
     terminals = [stream for stream in (1, 2) if os.isatty(stream)]  # later a closed one is none any more
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
@@ -110,7 +110,7 @@ def stop_after_step(listener: Listener) -> None:
 
 
 _received: list[str] = []
-"""The signals that came since `stop_after_step`."""
+"""The signals that this command received."""
 
 
 def _exit_code() -> int:

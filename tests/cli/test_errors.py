@@ -81,6 +81,14 @@ def test_ctrl_c_before_the_training_is_no_error_of_ours(
     assert command("train", "--config", "tiny.yaml") == (130, "", "Stopped.\n")
 
 
+def test_a_signal_of_an_earlier_command_does_not_count(
+    command: Command, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mnist_trainer.cli.common._received", ["SIGTERM"])
+    monkeypatch.setattr("mnist_trainer.config.load.load_config", raising(KeyboardInterrupt()))
+    assert command("train", "--config", "tiny.yaml").code == 130
+
+
 def test_the_first_of_several_problems_is_not_the_last() -> None:
     problems = [Problem("a.yaml:1:2", "seed", "one"), Problem("override 2", "name", "two"), Problem("", "x", "three")]
     with pytest.raises(ConfigError) as caught, options_named(["first"], ["device", "seed"]):
