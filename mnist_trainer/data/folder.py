@@ -127,11 +127,12 @@ def _unreadable(error: OSError) -> DataError:
 
 
 def _require(layout: Layout, part: Part, labels: set[int]) -> None:
-    hint = ""
+    hint = " Each picture has to lie in a sub-folder named after its class."
     if layout.test is None and part != "validation":
         hint = " Every fifth picture, by its name, is a test picture: add some, or sort them into train/ and test/."
     lacking = [name for label, name in enumerate(layout.classes) if label not in labels]
     if part == "train" and lacking:
+        hint = hint * (layout.test is None) + " If it is no class, move it away."
         raise DataError(f"{layout.train / lacking[0]} has no picture to train with.{hint}")
     if not labels:
         raise DataError(f"{_folder(layout, part)} has no picture for the {part} set.{hint}")

@@ -147,12 +147,25 @@ def _classes(path: Path, least: int = 2) -> tuple[str, ...]:
     names = {composed(folder.name) for folder in folders}
     if len(names) < least:
         wanted = "two sub-folders or more, one a class with its pictures" if least > 1 else "a sub-folder a class"
-        raise DataError(f"{path} needs {wanted}; it has {len(names)}.")
+        raise DataError(f"{path} needs {wanted}; it has {len(names)}.{_file_hint(path)}")
     if odd := next((name for name in sorted(names) if not name.isprintable()), None):
         raise DataError(
             f"{path / odd}: a folder's name is that of its class, and this one can't be printed; rename it."
         )
     return _in_order(names)
+
+
+def _file_hint(path: Path) -> str:
+    """Return how to name the data set if `path` holds a table of images or MNIST's own files."""
+    files = sorted(each.name for each in path.iterdir() if each.is_file())
+    if idx := next((name for name in files if re.search(r"[.-]idx\d-ubyte", name)), None):
+        return f" It holds {idx}: if that is MNIST, write data.name=mnist data.root={path}"
+    tables = [name for name in files if Data(name="folder", path=name).is_table]
+    return f" To train with a table of images: data.path={path / max(tables, key=_is_train)}" if tables else ""
+
+
+def _is_train(name: str) -> bool:
+    return "train" in name.casefold()
 
 
 def _in_order(names: set[str]) -> tuple[str, ...]:

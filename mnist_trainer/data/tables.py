@@ -41,7 +41,7 @@ LONGEST = 1 << 15
 """Characters of a line, at most: 785 numbers with many decimals."""
 
 LABEL_NAMES = {"label", "labels", "class", "digit", "target", "y"}
-"""What a header calls the column of the labels. Without a header it is the first one."""
+"""What a header calls the column of the labels. Without a header it is the first, or the last if only that varies."""
 
 
 def table_of(data: Data) -> Path | None:
@@ -133,15 +133,17 @@ def _pieces(file: TextIO) -> Iterator[Table]:
         raise DamagedError(
             f"line {first[0]} has {len(cells):,} columns; needed are 784 pixels (28 × 28), and one more for a label"
         )
-    if any(map(_is_number, cells)):
+    has_header = not any(map(_is_number, cells))
+    if not has_header:
         rows = chain([first], rows)
     count = 0
     while piece := [*islice(rows, ROWS)]:
         count += len(piece)
         if count > MOST_IMAGES:
             raise DamagedError(f"it has more than {MOST_IMAGES:,} rows")
-        numbers, table = [number for number, _ in piece], _numbers(piece, separator, len(cells))
-        places = [f"line {number}" for number in numbers]
+        table, places = _numbers(piece, separator, len(cells)), [f"line {number}" for number, _ in piece]
+        if label == 0 and not has_header and count == len(piece) and np.ptp(table[:, 0]) == 0 < np.ptp(table[:, -1]):
+            label = PIXELS  # the first column is a corner of the images, the last one their labels
         if label is None:
             yield _images(table, places), None
         else:

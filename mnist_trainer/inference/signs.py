@@ -16,7 +16,7 @@ from mnist_trainer.pictures.page import Box, overlap, touches_border
 if TYPE_CHECKING:
     from mnist_trainer.inference.prediction import DigitAnswer
 
-LEAST, MOST = 0.09, 1.2
+LEAST, MOST = 0.09, 1.6
 """Longer side of a sign."""
 
 GAP, NEAR = 0.6, 0.01

@@ -14,12 +14,19 @@ from pathlib import Path, PurePath
 from mnist_trainer.errors import DataError
 from mnist_trainer.pictures.formats import EXTRA
 
-SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
+SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
 
-SYSTEM_FOLDERS = {"@eadir", "__macosx", "lost+found", "#recycle", "$recycle.bin", "system volume information"}
-"""What Synology's NAS, macOS and Windows add to folders, in lower case."""
+SYSTEM_FOLDERS = {
+    *("@eadir", "@recycle", "@tmp", "#recycle", "#snapshot", "lost+found", "__pycache__"),
+    *("__macosx", "network trash folder", "temporary items"),
+    *("$recycle.bin", "recycler", "system volume information", "found.000"),
+}
+"""What network storage and Python, macOS, and Windows add to folders, in lower case."""
 
-_ENDINGS = "7z cfg db docx ini ipynb jsonl lnk log md npy npz ods odt parquet pkl pt rar toml url xlsx yaml yml"
+_ENDINGS = (
+    "7z bak cfg crdownload db docx identifier ini ipynb jsonl lnk log md npy npz ods odt parquet part pkl pt rar tmp "
+    "toml url xcf xlsx yaml yml"
+)
 OTHERS = {f".{ending}" for ending in _ENDINGS.split()}
 """Endings that Python has no type for, or not everywhere."""
 
@@ -78,7 +85,7 @@ def list_pictures(folder: Path) -> Listing:
 
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of that name is kept from people's eyes."""
-    return name.startswith(".") or name.lower() in SYSTEM_FILES
+    return name.startswith((".", "~$")) or name.lower() in SYSTEM_FILES
 
 
 def is_no_class(folder: Path) -> bool:

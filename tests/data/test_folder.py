@@ -270,7 +270,9 @@ class TestMistakes:
 
     def test_a_class_without_pictures(self, tmp_path: Path) -> None:
         data = fill(tmp_path, {"train/0/a": 1, "train/1/.hidden": 1, "test/0/a": 1})
-        assert told(lambda: load(data, "train")) == f"{tmp_path / 'train' / '1'} has no picture to train with."
+        assert told(lambda: load(data, "train")) == (
+            f"{tmp_path / 'train' / '1'} has no picture to train with. If it is no class, move it away."
+        )
 
     def test_a_hash_that_leaves_nothing_to_test(self, tmp_path: Path) -> None:
         data = fill(tmp_path, {f"0/{TO_TRAIN}": 1, f"1/{TO_TRAIN}": 2})
@@ -283,7 +285,10 @@ class TestMistakes:
 
     def test_an_empty_val(self, tmp_path: Path) -> None:
         data = fill(tmp_path, {f"train/0/{TO_TRAIN}": 1, f"train/1/{TO_TRAIN}": 1, "val/0/.hidden": 1})
-        assert told(lambda: load_splits(data)) == f"{tmp_path / 'val'} has no picture for the validation set."
+        assert told(lambda: load_splits(data)) == (
+            f"{tmp_path / 'val'} has no picture for the validation set. "
+            "Each picture has to lie in a sub-folder named after its class."
+        )
 
     def test_all_unusable_pictures_are_named(self, tmp_path: Path) -> None:
         data = fill(tmp_path, {"train/0/a": 1, "train/0/b": "x", "train/1/c": "blank", "train/1/d": "y", "test/0/e": 1})

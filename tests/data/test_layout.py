@@ -132,7 +132,11 @@ class TestPassedOver:
         assert layout_of(data).classes == ("0", "1", "2")
 
     @pytest.mark.parametrize(
-        "name", ["@eaDir", "__MACOSX", "lost+found", "$RECYCLE.BIN", "System Volume Information", "__macosx"]
+        "name",
+        [
+            *("@eaDir", "__MACOSX", "lost+found", "$RECYCLE.BIN", "System Volume Information", "__macosx"),
+            *("@Recycle", "#recycle", "#snapshot", "RECYCLER", "found.000", "__pycache__", "Network Trash Folder"),
+        ],
     )
     def test_folders_of_the_system(self, name: str, tmp_path: Path) -> None:
         files = [f"{name}/x.png", f"train/{name}/x.png", f"train/0/{name}/x.png", "train/.ipynb_checkpoints/x.png"]
@@ -148,6 +152,26 @@ class TestPassedOver:
         assert notes(data) == [
             f"{tmp_path}: ignored, as no pictures of a class: 0/deep/LICENSE, 0/readme.txt, 1/labels.json and 1 more"
         ]
+
+    def test_files_of_the_system_and_parts_of_downloads_are_no_pictures(self, tmp_path: Path) -> None:
+        hidden = ["0/Icon\r", "0/ehthumbs.db", "1/~$x.docx"]
+        passed = ["0/x.png.crdownload", "1/x.png:Zone.Identifier", "1/x.xcf"]
+        data = fill(tmp_path, "0/x.png", "1/y", *hidden, *passed)
+        assert notes(data) == [f"{tmp_path}: passed over, being no pictures of a class: {', '.join(passed)}"]
+
+    @pytest.mark.parametrize(
+        ("files", "hint"),
+        [
+            (["test.csv", "train.csv"], "To train with a table of images: data.path={}/train.csv"),
+            (["mnist.npz"], "To train with a table of images: data.path={}/mnist.npz"),
+            (
+                ["train-images.idx3-ubyte"],
+                "It holds train-images.idx3-ubyte: if that is MNIST, write data.name=mnist data.root={}",
+            ),
+        ],
+    )
+    def test_a_folder_of_other_files_says_how_to_name_them(self, files: list[str], hint: str, tmp_path: Path) -> None:
+        assert refusal(fill(tmp_path, *files)).endswith(f"it has 0. {hint.format(tmp_path)}")
 
     def test_nothing_to_note(self, tmp_path: Path) -> None:
         assert notes(fill(tmp_path, "0/x.png", "1/y")) == []

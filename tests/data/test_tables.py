@@ -62,18 +62,21 @@ def test_a_csv_of_kaggle_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "form", ["no header", "CRLF", "semicolons", "quoted", "BOM", "packed", "label last", "decimals"]
+    "form",
+    ["no header", "CRLF", "semicolons", "quoted", "BOM", "packed", "label last", "label last, no header", "decimals"],
 )
 def test_usual_forms_of_a_csv_are_read_alike(form: str, tmp_path: Path) -> None:
-    kaggle = write_csv(tmp_path / "train.csv", labelled(), HEADER)
+    images = IMAGES * (np.arange(784) > 0)  # corners are blank, as MNIST's are
+    table = np.column_stack((LABELS, images))
+    kaggle = write_csv(tmp_path / "train.csv", table, HEADER)
     text, path = kaggle.read_text(), tmp_path / "other.csv"
     match form:
         case "no header":
-            write_csv(path, labelled())
+            write_csv(path, table)
         case "CRLF":
             path.write_bytes(text.replace("\n", "\r\n").encode() + b"\r\n\r\n")
         case "semicolons":
-            write_csv(path, labelled(), HEADER, ";")
+            write_csv(path, table, HEADER, ";")
         case "quoted":
             path.write_text("\n".join(",".join(f'"{cell}"' for cell in row.split(",")) for row in text.split()))
         case "BOM":
@@ -82,9 +85,11 @@ def test_usual_forms_of_a_csv_are_read_alike(form: str, tmp_path: Path) -> None:
             path = tmp_path / "TRAIN.CSV.GZ"
             path.write_bytes(gzip.compress(text.encode()))
         case "label last":
-            write_csv(path, np.column_stack((IMAGES, LABELS)), [*HEADER[1:], "class"])
+            write_csv(path, np.column_stack((images, LABELS)), [*HEADER[1:], "class"])
+        case "label last, no header":
+            write_csv(path, np.column_stack((images, LABELS)))
         case "decimals":
-            write_csv(path, labelled().astype(float))
+            write_csv(path, table.astype(float))
     assert rows_of(path) == rows_of(kaggle)
 
 

@@ -35,6 +35,7 @@ TWO, FIVE = Read("2", (100, 100, 60, 100)), Read("5", (240, 100, 60, 100))
         ([(178, 145, 45, 8)], ["a bar between 2 and 5"]),
         ([(40, 145, 45, 8)], ["a bar before 2"]),
         ([(320, 120, 50, 50)], ["a mark after 5"]),
+        ([(180, 80, 40, 140)], ["a mark between 2 and 5"]),  # a slash longer than the digits
         ([(190, 188, 4, 4)], []),  # a speck
         ([(190, 120, 12, 12)], []),  # a dot in the middle is none
         ([(245, 85, 50, 10)], []),  # above the 5, of which it may be the bar
