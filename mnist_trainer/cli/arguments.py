@@ -96,6 +96,8 @@ class Command(TyperCommand):
         known = _OPTIONS.get(plain, "")
         if known.partition(" ")[0] in names:
             return f"{begin} Write {known}."
+        if plain.endswith("completion"):
+            return f"{begin} mnist-train --completion SHELL prints the script for all commands."
         near = nearest(option, names, cutoff=0.8)
         if paths := [] if near else self._paths(plain):
             shown = " or ".join(quoted(f"{path}={'VALUE' if value is None else value}") for path in paths)

@@ -12,7 +12,7 @@ import typer
 
 from mnist_trainer.cli.arguments import Command
 from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, say
-from mnist_trainer.errors import UsageError
+from mnist_trainer.errors import UsageError, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,9 +24,10 @@ app = new_app()
 
 @app.command(cls=Command)
 def runs(
-    place: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The folder that holds the runs, or the folder of a series.")
-    ] = Path("runs"),
+    places: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="DIR", help="The folder that holds the runs, or the folder of a series; else runs."),
+    ] = None,
     sort: Annotated[
         str | None,
         typer.Option(
@@ -47,7 +48,7 @@ def runs(
     diff: Annotated[
         tuple[str, str] | None,
         typer.Option(
-            "--diff", metavar="A B", help="Compare two runs, by folder or name: which keys and results differ."
+            "--diff", metavar="A B", help="Compare two runs, by folder, name or latest: which keys and results differ."
         ),
     ] = None,
     as_json: Annotated[
@@ -61,6 +62,7 @@ def runs(
 ) -> None:
     """List the runs in a folder: what was trained, how it ended, validation and test figures."""
     with error_paragraphs(debug):
+        place = _single(places)
         if plot is not None and plot.suffix.lower() != ".png":
             raise UsageError(f"--plot writes a PNG; {plot} has another ending.")
         if diff is not None:
@@ -71,6 +73,14 @@ def runs(
             listed = _show_list(place, filters or [], sort, reverse, as_json)
         if plot is not None:
             say(_draw(listed, plot, place), err=as_json)
+
+
+def _single(places: Sequence[Path] | None) -> Path:
+    """Return the one folder that was named, else `runs`. Raises `UsageError` if there are several."""
+    place, *others = places or [Path("runs")]
+    if others:
+        raise UsageError(f"Name one folder, the one that holds the runs: mnist-runs {quoted(place.parent)}")
+    return place
 
 
 def _show_list(

@@ -19,6 +19,7 @@ from mnist_trainer.inference.evaluate import Answers, answer, measure
 from mnist_trainer.inference.firing import dead_sentence, monitor_firing
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.pipeline.preparation import Loading
+from mnist_trainer.reports.canvas import require_readable_settings
 from mnist_trainer.reports.curves import Story
 from mnist_trainer.reports.drawings import (
     Drawing,
@@ -82,12 +83,14 @@ def load_test_images(config: Config, loading: Loading | None) -> Source | None:
 
 
 def require_reports(report: Report) -> None:
-    """Raises `UsageError` if a package is missing that the reports need."""
+    """Raises `UsageError` if a package is missing that the reports need, or a file of settings can't be read."""
     if report.tensorboard:
         require_tensorboard()
-    if (report.plots or report.gallery) and find_spec("matplotlib") is None:
-        advice = "pip install matplotlib, or set report.plots=false and report.gallery=false"
-        raise UsageError(f"report.plots and report.gallery need matplotlib: {advice}.")
+    if report.plots or report.gallery:
+        require_readable_settings()
+        if find_spec("matplotlib") is None:
+            advice = "pip install matplotlib, or set report.plots=false and report.gallery=false"
+            raise UsageError(f"report.plots and report.gallery need matplotlib: {advice}.")
 
 
 def judge(journal: Journal, source: Source, split: str, loss: LossFunction | None) -> Measured:

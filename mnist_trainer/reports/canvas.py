@@ -82,6 +82,7 @@ def load_matplotlib() -> None:
     """
     if "matplotlib" in sys.modules:
         return
+    require_readable_settings()
     package, logger = find_spec("matplotlib"), logging.getLogger("matplotlib")
     assert package is not None and package.origin is not None
     level = logger.level
@@ -100,8 +101,6 @@ def load_matplotlib() -> None:
             matplotlib.rcParamsOrig.update(settings)
         with suppress(KeyError, ValueError):
             matplotlib.rcParams["backend"] = users["MPLBACKEND"]
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{Path('matplotlibrc').absolute()} can't be read: {error}. Save it as UTF-8.") from error
     finally:
         logger.setLevel(level)
 

@@ -69,6 +69,7 @@ def test_all_unknown_options_are_answered_at_once(command: Command) -> None:
         ("eval latest --batch-size 9", f"Write data.batch_size=9\n{LAST}"),
         ("eval latest --epochs 9", "mnist-eval --help lists all options."),
         ("predict --model runs/x a.png", "Write --checkpoint FILE."),
+        ("eval --completion", "mnist-train --completion SHELL prints the script for all commands."),
         ("predict a.png --lr 1", "mnist-predict --help lists all options."),
         ("runs --srt x", "Did you mean --sort?"),
         ("sweep -j 2", "Did you mean --jobs or --json?"),

@@ -51,6 +51,12 @@ def test_a_sorted_and_filtered_list(command: Command) -> None:
 
 
 @pytest.mark.usefixtures("home")
+def test_several_folders_are_told_to_be_one_too_many(command: Command) -> None:
+    done = command("runs", "runs/one", "runs/two")
+    assert done == (2, "", "Name one folder, the one that holds the runs: mnist-runs runs\n")
+
+
+@pytest.mark.usefixtures("home")
 def test_two_runs_are_compared(command: Command) -> None:
     done = command("runs", "--diff", "one", "runs/two")
     assert (done.code, done.err) == (0, "")

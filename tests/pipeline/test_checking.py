@@ -117,6 +117,13 @@ def no_test_picture(own: Path) -> str:
     return "has no picture for the test set"
 
 
+def test_a_matplotlibrc_that_cannot_be_read_is_told_before_training(here: Path) -> None:
+    (here / "matplotlibrc").write_bytes(b"# gr\xfcn")
+    with pytest.raises(UsageError, match=r"matplotlibrc can't be read: .*Save it as UTF-8"):
+        plan(config_of({"architecture": "mlp"}))
+    plan(config_of({"architecture": "mlp"}, report={"plots": False, "gallery": False}))
+
+
 @pytest.mark.parametrize("damage", [half_a_picture, flat_test, no_test_picture])
 def test_test_pictures_that_cannot_be_used_are_told_before_training(
     damage: Callable[[Path], str], tiny: dict[str, Any], here: Path, pictures: Pictures
@@ -197,7 +204,7 @@ def test_a_package_that_is_missing_is_told(tiny: dict[str, Any], monkeypatch: py
             {},
             "residual 1×8, squeeze_excite 4, max and average pooling",
         ),
-        ({"architecture": "neuron", "output": "sigmoid"}, {"binary": 7}, "one neuron, sigmoid"),
+        ({"architecture": "mlp", "output": "sigmoid"}, {"binary": 7}, "one neuron, sigmoid"),
         ({"architecture": "layers", "layers": ["flatten", {"linear": "classes"}]}, {}, "2 layers"),
     ],
 )

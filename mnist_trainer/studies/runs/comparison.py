@@ -13,7 +13,7 @@ from mnist_trainer.config.document import printable
 from mnist_trainer.errors import UsageError
 from mnist_trainer.reports.table import Column, table_lines
 from mnist_trainer.reports.text import figure, interval, percent
-from mnist_trainer.storage.find import find_place
+from mnist_trainer.storage.find import find_place, latest_run
 from mnist_trainer.storage.run_folder import RUNS
 from mnist_trainer.studies.runs.listing import Table, printable_line
 from mnist_trainer.studies.runs.reading import read_run, read_runs
@@ -78,13 +78,15 @@ def compare(first: RunSummary, second: RunSummary) -> Comparison:
 
 
 def find_run(wanted: str, place: Path) -> RunSummary:
-    """The run in the folder `wanted` (see `find_place`), or that has this folder or name below `place`.
+    """The run in the folder `wanted` (see `find_place`), `latest`, or that has this folder or name below `place`.
 
     Raises `UsageError` if there is none, or more than one.
     """
     for path in (Path(wanted), place / wanted, find_place(wanted)):
         if wanted and os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises on long texts
             return read_run(path)
+    if wanted == "latest":
+        return read_run(latest_run(place).path)
     is_file = os.path.isfile(wanted)  # noqa: PTH113 - as above
     found = [] if is_file and not place.is_dir() else [run for run in read_runs(place) if run.name == wanted]
     if len(found) == 1:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mnist_trainer.errors import UsageError
+from mnist_trainer.storage.find import latest_run
 from mnist_trainer.studies.runs.comparison import compare, difference_table, find_run
 from mnist_trainer.studies.runs.reading import read_run
 from mnist_trainer.studies.runs.summary import RunSummary
@@ -110,6 +111,13 @@ def test_a_run_is_found_by_its_path_its_folder_or_its_name(first: RunSummary, se
     place = first.path.parent
     for wanted in (str(first.path), "first", "one"):
         assert find_run(wanted, place) == first
+
+
+def test_latest_is_the_run_that_ended_last(first: RunSummary, second: RunSummary) -> None:
+    for run in (first, second):
+        (run.path / "best.pt").touch()
+    place = first.path.parent
+    assert find_run("latest", place).path == latest_run(place).path
 
 
 @pytest.mark.parametrize("wanted", ["three", "", "on", "x" * 5000])
