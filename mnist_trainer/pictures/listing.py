@@ -33,8 +33,11 @@ OTHERS = {f".{ending}" for ending in _ENDINGS.split()}
 TEXTS = {"readme", "license", "licence", "makefile"}
 """Usual names of texts without an ending."""
 
-RUN_FILES = ("run.json", "best.pt", "last.pt")
-"""Each of them marks the folder of a run."""
+RUN_FILES = ("run.json", "best.pt", "last.pt", "predictions.csv")
+"""Each of them marks the folder of a run, or that of `mnist-eval --out`."""
+
+STEPS = re.compile(r".+-steps(-\d+)?\.png")
+"""The names of the pictures that `mnist-predict --save-steps` writes."""
 
 OTHER_RUN_FILES = ("config.yaml", "metrics.csv", ".lock")
 """Each of them marks the folder of a run if there is no picture beside it."""
@@ -94,7 +97,7 @@ def is_no_class(folder: Path) -> bool:
 
 
 def holds_runs(folder: Path) -> bool:
-    """Return whether a folder holds a run, a series or a sweep, or only such folders; false if it can't be read.
+    """Return whether a folder holds what this program writes, or nothing but such folders; false if it can't be read.
 
     `runs/` may also hold other files, such as plots that compare runs.
     """
@@ -107,6 +110,8 @@ def holds_runs(folder: Path) -> bool:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 folders.append(Path(entry.path))
+            elif STEPS.fullmatch(entry.name):
+                is_run = True
             elif not is_usual and not is_hidden(entry.name) and may_be_picture(entry.name):
                 return False
         begun = [path for path in folders if any(path.iterdir())]  # another process may just have made an empty one

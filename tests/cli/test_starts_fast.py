@@ -108,8 +108,8 @@ Options:
   --reverse           Reverse the order.
   --filter KEY=VALUE  List only runs with this value: status=finished,
                       name=mlp*, optimizer=adam. May be repeated.
-  --diff A B          Compare two runs, by folder or name: which keys and
-                      results differ.
+  --diff A B          Compare two runs, by folder, name or latest: which keys
+                      and results differ.
   --json              Print a list of JSON objects; accuracies are fractions
                       from 0 to 1.
   --plot FILE         Draw the listed runs' curves as a PNG.

@@ -118,6 +118,10 @@ class TestPassedOver:
         data = fill(tmp_path, "0/x.png", "1/x.png", "runs/a/run.json", "runs/all.png", "runs/out/confusion.png")
         assert layout_of(data).classes == ("0", "1")
 
+    def test_reports_of_other_commands_are_no_classes(self, tmp_path: Path) -> None:
+        files = ["report/confusion.png", "report/predictions.csv", "steps/x-steps.png", "steps/x-steps-2.png"]
+        assert layout_of(fill(tmp_path, "0/x.png", "1/x.png", *files)).classes == ("0", "1")
+
     def test_a_part_stays_one_with_runs_in_it(self, tmp_path: Path) -> None:
         data = fill(
             tmp_path, "train/0/x.png", "train/1/x.png", "train/runs/a/run.json", "test/0/x.png", "test/r/run.json"

@@ -204,7 +204,7 @@ def test_a_package_that_is_missing_is_told(tiny: dict[str, Any], monkeypatch: py
             {},
             "residual 1×8, squeeze_excite 4, max and average pooling",
         ),
-        ({"architecture": "mlp", "output": "sigmoid"}, {"binary": 7}, "one neuron, sigmoid"),
+        ({"architecture": "neuron", "output": "sigmoid"}, {"binary": 7}, "one neuron, sigmoid"),
         ({"architecture": "layers", "layers": ["flatten", {"linear": "classes"}]}, {}, "2 layers"),
     ],
 )
