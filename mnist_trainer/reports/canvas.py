@@ -105,6 +105,16 @@ def load_matplotlib() -> None:
         logger.setLevel(level)
 
 
+def require_readable_settings() -> None:
+    """Raise `UsageError` if a matplotlibrc in the working directory can't be read: `import matplotlib` needs it."""
+    path = Path("matplotlibrc").absolute()
+    try:
+        if path.is_file():
+            path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} can't be read: {error}. Save it as UTF-8.") from error
+
+
 def get_ready() -> None:
     """Loads what drawing needs, and draws a first figure: what is looked up once then is known."""
     load_matplotlib()

@@ -161,7 +161,7 @@ class TestPassedOver:
         hidden = ["0/Icon\r", "0/ehthumbs.db", "1/~$x.docx"]
         passed = ["0/x.png.crdownload", "1/x.png:Zone.Identifier", "1/x.xcf"]
         data = fill(tmp_path, "0/x.png", "1/y", *hidden, *passed)
-        assert notes(data) == [f"{tmp_path}: passed over, being no pictures of a class: {', '.join(passed)}"]
+        assert notes(data) == [f"{tmp_path}: ignored, as no pictures of a class: {', '.join(passed)}"]
 
     @pytest.mark.parametrize(
         ("files", "hint"),
