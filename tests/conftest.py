@@ -28,6 +28,13 @@ settings.register_profile(
 settings.load_profile("repeatable")
 
 
+@pytest.fixture(autouse=True)
+def fixed_seed() -> None:
+    """The random inputs of a test do not depend on the tests that ran before it."""
+    if torch := sys.modules.get("torch"):
+        torch.default_generator.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def mnist_root() -> Path:
     """A torchvision root that holds the real MNIST, unpacked; the test is skipped where there is none."""
