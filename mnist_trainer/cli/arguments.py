@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperCommand
 
-from mnist_trainer.cli.common import complain
+from mnist_trainer.cli.common import print_error
 from mnist_trainer.errors import quoted
 
 if TYPE_CHECKING:
@@ -58,10 +58,10 @@ class Command(TyperCommand):
         words, unknown = self._split(list(args), options)
         if unknown:
             names = [name for name in options if name.startswith("-")]
-            answers = [self._answer(ctx.info_name, option, value, names) for option, value in unknown]
-            if any("=" in answer for answer in answers):
-                answers.append("Keys of the config are written as key=value, without dashes.")
-            complain("\n".join(answers))
+            suggestions = [self._suggest(ctx.info_name, option, value, names) for option, value in unknown]
+            if any("=" in suggestion for suggestion in suggestions):
+                suggestions.append("Keys of the config are written as key=value, without dashes.")
+            print_error("\n".join(suggestions))
             raise typer.Exit(2)
         return super().parse_args(ctx, words)
 
@@ -76,7 +76,7 @@ class Command(TyperCommand):
             if word == "--":
                 return [*words, word, *args], unknown
             if word in ("", "-") or not word.startswith("-"):
-                words += expanded(word)
+                words += expand_pattern(word)
             elif known is not None:
                 count = 0 if equals or known.is_flag or name not in options else known.nargs
                 words += [word, *args[:count]]
@@ -88,7 +88,7 @@ class Command(TyperCommand):
                 unknown.append((name, value if equals else args.pop(0) if has_value else None))
         return words, unknown
 
-    def _answer(self, command: str, option: str, value: str | None, names: Sequence[str]) -> str:
+    def _suggest(self, command: str, option: str, value: str | None, names: Sequence[str]) -> str:
         """Return a line that says what an unknown option was most likely meant to be."""
         from mnist_trainer.config.wording import nearest
 
@@ -102,10 +102,10 @@ class Command(TyperCommand):
         if paths := [] if near else self._paths(plain):
             shown = " or ".join(quoted(f"{path}={'VALUE' if value is None else value}") for path in paths)
             return f"{begin} Write {shown}"
-        alike = [name for name in names if len(plain) == 1 and name.startswith(f"--{plain}")]
+        similar = [name for name in names if len(plain) == 1 and name.startswith(f"--{plain}")]
         if near := nearest(option, names, cutoff=0.7):
-            alike = [near]
-        hint = f"Did you mean {' or '.join(alike)}?" if alike else f"{command} --help lists all options."
+            similar = [near]
+        hint = f"Did you mean {' or '.join(similar)}?" if similar else f"{command} --help lists all options."
         return f"{begin} {hint}"
 
     def _paths(self, plain: str) -> list[str]:
@@ -133,7 +133,7 @@ class DataCommand(Command):
     keys = "data."
 
 
-def expanded(word: str) -> list[str]:
+def expand_pattern(word: str) -> list[str]:
     """Return the files that match the pattern `word`, sorted; `word` itself if it is no pattern or matches nothing."""
     if not any(char in word for char in "*?[") or _exists(word):
         return [word]
@@ -141,7 +141,7 @@ def expanded(word: str) -> list[str]:
     return [f"./{name}" if name.startswith("-") else name for name in found] or [word]
 
 
-def find_source(arguments: Sequence[str] | None, option: str | None) -> tuple[str | None, list[str]]:
+def find_config(arguments: Sequence[str] | None, option: str | None) -> tuple[str | None, list[str]]:
     """Return the config (or sweep) that an option names, else the first argument that is no `KEY=VALUE`, else None;
     and the other arguments."""
     others = list(arguments or [])

@@ -42,32 +42,32 @@ Version = Annotated[
 
 
 @contextmanager
-def error_paragraphs(debug: bool) -> Iterator[None]:
+def handle_errors(debug: bool) -> Iterator[None]:
     """Ends the command with one red paragraph and the error's exit code; with `debug` behind its traceback."""
     from mnist_trainer.data.places import shelter_caches
 
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a code page without × must not end a command
-    _received.clear()  # a test calls several commands in one process
+    _received_signals.clear()  # a test calls several commands in one process
     try:
         shelter_caches()
         yield
     except (InterruptedRunError, KeyboardInterrupt) as error:
         if debug:
             traceback.print_exc()
-        complain("\n".join([str(error) or "Stopped.", *getattr(error, "__notes__", ())]))
+        print_error("\n".join([str(error) or "Stopped.", *getattr(error, "__notes__", ())]))
         raise typer.Exit(_exit_code()) from None
     except TrainerError as error:
         if debug:
             traceback.print_exc()
-        complain(str(error))
+        print_error(str(error))
         raise typer.Exit(error.exit_code) from None
     except (typer.Exit, typer.Abort, BrokenPipeError):
         raise
     except Exception as error:
         if debug:
             traceback.print_exc()
-        complain(
+        print_error(
             f"This is a mistake in mnist-trainer itself, not yours: {type(error).__name__}: {error}\n"
             "Please report it, with what the same command prints with --debug."
         )
@@ -75,7 +75,7 @@ def error_paragraphs(debug: bool) -> Iterator[None]:
 
 
 @contextmanager
-def options_named(overrides: Sequence[str], options: Sequence[str]) -> Iterator[None]:
+def problems_at_options(overrides: Sequence[str], options: Sequence[str]) -> Iterator[None]:
     """Inside it a config's problems are placed at the `options` that caused them, which stand behind `overrides`."""
     try:
         yield
@@ -85,7 +85,7 @@ def options_named(overrides: Sequence[str], options: Sequence[str]) -> Iterator[
         raise ConfigError(problems) from error
 
 
-def stop_after_step(listener: Listener) -> None:
+def handle_signals(listener: Listener) -> None:
     """Makes the first Ctrl-C end the training after its present step, and a second one at once.
 
     SIGTERM (batch systems) and SIGHUP (closed terminals) are taken in the same way. A SIGHUP that is ignored already,
@@ -94,9 +94,9 @@ def stop_after_step(listener: Listener) -> None:
 
     def stop(number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
-        _received.append(name)
+        _received_signals.append(name)
         if name == "SIGHUP":
-            _turn_to_nowhere(terminals)
+            _redirect_to_devnull(terminals)
         if not listener.can_stop or listener.wants_stop:
             listener.stopped_by = name
             raise KeyboardInterrupt
@@ -109,36 +109,36 @@ def stop_after_step(listener: Listener) -> None:
             signal.signal(number, stop)
 
 
-_received: list[str] = []
+_received_signals: list[str] = []
 """The signals that this command received."""
 
 
 def _exit_code() -> int:
     """Of a command that was stopped: 130 by Ctrl-C, 143 by any other signal."""
-    return 130 if set(_received) <= {"SIGINT"} else InterruptedRunError.terminated_exit_code
+    return 130 if set(_received_signals) <= {"SIGINT"} else InterruptedRunError.terminated_exit_code
 
 
-def _turn_to_nowhere(streams: Sequence[int]) -> None:
+def _redirect_to_devnull(streams: Sequence[int]) -> None:
     """Makes these file descriptors take whatever is printed: a closed terminal would take nothing more."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in streams:
         os.dup2(nowhere, stream)
 
 
-def say(text: str, err: bool = False) -> None:
+def print_safe(text: str, err: bool = False) -> None:
     """Print lines in which there may be names from strangers: nothing in them moves the terminal.
 
     On stderr they are sentences, which are wrapped between words if it is a terminal.
     """
-    print(_for_stderr(text) if err else visible(text), file=sys.stderr if err else sys.stdout, flush=True)
+    print(_format_for_stderr(text) if err else visible(text), file=sys.stderr if err else sys.stdout, flush=True)
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """Print to stderr; on a terminal in red, and wrapped between words, but never within a command."""
-    typer.secho(_for_stderr(text), fg="red" if sys.stderr.isatty() else None, err=True)
+    typer.secho(_format_for_stderr(text), fg="red" if sys.stderr.isatty() else None, err=True)
 
 
-def _for_stderr(text: str) -> str:
+def _format_for_stderr(text: str) -> str:
     from mnist_trainer.reports.text import wrapped
 
     return wrapped(visible(text), shutil.get_terminal_size().columns) if sys.stderr.isatty() else visible(text)

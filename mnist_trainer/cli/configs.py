@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from mnist_trainer.cli.common import error_paragraphs, say
+from mnist_trainer.cli.common import handle_errors, print_safe
 from mnist_trainer.errors import UsageError, quoted
 
 
@@ -60,7 +60,7 @@ def _copy_config(name: str | None) -> None:
     from mnist_trainer.config.wording import nearest
     from mnist_trainer.files import write_text
 
-    with error_paragraphs(debug=False):
+    with handle_errors(debug=False):
         if name not in shipped():
             near = nearest(name, shipped())
             hint = f"Did you mean {near}?" if near else "mnist-train lists those that do."
@@ -72,7 +72,7 @@ def _copy_config(name: str | None) -> None:
             )
         schema = source.with_name("schema.json").as_uri()  # editors look it up beside the copy otherwise
         write_text(target, source.read_text(encoding="utf-8").replace("$schema=schema.json", f"$schema={schema}", 1))
-        say(f"Written to {target}. Edit it, then train it: mnist-train {target}")
+        print_safe(f"Written to {target}. Edit it, then train it: mnist-train {target}")
     raise typer.Exit
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnist_trainer.cli.arguments import DataCommand
-from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, options_named, say
+from mnist_trainer.cli.common import Debug, Version, handle_errors, new_app, print_safe, problems_at_options
 from mnist_trainer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -93,11 +93,11 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one an option
     _version: Version = False,
 ) -> None:
     """Measure a trained model, or several as an ensemble: accuracy, errors, loss, each digit, calibration."""
-    with error_paragraphs(debug):
-        checkpoints, overrides = _sort(arguments or [])
-        _refuse_nonsense(len(checkpoints), out, save, views, calibrate, compare)
+    with handle_errors(debug):
+        checkpoints, overrides = _split_arguments(arguments or [])
+        _check_options(len(checkpoints), out, save, views, calibrate, compare)
         changes = [*overrides, *([] if device is None else [f"device={device}"])]
-        with options_named(overrides, ["device"]):
+        with problems_at_options(overrides, ["device"]):
             if compare:
                 lines, content = _compare(checkpoints, changes, split.value, views)
             elif calibrate is not None:
@@ -105,17 +105,17 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one an option
             else:
                 lines, content = _evaluate(checkpoints, changes, split.value, views, save, out)
         for note in content.get("notes", ()):
-            say(f"warning: {note}", err=True)
-        say(json.dumps(content) if as_json else "\n".join(lines))
+            print_safe(f"warning: {note}", err=True)
+        print_safe(json.dumps(content) if as_json else "\n".join(lines))
 
 
-def _sort(arguments: list[str]) -> tuple[list[str], list[str]]:
+def _split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
     """The checkpoints and the overrides; what exists as a path is a path, whatever its name."""
     checkpoints = [argument for argument in arguments if "=" not in argument or os.path.exists(argument)]  # noqa: PTH110 - Path.exists raises on long texts
     return checkpoints, [argument for argument in arguments if argument not in checkpoints]
 
 
-def _refuse_nonsense(
+def _check_options(
     checkpoints: int, out: Path | None, save: Path | None, views: int, calibrate: Path | None, compare: bool
 ) -> None:
     """Raises `UsageError` for options that do not go together, before anything is loaded."""
@@ -141,7 +141,7 @@ def _refuse_nonsense(
         raise UsageError("--calibrate is for the plain answer, as a checkpoint stores no views: leave out --views.")
 
 
-def _make_places(checkpoints: list[str], file: Path | None, out: Path | None) -> None:
+def _make_output_folders(checkpoints: list[str], file: Path | None, out: Path | None) -> None:
     """Makes the folders of what will be written, before the work. Raises `UsageError` for files that must stay."""
     from mnist_trainer.files import make_folder
     from mnist_trainer.pipeline.subject import find_all, require_other_file
@@ -161,16 +161,16 @@ def _evaluate(
     from mnist_trainer.reports.judging import evaluation_lines
     from mnist_trainer.storage.checkpoint import save_checkpoint
 
-    _make_places(checkpoints, save, out)
-    judged = judge(checkpoints, *overrides, split=split, views=views)
-    _tell_of_folder(judged)
-    lines = evaluation_lines(judged.evaluation, judged.subject.name, _width())
+    _make_output_folders(checkpoints, save, out)
+    result = judge(checkpoints, *overrides, split=split, views=views)
+    _print_folder_notes(result)
+    lines = evaluation_lines(result.evaluation, result.subject.name, _width())
     if save is not None:
-        save_checkpoint(save, judged.subject.checkpoint)
+        save_checkpoint(save, result.subject.checkpoint)
         lines += ["", f"Written to {save}: the ensemble as one checkpoint"]
     if out is not None:
-        lines += ["", _write(judged, out)]
-    return lines, judged.evaluation.to_json()
+        lines += ["", _write_report(result, out)]
+    return lines, result.evaluation.to_json()
 
 
 def _compare(checkpoints: list[str], overrides: list[str], split: Split, views: int) -> Report:
@@ -179,8 +179,8 @@ def _compare(checkpoints: list[str], overrides: list[str], split: Split, views: 
 
     first, second = checkpoints
     compared = compare(first, second, *overrides, split=split, views=views)
-    _tell_of_folder(compared.first)
-    evaluations = [judged.evaluation for judged in (compared.first, compared.second)]
+    _print_folder_notes(compared.first)
+    evaluations = [result.evaluation for result in (compared.first, compared.second)]
     return comparison_lines(evaluations, compared.names, compared.comparison), compared.to_json()
 
 
@@ -191,28 +191,28 @@ def _calibrate(checkpoints: list[str], overrides: list[str], split: Split, file:
     from mnist_trainer.reports.judging import calibration_lines, evaluation_lines
     from mnist_trainer.storage.checkpoint import save_checkpoint
 
-    _make_places(checkpoints, file, out)
+    _make_output_folders(checkpoints, file, out)
     done = calibrate(checkpoints, *overrides, split=split)
-    judged, after = done.before[split], done.after[split]
-    _tell_of_folder(judged)
-    lines = evaluation_lines(judged.evaluation, judged.subject.name, _width())
+    result, after = done.before[split], done.after[split]
+    _print_folder_notes(result)
+    lines = evaluation_lines(result.evaluation, result.subject.name, _width())
     lines += ["", *calibration_lines(done.temperature, done.sureness())]
     picture = file.with_name(f"{file.stem}-reliability.png") if out is None else out / "reliability.png"
     if out is not None:
-        lines += ["", _write(judged, out)]
-    write_bytes(picture, draw_reliability(judged.answers, after.answers, judged.evaluation, done.temperature)[1]())
+        lines += ["", _write_report(result, out)]
+    write_bytes(picture, draw_reliability(result.answers, after.answers, result.evaluation, done.temperature)[1]())
     save_checkpoint(file, done.checkpoint)
     lines += ["", f"Written to {file}: the calibrated copy; to {picture}: its reliability"]
     files = {"path": str(file), "picture": str(picture)}
-    return lines, {**judged.evaluation.to_json(), "calibration": {**files, **done.to_json()}}
+    return lines, {**result.evaluation.to_json(), "calibration": {**files, **done.to_json()}}
 
 
-def _tell_of_folder(judged: Judged) -> None:
+def _print_folder_notes(result: Judged) -> None:
     """Print what was ignored in the folder of pictures that was measured."""
     from mnist_trainer.data.layout import notes
 
-    for note in notes(judged.subject.config.data):
-        say(f"warning: data.path: {note}", err=True)
+    for note in notes(result.subject.config.data):
+        print_safe(f"warning: data.path: {note}", err=True)
 
 
 def _width() -> int | None:
@@ -220,15 +220,15 @@ def _width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def _write(judged: Judged, out: Path) -> str:
+def _write_report(result: Judged, out: Path) -> str:
     from mnist_trainer.files import write_bytes, write_text
     from mnist_trainer.reports.drawings import draw_confusion, draw_mistakes, predictions_csv
 
-    classes, evaluation = judged.subject.checkpoint.classes, judged.evaluation
-    mistakes = draw_mistakes(judged.answers, judged.source, evaluation, classes)
+    classes, evaluation = result.subject.checkpoint.classes, result.evaluation
+    mistakes = draw_mistakes(result.answers, result.source, evaluation, classes)
     for name, picture in (draw_confusion(evaluation, classes), mistakes):
         write_bytes(out / name, picture())
-    table = predictions_csv(judged.answers, judged.source, classes, evaluation.ece is not None)
+    table = predictions_csv(result.answers, result.source, classes, evaluation.ece is not None)
     write_text(out / "predictions.csv", table)
     return f"Written to {out}: confusion.png, mistakes.png, predictions.csv"
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mnist_trainer.cli.arguments import Command
-from mnist_trainer.cli.common import Debug, Version, complain, error_paragraphs, new_app, say
+from mnist_trainer.cli.common import Debug, Version, handle_errors, new_app, print_error, print_safe
 from mnist_trainer.errors import UsageError, visible
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ Images = Annotated[
         help="Pictures, folders of pictures, or - for one from a pipe; with --out a CSV file.",
     ),
 ]
-CheckpointPlace = Annotated[
+Checkpoint = Annotated[
     str,
     typer.Option(
         "--checkpoint",
@@ -98,7 +98,7 @@ Csv = Annotated[bool, typer.Option("--csv", help="Print a table with one row for
 @app.command(cls=Command)
 def predict(  # noqa: PLR0913, PLR0917 - one an option
     images: Images = None,
-    checkpoint: CheckpointPlace = "bundled",
+    checkpoint: Checkpoint = "bundled",
     expect: Expect = Expected.auto,
     min_confidence: MinConfidence = 0.0,
     top: Top = None,
@@ -111,14 +111,14 @@ def predict(  # noqa: PLR0913, PLR0917 - one an option
     _version: Version = False,
 ) -> None:
     """Read handwritten digits from pictures: any format, dark on light or light on dark, one digit or many."""
-    with error_paragraphs(debug):
+    with handle_errors(debug):
         if not images:
             raise UsageError(NO_PICTURE)
-        _refuse_nonsense(min_confidence, as_json, as_csv, show or top is not None)
+        _check_options(min_confidence, as_json, as_csv, show or top is not None)
         if out is not None:
             if as_json or as_csv or show or top or save_steps or min_confidence or expect is not Expected.auto:
                 raise UsageError("--out writes the answer to each row and goes with --checkpoint alone.")
-            _write_answers(images, checkpoint, out)
+            _write_submission(images, checkpoint, out)
             return
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # one digit is read before more threads have started
         from mnist_trainer.pipeline.prediction import load_reader
@@ -127,7 +127,7 @@ def predict(  # noqa: PLR0913, PLR0917 - one an option
         sources, notes = sources_of(images)
         reader = load_reader(checkpoint)
         for note in filter(None, [reader.limits, *notes]):
-            say(note, err=True)
+            print_safe(note, err=True)
         answers = reader.read(sources, expect.value, min_confidence, steps=save_steps is not None)
         if save_steps is not None:
             from mnist_trainer.reports.steps import Strips
@@ -139,15 +139,15 @@ def predict(  # noqa: PLR0913, PLR0917 - one an option
         elif as_csv:
             failed = _print_table(answers)
         else:
-            failed = _print_answers(answers, top, show)
-            say(f"model: {reader.name}")
+            failed = _print_predictions(answers, top, show)
+            print_safe(f"model: {reader.name}")
         if save_steps is not None:
-            say(strips.told(), err=as_json or as_csv)
+            print_safe(strips.told(), err=as_json or as_csv)
         if failed:
             raise typer.Exit(UNREADABLE)
 
 
-def _refuse_nonsense(min_confidence: float, as_json: bool, as_csv: bool, for_people: bool) -> None:
+def _check_options(min_confidence: float, as_json: bool, as_csv: bool, for_people: bool) -> None:
     """Raises `UsageError` for options that can't be or do not go together, before anything is loaded."""
     if not 0 <= min_confidence <= 1:
         raise UsageError(f"--min-confidence must be from 0 to 1, got {min_confidence:g}; 90 % is 0.9.")
@@ -157,7 +157,7 @@ def _refuse_nonsense(min_confidence: float, as_json: bool, as_csv: bool, for_peo
         raise UsageError("--show and --top are for people to look at: leave them out, or --json and --csv.")
 
 
-def _write_answers(images: list[str], checkpoint: str, out: Path) -> None:
+def _write_submission(images: list[str], checkpoint: str, out: Path) -> None:
     """Write the answers to the rows of a CSV file in Kaggle's format."""
     from mnist_trainer.config.schema import CSV_ENDINGS
 
@@ -178,9 +178,9 @@ def _write_answers(images: list[str], checkpoint: str, out: Path) -> None:
     reader = load_reader(checkpoint)
     pixels, labels = read_csv(path)
     if labels is not None:
-        say(f"{path}: its column of labels is ignored.", err=True)
+        print_safe(f"{path}: its column of labels is ignored.", err=True)
     write_text(out, submission(reader.read_rows(pixels)))
-    say(f"Written to {out}: the answers to {len(pixels):,} images.\nmodel: {reader.name}")
+    print_safe(f"Written to {out}: the answers to {len(pixels):,} images.\nmodel: {reader.name}")
 
 
 def _print_json(answers: Iterable[Prediction]) -> bool:
@@ -202,7 +202,7 @@ def _print_table(answers: Iterable[Prediction]) -> bool:
     return failed
 
 
-def _print_answers(answers: Iterable[Prediction], top: int | None, show: bool) -> bool:
+def _print_predictions(answers: Iterable[Prediction], top: int | None, show: bool) -> bool:
     from mnist_trainer.reports.answers import answer_lines
 
     failed = False
@@ -210,18 +210,18 @@ def _print_answers(answers: Iterable[Prediction], top: int | None, show: bool) -
         if prediction.error is not None:
             failed = True
             sys.stdout.flush()
-            complain(prediction.error)
+            print_error(prediction.error)
             continue
-        say("\n".join(answer_lines(prediction, top)))
+        print_safe("\n".join(answer_lines(prediction, top)))
         for warning in prediction.warnings:
             sys.stdout.flush()
-            say(f"warning: {prediction.name}: {warning}", err=True)
+            print_safe(f"warning: {prediction.name}: {warning}", err=True)
         if show:
-            _draw(prediction)
+            _draw_digits(prediction)
     return failed
 
 
-def _draw(prediction: Prediction) -> None:
+def _draw_digits(prediction: Prediction) -> None:
     from mnist_trainer.reports.answers import caption
     from mnist_trainer.reports.glyphs import glyph_lines
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnist_trainer.cli.common import stop_after_step
+from mnist_trainer.cli.common import handle_signals
 from mnist_trainer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from mnist_trainer.reports.series_console import QuietSeriesConsole, SeriesConsole
 
 
-def refuse_besides_resume(options: Mapping[str, object]) -> None:
+def _check_resume_options(options: Mapping[str, object]) -> None:
     """Raises `UsageError` if one of `options` is given: not None."""
     given = [name for name, value in options.items() if value is not None]
     if given:
         raise UsageError(f"--resume takes all that from the run itself: leave {' and '.join(given)} out.")
 
 
-def go_on(
+def _resume_run(
     place: str, overrides: Sequence[str], jobs: int | None, take_over: bool, on_interrupt: str, quiet: bool
 ) -> None:
     """Trains the run, or the series of runs, at `place` to its end."""
@@ -33,7 +33,7 @@ def go_on(
     if is_series(folder):
         if take_over or on_interrupt != "stop":
             raise UsageError(f"{folder} is a series of runs: leave --take-over and --on-interrupt out.")
-        go_on_with_series(folder, overrides, jobs, quiet)
+        _resume_series(folder, overrides, jobs, quiet)
         return
     if jobs is not None:
         raise UsageError("--jobs is how many runs of a series are trained at a time.")
@@ -43,7 +43,7 @@ def go_on(
         training.resume(folder, *overrides, take_over=take_over, listener=console)
 
 
-def go_on_with_series(place: Path, overrides: Sequence[str], jobs: int | None, quiet: bool) -> None:
+def _resume_series(place: Path, overrides: Sequence[str], jobs: int | None, quiet: bool) -> None:
     """Makes what is missing of the series in the folder `place`."""
     from mnist_trainer.studies.seeds.training import resume_seeds
 
@@ -58,7 +58,7 @@ def series_console(quiet: bool) -> Iterator[SeriesConsole | QuietSeriesConsole]:
     from mnist_trainer.reports.series_console import choose_series_console
 
     console = choose_series_console(quiet)
-    stop_after_step(console)
+    handle_signals(console)
     try:
         yield console
     finally:
@@ -72,7 +72,7 @@ def training_console(on_interrupt: str, quiet: bool) -> Iterator[Listener]:
 
     console = choose_console(quiet)
     console.finishes = on_interrupt == "finish"
-    stop_after_step(console)
+    handle_signals(console)
     try:
         yield console
     finally:

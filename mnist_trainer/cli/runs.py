@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mnist_trainer.cli.arguments import Command
-from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, say
+from mnist_trainer.cli.common import Debug, Version, handle_errors, new_app, print_safe
 from mnist_trainer.errors import UsageError, quoted
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ app = new_app()
 
 @app.command(cls=Command)
 def runs(
-    places: Annotated[
+    folders: Annotated[
         list[Path] | None,
         typer.Argument(metavar="DIR", help="The folder that holds the runs, or the folder of a series; else runs."),
     ] = None,
@@ -61,55 +61,55 @@ def runs(
     _version: Version = False,
 ) -> None:
     """List the runs in a folder: what was trained, how it ended, validation and test figures."""
-    with error_paragraphs(debug):
-        place = _single(places)
+    with handle_errors(debug):
+        folder = _find_folder(folders)
         if plot is not None and plot.suffix.lower() != ".png":
             raise UsageError(f"--plot writes a PNG; {plot} has another ending.")
         if diff is not None:
             if filters or reverse or sort:
                 raise UsageError("--diff names its two runs itself: leave --filter, --sort and --reverse out.")
-            listed = _show_difference(place, diff, as_json)
+            listed = _show_difference(folder, diff, as_json)
         else:
-            listed = _show_list(place, filters or [], sort, reverse, as_json)
+            listed = _show_list(folder, filters or [], sort, reverse, as_json)
         if plot is not None:
-            say(_draw(listed, plot, place), err=as_json)
+            print_safe(_draw_curves(listed, plot, folder), err=as_json)
 
 
-def _single(places: Sequence[Path] | None) -> Path:
+def _find_folder(folders: Sequence[Path] | None) -> Path:
     """Return the one folder that was named, else `runs`. Raises `UsageError` if there are several."""
-    place, *others = places or [Path("runs")]
+    folder, *others = folders or [Path("runs")]
     if others:
-        raise UsageError(f"Name one folder, the one that holds the runs: mnist-runs {quoted(place.parent)}")
-    return place
+        raise UsageError(f"Name one folder, the one that holds the runs: mnist-runs {quoted(folder.parent)}")
+    return folder
 
 
 def _show_list(
-    place: Path, filters: Sequence[str], sort: str | None, reverse: bool, as_json: bool
+    folder: Path, filters: Sequence[str], sort: str | None, reverse: bool, as_json: bool
 ) -> Sequence[RunSummary]:
     from mnist_trainer.studies.runs.listing import order_notes, table
     from mnist_trainer.studies.runs.reading import read_runs
     from mnist_trainer.studies.runs.selection import filtered, ordered
 
-    found = read_runs(place)
+    found = read_runs(folder)
     listed = ordered(filtered(found, filters), sort, reverse)
     if as_json:
         print(json.dumps([run.to_json() for run in listed]))
     elif not found:
-        say(f"There are no runs in {place} yet. Train one: mnist-train --config quickstart")
+        print_safe(f"There are no runs in {folder} yet. Train one: mnist-train --config quickstart")
     elif not listed:
-        say(f"None of the {len(found)} runs in {place} has {' and '.join(filters)}.")
+        print_safe(f"None of the {len(found)} runs in {folder} has {' and '.join(filters)}.")
     else:
         lines, notes = table(listed, _width())
         _print_table(lines, notes)
     for note in order_notes(listed, sort):
-        say(note, err=True)
+        print_safe(note, err=True)
     return listed
 
 
-def _show_difference(place: Path, names: tuple[str, str], as_json: bool) -> Sequence[RunSummary]:
+def _show_difference(folder: Path, names: tuple[str, str], as_json: bool) -> Sequence[RunSummary]:
     from mnist_trainer.studies.runs.comparison import compare, difference_table, find_run
 
-    first, second = (find_run(name, place) for name in names)
+    first, second = (find_run(name, folder) for name in names)
     found = compare(first, second)
     if as_json:
         print(json.dumps(found.to_json()))
@@ -122,7 +122,7 @@ def _show_difference(place: Path, names: tuple[str, str], as_json: bool) -> Sequ
 def _print_table(lines: Sequence[str], notes: Sequence[str]) -> None:
     head, *rows = lines
     typer.secho(head, bold=True)
-    say("\n".join([*rows, "", *notes] if notes else rows))
+    print_safe("\n".join([*rows, "", *notes] if notes else rows))
 
 
 def _width() -> int | None:
@@ -130,7 +130,7 @@ def _width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def _draw(listed: Sequence[RunSummary], file: Path, place: Path) -> str:
+def _draw_curves(listed: Sequence[RunSummary], file: Path, folder: Path) -> str:
     """Says what was drawn, and what was not."""
     from mnist_trainer.files import write_bytes
     from mnist_trainer.reports.overlay import overlay
@@ -138,8 +138,8 @@ def _draw(listed: Sequence[RunSummary], file: Path, place: Path) -> str:
 
     drawn, others = curves(listed)
     if not drawn:
-        raise UsageError(f"There is nothing to draw: no run listed of {place} has completed an epoch.")
-    write_bytes(file, overlay(drawn, f"{place}: {len(drawn)} run{'' if len(drawn) == 1 else 's'}"))
+        raise UsageError(f"There is nothing to draw: no run listed of {folder} has completed an epoch.")
+    write_bytes(file, overlay(drawn, f"{folder}: {len(drawn)} run{'' if len(drawn) == 1 else 's'}"))
     left_out = f"; left out, without an epoch: {', '.join(others)}" if others else ""
     return f"Written to {file}{left_out}"
 

@@ -23,14 +23,14 @@ python -m mnist_trainer sweep     search for the best config
 For example: python -m mnist_trainer train quickstart
 Each command has --help. They are installed as mnist-train, mnist-eval, … as well."""
 
-SPINS = "3000"
+SPIN_COUNT = "3000"
 """How many turns of a loop, some dozens of microseconds, a thread that has done its part waits awake for the others.
 
 OpenMP's own 300,000 keep a core busy that the others need where another program wants it too: `fast` then takes
 several times as long. With few turns threads sleep between all operations, which costs more than it saves.
 """
 
-KEPT = {"MALLOC_MMAP_THRESHOLD_": (-3, 2**25), "MALLOC_TRIM_THRESHOLD_": (-1, 2**28)}
+MALLOC_OPTIONS = {"MALLOC_MMAP_THRESHOLD_": (-3, 2**25), "MALLOC_TRIM_THRESHOLD_": (-1, 2**28)}
 """glibc's variables, with the parameters and the bytes that `mallopt` takes for them: pieces of up to 32 MiB come from
 the memory that was freed, and up to 256 MiB of that are kept.
 
@@ -41,29 +41,29 @@ Else what a batch's tensors held is given back to the system and asked for again
 
 def train() -> None:
     """`mnist-train`."""
-    _keep_memory()
-    _run("train")
+    _set_malloc_options()
+    _run_command("train")
 
 
 def evaluate() -> None:
     """`mnist-eval`."""
-    _run("eval")
+    _run_command("eval")
 
 
 def predict() -> None:
     """`mnist-predict`."""
-    _run("predict")
+    _run_command("predict")
 
 
 def runs() -> None:
     """`mnist-runs`."""
-    _run("runs")
+    _run_command("runs")
 
 
 def sweep() -> None:
     """`mnist-sweep`."""
-    _keep_memory()
-    _run("sweep")
+    _set_malloc_options()
+    _run_command("sweep")
 
 
 COMMANDS = {"train": train, "eval": evaluate, "predict": predict, "runs": runs, "sweep": sweep}
@@ -84,7 +84,7 @@ def main() -> None:
     raise SystemExit(0 if is_asked else 2)
 
 
-def _keep_memory() -> None:
+def _set_malloc_options() -> None:
     """For this process and those that it starts, unless the user has said so in another way."""
     if sys.platform != "linux":
         return
@@ -92,13 +92,13 @@ def _keep_memory() -> None:
 
     with suppress(AttributeError):  # there are other C libraries than glibc
         mallopt = ctypes.CDLL(None).mallopt
-        for variable, (parameter, size) in KEPT.items():
+        for variable, (parameter, size) in MALLOC_OPTIONS.items():
             if variable not in os.environ:
                 os.environ[variable] = str(size)
                 mallopt(parameter, size)
 
 
-def _at_home(word: str) -> str:
+def _expand_user(word: str) -> str:
     """Expand a `~` at the beginning of a path, also in `--run-dir=~/x`, which not every shell does."""
     option, equals, value = word.partition("=")
     is_option = bool(equals) and option.startswith("--")
@@ -106,10 +106,10 @@ def _at_home(word: str) -> str:
     return f"{option}={path}" if is_option else path
 
 
-def _run(name: str) -> None:
-    sys.argv[1:] = map(_at_home, sys.argv[1:])
+def _run_command(name: str) -> None:
+    sys.argv[1:] = map(_expand_user, sys.argv[1:])
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # OpenMP reads it when torch is loaded
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # OpenMP reads it when torch is loaded
     try:
         import_module(f"mnist_trainer.cli.{name}").main()
     except SystemExit as ended:

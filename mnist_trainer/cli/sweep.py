@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mnist_trainer.cli.arguments import ConfigCommand, find_source
-from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, stop_after_step
+from mnist_trainer.cli.arguments import ConfigCommand, find_config
+from mnist_trainer.cli.common import Debug, Version, handle_errors, handle_signals, new_app
 from mnist_trainer.cli.configs import list_sweeps
 
 if TYPE_CHECKING:
@@ -67,10 +67,10 @@ def sweep(  # noqa: PLR0913, PLR0917 - one for each option
     The same command on several machines with one --storage works on one study. Continue a sweep that was stopped with
     its --run-dir, or its --storage. Without SWEEP the sweeps that come with the package are listed.
     """
-    with error_paragraphs(debug):
+    with handle_errors(debug):
         from mnist_trainer.config.sweep_reading import load_sweep
 
-        source, overrides = find_source(arguments, config)
+        source, overrides = find_config(arguments, config)
         if source is None:
             list_sweeps(overrides)
             return
@@ -85,7 +85,7 @@ def _sweep(loaded: Sweep, manner: Manner, quiet: bool, as_json: bool) -> None:
     from mnist_trainer.studies.sweep.search import run_sweep
 
     console = choose_sweep_console(quiet, as_json)
-    stop_after_step(console)
+    handle_signals(console)
     try:
         result = run_sweep(loaded, manner, console)
     finally:

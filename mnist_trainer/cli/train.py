@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mnist_trainer.cli.arguments import ConfigCommand, find_source
-from mnist_trainer.cli.common import Debug, Version, error_paragraphs, new_app, options_named, say
+from mnist_trainer.cli.arguments import ConfigCommand, find_config
+from mnist_trainer.cli.common import Debug, Version, handle_errors, new_app, print_safe, problems_at_options
 from mnist_trainer.cli.completion import Completion
 from mnist_trainer.cli.configs import CopyConfig, list_configs
-from mnist_trainer.cli.resume import go_on, refuse_besides_resume, series_console, training_console
+from mnist_trainer.cli.resume import _check_resume_options, _resume_run, series_console, training_console
 from mnist_trainer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -104,14 +104,14 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
 
     Without CONFIG the configs that come with the package are listed.
     """
-    with error_paragraphs(debug):
+    with handle_errors(debug):
         if resume is not None:
             own = {"--config": config, "--run-dir": run_dir, "--seed": seed, "--seeds": seeds, "--check": check or None}
-            refuse_besides_resume({**own, "--show-batch": show_batch})
+            _check_resume_options({**own, "--show-batch": show_batch})
             changes = [*(arguments or []), *([] if device is None else [f"device={device}"])]
-            go_on(resume, changes, jobs, take_over, on_interrupt, quiet)
+            _resume_run(resume, changes, jobs, take_over, on_interrupt, quiet)
             return
-        source, overrides = find_source(arguments, config)
+        source, overrides = find_config(arguments, config)
         if source is None:
             list_configs(overrides)
             return
@@ -122,7 +122,7 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
             raise UsageError("--on-interrupt is for a single run: a series keeps what is finished, and goes on later.")
         if show_batch is not None and (check or series is not None or run_dir is not None):
             raise UsageError("--show-batch draws and trains nothing: leave --check, --seeds and --run-dir out.")
-        loaded = _load(source, overrides, {"device": device, "seed": seed})
+        loaded = _load_config(source, overrides, {"device": device, "seed": seed})
         if check:
             _show_plan(loaded, run_dir)
         elif show_batch is not None:
@@ -149,11 +149,11 @@ def _read_series(
     return read_seeds(seeds)
 
 
-def _load(source: str, overrides: Sequence[str], keys: Mapping[str, str | None]) -> Config:
+def _load_config(source: str, overrides: Sequence[str], keys: Mapping[str, str | None]) -> Config:
     from mnist_trainer.config.load import load_config
 
     options = {key: value for key, value in keys.items() if value is not None}
-    with options_named(overrides, list(options)):
+    with problems_at_options(overrides, list(options)):
         return load_config(source, [*overrides, *(f"{key}={value}" for key, value in options.items())])
 
 
@@ -180,7 +180,7 @@ def _show_plan(config: Config, run_dir: Path | None) -> None:
     if reason := passed_over(config.device):
         print(f"warning: device: {reason}", file=sys.stderr)
     for key, reason in warnings_of(config):
-        say(f"warning: {key}: {reason}", err=True)
+        print_safe(f"warning: {key}: {reason}", err=True)
 
 
 def _show_batch(config: Config, file: Path) -> None:

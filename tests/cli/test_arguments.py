@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mnist_trainer.cli.arguments import expanded, find_source
+from mnist_trainer.cli.arguments import expand_pattern, find_config
 from mnist_trainer.config.load import load_config
 
 Command = Callable[..., Any]
@@ -109,20 +109,20 @@ def test_a_config_that_is_no_sweep_is_told_so(command: Command) -> None:
 
 
 def test_the_first_word_that_is_no_key_is_the_source(here: Path) -> None:
-    assert find_source(["a=1", "mlp", "other"], None) == ("mlp", ["a=1", "other"])
-    assert find_source(["a=1", "mlp"], "cnn") == ("cnn", ["a=1", "mlp"])
-    assert find_source(None, None) == (None, [])
+    assert find_config(["a=1", "mlp", "other"], None) == ("mlp", ["a=1", "other"])
+    assert find_config(["a=1", "mlp"], "cnn") == ("cnn", ["a=1", "mlp"])
+    assert find_config(None, None) == (None, [])
     (here / "a=b.yaml").write_text("")
-    assert find_source(["a=b.yaml"], None) == ("a=b.yaml", [])
+    assert find_config(["a=b.yaml"], None) == ("a=b.yaml", [])
 
 
 def test_patterns_stand_for_files_and_other_words_for_themselves(here: Path) -> None:
     for name in ("seed-1", "seed-0", "[a]"):
         (here / name).mkdir()
-    assert expanded("seed-*") == ["seed-0", "seed-1"]
-    assert expanded(str(here / "seed-?")) == [str(here / "seed-0"), str(here / "seed-1")]
+    assert expand_pattern("seed-*") == ["seed-0", "seed-1"]
+    assert expand_pattern(str(here / "seed-?")) == [str(here / "seed-0"), str(here / "seed-1")]
     for word in ("none-*", "model.hidden=[64,64]", "[a]", "*", "seed-0", ""):
-        assert expanded(word) == ([word] if word != "*" else ["[a]", "seed-0", "seed-1", "tiny.yaml"])
+        assert expand_pattern(word) == ([word] if word != "*" else ["[a]", "seed-0", "seed-1", "tiny.yaml"])
 
 
 def test_a_quoted_pattern_is_expanded_by_the_commands(command: Command, here: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mnist_trainer import errors
-from mnist_trainer.cli.common import complain, error_paragraphs, options_named
+from mnist_trainer.cli.common import handle_errors, print_error, problems_at_options
 from mnist_trainer.errors import ConfigError, Problem, TrainerError, quoted
 
 Command = Callable[..., Any]
@@ -84,14 +84,14 @@ def test_ctrl_c_before_the_training_is_no_error_of_ours(
 def test_a_signal_of_an_earlier_command_does_not_count(
     command: Command, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mnist_trainer.cli.common._received", ["SIGTERM"])
+    monkeypatch.setattr("mnist_trainer.cli.common._received_signals", ["SIGTERM"])
     monkeypatch.setattr("mnist_trainer.config.load.load_config", raising(KeyboardInterrupt()))
     assert command("train", "--config", "tiny.yaml").code == 130
 
 
 def test_the_first_of_several_problems_is_not_the_last() -> None:
     problems = [Problem("a.yaml:1:2", "seed", "one"), Problem("override 2", "name", "two"), Problem("", "x", "three")]
-    with pytest.raises(ConfigError) as caught, options_named(["first"], ["device", "seed"]):
+    with pytest.raises(ConfigError) as caught, problems_at_options(["first"], ["device", "seed"]):
         raise ConfigError(problems)
     assert str(caught.value) == "a.yaml:1:2  seed: one\n--device  name: two\nx: three"
 
@@ -100,11 +100,11 @@ def test_lines_are_red_on_a_terminal_and_break_between_words(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = "Some words that a terminal of forty columns can't show on one line. " + "x" * 50
-    complain(text)
+    print_error(text)
     assert capsys.readouterr() == ("", f"{text}\n")
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "40")
-    complain(text)
+    print_error(text)
     lines = ["Some words that a terminal of forty", "columns can't show on one line.", "x" * 50]
     assert capsys.readouterr().err == f"\x1b[31m{chr(10).join(lines)}\x1b[0m\n"
 
@@ -126,7 +126,7 @@ def test_words_are_quoted_for_the_shell_of_the_system(
 
 
 def test_a_broken_pipe_is_left_to_the_framework() -> None:
-    with pytest.raises(BrokenPipeError), error_paragraphs(debug=False):
+    with pytest.raises(BrokenPipeError), handle_errors(debug=False):
         raise BrokenPipeError
 
 

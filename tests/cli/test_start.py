@@ -10,7 +10,7 @@ from textwrap import dedent
 
 import pytest
 
-from mnist_trainer.cli.start import KEPT, SPINS
+from mnist_trainer.cli.start import MALLOC_OPTIONS, SPIN_COUNT
 
 
 def script(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -60,7 +60,7 @@ def test_what_is_to_be_done_at_the_end_is_done_and_nothing_is_taken_down() -> No
 
 @pytest.mark.parametrize(
     ("theirs", "expected"),
-    [({}, SPINS), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+    [({}, SPIN_COUNT), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
 )
 def test_threads_sleep_soon_unless_the_user_has_said_how_they_wait(
     theirs: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
@@ -77,7 +77,7 @@ def test_threads_sleep_soon_unless_the_user_has_said_how_they_wait(
 
 @pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc alone")
 def test_freed_memory_is_kept_for_the_next_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in KEPT:
+    for variable in MALLOC_OPTIONS:
         monkeypatch.delenv(variable, raising=False)
     code = """
         import atexit, os, resource, numpy

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mnist_trainer.cli.common import stop_after_step
+from mnist_trainer.cli.common import handle_signals
 from mnist_trainer.model import device
 from mnist_trainer.reports.listener import Listener
 from mnist_trainer.storage.checkpoint import load_checkpoint
@@ -211,7 +211,7 @@ def test_the_first_ctrl_c_ends_the_training_after_its_step(process: Command, her
 
 def test_a_second_ctrl_c_ends_it_at_once(command: Command, here: Path) -> None:
     listener = Listener()
-    stop_after_step(listener)
+    handle_signals(listener)
     listener.can_stop = True
     signal.raise_signal(signal.SIGINT)
     assert listener.wants_stop
@@ -221,7 +221,7 @@ def test_a_second_ctrl_c_ends_it_at_once(command: Command, here: Path) -> None:
 
 def test_ctrl_c_outside_of_the_training_ends_it_at_once(command: Command, here: Path) -> None:
     listener = Listener()
-    stop_after_step(listener)
+    handle_signals(listener)
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
     assert not listener.wants_stop
