@@ -21,7 +21,16 @@ TIMES = ("seconds", "images_per_second")
 
 def trained(name: str, place: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, str]]]:
     """The best weights and the rows of metrics.csv (without times) of a fresh process."""
-    command = [sys.executable, "-m", "mnist_trainer.cli.train", "--config", name, "--quiet", "--run-dir", str(place)]
+    command = [
+        sys.executable,
+        "-m",
+        "mnist_trainer.cli.mnist_train",
+        "--config",
+        name,
+        "--quiet",
+        "--run-dir",
+        str(place),
+    ]
     subprocess.run([*command, "report.plots=false", "report.gallery=false"], check=True, capture_output=True)
     weights = torch.load(place / "best.pt", weights_only=True)["members"][0]["weights"]
     with (place / "metrics.csv").open(newline="") as stream:

@@ -39,7 +39,16 @@ def run(name: str, seed: int) -> dict[str, Any] | str:
     """What `run.json` says of one run, with the seconds of the whole process; the error's text if it failed."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "run"
-        command = [sys.executable, "-m", "mnist_trainer.cli.train", "--config", name, "--seed", str(seed), "--quiet"]
+        command = [
+            sys.executable,
+            "-m",
+            "mnist_trainer.cli.mnist_train",
+            "--config",
+            name,
+            "--seed",
+            str(seed),
+            "--quiet",
+        ]
         started = perf_counter()
         done = subprocess.run([*command, "--run-dir", str(place)], capture_output=True, text=True, check=False)
         if done.returncode:

@@ -89,7 +89,7 @@ def _whole_command(bench: Bench, photo: Path, small: Path) -> Iterator[str]:
 
 
 def _predict(bench: Bench, path: Path) -> list[str]:
-    return [sys.executable, "-m", "mnist_trainer.cli.predict", str(path), "--checkpoint", bench.checkpoint]
+    return [sys.executable, "-m", "mnist_trainer.cli.mnist_predict", str(path), "--checkpoint", bench.checkpoint]
 
 
 def _timed(command: Sequence[str]) -> tuple[float, float]:
@@ -145,7 +145,9 @@ def memory(bench: Bench) -> Iterator[str]:
             image.save(path, form.split()[-1], progressive="progressive" in form, compress_level=1)
             del image
             arguments = ["mnist-predict", str(path), "--checkpoint", bench.checkpoint]
-            used = peak(f"import sys; sys.argv = {arguments!r}\nfrom mnist_trainer.cli.predict import main; main()")
+            used = peak(
+                f"import sys; sys.argv = {arguments!r}\nfrom mnist_trainer.cli.mnist_predict import main; main()"
+            )
             yield row(f"{form}, {mode}, {megapixels} megapixels", f"{used:.0f}", f"{used - alone:.0f}")
 
 

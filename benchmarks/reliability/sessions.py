@@ -36,7 +36,7 @@ MARKED = {
 IMPORTED = (
     "matplotlib.figure",
     "matplotlib.backends.backend_agg",
-    "mnist_trainer.cli.train",
+    "mnist_trainer.cli.mnist_train",
     "mnist_trainer.pipeline.training",
     "mnist_trainer.reports.console",
     "mnist_trainer.studies.seeds.training",
@@ -141,7 +141,7 @@ def mark_phases(tell: Callable[[str], None]) -> None:
 
 def run_session(request: dict[str, Any], trace: int) -> int:
     """The exit code of `mnist-train` in this process, which tells what it does through the descriptor `trace`."""
-    from mnist_trainer.cli.train import main
+    from mnist_trainer.cli.mnist_train import main
 
     began = monotonic()
 

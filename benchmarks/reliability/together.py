@@ -86,7 +86,7 @@ def _deleting(root: Path) -> Iterator[list[int]]:
 def _series(zygote: Zygote, folder: Path, config: Path) -> tuple[str, int, int]:
     chance = random.Random(0)
     series = folder / "series"
-    start = [sys.executable, "-m", "mnist_trainer.cli.train"]
+    start = [sys.executable, "-m", "mnist_trainer.cli.mnist_train"]
     for number in range(PARENTS_KILLED + 1):
         known = ["--resume", str(series)]
         fresh = ["--config", str(config), "--run-dir", str(series), "--seeds", str(SEEDS), "--jobs", "2"]

@@ -27,8 +27,8 @@ class _Option(NamedTuple):
 
 def _options(name: str) -> tuple[list[_Option], list[str]]:
     """Return the options of a command, and the words that may be its arguments."""
-    from mnist_trainer.cli.eval import SplitName
-    from mnist_trainer.cli.predict import Expected
+    from mnist_trainer.cli.mnist_eval import SplitName
+    from mnist_trainer.cli.mnist_predict import Expected
     from mnist_trainer.config.shipped import shipped, sweeps
 
     configs = [*(sweeps() if name == "sweep" else shipped())]
@@ -42,7 +42,7 @@ def _options(name: str) -> tuple[list[_Option], list[str]]:
         "--on-interrupt": ["stop", "finish"],
         "--completion": ["bash", "zsh", "fish"],
     }
-    command = typer.main.get_command(import_module(f"mnist_trainer.cli.{name}").app)
+    command = typer.main.get_command(import_module(f"mnist_trainer.cli.mnist_{name}").app)
     found: list[Any] = [each for each in command.get_params(typer.Context(command)) if each.opts[0].startswith("-")]
     options = []
     for each in found:

@@ -35,7 +35,8 @@ MALLOC_OPTIONS = {"MALLOC_MMAP_THRESHOLD_": (-3, 2**25), "MALLOC_TRIM_THRESHOLD_
 the memory that was freed, and up to 256 MiB of that are kept.
 
 Else what a batch's tensors held is given back to the system and asked for again, page by page. The epoch of
-`fast` takes 1.7 s instead of 2.7 (`python -m mnist_trainer.cli.train --config fast`, with these variables and without).
+`fast` takes 1.7 s instead of 2.7 (`python -m mnist_trainer.cli.mnist_train --config fast`, with these variables and
+without).
 """
 
 
@@ -111,7 +112,7 @@ def _run_command(name: str) -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # OpenMP reads it when torch is loaded
     try:
-        import_module(f"mnist_trainer.cli.{name}").main()
+        import_module(f"mnist_trainer.cli.mnist_{name}").main()
     except SystemExit as ended:
         code = ended.code
     else:

@@ -42,7 +42,7 @@ if hasattr(signal, "SIGHUP"):
 command, *sys.argv[1:] = sys.argv[1:]
 sys.argv[0] = f"mnist-{command}"
 from importlib import import_module
-main = import_module(f"mnist_trainer.cli.{command}").main
+main = import_module(f"mnist_trainer.cli.mnist_{command}").main
 """
 
 
@@ -64,7 +64,7 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
         capsys.readouterr()
         monkeypatch.setattr(sys, "argv", [f"mnist-{name}", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            import_module(f"mnist_trainer.cli.{name}").main()
+            import_module(f"mnist_trainer.cli.mnist_{name}").main()
         out, err = capsys.readouterr()
         code = ended.value.code
         assert code is None or isinstance(code, int)

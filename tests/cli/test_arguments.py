@@ -96,7 +96,7 @@ def test_a_config_needs_no_option(command: Command, here: Path, words: str) -> N
 @pytest.mark.parametrize("words", ["mlp", "-c mlp", "--config mlp", "training.epochs=3 mlp"])
 def test_a_sweep_is_named_as_a_config_is(command: Command, monkeypatch: pytest.MonkeyPatch, words: str) -> None:
     named = []
-    monkeypatch.setattr("mnist_trainer.cli.sweep._sweep", lambda loaded, *rest: named.append(loaded.name))
+    monkeypatch.setattr("mnist_trainer.cli.mnist_sweep._sweep", lambda loaded, *rest: named.append(loaded.name))
     assert command("sweep", *words.split()).code == 0
     assert named == ["mlp"]
 

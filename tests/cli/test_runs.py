@@ -86,7 +86,7 @@ def test_curves_are_drawn_and_what_has_none_is_named(command: Command, home: Pat
 
 
 def test_on_a_terminal_the_table_fits(command: Command, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mnist_trainer.cli.runs._width", lambda: 80)
+    monkeypatch.setattr("mnist_trainer.cli.mnist_runs._width", lambda: 80)
     lines = command("runs").out.splitlines()
     assert max(map(len, lines[:3])) <= 80
     assert lines[-1].startswith("Not shown, for want of width: ")
@@ -151,7 +151,7 @@ def test_nothing_heavy_is_loaded_for_a_table(completed: Command) -> None:
     watched = """
 import sys
 command, *sys.argv[1:] = sys.argv[1:]
-from mnist_trainer.cli.runs import main
+from mnist_trainer.cli.mnist_runs import main
 try:
     main()
 finally:

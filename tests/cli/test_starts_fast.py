@@ -257,7 +257,7 @@ def test_without_arguments_an_example_is_shown(light: Light, name: str, example:
 WATCHED = """
 import sys
 sys.argv[:2] = ["mnist-predict"]
-from mnist_trainer.cli.predict import main
+from mnist_trainer.cli.mnist_predict import main
 try:
     main()
 finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from mnist_trainer.cli.train import app
+from mnist_trainer.cli.mnist_train import app
 from mnist_trainer.config.load import load_config
 from mnist_trainer.errors import ConfigError
 

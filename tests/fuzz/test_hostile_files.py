@@ -21,8 +21,8 @@ from reliability.mutations import png_chunks, png_of
 from typer.testing import CliRunner
 
 from mnist_trainer import Run, train
-from mnist_trainer.cli import eval as evaluating
-from mnist_trainer.cli import predict, runs
+from mnist_trainer.cli import mnist_eval as evaluating
+from mnist_trainer.cli import mnist_predict, mnist_runs
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.bundled import load_digits
 from mnist_trainer.data.decoded import KEPT
@@ -65,25 +65,25 @@ def seven(path: Path) -> Path:
 def test_a_picture_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
     seven(Path(name))
-    done = command(predict.app, f"./{name}")
+    done = command(mnist_predict.app, f"./{name}")
     assert (done.code, done.err) == (0, "")
-    assert json.loads(command(predict.app, f"./{name}", "--json").out)[0]["path"] == f"./{name}"
+    assert json.loads(command(mnist_predict.app, f"./{name}", "--json").out)[0]["path"] == f"./{name}"
     (tmp_path / name).write_bytes(b"no picture")
-    done = command(predict.app, f"./{name}")
+    done = command(mnist_predict.app, f"./{name}")
     assert done.code == 3
     assert "is no picture in a known format" in done.err
     (tmp_path / name).unlink()
-    assert command(predict.app, f"./{name}").code == 3
+    assert command(mnist_predict.app, f"./{name}").code == 3
 
 
 @posix
 def test_a_checkpoint_may_have_any_name(digits_run: Run, tmp_path: Path) -> None:
     place, picture = tmp_path / ESCAPE, seven(tmp_path / "7.png")
-    done = command(predict.app, picture, "--checkpoint", place)
+    done = command(mnist_predict.app, picture, "--checkpoint", place)
     assert done.code == 4
     assert SHOWN in done.err
     place.write_bytes((digits_run.folder / "best.pt").read_bytes())
-    done = command(predict.app, picture, "--checkpoint", place)
+    done = command(mnist_predict.app, picture, "--checkpoint", place)
     assert done.code == 0
     assert SHOWN in done.out
     place.write_bytes(b"no checkpoint")
@@ -97,7 +97,7 @@ def test_the_classes_of_a_checkpoint_are_shown_escaped(digits_run: Run, tmp_path
     names = tuple(f"{ESCAPE}{number}" for number in range(10))
     save_checkpoint(tmp_path / "a.pt", type(whole)(whole.members, names))
     picture = seven(tmp_path / "7.png")
-    done = command(predict.app, picture, "--checkpoint", tmp_path / "a.pt", "--top", "3", "--show")
+    done = command(mnist_predict.app, picture, "--checkpoint", tmp_path / "a.pt", "--top", "3", "--show")
     assert done.code == 0
     assert f"{SHOWN}7" in done.out
     done = command(evaluating.app, tmp_path / "a.pt")
@@ -109,7 +109,7 @@ def test_weights_that_are_no_numbers_give_no_answer(digits_run: Run, tmp_path: P
     for weight in whole.weights.values():
         weight.mul_(float("nan"))
     save_checkpoint(tmp_path / "a.pt", whole)
-    done = command(predict.app, seven(tmp_path / "7.png"), "--checkpoint", tmp_path / "a.pt")
+    done = command(mnist_predict.app, seven(tmp_path / "7.png"), "--checkpoint", tmp_path / "a.pt")
     assert done.code == 4
     assert "its answers are no numbers, so its weights are damaged" in done.err
 
@@ -118,14 +118,14 @@ def test_weights_that_are_no_numbers_give_no_answer(digits_run: Run, tmp_path: P
 def test_runs_may_have_any_name(fake_run: Callable[..., Path], tmp_path: Path) -> None:
     fake_run(f"runs/{ESCAPE}", {"name": ESCAPE, "device": ESCAPE, "stop_reason": ESCAPE, "model": ESCAPE})
     (tmp_path / "runs" / f"b{ESCAPE}").mkdir()
-    done = command(runs.app, tmp_path / "runs")
+    done = command(mnist_runs.app, tmp_path / "runs")
     assert done.code == 0
     assert r"\x1b]0;owned\x07" in done.out
-    assert len(json.loads(command(runs.app, tmp_path / "runs", "--json").out)) == 2
-    done = command(runs.app, tmp_path / f"runs{ESCAPE}")
+    assert len(json.loads(command(mnist_runs.app, tmp_path / "runs", "--json").out)) == 2
+    done = command(mnist_runs.app, tmp_path / f"runs{ESCAPE}")
     assert done.code == 2
     assert SHOWN in done.err
-    assert command(runs.app, tmp_path / "runs", "--filter", f"name={ESCAPE}x").code in (0, 2)
+    assert command(mnist_runs.app, tmp_path / "runs", "--filter", f"name={ESCAPE}x").code in (0, 2)
 
 
 # --- links and pipes in a run's folder ---
@@ -179,7 +179,7 @@ def test_what_is_no_file_is_no_checkpoint(tmp_path: Path, kind: str) -> None:
         place.symlink_to("last.pt" if kind == "loop" else kind)
     with pytest.raises(CheckpointError):
         load_checkpoint(place)
-    done = command(predict.app, seven(tmp_path / "7.png"), "--checkpoint", place)
+    done = command(mnist_predict.app, seven(tmp_path / "7.png"), "--checkpoint", place)
     assert (done.code, done.out) == (4, "")
 
 
@@ -188,7 +188,7 @@ def test_what_is_no_file_is_no_checkpoint(tmp_path: Path, kind: str) -> None:
 def test_what_is_no_file_is_no_picture(tmp_path: Path, kind: str) -> None:
     place = tmp_path / "a.png"
     os.mkfifo(place) if kind == "pipe" else place.symlink_to(kind)
-    done = command(predict.app, place)
+    done = command(mnist_predict.app, place)
     assert done.code == 3
     assert done.err == f"{place} is a pipe or a device, and no file. Name a picture, or - for one from a pipe.\n"
 
@@ -324,7 +324,7 @@ def test_a_bomb_takes_neither_time_nor_memory(tmp_path: Path, name: str) -> None
     (tmp_path / name).write_bytes(BOMBS[name])
     outcome = judged(Pictures(tmp_path), tmp_path / name)
     assert outcome.fault == ""
-    done = command(predict.app, tmp_path / name)
+    done = command(mnist_predict.app, tmp_path / name)
     assert done.code == outcome.code in (0, 3)
 
 
@@ -342,6 +342,6 @@ def test_no_picture_starts_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("subprocess.Popen", lambda *arguments, **options: started.append(arguments))
     monkeypatch.setattr("subprocess.check_call", lambda *arguments, **options: started.append(arguments))
     (tmp_path / "a.eps").write_bytes(BOMBS["program.eps"])
-    done = command(predict.app, tmp_path / "a.eps")
+    done = command(mnist_predict.app, tmp_path / "a.eps")
     assert (done.code, started) == (3, [])
     assert "is no picture in a known format" in done.err

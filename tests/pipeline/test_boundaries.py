@@ -34,14 +34,16 @@ def watch(event, args):
         started.add(os.path.basename(os.fsdecode(args[0])))
 
 sys.addaudithook(watch)
-from mnist_trainer.cli import eval, predict, train
+from mnist_trainer.cli import mnist_eval
+from mnist_trainer.cli import mnist_predict
+from mnist_trainer.cli import mnist_train
 from mnist_trainer.data.places import user_cache
 
 ends = []
 for main, arguments in (
-    (train.main, ["--config", "config.yaml", "--run-dir", "runs/one"]),
-    (eval.main, ["runs/one"]),
-    (predict.main, ["one.png", "--checkpoint", "runs/one"]),
+    (mnist_train.main, ["--config", "config.yaml", "--run-dir", "runs/one"]),
+    (mnist_eval.main, ["runs/one"]),
+    (mnist_predict.main, ["one.png", "--checkpoint", "runs/one"]),
 ):
     sys.argv = ["mnist", *arguments]
     try:

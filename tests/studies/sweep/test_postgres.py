@@ -110,7 +110,7 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 def test_two_commands_work_on_one_study(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "shared.yaml").write_text(SWEEP)
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, "-m", "mnist_trainer.cli.sweep", "shared.yaml", "--storage", server]
+    command = [sys.executable, "-m", "mnist_trainer.cli.mnist_sweep", "shared.yaml", "--storage", server]
     children = [
         subprocess.Popen(
             [*command, "--run-dir", name],

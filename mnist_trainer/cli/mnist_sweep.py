@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mnist_trainer.cli.arguments import ConfigCommand, find_config
-from mnist_trainer.cli.common import Debug, Version, handle_errors, handle_signals, new_app
-from mnist_trainer.cli.configs import list_sweeps
+from mnist_trainer.cli.common import Debug, Version, handle_errors, handle_signals, list_sweeps, new_app
 
 if TYPE_CHECKING:
     from mnist_trainer.config.sweep import Sweep
