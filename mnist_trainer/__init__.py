@@ -48,7 +48,7 @@ __all__ = [
     "train",
 ]
 
-_PLACES = {
+_MODULES = {
     "Callback": "reports.listener",
     "Config": "config.schema",
     "EpochRecord": "training.loop",
@@ -71,9 +71,9 @@ def __getattr__(name: str) -> object:
         from mnist_trainer.config.shipped import package_version
 
         return package_version()
-    if name not in _PLACES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'mnist_trainer' has no attribute '{name}'")
-    return getattr(import_module(f"mnist_trainer.{_PLACES[name]}"), name)
+    return getattr(import_module(f"mnist_trainer.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from subprocess import list2cmdline
 from unicodedata import category
 
-TOLD = 30
+MAX_SHOWN = 30
 """Problems of one config that are written out; who has more begins with these."""
 
 
-def visible(text: str) -> str:
+def escape_controls(text: str) -> str:
     """`text` for a terminal: what would command or deceive it is escaped, as `\\x1b`; line feeds are left."""
     return "".join(char if _is_harmless(char) else char.encode("unicode_escape").decode() for char in text)
 
@@ -35,7 +35,7 @@ def _is_harmless(char: str) -> bool:
     return char.isprintable() or char == "\n" or category(char) == "Zs"  # macOS names screenshots with narrow spaces
 
 
-def quoted(*words: object) -> str:
+def shell_quote(*words: object) -> str:
     """Return `words` quoted for the shell of this system: `runs/one`, `'my runs/one'`."""
     texts = list(map(str, words))
     return list2cmdline(texts) if os.name == "nt" else shlex.join(texts)
@@ -48,7 +48,7 @@ class TrainerError(Exception):
 
     def __str__(self) -> str:
         """The text, with names from strangers that are in it made harmless."""
-        return visible(super().__str__())
+        return escape_controls(super().__str__())
 
 
 class UsageError(TrainerError):
@@ -58,7 +58,7 @@ class UsageError(TrainerError):
 
 
 @dataclass(frozen=True)
-class Problem:
+class ConfigProblem:
     """One mistake in a config: `place` (`file:line:column` or `override 2`), the key's `path`, the `message`."""
 
     place: str
@@ -73,9 +73,9 @@ class Problem:
 class ConfigError(UsageError):
     """All problems of one config at once; the text has one line for each."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[ConfigProblem]) -> None:
         self.problems = tuple(problems)
-        lines = [str(problem) for problem in self.problems[:TOLD]]
+        lines = [str(problem) for problem in self.problems[:MAX_SHOWN]]
         if more := len(self.problems) - len(lines):
             lines.append(f"There are {more:,} more; mend these first.")
         super().__init__("\n".join(lines))

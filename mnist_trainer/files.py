@@ -16,17 +16,17 @@ from time import sleep
 from typing import IO
 
 from mnist_trainer.errors import StorageError
-from mnist_trainer.locks import Lock, regular
+from mnist_trainer.locks import FolderLock, open_regular
 
 WINDOWS = os.name == "nt"
 
-PARTS = ".*.????????.part"
+TEMPORARY_FILES = ".*.????????.part"
 """What is written beside its place, until it is moved there."""
 
-PAUSES = (0.05, 0.1, 0.2, 0.4)
+RETRY_DELAYS = (0.05, 0.1, 0.2, 0.4)
 """Seconds between attempts to replace a file on Windows, which refuses while another process reads it."""
 
-NO_FSYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+FSYNC_UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 """What file systems answer that cannot flush a folder."""
 
 ADVICE = {
@@ -51,7 +51,7 @@ def write_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises `StorageError`; then no trace is left.
     """
     try:
-        with beside(path) as part, part.open("w+b") as stream:
+        with atomic_write(path) as temporary, temporary.open("w+b") as stream:
             write(stream)
     except (OSError, RuntimeError) as error:
         # torch.save fails once more while it closes what could not be written; the first failure says why.
@@ -70,32 +70,32 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def beside(target: Path, yielding: bool = False) -> Iterator[Path]:
+def atomic_write(target: Path, keep_existing: bool = False) -> Iterator[Path]:
     """A path next to `target` to write to. After the block the file is flushed and moved to `target` in one step, so
     that two processes may write it at once; if the block or the move raises (OSError), it is removed.
 
-    Windows refuses the move while another process reads `target`; if `yielding`, then what it reads stays.
+    Windows refuses the move while another process reads `target`; if `keep_existing`, then what it reads stays.
     """
-    part = target.with_name(f".{target.name[:40]}.{token_hex(4)}.part")
+    temporary = target.with_name(f".{target.name[:40]}.{token_hex(4)}.part")
     try:
-        yield part
-        with part.open("rb+") as stream:
+        yield temporary
+        with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
-        _move(part, target, yielding)
+        _replace(temporary, target, keep_existing)
         _flush_folder(target.parent)
     finally:
         with suppress(OSError):
-            part.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
-def _move(part: Path, target: Path, yielding: bool) -> None:
-    for pause in (*PAUSES, None):
+def _replace(temporary: Path, target: Path, keep_existing: bool) -> None:
+    for pause in (*RETRY_DELAYS, None):
         try:
-            part.replace(target)
+            temporary.replace(target)
         except PermissionError:
             if not WINDOWS:
                 raise
-            if yielding and target.exists():
+            if keep_existing and target.exists():
                 return
             if pause is None:
                 raise
@@ -112,7 +112,7 @@ def _flush_folder(folder: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in NO_FSYNC:
+        if error.errno not in FSYNC_UNSUPPORTED:
             raise
     finally:
         os.close(descriptor)
@@ -124,7 +124,7 @@ def append_line(path: Path, line: str) -> None:
     Raises `StorageError`; then the file is cut back to what it was, as far as the system lets.
     """
     try:
-        with open(path, "ab", buffering=0, opener=regular) as stream:
+        with open(path, "ab", buffering=0, opener=open_regular) as stream:
             before = stream.seek(0, os.SEEK_END)
             try:
                 rest = f"{line}\n".encode()
@@ -138,10 +138,10 @@ def append_line(path: Path, line: str) -> None:
         raise storage_error(path, error) from error
 
 
-def drop_torn_line(path: Path) -> None:
+def truncate_torn_line(path: Path) -> None:
     """Takes from the file `path` what stands behind its last line feed: a line that was half-written."""
     try:
-        with open(path, "rb+", opener=regular) as stream:
+        with open(path, "rb+", opener=open_regular) as stream:
             content = stream.read()
             if not content.endswith(b"\n"):
                 stream.truncate(content.rfind(b"\n") + 1)
@@ -162,9 +162,9 @@ def make_folder(path: Path, exist_ok: bool = True) -> None:
     except FileExistsError as error:
         if is_folder(path):
             raise
-        raise _no_folder(path, error) from None
+        raise _folder_error(path, error) from None
     except OSError as error:
-        raise _no_folder(path, error) from error
+        raise _folder_error(path, error) from error
 
 
 def is_folder(path: Path) -> bool:
@@ -176,7 +176,7 @@ def is_folder(path: Path) -> bool:
 
 
 @contextmanager
-def folder_for(path: Path) -> Iterator[None]:
+def created_parents(path: Path) -> Iterator[None]:
     """Inside it the folder of `path` is there; what was made for that is removed if the block raises."""
     made = _missing(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -213,24 +213,24 @@ def remove_folder(path: Path) -> None:
 
 
 @contextmanager
-def held(folder: Path, *, take_over: bool = False) -> Iterator[None]:
+def folder_lock(folder: Path, *, steal_lock: bool = False) -> Iterator[None]:
     """Inside it no other process holds the folder; `.lock` in it says who does. It ends with the process, however that
     ends, and children do not inherit it. Half files that a killed holder left are removed.
 
     Raises `StorageError` that names the other holder. One on another host, which may be dead, must give way if
-    `take_over`; a dead one on this host always does.
+    `steal_lock`; a dead one on this host always does.
     """
     try:
-        lock = Lock(folder, take_over)
+        lock = FolderLock(folder, steal_lock)
     except OSError as error:
         raise storage_error(folder / ".lock", error) from error
     try:
-        for part in (*folder.glob(PARTS), *folder.glob(f"*/{PARTS}")):
+        for temporary in (*folder.glob(TEMPORARY_FILES), *folder.glob(f"*/{TEMPORARY_FILES}")):
             with suppress(OSError):
-                part.unlink()
+                temporary.unlink()
         yield
     finally:
-        lock.let_go()
+        lock.release()
 
 
 def storage_error(path: Path, error: Exception) -> StorageError:
@@ -241,7 +241,7 @@ def storage_error(path: Path, error: Exception) -> StorageError:
     return StorageError(f"{path} can't be written: {reason}. {advice}.")
 
 
-def _no_folder(path: Path, error: OSError) -> StorageError:
+def _folder_error(path: Path, error: OSError) -> StorageError:
     """What to tell a person when the folder `path` could not be made: what is in its way, if anything is."""
     found = next((place for place in (path, *path.parents) if os.path.lexists(place)), Path())
     if is_folder(found):

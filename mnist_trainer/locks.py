@@ -15,91 +15,91 @@ from typing import IO, NoReturn
 
 from mnist_trainer.errors import StorageError
 
-NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+LOCKS_UNSUPPORTED = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 """What file systems answer that know no locks."""
 
-FAR = 1 << 30
+LOCK_OFFSET = 1 << 30
 """The byte that Windows locks: it lets nobody read what is locked, so it lies far behind the end."""
 
-_held: set[IO[bytes]] = set()
+_open_locks: set[IO[bytes]] = set()
 
 
-class Lock:
-    """Holds the folder until `let_go`, or until this process ends. Children do not inherit it.
+class FolderLock:
+    """Holds the folder until `release`, or until this process ends. Children do not inherit it.
 
     Raises `StorageError` if another process holds it, `OSError` if it can't be written.
     """
 
-    def __init__(self, folder: Path, take_over: bool) -> None:
+    def __init__(self, folder: Path, steal_lock: bool) -> None:
         self.folder, self.path, self.owner = folder, folder / ".lock", os.getpid()
-        while not self._take(take_over):
+        while not self._acquire(steal_lock):
             pass
-        _held.add(self.stream)
+        _open_locks.add(self.stream)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Removes the file, if it still is this one's."""
-        _held.discard(self.stream)
+        _open_locks.discard(self.stream)
         if os.name == "nt":  # which removes no file that is open
             self.stream.close()
         with suppress(OSError):
-            if os.getpid() == self.owner and (self.stream.closed or is_at(self.stream, self.path)):
+            if os.getpid() == self.owner and (self.stream.closed or is_same_file(self.stream, self.path)):
                 self.path.unlink()
         self.stream.close()
 
-    def _take(self, take_over: bool) -> bool:
+    def _acquire(self, steal_lock: bool) -> bool:
         """Whether the lock is held now; false if the file was replaced meanwhile. Raises as the class."""
-        self.stream = open(self.path, "ab+", opener=regular)  # noqa: SIM115
+        self.stream = open(self.path, "ab+", opener=open_regular)  # noqa: SIM115
         try:
-            taken, holder = locked(self.stream), _read_holder(self.stream)
+            taken, holder = try_lock(self.stream), _read_holder(self.stream)
             elsewhere = holder.get("host") not in (None, socket.gethostname())
-            if elsewhere and take_over and not taken:  # a network's server may hold it for a process that is dead
+            if elsewhere and steal_lock and not taken:  # a network's server may hold it for a process that is dead
                 self.path.unlink(missing_ok=True)
-            if elsewhere and not take_over:
-                self._refuse(holder, " If that process is dead, take the folder over with --take-over.")
+            if elsewhere and not steal_lock:
+                self._raise_in_use(holder, " If that process is dead, take the folder over with --take-over.")
             if taken is False and not elsewhere:
-                self._refuse(holder)
+                self._raise_in_use(holder)
             if taken is None and not elsewhere and _is_alive(holder.get("pid")):
-                self._refuse(holder)
-            if taken is False or not is_at(self.stream, self.path):
+                self._raise_in_use(holder)
+            if taken is False or not is_same_file(self.stream, self.path):
                 self.stream.close()
                 return False
-            self._sign()
+            self._write_holder()
         except BaseException:
             self.stream.close()
             raise
         return True
 
-    def _sign(self) -> None:
+    def _write_holder(self) -> None:
         started = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
         text = json.dumps({"host": socket.gethostname(), "pid": self.owner, "started": started})
         self.stream.truncate(0)
         self.stream.write(f"{text}\n".encode())
         self.stream.flush()
 
-    def _refuse(self, holder: dict[str, object], advice: str = "") -> NoReturn:
+    def _raise_in_use(self, holder: dict[str, object], advice: str = "") -> NoReturn:
         who = "another process"
         if holder:
-            pid, host, started = (_shown(holder.get(key)) for key in ("pid", "host", "started"))
+            pid, host, started = (_short(holder.get(key)) for key in ("pid", "host", "started"))
             who = f"process {pid} on {host}, since {started}"
         raise StorageError(f"{self.folder} is in use by {who}. Wait for its end, or take another folder.{advice}")
 
 
-def is_at_work(folder: Path) -> bool:
+def is_locked(folder: Path) -> bool:
     """Whether a process holds the folder, as far as its `.lock` says and this host can tell."""
     try:
-        with open(folder / ".lock", "rb", opener=regular) as stream:
+        with open(folder / ".lock", "rb", opener=open_regular) as stream:
             holder = _read_holder(stream)
             if holder.get("host") != socket.gethostname():
                 return True
             # The number of a dead process may be another's by now, or its parent has not taken note of its end.
-            return _is_alive(holder.get("pid")) and not locked(stream, shared=True)
+            return _is_alive(holder.get("pid")) and not try_lock(stream, shared=True)
     except FileNotFoundError:
         return False
     except OSError:
         return True
 
 
-def regular(path: str, flags: int) -> int:
+def open_regular(path: str, flags: int) -> int:
     """An opener for regular files alone: a folder from a stranger may hold a link to a file of the user's, or a pipe.
 
     Raises OSError.
@@ -122,7 +122,7 @@ def _read_holder(stream: IO[bytes]) -> dict[str, object]:
     return holder if isinstance(holder, dict) else {}
 
 
-def is_at(stream: IO[bytes], path: Path) -> bool:
+def is_same_file(stream: IO[bytes], path: Path) -> bool:
     """Whether the file that is open is the one at `path`: whoever had the lock before removed it at the end."""
     try:
         return os.path.samestat(os.fstat(stream.fileno()), path.stat())
@@ -130,20 +130,20 @@ def is_at(stream: IO[bytes], path: Path) -> bool:
         return False
 
 
-def locked(stream: IO[bytes], shared: bool = False) -> bool | None:
+def try_lock(stream: IO[bytes], shared: bool = False) -> bool | None:
     """Whether the system locked the file for us, or for us and other readers; None where it knows no locks."""
     try:
         if sys.platform == "win32":
             import msvcrt
 
-            stream.seek(FAR)
+            stream.seek(LOCK_OFFSET)
             msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
         else:
             import fcntl
 
             fcntl.flock(stream, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno in NO_LOCKS:
+        if error.errno in LOCKS_UNSUPPORTED:
             return None
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
             return False
@@ -151,7 +151,7 @@ def locked(stream: IO[bytes], shared: bool = False) -> bool | None:
     return True
 
 
-def _shown(value: object) -> str:
+def _short(value: object) -> str:
     return "".join(char if char.isprintable() else "?" for char in str(value)[:60])
 
 
@@ -168,13 +168,13 @@ def _is_alive(pid: object) -> bool:
     return True
 
 
-def _leave_to_parent() -> None:
+def _close_in_child() -> None:
     """In a forked child: the lock stays with the parent, and does not outlive it here."""
-    for stream in _held:
+    for stream in _open_locks:
         with suppress(OSError):
             stream.close()
-    _held.clear()
+    _open_locks.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_to_parent)
+    os.register_at_fork(after_in_child=_close_in_child)

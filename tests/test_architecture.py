@@ -276,7 +276,7 @@ def test_type_checkers_see_the_same_names() -> None:
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert seen == mnist_trainer._PLACES
+    assert seen == mnist_trainer._MODULES
     assert sorted(seen) == mnist_trainer.__all__
 
 

@@ -13,10 +13,10 @@ from mnist_trainer import files
 from mnist_trainer.errors import StorageError
 from mnist_trainer.files import (
     append_line,
-    beside,
-    drop_torn_line,
+    atomic_write,
     make_folder,
     remove_folder,
+    truncate_torn_line,
     write_bytes,
     write_file,
     write_text,
@@ -102,7 +102,7 @@ def test_a_file_is_written_flushed_moved_and_its_folder_flushed(
     order = [("write", 5), ("fsync", 5), ("replace", (5, "a.bin")), *FOLDER]
     assert recorded == order
     recorded.clear()
-    with beside(tmp_path / "b.bin") as part:
+    with atomic_write(tmp_path / "b.bin") as part:
         part.write_bytes(b"12345")
         recorded.append(("write", 5))
     assert recorded == [event if event[0] != "replace" else ("replace", (5, "b.bin")) for event in order]
@@ -160,7 +160,7 @@ def test_simulated_windows_is_asked_again_while_a_reader_has_the_file(
         return replace(self, target)
 
     monkeypatch.setattr(files, "WINDOWS", True)
-    monkeypatch.setattr(files, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(files, "RETRY_DELAYS", (0.0, 0.0))
     monkeypatch.setattr(Path, "replace", busy)
     write_bytes(tmp_path / "a.bin", b"new")
     assert files_in(tmp_path) == {"a.bin": b"new"}
@@ -274,7 +274,7 @@ def test_a_link_or_a_pipe_in_a_strangers_folder_is_not_written_through(tmp_path:
     (tmp_path / "log.txt").symlink_to("mine.txt")
     os.mkfifo(tmp_path / "metrics.csv")
     for name in ("log.txt", "metrics.csv"):
-        for write in (lambda path: append_line(path, "text"), drop_torn_line):
+        for write in (lambda path: append_line(path, "text"), truncate_torn_line):
             with pytest.raises(StorageError, match=f"{name} can't be written: "):
                 write(tmp_path / name)
     write_text(tmp_path / "log.txt", "new")
@@ -323,7 +323,7 @@ def test_a_link_that_leads_nowhere_or_in_a_circle_is_told(tmp_path: Path, target
 )
 def test_a_torn_last_line_is_dropped(tmp_path: Path, before: bytes, after: bytes) -> None:
     (tmp_path / "a.log").write_bytes(before)
-    drop_torn_line(tmp_path / "a.log")
+    truncate_torn_line(tmp_path / "a.log")
     assert (tmp_path / "a.log").read_bytes() == after
 
 

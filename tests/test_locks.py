@@ -1,4 +1,4 @@
-"""One process to a folder: `files.held` and `mnist_trainer/locks.py`."""
+"""One process to a folder: `files.folder_lock` and `mnist_trainer/locks.py`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 
 from mnist_trainer import locks
 from mnist_trainer.errors import StorageError
-from mnist_trainer.files import held
+from mnist_trainer.files import folder_lock
 
 ROOT = Path(locks.__file__).parents[1]
 
@@ -46,7 +46,7 @@ def another_process(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def refusal(folder: Path, **options: Any) -> str:
-    with pytest.raises(StorageError) as caught, held(folder, **options):
+    with pytest.raises(StorageError) as caught, folder_lock(folder, **options):
         pass
     assert caught.value.exit_code == 7
     return str(caught.value)
@@ -67,7 +67,7 @@ def test_a_second_process_hears_who_holds_the_folder(tmp_path: Path) -> None:
         assert (said["host"], said["pid"]) == (socket.gethostname(), other.pid)
         assert (
             refusal(tmp_path)
-            == refusal(tmp_path, take_over=True)
+            == refusal(tmp_path, steal_lock=True)
             == (
                 f"{tmp_path} is in use by process {other.pid} on {said['host']}, since {said['started']}. "
                 "Wait for its end, or take another folder."
@@ -88,24 +88,24 @@ def test_the_lock_of_a_killed_process_is_taken_over_with_what_it_left(tmp_path: 
         os.kill(other.pid, signal.SIGKILL)
         other.wait()
         assert (tmp_path / ".lock").exists()
-        with held(tmp_path):
+        with folder_lock(tmp_path):
             assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
             assert [part for part in left if part.exists()] == []
     assert names(tmp_path) == [".mine.part", "plots"]
 
 
 def test_one_process_holds_a_folder_once(tmp_path: Path) -> None:
-    with held(tmp_path):
+    with folder_lock(tmp_path):
         assert f"is in use by process {os.getpid()} on " in refusal(tmp_path)
-        with held(tmp_path / ".."):
+        with folder_lock(tmp_path / ".."):
             pass
-    with held(tmp_path):
+    with folder_lock(tmp_path):
         pass
     assert names(tmp_path) == []
 
 
 def test_the_lock_goes_when_the_block_raises(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), held(tmp_path):
+    with pytest.raises(KeyboardInterrupt), folder_lock(tmp_path):
         raise KeyboardInterrupt
     assert names(tmp_path) == []
 
@@ -117,7 +117,7 @@ def test_simulated_the_lock_of_another_host_is_taken_over_when_asked_for(tmp_pat
         "Wait for its end, or take another folder. "
         "If that process is dead, take the folder over with --take-over."
     )
-    with held(tmp_path, take_over=True):
+    with folder_lock(tmp_path, steal_lock=True):
         assert json.loads((tmp_path / ".lock").read_text())["host"] == socket.gethostname()
     assert names(tmp_path) == []
 
@@ -126,7 +126,7 @@ def test_simulated_a_lock_that_the_network_keeps_for_another_host_is_taken_over_
     with another_process(tmp_path):
         sign(tmp_path, host="far")
         assert "take the folder over with --take-over" in refusal(tmp_path)
-        with held(tmp_path, take_over=True):
+        with folder_lock(tmp_path, steal_lock=True):
             assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
     assert names(tmp_path) == []
 
@@ -134,7 +134,7 @@ def test_simulated_a_lock_that_the_network_keeps_for_another_host_is_taken_over_
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"\0" * 100])
 def test_a_lock_that_says_nothing_is_no_hindrance(tmp_path: Path, content: bytes) -> None:
     (tmp_path / ".lock").write_bytes(content)
-    with held(tmp_path):
+    with folder_lock(tmp_path):
         assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
     with another_process(tmp_path):
         (tmp_path / ".lock").write_bytes(content)
@@ -150,11 +150,11 @@ def test_simulated_without_locks_a_living_process_holds_and_a_dead_one_does_not(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    with held(tmp_path):
+    with folder_lock(tmp_path):
         assert f"is in use by process {os.getpid()} on " in refusal(tmp_path)
     for pid in (subprocess_that_ended(), 2**70, -1, "one", None):
         sign(tmp_path, pid=pid)
-        with held(tmp_path):
+        with folder_lock(tmp_path):
             assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
     sign(tmp_path, host="far")
     assert "--take-over" in refusal(tmp_path)
@@ -168,22 +168,22 @@ def subprocess_that_ended() -> int:
 
 def test_a_file_that_is_replaced_while_it_is_taken_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The holder before removes its file between the opening and the locking of it."""
-    locked, opened = locks.locked, []
+    try_lock, opened = locks.try_lock, []
 
     def late(stream: IO[bytes]) -> bool | None:
         opened.append(stream)
         if len(opened) == 1:
             (tmp_path / ".lock").unlink()
-        return locked(stream)
+        return try_lock(stream)
 
-    monkeypatch.setattr(locks, "locked", late)
-    with held(tmp_path):
+    monkeypatch.setattr(locks, "try_lock", late)
+    with folder_lock(tmp_path):
         assert len(opened) == 2 and opened[0].closed
         assert f"is in use by process {os.getpid()} on " in refusal(tmp_path)
 
 
 def test_the_file_of_who_took_over_stays(tmp_path: Path) -> None:
-    with held(tmp_path):
+    with folder_lock(tmp_path):
         (tmp_path / ".lock").unlink()
         sign(tmp_path, host="far")
     assert names(tmp_path) == [".lock"]
@@ -193,8 +193,8 @@ def test_the_file_of_who_took_over_stays(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_children_do_not_inherit_the_lock(tmp_path: Path) -> None:
     """Else a killed training's folder would be in use until its last child has ended."""
-    with held(tmp_path):
-        (stream,) = locks._held
+    with folder_lock(tmp_path):
+        (stream,) = locks._open_locks
         descriptor = stream.fileno()
         assert not os.get_inheritable(descriptor)
         if not (child := os.fork()):

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from mnist_trainer.cli.common import print_error
-from mnist_trainer.errors import quoted
+from mnist_trainer.errors import shell_quote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,7 +100,7 @@ class Command(TyperCommand):
             return f"{begin} mnist-train --completion SHELL prints the script for all commands."
         near = nearest(option, names, cutoff=0.8)
         if paths := [] if near else self._paths(plain):
-            shown = " or ".join(quoted(f"{path}={'VALUE' if value is None else value}") for path in paths)
+            shown = " or ".join(shell_quote(f"{path}={'VALUE' if value is None else value}") for path in paths)
             return f"{begin} Write {shown}"
         similar = [name for name in names if len(plain) == 1 and name.startswith(f"--{plain}")]
         if near := nearest(option, names, cutoff=0.7):

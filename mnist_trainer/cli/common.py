@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mnist_trainer.errors import ConfigError, InterruptedRunError, TrainerError, UsageError, quoted, visible
+from mnist_trainer.errors import (
+    ConfigError,
+    InterruptedRunError,
+    TrainerError,
+    UsageError,
+    escape_controls,
+    shell_quote,
+)
 
 if TYPE_CHECKING:
     from mnist_trainer.reports.listener import Listener
@@ -134,7 +141,9 @@ def print_safe(text: str, err: bool = False) -> None:
 
     On stderr they are sentences, which are wrapped between words if it is a terminal.
     """
-    print(_format_for_stderr(text) if err else visible(text), file=sys.stderr if err else sys.stdout, flush=True)
+    print(
+        _format_for_stderr(text) if err else escape_controls(text), file=sys.stderr if err else sys.stdout, flush=True
+    )
 
 
 def print_error(text: str) -> None:
@@ -145,7 +154,11 @@ def print_error(text: str) -> None:
 def _format_for_stderr(text: str) -> str:
     from mnist_trainer.reports.text import wrapped
 
-    return wrapped(visible(text), shutil.get_terminal_size().columns) if sys.stderr.isatty() else visible(text)
+    return (
+        wrapped(escape_controls(text), shutil.get_terminal_size().columns)
+        if sys.stderr.isatty()
+        else escape_controls(text)
+    )
 
 
 def list_configs(overrides: Sequence[str]) -> None:
@@ -173,7 +186,7 @@ def list_sweeps(overrides: Sequence[str]) -> None:
 
 def _require_none(overrides: Sequence[str], kind: str, command: str) -> None:
     if overrides:
-        raise UsageError(f"No {kind} is named. Name one: {command} {quoted(*overrides)}")
+        raise UsageError(f"No {kind} is named. Name one: {command} {shell_quote(*overrides)}")
 
 
 def _print_phrases(phrases: Mapping[str, str]) -> None:

@@ -16,7 +16,7 @@ import typer
 
 from mnist_trainer.cli.arguments import Command
 from mnist_trainer.cli.common import Debug, Version, handle_errors, new_app, print_error, print_safe
-from mnist_trainer.errors import UsageError, visible
+from mnist_trainer.errors import UsageError, escape_controls
 
 if TYPE_CHECKING:
     from mnist_trainer.inference.prediction import Prediction
@@ -227,7 +227,7 @@ def _draw_digits(prediction: Prediction) -> None:
 
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     seen = [(digit.image, caption(digit)) for digit in prediction.digits if digit.image is not None]
-    images, captions = [image for image, _ in seen], [visible(text) for _, text in seen]
+    images, captions = [image for image, _ in seen], [escape_controls(text) for _, text in seen]
     for line in glyph_lines(images, captions, shutil.get_terminal_size().columns, colour):
         print(line)
 

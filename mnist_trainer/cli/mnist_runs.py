@@ -12,7 +12,7 @@ import typer
 
 from mnist_trainer.cli.arguments import Command
 from mnist_trainer.cli.common import Debug, Version, handle_errors, new_app, print_safe
-from mnist_trainer.errors import UsageError, quoted
+from mnist_trainer.errors import UsageError, shell_quote
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +79,7 @@ def _find_folder(folders: Sequence[Path] | None) -> Path:
     """Return the one folder that was named, else `runs`. Raises `UsageError` if there are several."""
     folder, *others = folders or [Path("runs")]
     if others:
-        raise UsageError(f"Name one folder, the one that holds the runs: mnist-runs {quoted(folder.parent)}")
+        raise UsageError(f"Name one folder, the one that holds the runs: mnist-runs {shell_quote(folder.parent)}")
     return folder
 
 

@@ -11,7 +11,7 @@ import sys
 from contextlib import suppress
 from importlib import import_module
 
-from mnist_trainer.errors import visible
+from mnist_trainer.errors import escape_controls
 
 USAGE = """\
 python -m mnist_trainer train     train a model, or list the configs
@@ -80,7 +80,7 @@ def main() -> None:
         COMMANDS[name]()
     is_asked = name in ("", "-h", "--help")
     if not is_asked:
-        print(f"There is no command {visible(name)}.", file=sys.stderr)
+        print(f"There is no command {escape_controls(name)}.", file=sys.stderr)
     print(USAGE, file=sys.stdout if is_asked else sys.stderr)
     raise SystemExit(0 if is_asked else 2)
 

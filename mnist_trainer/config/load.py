@@ -22,7 +22,7 @@ from mnist_trainer.config.schema import Config
 from mnist_trainer.config.shipped import shipped, shipped_path
 from mnist_trainer.config.wording import nearest
 from mnist_trainer.config.yaml_reader import SWITCHES, read_file, read_plain
-from mnist_trainer.errors import ConfigError, Problem, UsageError
+from mnist_trainer.errors import ConfigError, ConfigProblem, UsageError
 from mnist_trainer.files import user_path
 
 ConfigSource = Config | str | Path | Mapping[str, Any]
@@ -60,7 +60,7 @@ def config_of(document: Document) -> Config:
     config = _checked(document)
     if config is None or document.complaints:
         ordered = sorted(document.complaints, key=itemgetter(0))
-        raise ConfigError([Problem(str(place), dotted(path), message) for place, path, message in ordered])
+        raise ConfigError([ConfigProblem(str(place), dotted(path), message) for place, path, message in ordered])
     return config
 
 

@@ -20,7 +20,7 @@ from mnist_trainer.config.shipped import shipped, shipped_path, sweep_path, swee
 from mnist_trainer.config.sweep import KINDS, Choice, LogUniform, Parameter, Sweep, SweepFile, Uniform, as_overrides
 from mnist_trainer.config.wording import nearest
 from mnist_trainer.config.yaml_reader import read_file
-from mnist_trainer.errors import ConfigError, Problem
+from mnist_trainer.errors import ConfigError, ConfigProblem
 from mnist_trainer.files import user_path
 
 _OTHER_IMAGES = ("", "name", "path", "root", "validation", "split_seed", "binary", "limit")
@@ -46,7 +46,7 @@ def load_sweep(
     _check_together(document, space, base)
     _check_keys(document, space, base, is_sound=not problems)
     ordered = sorted(document.complaints, key=itemgetter(0))
-    problems = [Problem(str(place), dotted(at), message) for place, at, message in ordered] + problems
+    problems = [ConfigProblem(str(place), dotted(at), message) for place, at, message in ordered] + problems
     if problems or settings is None:
         raise ConfigError(problems)
     return Sweep(settings, base.data, space)
@@ -62,7 +62,9 @@ def _read(path: FilePath) -> Document:
             hint = f"; {path} is a config, not a sweep: write a sweep with 'base: {path}' in it"
         document = Document(complaints=[Complaint(Place(file=str(path)), (), f"no such file{hint}")])
     if document.data is None:
-        raise ConfigError([Problem(str(place), dotted(at), message) for place, at, message in document.complaints])
+        raise ConfigError(
+            [ConfigProblem(str(place), dotted(at), message) for place, at, message in document.complaints]
+        )
     return document
 
 
@@ -82,7 +84,7 @@ def _settings(document: Document, path: FilePath, changes: Mapping[str, Any]) ->
         return None
 
 
-def _base(document: Document, path: FilePath, overrides: Sequence[str]) -> tuple[Document, list[Problem]]:
+def _base(document: Document, path: FilePath, overrides: Sequence[str]) -> tuple[Document, list[ConfigProblem]]:
     """The base config as a document of its own, with the overrides in it, and all that is wrong with it."""
     base = document.data.get("base")
     match base:
@@ -106,7 +108,7 @@ def _base(document: Document, path: FilePath, overrides: Sequence[str]) -> tuple
     return found, _problems(found)
 
 
-def _problems(document: Document) -> list[Problem]:
+def _problems(document: Document) -> list[ConfigProblem]:
     try:
         config_of(document)
     except ConfigError as error:
@@ -183,7 +185,7 @@ def _check_keys(document: Document, space: Mapping[str, Parameter], base: Docume
                 break
 
 
-def _found(base: Document, space: Mapping[str, Parameter], key: str, value: Any, is_sound: bool) -> list[Problem]:
+def _found(base: Document, space: Mapping[str, Parameter], key: str, value: Any, is_sound: bool) -> list[ConfigProblem]:
     """What is wrong with `value` in the base, unless it is right beside some value of another key of its section."""
     found = _trial_problems(base, {key: value}, is_sound)
     section, *_ = key.split(".")
@@ -192,7 +194,7 @@ def _found(base: Document, space: Mapping[str, Parameter], key: str, value: Any,
     return [] if any(not _trial_problems(base, values, is_sound) for values in beside) else found
 
 
-def _trial_problems(base: Document, values: Mapping[str, Any], is_sound: bool) -> list[Problem]:
+def _trial_problems(base: Document, values: Mapping[str, Any], is_sound: bool) -> list[ConfigProblem]:
     """What is wrong with the base once `values` are in it; of a base that is not sound only what they bring."""
     document = Document(data=deepcopy(base.data))
     for number, override in enumerate(as_overrides(values), 1):

@@ -9,7 +9,7 @@ from pathlib import Path
 from secrets import token_hex
 from time import sleep
 
-from mnist_trainer.locks import is_at, locked
+from mnist_trainer.locks import is_same_file, try_lock
 
 AGAIN = 0.5
 """Seconds between two looks whether the other process is done."""
@@ -47,8 +47,8 @@ def _opened(lock: Path, waiting: Callable[[], None]) -> Iterator[bool]:
     """Whether the file system gave the lock, once no other process has it. The system takes it back from the dead."""
     while True:
         with lock.open("ab") as stream:
-            taken = locked(stream)
-            if taken is not False and is_at(stream, lock):
+            taken = try_lock(stream)
+            if taken is not False and is_same_file(stream, lock):
                 try:
                     yield taken is not None
                 finally:

@@ -12,7 +12,7 @@ from time import time
 from typing import TYPE_CHECKING
 
 from mnist_trainer.errors import DataError, StorageError
-from mnist_trainer.files import beside, folder_for, is_folder, remove_file, user_path
+from mnist_trainer.files import atomic_write, created_parents, is_folder, remove_file, user_path
 
 if TYPE_CHECKING:
     from mnist_trainer.config.schema import Data
@@ -82,7 +82,7 @@ def place(folders: Sequence[Path], name: str, write: Callable[[Path], None]) -> 
     refusals = []
     for folder in folders:
         try:
-            with folder_for(folder / name), beside(folder / name, yielding=True) as path:
+            with created_parents(folder / name), atomic_write(folder / name, keep_existing=True) as path:
                 _sweep(folder / name)
                 write(path)
         except OSError as error:

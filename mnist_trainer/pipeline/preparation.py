@@ -24,7 +24,7 @@ from mnist_trainer.data.catalog import all_classes
 from mnist_trainer.data.identity import SAME_DIGITS, Identity, identify
 from mnist_trainer.data.layout import notes
 from mnist_trainer.data.loaders import Splits, load_splits, load_together
-from mnist_trainer.errors import ConfigError, DataError, Problem, UsageError, quoted
+from mnist_trainer.errors import ConfigError, ConfigProblem, DataError, UsageError, shell_quote
 from mnist_trainer.model.device import resolve_device, settings
 from mnist_trainer.model.memory import check_memory, footprint
 from mnist_trainer.model.threads import choose_threads
@@ -161,7 +161,9 @@ def refuse_known(start: Member, data: Data, splits: Splits, identity: Identity) 
     if known:
         reason = "it was trained with images that would validate here, or a model that it started from was, and the "
         advice = "Take the data.validation, split_seed and limit of that training, or data.validation=0 to do without"
-        raise ConfigError([Problem("", "model.init_from", f"{reason}validation figures would be too good. {advice}")])
+        raise ConfigError(
+            [ConfigProblem("", "model.init_from", f"{reason}validation figures would be too good. {advice}")]
+        )
 
 
 def _may_know(start: Member, data: Data, splits: Splits) -> bool:
@@ -189,7 +191,7 @@ def require_same_images(folder: Path, before: object, now: Mapping[str, Any]) ->
     raise DataError(
         f"The images of {now['name']} have changed since {folder} was begun: {change}. Images that validate now may "
         "have trained it. Restore them, or name the folder that holds the same images (data.path=DIR or "
-        f"data.root=DIR), or train anew: mnist-train --config {quoted(folder / 'config.yaml')}"
+        f"data.root=DIR), or train anew: mnist-train --config {shell_quote(folder / 'config.yaml')}"
     )
 
 
@@ -207,7 +209,7 @@ def check_classes(config: Config) -> tuple[str, ...]:
     if config.data.name == "folder":
         found = mistakes(config, classes)
         if found:
-            raise ConfigError([Problem("", ".".join(map(str, path)), message) for path, message in found])
+            raise ConfigError([ConfigProblem("", ".".join(map(str, path)), message) for path, message in found])
     return task_classes(config.data, classes)
 
 

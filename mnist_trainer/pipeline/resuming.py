@@ -16,8 +16,8 @@ from mnist_trainer.config.differences import Difference, differences
 from mnist_trainer.config.load import load_config
 from mnist_trainer.config.objective import Falling, OneCycle
 from mnist_trainer.config.schema import Config
-from mnist_trainer.errors import CheckpointError, DivergedError, UsageError, quoted
-from mnist_trainer.locks import is_at_work
+from mnist_trainer.errors import CheckpointError, DivergedError, UsageError, shell_quote
+from mnist_trainer.locks import is_locked
 from mnist_trainer.pipeline.description import facts_of
 from mnist_trainer.pipeline.preparation import require_same_images
 from mnist_trainer.reports.environment import machine_of
@@ -126,7 +126,7 @@ def refuse_several(folder: RunFolder) -> None:
     """Raises `CheckpointError` if the folder holds several runs, whatever its own `run.json` says."""
     path, kind = folder.path, folder.read_record().get("kind")
     if kind == "sweep":
-        raise CheckpointError(f"{path} is a sweep. Go on with: mnist-sweep SWEEP --run-dir {quoted(path)}")
+        raise CheckpointError(f"{path} is a sweep. Go on with: mnist-sweep SWEEP --run-dir {shell_quote(path)}")
     if kind is not None or any(path.glob("seed-*/config.yaml")):
         raise CheckpointError(f"{path} holds several runs. Name one of them, or go on with all: {command_for(path)}")
 
@@ -153,7 +153,7 @@ def _latest() -> RunFolder:
 
 def _is_open(folder: RunFolder) -> bool:
     """Return whether the run or series is not finished, and no other process is working on it."""
-    return folder.read_record().get("status") != "finished" and not is_at_work(folder.path)
+    return folder.read_record().get("status") != "finished" and not is_locked(folder.path)
 
 
 def _written(folder: RunFolder) -> float:
@@ -234,4 +234,4 @@ def refuse_parts(begun: Begun, ours: Mapping[str, str]) -> None:
 
 def command_for(folder: Path) -> str:
     """The line that goes on with the run in `folder`."""
-    return quoted("mnist-train", "--resume", folder)
+    return shell_quote("mnist-train", "--resume", folder)

@@ -14,7 +14,7 @@ from mnist_trainer.config.overrides import Override, as_texts
 from mnist_trainer.config.schema import Config, Data
 from mnist_trainer.data.dataset import Split
 from mnist_trainer.data.loaders import load_real
-from mnist_trainer.errors import CheckpointError, ConfigError, Problem, UsageError
+from mnist_trainer.errors import CheckpointError, ConfigError, ConfigProblem, UsageError
 from mnist_trainer.files import is_folder, user_path
 from mnist_trainer.model.device import is_here
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, load_checkpoint
@@ -157,7 +157,7 @@ def change_data(config: Config, overrides: Sequence[str]) -> Config:
     """
     keys = [override.partition("=")[0].strip() for override in overrides]
     refused = [
-        Problem(f"override {number}", key, f"can't be changed in evaluation; these can: {', '.join(CHANGEABLE)}")
+        ConfigProblem(f"override {number}", key, f"can't be changed in evaluation; these can: {', '.join(CHANGEABLE)}")
         for number, key in enumerate(keys, start=1)
         if ".".join(key.split(".")[:2]) in FIXED or not (key in CHANGEABLE or key.startswith("data."))
     ]

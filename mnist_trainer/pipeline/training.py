@@ -18,7 +18,7 @@ from mnist_trainer.config.overrides import Override, as_texts
 from mnist_trainer.config.schema import Config
 from mnist_trainer.data.source import Source
 from mnist_trainer.errors import InterruptedRunError
-from mnist_trainer.files import held
+from mnist_trainer.files import folder_lock
 from mnist_trainer.model.device import passed_over, settings
 from mnist_trainer.model.failures import device_errors
 from mnist_trainer.model.threads import choose_threads
@@ -101,7 +101,7 @@ def train(
             state, second = own.prepare(config, heard)
             test = load_test_images(config, heard.loading)
             folder = create_run_folder(config.name, run_dir)
-            with held(folder.path):
+            with folder_lock(folder.path):
                 refuse_run(folder.path)  # again: another process may have come first
                 return _carry_out(Journal(folder, state, own.names, began), second, test, loss, heard)
 
@@ -130,7 +130,7 @@ def resume(
         if is_finished(folder, texts):
             heard.was_finished(folder.path)
             return None
-        with held(folder.path, take_over=take_over):
+        with folder_lock(folder.path, take_over=take_over):
             begun = read_begun(folder, texts)
             refuse_parts(begun, own.names)
             _warn(begun.config, heard)

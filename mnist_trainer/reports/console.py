@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from mnist_trainer.config.document import printable
-from mnist_trainer.errors import UsageError, visible
+from mnist_trainer.errors import UsageError, escape_controls
 from mnist_trainer.model.memory import human_bytes
 from mnist_trainer.reports.bar import Bar
 from mnist_trainer.reports.listener import Header, Listener, Outcome, both
@@ -44,13 +44,13 @@ class PlainConsole(Listener):
     def say(self, text: str) -> None:
         """Prints a line, at once. Nobody need listen to the end: after `| head` the training goes on in silence."""
         try:
-            print(visible(text), file=self.stream, flush=True)
+            print(escape_controls(text), file=self.stream, flush=True)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 
     def warned(self, path: str, reason: str) -> None:
         """A warning goes to stderr."""
-        print(visible(f"warning: {path}: {reason}"), file=sys.stderr, flush=True)
+        print(escape_controls(f"warning: {path}: {reason}"), file=sys.stderr, flush=True)
 
     def loading(self, what: str, done: int, total: int | None) -> None:
         """A line when it begins."""
@@ -120,13 +120,13 @@ class RichConsole(Listener):
 
         A `whole` line, such as a row of a table or a path, is never wrapped.
         """
-        shown = visible(text) if whole else wrapped(visible(text), self.console.width, indent)
+        shown = escape_controls(text) if whole else wrapped(escape_controls(text), self.console.width, indent)
         self.console.print(shown, style=style, markup=False, soft_wrap=True)
 
     def warned(self, path: str, reason: str) -> None:
         """A warning, in yellow on stderr."""
         self.bar.close()
-        shown = wrapped(visible(f"warning: {path}: {reason}"), self.errors.width)
+        shown = wrapped(escape_controls(f"warning: {path}: {reason}"), self.errors.width)
         self.errors.print(shown, style="yellow", markup=False, soft_wrap=True)
 
     def loading(self, what: str, done: int, total: int | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from mnist_trainer.errors import InterruptedRunError, quoted
+from mnist_trainer.errors import InterruptedRunError, shell_quote
 from mnist_trainer.inference.spread import Spread
 from mnist_trainer.reports.console import PlainConsole, RichConsole, choose_console
 from mnist_trainer.reports.series import Series, SeriesHeader, SeriesListener, SubRun, Summary, judged_part
@@ -177,7 +177,7 @@ def series_lines(series: Series) -> list[str]:
             "The interval of the mean covers what the seed changes, on these same images.",
             "What other images would change is in the interval of each run's own accuracy.",
         ]
-    lines.append(f"Try next: mnist-eval {quoted(series.folder)}{os.sep}seed-*")
+    lines.append(f"Try next: mnist-eval {shell_quote(series.folder)}{os.sep}seed-*")
     untested = "" if part == "test" else "; not tested"
     lines.append(f"{series.folder.name}: {part} accuracy {spread_sentence(accuracy)}{untested}")
     return lines

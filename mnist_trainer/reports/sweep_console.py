@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mnist_trainer.config.sweep import label
-from mnist_trainer.errors import quoted
+from mnist_trainer.errors import shell_quote
 from mnist_trainer.reports.console import PlainConsole, RichConsole, choose_console
 from mnist_trainer.reports.sweep import SweepHeader, SweepListener, SweepResult, TrialRow
 from mnist_trainer.reports.text import figure, percent
@@ -143,7 +143,7 @@ def result_lines(result: SweepResult) -> list[str]:
     best = result.best
     return [
         *lines,
-        f"Try next: mnist-train --config {quoted(result.folder / 'best.yaml')}",
+        f"Try next: mnist-train --config {shell_quote(result.folder / 'best.yaml')}",
         f"Best values: {written(best.values)}",
         f"{result.folder.name}: best of {len(result.rows)} trials is {best.trial}, "
         f"validation loss {figure(best.val_loss)}, accuracy {percent(best.val_accuracy)} (epoch {best.epoch})",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mnist_trainer.config.layers import ActivationLayer, Conv, Dropout, Output, Pool, SqueezeExcite
 from mnist_trainer.config.shapes import Placed
-from mnist_trainer.errors import quoted
+from mnist_trainer.errors import shell_quote
 
 if TYPE_CHECKING:  # the table of runs is shown without torch
     from mnist_trainer.inference.metrics import Evaluation
@@ -137,8 +137,8 @@ def outcome_lines(outcome: Outcome) -> list[str]:
     return [
         f"{STOP_REASONS[outcome.stop_reason]} Best epoch: {outcome.best_epoch}. {outcome.seconds:.1f} s of training.",
         f"Written to {outcome.folder}: {', '.join(written)}",
-        f"Try next: mnist-eval {quoted(outcome.folder)}",
-        *(f"          mnist-predict {quoted(picture, '--checkpoint', outcome.folder)}" for picture in sample),
+        f"Try next: mnist-eval {shell_quote(outcome.folder)}",
+        *(f"          mnist-predict {shell_quote(picture, '--checkpoint', outcome.folder)}" for picture in sample),
         *([outcome.dead] if outcome.dead else []),
         *([] if shown is None else guessing_lines(shown, outcome.advice)),
         f"{outcome.folder.name}: {'; '.join(result)}",
@@ -149,7 +149,7 @@ def finished_lines(folder: Path) -> list[str]:
     """What to say where a finished run was to go on."""
     return [
         f"{folder} is finished: there is nothing to go on with.",
-        f"Longer: mnist-train --resume {quoted(folder)} training.epochs=N",
+        f"Longer: mnist-train --resume {shell_quote(folder)} training.epochs=N",
     ]
 
 

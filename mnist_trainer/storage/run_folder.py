@@ -24,7 +24,7 @@ from typing import Any
 from mnist_trainer.errors import UsageError
 from mnist_trainer.files import (
     append_line,
-    held,
+    folder_lock,
     is_folder,
     make_folder,
     remove_file,
@@ -155,7 +155,7 @@ def refuse_taken(place: Path) -> None:
     """Raises `UsageError` if the folder `place` holds a run, `StorageError` if another process is at work there, if it
     can't be written, or is a file."""
     if is_folder(place):
-        with held(place):
+        with folder_lock(place):
             refuse_run(place)
     else:
         refuse_file(place)

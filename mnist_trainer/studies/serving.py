@@ -22,11 +22,11 @@ STOP = "stop"
 """What a parent sends besides tasks: that the present one should end."""
 
 
-class Post:
-    """What a piece of work has of whoever gave it out: `tell` sends news; `wants_stop` says that it should end."""
+class WorkerContext:
+    """What a piece of work has of whoever gave it out: `send` sends news; `wants_stop` says that it should end."""
 
-    def __init__(self, tell: Callable[[object], None], asked: Callable[[], bool]) -> None:
-        self.tell = tell
+    def __init__(self, send: Callable[[object], None], asked: Callable[[], bool]) -> None:
+        self.send = send
         self.asked = asked
 
     @property
@@ -35,23 +35,23 @@ class Post:
         return self.asked()
 
 
-Work = Callable[[Task, Post], Result]
+Work = Callable[[Task, WorkerContext], Result]
 
 
-def serve(line: Connection, work: Work[Task, Result]) -> None:
+def worker_main(line: Connection, work: Work[Task, Result]) -> None:
     """Works on what comes along `line`; when that breaks, the process is over."""
     tasks: SimpleQueue[tuple[Task]] = SimpleQueue()
     stop = threading.Event()
     _heed_signals(stop)
     threading.Thread(target=_listen, args=(line, tasks, stop), daemon=True).start()
 
-    def tell(news: object) -> None:
+    def send(news: object) -> None:
         with suppress(ConnectionError):  # without a parent, `stop` is set
             line.send((False, news))
 
     with suppress(KeyboardInterrupt, ConnectionError):
         while True:
-            line.send((True, *attempt(work, *tasks.get(), Post(tell, stop.is_set))))
+            line.send((True, *call_task(work, *tasks.get(), WorkerContext(send, stop.is_set))))
     os._exit(0)  # there is nothing left to save, and Python would take seconds to take torch down
 
 
@@ -83,10 +83,10 @@ def _listen(line: Connection, tasks: SimpleQueue[Any], stop: threading.Event) ->
         os._exit(1)
 
 
-def attempt(work: Work[Task, Result], task: Task, post: Post) -> tuple[Result | None, Exception | None]:
+def call_task(work: Work[Task, Result], task: Task, context: WorkerContext) -> tuple[Result | None, Exception | None]:
     """The result of a piece, or the error it ended with."""
     try:
-        return work(task, post), None
+        return work(task, context), None
     except Exception as error:  # all of them: a piece that fails is not the end of the others
         # An exception of somebody else's may not survive the way to another process.
         known = error if isinstance(error, TrainerError) else RuntimeError(f"{type(error).__name__}: {error}")

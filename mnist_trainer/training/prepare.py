@@ -18,7 +18,7 @@ from mnist_trainer.data.identity import Identity
 from mnist_trainer.data.loaders import Splits
 from mnist_trainer.data.normalize import measure
 from mnist_trainer.data.source import Source
-from mnist_trainer.errors import CheckpointError, ConfigError, Problem, UsageError
+from mnist_trainer.errors import CheckpointError, ConfigError, ConfigProblem, UsageError
 from mnist_trainer.inference.predictor import REFUSAL, Reading
 from mnist_trainer.model.build import build_model, freeze, take_over
 from mnist_trainer.model.device import resolve_device, resolve_precision, to_device
@@ -164,7 +164,7 @@ def _check_ink(config: Config, train: Source) -> None:
 
 
 def _problem(path: str, message: str) -> ConfigError:
-    return ConfigError([Problem("", path, message)])
+    return ConfigError([ConfigProblem("", path, message)])
 
 
 def outputs_of(config: Config, splits: Splits) -> int:

@@ -11,7 +11,7 @@ import pytest
 
 from mnist_trainer import errors
 from mnist_trainer.cli.common import handle_errors, print_error, problems_at_options
-from mnist_trainer.errors import ConfigError, Problem, TrainerError, quoted
+from mnist_trainer.errors import ConfigError, ConfigProblem, TrainerError, shell_quote
 
 Command = Callable[..., Any]
 
@@ -90,7 +90,11 @@ def test_a_signal_of_an_earlier_command_does_not_count(
 
 
 def test_the_first_of_several_problems_is_not_the_last() -> None:
-    problems = [Problem("a.yaml:1:2", "seed", "one"), Problem("override 2", "name", "two"), Problem("", "x", "three")]
+    problems = [
+        ConfigProblem("a.yaml:1:2", "seed", "one"),
+        ConfigProblem("override 2", "name", "two"),
+        ConfigProblem("", "x", "three"),
+    ]
     with pytest.raises(ConfigError) as caught, problems_at_options(["first"], ["device", "seed"]):
         raise ConfigError(problems)
     assert str(caught.value) == "a.yaml:1:2  seed: one\n--device  name: two\nx: three"
@@ -121,7 +125,7 @@ def test_words_are_quoted_for_the_shell_of_the_system(
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setattr("mnist_trainer.errors.os.name", system)
-        found = quoted(*words)
+        found = shell_quote(*words)
     assert found == shown
 
 

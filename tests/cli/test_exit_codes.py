@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mnist_trainer.errors import TrainerError
-from mnist_trainer.files import held
+from mnist_trainer.files import folder_lock
 
 from .conftest import REPOSITORY, Command, Done
 
@@ -50,7 +50,7 @@ def every(error: type[TrainerError]) -> set[type[TrainerError]]:
 @pytest.mark.parametrize("code", COMMANDS)
 def test_a_command_ends_as_its_row_says(code: int, command: Command, here: Path) -> None:
     (here / "busy").mkdir()
-    with held(here / "busy"):
+    with folder_lock(here / "busy"):
         check(command(*COMMANDS[code]), code)
 
 

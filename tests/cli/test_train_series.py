@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mnist_trainer.files import held
+from mnist_trainer.files import folder_lock
 
 Command = Callable[..., Any]
 
@@ -100,7 +100,7 @@ def test_a_series_of_another_config_is_refused(command: Command, here: Path) -> 
 
 def test_a_series_in_use_is_refused(command: Command, here: Path) -> None:
     (here / "many").mkdir()
-    with held(here / "many"):
+    with folder_lock(here / "many"):
         done = command("train", "--config", "tiny.yaml", "--seeds", "1", "--run-dir", "many")
     assert (done.code, done.out) == (7, "")
     assert done.err.startswith("many is in use by process ")

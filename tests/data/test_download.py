@@ -476,7 +476,7 @@ def test_a_link_in_the_place_of_the_partial_file_is_not_followed(server: Any, tm
 def test_without_locks_each_has_its_own_partial_file_simulated(
     server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mnist_trainer.data.partial.locked", lambda _: None)
+    monkeypatch.setattr("mnist_trainer.data.partial.try_lock", lambda _: None)
     server.answer = cut
     monkeypatch.setattr(downloading, "PAUSES", ())
     with pytest.raises(UnreachableError):
@@ -496,7 +496,7 @@ def test_a_lock_that_its_owner_has_just_removed_is_none_simulated(
             (tmp_path / ".a.gz.lock").unlink()
         return True
 
-    monkeypatch.setattr("mnist_trainer.data.partial.locked", late)
+    monkeypatch.setattr("mnist_trainer.data.partial.try_lock", late)
     monkeypatch.setattr("mnist_trainer.data.partial.AGAIN", 0)
     server.files = {"a.gz": CONTENT}
     into(tmp_path, server.url + "a.gz")

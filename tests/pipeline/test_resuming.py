@@ -17,7 +17,7 @@ import torch
 from mnist_trainer import load_config, resume, train
 from mnist_trainer.config.load import dump_config
 from mnist_trainer.errors import CheckpointError, DivergedError, InterruptedRunError, UsageError
-from mnist_trainer.files import held
+from mnist_trainer.files import folder_lock
 from mnist_trainer.reports import sessions
 from mnist_trainer.reports.listener import Listener
 from mnist_trainer.storage.checkpoint import load_checkpoint
@@ -353,7 +353,7 @@ def test_the_latest_is_not_one_that_diverged(here: Path) -> None:
 def test_the_latest_is_none_that_another_process_works_on(here: Path) -> None:
     killed(here / "runs" / "first", config(), after=7)
     killed(here / "runs" / "second", config(), after=7)
-    with held(here / "runs" / "second"):
+    with folder_lock(here / "runs" / "second"):
         run = resume("latest")
     assert run is not None
     assert run.folder.name == "first"

@@ -9,7 +9,7 @@ import pytest
 from mnist_trainer.config.expand import expand
 from mnist_trainer.config.load import load_config
 from mnist_trainer.config.shapes import place
-from mnist_trainer.errors import quoted
+from mnist_trainer.errors import shell_quote
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.reports.listener import Header, Outcome
 from mnist_trainer.reports.text import (
@@ -96,8 +96,8 @@ def test_what_to_try_next_can_be_pasted(outcome: Outcome) -> None:
     folder = Path("my runs") / "one"
     lines = outcome_lines(replace(outcome, folder=folder, plots=("plots/sample.png",)))
     sample = folder / "plots" / "sample.png"
-    assert lines[2] == f"Try next: mnist-eval {quoted(folder)}"
-    assert lines[3] == f"          mnist-predict {quoted(sample)} --checkpoint {quoted(folder)}"
+    assert lines[2] == f"Try next: mnist-eval {shell_quote(folder)}"
+    assert lines[3] == f"          mnist-predict {shell_quote(sample)} --checkpoint {shell_quote(folder)}"
     assert [line.strip() for line in wrapped("\n".join(lines[2:4]), 30).splitlines()] == [
         "Try next:",
         lines[2].removeprefix("Try next: "),

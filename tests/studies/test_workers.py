@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import torch
 
-from mnist_trainer.errors import ConfigError, DeviceError, DivergedError, Problem
+from mnist_trainer.errors import ConfigError, ConfigProblem, DeviceError, DivergedError
 from mnist_trainer.studies import workers
-from mnist_trainer.studies.workers import Overseer, threads_each, work_off
+from mnist_trainer.studies.workers import TaskCallback, run_tasks, threads_per_job
 
 PIECES = """
 import inspect, os, signal, time
@@ -65,7 +65,7 @@ def wait_for_end(task, post):
 """
 
 
-class Remembering(Overseer[Any, Any]):
+class Remembering(TaskCallback[Any, Any]):
     def __init__(self, stop_after: int | None = None) -> None:
         self.news: list[tuple[Any, Any]] = []
         self.results: dict[Any, Any] = {}
@@ -76,10 +76,10 @@ class Remembering(Overseer[Any, Any]):
     def wants_stop(self) -> bool:
         return self.stop_after is not None and len(self.news) >= self.stop_after
 
-    def told(self, task: Any, news: Any) -> None:
+    def on_message(self, task: Any, news: Any) -> None:
         self.news.append((task, news))
 
-    def ended(self, task: Any, result: Any, error: Exception | None) -> None:
+    def on_end(self, task: Any, result: Any, error: Exception | None) -> None:
         if error is None:
             self.results[task] = result
         else:
@@ -98,32 +98,32 @@ def pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @pytest.mark.parametrize(("jobs", "threads"), [(1, 6), (2, 3), (4, 1), (7, 1)])
 def test_threads_are_shared_out(monkeypatch: pytest.MonkeyPatch, jobs: int, threads: int) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
-    assert threads_each(jobs) == threads
+    assert threads_per_job(jobs) == threads
 
 
 def test_one_job_is_done_here_in_order(pieces: ModuleType) -> None:
-    overseer = Remembering()
-    work_off(pieces.double, iter(range(3)), 1, overseer)
-    assert overseer.results == {0: 0, 1: 2, 2: 4}
-    assert overseer.news == [(task, os.getpid()) for task in range(3)]
+    callback = Remembering()
+    run_tasks(pieces.double, iter(range(3)), 1, callback)
+    assert callback.results == {0: 0, 1: 2, 2: 4}
+    assert callback.news == [(task, os.getpid()) for task in range(3)]
 
 
 def test_two_jobs_are_two_processes_for_all_pieces(pieces: ModuleType) -> None:
-    overseer = Remembering()
-    work_off(pieces.double, iter(range(7)), 2, overseer)
-    assert overseer.results == {task: 2 * task for task in range(7)}
-    processes = {process for _, process in overseer.news}
+    callback = Remembering()
+    run_tasks(pieces.double, iter(range(7)), 2, callback)
+    assert callback.results == {task: 2 * task for task in range(7)}
+    processes = {process for _, process in callback.news}
     assert os.getpid() not in processes
     assert len(processes) == 2
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_errors_come_back_and_the_others_go_on(pieces: ModuleType) -> None:
-    overseer = Remembering()
-    work_off(pieces.fail, ["diverged", "config", "killed", "bug", "torn", "fine", "too"], 2, overseer)
-    assert overseer.results == {"fine": "fine", "too": "too"}
-    check_errors(overseer.errors)
-    for lost in (overseer.errors["killed"], overseer.errors["torn"]):
+    callback = Remembering()
+    run_tasks(pieces.fail, ["diverged", "config", "killed", "bug", "torn", "fine", "too"], 2, callback)
+    assert callback.results == {"fine": "fine", "too": "too"}
+    check_errors(callback.errors)
+    for lost in (callback.errors["killed"], callback.errors["torn"]):
         assert type(lost) is DeviceError
         assert str(lost).startswith(
             "Its process was ended from outside (exit code -9), as happens when the memory is full."
@@ -131,10 +131,10 @@ def test_errors_come_back_and_the_others_go_on(pieces: ModuleType) -> None:
 
 
 def test_errors_are_the_same_here(pieces: ModuleType) -> None:
-    overseer = Remembering()
-    work_off(pieces.fail, ["diverged", "config", "bug", "fine"], 1, overseer)
-    assert overseer.results == {"fine": "fine"}
-    check_errors(overseer.errors)
+    callback = Remembering()
+    run_tasks(pieces.fail, ["diverged", "config", "bug", "fine"], 1, callback)
+    assert callback.results == {"fine": "fine"}
+    check_errors(callback.errors)
 
 
 def check_errors(errors: dict[str, Exception]) -> None:
@@ -142,7 +142,7 @@ def check_errors(errors: dict[str, Exception]) -> None:
     assert str(errors["diverged"]) == "The loss became nan."
     known = errors["config"]
     assert isinstance(known, ConfigError)
-    assert known.problems == (Problem("a.yaml:1:2", "seed", "wrong"), Problem("", "x", "too"))
+    assert known.problems == (ConfigProblem("a.yaml:1:2", "seed", "wrong"), ConfigProblem("", "x", "too"))
     assert str(known) == "a.yaml:1:2  seed: wrong\nx: too"
     assert type(errors["bug"]) is RuntimeError
     assert str(errors["bug"]) == "ZeroDivisionError: division by zero"
@@ -152,9 +152,9 @@ def check_errors(errors: dict[str, Exception]) -> None:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_stop_ends_what_is_in_work_and_begins_nothing(pieces: ModuleType, jobs: int) -> None:
-    overseer = Remembering(stop_after=jobs)
-    work_off(pieces.wait_for_stop, iter(range(9)), jobs, overseer)
-    assert overseer.results == dict.fromkeys(range(jobs), True)
+    callback = Remembering(stop_after=jobs)
+    run_tasks(pieces.wait_for_stop, iter(range(9)), jobs, callback)
+    assert callback.results == dict.fromkeys(range(jobs), True)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows ends processes without a word")
@@ -164,14 +164,14 @@ def test_an_interruption_here_interrupts_the_others(
     marks = [str(tmp_path / "one"), str(tmp_path / "two")]
 
     class Interrupting(Remembering):
-        def told(self, task: Any, news: Any) -> None:
-            super().told(task, news)
+        def on_message(self, task: Any, news: Any) -> None:
+            super().on_message(task, news)
             if len(self.news) == 2:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(workers, "LAST_SECONDS", 600.0)
+    monkeypatch.setattr(workers, "TERMINATE_SECONDS", 600.0)
     with pytest.raises(KeyboardInterrupt):
-        work_off(pieces.wait_for_end, marks, 2, Interrupting())
+        run_tasks(pieces.wait_for_end, marks, 2, Interrupting())
     assert [Path(mark).read_text() for mark in marks] == ["saved", "saved"]
 
 
@@ -207,12 +207,12 @@ def test_processes_end_with_their_parent(pieces: ModuleType, tmp_path: Path) -> 
 @pytest.mark.skipif(os.name == "nt", reason="Windows ends a process at once")
 def test_a_process_that_is_told_to_end_lets_its_piece_end(pieces: ModuleType) -> None:
     class Ending(Remembering):
-        def told(self, task: Any, news: Any) -> None:
+        def on_message(self, task: Any, news: Any) -> None:
             os.kill(news, signal.SIGTERM)
 
-    overseer = Ending()
-    work_off(pieces.wait_for_stop, [1, 2], 2, overseer)
-    assert overseer.results == {1: True, 2: True}
+    callback = Ending()
+    run_tasks(pieces.wait_for_stop, [1, 2], 2, callback)
+    assert callback.results == {1: True, 2: True}
 
 
 def is_running(process: int) -> bool:

@@ -15,7 +15,7 @@ from mnist_trainer.reports.table import Column, table_lines
 from mnist_trainer.reports.text import figure, interval, percent
 from mnist_trainer.storage.find import find_place, latest_run
 from mnist_trainer.storage.run_folder import RUNS
-from mnist_trainer.studies.runs.listing import Table, printable_line
+from mnist_trainer.studies.runs.listing import Table, escape_line
 from mnist_trainer.studies.runs.reading import read_run, read_runs
 from mnist_trainer.studies.runs.selection import ACCURACIES, LOSSES
 from mnist_trainer.studies.runs.summary import RunSummary
@@ -103,13 +103,13 @@ def find_run(wanted: str, place: Path) -> RunSummary:
 def difference_table(found: Comparison, width: int | None = None) -> Table:
     """The differences as a table with a column for each run."""
     runs = (found.first, found.second)
-    heads = [run.folder if found.first.folder != found.second.folder else printable_line(str(run.path)) for run in runs]
+    heads = [run.folder if found.first.folder != found.second.folder else escape_line(str(run.path)) for run in runs]
     columns = [Column(""), *(Column(head, least=12) for head in heads)]
     rows = [*_config_rows(found), *_rows("made with", found.made_with), *_results(found)]
     lines, _ = table_lines(columns, rows, width)
-    notes = [f"{run.folder}: {'; '.join(map(printable_line, run.problems))}" for run in runs if run.problems]
+    notes = [f"{run.folder}: {'; '.join(map(escape_line, run.problems))}" for run in runs if run.problems]
     if found.first.loss is None or found.first.loss != found.second.loss:
-        kinds = " and ".join(printable_line(run.loss or "unknown") for run in runs)
+        kinds = " and ".join(escape_line(run.loss or "unknown") for run in runs)
         notes.insert(0, f"The losses can't be compared: {kinds}.")
     if not found.have_one_task:
         tasks = " and ".join(run.task or "unknown" for run in runs)
@@ -130,7 +130,7 @@ def _rows(head: str, found: Sequence[Difference]) -> Iterator[Sequence[str]]:
     if found:
         yield (head, "", "")
     for key, first, second in found:
-        yield (f"  {key}", _shown(first), _shown(second))
+        yield (f"  {key}", _format(first), _format(second))
 
 
 def _results(found: Comparison) -> Iterator[Sequence[str]]:
@@ -154,18 +154,18 @@ def _result(key: str, value: Any) -> str:
         case "parameters" if value is not None:
             return f"{value:,}"
         case _:
-            return _shown(value)
+            return _format(value)
 
 
-def _shown(value: Any) -> str:
+def _format(value: Any) -> str:
     match value:
         case None:
             return "-"
         case bool():
             return str(value).lower()
         case Mapping():
-            return "{" + ", ".join(f"{key}: {_shown(inner)}" for key, inner in value.items()) + "}"
+            return "{" + ", ".join(f"{key}: {_format(inner)}" for key, inner in value.items()) + "}"
         case list():
-            return f"[{', '.join(map(_shown, value))}]"
+            return f"[{', '.join(map(_format, value))}]"
         case _:
-            return printable_line(str(value))
+            return escape_line(str(value))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from mnist_trainer.config.document import printable
-from mnist_trainer.errors import quoted
+from mnist_trainer.errors import shell_quote
 from mnist_trainer.reports.table import Column, table_lines
 from mnist_trainer.reports.text import figure, interval, percent
 from mnist_trainer.storage.run_folder import RunFolder
@@ -19,7 +19,7 @@ from mnist_trainer.studies.runs.summary import DAMAGED, KILLED, RunSummary
 if TYPE_CHECKING:
     from mnist_trainer.reports.overlay import Curve
 
-COLUMNS = (
+TABLE_COLUMNS = (
     Column("folder"),
     Column("time", least=11, keeps_end=True, rank=10),
     Column("name", least=12, rank=6),
@@ -60,7 +60,7 @@ def table(runs: Sequence[RunSummary], width: int | None = None) -> Table:
     """The runs as a table of at most `width` characters; without one every column is whole."""
     losses = _marks([run.loss for run in runs if run.val_loss is not None], "a")
     tasks = _marks([run.task for run in runs if run.val_accuracy is not None or run.test_accuracy is not None], "A")
-    lines, left_out = table_lines(COLUMNS, [_cells(run, losses, tasks) for run in runs], width)
+    lines, left_out = table_lines(TABLE_COLUMNS, [_cells(run, losses, tasks) for run in runs], width)
     notes = [_legend("Accuracies and losses", tasks)] if tasks else []
     notes += [_legend("Losses", losses)] if losses and "val_loss" not in left_out else []
     notes += [about for kind, about in SERIES.items() if any(run.kind == kind for run in runs)]
@@ -78,7 +78,7 @@ def order_notes(runs: Sequence[RunSummary], key: str | None) -> list[str]:
 def labels(runs: Sequence[RunSummary]) -> list[str]:
     """What to call each run among the others: its name, or its folder where another has the same name."""
     names = Counter(run.name for run in runs)
-    return [printable_line(run.name) if names[run.name] == 1 else run.folder for run in runs]
+    return [escape_line(run.name) if names[run.name] == 1 else run.folder for run in runs]
 
 
 def curves(runs: Sequence[RunSummary]) -> tuple[list[Curve], list[str]]:
@@ -90,7 +90,7 @@ def curves(runs: Sequence[RunSummary]) -> tuple[list[Curve], list[str]]:
     for label, run in zip(labels(runs), runs, strict=True):
         members = [rows for rows in _member_rows(run) if rows]
         name = label if run.kind == "run" else f"{label}: {len(members)} {MEMBERS.get(run.kind, 'runs')}"
-        drawn += [Curve(name, printable_line(run.loss or "unknown"), rows, run.task or "unknown") for rows in members]
+        drawn += [Curve(name, escape_line(run.loss or "unknown"), rows, run.task or "unknown") for rows in members]
         left_out += [] if members else [label]
     return drawn, left_out
 
@@ -113,8 +113,8 @@ def _cells(run: RunSummary, losses: Mapping[str, str], tasks: Mapping[str, str])
     return (
         run.folder,
         began,
-        printable_line(run.name) + some,
-        printable_line(run.model or "-"),
+        escape_line(run.name) + some,
+        escape_line(run.model or "-"),
         run.task or "-",
         done if run.planned_epochs is None else f"{done}/{run.planned_epochs}",
         "-" if run.best_epoch is None else str(run.best_epoch),
@@ -156,15 +156,15 @@ def _legend(figures: str, marks: Mapping[str, str]) -> str:
 
 def _notes(run: RunSummary) -> Iterator[str]:
     if run.problems:
-        yield f"{run.folder}: {'; '.join(map(printable_line, run.problems))}"
+        yield f"{run.folder}: {'; '.join(map(escape_line, run.problems))}"
     if run.status in (KILLED, "interrupted") and run.kind != "sweep":
-        command = f"mnist-train --resume {quoted(printable_line(str(run.path)))}"
+        command = f"mnist-train --resume {shell_quote(escape_line(str(run.path)))}"
         yield f"{run.folder} was {run.status}. Go on with: {command}"
     if (silence := _silence(run)) > SILENT_MINUTES:
         yield f"{run.folder}: wrote nothing for {_duration(silence)}; if its process is dead, it will not go on."
 
 
-def printable_line(text: str) -> str:
+def escape_line(text: str) -> str:
     """`text` without what would upset a terminal."""
     return printable(text, 300)
 

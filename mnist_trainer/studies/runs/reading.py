@@ -11,11 +11,11 @@ from typing import Any
 from mnist_trainer.config.document import printable
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import UsageError
-from mnist_trainer.locks import is_at_work
+from mnist_trainer.locks import is_locked
 from mnist_trainer.storage.find import find_place, places_tried
 from mnist_trainer.storage.run_folder import MARKS, RunFolder
 from mnist_trainer.studies.runs.records import (
-    Figures,
+    Metrics,
     Record,
     Row,
     Spread,
@@ -122,7 +122,7 @@ def _summary(folder: RunFolder, began: datetime | None, name: str) -> RunSummary
 
 def _status(record: Record, folder: RunFolder) -> str | None:
     """What the record says, but `killed` if it says running and no process is at work there."""
-    is_dead = record.status == "running" and record.kind != "sweep" and not is_at_work(folder.path)
+    is_dead = record.status == "running" and record.kind != "sweep" and not is_locked(folder.path)
     return KILLED if is_dead else record.status
 
 
@@ -177,7 +177,7 @@ def _mean(figure: float | Spread | None) -> float | None:
     return figure.mean if isinstance(figure, Spread) else figure
 
 
-def _interval(figures: Figures) -> tuple[float, float] | None:
+def _interval(figures: Metrics) -> tuple[float, float] | None:
     return figures.accuracy.interval if isinstance(figures.accuracy, Spread) else figures.interval
 
 

@@ -41,10 +41,10 @@ Lenient = Annotated[T | None, WrapValidator(_or_none)]
 """None where the value has another type; the field's name then joins the list that is the validation's context."""
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0, lt=1e12)]
 Interval = Annotated[tuple[float, float], Strict(False)]
-Moment = Annotated[
+Timestamp = Annotated[
     AwareDatetime, Strict(False), Field(gt=datetime(1971, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC))
 ]
 
@@ -63,10 +63,10 @@ class Spread(Section):
     count: Count
 
 
-class Figures(Section):
+class Metrics(Section):
     """Of a model on one split, or of several."""
 
-    accuracy: Share | Spread
+    accuracy: Fraction | Spread
     loss: float | Spread | None = None
     interval: Interval | None = None
 
@@ -83,7 +83,7 @@ class Trial(Section):
 
     epoch: Count
     val_loss: float | None = None
-    val_accuracy: Share | None = None
+    val_accuracy: Fraction | None = None
 
 
 class DataFacts(Section):
@@ -101,8 +101,8 @@ class Record(Section):
     stop_reason: Lenient[str] = None
     best_epoch: Lenient[Count] = None
     epochs: Lenient[Count] = None
-    test: Lenient[Figures] = None
-    validation: Lenient[Figures] = None
+    test: Lenient[Metrics] = None
+    validation: Lenient[Metrics] = None
     data: Lenient[DataFacts] = None
     model: Lenient[str] = None
     custom: Lenient[dict[str, str]] = None
@@ -111,8 +111,8 @@ class Record(Section):
     seeds: Lenient[list[Count]] = None
     trials: Lenient[Count] = None
     best: Lenient[Trial] = None
-    started_at: Lenient[Moment] = None
-    finished_at: Lenient[Moment] = None
+    started_at: Lenient[Timestamp] = None
+    finished_at: Lenient[Timestamp] = None
     timings: Lenient[Timings] = None
     device: Lenient[str] = None
     precision: Lenient[str] = None

@@ -17,7 +17,7 @@ from mnist_trainer.studies.runs.summary import RunSummary
 
 _NO_COLUMNS = ("path", "loss", "problems", "made_with", "config", "rows")
 
-COLUMNS = {
+SORT_KEYS = {
     "folder": "folder",
     **{field.name: field.name for field in fields(RunSummary) if field.name not in _NO_COLUMNS},
     "time": "started_at",
@@ -36,8 +36,8 @@ BY_VALIDATION = {"test_loss": "val_loss", "test_accuracy": "val_accuracy", "test
 
 def value_of(run: RunSummary, key: str) -> Any:
     """A column, or a key of the config: `optimizer.lr`; of a section that has a name its name: `optimizer`."""
-    if key in COLUMNS:
-        return getattr(run, COLUMNS[key])
+    if key in SORT_KEYS:
+        return getattr(run, SORT_KEYS[key])
     value: Any = run.config
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
@@ -64,14 +64,14 @@ def ordered(runs: Sequence[RunSummary], key: str | None, reverse: bool = False) 
     _check_key(runs, key)
     known = [run for run in runs if value_of(run, key) is not None]
     unknown = [run for run in runs if value_of(run, key) is None]
-    if instead := BY_VALIDATION.get(COLUMNS.get(key, "")):
+    if instead := BY_VALIDATION.get(SORT_KEYS.get(key, "")):
         unknown = ordered(unknown, instead, reverse)
     return sorted(known, key=lambda run: _rank(value_of(run, key)), reverse=reverse) + unknown
 
 
 def is_mixed(runs: Sequence[RunSummary], key: str | None) -> bool:
     """Whether `key` is a loss or an accuracy that is not the same quantity in all `runs`."""
-    column = COLUMNS.get(key or "")
+    column = SORT_KEYS.get(key or "")
     known = [run for run in runs if value_of(run, key or "") is not None]
     if column in LOSSES:
         return len({(run.loss, run.task) for run in known}) > 1
@@ -96,9 +96,9 @@ def _condition(runs: Sequence[RunSummary], text: str) -> Callable[[RunSummary], 
 
 
 def _check_key(runs: Sequence[RunSummary], key: str) -> None:
-    if key in COLUMNS or (key and field_at(tuple(key.split("."))) is not None):
+    if key in SORT_KEYS or (key and field_at(tuple(key.split("."))) is not None):
         return
-    near = nearest(key, {*COLUMNS, *(name for run in runs for name in _keys(run.config))})
+    near = nearest(key, {*SORT_KEYS, *(name for run in runs for name in _keys(run.config))})
     hint = f"Did you mean {near}?" if near else "A column is test_acc, as the table's heads say; a key is optimizer.lr."
     raise UsageError(f"{printable(key)} is neither a column nor a key of a config. {hint}")
 

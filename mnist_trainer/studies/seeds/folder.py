@@ -27,14 +27,14 @@ from mnist_trainer.inference.spread import spread
 from mnist_trainer.reports.series import SubRun, Summary
 from mnist_trainer.storage.run_folder import RunFolder, create_run_folder, holds_run, is_series
 
-FIGURES = {
+SUMMARISED = {
     "test": ("accuracy", "errors", "loss"),
     "validation": ("accuracy", "errors", "loss"),
     "timings": ("training_seconds",),
 }
 """What is summarised, under the keys of a run's `run.json`."""
 
-KEPT = ("stop_reason", "best_epoch", "epochs", "test", "validation", "timings")
+RUN_KEYS = ("stop_reason", "best_epoch", "epochs", "test", "validation", "timings")
 """What the series' `run.json` repeats of each run's."""
 
 
@@ -43,7 +43,7 @@ def sub_folder(folder: Path, seed: int) -> RunFolder:
     return RunFolder(folder / f"seed-{seed}")
 
 
-def read_run(folder: Path, seed: int) -> SubRun:
+def read_sub_run(folder: Path, seed: int) -> SubRun:
     """A run of the series as far as it got."""
     own = sub_folder(folder, seed)
     return SubRun(seed, own.path, own.read_record())
@@ -59,7 +59,7 @@ def summarise(runs: Sequence[SubRun]) -> Summary:
     finished = [run for run in runs if is_finished(run)]
     found = {
         part: {name: [value for run in finished if (value := run.figure(part, name)) is not None] for name in names}
-        for part, names in FIGURES.items()
+        for part, names in SUMMARISED.items()
     }
     return {
         part: {name: spread(values) for name, values in columns.items() if values}
@@ -101,7 +101,7 @@ def same_config(folder: RunFolder, config: Config) -> Config:
     return config
 
 
-class Ledger:
+class SeriesWriter:
     """Keeps a series' own files while its runs are made. `facts` are what `run.json` says of data and machine."""
 
     def __init__(
@@ -111,7 +111,7 @@ class Ledger:
         self.folder, self.seeds = folder, tuple(seeds)
         self.began = perf_counter()
         self.before = (old.get("timings") or {}).get("total_seconds", 0.0)
-        self.entry: dict[str, Any] = {
+        self.record: dict[str, Any] = {
             "kind": "seeds",
             "name": config.name,
             "status": "running",
@@ -131,7 +131,7 @@ class Ledger:
 
     def runs(self) -> tuple[SubRun, ...]:
         """Every run as far as it got, in the order of the seeds."""
-        return tuple(read_run(self.folder.path, seed) for seed in self.seeds)
+        return tuple(read_sub_run(self.folder.path, seed) for seed in self.seeds)
 
     def write(self) -> None:
         """Makes `run.json` anew from the runs'."""
@@ -140,29 +140,29 @@ class Ledger:
             part: {name: found.to_json() for name, found in columns.items()}
             for part, columns in summarise(runs).items()
         }
-        self.entry |= {"test": figures.get("test"), "validation": figures.get("validation")}
-        self.entry["runs"] = [
+        self.record |= {"test": figures.get("test"), "validation": figures.get("validation")}
+        self.record["runs"] = [
             {"seed": run.seed, "folder": run.folder.name, "status": run.status}
-            | {key: run.record.get(key) for key in KEPT}
+            | {key: run.record.get(key) for key in RUN_KEYS}
             for run in runs
         ]
         total = self.before + perf_counter() - self.began
-        self.entry["timings"] = {**figures.get("timings", {}), "total_seconds": total}
-        self.folder.write_record(self.entry)
+        self.record["timings"] = {**figures.get("timings", {}), "total_seconds": total}
+        self.folder.write_record(self.record)
 
-    def ended(self, seed: int, error: Exception | None) -> None:
+    def on_end(self, seed: int, error: Exception | None) -> None:
         """A run is over: its own record says so if it could not say so itself, and the log says why."""
-        run = read_run(self.folder.path, seed)
+        run = read_sub_run(self.folder.path, seed)
         if error is not None and run.status in ("waiting", "running"):
             make_folder(run.folder)
             over = {"status": "failed", "stop_reason": type(error).__name__, "finished_at": _now()}
-            RunFolder(run.folder).write_record({"name": self.entry["name"], "seed": seed, **run.record, **over})
+            RunFolder(run.folder).write_record({"name": self.record["name"], "seed": seed, **run.record, **over})
         self.write()
         self.folder.log(f"seed {seed}: {'finished' if error is None else error}")
 
     def close(self, status: str, reason: str | None = None) -> None:
         """The series is over: finished, interrupted or failed."""
-        self.entry |= {"status": status, "stop_reason": reason, "finished_at": _now()}
+        self.record |= {"status": status, "stop_reason": reason, "finished_at": _now()}
         with suppress(StorageError):  # of an end before its time, its reason is what must be heard of
             self.write()
             self.folder.log(status if reason is None else f"{status}: {reason}")

@@ -12,7 +12,7 @@ from mnist_trainer.config.load import ConfigSource, dump_config, load_config
 from mnist_trainer.config.schema import Config
 from mnist_trainer.config.seeds import check_seeds
 from mnist_trainer.errors import CheckpointError, InterruptedRunError, UsageError
-from mnist_trainer.files import held, remove_folder, write_text
+from mnist_trainer.files import folder_lock, remove_folder, write_text
 from mnist_trainer.model.device import settings
 from mnist_trainer.model.failures import device_errors
 from mnist_trainer.model.threads import choose_threads
@@ -27,22 +27,22 @@ from mnist_trainer.reports.listener import Header, Listener
 from mnist_trainer.reports.series import Series, SeriesHeader, SeriesListener, SubRun, judged_part
 from mnist_trainer.storage.run_folder import RunFolder, as_folder, holds_run, is_series, refuse_file, refuse_run
 from mnist_trainer.studies.seeds.folder import (
-    Ledger,
+    SeriesWriter,
     is_finished,
     open_folder,
-    read_run,
+    read_sub_run,
     refuse_foreign,
     same_config,
     sub_folder,
     summarise,
 )
-from mnist_trainer.studies.serving import Post
-from mnist_trainer.studies.workers import Overseer, threads_each, work_off
+from mnist_trainer.studies.serving import WorkerContext
+from mnist_trainer.studies.workers import TaskCallback, run_tasks, threads_per_job
 from mnist_trainer.training.loop import EpochRecord
 
 
 @dataclass(frozen=True)
-class Piece:
+class RunTask:
     """One run of a series, to be made."""
 
     config: Config
@@ -73,27 +73,27 @@ def train_seeds(
     if jobs < 1:
         raise UsageError(f"At least 1 job is needed; got {jobs}.")
     jobs = min(jobs, len(seeds))
-    config = _common(config, seeds, jobs, run_dir)
+    config = _series_config(config, seeds, jobs, run_dir)
     for key, reason in warnings_of(config):
         listener.warned(key, reason)
-    folder, header, facts = _prepared(config, run_dir, listener)
+    folder, header, facts = _prepare_series(config, run_dir, listener)
     config = config.with_batch(facts["data"]["batch_size"])  # what auto became
-    with held(folder.path):
-        _going_on(folder, config, seeds)  # again: meanwhile another process may have held it
-        ledger = Ledger(folder, config, seeds, jobs, facts)
-        return _train_all(config, ledger, SeriesHeader(header, seeds, jobs, _finished(ledger)), listener)
+    with folder_lock(folder.path):
+        _check_series(folder, config, seeds)  # again: meanwhile another process may have held it
+        writer = SeriesWriter(folder, config, seeds, jobs, facts)
+        return _train_all(config, writer, SeriesHeader(header, seeds, jobs, _finished(writer)), listener)
 
 
-def _common(config: Config, seeds: tuple[int, ...], jobs: int, run_dir: Path | None) -> Config:
+def _series_config(config: Config, seeds: tuple[int, ...], jobs: int, run_dir: Path | None) -> Config:
     """The config of the whole series, with its threads. Raises `UsageError` if `run_dir` holds something else."""
     if run_dir is not None:
         refuse_file(run_dir)
-        config = _going_on(RunFolder(run_dir), config, seeds)
-    threads = choose_threads(config) or threads_each(jobs)
+        config = _check_series(RunFolder(run_dir), config, seeds)
+    threads = choose_threads(config) or threads_per_job(jobs)
     return config.model_copy(update={"seed": seeds[0], "threads": threads})
 
 
-def _going_on(folder: RunFolder, config: Config, seeds: tuple[int, ...]) -> Config:
+def _check_series(folder: RunFolder, config: Config, seeds: tuple[int, ...]) -> Config:
     """`config` as the series in `folder` has it, if there is one.
 
     Raises `UsageError` if it is another or lacks some of the seeds, or if something else is where it would be.
@@ -115,7 +115,9 @@ def _going_on(folder: RunFolder, config: Config, seeds: tuple[int, ...]) -> Conf
     return config
 
 
-def _prepared(config: Config, run_dir: Path | None, listener: Listener) -> tuple[RunFolder, Header, dict[str, Any]]:
+def _prepare_series(
+    config: Config, run_dir: Path | None, listener: Listener
+) -> tuple[RunFolder, Header, dict[str, Any]]:
     """The series' folder, and what is the same for all runs; no folder is made for a training that can't be."""
     require_reports(config.report)
     with settings(config, config.threads), device_errors():
@@ -126,103 +128,103 @@ def _prepared(config: Config, run_dir: Path | None, listener: Listener) -> tuple
         return folder, header_of(state, folder.path, {}), {**facts, **describe_environment(state)}
 
 
-def _train_all(config: Config, ledger: Ledger, header: SeriesHeader, listener: SeriesListener) -> Series:
-    runs = ledger.runs()
+def _train_all(config: Config, writer: SeriesWriter, header: SeriesHeader, listener: SeriesListener) -> Series:
+    runs = writer.runs()
     todo = [
-        Piece(config.model_copy(update={"seed": run.seed}), run.folder) for run in runs if run not in header.finished
+        RunTask(config.model_copy(update={"seed": run.seed}), run.folder) for run in runs if run not in header.finished
     ]
-    course = _Course(ledger, listener)
+    reporter = _TaskReporter(writer, listener)
     try:
         listener.series_started(header)
         listener.can_stop = True
-        work_off(_train_one, todo, max(1, min(header.jobs, len(todo))), course)
+        run_tasks(_train_one, todo, max(1, min(header.jobs, len(todo))), reporter)
         listener.can_stop = False
-        if len(_finished(ledger)) + len(course.failures) < len(runs):
+        if len(_finished(writer)) + len(reporter.failures) < len(runs):
             raise KeyboardInterrupt
-        series = _conclude(config, ledger, course.failures)
+        series = _conclude(config, writer, reporter.failures)
     except KeyboardInterrupt:
-        ledger.close("interrupted", listener.stopped_by)
-        raise InterruptedRunError(_how_to_go_on(ledger)) from None
+        writer.close("interrupted", listener.stopped_by)
+        raise InterruptedRunError(_resume_hint(writer)) from None
     except BaseException as error:
-        ledger.close("failed", type(error).__name__)
+        writer.close("failed", type(error).__name__)
         raise
     listener.series_finished(series)
     return series
 
 
-def _train_one(piece: Piece, post: Post) -> None:
+def _train_one(task: RunTask, context: WorkerContext) -> None:
     """Makes what is missing of a run: all of it, if nothing can be gone on with."""
-    if holds_run(piece.folder):
+    if holds_run(task.folder):
         with suppress(CheckpointError):  # damaged
-            write_text(RunFolder(piece.folder).config, dump_config(piece.config))  # its data may have been moved
-            resume(piece.folder, listener=_Reporter(post))
+            write_text(RunFolder(task.folder).config, dump_config(task.config))  # its data may have been moved
+            resume(task.folder, listener=_Reporter(context))
             return
-        remove_folder(piece.folder)
-    train(piece.config, run_dir=piece.folder, listener=_Reporter(post))
+        remove_folder(task.folder)
+    train(task.config, run_dir=task.folder, listener=_Reporter(context))
 
 
 class _Reporter(Listener):
     """A run's listener that passes on what the series wants to know."""
 
-    def __init__(self, post: Post) -> None:
-        self.post = post
+    def __init__(self, context: WorkerContext) -> None:
+        self.context = context
 
     def stepped(self, epoch: int, step: int, steps: int) -> None:
-        self.wants_stop = self.post.wants_stop
+        self.wants_stop = self.context.wants_stop
 
     def epoch_ended(self, record: EpochRecord) -> None:
-        self.post.tell(record)
+        self.context.send(record)
 
 
-class _Course(Overseer[Piece, None]):
+class _TaskReporter(TaskCallback[RunTask, None]):
     """Hears how the runs go, writes it down, and tells the series' listener."""
 
-    def __init__(self, ledger: Ledger, listener: SeriesListener) -> None:
-        self.ledger, self.listener = ledger, listener
+    def __init__(self, writer: SeriesWriter, listener: SeriesListener) -> None:
+        self.writer, self.listener = writer, listener
         self.failures: dict[int, Exception] = {}
 
     @property
     def wants_stop(self) -> bool:
         return self.listener.wants_stop
 
-    def told(self, task: Piece, news: EpochRecord) -> None:
+    def on_message(self, task: RunTask, news: EpochRecord) -> None:
         self.listener.run_progressed(task.config.seed, news)
 
-    def ended(self, task: Piece, result: None, error: Exception | None) -> None:
+    def on_end(self, task: RunTask, result: None, error: Exception | None) -> None:
         seed = task.config.seed
-        self.ledger.ended(seed, error)
+        self.writer.on_end(seed, error)
         if error is not None and not isinstance(error, InterruptedRunError):
             self.failures[seed] = error
-        self.listener.run_ended(read_run(self.ledger.folder.path, seed), error)
+        self.listener.run_ended(read_sub_run(self.writer.folder.path, seed), error)
 
 
-def _finished(ledger: Ledger) -> tuple[SubRun, ...]:
-    return tuple(run for run in ledger.runs() if is_finished(run))
+def _finished(writer: SeriesWriter) -> tuple[SubRun, ...]:
+    return tuple(run for run in writer.runs() if is_finished(run))
 
 
-def _conclude(config: Config, ledger: Ledger, failures: Mapping[int, Exception]) -> Series:
+def _conclude(config: Config, writer: SeriesWriter, failures: Mapping[int, Exception]) -> Series:
     """All runs have ended: the picture, and the last of `run.json`."""
-    runs, finished = ledger.runs(), _finished(ledger)
+    runs, finished = writer.runs(), _finished(writer)
     summary = summarise(runs)
     part = judged_part(summary)
     if part is not None and config.report.plots:
         found = [(run.seed, figures) for run in finished if (figures := run.record.get(part))]
         pictured = [Dot(seed, figures["accuracy"], figures["interval"]) for seed, figures in found]
         title = f"{config.name}: {part} accuracy by seed, with 95 % intervals"
-        ledger.folder.write_plot(
+        writer.folder.write_plot(
             "seeds.png", dots(pictured, summary[part]["accuracy"], title, found[0][1]["count"], part)
         )
     reason = next((type(error).__name__ for error in failures.values()), None)
-    ledger.close("failed" if failures else "finished", reason)
-    return Series(ledger.folder.path, config, runs, summary, failures)
+    writer.close("failed" if failures else "finished", reason)
+    return Series(writer.folder.path, config, runs, summary, failures)
 
 
-def _how_to_go_on(ledger: Ledger) -> str:
+def _resume_hint(writer: SeriesWriter) -> str:
     """What to tell a person who stopped a series, with the command that makes what is missing of it."""
-    done = len(_finished(ledger))
+    done = len(_finished(writer))
     are = "is" if done == 1 else "are"
-    command = command_for(ledger.folder.path)
-    return f"Stopped; {done} of {len(ledger.seeds)} runs {are} finished.\nGo on with: {command}"
+    command = command_for(writer.folder.path)
+    return f"Stopped; {done} of {len(writer.seeds)} runs {are} finished.\nGo on with: {command}"
 
 
 def resume_seeds(

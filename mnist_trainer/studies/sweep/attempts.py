@@ -29,41 +29,41 @@ def attempts_of(study: Study) -> Attempts:
     return found
 
 
-def trial_of(study: Study, number: int) -> int:
+def trial_index(study: Study, number: int) -> int:
     """The trial that attempt `number` is at."""
     return next(index for index, tries in attempts_of(study).items() if any(one.number == number for one in tries))
 
 
-def is_lost(attempt: FrozenTrial) -> bool:
+def was_cut_off(attempt: FrozenTrial) -> bool:
     """Whether it was cut off, so that it says nothing about its values."""
     return attempt.state.name == "FAIL" and "reason" not in attempt.user_attrs
 
 
-def present(attempts: Sequence[FrozenTrial]) -> FrozenTrial:
+def decisive_attempt(attempts: Sequence[FrozenTrial]) -> FrozenTrial:
     """The attempt that counts: the first one that came to its end, else the last."""
-    return next((one for one in attempts if one.state.is_finished() and not is_lost(one)), attempts[-1])
+    return next((one for one in attempts if one.state.is_finished() and not was_cut_off(one)), attempts[-1])
 
 
-def repeat(study: Study, attempt: FrozenTrial, died: bool = True) -> None:
+def retry(study: Study, attempt: FrozenTrial, died: bool = True) -> None:
     """Makes the study try the same values again; `died` counts against them, see `deaths`."""
     attributes = {
-        "trial": trial_of(study, attempt.number),
+        "trial": trial_index(study, attempt.number),
         "deaths": attempt.user_attrs.get("deaths", 0) + int(died),
     }
     study.enqueue_trial(attempt.params, user_attrs=attributes)
 
 
-def give_up(study: Study, number: int) -> None:
+def retry_dead(study: Study, number: int) -> None:
     """The process of attempt `number` is dead: it is marked failed, and repeated."""
     from optuna.trial import TrialState
 
     attempt = study.get_trials(deepcopy=False)[number]
     if attempt.state == TrialState.RUNNING:
         study.tell(number, state=TrialState.FAIL)
-        repeat(study, attempt)
+        retry(study, attempt)
 
 
-def recover(study: Study, trials: int, is_alone: bool) -> None:
+def requeue_abandoned(study: Study, trials: int, is_alone: bool) -> None:
     """Takes up what was left behind: the first `trials` trials of which every attempt is lost are tried again.
 
     If this process `is_alone` with the study, attempts that still seem to run are lost as well.
@@ -74,11 +74,11 @@ def recover(study: Study, trials: int, is_alone: bool) -> None:
         for attempt in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             study.tell(attempt.number, state=TrialState.FAIL)
     for index, tries in attempts_of(study).items():
-        if index < trials and all(map(is_lost, tries)):
-            repeat(study, tries[-1], died=False)
+        if index < trials and all(map(was_cut_off, tries)):
+            retry(study, tries[-1], died=False)
 
 
-def places_left(study: Study, trials: int) -> int:
+def startable(study: Study, trials: int) -> int:
     """How many trials can be begun: those that wait to be repeated, and those of `trials` that nobody began."""
     found = attempts_of(study)
     waiting = sum(tries[-1].state.name == "WAITING" for index, tries in found.items() if index < trials)

@@ -34,14 +34,14 @@ from mnist_trainer.files import write_text
 from mnist_trainer.reports.environment import git_commit
 from mnist_trainer.reports.sweep import Status, TrialRow
 from mnist_trainer.storage.run_folder import RunFolder, create_run_folder
-from mnist_trainer.studies.sweep.attempts import attempts_of, is_lost, present
+from mnist_trainer.studies.sweep.attempts import attempts_of, decisive_attempt, was_cut_off
 from mnist_trainer.studies.sweep.trial import values_of
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-_FIGURES = ("trial", "status", "value", "epoch", "val_loss", "val_accuracy", "seconds")
+_METRICS = ("trial", "status", "value", "epoch", "val_loss", "val_accuracy", "seconds")
 
 
 def is_sweep(place: Path) -> bool:
@@ -56,15 +56,15 @@ def open_folder(sweep: Sweep, place: Path | None) -> RunFolder:
     return create_run_folder(f"{sweep.name}-sweep", place)
 
 
-def rows_of(study: Study, sweep: Sweep, trials: int) -> tuple[TrialRow, ...]:
+def trial_rows(study: Study, sweep: Sweep, trials: int) -> tuple[TrialRow, ...]:
     """The first `trials` trials of the study, as far as they got."""
     found = sorted(attempts_of(study).items())
-    return tuple(_row(index, present(tries), sweep) for index, tries in found if index < trials)
+    return tuple(_row(index, decisive_attempt(tries), sweep) for index, tries in found if index < trials)
 
 
 def _row(index: int, attempt: FrozenTrial, sweep: Sweep) -> TrialRow:
     statuses: dict[str, Status] = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
-    status = "waiting" if is_lost(attempt) else statuses.get(attempt.state.name, "waiting")
+    status = "waiting" if was_cut_off(attempt) else statuses.get(attempt.state.name, "waiting")
     best = attempt.user_attrs.get("best", {})
     return TrialRow(
         trial=index,
@@ -79,14 +79,14 @@ def _row(index: int, attempt: FrozenTrial, sweep: Sweep) -> TrialRow:
     )
 
 
-def best_of(rows: Sequence[TrialRow], sweep: Sweep) -> TrialRow | None:
+def best_trial(rows: Sequence[TrialRow], sweep: Sweep) -> TrialRow | None:
     """The finished trial with the best value, the first one of several."""
     sign = 1 if sweep.objective == "val_loss" else -1
     finished = [row for row in rows if row.status == "finished" and row.value is not None]
     return min(finished, key=lambda row: sign * (row.value or 0.0), default=None)
 
 
-class Ledger:
+class SweepWriter:
     """Keeps a sweep's files. `facts` are what `run.json` says of the search and the machine."""
 
     def __init__(self, folder: RunFolder, sweep: Sweep, study: Study, trials: int, facts: dict[str, Any]) -> None:
@@ -96,7 +96,7 @@ class Ledger:
         self.before = (old.get("timings") or {}).get("total_seconds", 0.0)
         settings = sweep.settings.model_dump(include={"objective", "sampler", "pruner", "seed"})
         versions = {"mnist_trainer": package_version(), "torch": torch.__version__}
-        self.entry: dict[str, Any] = {
+        self.record: dict[str, Any] = {
             "kind": "sweep",
             "name": sweep.name,
             "status": "running",
@@ -117,24 +117,24 @@ class Ledger:
 
     def write(self, **changes: Any) -> tuple[TrialRow, ...]:
         """Makes all files anew from the study; the trials."""
-        path, rows = self.folder.path, rows_of(self.study, self.sweep, self.trials)
-        best = best_of(rows, self.sweep)
+        path, rows = self.folder.path, trial_rows(self.study, self.sweep, self.trials)
+        best = best_trial(rows, self.sweep)
         keys = tuple(self.sweep.space)
-        write_text(path / "trials.csv", _csv([*_FIGURES, *keys, "reason"], (_cells(row, keys) for row in rows)))
+        write_text(path / "trials.csv", _csv([*_METRICS, *keys, "reason"], (_cells(row, keys) for row in rows)))
         points = ((row.trial, epoch, value) for row in rows for epoch, value in row.curve.items())
         write_text(path / "curves.csv", _csv(["trial", "epoch", self.sweep.objective], points))
         if best is not None:
             write_text(path / "best.yaml", self._best_yaml(best))
         statuses = [row.status for row in rows]
-        self.entry |= {
+        self.record |= {
             "counts": {status: statuses.count(status) for status in dict.fromkeys(statuses)},
             "best": None
             if best is None
-            else {key: vars(best)[key] for key in (*_FIGURES, "values") if key != "status"},
+            else {key: vars(best)[key] for key in (*_METRICS, "values") if key != "status"},
             "timings": {"total_seconds": self.before + perf_counter() - self.began},
             **changes,
         }
-        self.folder.write_record(self.entry)
+        self.folder.write_record(self.record)
         return rows
 
     def _best_yaml(self, best: TrialRow) -> str:
@@ -148,11 +148,11 @@ class Ledger:
     def fail(self, reason: str) -> None:
         """The sweep has failed; what can't be written or read then is let be."""
         with suppress(StorageError):
-            self.folder.write_record({**self.entry, "status": "failed", "stop_reason": reason, "finished_at": _now()})
+            self.folder.write_record({**self.record, "status": "failed", "stop_reason": reason, "finished_at": _now()})
 
 
 def _cells(row: TrialRow, keys: Sequence[str]) -> list[object]:
-    figures = ["" if vars(row)[name] is None else vars(row)[name] for name in _FIGURES]
+    figures = ["" if vars(row)[name] is None else vars(row)[name] for name in _METRICS]
     return [*figures, *(label(row.values[key]) if key in row.values else "" for key in keys), row.reason]
 
 

@@ -17,7 +17,7 @@ LEAST_TRIALS = 2
 """Below it there is nothing to compare."""
 
 
-def draw_study(study: Study, sweep: Sweep, rows: Sequence[TrialRow]) -> tuple[list[tuple[str, bytes]], list[str]]:
+def plot_study(study: Study, sweep: Sweep, rows: Sequence[TrialRow]) -> tuple[list[tuple[str, bytes]], list[str]]:
     """(file name, bytes) for each picture, and a sentence for each one that can't be drawn.
 
     The history of the trials, the objective after each epoch, each key's values, all of them in parallel, and how much

@@ -12,35 +12,35 @@ from typing import TYPE_CHECKING
 from mnist_trainer.config.sweep import Sweep
 from mnist_trainer.data.identity import identify
 from mnist_trainer.data.loaders import load_splits
-from mnist_trainer.errors import DeviceError, InterruptedRunError, UsageError, quoted
-from mnist_trainer.files import held
+from mnist_trainer.errors import DeviceError, InterruptedRunError, UsageError, shell_quote
+from mnist_trainer.files import folder_lock
 from mnist_trainer.pipeline.preparation import warnings_of
 from mnist_trainer.reports.sweep import SweepHeader, SweepListener, SweepResult, TrialRow
 from mnist_trainer.storage.run_folder import RunFolder, refuse_file
-from mnist_trainer.studies.sweep.attempts import give_up, places_left, recover, running, trial_of
-from mnist_trainer.studies.sweep.folder import Ledger, best_of, open_folder
-from mnist_trainer.studies.sweep.plots import draw_study
+from mnist_trainer.studies.sweep.attempts import requeue_abandoned, retry_dead, running, startable, trial_index
+from mnist_trainer.studies.sweep.folder import SweepWriter, best_trial, open_folder
+from mnist_trainer.studies.sweep.plots import plot_study
 from mnist_trainer.studies.sweep.study import (
-    Place,
+    StudyStorage,
     join_study,
-    mend_journal,
+    repair_journal,
     require_optuna,
     require_url,
     storage_errors,
 )
-from mnist_trainer.studies.sweep.trial import MOST_DEATHS, Ticket, run_trial
-from mnist_trainer.studies.workers import Overseer, threads_each, work_off
+from mnist_trainer.studies.sweep.trial import MOST_DEATHS, TrialRequest, run_trial
+from mnist_trainer.studies.workers import TaskCallback, run_tasks, threads_per_job
 
 if TYPE_CHECKING:
     from optuna import Study
 
 JOURNAL = "journal.log"
-LOOK_SECONDS = 1.0
+WAIT_SECONDS = 1.0
 """How often it is looked whether others are ready."""
 
 
 @dataclass(frozen=True)
-class Manner:
+class SweepOptions:
     """How a sweep is worked off, here: so many `jobs` at a time, for so many `minutes`, in a folder and a database."""
 
     jobs: int = 1
@@ -49,7 +49,7 @@ class Manner:
     run_dir: Path | None = None
 
 
-def run_sweep(sweep: Sweep, manner: Manner | None = None, listener: SweepListener | None = None) -> SweepResult:
+def run_sweep(sweep: Sweep, options: SweepOptions | None = None, listener: SweepListener | None = None) -> SweepResult:
     """Makes the trials that `sweep` lacks, and writes everything about it into a folder.
 
     Where the folder or the database holds the study already, it goes on; several commands may work on one database.
@@ -57,40 +57,40 @@ def run_sweep(sweep: Sweep, manner: Manner | None = None, listener: SweepListene
     loading the data raises, `StorageError` if the study can't be read or written, and `InterruptedRunError` if the
     listener wants a stop, or at a KeyboardInterrupt: what was in work is then repeated by the one who goes on.
     """
-    manner, listener = manner or Manner(), listener or SweepListener()
+    options, listener = options or SweepOptions(), listener or SweepListener()
     require_optuna()
-    if manner.jobs < 1:
-        raise UsageError(f"At least 1 job is needed; got {manner.jobs}.")
-    place = Place(sweep.name, manner.storage)
-    if manner.storage is not None:
-        require_url(manner.storage)
-    refuse_file(manner.run_dir)
+    if options.jobs < 1:
+        raise UsageError(f"At least 1 job is needed; got {options.jobs}.")
+    place = StudyStorage(sweep.name, options.storage)
+    if options.storage is not None:
+        require_url(options.storage)
+    refuse_file(options.run_dir)
     base = sweep.config({})
     for key, reason in warnings_of(base):
         listener.warned(key, reason)
     splits = load_splits(base.data, listener.loading)  # by one process first, for they may have to be fetched
     images = identify(splits, base.data.name).fingerprint
     with ExitStack() as closing:
-        if manner.storage is not None:
+        if options.storage is not None:
             join_study(place, sweep, images, closing)  # before there is a folder
-        folder = open_folder(sweep, manner.run_dir)
-        if manner.storage is None:
-            place = Place("sweep", None, folder.path / JOURNAL)
-        closing.enter_context(held(folder.path))
+        folder = open_folder(sweep, options.run_dir)
+        if options.storage is None:
+            place = StudyStorage("sweep", None, folder.path / JOURNAL)
+        closing.enter_context(folder_lock(folder.path))
         with storage_errors(place):
-            mend_journal(place)
-            return _Run(sweep, manner, listener, folder, place, join_study(place, sweep, images, closing)).run()
+            repair_journal(place)
+            return _Run(sweep, options, listener, folder, place, join_study(place, sweep, images, closing)).run()
 
 
 @dataclass
-class _Run(Overseer[Ticket, int | None]):
+class _Run(TaskCallback[TrialRequest, int | None]):
     """One sweep in work. `given` are tickets whose trial is not known yet, `begun` the attempts of the others."""
 
     sweep: Sweep
-    manner: Manner
+    options: SweepOptions
     listener: SweepListener
     folder: RunFolder
-    place: Place
+    place: StudyStorage
     study: Study
     given: set[int] = field(default_factory=set)
     begun: dict[int, int] = field(default_factory=dict)
@@ -102,12 +102,12 @@ class _Run(Overseer[Ticket, int | None]):
     @property
     def jobs(self) -> int:
         """At a time."""
-        return min(self.manner.jobs, self.sweep.trials)
+        return min(self.options.jobs, self.sweep.trials)
 
     @property
     def is_over(self) -> bool:
         """Whether its minutes are."""
-        return self.manner.minutes is not None and monotonic() - self.began >= 60 * self.manner.minutes
+        return self.options.minutes is not None and monotonic() - self.began >= 60 * self.options.minutes
 
     @property
     def wants_stop(self) -> bool:
@@ -116,12 +116,12 @@ class _Run(Overseer[Ticket, int | None]):
     def run(self) -> SweepResult:
         """See `run_sweep`."""
         sweep, settings = self.sweep, self.sweep.settings
-        threads = sweep.config({}).threads or threads_each(self.jobs)
-        recover(self.study, sweep.trials, is_alone=self.place.url is None)
+        threads = sweep.config({}).threads or threads_per_job(self.jobs)
+        requeue_abandoned(self.study, sweep.trials, is_alone=self.place.url is None)
         facts = {"storage": str(self.place), "jobs": self.jobs, "threads": threads}
-        self.ledger = Ledger(self.folder, sweep, self.study, sweep.trials, facts)
-        rows = self.ledger.write()
-        self.best = best_of(rows, sweep)
+        self.writer = SweepWriter(self.folder, sweep, self.study, sweep.trials, facts)
+        rows = self.writer.write()
+        self.best = best_trial(rows, sweep)
         search = settings.sampler if settings.pruner == "none" else f"{settings.sampler} with {settings.pruner} pruning"
         header = SweepHeader(
             name=sweep.name,
@@ -141,18 +141,18 @@ class _Run(Overseer[Ticket, int | None]):
         except KeyboardInterrupt:
             raise self._interrupted() from None
         except BaseException as error:
-            self.ledger.fail(type(error).__name__)
+            self.writer.fail(type(error).__name__)
             raise
         if self.listener.wants_stop:
             raise self._interrupted()
         return self._conclude()
 
     def _work(self, threads: int) -> None:
-        tickets = _Tickets(self, threads)
+        requests = _Requests(self, threads)
         self.listener.can_stop = True
         study, trials = self.study, self.sweep.trials
-        while not self.wants_stop and ((left := places_left(study, trials)) or running(study, trials)):
-            work_off(run_trial, tickets, min(self.jobs, max(1, left)), self)
+        while not self.wants_stop and ((left := startable(study, trials)) or running(study, trials)):
+            run_tasks(run_trial, requests, min(self.jobs, max(1, left)), self)
             self._look_around()
         self.listener.can_stop = False
 
@@ -161,63 +161,63 @@ class _Run(Overseer[Ticket, int | None]):
         from optuna.storages import fail_stale_trials
 
         study, trials, is_alone = self.study, self.sweep.trials, self.place.url is None
-        told = 0
-        while not (is_alone or self.wants_stop or places_left(study, trials)) and (count := running(study, trials)):
-            if count != told:
+        on_message = 0
+        while not (is_alone or self.wants_stop or startable(study, trials)) and (count := running(study, trials)):
+            if count != on_message:
                 self.listener.waiting_for_others(count)
-                told = count
-            sleep(LOOK_SECONDS)
+                on_message = count
+            sleep(WAIT_SECONDS)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Optuna calls it experimental
                 fail_stale_trials(study)
-        recover(study, trials, is_alone)
+        requeue_abandoned(study, trials, is_alone)
 
-    def told(self, task: Ticket, news: int) -> None:
+    def on_message(self, task: TrialRequest, news: int) -> None:
         self.given.discard(task.serial)
         self.begun[task.serial] = news
 
-    def ended(self, task: Ticket, result: int | None, error: Exception | None) -> None:
+    def on_end(self, task: TrialRequest, result: int | None, error: Exception | None) -> None:
         self.given.discard(task.serial)
         number = self.begun.pop(task.serial, None)
         if isinstance(error, DeviceError) and self.deaths < MOST_DEATHS:  # its process was killed: no trial raises it
             if number is None:
                 self.deaths += 1
             else:
-                give_up(self.study, number)
+                retry_dead(self.study, number)
         elif error is not None and not isinstance(error, InterruptedRunError):
             raise error
-        rows = self.ledger.write()
+        rows = self.writer.write()
         if number is None or isinstance(error, InterruptedRunError):
             return
-        row = next((row for row in rows if row.trial == trial_of(self.study, number)), None)
+        row = next((row for row in rows if row.trial == trial_index(self.study, number)), None)
         if error is not None and row is not None:
             self.listener.process_died(row)
         elif result is not None and row is not None:
-            before, self.best = self.best, best_of([*([] if self.best is None else [self.best]), row], self.sweep)
+            before, self.best = self.best, best_trial([*([] if self.best is None else [self.best]), row], self.sweep)
             self.listener.trial_ended(row, is_best=self.best is not before)
 
     def _conclude(self) -> SweepResult:
         wanted = self.sweep.config({}).report.plots
-        plots, left_out = draw_study(self.study, self.sweep, self.ledger.write()) if wanted else ([], [])
+        plots, left_out = plot_study(self.study, self.sweep, self.writer.write()) if wanted else ([], [])
         for name, png in plots:
             self.folder.write_plot(name, png)
         result = self._result(tuple(f"plots/{name}" for name, _ in plots), tuple(left_out))
         if not result.complete:
-            self.ledger.close("interrupted", "minutes" if self.is_over else "trials are left")
+            self.writer.close("interrupted", "minutes" if self.is_over else "trials are left")
         elif result.best is None:
-            self.ledger.close("failed", "no trial is finished")
+            self.writer.close("failed", "no trial is finished")
         else:
-            self.ledger.close("finished", "trials")
+            self.writer.close("finished", "trials")
         self.listener.sweep_finished(result)
         return result
 
     def _interrupted(self) -> InterruptedRunError:
         result = self._result()
-        self.ledger.close("interrupted", "SIGINT")
+        self.writer.close("interrupted", "SIGINT")
         return InterruptedRunError(f"Stopped; {result.progress}\n{result.resume}")
 
     def _result(self, plots: tuple[str, ...] = (), left_out: tuple[str, ...] = ()) -> SweepResult:
-        rows, place = self.ledger.write(), self.folder.path
+        rows, place = self.writer.write(), self.folder.path
         command = ["mnist-sweep", str(place / "sweep.yaml"), "--run-dir", str(place), "--jobs", str(self.jobs)]
         command += [] if self.place.url is None else ["--storage", str(self.place)]
         return SweepResult(
@@ -225,27 +225,27 @@ class _Run(Overseer[Ticket, int | None]):
             objective=self.sweep.objective,
             trials=self.sweep.trials,
             rows=rows,
-            best=best_of(rows, self.sweep),
+            best=best_trial(rows, self.sweep),
             plots=plots,
             left_out=left_out,
-            resume=quoted(*command),
+            resume=shell_quote(*command),
         )
 
 
-class _Tickets:
+class _Requests:
     """A ticket for each trial that can be begun at the moment it is asked for; there may be more later."""
 
     def __init__(self, run: _Run, threads: int) -> None:
         self.run, self.threads = run, threads
         self.count = 0
 
-    def __iter__(self) -> _Tickets:
+    def __iter__(self) -> _Requests:
         return self
 
-    def __next__(self) -> Ticket:
+    def __next__(self) -> TrialRequest:
         run, trials = self.run, self.run.sweep.trials
-        if places_left(run.study, trials) <= len(run.given):
+        if startable(run.study, trials) <= len(run.given):
             raise StopIteration
         self.count += 1
         run.given.add(self.count)
-        return Ticket(self.count, run.sweep, run.place, trials, self.threads)
+        return TrialRequest(self.count, run.sweep, run.place, trials, self.threads)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from mnist_trainer.config.differences import differences
 from mnist_trainer.config.sweep import Sweep
 from mnist_trainer.errors import DataError, StorageError, UsageError
-from mnist_trainer.files import drop_torn_line
-from mnist_trainer.studies.sweep.attempts import repeat
+from mnist_trainer.files import truncate_torn_line
+from mnist_trainer.studies.sweep.attempts import retry
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -34,14 +34,14 @@ _ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
-class Place:
+class StudyStorage:
     """A study: its `name`, and the database (`url`) or the journal file that holds it."""
 
     name: str
     url: str | None
     journal: Path = Path()
-    beat: int = BEAT_SECONDS
-    silence: int = SILENT_SECONDS
+    heartbeat_seconds: int = BEAT_SECONDS
+    grace_seconds: int = SILENT_SECONDS
 
     def __str__(self) -> str:
         """Without the password."""
@@ -84,7 +84,7 @@ def _parsed(url: str) -> URL:
 
 
 @lru_cache(maxsize=1)
-def open_study(place: Place, objective: str) -> Study:
+def open_study(place: StudyStorage, objective: str) -> Study:
     """The study, made if it is not there; once a process. Raises `StorageError`."""
     import optuna
 
@@ -97,12 +97,12 @@ def open_study(place: Place, objective: str) -> Study:
         return optuna.create_study(study_name=place.name, storage=storage, direction=direction, load_if_exists=True)
 
 
-def join_study(place: Place, sweep: Sweep, images: str, closing: ExitStack) -> Study:
+def join_study(place: StudyStorage, sweep: Sweep, images: str, closing: ExitStack) -> Study:
     """The study, open until `closing` ends. Raises `StorageError`, and `UsageError` if it is not about `sweep`."""
     with storage_errors(place):
         study = open_study(place, sweep.objective)
         closing.callback(close_study, study)
-        agree(study, sweep, place, images)
+        check_definition(study, sweep, place, images)
     return study
 
 
@@ -116,7 +116,7 @@ def close_study(study: Study) -> None:
         engine.dispose()
 
 
-def _storage(place: Place) -> BaseStorage:
+def _storage(place: StudyStorage) -> BaseStorage:
     from optuna.storages import JournalStorage, RDBStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
@@ -134,9 +134,9 @@ def _storage(place: Place) -> BaseStorage:
                 return RDBStorage(
                     url.render_as_string(hide_password=False),
                     engine_kwargs={"connect_args": waiting, "pool_pre_ping": True},
-                    heartbeat_interval=place.beat,
-                    grace_period=place.silence,
-                    heartbeat_stale_trial_callback=repeat,
+                    heartbeat_interval=place.heartbeat_seconds,
+                    grace_period=place.grace_seconds,
+                    heartbeat_stale_trial_callback=retry,
                 )
         except (IntegrityError, ProgrammingError):  # another process made the same tables at the same moment
             if attempt == _ATTEMPTS - 1:
@@ -145,7 +145,7 @@ def _storage(place: Place) -> BaseStorage:
     raise AssertionError("unreachable")
 
 
-def mend_journal(place: Place) -> None:
+def repair_journal(place: StudyStorage) -> None:
     """Drops from a journal, to which nobody else may be writing, a last line that a full disk or a power cut tore.
 
     Raises `StorageError` if another line is damaged.
@@ -153,17 +153,17 @@ def mend_journal(place: Place) -> None:
     path = place.journal
     if place.url is not None or not path.exists():
         return
-    drop_torn_line(path)
+    truncate_torn_line(path)
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            if not _is_entry(line):
+            if not _is_record(line):
                 raise StorageError(
                     f"{path}: the journal is damaged at its line {number}. Take this line and all after it out, to go "
                     "on with the trials before it, or choose another --run-dir."
                 )
 
 
-def _is_entry(line: bytes) -> bool:
+def _is_record(line: bytes) -> bool:
     try:
         return "op_code" in json.loads(line)
     except (ValueError, TypeError):
@@ -171,7 +171,7 @@ def _is_entry(line: bytes) -> bool:
 
 
 @contextmanager
-def storage_errors(place: Place) -> Iterator[None]:
+def storage_errors(place: StudyStorage) -> Iterator[None]:
     """Turns what a database or a file system says into a `StorageError` without passwords."""
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
@@ -190,7 +190,7 @@ def storage_errors(place: Place) -> Iterator[None]:
         raise StorageError(f"{place}: the study can't be read or written: {reason}. {advice}") from None
 
 
-def agree(study: Study, sweep: Sweep, place: Place, images: str) -> None:
+def check_definition(study: Study, sweep: Sweep, place: StudyStorage, images: str) -> None:
     """Notes in a new study what it is about. Raises `UsageError` if it is about something else than `sweep`."""
     ours = definition(sweep)
     theirs = study.user_attrs.get("definition")

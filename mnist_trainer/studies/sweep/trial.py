@@ -24,9 +24,9 @@ from mnist_trainer.model.device import settings
 from mnist_trainer.model.failures import device_errors
 from mnist_trainer.model.threads import choose_threads
 from mnist_trainer.pipeline.preparation import prepare
-from mnist_trainer.studies.serving import Post
-from mnist_trainer.studies.sweep.attempts import repeat, trial_of
-from mnist_trainer.studies.sweep.study import Place, open_study, storage_errors
+from mnist_trainer.studies.serving import WorkerContext
+from mnist_trainer.studies.sweep.attempts import retry, trial_index
+from mnist_trainer.studies.sweep.study import StudyStorage, open_study, storage_errors
 from mnist_trainer.training.loop import EpochRecord, fit
 from mnist_trainer.training.state import TrainingState
 
@@ -41,12 +41,12 @@ MOST_DEATHS = 3
 
 
 @dataclass(frozen=True)
-class Ticket:
+class TrialRequest:
     """Leave to make one trial of a study that shall have so many `trials`."""
 
     serial: int
     sweep: Sweep
-    place: Place
+    place: StudyStorage
     trials: int
     threads: int
 
@@ -63,7 +63,7 @@ class _UnforeseenError(Exception):
     """A training ended with an error that is none of ours."""
 
 
-def run_trial(ticket: Ticket, post: Post) -> int | None:
+def run_trial(request: TrialRequest, context: WorkerContext) -> int | None:
     """The number of the attempt that was made; None if none was needed, or if somebody else took it over.
 
     Tells the number as soon as it is known. Raises `StorageError`, and `InterruptedRunError` if a stop is wanted; the
@@ -71,14 +71,14 @@ def run_trial(ticket: Ticket, post: Post) -> int | None:
     """
     from optuna.exceptions import UpdateFinishedTrialError
 
-    study = open_study(ticket.place, ticket.sweep.objective)
-    study.pruner = build_pruner(ticket.sweep)
+    study = open_study(request.place, request.sweep.objective)
+    study.pruner = build_pruner(request.sweep)
     made: list[int] = []
-    with storage_errors(ticket.place):
+    with storage_errors(request.place):
         try:
-            study.optimize(partial(_objective, ticket, post, made), n_trials=1, catch=(_FailedError,))
+            study.optimize(partial(_objective, request, context, made), n_trials=1, catch=(_FailedError,))
         except InterruptedRunError:
-            repeat(study, study.get_trials(deepcopy=False)[made[0]], died=False)
+            retry(study, study.get_trials(deepcopy=False)[made[0]], died=False)
             raise
         except (_SurplusError, UpdateFinishedTrialError):
             return None
@@ -91,15 +91,15 @@ def run_trial(ticket: Ticket, post: Post) -> int | None:
     return made[0]
 
 
-def _objective(ticket: Ticket, post: Post, made: list[int], trial: Trial) -> float:
+def _objective(request: TrialRequest, context: WorkerContext, made: list[int], trial: Trial) -> float:
     """The objective of the epoch that the training would keep; after each epoch the pruner is asked."""
     from optuna import TrialPruned
 
     made.append(trial.number)
-    post.tell(trial.number)
-    sweep = ticket.sweep
-    index = trial_of(trial.study, trial.number)
-    if index >= ticket.trials:
+    context.send(trial.number)
+    sweep = request.sweep
+    index = trial_index(trial.study, trial.number)
+    if index >= request.trials:
         raise _SurplusError
     best: EpochRecord | None = None
     try:
@@ -107,10 +107,10 @@ def _objective(ticket: Ticket, post: Post, made: list[int], trial: Trial) -> flo
             raise DeviceError(f"Its process died {MOST_DEATHS} times, as happens when the memory is full.")
         trial.study.sampler = build_sampler(sweep, index)
         config = sweep.config(suggest(trial, sweep.space))
-        with closing(_epochs(config, ticket.threads, post)) as epochs:
+        with closing(_epochs(config, request.threads, context)) as epochs:
             for record in epochs:
                 best = record if record.best else best
-                trial.report(_figure(record, sweep), record.epoch)
+                trial.report(_objective_value(record, sweep), record.epoch)
                 if trial.should_prune():
                     raise TrialPruned
     except InterruptedRunError:
@@ -123,26 +123,26 @@ def _objective(ticket: Ticket, post: Post, made: list[int], trial: Trial) -> flo
         if best is not None:
             trial.set_user_attr("best", {name: getattr(best, name) for name in ("epoch", "val_loss", "val_accuracy")})
     assert best is not None
-    return _figure(best, sweep)
+    return _objective_value(best, sweep)
 
 
-def _epochs(config: Config, threads: int, post: Post) -> Generator[EpochRecord]:
+def _epochs(config: Config, threads: int, context: WorkerContext) -> Generator[EpochRecord]:
     """The epochs of one training. Raises `TrainerError`s, `InterruptedRunError` among them, and `_UnforeseenError`."""
 
     def after_step(state: TrainingState) -> None:
-        if post.wants_stop:
+        if context.wants_stop:
             raise InterruptedRunError("Stopped.")
 
     try:
         with settings(config, choose_threads(config) or threads), device_errors():
-            yield from fit(prepare(config, splits=images_of(config.data)), after_step)
+            yield from fit(prepare(config, splits=load_images(config.data)), after_step)
     except TrainerError:
         raise
     except Exception as error:
         raise _UnforeseenError(f"{type(error).__name__}: {error}") from error
 
 
-def images_of(data: Data) -> Splits:
+def load_images(data: Data) -> Splits:
     """The images to train and to validate with, loaded once a process as long as they stay the same."""
     return _images(data.model_copy(update={"batch_size": 1, "augment": None}))
 
@@ -152,7 +152,7 @@ def _images(data: Data) -> Splits:
     return load_splits(data)
 
 
-def _figure(record: EpochRecord, sweep: Sweep) -> float:
+def _objective_value(record: EpochRecord, sweep: Sweep) -> float:
     figure = record.val_loss if sweep.objective == "val_loss" else record.val_accuracy
     assert figure is not None, "a sweep's base has validation images"
     return figure

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mnist_trainer.files import held
+from mnist_trainer.files import folder_lock
 from mnist_trainer.studies.runs import listing
 from mnist_trainer.studies.runs.listing import curves, labels, order_notes, table
 from mnist_trainer.studies.runs.reading import read_run, read_runs
@@ -156,7 +156,7 @@ def test_a_run_of_this_host_is_running_as_long_as_its_process(fake_run: FakeRun)
     path = fake_run("one", {"status": "running", "test": None, "validation": None})
     (path / ".lock").write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
     assert read_run(path).status == "killed"  # the number is another's now: nobody holds the lock
-    with held(path):
+    with folder_lock(path):
         assert read_run(path).status == "running"
 
 

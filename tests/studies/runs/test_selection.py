@@ -7,7 +7,7 @@ import pytest
 
 from mnist_trainer.errors import UsageError
 from mnist_trainer.studies.runs.reading import read_runs
-from mnist_trainer.studies.runs.selection import COLUMNS, filtered, is_mixed, ordered, value_of
+from mnist_trainer.studies.runs.selection import SORT_KEYS, filtered, is_mixed, ordered, value_of
 from mnist_trainer.studies.runs.summary import RunSummary
 
 
@@ -118,9 +118,9 @@ def test_an_unknown_column_is_refused(runs: list[RunSummary]) -> None:
 
 
 def test_every_column_can_be_sorted_by(runs: list[RunSummary]) -> None:
-    for key in COLUMNS:
+    for key in SORT_KEYS:
         assert len(ordered(runs, key)) == len(runs)
-        assert value_of(runs[1], key) == getattr(runs[1], COLUMNS[key])
+        assert value_of(runs[1], key) == getattr(runs[1], SORT_KEYS[key])
 
 
 def test_losses_of_different_kinds_have_no_common_order(runs: list[RunSummary]) -> None:

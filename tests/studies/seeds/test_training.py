@@ -212,7 +212,7 @@ def test_the_listener_hears_how_it_goes(here: Path) -> None:
 
 
 def test_threads_are_shared_out_and_written_down(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "threads_each", lambda jobs: {1: 2, 2: 1}[jobs])
+    monkeypatch.setattr(module, "threads_per_job", lambda jobs: {1: 2, 2: 1}[jobs])
     monkeypatch.setattr(module, "choose_threads", lambda config: config.threads)  # as if the model were a large one
     config = {**TINY, "threads": None}
     train_seeds(config, [0], run_dir=here / "many")

@@ -19,9 +19,9 @@ from mnist_trainer.reports.sweep import SweepListener, TrialRow
 from mnist_trainer.studies import workers
 from mnist_trainer.studies.sweep import attempts
 from mnist_trainer.studies.sweep import search as sweep_module
-from mnist_trainer.studies.sweep.search import Manner, run_sweep
-from mnist_trainer.studies.sweep.study import Place, close_study, open_study
-from mnist_trainer.studies.sweep.trial import Ticket
+from mnist_trainer.studies.sweep.search import SweepOptions, run_sweep
+from mnist_trainer.studies.sweep.study import StudyStorage, close_study, open_study
+from mnist_trainer.studies.sweep.trial import TrialRequest
 
 pytest.importorskip("optuna", reason="needs the extra [sweep]")
 REPOSITORY = Path(__file__).parents[3]
@@ -75,26 +75,26 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str] | N
 
 def test_a_killed_process_costs_its_trial_no_more_than_time(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of two processes is killed in its second trial: the values are tried again, and all trials are as ever."""
-    processes: dict[int, int] = {}
+    pids: dict[int, int] = {}
     killed: set[int] = set()
-    give, told = workers._Worker.give, sweep_module._Run.told
+    assign, on_message = workers._Worker.assign, sweep_module._Run.on_message
 
-    def remember(worker: Any, task: Ticket) -> None:
-        processes[task.serial] = worker.process.pid
-        give(worker, task)
+    def remember(worker: Any, task: TrialRequest) -> None:
+        pids[task.serial] = worker.process.pid
+        assign(worker, task)
 
-    def kill_third(run: sweep_module._Run, task: Ticket, news: int) -> None:
-        told(run, task, news)
-        if task.serial == 3 and processes[3] not in killed:  # what it sent before its end is read after it
-            killed.add(processes[3])
-            os.kill(processes[3], signal.SIGKILL)
+    def kill_third(run: sweep_module._Run, task: TrialRequest, news: int) -> None:
+        on_message(run, task, news)
+        if task.serial == 3 and pids[3] not in killed:  # what it sent before its end is read after it
+            killed.add(pids[3])
+            os.kill(pids[3], signal.SIGKILL)
 
-    monkeypatch.setattr(workers._Worker, "give", remember)
-    monkeypatch.setattr(sweep_module._Run, "told", kill_third)
+    monkeypatch.setattr(workers._Worker, "assign", remember)
+    monkeypatch.setattr(sweep_module._Run, "on_message", kill_third)
     for epochs in (40, 400, 4000):  # on a busy machine a trial may be over before it is killed
-        processes.clear()
+        pids.clear()
         long, listener = load_sweep("long.yaml", [f"training.epochs={epochs}"]), Remembering()
-        result = run_sweep(long, Manner(jobs=2), listener)
+        result = run_sweep(long, SweepOptions(jobs=2), listener)
         if listener.died:
             break
     monkeypatch.undo()
@@ -104,8 +104,8 @@ def test_a_killed_process_costs_its_trial_no_more_than_time(here: Path, monkeypa
     assert sorted(listener.ended) == [0, 1, 2, 3]
     made = [(row.status, row.values, row.curve) for row in result.rows]
     assert made == [("finished", row.values, row.curve) for row in alone.rows]
-    assert len(processes) == 5
-    assert len(set(processes.values())) == 3
+    assert len(pids) == 5
+    assert len(set(pids.values())) == 3
 
 
 def test_a_killed_command_goes_on(here: Path) -> None:
@@ -115,9 +115,11 @@ def test_a_killed_command_goes_on(here: Path) -> None:
     wait_until(lambda: journal.exists() and journal.read_bytes().count(b'"intermediate_value"') > 2, child)
     child.kill()
     child.communicate()
-    result = run_sweep(load_sweep("long.yaml", ["training.epochs=1000000"]), Manner(run_dir=here / "mine", minutes=0.0))
+    result = run_sweep(
+        load_sweep("long.yaml", ["training.epochs=1000000"]), SweepOptions(run_dir=here / "mine", minutes=0.0)
+    )
     assert [row.status for row in result.rows] == ["waiting"]
-    study = open_study(Place("sweep", None, journal), "val_loss")
+    study = open_study(StudyStorage("sweep", None, journal), "val_loss")
     states = {index: [one.state.name for one in tries] for index, tries in attempts.attempts_of(study).items()}
     close_study(study)
     assert states == {0: ["FAIL", "WAITING"]}

@@ -19,13 +19,13 @@ from mnist_trainer.config.sweep import Sweep
 from mnist_trainer.config.sweep_reading import load_sweep
 from mnist_trainer.data.bundled import load_digits
 from mnist_trainer.errors import DataError, InterruptedRunError, StorageError, TrainerError, UsageError
-from mnist_trainer.files import held
+from mnist_trainer.files import folder_lock
 from mnist_trainer.reports.sweep import SweepHeader, SweepListener, SweepResult, TrialRow
 from mnist_trainer.studies.sweep import trial as trial_module
 from mnist_trainer.studies.sweep.attempts import attempts_of
-from mnist_trainer.studies.sweep.folder import rows_of
-from mnist_trainer.studies.sweep.search import Manner, run_sweep
-from mnist_trainer.studies.sweep.study import Place, close_study, open_study, require_optuna, storage_errors
+from mnist_trainer.studies.sweep.folder import trial_rows
+from mnist_trainer.studies.sweep.search import SweepOptions, run_sweep
+from mnist_trainer.studies.sweep.study import StudyStorage, close_study, open_study, require_optuna, storage_errors
 
 optuna = pytest.importorskip("optuna", reason="needs the extra [sweep]")
 
@@ -84,7 +84,7 @@ def make(here: Path) -> Making:
 
 def tries(folder: Path) -> dict[int, list[str]]:
     """The states of each trial's attempts."""
-    study = open_study(Place("sweep", None, folder / "journal.log"), "val_loss")
+    study = open_study(StudyStorage("sweep", None, folder / "journal.log"), "val_loss")
     found = {index: [one.state.name for one in attempts] for index, attempts in attempts_of(study).items()}
     close_study(study)
     return found
@@ -223,9 +223,9 @@ def test_when_all_fail_the_exit_code_is_the_commonest(make: Making) -> None:
 
 def test_a_stopped_sweep_goes_on_and_has_the_same_trials_in_the_end(make: Making, here: Path) -> None:
     whole = run_sweep(make(trials=4))
-    place = Manner(run_dir=here / "mine")
+    place = SweepOptions(run_dir=here / "mine")
     with pytest.raises(InterruptedRunError, match=r"2 of 4 trials are done. Go on with:\nmnist-sweep mine/sweep.yaml"):
-        run_sweep(make(trials=4), Manner(run_dir=Path("mine")), Remembering(stop_at=2))
+        run_sweep(make(trials=4), SweepOptions(run_dir=Path("mine")), Remembering(stop_at=2))
     assert json.loads((here / "mine" / "run.json").read_text())["status"] == "interrupted"
     listener = Remembering()
     result = run_sweep(load_sweep("mine/sweep.yaml"), place, listener)
@@ -255,29 +255,29 @@ def test_a_stop_in_a_trial_lets_it_be_repeated(make: Making, here: Path) -> None
 
     whole = run_sweep(make(trials=3))
     with pytest.raises(InterruptedRunError, match="1 of 3"):
-        run_sweep(make(trials=3), Manner(run_dir=here / "mine"), AtOnce())
+        run_sweep(make(trials=3), SweepOptions(run_dir=here / "mine"), AtOnce())
     assert tries(here / "mine") == {0: ["COMPLETE"], 1: ["FAIL", "WAITING"]}  # others may take it up at once
-    result = run_sweep(make(trials=3), Manner(run_dir=here / "mine"))
+    result = run_sweep(make(trials=3), SweepOptions(run_dir=here / "mine"))
     assert (values_of(result), result.complete) == (values_of(whole), True)
     assert tries(here / "mine") == {0: ["COMPLETE"], 1: ["FAIL", "COMPLETE"], 2: ["COMPLETE"]}
 
 
 def test_trials_of_a_dead_command_are_repeated(make: Making, here: Path) -> None:
     """One that was asked for, and one that had its values: what a killed command leaves behind."""
-    run_sweep(make(trials=2), Manner(run_dir=here / "mine"))
-    study = open_study(Place("sweep", None, here / "mine" / "journal.log"), "val_loss")
+    run_sweep(make(trials=2), SweepOptions(run_dir=here / "mine"))
+    study = open_study(StudyStorage("sweep", None, here / "mine" / "journal.log"), "val_loss")
     study.ask()
     study.ask().suggest_float("optimizer.lr", 0.001, 0.1, log=True)
     lr = study.trials[3].params["optimizer.lr"]
     close_study(study)
-    result = run_sweep(make(trials=4), Manner(run_dir=here / "mine"))
+    result = run_sweep(make(trials=4), SweepOptions(run_dir=here / "mine"))
     assert [row.status for row in result.rows] == ["finished"] * 4
     assert result.rows[3].values["optimizer.lr"] == lr
     assert result.rows[2].values == run_sweep(make(trials=3)).rows[2].values
 
 
 def test_the_time_may_be_over(make: Making) -> None:
-    result = run_sweep(make(trials=50), Manner(minutes=0.0))
+    result = run_sweep(make(trials=50), SweepOptions(minutes=0.0))
     assert (result.rows, result.complete, result.best) == ((), False, None)
     record = json.loads((result.folder / "run.json").read_text())
     assert (record["status"], record["stop_reason"]) == ("interrupted", "minutes")
@@ -288,13 +288,13 @@ def test_the_time_may_be_over(make: Making) -> None:
     "change", [{"space": {"seed": {"int": [1, 2]}}}, {"objective": "val_accuracy"}, {"base": {"seed": 4}}]
 )
 def test_a_folder_with_another_sweep_is_refused(make: Making, here: Path, change: dict[str, Any]) -> None:
-    run_sweep(make(trials=1), Manner(run_dir=here / "mine"))
+    run_sweep(make(trials=1), SweepOptions(run_dir=here / "mine"))
     before = (here / "mine" / "journal.log").read_bytes()
     name = {"base": r"base\.seed is 0 there and 4 here", "space": r"space\.seed is not set there"}.get(
         next(iter(change)), "objective"
     )
     with pytest.raises(UsageError, match=f"mine/journal.log holds a study .* about something else: .*{name}"):
-        run_sweep(make(trials=1, **change), Manner(run_dir=here / "mine"))
+        run_sweep(make(trials=1, **change), SweepOptions(run_dir=here / "mine"))
     assert (here / "mine" / "journal.log").read_bytes() == before
 
 
@@ -304,34 +304,34 @@ def test_a_sweep_does_not_go_on_with_other_images(make: Making, here: Path) -> N
     rows = [",".join(map(str, [label, *pixels])) + "\n" for label, pixels in images]
     base = {"data": {"name": "folder", "path": str(here / "table.csv"), "batch_size": 32}}
     (here / "table.csv").write_text("".join(rows))
-    run_sweep(make(base, trials=1), Manner(run_dir=here / "mine"))
-    assert len(run_sweep(make(base, trials=2), Manner(run_dir=here / "mine")).rows) == 2
+    run_sweep(make(base, trials=1), SweepOptions(run_dir=here / "mine"))
+    assert len(run_sweep(make(base, trials=2), SweepOptions(run_dir=here / "mine")).rows) == 2
     (here / "table.csv").write_text("".join(rows[:-5]))
     with pytest.raises(
         DataError, match=r"^The images have changed since the study 'sweep' in .*journal\.log was begun"
     ):
-        run_sweep(make(base, trials=3), Manner(run_dir=here / "mine"))
+        run_sweep(make(base, trials=3), SweepOptions(run_dir=here / "mine"))
 
 
 def test_a_folder_in_use_or_with_a_run_is_refused(make: Making, here: Path) -> None:
     (here / "used").mkdir()
-    with held(here / "used"), pytest.raises(StorageError, match="used is in use by process"):
-        run_sweep(make(trials=1), Manner(run_dir=here / "used"))
+    with folder_lock(here / "used"), pytest.raises(StorageError, match="used is in use by process"):
+        run_sweep(make(trials=1), SweepOptions(run_dir=here / "used"))
     (here / "run").mkdir()
     (here / "run" / "best.pt").touch()
     with pytest.raises(UsageError, match="already holds a run"):
-        run_sweep(make(trials=1), Manner(run_dir=here / "run"))
+        run_sweep(make(trials=1), SweepOptions(run_dir=here / "run"))
 
 
 def test_a_database_holds_a_study_that_goes_on_from_another_folder(make: Making, here: Path) -> None:
     url = f"sqlite:///{here}/study.db"
-    first = run_sweep(make(trials=2), Manner(storage=url, run_dir=here / "a"))
-    second = run_sweep(make(trials=3), Manner(storage=url, run_dir=here / "b"))
+    first = run_sweep(make(trials=2), SweepOptions(storage=url, run_dir=here / "a"))
+    second = run_sweep(make(trials=3), SweepOptions(storage=url, run_dir=here / "b"))
     assert values_of(second)[:2] == values_of(first)
     assert len(second.rows) == 3
     assert not (here / "a" / "journal.log").exists()
     with pytest.raises(UsageError, match=r"study.db holds a study of the name 'tiny' that is about something else"):
-        run_sweep(make({"seed": 7}, trials=3), Manner(storage=url, run_dir=here / "c"))
+        run_sweep(make({"seed": 7}, trials=3), SweepOptions(storage=url, run_dir=here / "c"))
     assert not (here / "c").exists()
     assert open_study.cache_info().currsize == 0, "its connection is closed after a refusal too"
 
@@ -339,7 +339,7 @@ def test_a_database_holds_a_study_that_goes_on_from_another_folder(make: Making,
 class CuttingOff(Remembering):
     """When it is told that attempt 0 is waited for, that one fails without a reason, as at a second Ctrl-C."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: StudyStorage) -> None:
         super().__init__()
         self.study = open_study(place, "val_loss")
         with pytest.warns(UserWarning, match="Heartbeat"):
@@ -353,9 +353,9 @@ def test_a_trial_that_is_cut_off_elsewhere_is_made_here(
     make: Making, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is the last one: a command that finds nothing to begin waits for it, and takes it up."""
-    monkeypatch.setattr("mnist_trainer.studies.sweep.search.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("mnist_trainer.studies.sweep.search.WAIT_SECONDS", 0.0)
     url = f"sqlite:///{here}/study.db"
-    result = run_sweep(make(trials=1), Manner(storage=url), CuttingOff(Place("tiny", url)))
+    result = run_sweep(make(trials=1), SweepOptions(storage=url), CuttingOff(StudyStorage("tiny", url)))
     assert [row.status for row in result.rows] == ["finished"]
     assert json.loads((result.folder / "run.json").read_text())["status"] == "finished"
 
@@ -363,10 +363,10 @@ def test_a_trial_that_is_cut_off_elsewhere_is_made_here(
 def test_minutes_are_the_reason_only_if_they_are_over(
     make: Making, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mnist_trainer.studies.sweep.search.LOOK_SECONDS", 0.0)
-    monkeypatch.setattr("mnist_trainer.studies.sweep.search.recover", lambda *arguments, **options: None)
+    monkeypatch.setattr("mnist_trainer.studies.sweep.search.WAIT_SECONDS", 0.0)
+    monkeypatch.setattr("mnist_trainer.studies.sweep.search.requeue_abandoned", lambda *arguments, **options: None)
     url = f"sqlite:///{here}/study.db"
-    result = run_sweep(make(trials=1), Manner(storage=url, minutes=9e9), CuttingOff(Place("tiny", url)))
+    result = run_sweep(make(trials=1), SweepOptions(storage=url, minutes=9e9), CuttingOff(StudyStorage("tiny", url)))
     record = json.loads((result.folder / "run.json").read_text())
     assert (result.complete, record["stop_reason"]) == (False, "trials are left")
 
@@ -374,37 +374,37 @@ def test_minutes_are_the_reason_only_if_they_are_over(
 def test_others_are_waited_for_only_if_they_make_trials_of_this_sweep(make: Making, here: Path) -> None:
     """Trial 1 is in work elsewhere, and here one is wanted."""
     url = f"sqlite:///{here}/study.db"
-    run_sweep(make(trials=1), Manner(storage=url))
-    listener = CuttingOff(Place("tiny", url))
-    assert run_sweep(make(trials=1), Manner(storage=url), listener).complete
-    study = open_study(Place("tiny", url), "val_loss")
+    run_sweep(make(trials=1), SweepOptions(storage=url))
+    listener = CuttingOff(StudyStorage("tiny", url))
+    assert run_sweep(make(trials=1), SweepOptions(storage=url), listener).complete
+    study = open_study(StudyStorage("tiny", url), "val_loss")
     assert [one.state.name for one in study.trials] == ["COMPLETE", "RUNNING"]
     close_study(study)
 
 
 def test_a_line_that_was_torn_off_costs_no_more_than_itself(make: Making, here: Path) -> None:
-    run_sweep(make(trials=1), Manner(run_dir=here / "mine"))
+    run_sweep(make(trials=1), SweepOptions(run_dir=here / "mine"))
     with (here / "mine" / "journal.log").open("ab") as journal:
         journal.write(b'{"op_code":4,"wor')
-    result = run_sweep(make(trials=2), Manner(run_dir=here / "mine"))
+    result = run_sweep(make(trials=2), SweepOptions(run_dir=here / "mine"))
     assert [row.status for row in result.rows] == ["finished"] * 2
-    assert result == run_sweep(make(trials=2), Manner(run_dir=here / "mine"))
+    assert result == run_sweep(make(trials=2), SweepOptions(run_dir=here / "mine"))
 
 
 @pytest.mark.parametrize("damage", [b"\0\0\0\n", b'{"op_code":4,"wor{"op_code":4}\n', b"[]\n", b"4\n", b"\xff\n"])
 def test_a_damaged_journal_is_told_with_its_line(make: Making, here: Path, damage: bytes) -> None:
-    run_sweep(make(trials=1), Manner(run_dir=here / "mine"))
+    run_sweep(make(trials=1), SweepOptions(run_dir=here / "mine"))
     journal = here / "mine" / "journal.log"
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join([*lines[:3], damage, *lines[3:]]))
     with pytest.raises(StorageError, match=r"mine/journal\.log: the journal is damaged at its line 4\. Take"):
-        run_sweep(make(trials=2), Manner(run_dir=here / "mine"))
+        run_sweep(make(trials=2), SweepOptions(run_dir=here / "mine"))
     journal.write_bytes(b"".join(lines[:3]))
-    assert run_sweep(make(trials=1), Manner(run_dir=here / "mine")).complete
+    assert run_sweep(make(trials=1), SweepOptions(run_dir=here / "mine")).complete
 
 
 def test_a_journal_that_breaks_while_it_is_in_use_is_no_mistake_of_ours() -> None:
-    place = Place("sweep", None, Path("journal.log"))
+    place = StudyStorage("sweep", None, Path("journal.log"))
     with pytest.raises(StorageError, match=r"journal\.log: the study can't be read or written"), storage_errors(place):
         json.loads('{"op_code":4,"wor{"op_code":4}')
 
@@ -412,7 +412,7 @@ def test_a_journal_that_breaks_while_it_is_in_use_is_no_mistake_of_ours() -> Non
 def test_bad_data_leaves_no_study(make: Making, here: Path) -> None:
     sweep = make({"data": {"name": "folder", "path": "/no/such/folder", "validation": 40}})
     with pytest.raises(DataError):
-        run_sweep(sweep, Manner(storage=f"sqlite:///{here}/study.db"))
+        run_sweep(sweep, SweepOptions(storage=f"sqlite:///{here}/study.db"))
     assert [path.name for path in here.iterdir()] == ["tiny.yaml"]
 
 
@@ -424,24 +424,24 @@ def test_a_pruned_trial_has_the_figures_of_its_best_epoch(make: Making) -> None:
     attempt.set_user_attr("best", {"epoch": 2, "val_loss": 0.5, "val_accuracy": 0.75})
     study.tell(attempt, state=optuna.trial.TrialState.PRUNED)
     for objective, value in (("val_loss", 0.5), ("val_accuracy", 0.75)):
-        (row,) = rows_of(study, make(objective=objective), trials=1)
+        (row,) = trial_rows(study, make(objective=objective), trials=1)
         assert (row.status, row.value, row.epoch, row.val_loss) == ("pruned", value, 2, 0.5)
 
 
 def test_a_silent_process_on_a_database_counts_as_dead(
     make: Making, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mnist_trainer.studies.sweep.search.LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("mnist_trainer.studies.sweep.search.WAIT_SECONDS", 0.1)
     url = f"sqlite:///{here}/study.db"
-    place = Place("tiny", url, beat=1, silence=1)
+    place = StudyStorage("tiny", url, heartbeat_seconds=1, grace_seconds=1)
     study = open_study(place, "val_loss")
     with pytest.warns(UserWarning, match="Heartbeat"):
         attempt = study.ask()
     study._storage._backend.record_heartbeat(attempt._trial_id)
     close_study(study)
-    monkeypatch.setattr("mnist_trainer.studies.sweep.search.Place", lambda name, url: place)
+    monkeypatch.setattr("mnist_trainer.studies.sweep.search.StudyStorage", lambda name, url: place)
     listener = Remembering()
-    result = run_sweep(make(trials=2), Manner(storage=url), listener)
+    result = run_sweep(make(trials=2), SweepOptions(storage=url), listener)
     assert [row.status for row in result.rows] == ["finished"] * 2
 
 
@@ -463,13 +463,13 @@ def test_a_silent_process_on_a_database_counts_as_dead(
 )
 def test_a_database_that_is_not_there(make: Making, here: Path, url: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message) as caught:
-        run_sweep(make(trials=1), Manner(storage=url))
+        run_sweep(make(trials=1), SweepOptions(storage=url))
     assert "hidden" not in str(caught.value)
     assert not (here / "runs").exists()
 
 
 def test_a_password_is_hidden_whatever_a_database_says() -> None:
-    place = Place("tiny", "postgresql://me:hidden@host/db")
+    place = StudyStorage("tiny", "postgresql://me:hidden@host/db")
     with pytest.raises(StorageError, match=r"me:\*\*\*@host/db: .* no entry for me \*\*\*\. Is"), storage_errors(place):
         raise OSError("no entry for me hidden")
 
@@ -495,12 +495,12 @@ def test_no_matplotlib_state_is_left(make: Making) -> None:
 
 
 def test_a_trial_that_kills_its_process_again_and_again_fails(make: Making, here: Path) -> None:
-    place = Place("sweep", None, here / "mine" / "journal.log")
-    run_sweep(make(trials=1), Manner(run_dir=here / "mine"))
+    place = StudyStorage("sweep", None, here / "mine" / "journal.log")
+    run_sweep(make(trials=1), SweepOptions(run_dir=here / "mine"))
     study = open_study(place, "val_loss")
     study.enqueue_trial({}, user_attrs={"trial": 1, "deaths": 3})
     close_study(study)
-    result = run_sweep(make(trials=2), Manner(run_dir=here / "mine"))
+    result = run_sweep(make(trials=2), SweepOptions(run_dir=here / "mine"))
     assert [row.status for row in result.rows] == ["finished", "failed"]
     assert "process died 3 times" in result.rows[1].reason
     assert result.rows[1].code == 5
