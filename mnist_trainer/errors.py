@@ -59,14 +59,14 @@ class UsageError(TrainerError):
 
 @dataclass(frozen=True)
 class ConfigProblem:
-    """One mistake in a config: `place` (`file:line:column` or `override 2`), the key's `path`, the `message`."""
+    """One mistake in a config: `location` (`file:line:column` or `override 2`), the key's `path`, the `message`."""
 
-    place: str
+    location: str
     path: str
     message: str
 
     def __str__(self) -> str:
-        where = f"{self.place}  " if self.place else ""
+        where = f"{self.location}  " if self.location else ""
         return f"{where}{self.path}: {self.message}" if self.path else f"{where}{self.message}"
 
 

@@ -33,7 +33,7 @@ STAGES = (
 """In the order in which data flow. `BEFORE` them are modules that all may use, and behind them the package's own
 `__main__` and `__init__`."""
 
-BEFORE = ("errors", "locks", "files")
+BEFORE = ("errors", "files")
 
 FREE_OF_TORCH = ("config", "pictures")
 HEAVY = {"torchvision", "matplotlib", "cv2", "tensorboard", "optuna", "psycopg"}
@@ -162,7 +162,6 @@ def test_there_is_no_drawer_for_everything() -> None:
 
 DOORS = {
     "files.py": "the one door",
-    "locks.py": "signs the lock of a folder, which is no content",
     "data/download.py": "receives into the path that the door gives it",
     "data/partial.py": "keeps what came of a download",
     "data/decoded.py": "packs into the path that the door gives it",

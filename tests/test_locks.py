@@ -1,4 +1,4 @@
-"""One process to a folder: `files.folder_lock` and `mnist_trainer/locks.py`."""
+"""One process to a folder: `files.folder_lock` and `mnist_trainer/files.py`."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from typing import IO, Any
 
 import pytest
 
-from mnist_trainer import locks
+from mnist_trainer import files
 from mnist_trainer.errors import StorageError
 from mnist_trainer.files import folder_lock
 
-ROOT = Path(locks.__file__).parents[1]
+ROOT = Path(files.__file__).parents[1]
 
 HOLDER = """
 import sys
 from pathlib import Path
-from mnist_trainer.files import held
-with held(Path(sys.argv[1])):
-    print("held", flush=True)
+from mnist_trainer.files import folder_lock
+with folder_lock(Path(sys.argv[1])):
+    print("folder_lock", flush=True)
     sys.stdin.read()
 """
 
@@ -40,7 +40,7 @@ def another_process(folder: Path) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        assert process.stdout is not None and process.stdout.readline() == "folder_lock\n"
         yield process
         process.kill()
 
@@ -168,7 +168,7 @@ def subprocess_that_ended() -> int:
 
 def test_a_file_that_is_replaced_while_it_is_taken_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The holder before removes its file between the opening and the locking of it."""
-    try_lock, opened = locks.try_lock, []
+    try_lock, opened = files.try_lock, []
 
     def late(stream: IO[bytes]) -> bool | None:
         opened.append(stream)
@@ -176,7 +176,7 @@ def test_a_file_that_is_replaced_while_it_is_taken_is_not_held(tmp_path: Path, m
             (tmp_path / ".lock").unlink()
         return try_lock(stream)
 
-    monkeypatch.setattr(locks, "try_lock", late)
+    monkeypatch.setattr(files, "try_lock", late)
     with folder_lock(tmp_path):
         assert len(opened) == 2 and opened[0].closed
         assert f"is in use by process {os.getpid()} on " in refusal(tmp_path)
@@ -194,7 +194,7 @@ def test_the_file_of_who_took_over_stays(tmp_path: Path) -> None:
 def test_children_do_not_inherit_the_lock(tmp_path: Path) -> None:
     """Else a killed training's folder would be in use until its last child has ended."""
     with folder_lock(tmp_path):
-        (stream,) = locks._open_locks
+        (stream,) = files._open_locks
         descriptor = stream.fileno()
         assert not os.get_inheritable(descriptor)
         if not (child := os.fork()):

@@ -39,7 +39,7 @@ IMPORTED = (
     "mnist_trainer.cli.mnist_train",
     "mnist_trainer.pipeline.training",
     "mnist_trainer.reports.console",
-    "mnist_trainer.studies.seeds.training",
+    "mnist_trainer.studies.seed_series",
     "torch._dynamo",
 )
 """What a session would load for itself: together they are seconds."""

@@ -92,7 +92,7 @@ def problems_at_options(overrides: Sequence[str], options: Sequence[str]) -> Ite
         yield
     except ConfigError as error:
         places = {f"override {len(overrides) + number}": f"--{key}" for number, key in enumerate(options, start=1)}
-        problems = [replace(found, place=places.get(found.place, found.place)) for found in error.problems]
+        problems = [replace(found, location=places.get(found.location, found.location)) for found in error.problems]
         raise ConfigError(problems) from error
 
 

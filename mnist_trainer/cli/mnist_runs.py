@@ -17,7 +17,7 @@ from mnist_trainer.errors import UsageError, shell_quote
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mnist_trainer.studies.runs.summary import RunSummary
+    from mnist_trainer.studies.run_summary import RunSummary
 
 app = new_app()
 
@@ -86,9 +86,8 @@ def _find_folder(folders: Sequence[Path] | None) -> Path:
 def _show_list(
     folder: Path, filters: Sequence[str], sort: str | None, reverse: bool, as_json: bool
 ) -> Sequence[RunSummary]:
-    from mnist_trainer.studies.runs.listing import order_notes, table
-    from mnist_trainer.studies.runs.reading import read_runs
-    from mnist_trainer.studies.runs.selection import filtered, ordered
+    from mnist_trainer.studies.run_summary import read_runs
+    from mnist_trainer.studies.run_table import filtered, order_notes, ordered, table
 
     found = read_runs(folder)
     listed = ordered(filtered(found, filters), sort, reverse)
@@ -107,7 +106,7 @@ def _show_list(
 
 
 def _show_difference(folder: Path, names: tuple[str, str], as_json: bool) -> Sequence[RunSummary]:
-    from mnist_trainer.studies.runs.comparison import compare, difference_table, find_run
+    from mnist_trainer.studies.run_diff import compare, difference_table, find_run
 
     first, second = (find_run(name, folder) for name in names)
     found = compare(first, second)
@@ -134,7 +133,7 @@ def _draw_curves(listed: Sequence[RunSummary], file: Path, folder: Path) -> str:
     """Says what was drawn, and what was not."""
     from mnist_trainer.files import write_bytes
     from mnist_trainer.reports.overlay import overlay
-    from mnist_trainer.studies.runs.listing import curves
+    from mnist_trainer.studies.run_table import curves
 
     drawn, others = curves(listed)
     if not drawn:

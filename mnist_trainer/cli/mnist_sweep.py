@@ -12,7 +12,7 @@ from mnist_trainer.cli.common import Debug, Version, handle_errors, handle_signa
 
 if TYPE_CHECKING:
     from mnist_trainer.config.sweep import Sweep
-    from mnist_trainer.studies.sweep.search import SweepOptions
+    from mnist_trainer.studies.sweep_search import SweepOptions
 
 app = new_app()
 
@@ -74,14 +74,14 @@ def sweep(  # noqa: PLR0913, PLR0917 - one for each option
             list_sweeps(overrides)
             return
         loaded = load_sweep(source, overrides, {} if trials is None else {"trials": trials})
-        from mnist_trainer.studies.sweep.search import SweepOptions
+        from mnist_trainer.studies.sweep_search import SweepOptions
 
         _sweep(loaded, SweepOptions(jobs, minutes, storage, run_dir), quiet, as_json)
 
 
 def _sweep(loaded: Sweep, manner: SweepOptions, quiet: bool, as_json: bool) -> None:
     from mnist_trainer.reports.sweep_console import choose_sweep_console
-    from mnist_trainer.studies.sweep.search import run_sweep
+    from mnist_trainer.studies.sweep_search import run_sweep
 
     console = choose_sweep_console(quiet, as_json)
     handle_signals(console)

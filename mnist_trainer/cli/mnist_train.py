@@ -64,7 +64,7 @@ def _resume_run(
 
 def _resume_series(place: Path, overrides: Sequence[str], jobs: int | None, quiet: bool) -> None:
     """Makes what is missing of the series in the folder `place`."""
-    from mnist_trainer.studies.seeds.training import resume_seeds
+    from mnist_trainer.studies.seed_series import resume_seeds
 
     with series_console(quiet) as console:
         series = resume_seeds(place, *overrides, jobs=jobs, listener=console)
@@ -284,7 +284,7 @@ def _train(config: Config, run_dir: Path | None, on_interrupt: str, quiet: bool)
 
 
 def _train_series(config: Config, seeds: tuple[int, ...], jobs: int, run_dir: Path | None, quiet: bool) -> None:
-    from mnist_trainer.studies.seeds.training import train_seeds
+    from mnist_trainer.studies.seed_series import train_seeds
 
     with series_console(quiet) as console:
         series = train_seeds(config, seeds, jobs=jobs, run_dir=run_dir, listener=console)

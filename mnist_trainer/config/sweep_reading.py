@@ -199,7 +199,7 @@ def _trial_problems(base: Document, values: Mapping[str, Any], is_sound: bool) -
     document = Document(data=deepcopy(base.data))
     for number, override in enumerate(as_overrides(values), 1):
         apply_override(document, number, override)
-    return [problem for problem in _problems(document) if is_sound or problem.place]
+    return [problem for problem in _problems(document) if is_sound or problem.location]
 
 
 def dump_parts(sweep: Sweep, trials: int) -> Iterator[tuple[str, Any]]:

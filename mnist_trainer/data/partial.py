@@ -9,7 +9,7 @@ from pathlib import Path
 from secrets import token_hex
 from time import sleep
 
-from mnist_trainer.locks import is_same_file, try_lock
+from mnist_trainer.files import is_same_file, try_lock
 
 AGAIN = 0.5
 """Seconds between two looks whether the other process is done."""

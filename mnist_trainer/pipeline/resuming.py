@@ -17,7 +17,7 @@ from mnist_trainer.config.load import load_config
 from mnist_trainer.config.objective import Falling, OneCycle
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import CheckpointError, DivergedError, UsageError, shell_quote
-from mnist_trainer.locks import is_locked
+from mnist_trainer.files import is_locked
 from mnist_trainer.pipeline.description import facts_of
 from mnist_trainer.pipeline.preparation import require_same_images
 from mnist_trainer.reports.environment import machine_of

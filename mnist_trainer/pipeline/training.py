@@ -130,7 +130,7 @@ def resume(
         if is_finished(folder, texts):
             heard.was_finished(folder.path)
             return None
-        with folder_lock(folder.path, take_over=take_over):
+        with folder_lock(folder.path, steal_lock=take_over):
             begun = read_begun(folder, texts)
             refuse_parts(begun, own.names)
             _warn(begun.config, heard)

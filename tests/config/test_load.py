@@ -152,7 +152,7 @@ def test_the_mistakes_of_a_mapping_have_no_place_but_are_all_told() -> None:
             "optimizer, schedule, training, report",
         ]
     )
-    assert [problem.place for problem in caught.value.problems] == ["", "", ""]
+    assert [problem.location for problem in caught.value.problems] == ["", "", ""]
     assert caught.value.exit_code == 2
 
 

@@ -17,7 +17,7 @@ from mnist_trainer.model import memory
 from mnist_trainer.pipeline import checking
 from mnist_trainer.pipeline.checking import plan
 from mnist_trainer.pipeline.description import describe_model
-from mnist_trainer.studies.seeds.training import train_seeds
+from mnist_trainer.studies.seed_series import train_seeds
 
 from .conftest import Remembering
 

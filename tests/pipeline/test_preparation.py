@@ -22,7 +22,7 @@ from mnist_trainer.files import write_file
 from mnist_trainer.pipeline.preparation import located
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 from mnist_trainer.storage.tensors import write_tensors
-from mnist_trainer.studies.seeds.training import resume_seeds, train_seeds
+from mnist_trainer.studies.seed_series import resume_seeds, train_seeds
 
 from .conftest import Remembering
 

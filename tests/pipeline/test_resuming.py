@@ -21,7 +21,7 @@ from mnist_trainer.files import folder_lock
 from mnist_trainer.reports import sessions
 from mnist_trainer.reports.listener import Listener
 from mnist_trainer.storage.checkpoint import load_checkpoint
-from mnist_trainer.studies.seeds.training import train_seeds
+from mnist_trainer.studies.seed_series import train_seeds
 
 from .conftest import TINY, Remembering
 

@@ -16,48 +16,48 @@ import pytest
 import torch
 
 from mnist_trainer.errors import ConfigError, ConfigProblem, DeviceError, DivergedError
-from mnist_trainer.studies import workers
-from mnist_trainer.studies.workers import TaskCallback, run_tasks, threads_per_job
+from mnist_trainer.studies import processes
+from mnist_trainer.studies.processes import TaskCallback, run_tasks, threads_per_job
 
 PIECES = """
 import inspect, os, signal, time
 from pathlib import Path
-from mnist_trainer.errors import ConfigError, DivergedError, Problem
+from mnist_trainer.errors import ConfigError, ConfigProblem, DivergedError
 
-def double(task, post):
-    post.tell(os.getpid())
+def double(task, context):
+    context.send(os.getpid())
     return 2 * task
 
-def fail(task, post):
+def fail(task, context):
     match task:
         case "diverged":
             raise DivergedError("The loss became nan.")
         case "config":
-            raise ConfigError([Problem("a.yaml:1:2", "seed", "wrong"), Problem("", "x", "too")])
+            raise ConfigError([ConfigProblem("a.yaml:1:2", "seed", "wrong"), ConfigProblem("", "x", "too")])
         case "bug":
             raise ZeroDivisionError("division by zero")
         case "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         case "torn":
-            line = inspect.getclosurevars(post.tell).nonlocals["line"]
+            line = inspect.getclosurevars(context.send).nonlocals["line"]
             os.write(line.fileno(), bytes([0, 0, 0, 9]) + b"half")  # of a message of 9 bytes
             os.kill(os.getpid(), signal.SIGKILL)
     return task
 
-def wait_for_stop(task, post):
-    post.tell(os.getpid())
+def wait_for_stop(task, context):
+    context.send(os.getpid())
     until = time.monotonic() + 600
-    while time.monotonic() < until and not post.wants_stop:
+    while time.monotonic() < until and not context.wants_stop:
         time.sleep(0.01)
-    return post.wants_stop
+    return context.wants_stop
 
-def write_when_stopped(task, post):
-    wait_for_stop(task, post)
+def write_when_stopped(task, context):
+    wait_for_stop(task, context)
     Path(task).write_text("after its parent's end")
 
-def wait_for_end(task, post):
+def wait_for_end(task, context):
     try:
-        post.tell("begun")  # inside: the interruption may come as soon as this is read
+        context.send("begun")  # inside: the interruption may come as soon as this is read
         time.sleep(600)
     except KeyboardInterrupt:
         Path(task).write_text("saved")
@@ -169,7 +169,7 @@ def test_an_interruption_here_interrupts_the_others(
             if len(self.news) == 2:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(workers, "TERMINATE_SECONDS", 600.0)
+    monkeypatch.setattr(processes, "TERMINATE_SECONDS", 600.0)
     with pytest.raises(KeyboardInterrupt):
         run_tasks(pieces.wait_for_end, marks, 2, Interrupting())
     assert [Path(mark).read_text() for mark in marks] == ["saved", "saved"]
@@ -181,15 +181,15 @@ def test_processes_end_with_their_parent(pieces: ModuleType, tmp_path: Path) -> 
         "import os, signal, sys\n"
         f"sys.path.insert(0, {str(tmp_path)!r})\n"
         "import pieces\n"
-        "from mnist_trainer.studies.workers import Overseer, work_off\n"
-        "class Dying(Overseer):\n"
+        "from mnist_trainer.studies.processes import TaskCallback, run_tasks\n"
+        "class Dying(TaskCallback):\n"
         "    told_of = 0\n"
-        "    def told(self, task, process):\n"
+        "    def on_message(self, task, process):\n"
         "        print(process, flush=True)\n"
         "        self.told_of += 1\n"
         "        if self.told_of == 2:\n"
         "            os.kill(os.getpid(), signal.SIGKILL)\n"
-        "work_off(pieces.write_when_stopped, sys.argv[1:], 2, Dying())\n"
+        "run_tasks(pieces.write_when_stopped, sys.argv[1:], 2, Dying())\n"
     )
     marks = [tmp_path / "first", tmp_path / "second"]
     command = [sys.executable, "-c", script, *map(str, marks)]

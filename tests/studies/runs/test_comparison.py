@@ -8,9 +8,8 @@ import pytest
 
 from mnist_trainer.errors import UsageError
 from mnist_trainer.storage.find import latest_run
-from mnist_trainer.studies.runs.comparison import compare, difference_table, find_run
-from mnist_trainer.studies.runs.reading import read_run
-from mnist_trainer.studies.runs.summary import RunSummary
+from mnist_trainer.studies.run_diff import compare, difference_table, find_run
+from mnist_trainer.studies.run_summary import RunSummary, read_run
 
 FakeRun = Callable[..., Path]
 

@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 
 from mnist_trainer.files import folder_lock
-from mnist_trainer.studies.runs import listing
-from mnist_trainer.studies.runs.listing import curves, labels, order_notes, table
-from mnist_trainer.studies.runs.reading import read_run, read_runs
-from mnist_trainer.studies.runs.summary import RunSummary
+from mnist_trainer.studies import run_table
+from mnist_trainer.studies.run_summary import RunSummary, read_run, read_runs
+from mnist_trainer.studies.run_table import curves, labels, order_notes, table
 
 FakeRun = Callable[..., Path]
 
@@ -116,7 +115,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> datetime:
         def now(cls, tz: Any = None) -> Any:
             return noon.astimezone(tz) if tz else noon.replace(tzinfo=None)
 
-    monkeypatch.setattr(listing, "datetime", Still)
+    monkeypatch.setattr(run_table, "datetime", Still)
     return noon
 
 

@@ -11,8 +11,7 @@ import pytest
 
 from mnist_trainer import Run
 from mnist_trainer.errors import UsageError
-from mnist_trainer.studies.runs.reading import read_run, read_runs
-from mnist_trainer.studies.runs.summary import DAMAGED
+from mnist_trainer.studies.run_summary import DAMAGED, read_run, read_runs
 
 FakeRun = Callable[..., Path]
 

@@ -12,10 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_trainer.storage.run_folder import RunFolder
-from mnist_trainer.studies.runs import records
-from mnist_trainer.studies.runs.listing import table
-from mnist_trainer.studies.runs.reading import read_run
-from mnist_trainer.studies.runs.records import Record, read_config, read_metrics, read_record
+from mnist_trainer.studies import run_summary
+from mnist_trainer.studies.run_summary import Record, read_config, read_metrics, read_record, read_run
+from mnist_trainer.studies.run_table import table
 
 FakeRun = Callable[..., Path]
 
@@ -142,7 +141,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "MAX_BYTES", 10)
+    monkeypatch.setattr(run_summary, "MAX_BYTES", 10)
     (tmp_path / "run.json").write_text(" " * 11)
     problems: list[str] = []
     read_record(RunFolder(tmp_path), problems)

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from mnist_trainer.errors import UsageError
-from mnist_trainer.studies.runs.reading import read_runs
-from mnist_trainer.studies.runs.selection import SORT_KEYS, filtered, is_mixed, ordered, value_of
-from mnist_trainer.studies.runs.summary import RunSummary
+from mnist_trainer.studies.run_summary import RunSummary, read_runs
+from mnist_trainer.studies.run_table import SORT_KEYS, filtered, is_mixed, ordered, value_of
 
 
 @pytest.fixture

@@ -26,8 +26,8 @@ from mnist_trainer.reports.series import Series, SeriesHeader, SeriesListener, S
 from mnist_trainer.storage import checkpoint
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.storage.run_folder import RunFolder
-from mnist_trainer.studies.seeds import training as module
-from mnist_trainer.studies.seeds.training import resume_seeds, train_seeds
+from mnist_trainer.studies import seed_series as module
+from mnist_trainer.studies.seed_series import resume_seeds, train_seeds
 from mnist_trainer.training.loop import EpochRecord
 
 TINY: dict[str, Any] = {

@@ -16,12 +16,11 @@ import pytest
 
 from mnist_trainer.config.sweep_reading import load_sweep
 from mnist_trainer.reports.sweep import SweepListener, TrialRow
-from mnist_trainer.studies import workers
-from mnist_trainer.studies.sweep import attempts
-from mnist_trainer.studies.sweep import search as sweep_module
-from mnist_trainer.studies.sweep.search import SweepOptions, run_sweep
-from mnist_trainer.studies.sweep.study import StudyStorage, close_study, open_study
-from mnist_trainer.studies.sweep.trial import TrialRequest
+from mnist_trainer.studies import processes, sweep_study
+from mnist_trainer.studies import sweep_search as sweep_module
+from mnist_trainer.studies.sweep_search import SweepOptions, run_sweep
+from mnist_trainer.studies.sweep_study import StudyStorage, close_study, open_study
+from mnist_trainer.studies.sweep_trial import TrialRequest
 
 pytest.importorskip("optuna", reason="needs the extra [sweep]")
 REPOSITORY = Path(__file__).parents[3]
@@ -77,7 +76,7 @@ def test_a_killed_process_costs_its_trial_no_more_than_time(here: Path, monkeypa
     """One of two processes is killed in its second trial: the values are tried again, and all trials are as ever."""
     pids: dict[int, int] = {}
     killed: set[int] = set()
-    assign, on_message = workers._Worker.assign, sweep_module._Run.on_message
+    assign, on_message = processes._Worker.assign, sweep_module._Run.on_message
 
     def remember(worker: Any, task: TrialRequest) -> None:
         pids[task.serial] = worker.process.pid
@@ -89,7 +88,7 @@ def test_a_killed_process_costs_its_trial_no_more_than_time(here: Path, monkeypa
             killed.add(pids[3])
             os.kill(pids[3], signal.SIGKILL)
 
-    monkeypatch.setattr(workers._Worker, "assign", remember)
+    monkeypatch.setattr(processes._Worker, "assign", remember)
     monkeypatch.setattr(sweep_module._Run, "on_message", kill_third)
     for epochs in (40, 400, 4000):  # on a busy machine a trial may be over before it is killed
         pids.clear()
@@ -120,7 +119,7 @@ def test_a_killed_command_goes_on(here: Path) -> None:
     )
     assert [row.status for row in result.rows] == ["waiting"]
     study = open_study(StudyStorage("sweep", None, journal), "val_loss")
-    states = {index: [one.state.name for one in tries] for index, tries in attempts.attempts_of(study).items()}
+    states = {index: [one.state.name for one in tries] for index, tries in sweep_study.attempts_of(study).items()}
     close_study(study)
     assert states == {0: ["FAIL", "WAITING"]}
 

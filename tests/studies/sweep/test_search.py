@@ -21,11 +21,16 @@ from mnist_trainer.data.bundled import load_digits
 from mnist_trainer.errors import DataError, InterruptedRunError, StorageError, TrainerError, UsageError
 from mnist_trainer.files import folder_lock
 from mnist_trainer.reports.sweep import SweepHeader, SweepListener, SweepResult, TrialRow
-from mnist_trainer.studies.sweep import trial as trial_module
-from mnist_trainer.studies.sweep.attempts import attempts_of
-from mnist_trainer.studies.sweep.folder import trial_rows
-from mnist_trainer.studies.sweep.search import SweepOptions, run_sweep
-from mnist_trainer.studies.sweep.study import StudyStorage, close_study, open_study, require_optuna, storage_errors
+from mnist_trainer.studies import sweep_trial as trial_module
+from mnist_trainer.studies.sweep_search import SweepOptions, run_sweep, trial_rows
+from mnist_trainer.studies.sweep_study import (
+    StudyStorage,
+    attempts_of,
+    close_study,
+    open_study,
+    require_optuna,
+    storage_errors,
+)
 
 optuna = pytest.importorskip("optuna", reason="needs the extra [sweep]")
 
@@ -353,7 +358,7 @@ def test_a_trial_that_is_cut_off_elsewhere_is_made_here(
     make: Making, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is the last one: a command that finds nothing to begin waits for it, and takes it up."""
-    monkeypatch.setattr("mnist_trainer.studies.sweep.search.WAIT_SECONDS", 0.0)
+    monkeypatch.setattr("mnist_trainer.studies.sweep_search.WAIT_SECONDS", 0.0)
     url = f"sqlite:///{here}/study.db"
     result = run_sweep(make(trials=1), SweepOptions(storage=url), CuttingOff(StudyStorage("tiny", url)))
     assert [row.status for row in result.rows] == ["finished"]
@@ -363,8 +368,8 @@ def test_a_trial_that_is_cut_off_elsewhere_is_made_here(
 def test_minutes_are_the_reason_only_if_they_are_over(
     make: Making, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mnist_trainer.studies.sweep.search.WAIT_SECONDS", 0.0)
-    monkeypatch.setattr("mnist_trainer.studies.sweep.search.requeue_abandoned", lambda *arguments, **options: None)
+    monkeypatch.setattr("mnist_trainer.studies.sweep_search.WAIT_SECONDS", 0.0)
+    monkeypatch.setattr("mnist_trainer.studies.sweep_search.requeue_abandoned", lambda *arguments, **options: None)
     url = f"sqlite:///{here}/study.db"
     result = run_sweep(make(trials=1), SweepOptions(storage=url, minutes=9e9), CuttingOff(StudyStorage("tiny", url)))
     record = json.loads((result.folder / "run.json").read_text())
@@ -431,7 +436,7 @@ def test_a_pruned_trial_has_the_figures_of_its_best_epoch(make: Making) -> None:
 def test_a_silent_process_on_a_database_counts_as_dead(
     make: Making, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mnist_trainer.studies.sweep.search.WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("mnist_trainer.studies.sweep_search.WAIT_SECONDS", 0.1)
     url = f"sqlite:///{here}/study.db"
     place = StudyStorage("tiny", url, heartbeat_seconds=1, grace_seconds=1)
     study = open_study(place, "val_loss")
@@ -439,7 +444,7 @@ def test_a_silent_process_on_a_database_counts_as_dead(
         attempt = study.ask()
     study._storage._backend.record_heartbeat(attempt._trial_id)
     close_study(study)
-    monkeypatch.setattr("mnist_trainer.studies.sweep.search.StudyStorage", lambda name, url: place)
+    monkeypatch.setattr("mnist_trainer.studies.sweep_search.StudyStorage", lambda name, url: place)
     listener = Remembering()
     result = run_sweep(make(trials=2), SweepOptions(storage=url), listener)
     assert [row.status for row in result.rows] == ["finished"] * 2

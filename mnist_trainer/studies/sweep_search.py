@@ -1,38 +1,241 @@
-"""A sweep: many trainings of one config with values that a sampler chooses, judged on the validation images alone."""
+"""The folder of a sweep.
+
+runs/2026-03-14_15-09-26-mlp-sweep/
+  sweep.yaml     the sweep with its base written into it, runnable as it is
+  journal.log    the study, unless a database holds it
+  run.json       kind: sweep; status, counts, the best trial
+  trials.csv     a row a trial: status, figures, seconds, values, the reason of a failure
+  curves.csv     the objective after each epoch of each trial
+  best.yaml      the best trial's config, runnable as it is
+  plots/*.png    the trials as pictures
+
+All but the first two are made from the study, anew after each trial.
+
+Which pictures a sweep gets, drawn by `reports/sweep_plots.py`.
+
+A sweep: many trainings of one config with values that a sampler chooses, judged on the validation images alone.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import warnings
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from time import monotonic, sleep
-from typing import TYPE_CHECKING
+from time import monotonic, perf_counter, sleep
+from typing import TYPE_CHECKING, Any
 
-from mnist_trainer.config.sweep import Sweep
+import torch
+
+from mnist_trainer.config.load import dump_config, dump_plain
+from mnist_trainer.config.shipped import package_version
+from mnist_trainer.config.sweep import Sweep, label
+from mnist_trainer.config.sweep_reading import dump_parts
 from mnist_trainer.data.identity import identify
 from mnist_trainer.data.loaders import load_splits
-from mnist_trainer.errors import DeviceError, InterruptedRunError, UsageError, shell_quote
-from mnist_trainer.files import folder_lock
+from mnist_trainer.errors import DeviceError, InterruptedRunError, StorageError, UsageError, shell_quote
+from mnist_trainer.files import folder_lock, write_text
 from mnist_trainer.pipeline.preparation import warnings_of
-from mnist_trainer.reports.sweep import SweepHeader, SweepListener, SweepResult, TrialRow
-from mnist_trainer.storage.run_folder import RunFolder, refuse_file
-from mnist_trainer.studies.sweep.attempts import requeue_abandoned, retry_dead, running, startable, trial_index
-from mnist_trainer.studies.sweep.folder import SweepWriter, best_trial, open_folder
-from mnist_trainer.studies.sweep.plots import plot_study
-from mnist_trainer.studies.sweep.study import (
+from mnist_trainer.reports.environment import git_commit
+from mnist_trainer.reports.sweep import Status, SweepHeader, SweepListener, SweepResult, TrialRow
+from mnist_trainer.reports.sweep_plots import SweepPlots
+from mnist_trainer.storage.run_folder import RunFolder, create_run_folder, refuse_file
+from mnist_trainer.studies.processes import TaskCallback, run_tasks, threads_per_job
+from mnist_trainer.studies.sweep_study import (
     StudyStorage,
+    attempts_of,
+    decisive_attempt,
     join_study,
     repair_journal,
+    requeue_abandoned,
     require_optuna,
     require_url,
+    retry_dead,
+    running,
+    startable,
     storage_errors,
+    trial_index,
+    was_cut_off,
 )
-from mnist_trainer.studies.sweep.trial import MOST_DEATHS, TrialRequest, run_trial
-from mnist_trainer.studies.workers import TaskCallback, run_tasks, threads_per_job
+from mnist_trainer.studies.sweep_trial import MOST_DEATHS, TrialRequest, run_trial, values_of
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.trial import FrozenTrial
+
+_METRICS = ("trial", "status", "value", "epoch", "val_loss", "val_accuracy", "seconds")
+
+
+def is_sweep(place: Path) -> bool:
+    """Whether the folder `place` holds a sweep."""
+    return RunFolder(place).read_record().get("kind") == "sweep"
+
+
+def open_folder(sweep: Sweep, place: Path | None) -> RunFolder:
+    """The folder `place` if it holds a sweep; else it or one below `runs/`, new. Raises as `create_run_folder`."""
+    if place is not None and is_sweep(place):
+        return RunFolder(place)
+    return create_run_folder(f"{sweep.name}-sweep", place)
+
+
+def trial_rows(study: Study, sweep: Sweep, trials: int) -> tuple[TrialRow, ...]:
+    """The first `trials` trials of the study, as far as they got."""
+    found = sorted(attempts_of(study).items())
+    return tuple(_row(index, decisive_attempt(tries), sweep) for index, tries in found if index < trials)
+
+
+def _row(index: int, attempt: FrozenTrial, sweep: Sweep) -> TrialRow:
+    statuses: dict[str, Status] = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
+    status = "waiting" if was_cut_off(attempt) else statuses.get(attempt.state.name, "waiting")
+    best = attempt.user_attrs.get("best", {})
+    return TrialRow(
+        trial=index,
+        status=status,
+        values=values_of(attempt, sweep.space),
+        curve=dict(sorted(attempt.intermediate_values.items())),
+        value=best.get(sweep.objective) if status in ("finished", "pruned") else None,
+        seconds=attempt.duration.total_seconds() if attempt.duration else None,
+        reason=attempt.user_attrs.get("reason", ""),
+        code=attempt.user_attrs.get("code", 1),
+        **best,
+    )
+
+
+def best_trial(rows: Sequence[TrialRow], sweep: Sweep) -> TrialRow | None:
+    """The finished trial with the best value, the first one of several."""
+    sign = 1 if sweep.objective == "val_loss" else -1
+    finished = [row for row in rows if row.status == "finished" and row.value is not None]
+    return min(finished, key=lambda row: sign * (row.value or 0.0), default=None)
+
+
+class SweepWriter:
+    """Keeps a sweep's files. `facts` are what `run.json` says of the search and the machine."""
+
+    def __init__(self, folder: RunFolder, sweep: Sweep, study: Study, trials: int, facts: dict[str, Any]) -> None:
+        old = folder.read_record()
+        self.folder, self.sweep, self.study, self.trials = folder, sweep, study, trials
+        self.began = perf_counter()
+        self.before = (old.get("timings") or {}).get("total_seconds", 0.0)
+        settings = sweep.settings.model_dump(include={"objective", "sampler", "pruner", "seed"})
+        versions = {"mnist_trainer": package_version(), "torch": torch.__version__}
+        self.record: dict[str, Any] = {
+            "kind": "sweep",
+            "name": sweep.name,
+            "status": "running",
+            "stop_reason": None,
+            "trials": trials,
+            "counts": {},
+            "best": None,
+            **settings,
+            **facts,
+            "versions": versions,
+            "git_commit": git_commit(),
+            "started_at": old.get("started_at") or _now(),
+            "finished_at": None,
+            "timings": {},
+        }
+        write_text(folder.path / "sweep.yaml", dump_plain(dict(dump_parts(sweep, trials))))
+        self.write()
+
+    def write(self, **changes: Any) -> tuple[TrialRow, ...]:
+        """Makes all files anew from the study; the trials."""
+        path, rows = self.folder.path, trial_rows(self.study, self.sweep, self.trials)
+        best = best_trial(rows, self.sweep)
+        keys = tuple(self.sweep.space)
+        write_text(path / "trials.csv", _csv([*_METRICS, *keys, "reason"], (_cells(row, keys) for row in rows)))
+        points = ((row.trial, epoch, value) for row in rows for epoch, value in row.curve.items())
+        write_text(path / "curves.csv", _csv(["trial", "epoch", self.sweep.objective], points))
+        if best is not None:
+            write_text(path / "best.yaml", self._best_yaml(best))
+        statuses = [row.status for row in rows]
+        self.record |= {
+            "counts": {status: statuses.count(status) for status in dict.fromkeys(statuses)},
+            "best": None
+            if best is None
+            else {key: vars(best)[key] for key in (*_METRICS, "values") if key != "status"},
+            "timings": {"total_seconds": self.before + perf_counter() - self.began},
+            **changes,
+        }
+        self.folder.write_record(self.record)
+        return rows
+
+    def _best_yaml(self, best: TrialRow) -> str:
+        about = f"# Trial {best.trial} of the sweep {self.sweep.name}: {self.sweep.objective} {best.value:.6g}"
+        return f"{about} after epoch {best.epoch}\n{dump_config(self.sweep.config(best.values))}"
+
+    def close(self, status: str, reason: str | None) -> tuple[TrialRow, ...]:
+        """The sweep has ended so."""
+        return self.write(status=status, stop_reason=reason, finished_at=_now())
+
+    def fail(self, reason: str) -> None:
+        """The sweep has failed; what can't be written or read then is let be."""
+        with suppress(StorageError):
+            self.folder.write_record({**self.record, "status": "failed", "stop_reason": reason, "finished_at": _now()})
+
+
+def _cells(row: TrialRow, keys: Sequence[str]) -> list[object]:
+    figures = ["" if vars(row)[name] is None else vars(row)[name] for name in _METRICS]
+    return [*figures, *(label(row.values[key]) if key in row.values else "" for key in keys), row.reason]
+
+
+def _csv(head: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+LEAST_TRIALS = 2
+"""Below it there is nothing to compare."""
+
+
+def plot_study(study: Study, sweep: Sweep, rows: Sequence[TrialRow]) -> tuple[list[tuple[str, bytes]], list[str]]:
+    """(file name, bytes) for each picture, and a sentence for each one that can't be drawn.
+
+    The history of the trials, the objective after each epoch, each key's values, all of them in parallel, and how much
+    each key matters (Optuna's estimate).
+    """
+    file_format = sweep.config({}).report.format
+    plots = SweepPlots(sweep.name, rows, sweep.objective, file_format)
+    finished = len(plots.finished)
+    if finished < LEAST_TRIALS:
+        return [], [
+            f"No pictures: {finished} finished trial{'' if finished == 1 else 's'}, and {LEAST_TRIALS} are needed."
+        ]
+    drawers: dict[str, Callable[[], bytes]] = {
+        "history": plots.history,
+        "curves": plots.curves,
+        "slice": plots.slice,
+        "parallel": plots.parallel,
+        "importance": lambda: plots.importance(_importances(study)),
+    }
+    drawn: list[tuple[str, bytes]] = []
+    left_out = []
+    for name, drawer in drawers.items():
+        picture = f"{name}.{file_format}"
+        try:
+            drawn.append((picture, drawer()))
+        except Exception as error:  # a picture that can't be drawn must not cost the sweep its end
+            left_out.append(f"No picture {picture}: {error}")
+    return drawn, left_out
+
+
+def _importances(study: Study) -> dict[str, float]:
+    from optuna.importance import get_param_importances
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna calls some of it experimental
+        return get_param_importances(study)
+
 
 JOURNAL = "journal.log"
 WAIT_SECONDS = 1.0

@@ -15,10 +15,8 @@ from mnist_trainer.reports.table import Column, table_lines
 from mnist_trainer.reports.text import figure, interval, percent
 from mnist_trainer.storage.find import find_place, latest_run
 from mnist_trainer.storage.run_folder import RUNS
-from mnist_trainer.studies.runs.listing import Table, escape_line
-from mnist_trainer.studies.runs.reading import read_run, read_runs
-from mnist_trainer.studies.runs.selection import ACCURACIES, LOSSES
-from mnist_trainer.studies.runs.summary import RunSummary
+from mnist_trainer.studies.run_summary import RunSummary, read_run, read_runs
+from mnist_trainer.studies.run_table import ACCURACIES, LOSSES, Table, escape_line
 
 RESULTS = (
     "status",

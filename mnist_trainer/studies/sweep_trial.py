@@ -24,9 +24,8 @@ from mnist_trainer.model.device import settings
 from mnist_trainer.model.failures import device_errors
 from mnist_trainer.model.threads import choose_threads
 from mnist_trainer.pipeline.preparation import prepare
-from mnist_trainer.studies.serving import WorkerContext
-from mnist_trainer.studies.sweep.attempts import retry, trial_index
-from mnist_trainer.studies.sweep.study import StudyStorage, open_study, storage_errors
+from mnist_trainer.studies.processes import WorkerContext
+from mnist_trainer.studies.sweep_study import StudyStorage, open_study, retry, storage_errors, trial_index
 from mnist_trainer.training.loop import EpochRecord, fit
 from mnist_trainer.training.state import TrainingState
 

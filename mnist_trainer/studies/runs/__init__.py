@@ -1,1 +1,0 @@
-"""The runs in a folder, as a table and against each other."""

@@ -1,1 +1,0 @@
-"""One config with several seeds: a series of runs."""

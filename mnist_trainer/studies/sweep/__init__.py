@@ -1,1 +1,0 @@
-"""Optuna over the keys of a config."""
