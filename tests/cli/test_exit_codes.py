@@ -1,4 +1,4 @@
-"""The README's table of exit codes: each of them, and the message beside it, from a command that ends so."""
+"""The table of exit codes in docs/runs.md: each of them, and the message beside it, from a command that ends so."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mnist_trainer.files import folder_lock
 
 from .conftest import REPOSITORY, Command, Done
 
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+PAGE = (REPOSITORY / "docs" / "runs.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| (\d+) \| [^|]+ \| (?:`(.*)` )?\|$", flags=re.MULTILINE)
-TABLE = {int(code): example for code, example in ROW.findall(README)}
+TABLE = {int(code): example for code, example in ROW.findall(PAGE)}
 
 COMMANDS = {
     0: ["train", "--config", "tiny.yaml"],
