@@ -23,7 +23,7 @@ from mnist_trainer.data.layout import Layout, evaluated_folders, layout_of, sub_
 from mnist_trainer.data.mapped import images_of
 from mnist_trainer.errors import DataError
 from mnist_trainer.files import user_path
-from mnist_trainer.pictures.listing import is_hidden, is_no_class, may_be_picture
+from mnist_trainer.pictures.listing import has_picture_name, is_hidden, is_ignored_folder
 
 TEST_SHARE = 5
 """Without `test/`, about every fifth picture tests."""
@@ -189,9 +189,11 @@ def _files_in(folder: Path) -> Iterator[str]:
             if is_hidden(entry.name):
                 continue
             if entry.is_dir(follow_symlinks=False):
-                if not is_no_class(Path(entry.path)):
+                if not is_ignored_folder(Path(entry.path)):
                     yield from _files_in(Path(entry.path))
-            elif may_be_picture(entry.name) and (Path(entry.path).is_file() if entry.is_symlink() else entry.is_file()):
+            elif has_picture_name(entry.name) and (
+                Path(entry.path).is_file() if entry.is_symlink() else entry.is_file()
+            ):
                 yield entry.path  # of a link in a ring only a Path says that it is none
 
 

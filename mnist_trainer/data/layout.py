@@ -14,7 +14,7 @@ from mnist_trainer.config.schema import Data
 from mnist_trainer.data.dataset import Part
 from mnist_trainer.errors import DataError
 from mnist_trainer.files import is_folder, user_path
-from mnist_trainer.pictures.listing import is_hidden, is_no_class, may_be_picture
+from mnist_trainer.pictures.listing import has_picture_name, is_hidden, is_ignored_folder
 
 PARTS: dict[str, Part] = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -105,7 +105,7 @@ def sub_folders(path: Path) -> list[Path]:
     """The sub-folders of `path` in the order of their names, without those that hold no pictures of a class."""
     with os.scandir(path) as entries:
         found = [Path(entry.path) for entry in entries if entry.is_symlink() or entry.is_dir()]
-    return [folder for folder in sorted(found) if is_folder(folder) and not is_no_class(folder)]
+    return [folder for folder in sorted(found) if is_folder(folder) and not is_ignored_folder(folder)]
 
 
 def _parts(path: Path) -> dict[Part, Path]:
@@ -196,7 +196,7 @@ def _are_digits(names: Iterable[str]) -> bool:
 def _has_picture(folder: Path) -> bool:
     with os.scandir(folder) as entries:
         files = (entry.name for entry in entries if not entry.is_dir(follow_symlinks=False))
-        return any(may_be_picture(name) and not is_hidden(name) for name in files)
+        return any(has_picture_name(name) and not is_hidden(name) for name in files)
 
 
 def notes(data: Data) -> list[str]:
@@ -223,9 +223,9 @@ def _passed_over(folder: Path, classes: set[Path], is_class: bool) -> Iterator[P
             if is_hidden(entry.name):
                 continue
             if entry.is_dir(follow_symlinks=path in classes):
-                if is_no_class(path):
+                if is_ignored_folder(path):
                     yield path
                 else:
                     yield from _passed_over(path, classes, is_class or path in classes)
-            elif not is_class or not may_be_picture(entry.name):
+            elif not is_class or not has_picture_name(entry.name):
                 yield path

@@ -94,7 +94,7 @@ class _Order:
         return blake2b(b"".join((images.digest(), *others)), digest_size=8).hexdigest()
 
     def pieces(self) -> Iterator[tuple[Kind, NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]]:
-        """The arguments of `make`, some images at a time."""
+        """The arguments of `make_images`, some images at a time."""
         for start in range(0, len(self), PIECE):
             positions = self.positions[start : start + PIECE]
             images, labels = self.source.gather(torch.from_numpy(positions.reshape(-1)))
@@ -123,11 +123,11 @@ def _told(order: _Order, progress: Progress | None) -> Iterator[NDArray[np.uint8
 
 def _work(order: _Order) -> Iterator[NDArray[np.uint8]]:
     """The images of each piece of `order`, in their order; by as many processes as torch has threads here."""
-    from mnist_trainer.pictures.simulated import make
+    from mnist_trainer.pictures.simulated import make_images
 
     workers = min(torch.get_num_threads(), -(-len(order) // PIECE))
     if workers == 1:
-        yield from starmap(make, order.pieces())
+        yield from starmap(make_images, order.pieces())
         return
     # Threads would wait for each other, and multiprocessing would run a user's own script again in every process.
     with ThreadPoolExecutor(workers) as pool:
@@ -139,7 +139,7 @@ def _work(order: _Order) -> Iterator[NDArray[np.uint8]]:
 
 
 def _elsewhere(piece: tuple[Any, ...]) -> NDArray[np.uint8]:
-    """What `make` gives, from a process that does nothing else."""
+    """What `make_images` gives, from a process that does nothing else."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-P", "-m", "mnist_trainer.pictures.simulated"]
     done = subprocess.run(command, input=pickle.dumps(piece), capture_output=True, env=environment, check=False)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mnist_trainer.inference.reading import choose
 from mnist_trainer.inference.signs import sign_warnings
-from mnist_trainer.pictures.page import Box, Glyph, Page, Steps, touches_border
+from mnist_trainer.pictures.page import Box, Glyph, Page, ReadingSteps, touches_border
 
 CLOSE = 0.1
 """A second answer that is at least as probable as this is worth naming."""
@@ -79,7 +79,7 @@ class Prediction:
     refused: bool = False
     reason: str | None = None
     error: str | None = None
-    steps: Steps | None = field(default=None, repr=False, compare=False)
+    steps: ReadingSteps | None = field(default=None, repr=False, compare=False)
     page: int | None = None
     """Its number, from 1, if the file has several pages."""
     warnings: tuple[str, ...] = ()

@@ -69,16 +69,16 @@ def _chain(line: Line, costs: NDArray[np.float64], skips: NDArray[np.float64]) -
 
     Each glyph may be skipped for what `skips` says.
     """
-    least = np.full(line.pieces + 1, np.inf)
+    least = np.full(line.end + 1, np.inf)
     least[0] = 0
-    last = np.zeros(line.pieces + 1, np.intp)
+    last = np.zeros(line.end + 1, np.intp)
     steps = np.minimum(costs, skips)
     for place in sorted(range(len(line.glyphs)), key=lambda each: line.glyphs[each].end):
         glyph = line.glyphs[place]
         total = least[glyph.first] + steps[place]
         if total < least[glyph.end]:
             least[glyph.end], last[glyph.end] = total, place
-    chain, end = list[int](), line.pieces
+    chain, end = list[int](), line.end
     while end:
         chain.append(int(last[end]))
         end = line.glyphs[chain[-1]].first

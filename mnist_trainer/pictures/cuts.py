@@ -50,7 +50,7 @@ class Seam:
     cost: float
 
 
-def seams(levels: NDArray[np.float32], most: int) -> list[Seam]:
+def find_seams(levels: NDArray[np.float32], most: int) -> list[Seam]:
     """The `most` cheapest seams through a piece [H, W] of ink from 0 to 1, from the one with least ink on its left."""
     import cv2
 

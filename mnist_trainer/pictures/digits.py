@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mnist_trainer.errors import DataError
-from mnist_trainer.pictures.layouts import layouts_of
-from mnist_trainer.pictures.open import Picture, open_pages, open_picture, pages_in, picture_of
-from mnist_trainer.pictures.page import Box, Expect, Glyph, Layout, Line, Page, Steps, box_of
+from mnist_trainer.pictures.layouts import find_layouts
+from mnist_trainer.pictures.open import Picture, decode_pages, open_pages, open_picture, picture_from_image
+from mnist_trainer.pictures.page import Box, Expect, Glyph, Layout, Line, Page, ReadingSteps, bounding_box
 from mnist_trainer.pictures.render import looks_rendered
 from mnist_trainer.pictures.writing import Writing, find_writing
 
@@ -31,7 +31,7 @@ def read_pages(
 
     Raises `DataError` when the file can't be read.
     """
-    for picture in open_pages(file) if isinstance(file, Path) else pages_in(file, name):
+    for picture in open_pages(file) if isinstance(file, Path) else decode_pages(file, name):
         yield picture if isinstance(picture, DataError) else _page(picture, expect, steps)
 
 
@@ -40,14 +40,14 @@ def read_page(path: Path, expect: Expect = "auto", *, steps: bool = False) -> Pa
     return _page(open_picture(path), expect, steps)
 
 
-def page_of(image: Image.Image | NDArray[Any], expect: Expect = "auto", *, steps: bool = False) -> Page:
+def read_image(image: Image.Image | NDArray[Any], expect: Expect = "auto", *, steps: bool = False) -> Page:
     """What is written on a picture in memory: a Pillow image, or an array [H, W], [H, W, 3] or [H, W, 4].
 
     Arrays are uint8 or bool; with one channel also of any other number, 0 black and the largest white. Of an image with
     several pages it is the present one. Raises `DataError` when it is no picture.
     """
     try:
-        picture = picture_of(image if isinstance(image, Image.Image) else _from_array(image))
+        picture = picture_from_image(image if isinstance(image, Image.Image) else _from_array(image))
     except (OSError, SyntaxError, TypeError, ValueError) as error:
         raise DataError(f"The picture can't be read: {error}.") from None
     page = _page(picture, expect, steps)
@@ -59,7 +59,7 @@ def read_single(image: Path | Image.Image | NDArray[Any]) -> NDArray[np.uint8] |
 
     Raises `DataError` when it can't be read.
     """
-    page = read_page(image, "single") if isinstance(image, Path) else page_of(image, "single")
+    page = read_page(image, "single") if isinstance(image, Path) else read_image(image, "single")
     return page.glyphs[0].image if page.layouts else None
 
 
@@ -78,14 +78,14 @@ def _from_array(values: NDArray[Any]) -> Image.Image:
 def _page(picture: Picture, expect: Expect, steps: bool) -> Page:
     pixels = picture.pixels
     if pixels.ndim == 2 and looks_rendered(pixels):
-        glyph = Glyph(pixels, box_of(pixels > 0), 0, 1)
-        seen = Steps(pixels, 255 - pixels, pixels, 1.0) if steps else None
+        glyph = Glyph(pixels, bounding_box(pixels > 0), 0, 1)
+        seen = ReadingSteps(pixels, 255 - pixels, pixels, 1.0) if steps else None
         return Page((Layout((Line(1, (glyph,)),)),), steps=seen)
     writings = find_writing(pixels)
     layouts = [
         replace(layout, ink=writing.ink)
         for writing in writings
-        for layout in layouts_of(writing.levels, writing.parts, expect, writing.cost)
+        for layout in find_layouts(writing.levels, writing.parts, expect, writing.cost)
     ]
     reason = None if layouts else CROWDED if writings[0].parts.crowded else NO_INK
     enlarged = tuple(_enlarged(layout, picture) for layout in layouts)
@@ -111,7 +111,7 @@ def _box(box: Box, picture: Picture) -> Box:
     return left, top, right - left, bottom - top
 
 
-def _steps(picture: Picture, writing: Writing) -> Steps:
+def _steps(picture: Picture, writing: Writing) -> ReadingSteps:
     flattened = np.clip(255 - writing.contrast, 0, 255).astype(np.uint8)
     taken = (255 * writing.levels).astype(np.uint8)
-    return Steps(picture.pixels, flattened, taken, picture.size[0] / picture.pixels.shape[1])
+    return ReadingSteps(picture.pixels, flattened, taken, picture.size[0] / picture.pixels.shape[1])

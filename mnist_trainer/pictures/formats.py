@@ -45,7 +45,7 @@ DPI, PDF_SIDE = 270, 3200
 """Dots per inch at which a page of a PDF is drawn; fewer where its longer side would have more pixels than that."""
 
 
-def images_in(file: BinaryIO, name: str) -> Iterator[Image.Image | DataError]:
+def open_images(file: BinaryIO, name: str) -> Iterator[Image.Image | DataError]:
     """Yield each page of an open file; it is to be decoded before the next one is asked for.
 
     Raises `DataError` when it is no picture, and yields one for a page that can't be opened. `name` stands for the file
@@ -58,18 +58,18 @@ def images_in(file: BinaryIO, name: str) -> Iterator[Image.Image | DataError]:
     return _frames(_open(file, head, name), name)
 
 
-def limit(image: Image.Image) -> int:
+def max_pixels(image: Image.Image) -> int:
     """Return the most pixels that a picture of that format may have."""
     kind = "progressive" if image.info.get("progressive") else str(image.format)
     return MORE_MEMORY.get(kind, MAX_PIXELS)
 
 
-def too_large(name: str, most: int = MAX_PIXELS) -> DataError:
+def too_large_error(name: str, most: int = MAX_PIXELS) -> DataError:
     """Return the error for a picture of more than `most` pixels."""
     return DataError(f"{name} has more than {most // 10**6} million pixels. Make it smaller or cut it out.")
 
 
-def damaged(name: str, error: Exception) -> DataError:
+def damaged_error(name: str, error: Exception) -> DataError:
     """Return the error for a picture that can't be decoded."""
     reason = str(error) or type(error).__name__
     return DataError(f"{name} is a damaged picture: {reason}. Take a whole copy of it.")
@@ -83,7 +83,7 @@ def _open(file: BinaryIO, head: bytes, name: str) -> Image.Image:
     except DataError:
         raise
     except Image.DecompressionBombError:
-        raise too_large(name) from None
+        raise too_large_error(name) from None
     except Exception:  # each of its many formats fails in its own way: no list of types would be complete
         raise unknown from None
     if image.format in PROGRAMS:
@@ -112,7 +112,7 @@ def _frames(image: Image.Image, name: str) -> Iterator[Image.Image | DataError]:
             return
         except Exception as error:
             number += 1
-            yield damaged(f"{name}[{number}]", error)
+            yield damaged_error(f"{name}[{number}]", error)
             if failed:  # two in a row: the rest is not worth a message each
                 return
             failed = True
@@ -144,23 +144,23 @@ def _pdf_pages(file: BinaryIO, name: str) -> Iterator[Image.Image | DataError]:
     except PdfiumError as error:
         if "password" in str(error).lower():
             raise DataError(f"{name} is locked with a password. Save it without one.") from None
-        raise damaged(name, error) from None
+        raise damaged_error(name, error) from None
     if not count:
         raise DataError(f"{name} has no page.")
     try:
         for number in range(count):
             where = name if number == 0 else f"{name}[{number + 1}]"
             try:
-                yield _drawn(document, number, where)
+                yield _render_page(document, number, where)
             except DataError as error:
                 yield error
             except Exception as error:
-                yield damaged(where, error)
+                yield damaged_error(where, error)
     finally:
         document.close()
 
 
-def _drawn(document: PdfDocument, number: int, name: str) -> Image.Image:
+def _render_page(document: PdfDocument, number: int, name: str) -> Image.Image:
     """Return a page of a PDF as a picture. A scan in it is bounded like one in a file of its own."""
     from pypdfium2 import PdfImage
     from pypdfium2.raw import FPDF_PAGEOBJ_IMAGE
@@ -171,7 +171,7 @@ def _drawn(document: PdfDocument, number: int, name: str) -> Image.Image:
             assert isinstance(scan, PdfImage)
             width, height = scan.get_px_size()
             if width * height > MAX_PIXELS:
-                raise too_large(name)
+                raise too_large_error(name)
         scale = min(DPI / 72, PDF_SIDE / max(1.0, *page.get_size()))
         drawn: Image.Image = page.render(scale=scale, rev_byteorder=True).to_pil()
         return drawn.copy()

@@ -9,9 +9,9 @@ from itertools import combinations, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.cuts import seams
-from mnist_trainer.pictures.lines import Piece, box_around
-from mnist_trainer.pictures.page import Box, Glyph, box_of, union
+from mnist_trainer.pictures.cuts import find_seams
+from mnist_trainer.pictures.lines import Group, group_box
+from mnist_trainer.pictures.page import Box, Glyph, bounding_box, union
 from mnist_trainer.pictures.parts import Parts
 from mnist_trainer.pictures.render import render, tight_box
 
@@ -60,7 +60,7 @@ MOST = 3.75
 
 
 @dataclass(frozen=True)
-class Scrap:
+class Segment:
     """Ink of one piece between the borders `first` and `end` of its line: `levels` float32 [h, w] in `box`.
 
     Borders are the line's start, the seams of its pieces, and the pieces' ends. `cost`: of the cuts, if it is `cut`.
@@ -74,24 +74,24 @@ class Scrap:
     cut: bool = False
 
 
-def whole(line: Sequence[Piece], levels: NDArray[np.float32], parts: Parts) -> Glyph:
+def single_glyph(line: Sequence[Group], levels: NDArray[np.float32], parts: Parts) -> Glyph:
     """All pieces as one glyph; its box, as those of all glyphs here, is in pixels of `levels` [H, W]."""
-    return _glyph([_scrap(piece, levels, parts) for piece in line], 0.0)
+    return _glyph([_segment_of(group, levels, parts) for group in line], 0.0)
 
 
-def glyphs_of(line: Sequence[Piece], levels: NDArray[np.float32], parts: Parts) -> tuple[int, tuple[Glyph, ...]]:
+def candidate_glyphs(line: Sequence[Group], levels: NDArray[np.float32], parts: Parts) -> tuple[int, tuple[Glyph, ...]]:
     """The last border of a line of pieces, and the glyphs that its ink may be put together to."""
-    height = _height([box_around(piece) for piece in line])
-    scraps: list[list[Scrap]] = []
+    height = _height([group_box(group) for group in line])
+    segments: list[list[Segment]] = []
     end = 0
-    for piece in line:
-        scraps.append(list(_cut(_scrap(piece, levels, parts), height, end)))
-        end = scraps[-1][0].end
+    for group in line:
+        segments.append(list(_cut(_segment_of(group, levels, parts), height, end)))
+        end = segments[-1][0].end
     glyphs = [
         _glyph(run, cost)
-        for place, own in enumerate(scraps)
-        for scrap in own
-        for run, cost in _runs([scrap], scraps[place:], height)
+        for place, own in enumerate(segments)
+        for segment in own
+        for run, cost in _runs([segment], segments[place:], height)
     ]
     return end, tuple(glyphs)
 
@@ -101,56 +101,58 @@ def _height(boxes: Sequence[Box]) -> float:
     return float(heights[len(heights) * 3 // 4])
 
 
-def _runs(run: list[Scrap], scraps: Sequence[Sequence[Scrap]], height: float) -> Iterator[tuple[list[Scrap], float]]:
-    """What begins with `run` and may be one digit, with its cost; `scraps` are those of its last piece and the next.
+def _runs(
+    run: list[Segment], segments: Sequence[Sequence[Segment]], height: float
+) -> Iterator[tuple[list[Segment], float]]:
+    """What begins with `run` and may be one digit, with its cost; `segments` are those of its last piece and the next.
 
     A digit may reach from a cut to the end of a piece and go on, or end at a cut, but not both.
     """
-    own, following = scraps[0][0], scraps[1:2]
+    own, following = segments[0][0], segments[1:2]
     cost = _cost(run, height)
     if cost <= MOST or not (run[0].cut or run[-1].cut):
         yield run, cost
     if run[-1].end < own.end or len(run) == JOINED:
         return
-    for scrap in (scrap for each in following for scrap in each if scrap.first == own.end):
-        if (scrap is following[0][0] or not run[0].cut) and _may_join([*run, scrap], height):
-            yield from _runs([*run, scrap], scraps[1:], height)
+    for segment in (segment for each in following for segment in each if segment.first == own.end):
+        if (segment is following[0][0] or not run[0].cut) and _may_join([*run, segment], height):
+            yield from _runs([*run, segment], segments[1:], height)
 
 
-def _may_join(scraps: Sequence[Scrap], height: float) -> bool:
-    together = union([scrap.box for scrap in scraps])
+def _may_join(segments: Sequence[Segment], height: float) -> bool:
+    together = union([segment.box for segment in segments])
     narrow = together[2] <= WIDEST * max(height, together[3])
-    return narrow and _gap(*scraps[-2:]) <= GAP * height
+    return narrow and _gap(*segments[-2:]) <= GAP * height
 
 
-def _gap(one: Scrap, other: Scrap) -> int:
+def _gap(one: Segment, other: Segment) -> int:
     return other.box[0] - (one.box[0] + one.box[2])
 
 
-def _cost(scraps: Sequence[Scrap], height: float) -> float:
-    *_, width, own = union([scrap.box for scrap in scraps])
-    cost = sum(scrap.cost for scrap in scraps)
+def _cost(segments: Sequence[Segment], height: float) -> float:
+    *_, width, own = union([segment.box for segment in segments])
+    cost = sum(segment.cost for segment in segments)
     cost += BROAD * max(0.0, width / height - BREADTH) + SHORT * max(0.0, SHORTNESS - own / height)
-    for one, other in pairwise(scraps):
+    for one, other in pairwise(segments):
         share = 0.2 if min(one.box[3], other.box[3]) < LOW * height else 1.0
         cost += share * (JOIN + JOIN_GAP * max(0, _gap(one, other)) / height)
     return cost
 
 
-def _scrap(piece: Piece, levels: NDArray[np.float32], parts: Parts) -> Scrap:
-    x, y, width, height = box = box_around(piece)
+def _segment_of(group: Group, levels: NDArray[np.float32], parts: Parts) -> Segment:
+    x, y, width, height = box = group_box(group)
     inside = np.s_[y : y + height, x : x + width]
-    own = np.logical_or.reduce([parts.map[inside] == part.number for part in piece])
-    return Scrap(levels[inside] * own, box)
+    own = np.logical_or.reduce([parts.map[inside] == part.number for part in group])
+    return Segment(levels[inside] * own, box)
 
 
-def _cut(piece: Scrap, height: float, start: int) -> Iterator[Scrap]:
+def _cut(group: Segment, height: float, start: int) -> Iterator[Segment]:
     """A piece that begins at the border `start`, and then what is between two of its borders, if it is wide."""
-    *_, across, down = piece.box
+    *_, across, down = group.box
     usual, columns = max(height, down), np.arange(across)
     is_wide = WIDE * height < across <= MANY * height
-    found = seams(piece.levels, round(SEAMS * (across / usual - CERTAIN))) if is_wide else []
-    yield replace(piece, first=start, end=start + len(found) + 1)
+    found = find_seams(group.levels, round(SEAMS * (across / usual - CERTAIN))) if is_wide else []
+    yield replace(group, first=start, end=start + len(found) + 1)
     close = CLOSE * max(0.0, CLOSENESS - across / usual)
     edges = [np.zeros(down, np.intp), *(seam.columns for seam in found), np.full(down, across)]
     costs = [0.0, *(close + CUT * seam.cost for seam in found), 0.0]
@@ -158,24 +160,26 @@ def _cut(piece: Scrap, height: float, start: int) -> Iterator[Scrap]:
         left, right = edges[first], edges[end]
         if end - first > len(found) or right.mean() - left.mean() > BROADEST * usual:
             continue
-        levels = np.where((columns >= left[:, None]) & (columns < right[:, None]), piece.levels, np.float32(0))
+        levels = np.where((columns >= left[:, None]) & (columns < right[:, None]), group.levels, np.float32(0))
         if levels.max() > 0.5:
             cost = costs[first] + costs[end]
-            yield _tight(Scrap(levels, piece.box, start + first, start + end, cost, cut=True))
+            yield _tight(Segment(levels, group.box, start + first, start + end, cost, cut=True))
 
 
-def _tight(scrap: Scrap) -> Scrap:
-    x, y, width, height = box_of(scrap.levels > 0)
-    left, top, *_ = scrap.box
-    return replace(scrap, levels=scrap.levels[y : y + height, x : x + width], box=(left + x, top + y, width, height))
+def _tight(segment: Segment) -> Segment:
+    x, y, width, height = bounding_box(segment.levels > 0)
+    left, top, *_ = segment.box
+    return replace(
+        segment, levels=segment.levels[y : y + height, x : x + width], box=(left + x, top + y, width, height)
+    )
 
 
-def _glyph(scraps: Sequence[Scrap], cost: float) -> Glyph:
-    left, top, width, height = union([scrap.box for scrap in scraps])
+def _glyph(segments: Sequence[Segment], cost: float) -> Glyph:
+    left, top, width, height = union([segment.box for segment in segments])
     levels = np.zeros((height, width), np.float32)
-    for scrap in scraps:
-        x, y, across, down = scrap.box
+    for segment in segments:
+        x, y, across, down = segment.box
         place = levels[y - top : y - top + down, x - left : x - left + across]
-        np.maximum(place, scrap.levels, out=place)
+        np.maximum(place, segment.levels, out=place)
     x, y, across, down = tight = tight_box(levels)
-    return Glyph(render(levels, tight), (left + x, top + y, across, down), scraps[0].first, scraps[-1].end, cost)
+    return Glyph(render(levels, tight), (left + x, top + y, across, down), segments[0].first, segments[-1].end, cost)

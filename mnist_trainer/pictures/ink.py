@@ -39,7 +39,7 @@ class Ink:
     numbers: NDArray[np.intp]
 
 
-def floor_of(contrast: NDArray[np.float32]) -> float:
+def ink_threshold(contrast: NDArray[np.float32]) -> float:
     """The contrast in grey levels that ink must exceed, above the noise of the paper; of [H, W], mostly paper."""
     noise = quantile(np.abs(sample(contrast)), 0.25) / 0.3186  # standard deviation of the quiet part
     return max(FAINTEST, 4 * noise)
@@ -53,22 +53,22 @@ def find_ink(contrast: NDArray[np.float32], *, photograph: bool) -> Ink:
     """
     import cv2
 
-    floor = floor_of(contrast)
-    found = sample(contrast[contrast > floor])
-    if np.mean(sample(contrast) > floor) > PATTERNED and quantile(found, 0.997) > DARKER * quantile(found, 0.5):
-        floor = 1.5 * quantile(found, 0.5)
-        found = found[found > floor]
+    threshold = ink_threshold(contrast)
+    found = sample(contrast[contrast > threshold])
+    if np.mean(sample(contrast) > threshold) > PATTERNED and quantile(found, 0.997) > DARKER * quantile(found, 0.5):
+        threshold = 1.5 * quantile(found, 0.5)
+        found = found[found > threshold]
     full = quantile(found, 0.95 if photograph else 0.8) if found.size else np.inf
-    weak = contrast > max(floor, FAINT[photograph] * full)
-    count, places, boxes, _ = cv2.connectedComponentsWithStats(weak.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
+    weak = contrast > max(threshold, FAINT[photograph] * full)
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(weak.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
     is_ink = np.zeros(count, np.bool_)
-    is_ink[places[contrast > CERTAIN[photograph] * full]] = True
+    is_ink[labels[contrast > CERTAIN[photograph] * full]] = True
     is_ink &= boxes[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1) >= max(
         SMALLEST[0], SMALLEST[1] * max(contrast.shape)
     )
     is_ink[0] = False
-    levels = np.minimum(contrast / np.float32(full), np.float32(1)) * is_ink[places]
-    return Ink(levels, np.asarray(places, np.int32), np.asarray(boxes, np.int32), np.flatnonzero(is_ink))
+    levels = np.minimum(contrast / np.float32(full), np.float32(1)) * is_ink[labels]
+    return Ink(levels, np.asarray(labels, np.int32), np.asarray(boxes, np.int32), np.flatnonzero(is_ink))
 
 
 def quantile(values: NDArray[Any], share: float) -> float:

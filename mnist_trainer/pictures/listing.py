@@ -27,16 +27,16 @@ _ENDINGS = (
     "7z bak cfg crdownload db docx identifier ini ipynb jsonl lnk log md npy npz ods odt parquet part pkl pt rar tmp "
     "toml url xcf xlsx yaml yml"
 )
-OTHERS = {f".{ending}" for ending in _ENDINGS.split()}
+OTHER_SUFFIXES = {f".{ending}" for ending in _ENDINGS.split()}
 """Endings that Python has no type for, or not everywhere."""
 
-TEXTS = {"readme", "license", "licence", "makefile"}
+TEXT_NAMES = {"readme", "license", "licence", "makefile"}
 """Usual names of texts without an ending."""
 
 RUN_FILES = ("run.json", "best.pt", "last.pt", "predictions.csv")
 """Each of them marks the folder of a run, or that of `mnist-eval --out`."""
 
-STEPS = re.compile(r".+-steps(-\d+)?\.png")
+STEPS_IMAGE = re.compile(r".+-steps(-\d+)?\.png")
 """The names of the pictures that `mnist-predict --save-steps` writes."""
 
 OTHER_RUN_FILES = ("config.yaml", "metrics.csv", ".lock")
@@ -73,13 +73,13 @@ def list_pictures(folder: Path) -> Listing:
     Raises `DataError` if it holds no picture or can't be read.
     """
     try:
-        entries = sorted((path for path in folder.iterdir() if not is_hidden(path.name)), key=_naturally)
+        entries = sorted((path for path in folder.iterdir() if not is_hidden(path.name)), key=_natural_order)
         files = [path for path in entries if path.is_file()]
-        folders = tuple(path for path in entries if path.is_dir() and not is_no_class(path))
+        folders = tuple(path for path in entries if path.is_dir() and not is_ignored_folder(path))
     except OSError as error:
         raise DataError(f"{folder} can't be read: {error.strerror or error}.") from None
-    pictures = tuple(path for path in files if may_be_picture(path.name))
-    listing = Listing(pictures, tuple(sorted(set(files) - set(pictures), key=_naturally)), folders)
+    pictures = tuple(path for path in files if has_picture_name(path.name))
+    listing = Listing(pictures, tuple(sorted(set(files) - set(pictures), key=_natural_order)), folders)
     if not pictures:
         notes = "".join(f"\n{note}" for note in listing.notes(folder))
         raise DataError(f"{folder} holds no picture.{notes}")
@@ -91,12 +91,12 @@ def is_hidden(name: str) -> bool:
     return name.startswith((".", "~$")) or name.lower() in SYSTEM_FILES
 
 
-def is_no_class(folder: Path) -> bool:
+def is_ignored_folder(folder: Path) -> bool:
     """Return whether a folder holds no pictures of a class: it was made by the system, or by this program."""
-    return is_hidden(folder.name) or folder.name.lower() in SYSTEM_FOLDERS or holds_runs(folder)
+    return is_hidden(folder.name) or folder.name.lower() in SYSTEM_FOLDERS or contains_runs(folder)
 
 
-def holds_runs(folder: Path) -> bool:
+def contains_runs(folder: Path) -> bool:
     """Return whether a folder holds what this program writes, or nothing but such folders; false if it can't be read.
 
     `runs/` may also hold other files, such as plots that compare runs.
@@ -110,29 +110,29 @@ def holds_runs(folder: Path) -> bool:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 folders.append(Path(entry.path))
-            elif STEPS.fullmatch(entry.name):
+            elif STEPS_IMAGE.fullmatch(entry.name):
                 is_run = True
-            elif not is_usual and not is_hidden(entry.name) and may_be_picture(entry.name):
+            elif not is_usual and not is_hidden(entry.name) and has_picture_name(entry.name):
                 return False
         begun = [path for path in folders if any(path.iterdir())]  # another process may just have made an empty one
-        return is_run or (bool(begun) and (any if is_usual else all)(map(holds_runs, begun)))
+        return is_run or (bool(begun) and (any if is_usual else all)(map(contains_runs, begun)))
     return False
 
 
-def may_be_picture(name: str) -> bool:
+def has_picture_name(name: str) -> bool:
     """Return whether a file may be a picture by its name. Names of texts, tables and films are not."""
     ending = PurePath(name).suffix.lower()
     if ending == ".pdf":
         return find_spec("pypdfium2") is not None
-    return _is_of_picture(ending) and name.lower() not in TEXTS
+    return _is_of_picture(ending) and name.lower() not in TEXT_NAMES
 
 
 @cache
 def _is_of_picture(ending: str) -> bool:
     kind, encoding = MimeTypes().guess_type(f"x{ending}")  # the types that Python knows, not this machine's
-    return kind.startswith("image/") if kind else encoding is None and ending not in OTHERS
+    return kind.startswith("image/") if kind else encoding is None and ending not in OTHER_SUFFIXES
 
 
-def _naturally(path: Path) -> list[str | int]:
+def _natural_order(path: Path) -> list[str | int]:
     """9.png before 10.png."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name.casefold())] + [path.name]

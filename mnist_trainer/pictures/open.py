@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mnist_trainer.errors import DataError
-from mnist_trainer.pictures.formats import damaged, images_in, limit, too_large
-from mnist_trainer.pictures.page import box_of
+from mnist_trainer.pictures.formats import damaged_error, max_pixels, open_images, too_large_error
+from mnist_trainer.pictures.page import bounding_box
 
 PAGES, ALL_PIXELS = 200, 2_000_000_000
 """Pages of a file that are read, and their pixels together."""
@@ -64,13 +64,13 @@ def open_pages(path: Path) -> Iterator[Picture | DataError]:
     """
     # Pillow gets the open file, not its name: it would map a TIFF by name into memory, and then turns it wrongly.
     with _open_file(path) as file:
-        yield from pages_in(file, str(path))
+        yield from decode_pages(file, str(path))
 
 
-def pages_in(file: BinaryIO, name: str) -> Iterator[Picture | DataError]:
+def decode_pages(file: BinaryIO, name: str) -> Iterator[Picture | DataError]:
     """Yield the pages in an open file, which `name` stands for in the text of a `DataError`."""
     pixels = 0
-    for number, image in enumerate(images_in(file, name), start=1):
+    for number, image in enumerate(open_images(file, name), start=1):
         where = name if number == 1 else f"{name}[{number}]"
         pixels += 0 if isinstance(image, DataError) else image.width * image.height
         if number > PAGES or (number > 1 and pixels > ALL_PIXELS):
@@ -82,34 +82,34 @@ def pages_in(file: BinaryIO, name: str) -> Iterator[Picture | DataError]:
 
 def _decoded(image: Image.Image, name: str) -> Picture | DataError:
     width, height = image.size
-    if width * height > (most := limit(image)):
-        return too_large(name, most)
+    if width * height > (most := max_pixels(image)):
+        return too_large_error(name, most)
     shrink = max(1.0, max(width, height) / LONGEST)
     try:
         with warnings.catch_warnings(action="ignore"):
             image.draft("RGB", (int(width / shrink), int(height / shrink)))  # JPEG decodes ½, ¼ or ⅛ of it faster
-            return _upright(image, (width, height))
+            return _convert(image, (width, height))
     except Exception as error:
-        return damaged(name, error)
+        return damaged_error(name, error)
 
 
-def picture_of(image: Image.Image) -> Picture:
+def picture_from_image(image: Image.Image) -> Picture:
     """A picture that is in memory already. Raises what Pillow raises when it can't be decoded."""
-    return _upright(image, image.size)
+    return _convert(image, image.size)
 
 
-def _upright(image: Image.Image, size: tuple[int, int]) -> Picture:
+def _convert(image: Image.Image, size: tuple[int, int]) -> Picture:
     image.load()
     turn = _UPRIGHT.get(_orientation(image))  # known only now: some formats turn while they decode
-    small = _shrunk(image)
-    plain = _opaque(small) if small.mode == "RGBA" else small
+    small = _downscale(image)
+    plain = _flatten_alpha(small) if small.mode == "RGBA" else small
     if turn is not None:
         plain = plain.transpose(turn)
     sideways = (plain.width > plain.height) != (size[0] > size[1])
-    return Picture(_without_colour(np.asarray(plain)), (size[1], size[0]) if sideways else size)
+    return Picture(_merge_equal_channels(np.asarray(plain)), (size[1], size[0]) if sideways else size)
 
 
-def _without_colour(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _merge_equal_channels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """[H, W] where the channels of [H, W, 3] are alike."""
     if pixels.ndim == 3 and all(np.array_equal(pixels[..., 0], pixels[..., other]) for other in (1, 2)):
         return np.ascontiguousarray(pixels[..., 0])
@@ -140,10 +140,10 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _shrunk(image: Image.Image) -> Image.Image:
+def _downscale(image: Image.Image) -> Image.Image:
     """The image at most `LONGEST` pixels a side, in mode L, RGB or RGBA, a band after the other."""
     factor = -(-max(image.size) // LONGEST)
-    mode, most = _mode(image), _most(image)
+    mode, most = _mode(image), _value_range(image)
     if factor == 1:
         return _converted(image, mode, most)
     width, height = (-(-side // factor) for side in image.size)
@@ -159,17 +159,17 @@ def _shrunk(image: Image.Image) -> Image.Image:
 def _mode(image: Image.Image) -> str:
     if image.has_transparency_data:
         return "RGBA"
-    return "L" if image.mode in ("1", "L") or _is_wide(image) else "RGB"
+    return "L" if image.mode in ("1", "L") or _is_high_depth(image) else "RGB"
 
 
-def _is_wide(image: Image.Image) -> bool:
+def _is_high_depth(image: Image.Image) -> bool:
     """Whether its numbers have more than 8 bits."""
     return image.mode.startswith(("I", "F"))
 
 
-def _most(image: Image.Image) -> tuple[float, float]:
+def _value_range(image: Image.Image) -> tuple[float, float]:
     """The numbers of a wide image that are black and white: 0 (or the smallest, if negative) and the largest."""
-    if not _is_wide(image):
+    if not _is_high_depth(image):
         return 0.0, 255.0
     extrema = [0.0, 1e-9]
     for top in range(0, image.height, rows := max(1, _BAND // image.width)):
@@ -181,7 +181,7 @@ def _most(image: Image.Image) -> tuple[float, float]:
 
 
 def _converted(image: Image.Image, mode: str, most: tuple[float, float]) -> Image.Image:
-    if not _is_wide(image):
+    if not _is_high_depth(image):
         return image if image.mode == mode else image.convert(mode)
     black, white = most
     values = np.nan_to_num(np.asarray(image).astype(np.float32), posinf=0, neginf=0)
@@ -189,7 +189,7 @@ def _converted(image: Image.Image, mode: str, most: tuple[float, float]) -> Imag
     return Image.fromarray((255 * shares).round().astype(np.uint8)).convert(mode)
 
 
-def _opaque(image: Image.Image) -> Image.Image:
+def _flatten_alpha(image: Image.Image) -> Image.Image:
     """Mode L or RGB of an RGBA image: its alpha channel where that is the drawing, else it on paper of its own colour.
 
     Alpha is the drawing if all that is visible has one colour, or is too sparse to be a sheet with something on it.
@@ -201,7 +201,7 @@ def _opaque(image: Image.Image) -> Image.Image:
     shades = np.asarray(image.convert("L"))[visible]
     if not shades.size or np.ptp(shades) <= 16:
         return alpha
-    _, _, width, height = box_of(visible)
+    _, _, width, height = bounding_box(visible)
     if shades.size < width * height / 2:
         return alpha
     red, green, blue = np.median(np.asarray(colours)[visible], axis=0).astype(int).tolist()

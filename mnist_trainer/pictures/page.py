@@ -39,18 +39,18 @@ class Glyph:
 
 @dataclass(frozen=True)
 class Line:
-    """One row of writing; its digits are a chain of glyphs from the border 0, its start, to `pieces`, its end.
+    """One row of writing; its digits are a chain of glyphs from the border 0, its start, to `end`, its end.
 
     Between them are, from left to right, the gaps and the cuts where digits may end and begin; cuts near each other are
-    alternatives. Without cuts, `pieces` is how many there are. The glyphs hold at least one such chain.
+    alternatives. Without cuts, `end` is how many there are. The glyphs hold at least one such chain.
     """
 
-    pieces: int
+    end: int
     glyphs: tuple[Glyph, ...]
 
 
 @dataclass(frozen=True)
-class Steps:
+class ReadingSteps:
     """How a picture was read, for people to look at: all of one size, `scale` × which is the upright picture's.
 
     `upright` uint8 [H, W], or [H, W, 3] where it has colours: as it came; `flattened` uint8 [H, W]: the paper even and
@@ -82,7 +82,7 @@ class Page:
 
     layouts: tuple[Layout, ...]
     reason: str | None = None
-    steps: Steps | None = None
+    steps: ReadingSteps | None = None
     size: tuple[int, int] = (SIDE, SIDE)
     warnings: tuple[str, ...] = ()
 
@@ -97,7 +97,7 @@ class Page:
         return owners[place]
 
 
-def box_of(mask: NDArray[np.bool_]) -> Box:
+def bounding_box(mask: NDArray[np.bool_]) -> Box:
     """x, y, width, height of what is true in `mask` [H, W]; something must be."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     x, y = int(columns[0]), int(rows[0])

@@ -13,7 +13,7 @@ from mnist_trainer.pictures.ink import quantile, sample
 EVEN = 4
 """Grey levels that evenly lit paper strays from its own at most."""
 
-REACHES = (0.15, 0.3, 0.08)
+WINDOWS = (0.15, 0.3, 0.08)
 """Shares of the longer side that a window on the paper may span: wider strokes than that would be taken for paper."""
 
 BLACK = 32
@@ -29,33 +29,33 @@ _SAMPLE = 200
 
 
 @dataclass(frozen=True)
-class View:
+class Background:
     """A way to see paper and ink: whether the ink is light, and how far the window on the paper reaches, as a share of
     the picture's longer side; None where all the paper has one grey level."""
 
     light: bool
-    reach: float | None
+    window: float | None
 
 
-def even_view(grey: NDArray[np.uint8]) -> View | None:
+def even_background(grey: NDArray[np.uint8]) -> Background | None:
     """How a picture [H, W] is seen if its paper has one grey level, as that of drawings has; None if it has not."""
     level = _level(grey)
     if np.mean(np.abs(grey - level) <= EVEN) <= 1 / 4:
         return None
     # the ink is the rarer side, so the longer tail of the distribution
     tail = np.power(np.arange(256) - level, 3) @ np.bincount(grey.ravel(), minlength=256)
-    return View(light=bool(tail > 0), reach=None)
+    return Background(light=bool(tail > 0), window=None)
 
 
-def contrast_of(grey: NDArray[np.uint8], view: View) -> NDArray[np.float32]:
-    """How much darker than its paper, or lighter if `view` says so, each pixel of [H, W] is.
+def contrast_of(grey: NDArray[np.uint8], background: Background) -> NDArray[np.float32]:
+    """How much darker than its paper, or lighter if `background` says so, each pixel of [H, W] is.
 
     In grey levels, float32 [H, W], negative on the other side.
     """
-    if view.reach is None:
+    if background.window is None:
         contrast = _level(grey) - grey
-        return -contrast if view.light else contrast
-    return _local_contrast(grey, view.reach, light=view.light)
+        return -contrast if background.light else contrast
+    return _local_contrast(grey, background.window, light=background.light)
 
 
 def _level(grey: NDArray[np.uint8]) -> np.float32:
@@ -111,11 +111,11 @@ def _local_contrast(grey: NDArray[np.uint8], share: float, *, light: bool) -> ND
 
     longest = max(grey.shape)
     smooth = np.asarray(cv2.GaussianBlur(grey, (0, 0), max(0.6, longest / 800)), np.uint8)
-    reach = max(3, round(share * longest)) | 1  # odd: OpenCV's closing moves the picture by a pixel if it is even
-    wide = cv2.copyMakeBorder(smooth, reach, reach, reach, reach, cv2.BORDER_REPLICATE)
+    window = max(3, round(share * longest)) | 1  # odd: OpenCV's closing moves the picture by a pixel if it is even
+    wide = cv2.copyMakeBorder(smooth, window, window, window, window, cv2.BORDER_REPLICATE)
     way = cv2.MORPH_OPEN if light else cv2.MORPH_CLOSE
-    morphed = cv2.morphologyEx(wide, way, np.ones((reach, reach), np.uint8))
-    paper = np.asarray(morphed, np.uint8)[reach:-reach, reach:-reach]
+    morphed = cv2.morphologyEx(wide, way, np.ones((window, window), np.uint8))
+    paper = np.asarray(morphed, np.uint8)[window:-window, window:-window]
     shares = _quotient(paper, smooth) if light else _quotient(smooth, paper)
     if light:
         np.minimum(shares, _quotient(255 - smooth, 255 - paper), out=shares)

@@ -50,7 +50,7 @@ class Part:
     number: int
     box: Box
     area: int
-    likeness: float
+    stroke_score: float
 
     @property
     def side(self) -> int:
@@ -78,7 +78,7 @@ class Parts:
     """Lines, specks and, on a photograph, dots that are none of `parts`, but may belong to a sign."""
 
 
-def find_parts(ink: Ink, *, photograph: bool) -> Parts:
+def find_components(ink: Ink, *, photograph: bool) -> Parts:
     """The parts of the ink that may be writing; on a photograph there are edges of other things."""
     if len(ink.numbers) > MOST:
         return Parts(ink.map, (), 0.0, crowded=True)
@@ -89,18 +89,20 @@ def find_parts(ink: Ink, *, photograph: bool) -> Parts:
     least = 0.0 if photograph else BOLD
     found = [_part(number, ink, float(along[number]), least) for number in large.tolist()]
     found.sort(key=lambda part: (-part.side, part.number))
-    kept = [part for part in found if part.likeness]
+    kept = [part for part in found if part.stroke_score]
     inner = [part for part in kept if along[part.number] <= ALONG]
     if photograph or any(part.side > kept[0].side / 4 for part in inner):
         kept = inner
     framed = _without_frames(_without_broken_frame(kept, ink.map), ink.map)
     rest = int(boxes[:, 4].sum()) - sum(part.area for part in kept) + sum(part.area for part in framed)
     kept = _without_specks(_without_lines(framed, ink.map))
-    dots = [part for part in found if part.is_dot and not part.likeness and part.side < kept[0].side] if kept else []
+    dots = (
+        [part for part in found if part.is_dot and not part.stroke_score and part.side < kept[0].side] if kept else []
+    )
     left_out = tuple(part for part in framed + dots if part not in kept)
     if len(kept) > WRITTEN:
         return Parts(ink.map, (), 0.0, crowded=True)
-    share = sum(part.likeness * part.area for part in kept) / max(1, rest)
+    share = sum(part.stroke_score * part.area for part in kept) / max(1, rest)
     return Parts(ink.map, tuple(kept), share, left_out=left_out)
 
 
@@ -123,7 +125,7 @@ def _along(ink: Ink) -> NDArray[np.float64]:
     return largest
 
 
-def _without_frames(parts: list[Part], places: NDArray[np.int32]) -> list[Part]:
+def _without_frames(parts: list[Part], labels: NDArray[np.int32]) -> list[Part]:
     """Without those that run round others: their box holds another of some size, their ink lies along its sides.
 
     `parts` come from the largest on, and only the first of them can be frames.
@@ -135,20 +137,20 @@ def _without_frames(parts: list[Part], places: NDArray[np.int32]) -> list[Part]:
     for at, part in enumerate(parts[:FRAMES]):
         inside = (starts > starts[at]).all(axis=1) & (ends < ends[at]).all(axis=1)
         content = sides[inside].max(initial=0) / part.side
-        if content > SPECK / 2 and _is_hollow(part, places) and (content > 0.2 or _has_corners(part, places)):
+        if content > SPECK / 2 and _is_hollow(part, labels) and (content > 0.2 or _has_corners(part, labels)):
             frames.append(part)
     return [part for part in parts if part not in frames]
 
 
-def _without_broken_frame(parts: list[Part], places: NDArray[np.int32]) -> list[Part]:
+def _without_broken_frame(parts: list[Part], labels: NDArray[np.int32]) -> list[Part]:
     """Without the pieces of a frame round all the rest: what is only along the sides of the box round everything, if
     there is some along most of three sides, and something large inside."""
     if len(parts) < 3:
         return parts
     left, top, width, height = union([part.box for part in parts])
     across, down = max(1, round(RIM * width)), max(1, round(RIM * height))
-    around = places[top : top + height, left : left + width]
-    count = int(places.max()) + 1
+    around = labels[top : top + height, left : left + width]
+    count = int(labels.max()) + 1
     inside = np.bincount(around[down:-down, across:-across].ravel(), minlength=count) > 0
     content = [part for part in parts if inside[part.number]]
     if max((part.side for part in content), default=0) < CONTENT * max(width, height):
@@ -160,37 +162,37 @@ def _without_broken_frame(parts: list[Part], places: NDArray[np.int32]) -> list[
     return content if shares[1] > ROUND else parts
 
 
-def _has_corners(part: Part, places: NDArray[np.int32]) -> bool:
+def _has_corners(part: Part, labels: NDArray[np.int32]) -> bool:
     """Whether there is ink in three corners of its box or more: a 0 with a dot in it has none there."""
     x, y, width, height = part.box
-    inside = places[y : y + height, x : x + width] == part.number
+    inside = labels[y : y + height, x : x + width] == part.number
     across, down = max(1, width // 10), max(1, height // 10)
     ends = [inside[rows] for rows in (slice(None, down), slice(-down, None))]
     corners = [end[:, columns].any() for end in ends for columns in (slice(None, across), slice(-across, None))]
     return sum(map(bool, corners)) >= 3
 
 
-def _is_hollow(part: Part, places: NDArray[np.int32]) -> bool:
+def _is_hollow(part: Part, labels: NDArray[np.int32]) -> bool:
     x, y, width, height = part.box
-    inside = places[y : y + height, x : x + width] == part.number
+    inside = labels[y : y + height, x : x + width] == part.number
     across, down = max(1, width // 6), max(1, height // 6)
     return float(inside[down:-down, across:-across].sum()) < 0.05 * part.area
 
 
-def _without_lines(parts: list[Part], places: NDArray[np.int32]) -> list[Part]:
+def _without_lines(parts: list[Part], labels: NDArray[np.int32]) -> list[Part]:
     """Without long straight lines beside things of another form than dots: creases, and what is left of frames and
     ruling."""
-    straight = [part for part in parts if part.area < STRAIGHT * part.side**2 and _is_straight(part, places)]
+    straight = [part for part in parts if part.area < STRAIGHT * part.side**2 and _is_straight(part, labels)]
     largest = max((part.side for part in parts if part not in straight and not part.is_dot), default=0)
     lines = [part for part in straight if part.side > LONG * largest > 0]
     return [part for part in parts if part not in lines]
 
 
-def _is_straight(part: Part, places: NDArray[np.int32]) -> bool:
+def _is_straight(part: Part, labels: NDArray[np.int32]) -> bool:
     import cv2
 
     x, y, width, height = part.box
-    points = np.argwhere(places[y : y + height, x : x + width] == part.number).astype(np.float32)
+    points = np.argwhere(labels[y : y + height, x : x + width] == part.number).astype(np.float32)
     _, sides, _ = cv2.minAreaRect(points)
     return min(sides) + 1 < STRAIGHT * max(sides)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mnist_trainer.pictures.page import SIDE, Box, box_of, padded
+from mnist_trainer.pictures.page import SIDE, Box, bounding_box, padded
 
 LONGER = 20
 CENTRE = 14
@@ -24,7 +24,7 @@ def tight_box(levels: NDArray[np.float32]) -> Box:
     Each side begins where the ink reaches half of what it has within the first of the 20 pixels to come: so the
     faint outermost pixels of an anti-aliased digit stay, and an enlarged one is cut where the small one ended.
     """
-    x, y, width, height = box_of(levels > 0)
+    x, y, width, height = bounding_box(levels > 0)
     inside = _cut(levels, (x, y, width, height))
     step = max(1, round(max(width, height) / LONGER))
     (left, right), (top, bottom) = (_edges(inside.max(axis=axis), step) for axis in (0, 1))
@@ -46,7 +46,7 @@ def looks_rendered(grey: NDArray[np.uint8]) -> bool:
     """Whether a picture [H, W] is one of MNIST's own kind, which rendering would only blur."""
     if grey.shape != (SIDE, SIDE) or not grey.any() or np.median(grey) > 0:
         return False
-    _, _, width, height = box_of(grey > 0)
+    _, _, width, height = bounding_box(grey > 0)
     return max(width, height) in (LONGER - 1, LONGER) and all(abs(at - CENTRE) <= 0.5 for at in centroid(grey))
 
 

@@ -40,38 +40,38 @@ _SIDE, _STRIPS = 240, 30
 """Slopes are looked for in a picture of so many pixels a side, cut into so many upright strips."""
 
 
-def find_ruling(contrast: NDArray[np.float32], floor: float, *, photograph: bool) -> NDArray[np.bool_] | None:
+def find_ruling(contrast: NDArray[np.float32], threshold: float, *, photograph: bool) -> NDArray[np.bool_] | None:
     """Where the lines of the paper are on a picture whose ink has `contrast` [H, W], bool [H, W]; None without any.
 
-    `floor` is the contrast that ink must exceed.
+    `threshold` is the contrast that ink must exceed.
     """
     if min(contrast.shape) < SMALLEST:
         return None
-    floor = FAINT * floor
-    across = _lines(contrast, floor, COVER[photograph])
-    down = _lines(np.ascontiguousarray(contrast.T), floor, COVER[photograph])
+    threshold = FAINT * threshold
+    across = _lines(contrast, threshold, COVER[photograph])
+    down = _lines(np.ascontiguousarray(contrast.T), threshold, COVER[photograph])
     found = [lines for lines in (across, None if down is None else down.T) if lines is not None]
     if not found:
         return None
     lines = np.asarray(np.logical_or.reduce(found), np.bool_)
-    shown = contrast[lines & (contrast > floor)]
-    usual = quantile(shown, 0.4) if shown.size else floor
+    shown = contrast[lines & (contrast > threshold)]
+    usual = quantile(shown, 0.4) if shown.size else threshold
     return lines & (contrast < DARKER * usual)
 
 
-def _lines(contrast: NDArray[np.float32], floor: float, cover: float) -> NDArray[np.bool_] | None:
+def _lines(contrast: NDArray[np.float32], threshold: float, cover: float) -> NDArray[np.bool_] | None:
     """Where the nearly horizontal lines of [H, W] are, bool [H, W], but for what crosses them."""
     import cv2
 
     height, width = contrast.shape
-    slope = _slope(contrast, floor, cover)
+    slope = _slope(contrast, threshold, cover)
     if slope is None:
         return None
     shear = np.array([[1, 0, 0], [-slope, 1, slope * width / 2]], np.float32)
     level = cv2.warpAffine(contrast, shear, (width, height), flags=cv2.INTER_LINEAR)
     thick = max(2, round(THICKEST * max(height, width)))
-    crossing = _thick(level > floor, thick)
-    line = _long((level > floor) & ~crossing, cover) & ~crossing
+    crossing = _thick(level > threshold, thick)
+    line = _long((level > threshold) & ~crossing, cover) & ~crossing
     if not line.any():
         return None
     flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
@@ -94,7 +94,7 @@ def _long(thin: NDArray[np.bool_], cover: float) -> NDArray[np.bool_]:
     margin = max(3, round(BREAK * width))  # without it runs would be joined with the picture's sides
     wide = cv2.copyMakeBorder(runs, 0, 0, margin, margin, cv2.BORDER_CONSTANT, value=0)
     joined = cv2.morphologyEx(wide, cv2.MORPH_CLOSE, np.ones((1, margin), np.uint8))
-    _, places, boxes, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    _, labels, boxes, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
     lengths = boxes[:, cv2.CC_STAT_WIDTH]
     lengths[0] = 0
     is_line = lengths >= cover * width
@@ -104,7 +104,7 @@ def _long(thin: NDArray[np.bool_], cover: float) -> NDArray[np.bool_]:
         lefts = boxes[:, cv2.CC_STAT_LEFT] - margin
         reach = (lefts <= SIDE * width) | (lefts + lengths >= (1 - SIDE) * width)
         is_line |= reach & (lengths >= RUN * width)  # beside lines, others that a large digit hides the rest of
-    return np.asarray(is_line[places][:, margin : margin + width], np.bool_)
+    return np.asarray(is_line[labels][:, margin : margin + width], np.bool_)
 
 
 def _thick(mask: NDArray[np.bool_], thick: int) -> NDArray[np.bool_]:
@@ -116,13 +116,13 @@ def _thick(mask: NDArray[np.bool_], thick: int) -> NDArray[np.bool_]:
     return np.asarray(runs, np.bool_)
 
 
-def _slope(contrast: NDArray[np.float32], floor: float, cover: float) -> float | None:
+def _slope(contrast: NDArray[np.float32], threshold: float, cover: float) -> float | None:
     """The slope at which rows of pixels are fullest, None where none is full enough to be a line."""
     import cv2
 
     scale = max(1.0, max(contrast.shape) / _SIDE)
     width, height = (round(side / scale) for side in contrast.shape[::-1])
-    small = np.asarray(cv2.resize(contrast, (width, height), interpolation=cv2.INTER_AREA)) > 0.7 * floor
+    small = np.asarray(cv2.resize(contrast, (width, height), interpolation=cv2.INTER_AREA)) > 0.7 * threshold
     thin = small & ~_thick(small, max(2, round(THICKEST * max(width, height)) + 1))
     if float(thin.any(axis=0).mean()) < cover:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mnist_trainer.pictures.lines import BESIDE, Piece, box_around, is_near
+from mnist_trainer.pictures.lines import BESIDE, Group, group_box, is_near
 from mnist_trainer.pictures.page import overlap, touches_border
 from mnist_trainer.pictures.parts import Part, Parts
 
@@ -24,13 +24,13 @@ INKED = 0.5
 """Of the mean width of the sign's ink: smaller dots are specks."""
 
 
-def sign_of(parts: Parts) -> Piece:
+def find_sign(parts: Parts) -> Group:
     """The parts of the most likely sign; `parts` must hold some.
 
     They are the one with most ink and all that is near, and the bars and dots further away in a row with it: also those
     that would be lines or specks beside a digit.
     """
-    group: Piece = (max(parts.parts, key=lambda part: part.likeness * part.area),)
+    group: Group = (max(parts.parts, key=lambda part: part.stroke_score * part.area),)
     rest = [part for part in (*parts.parts, *parts.left_out) if part not in group]
     while near := [part for part in rest if _belongs(part, group, parts)]:
         group += tuple(near)
@@ -38,9 +38,9 @@ def sign_of(parts: Parts) -> Piece:
     return group
 
 
-def _belongs(part: Part, group: Piece, parts: Parts) -> bool:
+def _belongs(part: Part, group: Group, parts: Parts) -> bool:
     size = parts.map.shape[1], parts.map.shape[0]
-    box, both = box_around(group), (part, *group)
+    box, both = group_box(group), (part, *group)
     if part in parts.parts and is_near(part.box, box, BESIDE[0]):
         return True
     if touches_border(part.box, size) and not any(touches_border(each.box, size) for each in group):

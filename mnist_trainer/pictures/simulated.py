@@ -1,6 +1,6 @@
 """Images as a model would see them on simulated pictures: drawn, then read as `mnist-predict` reads a picture.
 
-Run as a module it makes one piece of a set: arguments of `make` come in and images go out, both pickled.
+Run as a module it makes one piece of a set: arguments of `make_images` come in and images go out, both pickled.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.digits import page_of
-from mnist_trainer.pictures.page import Box, Glyph, box_of, overlap
+from mnist_trainer.pictures.digits import read_image
+from mnist_trainer.pictures.page import Box, Glyph, bounding_box, overlap
 from mnist_trainer.pictures.simulator import (
-    Shown,
+    DrawnDigit,
     glyph_non_digit,
     non_digit,
     page_and_digits,
@@ -75,7 +75,7 @@ CLUTTERED = ("table_edge", "finger", "frame", "squared", "ruled", "show_through"
 """Kinds of photographs on which there are other things than the digit."""
 
 
-def make(kind: Kind, digits: NDArray[np.uint8], labels: NDArray[np.int64], seeds: NDArray[np.int64]) -> Images:
+def make_images(kind: Kind, digits: NDArray[np.uint8], labels: NDArray[np.int64], seeds: NDArray[np.int64]) -> Images:
     """An image [28, 28] for each of `seeds` [n], from `digits` [n, m, 28, 28], the first of which show `labels` [n]."""
     each = zip(digits, labels.tolist(), map(np.random.default_rng, seeds.tolist()), strict=True)
     if kind == "photographs":
@@ -95,21 +95,21 @@ def _photographed(digits: Images, label: int, random: np.random.Generator) -> ND
             glyphs, (shown, *_) = _row(digits, random)
         else:
             picture, shown = photograph_and_digit(digits[0], random, label=label)
-            glyphs = page_of(picture, "single").glyphs
+            glyphs = read_image(picture, "single").glyphs
         least = LEGIBLE_OF_MANY if in_a_row else LEGIBLE
-        near = (glyph for glyph in glyphs if likeness(glyph.box, shown.box) > SAME)
-        found = [glyph.image for glyph in near if alike(glyph.image, shown.image) > least]
+        near = (glyph for glyph in glyphs if box_iou(glyph.box, shown.box) > SAME)
+        found = [glyph.image for glyph in near if similarity(glyph.image, shown.image) > least]
         if found:
             return found[int(random.integers(len(found))) if in_a_row else 0]
     first: NDArray[np.uint8] = digits[0]
     return first
 
 
-def _row(digits: Images, random: np.random.Generator) -> tuple[list[Glyph], list[Shown]]:
+def _row(digits: Images, random: np.random.Generator) -> tuple[list[Glyph], list[DrawnDigit]]:
     """What is read from a row of two to four of `digits`, and what is on it, the first of `digits` first."""
     order = random.permutation(int(random.integers(2, 5)))
     picture, shown = page_and_digits([[digits[at] for at in order]], random, touching=random.random() < TOUCHING)
-    return page_of(picture).glyphs, [shown[place] for place in np.argsort(order)]
+    return read_image(picture).glyphs, [shown[place] for place in np.argsort(order)]
 
 
 def _no_digits(digits: Images, random: np.random.Generator) -> list[NDArray[np.uint8]]:
@@ -129,10 +129,10 @@ def _others(kind: str, digits: Images, random: np.random.Generator, *, sure: boo
     match kind:
         case "other":
             thing = str(random.choice(list(THINGS), p=np.array(list(THINGS.values())) / sum(THINGS.values())))
-            images = [glyph.image for glyph in page_of(non_digit(random, digits, thing)).glyphs]
+            images = [glyph.image for glyph in read_image(non_digit(random, digits, thing)).glyphs]
         case "beside":
             picture, box = photograph_and_box(digits[0], random, str(random.choice(CLUTTERED)))
-            images = [glyph.image for glyph in page_of(picture).glyphs if covered(glyph.box, box) < OTHER]
+            images = [glyph.image for glyph in read_image(picture).glyphs if box_coverage(glyph.box, box) < OTHER]
         case "row":
             glyphs, shown = _row(digits, random)
             images = [glyph.image for glyph in glyphs if all(_is_wrong(glyph, each) for each in shown)]
@@ -142,15 +142,15 @@ def _others(kind: str, digits: Images, random: np.random.Generator, *, sure: boo
 
 
 def _may_be_a_one(image: NDArray[np.uint8]) -> bool:
-    x, y, width, height = box_of(image > 0)
+    x, y, width, height = bounding_box(image > 0)
     return width <= NARROW or (width <= BROAD and image[y : y + height, x : x + width].mean() > SOLID * 255)
 
 
-def _is_wrong(glyph: Glyph, shown: Shown) -> bool:
-    return alike(glyph.image, shown.image) < (SPOILT if likeness(glyph.box, shown.box) > PART else LEGIBLE_OF_MANY)
+def _is_wrong(glyph: Glyph, shown: DrawnDigit) -> bool:
+    return similarity(glyph.image, shown.image) < (SPOILT if box_iou(glyph.box, shown.box) > PART else LEGIBLE_OF_MANY)
 
 
-def alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+def similarity(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
     """The cosine between two images [28, 28], both blurred."""
     import cv2
 
@@ -158,14 +158,14 @@ def alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
     return float(first @ second / np.sqrt((first @ first) * (second @ second)))
 
 
-def likeness(one: Box, other: Box) -> float:
+def box_iou(one: Box, other: Box) -> float:
     """What two boxes share of what either covers; boxes that are thin for their length count as a bit thicker."""
     first, second = (_padded(box) for box in (one, other))
     shared = _shared(first, second)
     return shared / (first[2] * first[3] + second[2] * second[3] - shared)
 
 
-def covered(box: Box, other: Box) -> float:
+def box_coverage(box: Box, other: Box) -> float:
     """The share of a box that another covers."""
     return _shared(_padded(box), _padded(other)) / (_padded(box)[2] * _padded(box)[3])
 
@@ -186,7 +186,7 @@ def main() -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a word; the process that asked for it speaks
     cv2.setNumThreads(1)
-    pickle.dump(make(*pickle.load(sys.stdin.buffer)), sys.stdout.buffer)
+    pickle.dump(make_images(*pickle.load(sys.stdin.buffer)), sys.stdout.buffer)
 
 
 if __name__ == "__main__":

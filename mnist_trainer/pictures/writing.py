@@ -8,11 +8,19 @@ from math import log, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.ink import find_ink, floor_of, quantile
-from mnist_trainer.pictures.lines import box_around, usual_height
+from mnist_trainer.pictures.ink import find_ink, ink_threshold, quantile
+from mnist_trainer.pictures.lines import group_box, typical_height
 from mnist_trainer.pictures.page import Box, padded
-from mnist_trainer.pictures.paper import EVEN, REACHES, View, contrast_of, even_view, in_one_channel, without_noise
-from mnist_trainer.pictures.parts import Parts, find_parts
+from mnist_trainer.pictures.paper import (
+    EVEN,
+    WINDOWS,
+    Background,
+    contrast_of,
+    even_background,
+    in_one_channel,
+    without_noise,
+)
+from mnist_trainer.pictures.parts import Parts, find_components
 from mnist_trainer.pictures.ruling import find_ruling
 
 SMALL = 320
@@ -51,7 +59,7 @@ UNLIKELY = 0.4
 PLENTY = 40
 """Parts of writing in the best view, at which no other is followed: it can't be wrong about all of them."""
 
-LINED = View(light=False, reach=min(REACHES))
+RULING_BACKGROUND = Background(light=False, window=min(WINDOWS))
 """The view in which the lines of paper are looked for."""
 
 
@@ -79,22 +87,27 @@ class Writing:
 def find_writing(pixels: NDArray[np.uint8]) -> list[Writing]:
     """The writing on a picture [H, W] or [H, W, 3] in one view or more, the best first."""
     grey = without_noise(in_one_channel(pixels))
-    even = even_view(grey)
+    even = even_background(grey)
     if even is not None:
-        plain = _seen(grey, even, _ruling(grey, even))
+        plain = _segment_ink(grey, even, _ruling(grey, even))
         if _is_clear(plain):
             return [replace(plain, best=plain.score)]
-    small = _shrunk(grey)
-    tries = _tries(small, even)
-    ranking = sorted(tries, key=lambda view: -tries[view].score)[:VIEWS]
+    small = _downscale(grey)
+    tries = _compare_backgrounds(small, even)
+    ranking = sorted(tries, key=lambda background: -tries[background].score)[:VIEWS]
     best = max(tries[ranking[0]].score, LEAST_SCORE)
     if len(tries[ranking[0]].parts.parts) > PLENTY:
         ranking = ranking[:1]
-    followed = [view for view in ranking if view is ranking[0] or tries[view].score > LEAST * best]
+    followed = [
+        background for background in ranking if background is ranking[0] or tries[background].score > LEAST * best
+    ]
     if small is grey:
-        return [replace(tries[view], best=best) for view in followed]
-    ruling = _ruling(grey, LINED)
-    return [replace(_seen(grey, view, ruling), score=tries[view].score, best=best) for view in followed]
+        return [replace(tries[background], best=best) for background in followed]
+    ruling = _ruling(grey, RULING_BACKGROUND)
+    return [
+        replace(_segment_ink(grey, background, ruling), score=tries[background].score, best=best)
+        for background in followed
+    ]
 
 
 def _is_clear(plain: Writing) -> bool:
@@ -112,42 +125,49 @@ def _is_clear(plain: Writing) -> bool:
     return paper > EVENLY and plain.parts.share > GOOD and float(np.mean(ink < FAINT[0])) < FAINT[1]
 
 
-def _tries(grey: NDArray[np.uint8], even: View | None) -> dict[View, Writing]:
+def _compare_backgrounds(grey: NDArray[np.uint8], even: Background | None) -> dict[Background, Writing]:
     """The views that are compared: with even paper, if it may be, and locally in windows of every reach.
 
     Whether ink is dark or light, windows of one reach tell, unless both are about as likely.
     """
-    ruling = _ruling(grey, LINED)
-    first = [View(light=light, reach=REACHES[0]) for light in (False, True)]
-    tries = {view: _seen(grey, view, ruling) for view in first}
+    ruling = _ruling(grey, RULING_BACKGROUND)
+    first = [Background(light=light, window=WINDOWS[0]) for light in (False, True)]
+    tries = {background: _segment_ink(grey, background, ruling) for background in first}
     likely = UNLIKELY * max(seen.score for seen in tries.values())
-    more = [View(view.light, reach) for reach in REACHES[1:] for view in first if tries[view].score >= likely]
-    return tries | {view: _seen(grey, view, ruling) for view in ([] if even is None else [even]) + more}
+    more = [
+        Background(background.light, window)
+        for window in WINDOWS[1:]
+        for background in first
+        if tries[background].score >= likely
+    ]
+    return tries | {
+        background: _segment_ink(grey, background, ruling) for background in ([] if even is None else [even]) + more
+    }
 
 
-def _ruling(grey: NDArray[np.uint8], view: View) -> NDArray[np.bool_] | None:
-    contrast = contrast_of(grey, view)
-    return find_ruling(contrast, floor_of(contrast), photograph=view.reach is not None)
+def _ruling(grey: NDArray[np.uint8], background: Background) -> NDArray[np.bool_] | None:
+    contrast = contrast_of(grey, background)
+    return find_ruling(contrast, ink_threshold(contrast), photograph=background.window is not None)
 
 
-def _seen(grey: NDArray[np.uint8], view: View, ruling: NDArray[np.bool_] | None) -> Writing:
-    contrast = contrast_of(grey, view)
+def _segment_ink(grey: NDArray[np.uint8], background: Background, ruling: NDArray[np.bool_] | None) -> Writing:
+    contrast = contrast_of(grey, background)
     if ruling is not None:
         contrast = np.where(ruling, np.float32(0), contrast)
-    ink = find_ink(contrast, photograph=view.reach is not None)
-    parts = find_parts(ink, photograph=view.reach is not None)
+    ink = find_ink(contrast, photograph=background.window is not None)
+    parts = find_components(ink, photograph=background.window is not None)
     boxes = () if parts.crowded else tuple(map(tuple, ink.boxes[ink.numbers, :4].tolist()))
-    return Writing(contrast, ink.levels, parts, boxes, _score(contrast, parts, view))
+    return Writing(contrast, ink.levels, parts, boxes, _score(contrast, parts, background))
 
 
-def _score(contrast: NDArray[np.float32], parts: Parts, view: View) -> float:
+def _score(contrast: NDArray[np.float32], parts: Parts, background: Background) -> float:
     """How much in a view is writing, and how clearly it is seen."""
     if not parts.parts:
         return 0.0
     x, y, width, height = parts.parts[0].box
     inside = np.s_[y : y + height, x : x + width]
     strength = float(contrast[inside][parts.map[inside] == parts.parts[0].number].mean()) / 255
-    likely = (BONUS[0] if view.reach is None else _slimness(parts)) * (1.0 if view.light else BONUS[1])
+    likely = (BONUS[0] if background.window is None else _slimness(parts)) * (1.0 if background.light else BONUS[1])
     return likely * parts.share * sqrt(max(0.0, strength))
 
 
@@ -155,14 +175,14 @@ def _slimness(parts: Parts) -> float:
     """How slim strokes are, from `LEAST` to 1: what windows on the paper see between digits of light ink is broad."""
     import cv2
 
-    x, y, width, height = box_around(parts.parts)
+    x, y, width, height = group_box(parts.parts)
     written = np.isin(parts.map[y : y + height, x : x + width], [part.number for part in parts.parts])
     depths = cv2.distanceTransform(padded(written.astype(np.uint8), 1), cv2.DIST_L2, 3)
-    broad = 2 * quantile(depths[depths > 0], 0.9) / usual_height(parts.parts)
+    broad = 2 * quantile(depths[depths > 0], 0.9) / typical_height(parts.parts)
     return float(np.clip((BROAD[1] - broad) / (BROAD[1] - BROAD[0]), LEAST, 1))
 
 
-def _shrunk(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _downscale(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     import cv2
 
     scale = max(grey.shape) / SMALL

@@ -29,7 +29,7 @@ from mnist_trainer.inference.prediction import (
     unreadable,
 )
 from mnist_trainer.inference.predictor import Predictor
-from mnist_trainer.pictures.digits import page_of, read_pages
+from mnist_trainer.pictures.digits import read_image, read_pages
 from mnist_trainer.pictures.page import Expect, Page
 from mnist_trainer.pipeline.sources import Source
 from mnist_trainer.storage.checkpoint import Checkpoint, load_checkpoint
@@ -214,6 +214,6 @@ def _reads(source: Source, expect: Expect, steps: bool) -> Iterator[Read]:
         elif isinstance(picture, Path | BytesIO):
             yield from read_pages(picture, expect, name=str(source.path), steps=steps)
         else:
-            yield picture if isinstance(picture, DataError) else page_of(picture, expect, steps=steps)
+            yield picture if isinstance(picture, DataError) else read_image(picture, expect, steps=steps)
     except DataError as error:
         yield error

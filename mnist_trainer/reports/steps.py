@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mnist_trainer.files import make_folder, write_bytes
 from mnist_trainer.inference.prediction import DigitAnswer, Prediction
-from mnist_trainer.pictures.page import Steps
+from mnist_trainer.pictures.page import ReadingSteps
 from mnist_trainer.reports.answers import caption
 from mnist_trainer.reports.canvas import GREEN, GREY, ORANGE, PALE, WIDEST
 from mnist_trainer.reports.text import percent
@@ -98,7 +98,7 @@ def _columns(ink: NDArray[np.uint8]) -> int:
     return 4 if wide < 2 * high else 2 if wide < 6 * high else 1
 
 
-def _panels(steps: Steps, digits: Sequence[DigitAnswer]) -> list[Panel]:
+def _panels(steps: ReadingSteps, digits: Sequence[DigitAnswer]) -> list[Panel]:
     side = (WIDEST - GAP) // _columns(steps.ink) - GAP
     upright = _fitted(steps.upright, side).convert("RGB")
     answers = upright.copy()

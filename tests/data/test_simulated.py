@@ -30,7 +30,7 @@ def data(**changes: Any) -> Data:
 
 
 def stamp(kind: str, digits: NDArray[np.uint8], labels: NDArray[np.int64], seeds: NDArray[np.int64]) -> Any:
-    """In the place of `make`: images that show what they are made of, and by which number."""
+    """In the place of `make_images`: images that show what they are made of, and by which number."""
     images = digits[:, 0].copy() if kind == "photographs" else np.full((len(digits), 28, 28), 7, np.uint8)
     images[:, 0, 0], images[:, 0, 1] = labels, seeds % 256
     return images
@@ -38,7 +38,7 @@ def stamp(kind: str, digits: NDArray[np.uint8], labels: NDArray[np.int64], seeds
 
 @pytest.fixture
 def stamped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawing, "make", stamp)
+    monkeypatch.setattr(drawing, "make_images", stamp)
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_however_many_make_them_they_are_the_same(monkeypatch: pytest.MonkeyPatc
     source = load_real(data(limit=1, validation=0)).train
     alone = with_photographs(source, data(photographs=1))
     monkeypatch.setattr(simulated, "PIECE", 5)
-    monkeypatch.setattr(drawing, "make", None)  # not in this process
+    monkeypatch.setattr(drawing, "make_images", None)  # not in this process
     assert equal(with_photographs(source, data(photographs=1)), alone)
 
 
@@ -166,14 +166,14 @@ def test_a_process_that_fails_is_told_with_its_words(monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many images each call of `make` made; sets of any size are kept."""
+    """How many images each call of `make_images` made; sets of any size are kept."""
     counts: list[int] = []
 
-    def make(kind: str, digits: Any, labels: Any, seeds: Any) -> Any:
+    def make_images(kind: str, digits: Any, labels: Any, seeds: Any) -> Any:
         counts.append(len(seeds))
         return stamp(kind, digits, labels, seeds)
 
-    monkeypatch.setattr(drawing, "make", make)
+    monkeypatch.setattr(drawing, "make_images", make_images)
     monkeypatch.setattr(simulated, "KEPT", 1)
     return counts
 

@@ -57,11 +57,11 @@ def test_of_all_ways_to_see_digits_one_is_answered() -> None:
     """Two pieces are two digits or one: the scores say which."""
     apart = line(0, 40)
     whole = Glyph(np.full((28, 28), 99, np.uint8), (0, 2, 60, 30), 0, 2)
-    pieces = page(Line(2, (*apart.glyphs, whole)))
+    end = page(Line(2, (*apart.glyphs, whole)))
     surest = scores((1, 0.99), (3, 0.99), (8, 0.51), none=(0, 0, 0.9))
-    assert answer_page(pieces, surest, TEN, None).text == "13"
+    assert answer_page(end, surest, TEN, None).text == "13"
     surest = scores((1, 0.51), (3, 0.51), (8, 0.99), none=(0.9, 0.9, 0))
-    assert answer_page(pieces, surest, TEN, None).text == "8"
+    assert answer_page(end, surest, TEN, None).text == "8"
 
 
 def test_a_picture_is_as_sure_as_its_least_sure_digit() -> None:

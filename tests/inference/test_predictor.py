@@ -84,9 +84,9 @@ def test_raw_outputs_of_batches_come_back_in_order(source: Source, network: nn.M
     predictor = Predictor([network, other(network)], [READING, READING], CPU)
     for member in (0, 1):
         whole = predictor.outputs([source.images], member)
-        pieces = predictor.outputs(source.images.split(64), member)
-        assert whole.shape == pieces.shape == (150, 10)
-        assert torch.allclose(whole, pieces, atol=1e-6)
+        end = predictor.outputs(source.images.split(64), member)
+        assert whole.shape == end.shape == (150, 10)
+        assert torch.allclose(whole, end, atol=1e-6)
 
 
 def test_the_temperature_makes_answers_less_sure(source: Source, network: nn.Module) -> None:

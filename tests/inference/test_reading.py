@@ -21,8 +21,8 @@ def glyph(first: int, end: int, cost: float = 0.0, size: int = 30) -> Glyph:
     return Glyph(IMAGE, (0, 0, size // 2, size), first, end, cost)
 
 
-def line(pieces: int, *glyphs: Glyph) -> Line:
-    return Line(pieces, glyphs)
+def line(end: int, *glyphs: Glyph) -> Line:
+    return Line(end, glyphs)
 
 
 def page(*lines: Line) -> Page:
@@ -100,7 +100,7 @@ def every_chain(one: Line) -> list[list[int]]:
     done = []
     while chains:
         end, places = chains.pop()
-        if end == one.pieces:
+        if end == one.end:
             done.append(places)
         chains += [(each.end, [*places, place]) for place, each in enumerate(one.glyphs) if each.first == end]
     return done
@@ -108,11 +108,11 @@ def every_chain(one: Line) -> list[list[int]]:
 
 @st.composite
 def lines(draw: st.DrawFn) -> Line:
-    pieces = draw(st.integers(1, 6))
-    spans = [(first, first + 1) for first in range(pieces)]
-    spans += draw(st.lists(st.tuples(st.integers(0, pieces - 1), st.integers(1, pieces)), max_size=8))
+    end = draw(st.integers(1, 6))
+    spans = [(first, first + 1) for first in range(end)]
+    spans += draw(st.lists(st.tuples(st.integers(0, end - 1), st.integers(1, end)), max_size=8))
     cost = st.floats(0, 5)
-    return line(pieces, *(glyph(first, max(end, first + 1), draw(cost)) for first, end in spans))
+    return line(end, *(glyph(first, max(end, first + 1), draw(cost)) for first, end in spans))
 
 
 @given(st.lists(lines(), min_size=1, max_size=3), st.integers(0, 2**32 - 1))
@@ -130,7 +130,7 @@ def test_no_other_chain_surprises_less(found: list[Line], seed: int) -> None:
     for one, begin, places in zip(found, starts, choose(seen, probabilities, none), strict=True):
         glyphs = [seen.glyphs[place] for place in places]
         ends = [0, *(each.end for each in glyphs)]
-        assert [each.first for each in glyphs] == ends[:-1] and ends[-1] == one.pieces
+        assert [each.first for each in glyphs] == ends[:-1] and ends[-1] == one.end
         least = min(sum(surprise[begin + place] for place in chain) for chain in every_chain(one))
         assert sum(surprise[place] for place in places) == pytest.approx(least)
 

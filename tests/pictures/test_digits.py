@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from mnist_trainer.errors import DataError
-from mnist_trainer.pictures.digits import CROWDED, NO_INK, OTHER_PAGES, page_of, read_page, read_pages, read_single
+from mnist_trainer.pictures.digits import CROWDED, NO_INK, OTHER_PAGES, read_image, read_page, read_pages, read_single
 from mnist_trainer.pictures.page import Expect, Glyph, Page
 
 Draw = Callable[..., NDArray[np.uint8]]
@@ -43,19 +43,19 @@ def only(page: Page) -> Glyph:
 
 def image_of(picture: Image.Image | NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Of the likeliest glyph, if a picture holds one digit."""
-    return page_of(picture, "single").glyphs[0].image
+    return read_image(picture, "single").glyphs[0].image
 
 
 @given(x=st.integers(0, 116), y=st.integers(0, 100))
 def test_it_does_not_matter_where_the_digit_is(draw_seven: Draw, x: int, y: int) -> None:
-    digit = page_of(draw_seven(at=(x, y)), "single").glyphs[0]
+    digit = read_image(draw_seven(at=(x, y)), "single").glyphs[0]
     assert np.array_equal(digit.image, image_of(draw_seven()))
     assert digit.box == (x, y, 84, 120)
 
 
 @given(unit=st.integers(6, 60))
 def test_it_hardly_matters_how_large_the_digit_is(draw_seven: Draw, unit: int) -> None:
-    digit = only(page_of(draw_seven(size=(500, 700), at=(30, 40), unit=unit)))
+    digit = only(read_image(draw_seven(size=(500, 700), at=(30, 40), unit=unit)))
     assert difference_but_for_a_pixel(digit.image, image_of(draw_seven())) < 6
     assert digit.box == pytest.approx((30, 40, 7 * unit, 10 * unit), abs=2)
 
@@ -124,8 +124,8 @@ def test_arrays_of_other_types_are_read(
 
 
 def test_a_rendered_image_passes_through_unchanged(draw_seven: Draw) -> None:
-    digit = only(page_of(draw_seven()))
-    again = only(page_of(digit.image))
+    digit = only(read_image(draw_seven()))
+    again = only(read_image(digit.image))
     assert np.array_equal(again.image, digit.image)
     x, y, width, height = again.box
     outside = digit.image.copy()
@@ -152,7 +152,7 @@ def test_real_digits_are_read_as_they_were(mnist_root: Path) -> None:
         image = read_single(sheet)
         assert image is not None
         likeliest.append(difference_but_for_a_pixel(image, original))
-        images = [glyph.image for glyph in page_of(sheet).glyphs]
+        images = [glyph.image for glyph in read_image(sheet).glyphs]
         nearest.append(min(difference_but_for_a_pixel(image, original) for image in images))
     assert np.mean(np.array(nearest) < 1) > 0.9
     assert np.mean(nearest) < 1
@@ -195,14 +195,14 @@ def test_handwriting_resembles_real_digits_of_its_kind(mnist_root: Path) -> None
 
 def test_a_blank_picture_is_named() -> None:
     for blank in (Image.new("RGB", (200, 200), "white"), np.zeros((28, 28), np.uint8)):
-        page = page_of(blank)
+        page = read_image(blank)
         assert (page.layouts, page.reason) == ((), "no ink: nothing on it stands out from the paper")
         assert read_single(blank) is None
 
 
 @pytest.mark.parametrize("name", ["LA", "RGBA"])
 def test_a_wholly_transparent_picture_holds_no_ink(name: str) -> None:
-    assert not page_of(Image.new(name, (50, 50))).layouts
+    assert not read_image(Image.new(name, (50, 50))).layouts
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_wholly_transparent_picture_holds_no_ink(name: str) -> None:
 )
 def test_an_array_that_is_no_picture_is_refused(values: NDArray[np.uint8], reason: str) -> None:
     with pytest.raises(DataError) as error:
-        page_of(values)
+        read_image(values)
     assert str(error.value) == f"The picture can't be read: {reason}."
 
 
@@ -224,7 +224,7 @@ def test_a_picture_in_memory_is_left_as_it_was(tmp_path: Path, draw_seven: Draw)
     path = tmp_path / "large.jpg"
     Image.fromarray(draw_seven(size=(3300, 2000), unit=150)).convert("RGB").save(path)
     with Image.open(path) as image:
-        page_of(image)
+        read_image(image)
         assert (image.size, image.mode) == ((3300, 2000), "RGB")
 
 
@@ -239,14 +239,14 @@ DIGITS = st.sampled_from("0123456789")
 
 @given(digit=DIGITS, right=st.integers(3, 400), down=st.integers(3, 300))
 def test_moving_a_digit_on_its_sheet_changes_nothing(write: Draw, digit: str, right: int, down: int) -> None:
-    here, there = (page_of(write(digit, (600, 500), at), "single") for at in ((200, 150), (right, down)))
+    here, there = (read_image(write(digit, (600, 500), at), "single") for at in ((200, 150), (right, down)))
     assert np.array_equal(here.glyphs[0].image, there.glyphs[0].image)
     assert len(here.layouts) == len(there.layouts) == 1
 
 
 @given(digit=DIGITS, height=st.integers(30, 350))
 def test_enlarging_a_digit_changes_little(write: Draw, digit: str, height: int) -> None:
-    seen = page_of(write(digit, (600, 500), (100, 60), height), "single")
+    seen = read_image(write(digit, (600, 500), (100, 60), height), "single")
     assert difference_but_for_a_pixel(only(seen).image, image_of(write(digit))) < 20
 
 
@@ -255,9 +255,9 @@ def test_padding_the_paper_changes_nothing(write: Draw, digit: str, margin: int,
     drawn = np.minimum(write(digit), level)
     wide = np.pad(drawn, margin, constant_values=level)
     assert difference(image_of(wide), image_of(drawn)) < 0.5
-    assert len(page_of(wide, "single").layouts) == 1
-    x, y, *_ = only(page_of(wide)).box
-    assert (x - margin, y - margin) == only(page_of(drawn)).box[:2]
+    assert len(read_image(wide, "single").layouts) == 1
+    x, y, *_ = only(read_image(wide)).box
+    assert (x - margin, y - margin) == only(read_image(drawn)).box[:2]
 
 
 @given(digit=DIGITS, scale=st.floats(0.3, 1), shift=st.integers(0, 70))
@@ -266,15 +266,15 @@ def test_inverting_or_fading_changes_nothing(write: Draw, digit: str, scale: flo
     faded = (drawn * scale + shift).clip(0, 255).astype(np.uint8)
     for other in (255 - drawn, faded, 255 - faded):
         assert difference_but_for_a_pixel(image_of(other), image_of(drawn)) < 2
-        assert len(page_of(other, "single").layouts) == 1
+        assert len(read_image(other, "single").layouts) == 1
 
 
 @given(text=st.text("0123456789", min_size=2, max_size=7), scale=st.sampled_from([1, 2, 3]), invert=st.booleans())
 def test_a_row_has_the_same_glyphs_however_it_is_shown(write: Draw, text: str, scale: int, invert: bool) -> None:
     drawn = write(text, (80 * len(text) + 100, 180))
     shown = np.pad(drawn, 20, constant_values=255).repeat(scale, 0).repeat(scale, 1)
-    plain, other = (page_of(each, "row").layouts[0].lines[0] for each in (drawn, 255 - shown if invert else shown))
-    assert (plain.pieces, len(plain.glyphs)) == (other.pieces, len(other.glyphs))
+    plain, other = (read_image(each, "row").layouts[0].lines[0] for each in (drawn, 255 - shown if invert else shown))
+    assert (plain.end, len(plain.glyphs)) == (other.end, len(other.glyphs))
     assert [(glyph.first, glyph.end) for glyph in plain.glyphs] == [(glyph.first, glyph.end) for glyph in other.glyphs]
     apart = [glyph for glyph in plain.glyphs if glyph.cost == 0]
     assert len(apart) >= len(text)
@@ -296,13 +296,13 @@ def test_boxes_are_in_pixels_of_the_upright_picture(tmp_path: Path, write: Draw,
 
 def test_steps_show_how_it_was_read(draw_seven: Draw) -> None:
     drawn = draw_seven(ink=60, paper=220)
-    assert page_of(drawn).steps is None
-    steps = page_of(drawn, steps=True).steps
+    assert read_image(drawn).steps is None
+    steps = read_image(drawn, steps=True).steps
     assert steps is not None
     assert np.array_equal(steps.upright, drawn) and steps.scale == 1
     assert np.ptp(steps.flattened[drawn > 128]) <= 2 and steps.flattened[0, 0] >= 253
     assert np.array_equal(steps.ink == 255, drawn < 128)
-    large = page_of(drawn.repeat(10, 0).repeat(10, 1), steps=True).steps
+    large = read_image(drawn.repeat(10, 0).repeat(10, 1), steps=True).steps
     assert large is not None
     assert large.scale == pytest.approx(2200 / large.upright.shape[0], rel=0.01)
     assert large.upright.shape == large.flattened.shape == large.ink.shape
@@ -329,12 +329,12 @@ def test_an_image_in_memory_is_its_present_page(draw_seven: Draw, tmp_path: Path
     sheet = Image.fromarray(draw_seven())
     sheet.save(tmp_path / "two.tif", save_all=True, append_images=[Image.new("L", (50, 50), 255)])
     with Image.open(tmp_path / "two.tif") as image:
-        first = page_of(image)
+        first = read_image(image)
         image.seek(1)
-        second = page_of(image)
+        second = read_image(image)
     assert (len(first.glyphs) > 0, len(second.glyphs)) == (True, 0)
     assert first.warnings == second.warnings == (OTHER_PAGES,)
-    assert page_of(sheet).warnings == ()
+    assert read_image(sheet).warnings == ()
 
 
 @pytest.mark.parametrize("even", [True, False])
@@ -345,16 +345,16 @@ def test_a_page_of_print_is_not_read(even: bool) -> None:
         for x in range(10, 1488, 10):
             sheet[y : y + 8, x + random.integers(0, 6)] = sheet[y + random.integers(0, 8), x : x + 6] = 30
     light = 1 if even else np.linspace(0.6, 1, 1500)
-    page = page_of((sheet * light).astype(np.uint8))
+    page = read_image((sheet * light).astype(np.uint8))
     assert not page.layouts and page.reason in (CROWDED, NO_INK)
 
 
-def ends_of_chains(pieces: int, glyphs: tuple[Glyph, ...]) -> bool:
+def ends_of_chains(end: int, glyphs: tuple[Glyph, ...]) -> bool:
     ends = {0}
     for glyph in sorted(glyphs, key=lambda glyph: glyph.first):
         if glyph.first in ends:
             ends.add(glyph.end)
-    return pieces in ends
+    return end in ends
 
 
 def check(page: Page, size: tuple[int, int]) -> None:
@@ -363,7 +363,7 @@ def check(page: Page, size: tuple[int, int]) -> None:
     for layout in page.layouts:
         assert layout.lines and np.isfinite(layout.cost)
         for line in layout.lines:
-            assert ends_of_chains(line.pieces, line.glyphs)
+            assert ends_of_chains(line.end, line.glyphs)
     for glyph in page.glyphs:
         assert glyph.image.shape == (28, 28) and glyph.image.dtype == np.uint8 and glyph.image.any()
         x, y, width, height = glyph.box
@@ -451,7 +451,7 @@ def test_any_picture_is_a_page_or_has_a_reason(
 ) -> None:
     random = np.random.default_rng(seed)
     image = in_mode(mode, content(kind, size[1], size[0], random), random)
-    check(page_of(image, expect, steps=True), size)
+    check(read_image(image, expect, steps=True), size)
 
 
 @settings(max_examples=60)
@@ -465,7 +465,7 @@ def test_any_picture_is_a_page_or_has_a_reason(
 def test_any_array_is_a_page_or_an_error(shape: list[int], kind: str, seed: int) -> None:
     values = np.random.default_rng(seed).integers(0, 255, shape)
     try:
-        page = page_of(np.asarray(values).astype(kind))
+        page = read_image(np.asarray(values).astype(kind))
     except DataError as error:
         assert str(error).startswith("The picture can't be read: ")
     else:

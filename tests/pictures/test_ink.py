@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.ink import find_ink, floor_of, sample
+from mnist_trainer.pictures.ink import find_ink, ink_threshold, sample
 
 Draw = Callable[..., NDArray[np.uint8]]
 
@@ -83,7 +83,7 @@ def test_grains_are_dropped_and_detached_strokes_kept(draw_seven: Draw) -> None:
 
 def test_what_ink_must_exceed_grows_with_the_noise_of_the_paper() -> None:
     floors = [
-        floor_of(np.random.default_rng(0).normal(0, deviation, (100, 100)).astype(np.float32))
+        ink_threshold(np.random.default_rng(0).normal(0, deviation, (100, 100)).astype(np.float32))
         for deviation in (0, 10, 20)
     ]
     assert 0 < floors[0] < floors[1] < floors[2]

@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from mnist_trainer.pictures import glyphs
 from mnist_trainer.pictures.cuts import Seam
 from mnist_trainer.pictures.ink import find_ink
-from mnist_trainer.pictures.layouts import layouts_of
+from mnist_trainer.pictures.layouts import find_layouts
 from mnist_trainer.pictures.page import Box, Expect, Glyph, Layout, Line
-from mnist_trainer.pictures.parts import find_parts
+from mnist_trainer.pictures.parts import find_components
 
 Draw = Callable[..., NDArray[np.uint8]]
 
 
 def layouts_in(drawn: NDArray[np.uint8], expect: Expect = "auto", cost: float = 0.0) -> list[Layout]:
     ink = find_ink(np.float32(255) - drawn, photograph=False)
-    return layouts_of(ink.levels, find_parts(ink, photograph=False), expect, cost)
+    return find_layouts(ink.levels, find_components(ink, photograph=False), expect, cost)
 
 
 def the_line(layouts: list[Layout]) -> Line:
@@ -54,7 +54,7 @@ def test_a_digit_alone_has_one_layout(write: Draw) -> None:
     for expect in ("auto", "single"):
         (layout,) = layouts_in(write("5"), expect)
         (glyph,) = layout.lines[0].glyphs
-        assert (glyph.first, glyph.end, layout.lines[0].pieces) == (0, 1, 1)
+        assert (glyph.first, glyph.end, layout.lines[0].end) == (0, 1, 1)
         assert (glyph.cost, layout.cost) == (0, 0)
         assert glyph.box == pytest.approx((60, 50, 46, 81), abs=1)
 
@@ -63,7 +63,7 @@ def test_a_digit_alone_has_one_layout(write: Draw) -> None:
 def test_digits_apart_are_the_cheapest_chain_of_a_row(write: Draw, expect: Expect) -> None:
     line = the_line(layouts_in(write("40735", (700, 220)), expect))
     found = spans(line)
-    assert line.pieces == 5
+    assert line.end == 5
     for place in range(5):
         glyph = found[place, place + 1]
         assert glyph.cost == 0
@@ -74,11 +74,11 @@ def test_digits_apart_are_the_cheapest_chain_of_a_row(write: Draw, expect: Expec
 def test_one_digit_may_be_what_is_expected(write: Draw) -> None:
     drawn = write("44", (700, 220), spacing=3)
     (single, *_), auto = layouts_in(drawn, "single"), layouts_in(drawn)
-    assert len(single.lines) == 1 and single.lines[0].pieces == 1
+    assert len(single.lines) == 1 and single.lines[0].end == 1
     assert [len(layout.lines[0].glyphs) for layout in layouts_in(drawn, "single")] == [1] * len(
         layouts_in(drawn, "single")
     )
-    assert auto[0].lines[0].pieces == 2 or len(auto[0].lines) == 2
+    assert auto[0].lines[0].end == 2 or len(auto[0].lines) == 2
     assert auto[0].cost == 0
     assert len(auto) > 1 and all(layout.cost > 1 for layout in auto[1:])
 
@@ -87,10 +87,10 @@ def test_a_page_has_its_rows_in_order_and_a_row_all_in_one(write: Draw) -> None:
     drawn = write("407", (500, 420))
     write("52", at=(80, 250), sheet=drawn)
     rows = layouts_in(drawn, "page")[0].lines
-    assert [line.pieces for line in rows] == [3, 2]
+    assert [line.end for line in rows] == [3, 2]
     assert max(glyph.box[1] for glyph in rows[0].glyphs) < 200 < min(glyph.box[1] for glyph in rows[1].glyphs)
     (row,) = layouts_in(drawn, "row")[0].lines
-    assert row.pieces >= 3
+    assert row.end >= 3
     assert around([glyph.box for glyph in row.glyphs]) == around([glyph.box for line in rows for glyph in line.glyphs])
 
 
@@ -114,7 +114,7 @@ def test_a_digit_in_two_parts_side_by_side_may_be_joined(write: Draw, gap: int) 
     line = the_line(layouts_in(drawn, "row"))
     whole = next(glyph for glyph in line.glyphs if glyph.first == 0 and glyph.box[2] > 40 and glyph.box[0] < 62)
     assert whole.box == pytest.approx((60, 50, 46, 81), abs=1)
-    assert ends_of_chains(line) >= {whole.end, line.pieces}
+    assert ends_of_chains(line) >= {whole.end, line.end}
 
 
 def test_joining_costs_more_the_wider_the_gap(write: Draw) -> None:
@@ -129,11 +129,11 @@ def test_digits_that_touch_may_be_cut_or_not(write: Draw) -> None:
     drawn = write("575", (400, 220), spacing=0.56)
     line = the_line(layouts_in(drawn, "row"))
     found = spans(line)
-    assert line.pieces >= 3
+    assert line.end >= 3
     left = [glyph for glyph in line.glyphs if glyph.first == 0 and glyph.box[2] == pytest.approx(45, abs=8)]
     assert left and left[0].cost > 0.2
     assert around([glyph.box for glyph in line.glyphs]) == pytest.approx((60, 50, 135, 81), abs=2)
-    assert (0, 1) in found and ends_of_chains(line) == set(range(line.pieces + 1))
+    assert (0, 1) in found and ends_of_chains(line) == set(range(line.end + 1))
 
 
 def test_the_whole_of_a_cut_piece_is_there_too_and_costs_less_than_its_cuts(write: Draw) -> None:
@@ -142,7 +142,7 @@ def test_the_whole_of_a_cut_piece_is_there_too_and_costs_less_than_its_cuts(writ
 
     drawn = cv2.resize(write("51", (500, 220)), None, fx=1.5, fy=1)
     line = the_line(layouts_in(np.asarray(drawn, np.uint8), "row"))
-    last = line.pieces - 1
+    last = line.end - 1
     assert last > 1
     whole = spans(line)[0, last]
     assert all(whole.cost < glyph.cost for glyph in line.glyphs if glyph.end <= last and glyph is not whole)
@@ -154,7 +154,7 @@ def test_cuts_in_one_place_are_alternatives(write: Draw) -> None:
     firsts = [glyph for glyph in line.glyphs if glyph.first == 0 and glyph.box[2] == pytest.approx(45, abs=8)]
     assert len(firsts) > 1
     for first in firsts:
-        assert (first.end, line.pieces) in spans(line)
+        assert (first.end, line.end) in spans(line)
 
 
 def test_a_cut_costs_more_in_a_narrow_piece() -> None:
@@ -166,16 +166,16 @@ def test_a_cut_costs_more_in_a_narrow_piece() -> None:
         drawn[20:100, [20, 21, 22, 23, 24, 16 + wide, 17 + wide, 18 + wide, 19 + wide]] = 0
         drawn[55:60, 20 : 20 + wide] = 0
         line = the_line(layouts_in(drawn, "row"))
-        least.append(min(glyph.cost for glyph in line.glyphs if glyph.first == 0 and glyph.end + 2 < line.pieces))
+        least.append(min(glyph.cost for glyph in line.glyphs if glyph.first == 0 and glyph.end + 2 < line.end))
     assert least[0] > least[1] + 0.5
 
 
 def test_what_is_hardly_cut_like_that_is_not_there(write: Draw) -> None:
     """A network has no time to look at all that may be cut from a long row."""
     line = the_line(layouts_in(write("5757575", (700, 220), spacing=0.56), "row"))
-    cut = [glyph for glyph in line.glyphs if glyph.end - glyph.first < line.pieces]
-    assert line.pieces > 12
-    assert len(cut) < 0.45 * line.pieces * (line.pieces + 1) / 2
+    cut = [glyph for glyph in line.glyphs if glyph.end - glyph.first < line.end]
+    assert line.end > 12
+    assert len(cut) < 0.45 * line.end * (line.end + 1) / 2
 
 
 def test_what_is_much_lower_than_the_line_costs_more(write: Draw) -> None:
@@ -212,10 +212,10 @@ def test_there_is_a_chain_through_every_line_of_anything(seed: int, expect: Expe
     for layout in layouts_in(drawn, expect):
         assert layout.lines and np.isfinite(layout.cost)
         for line in layout.lines:
-            assert line.pieces in ends_of_chains(line)
+            assert line.end in ends_of_chains(line)
             assert len(spans(line)) == len(line.glyphs)
             for glyph in line.glyphs:
-                assert 0 <= glyph.first < glyph.end <= line.pieces
+                assert 0 <= glyph.first < glyph.end <= line.end
                 assert glyph.cost >= 0 and np.isfinite(glyph.cost)
                 assert glyph.image.shape == (28, 28) and glyph.image.dtype == np.uint8 and glyph.image.max() == 255
                 x, y, across, down = glyph.box
@@ -237,7 +237,7 @@ def test_a_glyph_that_is_wider_than_the_line_is_high_costs_more() -> None:
     drawn = np.full((120, 200), 255, np.uint8)
     cv2.ellipse(drawn, (100, 60), (28, 20), 0, 0, 360, 0, 4)
     line = the_line(layouts_in(drawn, "row"))
-    assert spans(line)[0, line.pieces].cost > 1
+    assert spans(line)[0, line.end].cost > 1
 
 
 def test_what_touches_the_border_may_be_no_writing_but_a_digit_alone_may(write: Draw) -> None:
@@ -247,7 +247,7 @@ def test_what_touches_the_border_may_be_no_writing_but_a_digit_alone_may(write: 
     drawn = write("58", (320, 220))
     cv2.line(drawn, (270, 110), (320, 118), 0, 14)
     both, inner, *others = layouts_in(drawn)
-    assert the_line([inner]).pieces == 2 < the_line([both]).pieces
+    assert the_line([inner]).end == 2 < the_line([both]).end
     assert inner.cost + 0.5 < both.cost
     assert min(layout.cost for layout in others) > inner.cost + 1  # one digit of two is too little
     (alone,) = layouts_in(write("5", (200, 220), (154, 50)))
@@ -262,7 +262,7 @@ def test_what_is_as_long_as_a_line_of_print_is_not_cut(write: Draw, monkeypatch:
         tried.append(most)
         return []
 
-    monkeypatch.setattr(glyphs, "seams", counted)
+    monkeypatch.setattr(glyphs, "find_seams", counted)
     layouts_in(write("8" * 8, (260, 120), (20, 30), 50, spacing=0.4))
     assert len(tried) == 1
     layouts_in(write("8" * 40, (900, 120), (20, 30), 50, spacing=0.4))

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnist_trainer.pictures.lines import box_around, in_lines, main_pieces, usual_height
+from mnist_trainer.pictures.lines import group_box, group_into_lines, main_groups, typical_height
 from mnist_trainer.pictures.page import Box, union
 from mnist_trainer.pictures.parts import Part
 
 
-def parts(*boxes: tuple[float, float, float, float], likeness: float = 1.0) -> list[Part]:
+def parts(*boxes: tuple[float, float, float, float], stroke_score: float = 1.0) -> list[Part]:
     """Parts in these boxes, numbered from 1, from the largest on, as they come from a picture."""
     whole = [(round(x), round(y), round(width), round(height)) for x, y, width, height in boxes]
-    found = [Part(number, box, box[2] * box[3] // 3, likeness) for number, box in enumerate(whole, 1)]
+    found = [Part(number, box, box[2] * box[3] // 3, stroke_score) for number, box in enumerate(whole, 1)]
     return sorted(found, key=lambda part: -part.side)
 
 
@@ -35,50 +35,50 @@ def row(count: int, x: float, y: float, *, slant: float = 0, step: float = 70) -
 def test_a_row_is_read_from_left_to_right() -> None:
     boxes = row(5, 20, 30)
     order = [3, 0, 4, 1, 2]
-    found = numbers(in_lines(parts(*(boxes[place] for place in order))))
+    found = numbers(group_into_lines(parts(*(boxes[place] for place in order))))
     assert found == [single(*(order.index(place) + 1 for place in range(5)))]
 
 
 def test_rows_are_read_from_top_to_bottom() -> None:
-    lines = in_lines(parts(*row(3, 20, 230), *row(4, 60, 30), *row(2, 40, 130)))
+    lines = group_into_lines(parts(*row(3, 20, 230), *row(4, 60, 30), *row(2, 40, 130)))
     assert numbers(lines) == [single(4, 5, 6, 7), single(8, 9), single(1, 2, 3)]
 
 
 @pytest.mark.parametrize("slant", [-0.18, -0.08, 0.08, 0.18])
 def test_slanted_rows_stay_rows(slant: float) -> None:
-    lines = in_lines(parts(*row(6, 20, 100, slant=slant), *row(6, 20, 210, slant=slant)))
+    lines = group_into_lines(parts(*row(6, 20, 100, slant=slant), *row(6, 20, 210, slant=slant)))
     assert numbers(lines) == [single(*range(1, 7)), single(*range(7, 13))]
 
 
 def test_digits_of_uneven_size_are_one_row() -> None:
-    lines = in_lines(parts((10, 30, 40, 60), (70, 50, 25, 35), (120, 20, 60, 90), (200, 40, 12, 50)))
+    lines = group_into_lines(parts((10, 30, 40, 60), (70, 50, 25, 35), (120, 20, 60, 90), (200, 40, 12, 50)))
     assert numbers(lines) == [single(1, 2, 3, 4)]
 
 
 def test_the_parts_of_a_digit_that_lie_over_each_other_are_one_piece() -> None:
     bar_of_a_5, belly, neighbour = (105, 20, 35, 8), (100, 32, 40, 55), (160, 25, 40, 62)
-    assert numbers(in_lines(parts(bar_of_a_5, belly, neighbour))) == [[(1, 2), (3,)]]
+    assert numbers(group_into_lines(parts(bar_of_a_5, belly, neighbour))) == [[(1, 2), (3,)]]
 
 
 def test_the_pieces_of_a_broken_stroke_are_one() -> None:
     dots = [(100, 20 + 12 * place, 10, 10) for place in range(5)]
-    assert numbers(in_lines(parts(*dots, (160, 20, 40, 60)))) == [[(1, 2, 3, 4, 5), (6,)]]
+    assert numbers(group_into_lines(parts(*dots, (160, 20, 40, 60)))) == [[(1, 2, 3, 4, 5), (6,)]]
 
 
 def test_digits_side_by_side_are_pieces_of_their_own() -> None:
-    assert numbers(in_lines(parts((10, 20, 40, 60), (53, 20, 40, 60)))) == [single(1, 2)]
+    assert numbers(group_into_lines(parts((10, 20, 40, 60), (53, 20, 40, 60)))) == [single(1, 2)]
 
 
 def test_columns_far_apart_are_lines_of_their_own() -> None:
     left, right = row(2, 20, 30), row(2, 900, 34)
     below = row(2, 20, 150)
-    lines = in_lines(parts(*left, *right, *below))
+    lines = group_into_lines(parts(*left, *right, *below))
     assert sorted(numbers(lines)) == [single(1, 2), single(3, 4), single(5, 6)]
     assert numbers(lines)[-1] == single(5, 6)
 
 
 def test_nothing_has_no_lines() -> None:
-    assert in_lines([]) == []
+    assert group_into_lines([]) == []
 
 
 boxes = st.lists(
@@ -88,7 +88,7 @@ boxes = st.lists(
 
 @given(boxes)
 def test_each_part_is_in_one_piece_of_one_line(found: list[Box]) -> None:
-    lines = in_lines(parts(*found))
+    lines = group_into_lines(parts(*found))
     inside = [part for line in lines for piece in line for part in piece]
     assert sorted(part.number for part in inside) == list(range(1, len(found) + 1))
     assert all(line and all(line) for line in lines)
@@ -98,18 +98,18 @@ def test_each_part_is_in_one_piece_of_one_line(found: list[Box]) -> None:
 def test_moving_and_enlarging_changes_no_line(found: list[Box], scale: int, right: int, down: int) -> None:
     even = [(2 * x, 2 * y, 2 * width, 2 * height) for x, y, width, height in found]  # middles are whole then
     other = [(scale * x + right, scale * y + down, scale * width, scale * height) for x, y, width, height in even]
-    assert numbers(in_lines(parts(*even))) == numbers(in_lines(parts(*other)))
+    assert numbers(group_into_lines(parts(*even))) == numbers(group_into_lines(parts(*other)))
 
 
 def test_the_usual_height_is_that_of_the_digits() -> None:
-    assert usual_height(parts(*row(5, 0, 0), (400, 0, 8, 8), (500, 0, 9, 5))) == 60
+    assert typical_height(parts(*row(5, 0, 0), (400, 0, 8, 8), (500, 0, 9, 5))) == 60
     # one very wide part is several digits that touch
-    assert usual_height(parts((0, 0, 600, 50))) == 100
+    assert typical_height(parts((0, 0, 600, 50))) == 100
 
 
 def test_the_main_pieces_are_near_each_other_or_alone() -> None:
     digit, bar, far = (100, 100, 80, 120), (110, 80, 70, 10), (500, 100, 60, 90)
-    pieces = main_pieces(parts(digit, bar, far), 3)
+    pieces = main_groups(parts(digit, bar, far), 3)
     groups = [sorted(part.number for part in piece) for piece in pieces]
     assert groups[0] == [1, 2]
     assert [1] in groups and [3] in groups
@@ -117,13 +117,13 @@ def test_the_main_pieces_are_near_each_other_or_alone() -> None:
 
 
 def test_what_is_less_like_a_stroke_is_a_less_likely_digit() -> None:
-    blot, digit = parts((0, 0, 90, 90), likeness=0.1)[0], parts((400, 0, 40, 60))[0]
-    assert main_pieces([blot, digit], 3)[0] == (digit,)
+    blot, digit = parts((0, 0, 90, 90), stroke_score=0.1)[0], parts((400, 0, 40, 60))[0]
+    assert main_groups([blot, digit], 3)[0] == (digit,)
 
 
 @given(boxes, st.integers(1, 4))
 def test_there_is_always_a_main_piece(found: list[Box], most: int) -> None:
-    pieces = main_pieces(parts(*found), most)
+    pieces = main_groups(parts(*found), most)
     assert 1 <= len(pieces) <= 3 * most and all(pieces)
 
 
@@ -134,4 +134,4 @@ def test_the_union_holds_every_box_tightly(found: list[Box]) -> None:
         mask[y : y + height, x : x + width] = True
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     expected = (columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1)
-    assert union(found) == expected == box_around(parts(*found))
+    assert union(found) == expected == group_box(parts(*found))

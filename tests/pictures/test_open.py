@@ -19,7 +19,7 @@ from PIL import ExifTags, Image
 
 from mnist_trainer.errors import DataError
 from mnist_trainer.pictures import open as opening
-from mnist_trainer.pictures.open import LONGEST, open_picture, pages_in, picture_of
+from mnist_trainer.pictures.open import LONGEST, decode_pages, open_picture, picture_from_image
 
 CORNERS = np.repeat(np.repeat(np.array([[0, 85, 85], [170, 255, 255]], np.uint8), 8, axis=0), 8, axis=1)
 """A picture [16, 24] whose corners differ, so that each of the eight orientations can be told from the others."""
@@ -93,14 +93,14 @@ def test_a_large_jpeg_is_shrunk_while_it_is_decoded(tmp_path: Path, monkeypatch:
     path = tmp_path / "photo.jpg"
     Image.fromarray(CORNERS).resize((4800, 3200), Image.Resampling.NEAREST).convert("RGB").save(path, exif=oriented(6))
     decoded: list[tuple[int, int]] = []
-    upright = opening._upright
+    upright = opening._convert
 
     def spy(image: Image.Image, size: tuple[int, int]) -> opening.Picture:
         image.load()
         decoded.append(image.size)
         return upright(image, size)
 
-    monkeypatch.setattr(opening, "_upright", spy)
+    monkeypatch.setattr(opening, "_convert", spy)
     picture = open_picture(path)
     assert decoded == [(2400, 1600)]
     assert max(picture.pixels.shape) <= LONGEST
@@ -113,7 +113,7 @@ def test_one_colour_before_nothing_is_a_drawing_in_the_alpha_channel(shade: int)
     alpha = np.zeros((20, 20), np.uint8)
     alpha[5:15, 8:12] = 255
     image = Image.merge("LA", (Image.new("L", (20, 20), shade), Image.fromarray(alpha)))
-    assert np.array_equal(picture_of(image).pixels, alpha)
+    assert np.array_equal(picture_from_image(image).pixels, alpha)
 
 
 def test_strokes_of_several_colours_before_nothing_are_a_drawing_too() -> None:
@@ -121,7 +121,7 @@ def test_strokes_of_several_colours_before_nothing_are_a_drawing_too() -> None:
     alpha[:, 3] = alpha[3, :] = 255
     grey[3, :] = 200
     image = Image.merge("LA", (Image.fromarray(grey), Image.fromarray(alpha)))
-    assert np.array_equal(picture_of(image).pixels, alpha)
+    assert np.array_equal(picture_from_image(image).pixels, alpha)
 
 
 @pytest.mark.parametrize(("paper", "ink"), [(250, 10), (10, 250)])
@@ -131,7 +131,7 @@ def test_a_sheet_with_cut_out_corners_keeps_its_paper(paper: int, ink: int) -> N
     alpha[:2, :2] = alpha[-2:, -2:] = 0
     hidden = np.where(alpha, grey, 128).astype(np.uint8)
     image = Image.merge("LA", (Image.fromarray(hidden), Image.fromarray(alpha)))
-    assert np.array_equal(picture_of(image).pixels, grey)
+    assert np.array_equal(picture_from_image(image).pixels, grey)
 
 
 @pytest.mark.parametrize(
@@ -144,12 +144,12 @@ def test_a_sheet_with_cut_out_corners_keeps_its_paper(paper: int, ink: int) -> N
     ],
 )
 def test_wide_numbers_use_the_whole_range(values: NDArray[np.float32]) -> None:
-    assert picture_of(Image.fromarray(values)).pixels.tolist() == [[0, 128, 255]]
+    assert picture_from_image(Image.fromarray(values)).pixels.tolist() == [[0, 128, 255]]
 
 
 def test_numbers_that_are_none_become_black() -> None:
     values = np.array([[np.nan, np.inf, 1]], np.float32)
-    assert picture_of(Image.fromarray(values)).pixels.tolist() == [[0, 0, 255]]
+    assert picture_from_image(Image.fromarray(values)).pixels.tolist() == [[0, 0, 255]]
 
 
 def test_warnings_of_pillow_do_not_leak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +219,7 @@ def saved(kind: str) -> bytes:
 
 def picture_in(content: bytes) -> opening.Picture:
     """The first page."""
-    page = next(pages_in(BytesIO(content), "a.png"))
+    page = next(decode_pages(BytesIO(content), "a.png"))
     if isinstance(page, DataError):
         raise page
     return page

@@ -10,11 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.paper import QUIET, REACHES, View, contrast_of, even_view, in_one_channel, without_noise
+from mnist_trainer.pictures.paper import (
+    QUIET,
+    WINDOWS,
+    Background,
+    contrast_of,
+    even_background,
+    in_one_channel,
+    without_noise,
+)
 
 Draw = Callable[..., NDArray[np.uint8]]
 Y, X = np.mgrid[-1:1:220j, -1:1:200j]
-DARK, LIGHT = (View(light, REACHES[0]) for light in (False, True))
+DARK, LIGHT = (Background(light, WINDOWS[0]) for light in (False, True))
 
 
 def coloured(
@@ -27,21 +35,23 @@ def coloured(
     ("ink", "paper", "light"), [(0, 255, False), (90, 120, False), (255, 0, True), (200, 60, True)]
 )
 def test_the_ink_on_even_paper_is_the_rarer_side(draw_seven: Draw, ink: int, paper: int, light: bool) -> None:
-    assert even_view(draw_seven(ink=ink, paper=paper)) == View(light, None)
+    assert even_background(draw_seven(ink=ink, paper=paper)) == Background(light, None)
 
 
 def test_even_paper_may_be_noisy_and_unevenly_lit_paper_is_not_even(draw_seven: Draw) -> None:
     noise = np.random.default_rng(0).normal(0, 2, (220, 200))
-    assert even_view((draw_seven(ink=30, paper=200) + noise).astype(np.uint8)) == View(light=False, reach=None)
-    assert even_view((draw_seven() * (0.6 + 0.4 * X)).astype(np.uint8)) is None
+    assert even_background((draw_seven(ink=30, paper=200) + noise).astype(np.uint8)) == Background(
+        light=False, window=None
+    )
+    assert even_background((draw_seven() * (0.6 + 0.4 * X)).astype(np.uint8)) is None
 
 
 def test_contrast_on_even_paper_is_the_difference_in_grey_levels(draw_seven: Draw) -> None:
     drawn = draw_seven(ink=40, paper=200)
-    dark = contrast_of(drawn, View(light=False, reach=None))
+    dark = contrast_of(drawn, Background(light=False, window=None))
     assert dark.dtype == np.float32
     assert np.array_equal(dark, np.where(drawn < 128, np.float32(160), np.float32(0)))
-    assert np.array_equal(contrast_of(drawn, View(light=True, reach=None)), -dark)
+    assert np.array_equal(contrast_of(drawn, Background(light=True, window=None)), -dark)
 
 
 @pytest.mark.parametrize(
@@ -58,15 +68,15 @@ def test_light_is_divided_out(draw_seven: Draw, light: NDArray[np.float64]) -> N
     assert np.median(contrast[ink]) == pytest.approx(255 * 2 / 3, abs=30)
 
 
-@pytest.mark.parametrize("reach", REACHES)
+@pytest.mark.parametrize("reach", WINDOWS)
 @pytest.mark.parametrize("side", range(150, 156))
 @pytest.mark.parametrize("turn", range(4))
-def test_the_edge_of_a_shadow_is_no_ink(reach: float, side: int, turn: int) -> None:
+def test_the_edge_of_a_shadow_is_no_ink(window: float, side: int, turn: int) -> None:
     """Whether the window on the paper has an odd number of pixels or an even one."""
     y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
     shadow = np.rot90(np.where(x + 0.3 * y > 0.1, 220, 110), turn).astype(np.uint8)
     for light in (False, True):
-        assert contrast_of(shadow, View(light, reach)).max() < 12
+        assert contrast_of(shadow, Background(light, window)).max() < 12
 
 
 def test_chalk_stands_out_alike_in_light_and_shade(draw_seven: Draw) -> None:
@@ -110,7 +120,7 @@ def test_the_steps_of_a_tiny_bitmap_are_no_noise() -> None:
 @given(height=st.integers(1, 40), width=st.integers(1, 40), seed=st.integers(0, 99))
 def test_every_size_has_its_contrast(height: int, width: int, seed: int) -> None:
     grey = np.random.default_rng(seed).integers(0, 256, (height, width)).astype(np.uint8)
-    for view in (View(light, reach) for light in (False, True) for reach in (None, *REACHES)):
+    for view in (Background(light, window) for light in (False, True) for window in (None, *WINDOWS)):
         contrast = contrast_of(grey, view)
         assert contrast.shape == grey.shape and contrast.dtype == np.float32
         assert np.isfinite(contrast).all() and np.abs(contrast).max() <= 16 * 255

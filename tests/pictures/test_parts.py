@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mnist_trainer.pictures.ink import find_ink
 from mnist_trainer.pictures.page import Box
-from mnist_trainer.pictures.parts import Parts, find_parts
+from mnist_trainer.pictures.parts import Parts, find_components
 
 Draw = Callable[..., NDArray[np.uint8]]
 FIVE = pytest.approx((60, 50, 46, 81), abs=2)
@@ -20,7 +20,7 @@ FIVE = pytest.approx((60, 50, 46, 81), abs=2)
 
 
 def parts_of(drawn: NDArray[np.uint8], *, photograph: bool = False) -> Parts:
-    return find_parts(find_ink(np.float32(255) - drawn, photograph=photograph), photograph=photograph)
+    return find_components(find_ink(np.float32(255) - drawn, photograph=photograph), photograph=photograph)
 
 
 def boxes_of(parts: Parts) -> list[Box]:
@@ -120,7 +120,7 @@ def test_a_1_alone_is_no_crease(write: Draw) -> None:
 def test_a_digit_that_touches_the_border_is_kept(write: Draw) -> None:
     for photograph in (False, True):
         parts = parts_of(write("5", at=(60, -3)), photograph=photograph)
-        assert len(parts.parts) == 1 and parts.parts[0].likeness > 0.5
+        assert len(parts.parts) == 1 and parts.parts[0].stroke_score > 0.5
 
 
 def test_a_blot_is_less_like_a_stroke_than_a_digit_is(write: Draw) -> None:
@@ -130,7 +130,7 @@ def test_a_blot_is_less_like_a_stroke_than_a_digit_is(write: Draw) -> None:
     cv2.circle(drawn, (240, 90), 25, 0, -1)
     cv2.rectangle(drawn, (160, 60), (190, 90), 0, -1)
     parts = parts_of(drawn)
-    assert [part.box for part in parts.parts if part.likeness > 0.5] == [FIVE]
+    assert [part.box for part in parts.parts if part.stroke_score > 0.5] == [FIVE]
     assert parts.share < 0.6
 
 
@@ -161,7 +161,7 @@ def test_parts_of_anything_are_its_largest_and_come_in_order(seed: int, photogra
         cv2.line(drawn, start, end, int(random.integers(0, 255)), int(random.integers(1, 9)))
     parts = parts_of(drawn, photograph=photograph)
     assert [part.side for part in parts.parts] == sorted((part.side for part in parts.parts), reverse=True)
-    assert all(0 < part.likeness <= 1 for part in parts.parts)
+    assert all(0 < part.stroke_score <= 1 for part in parts.parts)
     assert 0 <= parts.share <= 1
 
 

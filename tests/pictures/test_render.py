@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.page import box_of
+from mnist_trainer.pictures.page import bounding_box
 from mnist_trainer.pictures.render import centroid, looks_rendered, render, tight_box
 
 
@@ -22,7 +22,7 @@ def whole(levels: NDArray[np.float32]) -> NDArray[np.uint8]:
 @given(st.integers(3, 120), st.integers(3, 120))
 def test_the_longer_side_is_20_pixels_and_the_aspect_kept(width: int, height: int) -> None:
     image = whole(levels_of(width, height))
-    _, _, across, down = box_of(image > 0)
+    _, _, across, down = bounding_box(image > 0)
     assert image.shape == (28, 28) and image.dtype == np.uint8 and image.max() == 255
     assert max(across, down) == 20
     thin = max(20 * min(width, height) / max(width, height), 1.4)  # hairlines are thickened
@@ -34,7 +34,7 @@ def test_the_centroid_lies_at_index_14_unless_ink_would_leave_the_image(seed: in
     random = np.random.default_rng(seed)
     levels = np.pad(random.random((40, 30), np.float32) ** random.integers(1, 6), 2)
     image = whole(levels)
-    x, y, width, height = box_of(image > 0)
+    x, y, width, height = bounding_box(image > 0)
     for at, start, size in zip(centroid(image), (y, x), (height, width), strict=True):
         assert abs(at - 14) <= 0.5 or start == 0 or start + size == 28
 
@@ -43,7 +43,7 @@ def test_a_heavy_end_may_touch_the_border_and_nothing_is_cut_off() -> None:
     levels = np.zeros((60, 100), np.float32)
     levels[:, :12], levels[28:32] = 1, 1
     image = whole(levels)
-    x, _, width, _ = box_of(image > 0)
+    x, _, width, _ = bounding_box(image > 0)
     assert (x + width, width) == (28, 20)
 
 
@@ -77,7 +77,7 @@ def test_hairlines_are_thickened() -> None:
     levels[10:390, 50], levels[10, 50:300] = 1, 1
     image = whole(levels)
     assert image.sum() / 255 > 1.1 * (20 + 12)
-    assert image.max(axis=1)[box_of(image > 0)[1] :][:19].min() > 128
+    assert image.max(axis=1)[bounding_box(image > 0)[1] :][:19].min() > 128
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from mnist_trainer.pictures.digits import page_of, read_single
-from mnist_trainer.pictures.page import Box, box_of
+from mnist_trainer.pictures.digits import read_image, read_single
+from mnist_trainer.pictures.page import Box, bounding_box
 
 Stroke = tuple[int, ...]
 """x and y of a dot's centre, or of both ends of a line, on a picture of 120 × 120 pixels."""
@@ -41,14 +41,14 @@ def draw(strokes: list[Stroke], size: int, width: int = 7) -> Image.Image:
 
 
 def ink(image: Image.Image) -> Box:
-    return box_of(np.asarray(image) < 128)
+    return bounding_box(np.asarray(image) < 128)
 
 
 @pytest.mark.parametrize("size", [64, 120, 400])
 @pytest.mark.parametrize("name", SIGNS)
 def test_all_parts_of_a_sign_are_in_its_image(name: str, size: int) -> None:
     image = draw(SIGNS[name], size)
-    assert page_of(image, "single").glyphs[0].box == pytest.approx(ink(image), abs=max(2, size / 100))
+    assert read_image(image, "single").glyphs[0].box == pytest.approx(ink(image), abs=max(2, size / 100))
     import cv2
 
     drawn = read_single(image)
@@ -62,7 +62,7 @@ def test_thin_and_thick_pens() -> None:
     for name in ("= wide", "÷", "i", ": narrow"):
         for width in (3, 11):
             image = draw(SIGNS[name], 400, width)
-            assert page_of(image, "single").glyphs[0].box == pytest.approx(ink(image), abs=4), (name, width)
+            assert read_image(image, "single").glyphs[0].box == pytest.approx(ink(image), abs=4), (name, width)
 
 
 def test_a_photograph_of_a_sign() -> None:
@@ -70,7 +70,7 @@ def test_a_photograph_of_a_sign() -> None:
     for name in ("= wide", "÷", "i"):
         drawn = draw(SIGNS[name], 400)
         photograph = (shade * (0.3 + 0.7 * np.asarray(drawn) / 255)).astype(np.uint8)
-        assert page_of(photograph, "single").glyphs[0].box == pytest.approx(ink(drawn), abs=8), name
+        assert read_image(photograph, "single").glyphs[0].box == pytest.approx(ink(drawn), abs=8), name
 
 
 SEVEN: list[Stroke] = [(40, 30, 80, 30), (80, 30, 55, 95)]
@@ -88,7 +88,7 @@ SEVEN: list[Stroke] = [(40, 30, 80, 30), (80, 30, 55, 95)]
 def test_specks_and_lines_beside_a_digit_are_left_out(beside: list[Stroke]) -> None:
     digit, other = draw(SEVEN, 400), draw(beside, 400, 2)
     both = Image.fromarray(np.minimum(np.asarray(digit), np.asarray(other)))
-    assert page_of(both, "single").glyphs[0].box == page_of(digit, "single").glyphs[0].box
+    assert read_image(both, "single").glyphs[0].box == read_image(digit, "single").glyphs[0].box
     np.testing.assert_array_equal(read_single(both), read_single(digit))
 
 
@@ -96,11 +96,11 @@ def test_a_speck_does_not_hide_a_straight_1() -> None:
     image = draw([(60, 20, 62, 100)], 400)
     speck = draw([(20, 100)], 400, 5)
     both = Image.fromarray(np.minimum(np.asarray(image), np.asarray(speck)))
-    assert page_of(both, "single").glyphs[0].box == pytest.approx(ink(image), abs=2)
+    assert read_image(both, "single").glyphs[0].box == pytest.approx(ink(image), abs=2)
 
 
 def test_the_digit_is_taken_and_not_two_marks_elsewhere() -> None:
     digit = draw([(30, 20, 60, 20), (60, 20, 40, 75)], 400)
     marks = draw([(90, 100, 98, 104), (104, 92, 108, 102)], 400, 4)
     both = Image.fromarray(np.minimum(np.asarray(digit), np.asarray(marks)))
-    assert page_of(both, "single").glyphs[0].box == pytest.approx(ink(digit), abs=2)
+    assert read_image(both, "single").glyphs[0].box == pytest.approx(ink(digit), abs=2)

@@ -37,13 +37,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     data = {"name": "digits", "limit": 60, "batch_size": 32, "validation": 100, "simulate": SIMULATE}
     config = {**TINY, "data": data, "model": {"architecture": "mlp", "hidden": [32]}, "training": {"epochs": 6}}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulated, "make", quick)
+        patch.setattr(simulated, "make_images", quick)
         return train(config, "optimizer.lr=0.005", run_dir=tmp_path_factory.mktemp("simulated") / "run")
 
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simulated, "make", quick)
+    monkeypatch.setattr(simulated, "make_images", quick)
 
 
 def loaded(run: Run) -> Checkpoint:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mnist_trainer.errors import StorageError
 from mnist_trainer.inference.prediction import DigitAnswer, Prediction, unreadable
-from mnist_trainer.pictures.page import Steps
+from mnist_trainer.pictures.page import ReadingSteps
 from mnist_trainer.reports.steps import Strips, strip
 
 GOLDEN = Path(__file__).parent / "samples" / "strip.png"
@@ -30,7 +30,7 @@ def picture(path: str | None = "a.png", high: int = 80, wide: int = 100, digits:
     """A red picture of twice the size of its steps, with a digit in its left half and one in its right."""
     upright = np.zeros((high, wide, 3), np.uint8)
     upright[..., 0] = 255
-    steps = Steps(upright, np.full((high, wide), 200, np.uint8), np.full((high, wide), 100, np.uint8), 2.0)
+    steps = ReadingSteps(upright, np.full((high, wide), 200, np.uint8), np.full((high, wide), 100, np.uint8), 2.0)
     answers = (answer(4, 20), answer(9, 120, refused=True))[:digits]
     return Prediction(path, "4?"[:digits], answers, 0.9, steps=steps)
 

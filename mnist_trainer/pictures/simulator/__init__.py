@@ -8,7 +8,7 @@ from __future__ import annotations
 from mnist_trainer.pictures.simulator.non_digits import NON_DIGITS, non_digit
 from mnist_trainer.pictures.simulator.pages import page, page_and_digits
 from mnist_trainer.pictures.simulator.photographs import KINDS, photograph, photograph_and_box, photograph_and_digit
-from mnist_trainer.pictures.simulator.scene import Shown
+from mnist_trainer.pictures.simulator.scene import DrawnDigit
 from mnist_trainer.pictures.simulator.wrong_cuts import glyph_non_digit
 
 __all__ = [

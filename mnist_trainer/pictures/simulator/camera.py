@@ -7,7 +7,7 @@ import numpy as np
 from mnist_trainer.pictures.simulator.scene import Image, Random, Scene, grain
 
 
-def developed(scene: Scene, effects: frozenset[str], random: Random) -> Image:
+def apply_camera(scene: Scene, effects: frozenset[str], random: Random) -> Image:
     """The picture uint8 [H, W, 3] of a scene, with what the effects name of this file's."""
     if "blur" in effects:
         blur(scene, random)

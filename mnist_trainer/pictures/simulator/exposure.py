@@ -6,21 +6,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mnist_trainer.pictures.simulator.camera import developed
-from mnist_trainer.pictures.simulator.paper import LIGHT, SURFACE
+from mnist_trainer.pictures.simulator.camera import apply_camera
+from mnist_trainer.pictures.simulator.paper import LIGHT_EFFECTS, SURFACE_EFFECTS
 from mnist_trainer.pictures.simulator.scene import (
     BLACK,
     Colour,
+    DrawnInk,
     Image,
     Levels,
     Random,
     Scene,
-    Writing,
     clouds,
-    fraction,
     grain,
     overlay,
-    tinted,
+    random_colour,
+    to_unit_range,
 )
 
 
@@ -55,7 +55,7 @@ INKS = np.array([[20, 25, 80], [35, 55, 150], [30, 80, 190], [185, 35, 40], [25,
 
 
 @dataclass(frozen=True)
-class Plan:
+class PicturePlan:
     """What a picture is to be. `medium`: d drawn on a screen, p paper, b board; `pen`: a name of `PENS`."""
 
     medium: str
@@ -63,24 +63,24 @@ class Plan:
     effects: frozenset[str]
 
 
-def expose(writing: Writing, plan: Plan, random: Random) -> Image:
+def render_scene(writing: DrawnInk, plan: PicturePlan, random: Random) -> Image:
     """The picture uint8 [H, W, 3] of what was written."""
     paper, colour = _colours(plan, random)
     planes = np.empty((3, *writing.ink.shape), np.float32)
     planes[:] = paper
     scene = Scene(planes, writing)
     effects = plan.effects | _usual(plan, random)
-    for name, effect in SURFACE.items():
+    for name, effect in SURFACE_EFFECTS.items():
         if name in effects:
             effect(scene, random)
     overlay(planes, _left_by(plan, scene, random), colour)
-    for name, effect in LIGHT.items():
+    for name, effect in LIGHT_EFFECTS.items():
         if name in effects:
             effect(scene, random)
-    return developed(scene, effects, random)
+    return apply_camera(scene, effects, random)
 
 
-def _usual(plan: Plan, random: Random) -> frozenset[str]:
+def _usual(plan: PicturePlan, random: Random) -> frozenset[str]:
     """What pictures of a medium have without being asked: the grain of paper, some noise, a little JPEG."""
     if plan.medium == "d":
         return frozenset({"fine_jpeg"} if random.random() < 0.2 and "small28" not in plan.effects else ())
@@ -88,28 +88,28 @@ def _usual(plan: Plan, random: Random) -> frozenset[str]:
     return frozenset(always | {name for name in ("fine_noise", "fine_jpeg") if random.random() < 0.7})
 
 
-def _colours(plan: Plan, random: Random) -> tuple[Colour, Colour]:
+def _colours(plan: PicturePlan, random: Random) -> tuple[Colour, Colour]:
     """The colours of paper and ink, well apart in brightness unless they are to be faint."""
     pen, clean = PENS[plan.pen], plan.medium == "d"
     level = 255.0 if clean and random.random() < 0.8 else random.uniform(*((225, 255) if clean else (165, 248)))
-    paper = tinted(level, 0 if clean and random.random() < 0.5 else 6, random)
-    ink = tinted(random.uniform(*pen.levels) * level / 255, 2, random)
+    paper = random_colour(level, 0 if clean and random.random() < 0.5 else 6, random)
+    ink = random_colour(random.uniform(*pen.levels) * level / 255, 2, random)
     if clean and random.random() < 0.4:
         ink = BLACK
     if "faint" in plan.effects:
-        ink = tinted(level - random.uniform(28, 65), random.choice([0, 15]), random)
+        ink = random_colour(level - random.uniform(28, 65), random.choice([0, 15]), random)
     elif random.random() < pen.coloured:
         ink = random.choice(INKS) * np.float32(random.uniform(0.8, 1.2))
     if "coloured" in plan.effects:
         level = random.uniform(160, 235)
-        paper = tinted(level, random.uniform(15, 40), random)
-        ink = tinted(random.uniform(10, level - 95), random.uniform(15, 60), random)
+        paper = random_colour(level, random.uniform(15, 40), random)
+        ink = random_colour(random.uniform(10, level - 95), random.uniform(15, 60), random)
     if plan.medium == "b":
         return random.uniform(0, 40) + 255 - paper, 255 - ink
     return (255 - paper, 255 - ink) if "light_on_dark" in plan.effects else (paper, ink)
 
 
-def _left_by(plan: Plan, scene: Scene, random: Random) -> Levels:
+def _left_by(plan: PicturePlan, scene: Scene, random: Random) -> Levels:
     """How much colour [H, W], 0 to 1, lies on the sheet: less where a dry pen leaves gaps."""
     ink = scene.writing.ink
     if "specks" in plan.effects:
@@ -150,7 +150,7 @@ def _frame(scene: Scene, random: Random) -> Levels:
     canvas = np.zeros(scene.shape, np.uint8)
     thick = max(1, round(scene.writing.letter * random.uniform(0.01, 0.06)))
     cv2.polylines(canvas, [np.rint(corners * 8).astype(np.int32)], True, 255, thick, cv2.LINE_AA, 3)
-    return fraction(canvas)
+    return to_unit_range(canvas)
 
 
 def _specks(scene: Scene, random: Random) -> Levels:
@@ -162,4 +162,4 @@ def _specks(scene: Scene, random: Random) -> Levels:
         at = (random.random(2) * scene.shape[::-1]).astype(int).tolist()
         axes = np.rint(random.uniform(0, max(1, 0.016 * scene.writing.letter), 2)).astype(int).tolist()
         cv2.ellipse(canvas, at, axes, random.uniform(0, 180), 0, 360, int(random.integers(90, 256)), -1)
-    return fraction(canvas)
+    return to_unit_range(canvas)

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from mnist_trainer.pictures.simulator.scene import Levels, Random
-from mnist_trainer.pictures.simulator.strokes import NOTHING, Strokes, normalised
+from mnist_trainer.pictures.simulator.strokes import NOTHING, Strokes, normalize_strokes
 
 
-def crossed(strokes: Strokes, label: int | None, random: Random) -> Strokes:
+def apply_habit(strokes: Strokes, label: int | None, random: Random) -> Strokes:
     """A bar through a 7, a slash through a 0, a serif or a foot for a 1, an open 4; other digits as they are."""
     match label:
         case 4:
@@ -39,7 +39,7 @@ def _open_four(strokes: Strokes, random: Random) -> Strokes:
     four = NOTHING
     for line in ((top, corner), (corner, end), ((at + lean, end[1] - above), (at - lean, end[1] + below))):
         four = four.with_line(_line(*line))
-    return normalised(replace(four, radii=np.full_like(four.radii, np.median(strokes.radii))))
+    return normalize_strokes(replace(four, radii=np.full_like(four.radii, np.median(strokes.radii))))
 
 
 def _with_serifs(strokes: Strokes, random: Random) -> Strokes:
@@ -63,7 +63,7 @@ def _line(start: Levels | tuple[float, float], end: Levels | tuple[float, float]
     return np.linspace(np.asarray(start), np.asarray(end), 12).astype(np.float32)
 
 
-def parted(strokes: Strokes, gaps: int, length: float, random: Random) -> Strokes:
+def break_strokes(strokes: Strokes, gaps: int, length: float, random: Random) -> Strokes:
     """With so many gaps of a length, first of all where strokes meet or turn; never near their ends."""
     meetings = np.bincount(strokes.links.ravel(), minlength=len(strokes.points))
     ends = strokes.points[meetings == 1]

@@ -33,21 +33,21 @@ _SIDE = 112
 
 def letter(random: Random) -> Image:
     """A letter [112, 112], bright on black, four times as large as MNIST has its digits."""
-    character = _one_of(LETTERS, random)
-    return typed(character, _one_of(_FACES if character.isascii() else _SANS, random))
+    character = _choose(LETTERS, random)
+    return typed(character, _choose(_FACES if character.isascii() else _SANS, random))
 
 
 def typed_digit(digit: int, random: Random) -> Image:
     """A digit [112, 112] as printers have it, and people who learnt to write from print."""
-    return typed(str(digit), _one_of(_FACES, random))
+    return typed(str(digit), _choose(_FACES, random))
 
 
 def symbol(random: Random) -> Image:
     """An arrow, a heart, a plus sign or another symbol [112, 112], bright on black."""
-    return typed(_one_of(SYMBOLS, random), _one_of(_SANS, random))
+    return typed(_choose(SYMBOLS, random), _choose(_SANS, random))
 
 
-def _one_of(things: Sequence[str], random: Random) -> str:
+def _choose(things: Sequence[str], random: Random) -> str:
     return str(things[int(random.integers(len(things)))])
 
 

@@ -7,23 +7,23 @@ from dataclasses import replace
 
 import numpy as np
 
-from mnist_trainer.pictures.simulator.exposure import Plan, expose
+from mnist_trainer.pictures.simulator.exposure import PicturePlan, render_scene
 from mnist_trainer.pictures.simulator.letters import letter, printed, symbol
-from mnist_trainer.pictures.simulator.pages import Placed, row, sheet
-from mnist_trainer.pictures.simulator.photographs import nib_of, plan, written
+from mnist_trainer.pictures.simulator.pages import PlacedPatch, merge_patches, place_row
+from mnist_trainer.pictures.simulator.photographs import choose_nib, plan_picture, write_on_sheet
 from mnist_trainer.pictures.simulator.scene import (
     LARGEST,
+    DrawnInk,
     Image,
     Random,
-    Writing,
     clouds,
-    fraction,
     grain,
+    random_colour,
     slope,
-    tinted,
+    to_unit_range,
     waves,
 )
-from mnist_trainer.pictures.simulator.strokes import Strokes, deformed, draw, normalised, polyline, trace
+from mnist_trainer.pictures.simulator.strokes import Strokes, deform, draw, normalize_strokes, polyline, trace
 
 _SPOILING = frozenset({"broken", "two_parts", "faint", "tiny", "border", "small28", "enlarged"})
 _BROAD = frozenset({"thick", "brush"})
@@ -34,16 +34,16 @@ def non_digit(random: Random, digits: Image, kind: str | None = None) -> Image:
     return _KINDS[kind or str(random.choice(NON_DIGITS))](random, digits)
 
 
-def one_of(digits: Image, random: Random) -> Image:
+def choose_digit(digits: Image, random: Random) -> Image:
     """One of some digits [N, 28, 28]."""
     digit: Image = digits[random.integers(len(digits))]
     return digit
 
 
-def _plan(random: Random, without: frozenset[str] = frozenset()) -> Plan:
-    chosen = plan(random)
+def _plan(random: Random, without: frozenset[str] = frozenset()) -> PicturePlan:
+    chosen = plan_picture(random)
     while chosen.effects & (_SPOILING | without):
-        chosen = plan(random)
+        chosen = plan_picture(random)
     return chosen
 
 
@@ -54,24 +54,24 @@ def _size(least: int, most: int, random: Random) -> tuple[int, int]:
 
 def _drawn(strokes: Strokes, random: Random) -> Image:
     chosen = _plan(random)
-    return expose(written(strokes, chosen, random), chosen, random)
+    return render_scene(write_on_sheet(strokes, chosen, random), chosen, random)
 
 
 def _blank(random: Random, digits: Image) -> Image:
     chosen = _plan(random)
     shape, effects = _size(60, 400, random), chosen.effects - {"frame", "specks"}
-    nothing = Writing(np.zeros(shape, np.float32), min(shape) * random.uniform(0.15, 0.6), 3)
-    return expose(nothing, replace(chosen, effects=effects), random)
+    nothing = DrawnInk(np.zeros(shape, np.float32), min(shape) * random.uniform(0.15, 0.6), 3)
+    return render_scene(nothing, replace(chosen, effects=effects), random)
 
 
 def _letter(random: Random, digits: Image) -> Image:
-    return _drawn(deformed(trace(letter(random)), random), random)
+    return _drawn(deform(trace(letter(random)), random), random)
 
 
 def _symbol(random: Random, digits: Image) -> Image:
     """Written with a pen, or filled as icons and stamps are."""
     drawn = symbol(random)
-    return _drawn(deformed(trace(drawn), random), random) if random.random() < 0.6 else _filled(drawn, random)
+    return _drawn(deform(trace(drawn), random), random) if random.random() < 0.6 else _filled(drawn, random)
 
 
 def _filled(shape: Image, random: Random) -> Image:
@@ -81,16 +81,18 @@ def _filled(shape: Image, random: Random) -> Image:
     chosen, size = _plan(random), int(random.uniform(30, 200))
     ink = np.pad(shape, int(random.uniform(0, 60)))
     ink = np.asarray(cv2.resize(ink, (size, int(size * random.uniform(0.8, 1.25))), interpolation=cv2.INTER_AREA))
-    return expose(Writing(fraction(ink), 0.7 * size, 0.07 * size), replace(chosen, pen="round"), random)
+    return render_scene(DrawnInk(to_unit_range(ink), 0.7 * size, 0.07 * size), replace(chosen, pen="round"), random)
 
 
 def _word(random: Random, digits: Image) -> Image:
     chosen = _plan(random)
     size = float(random.uniform(30, 70))
-    nib = nib_of(chosen, size, random)
-    patches = [draw(deformed(trace(letter(random)), random), size, nib) for _ in range(random.integers(2, 8))]
-    ink, _ = sheet(row(patches, (0, 0), random.normal(0, 0.03), size, random), random.uniform(0.3, 1.2, 4) * size)
-    return expose(Writing(ink, size, nib.width), chosen, random)
+    nib = choose_nib(chosen, size, random)
+    patches = [draw(deform(trace(letter(random)), random), size, nib) for _ in range(random.integers(2, 8))]
+    ink, _ = merge_patches(
+        place_row(patches, (0, 0), random.normal(0, 0.03), size, random), random.uniform(0.3, 1.2, 4) * size
+    )
+    return render_scene(DrawnInk(ink, size, nib.width), chosen, random)
 
 
 def scribble(random: Random) -> Strokes:
@@ -120,10 +122,10 @@ def _object(random: Random, digits: Image) -> Image:
     if random.random() < 0.35:
         return _filled(outline(random), random)
     picture = np.empty((*shape, 3), np.float32)
-    picture[:] = tinted(random.uniform(40, 220), 40, random).ravel()
+    picture[:] = random_colour(random.uniform(40, 220), 40, random).ravel()
     picture += (slope(shape, random.uniform(0, 6.3)) * random.uniform(0, 150) / max(shape))[..., None]
     for _ in range(random.integers(2, 9)):
-        colour = tinted(random.uniform(10, 245), 50, random).ravel().tolist()
+        colour = random_colour(random.uniform(10, 245), 50, random).ravel().tolist()
         middle, size = random.uniform(0, 1, 2) * shape[::-1], random.uniform(0.08, 0.5) * max(shape)
         if random.random() < 0.5:
             corners = middle + random.normal(0, size / 2, (int(random.integers(3, 7)), 2))
@@ -164,8 +166,8 @@ def _print(random: Random, digits: Image) -> Image:
     top, left = random.integers(0, LARGEST - height), random.integers(0, LARGEST - width)
     zoom, margin = random.uniform(0.6, 1.3), int(random.uniform(0, 0.2) * min(height, width))
     part = cv2.resize(printed(LARGEST)[top : top + height, left : left + width], None, fx=zoom, fy=zoom)
-    ink = np.pad(fraction(np.asarray(part, np.uint8)), margin)
-    return expose(Writing(ink, 16 * zoom, 2 * zoom), replace(_plan(random), pen="round"), random)
+    ink = np.pad(to_unit_range(np.asarray(part, np.uint8)), margin)
+    return render_scene(DrawnInk(ink, 16 * zoom, 2 * zoom), replace(_plan(random), pen="round"), random)
 
 
 def _noise(random: Random, digits: Image) -> Image:
@@ -181,13 +183,13 @@ def _joined(random: Random, digits: Image) -> Image:
     """Two or three digits one upon the other."""
     chosen = _plan(random, _BROAD)
     height = float(random.uniform(40, 150))
-    nib, placed = nib_of(chosen, height, random), list[Placed]()
+    nib, placed = choose_nib(chosen, height, random), list[PlacedPatch]()
     for number in range(random.integers(2, 4)):
-        strokes = _first(lambda: trace(one_of(digits, random)), _is_bent)
+        strokes = _first(lambda: trace(choose_digit(digits, random)), _is_bent)
         down, right = (0.0, 0.0) if not number else random.choice([-1, 1], 2) * random.uniform((0.3, 0), (0.45, 0.3))
-        placed.append((draw(deformed(strokes, random), height, nib), down * height, right * height))
-    ink, _ = sheet(placed, random.uniform(0.2, 1, 4) * height)
-    return expose(Writing(ink, height, nib.width), chosen, random)
+        placed.append((draw(deform(strokes, random), height, nib), down * height, right * height))
+    ink, _ = merge_patches(placed, random.uniform(0.2, 1, 4) * height)
+    return render_scene(DrawnInk(ink, height, nib.width), chosen, random)
 
 
 def _cut(random: Random, digits: Image) -> Image:
@@ -197,17 +199,17 @@ def _cut(random: Random, digits: Image) -> Image:
 
     def part() -> Strokes:
         """What of a digit lies on one side of a line."""
-        strokes = trace(one_of(digits, random))
+        strokes = trace(choose_digit(digits, random))
         across = strokes.points @ direction
-        return normalised(strokes.without(across > np.quantile(across, random.uniform(0.25, 0.5))))
+        return normalize_strokes(strokes.without(across > np.quantile(across, random.uniform(0.25, 0.5))))
 
     return _drawn(_first(part, _is_bent), random)
 
 
 def _turned(random: Random, digits: Image) -> Image:
     """A digit turned by a right angle, of three ends and without loops."""
-    strokes = _first(lambda: trace(one_of(digits, random)), lambda found: _is_bent(found) and _is_branched(found))
-    return _drawn(deformed(strokes, random, float(random.choice([90, -90]) + random.normal(0, 5))), random)
+    strokes = _first(lambda: trace(choose_digit(digits, random)), lambda found: _is_bent(found) and _is_branched(found))
+    return _drawn(deform(strokes, random, float(random.choice([90, -90]) + random.normal(0, 5))), random)
 
 
 def _first(make: Callable[[], Strokes], suits: Callable[[Strokes], bool]) -> Strokes:

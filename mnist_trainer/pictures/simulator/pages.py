@@ -8,12 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_trainer.pictures.page import Box
-from mnist_trainer.pictures.simulator.exposure import expose
-from mnist_trainer.pictures.simulator.photographs import nib_of, plan
-from mnist_trainer.pictures.simulator.scene import LARGEST, Image, Levels, Random, Shown, Writing, fraction, paste
-from mnist_trainer.pictures.simulator.strokes import Nib, Strokes, deformed, draw, trace
+from mnist_trainer.pictures.simulator.exposure import render_scene
+from mnist_trainer.pictures.simulator.photographs import choose_nib, plan_picture
+from mnist_trainer.pictures.simulator.scene import (
+    LARGEST,
+    DrawnDigit,
+    DrawnInk,
+    Image,
+    Levels,
+    Random,
+    paste,
+    to_unit_range,
+)
+from mnist_trainer.pictures.simulator.strokes import Nib, Strokes, deform, draw, trace
 
-Placed = tuple[Image, float, float]
+PlacedPatch = tuple[Image, float, float]
 """Coverage uint8 [h, w], and where it begins: y and x."""
 
 _ONE_DIGIT_ONLY = frozenset({"small28", "enlarged", "tiny", "border", "frame", "broken", "two_parts", "thick", "brush"})
@@ -26,23 +35,23 @@ def page(digits: Sequence[Sequence[Image]], random: Random, *, touching: bool = 
 
 def page_and_digits(
     digits: Sequence[Sequence[Image]], random: Random, *, touching: bool = False
-) -> tuple[Image, list[Shown]]:
+) -> tuple[Image, list[DrawnDigit]]:
     """The same, and what of each digit is on it, line by line."""
-    chosen = plan(random)
+    chosen = plan_picture(random)
     while (chosen.effects | {chosen.pen}) & _ONE_DIGIT_ONLY:
-        chosen = plan(random)
+        chosen = plan_picture(random)
     longest = max(len(digits) * 2.2 + 2, max(map(len, digits)) * 1.4 + 2)
     letter = min(float(np.exp(random.uniform(np.log(28), np.log(80)))), LARGEST / longest)
-    nib = nib_of(chosen, letter, random)
+    nib = choose_nib(chosen, letter, random)
     uneven, spacing, rise = random.uniform(0.03, 0.15), random.uniform(1.5, 2.2), random.normal(0, 0.03)
-    placed: list[Placed] = []
+    placed: list[PlacedPatch] = []
     for number, line in enumerate(digits):
-        patches = [_patch(deformed(trace(digit), random), letter, nib, uneven, random) for digit in line]
+        patches = [_patch(deform(trace(digit), random), letter, nib, uneven, random) for digit in line]
         start = number * spacing * letter, random.uniform(0, 0.6) * letter
-        placed += row(patches, start, rise + random.normal(0, 0.01), letter, random, touching=touching)
-    ink, boxes = sheet(placed, random.uniform(0.3, 1, 4) * letter)
-    shown = [Shown.of(fraction(patch), box) for (patch, _, _), box in zip(placed, boxes, strict=True)]
-    return expose(Writing(ink, letter, nib.width), chosen, random), shown
+        placed += place_row(patches, start, rise + random.normal(0, 0.01), letter, random, touching=touching)
+    ink, boxes = merge_patches(placed, random.uniform(0.3, 1, 4) * letter)
+    shown = [DrawnDigit.of(to_unit_range(patch), box) for (patch, _, _), box in zip(placed, boxes, strict=True)]
+    return render_scene(DrawnInk(ink, letter, nib.width), chosen, random), shown
 
 
 def _patch(strokes: Strokes, letter: float, nib: Nib, uneven: float, random: Random) -> Image:
@@ -50,7 +59,7 @@ def _patch(strokes: Strokes, letter: float, nib: Nib, uneven: float, random: Ran
     return draw(strokes, max(8.0, size - nib.width), nib)
 
 
-def row(
+def place_row(
     patches: Sequence[Image],
     start: tuple[float, float],
     rise: float,
@@ -58,9 +67,9 @@ def row(
     random: Random,
     *,
     touching: bool = False,
-) -> list[Placed]:
+) -> list[PlacedPatch]:
     """Patches side by side from `start` (y and x) on, on a line that falls by `rise` pixels a pixel."""
-    (base, x), placed = start, list[Placed]()
+    (base, x), placed = start, list[PlacedPatch]()
     for number, patch in enumerate(patches):
         y = base + rise * x + letter - len(patch) + random.normal(0, 0.04) * letter
         if number:
@@ -72,7 +81,7 @@ def row(
     return placed
 
 
-def _gap(left: Placed, right: Placed) -> float:
+def _gap(left: PlacedPatch, right: PlacedPatch) -> float:
     """Pixels that `right` can move to the left until its ink touches that of `left`."""
     top = int(max(left[1], right[1]))
     bottom = int(min(left[1] + len(left[0]), right[1] + len(right[0])))
@@ -84,7 +93,7 @@ def _gap(left: Placed, right: Placed) -> float:
     return float(right[2] - left[2] - left[0].shape[1] + (room.min() if len(room) else 0))
 
 
-def sheet(placed: Sequence[Placed], margins: NDArray[np.float64]) -> tuple[Levels, list[Box]]:
+def merge_patches(placed: Sequence[PlacedPatch], margins: NDArray[np.float64]) -> tuple[Levels, list[Box]]:
     """Ink float32 [H, W], 0 to 1, of patches, with `margins` at the top, left, bottom and right; and their boxes."""
     top = margins[0] - min(y for _, y, _ in placed)
     left = margins[1] - min(x for _, _, x in placed)

@@ -15,8 +15,8 @@ from mnist_trainer.pictures.simulator.scene import (
     Scene,
     clouds,
     overlay,
+    random_colour,
     slope,
-    tinted,
     waves,
 )
 
@@ -47,7 +47,7 @@ def squared(scene: Scene, random: Random) -> None:
 def _rule(scene: Scene, random: Random, angles: list[float], spacing: float) -> None:
     width = max(0.7, min(spacing * random.uniform(0.015, 0.05), scene.writing.stroke * random.uniform(0.3, 0.8)))
     level = float(scene.planes.mean()) * random.uniform(0.6, 0.88)
-    colour, strength = tinted(level, random.choice([0, 12, 35]), random), random.uniform(0.5, 1)
+    colour, strength = random_colour(level, random.choice([0, 12, 35]), random), random.uniform(0.5, 1)
     for angle in angles:
         offset = (slope(scene.shape, angle) + random.uniform(0, spacing)) % spacing
         near = np.minimum(offset, spacing - offset)
@@ -113,7 +113,7 @@ def crease(scene: Scene, random: Random) -> None:
 def table_edge(scene: Scene, random: Random) -> None:
     """A table in view beyond one to three edges of the sheet."""
     level = random.uniform(10, 90) if random.random() < 0.8 else random.uniform(90, 160)
-    colour, wood = tinted(level, 14, random), clouds(scene.shape, random)
+    colour, wood = random_colour(level, 14, random), clouds(scene.shape, random)
     for side in random.permutation(4)[: random.integers(1, 4)]:
         beyond, room = _beyond(scene, int(side), random)
         beyond += room * random.uniform(0.25, 0.9)
@@ -156,7 +156,7 @@ def finger(scene: Scene, random: Random) -> None:
     overlay(scene.planes, alpha, skin[:, None, None] * rounded)
 
 
-SURFACE: dict[str, Effect] = {
+SURFACE_EFFECTS: dict[str, Effect] = {
     "checkerboard": checkerboard,
     "texture": texture,
     "board": board,
@@ -166,7 +166,7 @@ SURFACE: dict[str, Effect] = {
 }
 """What lies below the ink, in this order."""
 
-LIGHT: dict[str, Effect] = {
+LIGHT_EFFECTS: dict[str, Effect] = {
     "crease": crease,
     "table_edge": table_edge,
     "finger": finger,

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mnist_trainer.pictures.page import Box, box_of
-from mnist_trainer.pictures.simulator.exposure import PENS, Plan, expose
-from mnist_trainer.pictures.simulator.habits import crossed, parted
+from mnist_trainer.pictures.page import Box, bounding_box
+from mnist_trainer.pictures.simulator.exposure import PENS, PicturePlan, render_scene
+from mnist_trainer.pictures.simulator.habits import apply_habit, break_strokes
 from mnist_trainer.pictures.simulator.letters import typed_digit
-from mnist_trainer.pictures.simulator.scene import Image, Random, Shown, Writing, fraction, paste
-from mnist_trainer.pictures.simulator.strokes import Nib, Strokes, deformed, draw, trace
+from mnist_trainer.pictures.simulator.scene import DrawnDigit, DrawnInk, Image, Random, paste, to_unit_range
+from mnist_trainer.pictures.simulator.strokes import Nib, Strokes, deform, draw, trace
 
 _KINDS: dict[str, tuple[str, float]] = {
     "plain": ("d", 10),
@@ -81,7 +81,7 @@ _NOT_WITH: dict[str, set[str]] = {
 """What a kind does not go with: it could not be, or not be read."""
 
 
-def plan(random: Random, kind: str | None = None) -> Plan:
+def plan_picture(random: Random, kind: str | None = None) -> PicturePlan:
     """The medium, the pen and the effects of one picture: those of `kind`, and some others that go with it."""
     names, weights = list(_KINDS), np.array([weight for _, weight in _KINDS.values()])
     rate = 0.03 if kind is None else 0.015
@@ -92,7 +92,7 @@ def plan(random: Random, kind: str | None = None) -> Plan:
         other = names[at]
         if medium in _KINDS[other][0] and first != "plain" and not any(_apart(other, name) for name in chosen):
             chosen.add(other)
-    return Plan(medium, _pen(chosen, medium, random), frozenset(chosen))
+    return PicturePlan(medium, _pen(chosen, medium, random), frozenset(chosen))
 
 
 def _apart(one: str, other: str) -> bool:
@@ -121,45 +121,48 @@ def photograph_and_box(
 
 def photograph_and_digit(
     digit: Image, random: Random, kind: str | None = None, *, label: int | None = None
-) -> tuple[Image, Shown]:
+) -> tuple[Image, DrawnDigit]:
     """The same, and what of the digit is on it."""
-    chosen = plan(random, kind)
+    chosen = plan_picture(random, kind)
     if "enlarged" in chosen.effects and random.random() < 0.5:
-        writing, colours = Writing(fraction(digit), 20, 2), chosen.effects & {"light_on_dark", "coloured", "faint"}
-        return _enlarged(expose(writing, replace(chosen, pen="round", effects=colours), random), writing, random)
+        writing, colours = (
+            DrawnInk(to_unit_range(digit), 20, 2),
+            chosen.effects & {"light_on_dark", "coloured", "faint"},
+        )
+        return _enlarged(render_scene(writing, replace(chosen, pen="round", effects=colours), random), writing, random)
     printed = random.random() < PRINTED
     strokes = trace(digit if label is None or not printed else typed_digit(label, random))
     if "crossed" in chosen.effects or random.random() < HABITS.get(label, 0):
-        strokes = crossed(strokes, label, random)
+        strokes = apply_habit(strokes, label, random)
     angle = random.choice([-1, 1]) * random.uniform(7, 15) if "turned" in chosen.effects else None
     slab = label == 1 and chosen.pen in _SOLID and random.random() < SLABS
-    writing = written(deformed(strokes, random, angle), chosen, random, slab=slab)
-    picture = expose(writing, chosen, random)
+    writing = write_on_sheet(deform(strokes, random, angle), chosen, random, slab=slab)
+    picture = render_scene(writing, chosen, random)
     if "enlarged" in chosen.effects:
         return _enlarged(picture, writing, random)
-    return picture, Shown.of(writing.ink, writing.box)
+    return picture, DrawnDigit.of(writing.ink, writing.box)
 
 
-def written(strokes: Strokes, chosen: Plan, random: Random, *, slab: bool = False) -> Writing:
+def write_on_sheet(strokes: Strokes, chosen: PicturePlan, random: Random, *, slab: bool = False) -> DrawnInk:
     """Strokes somewhere on a sheet; `slab`: as broad as nearly a block."""
     sheet = _layout(chosen, random)
-    nib = nib_of(chosen, sheet.letter, random)
+    nib = choose_nib(chosen, sheet.letter, random)
     strokes = _fitted(strokes, nib.width / sheet.letter)
     if "broken" in chosen.effects:
         gap = nib.width / sheet.letter + random.uniform(0.01, 0.03) + 1 / sheet.letter
-        strokes = parted(strokes, int(random.integers(2, 4)), gap, random)
+        strokes = break_strokes(strokes, int(random.integers(2, 4)), gap, random)
     elif "two_parts" in chosen.effects:
         gap = nib.width / sheet.letter + random.uniform(0.02, 0.06) + 1 / sheet.letter
-        strokes = parted(strokes, 1, gap, random)
+        strokes = break_strokes(strokes, 1, gap, random)
     if slab:
         nib = replace(nib, width=max(nib.width, sheet.letter * random.uniform(0.2, 0.45)))
     patch = _legible(strokes, sheet.letter, nib)
     if "border" in chosen.effects:
-        x, y, width, height = box_of(patch > 127)
+        x, y, width, height = bounding_box(patch > 127)
         patch = patch[y : y + height, x : x + width]
     ink = np.zeros((sheet.height, sheet.width), np.float32)
     paste(ink, patch, *_place(sheet, patch.shape, chosen, random))
-    return Writing(ink, sheet.letter, nib.width)
+    return DrawnInk(ink, sheet.letter, nib.width)
 
 
 def _legible(strokes: Strokes, letter: float, nib: Nib) -> Image:
@@ -191,7 +194,7 @@ class _Sheet:
     letter: float
 
 
-def _layout(chosen: Plan, random: Random) -> _Sheet:
+def _layout(chosen: PicturePlan, random: Random) -> _Sheet:
     if chosen.effects & {"small28", "enlarged"}:
         few = 28 if random.random() < 0.5 else int(random.integers(20, 41))
         return _Sheet(few, few, max(10, few * random.uniform(0.4, 0.95)))
@@ -213,7 +216,7 @@ def _log_uniform(least: float, most: float, random: Random) -> float:
     return float(np.exp(random.uniform(np.log(least), np.log(most))))
 
 
-def nib_of(chosen: Plan, letter: float, random: Random) -> Nib:
+def choose_nib(chosen: PicturePlan, letter: float, random: Random) -> Nib:
     """The nib of a plan's pen for digits so many pixels high."""
     pen = PENS[chosen.pen]
     width = letter * _log_uniform(*pen.widths, random)
@@ -225,7 +228,7 @@ def nib_of(chosen: Plan, letter: float, random: Random) -> Nib:
     return Nib(max(1.2, width), pen.press * random.random(), smooth=chosen.medium != "d" or random.random() < 0.8)
 
 
-def _place(sheet: _Sheet, shape: tuple[int, ...], chosen: Plan, random: Random) -> tuple[int, int]:
+def _place(sheet: _Sheet, shape: tuple[int, ...], chosen: PicturePlan, random: Random) -> tuple[int, int]:
     """Top and left of a patch of a shape: anywhere, most often near the middle; at the border if that is planned."""
     room = np.array([sheet.height - shape[0], sheet.width - shape[1]])
     free = 0.2 if chosen.effects & {"frame", "table_edge"} else 0
@@ -237,7 +240,7 @@ def _place(sheet: _Sheet, shape: tuple[int, ...], chosen: Plan, random: Random) 
     return top, left
 
 
-def _enlarged(picture: Image, writing: Writing, random: Random) -> tuple[Image, Shown]:
+def _enlarged(picture: Image, writing: DrawnInk, random: Random) -> tuple[Image, DrawnDigit]:
     """A small picture and the writing on it seen through a magnifying glass: two to twelve times, jagged or smooth."""
     import cv2
 
@@ -245,4 +248,4 @@ def _enlarged(picture: Image, writing: Writing, random: Random) -> tuple[Image, 
     times = int(random.integers(2, 13))
     large = np.asarray(cv2.resize(picture, None, fx=times, fy=times, interpolation=way), np.uint8)
     x, y, width, height = writing.box
-    return large, Shown.of(writing.ink, (times * x, times * y, times * width, times * height))
+    return large, DrawnDigit.of(writing.ink, (times * x, times * y, times * width, times * height))

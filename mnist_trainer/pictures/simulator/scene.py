@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.page import Box, box_of
+from mnist_trainer.pictures.page import Box, bounding_box
 from mnist_trainer.pictures.render import render, tight_box
 
 Image = NDArray[np.uint8]
@@ -26,7 +26,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
-class Writing:
+class DrawnInk:
     """`ink` float32 [H, W], 0 to 1; `letter`: the height of one digit in pixels; `stroke`: how wide the pen is."""
 
     ink: Levels
@@ -37,18 +37,18 @@ class Writing:
     def box(self) -> Box:
         """x, y, width and height of the ink; the middle pixel where there is none."""
         height, width = self.ink.shape
-        return box_of(self.ink > 0) if self.ink.any() else (width // 2, height // 2, 1, 1)
+        return bounding_box(self.ink > 0) if self.ink.any() else (width // 2, height // 2, 1, 1)
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class DrawnDigit:
     """Where a digit is on a picture, and how it is read when nothing is lost and nothing added: uint8 [28, 28]."""
 
     box: Box
     image: Image
 
     @classmethod
-    def of(cls, ink: Levels, box: Box) -> Shown:
+    def of(cls, ink: Levels, box: Box) -> DrawnDigit:
         """The digit whose ink [H, W], 0 to 1, is read."""
         return cls(box, render(ink, tight_box(ink)))
 
@@ -58,7 +58,7 @@ class Scene:
     """A picture in the making: `planes` float32 [3, H, W], 0 to 255, which effects change, and the writing on it."""
 
     planes: Levels
-    writing: Writing
+    writing: DrawnInk
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -76,10 +76,10 @@ def paste(ink: Levels, patch: Image, top: int, left: int) -> None:
     height, width = ink.shape
     part = patch[max(0, -top) : max(0, height - top), max(0, -left) : max(0, width - left)]
     place = ink[max(0, top) :, max(0, left) :][: part.shape[0], : part.shape[1]]
-    np.maximum(place, fraction(part), out=place)
+    np.maximum(place, to_unit_range(part), out=place)
 
 
-def fraction(levels: Image) -> Levels:
+def to_unit_range(levels: Image) -> Levels:
     """Levels of 255 as 0 to 1."""
     return levels * np.float32(1 / 255)
 
@@ -89,7 +89,7 @@ def overlay(planes: Levels, alpha: Levels, colour: Colour) -> None:
     planes += alpha * (colour - planes)
 
 
-def tinted(level: float, strength: float, random: Random) -> Colour:
+def random_colour(level: float, strength: float, random: Random) -> Colour:
     """A random colour of the brightness `level`, 0 to 255."""
     tint = random.normal(0, strength, 3).astype(np.float32)
     colour: Colour = np.clip(level + tint - tint @ _LUMA, 0, 255).astype(np.float32)

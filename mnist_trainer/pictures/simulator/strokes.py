@@ -63,12 +63,12 @@ def trace(image: Image) -> Strokes:
     rows, columns = np.nonzero(thin)
     links = _links(thin)
     points = _smoothed(np.stack([columns, rows], axis=1).astype(np.float32), links)
-    return normalised(Strokes(points, links, distances[rows, columns]))
+    return normalize_strokes(Strokes(points, links, distances[rows, columns]))
 
 
 def polyline(points: Levels) -> Strokes:
     """One line through `points` [k, 2]; longer side 1, centre at 0."""
-    return normalised(NOTHING.with_line(points))
+    return normalize_strokes(NOTHING.with_line(points))
 
 
 @cache
@@ -133,17 +133,17 @@ def _smoothed(points: Levels, links: NDArray[np.intp]) -> Levels:
     return points
 
 
-def deformed(strokes: Strokes, random: Random, angle: float | None = None) -> Strokes:
+def deform(strokes: Strokes, random: Random, angle: float | None = None) -> Strokes:
     """The same written by another hand: turned, slanted, stretched and bent; by `angle` degrees if it is given."""
     angle = random.normal(0, 3.5) if angle is None else angle
     cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
     slant, aspect = random.normal(0, 0.12), np.exp(random.normal(0, 0.12))
     matrix = np.array([[cos, -sin], [sin, cos]]) @ np.array([[aspect, -slant], [0, 1]])
-    points = bending(random)(strokes.points) @ matrix.T.astype(np.float32)
-    return normalised(replace(strokes, points=points))
+    points = elastic_waves(random)(strokes.points) @ matrix.T.astype(np.float32)
+    return normalize_strokes(replace(strokes, points=points))
 
 
-def normalised(strokes: Strokes) -> Strokes:
+def normalize_strokes(strokes: Strokes) -> Strokes:
     """What is joined of some strokes; longer side 1, centre at 0."""
     used, links = np.unique(strokes.links, return_inverse=True)
     points = strokes.points[used]
@@ -152,7 +152,7 @@ def normalised(strokes: Strokes) -> Strokes:
     return Strokes((points - (low + high) / 2) * scale, links.reshape(-1, 2), strokes.radii[used] * scale)
 
 
-def bending(random: Random, strength: float = 0.025) -> Callable[[Levels], Levels]:
+def elastic_waves(random: Random, strength: float = 0.025) -> Callable[[Levels], Levels]:
     """A function that moves points [n, 2] by a few waves about as long as a digit is high, and a slight tremor."""
     lengths = np.array([0.7, 1.0, 1.6, 0.12])
     directions = random.normal(size=(4, 2))

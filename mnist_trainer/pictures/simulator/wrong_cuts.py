@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from mnist_trainer.pictures.page import box_of
+from mnist_trainer.pictures.page import bounding_box
 from mnist_trainer.pictures.render import render
-from mnist_trainer.pictures.simulator.non_digits import one_of
-from mnist_trainer.pictures.simulator.scene import Image, Random, fraction
+from mnist_trainer.pictures.simulator.non_digits import choose_digit
+from mnist_trainer.pictures.simulator.scene import Image, Random, to_unit_range
 
 
 def glyph_non_digit(random: Random, digits: Image) -> Image:
     """What a wrong cut through a row leaves, uint8 [28, 28] as MNIST's: digits side by side, and parts of them."""
-    first, second = (_trimmed(one_of(digits, random)) for _ in range(2))
+    first, second = (_trimmed(choose_digit(digits, random)) for _ in range(2))
     way = int(random.integers(8))
     together = _side_by_side(first, second, random)
     if way == 0 and first.shape[1] > 12:
@@ -21,8 +21,8 @@ def glyph_non_digit(random: Random, digits: Image) -> Image:
         part = _left_of(second, random)
         if np.sum(part > 127) > 0.25 * np.sum(first > 127):
             together = _side_by_side(first, part, random) if way < 3 else _side_by_side(part, first, random)
-    levels = fraction(together)
-    return render(levels, box_of(levels > 0))
+    levels = to_unit_range(together)
+    return render(levels, bounding_box(levels > 0))
 
 
 def _trimmed(digit: Image) -> Image:

@@ -7,38 +7,38 @@ import pytest
 from numpy.typing import NDArray
 
 from mnist_trainer.pictures.simulator.camera import compressed
-from mnist_trainer.pictures.simulator.exposure import PENS, Plan, expose
-from mnist_trainer.pictures.simulator.paper import LIGHT, SURFACE
+from mnist_trainer.pictures.simulator.exposure import PENS, PicturePlan, render_scene
+from mnist_trainer.pictures.simulator.paper import LIGHT_EFFECTS, SURFACE_EFFECTS
 from mnist_trainer.pictures.simulator.scene import (
+    DrawnInk,
     Scene,
-    Writing,
     clouds,
     grain,
     overlay,
     paste,
+    random_colour,
     slope,
-    tinted,
     waves,
 )
 
 Levels = NDArray[np.float32]
 
 
-def writing(size: int = 160, box: tuple[int, int] = (60, 100)) -> Writing:
+def writing(size: int = 160, box: tuple[int, int] = (60, 100)) -> DrawnInk:
     ink = np.zeros((size, size), np.float32)
     ink[box[0] : box[1], box[0] : box[1]] = 1
-    return Writing(ink, 40, 4)
+    return DrawnInk(ink, 40, 4)
 
 
 def sheet() -> Scene:
     return Scene(np.full((3, 160, 160), 200, np.float32), writing())
 
 
-@pytest.mark.parametrize("name", [*SURFACE, *LIGHT])
+@pytest.mark.parametrize("name", [*SURFACE_EFFECTS, *LIGHT_EFFECTS])
 def test_every_effect_is_seen_and_stays_finite(name: str) -> None:
     for seed in range(8):
         scene = sheet()
-        (SURFACE | LIGHT)[name](scene, np.random.default_rng(seed))
+        (SURFACE_EFFECTS | LIGHT_EFFECTS)[name](scene, np.random.default_rng(seed))
         assert scene.planes.dtype == np.float32
         assert np.isfinite(scene.planes).all()
         assert scene.planes.std() > 0.1
@@ -49,7 +49,7 @@ def test_every_effect_is_seen_and_stays_finite(name: str) -> None:
 def test_what_lies_at_the_border_leaves_the_writing_free(name: str, box: tuple[int, int]) -> None:
     for seed in range(20):
         scene = Scene(np.full((3, 160, 160), 200, np.float32), writing(box=box))
-        LIGHT[name](scene, np.random.default_rng(seed))
+        LIGHT_EFFECTS[name](scene, np.random.default_rng(seed))
         inside = slice(box[0] + 2, box[1] - 2)
         assert scene.planes[:, inside, inside].min() > 90
         assert scene.planes.min() < 190
@@ -60,7 +60,7 @@ def test_light_leaves_the_ink_darker_than_the_paper_beside_it() -> None:
         scene = sheet()
         scene.planes[:, 60:100, 60:100] = 60
         for name in ("shadow", "hard_shadow", "vignette"):
-            LIGHT[name](scene, np.random.default_rng(seed))
+            LIGHT_EFFECTS[name](scene, np.random.default_rng(seed))
         assert (scene.planes[:, 70:90, 60:64] < 0.6 * scene.planes[:, 70:90, 54:58]).mean() > 0.9
 
 
@@ -68,13 +68,15 @@ def test_light_leaves_the_ink_darker_than_the_paper_beside_it() -> None:
 @pytest.mark.parametrize("medium", ["d", "p", "b"])
 def test_every_pen_leaves_ink_on_every_medium(pen: str, medium: str) -> None:
     for seed in range(5):
-        picture = expose(writing(), Plan(medium, pen, frozenset()), np.random.default_rng(seed)).mean(axis=2)
+        picture = render_scene(writing(), PicturePlan(medium, pen, frozenset()), np.random.default_rng(seed)).mean(
+            axis=2
+        )
         difference = picture[65:95, 65:95].mean() - picture[:50].mean()
         assert difference > 30 if medium == "b" else difference < -30
 
 
 def test_drawings_are_clean() -> None:
-    picture = expose(writing(), Plan("d", "round", frozenset()), np.random.default_rng(1))
+    picture = render_scene(writing(), PicturePlan("d", "round", frozenset()), np.random.default_rng(1))
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) == 2
 
 
@@ -88,7 +90,7 @@ def test_jpeg_keeps_colours_and_grows_worse_with_less_quality() -> None:
 
 def test_colours_have_the_brightness_asked_for() -> None:
     for seed in range(20):
-        colour = tinted(128, 20, np.random.default_rng(seed))
+        colour = random_colour(128, 20, np.random.default_rng(seed))
         assert colour.shape == (3, 1, 1)
         assert float((colour.ravel() * [0.299, 0.587, 0.114]).sum()) == pytest.approx(128, abs=1)
 

@@ -67,7 +67,7 @@ def test_symbols_are_written_and_come_filled(digits: Images, monkeypatch: pytest
     heart = typed("❤", "DejaVuSans.ttf")
     monkeypatch.setattr(module, "symbol", lambda _: heart)
     inks = list[float]()
-    monkeypatch.setattr(module, "expose", lambda writing, *_: inks.append(covered(writing.ink)))
+    monkeypatch.setattr(module, "render_scene", lambda writing, *_: inks.append(covered(writing.ink)))
     for seed in range(40):
         non_digit(np.random.default_rng(seed), digits, "symbol")
     assert 5 < sum(ink > 0.9 * covered(heart) for ink in inks) < 30

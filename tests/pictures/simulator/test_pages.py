@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mnist_trainer.pictures.simulator import page
-from mnist_trainer.pictures.simulator.pages import row, sheet
+from mnist_trainer.pictures.simulator.pages import merge_patches, place_row
 from mnist_trainer.pictures.simulator.scene import LARGEST
 
 Images = NDArray[np.uint8]
@@ -30,14 +30,14 @@ def patches() -> list[Images]:
 
 
 def test_digits_stand_side_by_side_on_a_line() -> None:
-    placed = row(patches(), (10, 5), 0.0, 40, np.random.default_rng(0))
+    placed = place_row(patches(), (10, 5), 0.0, 40, np.random.default_rng(0))
     ends = [x + patch.shape[1] for patch, _, x in placed]
     assert all(2 < x - end < 25 for end, (_, _, x) in zip(ends, placed[1:], strict=False))
     assert [y + len(patch) for patch, y, _ in placed] == pytest.approx([50] * 8, abs=7)
 
 
 def test_a_slanted_row_falls() -> None:
-    placed = row(patches(), (0, 0), 0.1, 40, np.random.default_rng(0))
+    placed = place_row(patches(), (0, 0), 0.1, 40, np.random.default_rng(0))
     assert placed[-1][1] - placed[0][1] == pytest.approx(0.1 * placed[-1][2], abs=8)
 
 
@@ -48,7 +48,9 @@ def test_some_neighbours_touch_when_they_are_to() -> None:
 
     def parts(touching: bool) -> list[int]:
         inks = [
-            sheet(row(patches(), (0, 0), 0, 40, np.random.default_rng(seed), touching=touching), margins)[0]
+            merge_patches(place_row(patches(), (0, 0), 0, 40, np.random.default_rng(seed), touching=touching), margins)[
+                0
+            ]
             for seed in range(8)
         ]
         return [cv2.connectedComponents((ink > 0.5).astype(np.uint8))[0] - 1 for ink in inks]
@@ -58,7 +60,7 @@ def test_some_neighbours_touch_when_they_are_to() -> None:
 
 
 def test_a_sheet_has_its_margins_around_the_ink() -> None:
-    ink, boxes = sheet([(np.full((10, 6), 255, np.uint8), 3.0, 100.0)], np.array([4.0, 7.0, 9.0, 2.0]))
+    ink, boxes = merge_patches([(np.full((10, 6), 255, np.uint8), 3.0, 100.0)], np.array([4.0, 7.0, 9.0, 2.0]))
     assert boxes == [(7, 4, 6, 10)]
     assert ink.shape == (10 + 4 + 9, 6 + 7 + 2)
     assert ink[4:14, 7:13].min() == 1

@@ -9,10 +9,15 @@ import pytest
 from numpy.typing import NDArray
 
 from mnist_trainer.pictures.simulator import KINDS, photograph, photographs
-from mnist_trainer.pictures.simulator.exposure import expose
-from mnist_trainer.pictures.simulator.photographs import photograph_and_box, photograph_and_digit, plan, written
+from mnist_trainer.pictures.simulator.exposure import render_scene
+from mnist_trainer.pictures.simulator.photographs import (
+    photograph_and_box,
+    photograph_and_digit,
+    plan_picture,
+    write_on_sheet,
+)
 from mnist_trainer.pictures.simulator.scene import LARGEST
-from mnist_trainer.pictures.simulator.strokes import deformed, trace
+from mnist_trainer.pictures.simulator.strokes import deform, trace
 
 Images = NDArray[np.uint8]
 
@@ -26,9 +31,9 @@ def contrast(digit: Images, kind: str, seed: int) -> float:
     import cv2
 
     random = generator(seed)
-    chosen = plan(random, kind)
-    writing = written(deformed(trace(digit), random), chosen, random)
-    grey = expose(writing, chosen, random).mean(axis=2)
+    chosen = plan_picture(random, kind)
+    writing = write_on_sheet(deform(trace(digit), random), chosen, random)
+    grey = render_scene(writing, chosen, random).mean(axis=2)
     ink = (writing.ink > 0.5 * writing.ink.max()).astype(np.uint8)
     near, far = (cv2.dilate(ink, np.ones((size, size), np.uint8)) > 0 for size in (3, 7))
     return abs(float(grey[ink > 0].mean() - grey[far & ~near].mean()))
@@ -70,18 +75,18 @@ def test_the_box_is_that_of_the_digit(digits: Images, kind: str) -> None:
 
 def test_drawings_and_photographs_of_paper_take_a_good_share_of_the_mixture() -> None:
     random = generator()
-    media = Counter(plan(random).medium for _ in range(1000))
+    media = Counter(plan_picture(random).medium for _ in range(1000))
     assert min(media["d"], media["p"]) > 350
     assert media["b"] > 20
 
 
 def test_a_plan_holds_its_kind_and_nothing_that_does_not_go_with_it() -> None:
     for kind in KINDS:
-        plans = [plan(generator(seed), kind) for seed in range(40)]
+        plans = [plan_picture(generator(seed), kind) for seed in range(40)]
         assert all(kind in chosen.effects for chosen in plans)
-    faint = [plan(generator(seed), "faint") for seed in range(200)]
+    faint = [plan_picture(generator(seed), "faint") for seed in range(200)]
     assert not any(chosen.effects & {"noise", "jpeg", "blur"} for chosen in faint)
-    assert {chosen.pen for chosen in (plan(generator(seed), "pencil") for seed in range(20))} == {"pencil"}
+    assert {chosen.pen for chosen in (plan_picture(generator(seed), "pencil") for seed in range(20))} == {"pencil"}
 
 
 def test_pictures_are_dark_on_light_but_for_those_kinds_that_are_not(digits: Images) -> None:
@@ -96,14 +101,14 @@ def test_pictures_are_dark_on_light_but_for_those_kinds_that_are_not(digits: Ima
 def test_a_tiny_digit_takes_three_to_eight_percent_of_the_width(digits: Images) -> None:
     for seed in range(20):
         random = generator(seed)
-        writing = written(trace(digits[5]), plan(random, "tiny"), random)
+        writing = write_on_sheet(trace(digits[5]), plan_picture(random, "tiny"), random)
         assert 0.02 < writing.box[2] / writing.ink.shape[1] < 0.12
 
 
 def test_a_digit_at_the_border_touches_it(digits: Images) -> None:
     for seed in range(20):
         random = generator(seed)
-        ink = written(trace(digits[8]), plan(random, "border"), random).ink
+        ink = write_on_sheet(trace(digits[8]), plan_picture(random, "border"), random).ink
         assert max(edge.max() for edge in (ink[0], ink[-1], ink[:, 0], ink[:, -1])) > 0
 
 

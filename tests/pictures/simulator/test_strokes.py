@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.simulator.habits import crossed, parted
-from mnist_trainer.pictures.simulator.strokes import Nib, Strokes, bending, deformed, draw, polyline, trace
+from mnist_trainer.pictures.simulator.habits import apply_habit, break_strokes
+from mnist_trainer.pictures.simulator.strokes import Nib, Strokes, deform, draw, elastic_waves, polyline, trace
 
 Images = NDArray[np.uint8]
 
@@ -67,7 +67,7 @@ def test_a_mouse_draws_a_line_of_one_pixel_without_grey() -> None:
     "image", [np.zeros((28, 28), np.uint8), np.eye(28, dtype=np.uint8) * 255, bar(13, 14), bar(3, 25)]
 )
 def test_whatever_is_on_an_image_can_be_traced_and_drawn(image: Images) -> None:
-    strokes = deformed(trace(image), np.random.default_rng(0))
+    strokes = deform(trace(image), np.random.default_rng(0))
     assert np.isfinite(strokes.points).all()
     assert draw(strokes, 50, Nib(4)).max() > 127
 
@@ -80,7 +80,7 @@ def test_dots_stay() -> None:
 
 def test_another_hand_writes_the_same_strokes_elsewhere(digits: Images) -> None:
     strokes = trace(digits[3])
-    other = deformed(strokes, np.random.default_rng(1))
+    other = deform(strokes, np.random.default_rng(1))
     assert np.array_equal(strokes.links, other.links)
     assert max(np.ptp(other.points, axis=0)) == pytest.approx(1)
     moved = np.abs(other.points - strokes.points)
@@ -90,12 +90,12 @@ def test_another_hand_writes_the_same_strokes_elsewhere(digits: Images) -> None:
 def test_bending_is_gentle() -> None:
     points = np.random.default_rng(0).uniform(-0.5, 0.5, (100, 2)).astype(np.float32)
     for seed in range(20):
-        assert np.abs(bending(np.random.default_rng(seed))(points) - points).max() < 0.35
+        assert np.abs(elastic_waves(np.random.default_rng(seed))(points) - points).max() < 0.35
 
 
 @pytest.mark.parametrize("angle", [-90, 90])
 def test_strokes_turn_by_the_angle(angle: int) -> None:
-    turned = deformed(trace(bar()), np.random.default_rng(0), angle)
+    turned = deform(trace(bar()), np.random.default_rng(0), angle)
     assert np.ptp(turned.points[:, 0]) == pytest.approx(1)
     assert np.ptp(turned.points[:, 1]) < 0.4
 
@@ -103,13 +103,13 @@ def test_strokes_turn_by_the_angle(angle: int) -> None:
 @pytest.mark.parametrize(("label", "more"), [(7, True), (0, True), (1, True), (3, False), (None, False)])
 def test_sevens_zeros_and_ones_are_crossed(digits: Images, label: int | None, more: bool) -> None:
     strokes = trace(digits[label or 0])
-    assert (len(crossed(strokes, label, np.random.default_rng(0)).points) > len(strokes.points)) is more
+    assert (len(apply_habit(strokes, label, np.random.default_rng(0)).points) > len(strokes.points)) is more
 
 
 def test_a_gap_cuts_a_line_in_two_away_from_its_ends() -> None:
     line = trace(bar())
     for seed in range(10):
-        cut = parted(line, 1, 0.2, np.random.default_rng(seed))
+        cut = break_strokes(line, 1, 0.2, np.random.default_rng(seed))
         parts = components(draw(cut, 100, Nib(5)))
         assert len(parts) == 2
         assert parts[:, 3].min() > 10
