@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.loaders import load_split
-from mnist_trainer.pictures.simulator import KINDS, photograph
+from mnist_trainer.simulator import KINDS, photograph
 
 EXAMPLES, COLUMNS, SIDE, GAP, LABEL = 3, 3, 64, 4, 92
 TIMED = 100

@@ -3,8 +3,8 @@
 A folder is a stage, data flows one way, and a file imports only from stages before its own (and from errors.py and
 files.py and files.py):
 
-    configs/*.yaml ─► config ─► pictures ─► data ─► model ─► inference ─► training ─► storage ─► reports
-                        └──────────────────────────── pipeline ────────────────────────────────────┘
+    configs/*.yaml ─► config ─► pictures ─► simulator ─► data ─► model ─► inference ─► training ─► storage ─► reports
+                        └────────────────────────────────── pipeline ──────────────────────────────────────────┘
                                                          ▲
                                                       studies
                                                          ▲

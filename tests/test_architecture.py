@@ -20,6 +20,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 STAGES = (
     "config",
     "pictures",
+    "simulator",
     "data",
     "model",
     "inference",
@@ -35,7 +36,7 @@ STAGES = (
 
 BEFORE = ("errors", "files")
 
-FREE_OF_TORCH = ("config", "pictures")
+FREE_OF_TORCH = ("config", "pictures", "simulator")
 HEAVY = {"torchvision", "matplotlib", "cv2", "tensorboard", "optuna", "psycopg"}
 """Imported inside functions only, by those who need them."""
 
@@ -299,6 +300,6 @@ def test_importing_the_package_is_cheap() -> None:
 def test_the_picture_in_the_package_shows_the_stages() -> None:
     assert mnist_trainer.__doc__ is not None
     drawing = mnist_trainer.__doc__
-    places = [drawing.find(f"{stage} ─►") for stage in STAGES[:7]]
+    places = [drawing.find(f"{stage} ─►") for stage in STAGES[:8]]
     assert -1 not in places
     assert places == sorted(places)

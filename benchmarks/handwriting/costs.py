@@ -16,8 +16,8 @@ from PIL import Image
 
 from handwriting.bench import Bench, Pixels, head, row
 from handwriting.unchanged import with_more_paper
-from mnist_trainer.pictures.simulator import photograph
 from mnist_trainer.pipeline.sources import Source
+from mnist_trainer.simulator import photograph
 
 COSTS = 7
 """Where the random numbers of a part begin."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from handwriting.bench import TALLY, Answer, Bench, Pixels, Sample, head, percent, row, share, tally
 from mnist_trainer.pictures.page import Box
-from mnist_trainer.pictures.simulator import KINDS, NON_DIGITS, non_digit, page, photograph_and_box
+from mnist_trainer.simulator import KINDS, NON_DIGITS, non_digit, page, photograph_and_box
 
 ROWS, REFUSALS, PHOTOGRAPHS = 1, 2, 3
 """Where the random numbers of a part begin: picture i of its kind k is drawn by those of [part, k, i]."""

@@ -54,7 +54,8 @@ def program() -> str:
 
     from mnist_trainer.pictures import listing
 
-    code = Path(listing.__file__).parent.rglob("*.py")
+    package = Path(listing.__file__).parents[1]
+    code = (path for stage in ("pictures", "simulator") for path in (package / stage).rglob("*.py"))
     content = blake2b(b"".join(path.read_bytes() for path in sorted(code))).hexdigest()
     return f"{FORMAT} {content} {np.__version__} {cv2.__version__} {PIL.__version__}"
 

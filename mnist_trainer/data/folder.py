@@ -204,7 +204,7 @@ def _in_test(path: Path) -> bool:
 
 def _read(paths: list[str], progress: Progress | None) -> Iterator[NDArray[np.uint8]]:
     """The one digit of each picture, some pictures at a time, [n, 28, 28]."""
-    from mnist_trainer.pictures.digits import NO_INK, read_single
+    from mnist_trainer.pictures.read import NO_INK, read_single
 
     problems: list[str] = []
     for start in range(0, len(paths), PIECE):

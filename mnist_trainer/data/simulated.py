@@ -30,7 +30,7 @@ from mnist_trainer.data.places import data_root, homes
 from mnist_trainer.data.source import Source
 
 if TYPE_CHECKING:
-    from mnist_trainer.pictures.simulated import Kind
+    from mnist_trainer.simulator.make import Kind
 
 PIECE = 200
 """Images that a process makes before it ends: some seconds of work."""
@@ -123,7 +123,7 @@ def _told(order: _Order, progress: Progress | None) -> Iterator[NDArray[np.uint8
 
 def _work(order: _Order) -> Iterator[NDArray[np.uint8]]:
     """The images of each piece of `order`, in their order; by as many processes as torch has threads here."""
-    from mnist_trainer.pictures.simulated import make_images
+    from mnist_trainer.simulator.make import make_images
 
     workers = min(torch.get_num_threads(), -(-len(order) // PIECE))
     if workers == 1:
@@ -141,7 +141,7 @@ def _work(order: _Order) -> Iterator[NDArray[np.uint8]]:
 def _elsewhere(piece: tuple[Any, ...]) -> NDArray[np.uint8]:
     """What `make_images` gives, from a process that does nothing else."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-P", "-m", "mnist_trainer.pictures.simulated"]
+    command = [sys.executable, "-P", "-m", "mnist_trainer.simulator.make"]
     done = subprocess.run(command, input=pickle.dumps(piece), capture_output=True, env=environment, check=False)
     if done.returncode:
         raise RuntimeError(f"drawing pictures ended with {done.returncode}: {done.stderr.decode(errors='replace')}")

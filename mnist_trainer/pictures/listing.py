@@ -12,7 +12,7 @@ from mimetypes import MimeTypes
 from pathlib import Path, PurePath
 
 from mnist_trainer.errors import DataError
-from mnist_trainer.pictures.formats import EXTRA
+from mnist_trainer.pictures.open import EXTRA
 
 SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
 

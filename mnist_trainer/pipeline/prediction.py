@@ -29,8 +29,8 @@ from mnist_trainer.inference.prediction import (
     unreadable,
 )
 from mnist_trainer.inference.predictor import Predictor
-from mnist_trainer.pictures.digits import read_image, read_pages
 from mnist_trainer.pictures.page import Expect, Page
+from mnist_trainer.pictures.read import read_image, read_pages
 from mnist_trainer.pipeline.sources import Source
 from mnist_trainer.storage.checkpoint import Checkpoint, load_checkpoint
 from mnist_trainer.storage.find import BUNDLED, find_checkpoint

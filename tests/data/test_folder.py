@@ -31,7 +31,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> None:
             raise DataError(f"{path} is no picture.")
         return np.full((28, 28), int(text), np.uint8)
 
-    monkeypatch.setattr("mnist_trainer.pictures.digits.read_single", read)
+    monkeypatch.setattr("mnist_trainer.pictures.read.read_single", read)
 
 
 def fill(root: Path, files: dict[str, object]) -> Data:
@@ -121,12 +121,12 @@ def kept(fake: None, monkeypatch: pytest.MonkeyPatch, cache: Path) -> Path:
 
 def reading(data: Data, part: Part, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The pictures that are opened to load `part`."""
-    from mnist_trainer.pictures import digits
+    from mnist_trainer.pictures import read as reader
 
-    opened, read = [], digits.read_single
-    monkeypatch.setattr(digits, "read_single", lambda path: opened.append(path.name) or read(path))
+    opened, read = [], reader.read_single
+    monkeypatch.setattr(reader, "read_single", lambda path: opened.append(path.name) or read(path))
     load(data, part)
-    monkeypatch.setattr(digits, "read_single", read)
+    monkeypatch.setattr(reader, "read_single", read)
     return opened
 
 

@@ -21,7 +21,7 @@ from mnist_trainer.data import memory, simulated
 from mnist_trainer.data.loaders import Splits, load_real, load_split, load_splits, load_together
 from mnist_trainer.data.simulated import with_photographs
 from mnist_trainer.data.source import Source
-from mnist_trainer.pictures import simulated as drawing
+from mnist_trainer.simulator import make as drawing
 
 
 def data(**changes: Any) -> Data:
@@ -230,6 +230,6 @@ def test_how_far_it_is_told(counted: list[int], monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_drawing_process_knows_no_torch() -> None:
-    code = "import sys, mnist_trainer.pictures.simulated; sys.exit('torch' in sys.modules)"
+    code = "import sys, mnist_trainer.simulator.make; sys.exit('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Cuts between digits that touch: `mnist_trainer/pictures/cuts.py`."""
+"""Cuts between digits that touch: `mnist_trainer/pictures/layouts.py`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.cuts import Seam, find_seams
+from mnist_trainer.pictures.layouts import Seam, find_seams
 from mnist_trainer.pictures.page import bounding_box
 
 Draw = Callable[..., NDArray[np.uint8]]

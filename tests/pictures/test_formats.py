@@ -1,4 +1,4 @@
-"""Files with one page or several: `mnist_trainer/pictures/formats.py`, and what `open.py` makes of them."""
+"""Files with one page or several: `mnist_trainer/pictures/open.py`, and what `open.py` makes of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from mnist_trainer.errors import DataError
-from mnist_trainer.pictures import formats
 from mnist_trainer.pictures import open as opening
 from mnist_trainer.pictures.listing import list_pictures
 from mnist_trainer.pictures.open import Picture, open_pages, open_picture
@@ -102,7 +101,7 @@ def test_a_page_of_pdf_is_drawn_sharply_and_bounded(tmp_path: Path) -> None:
     picture = open_picture(tmp_path / "a4.pdf")
     assert max(picture.size) == pytest.approx(270 * 11.69, abs=2)
     a4.save(tmp_path / "poster.pdf", resolution=5)
-    assert max(open_picture(tmp_path / "poster.pdf").size) <= formats.PDF_SIDE + 1
+    assert max(open_picture(tmp_path / "poster.pdf").size) <= opening.PDF_SIDE + 1
 
 
 def test_a_huge_scan_inside_a_pdf_is_refused(tmp_path: Path) -> None:
@@ -150,4 +149,4 @@ def test_pdfs_in_a_folder_are_pictures_where_they_can_be_read(tmp_path: Path, mo
     monkeypatch.setattr("mnist_trainer.pictures.listing.find_spec", lambda _: None)
     listing = list_pictures(tmp_path)
     assert [path.name for path in listing.pictures] == ["a.png", "c.HEIC"]
-    assert listing.notes(tmp_path)[1] == f"{tmp_path}: to read PDF, too: {formats.EXTRA}"
+    assert listing.notes(tmp_path)[1] == f"{tmp_path}: to read PDF, too: {opening.EXTRA}"

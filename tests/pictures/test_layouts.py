@@ -1,4 +1,4 @@
-"""The ways in which ink may be lines of digits: `mnist_trainer/pictures/layouts.py` and `glyphs.py`."""
+"""The ways in which ink may be lines of digits: `mnist_trainer/pictures/layouts.py` and `layouts.py`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures import glyphs
-from mnist_trainer.pictures.cuts import Seam
-from mnist_trainer.pictures.ink import find_ink
-from mnist_trainer.pictures.layouts import find_layouts
+from mnist_trainer.pictures import layouts
+from mnist_trainer.pictures.ink import find_components, find_ink
+from mnist_trainer.pictures.layouts import Seam, find_layouts
 from mnist_trainer.pictures.page import Box, Expect, Glyph, Layout, Line
-from mnist_trainer.pictures.parts import find_components
 
 Draw = Callable[..., NDArray[np.uint8]]
 
@@ -262,7 +260,7 @@ def test_what_is_as_long_as_a_line_of_print_is_not_cut(write: Draw, monkeypatch:
         tried.append(most)
         return []
 
-    monkeypatch.setattr(glyphs, "find_seams", counted)
+    monkeypatch.setattr(layouts, "find_seams", counted)
     layouts_in(write("8" * 8, (260, 120), (20, 30), 50, spacing=0.4))
     assert len(tried) == 1
     layouts_in(write("8" * 40, (900, 120), (20, 30), 50, spacing=0.4))

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mnist_trainer.pictures.ink import Part
 from mnist_trainer.pictures.lines import group_box, group_into_lines, main_groups, typical_height
 from mnist_trainer.pictures.page import Box, union
-from mnist_trainer.pictures.parts import Part
 
 
 def parts(*boxes: tuple[float, float, float, float], stroke_score: float = 1.0) -> list[Part]:

@@ -68,7 +68,7 @@ def test_light_is_divided_out(draw_seven: Draw, light: NDArray[np.float64]) -> N
     assert np.median(contrast[ink]) == pytest.approx(255 * 2 / 3, abs=30)
 
 
-@pytest.mark.parametrize("reach", WINDOWS)
+@pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("side", range(150, 156))
 @pytest.mark.parametrize("turn", range(4))
 def test_the_edge_of_a_shadow_is_no_ink(window: float, side: int, turn: int) -> None:

@@ -1,4 +1,4 @@
-"""What of the ink is writing: `mnist_trainer/pictures/parts.py`."""
+"""What of the ink is writing: `mnist_trainer/pictures/ink.py`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.ink import find_ink
+from mnist_trainer.pictures.ink import Parts, find_components, find_ink
 from mnist_trainer.pictures.page import Box
-from mnist_trainer.pictures.parts import Parts, find_components
 
 Draw = Callable[..., NDArray[np.uint8]]
 FIVE = pytest.approx((60, 50, 46, 81), abs=2)

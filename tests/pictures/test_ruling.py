@@ -1,4 +1,4 @@
-"""Ruled and squared paper: `mnist_trainer/pictures/ruling.py`."""
+"""Ruled and squared paper: `mnist_trainer/pictures/paper.py`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.ruling import find_ruling
+from mnist_trainer.pictures.paper import find_ruling
 
 Draw = Callable[..., NDArray[np.uint8]]
 SIDE, FLOOR = 400, 12.0

@@ -1,4 +1,4 @@
-"""Signs of several parts in one image: `mnist_trainer/pictures/signs.py`."""
+"""Signs of several parts in one image: `mnist_trainer/pictures/lines.py`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from mnist_trainer.pictures.digits import read_image, read_single
 from mnist_trainer.pictures.page import Box, bounding_box
+from mnist_trainer.pictures.read import read_image, read_single
 
 Stroke = tuple[int, ...]
 """x and y of a dot's centre, or of both ends of a line, on a picture of 120 × 120 pixels."""

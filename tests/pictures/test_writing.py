@@ -1,4 +1,4 @@
-"""Paper, ink and parts together: `mnist_trainer/pictures/writing.py`."""
+"""Paper, ink and parts together: `mnist_trainer/pictures/read.py`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mnist_trainer.data.bundled import load_digits
-from mnist_trainer.pictures.simulator import page
-from mnist_trainer.pictures.writing import Writing, find_writing
+from mnist_trainer.pictures.read import Writing, find_writing
+from mnist_trainer.simulator import page
 
 Draw = Callable[..., NDArray[np.uint8]]
 Y, X = np.mgrid[-1:1:220j, -1:1:200j]

@@ -14,9 +14,9 @@ from mnist_trainer import Run, evaluate, load_config, prepare, train
 from mnist_trainer.data.loaders import load_split
 from mnist_trainer.errors import CheckpointError, ConfigError
 from mnist_trainer.inference.predictor import REFUSAL
-from mnist_trainer.pictures import simulated
 from mnist_trainer.pipeline import checking
 from mnist_trainer.pipeline.calibration import calibrate
+from mnist_trainer.simulator import make
 from mnist_trainer.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 from .conftest import TINY, Remembering
@@ -37,13 +37,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     data = {"name": "digits", "limit": 60, "batch_size": 32, "validation": 100, "simulate": SIMULATE}
     config = {**TINY, "data": data, "model": {"architecture": "mlp", "hidden": [32]}, "training": {"epochs": 6}}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulated, "make_images", quick)
+        patch.setattr(make, "make_images", quick)
         return train(config, "optimizer.lr=0.005", run_dir=tmp_path_factory.mktemp("simulated") / "run")
 
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simulated, "make_images", quick)
+    monkeypatch.setattr(make, "make_images", quick)
 
 
 def loaded(run: Run) -> Checkpoint:

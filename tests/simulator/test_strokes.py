@@ -1,4 +1,4 @@
-"""Tracing and drawing: `mnist_trainer/pictures/simulator/strokes.py` and `habits.py`."""
+"""Tracing and drawing: `mnist_trainer/simulator/strokes.py` and `habits.py`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.simulator.habits import apply_habit, break_strokes
-from mnist_trainer.pictures.simulator.strokes import Nib, Strokes, deform, draw, elastic_waves, polyline, trace
+from mnist_trainer.simulator.strokes import (
+    Nib,
+    Strokes,
+    apply_habit,
+    break_strokes,
+    deform,
+    draw,
+    elastic_waves,
+    polyline,
+    trace,
+)
 
 Images = NDArray[np.uint8]
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from mnist_trainer.pictures.simulator.scene import Image, Random
+from mnist_trainer.simulator.scene import Image, Random
 
 LETTERS = "ACEFHKMNPRUVWXcdefkmnpuvwxAEFHKMNPRWXkmwxÄÑÅÆæñŽЖФЮЩЦШЯжфщшюΩΔΨΞΣΠΛπλψωאשמ"
 """Without those that look like a digit when they are written by hand: O I S Z B l q g, and D G J L Q T Y a b h r.

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.simulator.camera import compressed
-from mnist_trainer.pictures.simulator.exposure import PENS, PicturePlan, render_scene
-from mnist_trainer.pictures.simulator.paper import LIGHT_EFFECTS, SURFACE_EFFECTS
-from mnist_trainer.pictures.simulator.scene import (
+from mnist_trainer.simulator.compose import PENS, PicturePlan, render_scene
+from mnist_trainer.simulator.effects import LIGHT_EFFECTS, SURFACE_EFFECTS, compressed
+from mnist_trainer.simulator.scene import (
     DrawnInk,
     Scene,
     clouds,

@@ -1,4 +1,4 @@
-"""Glyphs of rows that were cut wrongly: `mnist_trainer/pictures/simulator/wrong_cuts.py`."""
+"""Glyphs of rows that were cut wrongly: `mnist_trainer/simulator/non_digits.py`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_trainer.pictures.render import centroid
-from mnist_trainer.pictures.simulator import glyph_non_digit
+from mnist_trainer.simulator import glyph_non_digit
 
 Images = NDArray[np.uint8]
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mnist_trainer.pictures.simulator.camera import apply_camera
-from mnist_trainer.pictures.simulator.paper import LIGHT_EFFECTS, SURFACE_EFFECTS
-from mnist_trainer.pictures.simulator.scene import (
+from mnist_trainer.simulator.effects import LIGHT_EFFECTS, SURFACE_EFFECTS, apply_camera
+from mnist_trainer.simulator.scene import (
     BLACK,
     Colour,
     DrawnInk,

@@ -1,4 +1,4 @@
-"""Rows of digits: `mnist_trainer/pictures/simulator/pages.py`."""
+"""Rows of digits: `mnist_trainer/simulator/photographs.py`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.simulator import page
-from mnist_trainer.pictures.simulator.pages import merge_patches, place_row
-from mnist_trainer.pictures.simulator.scene import LARGEST
+from mnist_trainer.simulator import page
+from mnist_trainer.simulator.photographs import merge_patches, place_row
+from mnist_trainer.simulator.scene import LARGEST
 
 Images = NDArray[np.uint8]
 

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.simulator import KINDS, photograph, photographs
-from mnist_trainer.pictures.simulator.exposure import render_scene
-from mnist_trainer.pictures.simulator.photographs import (
+from mnist_trainer.simulator import KINDS, photograph, photographs
+from mnist_trainer.simulator.compose import render_scene
+from mnist_trainer.simulator.photographs import (
     photograph_and_box,
     photograph_and_digit,
     plan_picture,
     write_on_sheet,
 )
-from mnist_trainer.pictures.simulator.scene import LARGEST
-from mnist_trainer.pictures.simulator.strokes import deform, trace
+from mnist_trainer.simulator.scene import LARGEST
+from mnist_trainer.simulator.strokes import deform, trace
 
 Images = NDArray[np.uint8]
 

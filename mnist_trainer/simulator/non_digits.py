@@ -1,4 +1,7 @@
-"""Pictures that hold no digit: what a reader has to refuse."""
+"""Pictures that hold no digit: what a reader has to refuse.
+
+Images at 28×28 that hold no digit, since a row was cut in the wrong place.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from mnist_trainer.pictures.simulator.exposure import PicturePlan, render_scene
-from mnist_trainer.pictures.simulator.letters import letter, printed, symbol
-from mnist_trainer.pictures.simulator.pages import PlacedPatch, merge_patches, place_row
-from mnist_trainer.pictures.simulator.photographs import choose_nib, plan_picture, write_on_sheet
-from mnist_trainer.pictures.simulator.scene import (
+from mnist_trainer.pictures.page import bounding_box
+from mnist_trainer.pictures.render import render
+from mnist_trainer.simulator.compose import PicturePlan, render_scene
+from mnist_trainer.simulator.letters import letter, printed, symbol
+from mnist_trainer.simulator.photographs import (
+    PlacedPatch,
+    choose_nib,
+    merge_patches,
+    place_row,
+    plan_picture,
+    write_on_sheet,
+)
+from mnist_trainer.simulator.scene import (
     LARGEST,
     DrawnInk,
     Image,
@@ -23,7 +34,7 @@ from mnist_trainer.pictures.simulator.scene import (
     to_unit_range,
     waves,
 )
-from mnist_trainer.pictures.simulator.strokes import Strokes, deform, draw, normalize_strokes, polyline, trace
+from mnist_trainer.simulator.strokes import Strokes, deform, draw, normalize_strokes, polyline, trace
 
 _SPOILING = frozenset({"broken", "two_parts", "faint", "tiny", "border", "small28", "enlarged"})
 _BROAD = frozenset({"thick", "brush"})
@@ -248,3 +259,39 @@ _KINDS: dict[str, Callable[[Random, Image], Image]] = {
 }
 
 NON_DIGITS: tuple[str, ...] = tuple(_KINDS)
+
+
+def glyph_non_digit(random: Random, digits: Image) -> Image:
+    """What a wrong cut through a row leaves, uint8 [28, 28] as MNIST's: digits side by side, and parts of them."""
+    first, second = (_trimmed(choose_digit(digits, random)) for _ in range(2))
+    way = int(random.integers(8))
+    together = _side_by_side(first, second, random)
+    if way == 0 and first.shape[1] > 12:
+        together = _left_of(first, random)
+    elif 0 < way < 4:
+        part = _left_of(second, random)
+        if np.sum(part > 127) > 0.25 * np.sum(first > 127):
+            together = _side_by_side(first, part, random) if way < 3 else _side_by_side(part, first, random)
+    levels = to_unit_range(together)
+    return render(levels, bounding_box(levels > 0))
+
+
+def _trimmed(digit: Image) -> Image:
+    """A digit without the empty columns at its sides."""
+    columns = np.flatnonzero(digit.any(axis=0))
+    return digit[:, columns[0] : columns[-1] + 1] if len(columns) else digit
+
+
+def _left_of(digit: Image, random: Random) -> Image:
+    return digit[:, : max(4, round(digit.shape[1] * random.uniform(0.3, 0.5)))]
+
+
+def _side_by_side(left: Image, right: Image, random: Random) -> Image:
+    overlap = min(3, left.shape[1] // 3, right.shape[1] // 3)
+    gap, fall = int(random.integers(-overlap, 2)), int(random.integers(-3, 4))
+    together = np.zeros((40, max(left.shape[1], left.shape[1] + gap + right.shape[1])), np.uint8)
+    together[6:34, : left.shape[1]] = left
+    start = max(0, left.shape[1] + gap)
+    place = together[6 + fall : 34 + fall, start : start + right.shape[1]]
+    np.maximum(place, right[:, : place.shape[1]], out=place)
+    return together

@@ -1,4 +1,4 @@
-"""What is no digit: `mnist_trainer/pictures/simulator/non_digits.py` and its letters."""
+"""What is no digit: `mnist_trainer/simulator/non_digits.py` and its letters."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.simulator import NON_DIGITS, non_digit
-from mnist_trainer.pictures.simulator.letters import LETTERS, SYMBOLS, letter, printed, symbol, typed, typed_digit
-from mnist_trainer.pictures.simulator.non_digits import outline
-from mnist_trainer.pictures.simulator.scene import LARGEST
+from mnist_trainer.simulator import NON_DIGITS, non_digit
+from mnist_trainer.simulator.letters import LETTERS, SYMBOLS, letter, printed, symbol, typed, typed_digit
+from mnist_trainer.simulator.non_digits import outline
+from mnist_trainer.simulator.scene import LARGEST
 
 Images = NDArray[np.uint8]
 
@@ -62,7 +62,7 @@ def test_every_symbol_has_a_glyph_in_the_font(face: str) -> None:
 
 def test_symbols_are_written_and_come_filled(digits: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pen leaves most of a heart white."""
-    import mnist_trainer.pictures.simulator.non_digits as module
+    import mnist_trainer.simulator.non_digits as module
 
     heart = typed("❤", "DejaVuSans.ttf")
     monkeypatch.setattr(module, "symbol", lambda _: heart)

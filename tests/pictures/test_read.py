@@ -1,4 +1,4 @@
-"""A picture in, a page of glyphs out: `mnist_trainer/pictures/digits.py`."""
+"""A picture in, a page of glyphs out: `mnist_trainer/pictures/read.py`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from mnist_trainer.errors import DataError
-from mnist_trainer.pictures.digits import CROWDED, NO_INK, OTHER_PAGES, read_image, read_page, read_pages, read_single
 from mnist_trainer.pictures.page import Expect, Glyph, Page
+from mnist_trainer.pictures.read import CROWDED, NO_INK, OTHER_PAGES, read_image, read_page, read_pages, read_single
 
 Draw = Callable[..., NDArray[np.uint8]]
 SAMPLES = Path(__file__).parent / "samples"
@@ -229,7 +229,7 @@ def test_a_picture_in_memory_is_left_as_it_was(tmp_path: Path, draw_seven: Draw)
 
 
 def test_reading_pictures_needs_no_torch() -> None:
-    code = "import sys, mnist_trainer.pictures.digits; print({'torch', 'cv2', 'matplotlib'} & set(sys.modules))"
+    code = "import sys, mnist_trainer.pictures.read; print({'torch', 'cv2', 'matplotlib'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

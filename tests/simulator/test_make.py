@@ -1,4 +1,4 @@
-"""Images made to train with, as they are read from simulated pictures: `mnist_trainer/pictures/simulated.py`."""
+"""Images made to train with, as they are read from simulated pictures: `mnist_trainer/pictures/make.py`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures import simulated
 from mnist_trainer.pictures.page import Box, Glyph, Layout, Line, Page
-from mnist_trainer.pictures.simulator import DrawnDigit
+from mnist_trainer.simulator import DrawnDigit, make
 
 Image = NDArray[np.uint8]
 
@@ -41,17 +40,17 @@ def digits() -> Image:
 def shows(monkeypatch: pytest.MonkeyPatch, *glyphs: tuple[Image, Box], in_a_row: bool = False) -> None:
     """From here on every picture shows `bars(7, 18)` at `SEVEN`, and `glyphs` are what is read from it."""
     there = DrawnDigit(SEVEN, bars(7, 18))
-    monkeypatch.setattr(simulated, "IN_A_ROW", float(in_a_row))
-    monkeypatch.setattr(simulated, "photograph_and_digit", lambda *_, **__: (bars(), there))
-    monkeypatch.setattr(simulated, "page_and_digits", lambda lines, *_, **__: (bars(), [there] * len(lines[0])))
-    monkeypatch.setattr(simulated, "read_image", lambda *_: page_with(*glyphs))
+    monkeypatch.setattr(make, "IN_A_ROW", float(in_a_row))
+    monkeypatch.setattr(make, "photograph_and_digit", lambda *_, **__: (bars(), there))
+    monkeypatch.setattr(make, "page_and_digits", lambda lines, *_, **__: (bars(), [there] * len(lines[0])))
+    monkeypatch.setattr(make, "read_image", lambda *_: page_with(*glyphs))
 
 
 def test_images_that_differ_by_a_pixel_are_alike_and_others_are_not() -> None:
-    assert simulated.similarity(bars(7), bars(7)) == pytest.approx(1)
-    assert simulated.similarity(bars(7), bars(8)) > 0.9
-    assert simulated.similarity(bars(7), bars(18)) < 0.1
-    assert simulated.similarity(bars(7, 18), bars(7)) == pytest.approx(2**-0.5, abs=0.01)
+    assert make.similarity(bars(7), bars(7)) == pytest.approx(1)
+    assert make.similarity(bars(7), bars(8)) > 0.9
+    assert make.similarity(bars(7), bars(18)) < 0.1
+    assert make.similarity(bars(7, 18), bars(7)) == pytest.approx(2**-0.5, abs=0.01)
 
 
 @pytest.mark.parametrize("in_a_row", [False, True])
@@ -60,15 +59,15 @@ def test_a_digit_of_which_half_is_lost_is_not_learnt_as_one(
 ) -> None:
     """Though its box is right: the digit itself is there in its place."""
     shows(monkeypatch, (bars(7), SEVEN), in_a_row=in_a_row)
-    assert np.array_equal(simulated.make_images("photographs", digits, LABELS, SEEDS), digits[:, 0])
+    assert np.array_equal(make.make_images("photographs", digits, LABELS, SEEDS), digits[:, 0])
     shows(monkeypatch, (bars(7, 17), SEVEN), in_a_row=in_a_row)
-    assert np.array_equal(simulated.make_images("photographs", digits, LABELS, SEEDS), [bars(7, 17)] * 20)
+    assert np.array_equal(make.make_images("photographs", digits, LABELS, SEEDS), [bars(7, 17)] * 20)
 
 
 def test_every_cut_through_a_row_that_can_be_read_is_learnt(monkeypatch: pytest.MonkeyPatch, digits: Image) -> None:
     cuts = [bars(7, 18), bars(7, 17), bars(8, 18)]
     shows(monkeypatch, *((cut, SEVEN) for cut in cuts), in_a_row=True)
-    made = simulated.make_images("photographs", digits, LABELS, SEEDS)
+    made = make.make_images("photographs", digits, LABELS, SEEDS)
     assert {image.tobytes() for image in made} == {cut.tobytes() for cut in cuts}
 
 
@@ -86,32 +85,32 @@ def test_a_cut_is_wrong_where_neither_box_nor_image_is_a_digit(
     monkeypatch: pytest.MonkeyPatch, digits: Image, image: Image, box: Box, is_wrong: bool
 ) -> None:
     shows(monkeypatch, (image, box))
-    monkeypatch.setattr(simulated, "SORTS", {"row": 1.0})
-    monkeypatch.setattr(simulated, "RARELY", 1.0)
-    monkeypatch.setattr(simulated, "glyph_non_digit", lambda *_: bars())
-    made = simulated.make_images("non_digits", digits, LABELS, SEEDS)
+    monkeypatch.setattr(make, "SORTS", {"row": 1.0})
+    monkeypatch.setattr(make, "RARELY", 1.0)
+    monkeypatch.setattr(make, "glyph_non_digit", lambda *_: bars())
+    made = make.make_images("non_digits", digits, LABELS, SEEDS)
     assert np.array_equal(made, [image if is_wrong else bars()] * 20)
 
 
 def other_things(monkeypatch: pytest.MonkeyPatch, *images: Image) -> list[Any]:
     """From here on `images` are read from every picture of no digit; the list grows by one for each picture drawn."""
     drawn: list[Any] = []
-    monkeypatch.setattr(simulated, "SORTS", {"other": 1.0})
-    monkeypatch.setattr(simulated, "non_digit", lambda *_: drawn.append(1))
-    monkeypatch.setattr(simulated, "read_image", lambda _: page_with(*((image, SEVEN) for image in images)))
+    monkeypatch.setattr(make, "SORTS", {"other": 1.0})
+    monkeypatch.setattr(make, "non_digit", lambda *_: drawn.append(1))
+    monkeypatch.setattr(make, "read_image", lambda _: page_with(*((image, SEVEN) for image in images)))
     return drawn
 
 
 def test_a_picture_of_no_digit_serves_for_some_images(monkeypatch: pytest.MonkeyPatch, digits: Image) -> None:
     drawn = other_things(monkeypatch, *(bars(column, column + 12) for column in range(10)))
-    made = simulated.make_images("non_digits", digits, LABELS, SEEDS)
+    made = make.make_images("non_digits", digits, LABELS, SEEDS)
     assert (len(made), len(drawn)) == (20, 7)
     assert len({image.tobytes() for image in made[:3]}) == 3
 
 
 def test_what_several_layouts_have_in_common_is_taken_once(monkeypatch: pytest.MonkeyPatch, digits: Image) -> None:
     drawn = other_things(monkeypatch, bars(4, 18), bars(4, 18), bars(4, 18))
-    simulated.make_images("non_digits", digits, LABELS, SEEDS)
+    make.make_images("non_digits", digits, LABELS, SEEDS)
     assert len(drawn) == 20
 
 
@@ -120,6 +119,6 @@ def test_little_of_what_may_be_a_one_is_learnt_as_no_digit(monkeypatch: pytest.M
     """A narrow one, or a block of a broad pen."""
     other_things(monkeypatch, one, bars(4, 18))
     digits, seeds = np.broadcast_to(bars(7, 18), (600, 8, 28, 28)), np.arange(600)
-    made = simulated.make_images("non_digits", digits, np.full(600, 7), seeds)
+    made = make.make_images("non_digits", digits, np.full(600, 7), seeds)
     narrow = np.mean([np.array_equal(image, one) for image in made])
     assert 0.15 < narrow < 0.32, "3 in 10 of them, beside all of the others"

@@ -13,9 +13,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.digits import read_image
 from mnist_trainer.pictures.page import Box, Glyph, bounding_box, overlap
-from mnist_trainer.pictures.simulator import (
+from mnist_trainer.pictures.read import read_image
+from mnist_trainer.simulator import (
     DrawnDigit,
     glyph_non_digit,
     non_digit,
