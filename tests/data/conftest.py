@@ -181,7 +181,8 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Made]:
 
     def build(name: PublishedName, urls: tuple[str, ...] = ("http://127.0.0.1:9/",)) -> Made:
         real, rng = PUBLISHED[name], np.random.default_rng(3)
-        images, labels, raw = {}, {}, {}
+        images, labels = {}, {}
+        raw: dict[str, bytes] = {}
         for part, count in COUNTS.items():
             images[part] = rng.integers(0, 256, (count, 28, 28), np.uint8)
             labels[part] = (np.arange(count) % 10).astype(np.uint8)

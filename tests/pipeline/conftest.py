@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from torch import Tensor
 
 from mnist_trainer.reports.listener import Header, Listener, Outcome
 from mnist_trainer.storage.run_folder import holds_run
@@ -87,11 +88,13 @@ def pictures() -> Callable[[Path, dict[str, int]], None]:
     from mnist_trainer.data.bundled import load_digits
 
     digits = load_digits("train")
+    images = digits.images
+    assert isinstance(images, Tensor)
 
     def write(folder: Path, classes: dict[str, int]) -> None:
         for name, digit in classes.items():
             (folder / name).mkdir(parents=True)
-            for index, image in enumerate(digits.images[digits.labels == digit][:15]):
+            for index, image in enumerate(images[digits.labels == digit][:15]):
                 Image.fromarray(image.numpy()).save(folder / name / f"{index}.png")
 
     return write
