@@ -277,10 +277,10 @@ def test_what_cannot_be_made_leaves_no_file(tmp_path: Path) -> None:
 
 def test_every_file_that_draws_or_reads_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     before = program()
-    (tmp_path / "simulator").mkdir()
-    for name in ("listing.py", "simulator/paper.py"):
+    for name in ("pictures/listing.py", "simulator/effects.py"):
+        (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(name)
-    monkeypatch.setattr(listing, "__file__", str(tmp_path / "listing.py"))
+    monkeypatch.setattr(listing, "__file__", str(tmp_path / "pictures" / "listing.py"))
     other = program()
-    (tmp_path / "simulator" / "paper.py").write_text("another paper")
+    (tmp_path / "simulator" / "effects.py").write_text("another paper")
     assert len({before, other, program()}) == 3
