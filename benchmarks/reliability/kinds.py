@@ -73,7 +73,7 @@ class Configs(Kind):
         again.write_text(dump_config(config), encoding="utf-8")
         assert load_config(again) == config, "a config that is written is another one when it is read"
         made = plan(config)
-        return [*layer_lines(made.placed), *(reason for _, reason in warnings(config))]
+        return [*layer_lines(made.layers), *(reason for _, reason in warnings(config))]
 
 
 class DataSets(Kind):

@@ -217,7 +217,7 @@ def _read_series(
     seeds: str | None, jobs: int | None, seed: str | None, overrides: Sequence[str]
 ) -> tuple[int, ...] | None:
     """The seeds of a series; None if a single run is meant. Raises `UsageError` for what does not go together."""
-    from mnist_trainer.config.seeds import read_seeds
+    from mnist_trainer.config.seeds import parse_seeds
 
     if seeds is None:
         if jobs is not None:
@@ -226,7 +226,7 @@ def _read_series(
     own = [override for override in overrides if override.partition("=")[0].strip() == "seed"]
     if seed is not None or own:
         raise UsageError(f"--seeds names the seeds of a series; leave {own[0] if own else '--seed'} out.")
-    return read_seeds(seeds)
+    return parse_seeds(seeds)
 
 
 def _load_config(source: str, overrides: Sequence[str], keys: Mapping[str, str | None]) -> Config:
@@ -248,7 +248,7 @@ def _show_plan(config: Config, run_dir: Path | None) -> None:
     refuse_file(run_dir)
     made = plan(config)
     print(f"{'layer':<36}{'output':<20}{'parameters':>12}")
-    for line in layer_lines(made.placed):
+    for line in layer_lines(made.layers):
         print(line)
     needed = made.footprint
     print(f"\n{needed.parameters:,} parameters; besides torch itself, training needs at least")

@@ -15,8 +15,8 @@ from mnist_trainer.config.activations import (
     PlainInit,
     UniformInit,
 )
-from mnist_trainer.config.fields import AnySpelling, Fraction, NotNegative, Positive, Row, Section, ShortForm
-from mnist_trainer.config.layers import MOST_PIXELS, Layer, PoolKind
+from mnist_trainer.config.fields import AnySpelling, Fraction, ListOf, NotNegative, Positive, Section, ShortForm
+from mnist_trainer.config.layers import MAX_PIXELS, Layer, PoolKind
 
 
 class HiddenShape(Section):
@@ -50,7 +50,7 @@ else:
     Widths = Annotated[
         Annotated[Positive, Tag("number")]
         | Annotated[HiddenShape, Tag("shape")]
-        | Annotated[Row[Positive], Tag("list")],
+        | Annotated[ListOf[Positive], Tag("list")],
         Discriminator(_shape_of),
         AfterValidator(_as_widths),
     ]
@@ -127,8 +127,8 @@ class Cnn(ModelSection):
     """Blocks of convolution, batch norm, activation and pooling; then hidden linear layers and the output."""
 
     architecture: Literal["cnn"] = "cnn"
-    channels: Row[Positive] = Field(default=(16, 32), min_length=1, description="filters of each block")
-    kernel: Positive = Field(default=3, le=MOST_PIXELS, description="height and width of the filters, in pixels")
+    channels: ListOf[Positive] = Field(default=(16, 32), min_length=1, description="filters of each block")
+    kernel: Positive = Field(default=3, le=MAX_PIXELS, description="height and width of the filters, in pixels")
     pool: NotNegative = Field(default=2, description="window of the max pooling after each block; 0 or 1 for none")
     hidden: Widths = Field(default=(128,), description="units of the linear layers after the blocks")
     activation: Activation = Field(
@@ -161,13 +161,13 @@ class LeNet5(ModelSection):
 class FullyConvolutional(ModelSection):
     """Convolutions, a global pooling, and the output: no hidden linear layers."""
 
-    channels: Row[Positive] = Field(
+    channels: ListOf[Positive] = Field(
         default=(32, 64, 128),
         min_length=1,
         max_length=4,
         description="filters of each block, 4 blocks at most: between them the sides halve",
     )
-    kernel: Positive = Field(default=3, le=MOST_PIXELS, description="height and width of the filters, in pixels")
+    kernel: Positive = Field(default=3, le=MAX_PIXELS, description="height and width of the filters, in pixels")
     activation: Activation = Field(default=PlainActivation(name="relu"), description="after each convolution")
     squeeze_excite: NotNegative = Field(
         default=0, description="end each block with a squeeze_excite of this reduction; 0 for none"
@@ -208,7 +208,7 @@ class Layers(ModelSection):
     """A written-out list: what stands there is built, nothing is added but `output`."""
 
     architecture: Literal["layers"] = "layers"
-    layers: Row[Layer] = Field(min_length=1, description="from the image [1, 28, 28] to one output a class")
+    layers: ListOf[Layer] = Field(min_length=1, description="from the image [1, 28, 28] to one output a class")
     output: OutputFunction = Field(default="none", description=OUTPUT_DOC)
 
 

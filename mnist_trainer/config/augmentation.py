@@ -6,7 +6,15 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from mnist_trainer.config.fields import ClassName, NotNegative, NotNegativeNumber, Row, Section, Share, switched
+from mnist_trainer.config.fields import (
+    ClassName,
+    ListOf,
+    NotNegative,
+    NotNegativeNumber,
+    Section,
+    ZeroToOne,
+    bool_as_section,
+)
 
 
 class Simulate(Section):
@@ -44,14 +52,14 @@ class Augment(Section):
         default=0.0, description="share by which width and height grow or shrink, each by itself"
     )
     shift: Annotated[float, Field(ge=0, le=28)] = Field(default=0.0, description="pixels, across and down")
-    elastic: Annotated[Elastic | None, BeforeValidator(switched)] = Field(
+    elastic: Annotated[Elastic | None, BeforeValidator(bool_as_section)] = Field(
         default=None, description="a displacement of each pixel"
     )
-    thickness: Share = Field(
+    thickness: ZeroToOne = Field(
         default=0.0, description="ink thicker or thinner; 1: up to one pixel more or less on each side of a stroke"
     )
-    probability: Share = Field(default=1.0, description="of an image to be deformed at all")
-    halve_for: Row[ClassName] = Field(
+    probability: ZeroToOne = Field(default=1.0, description="of an image to be deformed at all")
+    halve_for: ListOf[ClassName] = Field(
         default=(),
         description="classes whose angles are halved: [1, 7] look alike when slanted (Cireşan et al. 2010); with "
         "`data.binary` 0 is no and 1 is yes",

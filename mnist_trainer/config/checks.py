@@ -7,22 +7,22 @@ from itertools import chain
 
 from mnist_trainer.config.architectures import Cnn, Layers, Neuron
 from mnist_trainer.config.augmentation import Simulate
-from mnist_trainer.config.classes import are_counted, known_classes, label_of, listed, task_classes
+from mnist_trainer.config.classes import format_classes, is_numbered, known_classes, label_of, task_classes
 from mnist_trainer.config.expand import expand
 from mnist_trainer.config.objective import ClassLoss, GradientDescent, Plateau, Sgd
 from mnist_trainer.config.outputs import output_count
 from mnist_trainer.config.schema import Config, Data
-from mnist_trainer.config.shapes import MisfitError, describe, place
+from mnist_trainer.config.shapes import ShapeError, format_shape, infer_shapes
 
-DIGITS = ("mnist", "qmnist", "emnist-digits", "usps", "digits")
+DIGIT_DATASETS = ("mnist", "qmnist", "emnist-digits", "usps", "digits")
 """Data sets whose ten classes are the digits."""
 
-Path = tuple[str | int, ...]
-Finding = tuple[Path, str]
+KeyPath = tuple[str | int, ...]
+Finding = tuple[KeyPath, str]
 """The path of a key, and a sentence about it."""
 
 
-def mistakes(config: Config, classes: tuple[str, ...] | None = None) -> list[Finding]:
+def find_problems(config: Config, classes: tuple[str, ...] | None = None) -> list[Finding]:
     """Every contradiction between keys. `classes`, before `data.binary`, are to be given of a folder."""
     known = known_classes(config.data) if classes is None else classes
     findings = (_data(config, known), _simulate(config), _loss(config, known), _training(config), _model(config, known))
@@ -36,7 +36,7 @@ def _data(config: Config, classes: tuple[str, ...] | None) -> Iterator[Finding]:
     if data.name != "folder" and data.path is not None:
         yield ("data", "path"), f"only data.name 'folder' has a path; '{data.name}' is found under data.root"
     if data.binary is not None and classes is not None and label_of(data.binary, classes, data) is None:
-        yield ("data", "binary"), f"there is no class {data.binary}: the classes are {listed(classes, data)}"
+        yield ("data", "binary"), f"there is no class {data.binary}: the classes are {format_classes(classes, data)}"
     augment, epochs = data.augment, config.training.epochs
     for index, halved in enumerate(augment.halve_for if augment else ()):
         if unknown := _unknown(halved, data, classes):
@@ -53,7 +53,7 @@ def _unknown(name: int | str, data: Data, classes: tuple[str, ...] | None) -> st
     if label_of(name, names, data) is not None:
         return ""
     meaning = "" if data.binary is None else " (with data.binary 0 is no, 1 is yes)"
-    return f"there is no class {name}: they are {listed(names, data)}{meaning}"
+    return f"there is no class {name}: they are {format_classes(names, data)}{meaning}"
 
 
 def _is_same(one: int | str, other: int | str, data: Data, classes: tuple[str, ...] | None) -> bool:
@@ -65,7 +65,7 @@ def _simulate(config: Config) -> Iterator[Finding]:
     data, loss, model = config.data, config.loss, config.model
     if data.simulate == Simulate():
         return
-    if data.name not in DIGITS and not data.is_table:
+    if data.name not in DIGIT_DATASETS and not data.is_table:
         yield ("data", "simulate"), f"pictures of digits alone can be made, and '{data.name}' holds others"
     if data.binary is not None:
         yield ("data", "simulate"), "is for all ten digits, and data.binary asks for one of them"
@@ -122,7 +122,7 @@ def _class_weights(config: Config, classes: tuple[str, ...] | None) -> Iterator[
         return
     if names is not None and len(weights) != len(names):
         yield key, f"needs {len(names)} numbers, one a class, got {len(weights)}"
-    elif names is not None and data.name == "folder" and not are_counted(names):
+    elif names is not None and data.name == "folder" and not is_numbered(names):
         pairs = ", ".join(f"{name}: {weight:g}" for name, weight in zip(names, weights, strict=True))
         yield key, f"a list is for classes that are called 0, 1, 2 …; write {{{pairs}}}"
     if not any(weights):
@@ -160,16 +160,16 @@ def _model(config: Config, classes: tuple[str, ...] | None) -> Iterator[Finding]
     count = 2 if config.data.binary is not None else len(classes) if classes else None
     outputs = output_count(config, count or 10)
     try:
-        last = place(layers, outputs)[-1].outputs
-    except MisfitError as misfit:
-        yield _blame(config, misfit.position), str(misfit)
+        last = infer_shapes(layers, outputs)[-1].outputs
+    except ShapeError as error:
+        yield _responsible_key(config, error.position), str(error)
         return
     if isinstance(config.model, Layers) and last != (outputs,) and (count is not None or len(last) != 1):
         final = ("model", "layers", len(config.model.layers) - 1)
-        yield final, f"the last layer gives {describe(last)}, needed is {outputs}: end with linear: classes"
+        yield final, f"the last layer gives {format_shape(last)}, needed is {outputs}: end with linear: classes"
 
 
-def _blame(config: Config, position: tuple[int, ...]) -> Path:
+def _responsible_key(config: Config, position: tuple[int, ...]) -> KeyPath:
     """The key that made the layer at `position`: itself where layers are written out, else the likeliest one."""
     if not isinstance(config.model, Layers):
         return ("model", "pool") if isinstance(config.model, Cnn) else ("model",)

@@ -25,10 +25,10 @@ DIGIT_WORDS = (
 )
 _DIGITS = {word: str(digit) for words in DIGIT_WORDS for digit, word in enumerate(words)}
 
-MOST_DIGITS = 20
+MAX_DIGITS = 20
 """The most digits that a class name has if it is read as a number."""
 
-LISTED = 20
+MAX_LISTED = 20
 """The most classes that a message names."""
 
 
@@ -48,23 +48,23 @@ def class_positions(names: Sequence[str], classes: Sequence[str]) -> list[int | 
     A name may differ in case, in how an accent is encoded (NFC or NFD), in leading zeros, or spell a digit in English
     or German, if it then stands for one class alone.
     """
-    exact = {composed(name): position for position, name in enumerate(classes)}
+    exact = {nfc(name): position for position, name in enumerate(classes)}
     alike: dict[str, list[int]] = {}
     for position, name in enumerate(classes):
-        alike.setdefault(plain_name(name), []).append(position)
-    found = [[exact[name]] if name in exact else alike.get(plain_name(name), []) for name in map(composed, names)]
+        alike.setdefault(normalized_name(name), []).append(position)
+    found = [[exact[name]] if name in exact else alike.get(normalized_name(name), []) for name in map(nfc, names)]
     return [positions[0] if len(positions) == 1 else None for positions in found]
 
 
-def composed(name: str) -> str:
+def nfc(name: str) -> str:
     """Return `name` in Unicode's form NFC: a letter and its accent are one character."""
     return normalize("NFC", name)
 
 
-def plain_name(name: str) -> str:
+def normalized_name(name: str) -> str:
     """Return `name` in lower case; a number, or the word for a digit, in digits without leading zeros."""
-    folded = composed(name).casefold()
-    is_number = folded.isdecimal() and len(folded) < MOST_DIGITS
+    folded = nfc(name).casefold()
+    is_number = folded.isdecimal() and len(folded) < MAX_DIGITS
     return str(int(folded)) if is_number else _DIGITS.get(folded, folded)
 
 
@@ -72,22 +72,22 @@ def label_of(name: int | str, classes: Sequence[str], data: Data) -> int | None:
     """Return the label of the class `name`, or None if there is no such class."""
     written = str(name)
     (position,) = class_positions([written], classes)
-    if position is None and data.name != "folder" and written.isdecimal() and len(written) < MOST_DIGITS:
+    if position is None and data.name != "folder" and written.isdecimal() and len(written) < MAX_DIGITS:
         return int(written) if int(written) < len(classes) else None
     return position
 
 
-def are_counted(classes: Sequence[str]) -> bool:
+def is_numbered(classes: Sequence[str]) -> bool:
     """Return whether the names are 0, 1, 2 …"""
     return list(classes) == list(map(str, range(len(classes))))
 
 
-def listed(classes: Sequence[str], data: Data) -> str:
+def format_classes(classes: Sequence[str], data: Data) -> str:
     """Return the names for a message: `0 to 9`, or a list."""
     counted = f"0 to {len(classes) - 1}"
-    if are_counted(classes):
+    if is_numbered(classes):
         return counted
-    names = ", ".join([*classes[:LISTED], *(["…"] if len(classes) > LISTED else [])])
+    names = ", ".join([*classes[:MAX_LISTED], *(["…"] if len(classes) > MAX_LISTED else [])])
     return names if data.name == "folder" else f"{names} ({counted})"
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 """The way from the top of a config to one of its values: `("model", "hidden", 0)`."""
 
 
-class Place(NamedTuple):
+class SourceLocation(NamedTuple):
     """Where something stands; sorts in the order of reading, overrides after the file. Lines and columns from 1."""
 
     override: int = 0
@@ -23,11 +23,11 @@ class Place(NamedTuple):
         return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
 
-class Complaint(NamedTuple):
+class Problem(NamedTuple):
     """A mistake: its place, the path of the key, and what is wrong with it."""
 
-    place: Place
-    path: Path
+    location: SourceLocation
+    path: KeyPath
     message: str
 
 
@@ -36,49 +36,49 @@ class Document:
     """What was read: `data` as plain values (None when unreadable) and, for each path, the places of key and value."""
 
     data: Any = None
-    places: dict[Path, tuple[Place, Place]] = field(default_factory=dict)
-    complaints: list[Complaint] = field(default_factory=list)
-    broken: set[Path] = field(default_factory=set)
+    locations: dict[KeyPath, tuple[SourceLocation, SourceLocation]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    reported: set[KeyPath] = field(default_factory=set)
     """Values that were complained about here: nobody else needs to."""
 
-    def complain(self, place: Place, path: Path, message: str) -> None:
+    def add_problem(self, location: SourceLocation, path: KeyPath, message: str) -> None:
         """Add a complaint."""
-        self.complaints.append(Complaint(place, path, message))
+        self.problems.append(Problem(location, path, message))
 
-    def is_broken(self, path: Path) -> bool:
+    def is_reported(self, path: KeyPath) -> bool:
         """Whether the value at `path`, or one that it belongs to, was complained about already."""
         ways = (path, self._written(path)[0])
-        return any(way[:length] in self.broken for way in ways for length in range(len(way) + 1))
+        return any(way[:length] in self.reported for way in ways for length in range(len(way) + 1))
 
-    def place_of(self, path: Path, at_key: bool = False) -> Place:
+    def location_of(self, path: KeyPath, at_key: bool = False) -> SourceLocation:
         """The place of the value at `path` (or of its key), or of the nearest thing above it that was written."""
         written, is_whole = self._written(path)
-        while written and written not in self.places:
+        while written and written not in self.locations:
             written, is_whole = written[:-1], False
-        key, value = self.places.get(written, (Place(), Place()))
+        key, value = self.locations.get(written, (SourceLocation(), SourceLocation()))
         return key if at_key or not is_whole else value
 
-    def at(self, path: Path) -> Any:
+    def at(self, path: KeyPath) -> Any:
         """Return the value at `path`, also within short forms; None if there is none."""
         data, (written, is_whole) = self.data, self._written(path)
         for key in written:
             data = data[key]
         return data if is_whole else None
 
-    def below(self, path: Path) -> Document:
+    def below(self, path: KeyPath) -> Document:
         """What stands at `path`, as a document of its own: its data, places and what is broken, without complaints."""
         data: Any = self.data
         for key in path:
             data = data[key]
         length = len(path)
-        places = {at[length:]: both for at, both in self.places.items() if at[:length] == path}
-        broken = {at[length:] for at in self.broken if at[:length] == path}
-        return Document(data=data, places=places, broken=broken)
+        locations = {at[length:]: both for at, both in self.locations.items() if at[:length] == path}
+        reported = {at[length:] for at in self.reported if at[:length] == path}
+        return Document(data=data, locations=locations, reported=reported)
 
-    def _written(self, path: Path) -> tuple[Path, bool]:
+    def _written(self, path: KeyPath) -> tuple[KeyPath, bool]:
         """The part of `path` that stands in the data, through short forms, and whether that is all of it."""
         node: Any = self.data
-        written: Path = ()
+        written: KeyPath = ()
         for key in path:
             if isinstance(node, str):  # a short form, the name alone
                 continue
@@ -94,12 +94,12 @@ class Document:
         return written, True
 
 
-def dotted(path: Path) -> str:
+def format_path(path: KeyPath) -> str:
     """`model.hidden.0`; what can't be printed is escaped, and what is very long is cut."""
-    return ".".join(printable(str(part)) for part in path)
+    return ".".join(one_line(str(part)) for part in path)
 
 
-def printable(text: str, limit: int = 40) -> str:
+def one_line(text: str, limit: int = 40) -> str:
     """`text` for one line of a message: control characters escaped, cut where it is long."""
     shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text[:limit])
     return shown if len(text) <= limit else f"{shown}…"

@@ -12,7 +12,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from mnist_trainer.config.synonyms import canonical
-from mnist_trainer.config.yaml_reader import read_plain
+from mnist_trainer.config.yaml_reader import parse_scalar
 
 
 class Section(BaseModel):
@@ -31,11 +31,11 @@ def _as_list(value: object) -> object:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return [value]
     if isinstance(value, str) and _NUMBERS.fullmatch(value):
-        return [read_plain(part) for part in re.split(r"[,\s]+", value)]
+        return [parse_scalar(part) for part in re.split(r"[,\s]+", value)]
     return value
 
 
-Row: TypeAlias = Annotated[tuple[T, ...], Strict(False), BeforeValidator(_as_list)]
+ListOf: TypeAlias = Annotated[tuple[T, ...], Strict(False), BeforeValidator(_as_list)]
 """A YAML list, kept as a tuple. Only the container is lenient; its items stay strict."""
 
 Positive = Annotated[int, Field(gt=0)]
@@ -43,26 +43,26 @@ NotNegative = Annotated[int, Field(ge=0)]
 PositiveNumber = Annotated[float, Field(gt=0)]
 NotNegativeNumber = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
+ZeroToOne = Annotated[float, Field(ge=0, le=1)]
 ClassName = NotNegative | str
 """The name of a class; see `classes.py`."""
 Name = Annotated[str, Field(pattern=r"^\w[\w.+-]*$", max_length=100)]
 r"""Of a run. The length stands beside the pattern: `[\w.+-]{0,99}` takes longer to compile than all the sections."""
 
 
-def literals(source: Any, key: str) -> tuple[str, ...]:
+def literal_values(source: Any, key: str) -> tuple[str, ...]:
     """Return the values that `key` may have in a section, or in the sections of a union."""
     fields = (section.model_fields.get(key) for section in get_args(source) or (source,))
     kinds = [each.annotation for each in fields if each is not None]
     return tuple(name for kind in kinds if get_origin(kind) is Literal for name in get_args(kind))
 
 
-def switched(value: object) -> object:
+def bool_as_section(value: object) -> object:
     """Read `true` as an optional section with its defaults, and `false` as null."""
     return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
 
-def switched_off(value: object) -> object:
+def false_as_none(value: object) -> object:
     """Read `false` as null. `true` stays an error: the defaults of the section would do nothing."""
     return None if value is False else value
 
@@ -91,7 +91,7 @@ class ShortForm:
     names: Sequence[str] = ()
     """All names; set when the schema is built."""
 
-    def spread(self, value: object) -> object:
+    def full_form(self, value: object) -> object:
         """The one full form of `value`; what is no short form is returned as it came."""
         match value:
             case str():
@@ -114,8 +114,8 @@ class ShortForm:
         return {self.key: name}
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        self.names = literals(source, self.key)
-        return core_schema.no_info_before_validator_function(self.spread, handler(source))
+        self.names = literal_values(source, self.key)
+        return core_schema.no_info_before_validator_function(self.full_form, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         full = handler(schema)

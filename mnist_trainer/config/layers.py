@@ -7,9 +7,9 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 
 from mnist_trainer.config.activations import Activation, AnyActivation
-from mnist_trainer.config.fields import AnySpelling, Fraction, Positive, Row, Section, ShortForm, literals
+from mnist_trainer.config.fields import AnySpelling, Fraction, ListOf, Positive, Section, ShortForm, literal_values
 
-MOST_PIXELS = 1000
+MAX_PIXELS = 1000
 """Of a filter and of the steps it makes; the picture has 28, and torch counts more than 2⁶³ in no way."""
 
 
@@ -26,9 +26,9 @@ class Conv(Section):
 
     type: Literal["conv"] = "conv"
     channels: Positive = Field(description="how many filters")
-    kernel: Positive = Field(default=3, le=MOST_PIXELS, description="height and width of each filter, in pixels")
-    stride: Positive = Field(default=1, le=MOST_PIXELS, description="pixels from one place to the next")
-    padding: Annotated[int, Field(ge=0, le=MOST_PIXELS)] | Literal["same"] = Field(
+    kernel: Positive = Field(default=3, le=MAX_PIXELS, description="height and width of each filter, in pixels")
+    stride: Positive = Field(default=1, le=MAX_PIXELS, description="pixels from one place to the next")
+    padding: Annotated[int, Field(ge=0, le=MAX_PIXELS)] | Literal["same"] = Field(
         default="same", description="zeros around the picture, in pixels; `same` keeps its size (stride 1)"
     )
     bias: bool = Field(default=True, description="add a learned constant to each channel")
@@ -108,7 +108,7 @@ class Residual(Section):
     """x + layers(x); the layers inside must keep the shape."""
 
     type: Literal["residual"] = "residual"
-    layers: Row[Layer] = Field(min_length=1, description="what is added to the input")
+    layers: ListOf[Layer] = Field(min_length=1, description="what is added to the input")
 
 
 WrittenLayer: TypeAlias = (
@@ -140,7 +140,7 @@ Layer: TypeAlias = Annotated[
             "residual": "layers",
             "squeeze_excite": "reduction",
         },
-        values={"activation": literals(AnyActivation, "name")},
+        values={"activation": literal_values(AnyActivation, "name")},
     ),
 ]
 Residual.model_rebuild()

@@ -12,16 +12,16 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from mnist_trainer.config.checks import mistakes
-from mnist_trainer.config.document import Complaint, Document, Place, dotted, printable
+from mnist_trainer.config.checks import find_problems
+from mnist_trainer.config.document import Document, Problem, SourceLocation, format_path, one_line
 from mnist_trainer.config.fields import Section
 from mnist_trainer.config.outline import keys_of
-from mnist_trainer.config.overrides import Override, apply_override, as_texts
-from mnist_trainer.config.problems import complaints_of
+from mnist_trainer.config.overrides import Override, apply_override, override_texts
+from mnist_trainer.config.problems import problems_of
 from mnist_trainer.config.schema import Config
 from mnist_trainer.config.shipped import shipped, shipped_path
 from mnist_trainer.config.wording import nearest
-from mnist_trainer.config.yaml_reader import SWITCHES, read_file, read_plain
+from mnist_trainer.config.yaml_reader import YAML11_BOOLEANS, parse_scalar, read_file
 from mnist_trainer.errors import ConfigError, ConfigProblem, UsageError
 from mnist_trainer.files import user_path
 
@@ -36,12 +36,12 @@ def load_config(source: ConfigSource, overrides: Iterable[Override] = ()) -> Con
     `UsageError` for other types.
     """
     _require_source(source)
-    texts = as_texts(overrides)
+    texts = override_texts(overrides)
     match source:
         case Config():
             document = Document(data=source.model_dump(mode="json"))
         case Mapping():
-            document = Document(data=_copied(source))
+            document = Document(data=_plain_copy(source))
         case _:
             document = read_config(source)
     for number, override in enumerate(texts, 1):
@@ -51,16 +51,18 @@ def load_config(source: ConfigSource, overrides: Iterable[Override] = ()) -> Con
 
 def _require_source(source: object) -> None:
     if not isinstance(source, Config | Mapping | str | PathLike):
-        shown = printable(repr(source))
+        shown = one_line(repr(source))
         raise UsageError(f"A config is a file, the name of a shipped one, a mapping or a Config, not {shown}.")
 
 
 def config_of(document: Document) -> Config:
     """The checked config that a document holds. Raises `ConfigError` with all problems, its complaints among them."""
-    config = _checked(document)
-    if config is None or document.complaints:
-        ordered = sorted(document.complaints, key=itemgetter(0))
-        raise ConfigError([ConfigProblem(str(place), dotted(path), message) for place, path, message in ordered])
+    config = _validate(document)
+    if config is None or document.problems:
+        ordered = sorted(document.problems, key=itemgetter(0))
+        raise ConfigError(
+            [ConfigProblem(str(location), format_path(path), message) for location, path, message in ordered]
+        )
     return config
 
 
@@ -84,7 +86,7 @@ def read_config(source: str | PathLike[str]) -> Document:
     except FileNotFoundError:
         near = nearest(path.stem, shipped())
         hint = f"; did you mean the shipped config '{near}'?" if near else ""
-        return Document(complaints=[Complaint(Place(file=str(path)), (), f"no such file{hint}")])
+        return Document(problems=[Problem(SourceLocation(file=str(path)), (), f"no such file{hint}")])
     if document.data is not None:
         document.data.setdefault("name", run_name(path.stem))
     return document
@@ -96,30 +98,30 @@ def run_name(stem: str) -> str:
     return "-".join(kept.split()).lstrip("-.+")[:100] or "run"
 
 
-def _checked(document: Document) -> Config | None:
+def _validate(document: Document) -> Config | None:
     """The config, unless its schema is broken; complaints about both join the document's."""
     if document.data is None:
         return None
     try:
         config = Config.model_validate(document.data)
     except ValidationError as error:
-        document.complaints += complaints_of(error, document)
+        document.problems += problems_of(error, document)
         return None
-    for path, text in mistakes(config):
-        document.complain(document.place_of(path, at_key=len(path) == 1), path, text)
+    for path, text in find_problems(config):
+        document.add_problem(document.location_of(path, at_key=len(path) == 1), path, text)
     return config
 
 
-def _copied(value: Any) -> Any:
+def _plain_copy(value: Any) -> Any:
     """A copy as YAML would have given it: text as keys, lists, dicts."""
     match value:
         case Mapping():
             keys = (str(key).lower() if isinstance(key, bool) else str(key) for key in value)
-            return dict(zip(keys, map(_copied, value.values()), strict=True))
+            return dict(zip(keys, map(_plain_copy, value.values()), strict=True))
         case PathLike():
             return fspath(value)
         case list() | tuple():
-            return [_copied(item) for item in value]
+            return [_plain_copy(item) for item in value]
         case _:
             return value
 
@@ -138,17 +140,17 @@ def _tidy(value: Any, depth: int = 0) -> Any:
         fields = type(value).model_fields
         data = {key: _tidy(getattr(value, key), depth + 1) for key in keys_of(type(value))}
         data = {key: item for key, item in data.items() if item is not None or fields[key].default is not None}
-        return _on_a_line(data) if depth > 1 else data
+        return _inline_if_short(data) if depth > 1 else data
     if isinstance(value, Mapping):
         data = {key: _tidy(item, depth + 1) for key, item in value.items()}
-        return _on_a_line(data) if depth > 1 else data
+        return _inline_if_short(data) if depth > 1 else data
     if isinstance(value, tuple | list):
         items = [_tidy(item, depth + 1) for item in value]
         return items if any(isinstance(item, dict) for item in items) else _InlineList(items)
     return value
 
 
-def _on_a_line(data: dict[str, Any]) -> dict[str, Any]:
+def _inline_if_short(data: dict[str, Any]) -> dict[str, Any]:
     return _InlineMapping(data) if all(map(_is_inline, data.values())) else data
 
 
@@ -161,7 +163,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _write_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    is_plain = isinstance(read_plain(text), str) and text.lower() not in SWITCHES
+    is_plain = isinstance(parse_scalar(text), str) and text.lower() not in YAML11_BOOLEANS
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_plain else "'")
 
 

@@ -10,11 +10,11 @@ from mnist_trainer.config.fields import (
     AnySpelling,
     ClassName,
     Fraction,
+    ListOf,
     NotNegative,
     NotNegativeNumber,
     Positive,
     PositiveNumber,
-    Row,
     Section,
     ShortForm,
 )
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     ClassWeights: TypeAlias = tuple[float, ...] | dict[str, float]
 else:
     ClassWeights = Annotated[
-        Annotated[Row[NotNegativeNumber], Tag("list")] | Annotated[dict[str, NotNegativeNumber], Tag("mapping")],
+        Annotated[ListOf[NotNegativeNumber], Tag("list")] | Annotated[dict[str, NotNegativeNumber], Tag("mapping")],
         Discriminator(lambda weights: "mapping" if isinstance(weights, dict) else "list"),
     ]
 
@@ -53,7 +53,7 @@ class LossSection(Section):
         description="weights by class name, as {7: 2.5} (1 for the others), or a list for classes 0, 1, 2 …; a mean is "
         "divided by the sum of its images' weights, as torch does",
     )
-    penalties: Row[Penalty] = Field(
+    penalties: ListOf[Penalty] = Field(
         default=(), description="confusions that cost extra: error + Σ weight · probability"
     )
     smooth_weights: NotNegativeNumber = Field(
@@ -133,7 +133,7 @@ class Adam(OptimizerSection):
 
     name: Literal["adam", "adamw"] = Field(description="adamw decouples the weight decay (Loshchilov & Hutter 2019)")
     lr: PositiveNumber = Field(default=0.001, description="learning rate")
-    betas: Row[Beta] = Field(
+    betas: ListOf[Beta] = Field(
         default=(0.9, 0.999), min_length=2, max_length=2, description="decay of the two running means"
     )
     eps: PositiveNumber = Field(default=1e-8, description="keeps the division finite")
@@ -190,7 +190,7 @@ class Exponential(ScheduleSection):
     gamma: PositiveNumber = Field(default=0.95, le=1, description="factor of each epoch")
 
 
-class Falling(ScheduleSection):
+class Decay(ScheduleSection):
     """From the full rate to `final` times it at the last step, along half a cosine or a straight line."""
 
     name: Literal["cosine", "linear"] = Field(description="the curve it follows")
@@ -214,5 +214,5 @@ class Plateau(ScheduleSection):
     patience: NotNegative = Field(default=2, description="epochs without an improvement that are let pass")
 
 
-AnySchedule: TypeAlias = Constant | StepDecay | Exponential | Falling | OneCycle | Plateau
+AnySchedule: TypeAlias = Constant | StepDecay | Exponential | Decay | OneCycle | Plateau
 Schedule = Annotated[AnySchedule, Field(discriminator="name"), ShortForm()]

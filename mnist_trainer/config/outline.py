@@ -10,30 +10,30 @@ from typing import Any, NamedTuple, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from mnist_trainer.config.document import Path
-from mnist_trainer.config.fields import Section, ShortForm, literals
+from mnist_trainer.config.document import KeyPath
+from mnist_trainer.config.fields import Section, ShortForm, literal_values
 from mnist_trainer.config.schema import Config
 
 SectionType = type[Section]
 
 
-class Spot(NamedTuple):
+class FieldRef(NamedTuple):
     """Where a path leads: the field it ends in (None at the top), and the sections that may stand there."""
 
-    path: Path
+    path: KeyPath
     field: FieldInfo | None
     sections: tuple[SectionType, ...]
     siblings: tuple[SectionType, ...]
     """What else could have been chosen, where the path chose one section of a set."""
 
 
-def follow(location: Sequence[str | int], root: SectionType = Config) -> Spot:
+def resolve(loc: Sequence[str | int], root: SectionType = Config) -> FieldRef:
     """The spot of a pydantic error's location, whose path is free of the tags that name a choice within a union."""
-    path: Path = ()
+    path: KeyPath = ()
     field: FieldInfo | None = None
     sections: tuple[SectionType, ...] = (root,)
     siblings: tuple[SectionType, ...] = ()
-    for item in location:
+    for item in loc:
         if isinstance(item, int):
             path = (*path, item)
         elif len(sections) > 1:
@@ -42,7 +42,7 @@ def follow(location: Sequence[str | int], root: SectionType = Config) -> Spot:
         elif sections and item in sections[0].model_fields:
             field = sections[0].model_fields[item]
             path, sections, siblings = (*path, item), sections_in(field.annotation), ()
-    return Spot(path, field, sections, siblings)
+    return FieldRef(path, field, sections, siblings)
 
 
 def sections_in(annotation: Any) -> tuple[SectionType, ...]:
@@ -52,22 +52,22 @@ def sections_in(annotation: Any) -> tuple[SectionType, ...]:
     return tuple(section for inner in get_args(annotation) for section in sections_in(inner))
 
 
-def naming_key(section: SectionType) -> str:
+def discriminator_key(section: SectionType) -> str:
     """The key that tells the sections of a set apart: `name`, `type` or `architecture`; empty where there is none."""
-    return next((key for key in ("architecture", "type", "name") if literals(section, key)), "")
+    return next((key for key in ("architecture", "type", "name") if literal_values(section, key)), "")
 
 
 def names_of(section: SectionType) -> tuple[str, ...]:
     """The names a section goes by: `("adam", "adamw")`."""
-    return literals(section, naming_key(section))
+    return literal_values(section, discriminator_key(section))
 
 
 def keys_of(section: SectionType) -> list[str]:
     """The section's keys in the schema's order, but its name first."""
-    return sorted(section.model_fields, key=lambda key: key != naming_key(section))
+    return sorted(section.model_fields, key=lambda key: key != discriminator_key(section))
 
 
-def field_at(path: Path) -> FieldInfo | None:
+def field_at(path: KeyPath) -> FieldInfo | None:
     """The field that a path of a config leads to: of a list its own, of several sections the first that has one."""
     field: FieldInfo | None = None
     sections: tuple[SectionType, ...] = (Config,)
@@ -78,15 +78,15 @@ def field_at(path: Path) -> FieldInfo | None:
     return field
 
 
-def kinds_at(path: Path) -> tuple[Any, ...]:
+def types_at(path: KeyPath) -> tuple[Any, ...]:
     """Return the types that the value at `path` may have. Positions in lists may be text, as in an override."""
     numbered = tuple(int(key) if isinstance(key, str) and key.isdecimal() else key for key in path)
     field = field_at(numbered)
-    kinds = _alternatives(field.annotation) if field else ()
+    types = _alternatives(field.annotation) if field else ()
     if numbered and isinstance(numbered[-1], int):
-        items = [get_args(kind)[0] for kind in kinds if get_origin(kind) is tuple]
-        kinds = tuple(kind for item in items for kind in _alternatives(item))
-    return kinds
+        items = [get_args(kind)[0] for kind in types if get_origin(kind) is tuple]
+        types = tuple(kind for item in items for kind in _alternatives(item))
+    return types
 
 
 def _alternatives(annotation: Any) -> tuple[Any, ...]:
@@ -100,7 +100,7 @@ def _alternatives(annotation: Any) -> tuple[Any, ...]:
             return (annotation,)
 
 
-def short_form_at(path: Path) -> ShortForm | None:
+def short_form_at(path: KeyPath) -> ShortForm | None:
     """The short form that may stand at `path` of a config, if any."""
     field = field_at(path)
     return next(_short_forms((*field.metadata, field.annotation)), None) if field else None
@@ -114,7 +114,7 @@ def _short_forms(parts: Sequence[Any]) -> Iterator[ShortForm]:
             yield from _short_forms(get_args(part))
 
 
-def homes_of(key: str) -> list[str]:
+def describe_owners(key: str) -> list[str]:
     """Where `key` belongs, in words: `["under 'optimizer'"]` for `lr`. What only layers in a list know is left out."""
     sections = [path.rpartition(".")[0] for path in paths_of(key)]
     return [f"under '{section}'" if section else "at the top" for section in sections]

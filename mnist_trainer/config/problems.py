@@ -12,89 +12,89 @@ from copy import deepcopy
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from mnist_trainer.config.document import Complaint, Document, Path, Place
-from mnist_trainer.config.outline import SectionType, Spot, follow, names_of, naming_key
+from mnist_trainer.config.document import Document, KeyPath, Problem, SourceLocation
+from mnist_trainer.config.outline import FieldRef, SectionType, discriminator_key, names_of, resolve
 from mnist_trainer.config.schema import Config
 from mnist_trainer.config.wording import message, nearest
 
-_Group = Sequence[tuple[ErrorDetails, Spot]]
+_Group = Sequence[tuple[ErrorDetails, FieldRef]]
 """What pydantic says about one value, once for each branch of a union."""
 
 
-def complaints_of(error: ValidationError, document: Document, root: SectionType = Config) -> list[Complaint]:
+def problems_of(error: ValidationError, document: Document, root: SectionType = Config) -> list[Problem]:
     """One complaint for each mistake that pydantic found in `document`, a `root`; none that was told before."""
-    groups: dict[Path, list[tuple[ErrorDetails, Spot]]] = {}
+    groups: dict[KeyPath, list[tuple[ErrorDetails, FieldRef]]] = {}
     for detail in error.errors(include_url=False):
-        path, spot = _located(detail, root)
-        groups.setdefault(path, []).append((detail, spot))
-    explained = {path[:length] for path in groups for length in range(len(path))} | _misspelled(groups)
+        path, field_ref = _locate(detail, root)
+        groups.setdefault(path, []).append((detail, field_ref))
+    explained = {path[:length] for path in groups for length in range(len(path))} | _misspelled_keys(groups)
     found = [
-        _complaint(path, group, document)
+        _problem(path, group, document)
         for path, group in groups.items()
-        if path not in explained and not document.is_broken(path)
+        if path not in explained and not document.is_reported(path)
     ]
-    return [*found, *_behind_names(groups, document, root)]
+    return [*found, *_problems_behind_names(groups, document, root)]
 
 
-def _behind_names(groups: Mapping[Path, _Group], document: Document, root: SectionType) -> list[Complaint]:
+def _problems_behind_names(groups: Mapping[KeyPath, _Group], document: Document, root: SectionType) -> list[Problem]:
     """Return the mistakes in sections whose name is misspelled: pydantic does not check the keys of such a section."""
-    mended = Document(deepcopy(document.data), dict(document.places), broken=document.broken)
-    count = sum(_mend_name(path, group[0], mended) for path, group in groups.items())
+    fixed = Document(deepcopy(document.data), dict(document.locations), reported=document.reported)
+    count = sum(_fix_name(path, group[0], fixed) for path, group in groups.items())
     if not count:
         return []
     try:
-        root.model_validate(mended.data)
+        root.model_validate(fixed.data)
     except ValidationError as error:
-        return [complaint for complaint in complaints_of(error, mended, root) if complaint.path not in groups]
+        return [problem for problem in problems_of(error, fixed, root) if problem.path not in groups]
     return []
 
 
-def _mend_name(path: Path, first: tuple[ErrorDetails, Spot], document: Document) -> bool:
+def _fix_name(path: KeyPath, first: tuple[ErrorDetails, FieldRef], document: Document) -> bool:
     """Correct a misspelled name, or the misspelled key of a name. Returns whether that was possible."""
-    (detail, spot), node = first, document.at(first[1].path)
+    (detail, field_ref), node = first, document.at(first[1].path)
     if detail["type"] not in ("union_tag_invalid", "union_tag_not_found") or not isinstance(node, dict):
         return False
-    key, written = naming_key(spot.sections[0]), str(path[-1])
+    key, written = discriminator_key(field_ref.sections[0]), str(path[-1])
     name = node.get(written)
     if written == key and isinstance(name, str):
-        name = nearest(name, [name for section in spot.sections for name in names_of(section)])
+        name = nearest(name, [name for section in field_ref.sections for name in names_of(section)])
     if isinstance(name, str):
         del node[written]
         node[key] = name
-        document.places[*spot.path, key] = document.places.get(path, (Place(), Place()))
+        document.locations[*field_ref.path, key] = document.locations.get(path, (SourceLocation(), SourceLocation()))
     return isinstance(name, str)
 
 
-def _complaint(path: Path, group: _Group, document: Document) -> Complaint:
+def _problem(path: KeyPath, group: _Group, document: Document) -> Problem:
     details = [detail for detail, _ in group]
-    kind, spot = group[0][0]["type"], group[0][1]
+    kind, field_ref = group[0][0]["type"], group[0][1]
     at_key = kind in ("extra_forbidden", "missing", "union_tag_not_found")
-    place = document.place_of(path[:-1] if kind == "missing" else path, at_key)
-    return Complaint(place, path, message(details, spot, path))
+    location = document.location_of(path[:-1] if kind == "missing" else path, at_key)
+    return Problem(location, path, message(details, field_ref, path))
 
 
-def _misspelled(groups: Mapping[Path, _Group]) -> set[Path]:
+def _misspelled_keys(groups: Mapping[KeyPath, _Group]) -> set[KeyPath]:
     """The keys that unknown keys were most likely meant to be: that they are missing is the same mistake."""
     return {
         (*path[:-1], meant)
-        for path, ((detail, spot), *_) in groups.items()
-        if detail["type"] == "extra_forbidden" and (meant := nearest(str(path[-1]), spot.sections[0].model_fields))
+        for path, ((detail, field_ref), *_) in groups.items()
+        if detail["type"] == "extra_forbidden" and (meant := nearest(str(path[-1]), field_ref.sections[0].model_fields))
     }
 
 
-def _located(detail: ErrorDetails, root: SectionType) -> tuple[Path, Spot]:
+def _locate(detail: ErrorDetails, root: SectionType) -> tuple[KeyPath, FieldRef]:
     """The path of the key that is wrong, and the spot it belongs to: for an unknown key the section around it."""
-    location = detail["loc"]
-    spot = follow(location, root)
+    loc = detail["loc"]
+    field_ref = resolve(loc, root)
     match detail["type"]:
         case "extra_forbidden":
-            around = follow(location[:-1], root)
-            return (*around.path, location[-1]), around
+            around = resolve(loc[:-1], root)
+            return (*around.path, loc[-1]), around
         case "union_tag_invalid":
-            return (*spot.path, naming_key(spot.sections[0])), spot
+            return (*field_ref.path, discriminator_key(field_ref.sections[0])), field_ref
         case "union_tag_not_found":
-            key = naming_key(spot.sections[0])
+            key = discriminator_key(field_ref.sections[0])
             slip = next((written for written in detail["input"] if nearest(written, [key])), key)
-            return (*spot.path, slip), spot
+            return (*field_ref.path, slip), field_ref
         case _:
-            return spot.path, spot
+            return field_ref.path, field_ref

@@ -14,7 +14,7 @@ from mnist_trainer.config.architectures import AnyModel, HiddenShape
 from mnist_trainer.config.augmentation import Augment, Elastic, Simulate
 from mnist_trainer.config.layers import WrittenLayer
 from mnist_trainer.config.objective import AnyLoss, AnyOptimizer, AnySchedule, Penalty
-from mnist_trainer.config.outline import SectionType, keys_of, names_of, naming_key, sections_in
+from mnist_trainer.config.outline import SectionType, discriminator_key, keys_of, names_of, sections_in
 from mnist_trainer.config.schema import Config, Data, EarlyStopping, Report, Training
 
 _GROUPS: tuple[tuple[str, str, Any], ...] = (
@@ -63,7 +63,7 @@ def json_schema() -> dict[str, Any]:
         sections = sections_in(group)
         for section in sections if len(sections) > 1 else ():
             spec = schema["$defs"][section.__name__]
-            spec["required"] = list(dict.fromkeys([naming_key(section), *spec.get("required", [])]))
+            spec["required"] = list(dict.fromkeys([discriminator_key(section), *spec.get("required", [])]))
     return {"$schema": GenerateJsonSchema.schema_dialect, **schema, "title": "A config of mnist_trainer"}
 
 
@@ -95,10 +95,10 @@ def _union_lines(sections: Sequence[SectionType], specs: dict[str, Any]) -> Iter
         yield from ("| **all of them**, but where one says otherwise | | | |", *shared)
     for section in sections:
         names = ", ".join(f"`{name}`" for name in names_of(section))
-        about = section.model_fields[naming_key(section)].description
+        about = section.model_fields[discriminator_key(section)].description
         said = " ".join((section.__doc__ or "").split())  # Python 3.13 keeps less of its indentation
         text = f"{said.rstrip('.')}{f'; {about}' if about else ''}."
-        yield f"| **{naming_key(section)}: {names}** | | | {_cell(text)} |"
+        yield f"| **{discriminator_key(section)}: {names}** | | | {_cell(text)} |"
         yield from (row for row in rows[section].values() if row not in shared)
 
 

@@ -21,8 +21,8 @@ from mnist_trainer.config.fields import (
     PositiveNumber,
     Section,
     ShortForm,
-    switched,
-    switched_off,
+    bool_as_section,
+    false_as_none,
 )
 from mnist_trainer.config.objective import Adam, ClassLoss, Constant, Loss, Optimizer, Schedule
 
@@ -76,7 +76,7 @@ class Data(Section):
     )
     limit: Positive | None = Field(default=None, description="take only the first N training images of each class")
     binary: ClassName | None = Field(default=None, description="a yes/no task: is it the class of this name?")
-    augment: Annotated[Augment | None, BeforeValidator(switched_off)] = Field(
+    augment: Annotated[Augment | None, BeforeValidator(false_as_none)] = Field(
         default=None, description="deform the training images, anew each epoch"
     )
     simulate: Simulate = Field(default=Simulate(), description="add images that are made from them")
@@ -109,7 +109,7 @@ class Training(Section):
     max_minutes: PositiveNumber | None = Field(
         default=None, description="stop after the step at which this time is over"
     )
-    early_stopping: Annotated[EarlyStopping | None, BeforeValidator(switched)] = Field(
+    early_stopping: Annotated[EarlyStopping | None, BeforeValidator(bool_as_section)] = Field(
         default=None, description="when to stop early; without it the best epoch by val_loss is the result all the same"
     )
     checkpoint_seconds: NotNegativeNumber = Field(

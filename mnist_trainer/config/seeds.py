@@ -12,7 +12,7 @@ from typing import Literal
 
 from mnist_trainer.errors import UsageError
 
-MOST_SEEDS = 1000
+MAX_SEEDS = 1000
 """Of one series: more is rather a seed that was taken for a number of seeds."""
 
 Stream = Literal[
@@ -32,17 +32,17 @@ def seed_for(seed: int, stream: Stream, epoch: int = 0, batch: int = 0) -> int:
     return int.from_bytes(blake2b(address, digest_size=8).digest(), "big") >> 1
 
 
-def read_seeds(text: str) -> tuple[int, ...]:
+def parse_seeds(text: str) -> tuple[int, ...]:
     """What `--seeds` says: `3` is 0, 1, 2; `4,7` is 4, 7; `5,` is 5 alone. Raises `UsageError`."""
     parts = [part.strip() for part in text.removesuffix(",").split(",")]
     if not all(part.isascii() and part.isdigit() for part in parts):
         raise UsageError(f"--seeds takes how many, as in --seeds 5, or which, as in --seeds 0,1,2; got {text!r}.")
     numbers = tuple(map(int, parts))
-    return check_seeds(numbers if "," in text else range(min(numbers[0], MOST_SEEDS + 1)))
+    return check_seeds(numbers if "," in text else range(min(numbers[0], MAX_SEEDS + 1)))
 
 
-def written_seeds(seeds: Sequence[int]) -> str:
-    """What `read_seeds` reads as `seeds`."""
+def format_seeds(seeds: Sequence[int]) -> str:
+    """What `parse_seeds` reads as `seeds`."""
     if list(seeds) == list(range(len(seeds))):
         return str(len(seeds))
     return ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
@@ -50,8 +50,8 @@ def written_seeds(seeds: Sequence[int]) -> str:
 
 def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
     """The seeds of a series. Raises `UsageError` if there are none, too many, one twice, or one below 0."""
-    if not 1 <= len(seeds) <= MOST_SEEDS:
-        raise UsageError(f"A series has 1 to {MOST_SEEDS} seeds. One run with a seed of its own: --seed N.")
+    if not 1 <= len(seeds) <= MAX_SEEDS:
+        raise UsageError(f"A series has 1 to {MAX_SEEDS} seeds. One run with a seed of its own: --seed N.")
     if (twice := next((seed for seed in seeds if seeds.count(seed) > 1), None)) is not None:
         raise UsageError(f"The seeds of a series differ from each other, and {twice} stands there twice.")
     if min(seeds) < 0:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).parents[1]
 
-LESSON = (
+CONFIG_ORDER = (
     "quickstart",
     "neuron",
     "regression",
@@ -31,7 +31,7 @@ LESSON = (
 
 def shipped() -> dict[str, str]:
     """Name → phrase of every shipped config; the phrase is the first comment below the editor's line."""
-    return {name: _phrase(_folder() / f"{name}.yaml") for name in LESSON}
+    return {name: _phrase(_folder() / f"{name}.yaml") for name in CONFIG_ORDER}
 
 
 def shipped_path(name: str) -> Path:

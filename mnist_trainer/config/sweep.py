@@ -11,18 +11,18 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mnist_trainer.config.fields import Name, NotNegative, Positive, Row, Section
+from mnist_trainer.config.fields import ListOf, Name, NotNegative, Positive, Section
 from mnist_trainer.config.load import load_config
-from mnist_trainer.config.overrides import as_text
+from mnist_trainer.config.overrides import format_override
 from mnist_trainer.config.schema import Config
 
-Numbers = Annotated[Row[float], Field(min_length=2, max_length=2)]
-WholeNumbers = Annotated[Row[int], Field(min_length=2, max_length=2)]
+Numbers = Annotated[ListOf[float], Field(min_length=2, max_length=2)]
+WholeNumbers = Annotated[ListOf[int], Field(min_length=2, max_length=2)]
 
 DEFAULT_TRIALS = 20
 
 
-class _Kind(Section):
+class _Parameter(Section):
     """One way to say what a key may be, named by its first key."""
 
     @property
@@ -31,7 +31,7 @@ class _Kind(Section):
         return next(iter(type(self).model_fields))
 
 
-class _Range(_Kind):
+class _Range(_Parameter):
     """Numbers between two bounds, which belong to it."""
 
     @property
@@ -67,7 +67,7 @@ class LogUniform(_Range):
     log_uniform: Numbers = Field(description="the smallest and the largest value, greater than 0")
 
 
-class Whole(_Range):
+class IntUniform(_Range):
     """A whole number between two bounds."""
 
     int: WholeNumbers = Field(description="the smallest and the largest value")
@@ -86,10 +86,10 @@ class Whole(_Range):
         return self
 
 
-class Choice(_Kind):
+class Choice(_Parameter):
     """One of some values, which may be lists and mappings."""
 
-    choice: Annotated[Row[Any], Field(min_length=1)] = Field(description="the values")
+    choice: Annotated[ListOf[Any], Field(min_length=1)] = Field(description="the values")
 
     @property
     def samples(self) -> tuple[Any, ...]:
@@ -109,8 +109,13 @@ class Choice(_Kind):
         return self
 
 
-Parameter = LogUniform | Uniform | Whole | Choice
-KINDS: Mapping[str, type[Parameter]] = {"log_uniform": LogUniform, "uniform": Uniform, "int": Whole, "choice": Choice}
+Parameter = LogUniform | Uniform | IntUniform | Choice
+PARAMETER_TYPES: Mapping[str, type[Parameter]] = {
+    "log_uniform": LogUniform,
+    "uniform": Uniform,
+    "int": IntUniform,
+    "choice": Choice,
+}
 
 
 class SweepFile(Section):
@@ -177,7 +182,7 @@ class Sweep:
 def as_overrides(values: Mapping[str, Any]) -> list[str]:
     """`key=value` for each of `values`: whole sections before the keys inside them."""
     ordered = sorted(values.items(), key=lambda item: item[0].count("."))
-    return list(map(as_text, ordered))
+    return list(map(format_override, ordered))
 
 
 def label(value: Any) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-LONGEST = 100
+MAX_WORD_LENGTH = 100
 """The longest text that is compared with names: to compare a longer one takes too long."""
 
-_WORDS = {
+_SYNONYMS = {
     "absolute": "mae l1 mean_absolute_error",
     "batch_norm": "batch_norm1d batch_norm2d batch_normalization",
     "bce": "binary_cross_entropy bce_with_logits",
@@ -36,10 +36,10 @@ that are possible at a place decide."""
 
 def canonical(word: object, names: Iterable[str]) -> object:
     """Return the one of `names` that `word` stands for, else `word` itself."""
-    if not isinstance(word, str) or word in names or len(word) > LONGEST:
+    if not isinstance(word, str) or word in names or len(word) > MAX_WORD_LENGTH:
         return word
     meant = {_plain(word), _plain(word).removesuffix("loss")}
-    return next((name for name in names if meant & set(map(_plain, (name, *_WORDS.get(name, "").split())))), word)
+    return next((name for name in names if meant & set(map(_plain, (name, *_SYNONYMS.get(name, "").split())))), word)
 
 
 def _plain(word: str) -> str:

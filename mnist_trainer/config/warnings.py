@@ -21,9 +21,9 @@ from mnist_trainer.config.layers import (
     Residual,
 )
 from mnist_trainer.config.objective import (
+    Decay,
     DistanceLoss,
     Exponential,
-    Falling,
     GradientDescent,
     OneCycle,
     Plateau,
@@ -41,7 +41,7 @@ UNBOUNDED = ("identity", "leaky_relu", "prelu", "rrelu", "maxout")
 
 def warnings(config: Config) -> list[Finding]:
     """The path and the reason of everything in `config` that works against itself; most often an empty list."""
-    return [*_output(config), *_layers(config), *_start(config), *_rate(config), *_length(config)]
+    return [*_output(config), *_layers(config), *_initial_weights(config), *_learning_rate(config), *_length(config)]
 
 
 def _output(config: Config) -> Iterator[Finding]:
@@ -83,38 +83,38 @@ def _layers(config: Config) -> Iterator[Finding]:
         isinstance(part, ActivationLayer) and part.function == PlainActivation(name="step") for part in walk(layers)
     ):
         yield ("model",), "step has no gradient: the layers before it will not learn"
-    longest = max(_runs(layers))
+    longest = max(_linear_runs(layers))
     if longest > 1:
         yield ("model",), f"{longest} linear layers without an activation between them are one linear layer"
 
 
-def _runs(layers: tuple[AnyLayer, ...]) -> Iterator[int]:
+def _linear_runs(layers: tuple[AnyLayer, ...]) -> Iterator[int]:
     """How many linear layers follow each other with nothing between them that bends a straight line."""
     run = 0
     for layer in layers:
-        if _is_straight(layer):
+        if _is_linear(layer):
             run += sum(isinstance(part, Linear | Conv) for part in walk((layer,)))
             continue
         yield run
         run = 0
         if isinstance(layer, Residual):
-            yield from _runs(layer.layers)
+            yield from _linear_runs(layer.layers)
     yield run
 
 
-def _is_straight(layer: AnyLayer) -> bool:
+def _is_linear(layer: AnyLayer) -> bool:
     match layer:
         case Linear() | Conv() | Pool(kind="average") | Flatten() | BatchNorm() | Dropout():
             return True
         case ActivationLayer():
             return layer.function == PlainActivation(name="identity")
         case Residual():
-            return all(map(_is_straight, layer.layers))
+            return all(map(_is_linear, layer.layers))
         case _:
             return False
 
 
-def _start(config: Config) -> Iterator[Finding]:
+def _initial_weights(config: Config) -> Iterator[Finding]:
     init = config.model.init
     same = isinstance(init, ConstantInit) or init == PlainInit(name="zeros")
     weighted = ("linear", "conv", "maxout", "squeeze_excite")
@@ -123,7 +123,7 @@ def _start(config: Config) -> Iterator[Finding]:
         yield ("model", "init"), "with equal weights all units of a hidden layer stay equal: it learns like one unit"
 
 
-def _rate(config: Config) -> Iterator[Finding]:
+def _learning_rate(config: Config) -> Iterator[Finding]:
     optimizer = config.optimizer
     if config.loss.reduction == "sum" and isinstance(optimizer, Sgd | GradientDescent):
         batch = config.data.batch * config.training.accumulate
@@ -150,7 +150,7 @@ def _length(config: Config) -> Iterator[Finding]:
         yield ("data", "augment", "clean_last"), f"{reason}: set training.early_stopping.monitor=val_accuracy"
     if config.data.validation == 0 and not config.report.test:
         yield ("report", "test"), "data.validation is 0 as well, so nothing will say how good the model is"
-    if training.max_minutes is not None and isinstance(schedule, OneCycle | Falling):
+    if training.max_minutes is not None and isinstance(schedule, OneCycle | Decay):
         reason = f"{schedule.name} is laid out for all {training.epochs} epochs"
         yield ("training", "max_minutes"), f"{reason}; a stop before them leaves the learning rate high"
     yield from _never_falls(config)
@@ -162,7 +162,7 @@ def _never_falls(config: Config) -> Iterator[Finding]:
     never = "the learning rate never falls"
     if isinstance(schedule, StepDecay | Exponential) and schedule.gamma == 1:
         yield ("schedule", "gamma"), f"with gamma 1 {never}. Use schedule=constant, or schedule.gamma=0.5"
-    elif isinstance(schedule, Falling) and schedule.final == 1:
+    elif isinstance(schedule, Decay) and schedule.final == 1:
         yield ("schedule", "final"), f"with final 1 {never}. Use schedule=constant, or schedule.final=0"
     elif isinstance(schedule, StepDecay | Exponential | Plateau) and epochs == 1:
         yield (

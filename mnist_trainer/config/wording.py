@@ -11,10 +11,10 @@ from typing import Any, get_args
 
 from pydantic_core import ErrorDetails
 
-from mnist_trainer.config.document import Path, printable
-from mnist_trainer.config.outline import Spot, homes_of, keys_of, names_of, naming_key, short_form_at
-from mnist_trainer.config.synonyms import LONGEST
-from mnist_trainer.config.yaml_reader import read_plain
+from mnist_trainer.config.document import KeyPath, one_line
+from mnist_trainer.config.outline import FieldRef, describe_owners, discriminator_key, keys_of, names_of, short_form_at
+from mnist_trainer.config.synonyms import MAX_WORD_LENGTH
+from mnist_trainer.config.yaml_reader import parse_scalar
 
 _WANTED = {
     "int_type": "a whole number",
@@ -36,25 +36,25 @@ _ALSO_CALLED = {"learning_rate": "lr", "he_normal": "kaiming", "glorot_normal": 
 """What is meant, or nearest to it: `kaiming` and `xavier` are uniform here."""
 
 
-def message(details: Sequence[ErrorDetails], spot: Spot, path: Path) -> str:  # noqa: PLR0911 - one return a kind
-    """One sentence for pydantic's `details` about the value at `path`, one a branch of the union at `spot`."""
-    detail, description = details[0], spot.field.description if spot.field else ""
+def message(details: Sequence[ErrorDetails], field_ref: FieldRef, path: KeyPath) -> str:  # noqa: PLR0911 - one return a kind
+    """One sentence for pydantic's `details` about the value at `path`, one a branch of the union at `field_ref`."""
+    detail, description = details[0], field_ref.field.description if field_ref.field else ""
     value, context = detail["input"], detail.get("ctx", {})
-    names = [name for section in spot.sections for name in names_of(section)]
+    names = [name for section in field_ref.sections for name in names_of(section)]
     match detail["type"]:
         case "extra_forbidden":
-            return _unknown_key(str(path[-1]), spot)
+            return _unknown_key(str(path[-1]), field_ref)
         case "missing":
-            choice = f"; choose its {naming_key(spot.sections[0])}: {', '.join(names)}" if names else ""
+            choice = f"; choose its {discriminator_key(field_ref.sections[0])}: {', '.join(names)}" if names else ""
             return f"missing ({description}){choice}"
         case "union_tag_invalid":
             return _unknown_name(value[path[-1]], names)
         case "union_tag_not_found":
-            return _unnamed(value, str(path[-1]), naming_key(spot.sections[0]), names)
+            return _unnamed(value, str(path[-1]), discriminator_key(field_ref.sections[0]), names)
         case "literal_error" if len(details) == 1:
             return _unknown_name(value, _choices(detail))
         case "string_pattern_mismatch" | "string_too_long":
-            return f"'{printable(value)}' is not possible here ({description})"
+            return f"'{one_line(value)}' is not possible here ({description})"
         case "too_short":
             return f"needs {context['min_length']} or more items, got {context['actual_length']}"
         case "too_long":
@@ -64,12 +64,12 @@ def message(details: Sequence[ErrorDetails], spot: Spot, path: Path) -> str:  # 
         case kind if kind in _BOUNDS and len(set(map(_wanted, details))) == 1:
             return f"must be {_bound(detail)}, got {_got(value)}"
         case _:
-            return _mismatch(details, spot, names)
+            return _mismatch(details, field_ref, names)
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The one of `known` that `word` was most likely meant to be; `cutoff` from 0 to 1 is how alike it must be."""
-    if len(word) > LONGEST:
+    if len(word) > MAX_WORD_LENGTH:
         return None
     spellings = {_plain(name): name for name in known}
     close = get_close_matches(_meant(word), spellings, n=1, cutoff=cutoff)
@@ -84,18 +84,18 @@ def _plain(word: str) -> str:
     return word.lower().replace("-", "_").replace(" ", "_")
 
 
-def _unknown_key(key: str, spot: Spot) -> str:
-    section = spot.sections[0]
-    owners = [name for other in spot.siblings if key in other.model_fields for name in names_of(other)]
+def _unknown_key(key: str, field_ref: FieldRef) -> str:
+    section = field_ref.sections[0]
+    siblings = [name for other in field_ref.siblings if key in other.model_fields for name in names_of(other)]
     last = _meant(key.rpartition(".")[2])  # of `optimizer.lr:`, written as if it were an override
-    homes = homes_of(last)
-    is_known_elsewhere = 0 < len(homes) <= 3
-    if owners:
-        return f"unknown key here; it belongs to {', '.join(owners)}"
+    owners = describe_owners(last)
+    is_known_elsewhere = 0 < len(owners) <= 3
+    if siblings:
+        return f"unknown key here; it belongs to {', '.join(siblings)}"
     if near := nearest(last, section.model_fields, cutoff=0.8 if is_known_elsewhere else 0.6):
         return f"unknown key; did you mean '{near}'?"
     if is_known_elsewhere:
-        return f"unknown key; {'it' if last == key else repr(last)} belongs {' or '.join(homes)}"
+        return f"unknown key; {'it' if last == key else repr(last)} belongs {' or '.join(owners)}"
     return f"unknown key; known here: {', '.join(keys_of(section))}"
 
 
@@ -119,16 +119,16 @@ def _unnamed(value: Any, written: str, key: str, names: Sequence[str]) -> str:
     return f"missing; choose one: {', '.join(names)}"
 
 
-def _mismatch(details: Sequence[ErrorDetails], spot: Spot, names: Sequence[str]) -> str:
+def _mismatch(details: Sequence[ErrorDetails], field_ref: FieldRef, names: Sequence[str]) -> str:
     value = details[0]["input"]
     parts = list(dict.fromkeys(map(_wanted, details)))
     if "a number" in parts and "a whole number" in parts:
         parts.remove("a whole number")
-    if short_form_at(spot.path):
+    if short_form_at(field_ref.path):
         parts.insert(0, "a name")
     wanted = " or ".join(parts)
     choices = [choice for detail in details if detail["type"] == "literal_error" for choice in _choices(detail)]
-    return f"expected {wanted}, got {_got(value)}{_hint(value, wanted, spot, [*names, *choices])}"
+    return f"expected {wanted}, got {_got(value)}{_hint(value, wanted, field_ref, [*names, *choices])}"
 
 
 def _wanted(detail: ErrorDetails) -> str:
@@ -152,9 +152,9 @@ def _got(value: Any) -> str:
         case None | True | False:
             return json.dumps(value)
         case str():
-            return f"text '{printable(value)}'"
+            return f"text '{one_line(value)}'"
         case int() | float():
-            return printable(repr(value))
+            return one_line(repr(value))
         case dict():
             return "a mapping"
         case list():
@@ -163,20 +163,20 @@ def _got(value: Any) -> str:
             return f"a Python {type(value).__name__}"
 
 
-def _hint(value: Any, wanted: str, spot: Spot, names: Sequence[str]) -> str:  # noqa: PLR0911 - one return a hint
+def _hint(value: Any, wanted: str, field_ref: FieldRef, names: Sequence[str]) -> str:  # noqa: PLR0911 - one return a hint
     match value:
-        case None if spot.field and not spot.field.is_required():
+        case None if field_ref.field and not field_ref.field.is_required():
             return "; leave the key out for its default"
-        case False | "none" | "None" if spot.field and NoneType in get_args(spot.field.annotation):
+        case False | "none" | "None" if field_ref.field and NoneType in get_args(field_ref.field.annotation):
             return "; null switches it off"
-        case True if "a mapping" in wanted and spot.sections:
-            return f"; its keys are {', '.join(keys_of(spot.sections[0])[:3])} …"
+        case True if "a mapping" in wanted and field_ref.sections:
+            return f"; its keys are {', '.join(keys_of(field_ref.sections[0])[:3])} …"
         case float() if "whole" in wanted and value.is_integer():
             return f"; write {value:.0f}"
         case int() | float() if wanted == "text":
             return "; put it in quotes"
-        case str() if spot.sections and value in names:
-            return f"; write {{{naming_key(spot.sections[0])}: {value}}}"
+        case str() if field_ref.sections and value in names:
+            return f"; write {{{discriminator_key(field_ref.sections[0])}: {value}}}"
         case str() if near := nearest(value, names):
             return f"; did you mean '{near}'?"
         case str() if "number" in wanted and re.fullmatch(r"0,\d+|\d+,\d{1,2}", value):
@@ -188,7 +188,7 @@ def _hint(value: Any, wanted: str, spot: Spot, names: Sequence[str]) -> str:  # 
 
 
 def _stands_for(text: str, wanted: str) -> bool:
-    value = read_plain(_bare(text)) if len(text) < 20 else text
+    value = parse_scalar(_bare(text)) if len(text) < 20 else text
     return isinstance(value, bool) if wanted == "true or false" else "number" in wanted and type(value) in (int, float)
 
 

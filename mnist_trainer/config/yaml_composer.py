@@ -13,14 +13,14 @@ import yaml
 MAX_VALUES = 10_000
 MAX_DEPTH = 50
 
-_READ_OTHERWISE = re.compile(r"[\t!?|>%\ufeff]|---|:\s*[]#,}]")
+_READ_DIFFERENTLY = re.compile(r"[\t!?|>%\ufeff]|---|:\s*[]#,}]")
 """Where PyYAML and libyaml may differ in what they take, or in where they see it."""
 
 
 def compose(text: str) -> yaml.Node | None:
     """The top node of a YAML text, None of an empty one. Its tags say how it was written: `plain`, `quoted`, `list` or
     `mapping`; any other came from the text. Raises `yaml.YAMLError`, always in PyYAML's own words."""
-    if yaml.__with_libyaml__ and not _READ_OTHERWISE.search(text):
+    if yaml.__with_libyaml__ and not _READ_DIFFERENTLY.search(text):
         with suppress(yaml.YAMLError, UnicodeEncodeError):
             return compose_with(yaml.CSafeLoader, text)
     return compose_with(yaml.SafeLoader, text)
@@ -36,7 +36,7 @@ def compose_with(parser: Any, text: str) -> yaml.Node | None:
     composer.next()  # the document's end
     event = composer.next()
     if not isinstance(event, yaml.StreamEndEvent):
-        raise _mistake("found another document", event)
+        raise _error("found another document", event)
     return node
 
 
@@ -54,11 +54,11 @@ class _Composer:
             return self._repeated(event)
         self.count += 1
         if self.depth >= MAX_DEPTH or self.count > MAX_VALUES:
-            raise _mistake("nested too deeply" if self.depth >= MAX_DEPTH else "too many values", event)
+            raise _error("nested too deeply" if self.depth >= MAX_DEPTH else "too many values", event)
         anchor, tag = event.anchor, None if event.tag == "!" else event.tag
         if anchor is not None:
             if anchor in self.named:
-                raise _mistake("found duplicate anchor", event)
+                raise _error("found duplicate anchor", event)
             self.named[anchor] = None  # until it is complete
         node = self._composed(event, tag)
         if anchor is not None:
@@ -68,10 +68,10 @@ class _Composer:
     def _repeated(self, event: yaml.AliasEvent) -> yaml.Node:
         """The node that an alias stands for, at the alias's place."""
         if event.anchor not in self.named:
-            raise _mistake("found undefined alias", event)
+            raise _error("found undefined alias", event)
         node = copy(self.named[event.anchor])
         if node is None:
-            raise _mistake("recursive alias", event)
+            raise _error("recursive alias", event)
         node.start_mark = event.start_mark
         return node
 
@@ -94,5 +94,5 @@ class _Composer:
         return node
 
 
-def _mistake(problem: str, event: Any) -> yaml.MarkedYAMLError:
+def _error(problem: str, event: Any) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)

@@ -7,7 +7,7 @@ import yaml
 _AT_START = "at start"
 """Marks the words for mistakes that are seen late: their place is where the unfinished thing begins."""
 
-_WORDS = (
+_EXPLANATIONS = (
     ("found another document", "a second document starts here; a config is one: take the '---' away"),
     (
         "mapping values are not allowed",
@@ -46,7 +46,7 @@ def explain(error: yaml.MarkedYAMLError, text: str) -> tuple[int, int, str]:
         return line, indent.index("\t"), "a tab; YAML is indented with spaces"
     if "'\\t'" in said:
         return line, column, "a tab; YAML takes only spaces here"
-    for needle, message, *where in _WORDS:
+    for needle, message, *where in _EXPLANATIONS:
         if needle in said:
             start = error.context_mark if where and error.context_mark else None
             return (start.line, start.column, message) if start else (line, column, message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from mnist_trainer.config.classes import DIGITS, label_of, listed
+from mnist_trainer.config.classes import DIGITS, format_classes, label_of
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data import published
 from mnist_trainer.data.bundled import load_digits
@@ -94,5 +94,7 @@ def binary_label(data: Data, classes: tuple[str, ...]) -> int:
     """Return the label of the class that `data.binary` names. Raises DataError if there is no such class."""
     label = None if data.binary is None else label_of(data.binary, classes, data)
     if label is None:
-        raise DataError(f"data.binary is {data.binary}, and {data.name} has the classes {listed(classes, data)}.")
+        raise DataError(
+            f"data.binary is {data.binary}, and {data.name} has the classes {format_classes(classes, data)}."
+        )
     return label

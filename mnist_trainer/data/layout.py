@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from mnist_trainer.config.classes import class_positions, composed, plain_name
+from mnist_trainer.config.classes import class_positions, nfc, normalized_name
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.dataset import Part
 from mnist_trainer.errors import DataError
@@ -144,7 +144,7 @@ def _classes(path: Path, least: int = 2) -> tuple[str, ...]:
     """The names of the sub-folders: by value if all are numbers, else by the alphabet."""
     folders = sub_folders(path)
     _refuse_parts(path, folders)
-    names = {composed(folder.name) for folder in folders}
+    names = {nfc(folder.name) for folder in folders}
     if len(names) < least:
         wanted = "two sub-folders or more, one a class with its pictures" if least > 1 else "a sub-folder a class"
         raise DataError(f"{path} needs {wanted}; it has {len(names)}.{_file_hint(path)}")
@@ -176,7 +176,7 @@ def _refuse_parts(path: Path, folders: Sequence[Path]) -> None:
     """Raise DataError if the sub-folders of `path` are no classes: all hold the same sub-folders and no picture."""
     if not folders or any(map(_has_picture, folders)):
         return
-    shared = sorted(set.intersection(*({composed(each.name) for each in sub_folders(folder)} for folder in folders)))
+    shared = sorted(set.intersection(*({nfc(each.name) for each in sub_folders(folder)} for folder in folders)))
     if len(shared) < 2 or (_are_digits(folder.name for folder in folders) and not _are_digits(shared)):
         return  # in the folder of each digit a sub-folder for each writer
     names = ", ".join(f"{folder.name}/" for folder in folders[:LISTED])
@@ -190,7 +190,7 @@ def _refuse_parts(path: Path, folders: Sequence[Path]) -> None:
 
 
 def _are_digits(names: Iterable[str]) -> bool:
-    return all(plain_name(name).isdecimal() for name in names)
+    return all(normalized_name(name).isdecimal() for name in names)
 
 
 def _has_picture(folder: Path) -> bool:

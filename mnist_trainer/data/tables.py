@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from mnist_trainer.config.classes import DIGITS
-from mnist_trainer.config.document import printable
+from mnist_trainer.config.document import one_line
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.damage import DamagedError, naming
 from mnist_trainer.data.dataset import DataSet, Part
@@ -175,7 +175,7 @@ def _numbers(lines: Sequence[tuple[int, str]], separator: str, columns: int) -> 
             for cell in cells:
                 if not _is_number(cell.strip(' "\r\n')):
                     raise DamagedError(f"line {number:,} has {cell.strip()[:20]!r}, which is no number") from None
-        raise DamagedError(f"from line {lines[0][0]:,} on it is no table ({printable(str(error), 80)})") from None
+        raise DamagedError(f"from line {lines[0][0]:,} on it is no table ({one_line(str(error), 80)})") from None
 
 
 def _is_number(cell: str) -> bool:
@@ -192,7 +192,7 @@ def _read_npz(path: Path) -> list[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
         with ZipFile(path) as archive:
             return [_pair(archive, part) for part in ("train", "test")]
     except (BadZipFile, EOFError, ValueError, OverflowError, RuntimeError, zlib.error, LZMAError) as error:
-        raise DamagedError(f"it cannot be unpacked ({printable(str(error), 80)})") from None
+        raise DamagedError(f"it cannot be unpacked ({one_line(str(error), 80)})") from None
 
 
 def _pair(archive: ZipFile, part: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mnist_trainer.config.fields import PositiveNumber, Share
+from mnist_trainer.config.fields import PositiveNumber, ZeroToOne
 from mnist_trainer.config.outputs import OutputKind
 from mnist_trainer.data.normalize import Normalization
 from mnist_trainer.inference.probabilities import to_probabilities
@@ -31,7 +31,7 @@ class Reading:
     precision: Precision = "float32"
     batch_size: int = BATCH_SIZE
     temperature: PositiveNumber = 1.0
-    refusal: Share | None = None
+    refusal: ZeroToOne | None = None
     """The probability of showing none of the classes above which an image is refused; None: the model can't tell."""
 
     @property

@@ -26,7 +26,7 @@ from mnist_trainer.config.layers import (
     SqueezeExcite,
 )
 from mnist_trainer.config.seeds import seed_for
-from mnist_trainer.config.shapes import Placed, Shape, place
+from mnist_trainer.config.shapes import LayerInfo, Shape, infer_shapes
 from mnist_trainer.model.activations import Maxout, build_activation
 
 Weighted = nn.Linear | nn.Conv2d
@@ -75,22 +75,22 @@ def build_model(model: AnyModel, outputs: int, seed: int = 0) -> nn.Sequential:
 
     Under `torch.device("meta")` it takes no memory and its weights have no values.
     """
-    placed = place(expand(model), outputs)
+    info = infer_shapes(expand(model), outputs)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed_for(seed, "weights"))  # torch.manual_seed would seed CUDA's too
-        network = _sequential(placed)
+        network = _sequential(info)
         for module in network.modules():
             if isinstance(module, Weighted):
                 _initialise(module, model.init)
     return network
 
 
-def _sequential(placed: Sequence[Placed]) -> nn.Sequential:
-    return nn.Sequential(*map(_build_layer, placed))
+def _sequential(info: Sequence[LayerInfo]) -> nn.Sequential:
+    return nn.Sequential(*map(_build_layer, info))
 
 
-def _build_layer(placed: Placed) -> nn.Module:  # noqa: PLR0911 - one return a layer
-    layer, inputs, outputs = placed.layer, placed.inputs, placed.outputs
+def _build_layer(info: LayerInfo) -> nn.Module:  # noqa: PLR0911 - one return a layer
+    layer, inputs, outputs = info.layer, info.inputs, info.outputs
     match layer:
         case Linear():
             return nn.Linear(inputs[0], outputs[0], bias=layer.bias)
@@ -113,9 +113,9 @@ def _build_layer(placed: Placed) -> nn.Module:  # noqa: PLR0911 - one return a l
         case Output():
             return {"softmax": nn.Softmax(1), "log_softmax": nn.LogSoftmax(1), "sigmoid": nn.Sigmoid()}[layer.function]
         case Residual():
-            return ResidualBlock(_sequential(placed.inner))
+            return ResidualBlock(_sequential(info.inner))
         case SqueezeExcite():
-            return SqueezeExciteBlock(_sequential(placed.inner))
+            return SqueezeExciteBlock(_sequential(info.inner))
         case _:
             assert_never(layer)
 

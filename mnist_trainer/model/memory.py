@@ -10,7 +10,7 @@ import torch
 
 from mnist_trainer.config.objective import Adagrad, Adam, AnyOptimizer, GradientDescent, RmsProp, Sgd
 from mnist_trainer.config.schema import Config
-from mnist_trainer.config.shapes import Placed
+from mnist_trainer.config.shapes import LayerInfo
 from mnist_trainer.data.memory import available
 from mnist_trainer.errors import DeviceError
 
@@ -32,12 +32,12 @@ class Footprint:
         return self.weights + self.activations
 
 
-def footprint(config: Config, placed: Sequence[Placed]) -> Footprint:
+def footprint(config: Config, layers: Sequence[LayerInfo]) -> Footprint:
     """Memory for weights (with gradient, optimizer state, best epoch, running mean) and for one batch's activations."""
-    parameters = sum(layer.parameters for layer in placed)
+    parameters = sum(layer.parameters for layer in layers)
     moving = 1 + _state_copies(config.optimizer) + (config.training.ema is not None)
     copies = moving * (2 if config.training.on_divergence == "restore" else 1) + 2
-    values = sum(layer.activations() for layer in placed)
+    values = sum(layer.activations() for layer in layers)
     # forward keeps each layer's output for backward; what backward makes besides is let go layer by layer
     return Footprint(parameters, FLOAT * parameters * copies, FLOAT * values * config.data.batch)
 

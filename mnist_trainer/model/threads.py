@@ -5,7 +5,7 @@ from __future__ import annotations
 from mnist_trainer.config.expand import expand
 from mnist_trainer.config.layers import Conv
 from mnist_trainer.config.schema import Config
-from mnist_trainer.config.shapes import Placed, place
+from mnist_trainer.config.shapes import LayerInfo, infer_shapes
 from mnist_trainer.model.device import LARGE
 
 CLASSES = 10
@@ -26,11 +26,11 @@ def choose_threads(config: Config, own_model: object | None = None) -> int | Non
     if config.threads is not None or own_model is not None:
         return config.threads
     makes_images = config.data.augment is not None or config.data.simulate.added(1000) > 0
-    layers = place(expand(config.model), CLASSES)
-    heavy = makes_images or any(_is_heavy(placed, config.data.batch) for placed in layers)
+    layers = infer_shapes(expand(config.model), CLASSES)
+    heavy = makes_images or any(_is_heavy(info, config.data.batch) for info in layers)
     return None if heavy else 1
 
 
-def _is_heavy(placed: Placed, batch: int) -> bool:
-    large = placed.parameters >= min(LARGE, MUCH / batch)
-    return isinstance(placed.layer, Conv) or large or any(_is_heavy(inner, batch) for inner in placed.inner)
+def _is_heavy(info: LayerInfo, batch: int) -> bool:
+    large = info.parameters >= min(LARGE, MUCH / batch)
+    return isinstance(info.layer, Conv) or large or any(_is_heavy(inner, batch) for inner in info.inner)

@@ -11,7 +11,7 @@ from torch import nn
 from mnist_trainer.config.expand import expand
 from mnist_trainer.config.outputs import output_count
 from mnist_trainer.config.schema import Config
-from mnist_trainer.config.shapes import Placed, place
+from mnist_trainer.config.shapes import LayerInfo, infer_shapes
 from mnist_trainer.data.catalog import missing_files
 from mnist_trainer.data.identity import identify
 from mnist_trainer.data.loaders import load_real, training_loader
@@ -32,7 +32,7 @@ class Plan:
 
     config: Config
     device: torch.device
-    placed: tuple[Placed, ...]
+    layers: tuple[LayerInfo, ...]
     footprint: Footprint
     notes: tuple[str, ...]
     """What was not checked."""
@@ -49,14 +49,14 @@ def plan(config: Config) -> Plan:
     device = resolve_device(config.device)
     classes = check_classes(config)
     outputs = output_count(config, len(classes))
-    placed = place(expand(config.model), outputs)
-    needed = footprint(config, placed)
-    check_memory(footprint(smallest(config, device), placed), device)
+    layers = infer_shapes(expand(config.model), outputs)
+    needed = footprint(config, layers)
+    check_memory(footprint(smallest(config, device), layers), device)
     with torch.device("meta" if config.model.init_from is None else "cpu"):
         model = build_model(config.model, outputs)
     built = sum(parameter.numel() for parameter in model.parameters())
     assert built == needed.parameters, f"counted {needed.parameters} parameters, built {built}"
-    return Plan(config, device, placed, needed, tuple(_check_inputs(config, classes, model)))
+    return Plan(config, device, layers, needed, tuple(_check_inputs(config, classes, model)))
 
 
 def _check_inputs(config: Config, classes: tuple[str, ...], model: nn.Module) -> Iterator[str]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import nn
 
-from mnist_trainer.config.document import printable
+from mnist_trainer.config.document import one_line
 from mnist_trainer.config.schema import CSV_ENDINGS
 from mnist_trainer.errors import CheckpointError, DataError, UsageError
 from mnist_trainer.files import user_path
@@ -84,7 +84,7 @@ def _sources(images: object) -> list[Source]:
         case Iterable() if not isinstance(images, bytes):
             return [source for image in images for source in _sources(image)]
         case _:
-            raise UsageError(f"A picture is a file, a Pillow image or a NumPy array, not {printable(repr(images))}.")
+            raise UsageError(f"A picture is a file, a Pillow image or a NumPy array, not {one_line(repr(images))}.")
 
 
 def load_reader(checkpoint: str | Path = BUNDLED, model: nn.Module | None = None) -> Reader:
@@ -144,7 +144,7 @@ class Reader:
     def _judgement(self, min_confidence: float) -> Judgement:
         honest = self.predictor.gives_probabilities
         if not isinstance(min_confidence, int | float) or not 0 <= min_confidence <= 1:
-            raise UsageError(f"min_confidence must be from 0 to 1, got {printable(str(min_confidence))}; 90 % is 0.9.")
+            raise UsageError(f"min_confidence must be from 0 to 1, got {one_line(str(min_confidence))}; 90 % is 0.9.")
         if min_confidence and not honest:
             raise UsageError("This model's outputs are no probabilities, so none of its answers has a confidence.")
         return Judgement(named(self.classes), honest, self.predictor.refusal, min_confidence)

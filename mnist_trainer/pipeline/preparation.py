@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnist_trainer.config.checks import mistakes
+from mnist_trainer.config.checks import find_problems
 from mnist_trainer.config.classes import class_positions, task_classes
-from mnist_trainer.config.document import printable
+from mnist_trainer.config.document import one_line
 from mnist_trainer.config.expand import expand
 from mnist_trainer.config.load import ConfigSource, load_config
 from mnist_trainer.config.outputs import output_count
 from mnist_trainer.config.overrides import Override
 from mnist_trainer.config.schema import Config, Data
-from mnist_trainer.config.shapes import place
+from mnist_trainer.config.shapes import infer_shapes
 from mnist_trainer.config.warnings import warnings
 from mnist_trainer.data.catalog import all_classes
 from mnist_trainer.data.identity import SAME_DIGITS, Identity, identify
@@ -49,7 +49,7 @@ def check_parts(model: object, loss: object, optimizer: object) -> None:
     )
     for name, part, fits, wanted, example in parts:
         if part is not None and not fits:
-            got = printable(repr(part))
+            got = one_line(repr(part))
             raise UsageError(f"{name}= takes {wanted}, not {got}; the config's is chosen by '{name}={example}'.")
 
 
@@ -75,9 +75,9 @@ def prepare(
     config = located(load_config(config, (*overrides, keys)))
     classes = check_classes(config)
     if model is None:
-        placed = place(expand(config.model), output_count(config, len(classes)))
+        layers = infer_shapes(expand(config.model), output_count(config, len(classes)))
         device = resolve_device(config.device)
-        check_memory(footprint(smallest(config, device), placed), device)
+        check_memory(footprint(smallest(config, device), layers), device)
     loaded = load_start(config, classes)
     if isinstance(loaded, Start) and warned is not None:
         reason = "holds weights alone: whether images that validate here trained them can't be checked"
@@ -207,7 +207,7 @@ def check_classes(config: Config) -> tuple[str, ...]:
     """The classes of the data. Raises `ConfigError` if the config names others: a folder's are known only now."""
     classes = all_classes(config.data)
     if config.data.name == "folder":
-        found = mistakes(config, classes)
+        found = find_problems(config, classes)
         if found:
             raise ConfigError([ConfigProblem("", ".".join(map(str, path)), message) for path, message in found])
     return task_classes(config.data, classes)

@@ -14,7 +14,7 @@ from typing import Any
 
 from mnist_trainer.config.differences import Difference, differences
 from mnist_trainer.config.load import load_config
-from mnist_trainer.config.objective import Falling, OneCycle
+from mnist_trainer.config.objective import Decay, OneCycle
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import CheckpointError, DivergedError, UsageError, shell_quote
 from mnist_trainer.files import is_locked
@@ -99,7 +99,7 @@ class Begun:
 def _depends_on_length(config: Config) -> str | None:
     """What of a training depends on its number of epochs before they are over."""
     schedule, augment = config.schedule, config.data.augment
-    if isinstance(schedule, Falling | OneCycle) or schedule.warmup:
+    if isinstance(schedule, Decay | OneCycle) or schedule.warmup:
         return f"schedule {schedule.name}"
     return "data.augment.clean_last" if augment is not None and augment.clean_last else None
 

@@ -8,9 +8,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import get_args
 
-from mnist_trainer.config.document import printable
+from mnist_trainer.config.document import one_line
 from mnist_trainer.config.load import load_config
-from mnist_trainer.config.overrides import Override, as_texts
+from mnist_trainer.config.overrides import Override, override_texts
 from mnist_trainer.config.schema import Config, Data
 from mnist_trainer.data.dataset import Split
 from mnist_trainer.data.loaders import load_real
@@ -64,8 +64,8 @@ def load_subject(checkpoint: Place | Iterable[Place], overrides: Sequence[Overri
     `UsageError` for one named twice, or for another `data.limit` where validation images are asked for.
     """
     if unknown := [split for split in splits if split not in SPLITS]:
-        raise UsageError(f"split must be one of {', '.join(SPLITS)}; got {printable(repr(unknown[0]))}.")
-    paths, texts = find_all(_places(checkpoint)), as_texts(overrides)
+        raise UsageError(f"split must be one of {', '.join(SPLITS)}; got {one_line(repr(unknown[0]))}.")
+    paths, texts = find_all(_places(checkpoint)), override_texts(overrides)
     loaded = {str(path): load_checkpoint(path) for path in paths}
     whole = combine(loaded) if len(loaded) > 1 else loaded[str(paths[0])]
     configs = tuple(change_data(member.config, texts) for member in whole.members)
@@ -88,7 +88,7 @@ def _places(checkpoint: object) -> list[Place]:
         case Iterable() if not isinstance(checkpoint, bytes):
             return [place for each in checkpoint for place in _places(each)]
         case _:
-            shown = printable(repr(checkpoint))
+            shown = one_line(repr(checkpoint))
             raise UsageError(f"A checkpoint is a .pt file, a run folder or latest, or a list of them, not {shown}.")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from mnist_trainer.config.load import ConfigSource, load_config
-from mnist_trainer.config.overrides import Override, as_texts
+from mnist_trainer.config.overrides import Override, override_texts
 from mnist_trainer.config.schema import Config
 from mnist_trainer.data.source import Source
 from mnist_trainer.errors import InterruptedRunError
@@ -124,7 +124,7 @@ def resume(
     goes on although the folder says that a process on another machine is at work in it. Raises what `train` and
     `read_begun` raise.
     """
-    own, texts, folder = _Own(model, loss, optimizer), as_texts((*overrides, keys)), find_begun(str(place))
+    own, texts, folder = _Own(model, loss, optimizer), override_texts((*overrides, keys)), find_begun(str(place))
     refuse_several(folder)
     with shown(listener, progress) as heard:
         if is_finished(folder, texts):

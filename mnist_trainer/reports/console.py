@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from mnist_trainer.config.document import printable
+from mnist_trainer.config.document import one_line
 from mnist_trainer.errors import UsageError, escape_controls
 from mnist_trainer.model.memory import human_bytes
 from mnist_trainer.reports.bar import Bar
@@ -211,7 +211,7 @@ def _in_notebook() -> bool:
 def shown(listener: Listener | None, progress: bool) -> Iterator[Listener]:
     """Yield the listener of a training, which also prints if there is `progress`. Raises `UsageError` if it is none."""
     if not isinstance(listener, Listener | None):
-        raise UsageError(f"listener= takes a mnist_trainer.Callback object, not {printable(repr(listener))}.")
+        raise UsageError(f"listener= takes a mnist_trainer.Callback object, not {one_line(repr(listener))}.")
     if not progress:
         yield listener or Listener()
         return

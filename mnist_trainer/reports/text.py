@@ -9,7 +9,7 @@ from textwrap import TextWrapper
 from typing import TYPE_CHECKING
 
 from mnist_trainer.config.layers import ActivationLayer, Conv, Dropout, Output, Pool, SqueezeExcite
-from mnist_trainer.config.shapes import Placed
+from mnist_trainer.config.shapes import LayerInfo
 from mnist_trainer.errors import shell_quote
 
 if TYPE_CHECKING:  # the table of runs is shown without torch
@@ -162,10 +162,10 @@ def guessing_lines(evaluation: Evaluation, advice: str) -> list[str]:
     return [f"It is no better than guessing: {always}.", *([f"{advice}."] if advice else [])]
 
 
-def layer_lines(placed: Sequence[Placed], depth: int = 0) -> list[str]:
+def layer_lines(layers: Sequence[LayerInfo], depth: int = 0) -> list[str]:
     """The table of layers: what it is, the shape that comes out, parameters."""
     lines = []
-    for position, entry in enumerate(placed):
+    for position, entry in enumerate(layers):
         shape = f"[B, {', '.join(map(str, entry.outputs))}]"
         name = f"{'  ' * depth}{position}  {_layer_name(entry)}"
         lines.append(f"{name:<36}{shape:<20}{entry.parameters:>12,}")
@@ -173,7 +173,7 @@ def layer_lines(placed: Sequence[Placed], depth: int = 0) -> list[str]:
     return lines
 
 
-def _layer_name(entry: Placed) -> str:
+def _layer_name(entry: LayerInfo) -> str:
     """`conv 3×3`, `activation relu`: the type, and what tells it from others of its type."""
     layer = entry.layer
     match layer:

@@ -22,7 +22,7 @@ import torch
 from pydantic import ConfigDict, Field, TypeAdapter
 from torch import Tensor, nn
 
-from mnist_trainer.config.document import printable
+from mnist_trainer.config.document import one_line
 from mnist_trainer.config.fields import PositiveNumber
 from mnist_trainer.config.outputs import output_count
 from mnist_trainer.config.schema import Config
@@ -60,7 +60,7 @@ class Member:
         """
         if model is None:
             if "model" in self.custom:
-                name = printable(self.custom["model"], 80)
+                name = one_line(self.custom["model"], 80)
                 raise CheckpointError(
                     f"This checkpoint's model is {name}, which is not part of mnist_trainer. "
                     "Read it in Python, with an instance of it: evaluate(…, model=…) or predict(…, model=…)."
@@ -125,7 +125,7 @@ class Checkpoint:
     def predictor(self, device: torch.device, model: nn.Module | None = None) -> Predictor:
         """The model or the ensemble on `device`, ready to be asked; `model` can only take the place of a lone one."""
         if model is not None and not isinstance(model, nn.Module):
-            raise UsageError(f"model= takes a torch.nn.Module, not {printable(repr(model))}.")
+            raise UsageError(f"model= takes a torch.nn.Module, not {one_line(repr(model))}.")
         built = self._build(*self.members) if model is None else [self.build(model)]
         return Predictor(built, [member.reading for member in self.members], device, self.temperature)
 
@@ -166,7 +166,7 @@ def load_weights(path: Path) -> Checkpoint | Mapping[str, Tensor]:
     if isinstance(content, Mapping) and content and all(isinstance(value, Tensor) for value in content.values()):
         return {str(name): value for name, value in content.items()}
     if not isinstance(content, Mapping) or content.get("format") != FORMAT:
-        advice = f"torch.save(model.state_dict(), '{printable(path.name)}') writes such a file"
+        advice = f"torch.save(model.state_dict(), '{one_line(path.name)}') writes such a file"
         raise CheckpointError(f"{path} is neither a checkpoint of mnist-train nor a state_dict: {advice}.")
     return _read(path, content, sealed)
 

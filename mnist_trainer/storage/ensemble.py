@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mnist_trainer.config.document import printable
+from mnist_trainer.config.document import one_line
 from mnist_trainer.errors import CheckpointError
 from mnist_trainer.storage.checkpoint import Checkpoint
 
@@ -26,7 +26,7 @@ def combine(checkpoints: Mapping[str, Checkpoint]) -> Checkpoint:
     for name, checkpoint in checkpoints.items():
         for member in checkpoint.members:
             if "model" in member.custom:
-                own = printable(member.custom["model"], 80)
+                own = one_line(member.custom["model"], 80)
                 raise CheckpointError(
                     f"The model of {name} is {own}, which is not part of mnist_trainer, and an "
                     "ensemble is made of models that are. Judge it alone, in Python: evaluate(…, model=…)."

@@ -23,8 +23,8 @@ from typing import IO
 import torch
 from torch import Tensor
 
-from mnist_trainer.config.document import printable
-from mnist_trainer.config.yaml_reader import PICTURES
+from mnist_trainer.config.document import one_line
+from mnist_trainer.config.yaml_reader import PICTURE_SIGNATURES
 from mnist_trainer.errors import CheckpointError
 
 CHECKSUM = "checksum"
@@ -84,7 +84,7 @@ def read_tensors(path: Path) -> tuple[object, bool]:
 def first_line(error: Exception) -> str:
     """The beginning of an error's text: its first two lines, without the rest that only programmers read."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return printable(" ".join(lines[:2]) or type(error).__name__, 300)
+    return one_line(" ".join(lines[:2]) or type(error).__name__, 300)
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -109,7 +109,7 @@ def _require_archive(path: Path, stream: IO[bytes]) -> None:
     if start.startswith(b"PK\x03\x04"):
         raise CheckpointError(f"{path} is cut short: its end is missing. Take a whole copy of it.")
     kind = "it is not in the format of torch.save"
-    if start.startswith(PICTURES):
+    if start.startswith(PICTURE_SIGNATURES):
         kind = "it is a picture"
     elif start.isascii() and b"\0" not in start:
         kind = "it is a text file"
@@ -133,7 +133,7 @@ def _verify(path: Path, archive: zipfile.ZipFile) -> bool:
     if not wrong and known and archive.read(known[0]) != _checksum(archive):
         wrong = known[0].filename
     if wrong:
-        name = printable(wrong, 80)
+        name = one_line(wrong, 80)
         raise CheckpointError(f"{path} is damaged: the checksum of its part {name} is wrong. Take a whole copy of it.")
     return bool(known)
 
@@ -166,7 +166,7 @@ def _refuse_code(path: Path, archive: zipfile.ZipFile) -> None:
                 texts.append(argument)
         if name and not PLAIN.fullmatch(name):
             raise CheckpointError(
-                f"{path} holds Python objects besides weights ({printable(name.replace(' ', '.'), 80)}) and is not "
+                f"{path} holds Python objects besides weights ({one_line(name.replace(' ', '.'), 80)}) and is not "
                 "loaded: such a file can run code. Only checkpoints of mnist-train are read."
             )
 

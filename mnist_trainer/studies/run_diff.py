@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_trainer.config.differences import Difference, differences
-from mnist_trainer.config.document import printable
+from mnist_trainer.config.document import one_line
 from mnist_trainer.errors import UsageError
 from mnist_trainer.reports.table import Column, table_lines
 from mnist_trainer.reports.text import figure, interval, percent
@@ -91,11 +91,11 @@ def find_run(wanted: str, place: Path) -> RunSummary:
         return found[0]
     if found:
         folders = ", ".join(run.folder for run in found)
-        raise UsageError(f"{place} has {len(found)} runs of the name {printable(wanted)}; name a folder: {folders}.")
+        raise UsageError(f"{place} has {len(found)} runs of the name {one_line(wanted)}; name a folder: {folders}.")
     if is_file:
-        raise UsageError(f"{printable(wanted)} is a file. Name the folder of a run, or a run's name.")
+        raise UsageError(f"{one_line(wanted)} is a file. Name the folder of a run, or a run's name.")
     places = f"here or in {place}" if place == RUNS else f"here, in {place} or in {RUNS}"
-    raise UsageError(f"There is no run {printable(wanted)}: neither a folder, {places}, nor a name in {place}.")
+    raise UsageError(f"There is no run {one_line(wanted)}: neither a folder, {places}, nor a name in {place}.")
 
 
 def difference_table(found: Comparison, width: int | None = None) -> Table:

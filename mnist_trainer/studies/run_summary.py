@@ -24,7 +24,7 @@ from typing import IO, Annotated, Any, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, Strict, ValidationError, ValidationInfo, WrapValidator
 
-from mnist_trainer.config.document import printable
+from mnist_trainer.config.document import one_line
 from mnist_trainer.config.load import load_config
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import ConfigError, UsageError
@@ -281,14 +281,14 @@ class RunSummary:
     @property
     def folder(self) -> str:
         """The folder's name, without what would upset a terminal."""
-        return printable(self.path.name or str(self.path), 200)
+        return one_line(self.path.name or str(self.path), 200)
 
     @property
     def task(self) -> str | None:
         """The data set, and the one class of a yes/no model. Accuracies can be compared within one task."""
         data = self.config.get("data", {})
         binary, path = data.get("binary"), data.get("path") if self.data == "folder" else None
-        parts = [self.data, *([] if path is None else [printable(path, 200)])]
+        parts = [self.data, *([] if path is None else [one_line(path, 200)])]
         return (
             None if self.data is None else " ".join(map(str, parts)) + ("" if binary is None else f", {binary} or not")
         )
@@ -459,7 +459,7 @@ def _named(folder: str) -> tuple[datetime | None, str]:
 
 def _no_run(path: Path, found: Sequence[Path]) -> str:
     if inner := _inner(found):
-        return f"no run, but {inner} in it: mnist-runs {printable(str(path), 200)}"
+        return f"no run, but {inner} in it: mnist-runs {one_line(str(path), 200)}"
     return "no config.yaml, no run.json" if found else "empty folder"
 
 

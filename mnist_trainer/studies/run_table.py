@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mnist_trainer.config.document import Place, printable
+from mnist_trainer.config.document import SourceLocation, one_line
 from mnist_trainer.config.outline import field_at
 from mnist_trainer.config.wording import nearest
 from mnist_trainer.config.yaml_reader import read_text
@@ -91,10 +91,10 @@ def is_mixed(runs: Sequence[RunSummary], key: str | None) -> bool:
 def _condition(runs: Sequence[RunSummary], text: str) -> Callable[[RunSummary], bool]:
     key, equals, written = text.partition("=")
     if not equals or not key:
-        raise UsageError(f"--filter {printable(text)}: write KEY=VALUE, as in optimizer.name=adam or status=finished.")
+        raise UsageError(f"--filter {one_line(text)}: write KEY=VALUE, as in optimizer.name=adam or status=finished.")
     _check_key(runs, key)
-    read = read_text(written, Place(override=1))
-    wanted = written if read.complaints else read.data
+    read = read_text(written, SourceLocation(override=1))
+    wanted = written if read.problems else read.data
 
     def matches(run: RunSummary) -> bool:
         value = value_of(run, key)
@@ -110,7 +110,7 @@ def _check_key(runs: Sequence[RunSummary], key: str) -> None:
         return
     near = nearest(key, {*SORT_KEYS, *(name for run in runs for name in _keys(run.config))})
     hint = f"Did you mean {near}?" if near else "A column is test_acc, as the table's heads say; a key is optimizer.lr."
-    raise UsageError(f"{printable(key)} is neither a column nor a key of a config. {hint}")
+    raise UsageError(f"{one_line(key)} is neither a column nor a key of a config. {hint}")
 
 
 def _keys(config: Mapping[str, Any], above: str = "") -> Iterator[str]:
@@ -246,13 +246,13 @@ def _marked(text: str, marks: Mapping[str, str], kind: str | None) -> str:
 
 
 def _status(run: RunSummary) -> str:
-    status = printable(run.status or "-", 20)
+    status = one_line(run.status or "-", 20)
     if run.status == "running" and run.started_at is not None:
         began = run.started_at.astimezone()
         today = began.date() == datetime.now().date()
         status = f"running since {began:{'%H:%M' if today else '%m-%d'}}"
     elif run.status == "failed" and run.stop_reason:
-        status = f"failed ({printable(run.stop_reason.removesuffix('Error'), 20)})"
+        status = f"failed ({one_line(run.stop_reason.removesuffix('Error'), 20)})"
     return f"{status}, {DAMAGED}" if run.problems and run.status != DAMAGED else status
 
 
@@ -264,7 +264,7 @@ def _marks(kinds: Sequence[str | None], first: str) -> dict[str, str]:
 
 
 def _legend(figures: str, marks: Mapping[str, str]) -> str:
-    kinds = "; ".join(f"{letter} {printable(kind, 80)}" for kind, letter in marks.items())
+    kinds = "; ".join(f"{letter} {one_line(kind, 80)}" for kind, letter in marks.items())
     return f"{figures} with different letters can't be compared: {kinds}."
 
 
@@ -280,7 +280,7 @@ def _notes(run: RunSummary) -> Iterator[str]:
 
 def escape_line(text: str) -> str:
     """`text` without what would upset a terminal."""
-    return printable(text, 300)
+    return one_line(text, 300)
 
 
 def _silence(run: RunSummary) -> float:

@@ -34,7 +34,7 @@ import torch
 from mnist_trainer.config.load import dump_config, dump_plain
 from mnist_trainer.config.shipped import package_version
 from mnist_trainer.config.sweep import Sweep, label
-from mnist_trainer.config.sweep_reading import dump_parts
+from mnist_trainer.config.sweep_reading import sweep_items
 from mnist_trainer.data.identity import identify
 from mnist_trainer.data.loaders import load_splits
 from mnist_trainer.errors import DeviceError, InterruptedRunError, StorageError, UsageError, shell_quote
@@ -138,7 +138,7 @@ class SweepWriter:
             "finished_at": None,
             "timings": {},
         }
-        write_text(folder.path / "sweep.yaml", dump_plain(dict(dump_parts(sweep, trials))))
+        write_text(folder.path / "sweep.yaml", dump_plain(dict(sweep_items(sweep, trials))))
         self.write()
 
     def write(self, **changes: Any) -> tuple[TrialRow, ...]:

@@ -17,7 +17,7 @@ import torch
 
 from mnist_trainer.config.schema import Config, Data
 from mnist_trainer.config.seeds import seed_for
-from mnist_trainer.config.sweep import Choice, LogUniform, Parameter, Sweep, Uniform, Whole
+from mnist_trainer.config.sweep import Choice, IntUniform, LogUniform, Parameter, Sweep, Uniform
 from mnist_trainer.data.loaders import Splits, load_splits
 from mnist_trainer.errors import DeviceError, InterruptedRunError, TrainerError
 from mnist_trainer.model.device import settings
@@ -176,7 +176,7 @@ def suggest(trial: Trial, space: Mapping[str, Parameter]) -> dict[str, Any]:
                 values[key] = trial.suggest_float(key, *parameter.bounds)
             case LogUniform():
                 values[key] = trial.suggest_float(key, *parameter.bounds, log=True)
-            case Whole(int=(low, high), step=step):
+            case IntUniform(int=(low, high), step=step):
                 values[key] = trial.suggest_int(
                     key, low, low + (high - low) // step * step, step=step, log=parameter.log
                 )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_trainer.config.classes import with_labels
-from mnist_trainer.config.document import printable
+from mnist_trainer.config.document import one_line
 from mnist_trainer.config.outputs import output_count, output_kind
 from mnist_trainer.config.schema import Config
 from mnist_trainer.data.augment import augmented
@@ -89,7 +89,7 @@ def prepare_state(
     leave_compiler_out()
     made = build_optimizer(config.optimizer, network.parameters()) if optimizer is None else optimizer(trained(network))
     if not isinstance(made, torch.optim.Optimizer):
-        raise UsageError(f"optimizer= must make a torch.optim.Optimizer, not {printable(repr(made))}.")
+        raise UsageError(f"optimizer= must make a torch.optim.Optimizer, not {one_line(repr(made))}.")
     return _sized(TrainingState(setup, network, criterion, Stepper(made, device, precision)))
 
 
@@ -135,7 +135,7 @@ def load_initial_weights(config: Config, network: nn.Module, weights: Mapping[st
 
 def _some(weights: Mapping[str, Tensor]) -> str:
     """`1.weight [512, 784], 1.bias [512] and 4 more`."""
-    shown = [f"{printable(name, 80)} {list(value.shape)}" for name, value in list(weights.items())[:2]]
+    shown = [f"{one_line(name, 80)} {list(value.shape)}" for name, value in list(weights.items())[:2]]
     more = [f"{len(weights) - len(shown)} more"] if len(weights) > len(shown) else []
     return f"{', '.join(shown)}{' and ' if more else ''}{''.join(more)}" or "none"
 

@@ -9,8 +9,8 @@ from typing import assert_never
 from mnist_trainer.config.objective import (
     AnySchedule,
     Constant,
+    Decay,
     Exponential,
-    Falling,
     OneCycle,
     Plateau,
     StepDecay,
@@ -60,9 +60,9 @@ def rate_factor(schedule: AnySchedule, step: int, course: Course) -> float:
             return schedule.gamma ** (epoch // schedule.every)
         case Exponential():
             return schedule.gamma**epoch
-        case Falling(name="cosine"):
+        case Decay(name="cosine"):
             return _ease(1.0, schedule.final, done)
-        case Falling():
+        case Decay():
             return 1.0 + (schedule.final - 1.0) * done
         case _:
             assert_never(schedule)

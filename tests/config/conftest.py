@@ -12,7 +12,7 @@ from mnist_trainer.errors import ConfigError
 
 
 @pytest.fixture
-def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+def config_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """A function from the text or bytes of `c.yaml`, and overrides, to the lines about it; empty when it is right."""
     monkeypatch.chdir(tmp_path)
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from mnist_trainer.config.checks import Finding, mistakes
+from mnist_trainer.config.checks import Finding, find_problems
 from mnist_trainer.config.schema import Config
 
 
 def found(classes: tuple[str, ...] | None = None, **sections: Any) -> list[Finding]:
-    return mistakes(Config.model_validate({"model": {"architecture": "mlp"}, **sections}), classes)
+    return find_problems(Config.model_validate({"model": {"architecture": "mlp"}, **sections}), classes)
 
 
 def layered(*layers: Any, **settings: Any) -> dict[str, Any]:

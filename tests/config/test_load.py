@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_trainer.config.load import dump_config, load_config
-from mnist_trainer.config.yaml_reader import SWITCHES
+from mnist_trainer.config.yaml_reader import YAML11_BOOLEANS
 from mnist_trainer.errors import ConfigError, UsageError
 
 Told = Callable[..., list[str]]
@@ -121,7 +121,7 @@ def test_json_is_a_config_with_tabs_too(tmp_path: Path) -> None:
     assert load_config(tmp_path / "mine.json").seed == 3
 
 
-def test_contradictions_between_keys_have_places_too(told: Told) -> None:
+def test_contradictions_between_keys_have_places_too(config_errors: Told) -> None:
     text = """\
 model: {architecture: layers, layers: [flatten, linear: 9]}
 loss: nll
@@ -131,7 +131,7 @@ data:
 seed: 1
 seed: 2
 """
-    assert told(text, "optimizer=gradient_descent", "model.freeze=1") == [
+    assert config_errors(text, "optimizer=gradient_descent", "model.freeze=1") == [
         "c.yaml:2:7  loss.name: nll needs model.output: log_softmax, not none; or use cross_entropy",
         "c.yaml:3:24  training.accumulate: gradient_descent already makes one step of all batches; leave it out",
         "c.yaml:5:9  data.path: missing: data.name 'folder' needs the path of the pictures",
@@ -160,7 +160,7 @@ RATES = st.floats(1e-9, 10)
 SHARES = st.floats(0, 1, exclude_max=True)
 WHOLE = st.integers(1, 10_000)
 TEXTS = st.one_of(
-    st.text(), st.sampled_from([*SWITCHES, "Off", "1e-3", "0x1F", "010", "~", "", "true", "1.", "<<", "a: b"])
+    st.text(), st.sampled_from([*YAML11_BOOLEANS, "Off", "1e-3", "0x1F", "010", "~", "", "true", "1.", "<<", "a: b"])
 )
 
 

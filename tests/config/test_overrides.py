@@ -144,16 +144,16 @@ def test_the_source_mapping_is_left_alone() -> None:
          "(the wrong answer that shall cost more)"]),
     ],
 )  # fmt: skip
-def test_mistakes_in_overrides(told: Told, overrides: list[str], lines: list[str]) -> None:
-    assert told("model: {architecture: mlp, hidden: [3, 3]}\nloss: mse\n", *overrides) == lines
+def test_mistakes_in_overrides(config_errors: Told, overrides: list[str], lines: list[str]) -> None:
+    assert config_errors("model: {architecture: mlp, hidden: [3, 3]}\nloss: mse\n", *overrides) == lines
 
 
-def test_an_override_mends_what_the_schema_finds_in_the_file(told: Told) -> None:
-    assert told("model: {architecture: mlp}\nseed: -1\n", "seed=1") == []
+def test_an_override_mends_what_the_schema_finds_in_the_file(config_errors: Told) -> None:
+    assert config_errors("model: {architecture: mlp}\nseed: -1\n", "seed=1") == []
 
 
-def test_overrides_are_checked_even_when_the_file_is_unreadable(told: Told) -> None:
-    assert told("a: [1", "seed=off", "x") == [
+def test_overrides_are_checked_even_when_the_file_is_unreadable(config_errors: Told) -> None:
+    assert config_errors("a: [1", "seed=off", "x") == [
         "c.yaml:1:4  the '[' is never closed; items stand between [ and ], with commas",
         "override 1  seed: programs disagree whether off is false or text; write false, or quote it; "
         "null switches a part off",

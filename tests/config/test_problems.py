@@ -38,8 +38,8 @@ seed: 2
 """
 
 
-def test_many_mistakes_are_told_at_once_each_at_its_place(told: Told) -> None:
-    assert told(MANY, "threads=0", "report", "report.plots=1") == [
+def test_many_mistakes_are_told_at_once_each_at_its_place(config_errors: Told) -> None:
+    assert config_errors(MANY, "threads=0", "report", "report.plots=1") == [
         "c.yaml:1:7  name: 'my run' is not possible here (of the run and its folder: letters, digits and _ . + -)",
         "c.yaml:2:9  device: 'tpu' is not possible here (cpu, cuda, cuda:1, mps; auto takes a GPU where there is one)",
         "c.yaml:3:1  lr: unknown key; it belongs under 'optimizer'",
@@ -89,13 +89,13 @@ def test_many_mistakes_are_told_at_once_each_at_its_place(told: Told) -> None:
         ),
     ],
 )
-def test_unknown_keys(told: Told, line: str, message: str) -> None:
-    assert told(f"model: {{architecture: mlp}}\n{line}\n") == [f"c.yaml:{message}"]
+def test_unknown_keys(config_errors: Told, line: str, message: str) -> None:
+    assert config_errors(f"model: {{architecture: mlp}}\n{line}\n") == [f"c.yaml:{message}"]
 
 
-def test_a_misspelled_key_is_not_missing_as_well(told: Told) -> None:
-    assert told("modle: {architecture: mlp}\n") == ["c.yaml:1:1  modle: unknown key; did you mean 'model'?"]
-    assert told("model: {architecure: mlp}\n") == [
+def test_a_misspelled_key_is_not_missing_as_well(config_errors: Told) -> None:
+    assert config_errors("modle: {architecture: mlp}\n") == ["c.yaml:1:1  modle: unknown key; did you mean 'model'?"]
+    assert config_errors("model: {architecure: mlp}\n") == [
         "c.yaml:1:9  model.architecure: unknown key; did you mean 'architecture'?"
     ]
 
@@ -121,25 +121,27 @@ def test_a_misspelled_key_is_not_missing_as_well(told: Told) -> None:
         ("optimizer: {nam: 5, lr: -1}", ["13  optimizer.nam: unknown key; did you mean 'name'?"]),
     ],
 )  # fmt: skip
-def test_a_misspelled_name_does_not_hide_what_else_is_wrong(told: Told, line: str, messages: list[str]) -> None:
-    assert told(f"model: {{architecture: mlp}}\n{line}\n") == [f"c.yaml:2:{message}" for message in messages]
+def test_a_misspelled_name_does_not_hide_what_else_is_wrong(
+    config_errors: Told, line: str, messages: list[str]
+) -> None:
+    assert config_errors(f"model: {{architecture: mlp}}\n{line}\n") == [f"c.yaml:2:{message}" for message in messages]
 
 
-def test_the_same_in_a_model_and_its_layers(told: Told) -> None:
-    assert told("model: {architecure: mlp, dropout: 2, init: {nam: normal, std: 0}}\n") == [
+def test_the_same_in_a_model_and_its_layers(config_errors: Told) -> None:
+    assert config_errors("model: {architecure: mlp, dropout: 2, init: {nam: normal, std: 0}}\n") == [
         "c.yaml:1:9  model.architecure: unknown key; did you mean 'architecture'?",
         "c.yaml:1:36  model.dropout: must be less than 1, got 2",
         "c.yaml:1:46  model.init.nam: unknown key; did you mean 'name'?",
         "c.yaml:1:64  model.init.std: must be greater than 0, got 0",
     ]
     layers = "[{residual: [{typ: conv, channels: 0}]}, {type: linea, units: 0}]"
-    assert told(f"model: {{architecture: layers, layers: {layers}}}\n") == [
+    assert config_errors(f"model: {{architecture: layers, layers: {layers}}}\n") == [
         "c.yaml:1:53  model.layers.0.layers.0.typ: unknown key; did you mean 'type'?",
         "c.yaml:1:74  model.layers.0.layers.0.channels: must be greater than 0, got 0",
         f"c.yaml:1:87  model.layers.1.type: unknown name 'linea'; did you mean 'linear'? Known: {LAYERS}",
         "c.yaml:1:101  model.layers.1.units: expected a number greater than 0 or 'classes', got 0",
     ]
-    assert told("model: mlp\n", "optimizer={nam: adam, lr: -1}") == [
+    assert config_errors("model: mlp\n", "optimizer={nam: adam, lr: -1}") == [
         "override 1  optimizer.nam: unknown key; did you mean 'name'?",
         "override 1  optimizer.lr: must be greater than 0, got -1",
     ]
@@ -165,8 +167,8 @@ def test_the_same_in_a_model_and_its_layers(told: Told) -> None:
          "1:57  model.layers.0.reduction: must be greater than 0, got 0"),
     ],
 )  # fmt: skip
-def test_the_model(told: Told, text: str, message: str) -> None:
-    assert told(text + "\n") == [f"c.yaml:{message}"]
+def test_the_model(config_errors: Told, text: str, message: str) -> None:
+    assert config_errors(text + "\n") == [f"c.yaml:{message}"]
 
 
 @pytest.mark.parametrize(
@@ -221,8 +223,8 @@ def test_the_model(told: Told, text: str, message: str) -> None:
          "(of the run and its folder: letters, digits and _ . + -)"),
     ],
 )  # fmt: skip
-def test_values(told: Told, line: str, message: str) -> None:
-    assert told(f"model: {{architecture: mlp}}\n{line}\n") == [f"c.yaml:{message}"]
+def test_values(config_errors: Told, line: str, message: str) -> None:
+    assert config_errors(f"model: {{architecture: mlp}}\n{line}\n") == [f"c.yaml:{message}"]
 
 
 @pytest.mark.parametrize(
@@ -247,11 +249,11 @@ def test_values(told: Told, line: str, message: str) -> None:
         ("channels: [3]", "3:3  model.channels: unknown key here; it belongs to cnn, vgg, residual"),
     ],
 )  # fmt: skip
-def test_values_of_an_mlp(told: Told, keys: str, message: str) -> None:
-    assert told(f"model:\n  architecture: mlp\n  {keys}\n") == [f"c.yaml:{message}"]
+def test_values_of_an_mlp(config_errors: Told, keys: str, message: str) -> None:
+    assert config_errors(f"model:\n  architecture: mlp\n  {keys}\n") == [f"c.yaml:{message}"]
 
 
-def test_layers_in_their_short_and_full_forms(told: Told) -> None:
+def test_layers_in_their_short_and_full_forms(config_errors: Told) -> None:
     text = """\
 model:
   architecture: layers
@@ -272,7 +274,7 @@ model:
     - softmax
 """
     path = "model.layers."
-    assert told(text) == [
+    assert config_errors(text) == [
         f"c.yaml:4:7  {path}0.type: unknown name 'liner'; did you mean 'linear'? Known: {LAYERS}",
         f"c.yaml:5:8  {path}1.type: unknown name 'liner'; did you mean 'linear'? Known: {LAYERS}",
         f"c.yaml:6:7  {path}2.units: missing (how many outputs; `classes` for one a class of the data)",

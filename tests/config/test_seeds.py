@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnist_trainer.config.seeds import MOST_SEEDS, check_seeds, read_seeds, seed_for, written_seeds
+from mnist_trainer.config.seeds import MAX_SEEDS, check_seeds, format_seeds, parse_seeds, seed_for
 from mnist_trainer.errors import UsageError
 
 NUMBERS = st.integers(min_value=0, max_value=10**12)
@@ -40,18 +40,18 @@ def test_every_address_has_its_own_seed() -> None:
     [("1", (0,)), ("3", (0, 1, 2)), ("0,1,2", (0, 1, 2)), ("7, 4", (7, 4)), ("5,", (5,)), ("03", (0, 1, 2))],
 )
 def test_how_many_seeds_or_which(text: str, seeds: tuple[int, ...]) -> None:
-    assert read_seeds(text) == seeds
+    assert parse_seeds(text) == seeds
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2), (5,), (1, 0), (4, 7, 9)])
 def test_seeds_are_read_as_they_were_written(seeds: tuple[int, ...]) -> None:
-    assert read_seeds(written_seeds(seeds)) == seeds
+    assert parse_seeds(format_seeds(seeds)) == seeds
 
 
 @pytest.mark.parametrize("text", ["a", "", ",", "-1", "0,,1", "1.5", "1e2", "²", "0,x", "0;1"])
 def test_what_is_no_list_of_seeds_is_told(text: str) -> None:
     with pytest.raises(UsageError) as caught:
-        read_seeds(text)
+        parse_seeds(text)
     form = "--seeds takes how many, as in --seeds 5, or which, as in --seeds 0,1,2"
     assert str(caught.value) == f"{form}; got {text!r}."
 
@@ -59,14 +59,14 @@ def test_what_is_no_list_of_seeds_is_told(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("0", f"A series has 1 to {MOST_SEEDS} seeds. One run with a seed of its own: --seed N."),
-        ("20260314000000", f"A series has 1 to {MOST_SEEDS} seeds. One run with a seed of its own: --seed N."),
+        ("0", f"A series has 1 to {MAX_SEEDS} seeds. One run with a seed of its own: --seed N."),
+        ("20260314000000", f"A series has 1 to {MAX_SEEDS} seeds. One run with a seed of its own: --seed N."),
         ("3,0,1,0", "The seeds of a series differ from each other, and 0 stands there twice."),
     ],
 )
 def test_seeds_that_make_no_series_are_told(text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
-        read_seeds(text)
+        parse_seeds(text)
     assert str(caught.value) == message
 
 

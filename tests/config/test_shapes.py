@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from mnist_trainer.config.architectures import AnyModel, Model
 from mnist_trainer.config.expand import expand
 from mnist_trainer.config.layers import AnyLayer, Layer
-from mnist_trainer.config.shapes import MisfitError, describe, place
+from mnist_trainer.config.shapes import ShapeError, format_shape, infer_shapes
 
 
 def layers(*items: Any) -> tuple[AnyLayer, ...]:
@@ -20,7 +20,7 @@ def layers(*items: Any) -> tuple[AnyLayer, ...]:
 
 def parameters(outputs: int = 10, **settings: Any) -> int:
     read: TypeAdapter[AnyModel] = TypeAdapter(Model)
-    return sum(placed.parameters for placed in place(expand(read.validate_python(settings)), outputs))
+    return sum(info.parameters for info in infer_shapes(expand(read.validate_python(settings)), outputs))
 
 
 def test_the_lecture_network_has_59210_parameters() -> None:
@@ -91,7 +91,7 @@ def test_parameter_counts_in_closed_form(settings: dict[str, Any], count: int) -
 def test_each_block_sees_half_the_sides_of_the_one_before(architecture: str, kernel: int, sides: list[int]) -> None:
     read: TypeAdapter[AnyModel] = TypeAdapter(Model)
     model = read.validate_python({"architecture": architecture, "channels": [1, 2, 3, 4], "kernel": kernel})
-    convolved = [placed.outputs for placed in place(expand(model), 10) if placed.layer.type == "conv"]
+    convolved = [info.outputs for info in infer_shapes(expand(model), 10) if info.layer.type == "conv"]
     assert list(dict.fromkeys(convolved)) == [(block + 1, side, side) for block, side in enumerate(sides)]
 
 
@@ -121,18 +121,18 @@ def test_a_yes_or_no_model_has_one_row_of_weights_at_the_end() -> None:
     ],
 )
 def test_one_layer(layer: Any, shape: tuple[int, ...], outputs: tuple[int, ...], count: int) -> None:
-    (placed,) = place(layers(layer), 10, shape)
-    assert (placed.inputs, placed.outputs, placed.parameters) == (shape, outputs, count)
+    (info,) = infer_shapes(layers(layer), 10, shape)
+    assert (info.inputs, info.outputs, info.parameters) == (shape, outputs, count)
 
 
 def test_activations_count_what_is_inside_residual_blocks_too() -> None:
-    (placed,) = place(layers({"residual": [{"linear": 9}, {"linear": 7}]}), 10, (7,))
-    assert placed.activations() == 9 + 7 + 7
+    (info,) = infer_shapes(layers({"residual": [{"linear": 9}, {"linear": 7}]}), 10, (7,))
+    assert info.activations() == 9 + 7 + 7
 
 
 def test_activations_count_what_a_squeeze_excite_makes_besides() -> None:
-    (placed,) = place(layers({"squeeze_excite": 4}), 10, (8, 5, 3))
-    assert placed.activations() == 8 * 5 * 3 + 8 + 8 + 2 + 2 + 8 + 8  # means twice: pooled, then flattened
+    (info,) = infer_shapes(layers({"squeeze_excite": 4}), 10, (8, 5, 3))
+    assert info.activations() == 8 * 5 * 3 + 8 + 8 + 2 + 2 + 8 + 8  # means twice: pooled, then flattened
 
 
 @pytest.mark.parametrize(
@@ -181,10 +181,10 @@ def test_activations_count_what_a_squeeze_excite_makes_besides() -> None:
     ],
 )
 def test_a_misfit_names_the_layer_and_what_is_wrong(items: list[Any], position: tuple[int, ...], message: str) -> None:
-    with pytest.raises(MisfitError) as caught:
-        place(layers(*items), 10)
+    with pytest.raises(ShapeError) as caught:
+        infer_shapes(layers(*items), 10)
     assert (caught.value.position, str(caught.value)) == (position, message)
 
 
 def test_shapes_are_written_as_people_write_them() -> None:
-    assert (describe((1, 28, 28)), describe((64,))) == ("1×28×28", "64")
+    assert (format_shape((1, 28, 28)), format_shape((64,))) == ("1×28×28", "64")

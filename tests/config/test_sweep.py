@@ -7,8 +7,8 @@ import pytest
 
 from mnist_trainer.config.load import dump_plain
 from mnist_trainer.config.shipped import sweeps
-from mnist_trainer.config.sweep import Choice, LogUniform, Sweep, Uniform, Whole
-from mnist_trainer.config.sweep_reading import dump_parts, load_sweep
+from mnist_trainer.config.sweep import Choice, IntUniform, LogUniform, Sweep, Uniform
+from mnist_trainer.config.sweep_reading import load_sweep, sweep_items
 from mnist_trainer.errors import ConfigError
 
 BASE = "base: {data: {name: digits}, model: {architecture: mlp, hidden: [8]}}\n"
@@ -38,7 +38,7 @@ def test_each_kind_is_read(tmp_path: Path) -> None:
     assert sweep.space == {
         "optimizer.lr": LogUniform(log_uniform=(1e-4, 0.1)),
         "model.dropout": Uniform(uniform=(0, 0.5)),
-        "training.epochs": Whole(int=(2, 9), step=3),
+        "training.epochs": IntUniform(int=(2, 9), step=3),
         "model.hidden": Choice(choice=([64], [128, 64])),
     }
 
@@ -165,7 +165,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_shipped_sweeps_survive_being_written(name: str, tmp_path: Path) -> None:
     sweep = load_sweep(name)
     assert sweep.name == name
-    again = read(tmp_path, dump_plain(dict(dump_parts(sweep, 7))))
+    again = read(tmp_path, dump_plain(dict(sweep_items(sweep, 7))))
     assert (again.base, again.space, again.trials) == (sweep.base, sweep.space, 7)
     assert again.config({}) == sweep.config({})
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mnist_trainer.config.checks import Finding, mistakes
+from mnist_trainer.config.checks import Finding, find_problems
 from mnist_trainer.config.load import load_config
 from mnist_trainer.config.objective import Plateau, StepDecay
 from mnist_trainer.config.schema import Config
@@ -18,7 +18,7 @@ from mnist_trainer.training.schedules import Course, PlateauState, rate_factor
 
 def found(**sections: Any) -> list[Finding]:
     config = Config.model_validate({"model": {"architecture": "mlp"}, **sections})
-    assert mistakes(config) == []
+    assert find_problems(config) == []
     return warnings(config)
 
 

@@ -9,15 +9,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnist_trainer.config.document import Place
-from mnist_trainer.config.yaml_reader import read_file, read_plain, read_text
+from mnist_trainer.config.document import SourceLocation
+from mnist_trainer.config.yaml_reader import parse_scalar, read_file, read_text
 
 Told = Callable[..., list[str]]
 
 
 def data_of(text: str) -> object:
-    document = read_text(text, Place(file="c.yaml"))
-    assert document.complaints == []
+    document = read_text(text, SourceLocation(file="c.yaml"))
+    assert document.problems == []
     return document.data
 
 
@@ -55,19 +55,19 @@ def data_of(text: str) -> object:
     ],
 )
 def test_plain_text_reads_as_in_yaml_1_2(text: str, value: object) -> None:
-    read = read_plain(text)
+    read = parse_scalar(text)
     assert (read, type(read)) == (value, type(value))
     assert data_of(f"a: {text}") == {"a": value}
 
 
 def test_not_a_number_is_a_number() -> None:
-    assert math.isnan(read_plain(".nan"))
+    assert math.isnan(parse_scalar(".nan"))
 
 
 @given(st.one_of(st.integers(-(2**63) + 1, 2**63 - 1), st.floats(allow_nan=False)))
 def test_python_numbers_are_read_back(number: float) -> None:
     text = str(number).replace("inf", ".inf")
-    assert read_plain(text) == number
+    assert parse_scalar(text) == number
 
 
 @pytest.mark.parametrize(
@@ -104,14 +104,14 @@ def test_what_pyyaml_writes_is_read_back(data: object, flow: bool) -> None:
 
 @given(st.text())
 def test_no_text_makes_the_reader_fail(text: str) -> None:
-    document = read_text(text, Place(file="c.yaml"))
-    assert document.complaints or isinstance(document.data, (dict, list, str, int, float, type(None)))
+    document = read_text(text, SourceLocation(file="c.yaml"))
+    assert document.problems or isinstance(document.data, (dict, list, str, int, float, type(None)))
 
 
 def test_places_count_from_one_and_an_alias_stands_where_it_is_used() -> None:
-    document = read_text("a: &x 5\nb:\n  - {c: *x}\n", Place(file="c.yaml"))
-    places = {path: (str(key), str(value)) for path, (key, value) in document.places.items()}
-    assert places == {
+    document = read_text("a: &x 5\nb:\n  - {c: *x}\n", SourceLocation(file="c.yaml"))
+    locations = {path: (str(key), str(value)) for path, (key, value) in document.locations.items()}
+    assert locations == {
         (): ("c.yaml:1:1", "c.yaml:1:1"),
         ("a",): ("c.yaml:1:1", "c.yaml:1:4"),
         ("b",): ("c.yaml:2:1", "c.yaml:3:3"),
@@ -159,8 +159,8 @@ MODEL = "model: {architecture: mlp}\n"
         ),
     ],
 )
-def test_mistakes_that_leave_the_rest_readable(told: Told, text: str, lines: list[str]) -> None:
-    assert told(text) == lines
+def test_mistakes_that_leave_the_rest_readable(config_errors: Told, text: str, lines: list[str]) -> None:
+    assert config_errors(text) == lines
 
 
 @pytest.mark.parametrize(
@@ -212,16 +212,18 @@ def test_mistakes_that_leave_the_rest_readable(told: Told, text: str, lines: lis
         ),
     ],
 )
-def test_mistakes_that_end_the_reading(told: Told, text: str, line: str) -> None:
-    assert told(text) == [line]
+def test_mistakes_that_end_the_reading(config_errors: Told, text: str, line: str) -> None:
+    assert config_errors(text) == [line]
 
 
-def test_exploding_aliases_are_placed_at_the_section_that_bursts(told: Told) -> None:
+def test_exploding_aliases_are_placed_at_the_section_that_bursts(config_errors: Told) -> None:
     bomb = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
         f"{after}: &{after} [{', '.join([f'*{before}'] * 10)}]\n"
         for before, after in zip("abcdefgh", "bcdefghi", strict=True)
     )
-    assert told(bomb) == ["c.yaml:4:1  more than 10,000 values, counting those that aliases repeat; that is no config"]
+    assert config_errors(bomb) == [
+        "c.yaml:4:1  more than 10,000 values, counting those that aliases repeat; that is no config"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -235,19 +237,19 @@ def test_exploding_aliases_are_placed_at_the_section_that_bursts(told: Told) -> 
         (b"#" * 1_000_001, "c.yaml  more than 1 MB; that is no config"),
     ],
 )
-def test_files_that_are_no_text(told: Told, content: bytes, line: str) -> None:
-    assert told(content) == [line]
+def test_files_that_are_no_text(config_errors: Told, content: bytes, line: str) -> None:
+    assert config_errors(content) == [line]
 
 
-def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(told: Told) -> None:
-    assert told(b"\xef\xbb\xbf" + MODEL.encode().replace(b"\n", b"\r\n") + b"seed: x\r\n") == [
+def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(config_errors: Told) -> None:
+    assert config_errors(b"\xef\xbb\xbf" + MODEL.encode().replace(b"\n", b"\r\n") + b"seed: x\r\n") == [
         "c.yaml:2:7  seed: expected a whole number, got text 'x'"
     ]
 
 
 def test_a_folder_is_no_config(tmp_path: Path) -> None:
-    (complaint,) = read_file(tmp_path).complaints
-    assert complaint.message == "is a folder, and a config is a file; name a .yaml file in it"
+    (problem,) = read_file(tmp_path).problems
+    assert problem.message == "is a folder, and a config is a file; name a .yaml file in it"
 
 
 def test_the_systems_reason_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,5 +257,5 @@ def test_the_systems_reason_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)
-    (complaint,) = read_file(tmp_path / "c.yaml").complaints
-    assert complaint.message == "can't be read: Permission denied"
+    (problem,) = read_file(tmp_path / "c.yaml").problems
+    assert problem.message == "can't be read: Permission denied"

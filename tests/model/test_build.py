@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mnist_trainer.config.architectures import AnyModel, Model
 from mnist_trainer.config.expand import expand
-from mnist_trainer.config.shapes import place
+from mnist_trainer.config.shapes import infer_shapes
 from mnist_trainer.model.build import ResidualBlock, build_model, freeze, take_over, weighted_modules
 
 EVERY_ARCHITECTURE: list[dict[str, Any]] = [
@@ -68,7 +68,7 @@ def test_the_meta_device_counts_what_shapes_counts(settings: dict[str, Any]) -> 
     with torch.device("meta"):
         network = build_model(model(**settings), 10)
     assert all(parameter.is_meta for parameter in network.parameters())
-    assert count(network) == sum(placed.parameters for placed in place(expand(model(**settings)), 10))
+    assert count(network) == sum(info.parameters for info in infer_shapes(expand(model(**settings)), 10))
 
 
 @pytest.mark.parametrize("settings", EVERY_ARCHITECTURE)

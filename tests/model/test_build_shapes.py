@@ -22,7 +22,7 @@ from mnist_trainer.config.layers import (
     Residual,
     SqueezeExcite,
 )
-from mnist_trainer.config.shapes import MisfitError, Placed, place
+from mnist_trainer.config.shapes import LayerInfo, ShapeError, infer_shapes
 from mnist_trainer.model.build import ResidualBlock, SqueezeExciteBlock, build_model
 
 FUNCTIONS = st.sampled_from(["relu", "prelu", "maxout", "tanh", "rrelu"]).map(
@@ -54,19 +54,19 @@ ANY_LAYER = PLAIN_LAYERS | st.builds(Residual, layers=st.lists(PLAIN_LAYERS, min
 @given(st.lists(ANY_LAYER, min_size=1, max_size=7).map(tuple))
 def test_shapes_on_paper_are_those_of_the_running_modules(layers: tuple[AnyLayer, ...]) -> None:
     try:
-        placed = place(layers, 10)
-    except MisfitError as misfit:
-        layers = layers[: misfit.position[0]]
-        placed = place(layers, 10)
+        infos = infer_shapes(layers, 10)
+    except ShapeError as error:
+        layers = layers[: error.position[0]]
+        infos = infer_shapes(layers, 10)
     if not layers:
         return
     network = build_model(Layers(layers=layers), 10)
-    compare(network, placed, torch.rand(2, 1, 28, 28))
+    compare(network, infos, torch.rand(2, 1, 28, 28))
 
 
-def compare(network: nn.Sequential, placed: tuple[Placed, ...], values: Tensor) -> None:
+def compare(network: nn.Sequential, infos: tuple[LayerInfo, ...], values: Tensor) -> None:
     network.eval()
-    for module, part in zip(network, placed, strict=True):
+    for module, part in zip(network, infos, strict=True):
         assert values.shape[1:] == part.inputs
         if isinstance(module, ResidualBlock | SqueezeExciteBlock):
             compare(module.body, part.inner, values)

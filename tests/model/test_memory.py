@@ -10,7 +10,7 @@ from torch import nn
 
 from mnist_trainer.config.expand import expand
 from mnist_trainer.config.schema import Config
-from mnist_trainer.config.shapes import place
+from mnist_trainer.config.shapes import infer_shapes
 from mnist_trainer.errors import DeviceError
 from mnist_trainer.model import memory
 from mnist_trainer.model.memory import Footprint, check_memory, footprint, human_bytes
@@ -24,7 +24,7 @@ def needed(**sections: Any) -> Footprint:
     config = Config.model_validate(
         {"model": {"architecture": "mlp", "hidden": [64]}, "data": {"batch_size": 100}, **sections}
     )
-    return footprint(config, place(expand(config.model), 10))
+    return footprint(config, infer_shapes(expand(config.model), 10))
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_the_lectures_network_is_counted() -> None:
     made = plan(config_of({"architecture": "mlp", "hidden": [64, 64, 64]}, data={"batch_size": 256}))
     assert made.footprint.parameters == 784 * 64 + 64 + 2 * (64 * 64 + 64) + 64 * 10 + 10 == 59_210
     assert made.device == torch.device("cpu")
-    assert [entry.layer.type for entry in made.placed] == ["flatten", *["linear", "activation"] * 3, "linear"]
+    assert [entry.layer.type for entry in made.layers] == ["flatten", *["linear", "activation"] * 3, "linear"]
 
 
 def test_a_model_that_cannot_fit_is_refused_before_it_is_built(monkeypatch: pytest.MonkeyPatch) -> None:

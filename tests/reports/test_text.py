@@ -8,7 +8,7 @@ import pytest
 
 from mnist_trainer.config.expand import expand
 from mnist_trainer.config.load import load_config
-from mnist_trainer.config.shapes import place
+from mnist_trainer.config.shapes import infer_shapes
 from mnist_trainer.errors import shell_quote
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.reports.listener import Header, Outcome
@@ -125,7 +125,7 @@ def test_a_loss_that_exploded_fits_its_column(record: EpochRecord) -> None:
 
 
 def layer_table(model: dict[str, Any]) -> list[str]:
-    return layer_lines(place(expand(load_config({"model": model}).model), 10))
+    return layer_lines(infer_shapes(expand(load_config({"model": model}).model), 10))
 
 
 def test_the_table_of_layers_of_an_mlp() -> None:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import pytest
 import torch
 
-from mnist_trainer.config.checks import mistakes
+from mnist_trainer.config.checks import find_problems
 from mnist_trainer.config.schema import Config
 from mnist_trainer.data.loaders import Splits
 from mnist_trainer.data.source import Source
@@ -60,7 +60,7 @@ def make_config(**sections: Any) -> Config:
     }
     defaults["data"] = {"batch_size": 32, **sections.pop("data", {})}
     config = Config.model_validate({**defaults, **sections})
-    assert mistakes(config) == []
+    assert find_problems(config) == []
     return config
 
 
