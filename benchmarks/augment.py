@@ -13,8 +13,7 @@ from time import perf_counter
 import torch
 from torchvision.transforms import v2
 
-from mnist_trainer.config.augmentation import Augment, Elastic
-from mnist_trainer.config.schema import Data
+from mnist_trainer.config.schema import Augment, Data, Elastic
 from mnist_trainer.data.augment import augmented
 from mnist_trainer.data.loaders import load_splits
 

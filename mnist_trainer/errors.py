@@ -31,6 +31,12 @@ def escape_controls(text: str) -> str:
     return "".join(char if _is_harmless(char) else char.encode("unicode_escape").decode() for char in text)
 
 
+def one_line(text: str, limit: int = 40) -> str:
+    """Return `text` for one line of a message: control characters are escaped, long text is cut."""
+    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text[:limit])
+    return shown if len(text) <= limit else f"{shown}…"
+
+
 def _is_harmless(char: str) -> bool:
     return char.isprintable() or char == "\n" or category(char) == "Zs"  # macOS names screenshots with narrow spaces
 

@@ -34,7 +34,7 @@ STAGES = (
 """In the order in which data flow. `BEFORE` them are modules that all may use, and behind them the package's own
 `__main__` and `__init__`."""
 
-BEFORE = ("errors", "files")
+BEFORE = ("errors", "files", "seeds")
 
 FREE_OF_TORCH = ("config", "pictures", "simulator")
 HEAVY = {"torchvision", "matplotlib", "cv2", "tensorboard", "optuna", "psycopg"}

@@ -167,7 +167,7 @@ def test_every_config_shown_is_valid(place: Path) -> None:
 
 
 def test_the_sweep_shown_is_valid(place: Path) -> None:
-    from mnist_trainer.config.sweep_reading import load_sweep
+    from mnist_trainer.config.sweep import load_sweep
 
     (text,) = (block for block in blocks("yaml") if block.startswith("base:"))
     path = place / "shown-sweep.yaml"

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mnist_trainer.config.augmentation import Simulate
+from mnist_trainer.config.schema import Simulate
 from mnist_trainer.data.loaders import load_split
 from mnist_trainer.files import make_folder, write_bytes
 from mnist_trainer.inference.metrics import wilson_interval

@@ -63,8 +63,8 @@ class Configs(Kind):
         return Case("config.yaml", damaged_text(random.choice(self.texts), random))
 
     def feed(self, path: Path) -> list[str]:
+        from mnist_trainer.config.checks import warnings
         from mnist_trainer.config.load import dump_config, load_config
-        from mnist_trainer.config.warnings import warnings
         from mnist_trainer.pipeline.checking import plan
         from mnist_trainer.reports.text import layer_lines
 

@@ -90,7 +90,7 @@ class Command(TyperCommand):
 
     def _suggest(self, command: str, option: str, value: str | None, names: Sequence[str]) -> str:
         """Return a line that says what an unknown option was most likely meant to be."""
-        from mnist_trainer.config.wording import nearest
+        from mnist_trainer.config.messages import nearest
 
         begin, plain = f"{command} has no option {option}.", option.lstrip("-").replace("-", "_")
         known = _OPTIONS.get(plain, "")
@@ -110,8 +110,7 @@ class Command(TyperCommand):
 
     def _paths(self, plain: str) -> list[str]:
         """Return the keys of the config that an option called `plain` most likely stands for."""
-        from mnist_trainer.config.outline import all_keys, paths_of
-        from mnist_trainer.config.wording import nearest
+        from mnist_trainer.config.messages import all_keys, nearest, paths_of
 
         if self.keys is None:
             return []

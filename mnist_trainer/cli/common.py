@@ -202,8 +202,8 @@ def _print_phrases(phrases: Mapping[str, str]) -> None:
 def _copy_config(name: str | None) -> None:
     if name is None:
         return
+    from mnist_trainer.config.messages import nearest
     from mnist_trainer.config.shipped import shipped, shipped_path
-    from mnist_trainer.config.wording import nearest
     from mnist_trainer.files import write_text
 
     with handle_errors(debug=False):

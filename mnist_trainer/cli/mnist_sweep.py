@@ -67,7 +67,7 @@ def sweep(  # noqa: PLR0913, PLR0917 - one for each option
     its --run-dir, or its --storage. Without SWEEP the sweeps that come with the package are listed.
     """
     with handle_errors(debug):
-        from mnist_trainer.config.sweep_reading import load_sweep
+        from mnist_trainer.config.sweep import load_sweep
 
         source, overrides = find_config(arguments, config)
         if source is None:

@@ -217,7 +217,7 @@ def _read_series(
     seeds: str | None, jobs: int | None, seed: str | None, overrides: Sequence[str]
 ) -> tuple[int, ...] | None:
     """The seeds of a series; None if a single run is meant. Raises `UsageError` for what does not go together."""
-    from mnist_trainer.config.seeds import parse_seeds
+    from mnist_trainer.seeds import parse_seeds
 
     if seeds is None:
         if jobs is not None:

@@ -9,13 +9,10 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from mnist_trainer.config.activations import AnyActivation, Initialization
-from mnist_trainer.config.architectures import AnyModel, HiddenShape
-from mnist_trainer.config.augmentation import Augment, Elastic, Simulate
-from mnist_trainer.config.layers import WrittenLayer
+from mnist_trainer.config.messages import SectionType, discriminator_key, keys_of, names_of, sections_in
+from mnist_trainer.config.model import AnyActivation, AnyModel, HiddenShape, Initialization, WrittenLayer
 from mnist_trainer.config.objective import AnyLoss, AnyOptimizer, AnySchedule, Penalty
-from mnist_trainer.config.outline import SectionType, discriminator_key, keys_of, names_of, sections_in
-from mnist_trainer.config.schema import Config, Data, EarlyStopping, Report, Training
+from mnist_trainer.config.schema import Augment, Config, Data, EarlyStopping, Elastic, Report, Simulate, Training
 
 _GROUPS: tuple[tuple[str, str, Any], ...] = (
     ("config", "at the top of the file", Config),

@@ -1,4 +1,10 @@
-"""YAML text → plain data in which every value knows its line and column, by YAML 1.2's rules.
+"""What was read from a config file, and where each of its values stands.
+
+YAML text → nodes with their marks, by libyaml where PyYAML was built with it: in a tenth of the time.
+
+What PyYAML's scanner, parser and composer stumble over, in words that say how to mend it.
+
+YAML text → plain data in which every value knows its line and column, by YAML 1.2's rules.
 
 PyYAML scans and parses; what its constructor would do is done here. It reads `1e-3` as text, `010` as 8, `off` as
 false, and keeps the last of two equal keys in silence: the first is a number here, the second is 10, the others are
@@ -8,14 +14,247 @@ mistakes with a place. A mistake that leaves the rest readable does not stop the
 from __future__ import annotations
 
 import re
-from pathlib import KeyPath as Path
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from copy import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import yaml
 
-from mnist_trainer.config.document import Document, KeyPath, Problem, SourceLocation
-from mnist_trainer.config.yaml_composer import MAX_VALUES, compose
-from mnist_trainer.config.yaml_errors import explain
+from mnist_trainer.errors import one_line
+
+KeyPath = tuple[str | int, ...]
+"""The way from the top of a config to one of its values: `("model", "hidden", 0)`."""
+
+
+class SourceLocation(NamedTuple):
+    """Where something stands; sorts in the order of reading, overrides after the file. Lines and columns from 1."""
+
+    override: int = 0
+    line: int = 0
+    column: int = 0
+    file: str = ""
+
+    def __str__(self) -> str:
+        if self.override:
+            return f"override {self.override}"
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+
+
+class Problem(NamedTuple):
+    """A mistake: its place, the path of the key, and what is wrong with it."""
+
+    location: SourceLocation
+    path: KeyPath
+    message: str
+
+
+@dataclass
+class Document:
+    """What was read: `data` as plain values (None when unreadable) and, for each path, the places of key and value."""
+
+    data: Any = None
+    locations: dict[KeyPath, tuple[SourceLocation, SourceLocation]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    reported: set[KeyPath] = field(default_factory=set)
+    """Values that were complained about here: nobody else needs to."""
+
+    def add_problem(self, location: SourceLocation, path: KeyPath, message: str) -> None:
+        """Add a complaint."""
+        self.problems.append(Problem(location, path, message))
+
+    def is_reported(self, path: KeyPath) -> bool:
+        """Whether the value at `path`, or one that it belongs to, was complained about already."""
+        ways = (path, self._written(path)[0])
+        return any(way[:length] in self.reported for way in ways for length in range(len(way) + 1))
+
+    def location_of(self, path: KeyPath, at_key: bool = False) -> SourceLocation:
+        """The place of the value at `path` (or of its key), or of the nearest thing above it that was written."""
+        written, is_whole = self._written(path)
+        while written and written not in self.locations:
+            written, is_whole = written[:-1], False
+        key, value = self.locations.get(written, (SourceLocation(), SourceLocation()))
+        return key if at_key or not is_whole else value
+
+    def at(self, path: KeyPath) -> Any:
+        """Return the value at `path`, also within short forms; None if there is none."""
+        data, (written, is_whole) = self.data, self._written(path)
+        for key in written:
+            data = data[key]
+        return data if is_whole else None
+
+    def below(self, path: KeyPath) -> Document:
+        """What stands at `path`, as a document of its own: its data, places and what is broken, without complaints."""
+        data: Any = self.data
+        for key in path:
+            data = data[key]
+        length = len(path)
+        locations = {at[length:]: both for at, both in self.locations.items() if at[:length] == path}
+        reported = {at[length:] for at in self.reported if at[:length] == path}
+        return Document(data=data, locations=locations, reported=reported)
+
+    def _written(self, path: KeyPath) -> tuple[KeyPath, bool]:
+        """The part of `path` that stands in the data, through short forms, and whether that is all of it."""
+        node: Any = self.data
+        written: KeyPath = ()
+        for key in path:
+            if isinstance(node, str):  # a short form, the name alone
+                continue
+            if written and isinstance(node, dict) and key not in node and len(node) == 1:  # {conv: 32}
+                ((name, node),) = node.items()
+                written = (*written, name)
+                if not isinstance(node, dict) or key not in node:
+                    continue
+            keys = node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()
+            if key not in keys:
+                return written, False
+            node, written = node[key], (*written, key)
+        return written, True
+
+
+def format_path(path: KeyPath) -> str:
+    """`model.hidden.0`; what can't be printed is escaped, and what is very long is cut."""
+    return ".".join(one_line(str(part)) for part in path)
+
+
+MAX_VALUES = 10_000
+MAX_DEPTH = 50
+
+_READ_DIFFERENTLY = re.compile(r"[\t!?|>%\ufeff]|---|:\s*[]#,}]")
+"""Where PyYAML and libyaml may differ in what they take, or in where they see it."""
+
+
+def compose(text: str) -> yaml.Node | None:
+    """The top node of a YAML text, None of an empty one. Its tags say how it was written: `plain`, `quoted`, `list` or
+    `mapping`; any other came from the text. Raises `yaml.YAMLError`, always in PyYAML's own words."""
+    if yaml.__with_libyaml__ and not _READ_DIFFERENTLY.search(text):
+        with suppress(yaml.YAMLError, UnicodeEncodeError):
+            return compose_with(yaml.CSafeLoader, text)
+    return compose_with(yaml.SafeLoader, text)
+
+
+def compose_with(parser: Any, text: str) -> yaml.Node | None:
+    """The same out of the events that `parser` makes of the text."""
+    composer = _Composer(parser(text).get_event)
+    composer.next()  # the stream's start
+    if isinstance(composer.next(), yaml.StreamEndEvent):
+        return None
+    node = composer.node(composer.next())
+    composer.next()  # the document's end
+    event = composer.next()
+    if not isinstance(event, yaml.StreamEndEvent):
+        raise _error("found another document", event)
+    return node
+
+
+class _Composer:
+    """Turns events into nodes: PyYAML's does, too, but has no limits, no places of aliases, and takes twice as long."""
+
+    def __init__(self, events: Callable[[], Any]) -> None:
+        self.next = events
+        self.named: dict[str, yaml.Node | None] = {}
+        self.depth = self.count = 0
+
+    def node(self, event: Any) -> yaml.Node:
+        """The node that begins with `event`."""
+        if isinstance(event, yaml.AliasEvent):
+            return self._repeated(event)
+        self.count += 1
+        if self.depth >= MAX_DEPTH or self.count > MAX_VALUES:
+            raise _error("nested too deeply" if self.depth >= MAX_DEPTH else "too many values", event)
+        anchor, tag = event.anchor, None if event.tag == "!" else event.tag
+        if anchor is not None:
+            if anchor in self.named:
+                raise _error("found duplicate anchor", event)
+            self.named[anchor] = None  # until it is complete
+        node = self._composed(event, tag)
+        if anchor is not None:
+            self.named[anchor] = node
+        return node
+
+    def _repeated(self, event: yaml.AliasEvent) -> yaml.Node:
+        """The node that an alias stands for, at the alias's place."""
+        if event.anchor not in self.named:
+            raise _error("found undefined alias", event)
+        node = copy(self.named[event.anchor])
+        if node is None:
+            raise _error("recursive alias", event)
+        node.start_mark = event.start_mark
+        return node
+
+    def _composed(self, event: Any, tag: str | None) -> yaml.Node:
+        start = event.start_mark
+        if isinstance(event, yaml.ScalarEvent):
+            written = "plain" if event.implicit[0] else "quoted"
+            return yaml.ScalarNode(tag or written, event.value, start)
+        value: list[Any] = []
+        self.depth += 1
+        if isinstance(event, yaml.MappingStartEvent):
+            while not isinstance(key := self.next(), yaml.MappingEndEvent):
+                value.append((self.node(key), self.node(self.next())))
+            node: yaml.Node = yaml.MappingNode(tag or "mapping", value, start)
+        else:
+            while not isinstance(item := self.next(), yaml.SequenceEndEvent):
+                value.append(self.node(item))
+            node = yaml.SequenceNode(tag or "list", value, start)
+        self.depth -= 1
+        return node
+
+
+def _error(problem: str, event: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+
+
+_AT_START = "at start"
+"""Marks the words for mistakes that are seen late: their place is where the unfinished thing begins."""
+
+_EXPLANATIONS = (
+    ("found another document", "a second document starts here; a config is one: take the '---' away"),
+    (
+        "mapping values are not allowed",
+        "a ': ' that fits nowhere: a second one in the line, a wrong indentation, or none in the line above; "
+        "text with ': ' needs quotes",
+    ),
+    ("expected <block end>", "does not line up with the lines above; the keys of a section start in the same column"),
+    ("unindent", "does not line up with the lines above; the keys of a section start in the same column"),
+    ("could not find expected ':'", "no ': ' after this; a line reads 'key: value'", _AT_START),
+    ("expected ',' or ']'", "the '[' is never closed; items stand between [ and ], with commas", _AT_START),
+    ("expected ',' or '}'", "the '{' is never closed; keys stand between { and }, with commas", _AT_START),
+    ("scanning a quoted scalar, found unexpected", "the quote is never closed", _AT_START),
+    ("escape", "unknown \\ in double quotes; use 'single' quotes, or double the \\"),
+    ("found undefined alias", "* stands for a value that was named with & before, and this was not; text needs quotes"),
+    ("found duplicate anchor", "this & name was given before; choose another"),
+    ("recursive alias", "the alias stands inside the value it names, which would never end; write the value out"),
+    ("nested too deeply", "nested too deeply for a config"),
+    ("too many values", "more than 10,000 values, counting those that aliases repeat; that is no config"),
+    ("expected the node content", "a value is missing before this"),
+    (
+        "sequence entries are not allowed",
+        "a list can't begin here; put its '- ' items on lines of their own, or in [ ]",
+    ),
+    ("that cannot start any token", "a value can't start with this character; put the text in quotes"),
+)
+
+
+def explain(error: yaml.MarkedYAMLError, text: str) -> tuple[int, int, str]:
+    """Line and column (from 0) of the mistake in `text`, and what it is."""
+    mark = error.problem_mark or error.context_mark
+    said = ", ".join(part for part in (error.context, error.problem) if part)
+    line, column = (mark.line, mark.column) if mark else (0, 0)
+    lines = text.split("\n")
+    indent = lines[line][: len(lines[line]) - len(lines[line].lstrip())] if line < len(lines) else ""
+    if "\t" in indent:
+        return line, indent.index("\t"), "a tab; YAML is indented with spaces"
+    if "'\\t'" in said:
+        return line, column, "a tab; YAML takes only spaces here"
+    for needle, message, *where in _EXPLANATIONS:
+        if needle in said:
+            start = error.context_mark if where and error.context_mark else None
+            return (start.line, start.column, message) if start else (line, column, message)
+    return line, column, f"no valid YAML: {said}"
+
 
 MAX_BYTES = 1_000_000
 MAX_WHOLE = 2**63 - 1

@@ -7,9 +7,9 @@ from math import radians
 import torch
 from torch import Tensor
 
-from mnist_trainer.config.augmentation import Augment
-from mnist_trainer.config.seeds import seed_for
+from mnist_trainer.config.schema import Augment
 from mnist_trainer.data.geometry import SIDE, inverse_affine, smooth_displacement, thicken, warp
+from mnist_trainer.seeds import seed_for
 
 DRAWS = 8
 """Numbers drawn for an image: rotation, shear, scale × 2, shift × 2, thickness, and whether it is deformed at all."""

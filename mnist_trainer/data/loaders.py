@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from mnist_trainer.config.schema import Data
-from mnist_trainer.config.seeds import seed_for
 from mnist_trainer.data.catalog import binary_label, has_validation, load, with_binary
 from mnist_trainer.data.dataset import DataSet, Split
 from mnist_trainer.data.download import Progress
@@ -24,6 +23,7 @@ from mnist_trainer.data.source import Source
 from mnist_trainer.data.splits import first_of_each, stratified
 from mnist_trainer.data.tables import load_unseen_table, table_of
 from mnist_trainer.errors import DataError, UsageError
+from mnist_trainer.seeds import seed_for
 
 Batch = tuple[Tensor, Tensor]
 """uint8 images [B, 28, 28] and labels int64 [B]."""

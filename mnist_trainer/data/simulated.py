@@ -22,12 +22,12 @@ import torch
 from numpy.typing import NDArray
 
 from mnist_trainer.config.schema import Data
-from mnist_trainer.config.seeds import seed_for
 from mnist_trainer.data.decoded import IMAGE, KEPT, make_once, program
 from mnist_trainer.data.download import Progress
 from mnist_trainer.data.mapped import Images, images_of
 from mnist_trainer.data.places import data_root, homes
 from mnist_trainer.data.source import Source
+from mnist_trainer.seeds import seed_for
 
 if TYPE_CHECKING:
     from mnist_trainer.simulator.make import Kind

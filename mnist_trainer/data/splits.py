@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mnist_trainer.config.seeds import seed_for
 from mnist_trainer.errors import DataError
+from mnist_trainer.seeds import seed_for
 
 USUAL, ENOUGH = 5_000, 50_000
 """Validation images by default where there are `ENOUGH` images to train with; else a tenth."""

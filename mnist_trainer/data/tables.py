@@ -20,13 +20,12 @@ import torch
 from numpy.typing import NDArray
 
 from mnist_trainer.config.classes import DIGITS
-from mnist_trainer.config.document import one_line
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.damage import DamagedError, naming
 from mnist_trainer.data.dataset import DataSet, Part
 from mnist_trainer.data.folder import TEST_SHARE
 from mnist_trainer.data.registry import MOST_IMAGES, PIXELS
-from mnist_trainer.errors import DataError
+from mnist_trainer.errors import DataError, one_line
 from mnist_trainer.files import is_folder, user_path
 
 Table = tuple[NDArray[np.uint8], NDArray[np.int64] | None]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_trainer.config.fields import PositiveNumber, ZeroToOne
-from mnist_trainer.config.outputs import OutputKind
+from mnist_trainer.config.layers import OutputKind
 from mnist_trainer.data.normalize import Normalization
 from mnist_trainer.inference.probabilities import to_probabilities
 from mnist_trainer.model.device import Precision, autocast, to_device

@@ -7,7 +7,7 @@ from typing import assert_never
 import torch
 from torch import Tensor
 
-from mnist_trainer.config.outputs import OutputKind
+from mnist_trainer.config.layers import OutputKind
 
 SMALLEST = 2.0**-126
 """What an output of 0 is taken for: float32's smallest normal number. Outputs above it keep their order."""

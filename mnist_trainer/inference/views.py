@@ -18,9 +18,9 @@ from math import radians
 import torch
 from torch import Tensor
 
-from mnist_trainer.config.seeds import seed_for
 from mnist_trainer.data.geometry import inverse_affine, warp
 from mnist_trainer.errors import UsageError
+from mnist_trainer.seeds import seed_for
 
 View = Callable[[Tensor], Tensor]
 """uint8 images [B, 28, 28] to deformed ones."""

@@ -12,7 +12,7 @@ from typing import assert_never
 import torch
 from torch import Tensor, nn
 
-from mnist_trainer.config.activations import (
+from mnist_trainer.config.model import (
     AbsoluteLeakyRelu,
     AnyActivation,
     Elu,
@@ -23,7 +23,7 @@ from mnist_trainer.config.activations import (
     Sigmoid,
     Softplus,
 )
-from mnist_trainer.config.activations import Maxout as MaxoutConfig
+from mnist_trainer.config.model import Maxout as MaxoutConfig
 
 
 class Step(nn.Module):

@@ -8,26 +8,28 @@ from typing import assert_never
 import torch
 from torch import Tensor, nn
 
-from mnist_trainer.config.activations import ConstantInit, NormalInit, PlainInit, UniformInit
-from mnist_trainer.config.architectures import AnyModel
-from mnist_trainer.config.expand import expand
-from mnist_trainer.config.layers import (
+from mnist_trainer.config.layers import LayerInfo, Shape, expand, infer_shapes
+from mnist_trainer.config.model import (
     ActivationLayer,
+    AnyModel,
     BatchNorm,
+    ConstantInit,
     Conv,
     Dropout,
     Flatten,
     LayerNorm,
     Linear,
     MaxoutLayer,
+    NormalInit,
     Output,
+    PlainInit,
     Pool,
     Residual,
     SqueezeExcite,
+    UniformInit,
 )
-from mnist_trainer.config.seeds import seed_for
-from mnist_trainer.config.shapes import LayerInfo, Shape, infer_shapes
 from mnist_trainer.model.activations import Maxout, build_activation
+from mnist_trainer.seeds import seed_for
 
 Weighted = nn.Linear | nn.Conv2d
 

@@ -8,9 +8,9 @@ from typing import assert_never
 
 import torch
 
+from mnist_trainer.config.layers import LayerInfo
 from mnist_trainer.config.objective import Adagrad, Adam, AnyOptimizer, GradientDescent, RmsProp, Sgd
 from mnist_trainer.config.schema import Config
-from mnist_trainer.config.shapes import LayerInfo
 from mnist_trainer.data.memory import available
 from mnist_trainer.errors import DeviceError
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from mnist_trainer.config.expand import expand
-from mnist_trainer.config.layers import Conv
+from mnist_trainer.config.layers import LayerInfo, expand, infer_shapes
+from mnist_trainer.config.model import Conv
 from mnist_trainer.config.schema import Config
-from mnist_trainer.config.shapes import LayerInfo, infer_shapes
 from mnist_trainer.model.device import LARGE
 
 CLASSES = 10

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from mnist_trainer.config.overrides import Override
+from mnist_trainer.config.load import Override
 from mnist_trainer.data.dataset import Split
 from mnist_trainer.errors import CheckpointError
 from mnist_trainer.inference.calibration import Sureness, fit_temperature

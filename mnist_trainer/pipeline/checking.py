@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from mnist_trainer.config.expand import expand
-from mnist_trainer.config.outputs import output_count
+from mnist_trainer.config.layers import LayerInfo, expand, infer_shapes, output_count
 from mnist_trainer.config.schema import Config
-from mnist_trainer.config.shapes import LayerInfo, infer_shapes
 from mnist_trainer.data.catalog import missing_files
 from mnist_trainer.data.identity import identify
 from mnist_trainer.data.loaders import load_real, training_loader

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mnist_trainer.config.overrides import Override
+from mnist_trainer.config.load import Override
 from mnist_trainer.data.dataset import Split
 from mnist_trainer.inference.comparison import Comparison, compare_answers
 from mnist_trainer.pipeline.evaluation import Judged, judge_subject

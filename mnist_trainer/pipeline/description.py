@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnist_trainer.config.architectures import FullyConvolutional
-from mnist_trainer.config.outputs import output_count
+from mnist_trainer.config.layers import output_count
+from mnist_trainer.config.model import FullyConvolutional
 from mnist_trainer.config.schema import Config
 from mnist_trainer.data.catalog import class_names
 from mnist_trainer.data.memory import SHARE

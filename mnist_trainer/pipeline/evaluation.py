@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mnist_trainer.config.classes import class_positions, label_of
-from mnist_trainer.config.overrides import Override
+from mnist_trainer.config.load import Override
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.catalog import all_classes, with_binary
 from mnist_trainer.data.dataset import Split

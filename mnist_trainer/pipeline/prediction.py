@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import nn
 
-from mnist_trainer.config.document import one_line
 from mnist_trainer.config.schema import CSV_ENDINGS
-from mnist_trainer.errors import CheckpointError, DataError, UsageError
+from mnist_trainer.errors import CheckpointError, DataError, UsageError, one_line
 from mnist_trainer.files import user_path
 from mnist_trainer.inference.prediction import (
     Judgement,

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mnist_trainer.config.differences import Difference, differences
-from mnist_trainer.config.load import load_config
+from mnist_trainer.config.load import Difference, differences, load_config
 from mnist_trainer.config.objective import Decay, OneCycle
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import CheckpointError, DivergedError, UsageError, shell_quote

@@ -8,13 +8,11 @@ from operator import attrgetter
 from pathlib import Path
 from typing import get_args
 
-from mnist_trainer.config.document import one_line
-from mnist_trainer.config.load import load_config
-from mnist_trainer.config.overrides import Override, override_texts
+from mnist_trainer.config.load import Override, load_config, override_texts
 from mnist_trainer.config.schema import Config, Data
 from mnist_trainer.data.dataset import Split
 from mnist_trainer.data.loaders import load_real
-from mnist_trainer.errors import CheckpointError, ConfigError, ConfigProblem, UsageError
+from mnist_trainer.errors import CheckpointError, ConfigError, ConfigProblem, UsageError, one_line
 from mnist_trainer.files import is_folder, user_path
 from mnist_trainer.model.device import is_here
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, load_checkpoint

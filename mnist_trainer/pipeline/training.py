@@ -13,8 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from mnist_trainer.config.load import ConfigSource, load_config
-from mnist_trainer.config.overrides import Override, override_texts
+from mnist_trainer.config.load import ConfigSource, Override, load_config, override_texts
 from mnist_trainer.config.schema import Config
 from mnist_trainer.data.source import Source
 from mnist_trainer.errors import InterruptedRunError

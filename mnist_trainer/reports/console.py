@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from mnist_trainer.config.document import one_line
-from mnist_trainer.errors import UsageError, escape_controls
+from mnist_trainer.errors import UsageError, escape_controls, one_line
 from mnist_trainer.model.memory import human_bytes
 from mnist_trainer.reports.bar import Bar
 from mnist_trainer.reports.listener import Header, Listener, Outcome, both

@@ -8,8 +8,8 @@ from pathlib import Path
 from textwrap import TextWrapper
 from typing import TYPE_CHECKING
 
-from mnist_trainer.config.layers import ActivationLayer, Conv, Dropout, Output, Pool, SqueezeExcite
-from mnist_trainer.config.shapes import LayerInfo
+from mnist_trainer.config.layers import LayerInfo
+from mnist_trainer.config.model import ActivationLayer, Conv, Dropout, Output, Pool, SqueezeExcite
 from mnist_trainer.errors import shell_quote
 
 if TYPE_CHECKING:  # the table of runs is shown without torch

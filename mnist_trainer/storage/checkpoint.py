@@ -22,11 +22,10 @@ import torch
 from pydantic import ConfigDict, Field, TypeAdapter
 from torch import Tensor, nn
 
-from mnist_trainer.config.document import one_line
 from mnist_trainer.config.fields import PositiveNumber
-from mnist_trainer.config.outputs import output_count
+from mnist_trainer.config.layers import output_count
 from mnist_trainer.config.schema import Config
-from mnist_trainer.errors import CheckpointError, UsageError
+from mnist_trainer.errors import CheckpointError, UsageError, one_line
 from mnist_trainer.files import write_file
 from mnist_trainer.inference.predictor import Predictor, Reading
 from mnist_trainer.model.build import build_model

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mnist_trainer.config.document import one_line
-from mnist_trainer.errors import CheckpointError
+from mnist_trainer.errors import CheckpointError, one_line
 from mnist_trainer.storage.checkpoint import Checkpoint
 
 

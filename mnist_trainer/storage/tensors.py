@@ -23,9 +23,8 @@ from typing import IO
 import torch
 from torch import Tensor
 
-from mnist_trainer.config.document import one_line
 from mnist_trainer.config.yaml_reader import PICTURE_SIGNATURES
-from mnist_trainer.errors import CheckpointError
+from mnist_trainer.errors import CheckpointError, one_line
 
 CHECKSUM = "checksum"
 """The part with the checksum."""

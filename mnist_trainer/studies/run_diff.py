@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_trainer.config.differences import Difference, differences
-from mnist_trainer.config.document import one_line
-from mnist_trainer.errors import UsageError
+from mnist_trainer.config.load import Difference, differences
+from mnist_trainer.errors import UsageError, one_line
 from mnist_trainer.reports.table import Column, table_lines
 from mnist_trainer.reports.text import figure, interval, percent
 from mnist_trainer.storage.find import find_place, latest_run

@@ -24,10 +24,9 @@ from typing import IO, Annotated, Any, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, Strict, ValidationError, ValidationInfo, WrapValidator
 
-from mnist_trainer.config.document import one_line
 from mnist_trainer.config.load import load_config
 from mnist_trainer.config.schema import Config
-from mnist_trainer.errors import ConfigError, UsageError
+from mnist_trainer.errors import ConfigError, UsageError, one_line
 from mnist_trainer.files import is_locked
 from mnist_trainer.storage.find import find_place, places_tried
 from mnist_trainer.storage.run_folder import MARKS, RunFolder

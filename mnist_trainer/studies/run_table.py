@@ -12,11 +12,9 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mnist_trainer.config.document import SourceLocation, one_line
-from mnist_trainer.config.outline import field_at
-from mnist_trainer.config.wording import nearest
-from mnist_trainer.config.yaml_reader import read_text
-from mnist_trainer.errors import UsageError, shell_quote
+from mnist_trainer.config.messages import field_at, nearest
+from mnist_trainer.config.yaml_reader import SourceLocation, read_text
+from mnist_trainer.errors import UsageError, one_line, shell_quote
 from mnist_trainer.reports.table import Column, table_lines
 from mnist_trainer.reports.text import figure, interval, percent
 from mnist_trainer.storage.run_folder import RunFolder

@@ -21,10 +21,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from mnist_trainer.config.differences import differences
-from mnist_trainer.config.load import ConfigSource, dump_config, load_config
+from mnist_trainer.config.load import ConfigSource, differences, dump_config, load_config
 from mnist_trainer.config.schema import Config
-from mnist_trainer.config.seeds import check_seeds
 from mnist_trainer.errors import CheckpointError, InterruptedRunError, StorageError, UsageError
 from mnist_trainer.files import folder_lock, make_folder, remove_folder, write_text
 from mnist_trainer.inference.spread import spread
@@ -40,6 +38,7 @@ from mnist_trainer.reports.dots import Dot, dots
 from mnist_trainer.reports.environment import describe_environment
 from mnist_trainer.reports.listener import Header, Listener
 from mnist_trainer.reports.series import Series, SeriesHeader, SeriesListener, SubRun, Summary, judged_part
+from mnist_trainer.seeds import check_seeds
 from mnist_trainer.storage.run_folder import (
     RunFolder,
     as_folder,

@@ -33,8 +33,7 @@ import torch
 
 from mnist_trainer.config.load import dump_config, dump_plain
 from mnist_trainer.config.shipped import package_version
-from mnist_trainer.config.sweep import Sweep, label
-from mnist_trainer.config.sweep_reading import sweep_items
+from mnist_trainer.config.sweep import Sweep, label, sweep_items
 from mnist_trainer.data.identity import identify
 from mnist_trainer.data.loaders import load_splits
 from mnist_trainer.errors import DeviceError, InterruptedRunError, StorageError, UsageError, shell_quote

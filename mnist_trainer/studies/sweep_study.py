@@ -18,7 +18,7 @@ from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING, Any, Literal
 
-from mnist_trainer.config.differences import differences
+from mnist_trainer.config.load import differences
 from mnist_trainer.config.sweep import Sweep
 from mnist_trainer.errors import DataError, StorageError, UsageError
 from mnist_trainer.files import truncate_torn_line

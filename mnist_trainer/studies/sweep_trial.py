@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mnist_trainer.config.schema import Config, Data
-from mnist_trainer.config.seeds import seed_for
 from mnist_trainer.config.sweep import Choice, IntUniform, LogUniform, Parameter, Sweep, Uniform
 from mnist_trainer.data.loaders import Splits, load_splits
 from mnist_trainer.errors import DeviceError, InterruptedRunError, TrainerError
@@ -24,6 +23,7 @@ from mnist_trainer.model.device import settings
 from mnist_trainer.model.failures import device_errors
 from mnist_trainer.model.threads import choose_threads
 from mnist_trainer.pipeline.preparation import prepare
+from mnist_trainer.seeds import seed_for
 from mnist_trainer.studies.processes import WorkerContext
 from mnist_trainer.studies.sweep_study import StudyStorage, open_study, retry, storage_errors, trial_index
 from mnist_trainer.training.loop import EpochRecord, fit

@@ -8,9 +8,8 @@ from math import log, sqrt
 import torch
 from torch import Tensor, nn
 
-from mnist_trainer.config.activations import PlainActivation, PlainInit
-from mnist_trainer.config.expand import expand, walk
-from mnist_trainer.config.layers import ActivationLayer
+from mnist_trainer.config.layers import expand, walk
+from mnist_trainer.config.model import ActivationLayer, PlainActivation, PlainInit
 from mnist_trainer.data.source import Source
 from mnist_trainer.training.loop import EpochRecord
 from mnist_trainer.training.state import TrainingState

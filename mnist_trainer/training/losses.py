@@ -31,8 +31,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mnist_trainer.config.layers import OutputKind
 from mnist_trainer.config.objective import AnyLoss, BinaryCrossEntropy, ClassLoss, DistanceLoss
-from mnist_trainer.config.outputs import OutputKind
 from mnist_trainer.errors import UsageError
 from mnist_trainer.training.penalties import differentiable_probabilities, penalty_matrix, total_variation
 

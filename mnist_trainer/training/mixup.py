@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mnist_trainer.config.seeds import seed_for
+from mnist_trainer.seeds import seed_for
 from mnist_trainer.training.losses import AnyCriterion
 
 

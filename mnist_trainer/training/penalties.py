@@ -7,8 +7,8 @@ from typing import assert_never
 import torch
 from torch import Tensor, nn
 
+from mnist_trainer.config.layers import OutputKind
 from mnist_trainer.config.objective import Penalty
-from mnist_trainer.config.outputs import OutputKind
 
 
 def penalty_matrix(penalties: tuple[Penalty, ...], classes: int) -> Tensor:

@@ -10,15 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from mnist_trainer.config.classes import with_labels
-from mnist_trainer.config.document import one_line
-from mnist_trainer.config.outputs import output_count, output_kind
+from mnist_trainer.config.layers import output_count, output_kind
 from mnist_trainer.config.schema import Config
 from mnist_trainer.data.augment import augmented
 from mnist_trainer.data.identity import Identity
 from mnist_trainer.data.loaders import Splits
 from mnist_trainer.data.normalize import measure
 from mnist_trainer.data.source import Source
-from mnist_trainer.errors import CheckpointError, ConfigError, ConfigProblem, UsageError
+from mnist_trainer.errors import CheckpointError, ConfigError, ConfigProblem, UsageError, one_line
 from mnist_trainer.inference.predictor import REFUSAL, Reading
 from mnist_trainer.model.build import build_model, freeze, take_over
 from mnist_trainer.model.device import resolve_device, resolve_precision, to_device

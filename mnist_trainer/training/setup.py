@@ -9,10 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mnist_trainer.config.augmentation import Augment
 from mnist_trainer.config.classes import with_labels
 from mnist_trainer.config.objective import GradientDescent
-from mnist_trainer.config.schema import Config
+from mnist_trainer.config.schema import Augment, Config
 from mnist_trainer.data.normalize import Normalization
 from mnist_trainer.data.source import Source
 from mnist_trainer.inference.predictor import Reading

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnist_trainer.config.seeds import seed_for
 from mnist_trainer.data.augment import augmented
 from mnist_trainer.data.loaders import training_loader
 from mnist_trainer.inference.predictor import Predictor
 from mnist_trainer.inference.probabilities import answers
 from mnist_trainer.model.device import autocast
+from mnist_trainer.seeds import seed_for
 from mnist_trainer.training.averaging import RunningMean
 from mnist_trainer.training.early_stopping import Best
 from mnist_trainer.training.losses import AnyCriterion

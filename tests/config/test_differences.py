@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from mnist_trainer.config.differences import differences
+from mnist_trainer.config.load import differences
 
 
 def test_equal_mappings_have_none() -> None:

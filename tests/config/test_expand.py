@@ -1,4 +1,4 @@
-"""From architectures to layers: `mnist_trainer/config/expand.py`."""
+"""From architectures to layers: `mnist_trainer/config/layers.py`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from mnist_trainer.config.architectures import AnyModel, Model
-from mnist_trainer.config.expand import expand, walk
-from mnist_trainer.config.layers import AnyLayer, Conv, Linear, Residual
+from mnist_trainer.config.layers import expand, walk
+from mnist_trainer.config.model import AnyLayer, AnyModel, Conv, Linear, Model, Residual
 
 
 def model(**settings: Any) -> AnyModel:

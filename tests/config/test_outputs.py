@@ -1,4 +1,4 @@
-"""How many outputs and of which kind: `mnist_trainer/config/outputs.py`."""
+"""How many outputs and of which kind: `mnist_trainer/config/layers.py`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mnist_trainer.config.outputs import output_count, output_kind
+from mnist_trainer.config.layers import output_count, output_kind
 from mnist_trainer.config.schema import Config
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mnist_trainer.config.fields import Section
-from mnist_trainer.config.outline import keys_of, names_of, sections_in
+from mnist_trainer.config.messages import keys_of, names_of, sections_in
 from mnist_trainer.config.reference import json_schema, reference_table
 from mnist_trainer.config.schema import Config
 from mnist_trainer.config.shipped import shipped_path

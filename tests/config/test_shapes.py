@@ -1,4 +1,4 @@
-"""Shapes and parameter counts: `mnist_trainer/config/shapes.py`. The built modules are compared in tests/model."""
+"""Shapes and parameter counts: `mnist_trainer/config/layers.py`. The built modules are compared in tests/model."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from mnist_trainer.config.architectures import AnyModel, Model
-from mnist_trainer.config.expand import expand
-from mnist_trainer.config.layers import AnyLayer, Layer
-from mnist_trainer.config.shapes import ShapeError, format_shape, infer_shapes
+from mnist_trainer.config.layers import ShapeError, expand, format_shape, infer_shapes
+from mnist_trainer.config.model import AnyLayer, AnyModel, Layer, Model
 
 
 def layers(*items: Any) -> tuple[AnyLayer, ...]:

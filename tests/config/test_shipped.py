@@ -5,9 +5,9 @@ from importlib.metadata import PackageNotFoundError
 import pytest
 
 import mnist_trainer
+from mnist_trainer.config.checks import warnings
 from mnist_trainer.config.load import dump_config, load_config
 from mnist_trainer.config.shipped import package_version, shipped, shipped_path
-from mnist_trainer.config.warnings import warnings
 
 NAMES = [
     "quickstart",

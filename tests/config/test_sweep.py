@@ -7,8 +7,7 @@ import pytest
 
 from mnist_trainer.config.load import dump_plain
 from mnist_trainer.config.shipped import sweeps
-from mnist_trainer.config.sweep import Choice, IntUniform, LogUniform, Sweep, Uniform
-from mnist_trainer.config.sweep_reading import load_sweep, sweep_items
+from mnist_trainer.config.sweep import Choice, IntUniform, LogUniform, Sweep, Uniform, load_sweep, sweep_items
 from mnist_trainer.errors import ConfigError
 
 BASE = "base: {data: {name: digits}, model: {architecture: mlp, hidden: [8]}}\n"

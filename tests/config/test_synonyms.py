@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from mnist_trainer.config.fields import canonical
 from mnist_trainer.config.load import dump_config, load_config
-from mnist_trainer.config.synonyms import canonical
 
 MLP = {"model": {"architecture": "mlp"}}
 LAYERS = {"model": {"architecture": "layers", "layers": ["flatten", {"linear": "classes"}]}}

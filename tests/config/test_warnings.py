@@ -1,4 +1,4 @@
-"""Valid configs that cannot mean what they say: `mnist_trainer/config/warnings.py`."""
+"""Valid configs that cannot mean what they say: `mnist_trainer/config/checks.py`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from mnist_trainer.config.checks import Finding, find_problems
+from mnist_trainer.config.checks import Finding, find_problems, warnings
 from mnist_trainer.config.load import load_config
 from mnist_trainer.config.objective import Plateau, StepDecay
 from mnist_trainer.config.schema import Config
-from mnist_trainer.config.warnings import warnings
 from mnist_trainer.training.schedules import Course, PlateauState, rate_factor
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mnist_trainer.config.load import dump_config, load_config
 from mnist_trainer.config.shipped import shipped
-from mnist_trainer.config.yaml_composer import compose, compose_with
+from mnist_trainer.config.yaml_reader import compose, compose_with
 
 needs_libyaml = pytest.mark.skipif(not yaml.__with_libyaml__, reason="PyYAML was built without libyaml")
 

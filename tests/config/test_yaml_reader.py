@@ -9,8 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnist_trainer.config.document import SourceLocation
-from mnist_trainer.config.yaml_reader import parse_scalar, read_file, read_text
+from mnist_trainer.config.yaml_reader import SourceLocation, parse_scalar, read_file, read_text
 
 Told = Callable[..., list[str]]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mnist_trainer.config.augmentation import Augment, Elastic
+from mnist_trainer.config.schema import Augment, Elastic
 from mnist_trainer.data.augment import augmented
 from mnist_trainer.data.bundled import load_digits
 

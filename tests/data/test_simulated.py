@@ -15,8 +15,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mnist_trainer.config.augmentation import Simulate
-from mnist_trainer.config.schema import Data
+from mnist_trainer.config.schema import Data, Simulate
 from mnist_trainer.data import memory, simulated
 from mnist_trainer.data.loaders import Splits, load_real, load_split, load_splits, load_together
 from mnist_trainer.data.simulated import with_photographs

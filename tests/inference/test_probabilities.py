@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mnist_trainer.config.outputs import OutputKind
+from mnist_trainer.config.layers import OutputKind
 from mnist_trainer.inference.probabilities import answers, to_logits, to_probabilities
 
 TRUE_KINDS: tuple[OutputKind, ...] = ("logits", "probabilities", "log_probabilities", "sigmoid")

@@ -11,7 +11,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
-from mnist_trainer.config.activations import Activation, AnyActivation
+from mnist_trainer.config.model import Activation, AnyActivation
 from mnist_trainer.model.activations import build_activation
 
 Function = Callable[[float], float]

@@ -9,10 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from mnist_trainer.config.architectures import AnyModel, Layers
-from mnist_trainer.config.expand import expand
-from mnist_trainer.config.layers import Output
+from mnist_trainer.config.layers import expand
 from mnist_trainer.config.load import dump_config, load_config
+from mnist_trainer.config.model import AnyModel, Layers, Output
 from mnist_trainer.model.build import build_model
 
 ARCHITECTURES: list[dict[str, Any]] = [

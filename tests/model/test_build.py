@@ -10,9 +10,8 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from mnist_trainer.config.architectures import AnyModel, Model
-from mnist_trainer.config.expand import expand
-from mnist_trainer.config.shapes import infer_shapes
+from mnist_trainer.config.layers import expand, infer_shapes
+from mnist_trainer.config.model import AnyModel, Model
 from mnist_trainer.model.build import ResidualBlock, build_model, freeze, take_over, weighted_modules
 
 EVERY_ARCHITECTURE: list[dict[str, Any]] = [

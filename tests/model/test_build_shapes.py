@@ -1,4 +1,4 @@
-"""Random lists of layers: shapes on paper (`config/shapes.py`) are those of the modules (`model/build.py`)."""
+"""Random lists of layers: shapes on paper (`config/layers.py`) are those of the modules (`model/build.py`)."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from mnist_trainer.config.architectures import Layers
-from mnist_trainer.config.layers import (
+from mnist_trainer.config.layers import LayerInfo, ShapeError, infer_shapes
+from mnist_trainer.config.model import (
     AnyLayer,
     BatchNorm,
     Conv,
     Dropout,
     Flatten,
     LayerNorm,
+    Layers,
     Linear,
     MaxoutLayer,
     Pool,
     Residual,
     SqueezeExcite,
 )
-from mnist_trainer.config.shapes import LayerInfo, ShapeError, infer_shapes
 from mnist_trainer.model.build import ResidualBlock, SqueezeExciteBlock, build_model
 
 FUNCTIONS = st.sampled_from(["relu", "prelu", "maxout", "tanh", "rrelu"]).map(

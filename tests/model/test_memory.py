@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from mnist_trainer.config.expand import expand
+from mnist_trainer.config.layers import expand, infer_shapes
 from mnist_trainer.config.schema import Config
-from mnist_trainer.config.shapes import infer_shapes
 from mnist_trainer.errors import DeviceError
 from mnist_trainer.model import memory
 from mnist_trainer.model.memory import Footprint, check_memory, footprint, human_bytes

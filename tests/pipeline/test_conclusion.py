@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from mnist_trainer import evaluate, resume, train
+from mnist_trainer.config.checks import warnings
 from mnist_trainer.config.load import load_config
-from mnist_trainer.config.warnings import warnings
 from mnist_trainer.reports.text import outcome_lines
 from mnist_trainer.studies.run_summary import read_run
 from mnist_trainer.studies.seed_series import train_seeds

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from mnist_trainer.config.expand import expand
+from mnist_trainer.config.layers import expand, infer_shapes
 from mnist_trainer.config.load import load_config
-from mnist_trainer.config.shapes import infer_shapes
 from mnist_trainer.errors import shell_quote
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.reports.listener import Header, Outcome

@@ -8,8 +8,8 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
+from mnist_trainer.config.layers import OutputKind
 from mnist_trainer.config.objective import AnyLoss, Loss, Reduction
-from mnist_trainer.config.outputs import OutputKind
 from mnist_trainer.training.losses import Criterion, OwnCriterion
 
 REDUCTIONS: tuple[str, ...] = get_args(Reduction)

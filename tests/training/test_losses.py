@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mnist_trainer.config.layers import OutputKind
 from mnist_trainer.config.objective import AnyLoss, Loss, Reduction
-from mnist_trainer.config.outputs import OutputKind
 from mnist_trainer.training.losses import Criterion
 from mnist_trainer.training.penalties import total_variation
 

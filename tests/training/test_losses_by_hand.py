@@ -10,8 +10,8 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
+from mnist_trainer.config.layers import OutputKind
 from mnist_trainer.config.objective import AnyLoss, Loss
-from mnist_trainer.config.outputs import OutputKind
 from mnist_trainer.training.losses import Criterion
 
 

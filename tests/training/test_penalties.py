@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from mnist_trainer.config.layers import OutputKind
 from mnist_trainer.config.objective import Penalty
-from mnist_trainer.config.outputs import OutputKind
 from mnist_trainer.training.penalties import (
     differentiable_probabilities,
     penalty_matrix,

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mnist_trainer.config.seeds import seed_for
 from mnist_trainer.data.loaders import Splits
 from mnist_trainer.data.source import Source
+from mnist_trainer.seeds import seed_for
 from mnist_trainer.training.loop import fit
 
 EPOCHS, BATCH, SEED = 4, 32, 1

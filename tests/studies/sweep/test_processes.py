@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mnist_trainer.config.sweep_reading import load_sweep
+from mnist_trainer.config.sweep import load_sweep
 from mnist_trainer.reports.sweep import SweepListener, TrialRow
 from mnist_trainer.studies import processes, sweep_study
 from mnist_trainer.studies import sweep_search as sweep_module

@@ -15,8 +15,7 @@ import yaml
 
 from mnist_trainer import train
 from mnist_trainer.config.load import load_config
-from mnist_trainer.config.sweep import Sweep
-from mnist_trainer.config.sweep_reading import load_sweep
+from mnist_trainer.config.sweep import Sweep, load_sweep
 from mnist_trainer.data.bundled import load_digits
 from mnist_trainer.errors import DataError, InterruptedRunError, StorageError, TrainerError, UsageError
 from mnist_trainer.files import folder_lock

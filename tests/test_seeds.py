@@ -1,4 +1,4 @@
-"""Seeds by address: `mnist_trainer/config/seeds.py`."""
+"""Seeds by address: `mnist_trainer/seeds.py`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnist_trainer.config.seeds import MAX_SEEDS, check_seeds, format_seeds, parse_seeds, seed_for
 from mnist_trainer.errors import UsageError
+from mnist_trainer.seeds import MAX_SEEDS, check_seeds, format_seeds, parse_seeds, seed_for
 
 NUMBERS = st.integers(min_value=0, max_value=10**12)
 

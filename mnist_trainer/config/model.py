@@ -1,22 +1,278 @@
-"""The architectures a config can ask for. Each is a short form for a list of layers: see `expand.py`."""
+"""Activations and initial weights, as a config names them. The formulas stand in `model/activations.py`.
+
+The layers a model is written out in: what `model.layers` takes, and what the architectures expand to.
+
+The architectures a config can ask for. Each is a short form for a list of layers: see `expand.py`.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
-from mnist_trainer.config.activations import (
-    Activation,
-    AnyActivation,
-    Initialization,
-    Maxout,
-    PlainActivation,
-    PlainInit,
-    UniformInit,
+from mnist_trainer.config.fields import (
+    AnySpelling,
+    Fraction,
+    ListOf,
+    NotNegative,
+    NotNegativeNumber,
+    Positive,
+    PositiveNumber,
+    Section,
+    ShortForm,
+    literal_values,
 )
-from mnist_trainer.config.fields import AnySpelling, Fraction, ListOf, NotNegative, Positive, Section, ShortForm
-from mnist_trainer.config.layers import MAX_PIXELS, Layer, PoolKind
+
+
+class PlainActivation(Section):
+    """An activation without a parameter."""
+
+    name: Literal["identity", "step", "tanh", "scaled_tanh", "relu", "selu", "gelu", "swish", "mish", "relu6"] = Field(
+        description="step is 0 at 0; scaled_tanh is 1.7159·tanh(0.6666·x); swish is x·sigmoid(x)"
+    )
+
+
+class Sigmoid(Section):
+    """1 / (1 + e^(−slope·x))."""
+
+    name: Literal["sigmoid"] = "sigmoid"
+    slope: PositiveNumber = Field(default=1.0, description="a in 1/(1+e^(−a·x))")
+
+
+class LeakyRelu(Section):
+    """x for x > 0, else slope·x."""
+
+    name: Literal["leaky_relu"] = "leaky_relu"
+    slope: float = Field(default=0.01, ge=0, lt=1, description="of the negative side; below 1")
+
+
+class AbsoluteLeakyRelu(Section):
+    """x for x > 0, else |alpha·x|: the leaky side folded upwards."""
+
+    name: Literal["alrelu"] = "alrelu"
+    alpha: NotNegativeNumber = Field(default=0.01, description="of the negative side, whose values become positive")
+
+
+class ParametricRelu(Section):
+    """A leaky ReLU whose slope is learned, one for the layer."""
+
+    name: Literal["prelu"] = "prelu"
+    slope: float = Field(default=0.25, description="where the learned slope starts")
+
+
+class RandomRelu(Section):
+    """A leaky ReLU whose slope is drawn anew in training and is the mean of the two in evaluation."""
+
+    name: Literal["rrelu"] = "rrelu"
+    lower: NotNegativeNumber = Field(default=0.125, description="smallest slope of the negative side; at most `upper`")
+    upper: NotNegativeNumber = Field(default=1 / 3, description="largest slope of the negative side")
+
+    @model_validator(mode="after")
+    def _check_order(self) -> RandomRelu:
+        if self.lower > self.upper:
+            raise ValueError(f"lower ({self.lower:g}) must not be above upper ({self.upper:g})")
+        return self
+
+
+class Elu(Section):
+    """x for x > 0, else alpha·(e^x − 1)."""
+
+    name: Literal["elu"] = "elu"
+    alpha: PositiveNumber = Field(default=1.0, description="the value it falls to is −alpha")
+
+
+class Softplus(Section):
+    """ln(1 + e^(beta·x)) / beta, a smooth ReLU."""
+
+    name: Literal["softplus"] = "softplus"
+    beta: PositiveNumber = Field(default=1.0, description="the larger, the closer to ReLU")
+
+
+class Maxout(Section):
+    """The largest of `pieces` linear functions; the layer before it is made that many times wider."""
+
+    name: Literal["maxout"] = "maxout"
+    pieces: int = Field(default=2, ge=2, description="how many linear functions each unit takes the largest of")
+
+
+AnyActivation: TypeAlias = (
+    PlainActivation | Sigmoid | LeakyRelu | AbsoluteLeakyRelu | ParametricRelu | RandomRelu | Elu | Softplus | Maxout
+)
+Activation = Annotated[AnyActivation, Field(discriminator="name"), ShortForm()]
+
+
+class PlainInit(Section):
+    """An initial state without a parameter; `xavier` and `kaiming` are the uniform ones, with biases at zero."""
+
+    name: Literal["default", "xavier", "kaiming", "zeros"] = Field(
+        default="default", description="default is torch's own: uniform in ± 1/√inputs, weights and biases"
+    )
+
+
+class NormalInit(Section):
+    """Weights from a normal distribution around zero, biases zero."""
+
+    name: Literal["normal"] = "normal"
+    std: PositiveNumber = Field(default=0.05, description="standard deviation")
+
+
+class UniformInit(Section):
+    """Weights uniform in ± bound, biases zero."""
+
+    name: Literal["uniform"] = "uniform"
+    bound: PositiveNumber = Field(default=0.05, description="the largest absolute value")
+
+
+class ConstantInit(Section):
+    """Every weight the same value, biases zero."""
+
+    name: Literal["constant"] = "constant"
+    value: float = Field(description="of every weight")
+
+
+Initialization = Annotated[
+    PlainInit | NormalInit | UniformInit | ConstantInit,
+    Field(discriminator="name"),
+    ShortForm(value_keys={"normal": "std", "uniform": "bound", "constant": "value"}),
+]
+
+
+MAX_PIXELS = 1000
+"""Of a filter and of the steps it makes; the picture has 28, and torch counts more than 2⁶³ in no way."""
+
+
+class Linear(Section):
+    """A fully connected layer: [B, n] → [B, units]."""
+
+    type: Literal["linear"] = "linear"
+    units: Positive | Literal["classes"] = Field(description="how many outputs; `classes` for one a class of the data")
+    bias: bool = Field(default=True, description="add a learned constant to each output")
+
+
+class Conv(Section):
+    """A convolution: [B, c, h, w] → [B, channels, h′, w′]."""
+
+    type: Literal["conv"] = "conv"
+    channels: Positive = Field(description="how many filters")
+    kernel: Positive = Field(default=3, le=MAX_PIXELS, description="height and width of each filter, in pixels")
+    stride: Positive = Field(default=1, le=MAX_PIXELS, description="pixels from one place to the next")
+    padding: Annotated[int, Field(ge=0, le=MAX_PIXELS)] | Literal["same"] = Field(
+        default="same", description="zeros around the picture, in pixels; `same` keeps its size (stride 1)"
+    )
+    bias: bool = Field(default=True, description="add a learned constant to each channel")
+
+
+PoolKind: TypeAlias = Annotated[Literal["max", "average", "both"], AnySpelling()]
+
+
+class Pool(Section):
+    """The largest value or the mean of each window of a picture, each channel by itself."""
+
+    type: Literal["pool"] = "pool"
+    size: Positive | Literal["global"] = Field(default=2, description="of the window, in pixels, or `global`")
+    kind: PoolKind = Field(
+        default="max", description="the largest value or the mean; both: twice the channels, the largest values first"
+    )
+
+
+class SqueezeExcite(Section):
+    """Each channel of a picture times a number from 0 to 1, which two small linear layers draw from all channels'
+    means (Hu et al. 2017)."""
+
+    type: Literal["squeeze_excite"] = "squeeze_excite"
+    reduction: Positive = Field(
+        default=16, description="channels for each unit between the two layers; few channels want a small one"
+    )
+
+
+class Flatten(Section):
+    """[B, c, h, w] → [B, c·h·w]."""
+
+    type: Literal["flatten"] = "flatten"
+
+
+class BatchNorm(Section):
+    """Each feature or channel to mean 0 and variance 1 over the batch, then scaled and shifted by learned values."""
+
+    type: Literal["batch_norm"] = "batch_norm"
+
+
+class LayerNorm(Section):
+    """All features of one image to mean 0 and variance 1, then scaled and shifted by learned values."""
+
+    type: Literal["layer_norm"] = "layer_norm"
+
+
+class Dropout(Section):
+    """In training each value is zero with probability `rate`, the others are divided by 1 − rate."""
+
+    type: Literal["dropout"] = "dropout"
+    rate: Fraction = Field(default=0.5, description="probability of a zero")
+
+
+class ActivationLayer(Section):
+    """An activation function, value by value (but for maxout)."""
+
+    type: Literal["activation"] = "activation"
+    function: Activation = Field(description="which one, by name or with its parameter")
+
+
+class MaxoutLayer(Section):
+    """A linear layer whose units are each the largest of `pieces` linear functions: [B, n] → [B, units]."""
+
+    type: Literal["maxout"] = "maxout"
+    units: Positive = Field(description="how many outputs")
+    pieces: int = Field(default=2, ge=2, description="how many linear functions each unit takes the largest of")
+
+
+class Output(Section):
+    """The function that ends a model, after its last layer: `model.output` makes it, `model.layers` can't hold it."""
+
+    type: Literal["output"] = "output"
+    function: Literal["softmax", "log_softmax", "sigmoid"] = Field(description="softmax and log_softmax over classes")
+
+
+class Residual(Section):
+    """x + layers(x); the layers inside must keep the shape."""
+
+    type: Literal["residual"] = "residual"
+    layers: ListOf[Layer] = Field(min_length=1, description="what is added to the input")
+
+
+WrittenLayer: TypeAlias = (
+    Linear
+    | Conv
+    | Pool
+    | Flatten
+    | BatchNorm
+    | LayerNorm
+    | Dropout
+    | ActivationLayer
+    | MaxoutLayer
+    | Residual
+    | SqueezeExcite
+)
+AnyLayer: TypeAlias = WrittenLayer | Output
+Layer: TypeAlias = Annotated[
+    WrittenLayer,
+    Field(discriminator="type"),
+    ShortForm(
+        key="type",
+        value_keys={
+            "linear": "units",
+            "conv": "channels",
+            "pool": "size",
+            "dropout": "rate",
+            "activation": "function",
+            "maxout": "units",
+            "residual": "layers",
+            "squeeze_excite": "reduction",
+        },
+        values={"activation": literal_values(AnyActivation, "name")},
+    ),
+]
+Residual.model_rebuild()
 
 
 class HiddenShape(Section):

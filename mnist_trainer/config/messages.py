@@ -1,0 +1,421 @@
+"""The schema as an outline: which section stands where, and what its keys are called. Error texts, overrides and the
+reference table ask here, so that none of them repeats a key's name.
+
+The sentences about a value that does not fit: what was expected, what was got, how to mend it.
+
+Pydantic's errors → complaints: one for each mistake, at its place.
+
+Pydantic reports each branch of a union, and a list as too short when only one of its items is wrong; here the branches
+become one sentence, and what follows from another mistake is left out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from difflib import get_close_matches
+from types import NoneType
+from typing import Any, NamedTuple, get_args, get_origin
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from mnist_trainer.config.fields import MAX_WORD_LENGTH, Section, ShortForm, literal_values
+from mnist_trainer.config.schema import Config
+from mnist_trainer.config.yaml_reader import Document, KeyPath, Problem, SourceLocation, parse_scalar
+from mnist_trainer.errors import one_line
+
+SectionType = type[Section]
+
+
+class FieldRef(NamedTuple):
+    """Where a path leads: the field it ends in (None at the top), and the sections that may stand there."""
+
+    path: KeyPath
+    field: FieldInfo | None
+    sections: tuple[SectionType, ...]
+    siblings: tuple[SectionType, ...]
+    """What else could have been chosen, where the path chose one section of a set."""
+
+
+def resolve(loc: Sequence[str | int], root: SectionType = Config) -> FieldRef:
+    """The spot of a pydantic error's location, whose path is free of the tags that name a choice within a union."""
+    path: KeyPath = ()
+    field: FieldInfo | None = None
+    sections: tuple[SectionType, ...] = (root,)
+    siblings: tuple[SectionType, ...] = ()
+    for item in loc:
+        if isinstance(item, int):
+            path = (*path, item)
+        elif len(sections) > 1:
+            siblings = sections
+            sections = tuple(section for section in sections if item in names_of(section))
+        elif sections and item in sections[0].model_fields:
+            field = sections[0].model_fields[item]
+            path, sections, siblings = (*path, item), sections_in(field.annotation), ()
+    return FieldRef(path, field, sections, siblings)
+
+
+def sections_in(annotation: Any) -> tuple[SectionType, ...]:
+    """Every section that a value of this type may be, or may hold as a list."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return (annotation,)
+    return tuple(section for inner in get_args(annotation) for section in sections_in(inner))
+
+
+def discriminator_key(section: SectionType) -> str:
+    """The key that tells the sections of a set apart: `name`, `type` or `architecture`; empty where there is none."""
+    return next((key for key in ("architecture", "type", "name") if literal_values(section, key)), "")
+
+
+def names_of(section: SectionType) -> tuple[str, ...]:
+    """The names a section goes by: `("adam", "adamw")`."""
+    return literal_values(section, discriminator_key(section))
+
+
+def keys_of(section: SectionType) -> list[str]:
+    """The section's keys in the schema's order, but its name first."""
+    return sorted(section.model_fields, key=lambda key: key != discriminator_key(section))
+
+
+def field_at(path: KeyPath) -> FieldInfo | None:
+    """The field that a path of a config leads to: of a list its own, of several sections the first that has one."""
+    field: FieldInfo | None = None
+    sections: tuple[SectionType, ...] = (Config,)
+    for key in path:
+        if isinstance(key, str):
+            field = next((section.model_fields[key] for section in sections if key in section.model_fields), None)
+            sections = sections_in(field.annotation) if field else ()
+    return field
+
+
+def types_at(path: KeyPath) -> tuple[Any, ...]:
+    """Return the types that the value at `path` may have. Positions in lists may be text, as in an override."""
+    numbered = tuple(int(key) if isinstance(key, str) and key.isdecimal() else key for key in path)
+    field = field_at(numbered)
+    types = _alternatives(field.annotation) if field else ()
+    if numbered and isinstance(numbered[-1], int):
+        items = [get_args(kind)[0] for kind in types if get_origin(kind) is tuple]
+        types = tuple(kind for item in items for kind in _alternatives(item))
+    return types
+
+
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+    """Return the members of a union, without their annotations."""
+    match get_origin(annotation):
+        case typing.Annotated:
+            return _alternatives(get_args(annotation)[0])
+        case typing.Union | types.UnionType:
+            return tuple(kind for part in get_args(annotation) for kind in _alternatives(part))
+        case _:
+            return (annotation,)
+
+
+def short_form_at(path: KeyPath) -> ShortForm | None:
+    """The short form that may stand at `path` of a config, if any."""
+    field = field_at(path)
+    return next(_short_forms((*field.metadata, field.annotation)), None) if field else None
+
+
+def _short_forms(parts: Sequence[Any]) -> Iterator[ShortForm]:
+    for part in parts:
+        if isinstance(part, ShortForm):
+            yield part
+        else:
+            yield from _short_forms(get_args(part))
+
+
+def describe_owners(key: str) -> list[str]:
+    """Where `key` belongs, in words: `["under 'optimizer'"]` for `lr`. What only layers in a list know is left out."""
+    sections = [path.rpartition(".")[0] for path in paths_of(key)]
+    return [f"under '{section}'" if section else "at the top" for section in sections]
+
+
+def paths_of(key: str) -> list[str]:
+    """Return the dotted paths that end in `key`, the top level first: `["optimizer.lr"]` for `lr`."""
+    inner = {".".join((*path, key)) for path, section in _upper_sections() if key in section.model_fields}
+    return [*([key] if key in Config.model_fields else []), *sorted(inner)]
+
+
+def all_keys() -> set[str]:
+    """Return the names of all keys of all sections."""
+    return {key for _, section in _upper_sections() for key in section.model_fields} | set(Config.model_fields)
+
+
+def _upper_sections() -> Iterator[tuple[tuple[str, ...], SectionType]]:
+    for name, field in Config.model_fields.items():
+        for section in sections_in(field.annotation):
+            yield (name,), section
+            for inner_name, inner_field in section.model_fields.items():
+                if inner_name != "layers":
+                    for inner in sections_in(inner_field.annotation):
+                        yield (name, inner_name), inner
+
+
+_WANTED = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": "a list",
+    "model_type": "a mapping (key: value)",
+    "model_attributes_type": "a mapping (key: value)",
+    "finite_number": "a finite number",
+}
+_BOUNDS = {
+    "greater_than": ("gt", "greater than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "at most"),
+}
+_ALSO_CALLED = {"learning_rate": "lr", "he_normal": "kaiming", "glorot_normal": "xavier"}
+"""What is meant, or nearest to it: `kaiming` and `xavier` are uniform here."""
+
+
+def message(details: Sequence[ErrorDetails], field_ref: FieldRef, path: KeyPath) -> str:  # noqa: PLR0911 - one return a kind
+    """One sentence for pydantic's `details` about the value at `path`, one a branch of the union at `field_ref`."""
+    detail, description = details[0], field_ref.field.description if field_ref.field else ""
+    value, context = detail["input"], detail.get("ctx", {})
+    names = [name for section in field_ref.sections for name in names_of(section)]
+    match detail["type"]:
+        case "extra_forbidden":
+            return _unknown_key(str(path[-1]), field_ref)
+        case "missing":
+            choice = f"; choose its {discriminator_key(field_ref.sections[0])}: {', '.join(names)}" if names else ""
+            return f"missing ({description}){choice}"
+        case "union_tag_invalid":
+            return _unknown_name(value[path[-1]], names)
+        case "union_tag_not_found":
+            return _unnamed(value, str(path[-1]), discriminator_key(field_ref.sections[0]), names)
+        case "literal_error" if len(details) == 1:
+            return _unknown_name(value, _choices(detail))
+        case "string_pattern_mismatch" | "string_too_long":
+            return f"'{one_line(value)}' is not possible here ({description})"
+        case "too_short":
+            return f"needs {context['min_length']} or more items, got {context['actual_length']}"
+        case "too_long":
+            return f"takes {context['max_length']} or fewer items, got {context['actual_length']}"
+        case "value_error":
+            return str(context["error"])
+        case kind if kind in _BOUNDS and len(set(map(_wanted, details))) == 1:
+            return f"must be {_bound(detail)}, got {_got(value)}"
+        case _:
+            return _mismatch(details, field_ref, names)
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The one of `known` that `word` was most likely meant to be; `cutoff` from 0 to 1 is how alike it must be."""
+    if len(word) > MAX_WORD_LENGTH:
+        return None
+    spellings = {_plain(name): name for name in known}
+    close = get_close_matches(_meant(word), spellings, n=1, cutoff=cutoff)
+    return spellings[close[0]] if close else None
+
+
+def _meant(word: str) -> str:
+    return _ALSO_CALLED.get(_plain(word), _plain(word))
+
+
+def _plain(word: str) -> str:
+    return word.lower().replace("-", "_").replace(" ", "_")
+
+
+def _unknown_key(key: str, field_ref: FieldRef) -> str:
+    section = field_ref.sections[0]
+    siblings = [name for other in field_ref.siblings if key in other.model_fields for name in names_of(other)]
+    last = _meant(key.rpartition(".")[2])  # of `optimizer.lr:`, written as if it were an override
+    owners = describe_owners(last)
+    is_known_elsewhere = 0 < len(owners) <= 3
+    if siblings:
+        return f"unknown key here; it belongs to {', '.join(siblings)}"
+    if near := nearest(last, section.model_fields, cutoff=0.8 if is_known_elsewhere else 0.6):
+        return f"unknown key; did you mean '{near}'?"
+    if is_known_elsewhere:
+        return f"unknown key; {'it' if last == key else repr(last)} belongs {' or '.join(owners)}"
+    return f"unknown key; known here: {', '.join(keys_of(section))}"
+
+
+def _unknown_name(value: Any, names: Sequence[str]) -> str:
+    if value in ("softmax", "log_softmax") and "flatten" in names:
+        return f"a model ends in it, but it is no layer: write output: {value} beside layers; cross_entropy needs none"
+    near = nearest(value, names) if isinstance(value, str) else None
+    hint = f"did you mean '{near}'? Known" if near else "known"
+    return f"unknown name {_got(value).removeprefix('text ')}; {hint}: {', '.join(names)}"
+
+
+def _unnamed(value: Any, written: str, key: str, names: Sequence[str]) -> str:
+    """About a mapping without its name; often a short form with a wrong name, or with more than its one entry."""
+    if written != key:
+        return f"unknown key; did you mean '{key}'?"
+    first = next(iter(value), "")
+    if first in names:
+        return f"missing; '{first}: …' stands alone, with other keys write '{key}: {first}'"
+    if len(value) == 1 and nearest(first, names):
+        return _unknown_name(first, names)
+    return f"missing; choose one: {', '.join(names)}"
+
+
+def _mismatch(details: Sequence[ErrorDetails], field_ref: FieldRef, names: Sequence[str]) -> str:
+    value = details[0]["input"]
+    parts = list(dict.fromkeys(map(_wanted, details)))
+    if "a number" in parts and "a whole number" in parts:
+        parts.remove("a whole number")
+    if short_form_at(field_ref.path):
+        parts.insert(0, "a name")
+    wanted = " or ".join(parts)
+    choices = [choice for detail in details if detail["type"] == "literal_error" for choice in _choices(detail)]
+    return f"expected {wanted}, got {_got(value)}{_hint(value, wanted, field_ref, [*names, *choices])}"
+
+
+def _wanted(detail: ErrorDetails) -> str:
+    kind = detail["type"]
+    if kind == "literal_error":
+        return " or ".join(map(repr, _choices(detail)))
+    return f"a number {_bound(detail)}" if kind in _BOUNDS else _WANTED.get(kind, detail["msg"])
+
+
+def _bound(detail: ErrorDetails) -> str:
+    key, words = _BOUNDS[detail["type"]]
+    return f"{words} {detail['ctx'][key]:g}"
+
+
+def _choices(detail: ErrorDetails) -> list[str]:
+    return re.findall(r"'([^']*)'", detail["ctx"]["expected"])
+
+
+def _got(value: Any) -> str:
+    match value:
+        case None | True | False:
+            return json.dumps(value)
+        case str():
+            return f"text '{one_line(value)}'"
+        case int() | float():
+            return one_line(repr(value))
+        case dict():
+            return "a mapping"
+        case list():
+            return "a list"
+        case _:
+            return f"a Python {type(value).__name__}"
+
+
+def _hint(value: Any, wanted: str, field_ref: FieldRef, names: Sequence[str]) -> str:  # noqa: PLR0911 - one return a hint
+    match value:
+        case None if field_ref.field and not field_ref.field.is_required():
+            return "; leave the key out for its default"
+        case False | "none" | "None" if field_ref.field and NoneType in get_args(field_ref.field.annotation):
+            return "; null switches it off"
+        case True if "a mapping" in wanted and field_ref.sections:
+            return f"; its keys are {', '.join(keys_of(field_ref.sections[0])[:3])} …"
+        case float() if "whole" in wanted and value.is_integer():
+            return f"; write {value:.0f}"
+        case int() | float() if wanted == "text":
+            return "; put it in quotes"
+        case str() if field_ref.sections and value in names:
+            return f"; write {{{discriminator_key(field_ref.sections[0])}: {value}}}"
+        case str() if near := nearest(value, names):
+            return f"; did you mean '{near}'?"
+        case str() if "number" in wanted and re.fullmatch(r"0,\d+|\d+,\d{1,2}", value):
+            return f"; write {value.replace(',', '.')}"
+        case str() if _stands_for(value, wanted):
+            return f"; write {_bare(value)} without quotes"
+        case _:
+            return ""
+
+
+def _stands_for(text: str, wanted: str) -> bool:
+    value = parse_scalar(_bare(text)) if len(text) < 20 else text
+    return isinstance(value, bool) if wanted == "true or false" else "number" in wanted and type(value) in (int, float)
+
+
+def _bare(text: str) -> str:
+    """Without the marks that people put between thousands."""
+    return re.sub(r"(?<=\d)[_',](?=\d\d\d)", "", text)
+
+
+_Group = Sequence[tuple[ErrorDetails, FieldRef]]
+"""What pydantic says about one value, once for each branch of a union."""
+
+
+def problems_of(error: ValidationError, document: Document, root: SectionType = Config) -> list[Problem]:
+    """One complaint for each mistake that pydantic found in `document`, a `root`; none that was told before."""
+    groups: dict[KeyPath, list[tuple[ErrorDetails, FieldRef]]] = {}
+    for detail in error.errors(include_url=False):
+        path, field_ref = _locate(detail, root)
+        groups.setdefault(path, []).append((detail, field_ref))
+    explained = {path[:length] for path in groups for length in range(len(path))} | _misspelled_keys(groups)
+    found = [
+        _problem(path, group, document)
+        for path, group in groups.items()
+        if path not in explained and not document.is_reported(path)
+    ]
+    return [*found, *_problems_behind_names(groups, document, root)]
+
+
+def _problems_behind_names(groups: Mapping[KeyPath, _Group], document: Document, root: SectionType) -> list[Problem]:
+    """Return the mistakes in sections whose name is misspelled: pydantic does not check the keys of such a section."""
+    fixed = Document(deepcopy(document.data), dict(document.locations), reported=document.reported)
+    count = sum(_fix_name(path, group[0], fixed) for path, group in groups.items())
+    if not count:
+        return []
+    try:
+        root.model_validate(fixed.data)
+    except ValidationError as error:
+        return [problem for problem in problems_of(error, fixed, root) if problem.path not in groups]
+    return []
+
+
+def _fix_name(path: KeyPath, first: tuple[ErrorDetails, FieldRef], document: Document) -> bool:
+    """Correct a misspelled name, or the misspelled key of a name. Returns whether that was possible."""
+    (detail, field_ref), node = first, document.at(first[1].path)
+    if detail["type"] not in ("union_tag_invalid", "union_tag_not_found") or not isinstance(node, dict):
+        return False
+    key, written = discriminator_key(field_ref.sections[0]), str(path[-1])
+    name = node.get(written)
+    if written == key and isinstance(name, str):
+        name = nearest(name, [name for section in field_ref.sections for name in names_of(section)])
+    if isinstance(name, str):
+        del node[written]
+        node[key] = name
+        document.locations[*field_ref.path, key] = document.locations.get(path, (SourceLocation(), SourceLocation()))
+    return isinstance(name, str)
+
+
+def _problem(path: KeyPath, group: _Group, document: Document) -> Problem:
+    details = [detail for detail, _ in group]
+    kind, field_ref = group[0][0]["type"], group[0][1]
+    at_key = kind in ("extra_forbidden", "missing", "union_tag_not_found")
+    location = document.location_of(path[:-1] if kind == "missing" else path, at_key)
+    return Problem(location, path, message(details, field_ref, path))
+
+
+def _misspelled_keys(groups: Mapping[KeyPath, _Group]) -> set[KeyPath]:
+    """The keys that unknown keys were most likely meant to be: that they are missing is the same mistake."""
+    return {
+        (*path[:-1], meant)
+        for path, ((detail, field_ref), *_) in groups.items()
+        if detail["type"] == "extra_forbidden" and (meant := nearest(str(path[-1]), field_ref.sections[0].model_fields))
+    }
+
+
+def _locate(detail: ErrorDetails, root: SectionType) -> tuple[KeyPath, FieldRef]:
+    """The path of the key that is wrong, and the spot it belongs to: for an unknown key the section around it."""
+    loc = detail["loc"]
+    field_ref = resolve(loc, root)
+    match detail["type"]:
+        case "extra_forbidden":
+            around = resolve(loc[:-1], root)
+            return (*around.path, loc[-1]), around
+        case "union_tag_invalid":
+            return (*field_ref.path, discriminator_key(field_ref.sections[0])), field_ref
+        case "union_tag_not_found":
+            key = discriminator_key(field_ref.sections[0])
+            slip = next((written for written in detail["input"] if nearest(written, [key])), key)
+            return (*field_ref.path, slip), field_ref
+        case _:
+            return field_ref.path, field_ref
