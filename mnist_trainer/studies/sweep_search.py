@@ -1,19 +1,15 @@
-"""The folder of a sweep.
+"""A sweep: many trainings of one config with values that a sampler chooses, compared by the validation images alone.
 
 runs/2026-03-14_15-09-26-mlp-sweep/
-  sweep.yaml     the sweep with its base written into it, runnable as it is
-  journal.log    the study, unless a database holds it
+  sweep.yaml     the sweep with its base config written into it, runnable as it is
+  journal.log    the Optuna study, unless a database holds it
   run.json       kind: sweep; status, counts, the best trial
-  trials.csv     a row a trial: status, figures, seconds, values, the reason of a failure
+  trials.csv     a row per trial: status, metrics, seconds, values, the reason of a failure
   curves.csv     the objective after each epoch of each trial
-  best.yaml      the best trial's config, runnable as it is
-  plots/*.png    the trials as pictures
+  best.yaml      the config of the best trial, runnable as it is
+  plots/*.png    plots of the trials
 
-All but the first two are made from the study, anew after each trial.
-
-Which pictures a sweep gets, drawn by `reports/sweep_plots.py`.
-
-A sweep: many trainings of one config with values that a sampler chooses, judged on the validation images alone.
+All but the first two are rewritten from the study after each trial.
 """
 
 from __future__ import annotations
@@ -23,8 +19,7 @@ import io
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, perf_counter, sleep
 from typing import TYPE_CHECKING, Any
@@ -33,217 +28,53 @@ import torch
 
 from mnist_trainer.config.load import dump_config, dump_plain
 from mnist_trainer.config.shipped import package_version
-from mnist_trainer.config.sweep import Sweep, label, sweep_items
+from mnist_trainer.config.sweep import Choice, Sweep, label, sweep_items
 from mnist_trainer.data.identity import identify
 from mnist_trainer.data.loaders import load_splits
 from mnist_trainer.errors import DeviceError, InterruptedRunError, StorageError, UsageError, shell_quote
 from mnist_trainer.files import folder_lock, write_text
 from mnist_trainer.pipeline.preparation import warnings_of
 from mnist_trainer.reports.environment import git_commit
+from mnist_trainer.reports.sessions import now
 from mnist_trainer.reports.sweep import Status, SweepHeader, SweepListener, SweepResult, TrialRow
 from mnist_trainer.reports.sweep_plots import SweepPlots
 from mnist_trainer.storage.run_folder import RunFolder, create_run_folder, refuse_file
-from mnist_trainer.studies.processes import TaskCallback, run_tasks, threads_per_job
+from mnist_trainer.studies.processes import Scheduler, run_tasks, threads_per_job
 from mnist_trainer.studies.sweep_study import (
     StudyStorage,
     attempts_of,
     decisive_attempt,
     join_study,
+    open_trials,
     repair_journal,
     requeue_abandoned,
     require_optuna,
     require_url,
     retry_dead,
-    running,
-    startable,
     storage_errors,
     trial_index,
     was_cut_off,
 )
-from mnist_trainer.studies.sweep_trial import MOST_DEATHS, TrialRequest, run_trial, values_of
+from mnist_trainer.studies.sweep_trial import MAX_DEATHS, TrialRequest, run_trials
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-_METRICS = ("trial", "status", "value", "epoch", "val_loss", "val_accuracy", "seconds")
-
-
-def is_sweep(place: Path) -> bool:
-    """Whether the folder `place` holds a sweep."""
-    return RunFolder(place).read_record().get("kind") == "sweep"
-
-
-def open_folder(sweep: Sweep, place: Path | None) -> RunFolder:
-    """The folder `place` if it holds a sweep; else it or one below `runs/`, new. Raises as `create_run_folder`."""
-    if place is not None and is_sweep(place):
-        return RunFolder(place)
-    return create_run_folder(f"{sweep.name}-sweep", place)
-
-
-def trial_rows(study: Study, sweep: Sweep, trials: int) -> tuple[TrialRow, ...]:
-    """The first `trials` trials of the study, as far as they got."""
-    found = sorted(attempts_of(study).items())
-    return tuple(_row(index, decisive_attempt(tries), sweep) for index, tries in found if index < trials)
-
-
-def _row(index: int, attempt: FrozenTrial, sweep: Sweep) -> TrialRow:
-    statuses: dict[str, Status] = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
-    status = "waiting" if was_cut_off(attempt) else statuses.get(attempt.state.name, "waiting")
-    best = attempt.user_attrs.get("best", {})
-    return TrialRow(
-        trial=index,
-        status=status,
-        values=values_of(attempt, sweep.space),
-        curve=dict(sorted(attempt.intermediate_values.items())),
-        value=best.get(sweep.objective) if status in ("finished", "pruned") else None,
-        seconds=attempt.duration.total_seconds() if attempt.duration else None,
-        reason=attempt.user_attrs.get("reason", ""),
-        code=attempt.user_attrs.get("code", 1),
-        **best,
-    )
-
-
-def best_trial(rows: Sequence[TrialRow], sweep: Sweep) -> TrialRow | None:
-    """The finished trial with the best value, the first one of several."""
-    sign = 1 if sweep.objective == "val_loss" else -1
-    finished = [row for row in rows if row.status == "finished" and row.value is not None]
-    return min(finished, key=lambda row: sign * (row.value or 0.0), default=None)
-
-
-class SweepWriter:
-    """Keeps a sweep's files. `facts` are what `run.json` says of the search and the machine."""
-
-    def __init__(self, folder: RunFolder, sweep: Sweep, study: Study, trials: int, facts: dict[str, Any]) -> None:
-        old = folder.read_record()
-        self.folder, self.sweep, self.study, self.trials = folder, sweep, study, trials
-        self.began = perf_counter()
-        self.before = (old.get("timings") or {}).get("total_seconds", 0.0)
-        settings = sweep.settings.model_dump(include={"objective", "sampler", "pruner", "seed"})
-        versions = {"mnist_trainer": package_version(), "torch": torch.__version__}
-        self.record: dict[str, Any] = {
-            "kind": "sweep",
-            "name": sweep.name,
-            "status": "running",
-            "stop_reason": None,
-            "trials": trials,
-            "counts": {},
-            "best": None,
-            **settings,
-            **facts,
-            "versions": versions,
-            "git_commit": git_commit(),
-            "started_at": old.get("started_at") or _now(),
-            "finished_at": None,
-            "timings": {},
-        }
-        write_text(folder.path / "sweep.yaml", dump_plain(dict(sweep_items(sweep, trials))))
-        self.write()
-
-    def write(self, **changes: Any) -> tuple[TrialRow, ...]:
-        """Makes all files anew from the study; the trials."""
-        path, rows = self.folder.path, trial_rows(self.study, self.sweep, self.trials)
-        best = best_trial(rows, self.sweep)
-        keys = tuple(self.sweep.space)
-        write_text(path / "trials.csv", _csv([*_METRICS, *keys, "reason"], (_cells(row, keys) for row in rows)))
-        points = ((row.trial, epoch, value) for row in rows for epoch, value in row.curve.items())
-        write_text(path / "curves.csv", _csv(["trial", "epoch", self.sweep.objective], points))
-        if best is not None:
-            write_text(path / "best.yaml", self._best_yaml(best))
-        statuses = [row.status for row in rows]
-        self.record |= {
-            "counts": {status: statuses.count(status) for status in dict.fromkeys(statuses)},
-            "best": None
-            if best is None
-            else {key: vars(best)[key] for key in (*_METRICS, "values") if key != "status"},
-            "timings": {"total_seconds": self.before + perf_counter() - self.began},
-            **changes,
-        }
-        self.folder.write_record(self.record)
-        return rows
-
-    def _best_yaml(self, best: TrialRow) -> str:
-        about = f"# Trial {best.trial} of the sweep {self.sweep.name}: {self.sweep.objective} {best.value:.6g}"
-        return f"{about} after epoch {best.epoch}\n{dump_config(self.sweep.config(best.values))}"
-
-    def close(self, status: str, reason: str | None) -> tuple[TrialRow, ...]:
-        """The sweep has ended so."""
-        return self.write(status=status, stop_reason=reason, finished_at=_now())
-
-    def fail(self, reason: str) -> None:
-        """The sweep has failed; what can't be written or read then is let be."""
-        with suppress(StorageError):
-            self.folder.write_record({**self.record, "status": "failed", "stop_reason": reason, "finished_at": _now()})
-
-
-def _cells(row: TrialRow, keys: Sequence[str]) -> list[object]:
-    figures = ["" if vars(row)[name] is None else vars(row)[name] for name in _METRICS]
-    return [*figures, *(label(row.values[key]) if key in row.values else "" for key in keys), row.reason]
-
-
-def _csv(head: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(rows)
-    return stream.getvalue()
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-LEAST_TRIALS = 2
-"""Below it there is nothing to compare."""
-
-
-def plot_study(study: Study, sweep: Sweep, rows: Sequence[TrialRow]) -> tuple[list[tuple[str, bytes]], list[str]]:
-    """(file name, bytes) for each picture, and a sentence for each one that can't be drawn.
-
-    The history of the trials, the objective after each epoch, each key's values, all of them in parallel, and how much
-    each key matters (Optuna's estimate).
-    """
-    file_format = sweep.config({}).report.format
-    plots = SweepPlots(sweep.name, rows, sweep.objective, file_format)
-    finished = len(plots.finished)
-    if finished < LEAST_TRIALS:
-        return [], [
-            f"No pictures: {finished} finished trial{'' if finished == 1 else 's'}, and {LEAST_TRIALS} are needed."
-        ]
-    drawers: dict[str, Callable[[], bytes]] = {
-        "history": plots.history,
-        "curves": plots.curves,
-        "slice": plots.slice,
-        "parallel": plots.parallel,
-        "importance": lambda: plots.importance(_importances(study)),
-    }
-    drawn: list[tuple[str, bytes]] = []
-    left_out = []
-    for name, drawer in drawers.items():
-        picture = f"{name}.{file_format}"
-        try:
-            drawn.append((picture, drawer()))
-        except Exception as error:  # a picture that can't be drawn must not cost the sweep its end
-            left_out.append(f"No picture {picture}: {error}")
-    return drawn, left_out
-
-
-def _importances(study: Study) -> dict[str, float]:
-    from optuna.importance import get_param_importances
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Optuna calls some of it experimental
-        return get_param_importances(study)
-
-
-JOURNAL = "journal.log"
 WAIT_SECONDS = 1.0
-"""How often it is looked whether others are ready."""
+"""How often the study is checked while other commands run its last trials."""
+
+METRICS = ("trial", "status", "value", "epoch", "val_loss", "val_accuracy", "seconds")
+"""The first columns of `trials.csv`."""
+
+PLOTS = ("history", "curves", "slice", "parallel", "importance")
+MIN_TRIALS = 2
+"""With fewer finished trials there is nothing to plot."""
 
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """How a sweep is worked off, here: so many `jobs` at a time, for so many `minutes`, in a folder and a database."""
+    """How a command works on a sweep: `jobs` at a time, for some `minutes`, in a database and a folder."""
 
     jobs: int = 1
     minutes: float | None = None
@@ -252,178 +83,252 @@ class SweepOptions:
 
 
 def run_sweep(sweep: Sweep, options: SweepOptions | None = None, listener: SweepListener | None = None) -> SweepResult:
-    """Makes the trials that `sweep` lacks, and writes everything about it into a folder.
+    """Run the trials that `sweep` lacks, and write its folder.
 
-    Where the folder or the database holds the study already, it goes on; several commands may work on one database.
-    The test set is not read. Raises `UsageError` if Optuna is missing or the study is about something else, what
-    loading the data raises, `StorageError` if the study can't be read or written, and `InterruptedRunError` if the
-    listener wants a stop, or at a KeyboardInterrupt: what was in work is then repeated by the one who goes on.
+    Continues the study if the folder or the database already holds it; several commands may work on one database. The
+    test set is not read. Raises `UsageError` if Optuna is missing or the study is about another sweep, what loading
+    the data raises, `StorageError` if the study can't be read or written, and `InterruptedRunError` if the listener
+    wants a stop, or at a KeyboardInterrupt: running trials are then retried when the sweep continues.
     """
     options, listener = options or SweepOptions(), listener or SweepListener()
     require_optuna()
     if options.jobs < 1:
         raise UsageError(f"At least 1 job is needed; got {options.jobs}.")
-    place = StudyStorage(sweep.name, options.storage)
-    if options.storage is not None:
-        require_url(options.storage)
+    storage = StudyStorage(sweep.name, options.storage)
+    if storage.url is not None:
+        require_url(storage.url)
     refuse_file(options.run_dir)
     base = sweep.config({})
     for key, reason in warnings_of(base):
         listener.warned(key, reason)
-    splits = load_splits(base.data, listener.loading)  # by one process first, for they may have to be fetched
+    splits = load_splits(base.data, listener.loading)  # once, before several processes would download the data
     images = identify(splits, base.data.name).fingerprint
-    with ExitStack() as closing:
-        if options.storage is not None:
-            join_study(place, sweep, images, closing)  # before there is a folder
-        folder = open_folder(sweep, options.run_dir)
-        if options.storage is None:
-            place = StudyStorage("sweep", None, folder.path / JOURNAL)
-        closing.enter_context(folder_lock(folder.path))
-        with storage_errors(place):
-            repair_journal(place)
-            return _Run(sweep, options, listener, folder, place, join_study(place, sweep, images, closing)).run()
+    with ExitStack() as stack:
+        if storage.url is not None:
+            join_study(storage, sweep, images, stack)  # so that no folder is made if this fails
+        folder = _open_folder(sweep, options.run_dir)
+        if storage.url is None:
+            storage = StudyStorage("sweep", None, folder.path / "journal.log")
+        stack.enter_context(folder_lock(folder.path))
+        with storage_errors(storage):
+            repair_journal(storage)
+            return _Run(sweep, options, listener, folder, storage, join_study(storage, sweep, images, stack)).run()
 
 
-@dataclass
-class _Run(TaskCallback[TrialRequest, int | None]):
-    """One sweep in work. `given` are tickets whose trial is not known yet, `begun` the attempts of the others."""
+def _open_folder(sweep: Sweep, folder: Path | None) -> RunFolder:
+    """Return `folder` if it holds a sweep, else a new folder. Raises as `create_run_folder`."""
+    if folder is not None and RunFolder(folder).read_record().get("kind") == "sweep":
+        return RunFolder(folder)
+    return create_run_folder(f"{sweep.name}-sweep", folder)
 
-    sweep: Sweep
-    options: SweepOptions
-    listener: SweepListener
-    folder: RunFolder
-    place: StudyStorage
-    study: Study
-    given: set[int] = field(default_factory=set)
-    begun: dict[int, int] = field(default_factory=dict)
-    best: TrialRow | None = None
-    deaths: int = 0
-    """Of processes that had not begun a trial."""
-    began: float = field(default_factory=monotonic)
 
-    @property
-    def jobs(self) -> int:
-        """At a time."""
-        return min(self.options.jobs, self.sweep.trials)
+class _Run(Scheduler[TrialRequest, None]):
+    """One command that works on a sweep: starts workers, and writes the folder after each trial."""
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        options: SweepOptions,
+        listener: SweepListener,
+        folder: RunFolder,
+        storage: StudyStorage,
+        study: Study,
+    ) -> None:
+        self.sweep, self.options, self.listener = sweep, options, listener
+        self.folder, self.storage, self.study = folder, storage, study
+        self.jobs = min(options.jobs, sweep.trials)
+        self.threads = sweep.config({}).threads or threads_per_job(self.jobs)
+        self.workers: dict[int, int | None] = {}  # worker → its running attempt; None between two of them
+        self.crashes = 0  # of workers between two attempts
+        self.started = perf_counter()
+        self.until = None if options.minutes is None else monotonic() + 60 * options.minutes
+        old = folder.read_record()
+        self.seconds_before = (old.get("timings") or {}).get("total_seconds", 0.0)
+        self.record = self._initial_record(old.get("started_at") or now())
+
+    def _initial_record(self, started_at: str) -> dict[str, Any]:
+        """Return the first `run.json`."""
+        return {
+            "kind": "sweep",
+            "name": self.sweep.name,
+            "status": "running",
+            "stop_reason": None,
+            "trials": self.sweep.trials,
+            "counts": {},
+            "best": None,
+            **self.sweep.settings.model_dump(include={"objective", "sampler", "pruner", "seed"}),
+            "storage": str(self.storage),
+            "jobs": self.jobs,
+            "threads": self.threads,
+            "versions": {"mnist_trainer": package_version(), "torch": torch.__version__},
+            "git_commit": git_commit(),
+            "started_at": started_at,
+            "finished_at": None,
+            "timings": {},
+        }
 
     @property
     def is_over(self) -> bool:
-        """Whether its minutes are."""
-        return self.options.minutes is not None and monotonic() - self.began >= 60 * self.options.minutes
+        """Whether the minutes are used up."""
+        return self.until is not None and monotonic() >= self.until
 
     @property
     def wants_stop(self) -> bool:
         return self.listener.wants_stop or self.is_over
 
     def run(self) -> SweepResult:
-        """See `run_sweep`."""
-        sweep, settings = self.sweep, self.sweep.settings
-        threads = sweep.config({}).threads or threads_per_job(self.jobs)
-        requeue_abandoned(self.study, sweep.trials, is_alone=self.place.url is None)
-        facts = {"storage": str(self.place), "jobs": self.jobs, "threads": threads}
-        self.writer = SweepWriter(self.folder, sweep, self.study, sweep.trials, facts)
-        rows = self.writer.write()
-        self.best = best_trial(rows, sweep)
-        search = settings.sampler if settings.pruner == "none" else f"{settings.sampler} with {settings.pruner} pruning"
-        header = SweepHeader(
-            name=sweep.name,
-            folder=self.folder.path,
-            storage=str(self.place),
-            keys=tuple(sweep.space),
-            objective=sweep.objective,
-            search=search,
-            trials=sweep.trials,
-            jobs=self.jobs,
-            threads=threads,
-            begun=rows,
-        )
+        """Run the sweep as `run_sweep` says."""
+        requeue_abandoned(self.study, self.sweep.trials, is_alone=self.storage.url is None)
+        text = dump_plain(dict(sweep_items(self.sweep, self.sweep.trials)))
+        write_text(self.folder.path / "sweep.yaml", text)
+        rows = self.write()
+        self.best = best_trial(rows, self.sweep)
         try:
-            self.listener.sweep_started(header)
-            self._work(threads)
+            self.listener.sweep_started(self._header(rows))
+            self._run_trials()
         except KeyboardInterrupt:
             raise self._interrupted() from None
         except BaseException as error:
-            self.writer.fail(type(error).__name__)
+            failure = {"status": "failed", "stop_reason": type(error).__name__, "finished_at": now()}
+            with suppress(StorageError):  # the error itself matters more
+                self.folder.write_record({**self.record, **failure})
             raise
         if self.listener.wants_stop:
             raise self._interrupted()
-        return self._conclude()
+        return self._finish()
 
-    def _work(self, threads: int) -> None:
-        requests = _Requests(self, threads)
+    def _header(self, rows: Sequence[TrialRow]) -> SweepHeader:
+        settings = self.sweep.settings
+        pruning = "" if settings.pruner == "none" else f" with {settings.pruner} pruning"
+        return SweepHeader(
+            name=self.sweep.name,
+            folder=self.folder.path,
+            storage=str(self.storage),
+            keys=tuple(self.sweep.space),
+            objective=self.sweep.objective,
+            search=f"{settings.sampler}{pruning}",
+            trials=self.sweep.trials,
+            jobs=self.jobs,
+            threads=self.threads,
+            begun=rows,
+        )
+
+    def _run_trials(self) -> None:
         self.listener.can_stop = True
-        study, trials = self.study, self.sweep.trials
-        while not self.wants_stop and ((left := startable(study, trials)) or running(study, trials)):
-            run_tasks(run_trial, requests, min(self.jobs, max(1, left)), self)
-            self._look_around()
+        while not self.wants_stop and any(found := open_trials(self.study, self.sweep.trials)):
+            run_tasks(run_trials, self, min(self.jobs, max(1, found[0])))
+            self._wait_for_others()
         self.listener.can_stop = False
 
-    def _look_around(self) -> None:
-        """Nothing is left to begin: what nobody works on any more is taken up, what others work on is waited for."""
+    def _wait_for_others(self) -> None:
+        """Wait while other commands run the last trials; retry those whose process is dead."""
         from optuna.storages import fail_stale_trials
 
-        study, trials, is_alone = self.study, self.sweep.trials, self.place.url is None
-        on_message = 0
-        while not (is_alone or self.wants_stop or startable(study, trials)) and (count := running(study, trials)):
-            if count != on_message:
-                self.listener.waiting_for_others(count)
-                on_message = count
+        is_alone, shown = self.storage.url is None, 0
+        while not (is_alone or self.wants_stop):
+            startable, running = open_trials(self.study, self.sweep.trials)
+            if startable or not running:
+                break
+            if running != shown:
+                self.listener.waiting_for_others(running)
+                shown = running
             sleep(WAIT_SECONDS)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Optuna calls it experimental
-                fail_stale_trials(study)
-        requeue_abandoned(study, trials, is_alone)
+                fail_stale_trials(self.study)
+        requeue_abandoned(self.study, self.sweep.trials, is_alone)
 
-    def on_message(self, task: TrialRequest, news: int) -> None:
-        self.given.discard(task.serial)
-        self.begun[task.serial] = news
+    # --- as scheduler of the workers ---
 
-    def on_end(self, task: TrialRequest, result: int | None, error: Exception | None) -> None:
-        self.given.discard(task.serial)
-        number = self.begun.pop(task.serial, None)
-        if isinstance(error, DeviceError) and self.deaths < MOST_DEATHS:  # its process was killed: no trial raises it
-            if number is None:
-                self.deaths += 1
-            else:
-                retry_dead(self.study, number)
-        elif error is not None and not isinstance(error, InterruptedRunError):
-            raise error
-        rows = self.writer.write()
-        if number is None or isinstance(error, InterruptedRunError):
-            return
-        row = next((row for row in rows if row.trial == trial_index(self.study, number)), None)
-        if error is not None and row is not None:
-            self.listener.process_died(row)
-        elif result is not None and row is not None:
-            before, self.best = self.best, best_trial([*([] if self.best is None else [self.best]), row], self.sweep)
+    def next_task(self) -> TrialRequest | None:
+        """Return a request for one more worker if there are more trials to start than workers about to start one."""
+        startable, _ = open_trials(self.study, self.sweep.trials)
+        if startable <= list(self.workers.values()).count(None):
+            return None
+        worker = max(self.workers, default=0) + 1
+        self.workers[worker] = None
+        return TrialRequest(worker, self.sweep, self.storage, self.sweep.trials, self.threads)
+
+    def on_message(self, task: TrialRequest, message: tuple[str, int]) -> None:
+        event, number = message
+        self.workers[task.worker] = number if event == "started" else None
+        if event == "ended" and (row := self._row(number, self.write())) is not None:
+            before, self.best = self.best, best_trial([*([self.best] if self.best else []), row], self.sweep)
             self.listener.trial_ended(row, is_best=self.best is not before)
 
-    def _conclude(self) -> SweepResult:
-        wanted = self.sweep.config({}).report.plots
-        plots, left_out = plot_study(self.study, self.sweep, self.writer.write()) if wanted else ([], [])
-        for name, png in plots:
-            self.folder.write_plot(name, png)
-        result = self._result(tuple(f"plots/{name}" for name, _ in plots), tuple(left_out))
+    def on_end(self, task: TrialRequest, result: None, error: Exception | None) -> None:
+        number = self.workers.pop(task.worker)
+        if not isinstance(error, DeviceError) or self.crashes >= MAX_DEATHS:
+            if error is not None and not isinstance(error, InterruptedRunError):
+                raise error
+            return
+        if number is None:  # a DeviceError means that the process died, for those of trainings fail their trial
+            self.crashes += 1
+            return
+        retry_dead(self.study, number)
+        if (row := self._row(number, self.write())) is not None:
+            self.listener.process_died(row)
+
+    def _row(self, number: int, rows: Sequence[TrialRow]) -> TrialRow | None:
+        """Return the row of the trial that attempt `number` was at; None if the sweep does not need that trial."""
+        index = trial_index(self.study, number)
+        return next((row for row in rows if row.trial == index), None)
+
+    # --- files and result ---
+
+    def write(self, **changes: Any) -> tuple[TrialRow, ...]:
+        """Rewrite all files from the study, with `changes` of `run.json`; return the trials."""
+        path, sweep, rows = self.folder.path, self.sweep, trial_rows(self.study, self.sweep, self.sweep.trials)
+        best, keys = best_trial(rows, sweep), tuple(sweep.space)
+        write_text(path / "trials.csv", _csv([*METRICS, *keys, "reason"], (_cells(row, keys) for row in rows)))
+        points = ((row.trial, epoch, value) for row in rows for epoch, value in row.curve.items())
+        write_text(path / "curves.csv", _csv(["trial", "epoch", sweep.objective], points))
+        if best is not None:
+            about = f"# Trial {best.trial} of the sweep {sweep.name}: {sweep.objective} {best.value:.6g}"
+            config = dump_config(sweep.config(best.values))
+            write_text(path / "best.yaml", f"{about} after epoch {best.epoch}\n{config}")
+        statuses = [row.status for row in rows]
+        self.record |= {
+            "counts": {status: statuses.count(status) for status in dict.fromkeys(statuses)},
+            "best": best and {key: vars(best)[key] for key in (*METRICS, "values") if key != "status"},
+            "timings": {"total_seconds": self.seconds_before + perf_counter() - self.started},
+            **changes,
+        }
+        self.folder.write_record(self.record)
+        return rows
+
+    def _close(self, status: str, reason: str) -> None:
+        self.write(status=status, stop_reason=reason, finished_at=now())
+
+    def _finish(self) -> SweepResult:
+        plots: list[str] = []
+        failures: list[str] = []
+        if self.sweep.config({}).report.plots:
+            drawn, failures = plot_study(self.study, self.sweep, self.write())
+            for name, png in drawn:
+                self.folder.write_plot(name, png)
+                plots.append(f"plots/{name}")
+        result = self._result(tuple(plots), tuple(failures))
         if not result.complete:
-            self.writer.close("interrupted", "minutes" if self.is_over else "trials are left")
+            self._close("interrupted", "minutes" if self.is_over else "trials are left")
         elif result.best is None:
-            self.writer.close("failed", "no trial is finished")
+            self._close("failed", "no trial is finished")
         else:
-            self.writer.close("finished", "trials")
+            self._close("finished", "trials")
         self.listener.sweep_finished(result)
         return result
 
     def _interrupted(self) -> InterruptedRunError:
         result = self._result()
-        self.writer.close("interrupted", "SIGINT")
+        self._close("interrupted", "SIGINT")
         return InterruptedRunError(f"Stopped; {result.progress}\n{result.resume}")
 
     def _result(self, plots: tuple[str, ...] = (), left_out: tuple[str, ...] = ()) -> SweepResult:
-        rows, place = self.writer.write(), self.folder.path
-        command = ["mnist-sweep", str(place / "sweep.yaml"), "--run-dir", str(place), "--jobs", str(self.jobs)]
-        command += [] if self.place.url is None else ["--storage", str(self.place)]
+        rows, path = self.write(), self.folder.path
+        command = ["mnist-sweep", path / "sweep.yaml", "--run-dir", path, "--jobs", self.jobs]
+        command += [] if self.storage.url is None else ["--storage", self.storage]
         return SweepResult(
-            folder=place,
+            folder=path,
             objective=self.sweep.objective,
             trials=self.sweep.trials,
             rows=rows,
@@ -434,20 +339,71 @@ class _Run(TaskCallback[TrialRequest, int | None]):
         )
 
 
-class _Requests:
-    """A ticket for each trial that can be begun at the moment it is asked for; there may be more later."""
+def trial_rows(study: Study, sweep: Sweep, trials: int) -> tuple[TrialRow, ...]:
+    """Return the first `trials` trials of the study, as far as they got."""
+    found = sorted(attempts_of(study).items())
+    return tuple(_trial_row(index, decisive_attempt(attempts), sweep) for index, attempts in found if index < trials)
 
-    def __init__(self, run: _Run, threads: int) -> None:
-        self.run, self.threads = run, threads
-        self.count = 0
 
-    def __iter__(self) -> _Requests:
-        return self
+def _trial_row(index: int, attempt: FrozenTrial, sweep: Sweep) -> TrialRow:
+    statuses: dict[str, Status] = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
+    status = "waiting" if was_cut_off(attempt) else statuses.get(attempt.state.name, "waiting")
+    best = attempt.user_attrs.get("best", {})
+    values = {
+        key: parameter.labels[attempt.params[key]] if isinstance(parameter, Choice) else attempt.params[key]
+        for key, parameter in sweep.space.items()
+        if key in attempt.params
+    }
+    return TrialRow(
+        trial=index,
+        status=status,
+        values=values,
+        curve=dict(sorted(attempt.intermediate_values.items())),
+        value=best.get(sweep.objective) if status in ("finished", "pruned") else None,
+        seconds=attempt.duration.total_seconds() if attempt.duration else None,
+        reason=attempt.user_attrs.get("reason", ""),
+        code=attempt.user_attrs.get("code", 1),
+        **best,
+    )
 
-    def __next__(self) -> TrialRequest:
-        run, trials = self.run, self.run.sweep.trials
-        if startable(run.study, trials) <= len(run.given):
-            raise StopIteration
-        self.count += 1
-        run.given.add(self.count)
-        return TrialRequest(self.count, run.sweep, run.place, trials, self.threads)
+
+def best_trial(rows: Sequence[TrialRow], sweep: Sweep) -> TrialRow | None:
+    """Return the finished trial with the best objective, the first one of several."""
+    sign = 1 if sweep.objective == "val_loss" else -1
+    finished = [row for row in rows if row.status == "finished" and row.value is not None]
+    return min(finished, key=lambda row: sign * (row.value or 0.0), default=None)
+
+
+def _cells(row: TrialRow, keys: Sequence[str]) -> list[object]:
+    metrics = ["" if vars(row)[name] is None else vars(row)[name] for name in METRICS]
+    return [*metrics, *(label(row.values[key]) if key in row.values else "" for key in keys), row.reason]
+
+
+def _csv(head: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def plot_study(study: Study, sweep: Sweep, rows: Sequence[TrialRow]) -> tuple[list[tuple[str, bytes]], list[str]]:
+    """Return (file name, bytes) for each of `PLOTS`, and a sentence for each plot that can't be drawn."""
+    from optuna.importance import get_param_importances
+
+    plots = SweepPlots(sweep.name, rows, sweep.objective, sweep.config({}).report.format)
+    if (finished := len(plots.finished)) < MIN_TRIALS:
+        trials = f"{finished} finished trial{'' if finished == 1 else 's'}"
+        return [], [f"No pictures: {trials}, and {MIN_TRIALS} are needed."]
+    drawn: list[tuple[str, bytes]] = []
+    failures = []
+    for name in PLOTS:
+        picture = f"{name}.{plots.file_format}"
+        draw: Callable[..., bytes] = getattr(plots, name)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Optuna calls some of it experimental
+                drawn.append((picture, draw(get_param_importances(study)) if name == "importance" else draw()))
+        except Exception as error:  # a plot that can't be drawn must not fail the sweep
+            failures.append(f"No picture {picture}: {error}")
+    return drawn, failures

@@ -1,9 +1,8 @@
-"""Trials and their attempts. A trial whose process died or was stopped is repeated: it keeps its number, 0 to N - 1.
+"""The Optuna study of a sweep, in a journal file, in SQLite or in PostgreSQL, and its trials.
 
-Optuna numbers attempts. An attempt that failed for a reason of its own has that `reason` among its attributes; one
-without was cut off, is lost, and another attempt at the same trial waits in the study.
-
-Where a sweep's trials are kept: an Optuna study in a journal file, in SQLite or in PostgreSQL.
+Optuna numbers attempts. A trial whose process died or was stopped is attempted again and keeps its number, 0 to N - 1.
+An attempt that failed by its own fault has a `reason` among its attributes; one without was cut off, and another
+attempt at the same trial waits in the study.
 """
 
 from __future__ import annotations
@@ -29,213 +28,149 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
     from sqlalchemy import URL
 
-Attempts = dict[int, list["FrozenTrial"]]
-"""Number of a trial → its attempts, the first one first."""
-
-
-def attempts_of(study: Study) -> Attempts:
-    """All attempts, by trial. An attempt that repeats another says at which trial it is; the others are counted."""
-    found: Attempts = {}
-    count = 0
-    for attempt in study.get_trials(deepcopy=False):
-        index = attempt.user_attrs.get("trial")
-        if index is None:
-            index, count = count, count + 1
-        found.setdefault(index, []).append(attempt)
-    return found
-
-
-def trial_index(study: Study, number: int) -> int:
-    """The trial that attempt `number` is at."""
-    return next(index for index, tries in attempts_of(study).items() if any(one.number == number for one in tries))
-
-
-def was_cut_off(attempt: FrozenTrial) -> bool:
-    """Whether it was cut off, so that it says nothing about its values."""
-    return attempt.state.name == "FAIL" and "reason" not in attempt.user_attrs
-
-
-def decisive_attempt(attempts: Sequence[FrozenTrial]) -> FrozenTrial:
-    """The attempt that counts: the first one that came to its end, else the last."""
-    return next((one for one in attempts if one.state.is_finished() and not was_cut_off(one)), attempts[-1])
-
-
-def retry(study: Study, attempt: FrozenTrial, died: bool = True) -> None:
-    """Makes the study try the same values again; `died` counts against them, see `deaths`."""
-    attributes = {
-        "trial": trial_index(study, attempt.number),
-        "deaths": attempt.user_attrs.get("deaths", 0) + int(died),
-    }
-    study.enqueue_trial(attempt.params, user_attrs=attributes)
-
-
-def retry_dead(study: Study, number: int) -> None:
-    """The process of attempt `number` is dead: it is marked failed, and repeated."""
-    from optuna.trial import TrialState
-
-    attempt = study.get_trials(deepcopy=False)[number]
-    if attempt.state == TrialState.RUNNING:
-        study.tell(number, state=TrialState.FAIL)
-        retry(study, attempt)
-
-
-def requeue_abandoned(study: Study, trials: int, is_alone: bool) -> None:
-    """Takes up what was left behind: the first `trials` trials of which every attempt is lost are tried again.
-
-    If this process `is_alone` with the study, attempts that still seem to run are lost as well.
-    """
-    from optuna.trial import TrialState
-
-    if is_alone:
-        for attempt in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            study.tell(attempt.number, state=TrialState.FAIL)
-    for index, tries in attempts_of(study).items():
-        if index < trials and all(map(was_cut_off, tries)):
-            retry(study, tries[-1], died=False)
-
-
-def startable(study: Study, trials: int) -> int:
-    """How many trials can be begun: those that wait to be repeated, and those of `trials` that nobody began."""
-    found = attempts_of(study)
-    waiting = sum(tries[-1].state.name == "WAITING" for index, tries in found.items() if index < trials)
-    return waiting + max(0, trials - len(found))
-
-
-def running(study: Study, trials: int) -> int:
-    """How many attempts at the first `trials` trials are under way, here or elsewhere."""
-    found = [one for index, tries in attempts_of(study).items() if index < trials for one in tries]
-    return sum(one.state.name == "RUNNING" for one in found)
-
-
-BEAT_SECONDS, SILENT_SECONDS = 15, 60
-"""How often a process says in a database that its trial runs, and after which silence it counts as dead."""
+HEARTBEAT_SECONDS, GRACE_SECONDS = 15, 60
+"""How often a process reports to a database that its trial runs, and after which silence it counts as dead."""
 
 CONNECT_SECONDS = 10
-_ELSEWHERE: Any = {"name": True, "device": True, "threads": True, "report": True, "data": {"root"}}
-"""Of a config: what may differ from one machine to the next."""
 
-_ATTEMPTS = 5
+MAY_DIFFER: Any = {"name": True, "device": True, "threads": True, "report": True, "data": {"root"}}
+"""Config keys that may differ between machines that work on one study."""
+
+_CREATE_ATTEMPTS = 5
+
+
+# --- where the study is stored ---
 
 
 @dataclass(frozen=True)
 class StudyStorage:
-    """A study: its `name`, and the database (`url`) or the journal file that holds it."""
+    """The `name` of a study, and the database (`url`) or the journal file that holds it."""
 
     name: str
     url: str | None
     journal: Path = Path()
-    heartbeat_seconds: int = BEAT_SECONDS
-    grace_seconds: int = SILENT_SECONDS
+    heartbeat_seconds: int = HEARTBEAT_SECONDS
+    grace_seconds: int = GRACE_SECONDS
+
+    @property
+    def is_postgresql(self) -> bool:
+        """Whether the study is in a PostgreSQL database."""
+        return self.url is not None and _parse_url(self.url).get_backend_name() == "postgresql"
 
     def __str__(self) -> str:
-        """Without the password."""
+        """Return the file or the URL, without the password."""
         if self.url is None:
             return str(self.journal)
-        url = _parsed(self.url)
+        url = _parse_url(self.url)
         return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
 
 
 def require_optuna() -> None:
-    """Raises `UsageError` if Optuna is not installed."""
+    """Raise `UsageError` if Optuna is not installed."""
     try:
         import optuna
     except ImportError:
         raise UsageError("A sweep needs Optuna: pip install 'mnist-trainer[sweep]'") from None
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # what it says is said here, in other words
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 def require_url(url: str) -> None:
-    """Raises `UsageError` if `url` is none of a database that can hold a study."""
+    """Raise `UsageError` if `url` does not name a database that can hold a study."""
     from sqlalchemy.exc import ArgumentError
 
     try:
-        kind = _parsed(url).get_backend_name()
+        kind = _parse_url(url).get_backend_name()
     except (ArgumentError, ValueError):
         kind = ""
-    if kind not in ("sqlite", "postgresql") or (kind == "sqlite" and _parsed(url).database in (None, "", ":memory:")):
+    if kind not in ("sqlite", "postgresql") or (
+        kind == "sqlite" and _parse_url(url).database in (None, "", ":memory:")
+    ):
         raise UsageError("--storage takes sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE.")
 
 
-def _parsed(url: str) -> URL:
+def _parse_url(url: str) -> URL:
+    """Return the parsed URL; PostgreSQL always with the driver that is installed, and its password in its place."""
     from sqlalchemy import make_url
 
     made = make_url(url)
-    if made.get_backend_name() in ("postgres", "postgresql"):  # whatever driver is named: psycopg is what we install
+    if made.get_backend_name() in ("postgres", "postgresql"):
         made = made.set(drivername="postgresql+psycopg")
-    if password := made.query.get("password"):  # as libpq also takes it; here it is hidden when shown
-        made = made.difference_update_query(["password"]).set(password=str(password))
+        password = made.query.get("password")
+        made = made.set(password=str(password)).difference_update_query(["password"]) if password else made
     return made
 
 
 @lru_cache(maxsize=1)
-def open_study(place: StudyStorage, objective: str) -> Study:
-    """The study, made if it is not there; once a process. Raises `StorageError`."""
+def open_study(storage: StudyStorage, objective: str) -> Study:
+    """Return the study, created if it does not exist; opened once a process. Raises `StorageError`."""
     import optuna
 
     require_optuna()
     direction: Literal["minimize", "maximize"] = "minimize" if objective == "val_loss" else "maximize"
-    with storage_errors(place):
-        storage = _storage(place)
+    with storage_errors(storage):
+        backend = _open_backend(storage)
         with suppress(KeyError):  # loading alone writes nothing
-            return optuna.load_study(study_name=place.name, storage=storage)
-        return optuna.create_study(study_name=place.name, storage=storage, direction=direction, load_if_exists=True)
+            return optuna.load_study(study_name=storage.name, storage=backend)
+        return optuna.create_study(study_name=storage.name, storage=backend, direction=direction, load_if_exists=True)
 
 
-def join_study(place: StudyStorage, sweep: Sweep, images: str, closing: ExitStack) -> Study:
-    """The study, open until `closing` ends. Raises `StorageError`, and `UsageError` if it is not about `sweep`."""
-    with storage_errors(place):
-        study = open_study(place, sweep.objective)
-        closing.callback(close_study, study)
-        check_definition(study, sweep, place, images)
+def join_study(storage: StudyStorage, sweep: Sweep, images: str, stack: ExitStack) -> Study:
+    """Return the study, open until `stack` is closed. Raises as `check_definition`, and `StorageError`."""
+    with storage_errors(storage):
+        study = open_study(storage, sweep.objective)
+        stack.callback(close_study, study)
+        check_definition(study, sweep, storage, images)
     return study
 
 
 def close_study(study: Study) -> None:
-    """Ends the connections to its database."""
+    """Close the connections to the database."""
     open_study.cache_clear()
-    storage: Any = study._storage
-    engine = getattr(getattr(storage, "_backend", None), "engine", None)
-    storage.remove_session()
+    backend: Any = study._storage
+    backend.remove_session()
+    engine = getattr(getattr(backend, "_backend", None), "engine", None)
     if engine is not None:
         engine.dispose()
 
 
-def _storage(place: StudyStorage) -> BaseStorage:
-    from optuna.storages import JournalStorage, RDBStorage
+def _open_backend(storage: StudyStorage) -> BaseStorage:
+    from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-    if place.url is None:
-        path = str(place.journal)
+    if storage.url is None:
+        path = str(storage.journal)
         return JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path)))
     from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-    url = _parsed(place.url)
-    waiting = {"connect_timeout": CONNECT_SECONDS} if url.get_backend_name() == "postgresql" else {"timeout": 60}
-    for attempt in range(_ATTEMPTS):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of heartbeats, which Optuna calls experimental
-                return RDBStorage(
-                    url.render_as_string(hide_password=False),
-                    engine_kwargs={"connect_args": waiting, "pool_pre_ping": True},
-                    heartbeat_interval=place.heartbeat_seconds,
-                    grace_period=place.grace_seconds,
-                    heartbeat_stale_trial_callback=retry,
-                )
-        except (IntegrityError, ProgrammingError):  # another process made the same tables at the same moment
-            if attempt == _ATTEMPTS - 1:
-                raise
-            sleep(0.5)
-    raise AssertionError("unreachable")
+    for _ in range(_CREATE_ATTEMPTS - 1):
+        with suppress(IntegrityError, ProgrammingError):  # another process created the same tables at the same moment
+            return _open_database(storage)
+        sleep(0.5)
+    return _open_database(storage)
 
 
-def repair_journal(place: StudyStorage) -> None:
-    """Drops from a journal, to which nobody else may be writing, a last line that a full disk or a power cut tore.
+def _open_database(storage: StudyStorage) -> BaseStorage:
+    from optuna.storages import RDBStorage
 
-    Raises `StorageError` if another line is damaged.
+    timeout = {"connect_timeout": CONNECT_SECONDS} if storage.is_postgresql else {"timeout": 60}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna calls heartbeats experimental
+        return RDBStorage(
+            _parse_url(str(storage.url)).render_as_string(hide_password=False),
+            engine_kwargs={"connect_args": timeout, "pool_pre_ping": True},
+            heartbeat_interval=storage.heartbeat_seconds,
+            grace_period=storage.grace_seconds,
+            heartbeat_stale_trial_callback=retry,
+        )
+
+
+def repair_journal(storage: StudyStorage) -> None:
+    """Drop a half-written last line, which a full disk or a power cut leaves in a journal.
+
+    No other process may write to it. Raises `StorageError` if another line is damaged.
     """
-    path = place.journal
-    if place.url is not None or not path.exists():
+    path = storage.journal
+    if storage.url is not None or not path.exists():
         return
     truncate_torn_line(path)
     with path.open("rb") as lines:
@@ -255,8 +190,8 @@ def _is_record(line: bytes) -> bool:
 
 
 @contextmanager
-def storage_errors(place: StudyStorage) -> Iterator[None]:
-    """Turns what a database or a file system says into a `StorageError` without passwords."""
+def storage_errors(storage: StudyStorage) -> Iterator[None]:
+    """Turn the errors of databases and file systems into a `StorageError` without passwords."""
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -264,19 +199,24 @@ def storage_errors(place: StudyStorage) -> Iterator[None]:
         yield
     except (StorageInternalError, SQLAlchemyError, OSError, json.JSONDecodeError) as error:  # the last of a journal
         origin = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None) or error
-        reason = str(origin).partition("\n\tIs the server running")[0]
-        if place.url is not None and (password := _parsed(place.url).password):
+        reason = " ".join(str(origin).partition("\n\tIs the server running")[0].split()).rstrip(".")
+        if storage.url is not None and (password := _parse_url(storage.url).password):
             reason = reason.replace(str(password), "***")
         advice = "Is there room, and may the file be written?"
-        if place.url is not None and _parsed(place.url).get_backend_name() == "postgresql":
+        if storage.is_postgresql:
             advice = "Is the server running, and are host, port, user, password and database right?"
-        reason = " ".join(reason.split()).rstrip(".")
-        raise StorageError(f"{place}: the study can't be read or written: {reason}. {advice}") from None
+        raise StorageError(f"{storage}: the study can't be read or written: {reason}. {advice}") from None
 
 
-def check_definition(study: Study, sweep: Sweep, place: StudyStorage, images: str) -> None:
-    """Notes in a new study what it is about. Raises `UsageError` if it is about something else than `sweep`."""
-    ours = definition(sweep)
+def check_definition(study: Study, sweep: Sweep, storage: StudyStorage, images: str) -> None:
+    """Record in a new study what it searches and the fingerprint of its `images`.
+
+    Raises `UsageError` if the study is about another sweep, `DataError` if it is about other images.
+    """
+    base = sweep.config({}).model_dump(mode="json", exclude=MAY_DIFFER)
+    space = {key: parameter.model_dump(mode="json") for key, parameter in sweep.space.items()}
+    settings = sweep.settings.model_dump(mode="json", include={"objective", "sampler", "pruner", "seed"})
+    ours = json.loads(json.dumps({**settings, "base": base, "space": space}))
     theirs = study.user_attrs.get("definition")
     if theirs is None:
         study.set_user_attr("images", images)
@@ -284,20 +224,84 @@ def check_definition(study: Study, sweep: Sweep, place: StudyStorage, images: st
         return
     if found := list(differences(theirs, ours)):
         raise UsageError(
-            f"{place} holds a study of the name '{place.name}' that is about something else: "
+            f"{storage} holds a study of the name '{storage.name}' that is about something else: "
             f"{'; '.join(map(str, found))}. Go on with the same, or give the sweep another name and folder."
         )
-    if study.user_attrs.get("images", images) != images:  # an earlier version wrote no fingerprint
+    if study.user_attrs.get("images", images) != images:
         raise DataError(
-            f"The images have changed since the study '{place.name}' in {place} was begun, so its trials could not be "
-            "compared. Put them back as they were, or give the sweep another name and folder."
+            f"The images have changed since the study '{storage.name}' in {storage} was begun, so its trials could not "
+            "be compared. Put them back as they were, or give the sweep another name and folder."
         )
 
 
-def definition(sweep: Sweep) -> dict[str, Any]:
-    """What trials must share to be compared: all but where they run and how they are called."""
-    base = sweep.config({}).model_dump(mode="json", exclude=_ELSEWHERE)
-    space = {key: parameter.model_dump(mode="json") for key, parameter in sweep.space.items()}
-    settings = sweep.settings.model_dump(mode="json", include={"objective", "sampler", "pruner", "seed"})
-    defined: dict[str, Any] = json.loads(json.dumps({**settings, "base": base, "space": space}))
-    return defined
+# --- trials and their attempts ---
+
+
+def attempts_of(study: Study) -> dict[int, list[FrozenTrial]]:
+    """Return the attempts at each trial, by its number. A retry says at which trial it is; the others are counted."""
+    found: dict[int, list[FrozenTrial]] = {}
+    count = 0
+    for attempt in study.get_trials(deepcopy=False):
+        index = attempt.user_attrs.get("trial")
+        if index is None:
+            index, count = count, count + 1
+        found.setdefault(index, []).append(attempt)
+    return found
+
+
+def trial_index(study: Study, number: int) -> int:
+    """Return the number of the trial that attempt `number` is at."""
+    return next(index for index, tries in attempts_of(study).items() if any(one.number == number for one in tries))
+
+
+def was_cut_off(attempt: FrozenTrial) -> bool:
+    """Whether the process of the attempt died or was stopped, so that it says nothing about its values."""
+    return attempt.state.name == "FAIL" and "reason" not in attempt.user_attrs
+
+
+def decisive_attempt(attempts: Sequence[FrozenTrial]) -> FrozenTrial:
+    """Return the first attempt that came to its end, else the last one."""
+    return next((one for one in attempts if one.state.is_finished() and not was_cut_off(one)), attempts[-1])
+
+
+def retry(study: Study, attempt: FrozenTrial, died: bool = True) -> None:
+    """Enqueue the same values again, and count how often a process `died` of them."""
+    deaths = attempt.user_attrs.get("deaths", 0) + int(died)
+    trial = trial_index(study, attempt.number)
+    study.enqueue_trial(attempt.params, user_attrs={"trial": trial, "deaths": deaths})
+
+
+def retry_dead(study: Study, number: int) -> None:
+    """Mark attempt `number`, whose process has died, as failed, and retry it."""
+    from optuna.trial import TrialState
+
+    attempt = study.get_trials(deepcopy=False)[number]
+    if attempt.state == TrialState.RUNNING:
+        study.tell(number, state=TrialState.FAIL)
+        retry(study, attempt)
+
+
+def requeue_abandoned(study: Study, trials: int, is_alone: bool) -> None:
+    """Retry those of the first `trials` trials of which every attempt was cut off.
+
+    If no other process works on the study (`is_alone`), attempts that still seem to run were cut off as well.
+    """
+    from optuna.trial import TrialState
+
+    if is_alone:
+        for attempt in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            study.tell(attempt.number, state=TrialState.FAIL)
+    for index, attempts in attempts_of(study).items():
+        if index < trials and all(map(was_cut_off, attempts)):
+            retry(study, attempts[-1], died=False)
+
+
+def open_trials(study: Study, trials: int) -> tuple[int, int]:
+    """Return how many of the first `trials` trials can be started, and how many are running, here or elsewhere.
+
+    A trial can be started if it waits to be retried, or if it was never attempted.
+    """
+    found = attempts_of(study)
+    states = [[one.state.name for one in attempts] for index, attempts in found.items() if index < trials]
+    waiting = sum(names[-1] == "WAITING" for names in states)
+    return waiting + max(0, trials - len(found)), sum(names.count("RUNNING") for names in states)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +18,7 @@ import torch
 
 from mnist_trainer.errors import ConfigError, ConfigProblem, DeviceError, DivergedError
 from mnist_trainer.studies import processes
-from mnist_trainer.studies.processes import TaskCallback, run_tasks, threads_per_job
+from mnist_trainer.studies.processes import Scheduler, run_tasks, threads_per_job
 
 PIECES = """
 import inspect, os, signal, time
@@ -39,7 +40,7 @@ def fail(task, context):
         case "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         case "torn":
-            line = inspect.getclosurevars(context.send).nonlocals["line"]
+            line = inspect.getclosurevars(context.send).nonlocals["connection"]
             os.write(line.fileno(), bytes([0, 0, 0, 9]) + b"half")  # of a message of 9 bytes
             os.kill(os.getpid(), signal.SIGKILL)
     return task
@@ -47,9 +48,9 @@ def fail(task, context):
 def wait_for_stop(task, context):
     context.send(os.getpid())
     until = time.monotonic() + 600
-    while time.monotonic() < until and not context.wants_stop:
+    while time.monotonic() < until and not context.stop_requested():
         time.sleep(0.01)
-    return context.wants_stop
+    return context.stop_requested()
 
 def write_when_stopped(task, context):
     wait_for_stop(task, context)
@@ -65,8 +66,9 @@ def wait_for_end(task, context):
 """
 
 
-class Remembering(TaskCallback[Any, Any]):
-    def __init__(self, stop_after: int | None = None) -> None:
+class Remembering(Scheduler[Any, Any]):
+    def __init__(self, tasks: Iterable[Any], stop_after: int | None = None) -> None:
+        self.tasks = iter(tasks)
         self.news: list[tuple[Any, Any]] = []
         self.results: dict[Any, Any] = {}
         self.errors: dict[Any, Exception] = {}
@@ -75,6 +77,9 @@ class Remembering(TaskCallback[Any, Any]):
     @property
     def wants_stop(self) -> bool:
         return self.stop_after is not None and len(self.news) >= self.stop_after
+
+    def next_task(self) -> Any:
+        return next(self.tasks, None)
 
     def on_message(self, task: Any, news: Any) -> None:
         self.news.append((task, news))
@@ -102,28 +107,28 @@ def test_threads_are_shared_out(monkeypatch: pytest.MonkeyPatch, jobs: int, thre
 
 
 def test_one_job_is_done_here_in_order(pieces: ModuleType) -> None:
-    callback = Remembering()
-    run_tasks(pieces.double, iter(range(3)), 1, callback)
-    assert callback.results == {0: 0, 1: 2, 2: 4}
-    assert callback.news == [(task, os.getpid()) for task in range(3)]
+    scheduler = Remembering(iter(range(3)))
+    run_tasks(pieces.double, scheduler, 1)
+    assert scheduler.results == {0: 0, 1: 2, 2: 4}
+    assert scheduler.news == [(task, os.getpid()) for task in range(3)]
 
 
-def test_two_jobs_are_two_processes_for_all_pieces(pieces: ModuleType) -> None:
-    callback = Remembering()
-    run_tasks(pieces.double, iter(range(7)), 2, callback)
-    assert callback.results == {task: 2 * task for task in range(7)}
-    processes = {process for _, process in callback.news}
+def test_two_jobs_run_each_task_in_a_process_of_its_own(pieces: ModuleType) -> None:
+    scheduler = Remembering(iter(range(7)))
+    run_tasks(pieces.double, scheduler, 2)
+    assert scheduler.results == {task: 2 * task for task in range(7)}
+    processes = {process for _, process in scheduler.news}
     assert os.getpid() not in processes
-    assert len(processes) == 2
+    assert len(processes) == 7
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_errors_come_back_and_the_others_go_on(pieces: ModuleType) -> None:
-    callback = Remembering()
-    run_tasks(pieces.fail, ["diverged", "config", "killed", "bug", "torn", "fine", "too"], 2, callback)
-    assert callback.results == {"fine": "fine", "too": "too"}
-    check_errors(callback.errors)
-    for lost in (callback.errors["killed"], callback.errors["torn"]):
+    scheduler = Remembering(["diverged", "config", "killed", "bug", "torn", "fine", "too"])
+    run_tasks(pieces.fail, scheduler, 2)
+    assert scheduler.results == {"fine": "fine", "too": "too"}
+    check_errors(scheduler.errors)
+    for lost in (scheduler.errors["killed"], scheduler.errors["torn"]):
         assert type(lost) is DeviceError
         assert str(lost).startswith(
             "Its process was ended from outside (exit code -9), as happens when the memory is full."
@@ -131,10 +136,10 @@ def test_errors_come_back_and_the_others_go_on(pieces: ModuleType) -> None:
 
 
 def test_errors_are_the_same_here(pieces: ModuleType) -> None:
-    callback = Remembering()
-    run_tasks(pieces.fail, ["diverged", "config", "bug", "fine"], 1, callback)
-    assert callback.results == {"fine": "fine"}
-    check_errors(callback.errors)
+    scheduler = Remembering(["diverged", "config", "bug", "fine"])
+    run_tasks(pieces.fail, scheduler, 1)
+    assert scheduler.results == {"fine": "fine"}
+    check_errors(scheduler.errors)
 
 
 def check_errors(errors: dict[str, Exception]) -> None:
@@ -152,9 +157,9 @@ def check_errors(errors: dict[str, Exception]) -> None:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_stop_ends_what_is_in_work_and_begins_nothing(pieces: ModuleType, jobs: int) -> None:
-    callback = Remembering(stop_after=jobs)
-    run_tasks(pieces.wait_for_stop, iter(range(9)), jobs, callback)
-    assert callback.results == dict.fromkeys(range(jobs), True)
+    scheduler = Remembering(iter(range(9)), stop_after=jobs)
+    run_tasks(pieces.wait_for_stop, scheduler, jobs)
+    assert scheduler.results == dict.fromkeys(range(jobs), True)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows ends processes without a word")
@@ -171,7 +176,7 @@ def test_an_interruption_here_interrupts_the_others(
 
     monkeypatch.setattr(processes, "TERMINATE_SECONDS", 600.0)
     with pytest.raises(KeyboardInterrupt):
-        run_tasks(pieces.wait_for_end, marks, 2, Interrupting())
+        run_tasks(pieces.wait_for_end, Interrupting(marks), 2)
     assert [Path(mark).read_text() for mark in marks] == ["saved", "saved"]
 
 
@@ -181,15 +186,17 @@ def test_processes_end_with_their_parent(pieces: ModuleType, tmp_path: Path) -> 
         "import os, signal, sys\n"
         f"sys.path.insert(0, {str(tmp_path)!r})\n"
         "import pieces\n"
-        "from mnist_trainer.studies.processes import TaskCallback, run_tasks\n"
-        "class Dying(TaskCallback):\n"
-        "    told_of = 0\n"
+        "from mnist_trainer.studies.processes import Scheduler, run_tasks\n"
+        "class Dying(Scheduler):\n"
+        "    tasks, told_of = iter(sys.argv[1:]), 0\n"
+        "    def next_task(self):\n"
+        "        return next(self.tasks, None)\n"
         "    def on_message(self, task, process):\n"
         "        print(process, flush=True)\n"
         "        self.told_of += 1\n"
         "        if self.told_of == 2:\n"
         "            os.kill(os.getpid(), signal.SIGKILL)\n"
-        "run_tasks(pieces.write_when_stopped, sys.argv[1:], 2, Dying())\n"
+        "run_tasks(pieces.write_when_stopped, Dying(), 2)\n"
     )
     marks = [tmp_path / "first", tmp_path / "second"]
     command = [sys.executable, "-c", script, *map(str, marks)]
@@ -210,9 +217,9 @@ def test_a_process_that_is_told_to_end_lets_its_piece_end(pieces: ModuleType) ->
         def on_message(self, task: Any, news: Any) -> None:
             os.kill(news, signal.SIGTERM)
 
-    callback = Ending()
-    run_tasks(pieces.wait_for_stop, [1, 2], 2, callback)
-    assert callback.results == {1: True, 2: True}
+    scheduler = Ending([1, 2])
+    run_tasks(pieces.wait_for_stop, scheduler, 2)
+    assert scheduler.results == {1: True, 2: True}
 
 
 def is_running(process: int) -> bool:
