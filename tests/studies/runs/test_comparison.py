@@ -67,7 +67,7 @@ def test_equal_configs_say_so(first: RunSummary) -> None:
 
 def test_a_yes_no_model_is_not_compared_without_a_mark(first: RunSummary, fake_run: FakeRun) -> None:
     found = compare(first, read_run(fake_run("runs/third", {}, "data.binary=7", "loss=bce")))
-    assert not found.are_losses_comparable
+    assert not found.to_json()["losses_comparable"]
     lines, notes = difference_table(found)
     assert sum("accuracy (another task)" in line for line in lines) == 2
     assert notes[0] == "Neither accuracies nor losses can be compared: digits and digits, 7 or not."
@@ -78,7 +78,7 @@ def test_an_unknown_config_is_no_difference(first: RunSummary, fake_run: FakeRun
     (path / "config.yaml").unlink()
     found = compare(first, read_run(path))
     assert found.config is None
-    assert not found.are_losses_comparable
+    assert not found.to_json()["losses_comparable"]
     lines, notes = difference_table(found)
     assert lines[1].split() == ["config", "known", "unknown"]
     assert notes == ["The losses can't be compared: cross_entropy, mean and unknown.", "third: no config.yaml"]

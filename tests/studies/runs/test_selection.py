@@ -7,7 +7,7 @@ import pytest
 
 from mnist_trainer.errors import UsageError
 from mnist_trainer.studies.run_summary import RunSummary, read_runs
-from mnist_trainer.studies.run_table import SORT_KEYS, filtered, is_mixed, ordered, value_of
+from mnist_trainer.studies.run_table import SORT_KEYS, filtered, order_notes, ordered, value_of
 
 
 @pytest.fixture
@@ -123,8 +123,8 @@ def test_every_column_can_be_sorted_by(runs: list[RunSummary]) -> None:
 
 
 def test_losses_of_different_kinds_have_no_common_order(runs: list[RunSummary]) -> None:
-    assert is_mixed(runs, "val_loss")
-    assert is_mixed(runs, "test_loss")
-    assert not is_mixed(runs, "val_acc")
-    assert not is_mixed(runs, None)
-    assert not is_mixed([run for run in runs if run.folder != "a"], "val_loss")
+    assert order_notes(runs, "val_loss")
+    assert order_notes(runs, "test_loss")
+    assert not order_notes(runs, "val_acc")
+    assert not order_notes(runs, None)
+    assert not order_notes([run for run in runs if run.folder != "a"], "val_loss")
