@@ -1,6 +1,7 @@
-"""Where the ink is, how strong, and what of it hangs together.
+"""The ink on a picture, its connected parts, and which of them are writing.
 
-The connected parts of the ink, without those that are no writing: specks, frames, edges of the table, fingers.
+Parts that are no writing: specks, frames, edges of the table, fingers, creases. Lengths are shares of a reference that
+each constant names.
 """
 
 from __future__ import annotations
@@ -11,31 +12,62 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.page import Box, padded, union
+from mnist_trainer.pictures.page import Box, crop, padded, union
 
-FAINTEST = 12.0
-"""Grey levels (of 255) that ink must differ from its paper."""
+MIN_CONTRAST = 12.0
+"""Grey levels (of 255) by which ink differs from its paper at least."""
 
-SMALLEST = 3, 1 / 100
-"""Pixels that a piece of ink is long at least, and share of the picture's longer side."""
+MIN_PIXELS, MIN_LENGTH = 3, 1 / 100
+"""Minimum length of connected ink, in pixels and as a share of the picture's longer side."""
 
-PATTERNED, DARKER = 0.2, 2.2
-"""Of the picture: where more than that is darker than the paper, and some of it so many times darker than the most,
-the most is a pattern on the paper, as the checkerboard that stands for nothing in drawing programs."""
+PATTERN_SHARE, PATTERN_RATIO = 0.2, 2.2
+"""Where more than this share of the picture is darker than the paper, and some of it so many times darker than the
+median of that, the median is a pattern on the paper, such as the checkerboard that drawing programs show for
+transparency."""
 
 FAINT, CERTAIN = {False: 0.06, True: 0.33}, {False: 0.5, True: 0.4}
-"""Of full ink: the least contrast of ink, and of some of what hangs together. On photographs faint things are none."""
+"""Hysteresis thresholds as shares of full ink, on a drawing (False) and on a photograph (True): the minimum contrast of
+ink, and of at least one pixel of each connected part. On photographs, faint things are no ink."""
 
-_SAMPLE = 20_000
-"""Pixels from which percentiles are taken: more cost time and change nothing."""
+SAMPLE = 20_000
+"""Pixels from which percentiles are taken: more take longer and change nothing."""
+
+MIN_SIZE = 0.12
+"""Of the typical height of the largest parts: smaller parts are specks."""
+
+THIN, THICK = 0.25, 0.45
+"""Thickness as a share of a part's longer side: up to the first it is a stroke, from the second on it is not."""
+
+BOLD_SCORE = 0.25
+"""Minimum stroke score on even paper: it has no edges of other things, but very bold digits."""
+
+EDGE = 0.5
+"""A part that lies along more than this share of a side of the picture is the edge of something."""
+
+STRAIGHT, LONG = 0.15, 1.3
+"""Maximum width of a straight line as a share of its length; and how many times longer than everything else it is, to
+be no 1."""
+
+DOT_FILL, DOT_ASPECT = 0.55, 0.7
+"""Minimum share of its box that a dot fills, and minimum aspect ratio of that box."""
+
+MAX_CHECKED, MAX_FRAMES = 300, 4
+"""How many parts are checked at most, from the largest on, and how many of them for being a frame."""
+
+RIM, RIM_COVER, CONTENT = 0.12, 0.5, 0.2
+"""Of a side of a broken frame: how far its pieces deviate from it, how much of it exists on three sides at least, and
+the minimum length of its content."""
+
+MAX_PARTS, MAX_WRITTEN = 1500, 130
+"""Maximum number of connected parts, and of those that are writing: more are noise, or print."""
 
 
 @dataclass(frozen=True)
 class Ink:
-    """`levels` float32 [H, W]: how much ink each pixel holds, 0 is paper, 1 full ink.
+    """`levels` float32 [H, W]: how much ink each pixel holds, from 0 (paper) to 1 (full ink).
 
-    `map` int32 [H, W] numbers what hangs together; `boxes` int [N, 5] are x, y, width, height and pixels of each
-    number; `numbers` are those that are ink. 0 is paper.
+    `map` int32 [H, W]: the number of each pixel's connected part, 0 for paper; `boxes` int32 [N, 5]: x, y, width,
+    height and pixels of each number; `numbers`: those that are ink.
     """
 
     levels: NDArray[np.float32]
@@ -44,86 +76,9 @@ class Ink:
     numbers: NDArray[np.intp]
 
 
-def ink_threshold(contrast: NDArray[np.float32]) -> float:
-    """The contrast in grey levels that ink must exceed, above the noise of the paper; of [H, W], mostly paper."""
-    noise = quantile(np.abs(sample(contrast)), 0.25) / 0.3186  # standard deviation of the quiet part
-    return max(FAINTEST, 4 * noise)
-
-
-def find_ink(contrast: NDArray[np.float32], *, photograph: bool) -> Ink:
-    """The ink of a picture by its contrast in grey levels [H, W]; none where nothing stands out from paper and noise.
-
-    It is all that hangs together with something dark. On a photograph faint things are no ink: shades, and what shines
-    through from behind.
-    """
-    import cv2
-
-    threshold = ink_threshold(contrast)
-    found = sample(contrast[contrast > threshold])
-    if np.mean(sample(contrast) > threshold) > PATTERNED and quantile(found, 0.997) > DARKER * quantile(found, 0.5):
-        threshold = 1.5 * quantile(found, 0.5)
-        found = found[found > threshold]
-    full = quantile(found, 0.95 if photograph else 0.8) if found.size else np.inf
-    weak = contrast > max(threshold, FAINT[photograph] * full)
-    count, labels, boxes, _ = cv2.connectedComponentsWithStats(weak.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
-    is_ink = np.zeros(count, np.bool_)
-    is_ink[labels[contrast > CERTAIN[photograph] * full]] = True
-    is_ink &= boxes[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1) >= max(
-        SMALLEST[0], SMALLEST[1] * max(contrast.shape)
-    )
-    is_ink[0] = False
-    levels = np.minimum(contrast / np.float32(full), np.float32(1)) * is_ink[labels]
-    return Ink(levels, np.asarray(labels, np.int32), np.asarray(boxes, np.int32), np.flatnonzero(is_ink))
-
-
-def quantile(values: NDArray[Any], share: float) -> float:
-    """The one of `values` [N] that so large a share of them is below: ten times faster than `np.quantile`."""
-    place = int(share * (values.size - 1))
-    return float(np.partition(values, place)[place])
-
-
-def sample(values: NDArray[Any]) -> NDArray[Any]:
-    """Some of many values, evenly from everywhere, in one dimension."""
-    flat = values.ravel()
-    return flat[:: max(1, flat.size // _SAMPLE)]
-
-
-SPECK = 0.12
-"""Of the height of the largest part: smaller ones are specks."""
-
-THIN, SOLID = 0.25, 0.45
-"""Of its longer side: a part that is nowhere thicker than the first is a stroke, one thicker than the second none."""
-
-BOLD = 0.25
-"""The least likeness of a part on even paper: there are no edges of other things, but very bold digits."""
-
-ALONG = 0.5
-"""Of a side of the picture: what lies along more of it is the edge of something."""
-
-STRAIGHT, LONG = 0.15, 1.3
-"""Of its length: the width of a box round a straight line; and how much longer than all else it is, to be no 1."""
-
-DOT_FILL, DOT_ASPECT = 0.55, 0.7
-"""The least share of its box that a dot fills, and the least share of its longer side that the shorter one is."""
-
-LOOKED = 300
-"""The largest pieces of ink, which are looked at."""
-
-FRAMES = 4
-"""Parts that are looked at whether they are frames."""
-
-RIM, ROUND, CONTENT = 0.12, 0.5, 0.2
-"""Of a side of a broken frame: how far its pieces stray from it, how much of it there is, on three sides or more, and
-the least length of what it holds."""
-
-MOST, WRITTEN = 1500, 130
-"""Pieces of ink on a picture at most, and those of them that are parts of writing: more are noise, or print."""
-
-
 @dataclass(frozen=True)
 class Part:
-    """A connected part of the ink: its number in `Parts.map`, its box, how many pixels it has, and how much it is like
-    a stroke, from 0 to 1."""
+    """A connected part of the ink: number in `Parts.map`, box, number of pixels, and how stroke-like it is, 0 to 1."""
 
     number: int
     box: Box
@@ -144,90 +99,134 @@ class Part:
 
 @dataclass(frozen=True)
 class Parts:
-    """`map` int32 [H, W]: 0 is paper, other numbers are those of `parts`, from the largest on; `share` of the ink is in
-    `parts`, the rest in what was left out, not counting frames."""
+    """The connected parts that may be writing.
+
+    `map` int32 [H, W]: numbers of `parts`, 0 for paper; `parts` from the largest on; `share`: how much of the ink is
+    in `parts`, frames not counted; `crowded`: there were too many parts for handwriting, so `parts` is empty;
+    `left_out`: lines, specks and, on a photograph, dots that may still belong to a sign.
+    """
 
     map: NDArray[np.int32]
     parts: tuple[Part, ...]
     share: float
     crowded: bool = False
-    """There were too many to be handwriting; then `parts` has none."""
     left_out: tuple[Part, ...] = ()
-    """Lines, specks and, on a photograph, dots that are none of `parts`, but may belong to a sign."""
 
 
-def find_components(ink: Ink, *, photograph: bool) -> Parts:
-    """The parts of the ink that may be writing; on a photograph there are edges of other things."""
-    if len(ink.numbers) > MOST:
+def ink_threshold(contrast: NDArray[np.float32]) -> float:
+    """Return the contrast in grey levels that ink must exceed, by the noise of `contrast` [H, W], mostly paper."""
+    noise = quantile(np.abs(sample(contrast)), 0.25) / 0.3186  # standard deviation of the quiet part
+    return max(MIN_CONTRAST, 4 * noise)
+
+
+def find_ink(contrast: NDArray[np.float32], *, photograph: bool) -> Ink:
+    """Return the ink of a picture by its contrast in grey levels [H, W]; none if nothing exceeds paper and noise.
+
+    Ink is everything that is connected to something dark. On a photograph faint things are no ink: shadows, and what
+    shows through from the back.
+    """
+    import cv2
+
+    threshold = ink_threshold(contrast)
+    above = sample(contrast[contrast > threshold])
+    is_pattern = np.mean(sample(contrast) > threshold) > PATTERN_SHARE
+    if is_pattern and quantile(above, 0.997) > PATTERN_RATIO * quantile(above, 0.5):
+        threshold = 1.5 * quantile(above, 0.5)
+        above = above[above > threshold]
+    full = quantile(above, 0.95 if photograph else 0.8) if above.size else np.inf
+    weak = contrast > max(threshold, FAINT[photograph] * full)
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(weak.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
+    is_ink = np.zeros(count, np.bool_)
+    is_ink[labels[contrast > CERTAIN[photograph] * full]] = True
+    is_ink &= boxes[:, 2:4].max(axis=1) >= max(MIN_PIXELS, MIN_LENGTH * max(contrast.shape))
+    is_ink[0] = False
+    levels = np.minimum(contrast / np.float32(full), np.float32(1)) * is_ink[labels]
+    return Ink(levels, np.asarray(labels, np.int32), np.asarray(boxes, np.int32), np.flatnonzero(is_ink))
+
+
+def quantile(values: NDArray[Any], share: float) -> float:
+    """Return the element of `values` [N] below which `share` of them lie: ten times faster than `np.quantile`."""
+    index = int(share * (values.size - 1))
+    return float(np.partition(values, index)[index])
+
+
+def sample(values: NDArray[Any]) -> NDArray[Any]:
+    """Return an evenly spaced sample [n] of many values."""
+    flat = values.ravel()
+    return flat[:: max(1, flat.size // SAMPLE)]
+
+
+def find_parts(ink: Ink, *, photograph: bool) -> Parts:
+    """Return the parts of the ink that may be writing; a photograph also has edges of other things."""
+    if len(ink.numbers) > MAX_PARTS:
         return Parts(ink.map, (), 0.0, crowded=True)
     boxes = ink.boxes[ink.numbers]
-    sides = boxes[:, 2:4].max(axis=1)
-    large = ink.numbers[np.argsort(-sides, kind="stable")[:LOOKED]]
-    along = _along(ink)
-    least = 0.0 if photograph else BOLD
-    found = [_part(number, ink, float(along[number]), least) for number in large.tolist()]
+    large = ink.numbers[np.argsort(-boxes[:, 2:4].max(axis=1), kind="stable")[:MAX_CHECKED]]
+    along = _share_along_border(ink)
+    found = [_part(number, ink, float(along[number]), 0.0 if photograph else BOLD_SCORE) for number in large.tolist()]
     found.sort(key=lambda part: (-part.side, part.number))
     kept = [part for part in found if part.stroke_score]
-    inner = [part for part in kept if along[part.number] <= ALONG]
+    inner = [part for part in kept if along[part.number] <= EDGE]
     if photograph or any(part.side > kept[0].side / 4 for part in inner):
         kept = inner
-    framed = _without_frames(_without_broken_frame(kept, ink.map), ink.map)
-    rest = int(boxes[:, 4].sum()) - sum(part.area for part in kept) + sum(part.area for part in framed)
-    kept = _without_specks(_without_lines(framed, ink.map))
+    unframed = _without_frames(_without_broken_frame(kept, ink.map), ink.map)
+    ink_area = int(boxes[:, 4].sum()) - sum(part.area for part in kept) + sum(part.area for part in unframed)
+    kept = _without_specks(_without_lines(unframed, ink.map))
+    if len(kept) > MAX_WRITTEN:
+        return Parts(ink.map, (), 0.0, crowded=True)
     dots = (
         [part for part in found if part.is_dot and not part.stroke_score and part.side < kept[0].side] if kept else []
     )
-    left_out = tuple(part for part in framed + dots if part not in kept)
-    if len(kept) > WRITTEN:
-        return Parts(ink.map, (), 0.0, crowded=True)
-    share = sum(part.stroke_score * part.area for part in kept) / max(1, rest)
+    left_out = tuple(part for part in unframed + dots if part not in kept)
+    share = sum(part.stroke_score * part.area for part in kept) / max(1, ink_area)
     return Parts(ink.map, tuple(kept), share, left_out=left_out)
 
 
-def _part(number: int, ink: Ink, along: float, least: float) -> Part:
-    """With a likeness that falls as it is thicker, to `least`, and as more of it lies along the picture's sides."""
+def _part(number: int, ink: Ink, along: float, min_score: float) -> Part:
+    """Return a part; its stroke score falls with its thickness, to `min_score`, and with its share along the border."""
     import cv2
 
-    x, y, width, height, area = ink.boxes[number].tolist()
-    inside = (ink.map[y : y + height, x : x + width] == number).astype(np.uint8)
-    thickness = 2 * float(cv2.distanceTransform(padded(inside, 1), cv2.DIST_L2, 3).max()) / max(width, height)
-    slim = min(1.0, max(least, (SOLID - thickness) / (SOLID - THIN)))
-    return Part(number, (x, y, width, height), area, slim * (1 - 0.5 * along))
+    *box, area = ink.boxes[number].tolist()
+    inside = padded((crop(ink.map, tuple(box)) == number).astype(np.uint8), 1)
+    thickness = 2 * float(cv2.distanceTransform(inside, cv2.DIST_L2, 3).max()) / max(box[2:])
+    slimness = min(1.0, max(min_score, (THICK - thickness) / (THICK - THIN)))
+    return Part(number, tuple(box), area, slimness * (1 - 0.5 * along))
 
 
-def _along(ink: Ink) -> NDArray[np.float64]:
-    """For each number in `ink.map` the largest share of one of the picture's sides that it lies along [N]."""
+def _share_along_border(ink: Ink) -> NDArray[np.float64]:
+    """Return for each number in `ink.map` the maximum share of one of the picture's sides that it covers [N]."""
     sides = (ink.map[0], ink.map[-1], ink.map[:, 0], ink.map[:, -1])
-    shares = [np.bincount(side, minlength=len(ink.boxes)) / len(side) for side in sides]
-    largest: NDArray[np.float64] = np.max(shares, axis=0)
-    return largest
+    shares: NDArray[np.float64] = np.max([np.bincount(s, minlength=len(ink.boxes)) / len(s) for s in sides], axis=0)
+    return shares
 
 
 def _without_frames(parts: list[Part], labels: NDArray[np.int32]) -> list[Part]:
-    """Without those that run round others: their box holds another of some size, their ink lies along its sides.
+    """Remove parts around others: their box contains another one of some size, and their ink lies along its sides.
 
-    `parts` come from the largest on, and only the first of them can be frames.
+    `parts` come from the largest on, and only the first ones can be frames.
     """
     boxes = np.array([part.box for part in parts]).reshape(-1, 4)
     starts, ends = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
-    sides = boxes[:, 2:].max(axis=1)
     frames = []
-    for at, part in enumerate(parts[:FRAMES]):
-        inside = (starts > starts[at]).all(axis=1) & (ends < ends[at]).all(axis=1)
-        content = sides[inside].max(initial=0) / part.side
-        if content > SPECK / 2 and _is_hollow(part, labels) and (content > 0.2 or _has_corners(part, labels)):
+    for index, part in enumerate(parts[:MAX_FRAMES]):
+        inside = (starts > starts[index]).all(axis=1) & (ends < ends[index]).all(axis=1)
+        content = boxes[inside, 2:].max(initial=0) / part.side
+        if content > MIN_SIZE / 2 and _is_hollow(part, labels) and (content > 0.2 or _has_corners(part, labels)):
             frames.append(part)
     return [part for part in parts if part not in frames]
 
 
 def _without_broken_frame(parts: list[Part], labels: NDArray[np.int32]) -> list[Part]:
-    """Without the pieces of a frame round all the rest: what is only along the sides of the box round everything, if
-    there is some along most of three sides, and something large inside."""
+    """Remove the pieces of a frame around everything else.
+
+    These are the parts that lie only along the sides of the box around everything, if they cover most of three sides
+    and something large is inside.
+    """
     if len(parts) < 3:
         return parts
-    left, top, width, height = union([part.box for part in parts])
+    whole = *_, width, height = union([part.box for part in parts])
     across, down = max(1, round(RIM * width)), max(1, round(RIM * height))
-    around = labels[top : top + height, left : left + width]
+    around = crop(labels, whole)
     count = int(labels.max()) + 1
     inside = np.bincount(around[down:-down, across:-across].ravel(), minlength=count) > 0
     content = [part for part in parts if inside[part.number]]
@@ -235,49 +234,49 @@ def _without_broken_frame(parts: list[Part], labels: NDArray[np.int32]) -> list[
         return parts
     on_rim = np.zeros(count, np.bool_)
     on_rim[[part.number for part in parts if not inside[part.number]]] = True
-    ends = (around[:down], around[-down:], around[:, :across].T, around[:, -across:].T)
-    shares = sorted(float(on_rim[end].any(axis=0).mean()) for end in ends)
-    return content if shares[1] > ROUND else parts
+    rims = (around[:down], around[-down:], around[:, :across].T, around[:, -across:].T)
+    covered = sorted(float(on_rim[rim].any(axis=0).mean()) for rim in rims)
+    return content if covered[1] > RIM_COVER else parts
 
 
 def _has_corners(part: Part, labels: NDArray[np.int32]) -> bool:
-    """Whether there is ink in three corners of its box or more: a 0 with a dot in it has none there."""
-    x, y, width, height = part.box
-    inside = labels[y : y + height, x : x + width] == part.number
-    across, down = max(1, width // 10), max(1, height // 10)
-    ends = [inside[rows] for rows in (slice(None, down), slice(-down, None))]
-    corners = [end[:, columns].any() for end in ends for columns in (slice(None, across), slice(-across, None))]
-    return sum(map(bool, corners)) >= 3
+    """Return whether at least three corners of its box hold ink: a 0 with a dot inside has none there."""
+    inside = crop(labels, part.box) == part.number
+    across, down = max(1, part.box[2] // 10), max(1, part.box[3] // 10)
+    ends = (inside[:down], inside[-down:])
+    return sum(bool(corner.any()) for end in ends for corner in (end[:, :across], end[:, -across:])) >= 3
 
 
 def _is_hollow(part: Part, labels: NDArray[np.int32]) -> bool:
-    x, y, width, height = part.box
-    inside = labels[y : y + height, x : x + width] == part.number
-    across, down = max(1, width // 6), max(1, height // 6)
-    return float(inside[down:-down, across:-across].sum()) < 0.05 * part.area
+    across, down = max(1, part.box[2] // 6), max(1, part.box[3] // 6)
+    inside = crop(labels, part.box)[down:-down, across:-across] == part.number
+    return float(inside.sum()) < 0.05 * part.area
 
 
 def _without_lines(parts: list[Part], labels: NDArray[np.int32]) -> list[Part]:
-    """Without long straight lines beside things of another form than dots: creases, and what is left of frames and
-    ruling."""
+    """Remove long straight lines beside things that are no dots: creases, and the rest of frames and ruling."""
     straight = [part for part in parts if part.area < STRAIGHT * part.side**2 and _is_straight(part, labels)]
-    largest = max((part.side for part in parts if part not in straight and not part.is_dot), default=0)
-    lines = [part for part in straight if part.side > LONG * largest > 0]
+    longest = max((part.side for part in parts if part not in straight and not part.is_dot), default=0)
+    lines = [part for part in straight if part.side > LONG * longest > 0]
     return [part for part in parts if part not in lines]
 
 
 def _is_straight(part: Part, labels: NDArray[np.int32]) -> bool:
+    shorter, longer = rotated_sides(part, labels)
+    return shorter + 1 < STRAIGHT * longer
+
+
+def rotated_sides(part: Part, labels: NDArray[np.int32]) -> tuple[float, float]:
+    """Return the shorter and the longer side of the smallest rotated rectangle around a part, between pixel centres."""
     import cv2
 
-    x, y, width, height = part.box
-    points = np.argwhere(labels[y : y + height, x : x + width] == part.number).astype(np.float32)
-    _, sides, _ = cv2.minAreaRect(points)
-    return min(sides) + 1 < STRAIGHT * max(sides)
+    points = np.argwhere(crop(labels, part.box) == part.number).astype(np.float32)
+    shorter, longer = sorted(cv2.minAreaRect(points)[1])
+    return shorter, longer
 
 
 def _without_specks(parts: list[Part]) -> list[Part]:
     if not parts:
         return []
-    heights = sorted((part.side for part in parts), reverse=True)
-    usual = heights[min(len(heights) // 8, 2)]
-    return [part for part in parts if part.side >= SPECK * usual]
+    sides = sorted((part.side for part in parts), reverse=True)
+    return [part for part in parts if part.side >= MIN_SIZE * sides[min(len(sides) // 8, 2)]]

@@ -1,4 +1,4 @@
-"""The pictures in a folder, by their names alone."""
+"""The pictures in a folder, chosen by their names alone."""
 
 from __future__ import annotations
 
@@ -23,36 +23,35 @@ SYSTEM_FOLDERS = {
 }
 """What network storage and Python, macOS, and Windows add to folders, in lower case."""
 
-_ENDINGS = (
+OTHER_SUFFIXES = (
     "7z bak cfg crdownload db docx identifier ini ipynb jsonl lnk log md npy npz ods odt parquet part pkl pt rar tmp "
     "toml url xcf xlsx yaml yml"
 )
-OTHER_SUFFIXES = {f".{ending}" for ending in _ENDINGS.split()}
-"""Endings that Python has no type for, or not everywhere."""
+"""Suffixes of other files for which Python has no type, or not everywhere."""
 
 TEXT_NAMES = {"readme", "license", "licence", "makefile"}
-"""Usual names of texts without an ending."""
+"""Usual names of texts without a suffix."""
 
 RUN_FILES = ("run.json", "best.pt", "last.pt", "predictions.csv")
-"""Each of them marks the folder of a run, or that of `mnist-eval --out`."""
+"""Each of them marks a run folder, or that of `mnist-eval --out`."""
+
+OTHER_RUN_FILES = ("config.yaml", "metrics.csv", ".lock")
+"""Each of them marks a run folder if it holds no picture."""
 
 STEPS_IMAGE = re.compile(r".+-steps(-\d+)?\.png")
 """The names of the pictures that `mnist-predict --save-steps` writes."""
 
-OTHER_RUN_FILES = ("config.yaml", "metrics.csv", ".lock")
-"""Each of them marks the folder of a run if there is no picture beside it."""
-
 
 @dataclass(frozen=True)
 class Listing:
-    """What is in a folder: `pictures` in natural order, `others` that are something else by their names, `folders`."""
+    """The content of a folder: `pictures` in natural order, `others` that are no pictures by their names, `folders`."""
 
     pictures: tuple[Path, ...]
     others: tuple[Path, ...]
     folders: tuple[Path, ...]
 
     def notes(self, folder: Path) -> list[str]:
-        """What was left out, in words."""
+        """Return a sentence for each kind of entry that is left out."""
         notes = []
         if self.others:
             names = ", ".join(path.name for path in self.others[:3])
@@ -68,7 +67,7 @@ class Listing:
 
 
 def list_pictures(folder: Path) -> Listing:
-    """What is in `folder`, without hidden files, and folders of the system or of runs.
+    """Return the content of `folder` without hidden files, and without folders of the system or of runs.
 
     Raises `DataError` if it holds no picture or can't be read.
     """
@@ -79,7 +78,8 @@ def list_pictures(folder: Path) -> Listing:
     except OSError as error:
         raise DataError(f"{folder} can't be read: {error.strerror or error}.") from None
     pictures = tuple(path for path in files if has_picture_name(path.name))
-    listing = Listing(pictures, tuple(sorted(set(files) - set(pictures), key=_natural_order)), folders)
+    others = tuple(path for path in files if not has_picture_name(path.name))
+    listing = Listing(pictures, others, folders)
     if not pictures:
         notes = "".join(f"\n{note}" for note in listing.notes(folder))
         raise DataError(f"{folder} holds no picture.{notes}")
@@ -87,7 +87,7 @@ def list_pictures(folder: Path) -> Listing:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of that name is kept from people's eyes."""
+    """Return whether a file or folder of that name is hidden from users."""
     return name.startswith((".", "~$")) or name.lower() in SYSTEM_FILES
 
 
@@ -114,25 +114,25 @@ def contains_runs(folder: Path) -> bool:
                 is_run = True
             elif not is_usual and not is_hidden(entry.name) and has_picture_name(entry.name):
                 return False
-        begun = [path for path in folders if any(path.iterdir())]  # another process may just have made an empty one
-        return is_run or (bool(begun) and (any if is_usual else all)(map(contains_runs, begun)))
+        started = [path for path in folders if any(path.iterdir())]  # another process may just have made an empty one
+        return is_run or (bool(started) and (any if is_usual else all)(map(contains_runs, started)))
     return False
 
 
 def has_picture_name(name: str) -> bool:
-    """Return whether a file may be a picture by its name. Names of texts, tables and films are not."""
-    ending = PurePath(name).suffix.lower()
-    if ending == ".pdf":
+    """Return whether a file may be a picture by its name; texts, tables and films are not."""
+    suffix = PurePath(name).suffix.lower()
+    if suffix == ".pdf":
         return find_spec("pypdfium2") is not None
-    return _is_of_picture(ending) and name.lower() not in TEXT_NAMES
+    return _has_picture_suffix(suffix) and name.lower() not in TEXT_NAMES
 
 
 @cache
-def _is_of_picture(ending: str) -> bool:
-    kind, encoding = MimeTypes().guess_type(f"x{ending}")  # the types that Python knows, not this machine's
-    return kind.startswith("image/") if kind else encoding is None and ending not in OTHER_SUFFIXES
+def _has_picture_suffix(suffix: str) -> bool:
+    kind, encoding = MimeTypes().guess_type(f"x{suffix}")  # the types that Python knows, not this machine's
+    return kind.startswith("image/") if kind else encoding is None and suffix[1:] not in OTHER_SUFFIXES.split()
 
 
 def _natural_order(path: Path) -> list[str | int]:
-    """9.png before 10.png."""
+    """Return a sort key: 9.png before 10.png."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name.casefold())] + [path.name]

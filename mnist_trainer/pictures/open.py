@@ -1,6 +1,6 @@
-"""Any file with pictures → its pages as images that are not decoded yet: Pillow's formats, HEIC and PDF.
+"""Files with pictures to their pages as upright pixels, small enough to work on: Pillow's formats, HEIC and PDF.
 
-A file with pictures → its pages as upright pictures, small enough to work on.
+Limits on size and pages protect against decompression bombs. Errors name the file, and the page if there are several.
 """
 
 from __future__ import annotations
@@ -25,77 +25,133 @@ if TYPE_CHECKING:
 
 EXTRA = "pip install 'mnist-trainer[pictures]'"
 
-MAX_PIXELS = 150_000_000
-MORE_MEMORY = {
-    "WEBP": 50_000_000,
-    "JPEG2000": 50_000_000,
-    "HEIF": 100_000_000,
-    "AVIF": 100_000_000,
-    "progressive": 100_000_000,
-}
-"""Limits of formats that take more than 6 bytes a pixel to decode (WebP 16, JPEG 2000 19), so that none takes 1 GB."""
+MEGAPIXELS = 150
+MEGAPIXELS_OF_FORMAT = {"WEBP": 50, "JPEG2000": 50, "HEIF": 100, "AVIF": 100, "progressive": 100}
+"""Maximum size of a picture; less in formats that take more than 6 bytes a pixel to decode (WebP 16, JPEG 2000 19), so
+that none takes 1 GB."""
 
-PROGRAMS = ("EPS", "WMF")
-"""Formats that other programs would be started for; a picture from a stranger starts none."""
+MAX_PAGES, MAX_PIXELS_OF_FILE = 200, 2_000_000_000
+"""Maximum number of pages that are read from a file, and of their pixels together."""
 
-ONE_PICTURE = ("MPO", "PSD")
+MAX_FRAMES = 2000
+"""Maximum number of frames of a file that are searched for pages."""
+
+EXTERNAL = ("EPS", "WMF")
+"""Formats for which Pillow would start other programs: refused."""
+
+SINGLE = ("MPO", "PSD")
 """Formats whose further frames are no pages: previews and second eyes of cameras, layers."""
 
-SUBFILE, NO_PAGE = 254, 0b101
-"""TIFF 6.0, NewSubfileType, and its bits for what is no page: a smaller version of another one, and a mask."""
-
-FRAMES = 2000
-"""Frames of a file that are looked at."""
+SUBFILE_TYPE, NO_PAGE = 254, 0b101
+"""The tag NewSubfileType of TIFF 6.0, and its bits for a smaller version of another page and for a mask."""
 
 HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 """Brands of files that pillow-heif reads (ISO/IEC 23008-12); Pillow itself reads AVIF."""
 
-DPI, PDF_SIDE = 270, 3200
-"""Dots per inch at which a page of a PDF is drawn; fewer where its longer side would have more pixels than that."""
+PDF_DPI, PDF_SIDE = 270, 3200
+"""Resolution at which a page of a PDF is drawn, and the maximum number of pixels on its longer side."""
+
+LONGEST = 1600
+"""Maximum number of pixels on the longer side: a digit on 3 % of them still has more than the 20 that it needs."""
+
+BAND = 4_000_000
+"""Pixels that are converted at once before they are shrunk: a whole picture in another mode may not fit in memory."""
+
+ORIENTATION = 0x0112
+TRANSPOSES = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
+"""EXIF's tag, and how to turn pictures whose orientation is 2 to 8:
+https://www.cipa.jp/std/documents/download_e.html?DC-008-Translation-2023-E, section 4.6.5.1.6"""
 
 
-def open_images(file: BinaryIO, name: str) -> Iterator[Image.Image | DataError]:
-    """Yield each page of an open file; it is to be decoded before the next one is asked for.
+@dataclass(frozen=True)
+class Picture:
+    """An upright picture: `pixels` uint8 [H, W], or [H, W, 3] if it has colours, at most `LONGEST` a side.
 
-    Raises `DataError` when it is no picture, and yields one for a page that can't be opened. `name` stands for the file
-    in its text.
+    `size` is its width and height before it was shrunk.
     """
+
+    pixels: NDArray[np.uint8]
+    size: tuple[int, int]
+
+
+def open_picture(path: Path) -> Picture:
+    """Return the picture in a file. Raises `DataError` if it can't be read or has several pages."""
+    first, *others = islice(open_pages(path), 2)
+    if others:
+        raise DataError(f"{path} has more than one page. Save each page as a picture of its own.")
+    if isinstance(first, DataError):
+        raise first
+    return first
+
+
+def open_pages(path: Path) -> Iterator[Picture | DataError]:
+    """Yield the pages of a file, or the error of a page. Raises `DataError` if it can't be read."""
+    # Pillow gets the open file, not its name: it would memory-map a TIFF, and then apply its orientation wrongly.
+    with _open_file(path) as file:
+        yield from decode_pages(file, str(path))
+
+
+def decode_pages(file: BinaryIO, name: str) -> Iterator[Picture | DataError]:
+    """Yield the pages of an open file, or the error of a page. Raises `DataError`, whose text calls the file `name`."""
+    pixels = 0
+    for number, image in enumerate(_open_images(file, name), start=1):
+        page = name if number == 1 else f"{name}[{number}]"
+        pixels += 0 if isinstance(image, DataError) else image.width * image.height
+        if number > MAX_PAGES or (number > 1 and pixels > MAX_PIXELS_OF_FILE):
+            limits = f"{MAX_PAGES} pages and {MAX_PIXELS_OF_FILE // 10**6:,} million pixels"
+            yield DataError(f"{page} and all pages after it are left out: a file may have {limits}. Split it.")
+            return
+        yield image if isinstance(image, DataError) else _decode(image, page)
+
+
+def picture_from_image(image: Image.Image) -> Picture:
+    """Return an image in memory as a picture. Raises what Pillow raises if it can't be decoded."""
+    return _convert(image, image.size)
+
+
+def _open_file(path: Path) -> BinaryIO:
+    try:
+        if path.is_dir():
+            raise DataError(f"{path} is a folder. Name one of the pictures in it.")
+        if not path.exists():
+            raise DataError(f"{path} is not there. Check the spelling and the folder.")
+        if not path.is_file():  # reading a pipe would block, and a device never ends
+            raise DataError(f"{path} is a pipe or a device, and no file. Name a picture, or - for one from a pipe.")
+        if not path.stat().st_size:
+            raise DataError(f"{path} is an empty file. Take a whole copy of it.")
+        return path.open("rb")
+    except OSError as error:
+        raise DataError(f"{path} can't be read: {error.strerror or error}.") from None
+
+
+def _too_large(name: str, megapixels: int = MEGAPIXELS) -> DataError:
+    return DataError(f"{name} has more than {megapixels} million pixels. Make it smaller or cut it out.")
+
+
+def _damaged(name: str, error: Exception) -> DataError:
+    return DataError(f"{name} is a damaged picture: {str(error) or type(error).__name__}. Take a whole copy of it.")
+
+
+def _open_images(file: BinaryIO, name: str) -> Iterator[Image.Image | DataError]:
+    """Yield each page, not decoded yet, or its error; it must be decoded before the next one is requested."""
     head = file.read(12)
     file.seek(0)
-    if head.startswith(b"%PDF-"):
-        return _pdf_pages(file, name)
-    return _frames(_open(file, head, name), name)
+    is_heic = head[4:8] == b"ftyp" and head[8:12] in HEIC
+    return _pdf_pages(file, name) if head.startswith(b"%PDF-") else _frames(_open_image(file, is_heic, name), name)
 
 
-def max_pixels(image: Image.Image) -> int:
-    """Return the most pixels that a picture of that format may have."""
-    kind = "progressive" if image.info.get("progressive") else str(image.format)
-    return MORE_MEMORY.get(kind, MAX_PIXELS)
-
-
-def too_large_error(name: str, most: int = MAX_PIXELS) -> DataError:
-    """Return the error for a picture of more than `most` pixels."""
-    return DataError(f"{name} has more than {most // 10**6} million pixels. Make it smaller or cut it out.")
-
-
-def damaged_error(name: str, error: Exception) -> DataError:
-    """Return the error for a picture that can't be decoded."""
-    reason = str(error) or type(error).__name__
-    return DataError(f"{name} is a damaged picture: {reason}. Take a whole copy of it.")
-
-
-def _open(file: BinaryIO, head: bytes, name: str) -> Image.Image:
+def _open_image(file: BinaryIO, is_heic: bool, name: str) -> Image.Image:
     unknown = DataError(f"{name} is no picture in a known format. Save it as PNG or JPEG.")
     try:
         with warnings.catch_warnings(action="ignore"):
-            image = _open_heic(file, name) if head[4:8] == b"ftyp" and head[8:12] in HEIC else Image.open(file)
+            image = _open_heic(file, name) if is_heic else Image.open(file)
     except DataError:
         raise
     except Image.DecompressionBombError:
-        raise too_large_error(name) from None
+        raise _too_large(name) from None
     except Exception:  # each of its many formats fails in its own way: no list of types would be complete
         raise unknown from None
-    if image.format in PROGRAMS:
+    if image.format in EXTERNAL:
         raise unknown
     return image
 
@@ -112,16 +168,16 @@ def _open_heic(file: BinaryIO, name: str) -> Image.Image:
 def _frames(image: Image.Image, name: str) -> Iterator[Image.Image | DataError]:
     first, number, failed = image.tell(), 1, False
     yield image
-    for place in (place for place in range(_frame_count(image)) if place != first):
+    for index in (index for index in range(_max_frames(image)) if index != first):
         try:
             with warnings.catch_warnings(action="ignore"):
-                image.seek(place)
-                is_page = not (isinstance(image, TiffImageFile) and int(image.tag_v2.get(SUBFILE, 0)) & NO_PAGE)
+                image.seek(index)
+                is_page = not (isinstance(image, TiffImageFile) and int(image.tag_v2.get(SUBFILE_TYPE, 0)) & NO_PAGE)
         except EOFError:
             return
         except Exception as error:
             number += 1
-            yield damaged_error(f"{name}[{number}]", error)
+            yield _damaged(f"{name}[{number}]", error)
             if failed:  # two in a row: the rest is not worth a message each
                 return
             failed = True
@@ -132,14 +188,13 @@ def _frames(image: Image.Image, name: str) -> Iterator[Image.Image | DataError]:
                 yield image
 
 
-def _frame_count(image: Image.Image) -> int:
-    """Return 1, or for a file with several pages the most that it may have: to count them would take long."""
+def _max_frames(image: Image.Image) -> int:
+    """Return 1, or for a file with several pages the limit: counting them would take long."""
     try:
         with warnings.catch_warnings(action="ignore"):
-            several = image.format not in ONE_PICTURE and getattr(image, "is_animated", False)
-    except Exception:  # its pages can't be told from its damage
+            return MAX_FRAMES if image.format not in SINGLE and getattr(image, "is_animated", False) else 1
+    except Exception:  # a damaged file
         return 1
-    return FRAMES if several else 1
 
 
 def _pdf_pages(file: BinaryIO, name: str) -> Iterator[Image.Image | DataError]:
@@ -153,24 +208,24 @@ def _pdf_pages(file: BinaryIO, name: str) -> Iterator[Image.Image | DataError]:
     except PdfiumError as error:
         if "password" in str(error).lower():
             raise DataError(f"{name} is locked with a password. Save it without one.") from None
-        raise damaged_error(name, error) from None
+        raise _damaged(name, error) from None
     if not count:
         raise DataError(f"{name} has no page.")
     try:
         for number in range(count):
-            where = name if number == 0 else f"{name}[{number + 1}]"
+            page = name if number == 0 else f"{name}[{number + 1}]"
             try:
-                yield _render_page(document, number, where)
+                yield _render_page(document, number, page)
             except DataError as error:
                 yield error
             except Exception as error:
-                yield damaged_error(where, error)
+                yield _damaged(page, error)
     finally:
         document.close()
 
 
 def _render_page(document: PdfDocument, number: int, name: str) -> Image.Image:
-    """Return a page of a PDF as a picture. A scan in it is bounded like one in a file of its own."""
+    """Return a page of a PDF as a picture. A scan inside it has the same limit as a file."""
     from pypdfium2 import PdfImage
     from pypdfium2.raw import FPDF_PAGEOBJ_IMAGE
 
@@ -179,171 +234,74 @@ def _render_page(document: PdfDocument, number: int, name: str) -> Image.Image:
         for scan in page.get_objects(filter=[FPDF_PAGEOBJ_IMAGE]):
             assert isinstance(scan, PdfImage)
             width, height = scan.get_px_size()
-            if width * height > MAX_PIXELS:
-                raise too_large_error(name)
-        scale = min(DPI / 72, PDF_SIDE / max(1.0, *page.get_size()))
+            if width * height > MEGAPIXELS * 10**6:
+                raise _too_large(name)
+        scale = min(PDF_DPI / 72, PDF_SIDE / max(1.0, *page.get_size()))
         drawn: Image.Image = page.render(scale=scale, rev_byteorder=True).to_pil()
         return drawn.copy()
     finally:
         page.close()
 
 
-PAGES, ALL_PIXELS = 200, 2_000_000_000
-"""Pages of a file that are read, and their pixels together."""
-
-LONGEST = 1600
-"""Pixels on the longer side that are worked on: a digit on 3 % of them still has more than the 20 it needs."""
-
-_BAND = 4_000_000
-"""Pixels that are converted at once, before they are shrunk: a whole picture in another mode may not fit in memory."""
-
-_ORIENTATION = 0x0112
-_UPRIGHT = {  # https://www.cipa.jp/std/documents/download_e.html?DC-008-Translation-2023-E, section 4.6.5.1.6
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-@dataclass(frozen=True)
-class Picture:
-    """`pixels` uint8 [H, W], or [H, W, 3] where it has colours, upright, at most `LONGEST` a side; `size`: its width
-    and height before it was shrunk."""
-
-    pixels: NDArray[np.uint8]
-    size: tuple[int, int]
-
-
-def open_picture(path: Path) -> Picture:
-    """Return the picture in a file. Raises `DataError` with what is wrong with the file, or if it has several pages."""
-    first, *others = islice(open_pages(path), 2)
-    if others:
-        raise DataError(f"{path} has more than one page. Save each page as a picture of its own.")
-    if isinstance(first, DataError):
-        raise first
-    return first
-
-
-def open_pages(path: Path) -> Iterator[Picture | DataError]:
-    """Yield the pages of the picture in a file, or what is wrong with a page; most files have one.
-
-    Raises `DataError` with what is wrong with the file.
-    """
-    # Pillow gets the open file, not its name: it would map a TIFF by name into memory, and then turns it wrongly.
-    with _open_file(path) as file:
-        yield from decode_pages(file, str(path))
-
-
-def decode_pages(file: BinaryIO, name: str) -> Iterator[Picture | DataError]:
-    """Yield the pages in an open file, which `name` stands for in the text of a `DataError`."""
-    pixels = 0
-    for number, image in enumerate(open_images(file, name), start=1):
-        where = name if number == 1 else f"{name}[{number}]"
-        pixels += 0 if isinstance(image, DataError) else image.width * image.height
-        if number > PAGES or (number > 1 and pixels > ALL_PIXELS):
-            most = f"{PAGES} pages and {ALL_PIXELS // 10**6:,} million pixels"
-            yield DataError(f"{where} and all pages after it are left out: a file may have {most}. Split it.")
-            return
-        yield image if isinstance(image, DataError) else _decoded(image, where)
-
-
-def _decoded(image: Image.Image, name: str) -> Picture | DataError:
+def _decode(image: Image.Image, name: str) -> Picture | DataError:
+    kind = "progressive" if image.info.get("progressive") else str(image.format)
+    limit = MEGAPIXELS_OF_FORMAT.get(kind, MEGAPIXELS)
     width, height = image.size
-    if width * height > (most := max_pixels(image)):
-        return too_large_error(name, most)
+    if width * height > limit * 10**6:
+        return _too_large(name, limit)
     shrink = max(1.0, max(width, height) / LONGEST)
     try:
         with warnings.catch_warnings(action="ignore"):
             image.draft("RGB", (int(width / shrink), int(height / shrink)))  # JPEG decodes ½, ¼ or ⅛ of it faster
             return _convert(image, (width, height))
     except Exception as error:
-        return damaged_error(name, error)
-
-
-def picture_from_image(image: Image.Image) -> Picture:
-    """A picture that is in memory already. Raises what Pillow raises when it can't be decoded."""
-    return _convert(image, image.size)
+        return _damaged(name, error)
 
 
 def _convert(image: Image.Image, size: tuple[int, int]) -> Picture:
+    """Decode, shrink and turn an image whose file says `size`."""
     image.load()
-    turn = _UPRIGHT.get(_orientation(image))  # known only now: some formats turn while they decode
+    orientation = _orientation(image)  # only after load(): some formats turn while they decode
     small = _downscale(image)
     plain = _flatten_alpha(small) if small.mode == "RGBA" else small
-    if turn is not None:
-        plain = plain.transpose(turn)
-    sideways = (plain.width > plain.height) != (size[0] > size[1])
-    return Picture(_merge_equal_channels(np.asarray(plain)), (size[1], size[0]) if sideways else size)
-
-
-def _merge_equal_channels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """[H, W] where the channels of [H, W, 3] are alike."""
+    upright = plain.transpose(Image.Transpose[TRANSPOSES[orientation - 2]]) if 2 <= orientation <= 8 else plain
+    pixels = np.asarray(upright)
     if pixels.ndim == 3 and all(np.array_equal(pixels[..., 0], pixels[..., other]) for other in (1, 2)):
-        return np.ascontiguousarray(pixels[..., 0])
-    return pixels
-
-
-def _open_file(path: Path) -> BinaryIO:
-    try:
-        if path.is_dir():
-            raise DataError(f"{path} is a folder. Name one of the pictures in it.")
-        if not path.is_file():  # a pipe would be waited for, a device never ends
-            if path.exists():
-                raise DataError(f"{path} is a pipe or a device, and no file. Name a picture, or - for one from a pipe.")
-            raise DataError(f"{path} is not there. Check the spelling and the folder.")
-        if not path.stat().st_size:
-            raise DataError(f"{path} is an empty file. Take a whole copy of it.")
-        return path.open("rb")
-    except OSError as error:
-        raise DataError(f"{path} can't be read: {error.strerror or error}.") from None
+        pixels = np.ascontiguousarray(pixels[..., 0])
+    sideways = (upright.width > upright.height) != (size[0] > size[1])
+    return Picture(pixels, size[::-1] if sideways else size)
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's orientation, 1 (upright) when it has none or one that can't be read."""
+    """Return EXIF's orientation; 1 (upright) without a valid one."""
     try:
-        value = image.getexif().get(_ORIENTATION)
-    except Exception:  # damaged metadata fail in many ways, and none of them says anything about the pixels
+        value = image.getexif().get(ORIENTATION)
+    except Exception:  # damaged metadata fail in many ways, and say nothing about the pixels
         return 1
     return value if isinstance(value, int) else 1
 
 
 def _downscale(image: Image.Image) -> Image.Image:
-    """The image at most `LONGEST` pixels a side, in mode L, RGB or RGBA, a band after the other."""
+    """Return an image of at most `LONGEST` pixels a side in mode L, RGB or RGBA, converted band by band."""
     factor = -(-max(image.size) // LONGEST)
-    mode, most = _mode(image), _value_range(image)
+    is_deep = image.mode.startswith(("I", "F"))  # more than 8 bits
+    grey = is_deep or image.mode in ("1", "L")
+    mode = "RGBA" if image.has_transparency_data else "L" if grey else "RGB"
+    value_range = _value_range(image) if is_deep else None
     if factor == 1:
-        return _converted(image, mode, most)
-    width, height = (-(-side // factor) for side in image.size)
-    small = Image.new(mode, (width, height))
-    rows = max(1, _BAND // image.width // factor)
-    for top in range(0, height, rows):
-        bottom = min(image.height, (top + rows) * factor)
-        band = image.crop((0, top * factor, image.width, bottom))
-        small.paste(_converted(band, mode, most).reduce(factor), (0, top))
+        return _to_mode(image, mode, value_range)
+    small = Image.new(mode, (-(-image.width // factor), -(-image.height // factor)))
+    rows = max(1, BAND // image.width // factor)
+    for top in range(0, small.height, rows):
+        band = image.crop((0, top * factor, image.width, min(image.height, (top + rows) * factor)))
+        small.paste(_to_mode(band, mode, value_range).reduce(factor), (0, top))
     return small
 
 
-def _mode(image: Image.Image) -> str:
-    if image.has_transparency_data:
-        return "RGBA"
-    return "L" if image.mode in ("1", "L") or _is_high_depth(image) else "RGB"
-
-
-def _is_high_depth(image: Image.Image) -> bool:
-    """Whether its numbers have more than 8 bits."""
-    return image.mode.startswith(("I", "F"))
-
-
 def _value_range(image: Image.Image) -> tuple[float, float]:
-    """The numbers of a wide image that are black and white: 0 (or the smallest, if negative) and the largest."""
-    if not _is_high_depth(image):
-        return 0.0, 255.0
+    """Return the values that are black and white: 0 (or the minimum, if negative) and the maximum."""
     extrema = [0.0, 1e-9]
-    for top in range(0, image.height, rows := max(1, _BAND // image.width)):
+    for top in range(0, image.height, rows := max(1, BAND // image.width)):
         values = np.asarray(image.crop((0, top, image.width, min(image.height, top + rows))))
         finite = values[np.isfinite(values)]
         if finite.size:
@@ -351,19 +309,19 @@ def _value_range(image: Image.Image) -> tuple[float, float]:
     return min(extrema), max(extrema)
 
 
-def _converted(image: Image.Image, mode: str, most: tuple[float, float]) -> Image.Image:
-    if not _is_high_depth(image):
-        return image if image.mode == mode else image.convert(mode)
-    black, white = most
-    values = np.nan_to_num(np.asarray(image).astype(np.float32), posinf=0, neginf=0)
-    shares = np.clip((values - black) / (white - black), 0, 1)
-    return Image.fromarray((255 * shares).round().astype(np.uint8)).convert(mode)
+def _to_mode(image: Image.Image, mode: str, value_range: tuple[float, float] | None) -> Image.Image:
+    if value_range is not None:
+        black, white = value_range
+        values = np.nan_to_num(np.asarray(image).astype(np.float32), posinf=0, neginf=0)
+        shares = np.clip((values - black) / (white - black), 0, 1)
+        image = Image.fromarray((255 * shares).round().astype(np.uint8))
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _flatten_alpha(image: Image.Image) -> Image.Image:
-    """Mode L or RGB of an RGBA image: its alpha channel where that is the drawing, else it on paper of its own colour.
+    """Return an RGBA image in mode L or RGB: its alpha channel if that is the drawing, else on paper of its own colour.
 
-    Alpha is the drawing if all that is visible has one colour, or is too sparse to be a sheet with something on it.
+    Alpha is the drawing if everything visible has one colour, or is too sparse to be a sheet with something on it.
     """
     colours, alpha = image.convert("RGB"), image.getchannel("A")
     visible = np.asarray(alpha) >= 128
@@ -372,7 +330,7 @@ def _flatten_alpha(image: Image.Image) -> Image.Image:
     shades = np.asarray(image.convert("L"))[visible]
     if not shades.size or np.ptp(shades) <= 16:
         return alpha
-    _, _, width, height = bounding_box(visible)
+    *_, width, height = bounding_box(visible)
     if shades.size < width * height / 2:
         return alpha
     red, green, blue = np.median(np.asarray(colours)[visible], axis=0).astype(int).tolist()

@@ -1,4 +1,4 @@
-"""What reading a picture gives before any model is asked: lines of writing, each with all ways to see digits in it."""
+"""The result of reading a picture without a model: lines of writing, each with all candidate glyphs; and boxes."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from numpy.typing import NDArray
 SIDE = 28
 """Pixels on each side of a glyph."""
 
-BORDER = 0.005
-"""Of the picture's longer side: what is nearer to its border touches it."""
+BORDER_DISTANCE = 0.005
+"""A box that is nearer to the border than this share of the picture's longer side touches it."""
 
 Box = tuple[int, int, int, int]
 """x, y, width, height in pixels; x and y of the upper left corner."""
 
 Expect = Literal["auto", "single", "row", "page"]
-"""What a picture is taken to hold: one digit, one row of them, several rows, or whatever the ink suggests."""
+"""What a picture is expected to hold: one digit, one row, several rows, or (auto) whatever the ink suggests."""
 
 
 @dataclass(frozen=True)
 class Glyph:
-    """What may be one digit: the ink between the borders `first` and `end` of its line, drawn as MNIST has it.
+    """A candidate for one digit: the ink between the borders `first` and `end` of its line, as MNIST would have it.
 
-    `image` uint8 [28, 28], bright ink on black; `box` in pixels of the upright picture; `cost` is −ln of how likely it
-    is, before anybody looks at its shape, that ink is to be cut and joined like that.
+    `image` uint8 [28, 28], bright ink on black; `box` in pixels of the upright picture; `cost` is −ln of the prior
+    probability that the ink is cut and merged like this, whatever its shape.
     """
 
     image: NDArray[np.uint8]
@@ -39,10 +39,10 @@ class Glyph:
 
 @dataclass(frozen=True)
 class Line:
-    """One row of writing; its digits are a chain of glyphs from the border 0, its start, to `end`, its end.
+    """One row of writing. Its digits are a chain of glyphs from the border 0, its start, to the border `end`.
 
-    Between them are, from left to right, the gaps and the cuts where digits may end and begin; cuts near each other are
-    alternatives. Without cuts, `end` is how many there are. The glyphs hold at least one such chain.
+    The borders are numbered from left to right: gaps between strokes, and cuts where touching digits may end. Cuts
+    near each other are alternatives. Without cuts, `end` is the number of digits. At least one chain exists.
     """
 
     end: int
@@ -51,10 +51,10 @@ class Line:
 
 @dataclass(frozen=True)
 class ReadingSteps:
-    """How a picture was read, for people to look at: all of one size, `scale` × which is the upright picture's.
+    """The intermediate images of a reading, for people to look at. All have the upright picture's size / `scale`.
 
-    `upright` uint8 [H, W], or [H, W, 3] where it has colours: as it came; `flattened` uint8 [H, W]: the paper even and
-    white, the ink dark; `ink` uint8 [H, W]: what was taken for ink, 255 full.
+    `upright` uint8 [H, W] or [H, W, 3]: the input; `flattened` uint8 [H, W]: dark ink on even white paper; `ink` uint8
+    [H, W]: the detected ink, 255 full.
     """
 
     upright: NDArray[np.uint8]
@@ -65,8 +65,10 @@ class ReadingSteps:
 
 @dataclass(frozen=True)
 class Layout:
-    """One way to see a picture: its lines of writing from top to bottom. `cost` is −ln of how likely it is, before
-    anybody looks at the glyphs, as far as that differs between layouts. `ink` are the boxes of all connected ink."""
+    """One interpretation of a picture: its lines of writing from top to bottom.
+
+    `cost` is −ln of its prior probability, up to a constant; `ink` are the boxes of all connected ink.
+    """
 
     lines: tuple[Line, ...]
     cost: float = 0.0
@@ -75,9 +77,9 @@ class Layout:
 
 @dataclass(frozen=True)
 class Page:
-    """The ways to see a picture, the likelier first; `reason` says in words why there is none; `steps` if asked for.
+    """All layouts of a picture, the most likely first; without any, `reason` says why in words.
 
-    `size` is the width and height of the upright picture.
+    `steps` are there on request; `size` is the width and height of the upright picture.
     """
 
     layouts: tuple[Layout, ...]
@@ -91,21 +93,26 @@ class Page:
         """All glyphs, layout by layout and line by line."""
         return [glyph for layout in self.layouts for line in layout.lines for glyph in line.glyphs]
 
-    def layout_of(self, place: int) -> Layout:
-        """Return the layout that the glyph at `place` in `glyphs` belongs to."""
-        owners = [layout for layout in self.layouts for line in layout.lines for _ in line.glyphs]
-        return owners[place]
+    def layout_of(self, index: int) -> Layout:
+        """Return the layout that `glyphs[index]` belongs to."""
+        return [layout for layout in self.layouts for line in layout.lines for _ in line.glyphs][index]
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> Box:
-    """x, y, width, height of what is true in `mask` [H, W]; something must be."""
+    """Return the bounding box of the true values in `mask` [H, W]. At least one must be true."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     x, y = int(columns[0]), int(rows[0])
     return x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1
 
 
+def crop(values: NDArray[Any], box: Box) -> NDArray[Any]:
+    """Return the view of `values` [H, W, …] inside `box`."""
+    x, y, width, height = box
+    return values[y : y + height, x : x + width]
+
+
 def union(boxes: Sequence[Box]) -> Box:
-    """The least box that holds all of `boxes`."""
+    """Return the smallest box that contains all of `boxes`."""
     left, top = min(x for x, *_ in boxes), min(y for _, y, *_ in boxes)
     right = max(x + width for x, _, width, _ in boxes)
     bottom = max(y + height for _, y, _, height in boxes)
@@ -113,19 +120,19 @@ def union(boxes: Sequence[Box]) -> Box:
 
 
 def overlap(one: Box, other: Box, axis: int) -> int:
-    """Pixels that two boxes share in x (0) or y (1); what is between them counts negative."""
+    """Return the pixels that two boxes share in x (0) or y (1); a gap between them is negative."""
     start, end = max(one[axis], other[axis]), min(one[axis] + one[axis + 2], other[axis] + other[axis + 2])
     return end - start
 
 
 def touches_border(box: Box, size: tuple[int, int]) -> bool:
-    """Whether a box lies at the border of a picture of that width and height, or very near."""
+    """Return whether a box touches the border of a picture of `size` (width and height), or nearly."""
     x, y, width, height = box
-    return min(x, y, size[0] - x - width, size[1] - y - height) <= BORDER * max(size)
+    return min(x, y, size[0] - x - width, size[1] - y - height) <= BORDER_DISTANCE * max(size)
 
 
 def padded(values: NDArray[Any], margin: int) -> NDArray[Any]:
-    """`values` [H, W] with a margin of zeros: ten times faster than `np.pad` on small arrays."""
+    """Return `values` [H, W] with a margin of zeros: ten times faster than `np.pad` on small arrays."""
     height, width = values.shape
     wide = np.zeros((height + 2 * margin, width + 2 * margin), values.dtype)
     wide[margin : margin + height, margin : margin + width] = values

@@ -1,12 +1,13 @@
-"""How far each pixel stands out from its paper: the paper is estimated everywhere, and divided out.
+"""The paper and what stands out from it: its grey level is estimated everywhere and divided out; and its ruling.
 
-Ruled and squared paper: lines that run through the whole picture are taken out, strokes that cross them stay.
+Lines of ruled and squared paper, which run through the whole picture, are removed; strokes that cross them stay.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import pi, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,35 +15,68 @@ from numpy.typing import NDArray
 from mnist_trainer.pictures.ink import quantile, sample
 
 EVEN = 4
-"""Grey levels that evenly lit paper strays from its own at most."""
+"""Maximum deviation of evenly lit paper from its grey level."""
 
 WINDOWS = (0.15, 0.3, 0.08)
-"""Shares of the longer side that a window on the paper may span: wider strokes than that would be taken for paper."""
+"""Sizes of the window that estimates the paper, as shares of the longer side: wider strokes would be taken for
+paper."""
 
-BLACK = 32
-"""Grey levels are taken to be at least that bright: quotients of darker ones are noise."""
+DARKEST = 32
+"""Minimum grey level in quotients: those of darker pixels are noise."""
 
-QUIET, SMOOTHEST = 4.0, 2.0
-"""Grey levels that noise stands for (its standard deviation) at which pictures are smoothed; pixels by at most."""
+QUIET_NOISE, MAX_SMOOTHING = 4.0, 2.0
+"""Standard deviation of noise in grey levels from which on pictures are smoothed, and by how many pixels at most."""
 
-_CURVE = np.array([1, -2, 1], np.float32)
+COLOUR_SIDE = 200
+"""Pixels a side in which the colour of the ink is searched."""
 
-_SAMPLE = 200
-"""Pixels a side that the colour of the ink is looked for in."""
+MIN_RULED_SIDE = 64
+"""Pixels a side below which no ruling is searched: a digit's stroke could not be told from a line."""
+
+MAX_THICKNESS = 1 / 30
+"""Maximum thickness of a line as a share of the longer side."""
+
+COVERAGE = {False: 0.85, True: 0.5}
+"""Minimum share of the picture's width that a line covers, on a drawing (False) and on a photograph (True), where lines
+are not even."""
+
+FAINT = 0.55
+"""Contrast of lines as a share of the minimum contrast of ink: lines are seen for their length."""
+
+INK_RATIO = 2.0
+"""Minimum contrast of ink on lines, as a multiple of theirs."""
+
+MAX_GAP, MIN_RUN, MAX_BREAK = 1 / 35, 1 / 5, 1 / 3
+"""Of the width: maximum gap inside a run of a line, minimum length of a run, maximum gap between runs."""
+
+SEVERAL, FULL_WIDTH = 3, 0.99
+"""Fewer lines than the first must cover the second share of the width: others may be the stroke of a digit."""
+
+MARGIN = 0.02
+"""Of the width: a run that begins this near to the picture's side may be a line where there are others."""
+
+SLOPES = np.linspace(-0.14, 0.14, 33)
+"""Slopes at which lines are searched: up to about 8°."""
+
+SLOPE_SIDE, STRIPS = 240, 30
+"""Pixels a side in which the slope is searched, and the number of upright strips that these are cut into."""
+
+Grey = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Background:
-    """A way to see paper and ink: whether the ink is light, and how far the window on the paper reaches, as a share of
-    the picture's longer side; None where all the paper has one grey level."""
+    """How the paper is estimated: whether the ink is light, and the window as a share of the picture's longer side, or
+    None for paper of one grey level."""
 
     light: bool
     window: float | None
 
 
-def even_background(grey: NDArray[np.uint8]) -> Background | None:
-    """How a picture [H, W] is seen if its paper has one grey level, as that of drawings has; None if it has not."""
-    level = _level(grey)
+def even_background(grey: Grey) -> Background | None:
+    """Return the background of a picture [H, W] whose paper has one grey level, as in drawings; None if it has not."""
+    level = _border_level(grey)
     if np.mean(np.abs(grey - level) <= EVEN) <= 1 / 4:
         return None
     # the ink is the rarer side, so the longer tail of the distribution
@@ -50,65 +84,72 @@ def even_background(grey: NDArray[np.uint8]) -> Background | None:
     return Background(light=bool(tail > 0), window=None)
 
 
-def contrast_of(grey: NDArray[np.uint8], background: Background) -> NDArray[np.float32]:
-    """How much darker than its paper, or lighter if `background` says so, each pixel of [H, W] is.
+def contrast_of(grey: Grey, background: Background) -> NDArray[np.float32]:
+    """Return by how many grey levels each pixel of [H, W] is darker than its paper, or lighter for light ink.
 
-    In grey levels, float32 [H, W], negative on the other side.
+    float32 [H, W], negative on the other side.
     """
     if background.window is None:
-        contrast = _level(grey) - grey
+        contrast = _border_level(grey) - grey
         return -contrast if background.light else contrast
     return _local_contrast(grey, background.window, light=background.light)
 
 
-def _level(grey: NDArray[np.uint8]) -> np.float32:
-    """The grey level of even paper: that in the middle of those along the rim."""
+def _border_level(grey: Grey) -> np.float32:
     return np.float32(quantile(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]]), 0.5))
 
 
-def in_one_channel(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Grey levels [H, W] of [H, W] or [H, W, 3]: the mix of channels in which fine structure, so ink, shows most.
+def in_one_channel(pixels: Grey) -> Grey:
+    """Return [H, W] of [H, W] or [H, W, 3]: the mix of channels that shows fine structure, so ink, best.
 
     Yellow ink on white hardly shows in luminance, but well in blue. The weights are those of the first principal
-    component of what differs from its surroundings, without the channels that it counts as negative.
+    component of the differences from the surroundings, negative ones set to 0.
     """
     if pixels.ndim == 2:
         return pixels
     import cv2
 
-    scale = max(1.0, max(pixels.shape[:2]) / _SAMPLE)
-    size = (max(1, round(pixels.shape[1] / scale)), max(1, round(pixels.shape[0] / scale)))
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    fine = (small - cv2.blur(small, (_SAMPLE // 8 + 1,) * 2)).reshape(-1, 3).astype(np.float64)
-    _, vectors = np.linalg.eigh(fine.T @ fine)
-    main = vectors[:, -1] * np.sign(vectors[:, -1].sum() or 1)
-    weights = np.maximum(main, 0).astype(np.float32)
+    small = shrunk(pixels, COLOUR_SIDE).astype(np.float32)
+    fine = (small - cv2.blur(small, (COLOUR_SIDE // 8 + 1,) * 2)).reshape(-1, 3).astype(np.float64)
+    main = np.linalg.eigh(fine.T @ fine).eigenvectors[:, -1]
+    weights = np.maximum(main * np.sign(main.sum() or 1), 0).astype(np.float32)
     return np.asarray(cv2.transform(pixels, (weights / weights.sum())[None]), np.uint8).reshape(pixels.shape[:2])
 
 
-def without_noise(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A picture [H, W] smoothed by as much as its noise needs, or as it is where there is little.
+def shrunk(values: NDArray[Any], side: int) -> NDArray[Any]:
+    """Return `values` [H, W, …] with a longer side of at most `side` pixels; the same array if it is not longer."""
+    import cv2
 
-    Noise is measured by what a mask leaves that takes out all that is constant or slopes evenly, in the quietest
-    quarter of the picture: the rest may be writing. Source: J. Immerkaer, "Fast noise variance estimation", 1996.
+    scale = max(values.shape[:2]) / side
+    if scale <= 1:
+        return values
+    size = (max(1, round(values.shape[1] / scale)), max(1, round(values.shape[0] / scale)))
+    return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_AREA))
+
+
+def without_noise(grey: Grey) -> Grey:
+    """Return a picture [H, W] smoothed as far as its noise requires; the same array where there is little.
+
+    The noise is measured by a mask that removes constants and slopes, in the quietest quarter of the picture: the rest
+    may be writing. Source: J. Immerkaer, "Fast noise variance estimation", 1996.
     """
     import cv2
 
-    rest = np.abs(sample(cv2.filter2D(grey, cv2.CV_32F, np.outer(_CURVE, _CURVE))))
+    curve = np.array([1, -2, 1], np.float32)
+    rest = np.abs(sample(cv2.filter2D(grey, cv2.CV_32F, np.outer(curve, curve))))
     noise = quantile(rest, 0.25) / 0.3186 / 6  # of the standard deviation, which the mask makes six times as large
-    if noise <= QUIET:
+    if noise <= QUIET_NOISE:
         return grey
-    width = min(SMOOTHEST, noise / (2 * sqrt(pi) * QUIET))
+    width = min(MAX_SMOOTHING, noise / (2 * sqrt(pi) * QUIET_NOISE))
     return np.asarray(cv2.GaussianBlur(grey, (0, 0), width), np.uint8)
 
 
-def _local_contrast(grey: NDArray[np.uint8], share: float, *, light: bool) -> NDArray[np.float32]:
-    """Of ink on paper whose light changes, smoothly or in steps, as where a shadow ends.
+def _local_contrast(grey: Grey, share: float, *, light: bool) -> NDArray[np.float32]:
+    """Return the contrast of ink on paper whose light changes, smoothly or in steps, as at the edge of a shadow.
 
-    The paper is a window's brightest level that it holds everywhere (a morphological closing; for light ink its darkest
-    one, an opening): that follows slopes and steps, and fills in what is narrower than the window. Light falls on paper
-    and ink alike, so their quotient is the contrast; light ink may be chalk, or dark ink on a negative. The most
-    frequent contrast, that of the paper, is 0.
+    The paper is estimated by a morphological closing (for light ink an opening): it follows slopes and steps, and fills
+    in what is narrower than the window. Light falls on paper and ink alike, so their quotient is the contrast; light
+    ink may be chalk, or dark ink on a negative. The most frequent contrast, that of the paper, is 0.
     """
     import cv2
 
@@ -116,8 +157,7 @@ def _local_contrast(grey: NDArray[np.uint8], share: float, *, light: bool) -> ND
     smooth = np.asarray(cv2.GaussianBlur(grey, (0, 0), max(0.6, longest / 800)), np.uint8)
     window = max(3, round(share * longest)) | 1  # odd: OpenCV's closing moves the picture by a pixel if it is even
     wide = cv2.copyMakeBorder(smooth, window, window, window, window, cv2.BORDER_REPLICATE)
-    way = cv2.MORPH_OPEN if light else cv2.MORPH_CLOSE
-    morphed = cv2.morphologyEx(wide, way, np.ones((window, window), np.uint8))
+    morphed = cv2.morphologyEx(wide, cv2.MORPH_OPEN if light else cv2.MORPH_CLOSE, np.ones((window, window), np.uint8))
     paper = np.asarray(morphed, np.uint8)[window:-window, window:-window]
     shares = _quotient(paper, smooth) if light else _quotient(smooth, paper)
     if light:
@@ -126,75 +166,40 @@ def _local_contrast(grey: NDArray[np.uint8], share: float, *, light: bool) -> ND
     return contrast
 
 
-def _quotient(darker: NDArray[np.uint8], lighter: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.divide(np.maximum(darker, BLACK), np.maximum(lighter, BLACK), dtype=np.float32)
+def _quotient(darker: Grey, lighter: Grey) -> NDArray[np.float32]:
+    return np.divide(np.maximum(darker, DARKEST), np.maximum(lighter, DARKEST), dtype=np.float32)
 
 
-SMALLEST = 64
-"""Pixels a side below which no ruling is looked for: a digit's stroke could not be told from a line."""
+def find_ruling(contrast: NDArray[np.float32], threshold: float, *, photograph: bool) -> Mask | None:
+    """Return where the lines of the paper are on a picture with the `contrast` [H, W], bool [H, W]; None without any.
 
-THICKEST = 1 / 30
-"""Of the longer side, that a line is thick at most."""
-
-COVER = {False: 0.85, True: 0.5}
-"""Share of the picture's width that a line shows on at least; less on a photograph, where lines are not even."""
-
-FAINT = 0.55
-"""Of what ink must exceed: lines are seen for their length, so they may be fainter."""
-
-DARKER = 2.0
-"""Times the contrast of the lines, that ink on them has at least."""
-
-STEEPEST = 0.14
-"""Tangent of the largest angle at which lines are looked for: about 8°."""
-
-GAP, RUN, BREAK = 1 / 35, 1 / 5, 1 / 3
-"""Of the width: gaps that a run of a line may have, the length of a run, and the gaps between runs."""
-
-SEVERAL, ALONE = 3, 0.99
-"""Lines of fewer than so many are as long as that, as a share of the width: others may be the stroke of a digit."""
-
-SIDE = 0.02
-"""Of the width: how near to the picture's side a run begins there, so may be a line where there are others."""
-
-SLOPES = np.linspace(-STEEPEST, STEEPEST, 33)
-
-_SIDE, _STRIPS = 240, 30
-"""Slopes are looked for in a picture of so many pixels a side, cut into so many upright strips."""
-
-
-def find_ruling(contrast: NDArray[np.float32], threshold: float, *, photograph: bool) -> NDArray[np.bool_] | None:
-    """Where the lines of the paper are on a picture whose ink has `contrast` [H, W], bool [H, W]; None without any.
-
-    `threshold` is the contrast that ink must exceed.
+    `threshold` is the minimum contrast of ink.
     """
-    if min(contrast.shape) < SMALLEST:
+    if min(contrast.shape) < MIN_RULED_SIDE:
         return None
-    threshold = FAINT * threshold
-    across = _lines(contrast, threshold, COVER[photograph])
-    down = _lines(np.ascontiguousarray(contrast.T), threshold, COVER[photograph])
+    faint, coverage = FAINT * threshold, COVERAGE[photograph]
+    across = _horizontal_lines(contrast, faint, coverage)
+    down = _horizontal_lines(np.ascontiguousarray(contrast.T), faint, coverage)
     found = [lines for lines in (across, None if down is None else down.T) if lines is not None]
     if not found:
         return None
     lines = np.asarray(np.logical_or.reduce(found), np.bool_)
-    shown = contrast[lines & (contrast > threshold)]
-    usual = quantile(shown, 0.4) if shown.size else threshold
-    return lines & (contrast < DARKER * usual)
+    visible = contrast[lines & (contrast > faint)]
+    return lines & (contrast < INK_RATIO * (quantile(visible, 0.4) if visible.size else faint))
 
 
-def _lines(contrast: NDArray[np.float32], threshold: float, cover: float) -> NDArray[np.bool_] | None:
-    """Where the nearly horizontal lines of [H, W] are, bool [H, W], but for what crosses them."""
+def _horizontal_lines(contrast: NDArray[np.float32], threshold: float, coverage: float) -> Mask | None:
+    """Return where the nearly horizontal lines of [H, W] are, bool [H, W], without what crosses them."""
     import cv2
 
     height, width = contrast.shape
-    slope = _slope(contrast, threshold, cover)
+    slope = _slope(contrast, threshold, coverage)
     if slope is None:
         return None
     shear = np.array([[1, 0, 0], [-slope, 1, slope * width / 2]], np.float32)
-    level = cv2.warpAffine(contrast, shear, (width, height), flags=cv2.INTER_LINEAR)
-    thick = max(2, round(THICKEST * max(height, width)))
-    crossing = _thick(level > threshold, thick)
-    line = _long((level > threshold) & ~crossing, cover) & ~crossing
+    level = cv2.warpAffine(contrast, shear, (width, height), flags=cv2.INTER_LINEAR) > threshold
+    crossing = _thick(level, max(2, round(MAX_THICKNESS * max(height, width))))
+    line = _long(level & ~crossing, coverage) & ~crossing
     if not line.any():
         return None
     flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
@@ -202,58 +207,55 @@ def _lines(contrast: NDArray[np.float32], threshold: float, cover: float) -> NDA
     return np.asarray(cv2.dilate(back, np.ones((3, 1), np.uint8)), np.bool_)
 
 
-def _long(thin: NDArray[np.bool_], cover: float) -> NDArray[np.bool_]:
-    """The surroundings of runs in `thin` [H, W] that together go through so much of the picture's width.
+def _long(thin: Mask, coverage: float) -> Mask:
+    """Return the surroundings of runs in `thin` [H, W] that together cover so much of the picture's width.
 
-    A line may be broken where strokes or other lines cross it, and lean a little against the rest.
+    A line may be interrupted where strokes or other lines cross it, and have a slightly different slope.
     """
     import cv2
 
     width = thin.shape[1]
     runs = cv2.dilate(thin.astype(np.uint8), np.ones((3, 1), np.uint8))
-    for way, length in ((cv2.MORPH_CLOSE, GAP), (cv2.MORPH_OPEN, RUN)):
-        runs = cv2.morphologyEx(runs, way, np.ones((1, max(3, round(length * width))), np.uint8))
+    for operation, length in ((cv2.MORPH_CLOSE, MAX_GAP), (cv2.MORPH_OPEN, MIN_RUN)):
+        runs = cv2.morphologyEx(runs, operation, np.ones((1, max(3, round(length * width))), np.uint8))
     runs = cv2.dilate(runs, np.ones((3, 1), np.uint8))
-    margin = max(3, round(BREAK * width))  # without it runs would be joined with the picture's sides
+    margin = max(3, round(MAX_BREAK * width))  # without it runs would be joined with the picture's sides
     wide = cv2.copyMakeBorder(runs, 0, 0, margin, margin, cv2.BORDER_CONSTANT, value=0)
     joined = cv2.morphologyEx(wide, cv2.MORPH_CLOSE, np.ones((1, margin), np.uint8))
     _, labels, boxes, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
     lengths = boxes[:, cv2.CC_STAT_WIDTH]
     lengths[0] = 0
-    is_line = lengths >= cover * width
+    is_line = lengths >= coverage * width
     if is_line.sum() < SEVERAL:
-        is_line = lengths >= ALONE * width
+        is_line = lengths >= FULL_WIDTH * width
     if is_line.any():
         lefts = boxes[:, cv2.CC_STAT_LEFT] - margin
-        reach = (lefts <= SIDE * width) | (lefts + lengths >= (1 - SIDE) * width)
-        is_line |= reach & (lengths >= RUN * width)  # beside lines, others that a large digit hides the rest of
+        at_side = (lefts <= MARGIN * width) | (lefts + lengths >= (1 - MARGIN) * width)
+        is_line |= at_side & (lengths >= MIN_RUN * width)  # other lines whose rest is hidden by a large digit
     return np.asarray(is_line[labels][:, margin : margin + width], np.bool_)
 
 
-def _thick(mask: NDArray[np.bool_], thick: int) -> NDArray[np.bool_]:
-    """What of `mask` [H, W] is in vertical runs of more than `thick` pixels: strokes, also where they cross lines."""
+def _thick(mask: Mask, thickness: int) -> Mask:
+    """Return the vertical runs of more than `thickness` pixels in [H, W]: strokes, also where they cross lines."""
     import cv2
 
-    length = thick + 1 | 1  # odd: OpenCV moves what it opens by a pixel if it is even
+    length = thickness + 1 | 1  # odd: OpenCV moves what it opens by a pixel if it is even
     runs = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((length, 1), np.uint8))
     return np.asarray(runs, np.bool_)
 
 
-def _slope(contrast: NDArray[np.float32], threshold: float, cover: float) -> float | None:
-    """The slope at which rows of pixels are fullest, None where none is full enough to be a line."""
-    import cv2
-
-    scale = max(1.0, max(contrast.shape) / _SIDE)
-    width, height = (round(side / scale) for side in contrast.shape[::-1])
-    small = np.asarray(cv2.resize(contrast, (width, height), interpolation=cv2.INTER_AREA)) > 0.7 * threshold
-    thin = small & ~_thick(small, max(2, round(THICKEST * max(width, height)) + 1))
-    if float(thin.any(axis=0).mean()) < cover:
+def _slope(contrast: NDArray[np.float32], threshold: float, coverage: float) -> float | None:
+    """Return the slope at which rows of pixels are fullest; None if none is full enough to be a line."""
+    small = shrunk(contrast, SLOPE_SIDE) > 0.7 * threshold
+    height, width = small.shape
+    thin = small & ~_thick(small, max(2, round(MAX_THICKNESS * max(width, height)) + 1))
+    if float(thin.any(axis=0).mean()) < coverage:
         return None
-    edges = np.arange(_STRIPS) * width // _STRIPS
+    edges = np.arange(STRIPS) * width // STRIPS
     strips = np.add.reduceat(thin, edges, axis=1, dtype=np.float32).T / width
-    shifts = np.rint(SLOPES[:, None] * (edges + width / _STRIPS / 2 - width / 2)).astype(np.intp)
+    shifts = np.rint(SLOPES[:, None] * (edges + width / STRIPS / 2 - width / 2)).astype(np.intp)
     rows = np.clip(np.arange(height) + shifts[:, :, None], 0, height - 1)
-    fullness = strips[np.arange(_STRIPS)[:, None], rows].sum(axis=1)
+    fullness = strips[np.arange(STRIPS)[:, None], rows].sum(axis=1)
     double = (fullness[:, :-1] + fullness[:, 1:]).max(axis=1)
     best = int(double.argmax())
-    return float(SLOPES[best]) if double[best] > 0.6 * cover else None
+    return float(SLOPES[best]) if double[best] > 0.6 * coverage else None

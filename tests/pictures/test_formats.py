@@ -1,4 +1,4 @@
-"""Files with one page or several: `mnist_trainer/pictures/open.py`, and what `open.py` makes of them."""
+"""Files with one page or several: `mnist_trainer/pictures/open.py`."""
 
 from __future__ import annotations
 
@@ -88,10 +88,10 @@ def test_a_damaged_page_does_not_hide_the_others(tmp_path: Path) -> None:
 
 def test_pages_and_pixels_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path / "scan.gif", sheets((0, 40, 80, 120, 160)))
-    monkeypatch.setattr(opening, "PAGES", 3)
+    monkeypatch.setattr(opening, "MAX_PAGES", 3)
     left_out = "and all pages after it are left out: a file may have {} pages and {} million pixels. Split it."
     assert shades_in(path) == [0, 40, 80, f"{path}[4] {left_out.format(3, '2,000')}"]
-    monkeypatch.setattr(opening, "ALL_PIXELS", 2 * 64 * 48)
+    monkeypatch.setattr(opening, "MAX_PIXELS_OF_FILE", 2 * 64 * 48)
     assert shades_in(path) == [0, 40, f"{path}[3] {left_out.format(3, 0)}"]
 
 

@@ -1,4 +1,4 @@
-"""The ways in which ink may be lines of digits: `mnist_trainer/pictures/layouts.py` and `layouts.py`."""
+"""The ways in which ink may be lines of digits: `mnist_trainer/pictures/layouts.py`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mnist_trainer.pictures import layouts
-from mnist_trainer.pictures.ink import find_components, find_ink
+from mnist_trainer.pictures.ink import find_ink, find_parts
 from mnist_trainer.pictures.layouts import Seam, find_layouts
 from mnist_trainer.pictures.page import Box, Expect, Glyph, Layout, Line
 
@@ -20,7 +20,7 @@ Draw = Callable[..., NDArray[np.uint8]]
 
 def layouts_in(drawn: NDArray[np.uint8], expect: Expect = "auto", cost: float = 0.0) -> list[Layout]:
     ink = find_ink(np.float32(255) - drawn, photograph=False)
-    return find_layouts(ink.levels, find_components(ink, photograph=False), expect, cost)
+    return find_layouts(ink.levels, find_parts(ink, photograph=False), expect, cost)
 
 
 def the_line(layouts: list[Layout]) -> Line:

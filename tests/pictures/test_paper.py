@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mnist_trainer.pictures.paper import (
-    QUIET,
+    QUIET_NOISE,
     WINDOWS,
     Background,
     contrast_of,
@@ -97,8 +97,8 @@ def test_the_ink_of_a_negative_stands_out_as_that_of_the_photograph(draw_seven: 
 def test_noise_is_smoothed_to_what_is_quiet(deviation: float) -> None:
     noisy = (128 + np.random.default_rng(0).normal(0, deviation, (200, 300))).astype(np.uint8)
     smooth = without_noise(noisy)
-    assert float(smooth.std()) <= max(deviation, QUIET) * 1.15
-    if deviation < QUIET:
+    assert float(smooth.std()) <= max(deviation, QUIET_NOISE) * 1.15
+    if deviation < QUIET_NOISE:
         assert smooth is noisy
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.ink import Parts, find_components, find_ink
+from mnist_trainer.pictures.ink import Parts, find_ink, find_parts
 from mnist_trainer.pictures.page import Box
 
 Draw = Callable[..., NDArray[np.uint8]]
@@ -19,7 +19,7 @@ FIVE = pytest.approx((60, 50, 46, 81), abs=2)
 
 
 def parts_of(drawn: NDArray[np.uint8], *, photograph: bool = False) -> Parts:
-    return find_components(find_ink(np.float32(255) - drawn, photograph=photograph), photograph=photograph)
+    return find_parts(find_ink(np.float32(255) - drawn, photograph=photograph), photograph=photograph)
 
 
 def boxes_of(parts: Parts) -> list[Box]:
