@@ -20,27 +20,27 @@ from numpy.typing import NDArray
 from mnist_trainer import fit, load_config
 from mnist_trainer.config.shipped import shipped_path
 from mnist_trainer.data import memory
-from mnist_trainer.data.decoded import make_once
+from mnist_trainer.data.decoded import load_or_make
 from mnist_trainer.data.loaders import load_splits
-from mnist_trainer.data.mapped import images_of
-from mnist_trainer.data.source import Source
+from mnist_trainer.data.mapped import as_images
+from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.training.prepare import prepare_state
 
 EPOCHS = 3
 PIECE = 10_000
 
 
-def in_a_file(source: Source, positions: torch.Tensor, folder: str) -> Source:
+def in_a_file(source: ImageDataset, positions: torch.Tensor, folder: str) -> ImageDataset:
     """The images at `positions`, in a file that is mapped whatever its size."""
 
     def pieces() -> Iterator[NDArray[np.uint8]]:
         for some in positions.split(PIECE):
             yield source.gather(some)[0].numpy()
 
-    memory.SHARE = 0
+    memory.MEMORY_FRACTION = 0
     labels = source.labels.index_select(0, positions)
-    images, _ = make_once([Path(folder)], "images", "", pieces, labels.numpy())
-    return Source(images_of(images), labels, positions)
+    images, _ = load_or_make([Path(folder)], "images", "", pieces, labels.numpy())
+    return ImageDataset(as_images(images), labels, positions)
 
 
 def anonymous_mb() -> float | None:

@@ -55,13 +55,13 @@ Version = Annotated[
 @contextmanager
 def handle_errors(debug: bool) -> Iterator[None]:
     """Ends the command with one red paragraph and the error's exit code; with `debug` behind its traceback."""
-    from mnist_trainer.data.places import shelter_caches
+    from mnist_trainer.data.places import set_cache_variables
 
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a code page without × must not end a command
     _received_signals.clear()  # a test calls several commands in one process
     try:
-        shelter_caches()
+        set_cache_variables()
         yield
     except (InterruptedRunError, KeyboardInterrupt) as error:
         if debug:

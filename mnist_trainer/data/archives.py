@@ -13,15 +13,16 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.data.damage import REPLACE, DamagedError, naming
+from mnist_trainer.data.damage import REPLACE, DamagedError, locate_damage
 from mnist_trainer.data.registry import RawFile
 
 Content = NDArray[np.uint8]
 """The bytes of a file, [n]; its own memory, so that tensors may share it."""
 
 
-def find(file: RawFile, homes: tuple[Path, ...]) -> Path | None:
-    """Where `file` lies in one of `homes`, in the form that is checked best: by the hash of its content where that is
+def find(file: RawFile, cache_dirs: tuple[Path, ...]) -> Path | None:
+    """Where `file` lies in one of `cache_dirs`, in the form that is checked best: by the hash of its content where
+    that is
     published, else as the archive whose hash is. None where it does not lie at all.
 
     Its name may have a dot before `idx`, as the first publication has it. It may lie in a folder of that name, as
@@ -30,13 +31,13 @@ def find(file: RawFile, homes: tuple[Path, ...]) -> Path | None:
     raw = (file.name, file.name.replace("-idx", ".idx"))
     packed = (file.archive, *(f"{name}.gz" for name in raw))
     names = (*raw, *packed) if file.sha256 else (*packed, *raw)
-    paths = (home / inner / name for home in homes for inner in ("", *raw, "gzip") for name in names)
+    paths = (home / inner / name for home in cache_dirs for inner in ("", *raw, "gzip") for name in names)
     return next((path for path in paths if path.is_file()), None)
 
 
 def content_of(path: Path, file: RawFile, advice: str = REPLACE) -> Content:
     """The unpacked content of `file`, which lies at `path`. Raises DataError when it is not what was published."""
-    with naming(path, advice):
+    with locate_damage(path, advice):
         if file.sha256 is None and path.name == file.archive:
             _check_archive(path, file)
         content = _unpack(path, file)

@@ -8,11 +8,11 @@ from mnist_trainer.config.classes import DIGITS, format_classes, label_of
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data import published
 from mnist_trainer.data.bundled import load_digits
-from mnist_trainer.data.dataset import DataSet, Part
+from mnist_trainer.data.dataset import LabeledImages, Part
 from mnist_trainer.data.download import Progress
 from mnist_trainer.data.folder import load_folder
 from mnist_trainer.data.layout import evaluated_folders, layout_of
-from mnist_trainer.data.places import data_root, homes
+from mnist_trainer.data.places import cache_dirs, data_root
 from mnist_trainer.data.published import load_published
 from mnist_trainer.data.registry import PUBLISHED
 from mnist_trainer.data.tables import load_table, table_of
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 
-def load(data: Data, part: Part, progress: Progress | None = None) -> DataSet:
+def load(data: Data, part: Part, progress: Progress | None = None) -> LabeledImages:
     """The whole part of the data set that `data` names, before `limit`, `validation` and `binary`.
 
     Files that are missing are downloaded; `progress` is told how far. Raises DataError when they cannot be had or are
@@ -45,7 +45,7 @@ def load(data: Data, part: Part, progress: Progress | None = None) -> DataSet:
         case "folder" if table := table_of(data):
             return load_table(table, part)
         case "folder":
-            return load_folder(layout_of(data), part, homes(data_root(data), "folder"), progress)
+            return load_folder(layout_of(data), part, cache_dirs(data_root(data), "folder"), progress)
         case "mnist" | "fashion-mnist" | "kmnist" | "emnist-digits" | "qmnist" | "usps":
             return load_published(data.name, data_root(data), part, progress)
         case _:

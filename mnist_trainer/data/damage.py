@@ -17,7 +17,7 @@ REPLACE = "Delete it, then it is downloaded anew; or put a whole copy in its pla
 
 
 @contextmanager
-def naming(path: Path, advice: str = REPLACE) -> Iterator[None]:
+def locate_damage(path: Path, advice: str = REPLACE) -> Iterator[None]:
     """Turns damage found inside the block, and a file that cannot be read, into a DataError that names `path`."""
     try:
         yield

@@ -17,11 +17,11 @@ Split = Part | Literal["test50k"]
 
 
 @dataclass(frozen=True, eq=False)
-class DataSet:
+class LabeledImages:
     """One part of a data set, in the order of its files."""
 
     images: Images
-    """uint8 [N, 28, 28], bright ink on black; `Mapped` where they are too many for the memory."""
+    """uint8 [N, 28, 28], bright ink on black; `MappedImages` where they are too many for the memory."""
     labels: Tensor
     """int64 [N], positions in `classes`."""
     classes: tuple[str, ...]

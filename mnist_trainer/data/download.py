@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from mnist_trainer.data.damage import DamagedError
 from mnist_trainer.data.mirror import LOG_IN, MirrorError, chunks_of, opened
 from mnist_trainer.data.partial import partial_of
-from mnist_trainer.data.places import place
+from mnist_trainer.data.places import write_to_first
 
 Progress = Callable[[str, int, int | None], None]
 """Called while data come in: what is done (`downloading train.gz`), bytes so far, bytes in all (None if not known)."""
@@ -56,7 +56,7 @@ def download(
             partial.replace(path)
 
     try:
-        return place(folders, name, write)
+        return write_to_first(folders, name, write)
     except _FetchedError as other:
         path: Path = other.args[0]
         return path

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from mnist_trainer.config.classes import class_positions
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data.dataset import DataSet, Part
-from mnist_trainer.data.decoded import IMAGE, KEPT, make_once, program
+from mnist_trainer.data.dataset import LabeledImages, Part
+from mnist_trainer.data.decoded import IMAGE, MIN_CACHED, code_fingerprint, load_or_make
 from mnist_trainer.data.download import Progress
 from mnist_trainer.data.layout import Layout, evaluated_folders, layout_of, sub_folders
-from mnist_trainer.data.mapped import images_of
+from mnist_trainer.data.mapped import as_images
 from mnist_trainer.errors import DataError
 from mnist_trainer.files import user_path
 from mnist_trainer.pictures.listing import has_picture_name, is_hidden, is_ignored_folder
@@ -28,27 +28,30 @@ from mnist_trainer.pictures.listing import has_picture_name, is_hidden, is_ignor
 TEST_SHARE = 5
 """Without `test/`, about every fifth picture tests."""
 
-PIECE = 200
+CHUNK_SIZE = 200
 """Pictures that are read before it is told how far."""
 
-LISTED = 10
+MAX_PROBLEMS = 10
 """Unusable pictures named in one message."""
 
 
-def load_folder(layout: Layout, part: Part, homes: Sequence[Path], progress: Progress | None = None) -> DataSet:
+def load_folder(
+    layout: Layout, part: Part, cache_dirs: Sequence[Path], progress: Progress | None = None
+) -> LabeledImages:
     """The pictures of `part` as MNIST-like images, class by class, in the order of their names.
 
-    Many are read once, and kept in one of `homes` for the next start. Raises DataError that names the pictures which
+    Many are read once, and kept in one of `cache_dirs` for the next start. Raises DataError that names the pictures
+    which
     cannot be used, or the class that has none to train with.
     """
     paths, labels = _pictures(layout, part)
     _require(layout, part, set(labels.tolist()))
-    return _load(paths, labels, layout.classes, f"{_named(_folder(layout, part))}-{part}", homes, progress)
+    return _load(paths, labels, layout.classes, f"{_named(_folder(layout, part))}-{part}", cache_dirs, progress)
 
 
 def load_unseen_pictures(
-    data: Data, trained: Sequence[Data], homes: Sequence[Path], progress: Progress | None = None
-) -> tuple[DataSet, str]:
+    data: Data, trained: Sequence[Data], cache_dirs: Sequence[Path], progress: Progress | None = None
+) -> tuple[LabeledImages, str]:
     """Return the pictures in `data.path` that can test models trained on `trained`, and a phrase that describes them.
 
     They are those of the test folder, else all, without the pictures that a model was trained with. Raises DataError if
@@ -72,7 +75,7 @@ def load_unseen_pictures(
         which = f"{left:,} of {len(paths):,} pictures in {where}, those that training did not use"
     chosen = [path for path, is_unseen in zip(paths, unseen, strict=True) if is_unseen]
     name = f"{_named(folders[0])}-test"
-    return _load(chosen, labels[np.array(unseen)], classes, name, homes, progress), which
+    return _load(chosen, labels[np.array(unseen)], classes, name, cache_dirs, progress), which
 
 
 def _seen(trained: Data, folders: Sequence[Path]) -> list[str]:
@@ -94,23 +97,23 @@ def _load(
     labels: NDArray[np.int64],
     classes: tuple[str, ...],
     name: str,
-    homes: Sequence[Path],
+    cache_dirs: Sequence[Path],
     progress: Progress | None,
-) -> DataSet:
+) -> LabeledImages:
     """Load the pictures in `paths`; many are kept in a file `name`."""
-    if len(paths) < KEPT:
+    if len(paths) < MIN_CACHED:
         images = np.concatenate([*_read(paths, None)])
     else:
-        pieces = partial(_read, paths, progress)
-        images, labels = make_once(homes, f"{name}.decoded", _mark(paths, labels), pieces, labels)
-    return DataSet(images_of(images), torch.from_numpy(labels), classes)
+        chunks = partial(_read, paths, progress)
+        images, labels = load_or_make(cache_dirs, f"{name}.decoded", _fingerprint(paths, labels), chunks, labels)
+    return LabeledImages(as_images(images), torch.from_numpy(labels), classes)
 
 
 def _named(folder: Path) -> str:
     return blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()
 
 
-def _mark(paths: list[str], labels: NDArray[np.int64]) -> str:
+def _fingerprint(paths: list[str], labels: NDArray[np.int64]) -> str:
     """Another one once a picture was changed, came or went, or is read in another way."""
     pictures = blake2b(labels.data)
     for path in map(Path, paths):
@@ -119,7 +122,7 @@ def _mark(paths: list[str], labels: NDArray[np.int64]) -> str:
         except OSError as error:
             raise _unreadable(error) from None
         pictures.update(b"%s %d %d\n" % (os.fsencode(path.name), there.st_size, there.st_mtime_ns))
-    return f"{pictures.hexdigest()} {program()}"
+    return f"{pictures.hexdigest()} {code_fingerprint()}"
 
 
 def _unreadable(error: OSError) -> DataError:
@@ -207,9 +210,9 @@ def _read(paths: list[str], progress: Progress | None) -> Iterator[NDArray[np.ui
     from mnist_trainer.pictures.read import NO_INK, read_single
 
     problems: list[str] = []
-    for start in range(0, len(paths), PIECE):
+    for start in range(0, len(paths), CHUNK_SIZE):
         images = []
-        for path in paths[start : start + PIECE]:
+        for path in paths[start : start + CHUNK_SIZE]:
             try:
                 image = read_single(Path(path))
             except DataError as error:
@@ -222,12 +225,12 @@ def _read(paths: list[str], progress: Progress | None) -> Iterator[NDArray[np.ui
         if not problems:
             yield np.stack(images)
         if progress is not None:
-            progress("reading pictures", min(start + PIECE, len(paths)) * IMAGE, len(paths) * IMAGE)
+            progress("reading pictures", min(start + CHUNK_SIZE, len(paths)) * IMAGE, len(paths) * IMAGE)
     if problems:
-        raise DataError(_told(problems, len(paths)))
+        raise DataError(_format_problems(problems, len(paths)))
 
 
-def _told(problems: list[str], count: int) -> str:
-    more = [f"and {len(problems) - LISTED} more"] if len(problems) > LISTED else []
+def _format_problems(problems: list[str], count: int) -> str:
+    more = [f"and {len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
     head = f"{len(problems)} of {count} pictures cannot be used; mend or remove them:"
-    return "\n  ".join([head, *problems[:LISTED], *more])
+    return "\n  ".join([head, *problems[:MAX_PROBLEMS], *more])

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mnist_trainer.data.loaders import Splits
-from mnist_trainer.data.mapped import PIECE
-from mnist_trainer.data.source import Source
+from mnist_trainer.data.mapped import CHUNK_SIZE
+from mnist_trainer.data.source import ImageDataset
 
 Hashes = NDArray[np.int64]
 
@@ -66,7 +66,7 @@ def identify(splits: Splits, name: str) -> Identity:
     return Identity(digest.hexdigest(), *found)
 
 
-def find_known(source: Source, samples: Sequence[Tensor]) -> tuple[int, int]:
+def find_known(source: ImageDataset, samples: Sequence[Tensor]) -> tuple[int, int]:
     """Return how many images of `source` trained a model, and how many of them could be checked.
 
     `samples` are those of its trainings; the one with the largest share of known images counts. The sample of a small
@@ -79,7 +79,7 @@ def find_known(source: Source, samples: Sequence[Tensor]) -> tuple[int, int]:
     return max(found, key=lambda counts: (counts[0] / max(counts[1], 1), counts[1]))
 
 
-def _hashes(source: Source) -> Hashes:
+def _hashes(source: ImageDataset) -> Hashes:
     """Return a hash [N] of each image. Images that differ in one pixel never share it; others hardly ever do."""
-    pieces = (images.cpu().contiguous().numpy() for images in source.images.split(PIECE))
-    return np.concatenate([piece.reshape(len(piece), -1).view("<i8") @ _FACTORS for piece in pieces])
+    chunks = (images.cpu().contiguous().numpy() for images in source.images.split(CHUNK_SIZE))
+    return np.concatenate([piece.reshape(len(piece), -1).view("<i8") @ _FACTORS for piece in chunks])

@@ -21,9 +21,9 @@ PARTS: dict[str, Part] = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-USUAL: dict[Part, str] = {"train": "train/", "validation": "val/", "test": "test/"}
+PART_FOLDERS: dict[Part, str] = {"train": "train/", "validation": "val/", "test": "test/"}
 
-LISTED = 3
+MAX_SHOWN = 3
 """Files or folders named in one message."""
 
 
@@ -64,7 +64,7 @@ def layout_of(data: Data) -> Layout:
                 _require_known(parts[part], parts["train"], classes)
         return Layout(parts["train"], parts.get("validation"), parts.get("test"), classes)
     except OSError as error:  # a name too long, a folder that may not be looked into
-        raise _unreadable(path, error) from None
+        raise _read_error(path, error) from None
 
 
 def evaluated_folders(data: Data) -> Evaluated:
@@ -79,7 +79,7 @@ def evaluated_folders(data: Data) -> Evaluated:
         names = {name for folder in folders for name in _classes(folder, least=1)}
         return Evaluated(folders, _in_order(names))
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise _read_error(path, error) from None
 
 
 def root_of(data: Data) -> Path:
@@ -93,11 +93,11 @@ def root_of(data: Data) -> Path:
                 f"data.path: {path} is a file; it has to name a folder of pictures, or a .csv or .npz file."
             )
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise _read_error(path, error) from None
     raise DataError(f"data.path: there is no folder {str(path)!r} (seen from {Path.cwd()}).")
 
 
-def _unreadable(path: Path, error: OSError) -> DataError:
+def _read_error(path: Path, error: OSError) -> DataError:
     return DataError(f"data.path: {path} can't be read: {error.strerror or error}.")
 
 
@@ -122,9 +122,9 @@ def _parts(path: Path) -> dict[Part, Path]:
     if named and others:
         raise DataError(
             f"{others[0]} would not be read: beside {named[0][1].name}/ there can only be "
-            f"{' and '.join(USUAL[part] for part in USUAL if part != named[0][0])}."
+            f"{' and '.join(PART_FOLDERS[part] for part in PART_FOLDERS if part != named[0][0])}."
         )
-    return {part: parts[part] for part in USUAL if part in parts}
+    return {part: parts[part] for part in PART_FOLDERS if part in parts}
 
 
 def part_of(name: str) -> Part | None:
@@ -179,12 +179,12 @@ def _refuse_parts(path: Path, folders: Sequence[Path]) -> None:
     shared = sorted(set.intersection(*({nfc(each.name) for each in sub_folders(folder)} for folder in folders)))
     if len(shared) < 2 or (_are_digits(folder.name for folder in folders) and not _are_digits(shared)):
         return  # in the folder of each digit a sub-folder for each writer
-    names = ", ".join(f"{folder.name}/" for folder in folders[:LISTED])
-    held = f"{', '.join(shared[:LISTED])}{' …' if len(shared) > LISTED else ''}, and no picture"
+    names = ", ".join(f"{folder.name}/" for folder in folders[:MAX_SHOWN])
+    held = f"{', '.join(shared[:MAX_SHOWN])}{' …' if len(shared) > MAX_SHOWN else ''}, and no picture"
     if len(folders) == 1:
         raise DataError(f"{path} has only {names} with the sub-folders {held}. Name that: data.path={folders[0]}")
     raise DataError(
-        f"{path} has {names}{' …' if len(folders) > LISTED else ''} that all hold the sub-folders {held}: they are no "
+        f"{path} has {names}{' …' if len(folders) > MAX_SHOWN else ''} that all hold the sub-folders {held}: they are no "
         f"classes. Rename them to train/, val/ and test/, or name one of them: data.path={folders[0]}"
     )
 
@@ -209,10 +209,10 @@ def notes(data: Data) -> list[str]:
         passed = sorted(_passed_over(path, classes, False))
         found = [str(each.relative_to(path)) + "/" * each.is_dir() for each in passed]
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise _read_error(path, error) from None
     if not found:
         return []
-    names = ", ".join(found[:LISTED]) + (f" and {len(found) - LISTED:,} more" if len(found) > LISTED else "")
+    names = ", ".join(found[:MAX_SHOWN]) + (f" and {len(found) - MAX_SHOWN:,} more" if len(found) > MAX_SHOWN else "")
     return [f"{path}: ignored, as no pictures of a class: {names}"]
 
 

@@ -14,12 +14,12 @@ from torch.utils.data import DataLoader, Sampler
 
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.catalog import binary_label, has_validation, load, with_binary
-from mnist_trainer.data.dataset import DataSet, Split
+from mnist_trainer.data.dataset import LabeledImages, Split
 from mnist_trainer.data.download import Progress
 from mnist_trainer.data.folder import load_unseen_pictures
-from mnist_trainer.data.places import data_root, homes
+from mnist_trainer.data.places import cache_dirs, data_root
 from mnist_trainer.data.simulated import non_digits, with_photographs
-from mnist_trainer.data.source import Source
+from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.data.splits import first_of_each, stratified
 from mnist_trainer.data.tables import load_unseen_table, table_of
 from mnist_trainer.errors import DataError, UsageError
@@ -28,7 +28,7 @@ from mnist_trainer.seeds import seed_for
 Batch = tuple[Tensor, Tensor]
 """uint8 images [B, 28, 28] and labels int64 [B]."""
 
-LOST = 10_000
+MNIST_TEST_COUNT = 10_000
 """Where QMNIST's lost digits begin: so many images of its test file correspond to MNIST's test set, in their order."""
 
 
@@ -36,8 +36,8 @@ LOST = 10_000
 class Splits:
     """What a training sees. The test set is not among it."""
 
-    train: Source
-    validation: Source | None
+    train: ImageDataset
+    validation: ImageDataset | None
     classes: tuple[str, ...]
     simulated: tuple[int, int] = (0, 0)
     """How many to train and to validate with are made from the others, and stand behind them."""
@@ -93,22 +93,22 @@ def load_together(data: Data, progress: Progress | None = None) -> Splits:
     return Splits(alone.train.followed_by(own), None, alone.classes)  # nothing is simulated from a folder
 
 
-def load_test(data: Data, progress: Progress | None = None) -> Source:
+def load_test(data: Data, progress: Progress | None = None) -> ImageDataset:
     """The test images, which no seed, limit or split ever changes."""
     whole = load(data, "test", progress)
     return _binary(_source(whole), data, whole.classes)
 
 
-def load_unseen(data: Data, trained: Sequence[Data]) -> tuple[Source, str]:
+def load_unseen(data: Data, trained: Sequence[Data]) -> tuple[ImageDataset, str]:
     """Return the images of a folder or a table that can test models trained on `trained`, and a phrase about them."""
     if table := table_of(data):
         whole, which = load_unseen_table(table, trained)
     else:
-        whole, which = load_unseen_pictures(data, trained, homes(data_root(data), "folder"))
+        whole, which = load_unseen_pictures(data, trained, cache_dirs(data_root(data), "folder"))
     return _source(whole), which
 
 
-def load_lost(data: Data, progress: Progress | None = None) -> Source:
+def load_test50k(data: Data, progress: Progress | None = None) -> ImageDataset:
     """The 50,000 test digits of QMNIST that MNIST left out (Yadav & Bottou 2019, arXiv 1905.10498).
 
     Raises UsageError for another data set, DataError where the file holds no more than MNIST's.
@@ -116,20 +116,22 @@ def load_lost(data: Data, progress: Progress | None = None) -> Source:
     if data.name != "qmnist":
         raise UsageError(f"test50k, the lost test digits, is a split of qmnist (data.name=qmnist), not of {data.name}.")
     whole = load_test(data, progress)
-    if len(whole) <= LOST:
-        raise DataError(f"qmnist's test file has {len(whole):,} images; test50k are those after the first {LOST:,}.")
-    return whole.subset(torch.arange(LOST, len(whole)))
+    if len(whole) <= MNIST_TEST_COUNT:
+        raise DataError(
+            f"qmnist's test file has {len(whole):,} images; test50k are those after the first {MNIST_TEST_COUNT:,}."
+        )
+    return whole.subset(torch.arange(MNIST_TEST_COUNT, len(whole)))
 
 
-def load_split(data: Data, split: Split, progress: Progress | None = None) -> Source:
+def load_split(data: Data, split: Split, progress: Progress | None = None) -> ImageDataset:
     """The images of one split, with the photographs that `data.simulate` adds to it, without what is no digit.
 
-    Raises DataError for `validation` where there is none, UsageError as `load_lost`.
+    Raises DataError for `validation` where there is none, UsageError as `load_test50k`.
     """
     if split == "test":
         return load_test(data, progress)
     if split == "test50k":
-        return load_lost(data, progress)
+        return load_test50k(data, progress)
     real = load_real(data, progress)
     source = real.train if split == "train" else real.validation
     if source is None:
@@ -140,7 +142,9 @@ def load_split(data: Data, split: Split, progress: Progress | None = None) -> So
     return with_photographs(source, data, progress)
 
 
-def training_loader(source: Source, batch_size: int, seed: int, epoch: int, first_batch: int = 0) -> DataLoader[Batch]:
+def training_loader(
+    source: ImageDataset, batch_size: int, seed: int, epoch: int, first_batch: int = 0
+) -> DataLoader[Batch]:
     """The batches of one epoch, in the order that belongs to `seed` and `epoch`, from batch `first_batch` on.
 
     The last one may be smaller. Other random numbers are neither used nor changed.
@@ -150,7 +154,7 @@ def training_loader(source: Source, batch_size: int, seed: int, epoch: int, firs
     return _loader(source, order, batch_size, first_batch)
 
 
-def ordered_loader(source: Source, batch_size: int) -> DataLoader[Batch]:
+def ordered_loader(source: ImageDataset, batch_size: int) -> DataLoader[Batch]:
     """All batches in the source's own order; the last one may be smaller."""
     return _loader(source, torch.arange(len(source)), batch_size)
 
@@ -170,25 +174,25 @@ class BatchOrder(Sampler[Tensor]):
         return ceil(len(self.rest) / self.batch_size)
 
 
-def _loader(source: Source, order: Tensor, batch_size: int, first_batch: int = 0) -> DataLoader[Batch]:
+def _loader(source: ImageDataset, order: Tensor, batch_size: int, first_batch: int = 0) -> DataLoader[Batch]:
     # Where the images are, the order is copied once an epoch instead of once a batch.
     sampler = BatchOrder(order.to(source.images.device), batch_size, first_batch)
     # With batch_size=None a batch is what the source gives for one of the sampler's tensors, and DataLoader's own
     # conversion is left out. Without a generator of its own, each iter() would draw from the global one.
     return DataLoader(
-        source, batch_size=None, sampler=sampler, collate_fn=_as_it_is, generator=torch.Generator(), num_workers=0
+        source, batch_size=None, sampler=sampler, collate_fn=_identity, generator=torch.Generator(), num_workers=0
     )
 
 
-def _as_it_is(batch: Any) -> Any:
+def _identity(batch: Any) -> Any:
     return batch
 
 
-def _source(whole: DataSet) -> Source:
-    return Source(whole.images, whole.labels, torch.arange(len(whole.labels)))
+def _source(whole: LabeledImages) -> ImageDataset:
+    return ImageDataset(whole.images, whole.labels, torch.arange(len(whole.labels)))
 
 
-def _binary(source: Source, data: Data, classes: tuple[str, ...]) -> Source:
+def _binary(source: ImageDataset, data: Data, classes: tuple[str, ...]) -> ImageDataset:
     if data.binary is None:
         return source
     return replace(source, labels=(source.labels == binary_label(data, classes)).long())

@@ -1,6 +1,6 @@
 """Images that stay where they are until a batch of them is asked for: in a file, or off a card that is too small.
 
-`Source` treats them like a tensor: the same positions give the same images, wherever these lie.
+`ImageDataset` treats them like a tensor: the same positions give the same images, wherever these lie.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from mnist_trainer.data.memory import too_large
 
 CPU = torch.device("cpu")
 
-PIECE = 4096
+CHUNK_SIZE = 4096
 """Images that go to a card at once."""
 
 
 @dataclass(frozen=True, eq=False)
-class Mapped:
+class MappedImages:
     """Stands for images uint8 [N, 28, 28]."""
 
     parts: tuple[NDArray[np.uint8], ...]
@@ -63,39 +63,39 @@ class Mapped:
             yield self.index_select(0, torch.arange(start, min(start + size, len(self))))
 
 
-Images = Tensor | Mapped
+Images = Tensor | MappedImages
 
 
-def images_of(pixels: NDArray[np.uint8]) -> Images:
+def as_images(pixels: NDArray[np.uint8]) -> Images:
     """`pixels` [N, 28, 28] as a tensor, or where they are: what cannot be written is a mapped file."""
-    return torch.from_numpy(pixels) if pixels.flags.writeable else _staying(pixels)
+    return torch.from_numpy(pixels) if pixels.flags.writeable else _as_mapped(pixels)
 
 
-def _staying(pixels: NDArray[np.uint8]) -> Mapped:
-    return Mapped((pixels,), torch.arange(len(pixels)))
+def _as_mapped(pixels: NDArray[np.uint8]) -> MappedImages:
+    return MappedImages((pixels,), torch.arange(len(pixels)))
 
 
-def chosen(images: Images, positions: Tensor) -> Images:
+def select(images: Images, positions: Tensor) -> Images:
     """Those at `positions` [B], to keep: copies of a tensor's."""
     if isinstance(images, Tensor):
         return images.index_select(0, positions)
     return replace(images, rows=images.rows.index_select(0, positions))
 
 
-def joined(one: Images, other: Images) -> Images:
+def concat(one: Images, other: Images) -> Images:
     """The images of `one`, then those of `other`."""
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         return torch.cat((one, other))
-    first, then = (_staying(each.cpu().numpy()) if isinstance(each, Tensor) else each for each in (one, other))
+    first, then = (_as_mapped(each.cpu().numpy()) if isinstance(each, Tensor) else each for each in (one, other))
     behind = sum(map(len, first.parts))
-    return Mapped((*first.parts, *then.parts), torch.cat((first.rows, then.rows + behind)), first.target)
+    return MappedImages((*first.parts, *then.parts), torch.cat((first.rows, then.rows + behind)), first.target)
 
 
-def moved(images: Images, device: torch.device) -> Images:
+def to_device(images: Images, device: torch.device) -> Images:
     """The same images on `device`, or where they are with batches that go there, if they are too many for it."""
     if isinstance(images, Tensor) and (device.type == "cpu" or not too_large(images.nbytes, device)):
         return images.to(device)
-    mapped = replace(_staying(images.cpu().numpy()) if isinstance(images, Tensor) else images, target=device)
+    mapped = replace(_as_mapped(images.cpu().numpy()) if isinstance(images, Tensor) else images, target=device)
     if device.type == "cpu" or too_large(images.nbytes, device):
         return mapped
-    return torch.cat([*mapped.split(PIECE)])
+    return torch.cat([*mapped.split(CHUNK_SIZE)])

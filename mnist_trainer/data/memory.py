@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-SHARE = 0.25
+MEMORY_FRACTION = 0.25
 """Of the memory that can still be had, a container's limit counted: images that need more of a computer's stay in a
 mapped file, those that need more of a card's stay off it, see `data/mapped.py`. A quarter, for what is split is copied,
 a second fit holds both fits' images, and the model wants room too. No figure and no weight depends on it."""
@@ -18,21 +18,22 @@ CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
 def too_large(size: int, device: torch.device | None = None) -> bool:
-    """Whether `size` bytes of images are more than `SHARE` of the memory of `device`, without one of the computer."""
-    there = available(device)
-    return there is not None and size > SHARE * there
+    """Whether `size` bytes of images are more than `MEMORY_FRACTION` of the memory of `device`, without one of the
+    computer."""
+    there = available_memory(device)
+    return there is not None and size > MEMORY_FRACTION * there
 
 
-def available(device: torch.device | None = None) -> int | None:
+def available_memory(device: torch.device | None = None) -> int | None:
     """Bytes that can still be had on `device`, without one in the computer; None where the system does not say."""
     if device is not None and device.type == "cuda":
         import torch
 
         return torch.cuda.mem_get_info(device)[0]
-    return min((amount for amount in (_system(), _control_group()) if amount is not None), default=None)
+    return min((amount for amount in (_system_memory(), _cgroup_memory()) if amount is not None), default=None)
 
 
-def _system() -> int | None:
+def _system_memory() -> int | None:
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
         for line in meminfo.read_text().splitlines():
@@ -43,7 +44,7 @@ def _system() -> int | None:
     return None
 
 
-def _control_group() -> int | None:
+def _cgroup_memory() -> int | None:
     """What a container is still allowed (cgroup v2); files that are merely cached make room when asked."""
     try:
         limit, used = (int((CONTROL_GROUP / name).read_text()) for name in ("memory.max", "memory.current"))

@@ -17,7 +17,7 @@ from mnist_trainer.files import atomic_write, created_parents, is_folder, remove
 if TYPE_CHECKING:
     from mnist_trainer.config.schema import Data
 
-OLD = 2 * 24 * 3600
+ABANDONED_SECONDS = 2 * 24 * 3600
 """Seconds after which nobody writes to a file any more."""
 
 ROOT_VARIABLE = "MNIST_TRAINER_DATA"
@@ -45,18 +45,18 @@ def user_cache() -> Path:
     return Path(parent) / "mnist_trainer"
 
 
-OTHERS = {"MPLCONFIGDIR": "matplotlib", "TORCHINDUCTOR_CACHE_DIR": "torch"}
+CACHE_VARIABLES = {"MPLCONFIGDIR": "matplotlib", "TORCHINDUCTOR_CACHE_DIR": "torch"}
 """Whose caches are where these variables say."""
 
 
-def shelter_caches() -> None:
+def set_cache_variables() -> None:
     """Gives matplotlib's list of fonts and torch's compiled code a place in this program's cache folder, where that can
     be written and the user has named no other. To be called before either is imported, by commands alone: a program
     that only uses this package has its own ways."""
     cache = user_cache()
     there = next(folder for folder in (cache, *cache.parents) if folder.exists())
     if there.is_dir() and os.access(there, os.W_OK):
-        for variable, folder in OTHERS.items():
+        for variable, folder in CACHE_VARIABLES.items():
             os.environ.setdefault(variable, str(cache / folder))
 
 
@@ -67,13 +67,13 @@ def _home() -> Path:
         return Path(tempfile.gettempdir())
 
 
-def homes(root: Path, folder: str) -> tuple[Path, ...]:
+def cache_dirs(root: Path, folder: str) -> tuple[Path, ...]:
     """The folders where files of one data set may lie, in order: under `root`, then under the user's cache folder,
     which takes what a read-only `root` cannot."""
     return tuple(dict.fromkeys((root / folder, user_cache() / folder)))
 
 
-def place(folders: Sequence[Path], name: str, write: Callable[[Path], None]) -> Path:
+def write_to_first(folders: Sequence[Path], name: str, write: Callable[[Path], None]) -> Path:
     """The path of the new file `name`, filled by `write`, in the first of `folders` that takes it.
 
     Raises StorageError when none does. What `write` raises passes through, but for an OSError: that folder is passed
@@ -83,7 +83,7 @@ def place(folders: Sequence[Path], name: str, write: Callable[[Path], None]) -> 
     for folder in folders:
         try:
             with created_parents(folder / name), atomic_write(folder / name, keep_existing=True) as path:
-                _sweep(folder / name)
+                _remove_abandoned(folder / name)
                 write(path)
         except OSError as error:
             refusals.append(f"{folder}: {error.strerror or error}")
@@ -93,9 +93,9 @@ def place(folders: Sequence[Path], name: str, write: Callable[[Path], None]) -> 
     raise StorageError(f"{name} cannot be written ({'; '.join(refusals)}). {advice}")
 
 
-def _sweep(target: Path) -> None:
+def _remove_abandoned(target: Path) -> None:
     """Removes what processes that were killed left beside `target` days ago."""
     with suppress(OSError, StorageError):
         for left in target.parent.glob(f".{target.name}.*.part"):
-            if time() - left.lstat().st_mtime > OLD:
+            if time() - left.lstat().st_mtime > ABANDONED_SECONDS:
                 remove_file(left)

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from mnist_trainer.data import idx, usps
 from mnist_trainer.data.archives import Content, check_download, content_of, find
-from mnist_trainer.data.damage import REPLACE, DamagedError, naming
-from mnist_trainer.data.dataset import DataSet, Part
-from mnist_trainer.data.decoded import Decoded, fingerprint, keep, recall
+from mnist_trainer.data.damage import REPLACE, DamagedError, locate_damage
+from mnist_trainer.data.dataset import LabeledImages, Part
+from mnist_trainer.data.decoded import Decoded, file_fingerprint, load_cached, save_cache
 from mnist_trainer.data.download import Progress, UnreachableError, download
 from mnist_trainer.data.enlarge import to_mnist
-from mnist_trainer.data.mapped import images_of
-from mnist_trainer.data.places import ROOT_VARIABLE, homes
+from mnist_trainer.data.mapped import as_images
+from mnist_trainer.data.places import ROOT_VARIABLE, cache_dirs
 from mnist_trainer.data.registry import MOST_IMAGES, PUBLISHED, Published, PublishedName, RawFile
 from mnist_trainer.errors import DataError
 
@@ -30,13 +30,13 @@ FOREIGN = (
 """Advice for a damaged file that may be one of another data set."""
 
 
-def load_published(name: PublishedName, root: Path, part: Part, progress: Progress | None = None) -> DataSet:
+def load_published(name: PublishedName, root: Path, part: Part, progress: Progress | None = None) -> LabeledImages:
     """The part of the data set `name` under `root`, downloaded where it is missing. Only that part's files are read.
 
     Raises DataError for a file that is damaged or can be had nowhere, StorageError when nothing can be written.
     """
     published = PUBLISHED[name]
-    own, folders = homes(root, published.folder), _folders(published, root)
+    own, folders = cache_dirs(root, published.folder), _folders(published, root)
     begun = (folder for folder in folders if any(find(file, (folder,)) for file in published.all_files))
     places = tuple(dict.fromkeys((*begun, *own)))  # new files lie beside those that are there
     files = published.files(part)
@@ -47,7 +47,7 @@ def load_published(name: PublishedName, root: Path, part: Part, progress: Progre
         images, labels = _decode_once(f"{name}-{part}.decoded", paths, places, decode)
     else:
         images, labels = decode()
-    return DataSet(images_of(images), torch.from_numpy(labels), published.classes)
+    return LabeledImages(as_images(images), torch.from_numpy(labels), published.classes)
 
 
 def missing_files(name: PublishedName, root: Path, part: Part) -> list[str]:
@@ -59,16 +59,16 @@ def missing_files(name: PublishedName, root: Path, part: Part) -> list[str]:
 
 def _folders(published: Published, root: Path) -> tuple[Path, ...]:
     """Return the folders in which its files may be, in order."""
-    return (*homes(root, published.folder), *published.folders(root))
+    return (*cache_dirs(root, published.folder), *published.folders(root))
 
 
 def _decode_once(kept: str, paths: Sequence[Path], places: tuple[Path, ...], decode: Callable[[], Decoded]) -> Decoded:
-    with naming(paths[0]):
-        mark = fingerprint(paths)
-    decoded = recall(places, kept, mark, MOST_IMAGES)
+    with locate_damage(paths[0]):
+        fingerprint = file_fingerprint(paths)
+    decoded = load_cached(places, kept, fingerprint, MOST_IMAGES)
     if decoded is None or not _are_classes(decoded[1]):
         decoded = decode()
-        keep(places, kept, mark, decoded)
+        save_cache(places, kept, fingerprint, decoded)
     return decoded
 
 
@@ -106,7 +106,7 @@ def _decode(name: PublishedName, paths: Sequence[Path], files: Sequence[RawFile]
             # Its files hold the pictures mirrored at the diagonal.
             return np.ascontiguousarray(images.transpose(0, 2, 1)), labels
         case "usps":
-            with naming(paths[0]):
+            with locate_damage(paths[0]):
                 small, labels = usps.parse(contents[0])
                 return to_mnist(small), labels
         case _:
@@ -114,9 +114,9 @@ def _decode(name: PublishedName, paths: Sequence[Path], files: Sequence[RawFile]
 
 
 def _pair(paths: Sequence[Path], contents: Sequence[Content]) -> Decoded:
-    with naming(paths[0]):
+    with locate_damage(paths[0]):
         images = _images(contents[0])
-    with naming(paths[1]):
+    with locate_damage(paths[1]):
         labels = _labels(contents[1])
         if len(labels) != len(images):
             raise DamagedError(f"it has {len(labels):,} labels, and {paths[0].name} has {len(images):,} images")

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mnist_trainer.data.mapped import Images, chosen, joined, moved
+from mnist_trainer.data.mapped import Images, concat, select, to_device
 
 
 @dataclass(frozen=True, eq=False)
-class Source(Dataset[tuple[Tensor, Tensor]]):
+class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
     """Images and labels that lie on one device. Indexing it with a tensor of positions is `gather`."""
 
     images: Images
-    """uint8 [N, 28, 28]; `Mapped` where they are too many for the memory."""
+    """uint8 [N, 28, 28]; `MappedImages` where they are too many for the memory."""
     labels: Tensor
     """int64 [N]."""
     indices: Tensor
@@ -33,18 +33,18 @@ class Source(Dataset[tuple[Tensor, Tensor]]):
         images = self.images.index_select(0, positions.to(self.images.device))
         return images, self.labels.index_select(0, positions.to(self.labels.device))
 
-    def subset(self, positions: Tensor) -> Source:
+    def subset(self, positions: Tensor) -> ImageDataset:
         """A source of its own with the images at `positions` [B]."""
-        images = chosen(self.images, positions.to(self.images.device))
+        images = select(self.images, positions.to(self.images.device))
         here = positions.to(self.labels.device)
-        return Source(images, self.labels.index_select(0, here), self.indices.index_select(0, here))
+        return ImageDataset(images, self.labels.index_select(0, here), self.indices.index_select(0, here))
 
-    def followed_by(self, other: Source) -> Source:
+    def followed_by(self, other: ImageDataset) -> ImageDataset:
         """These images, then those of `other`."""
         labels, indices = torch.cat((self.labels, other.labels)), torch.cat((self.indices, other.indices))
-        return Source(joined(self.images, other.images), labels, indices)
+        return ImageDataset(concat(self.images, other.images), labels, indices)
 
-    def to(self, device: torch.device | str) -> Source:
+    def to(self, device: torch.device | str) -> ImageDataset:
         """The same images on `device`; too many for it, they stay, and batches go there."""
         there = torch.device(device)
-        return Source(moved(self.images, there), self.labels.to(there), self.indices.to(there))
+        return ImageDataset(to_device(self.images, there), self.labels.to(there), self.indices.to(there))

@@ -8,8 +8,8 @@ from torch import Tensor
 from mnist_trainer.errors import DataError
 from mnist_trainer.seeds import seed_for
 
-USUAL, ENOUGH = 5_000, 50_000
-"""Validation images by default where there are `ENOUGH` images to train with; else a tenth."""
+DEFAULT_VALIDATION, MIN_FOR_DEFAULT = 5_000, 50_000
+"""Validation images by default where there are `MIN_FOR_DEFAULT` images to train with; else a tenth."""
 
 
 def first_of_each(labels: Tensor, limit: int) -> Tensor:
@@ -43,7 +43,7 @@ def validation_count(wanted: int | float | None, sizes: list[int]) -> int:
     most = images - len(sizes)
     match wanted:
         case None:
-            return USUAL if images >= ENOUGH else min(images // 10, most)
+            return DEFAULT_VALIDATION if images >= MIN_FOR_DEFAULT else min(images // 10, most)
         case float():
             count = max(round(wanted * images), 1) if wanted else 0
         case _:

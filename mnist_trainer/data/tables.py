@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from mnist_trainer.config.classes import DIGITS
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data.damage import DamagedError, naming
-from mnist_trainer.data.dataset import DataSet, Part
+from mnist_trainer.data.damage import DamagedError, locate_damage
+from mnist_trainer.data.dataset import LabeledImages, Part
 from mnist_trainer.data.folder import TEST_SHARE
 from mnist_trainer.data.registry import MOST_IMAGES, PIXELS
 from mnist_trainer.errors import DataError, one_line
@@ -49,7 +49,7 @@ def table_of(data: Data) -> Path | None:
     return path if data.is_table and not is_folder(path) else None
 
 
-def load_table(path: Path, part: Part) -> DataSet:
+def load_table(path: Path, part: Part) -> LabeledImages:
     """Return the images of `part` in the table at `path`, in its order. Raises DataError for a damaged file.
 
     A CSV file has no test set, so about a fifth of its images are taken, which depends on their pixels alone.
@@ -58,10 +58,10 @@ def load_table(path: Path, part: Part) -> DataSet:
     chosen = tests == (part == "test")
     if not chosen.any():
         raise DataError(f"{path}: none of its {len(images):,} images falls to the {part} set; it needs more of them.")
-    return DataSet(torch.from_numpy(images[chosen]), torch.from_numpy(labels[chosen]), DIGITS)
+    return LabeledImages(torch.from_numpy(images[chosen]), torch.from_numpy(labels[chosen]), DIGITS)
 
 
-def load_unseen_table(path: Path, trained: Sequence[Data]) -> tuple[DataSet, str]:
+def load_unseen_table(path: Path, trained: Sequence[Data]) -> tuple[LabeledImages, str]:
     """Return the images of a table that can test models trained on `trained`, and a phrase that describes them.
 
     They are all images of a CSV file that none of the models was trained on, else the table's test part.
@@ -71,12 +71,14 @@ def load_unseen_table(path: Path, trained: Sequence[Data]) -> tuple[DataSet, str
         test = load_table(path, "test")
         return test, f"{len(test.labels):,} of {len(_parts_of(path)[1]):,} images in {path}, its test part"
     images, labels, _ = _parts_of(path)
-    return DataSet(torch.from_numpy(images), torch.from_numpy(labels), DIGITS), f"all {len(labels):,} images in {path}"
+    return LabeledImages(
+        torch.from_numpy(images), torch.from_numpy(labels), DIGITS
+    ), f"all {len(labels):,} images in {path}"
 
 
 def _parts_of(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.bool_]]:
     """Return all images and labels of a table, and which of them are the test part."""
-    with naming(path, ADVICE):
+    with locate_damage(path, ADVICE):
         if not path.is_file():
             raise DataError(f"data.path: there is no file {str(path)!r} (seen from {Path.cwd()}).")
         state = path.stat()
@@ -102,7 +104,7 @@ def read_csv(path: Path) -> Table:
 
     Raises DataError for anything else.
     """
-    with naming(path, ADVICE):
+    with locate_damage(path, ADVICE):
         return _read_csv(path)
 
 
@@ -110,7 +112,7 @@ def _read_csv(path: Path) -> Table:
     try:
         opened = gzip.open if path.suffix.lower() == ".gz" else open
         with opened(path, "rt", encoding="utf-8-sig", errors="replace") as file:
-            parts = [*_pieces(file)]
+            parts = [*_chunks(file)]
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DamagedError(f"it cannot be unpacked ({error})") from None
     images = np.concatenate([images for images, _ in parts])
@@ -118,7 +120,7 @@ def _read_csv(path: Path) -> Table:
     return images, np.concatenate(labels) if labels else None
 
 
-def _pieces(file: TextIO) -> Iterator[Table]:
+def _chunks(file: TextIO) -> Iterator[Table]:
     """The content of a CSV file, `ROWS` rows at a time."""
     rows = _numbered(file)
     first = next(rows, None)

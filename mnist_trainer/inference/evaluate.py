@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mnist_trainer.data.loaders import ordered_loader
-from mnist_trainer.data.source import Source
+from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.inference.metrics import (
     Evaluation,
     MemberFigures,
@@ -55,7 +55,7 @@ class Answers:
         return float((each != each[0]).any(dim=0).double().mean())
 
 
-def answer(predictor: Predictor, source: Source, views: int = 1) -> Answers:
+def answer(predictor: Predictor, source: ImageDataset, views: int = 1) -> Answers:
     """The answers of `predictor` to every image of `source` in its order; the mean over so many `views` of each image.
 
     Each member reads in batches of its own size, so that it gives the bits that it gives alone. Raises `UsageError`
@@ -70,7 +70,7 @@ def answer(predictor: Predictor, source: Source, views: int = 1) -> Answers:
     return _answers(probabilities, source.labels.cpu(), outputs, plain=False, members=members)
 
 
-def _member(predictor: Predictor, number: int, source: Source, chosen: Sequence[View]) -> Answers:
+def _member(predictor: Predictor, number: int, source: ImageDataset, chosen: Sequence[View]) -> Answers:
     reading, labels = predictor.readings[number], source.labels.cpu()
     each = []
     for view in chosen:

@@ -11,7 +11,7 @@ import torch
 from mnist_trainer.config.layers import LayerInfo
 from mnist_trainer.config.objective import Adagrad, Adam, AnyOptimizer, GradientDescent, RmsProp, Sgd
 from mnist_trainer.config.schema import Config
-from mnist_trainer.data.memory import available
+from mnist_trainer.data.memory import available_memory
 from mnist_trainer.errors import DeviceError
 
 FLOAT = 4
@@ -60,7 +60,7 @@ def _state_copies(optimizer: AnyOptimizer) -> int:
 
 def check_memory(needed: Footprint, device: torch.device) -> None:
     """Raises `DeviceError` with the figures if training cannot fit into the memory of `device`."""
-    there = available(device)
+    there = available_memory(device)
     if there is None or needed.total <= there:
         return
     raise DeviceError(

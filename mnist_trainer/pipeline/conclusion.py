@@ -13,7 +13,7 @@ from torch import nn
 
 from mnist_trainer.config.schema import Config, Report
 from mnist_trainer.data.loaders import load_test
-from mnist_trainer.data.source import Source
+from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.errors import DataError, UsageError
 from mnist_trainer.inference.evaluate import Answers, answer, measure
 from mnist_trainer.inference.firing import dead_sentence, monitor_firing
@@ -66,10 +66,10 @@ class Measured(NamedTuple):
 
     evaluation: Evaluation
     answers: Answers
-    source: Source
+    source: ImageDataset
 
 
-def load_test_images(config: Config, loading: Loading | None) -> Source | None:
+def load_test_images(config: Config, loading: Loading | None) -> ImageDataset | None:
     """Return the test images; None with `report.test: false`. Called before the first step, so that errors come early.
 
     Raises `DataError`.
@@ -93,7 +93,7 @@ def require_reports(report: Report) -> None:
             raise UsageError(f"report.plots and report.gallery need matplotlib: {advice}.")
 
 
-def judge(journal: Journal, source: Source, split: str, loss: LossFunction | None) -> Measured:
+def judge(journal: Journal, source: ImageDataset, split: str, loss: LossFunction | None) -> Measured:
     """Measure the best epoch's model on `source`."""
     setup = journal.state.setup
     config, classes = setup.config, setup.classes
@@ -109,7 +109,11 @@ def judge(journal: Journal, source: Source, split: str, loss: LossFunction | Non
 
 
 def conclude(
-    journal: Journal, listener: Listener, images: Source | None, validation: Measured | None, loss: LossFunction | None
+    journal: Journal,
+    listener: Listener,
+    images: ImageDataset | None,
+    validation: Measured | None,
+    loss: LossFunction | None,
 ) -> tuple[Run, Outcome]:
     """The best model is measured on the test `images`, once; reports are drawn; `run.json` is finished.
 

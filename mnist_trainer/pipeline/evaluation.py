@@ -16,7 +16,7 @@ from mnist_trainer.data.catalog import all_classes, with_binary
 from mnist_trainer.data.dataset import Split
 from mnist_trainer.data.identity import SAME_DIGITS, find_known
 from mnist_trainer.data.loaders import load_split, load_unseen
-from mnist_trainer.data.source import Source
+from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.errors import CheckpointError, UsageError
 from mnist_trainer.files import user_path
 from mnist_trainer.inference.evaluate import Answers, LossFigure, answer, measure, measure_members
@@ -41,7 +41,7 @@ class Judged:
     subject: Subject
     evaluation: Evaluation
     answers: Answers
-    source: Source
+    source: ImageDataset
 
 
 def evaluate(
@@ -99,7 +99,7 @@ def judge_subject(
     return Judged(subject, replace(evaluation, views=views, pictures=pictures, notes=notes), answers, source)
 
 
-def _load(subject: Subject, split: Split) -> tuple[Source, str]:
+def _load(subject: Subject, split: Split) -> tuple[ImageDataset, str]:
     """Return the images, labelled by the model's numbers of the classes, and which pictures of a folder they are."""
     labels, pictures = torch.tensor(_labels(subject, split)), ""
     data = subject.config.data.model_copy(update={"binary": None})
@@ -130,14 +130,14 @@ def _labels(subject: Subject, split: Split) -> list[int]:
     return found
 
 
-def _notes(subject: Subject, split: Split, source: Source) -> tuple[str, ...]:
+def _notes(subject: Subject, split: Split, source: ImageDataset) -> tuple[str, ...]:
     """Return a warning for each member that was trained on some of the images, or may have been."""
     data, members = subject.config.data, zip(subject.places, subject.checkpoint.members, strict=True)
     notes = [_note(path, member, data, split, source) for (path, _), member in members]
     return tuple(dict.fromkeys(note for note in notes if note))
 
 
-def _note(path: str, member: Member, data: Data, split: Split, source: Source) -> str:
+def _note(path: str, member: Member, data: Data, split: Split, source: ImageDataset) -> str:
     trained, samples = member.config.data, member.lineage or ()
     if _place(trained) == _place(data):
         if split == "train":

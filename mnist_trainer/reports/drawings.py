@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mnist_trainer.data.source import Source
+from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.inference.calibration import reliability
 from mnist_trainer.inference.evaluate import Answers, surest_mistakes
 from mnist_trainer.inference.firing import DeadUnits
@@ -56,7 +56,7 @@ def draw_confusion(evaluation: Evaluation, classes: tuple[str, ...], file_format
 
 def draw_mistakes(
     answers: Answers,
-    source: Source,
+    source: ImageDataset,
     evaluation: Evaluation,
     classes: tuple[str, ...],
     file_format: FileFormat = "png",
@@ -77,7 +77,7 @@ def draw_mistakes(
     )
 
 
-def draw_sample(answers: Answers, source: Source) -> Drawing:
+def draw_sample(answers: Answers, source: ImageDataset) -> Drawing:
     """`sample.png`: the first image with a right answer (else the first one), to try `mnist-predict` on."""
     first = int(answers.right.int().argmax())
     images, _ = source.gather(torch.tensor([first], device=source.labels.device))
@@ -103,7 +103,7 @@ def draw_reliability(before: Answers, after: Answers, evaluation: Evaluation, te
     return "reliability.png", partial(reliability_diagrams, panels, title)
 
 
-def predictions_csv(answers: Answers, source: Source, classes: tuple[str, ...], honest: bool = True) -> str:
+def predictions_csv(answers: Answers, source: ImageDataset, classes: tuple[str, ...], honest: bool = True) -> str:
     """Text with the columns index (in the data set's own order), label, predicted, probability (of the answer).
 
     The last one is empty if `honest` is false: the outputs are no probabilities.

@@ -16,7 +16,7 @@ from mnist_trainer.data.augment import augmented
 from mnist_trainer.data.identity import Identity
 from mnist_trainer.data.loaders import Splits
 from mnist_trainer.data.normalize import measure
-from mnist_trainer.data.source import Source
+from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.errors import CheckpointError, ConfigError, ConfigProblem, UsageError, one_line
 from mnist_trainer.inference.predictor import REFUSAL, Reading
 from mnist_trainer.model.build import build_model, freeze, take_over
@@ -149,7 +149,7 @@ def _check(config: Config, network: nn.Module, images: int) -> None:
         raise _problem("data.batch_size", f"{reason}: choose another size than {batch_size}")
 
 
-def _check_ink(config: Config, train: Source) -> None:
+def _check_ink(config: Config, train: ImageDataset) -> None:
     augment = config.data.augment
     if augment is None:
         return

@@ -13,7 +13,7 @@ from mnist_trainer.config.classes import with_labels
 from mnist_trainer.config.objective import GradientDescent
 from mnist_trainer.config.schema import Augment, Config
 from mnist_trainer.data.normalize import Normalization
-from mnist_trainer.data.source import Source
+from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.inference.predictor import Reading
 from mnist_trainer.training.schedules import Course
 
@@ -38,8 +38,8 @@ class Setup:
     """What stays as it is: the config, the images, and how they are read."""
 
     config: Config
-    train: Source
-    validation: Source | None
+    train: ImageDataset
+    validation: ImageDataset | None
     classes: tuple[str, ...]
     reading: Reading
     device: torch.device

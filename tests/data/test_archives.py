@@ -49,14 +49,14 @@ def test_the_form_that_is_checked_best_is_found_first(tmp_path: Path) -> None:
         folder.mkdir()
         for name in ("file", "file.gz"):
             (folder / name).touch()
-    homes = (first, second)
-    assert find(by_content(), homes) == first / "file"
-    assert find(by_archive(), homes) == first / "file.gz"
+    cache_dirs = (first, second)
+    assert find(by_content(), cache_dirs) == first / "file"
+    assert find(by_archive(), cache_dirs) == first / "file.gz"
     (first / "file").unlink()
-    assert find(by_content(), homes) == first / "file.gz"
+    assert find(by_content(), cache_dirs) == first / "file.gz"
     (first / "file.gz").unlink()
-    assert find(by_archive(), homes) == second / "file.gz"
-    assert find(RawFile("other", "other.gz", "", 0), homes) is None
+    assert find(by_archive(), cache_dirs) == second / "file.gz"
+    assert find(RawFile("other", "other.gz", "", 0), cache_dirs) is None
 
 
 def test_changed_content_is_named_with_what_to_do(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mnist_trainer.data import decoded, memory
-from mnist_trainer.data.decoded import Pieces, fingerprint, keep, make_once, program, recall
+from mnist_trainer.data.decoded import Chunks, code_fingerprint, file_fingerprint, load_cached, load_or_make, save_cache
 from mnist_trainer.errors import DataError
 from mnist_trainer.pictures import listing
 
@@ -25,15 +25,15 @@ IMAGES = np.arange(3 * 784, dtype=np.uint8).reshape(3, 28, 28)
 LABELS = np.array([4, 0, 9])
 
 
-@pytest.fixture(params=[memory.SHARE, 0], ids=["in memory", "mapped"])
+@pytest.fixture(params=[memory.MEMORY_FRACTION, 0], ids=["in memory", "mapped"])
 def share(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[float]:
-    monkeypatch.setattr(memory, "SHARE", request.param)
+    monkeypatch.setattr(memory, "MEMORY_FRACTION", request.param)
     yield request.param
 
 
 def test_what_was_kept_comes_back(tmp_path: Path, share: float) -> None:
-    keep([tmp_path], "a", "mark", (IMAGES, LABELS))
-    recalled = recall([tmp_path / "nothing", tmp_path], "a", "mark", 3)
+    save_cache([tmp_path], "a", "mark", (IMAGES, LABELS))
+    recalled = load_cached([tmp_path / "nothing", tmp_path], "a", "mark", 3)
     assert recalled is not None
     images, labels = recalled
     assert np.array_equal(images, IMAGES) and np.array_equal(labels, LABELS)
@@ -42,16 +42,16 @@ def test_what_was_kept_comes_back(tmp_path: Path, share: float) -> None:
 
 @pytest.mark.usefixtures("share")
 def test_another_fingerprint_or_no_file_is_nothing(tmp_path: Path) -> None:
-    keep([tmp_path], "a", "mark", (IMAGES, LABELS))
-    assert recall([tmp_path], "a", "other", 3) is None
-    assert recall([tmp_path], "b", "mark", 3) is None
-    assert recall([], "a", "mark", 3) is None
+    save_cache([tmp_path], "a", "mark", (IMAGES, LABELS))
+    assert load_cached([tmp_path], "a", "other", 3) is None
+    assert load_cached([tmp_path], "b", "mark", 3) is None
+    assert load_cached([], "a", "mark", 3) is None
 
 
 def test_nothing_is_kept_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    keep([tmp_path / "file" / "under"], "a", "mark", (IMAGES, LABELS))
-    assert recall([tmp_path / "file" / "under"], "a", "mark", 3) is None
+    save_cache([tmp_path / "file" / "under"], "a", "mark", (IMAGES, LABELS))
+    assert load_cached([tmp_path / "file" / "under"], "a", "mark", 3) is None
 
 
 @pytest.mark.usefixtures("share")
@@ -59,30 +59,30 @@ def test_nothing_is_kept_where_nothing_can_be_written(tmp_path: Path) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=200)
 def test_a_damaged_file_never_gives_other_images(tmp_path: Path, data: st.DataObject) -> None:
     if not (tmp_path / "whole").exists():
-        keep([tmp_path], "whole", "mark", (IMAGES, LABELS))
+        save_cache([tmp_path], "whole", "mark", (IMAGES, LABELS))
     content = bytearray((tmp_path / "whole").read_bytes())
     place = data.draw(st.integers(0, len(content) - 1) | st.integers(len(content) - 300, len(content) - 1))
     content[place] ^= data.draw(st.integers(1, 255))
     (tmp_path / "a").write_bytes(content[: data.draw(st.sampled_from([len(content), place]))])
-    recalled = recall([tmp_path], "a", "mark", 3)
+    recalled = load_cached([tmp_path], "a", "mark", 3)
     if recalled is not None:
         assert np.array_equal(recalled[0], IMAGES) and np.array_equal(recalled[1], LABELS)
 
 
 @pytest.mark.usefixtures("share")
 def test_a_changed_image_is_noticed(tmp_path: Path) -> None:
-    keep([tmp_path], "a", "mark", (IMAGES, LABELS))
+    save_cache([tmp_path], "a", "mark", (IMAGES, LABELS))
     content = (tmp_path / "a").read_bytes()
     (tmp_path / "a").write_bytes(content.replace(IMAGES[1].tobytes(), IMAGES[2].tobytes()))
-    assert recall([tmp_path], "a", "mark", 3) is None
+    assert load_cached([tmp_path], "a", "mark", 3) is None
 
 
 @pytest.mark.parametrize("change", ["content", "time", "name"])
 def test_fingerprint_changes_with_the_file(change: str, tmp_path: Path) -> None:
     path = tmp_path / "raw"
     path.write_bytes(b"old")
-    before = fingerprint([path])
-    assert fingerprint([path]) == before
+    before = file_fingerprint([path])
+    assert file_fingerprint([path]) == before
     match change:
         case "content":
             path.write_bytes(b"newer")
@@ -90,13 +90,13 @@ def test_fingerprint_changes_with_the_file(change: str, tmp_path: Path) -> None:
             os.utime(path, ns=(0, path.stat().st_mtime_ns + 1000))
         case "name":
             path = path.rename(tmp_path / "raw.gz")
-    assert fingerprint([path]) != before
+    assert file_fingerprint([path]) != before
 
 
 @pytest.mark.usefixtures("share")
 def test_more_images_than_there_can_be_are_nothing(tmp_path: Path) -> None:
-    keep([tmp_path], "a", "mark", (IMAGES, LABELS))
-    assert recall([tmp_path], "a", "mark", 2) is None
+    save_cache([tmp_path], "a", "mark", (IMAGES, LABELS))
+    assert load_cached([tmp_path], "a", "mark", 2) is None
 
 
 def test_a_file_of_terabytes_takes_no_memory(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_file_of_terabytes_takes_no_memory(tmp_path: Path) -> None:
         file.truncate(len(b"mark\n") + 4 + count * 792)
     tracemalloc.start()
     try:
-        assert recall([tmp_path], "a", "mark", 240_000) is None
+        assert load_cached([tmp_path], "a", "mark", 240_000) is None
         assert tracemalloc.get_traced_memory()[1] < 1e6
     finally:
         tracemalloc.stop()
@@ -118,15 +118,15 @@ def test_a_file_of_terabytes_takes_no_memory(tmp_path: Path) -> None:
 )
 def test_a_foreign_file_is_nothing(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(content)
-    assert recall([tmp_path], "a", "mark", 3) is None
+    assert load_cached([tmp_path], "a", "mark", 3) is None
 
 
 def test_what_is_no_file_is_nothing(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    assert recall([tmp_path], "a", "mark", 3) is None
+    assert load_cached([tmp_path], "a", "mark", 3) is None
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "b")
-        assert recall([tmp_path], "b", "mark", 3) is None
+        assert load_cached([tmp_path], "b", "mark", 3) is None
 
 
 def test_images_stay_while_another_removes_and_damages_their_file(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_images_stay_while_another_removes_and_damages_their_file(tmp_path: Path
                 return
             match turn:
                 case 0:
-                    keep([tmp_path], "a", "mark", (IMAGES, LABELS))
+                    save_cache([tmp_path], "a", "mark", (IMAGES, LABELS))
                 case 1:
                     (tmp_path / "a").write_bytes(b"mark\n" + bytes(4 + 3 * 792))
                 case _:
@@ -150,8 +150,8 @@ def test_images_stay_while_another_removes_and_damages_their_file(tmp_path: Path
         other = pool.submit(disturb)
         try:
             for _ in range(300):
-                keep([tmp_path], "a", "mark", (IMAGES, LABELS))
-                if (recalled := recall([tmp_path], "a", "mark", 3)) is not None:
+                save_cache([tmp_path], "a", "mark", (IMAGES, LABELS))
+                if (recalled := load_cached([tmp_path], "a", "mark", 3)) is not None:
                     whole.append(recalled)
         finally:
             done.set()
@@ -197,24 +197,24 @@ def test_eight_processes_at_once_on_an_empty_cache(tmp_path: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.stdout == f"{[0] * 8} False\n", done.stderr
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a"]
-    recalled = recall([tmp_path / "new"], "a", "mark", 20_000)
+    recalled = load_cached([tmp_path / "new"], "a", "mark", 20_000)
     assert recalled is not None and len(recalled[0]) == 20_000
 
 
 def test_mapped_images_stay_when_another_file_takes_the_place_of_theirs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "SHARE", 0)
-    keep([tmp_path], "a", "mark", (IMAGES, LABELS))
-    recalled = recall([tmp_path], "a", "mark", 3)
+    monkeypatch.setattr(memory, "MEMORY_FRACTION", 0)
+    save_cache([tmp_path], "a", "mark", (IMAGES, LABELS))
+    recalled = load_cached([tmp_path], "a", "mark", 3)
     assert recalled is not None
-    keep([tmp_path], "a", "mark", (IMAGES[::-1], LABELS))
+    save_cache([tmp_path], "a", "mark", (IMAGES[::-1], LABELS))
     assert np.array_equal(recalled[0], IMAGES)
     (tmp_path / "a").unlink()
     assert np.array_equal(recalled[0], IMAGES)
 
 
-def counted(calls: list[int], pieces: int = 3, size: int = 2) -> Pieces:
+def counted(calls: list[int], pieces: int = 3, size: int = 2) -> Chunks:
     """`pieces` pieces of `size` images each, number after number; `calls` has one more for each that was made."""
 
     def make() -> Iterator[np.ndarray]:
@@ -229,20 +229,20 @@ def counted(calls: list[int], pieces: int = 3, size: int = 2) -> Pieces:
 def test_what_is_made_is_made_once(tmp_path: Path) -> None:
     calls: list[int] = []
     for _ in range(2):
-        images, labels = make_once([tmp_path], "a", "mark", counted(calls), np.arange(6))
+        images, labels = load_or_make([tmp_path], "a", "mark", counted(calls), np.arange(6))
         assert images[:, 0, 0].tolist() == [0, 0, 1, 1, 2, 2] and labels.tolist() == [0, 1, 2, 3, 4, 5]
         assert images.shape == (6, 28, 28) and images.dtype == np.uint8
     assert calls == [0, 1, 2]
-    make_once([tmp_path], "a", "other mark", counted(calls), np.arange(6))
+    load_or_make([tmp_path], "a", "other mark", counted(calls), np.arange(6))
     assert calls == [0, 1, 2] * 2
 
 
 def test_more_can_be_made_than_there_is_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "SHARE", 0)
+    monkeypatch.setattr(memory, "MEMORY_FRACTION", 0)
     size, pieces = 500, 60
     tracemalloc.start()
     try:
-        images, _ = make_once([tmp_path], "a", "mark", counted([], pieces, size), np.zeros(size * pieces, np.int64))
+        images, _ = load_or_make([tmp_path], "a", "mark", counted([], pieces, size), np.zeros(size * pieces, np.int64))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -254,14 +254,14 @@ def test_more_can_be_made_than_there_is_memory(tmp_path: Path, monkeypatch: pyte
 def test_without_a_place_for_a_file_they_are_made_in_memory(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     calls: list[int] = []
-    images, labels = make_once([tmp_path / "file" / "under"], "a", "mark", counted(calls), np.arange(6))
+    images, labels = load_or_make([tmp_path / "file" / "under"], "a", "mark", counted(calls), np.arange(6))
     assert images[:, 0, 0].tolist() == [0, 0, 1, 1, 2, 2] and labels.tolist() == [*range(6)] and calls == [0, 1, 2]
 
 
 def test_a_full_disk_is_seen_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoded, "disk_usage", lambda _: SimpleNamespace(free=6 * 792 - 1))
     calls: list[int] = []
-    make_once([tmp_path], "a", "mark", counted(calls), np.arange(6))
+    load_or_make([tmp_path], "a", "mark", counted(calls), np.arange(6))
     assert calls == [0, 1, 2] and not list(tmp_path.iterdir())
 
 
@@ -271,16 +271,16 @@ def test_what_cannot_be_made_leaves_no_file(tmp_path: Path) -> None:
         raise DataError("a broken picture")
 
     with pytest.raises(DataError, match="a broken picture"):
-        make_once([tmp_path], "a", "mark", fail, np.arange(6))
+        load_or_make([tmp_path], "a", "mark", fail, np.arange(6))
     assert not list(tmp_path.iterdir())
 
 
 def test_every_file_that_draws_or_reads_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    before = program()
+    before = code_fingerprint()
     for name in ("pictures/listing.py", "simulator/effects.py"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(name)
     monkeypatch.setattr(listing, "__file__", str(tmp_path / "pictures" / "listing.py"))
-    other = program()
+    other = code_fingerprint()
     (tmp_path / "simulator" / "effects.py").write_text("another paper")
-    assert len({before, other, program()}) == 3
+    assert len({before, other, code_fingerprint()}) == 3

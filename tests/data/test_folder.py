@@ -115,7 +115,7 @@ class TestLayouts:
 @pytest.fixture
 def kept(fake: None, monkeypatch: pytest.MonkeyPatch, cache: Path) -> Path:
     """Where folders of any size are kept."""
-    monkeypatch.setattr(folder, "KEPT", 1)
+    monkeypatch.setattr(folder, "MIN_CACHED", 1)
     return cache / "folder"
 
 
@@ -131,12 +131,12 @@ def reading(data: Data, part: Part, monkeypatch: pytest.MonkeyPatch) -> list[str
 
 
 class TestKeeping:
-    @pytest.mark.parametrize("share", [memory.SHARE, 0])
+    @pytest.mark.parametrize("share", [memory.MEMORY_FRACTION, 0])
     def test_pictures_are_read_once(
         self, share: float, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         data = fill(tmp_path / "f", {"train/a/1": 1, "train/b/2": 2, "val/b/3": 3, "test/a/4": 4})
-        monkeypatch.setattr(memory, "SHARE", share)
+        monkeypatch.setattr(memory, "MEMORY_FRACTION", share)
         parts: tuple[Part, ...] = ("train", "validation", "test")
         assert [reading(data, part, monkeypatch) for part in parts] == [["1", "2"], ["3"], ["4"]]
         assert [reading(data, part, monkeypatch) for part in parts] == [[], [], []]
@@ -165,7 +165,7 @@ class TestKeeping:
         assert load(data, "test").labels.tolist() == [1]
         fill(tmp_path / "f", {"train/a/5": 5})
         assert load(data, "test").labels.tolist() == [2], "the same pictures, of another class now"
-        monkeypatch.setattr(folder, "program", lambda: "other code")
+        monkeypatch.setattr(folder, "code_fingerprint", lambda: "other code")
         assert reading(data, "test", monkeypatch) == ["4"]
         assert len(list(kept.iterdir())) == 2
 
@@ -184,7 +184,7 @@ class TestKeeping:
     def test_unusable_pictures_are_named_and_nothing_is_kept(
         self, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(folder, "PIECE", 1)
+        monkeypatch.setattr(folder, "CHUNK_SIZE", 1)
         data = fill(tmp_path / "f", {"train/a/1": "x", "train/a/2": 2, "train/b/3": "blank", "test/a/4": 4})
         assert told(lambda: load(data, "train")).startswith("2 of 3 pictures cannot be used; mend or remove them:\n")
         assert not kept.exists()
@@ -220,7 +220,7 @@ class TestKeeping:
         assert message == f"{tmp_path / 'f' / 'train' / 'a' / 'deep'} can't be read: Permission denied."
 
     def test_how_far_it_is_told(self, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(folder, "PIECE", 2)
+        monkeypatch.setattr(folder, "CHUNK_SIZE", 2)
         data = fill(tmp_path / "f", {"train/a/1": 1, "train/a/2": 2, "train/b/3": 3, "test/a/4": 4})
         news: list[tuple[str, int, int | None]] = []
         load(data, "train", lambda *each: news.append(each))

@@ -11,17 +11,17 @@ import torch
 from mnist_trainer.data import identity
 from mnist_trainer.data.identity import find_known, identify
 from mnist_trainer.data.loaders import Splits
-from mnist_trainer.data.mapped import images_of
-from mnist_trainer.data.source import Source
+from mnist_trainer.data.mapped import as_images
+from mnist_trainer.data.source import ImageDataset
 
 COUNT = 90
 PIXELS = np.random.default_rng(1).integers(0, 256, (COUNT, 28, 28), dtype=np.uint8)
 LABELS = torch.arange(COUNT) % 10
-WHOLE = Source(torch.from_numpy(PIXELS), LABELS, torch.arange(COUNT))
+WHOLE = ImageDataset(torch.from_numpy(PIXELS), LABELS, torch.arange(COUNT))
 TRAIN, VALIDATION = torch.arange(60), torch.arange(60, COUNT)
 
 
-def splits(source: Source = WHOLE, train: torch.Tensor = TRAIN, validation: torch.Tensor = VALIDATION) -> Splits:
+def splits(source: ImageDataset = WHOLE, train: torch.Tensor = TRAIN, validation: torch.Tensor = VALIDATION) -> Splits:
     return Splits(source.subset(train), source.subset(validation), tuple("0123456789"))
 
 
@@ -49,10 +49,10 @@ def test_any_change_gives_another_fingerprint() -> None:
 
 
 def test_images_in_a_mapped_file_and_simulated_ones_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(identity, "PIECE", 7)
+    monkeypatch.setattr(identity, "CHUNK_SIZE", 7)
     locked = PIXELS.copy()
     locked.flags.writeable = False
-    mapped = replace(WHOLE, images=images_of(locked))
+    mapped = replace(WHOLE, images=as_images(locked))
     assert not isinstance(mapped.images, torch.Tensor)
     assert fingerprint(splits(mapped)) == fingerprint(splits())
     more = replace(splits(), train=splits().train.followed_by(splits().train), simulated=(60, 0))

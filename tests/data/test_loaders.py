@@ -11,18 +11,18 @@ from torch.utils.data import DataLoader
 
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.loaders import load_split, load_splits, load_test, ordered_loader, training_loader
-from mnist_trainer.data.source import Source
+from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.errors import DataError
 
 DIGITS = Data(name="digits")
 
 
-def numbered(count: int) -> Source:
+def numbered(count: int) -> ImageDataset:
     """A source whose labels are its positions."""
-    return Source(torch.zeros(count, 28, 28, dtype=torch.uint8), torch.arange(count), torch.arange(count))
+    return ImageDataset(torch.zeros(count, 28, 28, dtype=torch.uint8), torch.arange(count), torch.arange(count))
 
 
-def order(source: Source, batch_size: int, seed: int = 0, epoch: int = 0, first: int = 0) -> list[list[int]]:
+def order(source: ImageDataset, batch_size: int, seed: int = 0, epoch: int = 0, first: int = 0) -> list[list[int]]:
     return [labels.tolist() for _, labels in training_loader(source, batch_size, seed, epoch, first)]
 
 

@@ -1,4 +1,4 @@
-"""Images that stay where they are: `mnist_trainer/data/mapped.py`, behind a `Source` like any other."""
+"""Images that stay where they are: `mnist_trainer/data/mapped.py`, behind a `ImageDataset` like any other."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ import torch
 from torch import Tensor
 
 from mnist_trainer.data import mapped, memory
-from mnist_trainer.data.decoded import keep, recall
+from mnist_trainer.data.decoded import load_cached, save_cache
 from mnist_trainer.data.loaders import ordered_loader, training_loader
-from mnist_trainer.data.mapped import Images, Mapped, images_of, moved
+from mnist_trainer.data.mapped import Images, MappedImages, as_images, to_device
 from mnist_trainer.data.normalize import CHUNK, measure
-from mnist_trainer.data.source import Source
+from mnist_trainer.data.source import ImageDataset
 
 COUNT = 2 * CHUNK + 7
 PIXELS = np.random.default_rng(0).integers(0, 256, (COUNT, 28, 28), np.uint8)
 LABELS = np.arange(COUNT) % 10
-PLAIN = Source(torch.from_numpy(PIXELS), torch.from_numpy(LABELS), torch.arange(COUNT))
+PLAIN = ImageDataset(torch.from_numpy(PIXELS), torch.from_numpy(LABELS), torch.arange(COUNT))
 
 
 @pytest.fixture
-def lying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
+def lying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ImageDataset:
     """`PLAIN`, whose images stay in their file."""
-    monkeypatch.setattr(memory, "SHARE", 0)
-    keep([tmp_path], "a", "mark", (PIXELS, LABELS))
-    recalled = recall([tmp_path], "a", "mark", COUNT)
+    monkeypatch.setattr(memory, "MEMORY_FRACTION", 0)
+    save_cache([tmp_path], "a", "mark", (PIXELS, LABELS))
+    recalled = load_cached([tmp_path], "a", "mark", COUNT)
     assert recalled is not None
-    return Source(images_of(recalled[0]), torch.from_numpy(recalled[1]), torch.arange(COUNT))
+    return ImageDataset(as_images(recalled[0]), torch.from_numpy(recalled[1]), torch.arange(COUNT))
 
 
 def whole(images: Images) -> Tensor:
     return torch.cat([*images.split(5)])
 
 
-def alike(one: Source, other: Source) -> bool:
+def alike(one: ImageDataset, other: ImageDataset) -> bool:
     assert one.labels.tolist() == other.labels.tolist() and one.indices.tolist() == other.indices.tolist()
     assert len(one) == len(other) == len(one.images) == len(other.images)
     return torch.equal(whole(one.images), whole(other.images))
 
 
-def files_of(source: Source) -> list[int]:
+def files_of(source: ImageDataset) -> list[int]:
     """Where the images lie of which `source` gives some."""
-    assert isinstance(source.images, Mapped)
+    assert isinstance(source.images, MappedImages)
     return [part.ctypes.data for part in source.images.parts]
 
 
-def test_a_file_gives_the_same_images_and_batches(lying: Source) -> None:
-    assert isinstance(lying.images, Mapped) and alike(lying, PLAIN)
+def test_a_file_gives_the_same_images_and_batches(lying: ImageDataset) -> None:
+    assert isinstance(lying.images, MappedImages) and alike(lying, PLAIN)
     assert lying.images.nbytes == PIXELS.nbytes
     for ours, theirs in (
         (training_loader(lying, 32, seed=3, epoch=1, first_batch=2), training_loader(PLAIN, 32, 3, 1, 2)),
@@ -60,12 +60,12 @@ def test_a_file_gives_the_same_images_and_batches(lying: Source) -> None:
     assert measure(lying, "mean_std") == measure(PLAIN, "mean_std")
 
 
-def test_what_a_batch_does_to_its_images_changes_no_file(lying: Source) -> None:
+def test_what_a_batch_does_to_its_images_changes_no_file(lying: ImageDataset) -> None:
     lying.gather(torch.arange(10))[0].zero_()
     assert alike(lying, PLAIN)
 
 
-def test_parts_of_parts_copy_nothing(lying: Source) -> None:
+def test_parts_of_parts_copy_nothing(lying: ImageDataset) -> None:
     some, few = torch.tensor([9, 2, 2, 130]), torch.tensor([3, 0])
     subset = lying.subset(some).subset(few)
     assert alike(subset, PLAIN.subset(some).subset(few))
@@ -73,7 +73,7 @@ def test_parts_of_parts_copy_nothing(lying: Source) -> None:
     assert alike(lying.subset(some[:0]), PLAIN.subset(some[:0]))
 
 
-def test_any_may_follow_any(lying: Source) -> None:
+def test_any_may_follow_any(lying: ImageDataset) -> None:
     here, there = torch.tensor([5, 4, 100]), torch.tensor([100, 3])
     expected = PLAIN.subset(here).followed_by(PLAIN.subset(there))
     for first in (lying, PLAIN):
@@ -87,25 +87,25 @@ def test_any_may_follow_any(lying: Source) -> None:
 
 @pytest.mark.parametrize("large", [False, True])
 def test_what_is_too_large_for_a_card_stays_and_batches_go_there(
-    large: bool, lying: Source, monkeypatch: pytest.MonkeyPatch
+    large: bool, lying: ImageDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setattr(mapped, "PIECE", 40)
+    monkeypatch.setattr(mapped, "CHUNK_SIZE", 40)
     monkeypatch.setattr(mapped, "too_large", lambda *question: asked.append(question) or large)
     meta = torch.device("meta")  # in the place of a card
     for source in (lying, PLAIN):
         there = source.to("meta")
-        assert isinstance(there.images, Mapped) is large and there.labels.device == meta
+        assert isinstance(there.images, MappedImages) is large and there.labels.device == meta
         assert there.images.device == (torch.device("cpu") if large else meta)
         images, labels = there.gather(torch.tensor([7, 0]))
         assert images.device == labels.device == meta and images.shape == (2, 28, 28)
         assert set(asked) == {(PIXELS.nbytes, meta)}
         if large:
-            assert torch.equal(whole(moved(there.images, torch.device("cpu"))), PLAIN.images)
+            assert torch.equal(whole(to_device(there.images, torch.device("cpu"))), PLAIN.images)
         else:
             assert there.images.shape == (COUNT, 28, 28)
 
 
 def test_what_is_in_memory_stays_there_on_a_computer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "SHARE", 0)
+    monkeypatch.setattr(memory, "MEMORY_FRACTION", 0)
     assert PLAIN.to("cpu").images is PLAIN.images

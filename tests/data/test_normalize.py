@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.catalog import load
 from mnist_trainer.data.normalize import CHUNK, Normalization, measure
-from mnist_trainer.data.source import Source
+from mnist_trainer.data.source import ImageDataset
 
 
-def source_of(images: torch.Tensor) -> Source:
-    return Source(images, torch.zeros(len(images), dtype=torch.int64), torch.arange(len(images)))
+def source_of(images: torch.Tensor) -> ImageDataset:
+    return ImageDataset(images, torch.zeros(len(images), dtype=torch.int64), torch.arange(len(images)))
 
 
 @given(st.integers(1, 3 * CHUNK), st.integers(0, 2**32))

@@ -7,7 +7,7 @@ import pytest
 
 from mnist_trainer import files
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data.places import data_root, homes, place, shelter_caches, user_cache
+from mnist_trainer.data.places import cache_dirs, data_root, set_cache_variables, user_cache, write_to_first
 from mnist_trainer.errors import DataError, StorageError
 
 
@@ -62,13 +62,13 @@ def test_a_user_without_a_home_has_a_cache(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_homes_names_the_cache_once(cache: Path, tmp_path: Path) -> None:
-    assert homes(tmp_path, "MNIST/raw") == (tmp_path / "MNIST" / "raw", cache / "MNIST" / "raw")
-    assert homes(cache, "MNIST/raw") == (cache / "MNIST" / "raw",)
+    assert cache_dirs(tmp_path, "MNIST/raw") == (tmp_path / "MNIST" / "raw", cache / "MNIST" / "raw")
+    assert cache_dirs(cache, "MNIST/raw") == (cache / "MNIST" / "raw",)
 
 
 def test_place_goes_on_to_the_next_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    written = place([tmp_path / "file" / "no", tmp_path / "yes"], "a", lambda path: path.touch())
+    written = write_to_first([tmp_path / "file" / "no", tmp_path / "yes"], "a", lambda path: path.touch())
     assert written == tmp_path / "yes" / "a" and written.exists()
 
 
@@ -77,7 +77,7 @@ def test_place_says_why_no_folder_takes_the_file(tmp_path: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
     with pytest.raises(StorageError) as caught:
-        place([tmp_path / "one", tmp_path / "two"], "a", refuse)
+        write_to_first([tmp_path / "one", tmp_path / "two"], "a", refuse)
     assert str(caught.value) == (
         f"a cannot be written ({tmp_path / 'one'}: Permission denied; {tmp_path / 'two'}: Permission denied). "
         "Name a folder that can be written with data.root or MNIST_TRAINER_DATA."
@@ -90,11 +90,11 @@ def test_a_folder_that_was_made_for_a_file_goes_with_it(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        place([tmp_path / "deep" / "er"], "a", stop)
+        write_to_first([tmp_path / "deep" / "er"], "a", stop)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "deep").mkdir()
     with pytest.raises(KeyboardInterrupt):
-        place([tmp_path / "deep" / "er"], "a", stop)
+        write_to_first([tmp_path / "deep" / "er"], "a", stop)
     assert [path.name for path in tmp_path.iterdir()] == ["deep"]
 
 
@@ -108,9 +108,9 @@ def test_simulated_a_file_that_windows_keeps_open_is_left_to_its_reader(
     monkeypatch.setattr(files, "WINDOWS", True)
     monkeypatch.setattr(files, "PAUSES", ())
     with pytest.raises(StorageError, match="cannot access the file"):
-        place([tmp_path], "a", lambda path: path.write_text("mine"))
+        write_to_first([tmp_path], "a", lambda path: path.write_text("mine"))
     (tmp_path / "a").write_text("theirs")
-    assert place([tmp_path], "a", lambda path: path.write_text("mine")) == tmp_path / "a"
+    assert write_to_first([tmp_path], "a", lambda path: path.write_text("mine")) == tmp_path / "a"
     assert (tmp_path / "a").read_text() == "theirs"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
@@ -123,7 +123,7 @@ def test_what_was_left_by_the_killed_goes_after_days(tmp_path: Path) -> None:
         path.touch()
         if path != fresh:
             os.utime(path, (0, 0))
-    place([tmp_path], "a", Path.touch)
+    write_to_first([tmp_path], "a", Path.touch)
     assert set(tmp_path.iterdir()) == {tmp_path / "a", fresh, download, other}
 
 
@@ -131,7 +131,7 @@ def test_caches_of_others_lie_in_ours_unless_the_user_says_where(cache: Path, mo
     monkeypatch.setenv("MPLCONFIGDIR", "mine")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
-    shelter_caches()
+    set_cache_variables()
     assert os.environ["MPLCONFIGDIR"] == "mine"
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(cache / "torch")
     assert not cache.exists()
@@ -141,5 +141,5 @@ def test_caches_of_others_stay_where_ours_cannot_be(cache: Path, monkeypatch: py
     monkeypatch.setenv("MPLCONFIGDIR", "")
     monkeypatch.delenv("MPLCONFIGDIR")
     cache.parent.touch()
-    shelter_caches()
+    set_cache_variables()
     assert "MPLCONFIGDIR" not in os.environ

@@ -74,8 +74,8 @@ def test_missing_files_are_downloaded(name: str, make: Callable[..., Any], serve
 def test_the_lost_digits_are_those_behind_mnists_own(
     make: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert loaders.LOST == 10_000
-    monkeypatch.setattr(loaders, "LOST", 4)
+    assert loaders.MNIST_TEST_COUNT == 10_000
+    monkeypatch.setattr(loaders, "MNIST_TEST_COUNT", 4)
     made = make("qmnist")
     made.put(tmp_path)
     data = Data(name="qmnist", root=str(tmp_path))
@@ -152,8 +152,8 @@ def test_kept_labels_that_are_no_classes_are_not_believed(make: Callable[..., An
     made = make("fashion-mnist")
     folder = made.put(tmp_path)
     read(made, tmp_path, "train")
-    mark = decoded.fingerprint([folder / file.archive for file in made.published.train])
-    decoded.keep([folder], "fashion-mnist-train.decoded", mark, (made.images["train"], np.full(12, 99)))
+    mark = decoded.file_fingerprint([folder / file.archive for file in made.published.train])
+    decoded.save_cache([folder], "fashion-mnist-train.decoded", mark, (made.images["train"], np.full(12, 99)))
     read(made, tmp_path, "train")
 
 
@@ -163,9 +163,9 @@ def test_a_file_that_goes_while_it_is_looked_at_is_named(
     made = make("fashion-mnist")
     path = made.put(tmp_path) / made.published.train[1].archive
 
-    def gone(file: Any, homes: tuple[Path, ...]) -> Path:
+    def gone(file: Any, cache_dirs: tuple[Path, ...]) -> Path:
         path.unlink(missing_ok=True)
-        return homes[0] / file.archive
+        return cache_dirs[0] / file.archive
 
     monkeypatch.setattr(published, "find", gone)
     with pytest.raises(DataError) as caught:

@@ -19,7 +19,7 @@ from mnist_trainer.config.schema import Data, Simulate
 from mnist_trainer.data import memory, simulated
 from mnist_trainer.data.loaders import Splits, load_real, load_split, load_splits, load_together
 from mnist_trainer.data.simulated import with_photographs
-from mnist_trainer.data.source import Source
+from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.simulator import make as drawing
 
 
@@ -48,13 +48,13 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def real(splits: Splits) -> tuple[Source, Source]:
+def real(splits: Splits) -> tuple[ImageDataset, ImageDataset]:
     assert splits.validation is not None
     train, validation = splits.counts
     return splits.train.subset(torch.arange(train)), splits.validation.subset(torch.arange(validation))
 
 
-def made(splits: Splits) -> tuple[Source, Source]:
+def made(splits: Splits) -> tuple[ImageDataset, ImageDataset]:
     assert splits.validation is not None
     train, validation = splits.counts
     return (
@@ -63,7 +63,7 @@ def made(splits: Splits) -> tuple[Source, Source]:
     )
 
 
-def equal(one: Source, other: Source) -> bool:
+def equal(one: ImageDataset, other: ImageDataset) -> bool:
     return all(torch.equal(ours, theirs) for ours, theirs in zip(vars(one).values(), vars(other).values(), strict=True))
 
 
@@ -149,7 +149,7 @@ def test_real_photographs_and_no_digits_are_made() -> None:
 def test_however_many_make_them_they_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     source = load_real(data(limit=1, validation=0)).train
     alone = with_photographs(source, data(photographs=1))
-    monkeypatch.setattr(simulated, "PIECE", 5)
+    monkeypatch.setattr(simulated, "CHUNK_SIZE", 5)
     monkeypatch.setattr(drawing, "make_images", None)  # not in this process
     assert equal(with_photographs(source, data(photographs=1)), alone)
 
@@ -157,8 +157,8 @@ def test_however_many_make_them_they_are_the_same(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.usefixtures("threads")
 def test_a_process_that_fails_is_told_with_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
     source = load_real(data(limit=1, validation=0)).train
-    empty = Source(source.images[:, :0], source.labels, source.indices)
-    monkeypatch.setattr(simulated, "PIECE", 5)
+    empty = ImageDataset(source.images[:, :0], source.labels, source.indices)
+    monkeypatch.setattr(simulated, "CHUNK_SIZE", 5)
     with pytest.raises(RuntimeError, match=r"drawing pictures ended with 1: Traceback(.|\n)*cv2.error: "):
         with_photographs(empty, data(photographs=1))
 
@@ -173,7 +173,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return stamp(kind, digits, labels, seeds)
 
     monkeypatch.setattr(drawing, "make_images", make_images)
-    monkeypatch.setattr(simulated, "KEPT", 1)
+    monkeypatch.setattr(simulated, "MIN_CACHED", 1)
     return counts
 
 
@@ -198,7 +198,7 @@ def test_other_images_are_other_photographs(counted: list[int], cache: Path) -> 
 def test_they_may_be_too_many_for_the_memory(counted: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     both = data(photographs=1, non_digits=0.4)
     first = load_splits(both).train
-    monkeypatch.setattr(memory, "SHARE", 0)
+    monkeypatch.setattr(memory, "MEMORY_FRACTION", 0)
     again = load_splits(both).train
     assert counted == [40, 10, 16] and not isinstance(again.images, torch.Tensor)
     assert all(map(torch.equal, again.gather(torch.arange(96)), first.gather(torch.arange(96))))
@@ -210,7 +210,7 @@ def test_they_may_be_too_many_for_the_memory(counted: list[int], monkeypatch: py
 
 def test_what_another_program_made_is_made_anew(counted: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     load_split(data(photographs=1), "validation")
-    monkeypatch.setattr(simulated, "program", lambda: "other code")
+    monkeypatch.setattr(simulated, "code_fingerprint", lambda: "other code")
     load_split(data(photographs=1), "validation")
     assert counted == [10, 10]
 
@@ -221,7 +221,7 @@ def test_small_sets_are_not_kept(cache: Path) -> None:
 
 
 def test_how_far_it_is_told(counted: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simulated, "PIECE", 25)
+    monkeypatch.setattr(simulated, "CHUNK_SIZE", 25)
     told: list[tuple[str, int, int | None]] = []
     load_split(data(photographs=1), "train", lambda *news: told.append(news))
     assert counted == [25, 15]

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import torch
 
-from mnist_trainer.data.source import Source
+from mnist_trainer.data.source import ImageDataset
 
 IMAGES = torch.arange(6 * 784).remainder(251).to(torch.uint8).reshape(6, 28, 28)
 LABELS = torch.tensor([3, 1, 4, 1, 5, 9])
-SOURCE = Source(IMAGES, LABELS, torch.arange(10, 16))
+SOURCE = ImageDataset(IMAGES, LABELS, torch.arange(10, 16))
 
 
 def test_gather_takes_images_and_labels_in_the_order_asked_for() -> None:

@@ -25,7 +25,7 @@ from mnist_trainer.cli import mnist_eval as evaluating
 from mnist_trainer.cli import mnist_predict, mnist_runs
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.bundled import load_digits
-from mnist_trainer.data.decoded import KEPT
+from mnist_trainer.data.decoded import MIN_CACHED
 from mnist_trainer.data.folder import layout_of, load_folder
 from mnist_trainer.errors import CheckpointError, DataError, StorageError
 from mnist_trainer.pictures.listing import list_pictures
@@ -213,11 +213,11 @@ def test_a_class_that_cannot_be_printed_is_refused(tmp_path: Path, name: str) ->
 
 
 @posix
-@pytest.mark.parametrize("kept", [KEPT, 1])
+@pytest.mark.parametrize("kept", [MIN_CACHED, 1])
 def test_pictures_with_odd_names_and_links_in_a_ring_do_no_harm(
     kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mnist_trainer.data.folder.KEPT", kept)
+    monkeypatch.setattr("mnist_trainer.data.folder.MIN_CACHED", kept)
     data = folder_of(tmp_path / "data", "one", "two")
     one = tmp_path / "data" / "one"
     seven(one / f"{ESCAPE}.png")

@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from mnist_trainer.data.source import Source
+from mnist_trainer.data.source import ImageDataset
 
 
 @pytest.fixture
-def source() -> Source:
+def source() -> ImageDataset:
     """150 images of noise with labels 0 to 9."""
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (150, 28, 28), dtype=torch.uint8, generator=generator)
-    return Source(images, torch.randint(0, 10, (150,), generator=generator), torch.arange(150))
+    return ImageDataset(images, torch.randint(0, 10, (150,), generator=generator), torch.arange(150))
 
 
 @pytest.fixture

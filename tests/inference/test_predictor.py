@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mnist_trainer.data.normalize import Normalization
-from mnist_trainer.data.source import Source
+from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.inference.predictor import Predictor, Reading
 
 CPU = torch.device("cpu")
@@ -24,7 +24,7 @@ def other(network: nn.Module) -> nn.Module:
     return copied
 
 
-def test_uint8_images_become_probabilities(source: Source, network: nn.Module) -> None:
+def test_uint8_images_become_probabilities(source: ImageDataset, network: nn.Module) -> None:
     probabilities = Predictor([network], [READING], CPU)(source.images)
     inputs = (source.images.float() / 255 - 0.13) / 0.31
     expected = torch.softmax(network.eval()(inputs[:, None]).double(), dim=1)
@@ -32,7 +32,7 @@ def test_uint8_images_become_probabilities(source: Source, network: nn.Module) -
     assert torch.allclose(probabilities, expected, atol=1e-6)
 
 
-def test_it_is_in_evaluation_mode_and_asks_for_no_gradient(source: Source, network: nn.Module) -> None:
+def test_it_is_in_evaluation_mode_and_asks_for_no_gradient(source: ImageDataset, network: nn.Module) -> None:
     predictor = Predictor([network.train()], [READING], CPU)
     assert not any(module.training for module in predictor.modules())
     probabilities = predictor(source.images)
@@ -40,13 +40,13 @@ def test_it_is_in_evaluation_mode_and_asks_for_no_gradient(source: Source, netwo
     assert not probabilities.requires_grad
 
 
-def test_the_images_are_not_changed(source: Source, network: nn.Module) -> None:
+def test_the_images_are_not_changed(source: ImageDataset, network: nn.Module) -> None:
     before = source.images.clone()
     Predictor([network], [READING], CPU)(source.images)
     assert torch.equal(source.images, before)
 
 
-def test_several_members_answer_with_the_mean_of_their_probabilities(source: Source, network: nn.Module) -> None:
+def test_several_members_answer_with_the_mean_of_their_probabilities(source: ImageDataset, network: nn.Module) -> None:
     members = [network, other(network)]
     both = Predictor(members, [READING, READING], CPU)(source.images)
     each = [Predictor([member], [READING], CPU)(source.images) for member in members]
@@ -54,7 +54,7 @@ def test_several_members_answer_with_the_mean_of_their_probabilities(source: Sou
     assert not torch.allclose(each[0], each[1])
 
 
-def test_members_are_read_each_in_its_own_way(source: Source, network: nn.Module) -> None:
+def test_members_are_read_each_in_its_own_way(source: ImageDataset, network: nn.Module) -> None:
     """Scale, precision, temperature and kind of the one are not those of the other."""
     unit = replace(READING, normalization=Normalization(0.0, 1.0), kind="sigmoid", temperature=2.0)
     both = Predictor([network, other(network)], [READING, unit], CPU)(source.images)
@@ -63,7 +63,7 @@ def test_members_are_read_each_in_its_own_way(source: Source, network: nn.Module
     assert torch.equal(both, (one + another) / 2)
 
 
-def test_the_ensembles_temperature_acts_on_the_logarithm_of_the_mean(source: Source, network: nn.Module) -> None:
+def test_the_ensembles_temperature_acts_on_the_logarithm_of_the_mean(source: ImageDataset, network: nn.Module) -> None:
     members, readings = [network, other(network)], [READING, READING]
     mean = Predictor(members, readings, CPU)(source.images)
     calm = Predictor(members, readings, CPU, temperature=2.5)(source.images)
@@ -72,7 +72,9 @@ def test_the_ensembles_temperature_acts_on_the_logarithm_of_the_mean(source: Sou
     assert torch.equal(calm.argmax(dim=1), mean.argmax(dim=1))
 
 
-def test_members_without_probabilities_answer_with_the_mean_of_their_values(source: Source, network: nn.Module) -> None:
+def test_members_without_probabilities_answer_with_the_mean_of_their_values(
+    source: ImageDataset, network: nn.Module
+) -> None:
     values = [replace(READING, kind="values")] * 2
     predictor = Predictor([network, other(network)], values, CPU, temperature=3.0)
     assert not predictor.gives_probabilities
@@ -80,7 +82,7 @@ def test_members_without_probabilities_answer_with_the_mean_of_their_values(sour
     assert torch.equal(predictor(source.images), (raw[0] + raw[1]) / 2)
 
 
-def test_raw_outputs_of_batches_come_back_in_order(source: Source, network: nn.Module) -> None:
+def test_raw_outputs_of_batches_come_back_in_order(source: ImageDataset, network: nn.Module) -> None:
     predictor = Predictor([network, other(network)], [READING, READING], CPU)
     for member in (0, 1):
         whole = predictor.outputs([source.images], member)
@@ -89,14 +91,14 @@ def test_raw_outputs_of_batches_come_back_in_order(source: Source, network: nn.M
         assert torch.allclose(whole, end, atol=1e-6)
 
 
-def test_the_temperature_makes_answers_less_sure(source: Source, network: nn.Module) -> None:
+def test_the_temperature_makes_answers_less_sure(source: ImageDataset, network: nn.Module) -> None:
     sure = Predictor([network], [READING], CPU)(source.images)
     calm = Predictor([network], [replace(READING, temperature=10.0)], CPU)(source.images)
     assert bool((calm.max(dim=1).values < sure.max(dim=1).values).all())
     assert torch.equal(calm.argmax(dim=1), sure.argmax(dim=1))
 
 
-def test_in_bfloat16_the_raw_outputs_are_still_float32(source: Source, network: nn.Module) -> None:
+def test_in_bfloat16_the_raw_outputs_are_still_float32(source: ImageDataset, network: nn.Module) -> None:
     exact = Predictor([network], [READING], CPU).outputs([source.images])
     rough = Predictor([network], [replace(READING, precision="bfloat16")], CPU).outputs([source.images])
     assert rough.dtype == torch.float32
@@ -104,7 +106,7 @@ def test_in_bfloat16_the_raw_outputs_are_still_float32(source: Source, network: 
     assert torch.allclose(rough, exact, atol=0.05)
 
 
-def test_a_yes_or_no_model_gives_two_probabilities(source: Source) -> None:
+def test_a_yes_or_no_model_gives_two_probabilities(source: ImageDataset) -> None:
     neuron = nn.Sequential(nn.Flatten(), nn.Linear(784, 1))
     probabilities = Predictor([neuron], [READING], CPU)(source.images)
     assert probabilities.shape == (150, 2)
@@ -114,7 +116,7 @@ def test_a_yes_or_no_model_gives_two_probabilities(source: Source) -> None:
 ABLE = replace(READING, refusal=0.5)
 
 
-def test_none_of_the_classes_is_one_more_logit_that_is_always_0(source: Source, network: nn.Module) -> None:
+def test_none_of_the_classes_is_one_more_logit_that_is_always_0(source: ImageDataset, network: nn.Module) -> None:
     predictor = Predictor([network], [ABLE], CPU)
     probabilities, none = predictor.read(source.images)
     logits = predictor.outputs([source.images]).double()
@@ -125,14 +127,14 @@ def test_none_of_the_classes_is_one_more_logit_that_is_always_0(source: Source, 
     assert torch.equal(none, predictor.none(source.images))
 
 
-def test_a_temperature_changes_nothing_in_what_is_refused(source: Source, network: nn.Module) -> None:
+def test_a_temperature_changes_nothing_in_what_is_refused(source: ImageDataset, network: nn.Module) -> None:
     plain = Predictor([network], [ABLE], CPU)
     calm = Predictor([network], [replace(ABLE, temperature=3.0)], CPU, temperature=2.0)
     assert torch.equal(plain.none(source.images), calm.none(source.images))
     assert not torch.equal(plain(source.images), calm(source.images))
 
 
-def test_only_members_that_can_tell_are_asked_what_is_none(source: Source, network: nn.Module) -> None:
+def test_only_members_that_can_tell_are_asked_what_is_none(source: ImageDataset, network: nn.Module) -> None:
     members = [network, other(network), other(other(network))]
     readings = [ABLE, READING, replace(ABLE, refusal=0.75)]
     several = Predictor(members, readings, CPU)
@@ -141,13 +143,13 @@ def test_only_members_that_can_tell_are_asked_what_is_none(source: Source, netwo
     assert several.refusal == 0.625
 
 
-def test_a_model_that_cannot_tell_refuses_nothing(source: Source, network: nn.Module) -> None:
+def test_a_model_that_cannot_tell_refuses_nothing(source: ImageDataset, network: nn.Module) -> None:
     predictor = Predictor([network], [READING], CPU)
     assert predictor.refusal is None
     assert torch.equal(predictor.none(source.images), torch.zeros(150, dtype=torch.float64))
 
 
-def test_logits_of_any_size_have_a_probability_of_none(source: Source) -> None:
+def test_logits_of_any_size_have_a_probability_of_none(source: ImageDataset) -> None:
     for bias, none in ((-1e30, 1.0), (1e30, 0.0)):
         constant = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
         nn.init.zeros_(constant[1].weight)  # type: ignore[arg-type]
@@ -155,7 +157,7 @@ def test_logits_of_any_size_have_a_probability_of_none(source: Source) -> None:
         assert Predictor([constant], [ABLE], CPU).none(source.images).unique().tolist() == [none]
 
 
-def test_both_come_from_one_pass(source: Source, network: nn.Module) -> None:
+def test_both_come_from_one_pass(source: ImageDataset, network: nn.Module) -> None:
     passes = []
     network.register_forward_hook(lambda *_: passes.append(1))
     Predictor([network], [ABLE], CPU).read(source.images)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mnist_trainer.data.bundled import load_digits
 from mnist_trainer.data.normalize import Normalization
-from mnist_trainer.data.source import Source
+from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.errors import UsageError
 from mnist_trainer.inference.evaluate import answer
 from mnist_trainer.inference.predictor import Predictor, Reading
@@ -53,14 +53,14 @@ def test_fewer_than_one_view_is_refused(count: int) -> None:
         make_views(count)
 
 
-def test_one_view_is_the_plain_answer_bit_for_bit(source: Source, network: nn.Module) -> None:
+def test_one_view_is_the_plain_answer_bit_for_bit(source: ImageDataset, network: nn.Module) -> None:
     predictor = Predictor([network], [READING], torch.device("cpu"))
     plain, one = answer(predictor, source), answer(predictor, source, views=1)
     assert torch.equal(plain.probabilities, one.probabilities)
     assert torch.equal(plain.outputs, one.outputs) and plain.plain and one.plain
 
 
-def test_several_views_answer_with_the_mean_of_their_probabilities(source: Source, network: nn.Module) -> None:
+def test_several_views_answer_with_the_mean_of_their_probabilities(source: ImageDataset, network: nn.Module) -> None:
     predictor = Predictor([network], [READING], torch.device("cpu"))
     found = answer(predictor, source, views=3)
     each = [torch.cat([predictor(view(images)) for images in source.images.split(64)]) for view in make_views(3)]

@@ -53,14 +53,14 @@ def test_auto_needs_room_for_its_first_size_and_on_a_simulated_gpu_for_one_image
     monkeypatch: pytest.MonkeyPatch, device: str, room: int
 ) -> None:
     monkeypatch.setattr(checking, "resolve_device", lambda name: torch.device(device))
-    monkeypatch.setattr(memory, "available", lambda device: None)
+    monkeypatch.setattr(memory, "available_memory", lambda device: None)
     bytes_free, shown = (
         plan(config_of({"architecture": "mlp"}, data={"batch_size": size})).footprint.total for size in (room, 128)
     )
     config = config_of({"architecture": "mlp"}, data={"batch_size": "auto"})
-    monkeypatch.setattr(memory, "available", lambda device: bytes_free)
+    monkeypatch.setattr(memory, "available_memory", lambda device: bytes_free)
     assert plan(config).footprint.total == shown
-    monkeypatch.setattr(memory, "available", lambda device: bytes_free - 1)
+    monkeypatch.setattr(memory, "available_memory", lambda device: bytes_free - 1)
     with pytest.raises(DeviceError, match="Make it narrower"):
         plan(config)
 

@@ -11,7 +11,7 @@ import torch
 
 from mnist_trainer import resume, train
 from mnist_trainer.data import folder, memory
-from mnist_trainer.data.mapped import Mapped
+from mnist_trainer.data.mapped import MappedImages
 from mnist_trainer.errors import InterruptedRunError
 from mnist_trainer.pipeline.evaluation import judge
 
@@ -52,19 +52,19 @@ def test_the_same_run_to_the_bit(
     for part, first in parts.items():
         pictures(here / "f" / part, {"three": first, "six": first + 3})
     monkeypatch.setenv("MNIST_TRAINER_DATA", str(here / "kept"))
-    monkeypatch.setattr(folder, "KEPT", 1)
+    monkeypatch.setattr(folder, "MIN_CACHED", 1)
     sections, heard = small(kind, here / "f"), Remembering()
     train(sections, run_dir=here / "memory", listener=heard)
     expected = judge(here / "memory")
     assert isinstance(expected.source.images, torch.Tensor) and "memory" not in heard.headers[0].data
-    monkeypatch.setattr(memory, "SHARE", 0)
+    monkeypatch.setattr(memory, "MEMORY_FRACTION", 0)
     heard = Remembering()
     train(sections, run_dir=here / "mapped", listener=heard)
     assert "; more than 25 % of the free memory, so read a batch at a time; 2 classes" in heard.headers[0].data
     assert heard.told[-1] == "finished" and any(told.startswith("refitting") for told in heard.told)
     assert differences_of_runs(here / "memory", here / "mapped") == []
     judged = judge(here / "mapped")
-    assert isinstance(judged.source.images, Mapped) and judged.evaluation == expected.evaluation
+    assert isinstance(judged.source.images, MappedImages) and judged.evaluation == expected.evaluation
     assert torch.equal(judged.answers.outputs, expected.answers.outputs)
     stopped_and_resumed(sections, here / "resumed", len(heard.steps) - 2)
     assert differences_of_runs(here / "memory", here / "resumed") == []

@@ -78,7 +78,7 @@ def test_parts_of_the_folder_that_it_was_trained_on(here: Path, pictures: Write,
 
 def test_many_pictures_are_kept_for_the_next_time(own: Path, own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MNIST_TRAINER_DATA", str(own.parent / "kept"))
-    monkeypatch.setattr("mnist_trainer.data.folder.KEPT", 1)
+    monkeypatch.setattr("mnist_trainer.data.folder.MIN_CACHED", 1)
     first = evaluate(own_run)
     assert len(list((own.parent / "kept" / "folder").iterdir())) == 1
     monkeypatch.setattr("mnist_trainer.data.folder._read", lambda *arguments: pytest.fail("it was kept"))

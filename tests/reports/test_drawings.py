@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_trainer.config.load import load_config
-from mnist_trainer.data.source import Source
+from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.inference.evaluate import Answers
 from mnist_trainer.inference.firing import DeadUnits
 from mnist_trainer.inference.metrics import Evaluation
@@ -59,9 +59,9 @@ def answered(probabilities: Tensor, labels: list[int]) -> Answers:
     return Answers(probabilities, probabilities, predicted, confidence, torch.tensor(labels))
 
 
-def source_of(labels: list[int]) -> Source:
+def source_of(labels: list[int]) -> ImageDataset:
     images = torch.arange(len(labels), dtype=torch.uint8)[:, None, None].expand(-1, 28, 28).contiguous()
-    return Source(images, torch.tensor(labels), torch.arange(len(labels)) * 10)
+    return ImageDataset(images, torch.tensor(labels), torch.arange(len(labels)) * 10)
 
 
 def test_the_curves_are_drawn_from_the_rows(painter: Painter) -> None:

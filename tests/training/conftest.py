@@ -10,21 +10,21 @@ import torch
 from mnist_trainer.config.checks import find_problems
 from mnist_trainer.config.schema import Config
 from mnist_trainer.data.loaders import Splits
-from mnist_trainer.data.source import Source
+from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.training.prepare import prepare_state
 from mnist_trainer.training.state import TrainingState
 
 CLASSES = tuple("0123456789")
 
 
-def make_source(count: int, seed: int, noise: int = 200, classes: int = 10) -> Source:
+def make_source(count: int, seed: int, noise: int = 200, classes: int = 10) -> ImageDataset:
     """`count` images; the more `noise` (0 to 255), the harder to tell apart."""
     pictures = torch.randint(0, 256, (classes, 28, 28), generator=torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, classes, (count,), generator=generator)
     dirt = torch.randint(0, 256, (count, 28, 28), generator=generator)
     images = ((255 - noise) * pictures[labels] + noise * dirt) // 255
-    return Source(images.to(torch.uint8), labels, torch.arange(count))
+    return ImageDataset(images.to(torch.uint8), labels, torch.arange(count))
 
 
 @pytest.fixture(scope="session")
@@ -43,8 +43,8 @@ def noise() -> Splits:
 def yes_or_no(splits: Splits) -> Splits:
     """Is it a 7?"""
 
-    def binary(source: Source) -> Source:
-        return Source(source.images, (source.labels == 7).long(), source.indices)
+    def binary(source: ImageDataset) -> ImageDataset:
+        return ImageDataset(source.images, (source.labels == 7).long(), source.indices)
 
     assert splits.validation is not None
     return Splits(binary(splits.train), binary(splits.validation), ("not 7", "7"))

@@ -13,18 +13,18 @@ from torch import nn
 
 from mnist_trainer.config.load import load_config
 from mnist_trainer.data.loaders import Splits
-from mnist_trainer.data.source import Source
+from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.training.dead_start import cause, dead_start
 from mnist_trainer.training.loop import EpochRecord, fit
 from mnist_trainer.training.state import TrainingState
 
 
-def source(counts: list[int]) -> Source:
+def source(counts: list[int]) -> ImageDataset:
     """So many images of each class, all empty but for a spot that is anywhere."""
     labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
     images = torch.zeros(len(labels), 28, 28, dtype=torch.uint8)
     images.view(len(labels), -1)[torch.arange(len(labels)), torch.arange(len(labels)) % 784] = 255
-    return Source(images, labels, torch.arange(len(labels)))
+    return ImageDataset(images, labels, torch.arange(len(labels)))
 
 
 def state_of(prepare: Any, validation: list[int] | None, train: list[int], **sections: Any) -> TrainingState:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from mnist_trainer.data.loaders import Splits
 from mnist_trainer.data.normalize import Normalization, measure
-from mnist_trainer.data.source import Source
+from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.errors import CheckpointError, ConfigError
 from mnist_trainer.model.build import build_model
 from mnist_trainer.training.loop import fit
@@ -157,7 +157,7 @@ def test_a_second_fit_whose_last_batch_would_hold_one_image_is_refused_at_the_st
 
 @pytest.mark.parametrize("augment", [{"shift": 28}, {"scale": 0.99}], ids=["out of the picture", "to a point"])
 def test_an_augmentation_that_leaves_no_ink_is_refused(splits: Splits, config: Any, augment: dict[str, float]) -> None:
-    faint = Source(splits.train.images.clone(), splits.train.labels, splits.train.indices)
+    faint = ImageDataset(splits.train.images.clone(), splits.train.labels, splits.train.indices)
     faint.images[:, :8] = faint.images[:, 20:] = 0
     faint.images[:, :, :8] = faint.images[:, :, 20:] = 0
     few = Splits(faint, None, splits.classes)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mnist_trainer.data.loaders import Splits
-from mnist_trainer.data.source import Source
+from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.seeds import seed_for
 from mnist_trainer.training.loop import fit
 
@@ -81,7 +81,7 @@ def plain(model: nn.Module, optimizer: torch.optim.Optimizer, splits: Splits) ->
     assert splits.validation is not None
     deviation, mean = torch.std_mean(splits.train.images.double(), correction=0)
 
-    def inputs(source: Source) -> Tensor:
+    def inputs(source: ImageDataset) -> Tensor:
         return ((source.images[:, None] - mean) / deviation).float()
 
     images, labels = inputs(splits.train), splits.train.labels
