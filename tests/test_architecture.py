@@ -50,7 +50,7 @@ def name_of(path: Path) -> str:
 
 
 def stage_of(name: str) -> int:
-    """The position of a file (`data/source.py`) or of a module (`data.source`) in the flow."""
+    """The position of a file (`data/image_dataset.py`) or of a module (`data.source`) in the flow."""
     first = name.replace("/", ".").removesuffix(".py").split(".")[0]
     order = (*BEFORE, *STAGES, "__main__", "__init__")
     return order.index(first) if first in order else -1
@@ -165,7 +165,7 @@ DOORS = {
     "files.py": "the one door",
     "data/download.py": "receives into the path that the door gives it",
     "data/partial.py": "keeps what came of a download",
-    "data/decoded.py": "packs into the path that the door gives it",
+    "data/cache.py": "packs into the path that the door gives it",
 }
 MODULES = ("torch", "np", "os", "shutil", "json", "pickle", "tempfile", "yaml")
 WRITERS = {

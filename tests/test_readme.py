@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from mnist_trainer.data.bundled import load_digits
+from mnist_trainer.data.digits import load_digits
 
 ROOT = Path(__file__).parents[1]
 PAGES = {

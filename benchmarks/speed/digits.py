@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from mnist_trainer.data.bundled import load_digits
+from mnist_trainer.data.digits import load_digits
 
 folder, count = Path(sys.argv[1]), int(sys.argv[2])
 images = load_digits("test").images

@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 
 from mnist_trainer import fit, load_config
 from mnist_trainer.config.shipped import shipped_path
-from mnist_trainer.data import memory
-from mnist_trainer.data.decoded import load_or_make
+from mnist_trainer.data import image_dataset
+from mnist_trainer.data.cache import load_or_make
+from mnist_trainer.data.image_dataset import ImageDataset, as_images
 from mnist_trainer.data.loaders import load_splits
-from mnist_trainer.data.mapped import as_images
-from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.training.prepare import prepare_state
 
 EPOCHS = 3
@@ -37,7 +36,7 @@ def in_a_file(source: ImageDataset, positions: torch.Tensor, folder: str) -> Ima
         for some in positions.split(PIECE):
             yield source.gather(some)[0].numpy()
 
-    memory.MEMORY_FRACTION = 0
+    image_dataset.MEMORY_FRACTION = 0
     labels = source.labels.index_select(0, positions)
     images, _ = load_or_make([Path(folder)], "images", "", pieces, labels.numpy())
     return ImageDataset(as_images(images), labels, positions)

@@ -55,7 +55,7 @@ Version = Annotated[
 @contextmanager
 def handle_errors(debug: bool) -> Iterator[None]:
     """Ends the command with one red paragraph and the error's exit code; with `debug` behind its traceback."""
-    from mnist_trainer.data.places import set_cache_variables
+    from mnist_trainer.data.paths import set_cache_variables
 
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a code page without × must not end a command

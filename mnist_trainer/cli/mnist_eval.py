@@ -17,7 +17,7 @@ from mnist_trainer.cli.common import Debug, Version, handle_errors, new_app, pri
 from mnist_trainer.errors import UsageError
 
 if TYPE_CHECKING:
-    from mnist_trainer.data.dataset import Split
+    from mnist_trainer.data.image_dataset import Split
     from mnist_trainer.pipeline.evaluation import Judged
 
 app = new_app()
@@ -209,7 +209,7 @@ def _calibrate(checkpoints: list[str], overrides: list[str], split: Split, file:
 
 def _print_folder_notes(result: Judged) -> None:
     """Print what was ignored in the folder of pictures that was measured."""
-    from mnist_trainer.data.layout import notes
+    from mnist_trainer.data.folder import notes
 
     for note in notes(result.subject.config.data):
         print_safe(f"warning: data.path: {note}", err=True)

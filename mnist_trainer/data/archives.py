@@ -13,7 +13,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.data.damage import REPLACE, DamagedError, locate_damage
+from mnist_trainer.data.paths import REPLACE, DamagedError, locate_damage
 from mnist_trainer.data.registry import RawFile
 
 Content = NDArray[np.uint8]

@@ -1,15 +1,105 @@
-"""`data.augment`: each training image deformed by its own draw, anew each epoch, a batch at a time, on its device."""
+"""Images moved and bent: all geometry of an image in one map, and one interpolation.
+
+`data.augment`: each training image deformed by its own draw, anew each epoch, a batch at a time, on its device.
+"""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import radians
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from mnist_trainer.config.schema import Augment
-from mnist_trainer.data.geometry import SIDE, inverse_affine, smooth_displacement, thicken, warp
 from mnist_trainer.seeds import seed_for
+
+SIDE = 28
+CENTRE = (SIDE - 1) / 2
+"""The picture's centre as a 0-based index; positions are told in pixels from it, x to the right and y down."""
+
+TRUNCATE = 4
+"""A Gaussian's kernel ends after so many standard deviations, as scipy's does."""
+
+
+def warp(images: Tensor, matrix: Tensor, displacement: Tensor | None = None) -> Tensor:
+    """Each pixel of the result is read where the map points: bilinear, black outside, rounded; uint8 [B, 28, 28].
+
+    `matrix` [B or 1, 2, 3] maps a position (x, y, 1) in the result to one in `images` (uint8 [B, 28, 28]);
+    `displacement` [B, 28, 28, 2] is added to it, in pixels. Where the map is the identity nothing changes, to the bit.
+    """
+    x = torch.arange(SIDE, device=images.device).sub(CENTRE)[:, None]  # [28, 1]
+    y = x[:, None]  # [28, 1, 1]
+    across, down, constant = (matrix[:, None, None, :, column] for column in range(3))
+    positions = x * across + (y * down + constant)
+    if displacement is not None:
+        positions = positions + displacement
+    # In grid_sample's coordinates, without align_corners, the picture reaches from −1 to 1: half of it is 14 pixels.
+    grid = positions.mul_(2 / SIDE).expand(len(images), SIDE, SIDE, 2)
+    moved = F.grid_sample(images.float().unsqueeze(1), grid, align_corners=False)
+    return moved.squeeze(1).round_().to(torch.uint8)
+
+
+def inverse_affine(rotation: Tensor, shear: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """The matrices [B, 2, 3] that `warp` needs to scale an image, slant it, turn it about its centre, and shift it.
+
+    `rotation` [B] and `shear` [B] in radians (a positive angle turns against the clock, and slants the upper part to
+    the right), `scale` [B, 2] and `shift` [B, 2] (pixels) for x and y. The inverse of shift · rotation · shear · scale.
+    """
+    cosine, sine, slant = rotation.cos(), rotation.sin(), shear.tan()
+    # y points down: the rotation's inverse is [[c, −s], [s, c]], the shear's [[1, tan], [0, 1]]
+    rows = torch.stack((cosine + slant * sine, slant * cosine - sine, sine, cosine), dim=1)
+    linear = rows.reshape(-1, 2, 2) / scale[:, :, None]
+    return torch.cat((linear, -linear @ shift[:, :, None]), dim=2)
+
+
+def smooth_displacement(noise: Tensor, alpha: float | Tensor, sigma: float) -> Tensor:
+    """Displacements in pixels, shaped as `noise` [B, 28, 28, 2]: smoothed by a Gaussian of `sigma` pixels, × `alpha`.
+
+    The elastic deformation of Simard et al. 2003 ("Best practices for convolutional neural networks applied to visual
+    document analysis"). Outside of the picture the noise is 0.
+    """
+    kernel, of_pairs = _smoothing(sigma, noise.device)
+    along_rows = noise.reshape(-1, 2 * SIDE) @ of_pairs
+    both = torch.matmul(kernel, along_rows.reshape(-1, SIDE, 2 * SIDE))
+    return both.reshape(noise.shape) * alpha
+
+
+@lru_cache(maxsize=8)
+def _smoothing(sigma: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The symmetric matrix [28, 28] that smooths a row: Gaussian weights whose whole kernel sums to 1.
+
+    With it the one [56, 56] for both directions' values, which alternate in a row: a single large product instead of B
+    small ones.
+    """
+    reach = int(TRUNCATE * sigma + 0.5)
+    offsets = torch.arange(-reach, reach + 1, dtype=torch.float64)
+    weights = torch.exp(-(offsets**2) / (2 * sigma**2))
+    weights /= weights.sum()
+    distance = (torch.arange(SIDE)[:, None] - torch.arange(SIDE)).abs()
+    inside = torch.where(distance <= reach, weights[(distance.clamp(max=reach) + reach)], 0.0)
+    kernel = inside.float()
+    return kernel.to(device), torch.kron(kernel, torch.eye(2)).to(device)
+
+
+def thicken(images: Tensor, amount: Tensor) -> Tensor:
+    """Strokes thicker by `amount` [B] pixels on each side (−1 to 1; below 0 thinner): uint8 like `images` [B, 28, 28].
+
+    Between 0 and ±1 it is a mean of the image and its grey dilation or erosion over 3×3 pixels.
+    """
+    share = amount.abs()[:, None, None]
+    grown, shrunk = _largest_around(images), 255 - _largest_around(255 - images, outside=255)
+    target = torch.where((amount > 0)[:, None, None], grown, shrunk).float()
+    return torch.lerp(images.float(), target, share).round_().to(torch.uint8)
+
+
+def _largest_around(images: Tensor, outside: int = 0) -> Tensor:
+    """The largest of each pixel and its eight neighbours; beyond the border all is `outside`."""
+    padded = F.pad(images, (1, 1, 1, 1), value=outside)
+    rows = torch.maximum(torch.maximum(padded[:, :, :-2], padded[:, :, 1:-1]), padded[:, :, 2:])
+    return torch.maximum(torch.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
+
 
 DRAWS = 8
 """Numbers drawn for an image: rotation, shear, scale × 2, shift × 2, thickness, and whether it is deformed at all."""

@@ -12,10 +12,9 @@ from time import sleep
 from typing import IO
 from urllib.parse import urlsplit
 
-from mnist_trainer.data.damage import DamagedError
 from mnist_trainer.data.mirror import LOG_IN, MirrorError, chunks_of, opened
 from mnist_trainer.data.partial import partial_of
-from mnist_trainer.data.places import write_to_first
+from mnist_trainer.data.paths import DamagedError, write_to_first
 
 Progress = Callable[[str, int, int | None], None]
 """Called while data come in: what is done (`downloading train.gz`), bytes so far, bytes in all (None if not known)."""

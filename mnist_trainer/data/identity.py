@@ -12,9 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mnist_trainer.data.image_dataset import CHUNK_SIZE, ImageDataset
 from mnist_trainer.data.loaders import Splits
-from mnist_trainer.data.mapped import CHUNK_SIZE
-from mnist_trainer.data.source import ImageDataset
 
 Hashes = NDArray[np.int64]
 
@@ -54,32 +53,32 @@ def identify(splits: Splits, name: str) -> Identity:
     """Return the identity of the images of the data set `name`, without those that `data.simulate` adds."""
     digest = blake2b(repr(splits.classes).encode(), digest_size=16)
     found: list[Hashes] = []
-    for source, count in zip((splits.train, splits.validation), splits.counts, strict=True):
-        hashes = np.empty(0, np.int64) if source is None else _hashes(source)[:count]
+    for dataset, count in zip((splits.train, splits.validation), splits.counts, strict=True):
+        hashes = np.empty(0, np.int64) if dataset is None else _hashes(dataset)[:count]
         digest.update(b"%d " % count + hashes.tobytes())
-        if source is not None:
-            digest.update(source.labels[:count].cpu().numpy().astype("<i8").tobytes())
+        if dataset is not None:
+            digest.update(dataset.labels[:count].cpu().numpy().astype("<i8").tobytes())
             if name in SAME_DIGITS:
-                positions = (source.indices[:count].cpu().numpy() + 1) * _FACTORS[0]
+                positions = (dataset.indices[:count].cpu().numpy() + 1) * _FACTORS[0]
                 hashes = np.concatenate((hashes, positions))
         found.append(hashes)
     return Identity(digest.hexdigest(), *found)
 
 
-def find_known(source: ImageDataset, samples: Sequence[Tensor]) -> tuple[int, int]:
-    """Return how many images of `source` trained a model, and how many of them could be checked.
+def find_known(dataset: ImageDataset, samples: Sequence[Tensor]) -> tuple[int, int]:
+    """Return how many images of `dataset` trained a model, and how many of them could be checked.
 
     `samples` are those of its trainings; the one with the largest share of known images counts. The sample of a small
     training is complete, so all images can be checked; else only those whose hashes are in the range of the sample.
     """
-    hashes, found = _hashes(source), [(0, 0)]
+    hashes, found = _hashes(dataset), [(0, 0)]
     for sample in samples:
         checked = hashes if len(sample) < SAMPLE else hashes[hashes <= int(sample[-1])]
         found.append((int(np.isin(checked, sample.numpy()).sum()), len(checked)))
     return max(found, key=lambda counts: (counts[0] / max(counts[1], 1), counts[1]))
 
 
-def _hashes(source: ImageDataset) -> Hashes:
+def _hashes(dataset: ImageDataset) -> Hashes:
     """Return a hash [N] of each image. Images that differ in one pixel never share it; others hardly ever do."""
-    chunks = (images.cpu().contiguous().numpy() for images in source.images.split(CHUNK_SIZE))
+    chunks = (images.cpu().contiguous().numpy() for images in dataset.images.split(CHUNK_SIZE))
     return np.concatenate([piece.reshape(len(piece), -1).view("<i8") @ _FACTORS for piece in chunks])

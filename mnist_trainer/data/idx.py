@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.data.damage import DamagedError
+from mnist_trainer.data.paths import DamagedError
 
 MOST_DIMENSIONS = 8
 

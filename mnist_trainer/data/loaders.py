@@ -1,4 +1,9 @@
-"""The images a config asks for: to train, to validate, to test; and the DataLoaders over them."""
+"""Which training images are kept, and which of them validate.
+
+Data sets by name.
+
+The images a config asks for: to train, to validate, to test; and the DataLoaders over them.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +11,157 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from mnist_trainer.config.classes import DIGITS, format_classes, label_of
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data.catalog import binary_label, has_validation, load, with_binary
-from mnist_trainer.data.dataset import LabeledImages, Split
+from mnist_trainer.data import published
+from mnist_trainer.data.digits import load_digits
 from mnist_trainer.data.download import Progress
-from mnist_trainer.data.folder import load_unseen_pictures
-from mnist_trainer.data.places import cache_dirs, data_root
+from mnist_trainer.data.folder import evaluated_folders, layout_of, load_folder, load_unseen_pictures
+from mnist_trainer.data.image_dataset import ImageDataset, LabeledImages, Part, Split
+from mnist_trainer.data.paths import cache_dirs, data_root
+from mnist_trainer.data.published import load_published
+from mnist_trainer.data.registry import PUBLISHED
 from mnist_trainer.data.simulated import non_digits, with_photographs
-from mnist_trainer.data.source import ImageDataset
-from mnist_trainer.data.splits import first_of_each, stratified
-from mnist_trainer.data.tables import load_unseen_table, table_of
+from mnist_trainer.data.tables import load_table, load_unseen_table, table_of
 from mnist_trainer.errors import DataError, UsageError
 from mnist_trainer.seeds import seed_for
+
+DEFAULT_VALIDATION, MIN_FOR_DEFAULT = 5_000, 50_000
+"""Validation images by default where there are `MIN_FOR_DEFAULT` images to train with; else a tenth."""
+
+
+def first_of_each(labels: Tensor, limit: int) -> Tensor:
+    """Positions [M], ascending, of the first `limit` images of each class in `labels` [N]."""
+    return torch.cat([positions[:limit] for positions in by_class(labels)]).sort().values
+
+
+def by_class(labels: Tensor) -> list[Tensor]:
+    """For each class that occurs in `labels` [N], its positions, ascending."""
+    return [torch.nonzero(labels == label).flatten() for label in range(int(labels.max()) + 1) if label in labels]
+
+
+def stratified(labels: Tensor, wanted: int | float | None, seed: int) -> tuple[Tensor, Tensor]:
+    """Positions, ascending, of the images to train with and of those to validate with.
+
+    Exactly as many as `wanted` says (a number, a share, None for the default) are drawn by `seed` from `labels` [N],
+    each class in proportion. Raises DataError when a class would have none left to train with.
+    """
+    classes = by_class(labels)
+    sizes = list(map(len, classes))
+    generator = torch.Generator().manual_seed(seed_for(seed, "split"))
+    validates = torch.zeros(len(labels), dtype=torch.bool)
+    for positions, share in zip(classes, shares(sizes, validation_count(wanted, sizes)), strict=True):
+        validates[positions[torch.randperm(len(positions), generator=generator)[:share]]] = True
+    return torch.nonzero(~validates).flatten(), torch.nonzero(validates).flatten()
+
+
+def validation_count(wanted: int | float | None, sizes: list[int]) -> int:
+    """How many images validate, of classes with `sizes` images. Raises DataError when they are too many."""
+    images = sum(sizes)
+    most = images - len(sizes)
+    match wanted:
+        case None:
+            return DEFAULT_VALIDATION if images >= MIN_FOR_DEFAULT else min(images // 10, most)
+        case float():
+            count = max(round(wanted * images), 1) if wanted else 0
+        case _:
+            count = wanted
+    if count > most:
+        raise DataError(
+            f"data.validation takes {count:,} of {images:,} training images. "
+            f"At most {most:,} can go: each of the {len(sizes)} classes keeps one to train with."
+        )
+    return count
+
+
+def shares(sizes: list[int], count: int) -> list[int]:
+    """How many of `count` fall to each class: in proportion to `sizes`, rounded by largest remainder, always fewer
+    than there are. `count` is at most the sum of `sizes` less one a class."""
+    images = sum(sizes)
+    given = [min(count * size // images, size - 1) for size in sizes]
+    while (left := count - sum(given)) > 0:
+        open_classes = [index for index, size in enumerate(sizes) if given[index] < size - 1]
+        # What a class still misses of its exact share, times `images`; of equals the first class wins.
+        open_classes.sort(key=lambda index: given[index] * images - count * sizes[index])
+        for index in open_classes[:left]:
+            given[index] += 1
+    return given
+
+
+def load(data: Data, part: Part, progress: Progress | None = None) -> LabeledImages:
+    """The whole part of the data set that `data` names, before `limit`, `validation` and `binary`.
+
+    Files that are missing are downloaded; `progress` is told how far. Raises DataError when they cannot be had or are
+    damaged, StorageError when they cannot be written anywhere.
+    """
+    if part == "validation" and not has_validation(data):
+        raise DataError(f"{data.name} brings no validation images of its own; they are split from its training images.")
+    match data.name:
+        case "digits":
+            return load_digits(part)
+        case "folder" if table := table_of(data):
+            return load_table(table, part)
+        case "folder":
+            return load_folder(layout_of(data), part, cache_dirs(data_root(data), "folder"), progress)
+        case "mnist" | "fashion-mnist" | "kmnist" | "emnist-digits" | "qmnist" | "usps":
+            return load_published(data.name, data_root(data), part, progress)
+        case _:
+            assert_never(data.name)
+
+
+def missing_files(data: Data, part: Part) -> list[str]:
+    """Return the files that `load` would download. Raises DataError like `data_root`."""
+    if data.name == "digits" or data.name == "folder":  # noqa: PLR1714 - mypy understands this one
+        return []
+    return published.missing_files(data.name, data_root(data), part)
+
+
+def has_validation(data: Data) -> bool:
+    """Whether the data set brings validation images of its own: only a folder with `val/` does."""
+    return data.name == "folder" and table_of(data) is None and layout_of(data).validation is not None
+
+
+def class_names(data: Data) -> tuple[str, ...]:
+    """The names of the classes, after `binary`, without loading an image. Raises DataError like `load`."""
+    return with_binary(data, all_classes(data))
+
+
+def all_classes(data: Data, part: str = "train") -> tuple[str, ...]:
+    """Return the names before `binary`. The `test` part of a folder may have fewer, and be all that there is."""
+    match data.name:
+        case "digits":
+            return DIGITS
+        case "folder" if table := table_of(data):
+            return load_table(table, "train").classes
+        case "folder":
+            return evaluated_folders(data).classes if part == "test" else layout_of(data).classes
+        case _:
+            return PUBLISHED[data.name].classes
+
+
+def with_binary(data: Data, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """`classes`, or with `data.binary` its two answers: `("not 7", "7")`. Raises DataError for a class there is not."""
+    if data.binary is None:
+        return classes
+    name = classes[binary_label(data, classes)]
+    return (f"not {name}", name)
+
+
+def binary_label(data: Data, classes: tuple[str, ...]) -> int:
+    """Return the label of the class that `data.binary` names. Raises DataError if there is no such class."""
+    label = None if data.binary is None else label_of(data.binary, classes, data)
+    if label is None:
+        raise DataError(
+            f"data.binary is {data.binary}, and {data.name} has the classes {format_classes(classes, data)}."
+        )
+    return label
+
 
 Batch = tuple[Tensor, Tensor]
 """uint8 images [B, 28, 28] and labels int64 [B]."""
@@ -69,18 +207,18 @@ def load_real(data: Data, progress: Progress | None = None) -> Splits:
     """The training images, those split off to validate with by `data.split_seed`, and the names of the classes."""
     whole = load(data, "train", progress)
     with_binary(data, whole.classes)  # a class that is not there is told first
-    source = _source(whole)
+    dataset = _image_dataset(whole)
     if data.limit is not None:
-        source = source.subset(first_of_each(source.labels, data.limit))
+        dataset = dataset.subset(first_of_each(dataset.labels, data.limit))
     validation = None
     if data.validation != 0 and has_validation(data):
-        validation = _source(load(data, "validation", progress))
+        validation = _image_dataset(load(data, "validation", progress))
     elif data.validation != 0:
         # By the real classes, before `binary`: a yes/no task validates with the same images as its data set.
-        train, rest = stratified(source.labels, data.validation, data.split_seed)
-        source, validation = source.subset(train), source.subset(rest) if len(rest) else None
+        train, rest = stratified(dataset.labels, data.validation, data.split_seed)
+        dataset, validation = dataset.subset(train), dataset.subset(rest) if len(rest) else None
     binary = partial(_binary, data=data, classes=whole.classes)
-    return Splits(binary(source), None if validation is None else binary(validation), with_binary(data, whole.classes))
+    return Splits(binary(dataset), None if validation is None else binary(validation), with_binary(data, whole.classes))
 
 
 def load_together(data: Data, progress: Progress | None = None) -> Splits:
@@ -89,14 +227,14 @@ def load_together(data: Data, progress: Progress | None = None) -> Splits:
     if not has_validation(data):
         return alone
     whole = load(data, "validation", progress)
-    own = _binary(_source(whole), data, whole.classes)
+    own = _binary(_image_dataset(whole), data, whole.classes)
     return Splits(alone.train.followed_by(own), None, alone.classes)  # nothing is simulated from a folder
 
 
 def load_test(data: Data, progress: Progress | None = None) -> ImageDataset:
     """The test images, which no seed, limit or split ever changes."""
     whole = load(data, "test", progress)
-    return _binary(_source(whole), data, whole.classes)
+    return _binary(_image_dataset(whole), data, whole.classes)
 
 
 def load_unseen(data: Data, trained: Sequence[Data]) -> tuple[ImageDataset, str]:
@@ -105,7 +243,7 @@ def load_unseen(data: Data, trained: Sequence[Data]) -> tuple[ImageDataset, str]
         whole, which = load_unseen_table(table, trained)
     else:
         whole, which = load_unseen_pictures(data, trained, cache_dirs(data_root(data), "folder"))
-    return _source(whole), which
+    return _image_dataset(whole), which
 
 
 def load_test50k(data: Data, progress: Progress | None = None) -> ImageDataset:
@@ -133,30 +271,30 @@ def load_split(data: Data, split: Split, progress: Progress | None = None) -> Im
     if split == "test50k":
         return load_test50k(data, progress)
     real = load_real(data, progress)
-    source = real.train if split == "train" else real.validation
-    if source is None:
+    dataset = real.train if split == "train" else real.validation
+    if dataset is None:
         raise DataError(
             "There are no validation images: data.validation is 0, or there are too few images, or the model was "
             "fitted a second time on all of them (training.refit)."
         )
-    return with_photographs(source, data, progress)
+    return with_photographs(dataset, data, progress)
 
 
 def training_loader(
-    source: ImageDataset, batch_size: int, seed: int, epoch: int, first_batch: int = 0
+    dataset: ImageDataset, batch_size: int, seed: int, epoch: int, first_batch: int = 0
 ) -> DataLoader[Batch]:
     """The batches of one epoch, in the order that belongs to `seed` and `epoch`, from batch `first_batch` on.
 
     The last one may be smaller. Other random numbers are neither used nor changed.
     """
     generator = torch.Generator().manual_seed(seed_for(seed, "order", epoch))
-    order = torch.randperm(len(source), generator=generator)
-    return _loader(source, order, batch_size, first_batch)
+    order = torch.randperm(len(dataset), generator=generator)
+    return _loader(dataset, order, batch_size, first_batch)
 
 
-def ordered_loader(source: ImageDataset, batch_size: int) -> DataLoader[Batch]:
+def ordered_loader(dataset: ImageDataset, batch_size: int) -> DataLoader[Batch]:
     """All batches in the source's own order; the last one may be smaller."""
-    return _loader(source, torch.arange(len(source)), batch_size)
+    return _loader(dataset, torch.arange(len(dataset)), batch_size)
 
 
 class BatchOrder(Sampler[Tensor]):
@@ -174,13 +312,13 @@ class BatchOrder(Sampler[Tensor]):
         return ceil(len(self.rest) / self.batch_size)
 
 
-def _loader(source: ImageDataset, order: Tensor, batch_size: int, first_batch: int = 0) -> DataLoader[Batch]:
+def _loader(dataset: ImageDataset, order: Tensor, batch_size: int, first_batch: int = 0) -> DataLoader[Batch]:
     # Where the images are, the order is copied once an epoch instead of once a batch.
-    sampler = BatchOrder(order.to(source.images.device), batch_size, first_batch)
+    sampler = BatchOrder(order.to(dataset.images.device), batch_size, first_batch)
     # With batch_size=None a batch is what the source gives for one of the sampler's tensors, and DataLoader's own
     # conversion is left out. Without a generator of its own, each iter() would draw from the global one.
     return DataLoader(
-        source, batch_size=None, sampler=sampler, collate_fn=_identity, generator=torch.Generator(), num_workers=0
+        dataset, batch_size=None, sampler=sampler, collate_fn=_identity, generator=torch.Generator(), num_workers=0
     )
 
 
@@ -188,11 +326,11 @@ def _identity(batch: Any) -> Any:
     return batch
 
 
-def _source(whole: LabeledImages) -> ImageDataset:
+def _image_dataset(whole: LabeledImages) -> ImageDataset:
     return ImageDataset(whole.images, whole.labels, torch.arange(len(whole.labels)))
 
 
-def _binary(source: ImageDataset, data: Data, classes: tuple[str, ...]) -> ImageDataset:
+def _binary(dataset: ImageDataset, data: Data, classes: tuple[str, ...]) -> ImageDataset:
     if data.binary is None:
-        return source
-    return replace(source, labels=(source.labels == binary_label(data, classes)).long())
+        return dataset
+    return replace(dataset, labels=(dataset.labels == binary_label(data, classes)).long())

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mnist_trainer.data.source import ImageDataset
+from mnist_trainer.data.image_dataset import ImageDataset
 
 CHUNK = 64
 """Images whose pixels are summed at once: their squares, at most 64 · 784 · 255² < 2³², fit into uint32."""
@@ -28,12 +28,12 @@ class Normalization:
         return images.to(torch.float32, copy=True).sub_(255 * self.mean).div_(255 * self.std).unsqueeze(1)
 
 
-def measure(source: ImageDataset, kind: Literal["mean_std", "unit", "none"]) -> Normalization:
-    """What brings `source` to mean 0 and standard deviation 1 (`mean_std`), pixels to 0…1 (`unit`) or leaves them
+def measure(dataset: ImageDataset, kind: Literal["mean_std", "unit", "none"]) -> Normalization:
+    """What brings `dataset` to mean 0 and standard deviation 1 (`mean_std`), pixels to 0…1 (`unit`) or leaves them
     0…255 (`none`)."""
     match kind:
         case "mean_std":
-            return _mean_and_deviation(source)
+            return _mean_and_deviation(dataset)
         case "unit":
             return Normalization(0.0, 1.0)
         case "none":
@@ -42,10 +42,10 @@ def measure(source: ImageDataset, kind: Literal["mean_std", "unit", "none"]) -> 
             assert_never(kind)
 
 
-def _mean_and_deviation(source: ImageDataset) -> Normalization:
+def _mean_and_deviation(dataset: ImageDataset) -> Normalization:
     # Sums of integers: the same to the last bit on every machine, in any order.
     pixels = total = squares = 0
-    for images in source.images.split(CHUNK):
+    for images in dataset.images.split(CHUNK):
         values = images.cpu().numpy().astype(np.uint32)
         pixels += values.size
         total += int(values.sum(dtype=np.uint32))

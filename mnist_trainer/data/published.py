@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 
 from mnist_trainer.data import idx, usps
 from mnist_trainer.data.archives import Content, check_download, content_of, find
-from mnist_trainer.data.damage import REPLACE, DamagedError, locate_damage
-from mnist_trainer.data.dataset import LabeledImages, Part
-from mnist_trainer.data.decoded import Decoded, file_fingerprint, load_cached, save_cache
+from mnist_trainer.data.cache import Decoded, file_fingerprint, load_cached, save_cache
+from mnist_trainer.data.digits import to_mnist
 from mnist_trainer.data.download import Progress, UnreachableError, download
-from mnist_trainer.data.enlarge import to_mnist
-from mnist_trainer.data.mapped import as_images
-from mnist_trainer.data.places import ROOT_VARIABLE, cache_dirs
+from mnist_trainer.data.image_dataset import LabeledImages, Part, as_images
+from mnist_trainer.data.paths import REPLACE, ROOT_VARIABLE, DamagedError, cache_dirs, locate_damage
 from mnist_trainer.data.registry import MOST_IMAGES, PUBLISHED, Published, PublishedName, RawFile
 from mnist_trainer.errors import DataError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from mnist_trainer.config.classes import DIGITS, FASHION_ITEMS, KUZUSHIJI
-from mnist_trainer.data.dataset import Part
+from mnist_trainer.data.image_dataset import Part
 
 PublishedName = Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits", "qmnist", "usps"]
 

@@ -22,11 +22,10 @@ import torch
 from numpy.typing import NDArray
 
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data.decoded import IMAGE, MIN_CACHED, code_fingerprint, load_or_make
+from mnist_trainer.data.cache import IMAGE, MIN_CACHED, code_fingerprint, load_or_make
 from mnist_trainer.data.download import Progress
-from mnist_trainer.data.mapped import Images, as_images
-from mnist_trainer.data.places import cache_dirs, data_root
-from mnist_trainer.data.source import ImageDataset
+from mnist_trainer.data.image_dataset import ImageDataset, Images, as_images
+from mnist_trainer.data.paths import cache_dirs, data_root
 from mnist_trainer.seeds import seed_for
 
 if TYPE_CHECKING:
@@ -42,42 +41,42 @@ POOL = 8
 """Digits from which one image of no digit is made."""
 
 
-def with_photographs(source: ImageDataset, data: Data, progress: Progress | None = None) -> ImageDataset:
-    """`source` followed by as many photographs of its images as `data.simulate` says, evenly from all of it.
+def with_photographs(dataset: ImageDataset, data: Data, progress: Progress | None = None) -> ImageDataset:
+    """`dataset` followed by as many photographs of its images as `data.simulate` says, evenly from all of it.
 
     Their `indices` are those of the images on them.
     """
-    count = round(data.simulate.photographs * len(source))
+    count = round(data.simulate.photographs * len(dataset))
     if not count:
-        return source
-    positions = np.arange(count) * len(source) // count
+        return dataset
+    positions = np.arange(count) * len(dataset) // count
     copies = np.arange(count) - np.searchsorted(positions, positions)
-    shown = source.subset(torch.from_numpy(positions))
+    shown = dataset.subset(torch.from_numpy(positions))
     addresses = zip(shown.indices.tolist(), copies.tolist(), strict=True)
     seeds = np.array([seed_for(data.split_seed, "photographs", *address) for address in addresses])
-    company = np.stack([np.random.default_rng(seed).integers(len(source), size=NEIGHBOURS) for seed in seeds])
+    company = np.stack([np.random.default_rng(seed).integers(len(dataset), size=NEIGHBOURS) for seed in seeds])
     several = np.concatenate([positions[:, None], company], axis=1)
-    images = _make(_Job("photographs", source, several, seeds), data, progress)
-    return source.followed_by(ImageDataset(images, shown.labels, shown.indices))
+    images = _make(_Job("photographs", dataset, several, seeds), data, progress)
+    return dataset.followed_by(ImageDataset(images, shown.labels, shown.indices))
 
 
-def non_digits(source: ImageDataset, data: Data, label: int, progress: Progress | None = None) -> ImageDataset:
-    """As many images of no digit as `data.simulate` says, all with `label`, made from pieces of those of `source`."""
-    count = round(data.simulate.non_digits * len(source))
+def non_digits(dataset: ImageDataset, data: Data, label: int, progress: Progress | None = None) -> ImageDataset:
+    """As many images of no digit as `data.simulate` says, all with `label`, made from pieces of those of `dataset`."""
+    count = round(data.simulate.non_digits * len(dataset))
     if not count:
-        return source.subset(torch.empty(0, dtype=torch.int64))
+        return dataset.subset(torch.empty(0, dtype=torch.int64))
     seeds = np.array([seed_for(data.split_seed, "non_digits", number) for number in range(count)])
-    positions = np.stack([np.random.default_rng(seed).integers(len(source), size=POOL) for seed in seeds])
-    images = _make(_Job("non_digits", source, positions, seeds), data, progress)
+    positions = np.stack([np.random.default_rng(seed).integers(len(dataset), size=POOL) for seed in seeds])
+    images = _make(_Job("non_digits", dataset, positions, seeds), data, progress)
     return ImageDataset(images, torch.full((count,), label), torch.full((count,), -1))
 
 
 @dataclass(frozen=True, eq=False)
 class _Job:
-    """What to make: an image for each of `seeds` [n] from the images of `source` at `positions` [n, m]."""
+    """What to make: an image for each of `seeds` [n] from the images of `dataset` at `positions` [n, m]."""
 
     kind: Kind
-    source: ImageDataset
+    dataset: ImageDataset
     positions: NDArray[np.int64]
     seeds: NDArray[np.int64]
 
@@ -88,16 +87,16 @@ class _Job:
     def fingerprint(self) -> str:
         """Another one for every other order."""
         images = blake2b()
-        for piece in self.source.images.split(CHUNK_SIZE):
+        for piece in self.dataset.images.split(CHUNK_SIZE):
             images.update(piece.numpy().data)
-        others = (blake2b(part.data).digest() for part in (self.source.labels.numpy(), self.positions, self.seeds))
+        others = (blake2b(part.data).digest() for part in (self.dataset.labels.numpy(), self.positions, self.seeds))
         return blake2b(b"".join((images.digest(), *others)), digest_size=8).hexdigest()
 
     def chunks(self) -> Iterator[tuple[Kind, NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]]:
         """The arguments of `make_images`, some images at a time."""
         for start in range(0, len(self), CHUNK_SIZE):
             positions = self.positions[start : start + CHUNK_SIZE]
-            images, labels = self.source.gather(torch.from_numpy(positions.reshape(-1)))
+            images, labels = self.dataset.gather(torch.from_numpy(positions.reshape(-1)))
             digits = images.reshape(*positions.shape, *images.shape[1:]).numpy()
             first = labels.reshape(positions.shape)[:, 0].numpy()
             yield self.kind, digits, first, self.seeds[start : start + CHUNK_SIZE]

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from mnist_trainer.config.classes import DIGITS
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data.damage import DamagedError, locate_damage
-from mnist_trainer.data.dataset import LabeledImages, Part
 from mnist_trainer.data.folder import TEST_SHARE
+from mnist_trainer.data.image_dataset import LabeledImages, Part
+from mnist_trainer.data.paths import DamagedError, locate_damage
 from mnist_trainer.data.registry import MOST_IMAGES, PIXELS
 from mnist_trainer.errors import DataError, one_line
 from mnist_trainer.files import is_folder, user_path

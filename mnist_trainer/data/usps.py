@@ -7,7 +7,7 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.data.damage import DamagedError
+from mnist_trainer.data.paths import DamagedError
 
 SIDE = 16
 

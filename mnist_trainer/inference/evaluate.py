@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import ordered_loader
-from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.inference.metrics import (
     Evaluation,
     MemberFigures,
@@ -55,26 +55,26 @@ class Answers:
         return float((each != each[0]).any(dim=0).double().mean())
 
 
-def answer(predictor: Predictor, source: ImageDataset, views: int = 1) -> Answers:
-    """The answers of `predictor` to every image of `source` in its order; the mean over so many `views` of each image.
+def answer(predictor: Predictor, dataset: ImageDataset, views: int = 1) -> Answers:
+    """The answers of `predictor` to every image of `dataset` in its order; the mean over so many `views` of each image.
 
     Each member reads in batches of its own size, so that it gives the bits that it gives alone. Raises `UsageError`
     for fewer than one view.
     """
     chosen = make_views(views)
-    members = tuple(_member(predictor, number, source, chosen) for number in range(len(predictor.readings)))
+    members = tuple(_member(predictor, number, dataset, chosen) for number in range(len(predictor.readings)))
     if len(members) == 1 and predictor.temperature == 1:
         return members[0]
     probabilities = predictor.together([member.probabilities for member in members])
     outputs = _logarithm(predictor, probabilities)
-    return _answers(probabilities, source.labels.cpu(), outputs, plain=False, members=members)
+    return _answers(probabilities, dataset.labels.cpu(), outputs, plain=False, members=members)
 
 
-def _member(predictor: Predictor, number: int, source: ImageDataset, chosen: Sequence[View]) -> Answers:
-    reading, labels = predictor.readings[number], source.labels.cpu()
+def _member(predictor: Predictor, number: int, dataset: ImageDataset, chosen: Sequence[View]) -> Answers:
+    reading, labels = predictor.readings[number], dataset.labels.cpu()
     each = []
     for view in chosen:
-        loader = ordered_loader(source, reading.batch_size)
+        loader = ordered_loader(dataset, reading.batch_size)
         each.append(predictor.outputs((view(images.to(predictor.device)) for images, _ in loader), number))
     probabilities = torch.stack(list(map(reading.probabilities, each))).mean(dim=0)
     plain = len(each) == 1 and reading.temperature == 1

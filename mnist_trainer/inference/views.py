@@ -18,7 +18,7 @@ from math import radians
 import torch
 from torch import Tensor
 
-from mnist_trainer.data.geometry import inverse_affine, warp
+from mnist_trainer.data.augment import inverse_affine, warp
 from mnist_trainer.errors import UsageError
 from mnist_trainer.seeds import seed_for
 

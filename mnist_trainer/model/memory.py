@@ -11,7 +11,7 @@ import torch
 from mnist_trainer.config.layers import LayerInfo
 from mnist_trainer.config.objective import Adagrad, Adam, AnyOptimizer, GradientDescent, RmsProp, Sgd
 from mnist_trainer.config.schema import Config
-from mnist_trainer.data.memory import available_memory
+from mnist_trainer.data.image_dataset import available_memory
 from mnist_trainer.errors import DeviceError
 
 FLOAT = 4

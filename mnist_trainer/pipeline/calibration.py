@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mnist_trainer.config.load import Override
-from mnist_trainer.data.dataset import Split
+from mnist_trainer.data.image_dataset import Split
 from mnist_trainer.errors import CheckpointError
 from mnist_trainer.inference.calibration import Sureness, fit_temperature
 from mnist_trainer.inference.evaluate import log_loss, log_probabilities

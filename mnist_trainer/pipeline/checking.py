@@ -10,9 +10,8 @@ from torch import nn
 
 from mnist_trainer.config.layers import LayerInfo, expand, infer_shapes, output_count
 from mnist_trainer.config.schema import Config
-from mnist_trainer.data.catalog import missing_files
 from mnist_trainer.data.identity import identify
-from mnist_trainer.data.loaders import load_real, training_loader
+from mnist_trainer.data.loaders import load_real, missing_files, training_loader
 from mnist_trainer.model.build import build_model, freeze
 from mnist_trainer.model.device import resolve_device, settings
 from mnist_trainer.model.memory import Footprint, check_memory, footprint

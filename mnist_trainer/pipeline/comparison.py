@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_trainer.config.load import Override
-from mnist_trainer.data.dataset import Split
+from mnist_trainer.data.image_dataset import Split
 from mnist_trainer.inference.comparison import Comparison, compare_answers
 from mnist_trainer.pipeline.evaluation import Judged, judge_subject
 from mnist_trainer.pipeline.subject import Place, find_all, load_subject, require_same_images

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from torch import nn
 
 from mnist_trainer.config.schema import Config, Report
+from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import load_test
-from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.errors import DataError, UsageError
 from mnist_trainer.inference.evaluate import Answers, answer, measure
 from mnist_trainer.inference.firing import dead_sentence, monitor_firing
@@ -66,7 +66,7 @@ class Measured(NamedTuple):
 
     evaluation: Evaluation
     answers: Answers
-    source: ImageDataset
+    dataset: ImageDataset
 
 
 def load_test_images(config: Config, loading: Loading | None) -> ImageDataset | None:
@@ -93,19 +93,19 @@ def require_reports(report: Report) -> None:
             raise UsageError(f"report.plots and report.gallery need matplotlib: {advice}.")
 
 
-def judge(journal: Journal, source: ImageDataset, split: str, loss: LossFunction | None) -> Measured:
-    """Measure the best epoch's model on `source`."""
+def judge(journal: Journal, dataset: ImageDataset, split: str, loss: LossFunction | None) -> Measured:
+    """Measure the best epoch's model on `dataset`."""
     setup = journal.state.setup
     config, classes = setup.config, setup.classes
     predictor = journal.best().predictor(setup.device, journal.state.best_model())
     if split == "validation":
         with monitor_firing(predictor.members[0]) as monitor:
-            answers = answer(predictor, source)
+            answers = answer(predictor, dataset)
         journal.dead_units = monitor.dead
     else:
-        answers = answer(predictor, source)
+        answers = answer(predictor, dataset)
     figure = build_criterion(config, classes, loss=loss).figure
-    return Measured(measure(predictor, answers, figure, classes, config.data.name, split), answers, source)
+    return Measured(measure(predictor, answers, figure, classes, config.data.name, split), answers, dataset)
 
 
 def conclude(
@@ -174,9 +174,9 @@ def _story(journal: Journal) -> Story:
 
 
 def _draw_answers(measured: Measured, classes: tuple[str, ...], report: Report) -> Iterator[Drawing]:
-    evaluation, answers, source = measured
+    evaluation, answers, dataset = measured
     if report.plots:
         yield draw_confusion(evaluation, classes, report.format)
     if report.gallery:
-        yield draw_mistakes(answers, source, evaluation, classes, report.format)
-        yield draw_sample(answers, source)
+        yield draw_mistakes(answers, dataset, evaluation, classes, report.format)
+        yield draw_sample(answers, dataset)

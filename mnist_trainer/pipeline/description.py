@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from mnist_trainer.config.layers import output_count
 from mnist_trainer.config.model import FullyConvolutional
 from mnist_trainer.config.schema import Config
-from mnist_trainer.data.catalog import class_names
-from mnist_trainer.data.memory import MEMORY_FRACTION
-from mnist_trainer.data.source import ImageDataset
+from mnist_trainer.data.image_dataset import MEMORY_FRACTION, ImageDataset
+from mnist_trainer.data.loaders import class_names
 from mnist_trainer.model.products import products_by
 from mnist_trainer.reports.listener import Header
 from mnist_trainer.training.losses import LossFunction
@@ -72,9 +71,9 @@ def _precision(state: TrainingState) -> str:
     return f"{precision} by {library}" if is_worth_a_word else precision
 
 
-def _mapped(source: ImageDataset) -> str:
+def _mapped(dataset: ImageDataset) -> str:
     """That the data set is too large for the memory, if it is."""
-    if isinstance(source.images, Tensor):
+    if isinstance(dataset.images, Tensor):
         return ""
     return f"; more than {100 * MEMORY_FRACTION:g} % of the free memory, so read a batch at a time"
 

@@ -12,11 +12,9 @@ from torch import nn
 from mnist_trainer.config.classes import class_positions, label_of
 from mnist_trainer.config.load import Override
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data.catalog import all_classes, with_binary
-from mnist_trainer.data.dataset import Split
 from mnist_trainer.data.identity import SAME_DIGITS, find_known
-from mnist_trainer.data.loaders import load_split, load_unseen
-from mnist_trainer.data.source import ImageDataset
+from mnist_trainer.data.image_dataset import ImageDataset, Split
+from mnist_trainer.data.loaders import all_classes, load_split, load_unseen, with_binary
 from mnist_trainer.errors import CheckpointError, UsageError
 from mnist_trainer.files import user_path
 from mnist_trainer.inference.evaluate import Answers, LossFigure, answer, measure, measure_members

@@ -15,10 +15,9 @@ from mnist_trainer.config.classes import class_positions, task_classes
 from mnist_trainer.config.layers import expand, infer_shapes, output_count
 from mnist_trainer.config.load import ConfigSource, Override, load_config
 from mnist_trainer.config.schema import Config, Data
-from mnist_trainer.data.catalog import all_classes
+from mnist_trainer.data.folder import notes
 from mnist_trainer.data.identity import SAME_DIGITS, Identity, identify
-from mnist_trainer.data.layout import notes
-from mnist_trainer.data.loaders import Splits, load_splits, load_together
+from mnist_trainer.data.loaders import Splits, all_classes, load_splits, load_together
 from mnist_trainer.errors import ConfigError, ConfigProblem, DataError, UsageError, one_line, shell_quote
 from mnist_trainer.model.device import resolve_device, settings
 from mnist_trainer.model.memory import check_memory, footprint

@@ -10,7 +10,7 @@ from typing import get_args
 
 from mnist_trainer.config.load import Override, load_config, override_texts
 from mnist_trainer.config.schema import Config, Data
-from mnist_trainer.data.dataset import Split
+from mnist_trainer.data.image_dataset import Split
 from mnist_trainer.data.loaders import load_real
 from mnist_trainer.errors import CheckpointError, ConfigError, ConfigProblem, UsageError, one_line
 from mnist_trainer.files import is_folder, user_path

@@ -15,7 +15,7 @@ from torch import nn
 
 from mnist_trainer.config.load import ConfigSource, Override, load_config, override_texts
 from mnist_trainer.config.schema import Config
-from mnist_trainer.data.source import ImageDataset
+from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.errors import InterruptedRunError
 from mnist_trainer.files import folder_lock
 from mnist_trainer.model.device import passed_over, settings

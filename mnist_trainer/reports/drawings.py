@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mnist_trainer.data.source import ImageDataset
+from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.inference.calibration import reliability
 from mnist_trainer.inference.evaluate import Answers, surest_mistakes
 from mnist_trainer.inference.firing import DeadUnits
@@ -56,14 +56,14 @@ def draw_confusion(evaluation: Evaluation, classes: tuple[str, ...], file_format
 
 def draw_mistakes(
     answers: Answers,
-    source: ImageDataset,
+    dataset: ImageDataset,
     evaluation: Evaluation,
     classes: tuple[str, ...],
     file_format: FileFormat = "png",
 ) -> Drawing:
     """`mistakes.png`: the 25 wrong answers that were given with the largest probability."""
     worst = surest_mistakes(answers)
-    images, labels = source.gather(worst.to(source.labels.device))
+    images, labels = dataset.gather(worst.to(dataset.labels.device))
     which = "All" if evaluation.errors == len(worst) else "The surest of"
     shown = [None if evaluation.ece is None else float(value) for value in answers.confidence[worst]]
     return f"mistakes.{file_format}", paint(
@@ -77,10 +77,10 @@ def draw_mistakes(
     )
 
 
-def draw_sample(answers: Answers, source: ImageDataset) -> Drawing:
+def draw_sample(answers: Answers, dataset: ImageDataset) -> Drawing:
     """`sample.png`: the first image with a right answer (else the first one), to try `mnist-predict` on."""
     first = int(answers.right.int().argmax())
-    images, _ = source.gather(torch.tensor([first], device=source.labels.device))
+    images, _ = dataset.gather(torch.tensor([first], device=dataset.labels.device))
     return SAMPLE, partial(_png, images[0].cpu().numpy())
 
 
@@ -103,7 +103,7 @@ def draw_reliability(before: Answers, after: Answers, evaluation: Evaluation, te
     return "reliability.png", partial(reliability_diagrams, panels, title)
 
 
-def predictions_csv(answers: Answers, source: ImageDataset, classes: tuple[str, ...], honest: bool = True) -> str:
+def predictions_csv(answers: Answers, dataset: ImageDataset, classes: tuple[str, ...], honest: bool = True) -> str:
     """Text with the columns index (in the data set's own order), label, predicted, probability (of the answer).
 
     The last one is empty if `honest` is false: the outputs are no probabilities.
@@ -111,7 +111,7 @@ def predictions_csv(answers: Answers, source: ImageDataset, classes: tuple[str, 
     stream = StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(("index", "label", "predicted", "probability"))
-    columns = (source.indices, answers.labels, answers.predicted, answers.confidence)
+    columns = (dataset.indices, answers.labels, answers.predicted, answers.confidence)
     for index, label, predicted, confidence in zip(*(column.tolist() for column in columns), strict=True):
         writer.writerow((index, classes[label], classes[predicted], f"{confidence:.6g}" if honest else ""))
     return stream.getvalue()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mnist_trainer.config.layers import expand, walk
 from mnist_trainer.config.model import ActivationLayer, PlainActivation, PlainInit
-from mnist_trainer.data.source import ImageDataset
+from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.training.loop import EpochRecord
 from mnist_trainer.training.state import TrainingState
 
@@ -86,15 +86,15 @@ def cause(state: TrainingState, records: Sequence[EpochRecord], custom: Collecti
     return f"The loss does not fall. Try {_or([*rates, *_model_keys(state, custom, 'relu')])}"
 
 
-def _may_be_luck(accuracy: float, source: ImageDataset) -> bool:
+def _may_be_luck(accuracy: float, dataset: ImageDataset) -> bool:
     """Who always names the largest class is right on its share p of the images; who guesses is right on fewer. Their
     numbers spread by √(p·(1 − p)/n) on n images, so that a little more than p says nothing yet."""
-    share = _largest(source)
-    return accuracy <= share + MARGIN * sqrt(share * (1 - share) / len(source))
+    share = _largest(dataset)
+    return accuracy <= share + MARGIN * sqrt(share * (1 - share) / len(dataset))
 
 
-def _largest(source: ImageDataset) -> float:
-    return float(source.labels.bincount().max()) / len(source)
+def _largest(dataset: ImageDataset) -> float:
+    return float(dataset.labels.bincount().max()) / len(dataset)
 
 
 def _steps(state: TrainingState) -> str | None:

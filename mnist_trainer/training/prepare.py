@@ -14,9 +14,9 @@ from mnist_trainer.config.layers import output_count, output_kind
 from mnist_trainer.config.schema import Config
 from mnist_trainer.data.augment import augmented
 from mnist_trainer.data.identity import Identity
+from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import Splits
 from mnist_trainer.data.normalize import measure
-from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.errors import CheckpointError, ConfigError, ConfigProblem, UsageError, one_line
 from mnist_trainer.inference.predictor import REFUSAL, Reading
 from mnist_trainer.model.build import build_model, freeze, take_over

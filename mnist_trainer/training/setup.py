@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from mnist_trainer.config.classes import with_labels
 from mnist_trainer.config.objective import GradientDescent
 from mnist_trainer.config.schema import Augment, Config
+from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.normalize import Normalization
-from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.inference.predictor import Reading
 from mnist_trainer.training.schedules import Course
 

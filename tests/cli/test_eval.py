@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mnist_trainer import Run, train
-from mnist_trainer.data.bundled import load_digits
+from mnist_trainer.data.digits import load_digits
 from mnist_trainer.pipeline.subject import CHANGEABLE
 from mnist_trainer.reports.judging import evaluation_lines
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint

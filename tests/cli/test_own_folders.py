@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mnist_trainer.data.bundled import load_digits
+from mnist_trainer.data.digits import load_digits
 from tests.cli.conftest import Command
 
 CONFIG = """\

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mnist_trainer import Run, predict
 from mnist_trainer.cli.mnist_predict import Expected
-from mnist_trainer.data.bundled import load_digits
+from mnist_trainer.data.digits import load_digits
 from mnist_trainer.pictures.page import Expect
 from mnist_trainer.pipeline.evaluation import judge
 

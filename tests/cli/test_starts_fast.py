@@ -270,7 +270,7 @@ def test_one_digit_is_read_without_what_is_slow_to_load(completed: Any, here: Pa
     """An image as MNIST has it needs nothing but torch, numpy and Pillow."""
     from PIL import Image
 
-    from mnist_trainer.data.bundled import load_digits
+    from mnist_trainer.data.digits import load_digits
 
     Image.fromarray(load_digits("test").images[0].numpy()).save(here / "digit.png")
     for options in (["--show", "--top", "3"], ["--json", "--save-steps", "steps"]):

@@ -19,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mnist_trainer.data import download
-from mnist_trainer.data.places import user_cache
+from mnist_trainer.data.paths import user_cache
 from mnist_trainer.data.registry import PUBLISHED, Published, PublishedName, RawFile
 
 COUNTS = {"train": 12, "test": 7}

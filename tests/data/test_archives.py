@@ -12,7 +12,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 import pytest
 
 from mnist_trainer.data.archives import check_download, content_of, find
-from mnist_trainer.data.damage import DamagedError
+from mnist_trainer.data.paths import DamagedError
 from mnist_trainer.data.registry import PUBLISHED, RawFile
 from mnist_trainer.errors import DataError
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mnist_trainer.config.schema import Augment, Elastic
 from mnist_trainer.data.augment import augmented
-from mnist_trainer.data.bundled import load_digits
+from mnist_trainer.data.digits import load_digits
 
 STRONG: dict[str, Any] = {
     "rotate": 20.0,

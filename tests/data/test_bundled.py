@@ -6,7 +6,7 @@ from importlib.resources import files
 import numpy as np
 import torch
 
-from mnist_trainer.data.bundled import load_digits
+from mnist_trainer.data.digits import load_digits
 
 
 def table() -> np.ndarray:

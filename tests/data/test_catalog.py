@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from mnist_trainer.config.schema import Data, DataName
-from mnist_trainer.data.catalog import class_names, has_validation, load
+from mnist_trainer.data.loaders import class_names, has_validation, load
 from mnist_trainer.data.registry import PUBLISHED
 from mnist_trainer.errors import DataError
 

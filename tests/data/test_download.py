@@ -17,8 +17,8 @@ import pytest
 
 from mnist_trainer.data import download as downloading
 from mnist_trainer.data import mirror
-from mnist_trainer.data.damage import DamagedError
 from mnist_trainer.data.download import UnreachableError, download, fetch
+from mnist_trainer.data.paths import DamagedError
 
 CONTENT = bytes(range(256)) * 3000
 MOST = 800_000

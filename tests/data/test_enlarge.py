@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnist_trainer.data.enlarge import to_mnist
+from mnist_trainer.data.digits import to_mnist
 
 
 def centroid(image: np.ndarray) -> tuple[float, float]:

@@ -12,10 +12,9 @@ import torch
 from PIL import Image
 
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data import folder, memory
-from mnist_trainer.data.catalog import class_names, has_validation, load
-from mnist_trainer.data.dataset import Part
-from mnist_trainer.data.loaders import load_splits, load_test
+from mnist_trainer.data import folder, image_dataset
+from mnist_trainer.data.image_dataset import Part
+from mnist_trainer.data.loaders import class_names, has_validation, load, load_splits, load_test
 from mnist_trainer.errors import DataError
 
 
@@ -131,21 +130,21 @@ def reading(data: Data, part: Part, monkeypatch: pytest.MonkeyPatch) -> list[str
 
 
 class TestKeeping:
-    @pytest.mark.parametrize("share", [memory.MEMORY_FRACTION, 0])
+    @pytest.mark.parametrize("share", [image_dataset.MEMORY_FRACTION, 0])
     def test_pictures_are_read_once(
         self, share: float, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         data = fill(tmp_path / "f", {"train/a/1": 1, "train/b/2": 2, "val/b/3": 3, "test/a/4": 4})
-        monkeypatch.setattr(memory, "MEMORY_FRACTION", share)
+        monkeypatch.setattr(image_dataset, "MEMORY_FRACTION", share)
         parts: tuple[Part, ...] = ("train", "validation", "test")
         assert [reading(data, part, monkeypatch) for part in parts] == [["1", "2"], ["3"], ["4"]]
         assert [reading(data, part, monkeypatch) for part in parts] == [[], [], []]
         assert len(list(kept.iterdir())) == 3
         splits, test = load_splits(data), load_test(data)
         assert splits.validation is not None
-        for source, expected in ((splits.train, [1, 2]), (splits.validation, [3]), (test, [4])):
-            assert isinstance(source.images, torch.Tensor) is (share > 0)
-            assert greys(source.gather(torch.arange(len(source)))[0]) == expected
+        for dataset, expected in ((splits.train, [1, 2]), (splits.validation, [3]), (test, [4])):
+            assert isinstance(dataset.images, torch.Tensor) is (share > 0)
+            assert greys(dataset.gather(torch.arange(len(dataset)))[0]) == expected
         assert splits.train.labels.tolist() == [0, 1] and splits.validation.labels.tolist() == [1]
 
     def test_what_is_another_picture_or_class_is_noticed(

@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from mnist_trainer.data.geometry import inverse_affine, smooth_displacement, thicken, warp
+from mnist_trainer.data.augment import inverse_affine, smooth_displacement, thicken, warp
 
 
 @pytest.fixture

@@ -10,9 +10,8 @@ import torch
 
 from mnist_trainer.data import identity
 from mnist_trainer.data.identity import find_known, identify
+from mnist_trainer.data.image_dataset import ImageDataset, as_images
 from mnist_trainer.data.loaders import Splits
-from mnist_trainer.data.mapped import as_images
-from mnist_trainer.data.source import ImageDataset
 
 COUNT = 90
 PIXELS = np.random.default_rng(1).integers(0, 256, (COUNT, 28, 28), dtype=np.uint8)
@@ -21,8 +20,8 @@ WHOLE = ImageDataset(torch.from_numpy(PIXELS), LABELS, torch.arange(COUNT))
 TRAIN, VALIDATION = torch.arange(60), torch.arange(60, COUNT)
 
 
-def splits(source: ImageDataset = WHOLE, train: torch.Tensor = TRAIN, validation: torch.Tensor = VALIDATION) -> Splits:
-    return Splits(source.subset(train), source.subset(validation), tuple("0123456789"))
+def splits(dataset: ImageDataset = WHOLE, train: torch.Tensor = TRAIN, validation: torch.Tensor = VALIDATION) -> Splits:
+    return Splits(dataset.subset(train), dataset.subset(validation), tuple("0123456789"))
 
 
 def fingerprint(made: Splits) -> str:

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from mnist_trainer.data.damage import DamagedError
 from mnist_trainer.data.idx import parse
+from mnist_trainer.data.paths import DamagedError
 
 
 def written(array: np.ndarray, code: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How folders of pictures are laid out: `mnist_trainer/data/layout.py`."""
+"""How folders of pictures are laid out: `mnist_trainer/data/folder.py`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from mnist_trainer.config.classes import class_positions
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data.layout import evaluated_folders, layout_of, notes, part_of
+from mnist_trainer.data.folder import evaluated_folders, layout_of, notes, part_of
 from mnist_trainer.errors import DataError
 
 

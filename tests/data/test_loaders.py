@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from mnist_trainer.config.schema import Data
+from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import load_split, load_splits, load_test, ordered_loader, training_loader
-from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.errors import DataError
 
 DIGITS = Data(name="digits")
@@ -22,8 +22,8 @@ def numbered(count: int) -> ImageDataset:
     return ImageDataset(torch.zeros(count, 28, 28, dtype=torch.uint8), torch.arange(count), torch.arange(count))
 
 
-def order(source: ImageDataset, batch_size: int, seed: int = 0, epoch: int = 0, first: int = 0) -> list[list[int]]:
-    return [labels.tolist() for _, labels in training_loader(source, batch_size, seed, epoch, first)]
+def order(dataset: ImageDataset, batch_size: int, seed: int = 0, epoch: int = 0, first: int = 0) -> list[list[int]]:
+    return [labels.tolist() for _, labels in training_loader(dataset, batch_size, seed, epoch, first)]
 
 
 @given(st.integers(1, 60), st.integers(1, 70), st.integers(0, 5))
@@ -37,22 +37,22 @@ def test_an_epoch_has_each_image_once_and_keeps_the_last_batch(count: int, batch
 
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 70))
 def test_mid_epoch_the_remaining_batches_are_the_same(count: int, batch_size: int, first: int) -> None:
-    source = numbered(count)
-    assert order(source, batch_size, 3, 4, first) == order(source, batch_size, 3, 4)[first:]
-    assert len(training_loader(source, batch_size, 3, 4, first)) == max(-(-count // batch_size) - first, 0)
+    dataset = numbered(count)
+    assert order(dataset, batch_size, 3, 4, first) == order(dataset, batch_size, 3, 4)[first:]
+    assert len(training_loader(dataset, batch_size, 3, 4, first)) == max(-(-count // batch_size) - first, 0)
 
 
 def test_the_order_belongs_to_seed_and_epoch() -> None:
-    source = numbered(50)
-    orders = [order(source, 50, seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
+    dataset = numbered(50)
+    orders = [order(dataset, 50, seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
     assert len({str(batches) for batches in orders}) == 4
-    assert order(source, 50, 0, 1) == orders[1]
+    assert order(dataset, 50, 0, 1) == orders[1]
     assert sorted(orders[0][0]) != orders[0][0]
 
 
 def test_a_batch_is_the_sources_own() -> None:
-    source = numbered(5)
-    loader = training_loader(source, 2, 0, 0)
+    dataset = numbered(5)
+    loader = training_loader(dataset, 2, 0, 0)
     assert isinstance(loader, DataLoader)
     batch = next(iter(loader))
     assert isinstance(batch, tuple)

@@ -1,4 +1,4 @@
-"""Images that stay where they are: `mnist_trainer/data/mapped.py`, behind a `ImageDataset` like any other."""
+"""Images that stay where they are: `mnist_trainer/data/image_dataset.py`, behind a `ImageDataset` like any other."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from mnist_trainer.data import mapped, memory
-from mnist_trainer.data.decoded import load_cached, save_cache
+from mnist_trainer.data import image_dataset
+from mnist_trainer.data.cache import load_cached, save_cache
+from mnist_trainer.data.image_dataset import ImageDataset, Images, MappedImages, as_images, to_device
 from mnist_trainer.data.loaders import ordered_loader, training_loader
-from mnist_trainer.data.mapped import Images, MappedImages, as_images, to_device
 from mnist_trainer.data.normalize import CHUNK, measure
-from mnist_trainer.data.source import ImageDataset
 
 COUNT = 2 * CHUNK + 7
 PIXELS = np.random.default_rng(0).integers(0, 256, (COUNT, 28, 28), np.uint8)
@@ -25,7 +24,7 @@ PLAIN = ImageDataset(torch.from_numpy(PIXELS), torch.from_numpy(LABELS), torch.a
 @pytest.fixture
 def lying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ImageDataset:
     """`PLAIN`, whose images stay in their file."""
-    monkeypatch.setattr(memory, "MEMORY_FRACTION", 0)
+    monkeypatch.setattr(image_dataset, "MEMORY_FRACTION", 0)
     save_cache([tmp_path], "a", "mark", (PIXELS, LABELS))
     recalled = load_cached([tmp_path], "a", "mark", COUNT)
     assert recalled is not None
@@ -42,10 +41,10 @@ def alike(one: ImageDataset, other: ImageDataset) -> bool:
     return torch.equal(whole(one.images), whole(other.images))
 
 
-def files_of(source: ImageDataset) -> list[int]:
-    """Where the images lie of which `source` gives some."""
-    assert isinstance(source.images, MappedImages)
-    return [part.ctypes.data for part in source.images.parts]
+def files_of(dataset: ImageDataset) -> list[int]:
+    """Where the images lie of which `dataset` gives some."""
+    assert isinstance(dataset.images, MappedImages)
+    return [part.ctypes.data for part in dataset.images.parts]
 
 
 def test_a_file_gives_the_same_images_and_batches(lying: ImageDataset) -> None:
@@ -90,11 +89,11 @@ def test_what_is_too_large_for_a_card_stays_and_batches_go_there(
     large: bool, lying: ImageDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setattr(mapped, "CHUNK_SIZE", 40)
-    monkeypatch.setattr(mapped, "too_large", lambda *question: asked.append(question) or large)
+    monkeypatch.setattr(image_dataset, "CHUNK_SIZE", 40)
+    monkeypatch.setattr(image_dataset, "too_large", lambda *question: asked.append(question) or large)
     meta = torch.device("meta")  # in the place of a card
-    for source in (lying, PLAIN):
-        there = source.to("meta")
+    for dataset in (lying, PLAIN):
+        there = dataset.to("meta")
         assert isinstance(there.images, MappedImages) is large and there.labels.device == meta
         assert there.images.device == (torch.device("cpu") if large else meta)
         images, labels = there.gather(torch.tensor([7, 0]))
@@ -107,5 +106,5 @@ def test_what_is_too_large_for_a_card_stays_and_batches_go_there(
 
 
 def test_what_is_in_memory_stays_there_on_a_computer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "MEMORY_FRACTION", 0)
+    monkeypatch.setattr(image_dataset, "MEMORY_FRACTION", 0)
     assert PLAIN.to("cpu").images is PLAIN.images

@@ -1,4 +1,4 @@
-"""Memory that is there: `mnist_trainer/data/memory.py`."""
+"""Memory that is there: `mnist_trainer/data/image_dataset.py`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mnist_trainer.data import memory
-from mnist_trainer.data.memory import MEMORY_FRACTION, available_memory, too_large
+from mnist_trainer.data import image_dataset
+from mnist_trainer.data.image_dataset import MEMORY_FRACTION, available_memory, too_large
 
 CPU = torch.device("cpu")
 
@@ -23,7 +23,7 @@ def control_group(folder: Path, limit: str) -> Path:
 def test_a_container_has_what_its_limit_leaves_and_cached_files_give_back(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(memory, "CONTROL_GROUP", control_group(tmp_path, "1000"))
+    monkeypatch.setattr(image_dataset, "CONTROL_GROUP", control_group(tmp_path, "1000"))
     assert available_memory(CPU) == available_memory() == 1000 - 700 + 250
 
 
@@ -32,8 +32,8 @@ def test_without_a_limit_the_systems_memory_counts(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: str | None
 ) -> None:
     folder = control_group(tmp_path, limit) if limit else tmp_path
-    monkeypatch.setattr(memory, "CONTROL_GROUP", folder)
-    monkeypatch.setattr(memory, "_system_memory", lambda: 123)
+    monkeypatch.setattr(image_dataset, "CONTROL_GROUP", folder)
+    monkeypatch.setattr(image_dataset, "_system_memory", lambda: 123)
     assert available_memory(CPU) == 123
 
 
@@ -52,11 +52,11 @@ def test_more_than_the_share_of_what_can_be_had_is_too_large(
     device: torch.device | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (4000, 10**9))
-    monkeypatch.setattr(memory, "_system_memory", lambda: 10**9)
-    monkeypatch.setattr(memory, "_cgroup_memory", lambda: 4000)
+    monkeypatch.setattr(image_dataset, "_system_memory", lambda: 10**9)
+    monkeypatch.setattr(image_dataset, "_cgroup_memory", lambda: 4000)
     assert not too_large(int(4000 * MEMORY_FRACTION), device) and too_large(int(4000 * MEMORY_FRACTION) + 1, device)
 
 
 def test_where_nobody_knows_how_much_there_is_nothing_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "available_memory", lambda _: None)
+    monkeypatch.setattr(image_dataset, "available_memory", lambda _: None)
     assert not too_large(10**18)

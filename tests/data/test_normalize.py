@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data.catalog import load
+from mnist_trainer.data.image_dataset import ImageDataset
+from mnist_trainer.data.loaders import load
 from mnist_trainer.data.normalize import CHUNK, Normalization, measure
-from mnist_trainer.data.source import ImageDataset
 
 
 def source_of(images: torch.Tensor) -> ImageDataset:
@@ -44,8 +44,8 @@ def test_apply_brings_the_images_to_mean_zero_and_deviation_one() -> None:
 
 def test_unit_and_none_are_exact() -> None:
     images = torch.arange(256).to(torch.uint8).repeat(49).reshape(16, 28, 28)
-    source = source_of(images)
-    unit, none = measure(source, "unit"), measure(source, "none")
+    dataset = source_of(images)
+    unit, none = measure(dataset, "unit"), measure(dataset, "none")
     assert unit == Normalization(0.0, 1.0) and none == Normalization(0.0, 1 / 255)
     assert torch.equal(unit.apply(images)[:, 0], images.float() / 255)
     assert torch.equal(none.apply(images)[:, 0], images.float())

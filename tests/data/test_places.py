@@ -7,7 +7,7 @@ import pytest
 
 from mnist_trainer import files
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data.places import cache_dirs, data_root, set_cache_variables, user_cache, write_to_first
+from mnist_trainer.data.paths import cache_dirs, data_root, set_cache_variables, user_cache, write_to_first
 from mnist_trainer.errors import DataError, StorageError
 
 
@@ -106,7 +106,7 @@ def test_simulated_a_file_that_windows_keeps_open_is_left_to_its_reader(
 
     monkeypatch.setattr(Path, "replace", in_use)
     monkeypatch.setattr(files, "WINDOWS", True)
-    monkeypatch.setattr(files, "PAUSES", ())
+    monkeypatch.setattr(files, "RETRY_DELAYS", ())
     with pytest.raises(StorageError, match="cannot access the file"):
         write_to_first([tmp_path], "a", lambda path: path.write_text("mine"))
     (tmp_path / "a").write_text("theirs")

@@ -16,10 +16,9 @@ import pytest
 import torch
 
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data import decoded, loaders, places, published
-from mnist_trainer.data.catalog import load
-from mnist_trainer.data.enlarge import to_mnist
-from mnist_trainer.data.loaders import load_split
+from mnist_trainer.data import cache, loaders, paths, published
+from mnist_trainer.data.digits import to_mnist
+from mnist_trainer.data.loaders import load, load_split
 from mnist_trainer.data.registry import PUBLISHED
 from mnist_trainer.errors import DataError, StorageError, UsageError
 
@@ -152,8 +151,8 @@ def test_kept_labels_that_are_no_classes_are_not_believed(make: Callable[..., An
     made = make("fashion-mnist")
     folder = made.put(tmp_path)
     read(made, tmp_path, "train")
-    mark = decoded.file_fingerprint([folder / file.archive for file in made.published.train])
-    decoded.save_cache([folder], "fashion-mnist-train.decoded", mark, (made.images["train"], np.full(12, 99)))
+    mark = cache.file_fingerprint([folder / file.archive for file in made.published.train])
+    cache.save_cache([folder], "fashion-mnist-train.decoded", mark, (made.images["train"], np.full(12, 99)))
     read(made, tmp_path, "train")
 
 
@@ -407,14 +406,14 @@ def test_real_mnist(mnist_root: Path) -> None:
 
 def make_read_only(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuses writing under `root`, also to root, whom the mode of a folder does not stop."""
-    whole = places.beside
+    whole = paths.atomic_write
 
-    def refusing(target: Path, yielding: bool = False) -> Any:
+    def refusing(target: Path, keep_existing: bool = False) -> Any:
         if target.is_relative_to(root):
             raise PermissionError(13, "Permission denied")
-        return whole(target, yielding)
+        return whole(target, keep_existing)
 
-    monkeypatch.setattr(places, "beside", refusing)
+    monkeypatch.setattr(paths, "atomic_write", refusing)
 
 
 def spread(made: Any, folder: Path, path_of: Callable[[str], str]) -> None:

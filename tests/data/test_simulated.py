@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 from mnist_trainer.config.schema import Data, Simulate
-from mnist_trainer.data import memory, simulated
+from mnist_trainer.data import image_dataset, simulated
+from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import Splits, load_real, load_split, load_splits, load_together
 from mnist_trainer.data.simulated import with_photographs
-from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.simulator import make as drawing
 
 
@@ -97,7 +97,7 @@ def test_so_many_photographs_as_the_share_says_from_all_images_alike(share: floa
 def test_the_random_numbers_belong_to_the_image_not_to_its_place() -> None:
     whole = load_real(data(validation=0)).train
     some = whole.subset(torch.tensor([30, 4, 17]))
-    all_of_them, few = (with_photographs(source, data(photographs=1)).images for source in (whole, some))
+    all_of_them, few = (with_photographs(dataset, data(photographs=1)).images for dataset in (whole, some))
     assert torch.equal(few[3:], all_of_them[50 + torch.tensor([30, 4, 17])])
     other = with_photographs(some, data(photographs=1, split_seed=1)).images
     assert not torch.equal(few[3:, 0, 1], other[3:, 0, 1])
@@ -147,17 +147,17 @@ def test_real_photographs_and_no_digits_are_made() -> None:
 
 @pytest.mark.usefixtures("threads")
 def test_however_many_make_them_they_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = load_real(data(limit=1, validation=0)).train
-    alone = with_photographs(source, data(photographs=1))
+    dataset = load_real(data(limit=1, validation=0)).train
+    alone = with_photographs(dataset, data(photographs=1))
     monkeypatch.setattr(simulated, "CHUNK_SIZE", 5)
     monkeypatch.setattr(drawing, "make_images", None)  # not in this process
-    assert equal(with_photographs(source, data(photographs=1)), alone)
+    assert equal(with_photographs(dataset, data(photographs=1)), alone)
 
 
 @pytest.mark.usefixtures("threads")
 def test_a_process_that_fails_is_told_with_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = load_real(data(limit=1, validation=0)).train
-    empty = ImageDataset(source.images[:, :0], source.labels, source.indices)
+    dataset = load_real(data(limit=1, validation=0)).train
+    empty = ImageDataset(dataset.images[:, :0], dataset.labels, dataset.indices)
     monkeypatch.setattr(simulated, "CHUNK_SIZE", 5)
     with pytest.raises(RuntimeError, match=r"drawing pictures ended with 1: Traceback(.|\n)*cv2.error: "):
         with_photographs(empty, data(photographs=1))
@@ -198,7 +198,7 @@ def test_other_images_are_other_photographs(counted: list[int], cache: Path) -> 
 def test_they_may_be_too_many_for_the_memory(counted: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     both = data(photographs=1, non_digits=0.4)
     first = load_splits(both).train
-    monkeypatch.setattr(memory, "MEMORY_FRACTION", 0)
+    monkeypatch.setattr(image_dataset, "MEMORY_FRACTION", 0)
     again = load_splits(both).train
     assert counted == [40, 10, 16] and not isinstance(again.images, torch.Tensor)
     assert all(map(torch.equal, again.gather(torch.arange(96)), first.gather(torch.arange(96))))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from mnist_trainer.data.source import ImageDataset
+from mnist_trainer.data.image_dataset import ImageDataset
 
 IMAGES = torch.arange(6 * 784).remainder(251).to(torch.uint8).reshape(6, 28, 28)
 LABELS = torch.tensor([3, 1, 4, 1, 5, 9])

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnist_trainer.data.splits import first_of_each, shares, stratified, validation_count
+from mnist_trainer.data.loaders import first_of_each, shares, stratified, validation_count
 from mnist_trainer.errors import DataError
 
 SIZES = st.lists(st.integers(1, 60), min_size=1, max_size=12)

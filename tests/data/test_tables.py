@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from mnist_trainer.config.load import load_config
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data import tables
-from mnist_trainer.data.catalog import class_names, load
-from mnist_trainer.data.loaders import load_real, load_splits, load_test
+from mnist_trainer.data.loaders import class_names, load, load_real, load_splits, load_test
 from mnist_trainer.data.tables import read_csv
 from mnist_trainer.errors import ConfigError, DataError
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mnist_trainer.data.damage import DamagedError
+from mnist_trainer.data.paths import DamagedError
 from mnist_trainer.data.usps import parse
 
 

@@ -24,8 +24,8 @@ from mnist_trainer import Run, train
 from mnist_trainer.cli import mnist_eval as evaluating
 from mnist_trainer.cli import mnist_predict, mnist_runs
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data.bundled import load_digits
-from mnist_trainer.data.decoded import MIN_CACHED
+from mnist_trainer.data.cache import MIN_CACHED
+from mnist_trainer.data.digits import load_digits
 from mnist_trainer.data.folder import layout_of, load_folder
 from mnist_trainer.errors import CheckpointError, DataError, StorageError
 from mnist_trainer.pictures.listing import list_pictures

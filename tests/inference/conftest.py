@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from mnist_trainer.data.source import ImageDataset
+from mnist_trainer.data.image_dataset import ImageDataset
 
 
 @pytest.fixture
-def source() -> ImageDataset:
+def dataset() -> ImageDataset:
     """150 images of noise with labels 0 to 9."""
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (150, 28, 28), dtype=torch.uint8, generator=generator)

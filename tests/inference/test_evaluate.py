@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.normalize import Normalization
-from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.inference.evaluate import Answers, answer, measure, surest_mistakes
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.inference.predictor import Predictor, Reading
@@ -24,56 +24,56 @@ def mean_loss(outputs: Tensor, labels: Tensor) -> float:
     return float(F.cross_entropy(outputs.double(), labels))
 
 
-def judged(network: nn.Module, source: ImageDataset, reading: Reading = READING) -> tuple[Answers, Evaluation]:
+def judged(network: nn.Module, dataset: ImageDataset, reading: Reading = READING) -> tuple[Answers, Evaluation]:
     predictor = Predictor([network], [reading], CPU)
-    answers = answer(predictor, source)
+    answers = answer(predictor, dataset)
     return answers, measure(predictor, answers, mean_loss, CLASSES, "mnist", "validation")
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 150])
-def test_the_batch_size_changes_no_answer(source: ImageDataset, network: nn.Module, batch_size: int) -> None:
-    answers, figures = judged(network, source)
-    others, other_figures = judged(network, source, replace(READING, batch_size=batch_size))
+def test_the_batch_size_changes_no_answer(dataset: ImageDataset, network: nn.Module, batch_size: int) -> None:
+    answers, figures = judged(network, dataset)
+    others, other_figures = judged(network, dataset, replace(READING, batch_size=batch_size))
     assert torch.equal(others.predicted, answers.predicted)
     assert other_figures.confusion == figures.confusion
     assert other_figures.loss == pytest.approx(figures.loss, abs=1e-6)
 
 
-def test_figures_are_counted_over_all_images(source: ImageDataset, network: nn.Module) -> None:
-    _, figures = judged(network, source)
-    inputs = ((source.images.float() / 255 - 0.13) / 0.31)[:, None]
+def test_figures_are_counted_over_all_images(dataset: ImageDataset, network: nn.Module) -> None:
+    _, figures = judged(network, dataset)
+    inputs = ((dataset.images.float() / 255 - 0.13) / 0.31)[:, None]
     outputs = network.eval()(inputs).detach()
-    right = int((outputs.argmax(dim=1) == source.labels).sum())
+    right = int((outputs.argmax(dim=1) == dataset.labels).sum())
     assert (figures.count, figures.errors, figures.accuracy) == (150, 150 - right, right / 150)
-    assert figures.loss == pytest.approx(mean_loss(outputs, source.labels), abs=1e-6)
+    assert figures.loss == pytest.approx(mean_loss(outputs, dataset.labels), abs=1e-6)
     assert figures.interval[0] < figures.accuracy < figures.interval[1]
     assert (figures.dataset, figures.split) == ("mnist", "validation")
 
 
-def test_confusion_and_classes_agree_with_the_errors(source: ImageDataset, network: nn.Module) -> None:
-    answers, figures = judged(network, source)
+def test_confusion_and_classes_agree_with_the_errors(dataset: ImageDataset, network: nn.Module) -> None:
+    answers, figures = judged(network, dataset)
     assert sum(map(sum, figures.confusion)) == 150
     assert sum(figures.confusion[digit][digit] for digit in range(10)) == 150 - figures.errors
     assert sum(each.errors for each in figures.per_class) == figures.errors
     assert figures.confusion[3][5] == int(((answers.labels == 3) & (answers.predicted == 5)).sum())
 
 
-def test_the_confidence_is_the_probability_of_the_answer(source: ImageDataset, network: nn.Module) -> None:
-    answers, figures = judged(network, source)
+def test_the_confidence_is_the_probability_of_the_answer(dataset: ImageDataset, network: nn.Module) -> None:
+    answers, figures = judged(network, dataset)
     chosen = answers.probabilities.gather(1, answers.predicted[:, None])[:, 0]
     assert torch.equal(answers.confidence, chosen)
     assert figures.ece is not None and 0 < figures.ece < 1
 
 
-def test_outputs_that_are_no_probabilities_have_no_calibration_error(source: ImageDataset, network: nn.Module) -> None:
-    answers, figures = judged(network, source, replace(READING, kind="values"))
+def test_outputs_that_are_no_probabilities_have_no_calibration_error(dataset: ImageDataset, network: nn.Module) -> None:
+    answers, figures = judged(network, dataset, replace(READING, kind="values"))
     assert figures.ece is None
     assert torch.equal(answers.predicted, answers.outputs.argmax(dim=1))
 
 
-def test_evaluating_leaves_the_global_generator_alone(source: ImageDataset, network: nn.Module) -> None:
+def test_evaluating_leaves_the_global_generator_alone(dataset: ImageDataset, network: nn.Module) -> None:
     before = torch.get_rng_state()
-    judged(network, source)
+    judged(network, dataset)
     assert torch.equal(torch.get_rng_state(), before)
 
 

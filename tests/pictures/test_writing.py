@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mnist_trainer.data.bundled import load_digits
+from mnist_trainer.data.digits import load_digits
 from mnist_trainer.pictures.read import Writing, find_writing
 from mnist_trainer.simulator import page
 

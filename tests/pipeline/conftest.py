@@ -85,7 +85,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def pictures() -> Callable[[Path, dict[str, int]], None]:
     """Writes a folder of pictures: a sub-folder for each name, with 15 pictures of the digit it stands for."""
-    from mnist_trainer.data.bundled import load_digits
+    from mnist_trainer.data.digits import load_digits
 
     digits = load_digits("train")
     images = digits.images

@@ -37,7 +37,7 @@ sys.addaudithook(watch)
 from mnist_trainer.cli import mnist_eval
 from mnist_trainer.cli import mnist_predict
 from mnist_trainer.cli import mnist_train
-from mnist_trainer.data.places import user_cache
+from mnist_trainer.data.paths import user_cache
 
 ends = []
 for main, arguments in (

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from mnist_trainer import resume, train
-from mnist_trainer.data import folder, memory
-from mnist_trainer.data.mapped import MappedImages
+from mnist_trainer.data import folder, image_dataset
+from mnist_trainer.data.image_dataset import MappedImages
 from mnist_trainer.errors import InterruptedRunError
 from mnist_trainer.pipeline.evaluation import judge
 
@@ -57,7 +57,7 @@ def test_the_same_run_to_the_bit(
     train(sections, run_dir=here / "memory", listener=heard)
     expected = judge(here / "memory")
     assert isinstance(expected.source.images, torch.Tensor) and "memory" not in heard.headers[0].data
-    monkeypatch.setattr(memory, "MEMORY_FRACTION", 0)
+    monkeypatch.setattr(image_dataset, "MEMORY_FRACTION", 0)
     heard = Remembering()
     train(sections, run_dir=here / "mapped", listener=heard)
     assert "; more than 25 % of the free memory, so read a batch at a time; 2 classes" in heard.headers[0].data

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mnist_trainer import Run, evaluate, train
-from mnist_trainer.data.bundled import load_digits
+from mnist_trainer.data.digits import load_digits
 from mnist_trainer.errors import CheckpointError, DataError
 from mnist_trainer.pipeline.comparison import compare
 from mnist_trainer.pipeline.evaluation import judge

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from mnist_trainer import Prediction, Run, predict, train
-from mnist_trainer.data.bundled import load_digits
+from mnist_trainer.data.digits import load_digits
 from mnist_trainer.errors import CheckpointError, UsageError
 from mnist_trainer.inference.predictor import Predictor
 from mnist_trainer.pipeline.evaluation import judge

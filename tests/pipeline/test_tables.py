@@ -12,7 +12,7 @@ import pytest
 
 from mnist_trainer import Run, evaluate, load_config, resume, train
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data.bundled import load_digits
+from mnist_trainer.data.digits import load_digits
 from mnist_trainer.data.loaders import load_real, load_test
 from mnist_trainer.errors import DataError, InterruptedRunError
 from mnist_trainer.pipeline.checking import plan

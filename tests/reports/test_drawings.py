@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_trainer.config.load import load_config
-from mnist_trainer.data.source import ImageDataset
+from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.inference.evaluate import Answers
 from mnist_trainer.inference.firing import DeadUnits
 from mnist_trainer.inference.metrics import Evaluation
@@ -118,8 +118,8 @@ def test_the_confusion_matrix_says_of_what_it_is(painter: Painter, evaluation: E
 def test_the_surest_mistakes_come_first(painter: Painter, evaluation: Evaluation) -> None:
     rows = torch.tensor([[0.9, 0.1, 0.0], [0.6, 0.4, 0.0], [0.0, 0.2, 0.8], [0.1, 0.2, 0.7], [0.0, 1.0, 0.0]])
     labels = [0, 1, 0, 1, 0]
-    answers, source = answered(rows, labels), source_of(labels)
-    assert drawn(draw_mistakes(answers, source, evaluation, CLASSES)) == ("mistakes.png", b"mistakes")
+    answers, dataset = answered(rows, labels), source_of(labels)
+    assert drawn(draw_mistakes(answers, dataset, evaluation, CLASSES)) == ("mistakes.png", b"mistakes")
     images, truths, given, shown, title, _ = painter.asked["mistakes"]
     assert images[:, 0, 0].tolist() == [4, 2, 3, 1]
     assert truths == ["zero", "zero", "one", "one"]

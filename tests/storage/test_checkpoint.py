@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mnist_trainer import Run
 from mnist_trainer.config.load import load_config
-from mnist_trainer.data.bundled import load_digits
+from mnist_trainer.data.digits import load_digits
 from mnist_trainer.data.normalize import Normalization
 from mnist_trainer.errors import CheckpointError, StorageError
 from mnist_trainer.files import write_file

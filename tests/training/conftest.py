@@ -9,8 +9,8 @@ import torch
 
 from mnist_trainer.config.checks import find_problems
 from mnist_trainer.config.schema import Config
+from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import Splits
-from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.training.prepare import prepare_state
 from mnist_trainer.training.state import TrainingState
 
@@ -43,8 +43,8 @@ def noise() -> Splits:
 def yes_or_no(splits: Splits) -> Splits:
     """Is it a 7?"""
 
-    def binary(source: ImageDataset) -> ImageDataset:
-        return ImageDataset(source.images, (source.labels == 7).long(), source.indices)
+    def binary(dataset: ImageDataset) -> ImageDataset:
+        return ImageDataset(dataset.images, (dataset.labels == 7).long(), dataset.indices)
 
     assert splits.validation is not None
     return Splits(binary(splits.train), binary(splits.validation), ("not 7", "7"))

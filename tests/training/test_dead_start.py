@@ -12,14 +12,14 @@ import torch
 from torch import nn
 
 from mnist_trainer.config.load import load_config
+from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import Splits
-from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.training.dead_start import cause, dead_start
 from mnist_trainer.training.loop import EpochRecord, fit
 from mnist_trainer.training.state import TrainingState
 
 
-def source(counts: list[int]) -> ImageDataset:
+def dataset(counts: list[int]) -> ImageDataset:
     """So many images of each class, all empty but for a spot that is anywhere."""
     labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
     images = torch.zeros(len(labels), 28, 28, dtype=torch.uint8)
@@ -28,9 +28,9 @@ def source(counts: list[int]) -> ImageDataset:
 
 
 def state_of(prepare: Any, validation: list[int] | None, train: list[int], **sections: Any) -> TrainingState:
-    judged = None if validation is None else source(validation)
-    state: TrainingState = prepare(Splits(source([64] * 10), judged, tuple("0123456789")), **sections)
-    state.setup = replace(state.setup, train=source(train))
+    judged = None if validation is None else dataset(validation)
+    state: TrainingState = prepare(Splits(dataset([64] * 10), judged, tuple("0123456789")), **sections)
+    state.setup = replace(state.setup, train=dataset(train))
     return state
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import Splits
 from mnist_trainer.data.normalize import Normalization, measure
-from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.errors import CheckpointError, ConfigError
 from mnist_trainer.model.build import build_model
 from mnist_trainer.training.loop import fit

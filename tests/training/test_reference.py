@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import Splits
-from mnist_trainer.data.source import ImageDataset
 from mnist_trainer.seeds import seed_for
 from mnist_trainer.training.loop import fit
 
@@ -81,8 +81,8 @@ def plain(model: nn.Module, optimizer: torch.optim.Optimizer, splits: Splits) ->
     assert splits.validation is not None
     deviation, mean = torch.std_mean(splits.train.images.double(), correction=0)
 
-    def inputs(source: ImageDataset) -> Tensor:
-        return ((source.images[:, None] - mean) / deviation).float()
+    def inputs(dataset: ImageDataset) -> Tensor:
+        return ((dataset.images[:, None] - mean) / deviation).float()
 
     images, labels = inputs(splits.train), splits.train.labels
     figures = []

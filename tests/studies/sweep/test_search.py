@@ -16,7 +16,7 @@ import yaml
 from mnist_trainer import train
 from mnist_trainer.config.load import load_config
 from mnist_trainer.config.sweep import Sweep, load_sweep
-from mnist_trainer.data.bundled import load_digits
+from mnist_trainer.data.digits import load_digits
 from mnist_trainer.errors import DataError, InterruptedRunError, StorageError, TrainerError, UsageError
 from mnist_trainer.files import folder_lock
 from mnist_trainer.reports.sweep import SweepHeader, SweepListener, SweepResult, TrialRow

@@ -22,8 +22,8 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.data.memory import too_large
-from mnist_trainer.data.places import write_to_first
+from mnist_trainer.data.image_dataset import too_large
+from mnist_trainer.data.paths import write_to_first
 from mnist_trainer.errors import StorageError
 
 FORMAT = 2

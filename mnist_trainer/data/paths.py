@@ -1,12 +1,15 @@
-"""Where data sets lie, and which of these folders takes a new file."""
+"""Where data sets lie, and which of these folders takes a new file.
+
+Damaged files: found by code that sees only content, told with the file's path and with what to do.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING
@@ -99,3 +102,21 @@ def _remove_abandoned(target: Path) -> None:
         for left in target.parent.glob(f".{target.name}.*.part"):
             if time() - left.lstat().st_mtime > ABANDONED_SECONDS:
                 remove_file(left)
+
+
+class DamagedError(Exception):
+    """Content that is not what it should be; the text is the reason, without a path."""
+
+
+REPLACE = "Delete it, then it is downloaded anew; or put a whole copy in its place."
+
+
+@contextmanager
+def locate_damage(path: Path, advice: str = REPLACE) -> Iterator[None]:
+    """Turns damage found inside the block, and a file that cannot be read, into a DataError that names `path`."""
+    try:
+        yield
+    except DamagedError as error:
+        raise DataError(f"{path} is damaged: {error}. {advice}") from None
+    except OSError as error:
+        raise DataError(f"{error.filename or path} cannot be read: {error.strerror or error}.") from None
