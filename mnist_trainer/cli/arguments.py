@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from glob import glob
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 from typer.core import TyperCommand
 
 from mnist_trainer.cli.common import print_error
 from mnist_trainer.errors import shell_quote
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _OPTIONS = {
     **dict.fromkeys(("gpu", "cuda"), "--device cuda"),
@@ -47,15 +44,17 @@ class Command(TyperCommand):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Leave out the Python types, such as `<list[str]>`, that typer shows after the arguments."""
-        arguments: list[Any] = [each for each in self.params if not each.opts[0].startswith("-")]
+        arguments: list[Any] = [param for param in self.params if not param.opts[0].startswith("-")]
         for argument in arguments:
             argument.display_type_rich = lambda ctx: None
         super().format_options(ctx, formatter)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Expand patterns and parse the arguments. Exits with code 2 if an option is unknown."""
+        if ctx.resilient_parsing:  # for completion
+            return super().parse_args(ctx, args)
         options = {name: option for option in self.get_params(ctx) for name in (*option.opts, *option.secondary_opts)}
-        words, unknown = self._split(list(args), options)
+        words, unknown = _split(list(args), options)
         if unknown:
             names = [name for name in options if name.startswith("-")]
             suggestions = [self._suggest(ctx.info_name, option, value, names) for option, value in unknown]
@@ -65,48 +64,26 @@ class Command(TyperCommand):
             raise typer.Exit(2)
         return super().parse_args(ctx, words)
 
-    def _split(self, args: list[str], options: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, str | None]]]:
-        """Return the arguments with patterns expanded, and the unknown options with their values."""
-        words: list[str] = []
-        unknown: list[tuple[str, str | None]] = []
-        while args:
-            word = args.pop(0)
-            name, equals, value = word.partition("=")
-            known = options.get(name) or (options.get(word[:2]) if word[:2] != "--" else None)
-            if word == "--":
-                return [*words, word, *args], unknown
-            if word in ("", "-") or not word.startswith("-"):
-                words += expand_pattern(word)
-            elif known is not None:
-                count = 0 if equals or known.is_flag or name not in options else known.nargs
-                words += [word, *args[:count]]
-                del args[:count]
-            elif word[1] != "-" and _exists(word):  # `-7.png`, as `*.png` brings it
-                words.append(f"./{word}")
-            else:
-                has_value = args and not equals and not args[0].startswith("-") and "=" not in args[0]
-                unknown.append((name, value if equals else args.pop(0) if has_value else None))
-        return words, unknown
-
     def _suggest(self, command: str, option: str, value: str | None, names: Sequence[str]) -> str:
         """Return a line that says what an unknown option was most likely meant to be."""
         from mnist_trainer.config.messages import nearest
 
-        begin, plain = f"{command} has no option {option}.", option.lstrip("-").replace("-", "_")
+        start, plain = f"{command} has no option {option}.", option.lstrip("-").replace("-", "_")
         known = _OPTIONS.get(plain, "")
         if known.partition(" ")[0] in names:
-            return f"{begin} Write {known}."
+            return f"{start} Write {known}."
         if plain.endswith("completion"):
-            return f"{begin} mnist-train --completion SHELL prints the script for all commands."
-        near = nearest(option, names, cutoff=0.8)
-        if paths := [] if near else self._paths(plain):
+            return f"{start} mnist-train --completion SHELL prints the script for all commands."
+        is_typo = nearest(option, names, cutoff=0.8)
+        if paths := [] if is_typo else self._paths(plain):
             shown = " or ".join(shell_quote(f"{path}={'VALUE' if value is None else value}") for path in paths)
-            return f"{begin} Write {shown}"
+            return f"{start} Write {shown}"
         similar = [name for name in names if len(plain) == 1 and name.startswith(f"--{plain}")]
         if near := nearest(option, names, cutoff=0.7):
             similar = [near]
-        hint = f"Did you mean {' or '.join(similar)}?" if similar else f"{command} --help lists all options."
-        return f"{begin} {hint}"
+        return f"{start} " + (
+            f"Did you mean {' or '.join(similar)}?" if similar else f"{command} --help lists all options."
+        )
 
     def _paths(self, plain: str) -> list[str]:
         """Return the keys of the config that an option called `plain` most likely stands for."""
@@ -116,8 +93,7 @@ class Command(TyperCommand):
             return []
         last = plain.rpartition(".")[2]
         paths = [_KEYS[plain]] if plain in _KEYS else paths_of(last) or paths_of(nearest(last, all_keys(), 0.7) or "")
-        whole = [path for path in paths if path == plain]
-        return whole or [path for path in paths if path.startswith(self.keys)]
+        return [plain] if plain in paths else [path for path in paths if path.startswith(self.keys)]
 
 
 class ConfigCommand(Command):
@@ -132,17 +108,43 @@ class DataCommand(Command):
     keys = "data."
 
 
+def _split(args: list[str], options: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, str | None]]]:
+    """Return the arguments with patterns expanded, and the unknown options with their values."""
+    words: list[str] = []
+    unknown: list[tuple[str, str | None]] = []
+    while args:
+        word = args.pop(0)
+        name, equals, value = word.partition("=")
+        known = options.get(name) or (options.get(word[:2]) if word[:2] != "--" else None)
+        if word == "--":
+            return [*words, word, *args], unknown
+        if word in ("", "-") or not word.startswith("-"):
+            words += expand_pattern(word)
+        elif known is not None:
+            count = 0 if equals or known.is_flag or name not in options else known.nargs
+            words += [word, *args[:count]]
+            del args[:count]
+        elif word[1] != "-" and os.path.lexists(word):  # `-7.png`, as `*.png` brings it
+            words.append(f"./{word}")
+        else:
+            has_value = args and not equals and not args[0].startswith("-") and "=" not in args[0]
+            unknown.append((name, value if equals else args.pop(0) if has_value else None))
+    return words, unknown
+
+
 def expand_pattern(word: str) -> list[str]:
     """Return the files that match the pattern `word`, sorted; `word` itself if it is no pattern or matches nothing."""
-    if not any(char in word for char in "*?[") or _exists(word):
+    if not any(char in word for char in "*?[") or os.path.lexists(word):  # Path.exists raises on long texts
         return [word]
     found = sorted(glob(word))  # noqa: PTH207 - Path.glob takes no absolute pattern
     return [f"./{name}" if name.startswith("-") else name for name in found] or [word]
 
 
 def find_config(arguments: Sequence[str] | None, option: str | None) -> tuple[str | None, list[str]]:
-    """Return the config (or sweep) that an option names, else the first argument that is no `KEY=VALUE`, else None;
-    and the other arguments."""
+    """Return the config (or sweep) and the other arguments.
+
+    The config is what the option names, else the first argument that is no `KEY=VALUE`, else None.
+    """
     others = list(arguments or [])
     if option is None:
         for argument in others:
@@ -150,7 +152,3 @@ def find_config(arguments: Sequence[str] | None, option: str | None) -> tuple[st
                 others.remove(argument)
                 return argument, others
     return option, others
-
-
-def _exists(word: str) -> bool:
-    return os.path.lexists(word)  # Path.exists raises on long texts

@@ -1,11 +1,9 @@
-"""`mnist-eval`: checkpoints in, their figures out."""
+"""`mnist-eval`: checkpoints in, their metrics out."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,8 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnist_trainer.cli.arguments import DataCommand
-from mnist_trainer.cli.common import Debug, Version, handle_errors, new_app, print_safe, problems_at_options
-from mnist_trainer.errors import UsageError
+from mnist_trainer.cli.common import (
+    Debug,
+    Device,
+    Json,
+    Version,
+    flag,
+    handle_errors,
+    new_app,
+    option,
+    print_safe,
+    problems_at_options,
+    require,
+    run_app,
+    terminal_width,
+)
+from mnist_trainer.cli.completion import complete
 
 if TYPE_CHECKING:
     from mnist_trainer.data.image_dataset import Split
@@ -24,6 +36,11 @@ app = new_app()
 
 Report = tuple[list[str], dict[str, Any]]
 """The lines to print, and the object that --json prints instead."""
+
+NO_CHECKPOINT = """\
+Name what to measure: a run folder, a .pt file, or latest, the newest finished run. For example:
+  mnist-eval latest
+mnist-eval --help lists all options."""
 
 
 class SplitName(StrEnum):
@@ -41,52 +58,28 @@ Arguments = Annotated[
         metavar="CHECKPOINT [KEY=VALUE]",
         help="A run folder, a .pt file, or latest (the newest finished run); several are measured as an ensemble. "
         "Then keys of other data: data.name=qmnist",
+        autocompletion=complete("latest"),
     ),
 ]
-WhichSplit = Annotated[
-    SplitName,
-    typer.Option(
-        "--split",
-        metavar="PART",
-        help="Which images: test, validation, train; with data.name=qmnist also test50k, the 50,000 that are not "
-        "part of MNIST.",
-    ),
-]
-Out = Annotated[
-    Path | None,
-    typer.Option("--out", metavar="DIR", help="Write confusion.png, mistakes.png and predictions.csv to this folder."),
-]
-Save = Annotated[Path | None, typer.Option("--save", metavar="FILE", help="Save the ensemble as one checkpoint.")]
-Views = Annotated[
-    int,
-    typer.Option(
-        "--views",
-        metavar="N",
-        help="Average the answers to N slightly deformed copies of each image (test-time augmentation).",
-    ),
-]
-Calibrate = Annotated[
-    Path | None,
-    typer.Option(
-        "--calibrate", metavar="FILE", help="Save a copy whose probabilities are calibrated on the validation images."
-    ),
-]
-Compare = Annotated[
-    bool, typer.Option("--compare", help="Compare two checkpoints: is one significantly better? (McNemar's test)")
-]
-Device = Annotated[str | None, typer.Option("--device", metavar="NAME", help="Device: cpu, cuda, cuda:1, mps or auto.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object; accuracies are fractions from 0 to 1.")]
+SPLIT = (
+    "Which images: test, validation, train; with data.name=qmnist also test50k, the 50,000 that are not part of MNIST."
+)
+OUT = "Write confusion.png, mistakes.png and predictions.csv to this folder."
+Save = Annotated[Path | None, option("--save", "FILE", "Save the ensemble as one checkpoint.")]
+VIEWS = "Average the answers to N slightly deformed copies of each image (test-time augmentation)."
+CALIBRATE = "Save a copy whose probabilities are calibrated on the validation images."
+COMPARE = "Compare two checkpoints: is one significantly better? (McNemar's test)"
 
 
 @app.command(name="eval", cls=DataCommand)
 def evaluate(  # noqa: PLR0913, PLR0917 - one an option
     arguments: Arguments = None,
-    split: WhichSplit = SplitName.test,
-    out: Out = None,
+    split: Annotated[SplitName, option("--split", "PART", SPLIT)] = SplitName.test,
+    out: Annotated[Path | None, option("--out", "DIR", OUT)] = None,
     save: Save = None,
-    views: Views = 1,
-    calibrate: Calibrate = None,
-    compare: Compare = False,
+    views: Annotated[int, option("--views", "N", VIEWS)] = 1,
+    calibrate: Annotated[Path | None, option("--calibrate", "FILE", CALIBRATE)] = None,
+    compare: Annotated[bool, flag("--compare", COMPARE)] = False,
     device: Device = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -110,39 +103,34 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one an option
 
 
 def _split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """The checkpoints and the overrides; what exists as a path is a path, whatever its name."""
-    checkpoints = [argument for argument in arguments if "=" not in argument or os.path.exists(argument)]  # noqa: PTH110 - Path.exists raises on long texts
+    """Return the checkpoints and the overrides. What exists as a path is a checkpoint, whatever its name."""
+    checkpoints = [argument for argument in arguments if "=" not in argument or os.path.lexists(argument)]
     return checkpoints, [argument for argument in arguments if argument not in checkpoints]
 
 
 def _check_options(
-    checkpoints: int, out: Path | None, save: Path | None, views: int, calibrate: Path | None, compare: bool
+    count: int, out: Path | None, save: Path | None, views: int, calibrate: Path | None, compare: bool
 ) -> None:
-    """Raises `UsageError` for options that do not go together, before anything is loaded."""
-    if not checkpoints:
-        raise UsageError(
-            "Name what to measure: a run folder, a .pt file, or latest, the newest finished run. For example:\n"
-            "  mnist-eval latest\n"
-            "mnist-eval --help lists all options."
-        )
-    if views < 1:
-        raise UsageError(f"--views must be 1 or more, got {views}; 1 is the plain answer, without deformed copies.")
-    if compare and checkpoints != 2:
-        raise UsageError(f"--compare takes exactly two checkpoints, got {checkpoints}. An ensemble is one with --save.")
-    if compare and (out or save or calibrate):
-        raise UsageError("--compare prints alone: leave out --out, --save and --calibrate.")
-    if save and checkpoints == 1:
-        raise UsageError("--save writes an ensemble, so it takes two checkpoints or more; got 1.")
-    if calibrate and save:
-        raise UsageError("--calibrate writes the ensemble itself: leave out --save.")
-    if save and views > 1:
-        raise UsageError("--save writes the plain ensemble, as a checkpoint stores no views: leave out --views.")
-    if calibrate and views > 1:
-        raise UsageError("--calibrate is for the plain answer, as a checkpoint stores no views: leave out --views.")
+    """Raise `UsageError` for options that do not go together with `count` checkpoints, before anything is loaded."""
+    plain = "as a checkpoint stores no views: leave out --views."
+    rules = {
+        NO_CHECKPOINT: count,
+        f"--views must be 1 or more, got {views}; 1 is the plain answer, without deformed copies.": views >= 1,
+        f"--compare takes exactly two checkpoints, got {count}. An ensemble is one with --save.": count == 2
+        or not compare,
+        "--compare prints alone: leave out --out, --save and --calibrate.": not (
+            compare and (out or save or calibrate)
+        ),
+        "--save writes an ensemble, so it takes two checkpoints or more; got 1.": not save or count > 1,
+        "--calibrate writes the ensemble itself: leave out --save.": not (calibrate and save),
+        f"--save writes the plain ensemble, {plain}": not save or views == 1,
+        f"--calibrate is for the plain answer, {plain}": not calibrate or views == 1,
+    }
+    require(rules)
 
 
 def _make_output_folders(checkpoints: list[str], file: Path | None, out: Path | None) -> None:
-    """Makes the folders of what will be written, before the work. Raises `UsageError` for files that must stay."""
+    """Create the folders of the files to write, before the work. Raises `UsageError` for files that must stay."""
     from mnist_trainer.files import make_folder
     from mnist_trainer.pipeline.subject import find_all, require_other_file
 
@@ -164,7 +152,7 @@ def _evaluate(
     _make_output_folders(checkpoints, save, out)
     result = judge(checkpoints, *overrides, split=split, views=views)
     _print_folder_notes(result)
-    lines = evaluation_lines(result.evaluation, result.subject.name, _width())
+    lines = evaluation_lines(result.evaluation, result.subject.name, terminal_width())
     if save is not None:
         save_checkpoint(save, result.subject.checkpoint)
         lines += ["", f"Written to {save}: the ensemble as one checkpoint"]
@@ -195,7 +183,7 @@ def _calibrate(checkpoints: list[str], overrides: list[str], split: Split, file:
     done = calibrate(checkpoints, *overrides, split=split)
     result, after = done.before[split], done.after[split]
     _print_folder_notes(result)
-    lines = evaluation_lines(result.evaluation, result.subject.name, _width())
+    lines = evaluation_lines(result.evaluation, result.subject.name, terminal_width())
     lines += ["", *calibration_lines(done.temperature, done.sureness())]
     picture = file.with_name(f"{file.stem}-reliability.png") if out is None else out / "reliability.png"
     if out is not None:
@@ -215,11 +203,6 @@ def _print_folder_notes(result: Judged) -> None:
         print_safe(f"warning: data.path: {note}", err=True)
 
 
-def _width() -> int | None:
-    """The columns of the terminal; None where the lines go to a file, which holds any length."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-
-
 def _write_report(result: Judged, out: Path) -> str:
     from mnist_trainer.files import write_bytes, write_text
     from mnist_trainer.reports.drawings import draw_confusion, draw_mistakes, predictions_csv
@@ -234,8 +217,8 @@ def _write_report(result: Judged, out: Path) -> str:
 
 
 def main() -> None:
-    """The console script."""
-    app(prog_name="mnist-eval")
+    """Run the console script."""
+    run_app(app, "eval")
 
 
 if __name__ == "__main__":

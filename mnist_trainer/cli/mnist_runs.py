@@ -3,71 +3,58 @@
 from __future__ import annotations
 
 import json
-import shutil
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mnist_trainer.cli.arguments import Command
-from mnist_trainer.cli.common import Debug, Version, handle_errors, new_app, print_safe
-from mnist_trainer.errors import UsageError, shell_quote
+from mnist_trainer.cli.common import (
+    Debug,
+    Version,
+    flag,
+    handle_errors,
+    new_app,
+    option,
+    print_safe,
+    require,
+    run_app,
+    terminal_width,
+)
+from mnist_trainer.errors import shell_quote
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from mnist_trainer.studies.run_summary import RunSummary
 
 app = new_app()
 
+FOLDER = "The folder that holds the runs, or the folder of a series; else runs."
+SORT = "Sort by a column or a key of the config, lowest first. Without it the newest is last."
+FILTER = "List only runs with this value: status=finished, name=mlp*, optimizer=adam. May be repeated."
+DIFF = "Compare two runs, by folder, name or latest: which keys and results differ."
+JSON = "Print a list of JSON objects; accuracies are fractions from 0 to 1."
+
 
 @app.command(cls=Command)
 def runs(
-    folders: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="DIR", help="The folder that holds the runs, or the folder of a series; else runs."),
-    ] = None,
-    sort: Annotated[
-        str | None,
-        typer.Option(
-            "--sort",
-            metavar="KEY",
-            help="Sort by a column or a key of the config, lowest first. Without it the newest is last.",
-        ),
-    ] = None,
-    reverse: Annotated[bool, typer.Option("--reverse", help="Reverse the order.")] = False,
-    filters: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--filter",
-            metavar="KEY=VALUE",
-            help="List only runs with this value: status=finished, name=mlp*, optimizer=adam. May be repeated.",
-        ),
-    ] = None,
-    diff: Annotated[
-        tuple[str, str] | None,
-        typer.Option(
-            "--diff", metavar="A B", help="Compare two runs, by folder, name or latest: which keys and results differ."
-        ),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print a list of JSON objects; accuracies are fractions from 0 to 1.")
-    ] = False,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE", help="Draw the listed runs' curves as a PNG.")
-    ] = None,
+    folders: Annotated[list[Path] | None, typer.Argument(metavar="DIR", help=FOLDER)] = None,
+    sort: Annotated[str | None, option("--sort", "KEY", SORT)] = None,
+    reverse: Annotated[bool, flag("--reverse", "Reverse the order.")] = False,
+    filters: Annotated[list[str] | None, option("--filter", "KEY=VALUE", FILTER)] = None,
+    diff: Annotated[tuple[str, str] | None, option("--diff", "A B", DIFF)] = None,
+    as_json: Annotated[bool, flag("--json", JSON)] = False,
+    plot: Annotated[Path | None, option("--plot", "FILE", "Draw the listed runs' curves as a PNG.")] = None,
     debug: Debug = False,
     _version: Version = False,
 ) -> None:
     """List the runs in a folder: what was trained, how it ended, validation and test figures."""
     with handle_errors(debug):
         folder = _find_folder(folders)
-        if plot is not None and plot.suffix.lower() != ".png":
-            raise UsageError(f"--plot writes a PNG; {plot} has another ending.")
+        require({f"--plot writes a PNG; {plot} has another ending.": plot is None or plot.suffix.lower() == ".png"})
         if diff is not None:
-            if filters or reverse or sort:
-                raise UsageError("--diff names its two runs itself: leave --filter, --sort and --reverse out.")
+            alone = "--diff names its two runs itself: leave --filter, --sort and --reverse out."
+            require({alone: not (filters or reverse or sort)})
             listed = _show_difference(folder, diff, as_json)
         else:
             listed = _show_list(folder, filters or [], sort, reverse, as_json)
@@ -78,8 +65,7 @@ def runs(
 def _find_folder(folders: Sequence[Path] | None) -> Path:
     """Return the one folder that was named, else `runs`. Raises `UsageError` if there are several."""
     folder, *others = folders or [Path("runs")]
-    if others:
-        raise UsageError(f"Name one folder, the one that holds the runs: mnist-runs {shell_quote(folder.parent)}")
+    require({f"Name one folder, the one that holds the runs: mnist-runs {shell_quote(folder.parent)}": not others})
     return folder
 
 
@@ -98,8 +84,7 @@ def _show_list(
     elif not listed:
         print_safe(f"None of the {len(found)} runs in {folder} has {' and '.join(filters)}.")
     else:
-        lines, notes = table(listed, _width())
-        _print_table(lines, notes)
+        _print_table(*table(listed, terminal_width()))
     for note in order_notes(listed, sort):
         print_safe(note, err=True)
     return listed
@@ -113,8 +98,7 @@ def _show_difference(folder: Path, names: tuple[str, str], as_json: bool) -> Seq
     if as_json:
         print(json.dumps(found.to_json()))
     else:
-        lines, notes = difference_table(found, _width())
-        _print_table(lines, notes)
+        _print_table(*difference_table(found, terminal_width()))
     return [first, second]
 
 
@@ -124,28 +108,22 @@ def _print_table(lines: Sequence[str], notes: Sequence[str]) -> None:
     print_safe("\n".join([*rows, "", *notes] if notes else rows))
 
 
-def _width() -> int | None:
-    """Of the terminal; a pipe takes everything."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-
-
 def _draw_curves(listed: Sequence[RunSummary], file: Path, folder: Path) -> str:
-    """Says what was drawn, and what was not."""
+    """Draw the learning curves of the runs to `file`; return which were drawn."""
     from mnist_trainer.files import write_bytes
     from mnist_trainer.reports.overlay import overlay
     from mnist_trainer.studies.run_table import curves
 
     drawn, others = curves(listed)
-    if not drawn:
-        raise UsageError(f"There is nothing to draw: no run listed of {folder} has completed an epoch.")
+    require({f"There is nothing to draw: no run listed of {folder} has completed an epoch.": drawn})
     write_bytes(file, overlay(drawn, f"{folder}: {len(drawn)} run{'' if len(drawn) == 1 else 's'}"))
     left_out = f"; left out, without an epoch: {', '.join(others)}" if others else ""
     return f"Written to {file}{left_out}"
 
 
 def main() -> None:
-    """The console script."""
-    app(prog_name="mnist-runs")
+    """Run the console script."""
+    run_app(app, "runs")
 
 
 if __name__ == "__main__":

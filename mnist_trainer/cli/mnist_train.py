@@ -1,13 +1,10 @@
-"""`mnist-train --resume`: a stopped run, or a series of them, goes on.
-
-`mnist-train`: one YAML file in, a run folder out.
-"""
+"""`mnist-train`: one YAML file in, a run folder out; with `--resume` a stopped run, or a series, is continued."""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,149 +12,66 @@ import typer
 
 from mnist_trainer.cli.arguments import ConfigCommand, find_config
 from mnist_trainer.cli.common import (
-    CopyConfig,
     Debug,
+    Device,
+    Quiet,
     Version,
+    flag,
     handle_errors,
-    handle_signals,
-    list_configs,
+    list_shipped,
     new_app,
+    option,
     print_safe,
     problems_at_options,
+    reporting,
+    require,
+    run_app,
 )
-from mnist_trainer.cli.completion import Completion
+from mnist_trainer.cli.completion import Completion, complete, complete_config
 from mnist_trainer.errors import UsageError
 
 if TYPE_CHECKING:
     from mnist_trainer.config.schema import Config
-    from mnist_trainer.reports.listener import Listener
-    from mnist_trainer.reports.series_console import QuietSeriesConsole, SeriesConsole
-
-
-def _check_resume_options(options: Mapping[str, object]) -> None:
-    """Raises `UsageError` if one of `options` is given: not None."""
-    given = [name for name, value in options.items() if value is not None]
-    if given:
-        raise UsageError(f"--resume takes all that from the run itself: leave {' and '.join(given)} out.")
-
-
-def _resume_run(
-    place: str, overrides: Sequence[str], jobs: int | None, take_over: bool, on_interrupt: str, quiet: bool
-) -> None:
-    """Trains the run, or the series of runs, at `place` to its end."""
-    from mnist_trainer.pipeline.resuming import find_begun
-    from mnist_trainer.storage.run_folder import is_series
-
-    folder = find_begun(place).path
-    if is_series(folder):
-        if take_over or on_interrupt != "stop":
-            raise UsageError(f"{folder} is a series of runs: leave --take-over and --on-interrupt out.")
-        _resume_series(folder, overrides, jobs, quiet)
-        return
-    if jobs is not None:
-        raise UsageError("--jobs is how many runs of a series are trained at a time.")
-    from mnist_trainer.pipeline import training
-
-    with training_console(on_interrupt, quiet) as console:
-        training.resume(folder, *overrides, take_over=take_over, listener=console)
-
-
-def _resume_series(place: Path, overrides: Sequence[str], jobs: int | None, quiet: bool) -> None:
-    """Makes what is missing of the series in the folder `place`."""
-    from mnist_trainer.studies.seed_series import resume_seeds
-
-    with series_console(quiet) as console:
-        series = resume_seeds(place, *overrides, jobs=jobs, listener=console)
-    series.raise_failures()
-
-
-@contextmanager
-def series_console(quiet: bool) -> Iterator[SeriesConsole | QuietSeriesConsole]:
-    """The console that fits where stdout goes; it hears of signals, and the bar is gone afterwards."""
-    from mnist_trainer.reports.series_console import choose_series_console
-
-    console = choose_series_console(quiet)
-    handle_signals(console)
-    try:
-        yield console
-    finally:
-        console.close()
-
-
-@contextmanager
-def training_console(on_interrupt: str, quiet: bool) -> Iterator[Listener]:
-    """The console that fits where stdout goes; it hears of signals, and the bar is gone afterwards."""
-    from mnist_trainer.reports.console import RichConsole, choose_console
-
-    console = choose_console(quiet)
-    console.finishes = on_interrupt == "finish"
-    handle_signals(console)
-    try:
-        yield console
-    finally:
-        if isinstance(console, RichConsole):
-            console.close()
-
 
 app = new_app()
 
+CONFIGS = """\
+Configs that come with mnist-train, in the order of a lesson:
+
+{}
+
+Train one:         mnist-train quickstart
+Change its keys:   mnist-train quickstart training.epochs=3 optimizer.lr=0.01
+Copy one to edit:  mnist-train --copy-config mlp"""
 
 Arguments = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="CONFIG [KEY=VALUE]",
         help="A YAML file or the name of a config that comes with the package; then keys to change: optimizer.lr=0.01",
+        autocompletion=complete_config,
     ),
 ]
 ConfigFile = Annotated[
-    str | None, typer.Option("--config", "-c", metavar="CONFIG", help="The same as CONFIG without an option.")
-]
-RunDir = Annotated[
-    Path | None, typer.Option("--run-dir", metavar="DIR", help="Write to this folder instead of runs/<time>-<name>.")
-]
-Device = Annotated[str | None, typer.Option("--device", metavar="NAME", help="Device: cpu, cuda, cuda:1, mps or auto.")]
-Seed = Annotated[str | None, typer.Option("--seed", metavar="N", help="Random seed for weights, order and dropout.")]
-Seeds = Annotated[
     str | None,
-    typer.Option("--seeds", metavar="N", help="Train a series of runs, with seeds 0 to N-1 (or a list: 4,7,9)."),
+    option("--config -c", "CONFIG", "The same as CONFIG without an option.", autocompletion=complete_config),
 ]
-Jobs = Annotated[
-    int | None, typer.Option("--jobs", metavar="J", help="Runs of a series at the same time; they share the cores.")
-]
-Resume = Annotated[
-    str | None,
-    typer.Option(
-        "--resume", metavar="RUN", help="Continue a run that was stopped: its folder, its last.pt, or latest."
-    ),
-]
-TakeOver = Annotated[
-    bool,
-    typer.Option(
-        "--take-over",
-        help="With --resume: also if a process on another host had locked the run. Make sure that it is dead.",
-    ),
-]
-OnInterrupt = Annotated[
-    Literal["stop", "finish"],
-    typer.Option(
-        "--on-interrupt",
-        metavar="HOW",
-        show_default=False,
-        help="What Ctrl-C does: stop and save, or finish (test and report the best epoch).",
-    ),
-]
-Check = Annotated[
-    bool, typer.Option("--check", help="Check the config, show the layers and the memory needed; train nothing.")
-]
-ShowBatch = Annotated[
-    Path | None,
-    typer.Option(
-        "--show-batch",
-        metavar="FILE",
-        help="Write a PNG of the first training batch, with its augmentation; train nothing.",
-    ),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the result, and warnings.")]
+RunDir = Annotated[Path | None, option("--run-dir", "DIR", "Write to this folder instead of runs/<time>-<name>.")]
+Seed = Annotated[str | None, option("--seed", "N", "Random seed for weights, order and dropout.")]
+Seeds = Annotated[str | None, option("--seeds", "N", "Train a series of runs, with seeds 0 to N-1 (or a list: 4,7,9).")]
+Jobs = Annotated[int | None, option("--jobs", "J", "Runs of a series at the same time; they share the cores.")]
+RESUME = "Continue a run that was stopped: its folder, its last.pt, or latest."
+Resume = Annotated[str | None, option("--resume", "RUN", RESUME, autocompletion=complete("latest"))]
+TAKE_OVER = "With --resume: also if a process on another host had locked the run. Make sure that it is dead."
+TakeOver = Annotated[bool, flag("--take-over", TAKE_OVER)]
+ON_INTERRUPT = "What Ctrl-C does: stop and save, or finish (test and report the best epoch)."
+OnInterrupt = Annotated[Literal["stop", "finish"], option("--on-interrupt", "HOW", ON_INTERRUPT, show_default=False)]
+Check = Annotated[bool, flag("--check", "Check the config, show the layers and the memory needed; train nothing.")]
+SHOW_BATCH = "Write a PNG of the first training batch, with its augmentation; train nothing."
+ShowBatch = Annotated[Path | None, option("--show-batch", "FILE", SHOW_BATCH)]
+DRAWS = "--show-batch draws and trains nothing: leave --check, --seeds and --run-dir out."
+COPY = "Write a copy of a config that comes with the package to NAME.yaml, to edit it."
+CopyConfig = Annotated[str | None, option("--copy-config", "NAME", COPY, autocompletion=complete_config)]
 
 
 @app.command(cls=ConfigCommand)
@@ -175,8 +89,8 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
     check: Check = False,
     show_batch: ShowBatch = None,
     quiet: Quiet = False,
-    _copy_config: CopyConfig = None,
-    _completion: Completion = None,
+    copy_config: CopyConfig = None,
+    completion: Completion = None,
     debug: Debug = False,
     _version: Version = False,
 ) -> None:
@@ -185,47 +99,45 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
     Without CONFIG the configs that come with the package are listed.
     """
     with handle_errors(debug):
-        if resume is not None:
-            own = {"--config": config, "--run-dir": run_dir, "--seed": seed, "--seeds": seeds, "--check": check or None}
-            _check_resume_options({**own, "--show-batch": show_batch})
-            changes = [*(arguments or []), *([] if device is None else [f"device={device}"])]
-            _resume_run(resume, changes, jobs, take_over, on_interrupt, quiet)
-            return
         source, overrides = find_config(arguments, config)
-        if source is None:
+        if copy_config is not None:
+            _copy_config(copy_config)
+        elif resume is not None:
+            others = {"config": config, "run-dir": run_dir, "seed": seed, "seeds": seeds, "check": check or None}
+            _check_resume_options({**others, "show-batch": show_batch})
+            changes = [*(arguments or []), *([] if device is None else [f"device={device}"])]
+            _resume(resume, changes, jobs, take_over, on_interrupt, quiet)
+        elif source is None:
             list_configs(overrides)
-            return
-        series = _read_series(seeds, jobs, seed, overrides)
-        if take_over:
-            raise UsageError("--take-over goes with --resume.")
-        if series is not None and on_interrupt != "stop":
-            raise UsageError("--on-interrupt is for a single run: a series keeps what is finished, and goes on later.")
-        if show_batch is not None and (check or series is not None or run_dir is not None):
-            raise UsageError("--show-batch draws and trains nothing: leave --check, --seeds and --run-dir out.")
-        loaded = _load_config(source, overrides, {"device": device, "seed": seed})
-        if check:
-            _show_plan(loaded, run_dir)
-        elif show_batch is not None:
-            _show_batch(loaded, show_batch)
-        elif series is not None:
-            _train_series(loaded, series, 1 if jobs is None else jobs, run_dir, quiet)
         else:
-            _train(loaded, run_dir, on_interrupt, quiet)
+            series = _read_series(seeds, jobs, seed, on_interrupt, overrides)
+            trains = check or series is not None or run_dir is not None
+            require({"--take-over goes with --resume.": not take_over, DRAWS: show_batch is None or not trains})
+            loaded = _load_config(source, overrides, {"device": device, "seed": seed})
+            if check:
+                _show_plan(loaded, run_dir)
+            elif show_batch is not None:
+                _show_batch(loaded, show_batch)
+            elif series is not None:
+                _train_series(loaded, series, 1 if jobs is None else jobs, run_dir, quiet)
+            else:
+                _train(loaded, run_dir, on_interrupt, quiet)
 
 
 def _read_series(
-    seeds: str | None, jobs: int | None, seed: str | None, overrides: Sequence[str]
+    seeds: str | None, jobs: int | None, seed: str | None, on_interrupt: str, overrides: Sequence[str]
 ) -> tuple[int, ...] | None:
-    """The seeds of a series; None if a single run is meant. Raises `UsageError` for what does not go together."""
+    """Return the seeds of a series, or None for a single run. Raises `UsageError` for options that do not fit."""
     from mnist_trainer.seeds import parse_seeds
 
     if seeds is None:
-        if jobs is not None:
-            raise UsageError("--jobs is how many runs of a series are trained at a time; it needs --seeds.")
+        require({"--jobs is how many runs of a series are trained at a time; it needs --seeds.": jobs is None})
         return None
-    own = [override for override in overrides if override.partition("=")[0].strip() == "seed"]
-    if seed is not None or own:
-        raise UsageError(f"--seeds names the seeds of a series; leave {own[0] if own else '--seed'} out.")
+    given = [override for override in overrides if override.partition("=")[0].strip() == "seed"]
+    given += [] if seed is None else ["--seed"]
+    require({f"--seeds names the seeds of a series; leave {' and '.join(given)} out.": not given})
+    alone = "--on-interrupt is for a single run: a series keeps what is finished, and goes on later."
+    require({alone: on_interrupt == "stop"})
     return parse_seeds(seeds)
 
 
@@ -235,6 +147,64 @@ def _load_config(source: str, overrides: Sequence[str], keys: Mapping[str, str |
     options = {key: value for key, value in keys.items() if value is not None}
     with problems_at_options(overrides, list(options)):
         return load_config(source, [*overrides, *(f"{key}={value}" for key, value in options.items())])
+
+
+def _train(config: Config, run_dir: Path | None, on_interrupt: str, quiet: bool) -> None:
+    from mnist_trainer.reports.painting import painter_beside
+
+    with painter_beside(config.report.plots or config.report.gallery):  # first: it loads while torch does
+        from mnist_trainer.pipeline import training
+        from mnist_trainer.reports.console import choose_console
+
+        with reporting(choose_console(quiet)) as console:
+            console.finishes = on_interrupt == "finish"
+            training.train(config, run_dir=run_dir, listener=console)
+
+
+def _train_series(config: Config, seeds: tuple[int, ...], jobs: int, run_dir: Path | None, quiet: bool) -> None:
+    from mnist_trainer.reports.series_console import choose_series_console
+    from mnist_trainer.studies.seed_series import train_seeds
+
+    with reporting(choose_series_console(quiet)) as console:
+        series = train_seeds(config, seeds, jobs=jobs, run_dir=run_dir, listener=console)
+    series.raise_failures()
+
+
+def _check_resume_options(options: Mapping[str, object]) -> None:
+    """Raise `UsageError` if one of `options` is given: not None."""
+    given = [f"--{name}" for name, value in options.items() if value is not None]
+    require({f"--resume takes all that from the run itself: leave {' and '.join(given)} out.": not given})
+
+
+def _resume(
+    name: str, overrides: Sequence[str], jobs: int | None, take_over: bool, on_interrupt: str, quiet: bool
+) -> None:
+    """Train the run, or the series of runs, called `name` to its end."""
+    from mnist_trainer.pipeline.resuming import find_begun
+    from mnist_trainer.storage.run_folder import is_series
+
+    folder = find_begun(name).path
+    if is_series(folder):
+        alone = f"{folder} is a series of runs: leave --take-over and --on-interrupt out."
+        require({alone: not take_over and on_interrupt == "stop"})
+        _resume_series(folder, overrides, jobs, quiet)
+        return
+    require({"--jobs is how many runs of a series are trained at a time.": jobs is None})
+    from mnist_trainer.pipeline import training
+    from mnist_trainer.reports.console import choose_console
+
+    with reporting(choose_console(quiet)) as console:
+        console.finishes = on_interrupt == "finish"
+        training.resume(folder, *overrides, take_over=take_over, listener=console)
+
+
+def _resume_series(folder: Path, overrides: Sequence[str], jobs: int | None, quiet: bool) -> None:
+    from mnist_trainer.reports.series_console import choose_series_console
+    from mnist_trainer.studies.seed_series import resume_seeds
+
+    with reporting(choose_series_console(quiet)) as console:
+        series = resume_seeds(folder, *overrides, jobs=jobs, listener=console)
+    series.raise_failures()
 
 
 def _show_plan(config: Config, run_dir: Path | None) -> None:
@@ -247,16 +217,17 @@ def _show_plan(config: Config, run_dir: Path | None) -> None:
 
     refuse_file(run_dir)
     made = plan(config)
-    print(f"{'layer':<36}{'output':<20}{'parameters':>12}")
-    for line in layer_lines(made.layers):
-        print(line)
     needed = made.footprint
-    print(f"\n{needed.parameters:,} parameters; besides torch itself, training needs at least")
-    print(f"{human_bytes(needed.total)} on {made.device}:")
-    print(f"{human_bytes(needed.weights)} for weights, gradients, optimizer and best epoch,")
-    print(f"{human_bytes(needed.activations)} for what the layers make of a batch of {config.data.batch}.")
-    for note in made.notes:
-        print(note)
+    lines = [
+        f"{'layer':<36}{'output':<20}{'parameters':>12}",
+        *layer_lines(made.layers),
+        f"\n{needed.parameters:,} parameters; besides torch itself, training needs at least",
+        f"{human_bytes(needed.total)} on {made.device}:",
+        f"{human_bytes(needed.weights)} for weights, gradients, optimizer and best epoch,",
+        f"{human_bytes(needed.activations)} for what the layers make of a batch of {config.data.batch}.",
+        *made.notes,
+    ]
+    print("\n".join(lines))
     if reason := passed_over(config.device):
         print(f"warning: device: {reason}", file=sys.stderr)
     for key, reason in warnings_of(config):
@@ -273,27 +244,34 @@ def _show_batch(config: Config, file: Path) -> None:
     print(f"The first batch of {config.name} is drawn in {file}; nothing was trained.")
 
 
-def _train(config: Config, run_dir: Path | None, on_interrupt: str, quiet: bool) -> None:
-    from mnist_trainer.reports.painting import painter_beside
+def list_configs(overrides: Sequence[str]) -> None:
+    """Print the shipped configs. Raises `UsageError` if there are `overrides`: then no config was named."""
+    from mnist_trainer.config.shipped import shipped
 
-    with painter_beside(config.report.plots or config.report.gallery):  # first: it loads while torch does
-        from mnist_trainer.pipeline import training
-
-        with training_console(on_interrupt, quiet) as console:
-            training.train(config, run_dir=run_dir, listener=console)
+    list_shipped(shipped(), CONFIGS, "mnist-train quickstart", overrides)
 
 
-def _train_series(config: Config, seeds: tuple[int, ...], jobs: int, run_dir: Path | None, quiet: bool) -> None:
-    from mnist_trainer.studies.seed_series import train_seeds
+def _copy_config(name: str) -> None:
+    """Write a copy of a shipped config to the working folder."""
+    from mnist_trainer.config.messages import nearest
+    from mnist_trainer.config.shipped import shipped, shipped_path
+    from mnist_trainer.files import write_text
 
-    with series_console(quiet) as console:
-        series = train_seeds(config, seeds, jobs=jobs, run_dir=run_dir, listener=console)
-    series.raise_failures()
+    if name not in shipped():
+        near = nearest(name, shipped())
+        hint = f"Did you mean {near}?" if near else "mnist-train lists those that do."
+        raise UsageError(f"No config called {name} comes with the package. {hint}")
+    source, target = shipped_path(name), Path(f"{name}.yaml")
+    if os.path.lexists(target):
+        raise UsageError(f"{target} is there already, and is not overwritten. Rename it, or copy in another folder.")
+    schema = source.with_name("schema.json").as_uri()  # else editors look for it beside the copy
+    write_text(target, source.read_text(encoding="utf-8").replace("$schema=schema.json", f"$schema={schema}", 1))
+    print_safe(f"Written to {target}. Edit it, then train it: mnist-train {target}")
 
 
 def main() -> None:
-    """The console script."""
-    app(prog_name="mnist-train")
+    """Run the console script."""
+    run_app(app, "train")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,4 @@
-"""The console scripts. Each says how threads wait and memory is kept, runs its command, and then the process ends.
-
-Python would take torch down piece by piece, which takes a quarter of the time that loading it takes.
-"""
+"""The console scripts. All settings of the process that save time are in this file; see docs/decisions.md."""
 
 from __future__ import annotations
 
@@ -24,45 +21,44 @@ For example: python -m mnist_trainer train quickstart
 Each command has --help. They are installed as mnist-train, mnist-eval, … as well."""
 
 SPIN_COUNT = "3000"
-"""How many turns of a loop, some dozens of microseconds, a thread that has done its part waits awake for the others.
+"""Turns of a loop (some dozens of microseconds) that an idle OpenMP thread waits awake. GNU OpenMP's default: 300,000.
 
-OpenMP's own 300,000 keep a core busy that the others need where another program wants it too: `fast` then takes
-several times as long. With few turns threads sleep between all operations, which costs more than it saves.
+Gain: beside another busy program `fast` takes a fraction of the time; with few turns all operations get slower. If a
+torch without GNU OpenMP ignores the variable, only this gain is lost.
 """
 
 MALLOC_OPTIONS = {"MALLOC_MMAP_THRESHOLD_": (-3, 2**25), "MALLOC_TRIM_THRESHOLD_": (-1, 2**28)}
-"""glibc's variables, with the parameters and the bytes that `mallopt` takes for them: pieces of up to 32 MiB come from
-the memory that was freed, and up to 256 MiB of that are kept.
+"""glibc's variables, with the parameter numbers and bytes of `mallopt`: blocks of up to 32 MiB are taken from freed
+memory, of which up to 256 MiB are kept.
 
-Else what a batch's tensors held is given back to the system and asked for again, page by page. The epoch of
-`fast` takes 1.7 s instead of 2.7 (`python -m mnist_trainer.cli.mnist_train --config fast`, with these variables and
-without).
+Gain: the epoch of `fast` takes 1.7 s instead of 2.7 s, because a batch's memory is not returned and requested again. If
+glibc changes the numbers or there is another libc, only this gain is lost.
 """
 
 
 def train() -> None:
-    """`mnist-train`."""
+    """Run `mnist-train`."""
     _set_malloc_options()
     _run_command("train")
 
 
 def evaluate() -> None:
-    """`mnist-eval`."""
+    """Run `mnist-eval`."""
     _run_command("eval")
 
 
 def predict() -> None:
-    """`mnist-predict`."""
+    """Run `mnist-predict`."""
     _run_command("predict")
 
 
 def runs() -> None:
-    """`mnist-runs`."""
+    """Run `mnist-runs`."""
     _run_command("runs")
 
 
 def sweep() -> None:
-    """`mnist-sweep`."""
+    """Run `mnist-sweep`."""
     _set_malloc_options()
     _run_command("sweep")
 
@@ -71,7 +67,7 @@ COMMANDS = {"train": train, "eval": evaluate, "predict": predict, "runs": runs, 
 
 
 def main() -> None:
-    """Run `python -m mnist_trainer train …`; without a command, print which there are."""
+    """Run `python -m mnist_trainer train …`; without a command, print the list of commands."""
     name, arguments = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
     if name == "--version":
         name, arguments = "train", [name]
@@ -86,12 +82,12 @@ def main() -> None:
 
 
 def _set_malloc_options() -> None:
-    """For this process and those that it starts, unless the user has said so in another way."""
+    """Set `MALLOC_OPTIONS` for this process and its children, except those that the user has set."""
     if sys.platform != "linux":
         return
     import ctypes
 
-    with suppress(AttributeError):  # there are other C libraries than glibc
+    with suppress(AttributeError):  # a C library without mallopt
         mallopt = ctypes.CDLL(None).mallopt
         for variable, (parameter, size) in MALLOC_OPTIONS.items():
             if variable not in os.environ:
@@ -108,17 +104,22 @@ def _expand_user(word: str) -> str:
 
 
 def _run_command(name: str) -> None:
+    """Run a command and end the process with its exit code.
+
+    `os._exit` skips Python's teardown of torch. Gain: a quarter of the time that importing torch takes. What has to
+    happen at exit is done before it: streams are flushed and `atexit` functions run. If a library starts to need
+    more (threads that must be joined), it would be cut off here.
+    """
     sys.argv[1:] = map(_expand_user, sys.argv[1:])
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # OpenMP reads it when torch is loaded
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when torch is imported
+    code: object = 0
     try:
         import_module(f"mnist_trainer.cli.mnist_{name}").main()
-    except SystemExit as ended:
-        code = ended.code
-    else:
-        code = 0
+    except SystemExit as end:
+        code = end.code
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # nobody need listen to the end
+        with suppress(OSError, ValueError):  # the reader of a pipe may have gone
             stream.flush()
     atexit._run_exitfuncs()
     os._exit(code if isinstance(code, int) else 0 if code is None else 1)

@@ -86,7 +86,7 @@ def test_curves_are_drawn_and_what_has_none_is_named(command: Command, home: Pat
 
 
 def test_on_a_terminal_the_table_fits(command: Command, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mnist_trainer.cli.mnist_runs._width", lambda: 80)
+    monkeypatch.setattr("mnist_trainer.cli.mnist_runs.terminal_width", lambda: 80)
     lines = command("runs").out.splitlines()
     assert max(map(len, lines[:3])) <= 80
     assert lines[-1].startswith("Not shown, for want of width: ")
