@@ -61,7 +61,9 @@ def _plain(word: str) -> str:
 class Section(BaseModel):
     """One mapping of the YAML: frozen, unknown keys forbidden, nothing converted in silence (`"12"` is no number)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 T = TypeVar("T")

@@ -1,10 +1,7 @@
-r"""Overrides, `key.sub=value`: they are put into the document before it is checked.
+"""From a config file, a shipped config or a mapping, and overrides, to a checked `Config`; and back to YAML.
 
-A value is YAML. The value of a key that takes text is taken literally, with every `#`, `\` and digit.
-
-In which keys two configs differ.
-
-A config file and overrides → `Config`, or every problem at once with its place; and back to YAML.
+Overrides, `key.sub=value`, are written into the document before it is checked. Their values are YAML, but the value of
+a key that takes text is taken literally, with every `#`, `\\` and digit.
 """
 
 from __future__ import annotations
@@ -12,11 +9,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from operator import itemgetter
 from os import PathLike, fspath
 from pathlib import Path
 from types import NoneType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import yaml
 from pydantic import ValidationError
@@ -41,13 +37,144 @@ from mnist_trainer.config.yaml_reader import (
     KeyPath,
     Problem,
     SourceLocation,
-    format_path,
     parse_scalar,
     read_file,
     read_text,
 )
-from mnist_trainer.errors import ConfigError, ConfigProblem, UsageError, one_line
+from mnist_trainer.errors import UsageError, one_line
 from mnist_trainer.files import user_path
+
+ConfigSource = Config | str | Path | Mapping[str, Any]
+"""A config, a path, the name of a shipped config, or a mapping with the keys of the YAML."""
+
+
+def load_config(source: ConfigSource, overrides: Iterable[Override] = ()) -> Config:
+    """Return the checked config of `source`, with overrides: `key.sub=value`, or mappings.
+
+    Raises `ConfigError` with all problems, in the order of the file and then of the overrides, and `UsageError` for
+    other types.
+    """
+    texts, given = override_texts(overrides), cast(object, source)
+    match given:
+        case Config():
+            document = Document(data=given.model_dump(mode="json"))
+        case Mapping():
+            document = Document(data=_plain_copy(given))
+        case str() | PathLike():
+            document = read_config(given)
+        case _:
+            shown = one_line(repr(given))
+            raise UsageError(f"A config is a file, the name of a shipped one, a mapping or a Config, not {shown}.")
+    for number, override in enumerate(texts, 1):
+        apply_override(document, number, override)
+    return source if isinstance(source, Config) and not texts else config_of(document)
+
+
+def _plain_copy(value: Any) -> Any:
+    """Return a copy as YAML would have given it: text as keys, lists, dicts."""
+    match value:
+        case Mapping():
+            keys = (str(key).lower() if isinstance(key, bool) else str(key) for key in value)
+            return dict(zip(keys, map(_plain_copy, value.values()), strict=True))
+        case PathLike():
+            return fspath(value)
+        case list() | tuple():
+            return [_plain_copy(item) for item in value]
+        case _:
+            return value
+
+
+def read_config(source: str | PathLike[str]) -> Document:
+    """Return the document of a config file or a shipped config, with its problems. A run is named after its file."""
+    path = user_path(source)
+    if not os.path.isfile(path) and str(source) in shipped():  # noqa: PTH113 - Path.is_file raises where it may not look
+        path = shipped_path(str(source))
+    try:
+        document = read_file(path)
+    except FileNotFoundError:
+        near = nearest(path.stem, shipped())
+        hint = f"; did you mean the shipped config '{near}'?" if near else ""
+        return Document(problems=[Problem(SourceLocation(file=str(path)), (), f"no such file{hint}")])
+    if document.data is not None:
+        document.data.setdefault("name", run_name(path.stem))
+    return document
+
+
+def run_name(stem: str) -> str:
+    """Return a file's name with only the characters that the schema allows for runs."""
+    kept = "".join(char if char.isalpha() or char.isdecimal() or char in "_.+-" else " " for char in stem)
+    return "-".join(kept.split()).lstrip("-.+")[:100] or "run"
+
+
+def config_of(document: Document) -> Config:
+    """Return the checked config of a document. Raises `ConfigError` with all problems, the document's included."""
+    config = None
+    try:
+        if document.data is not None:
+            config = Config.model_validate(document.data)
+    except ValidationError as error:
+        document.problems += problems_of(error, document)
+    for path, text in find_problems(config) if config else ():
+        document.add_problem(document.location_of(path, at_key=len(path) == 1), path, text)
+    if config is None or document.problems:
+        raise document.error()
+    return config
+
+
+def dump_config(data: Section | Mapping[str, Any]) -> str:
+    """Return the YAML of a config with every default written out, or of plain data; loading it gives an equal one."""
+    return yaml.dump(_plain_data(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _plain_data(value: Any) -> Any:
+    """Return plain data in the schema's order, a section's name first, without the keys that are not set."""
+    match value:
+        case Section():
+            items = ((key, getattr(value, key)) for key in keys_of(type(value)))
+            return {key: _plain_data(item) for key, item in items if item is not None}
+        case Mapping():
+            return {key: _plain_data(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain_data(item) for item in value]
+        case _:
+            return value
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes sections as blocks and what they hold on a line, without anchors."""
+
+    depth = 0
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Return True: repeated values are written out."""
+        return True
+
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
+        """Return a node of one line, if it is within a section and its values are of one line each."""
+        self.depth += 1
+        node = super().represent_mapping(tag, mapping, flow_style=False)
+        self.depth -= 1
+        node.flow_style = self.depth > 1 and all(map(_is_inline, (value for _, value in node.value)))
+        return node
+
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
+        """Return a node of one line, unless it holds mappings."""
+        node = super().represent_sequence(tag, sequence, flow_style=False)
+        node.flow_style = not any(isinstance(item, yaml.MappingNode) for item in node.value)
+        return node
+
+
+def _is_inline(node: Any) -> bool:
+    return isinstance(node, yaml.ScalarNode) or bool(node.flow_style)
+
+
+def _write_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    is_plain = isinstance(parse_scalar(text), str) and text.lower() not in YAML11_BOOLEANS
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_plain else "'")
+
+
+_Dumper.add_representer(str, _write_text)
+
 
 Override = str | Mapping[str, Any]
 """`optimizer.lr=0.01`, or in Python `{"optimizer": {"lr": 0.01}}`."""
@@ -201,158 +328,3 @@ def differences(first: Mapping[str, Any], second: Mapping[str, Any], above: str 
 
 def _shown(value: Any) -> str:
     return "not set" if value is None else str(value)
-
-
-ConfigSource = Config | str | Path | Mapping[str, Any]
-"""A config, a path, the name of a shipped config, or a mapping as the YAML would be read."""
-
-
-def load_config(source: ConfigSource, overrides: Iterable[Override] = ()) -> Config:
-    """The checked config of `source`, with overrides: `key.sub=value`, or mappings.
-
-    Raises `ConfigError` with all problems, in the order in which they stand in the file, then in the overrides, and
-    `UsageError` for other types.
-    """
-    _require_source(source)
-    texts = override_texts(overrides)
-    match source:
-        case Config():
-            document = Document(data=source.model_dump(mode="json"))
-        case Mapping():
-            document = Document(data=_plain_copy(source))
-        case _:
-            document = read_config(source)
-    for number, override in enumerate(texts, 1):
-        apply_override(document, number, override)
-    return source if isinstance(source, Config) and not texts else config_of(document)
-
-
-def _require_source(source: object) -> None:
-    if not isinstance(source, Config | Mapping | str | PathLike):
-        shown = one_line(repr(source))
-        raise UsageError(f"A config is a file, the name of a shipped one, a mapping or a Config, not {shown}.")
-
-
-def config_of(document: Document) -> Config:
-    """The checked config that a document holds. Raises `ConfigError` with all problems, its complaints among them."""
-    config = _validate(document)
-    if config is None or document.problems:
-        ordered = sorted(document.problems, key=itemgetter(0))
-        raise ConfigError(
-            [ConfigProblem(str(location), format_path(path), message) for location, path, message in ordered]
-        )
-    return config
-
-
-def dump_config(config: Config) -> str:
-    """The YAML of a config with every default written out; loading it gives an equal config."""
-    return dump_plain(config)
-
-
-def dump_plain(data: Section | Mapping[str, Any]) -> str:
-    """The YAML of a section, or of plain data."""
-    return yaml.dump(_tidy(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-
-
-def read_config(source: str | PathLike[str]) -> Document:
-    """The document of a config file or of a shipped config, whatever may be wrong with it; named after its file."""
-    path = user_path(source)
-    if not os.path.isfile(path) and str(source) in shipped():  # noqa: PTH113 - Path.is_file raises where it may not look
-        path = shipped_path(str(source))
-    try:
-        document = read_file(path)
-    except FileNotFoundError:
-        near = nearest(path.stem, shipped())
-        hint = f"; did you mean the shipped config '{near}'?" if near else ""
-        return Document(problems=[Problem(SourceLocation(file=str(path)), (), f"no such file{hint}")])
-    if document.data is not None:
-        document.data.setdefault("name", run_name(path.stem))
-    return document
-
-
-def run_name(stem: str) -> str:
-    """A file's name as the schema allows it for runs."""
-    kept = "".join(char if char.isalpha() or char.isdecimal() or char in "_.+-" else " " for char in stem)
-    return "-".join(kept.split()).lstrip("-.+")[:100] or "run"
-
-
-def _validate(document: Document) -> Config | None:
-    """The config, unless its schema is broken; complaints about both join the document's."""
-    if document.data is None:
-        return None
-    try:
-        config = Config.model_validate(document.data)
-    except ValidationError as error:
-        document.problems += problems_of(error, document)
-        return None
-    for path, text in find_problems(config):
-        document.add_problem(document.location_of(path, at_key=len(path) == 1), path, text)
-    return config
-
-
-def _plain_copy(value: Any) -> Any:
-    """A copy as YAML would have given it: text as keys, lists, dicts."""
-    match value:
-        case Mapping():
-            keys = (str(key).lower() if isinstance(key, bool) else str(key) for key in value)
-            return dict(zip(keys, map(_plain_copy, value.values()), strict=True))
-        case PathLike():
-            return fspath(value)
-        case list() | tuple():
-            return [_plain_copy(item) for item in value]
-        case _:
-            return value
-
-
-class _InlineMapping(dict[str, Any]):
-    """Written as `{name: relu}`."""
-
-
-class _InlineList(list[Any]):
-    """Written as `[64, 64]`."""
-
-
-def _tidy(value: Any, depth: int = 0) -> Any:
-    """Plain data in the schema's order, a section's name first; what fits on a line is marked for it."""
-    if isinstance(value, Section):
-        fields = type(value).model_fields
-        data = {key: _tidy(getattr(value, key), depth + 1) for key in keys_of(type(value))}
-        data = {key: item for key, item in data.items() if item is not None or fields[key].default is not None}
-        return _inline_if_short(data) if depth > 1 else data
-    if isinstance(value, Mapping):
-        data = {key: _tidy(item, depth + 1) for key, item in value.items()}
-        return _inline_if_short(data) if depth > 1 else data
-    if isinstance(value, tuple | list):
-        items = [_tidy(item, depth + 1) for item in value]
-        return items if any(isinstance(item, dict) for item in items) else _InlineList(items)
-    return value
-
-
-def _inline_if_short(data: dict[str, Any]) -> dict[str, Any]:
-    return _InlineMapping(data) if all(map(_is_inline, data.values())) else data
-
-
-def _is_inline(value: Any) -> bool:
-    return isinstance(value, _InlineMapping | _InlineList) or not isinstance(value, dict | list)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes text that `yaml_reader` would take for something else."""
-
-
-def _write_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    is_plain = isinstance(parse_scalar(text), str) and text.lower() not in YAML11_BOOLEANS
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_plain else "'")
-
-
-def _write_mapping(dumper: yaml.SafeDumper, data: _InlineMapping) -> yaml.Node:
-    return dumper.represent_mapping("tag:yaml.org,2002:map", data.items(), flow_style=True)
-
-
-def _write_list(dumper: yaml.SafeDumper, data: _InlineList) -> yaml.Node:
-    return dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True)
-
-
-_Dumper.add_representer(str, _write_text)
-_Dumper.add_representer(_InlineMapping, _write_mapping)
-_Dumper.add_representer(_InlineList, _write_list)

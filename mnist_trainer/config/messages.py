@@ -179,7 +179,7 @@ _ALSO_CALLED = {"learning_rate": "lr", "he_normal": "kaiming", "glorot_normal": 
 
 def message(details: Sequence[ErrorDetails], field_ref: FieldRef, path: KeyPath) -> str:  # noqa: PLR0911 - one return a kind
     """One sentence for pydantic's `details` about the value at `path`, one a branch of the union at `field_ref`."""
-    detail, description = details[0], field_ref.field.description if field_ref.field else ""
+    detail, description = details[0], " ".join((field_ref.field.description or "").split()) if field_ref.field else ""
     value, context = detail["input"], detail.get("ctx", {})
     names = [name for section in field_ref.sections for name in names_of(section)]
     match detail["type"]:
@@ -372,7 +372,7 @@ def _problems_behind_names(groups: Mapping[KeyPath, _Group], document: Document,
 
 def _fix_name(path: KeyPath, first: tuple[ErrorDetails, FieldRef], document: Document) -> bool:
     """Correct a misspelled name, or the misspelled key of a name. Returns whether that was possible."""
-    (detail, field_ref), node = first, document.at(first[1].path)
+    (detail, field_ref), node = first, document.value_at(first[1].path)
     if detail["type"] not in ("union_tag_invalid", "union_tag_not_found") or not isinstance(node, dict):
         return False
     key, written = discriminator_key(field_ref.sections[0]), str(path[-1])

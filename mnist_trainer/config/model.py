@@ -1,8 +1,5 @@
-"""Activations and initial weights, as a config names them. The formulas stand in `model/activations.py`.
-
-The layers a model is written out in: what `model.layers` takes, and what the architectures expand to.
-
-The architectures a config can ask for. Each is a short form for a list of layers: see `expand.py`.
+"""The `model` section of a config: activations, initial weights, layers, and the architectures, each of which is a
+short form of a list of layers (`layers.py` expands it). The formulas stand in `model/activations.py`.
 """
 
 from __future__ import annotations
@@ -28,45 +25,50 @@ from mnist_trainer.config.fields import (
 class PlainActivation(Section):
     """An activation without a parameter."""
 
-    name: Literal["identity", "step", "tanh", "scaled_tanh", "relu", "selu", "gelu", "swish", "mish", "relu6"] = Field(
-        description="step is 0 at 0; scaled_tanh is 1.7159·tanh(0.6666·x); swish is x·sigmoid(x)"
-    )
+    name: Literal["identity", "step", "tanh", "scaled_tanh", "relu", "selu", "gelu", "swish", "mish", "relu6"]
+    """step is 0 at 0; scaled_tanh is 1.7159·tanh(0.6666·x); swish is x·sigmoid(x)"""
 
 
 class Sigmoid(Section):
     """1 / (1 + e^(−slope·x))."""
 
     name: Literal["sigmoid"] = "sigmoid"
-    slope: PositiveNumber = Field(default=1.0, description="a in 1/(1+e^(−a·x))")
+    slope: PositiveNumber = 1.0
+    """a in 1/(1+e^(−a·x))"""
 
 
 class LeakyRelu(Section):
     """x for x > 0, else slope·x."""
 
     name: Literal["leaky_relu"] = "leaky_relu"
-    slope: float = Field(default=0.01, ge=0, lt=1, description="of the negative side; below 1")
+    slope: float = Field(default=0.01, ge=0, lt=1)
+    """of the negative side; below 1"""
 
 
 class AbsoluteLeakyRelu(Section):
     """x for x > 0, else |alpha·x|: the leaky side folded upwards."""
 
     name: Literal["alrelu"] = "alrelu"
-    alpha: NotNegativeNumber = Field(default=0.01, description="of the negative side, whose values become positive")
+    alpha: NotNegativeNumber = 0.01
+    """of the negative side, whose values become positive"""
 
 
 class ParametricRelu(Section):
     """A leaky ReLU whose slope is learned, one for the layer."""
 
     name: Literal["prelu"] = "prelu"
-    slope: float = Field(default=0.25, description="where the learned slope starts")
+    slope: float = 0.25
+    """where the learned slope starts"""
 
 
 class RandomRelu(Section):
     """A leaky ReLU whose slope is drawn anew in training and is the mean of the two in evaluation."""
 
     name: Literal["rrelu"] = "rrelu"
-    lower: NotNegativeNumber = Field(default=0.125, description="smallest slope of the negative side; at most `upper`")
-    upper: NotNegativeNumber = Field(default=1 / 3, description="largest slope of the negative side")
+    lower: NotNegativeNumber = 0.125
+    """smallest slope of the negative side; at most `upper`"""
+    upper: NotNegativeNumber = 1 / 3
+    """largest slope of the negative side"""
 
     @model_validator(mode="after")
     def _check_order(self) -> RandomRelu:
@@ -79,21 +81,24 @@ class Elu(Section):
     """x for x > 0, else alpha·(e^x − 1)."""
 
     name: Literal["elu"] = "elu"
-    alpha: PositiveNumber = Field(default=1.0, description="the value it falls to is −alpha")
+    alpha: PositiveNumber = 1.0
+    """the value it falls to is −alpha"""
 
 
 class Softplus(Section):
     """ln(1 + e^(beta·x)) / beta, a smooth ReLU."""
 
     name: Literal["softplus"] = "softplus"
-    beta: PositiveNumber = Field(default=1.0, description="the larger, the closer to ReLU")
+    beta: PositiveNumber = 1.0
+    """the larger, the closer to ReLU"""
 
 
 class Maxout(Section):
     """The largest of `pieces` linear functions; the layer before it is made that many times wider."""
 
     name: Literal["maxout"] = "maxout"
-    pieces: int = Field(default=2, ge=2, description="how many linear functions each unit takes the largest of")
+    pieces: int = Field(default=2, ge=2)
+    """how many linear functions each unit takes the largest of"""
 
 
 AnyActivation: TypeAlias = (
@@ -105,30 +110,32 @@ Activation = Annotated[AnyActivation, Field(discriminator="name"), ShortForm()]
 class PlainInit(Section):
     """An initial state without a parameter; `xavier` and `kaiming` are the uniform ones, with biases at zero."""
 
-    name: Literal["default", "xavier", "kaiming", "zeros"] = Field(
-        default="default", description="default is torch's own: uniform in ± 1/√inputs, weights and biases"
-    )
+    name: Literal["default", "xavier", "kaiming", "zeros"] = "default"
+    """default is torch's own: uniform in ± 1/√inputs, weights and biases"""
 
 
 class NormalInit(Section):
     """Weights from a normal distribution around zero, biases zero."""
 
     name: Literal["normal"] = "normal"
-    std: PositiveNumber = Field(default=0.05, description="standard deviation")
+    std: PositiveNumber = 0.05
+    """standard deviation"""
 
 
 class UniformInit(Section):
     """Weights uniform in ± bound, biases zero."""
 
     name: Literal["uniform"] = "uniform"
-    bound: PositiveNumber = Field(default=0.05, description="the largest absolute value")
+    bound: PositiveNumber = 0.05
+    """the largest absolute value"""
 
 
 class ConstantInit(Section):
     """Every weight the same value, biases zero."""
 
     name: Literal["constant"] = "constant"
-    value: float = Field(description="of every weight")
+    value: float
+    """of every weight"""
 
 
 Initialization = Annotated[
@@ -139,28 +146,33 @@ Initialization = Annotated[
 
 
 MAX_PIXELS = 1000
-"""Of a filter and of the steps it makes; the picture has 28, and torch counts more than 2⁶³ in no way."""
+"""The largest kernel, stride and padding."""
 
 
 class Linear(Section):
     """A fully connected layer: [B, n] → [B, units]."""
 
     type: Literal["linear"] = "linear"
-    units: Positive | Literal["classes"] = Field(description="how many outputs; `classes` for one a class of the data")
-    bias: bool = Field(default=True, description="add a learned constant to each output")
+    units: Positive | Literal["classes"]
+    """how many outputs; `classes` for one a class of the data"""
+    bias: bool = True
+    """add a learned constant to each output"""
 
 
 class Conv(Section):
     """A convolution: [B, c, h, w] → [B, channels, h′, w′]."""
 
     type: Literal["conv"] = "conv"
-    channels: Positive = Field(description="how many filters")
-    kernel: Positive = Field(default=3, le=MAX_PIXELS, description="height and width of each filter, in pixels")
-    stride: Positive = Field(default=1, le=MAX_PIXELS, description="pixels from one place to the next")
-    padding: Annotated[int, Field(ge=0, le=MAX_PIXELS)] | Literal["same"] = Field(
-        default="same", description="zeros around the picture, in pixels; `same` keeps its size (stride 1)"
-    )
-    bias: bool = Field(default=True, description="add a learned constant to each channel")
+    channels: Positive
+    """how many filters"""
+    kernel: Positive = Field(default=3, le=MAX_PIXELS)
+    """height and width of each filter, in pixels"""
+    stride: Positive = Field(default=1, le=MAX_PIXELS)
+    """pixels from one place to the next"""
+    padding: Annotated[int, Field(ge=0, le=MAX_PIXELS)] | Literal["same"] = "same"
+    """zeros around the picture, in pixels; `same` keeps its size (stride 1)"""
+    bias: bool = True
+    """add a learned constant to each channel"""
 
 
 PoolKind: TypeAlias = Annotated[Literal["max", "average", "both"], AnySpelling()]
@@ -170,10 +182,10 @@ class Pool(Section):
     """The largest value or the mean of each window of a picture, each channel by itself."""
 
     type: Literal["pool"] = "pool"
-    size: Positive | Literal["global"] = Field(default=2, description="of the window, in pixels, or `global`")
-    kind: PoolKind = Field(
-        default="max", description="the largest value or the mean; both: twice the channels, the largest values first"
-    )
+    size: Positive | Literal["global"] = 2
+    """of the window, in pixels, or `global`"""
+    kind: PoolKind = "max"
+    """the largest value or the mean; both: twice the channels, the largest values first"""
 
 
 class SqueezeExcite(Section):
@@ -181,9 +193,8 @@ class SqueezeExcite(Section):
     means (Hu et al. 2017)."""
 
     type: Literal["squeeze_excite"] = "squeeze_excite"
-    reduction: Positive = Field(
-        default=16, description="channels for each unit between the two layers; few channels want a small one"
-    )
+    reduction: Positive = 16
+    """channels for each unit between the two layers; few channels want a small one"""
 
 
 class Flatten(Section):
@@ -208,36 +219,42 @@ class Dropout(Section):
     """In training each value is zero with probability `rate`, the others are divided by 1 − rate."""
 
     type: Literal["dropout"] = "dropout"
-    rate: Fraction = Field(default=0.5, description="probability of a zero")
+    rate: Fraction = 0.5
+    """probability of a zero"""
 
 
 class ActivationLayer(Section):
     """An activation function, value by value (but for maxout)."""
 
     type: Literal["activation"] = "activation"
-    function: Activation = Field(description="which one, by name or with its parameter")
+    function: Activation
+    """which one, by name or with its parameter"""
 
 
 class MaxoutLayer(Section):
     """A linear layer whose units are each the largest of `pieces` linear functions: [B, n] → [B, units]."""
 
     type: Literal["maxout"] = "maxout"
-    units: Positive = Field(description="how many outputs")
-    pieces: int = Field(default=2, ge=2, description="how many linear functions each unit takes the largest of")
+    units: Positive
+    """how many outputs"""
+    pieces: int = Field(default=2, ge=2)
+    """how many linear functions each unit takes the largest of"""
 
 
 class Output(Section):
     """The function that ends a model, after its last layer: `model.output` makes it, `model.layers` can't hold it."""
 
     type: Literal["output"] = "output"
-    function: Literal["softmax", "log_softmax", "sigmoid"] = Field(description="softmax and log_softmax over classes")
+    function: Literal["softmax", "log_softmax", "sigmoid"]
+    """softmax and log_softmax over classes"""
 
 
 class Residual(Section):
     """x + layers(x); the layers inside must keep the shape."""
 
     type: Literal["residual"] = "residual"
-    layers: ListOf[Layer] = Field(min_length=1, description="what is added to the input")
+    layers: ListOf[Layer] = Field(min_length=1)
+    """what is added to the input"""
 
 
 WrittenLayer: TypeAlias = (
@@ -278,26 +295,20 @@ Residual.model_rebuild()
 class HiddenShape(Section):
     """`layers` hidden layers of `units` each: the short form of a list of equal numbers."""
 
-    layers: Annotated[int, Field(ge=0, le=10_000)] = Field(description="how many hidden layers")
-    units: Positive = Field(description="how many units each")
-
-    def widths(self) -> tuple[int, ...]:
-        """The list it stands for."""
-        return (self.units,) * self.layers
+    layers: Annotated[int, Field(ge=0, le=10_000)]
+    """how many hidden layers"""
+    units: Positive
+    """how many units each"""
 
 
-def _shape_of(hidden: Any) -> str:
+def _kind_of_widths(hidden: Any) -> str:
     return "number" if isinstance(hidden, int) else "shape" if isinstance(hidden, dict | HiddenShape) else "list"
 
 
 def _as_widths(hidden: int | HiddenShape | tuple[int, ...]) -> tuple[int, ...]:
-    match hidden:
-        case int():
-            return (hidden,)
-        case HiddenShape():
-            return hidden.widths()
-        case _:
-            return hidden
+    if isinstance(hidden, HiddenShape):
+        return (hidden.units,) * hidden.layers
+    return (hidden,) if isinstance(hidden, int) else hidden
 
 
 if TYPE_CHECKING:
@@ -307,7 +318,7 @@ else:
         Annotated[Positive, Tag("number")]
         | Annotated[HiddenShape, Tag("shape")]
         | Annotated[ListOf[Positive], Tag("list")],
-        Discriminator(_shape_of),
+        Discriminator(_kind_of_widths),
         AfterValidator(_as_widths),
     ]
 """One number a hidden layer. `64` stands for `[64]`, `{layers: 3, units: 64}` for `[64, 64, 64]`."""
@@ -316,46 +327,52 @@ else:
 class ModelSection(Section):
     """What every architecture can be told."""
 
-    init: Initialization = Field(default=PlainInit(), description="how the weights start")
-    init_from: str | None = Field(
-        default=None,
-        description="a checkpoint, or a file of torch.save(model.state_dict()), whose weights are loaded where "
-        "name and shape agree; a checkpoint's outputs by the names of their classes",
-    )
-    freeze: NotNegative = Field(
-        default=0, description="with `init_from`: the first N layers with weights stay as they are"
-    )
+    init: Initialization = PlainInit()
+    """how the weights start"""
+    init_from: str | None = None
+    """a checkpoint, or a file of torch.save(model.state_dict()), whose weights are loaded where name and shape
+    agree; a checkpoint's outputs by the names of their classes"""
+    freeze: NotNegative = 0
+    """with `init_from`: the first N layers with weights stay as they are"""
 
 
-OutputFunction: TypeAlias = Annotated[Literal["none", "softmax", "log_softmax", "sigmoid"], AnySpelling()]
-OUTPUT_DOC = "function after the last layer; none leaves the raw outputs to the loss, which is the usual way"
-POOLING_DOC = "what is left of each channel after the last block: its largest value, its mean, or both"
+OutputFunction: TypeAlias = Annotated[
+    Literal["none", "softmax", "log_softmax", "sigmoid"],
+    AnySpelling(),
+    Field(description="function after the last layer; none leaves the raw outputs to the loss, which is the usual way"),
+]
+FinalPooling: TypeAlias = Annotated[
+    PoolKind,
+    Field(description="what is left of each channel after the last block: its largest value, its mean, or both"),
+]
 
 
 class Neuron(ModelSection):
     """One neuron that answers yes or no: activation(Σ wᵢxᵢ + b). Needs `data.binary`."""
 
     architecture: Literal["neuron"] = "neuron"
-    output: Activation = Field(default=PlainActivation(name="identity"), description="the neuron's activation")
-    bias: bool = Field(default=True, description="the b in activation(Σ wᵢxᵢ + b)")
+    output: Activation = PlainActivation(name="identity")
+    """the neuron's activation"""
+    bias: bool = True
+    """the b in activation(Σ wᵢxᵢ + b)"""
 
 
 class FullyConnected(ModelSection):
     """Hidden layers, each of linear, batch norm, activation and dropout."""
 
-    hidden: Widths = Field(
-        default=(128,), description="units of each hidden layer: a list, a number or {layers, units}"
-    )
-    activation: Activation = Field(default=PlainActivation(name="relu"), description="after each hidden layer")
-    dropout: Fraction = Field(default=0.0, description="probability of a zero after each hidden layer")
-    batch_norm: bool = Field(
-        default=False, description="normalise each hidden layer over the batch, before the activation"
-    )
-    residual: bool = Field(
-        default=False, description="add a hidden layer's input to its output wherever both are equally wide"
-    )
-    bias: bool = Field(default=True, description="learned constants in the linear layers")
-    output: OutputFunction = Field(default="none", description=OUTPUT_DOC)
+    hidden: Widths = (128,)
+    """units of each hidden layer: a list, a number or {layers, units}"""
+    activation: Activation = PlainActivation(name="relu")
+    """after each hidden layer"""
+    dropout: Fraction = 0.0
+    """probability of a zero after each hidden layer"""
+    batch_norm: bool = False
+    """normalise each hidden layer over the batch, before the activation"""
+    residual: bool = False
+    """add a hidden layer's input to its output wherever both are equally wide"""
+    bias: bool = True
+    """learned constants in the linear layers"""
+    output: OutputFunction = "none"
 
 
 class Mlp(FullyConnected):
@@ -371,31 +388,35 @@ class CiresanMlp(FullyConnected):
     """
 
     architecture: Literal["ciresan_mlp"] = "ciresan_mlp"
-    init: Initialization = Field(default=UniformInit(bound=0.05), description="how the weights start")
-    hidden: Widths = Field(
-        default=(2500, 2000, 1500, 1000, 500),
-        description="units of each hidden layer: a list, a number or {layers, units}",
-    )
-    activation: Activation = Field(default=PlainActivation(name="scaled_tanh"), description="after each hidden layer")
+    init: Initialization = UniformInit(bound=0.05)
+    """how the weights start"""
+    hidden: Widths = (2500, 2000, 1500, 1000, 500)
+    """units of each hidden layer: a list, a number or {layers, units}"""
+    activation: Activation = PlainActivation(name="scaled_tanh")
+    """after each hidden layer"""
 
 
 class Cnn(ModelSection):
     """Blocks of convolution, batch norm, activation and pooling; then hidden linear layers and the output."""
 
     architecture: Literal["cnn"] = "cnn"
-    channels: ListOf[Positive] = Field(default=(16, 32), min_length=1, description="filters of each block")
-    kernel: Positive = Field(default=3, le=MAX_PIXELS, description="height and width of the filters, in pixels")
-    pool: NotNegative = Field(default=2, description="window of the max pooling after each block; 0 or 1 for none")
-    hidden: Widths = Field(default=(128,), description="units of the linear layers after the blocks")
-    activation: Activation = Field(
-        default=PlainActivation(name="relu"), description="after each convolution and hidden layer"
-    )
-    dropout: Fraction = Field(default=0.0, description="probability of a zero before each linear layer")
-    batch_norm: bool = Field(
-        default=False, description="normalise each convolution over the batch, before the activation"
-    )
-    bias: bool = Field(default=True, description="learned constants in convolutions and linear layers")
-    output: OutputFunction = Field(default="none", description=OUTPUT_DOC)
+    channels: ListOf[Positive] = Field(default=(16, 32), min_length=1)
+    """filters of each block"""
+    kernel: Positive = Field(default=3, le=MAX_PIXELS)
+    """height and width of the filters, in pixels"""
+    pool: NotNegative = 2
+    """window of the max pooling after each block; 0 or 1 for none"""
+    hidden: Widths = (128,)
+    """units of the linear layers after the blocks"""
+    activation: Activation = PlainActivation(name="relu")
+    """after each convolution and hidden layer"""
+    dropout: Fraction = 0.0
+    """probability of a zero before each linear layer"""
+    batch_norm: bool = False
+    """normalise each convolution over the batch, before the activation"""
+    bias: bool = True
+    """learned constants in convolutions and linear layers"""
+    output: OutputFunction = "none"
 
 
 class LeNet5(ModelSection):
@@ -404,33 +425,28 @@ class LeNet5(ModelSection):
     channels, and the outputs are distances to drawn figures of the digits (RBF) instead of a linear layer."""
 
     architecture: Literal["lenet5"] = "lenet5"
-    activation: Activation = Field(
-        default=PlainActivation(name="scaled_tanh"),
-        description="after each convolution and hidden layer; the default is the paper's",
-    )
-    pooling: Annotated[Literal["average", "max"], AnySpelling()] = Field(
-        default="average", description="how each 2×2 window becomes one value"
-    )
-    output: OutputFunction = Field(default="none", description=OUTPUT_DOC)
+    activation: Activation = PlainActivation(name="scaled_tanh")
+    """after each convolution and hidden layer; the default is the paper's"""
+    pooling: Annotated[Literal["average", "max"], AnySpelling()] = "average"
+    """how each 2×2 window becomes one value"""
+    output: OutputFunction = "none"
 
 
 class FullyConvolutional(ModelSection):
     """Convolutions, a global pooling, and the output: no hidden linear layers."""
 
-    channels: ListOf[Positive] = Field(
-        default=(32, 64, 128),
-        min_length=1,
-        max_length=4,
-        description="filters of each block, 4 blocks at most: between them the sides halve",
-    )
-    kernel: Positive = Field(default=3, le=MAX_PIXELS, description="height and width of the filters, in pixels")
-    activation: Activation = Field(default=PlainActivation(name="relu"), description="after each convolution")
-    squeeze_excite: NotNegative = Field(
-        default=0, description="end each block with a squeeze_excite of this reduction; 0 for none"
-    )
-    pooling: PoolKind = Field(default="max", description=POOLING_DOC)
-    dropout: Fraction = Field(default=0.0, description="probability of a zero before the output layer")
-    output: OutputFunction = Field(default="none", description=OUTPUT_DOC)
+    channels: ListOf[Positive] = Field(default=(32, 64, 128), min_length=1, max_length=4)
+    """filters of each block, 4 blocks at most: between them the sides halve"""
+    kernel: Positive = Field(default=3, le=MAX_PIXELS)
+    """height and width of the filters, in pixels"""
+    activation: Activation = PlainActivation(name="relu")
+    """after each convolution"""
+    squeeze_excite: NotNegative = 0
+    """end each block with a squeeze_excite of this reduction; 0 for none"""
+    pooling: FinalPooling = "max"
+    dropout: Fraction = 0.0
+    """probability of a zero before the output layer"""
+    output: OutputFunction = "none"
 
 
 class Vgg(FullyConvolutional):
@@ -438,10 +454,10 @@ class Vgg(FullyConvolutional):
     batch norm, and global pooling instead of hidden linear layers (Lin et al. 2013, arXiv 1312.4400)."""
 
     architecture: Literal["vgg"] = "vgg"
-    convolutions: Annotated[int, Field(gt=0, le=1000)] = Field(default=2, description="how many in each block")
-    batch_norm: bool = Field(
-        default=True, description="normalise each convolution over the batch, before the activation"
-    )
+    convolutions: Annotated[int, Field(gt=0, le=1000)] = 2
+    """how many in each block"""
+    batch_norm: bool = True
+    """normalise each convolution over the batch, before the activation"""
 
 
 class ResidualNet(FullyConvolutional):
@@ -449,8 +465,9 @@ class ResidualNet(FullyConvolutional):
     2015, arXiv 1512.03385). A convolution before them widens the channels, from the second width on with stride 2."""
 
     architecture: Literal["residual"] = "residual"
-    blocks: Annotated[int, Field(gt=0, le=1000)] = Field(default=1, description="residual blocks of each width")
-    pooling: PoolKind = Field(default="average", description=POOLING_DOC)
+    blocks: Annotated[int, Field(gt=0, le=1000)] = 1
+    """residual blocks of each width"""
+    pooling: FinalPooling = "average"
 
     @field_validator("activation")
     @classmethod
@@ -464,8 +481,9 @@ class Layers(ModelSection):
     """A written-out list: what stands there is built, nothing is added but `output`."""
 
     architecture: Literal["layers"] = "layers"
-    layers: ListOf[Layer] = Field(min_length=1, description="from the image [1, 28, 28] to one output a class")
-    output: OutputFunction = Field(default="none", description=OUTPUT_DOC)
+    layers: ListOf[Layer] = Field(min_length=1)
+    """from the image [1, 28, 28] to one output a class"""
+    output: OutputFunction = "none"
 
 
 AnyModel: TypeAlias = Neuron | Mlp | CiresanMlp | Cnn | LeNet5 | Vgg | ResidualNet | Layers

@@ -23,10 +23,14 @@ from mnist_trainer.config.fields import (
 class Penalty(Section):
     """Adds `weight` × the probability of answering `predicted` to each image of class `true`."""
 
-    true: ClassName = Field(description="name of the image's class")
-    predicted: ClassName = Field(description="the wrong answer that shall cost more")
-    weight: PositiveNumber = Field(default=1.0, description="cost of giving that answer a probability of 1")
-    symmetric: bool = Field(default=False, description="also the other way round")
+    true: ClassName
+    """name of the image's class"""
+    predicted: ClassName
+    """the wrong answer that shall cost more"""
+    weight: PositiveNumber = 1.0
+    """cost of giving that answer a probability of 1"""
+    symmetric: bool = False
+    """also the other way round"""
 
 
 if TYPE_CHECKING:
@@ -43,29 +47,25 @@ Reduction = Literal["mean", "sum", "per_example"]
 class LossSection(Section):
     """What every loss can be told."""
 
-    reduction: Annotated[Reduction, AnySpelling()] = Field(
-        default="mean",
-        description="of the batch: mean is torch's, over examples (bce, mse, absolute: over outputs too); sum; "
-        "per_example sums over outputs and averages over examples",
-    )
-    class_weights: ClassWeights | None = Field(
-        default=None,
-        description="weights by class name, as {7: 2.5} (1 for the others), or a list for classes 0, 1, 2 …; a mean is "
-        "divided by the sum of its images' weights, as torch does",
-    )
-    penalties: ListOf[Penalty] = Field(
-        default=(), description="confusions that cost extra: error + Σ weight · probability"
-    )
-    smooth_weights: NotNegativeNumber = Field(
-        default=0.0, description="× the total variation of the first layer's weight pictures, mean over its units"
-    )
+    reduction: Annotated[Reduction, AnySpelling()] = "mean"
+    """of the batch: mean is torch's, over examples (bce, mse, absolute: over outputs too); sum; per_example sums
+    over outputs and averages over examples"""
+    class_weights: ClassWeights | None = None
+    """weights by class name, as {7: 2.5} (1 for the others), or a list for classes 0, 1, 2 …; a mean is divided
+    by the sum of its images' weights, as torch does"""
+    penalties: ListOf[Penalty] = ()
+    """confusions that cost extra: error + Σ weight · probability"""
+    smooth_weights: NotNegativeNumber = 0.0
+    """× the total variation of the first layer's weight pictures, mean over its units"""
 
 
 class ClassLoss(LossSection):
     """−ln of the probability given to the right class; `cross_entropy` takes raw outputs, `nll` log-probabilities."""
 
-    name: Literal["cross_entropy", "nll"] = Field(description="nll needs `output: log_softmax`; cross_entropy none")
-    label_smoothing: Fraction = Field(default=0.0, description="share of the target spread evenly over all classes")
+    name: Literal["cross_entropy", "nll"]
+    """nll needs `output: log_softmax`; cross_entropy none"""
+    label_smoothing: Fraction = 0.0
+    """share of the target spread evenly over all classes"""
 
 
 class BinaryCrossEntropy(LossSection):
@@ -75,13 +75,15 @@ class BinaryCrossEntropy(LossSection):
     """
 
     name: Literal["bce"] = "bce"
-    label_smoothing: Fraction = Field(default=0.0, description="share of the target spread evenly over all classes")
+    label_smoothing: Fraction = 0.0
+    """share of the target spread evenly over all classes"""
 
 
 class DistanceLoss(LossSection):
     """Distance of each output from its 0/1 target: (y − t)² for `mse` and `sse`, |y − t| for `absolute`."""
 
-    name: Literal["mse", "sse", "absolute"] = Field(description="sse is short for mse with reduction: sum")
+    name: Literal["mse", "sse", "absolute"]
+    """sse is short for mse with reduction: sum"""
 
     @model_validator(mode="before")
     @classmethod
@@ -106,55 +108,65 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 class OptimizerSection(Section):
     """What every optimizer can be told."""
 
-    weight_decay: NotNegativeNumber = Field(
-        default=0.0,
-        description="pulls all parameters towards zero, including biases and norms (adamw: decoupled)",
-    )
+    weight_decay: NotNegativeNumber = 0.0
+    """pulls all parameters towards zero, including biases and norms (adamw: decoupled)"""
 
 
 class GradientDescent(OptimizerSection):
     """One step an epoch, along the gradient of the whole training set."""
 
     name: Literal["gradient_descent"] = "gradient_descent"
-    lr: PositiveNumber = Field(default=0.1, description="learning rate: θ ← θ − lr·gradient")
+    lr: PositiveNumber = 0.1
+    """learning rate: θ ← θ − lr·gradient"""
 
 
 class Sgd(OptimizerSection):
     """A step a batch: v ← momentum·v + gradient, θ ← θ − lr·v (torch's form)."""
 
     name: Literal["sgd"] = "sgd"
-    lr: PositiveNumber = Field(default=0.01, description="learning rate")
-    momentum: Fraction = Field(default=0.0, description="share of the last step's direction that is kept")
-    nesterov: bool = Field(default=False, description="look ahead along the momentum; needs momentum > 0")
+    lr: PositiveNumber = 0.01
+    """learning rate"""
+    momentum: Fraction = 0.0
+    """share of the last step's direction that is kept"""
+    nesterov: bool = False
+    """look ahead along the momentum; needs momentum > 0"""
 
 
 class Adam(OptimizerSection):
     """Steps scaled by running means of the gradient and of its square (Kingma & Ba 2015)."""
 
-    name: Literal["adam", "adamw"] = Field(description="adamw decouples the weight decay (Loshchilov & Hutter 2019)")
-    lr: PositiveNumber = Field(default=0.001, description="learning rate")
-    betas: ListOf[Beta] = Field(
-        default=(0.9, 0.999), min_length=2, max_length=2, description="decay of the two running means"
-    )
-    eps: PositiveNumber = Field(default=1e-8, description="keeps the division finite")
+    name: Literal["adam", "adamw"]
+    """adamw decouples the weight decay (Loshchilov & Hutter 2019)"""
+    lr: PositiveNumber = 0.001
+    """learning rate"""
+    betas: ListOf[Beta] = Field(default=(0.9, 0.999), min_length=2, max_length=2)
+    """decay of the two running means"""
+    eps: PositiveNumber = 1e-8
+    """keeps the division finite"""
 
 
 class RmsProp(OptimizerSection):
     """Steps divided by the root of a running mean of the squared gradient (Hinton's lecture 6e)."""
 
     name: Literal["rmsprop"] = "rmsprop"
-    lr: PositiveNumber = Field(default=0.001, description="learning rate")
-    alpha: Beta = Field(default=0.99, description="decay of the running mean")
-    momentum: Fraction = Field(default=0.0, description="share of the last step's direction that is kept")
-    eps: PositiveNumber = Field(default=1e-8, description="keeps the division finite")
+    lr: PositiveNumber = 0.001
+    """learning rate"""
+    alpha: Beta = 0.99
+    """decay of the running mean"""
+    momentum: Fraction = 0.0
+    """share of the last step's direction that is kept"""
+    eps: PositiveNumber = 1e-8
+    """keeps the division finite"""
 
 
 class Adagrad(OptimizerSection):
     """Steps divided by the root of the sum of all squared gradients so far (Duchi et al. 2011)."""
 
     name: Literal["adagrad"] = "adagrad"
-    lr: PositiveNumber = Field(default=0.01, description="learning rate")
-    eps: PositiveNumber = Field(default=1e-10, description="keeps the division finite")
+    lr: PositiveNumber = 0.01
+    """learning rate"""
+    eps: PositiveNumber = 1e-10
+    """keeps the division finite"""
 
 
 AnyOptimizer: TypeAlias = GradientDescent | Sgd | Adam | RmsProp | Adagrad
@@ -164,9 +176,8 @@ Optimizer = Annotated[AnyOptimizer, Field(discriminator="name"), ShortForm()]
 class ScheduleSection(Section):
     """What every schedule can be told."""
 
-    warmup: Fraction = Field(
-        default=0.0, description="share of all steps in which the rate climbs from near zero to its value"
-    )
+    warmup: Fraction = 0.0
+    """share of all steps in which the rate climbs from near zero to its value"""
 
 
 class Constant(ScheduleSection):
@@ -179,39 +190,49 @@ class StepDecay(ScheduleSection):
     """× gamma after every so many epochs."""
 
     name: Literal["step"] = "step"
-    every: Positive = Field(default=10, description="epochs from one fall to the next")
-    gamma: PositiveNumber = Field(default=0.1, le=1, description="factor of each fall")
+    every: Positive = 10
+    """epochs from one fall to the next"""
+    gamma: PositiveNumber = Field(default=0.1, le=1)
+    """factor of each fall"""
 
 
 class Exponential(ScheduleSection):
     """× gamma after each epoch."""
 
     name: Literal["exponential"] = "exponential"
-    gamma: PositiveNumber = Field(default=0.95, le=1, description="factor of each epoch")
+    gamma: PositiveNumber = Field(default=0.95, le=1)
+    """factor of each epoch"""
 
 
 class Decay(ScheduleSection):
     """From the full rate to `final` times it at the last step, along half a cosine or a straight line."""
 
-    name: Literal["cosine", "linear"] = Field(description="the curve it follows")
-    final: Annotated[float, Field(ge=0, le=1)] = Field(default=0.0, description="share of the rate at the very end")
+    name: Literal["cosine", "linear"]
+    """the curve it follows"""
+    final: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """share of the rate at the very end"""
 
 
 class OneCycle(Section):
     """Up to the full rate along half a cosine, then down to almost nothing (Smith & Topin 2018)."""
 
     name: Literal["one_cycle"] = "one_cycle"
-    warmup: Fraction = Field(default=0.3, description="share of all steps in which the rate climbs")
-    start: Annotated[float, Field(gt=0, le=1)] = Field(default=0.04, description="share of the rate at the first step")
-    final: Annotated[float, Field(ge=0, le=1)] = Field(default=4e-6, description="share of the rate at the last step")
+    warmup: Fraction = 0.3
+    """share of all steps in which the rate climbs"""
+    start: Annotated[float, Field(gt=0, le=1)] = 0.04
+    """share of the rate at the first step"""
+    final: Annotated[float, Field(ge=0, le=1)] = 4e-6
+    """share of the rate at the last step"""
 
 
 class Plateau(ScheduleSection):
     """× factor whenever the validation loss has not improved for more than `patience` epochs."""
 
     name: Literal["plateau"] = "plateau"
-    factor: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.1, description="of each fall")
-    patience: NotNegative = Field(default=2, description="epochs without an improvement that are let pass")
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """of each fall"""
+    patience: NotNegative = 2
+    """epochs without an improvement that are let pass"""
 
 
 AnySchedule: TypeAlias = Constant | StepDecay | Exponential | Decay | OneCycle | Plateau

@@ -1,18 +1,14 @@
-"""`Sweep`: what a sweep's file says, checked: a base config, the space of keys that are varied, how the search goes.
-
-A sweep's file and overrides of its base → `Sweep`, or every problem at once with its place; and back to YAML.
-"""
+"""From a sweep's file to a checked `Sweep` (a base config, the keys to vary, how to search), and back to YAML."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice, product
 from math import prod
-from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -23,7 +19,7 @@ from mnist_trainer.config.load import apply_override, config_of, format_override
 from mnist_trainer.config.messages import nearest, problems_of
 from mnist_trainer.config.schema import Config
 from mnist_trainer.config.shipped import shipped, shipped_path, sweep_path, sweeps
-from mnist_trainer.config.yaml_reader import Document, KeyPath, Problem, SourceLocation, format_path, read_file
+from mnist_trainer.config.yaml_reader import Document, KeyPath, Problem, SourceLocation, read_file
 from mnist_trainer.errors import ConfigError, ConfigProblem
 from mnist_trainer.files import user_path
 
@@ -34,7 +30,7 @@ DEFAULT_TRIALS = 20
 
 
 class _Parameter(Section):
-    """One way to say what a key may be, named by its first key."""
+    """The values that a config key may take; the first key of each subclass names its kind."""
 
     @property
     def kind(self) -> str:
@@ -43,7 +39,7 @@ class _Parameter(Section):
 
 
 class _Range(_Parameter):
-    """Numbers between two bounds, which belong to it."""
+    """Numbers between two bounds, both included."""
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -53,7 +49,7 @@ class _Range(_Parameter):
 
     @property
     def samples(self) -> tuple[Any, ...]:
-        """Values to check a key with: the bounds, which are no whole numbers even if they were written as such."""
+        """The values that a key is checked with: the bounds, as floats even if they were written without a point."""
         return tuple(map(float, self.bounds))
 
     @model_validator(mode="after")
@@ -69,21 +65,26 @@ class _Range(_Parameter):
 class Uniform(_Range):
     """Any number between two bounds."""
 
-    uniform: Numbers = Field(description="the smallest and the largest value")
+    uniform: Numbers
+    """the smallest and the largest value"""
 
 
 class LogUniform(_Range):
     """Any number between two bounds, each order of magnitude as likely as the others."""
 
-    log_uniform: Numbers = Field(description="the smallest and the largest value, greater than 0")
+    log_uniform: Numbers
+    """the smallest and the largest value, greater than 0"""
 
 
 class IntUniform(_Range):
     """A whole number between two bounds."""
 
-    int: WholeNumbers = Field(description="the smallest and the largest value")
-    step: Positive = Field(default=1, description="only every so many-th number from the smallest on")
-    log: bool = Field(default=False, description="each order of magnitude as likely as the others")
+    int: WholeNumbers
+    """the smallest and the largest value"""
+    step: Positive = 1
+    """only every so many-th number from the smallest on"""
+    log: bool = False
+    """each order of magnitude as likely as the others"""
 
     @property
     def samples(self) -> tuple[Any, ...]:
@@ -100,7 +101,8 @@ class IntUniform(_Range):
 class Choice(_Parameter):
     """One of some values, which may be lists and mappings."""
 
-    choice: Annotated[ListOf[Any], Field(min_length=1)] = Field(description="the values")
+    choice: Annotated[ListOf[Any], Field(min_length=1)]
+    """the values"""
 
     @property
     def samples(self) -> tuple[Any, ...]:
@@ -109,7 +111,7 @@ class Choice(_Parameter):
 
     @property
     def labels(self) -> dict[str, Any]:
-        """What the values are called in the study's records → the values."""
+        """The values by their names in the study's records."""
         return {label(value): value for value in self.choice}
 
     @model_validator(mode="after")
@@ -130,29 +132,29 @@ PARAMETER_TYPES: Mapping[str, type[Parameter]] = {
 
 
 class SweepFile(Section):
-    """The keys of a sweep's file; what `base` and `space` hold is checked by their own rules."""
+    """The keys of a sweep's file. The contents of `base` and `space` are checked by `load_sweep`."""
 
-    name: Name = Field(default="sweep", description="of the study and its folder: letters, digits and _ . + -")
-    base: str | dict[str, Any] = Field(description="a config: a file beside this one, a shipped config's name, or keys")
-    space: Annotated[dict[str, Any], Field(min_length=1)] = Field(
-        description="config keys and what they may be, as in optimizer.lr: {log_uniform: [1e-4, 1e-1]}"
-    )
-    objective: Literal["val_loss", "val_accuracy"] = Field(
-        default="val_loss", description="the validation figure that decides"
-    )
-    sampler: Literal["tpe", "random", "grid"] = Field(default="tpe", description="how values are chosen")
-    pruner: Literal["none", "median", "hyperband"] = Field(
-        default="median", description="how trials that fall behind are ended early"
-    )
-    trials: Positive | None = Field(
-        default=None, description=f"how many; default {DEFAULT_TRIALS}, for grid all combinations"
-    )
-    seed: NotNegative = Field(default=0, description="of the choice of values")
+    name: Name = "sweep"
+    """of the study and its folder: letters, digits and _ . + -"""
+    base: str | dict[str, Any]
+    """a config: a file beside this one, a shipped config's name, or keys"""
+    space: Annotated[dict[str, Any], Field(min_length=1)]
+    """config keys and what they may be, as in optimizer.lr: {log_uniform: [1e-4, 1e-1]}"""
+    objective: Literal["val_loss", "val_accuracy"] = "val_loss"
+    """the validation figure that decides"""
+    sampler: Literal["tpe", "random", "grid"] = "tpe"
+    """how values are chosen"""
+    pruner: Literal["none", "median", "hyperband"] = "median"
+    """how trials that fall behind are ended early"""
+    trials: Positive | None = None
+    """how many; default 20, for grid all combinations"""
+    seed: NotNegative = 0
+    """of the choice of values"""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A checked sweep. `base` is plain data with its short forms, as it was written."""
+    """A checked sweep. `base` is plain data as it was written, short forms included."""
 
     settings: SweepFile
     base: dict[str, Any]
@@ -160,69 +162,70 @@ class Sweep:
 
     @property
     def name(self) -> str:
-        """Of the study and its folder."""
+        """The name of the study and its folder."""
         return self.settings.name
 
     @property
     def objective(self) -> Literal["val_loss", "val_accuracy"]:
-        """The validation figure that decides."""
+        """The validation metric that decides."""
         return self.settings.objective
 
     @property
     def combinations(self) -> int:
-        """How many points a grid has."""
+        """The number of points of a grid."""
         return prod(len(parameter.samples) for parameter in self.space.values())
 
     @property
     def trials(self) -> int:
-        """How many trials there shall be."""
+        """The number of trials to run."""
         if self.settings.sampler == "grid":
             return min(self.combinations, self.settings.trials or self.combinations)
         return self.settings.trials or DEFAULT_TRIALS
 
     def point(self, index: int) -> dict[str, str]:
-        """The labels of a grid's combination `index`, from 0; the last key changes first."""
+        """Return the labels of combination `index` of a grid, from 0; the last key changes fastest."""
         labels = [parameter.labels for parameter in self.space.values() if isinstance(parameter, Choice)]
         return dict(zip(self.space, next(islice(product(*labels), index, None)), strict=True))
 
     def config(self, values: Mapping[str, Any]) -> Config:
-        """The checked config of one trial. Raises `ConfigError` if `values` and the base do not go together."""
+        """Return the checked config of one trial. Raises `ConfigError` if `values` contradict the base."""
         return load_config(self.base, as_overrides(values))
 
 
 def as_overrides(values: Mapping[str, Any]) -> list[str]:
-    """`key=value` for each of `values`: whole sections before the keys inside them."""
+    """Return `values` as overrides: whole sections before the keys inside them."""
     ordered = sorted(values.items(), key=lambda item: item[0].count("."))
     return list(map(format_override, ordered))
 
 
 def label(value: Any) -> str:
-    """A value in one line: text as it is, everything else as YAML has it."""
+    """Return a value in one line: text as it is, everything else as in YAML."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-_OTHER_IMAGES = ("", "name", "path", "root", "validation", "split_seed", "binary", "limit")
-_ACCURACY = "val_accuracy"
-_ABOUT_KEYS = ("unknown key", "no such item", "an empty key")
-_OTHER_LOSS = ("", "name", "reduction", "class_weights")
+_CHANGES_IMAGES = ("", "name", "path", "root", "validation", "split_seed", "binary", "limit")
+_CHANGES_LOSS = ("", "name", "reduction", "class_weights")
+_KEY_ERRORS = ("unknown key", "no such item", "an empty key")
 
 
 def load_sweep(source: str | Path, overrides: Sequence[str] = (), changes: Mapping[str, Any] | None = None) -> Sweep:
-    """The checked sweep of a file or of a shipped sweep's name, with `key=value` overrides of its base config.
+    """Return the checked sweep of a file or a shipped sweep, with `key=value` overrides of its base config.
 
-    `changes` take the place of the file's own keys. Raises `ConfigError` with all problems of sweep and base.
+    `changes` replace the file's own keys. Raises `ConfigError` with all problems of the sweep and its base.
     """
     path = user_path(source)
     if str(source) in sweeps() and not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises on long texts
         path = sweep_path(str(source))
     document = _read(path)
     settings = _settings(document, path, changes or {})
-    base, problems = _base(document, path, overrides)
-    space = {key: parameter for key in _space(document) if (parameter := _parameter(document, key))}
-    _check_together(document, space, base)
-    _check_keys(document, space, base, base_is_valid=not problems)
-    ordered = sorted(document.problems, key=itemgetter(0))
-    problems = [ConfigProblem(str(location), format_path(at), message) for location, at, message in ordered] + problems
+    base, base_problems = _base(document, path, overrides)
+    written = document.data.get("space")
+    keys = written if isinstance(written, dict) else ()
+    space = {key: parameter for key in keys if (parameter := _parameter(document, key))}
+    _check_comparable(document, space, base)
+    for key in space if base.data is not None else ():
+        _check_values(document, space, key, base, is_valid=not base_problems)
+    problems = [*document.error().problems, *base_problems]
     if problems or settings is None:
         raise ConfigError(problems)
     return Sweep(settings, base.data, space)
@@ -238,9 +241,7 @@ def _read(path: Path) -> Document:
             hint = f"; {path} is a config, not a sweep: write a sweep with 'base: {path}' in it"
         document = Document(problems=[Problem(SourceLocation(file=str(path)), (), f"no such file{hint}")])
     if document.data is None:
-        raise ConfigError(
-            [ConfigProblem(str(location), format_path(at), message) for location, at, message in document.problems]
-        )
+        raise document.error()
     return document
 
 
@@ -252,143 +253,134 @@ def _settings(document: Document, path: Path, changes: Mapping[str, Any]) -> Swe
         if key in Config.model_fields:
             hint = "keys of the config stand under 'base'"
         document.add_problem(document.location_of((key,), at_key=True), (key,), f"unknown key; {hint}")
-    data = {"name": run_name(path.stem), **{key: document.data[key] for key in document.data if key in known}}
+    data = {key: value for key, value in document.data.items() if key in known}
     try:
-        return SweepFile.model_validate({**data, **changes})
+        return SweepFile.model_validate({"name": run_name(path.stem), **data, **changes})
     except ValidationError as error:
         document.problems += problems_of(error, document, SweepFile)
         return None
 
 
-def _base(document: Document, path: Path, overrides: Sequence[str]) -> tuple[Document, list[ConfigProblem]]:
-    """The base config as a document of its own, with the overrides in it, and all that is wrong with it."""
-    base = document.data.get("base")
-    match base:
+def _base(document: Document, path: Path, overrides: Sequence[str]) -> tuple[Document, Sequence[ConfigProblem]]:
+    """Return the base config with its overrides as a document of its own, and its problems."""
+    written = document.data.get("base")
+    match written:
         case str():
-            path_of_base = path.parent / user_path(base)
-            if base in shipped() and not path_of_base.is_file():
-                path_of_base = shipped_path(base)
-            if not path_of_base.exists():
-                near = nearest(Path(base).stem, shipped())
+            file = path.parent / user_path(written)
+            if written in shipped() and not file.is_file():
+                file = shipped_path(written)
+            if not file.exists():
+                near = nearest(Path(written).stem, shipped())
                 hint = f"; did you mean the shipped config '{near}'?" if near else ""
-                document.add_problem(document.location_of(("base",)), ("base",), f"{path_of_base}: no such file{hint}")
-                return Document(), []
-            found = read_config(path_of_base)
+                document.add_problem(document.location_of(("base",)), ("base",), f"{file}: no such file{hint}")
+                return Document(), ()
+            base = read_config(file)
         case dict():
-            found = document.below(("base",))
-            found.data = {"name": run_name(path.stem), **found.data}
+            base = document.subdocument(("base",))
+            base.data = {"name": run_name(path.stem), **base.data}
         case _:
-            return Document(), []
+            return Document(), ()
+    return base, _problems(base, overrides)
+
+
+def _problems(document: Document, overrides: Sequence[str]) -> Sequence[ConfigProblem]:
+    """Return the problems of a config after `overrides` were written into it."""
     for number, override in enumerate(overrides, 1):
-        apply_override(found, number, override)
-    return found, _problems(found)
-
-
-def _problems(document: Document) -> list[ConfigProblem]:
+        apply_override(document, number, override)
     try:
         config_of(document)
     except ConfigError as error:
-        return list(error.problems)
-    return []
-
-
-def _space(document: Document) -> list[str]:
-    space = document.data.get("space")
-    return list(space) if isinstance(space, dict) else []
+        return error.problems
+    return ()
 
 
 def _parameter(document: Document, key: str) -> Parameter | None:
-    """What `key` of the space may be; None if that is not said rightly, which joins the complaints."""
+    """Return the parameter of `key` in the space; None if it has problems, which are added to the document."""
     path: KeyPath = ("space", key)
     if document.is_reported(path):
         return None
-    written = document.below(path)
-    kinds = [kind for kind in PARAMETER_TYPES if isinstance(written.data, dict) and kind in written.data]
+    written = document.subdocument(path)
+    data = written.data if isinstance(written.data, dict) else {}
+    kinds = [kind for kind in PARAMETER_TYPES if kind in data]
     if len(kinds) != 1:
-        near = nearest(next(iter(written.data), ""), PARAMETER_TYPES) if isinstance(written.data, dict) else None
+        near = nearest(next(iter(data), ""), PARAMETER_TYPES)
         hint = f"; did you mean '{near}'?" if near and not kinds else ""
         message = f"needs one of {', '.join(PARAMETER_TYPES)}, as in {{choice: [1, 2]}}{hint}"
         document.add_problem(document.location_of(path), path, message)
         return None
     try:
-        return PARAMETER_TYPES[kinds[0]].model_validate(written.data)
+        return PARAMETER_TYPES[kinds[0]].model_validate(data)
     except ValidationError as error:
-        found = problems_of(error, written, PARAMETER_TYPES[kinds[0]])
-        document.problems += [Problem(location, (*path, *at), message) for location, at, message in found]
+        for location, inner, message in problems_of(error, written, PARAMETER_TYPES[kinds[0]]):
+            document.add_problem(location, (*path, *inner), message)
         return None
 
 
-def _check_together(document: Document, space: Mapping[str, Parameter], base: Document) -> None:
-    """What goes against itself: a grid over ranges, no validation images, figures that can't be compared."""
+def _check_comparable(document: Document, space: Mapping[str, Parameter], base: Document) -> None:
+    """Add problems of parameters whose trials could not be compared, and of a base without validation images."""
+    by_accuracy = document.data.get("objective") == "val_accuracy"
     for key, parameter in space.items():
         section, _, name = key.partition(".")
         message = ""
         if document.data.get("sampler") == "grid" and not isinstance(parameter, Choice):
             message = "a grid goes over choice alone; list the values, or take another sampler"
-        elif section == "data" and name in _OTHER_IMAGES:
+        elif section == "data" and name in _CHANGES_IMAGES:
             message = "changes the validation images, so that trials could not be compared; set it in the base"
-        elif section == "loss" and name.split(".")[0] in _OTHER_LOSS and document.data.get("objective") != _ACCURACY:
-            message = f"losses of different kinds can't be compared; set it in the base, or objective: {_ACCURACY}"
+        elif section == "loss" and name.split(".")[0] in _CHANGES_LOSS and not by_accuracy:
+            message = "losses of different kinds can't be compared; set it in the base, or objective: val_accuracy"
         if message:
-            location = document.location_of(("space", key, parameter.kind), at_key=True)
-            document.add_problem(location, ("space", *key.split(".")), message)
+            _add_problem(document, key, parameter, message)
     data = base.data.get("data") if base.data else None
-    if isinstance(data, dict) and data.get("validation") == 0 and "validation" in data:
+    if isinstance(data, dict) and "validation" in data and data["validation"] == 0:
         message = "data.validation is 0, but a sweep needs validation images to judge by"
         document.add_problem(document.location_of(("base",)), ("base",), message)
 
 
-def _check_keys(document: Document, space: Mapping[str, Parameter], base: Document, base_is_valid: bool) -> None:
-    """Puts each key's bounds or choices into the base; what the config's own check says joins the complaints."""
-    if base.data is None:
-        return
-    for key, parameter in space.items():
-        for index, value in enumerate(parameter.samples):
-            problems = _found(base, space, key, value, base_is_valid)
-            is_key = any(problem.message.startswith(_ABOUT_KEYS) for problem in problems)
-            is_whole = not is_key and any(problem.message.startswith("expected a whole number") for problem in problems)
-            if is_whole and isinstance(parameter, Uniform | LogUniform):
-                low, high = parameter.bounds
-                location = document.location_of(("space", key, parameter.kind), at_key=True)
-                message = f"takes whole numbers; write {{int: [{low:.0f}, {high:.0f}]}}"
-                document.add_problem(location, ("space", *key.split(".")), message)
-                break
-            at = ("space", key) if is_key else ("space", key, parameter.kind, index)
-            for problem in problems:
-                location = document.location_of(at, at_key=is_key)
-                document.add_problem(location, ("space", *problem.path.split(".")), problem.message)
-            if is_key:
-                break
+def _add_problem(document: Document, key: str, parameter: Parameter, message: str) -> None:
+    location = document.location_of(("space", key, parameter.kind), at_key=True)
+    document.add_problem(location, ("space", *key.split(".")), message)
 
 
-def _found(
-    base: Document, space: Mapping[str, Parameter], key: str, value: Any, base_is_valid: bool
+def _check_values(document: Document, space: Mapping[str, Parameter], key: str, base: Document, is_valid: bool) -> None:
+    """Write the bounds or choices of `key` into the base, and add the problems that the config then has."""
+    parameter = space[key]
+    for index, value in enumerate(parameter.samples):
+        problems = _value_problems(base, space, key, value, is_valid)
+        is_key = any(problem.message.startswith(_KEY_ERRORS) for problem in problems)
+        is_whole = any(problem.message.startswith("expected a whole number") for problem in problems)
+        if is_whole and not is_key and isinstance(parameter, Uniform | LogUniform):
+            low, high = parameter.bounds
+            _add_problem(document, key, parameter, f"takes whole numbers; write {{int: [{low:.0f}, {high:.0f}]}}")
+            return
+        path = ("space", key) if is_key else ("space", key, parameter.kind, index)
+        for problem in problems:
+            location = document.location_of(path, at_key=is_key)
+            document.add_problem(location, ("space", *problem.path.split(".")), problem.message)
+        if is_key:
+            return
+
+
+def _value_problems(
+    base: Document, space: Mapping[str, Parameter], key: str, value: Any, is_valid: bool
 ) -> list[ConfigProblem]:
-    """What is wrong with `value` in the base, unless it is right beside some value of another key of its section."""
-    found = _trial_problems(base, {key: value}, base_is_valid)
-    section, *_ = key.split(".")
+    """Return the problems of `value` in the base; none if some value of another key of its section mends them.
+
+    If the base is not valid, only problems of the overrides count, which are those with a location.
+    """
+
+    def problems(values: Mapping[str, Any]) -> list[ConfigProblem]:
+        found = _problems(Document(data=deepcopy(base.data)), as_overrides(values))
+        return [problem for problem in found if is_valid or problem.location]
+
+    found = problems({key: value})
+    section = key.split(".", maxsplit=1)[0]
     others = [other for other in space if found and other != key and other.split(".")[0] == section]
-    path_of_base = ({other: sample, key: value} for other in others for sample in space[other].samples)
-    return [] if any(not _trial_problems(base, values, base_is_valid) for values in path_of_base) else found
+    mended = (not problems({other: sample, key: value}) for other in others for sample in space[other].samples)
+    return [] if any(mended) else found
 
 
-def _trial_problems(base: Document, values: Mapping[str, Any], base_is_valid: bool) -> list[ConfigProblem]:
-    """What is wrong with the base once `values` are in it; of a base that is not sound only what they bring."""
-    document = Document(data=deepcopy(base.data))
-    for number, override in enumerate(as_overrides(values), 1):
-        apply_override(document, number, override)
-    return [problem for problem in _problems(document) if base_is_valid or problem.location]
-
-
-def sweep_items(sweep: Sweep, trials: int) -> Iterator[tuple[str, Any]]:
-    """The keys of a file that says all of `sweep`, with the base written into it."""
-    for key in SweepFile.model_fields:
-        match key:
-            case "base":
-                yield key, sweep.base
-            case "space":
-                yield key, {name: parameter.model_dump(mode="json") for name, parameter in sweep.space.items()}
-            case "trials":
-                yield key, trials
-            case _:
-                yield key, getattr(sweep.settings, key)
+def sweep_items(sweep: Sweep, trials: int) -> dict[str, Any]:
+    """Return the keys of a file that holds all of `sweep`, base config included."""
+    settings = {key: getattr(sweep.settings, key) for key in SweepFile.model_fields}
+    space = {key: parameter.model_dump(mode="json") for key, parameter in sweep.space.items()}
+    return {**settings, "base": sweep.base, "space": space, "trials": trials}

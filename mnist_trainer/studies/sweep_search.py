@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mnist_trainer.config.load import dump_config, dump_plain
+from mnist_trainer.config.load import dump_config
 from mnist_trainer.config.shipped import package_version
 from mnist_trainer.config.sweep import Choice, Sweep, label, sweep_items
 from mnist_trainer.data.identity import identify
@@ -179,7 +179,7 @@ class _Run(Scheduler[TrialRequest, None]):
     def run(self) -> SweepResult:
         """Run the sweep as `run_sweep` says."""
         requeue_abandoned(self.study, self.sweep.trials, is_alone=self.storage.url is None)
-        text = dump_plain(dict(sweep_items(self.sweep, self.sweep.trials)))
+        text = dump_config(sweep_items(self.sweep, self.sweep.trials))
         write_text(self.folder.path / "sweep.yaml", text)
         rows = self.write()
         self.best = best_trial(rows, self.sweep)

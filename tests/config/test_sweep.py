@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mnist_trainer.config.load import dump_plain
+from mnist_trainer.config.load import dump_config
 from mnist_trainer.config.shipped import sweeps
 from mnist_trainer.config.sweep import Choice, IntUniform, LogUniform, Sweep, Uniform, load_sweep, sweep_items
 from mnist_trainer.errors import ConfigError
@@ -164,7 +164,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_shipped_sweeps_survive_being_written(name: str, tmp_path: Path) -> None:
     sweep = load_sweep(name)
     assert sweep.name == name
-    again = read(tmp_path, dump_plain(dict(sweep_items(sweep, 7))))
+    again = read(tmp_path, dump_config(sweep_items(sweep, 7)))
     assert (again.base, again.space, again.trials) == (sweep.base, sweep.space, 7)
     assert again.config({}) == sweep.config({})
 
