@@ -208,7 +208,7 @@ def _resume_series(folder: Path, overrides: Sequence[str], jobs: int | None, qui
 
 
 def _show_plan(config: Config, run_dir: Path | None) -> None:
-    from mnist_trainer.model.device import passed_over
+    from mnist_trainer.model.device import skipped_device
     from mnist_trainer.model.memory import human_bytes
     from mnist_trainer.pipeline.checking import plan
     from mnist_trainer.pipeline.preparation import warnings_of
@@ -228,7 +228,7 @@ def _show_plan(config: Config, run_dir: Path | None) -> None:
         *made.notes,
     ]
     print("\n".join(lines))
-    if reason := passed_over(config.device):
+    if reason := skipped_device(config.device):
         print(f"warning: device: {reason}", file=sys.stderr)
     for key, reason in warnings_of(config):
         print_safe(f"warning: {key}: {reason}", err=True)

@@ -31,7 +31,7 @@ from mnist_trainer.config.model import (
 from mnist_trainer.model.activations import Maxout, build_activation
 from mnist_trainer.seeds import seed_for
 
-Weighted = nn.Linear | nn.Conv2d
+WeightedLayer = nn.Linear | nn.Conv2d
 
 
 class ResidualBlock(nn.Module):
@@ -82,7 +82,7 @@ def build_model(model: AnyModel, outputs: int, seed: int = 0) -> nn.Sequential:
         torch.default_generator.manual_seed(seed_for(seed, "weights"))  # torch.manual_seed would seed CUDA's too
         network = _sequential(info)
         for module in network.modules():
-            if isinstance(module, Weighted):
+            if isinstance(module, WeightedLayer):
                 _initialise(module, model.init)
     return network
 
@@ -141,7 +141,7 @@ def _build_pool(layer: Pool, sides: Shape) -> nn.Module:
     return nn.AdaptiveAvgPool2d(1) if layer.size == "global" else nn.AvgPool2d(layer.size)
 
 
-def _initialise(module: Weighted, init: PlainInit | NormalInit | UniformInit | ConstantInit) -> None:
+def _initialise(module: WeightedLayer, init: PlainInit | NormalInit | UniformInit | ConstantInit) -> None:
     match init:
         case PlainInit(name="default"):
             return
@@ -168,7 +168,7 @@ def weighted_modules(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if any(True for _ in module.parameters(recurse=False))]
 
 
-def take_over(model: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
+def load_matching_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
     """The names of the weights that were copied from `weights` into `model`: all whose name and shape agree."""
     own = model.state_dict()
     fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}

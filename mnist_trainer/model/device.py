@@ -13,11 +13,11 @@ from torch import nn
 
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import DeviceError
-from mnist_trainer.model.products import fast_products
+from mnist_trainer.model.products import fast_matmul
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
-LARGE = 2**18
+LARGE_LAYER = 2**18
 """Weights from which on a linear layer counts as large."""
 
 
@@ -27,59 +27,61 @@ def resolve_device(name: str) -> torch.device:
     An accelerator must do one small calculation first: that it is there does not say that this torch can use it.
     """
     if name == "auto":
-        return torch.device(next((kind for kind in ("cuda", "mps") if is_present(kind) and fault(kind) is None), "cpu"))
+        return torch.device(
+            next((kind for kind in ("cuda", "mps") if is_available(kind) and device_error(kind) is None), "cpu")
+        )
     device = torch.device(name)
     if device.type == "cpu":
         return device
     advice = "Use device: auto or cpu (on the command line: --device cpu)."
-    if not is_present(device.type):
+    if not is_available(device.type):
         there = "CUDA device" if device.type == "cuda" else "Apple GPU"
         raise DeviceError(f"device {name}: there is no {there} here{_cause(device.type)}. {advice}")
     count = torch.cuda.device_count() if device.type == "cuda" else 1
     if (device.index or 0) >= count:
         there = "is 1, cuda:0" if count == 1 else f"are {count}, cuda:0 to cuda:{count - 1}"
         raise DeviceError(f"device {name}: there {there}. {advice}")
-    if reason := fault(name):
+    if reason := device_error(name):
         raise DeviceError(f"device {name} can't be used: {reason}. {advice}")
     return device
 
 
-def passed_over(name: str) -> str | None:
+def skipped_device(name: str) -> str | None:
     """Why `name`, if it is auto, does not take an accelerator that seems to be there; None where all is as expected."""
     if name != "auto" or resolve_device(name).type != "cpu":
         return None
-    reasons = {kind: fault(kind) if is_present(kind) else complaint(kind) for kind in ("cuda", "mps")}
-    told = [f"{kind} can't be used: {reason}" for kind, reason in reasons.items() if reason]
-    return f"{'; '.join(told)}. The CPU is taken" if told else None
+    reasons = {kind: device_error(kind) if is_available(kind) else unavailable_reason(kind) for kind in ("cuda", "mps")}
+    reasons_found = [f"{kind} can't be used: {reason}" for kind, reason in reasons.items() if reason]
+    return f"{'; '.join(reasons_found)}. The CPU is taken" if reasons_found else None
 
 
-def is_present(kind: str) -> bool:
+def is_available(kind: str) -> bool:
     """Whether torch sees a device of this kind, cuda or mps."""
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = torch.cuda.is_available() if kind == "cuda" else torch.backends.mps.is_available()
-    _COMPLAINTS.setdefault(kind, []).extend(str(warning.message) for warning in said)
+    _WARNINGS.setdefault(kind, []).extend(str(warning.message) for warning in caught)
     return found
 
 
-_COMPLAINTS: dict[str, list[str]] = {}
+_WARNINGS: dict[str, list[str]] = {}
 """What torch said of each kind when it was asked; it says so once a process."""
 
 
-def complaint(kind: str) -> str | None:
+def unavailable_reason(kind: str) -> str | None:
     """What torch has against a device that it does not count as there: a driver that is too old, most often."""
-    said = _COMPLAINTS.get(kind)
-    return _first_sentence(said[0]) if said else None
+    caught = _WARNINGS.get(kind)
+    return _first_sentence(caught[0]) if caught else None
 
 
 def _cause(kind: str) -> str:
-    if reason := complaint(kind):
+    if reason := unavailable_reason(kind):
         return f" that can be used: {reason}"
     return " that this torch could use: it was built without CUDA" if kind == "cuda" and not torch.version.cuda else ""
 
 
 @cache
-def fault(name: str) -> str | None:
+def device_error(name: str) -> str | None:
     """Why the device `name` can't compute, by one small calculation; None if it can. Asked once a process."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what matters is whether it computes
@@ -97,7 +99,7 @@ def _first_sentence(text: str) -> str:
     return text.strip().partition("\n")[0].partition(". ")[0].rstrip(".")
 
 
-def is_here(name: str) -> bool:
+def has_device(name: str) -> bool:
     """Whether this machine has the device `name`."""
     try:
         resolve_device(name)
@@ -124,7 +126,7 @@ def _is_heavy(module: nn.Module) -> bool:
 
     Measured on AVX-512 BF16, a whole step: ×1.2 with 200,000 weights in the largest linear layer, ×2.2 with 400,000.
     """
-    return isinstance(module, nn.Conv2d) or (isinstance(module, nn.Linear) and module.weight.numel() >= LARGE)
+    return isinstance(module, nn.Conv2d) or (isinstance(module, nn.Linear) and module.weight.numel() >= LARGE_LAYER)
 
 
 def _fast_bfloat16(device: torch.device) -> bool:
@@ -167,7 +169,7 @@ def settings(config: Config, threads: int | None, device: torch.device | None = 
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.deterministic = True
     try:
-        with fast_products(config.precision == "auto"):
+        with fast_matmul(config.precision == "auto"):
             yield
     finally:
         torch.set_num_threads(before[0])
@@ -182,8 +184,8 @@ def _generator_states(name: str) -> list[tuple[Callable[..., None], Any]]:
     """Return functions that restore torch's random generators, each with its present state. May initialise CUDA."""
     states: list[tuple[Callable[..., None], Any]] = [(torch.set_rng_state, torch.get_rng_state())]
     kind = name.partition(":")[0]
-    if kind in ("auto", "cuda") and is_present("cuda") and fault("cuda") is None:
+    if kind in ("auto", "cuda") and is_available("cuda") and device_error("cuda") is None:
         states.append((torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
-    if kind in ("auto", "mps") and is_present("mps") and fault("mps") is None:
+    if kind in ("auto", "mps") and is_available("mps") and device_error("mps") is None:
         states.append((torch.mps.set_rng_state, torch.mps.get_rng_state()))
     return states

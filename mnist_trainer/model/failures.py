@@ -9,7 +9,7 @@ import torch
 
 from mnist_trainer.errors import DeviceError
 
-SMALLER = (
+MEMORY_ADVICE = (
     "Make data.batch_size smaller (training.accumulate keeps the step the same; on a GPU data.batch_size: auto finds a "
     "size), or the model narrower."
 )
@@ -30,7 +30,7 @@ def is_device_failure(error: BaseException) -> bool:
 
 
 @contextmanager
-def device_errors(work: str = "training", advice: str = SMALLER) -> Iterator[None]:
+def convert_device_errors(work: str = "training", advice: str = MEMORY_ADVICE) -> Iterator[None]:
     """Turns a lack of memory for the `work`, and an accelerator that fails, into a `DeviceError` with `advice`."""
     try:
         yield

@@ -14,19 +14,19 @@ from typing import Any
 
 import torch
 
-EXACT = 1e-5
+EXACT_ERROR = 1e-5
 """Largest error of a float32 product of numbers about 1, by their length. Rounded to bfloat16 it is a hundred times
 as large."""
 
 
 @contextmanager
-def fast_products(are_wanted: bool = True) -> Iterator[None]:
+def fast_matmul(are_wanted: bool = True) -> Iterator[None]:
     """Inside it float32 products are made by the faster library of two that are equally exact, if that is wanted."""
     with _rounding_allowed(are_wanted and _is_amd() and _stays_float32()):
         yield
 
 
-def products_by() -> str:
+def matmul_backend() -> str:
     """The library that makes float32 products at present; the bits of a training depend on it."""
     return "oneDNN" if _matmul().fp32_precision == "bf16" else "torch's default"
 
@@ -50,8 +50,8 @@ def _matmul() -> Any:
 
 def _is_amd() -> bool:
     """Whether this is one of AMD's CPUs with AVX-512."""
-    told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch can't tell
-    return str(told.get("cpu_name", "")).startswith("AMD") and bool(told.get("avx512_f"))
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch can't tell
+    return str(capabilities.get("cpu_name", "")).startswith("AMD") and bool(capabilities.get("avx512_f"))
 
 
 @cache
@@ -61,4 +61,4 @@ def _stays_float32() -> bool:
     with _rounding_allowed(True):
         product = numbers @ numbers[:64].t()
     exact = numbers.double() @ numbers[:64].double().t()
-    return bool((product - exact).abs().max() / 784 < EXACT)
+    return bool((product - exact).abs().max() / 784 < EXACT_ERROR)

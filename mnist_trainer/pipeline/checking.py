@@ -83,7 +83,7 @@ def first_batch(config: Config) -> bytes:
         originals, _ = next(iter(training_loader(state.setup.train, data.batch, config.seed, epoch=0)))
         seen, labels = next(state.batches())
     captions = [caption(classes, labels, position) for position in range(len(originals))]
-    mixed = "" if isinstance(labels, torch.Tensor) else f", {labels.share:.2f} of the first + {1 - labels.share:.2f}"
+    mixed = "" if isinstance(labels, torch.Tensor) else f", {labels.lam:.2f} of the first + {1 - labels.lam:.2f}"
     title = f"{config.name}: the first training batch, as in the data set (above) and as the model sees it (below)"
     return batch(originals.cpu().numpy(), seen.round().to(torch.uint8).cpu().numpy(), captions, title + mixed)
 
@@ -91,5 +91,5 @@ def first_batch(config: Config) -> bytes:
 def caption(classes: tuple[str, ...], labels: Labels, position: int) -> str:
     """`7`, or `7 + 3` where the images of both are mixed; `none` of what is none of the classes."""
     names = (*classes, "none")
-    parts = (labels,) if isinstance(labels, torch.Tensor) else (labels.ones, labels.others)
+    parts = (labels,) if isinstance(labels, torch.Tensor) else (labels.labels_a, labels.labels_b)
     return " + ".join(names[int(part[position])] for part in parts)

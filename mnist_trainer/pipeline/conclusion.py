@@ -33,7 +33,7 @@ from mnist_trainer.reports.journal import Journal
 from mnist_trainer.reports.listener import Listener, Outcome, metrics_row
 from mnist_trainer.reports.tensorboard import require_tensorboard
 from mnist_trainer.reports.text import STOP_REASONS
-from mnist_trainer.training.dead_start import cause
+from mnist_trainer.training.dead_start import likely_cause
 from mnist_trainer.training.loop import EpochRecord
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import build_criterion
@@ -104,8 +104,8 @@ def judge(journal: Journal, dataset: ImageDataset, split: str, loss: LossFunctio
         journal.dead_units = monitor.dead
     else:
         answers = answer(predictor, dataset)
-    figure = build_criterion(config, classes, loss=loss).figure
-    return Measured(measure(predictor, answers, figure, classes, config.data.name, split), answers, dataset)
+    mean_loss = build_criterion(config, classes, loss=loss).mean_loss
+    return Measured(measure(predictor, answers, mean_loss, classes, config.data.name, split), answers, dataset)
 
 
 def conclude(
@@ -151,7 +151,7 @@ def conclude(
     reason = journal.stop_reason
     run = Run(folder.path, config, tuple(journal.records), best_epoch, reason, test, validated, model)
     is_guessing = shown is not None and shown.evaluation.is_guessing
-    advice = cause(journal.state, journal.records, journal.custom) if is_guessing else ""
+    advice = likely_cause(journal.state, journal.records, journal.custom) if is_guessing else ""
     return run, Outcome(folder.path, best_epoch, reason, test, journal.seconds, plots, dead, validated, advice)
 
 
@@ -161,12 +161,12 @@ def _story(journal: Journal) -> Story:
     rule = config.training.early_stopping
     reason = STOP_REASONS[journal.stop_reason]
     if rule is not None and journal.stop_reason == "early_stopping":
-        reason = f"stopped early, for {rule.monitor} did not improve in {best.waited} epochs"
+        reason = f"stopped early, for {rule.monitor} did not improve in {best.num_bad_epochs} epochs"
     return Story(
         best_epoch=best.epoch,
         monitor=rule.monitor if rule else "val_loss",
         points=[point for record in journal.records if record.phase == "train" for point in record.curve],
-        waited=best.waited if rule else 0,
+        num_bad_epochs=best.num_bad_epochs if rule else 0,
         patience=rule.patience if rule else None,
         reason=f"{reason[0].lower()}{reason[1:].rstrip('.')}",
         loss=f"{'your own loss' if 'loss' in journal.custom else config.loss.name}, mean per image",

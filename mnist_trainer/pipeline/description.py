@@ -14,7 +14,7 @@ from mnist_trainer.config.model import FullyConvolutional
 from mnist_trainer.config.schema import Config
 from mnist_trainer.data.image_dataset import MEMORY_FRACTION, ImageDataset
 from mnist_trainer.data.loaders import class_names
-from mnist_trainer.model.products import products_by
+from mnist_trainer.model.products import matmul_backend
 from mnist_trainer.reports.listener import Header
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import OptimizerFactory
@@ -66,7 +66,7 @@ def header_of(state: TrainingState, folder: Path, custom: dict[str, str], resume
 
 def _precision(state: TrainingState) -> str:
     """`float32 by oneDNN`: what `precision: auto` came to."""
-    precision, library = state.setup.reading.precision, products_by()
+    precision, library = state.setup.reading.precision, matmul_backend()
     is_worth_a_word = precision == "float32" and state.setup.device.type == "cpu" and library == "oneDNN"
     return f"{precision} by {library}" if is_worth_a_word else precision
 
@@ -87,9 +87,11 @@ def _classes(state: TrainingState) -> str:
 def _taken_over(state: TrainingState) -> str:
     """What `model.init_from` and `freeze` came to."""
     setup = state.setup
-    if setup.taken_over is None:
+    if setup.num_loaded_tensors is None:
         return ""
-    taken = f"; {setup.taken_over} of {len(state.model.state_dict())} tensors from {setup.config.model.init_from}"
+    taken = (
+        f"; {setup.num_loaded_tensors} of {len(state.model.state_dict())} tensors from {setup.config.model.init_from}"
+    )
     count = len(setup.frozen)
     return f"{taken}, {count} layer{'' if count == 1 else 's'} frozen" if count else taken
 

@@ -20,7 +20,7 @@ from mnist_trainer.files import user_path
 from mnist_trainer.inference.evaluate import Answers, LossFigure, answer, measure, measure_members
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.model.device import resolve_device, settings
-from mnist_trainer.model.failures import device_errors
+from mnist_trainer.model.failures import convert_device_errors
 from mnist_trainer.model.threads import choose_threads
 from mnist_trainer.pipeline.preparation import check_parts
 from mnist_trainer.pipeline.subject import Place, Subject, load_subject
@@ -84,12 +84,12 @@ def judge_subject(
     config, checkpoint = subject.config, subject.checkpoint
     check_parts(model, loss, None)
     advice = "Take another device (on the command line: --device cpu), or fewer members of an ensemble."
-    with settings(config, choose_threads(config, model)), device_errors("evaluation", advice):
+    with settings(config, choose_threads(config, model)), convert_device_errors("evaluation", advice):
         source, pictures = _load(subject, split)
         predictor = checkpoint.predictor(resolve_device(config.device), model)
         answers = answer(predictor, source, views)
-        figure = _loss_figure(checkpoint, loss)
-        evaluation = measure(predictor, answers, figure, checkpoint.classes, config.data.name, split)
+        mean_loss = _loss_figure(checkpoint, loss)
+        evaluation = measure(predictor, answers, mean_loss, checkpoint.classes, config.data.name, split)
         if answers.members:
             members = measure_members(predictor, answers, subject.places)
             evaluation = replace(evaluation, members=members, disagreement=answers.disagreement)
@@ -165,4 +165,4 @@ def _loss_figure(checkpoint: Checkpoint, loss: LossFunction | None) -> LossFigur
     member = checkpoint.members[0]
     if loss is None and "loss" in member.custom:
         return lambda outputs, labels: None
-    return build_criterion(member.config, checkpoint.classes, loss=loss).figure
+    return build_criterion(member.config, checkpoint.classes, loss=loss).mean_loss

@@ -26,7 +26,7 @@ from mnist_trainer.storage.checkpoint import Checkpoint, Member, load_weights
 from mnist_trainer.storage.find import BUNDLED, find_checkpoint
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import OptimizerFactory, prepare_state
-from mnist_trainer.training.setup import Phase, Start
+from mnist_trainer.training.setup import InitialWeights, Phase
 from mnist_trainer.training.state import TrainingState
 
 Loading = Callable[[str, int, int | None], None]
@@ -73,7 +73,7 @@ def prepare(
         device = resolve_device(config.device)
         check_memory(footprint(smallest(config, device), layers), device)
     loaded = load_start(config, classes)
-    if isinstance(loaded, Start) and warned is not None:
+    if isinstance(loaded, InitialWeights) and warned is not None:
         reason = "holds weights alone: whether images that validate here trained them can't be checked"
         warned("model.init_from", f"{config.model.init_from} {reason}")
     if splits is None:
@@ -81,7 +81,7 @@ def prepare(
     identity = identify(splits, config.data.name)
     if isinstance(loaded, Member):
         refuse_known(loaded, config.data, splits, identity)
-        loaded = Start(loaded.weights, loaded.reading.normalization, loaded.lineage or ())
+        loaded = InitialWeights(loaded.weights, loaded.reading.normalization, loaded.lineage or ())
     with settings(config, choose_threads(config, model)):
         return prepare_state(
             config, splits, model=model, loss=loss, optimizer=optimizer, start=loaded, identity=identity, phase=phase
@@ -110,16 +110,16 @@ def _absolute(path: str | None) -> str | None:
     return path if path is None or path.startswith("~") else str(Path(path).absolute())
 
 
-def load_start(config: Config, classes: Sequence[str]) -> Member | Start | None:
+def load_start(config: Config, classes: Sequence[str]) -> Member | InitialWeights | None:
     """Load what `model.init_from` names, its outputs in the order of `classes`, which are those of `config`.
 
-    It is a `Start` if the file holds only weights. Raises `CheckpointError`.
+    It is a `InitialWeights` if the file holds only weights. Raises `CheckpointError`.
     """
     if config.model.init_from is None:
         return None
     loaded = load_weights(find_checkpoint(config.model.init_from))
     if not isinstance(loaded, Checkpoint):
-        return Start(loaded)
+        return InitialWeights(loaded)
     if config.data.binary is not None:
         return loaded.only
     return replace(loaded.only, weights=_weights_for(classes, loaded))

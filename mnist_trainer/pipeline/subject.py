@@ -14,7 +14,7 @@ from mnist_trainer.data.image_dataset import Split
 from mnist_trainer.data.loaders import load_real
 from mnist_trainer.errors import CheckpointError, ConfigError, ConfigProblem, UsageError, one_line
 from mnist_trainer.files import is_folder, user_path
-from mnist_trainer.model.device import is_here
+from mnist_trainer.model.device import has_device
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, load_checkpoint
 from mnist_trainer.storage.ensemble import combine
 from mnist_trainer.storage.find import find_checkpoint
@@ -167,7 +167,7 @@ def change_data(config: Config, overrides: Sequence[str]) -> Config:
     names = [name.strip() for override in overrides for key, _, name in [override.partition("=")] if key == "data.name"]
     if names and names[-1].casefold() != "folder":  # no other data set has a path
         content["data"]["path"] = None
-    if not is_here(config.device):
+    if not has_device(config.device):
         content["device"] = "auto"
     if config.data.root is not None and not user_path(config.data.root).is_dir():
         content["data"]["root"] = None

@@ -18,8 +18,8 @@ from mnist_trainer.config.schema import Config
 from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.errors import InterruptedRunError
 from mnist_trainer.files import folder_lock
-from mnist_trainer.model.device import passed_over, settings
-from mnist_trainer.model.failures import device_errors
+from mnist_trainer.model.device import settings, skipped_device
+from mnist_trainer.model.failures import convert_device_errors
 from mnist_trainer.model.threads import choose_threads
 from mnist_trainer.pipeline.conclusion import Run, conclude, judge, load_test_images, require_reports
 from mnist_trainer.pipeline.description import facts_of, header_of, own_parts
@@ -36,7 +36,7 @@ from mnist_trainer.reports.console import shown
 from mnist_trainer.reports.journal import Journal
 from mnist_trainer.reports.listener import Listener
 from mnist_trainer.storage.run_folder import as_folder, create_run_folder, refuse_run, refuse_taken
-from mnist_trainer.training.dead_start import dead_start
+from mnist_trainer.training.dead_start import not_learning
 from mnist_trainer.training.divergence import Restore
 from mnist_trainer.training.loop import fit
 from mnist_trainer.training.losses import LossFunction
@@ -93,7 +93,7 @@ def train(
     own, run_dir, config = _Own(model, loss, optimizer), as_folder(run_dir), load_config(config, (*overrides, keys))
     with shown(listener, progress) as heard:
         _warn(config, heard)
-        with settings(config, choose_threads(config, model)), device_errors():
+        with settings(config, choose_threads(config, model)), convert_device_errors():
             began = perf_counter()
             if run_dir is not None:
                 refuse_taken(run_dir)  # before data are fetched for nothing
@@ -134,7 +134,7 @@ def resume(
             refuse_parts(begun, own.names)
             _warn(begun.config, heard)
             threads = begun.threads or choose_threads(begun.config, model)
-            with settings(begun.config, threads), device_errors():
+            with settings(begun.config, threads), convert_device_errors():
                 began = perf_counter()
                 state, second = own.prepare(begun.config, heard)
                 begun.restore(state)
@@ -184,7 +184,7 @@ def _carry_out(
 
 def _tell_of_device(config: Config, state: TrainingState, listener: Listener) -> None:
     """What `auto` became, where that is not what one would expect."""
-    if reason := passed_over(config.device):
+    if reason := skipped_device(config.device):
         listener.warned("device", reason)
     asked, size = config.data, state.setup.config.data.batch
     if asked.batch != size:
@@ -222,16 +222,16 @@ def _fit(state: TrainingState, journal: Journal, listener: Listener) -> None:
         elif journal.is_due:
             journal.save_last()
 
-    def went_back(restore: Restore) -> None:
-        journal.went_back(restore)
+    def on_rollback(restore: Restore) -> None:
+        journal.on_rollback(restore)
         listener.warned("training.on_divergence", f"{restore}.")
 
     listener.fit_started(state)
     listener.can_stop = True
-    for record in fit(state, after_step, went_back):
+    for record in fit(state, after_step, on_rollback):
         journal.epoch(record)
         listener.epoch_ended(record)
-        if reason := dead_start(state, journal.records, journal.custom):
+        if reason := not_learning(state, journal.records, journal.custom):
             listener.warned("training", reason)
     listener.can_stop = False
     journal.save_last()

@@ -33,14 +33,15 @@ class Story:
     """What the drawing shows of a training besides its rows.
 
     `points` within the epochs are (epochs done, training loss, training accuracy, learning rate). The best epoch is the
-    one by `monitor`; the last `waited` epochs brought no improvement, and early stopping has this `patience` (None:
+    one by `monitor`; the last `num_bad_epochs` epochs brought no improvement, and early stopping has this `patience`
+    (None:
     there is no early stopping). `reason` says why it stopped; `loss` is the name of the loss.
     """
 
     best_epoch: int | None = None
     monitor: str = "val_loss"
     points: Sequence[tuple[float, float, float, float]] = ()
-    waited: int = 0
+    num_bad_epochs: int = 0
     patience: int | None = None
     reason: str = ""
     loss: str = "loss"
@@ -97,11 +98,11 @@ def _draw_pair(axes: Axes, rows: Sequence[Row], story: Story, kind: str) -> None
         axes.plot(epochs[position], value, "D", color=GREEN, fillstyle="none", ms=9, mew=2, label=label)
         if validated and f"val_{kind}" == OTHER[story.monitor]:
             _mark_other(axes, epochs, validation, position, kind)
-    if story.waited and len(epochs):
-        label = (
-            f"{story.waited} epoch{'' if story.waited == 1 else 's'} without improvement (patience {story.patience})"
+    if story.num_bad_epochs and len(epochs):
+        label = f"{story.num_bad_epochs} epoch{'' if story.num_bad_epochs == 1 else 's'} without improvement (patience {story.patience})"
+        axes.axvspan(
+            epochs.max() - story.num_bad_epochs, epochs.max(), color=GREY, alpha=0.13, linewidth=0, label=label
         )
-        axes.axvspan(epochs.max() - story.waited, epochs.max(), color=GREY, alpha=0.13, linewidth=0, label=label)
     axes.grid(visible=True)
     # Losses fall and accuracies rise. matplotlib's "best" place avoids the shaded area, and covers curves instead.
     axes.legend(loc="upper right" if kind == "loss" else "lower right", fontsize=10)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from mnist_trainer.config.shipped import package_version
-from mnist_trainer.model.products import products_by
+from mnist_trainer.model.products import matmul_backend
 from mnist_trainer.training.state import TrainingState
 
 
@@ -36,7 +36,7 @@ def describe_environment(state: TrainingState) -> dict[str, Any]:
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or None,
         "precision": setup.reading.precision,
         "threads": torch.get_num_threads(),
-        "products": products_by(),
+        "products": matmul_backend(),
         "deterministic": device.type == "cpu" or torch.are_deterministic_algorithms_enabled(),
         "versions": {
             "mnist_trainer": package_version(),
@@ -54,7 +54,7 @@ def machine_of(state: TrainingState) -> dict[str, Any]:
         "device": str(state.setup.device),
         "precision": state.setup.reading.precision,
         "threads": torch.get_num_threads(),
-        "products": products_by(),
+        "products": matmul_backend(),
         "torch": str(torch.__version__),  # it has a class of its own, which no checkpoint may hold
         "instructions": torch.backends.cpu.get_cpu_capability(),
     }

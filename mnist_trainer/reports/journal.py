@@ -126,7 +126,7 @@ class Journal:
         if self.events is not None:
             self.events.add(record)
 
-    def went_back(self, restore: Restore) -> None:
+    def on_rollback(self, restore: Restore) -> None:
         """The training was no longer finite, and goes on from the start of the epoch at a lower rate."""
         self.folder.log(f"restore: {restore}")
         self.entry |= {"restores": self.restores}

@@ -111,7 +111,7 @@ def pace(state: TrainingState) -> str:
     run = epoch + whole * (training.epochs - state.epoch - 1)
     if training.max_minutes is not None:
         run = max(0.0, min(run, 60 * training.max_minutes - state.seconds - elapsed))
-    loss, *_ = state.totals.figures()
+    loss, *_ = state.totals.averages()
     left = f"epoch {clock(min(epoch, run))}, run {clock(run)} left"
     return f"loss {figure(loss)}  {state.totals.images / elapsed:,.0f} img/s  {left}"
 

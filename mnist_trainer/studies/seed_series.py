@@ -24,7 +24,7 @@ from mnist_trainer.errors import CheckpointError, InterruptedRunError, StorageEr
 from mnist_trainer.files import folder_lock, make_folder, remove_folder, write_text
 from mnist_trainer.inference.spread import spread
 from mnist_trainer.model.device import settings
-from mnist_trainer.model.failures import device_errors
+from mnist_trainer.model.failures import convert_device_errors
 from mnist_trainer.model.threads import choose_threads
 from mnist_trainer.pipeline.conclusion import load_test_images, require_reports
 from mnist_trainer.pipeline.description import facts_of, header_of
@@ -169,7 +169,7 @@ def _prepare(config: Config, run_dir: Path | None, listener: Listener) -> tuple[
     No folder is made if the training can't be prepared.
     """
     require_reports(config.report)
-    with settings(config, config.threads), device_errors():
+    with settings(config, config.threads), convert_device_errors():
         state = prepare(config, loading=listener.loading, warned=listener.warned)
         load_test_images(config, listener.loading)  # once, before several processes would download them
         if run_dir is not None and is_series(run_dir):

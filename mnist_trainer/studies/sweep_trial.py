@@ -21,7 +21,7 @@ from mnist_trainer.config.sweep import Choice, IntUniform, LogUniform, Parameter
 from mnist_trainer.data.loaders import Splits, load_splits
 from mnist_trainer.errors import DeviceError, InterruptedRunError, TrainerError
 from mnist_trainer.model.device import settings
-from mnist_trainer.model.failures import device_errors
+from mnist_trainer.model.failures import convert_device_errors
 from mnist_trainer.model.threads import choose_threads
 from mnist_trainer.pipeline.preparation import prepare
 from mnist_trainer.seeds import seed_for
@@ -134,7 +134,7 @@ def _epochs(sweep: Sweep, values: Mapping[str, Any], threads: int, context: Work
 
     try:
         config = sweep.config(values)
-        with settings(config, choose_threads(config) or threads), device_errors():
+        with settings(config, choose_threads(config) or threads), convert_device_errors():
             yield from fit(prepare(config, splits=load_images(config.data)), after_step)
     except InterruptedRunError:
         raise

@@ -26,7 +26,7 @@ def step_fits(state: TrainingState, size: int) -> bool:
         trial = deepcopy(state, {id(state.setup): state.setup})  # the images are shared
         images, labels = state.setup.train.gather(torch.arange(min(size, len(state.setup.train))))
         trial.train_mode()
-        trial.seed_draws()
+        trial.seed_dropout()
         trial.stepper.zero_grad()
         trial.stepper.backward(trial.loss(trial.forward(images), labels))
         trial.stepper.step()

@@ -14,52 +14,52 @@ from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.training.loop import EpochRecord
 from mnist_trainer.training.state import TrainingState
 
-MARGIN = 2.0
+CHANCE_MARGIN = 2.0
 """Standard deviations above the share of the largest class up to which an accuracy may be luck."""
 
-FEWEST_STEPS = 20
+MIN_STEPS = 20
 """No training is judged before so many steps: an epoch of gradient descent is a single one."""
 
 SAMPLE = 1000
 """Training images that are examined."""
 
-FALLEN = 0.98
+DECREASING = 0.98
 """A loss below this share of the first epoch's mean is falling, and not by chance."""
 
-HIGH = 2.0
+HIGH_LOSS = 2.0
 """A loss this many times that of equal outputs is too high: the training is not just slow."""
 
-SAME = 1e-6
+SAME_TOLERANCE = 1e-6
 """Values are the same for all images if they differ by no more than this share of the largest."""
 
 
-def dead_start(state: TrainingState, records: Sequence[EpochRecord], custom: Collection[str] = ()) -> str | None:
+def not_learning(state: TrainingState, records: Sequence[EpochRecord], custom: Collection[str] = ()) -> str | None:
     """What is wrong and what to try, after the first epoch that can tell; None in every other, or if all is well.
 
     `records` are those of the epochs until now; `custom` names the parts that are the user's own.
     """
     setup, record = state.setup, records[-1]
     steps = setup.course.steps_per_epoch
-    if record.phase != "train" or record.epoch != -(-FEWEST_STEPS // steps):
+    if record.phase != "train" or record.epoch != -(-MIN_STEPS // steps):
         return None
     judged = setup.train if setup.validation is None else setup.validation
     accuracy = record.train_accuracy if record.val_accuracy is None else record.val_accuracy
-    if not _may_be_luck(accuracy, judged):
+    if not _is_chance_level(accuracy, judged):
         return None
     split = "training" if setup.validation is None else "validation"
     when = "one epoch" if record.epoch == 1 else f"{record.epoch} epochs"
     return (
         f"after {when} ({record.epoch * steps} steps) the model is right on {accuracy:.1%} of the {split} images, and "
-        f"one that always names the largest class on {_largest(judged):.1%}. {cause(state, records, custom)}"
+        f"one that always names the largest class on {_majority_share(judged):.1%}. {likely_cause(state, records, custom)}"
     )
 
 
-def cause(state: TrainingState, records: Sequence[EpochRecord], custom: Collection[str] = ()) -> str:
-    """Return a sentence on why the model is no better than guessing, and what to try; see `dead_start`."""
+def likely_cause(state: TrainingState, records: Sequence[EpochRecord], custom: Collection[str] = ()) -> str:
+    """Return a sentence on why the model is no better than guessing, and what to try; see `not_learning`."""
     setup, record = state.setup, records[-1]
     if "model" not in custom and (reason := _steps(state)):
         return reason
-    if not _may_be_luck(record.train_accuracy, setup.train):
+    if not _is_chance_level(record.train_accuracy, setup.train):
         learned = f"On the training images it is right on {record.train_accuracy:.1%}"
         if state.ema is not None:
             return f"{learned}: the running mean of the weights has not followed yet. Try training.ema=null"
@@ -67,33 +67,33 @@ def cause(state: TrainingState, records: Sequence[EpochRecord], custom: Collecti
     images, labels = setup.train.gather(torch.arange(min(SAMPLE, len(setup.train))))
     if _is_same(images):
         return "All training images are the same: look at the data"
-    loss, blind, same = _look(state, images.to(setup.device), labels.to(setup.device))
-    rates = [f"optimizer.lr={factor * state.stepper.base_rates[0]:g}" for factor in (0.1, 10)]
+    loss, uniform_loss, same = _inspect(state, images.to(setup.device), labels.to(setup.device))
+    learning_rates = [f"optimizer.lr={factor * state.stepper.base_rates[0]:g}" for factor in (0.1, 10)]
     if "optimizer" in custom:
-        rates = ["a smaller learning rate", "a larger one"]
+        learning_rates = ["a smaller learning rate", "a larger one"]
     if same is not None:
-        tries = [rates[0], *_model_keys(state, custom, "leaky_relu")]
-        return f"{same} has the same outputs for every image, and so it can't learn. Try {_or(tries)}"
+        tries = [learning_rates[0], *_model_keys(state, custom, "leaky_relu")]
+        return f"{same} has the same outputs for every image, and so it can't learn. Try {_join_or(tries)}"
     first = next(each for each in records if each.phase == record.phase).train_loss
-    longer = f"training.epochs={4 * setup.config.training.epochs}"
-    if "loss" not in custom and loss > HIGH * blind:
-        high = f"The loss is {loss:.4g}, and equal outputs for all classes would give {blind:.4g}"
-        tries = [rates[0], *([longer] if loss < FALLEN * first else [])]
-        return f"{high}: steps or initial weights are too large. Try {_or(tries)}"
-    if loss < FALLEN * first:
+    more_epochs = f"training.epochs={4 * setup.config.training.epochs}"
+    if "loss" not in custom and loss > HIGH_LOSS * uniform_loss:
+        high = f"The loss is {loss:.4g}, and equal outputs for all classes would give {uniform_loss:.4g}"
+        tries = [learning_rates[0], *([more_epochs] if loss < DECREASING * first else [])]
+        return f"{high}: steps or initial weights are too large. Try {_join_or(tries)}"
+    if loss < DECREASING * first:
         fall = f"The loss is falling ({first:.4g} in the first epoch, {loss:.4g} now): it needs more steps"
-        return f"{fall}. Try {_or([longer, rates[1]])}"
-    return f"The loss does not fall. Try {_or([*rates, *_model_keys(state, custom, 'relu')])}"
+        return f"{fall}. Try {_join_or([more_epochs, learning_rates[1]])}"
+    return f"The loss does not fall. Try {_join_or([*learning_rates, *_model_keys(state, custom, 'relu')])}"
 
 
-def _may_be_luck(accuracy: float, dataset: ImageDataset) -> bool:
+def _is_chance_level(accuracy: float, dataset: ImageDataset) -> bool:
     """Who always names the largest class is right on its share p of the images; who guesses is right on fewer. Their
     numbers spread by √(p·(1 − p)/n) on n images, so that a little more than p says nothing yet."""
-    share = _largest(dataset)
-    return accuracy <= share + MARGIN * sqrt(share * (1 - share) / len(dataset))
+    batch_weight = _majority_share(dataset)
+    return accuracy <= batch_weight + CHANCE_MARGIN * sqrt(batch_weight * (1 - batch_weight) / len(dataset))
 
 
-def _largest(dataset: ImageDataset) -> float:
+def _majority_share(dataset: ImageDataset) -> float:
     return float(dataset.labels.bincount().max()) / len(dataset)
 
 
@@ -125,18 +125,18 @@ def _model_keys(state: TrainingState, custom: Collection[str], activation: str) 
         yield "model.batch_norm=true"
 
 
-def _or(tries: Sequence[str]) -> str:
+def _join_or(tries: Sequence[str]) -> str:
     *first, last = tries
     return f"{', '.join(first)} or {last}" if first else last
 
 
 def _is_same(values: Tensor) -> bool:
     values = values.detach().float()
-    return bool((values - values[:1]).abs().max() <= SAME * values.abs().max())
+    return bool((values - values[:1]).abs().max() <= SAME_TOLERANCE * values.abs().max())
 
 
 @torch.no_grad()
-def _look(state: TrainingState, images: Tensor, labels: Tensor) -> tuple[float, float, str | None]:
+def _inspect(state: TrainingState, images: Tensor, labels: Tensor) -> tuple[float, float, str | None]:
     """Return the loss on these images, the loss of equal outputs, and, if the outputs are the same for all images, the
     first layer whose outputs are."""
     same: list[str] = []
@@ -157,6 +157,8 @@ def _look(state: TrainingState, images: Tensor, labels: Tensor) -> tuple[float, 
     empty = torch.zeros_like(outputs)
     if state.setup.reading.kind == "log_probabilities":
         empty -= log(outputs.shape[1])
-    factor, divisor = state.criterion.share(labels)
-    loss, blind = (float(state.criterion(each, labels) * factor) / (float(divisor) or 1.0) for each in (outputs, empty))
-    return loss, blind, same[0] if same and _is_same(outputs) else None
+    factor, divisor = state.criterion.batch_weight(labels)
+    loss, uniform_loss = (
+        float(state.criterion(each, labels) * factor) / (float(divisor) or 1.0) for each in (outputs, empty)
+    )
+    return loss, uniform_loss, same[0] if same and _is_same(outputs) else None

@@ -17,15 +17,15 @@ from mnist_trainer.inference.evaluate import answer
 from mnist_trainer.model.device import settings
 from mnist_trainer.training.divergence import (
     Restore,
-    diverged,
-    remember,
+    check_finite_epoch,
+    divergence_error,
     require_finite,
-    require_finite_epoch,
-    restore,
+    restore_epoch_start,
+    save_epoch_start,
     take_step,
 )
 from mnist_trainer.training.mixup import Labels, main_labels
-from mnist_trainer.training.schedules import rate_factor
+from mnist_trainer.training.schedules import lr_multiplier
 from mnist_trainer.training.state import Totals, TrainingState
 
 Item = TypeVar("Item")
@@ -71,13 +71,13 @@ def train_step(state: TrainingState, images: Tensor, labels: Labels) -> None:
     state.record(loss, outputs, labels)
 
 
-def train_step_in_pieces(state: TrainingState, pieces: list[Batch]) -> None:
+def train_step_in_pieces(state: TrainingState, micro_batches: list[Batch]) -> None:
     """One step along the gradient of several batches together, with the memory of one at a time."""
-    factors = [torch.as_tensor(state.criterion.share(main_labels(labels))[0]) for _, labels in pieces]
+    factors = [torch.as_tensor(state.criterion.batch_weight(main_labels(labels))[0]) for _, labels in micro_batches]
     whole = 1.0 if state.criterion.is_sum else torch.stack(factors).sum()
     whole += whole == 0  # images that all have a class weight of 0 have a loss of 0
     state.stepper.zero_grad()
-    for (images, labels), factor in zip(pieces, factors, strict=True):
+    for (images, labels), factor in zip(micro_batches, factors, strict=True):
         outputs = state.forward(images)
         loss = state.loss(outputs, labels)
         require_finite(state, loss)
@@ -110,17 +110,17 @@ def _steps(state: TrainingState) -> Iterator[TrainingState]:
     started = perf_counter()
     batches = state.batches()
     state.train_mode()
-    while pieces := list(islice(batches, setup.pieces_per_step)):
+    while micro_batches := list(islice(batches, setup.accumulation_steps)):
         if not state.model.training:  # the caller has judged the model in between
             state.train_mode()
         step = state.epoch * steps_per_epoch + state.step
-        factor = rate_factor(setup.config.schedule, step, setup.course) * state.plateau.factor
-        state.stepper.set_rate(factor * state.rate_share)
-        state.seed_draws()
-        if len(pieces) == 1:
-            train_step(state, *pieces[0])
+        factor = lr_multiplier(setup.config.schedule, step, setup.course) * state.plateau.factor
+        state.stepper.set_rate(factor * state.lr_scale)
+        state.seed_dropout()
+        if len(micro_batches) == 1:
+            train_step(state, *micro_batches[0])
         else:
-            train_step_in_pieces(state, pieces)
+            train_step_in_pieces(state, micro_batches)
         if state.ema is not None:
             state.ema.update_parameters(state.model)
         state.step += 1
@@ -142,25 +142,25 @@ def _require_state(state: object) -> None:
 def fit(
     state: TrainingState,
     after_step: Callable[[TrainingState], None] | None = None,
-    went_back: Callable[[Restore], None] | None = None,
+    on_rollback: Callable[[Restore], None] | None = None,
 ) -> Iterator[EpochRecord]:
     """Trains until there is a reason to stop, `state.stop_reason`; yields a record after each epoch.
 
     What is not finite never reaches the weights: `DivergedError`, or back to the epoch's start if
-    `training.on_divergence` says restore, which `went_back` hears of. `config.threads` and `deterministic` hold
+    `training.on_divergence` says restore, which `on_rollback` hears of. `config.threads` and `deterministic` hold
     until a record is yielded, and so in `after_step`.
     """
     _require_state(state)
-    return _with_settings(state, _fit(state, after_step, went_back))
+    return _with_settings(state, _fit(state, after_step, on_rollback))
 
 
 def _fit(
     state: TrainingState,
     after_step: Callable[[TrainingState], None] | None,
-    went_back: Callable[[Restore], None] | None,
+    on_rollback: Callable[[Restore], None] | None,
 ) -> Iterator[EpochRecord]:
-    if state.good is None:
-        remember(state)
+    if state.epoch_start is None:
+        save_epoch_start(state)
     while state.stop_reason is None:
         try:
             for _ in _steps(state):
@@ -168,11 +168,11 @@ def _fit(
                     after_step(state)
             record = finish_epoch(state)
         except DivergedError as error:
-            found = restore(state, error)
-            if went_back is not None:
-                went_back(found)
+            found = restore_epoch_start(state, error)
+            if on_rollback is not None:
+                on_rollback(found)
         else:
-            remember(state)
+            save_epoch_start(state)
             yield record
 
 
@@ -180,15 +180,15 @@ def finish_epoch(state: TrainingState) -> EpochRecord:
     """The epoch's figures; judges it on the validation images, keeps the best weights, decides whether to go on."""
     started = perf_counter()
     training = state.setup.config.training
-    require_finite_epoch(state)
-    train_loss, train_accuracy, terms = state.totals.figures()
+    check_finite_epoch(state)
+    train_loss, train_accuracy, terms = state.totals.averages()
     steps = state.setup.course.steps_per_epoch
     curve = tuple((state.epoch + step / steps, loss, right, lr) for step, loss, right, lr in state.totals.curve())
     val_loss, val_accuracy = validate(state)
     state.epoch += 1
     best = state.best.update(training.early_stopping, state.epoch, val_loss, val_accuracy)
     if best:
-        state.keep_weights()
+        state.save_best_weights()
     state.plateau.update(state.setup.config.schedule, val_loss)
     train_seconds = state.epoch_seconds
     seconds = train_seconds + perf_counter() - started
@@ -217,7 +217,7 @@ def validate(state: TrainingState) -> tuple[float | None, float | None]:
     if state.setup.validation is None:
         return None, None
     answers = answer(state.predictor(), state.setup.validation)
-    loss = state.criterion.figure(answers.outputs, answers.labels)
+    loss = state.criterion.mean_loss(answers.outputs, answers.labels)
     if not isfinite(loss):
-        raise diverged(state, f"The validation loss became {loss}")
+        raise divergence_error(state, f"The validation loss became {loss}")
     return loss, float(answers.right.double().mean())

@@ -39,7 +39,7 @@ from mnist_trainer.training.penalties import differentiable_probabilities, penal
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """A user's own loss: raw outputs [B, K] and labels [B] → a scalar, the mean over the images."""
 
-Pictures = Callable[[], Tensor]
+WeightImages = Callable[[], Tensor]
 
 
 class Criterion(nn.Module):
@@ -49,14 +49,25 @@ class Criterion(nn.Module):
     """
 
     def __init__(
-        self, loss: AnyLoss, kind: OutputKind, classes: int, pictures: Pictures | None = None, none: bool = False
+        self,
+        loss: AnyLoss,
+        kind: OutputKind,
+        classes: int,
+        weight_images: WeightImages | None = None,
+        has_rejection: bool = False,
     ) -> None:
-        """`pictures` gives the first layer's weights [units, h, w]; needed for `smooth_weights` alone.
+        """`weight_images` gives the first layer's weights [units, h, w]; needed for `smooth_weights` alone.
 
-        `none`: labels go up to K, which is none of the classes.
+        `has_rejection`: labels go up to K, which is none of the classes.
         """
         super().__init__()
-        self.loss, self.kind, self.classes, self.pictures, self.none = loss, kind, classes, pictures, none
+        self.loss, self.kind, self.classes, self.weight_images, self.has_rejection = (
+            loss,
+            kind,
+            classes,
+            weight_images,
+            has_rejection,
+        )
         self.smoothing = 0.0 if isinstance(loss, DistanceLoss) else loss.label_smoothing
         given = loss.class_weights
         weights = None if given is None else torch.tensor(tuple(given), dtype=torch.float32)
@@ -73,21 +84,21 @@ class Criterion(nn.Module):
         terms: dict[str, Tensor] = {self.loss.name: self.data_term(outputs, labels, self.smoothing)}
         if self.loss.penalties:
             terms["penalties"] = self._penalty(outputs, labels)
-        if self.loss.smooth_weights and self.pictures is not None:
+        if self.loss.smooth_weights and self.weight_images is not None:
             images = len(labels) if self.is_sum else 1
-            terms["smooth_weights"] = images * self.loss.smooth_weights * total_variation(self.pictures())
+            terms["smooth_weights"] = images * self.loss.smooth_weights * total_variation(self.weight_images())
         self.terms = {name: term.detach() for name, term in terms.items()} if len(terms) > 1 else {}
         total = torch.stack(tuple(terms.values())).sum() if len(terms) > 1 else terms[self.loss.name]
-        return total * torch.as_tensor(self.share(labels)[1]).bool() if self.may_be_empty else total
+        return total * torch.as_tensor(self.batch_weight(labels)[1]).bool() if self.may_be_empty else total
 
-    def figure(self, outputs: Tensor, labels: Tensor) -> float:
+    def mean_loss(self, outputs: Tensor, labels: Tensor) -> float:
         """The mean loss [the docstring's table] without label smoothing, penalties and smoothness, in float64."""
-        exact = Criterion(self.loss, self.kind, self.classes, none=self.none).double()
+        exact = Criterion(self.loss, self.kind, self.classes, has_rejection=self.has_rejection).double()
         total = exact.data_term(outputs.cpu().double(), labels.cpu(), smoothing=0.0)
-        factor, divisor = exact.share(labels.cpu())
+        factor, divisor = exact.batch_weight(labels.cpu())
         return float(total * factor) / (float(divisor) or 1.0)
 
-    def share(self, labels: Tensor) -> tuple[Tensor | float, Tensor | float]:
+    def batch_weight(self, labels: Tensor) -> tuple[Tensor | float, Tensor | float]:
         """How one batch counts in a total: figure = Σ factor·loss / Σ divisor, over batches."""
         count = float(len(labels))
         if self.is_sum:
@@ -101,7 +112,7 @@ class Criterion(nn.Module):
         """The loss itself, a scalar."""
         match self.loss:
             case ClassLoss():
-                return self._class_loss(F.pad(outputs, (0, 1)) if self.none else outputs, labels, smoothing)
+                return self._class_loss(F.pad(outputs, (0, 1)) if self.has_rejection else outputs, labels, smoothing)
             case BinaryCrossEntropy():
                 elementwise = self._binary_cross_entropy
             case DistanceLoss(name="absolute"):
@@ -121,7 +132,7 @@ class Criterion(nn.Module):
         return one_hot * (1 - smoothing) + smoothing / outputs.shape[1]
 
     def _weights(self, labels: Tensor) -> Tensor | None:
-        """The classes' weights [K]; ones where a mean would be 0 / 0: `forward` and `share` take it as 0."""
+        """The classes' weights [K]; ones where a mean would be 0 / 0: `forward` and `batch_weight` take it as 0."""
         weights = self.class_weights
         if weights is None or not self.may_be_empty:
             return weights
@@ -161,7 +172,7 @@ class Criterion(nn.Module):
                 return total / outputs / (len(losses) if weights is None else weights.sum())
 
 
-class OwnCriterion(nn.Module):
+class CustomCriterion(nn.Module):
     """A user's own loss function in the place of a `Criterion`; its value is taken as the mean over the images."""
 
     is_sum = False
@@ -179,15 +190,15 @@ class OwnCriterion(nn.Module):
             raise UsageError(f"loss= must return one number as a tensor, the mean over the images, not {got}.")
         return loss
 
-    def figure(self, outputs: Tensor, labels: Tensor) -> float:
+    def mean_loss(self, outputs: Tensor, labels: Tensor) -> float:
         """The user's loss over all images at once, where a loss with weights or buffers of its own has them."""
         own = next((tensor.device for tensor in (*self.parameters(), *self.buffers())), torch.device("cpu"))
         with torch.inference_mode():
             return float(self.function(outputs.to(own), labels.to(own)))
 
-    def share(self, labels: Tensor) -> tuple[float, float]:
+    def batch_weight(self, labels: Tensor) -> tuple[float, float]:
         """Each image counts once."""
         return float(len(labels)), float(len(labels))
 
 
-AnyCriterion = Criterion | OwnCriterion
+AnyCriterion = Criterion | CustomCriterion

@@ -14,11 +14,11 @@ from mnist_trainer.training.losses import AnyCriterion
 
 @dataclass(frozen=True)
 class MixedLabels:
-    """Labels of images that are `share` parts the one and 1 − `share` parts the other image."""
+    """Labels of images that are `lam` parts the one and 1 − `lam` parts the other image."""
 
-    ones: Tensor
-    others: Tensor
-    share: float
+    labels_a: Tensor
+    labels_b: Tensor
+    lam: float
 
 
 Labels = Tensor | MixedLabels
@@ -29,20 +29,22 @@ def main_labels(labels: Labels) -> Tensor:
     """One label an image, int64 [B]: of mixed ones that of the larger part. Training figures count with these."""
     if isinstance(labels, Tensor):
         return labels
-    return labels.ones if labels.share >= 0.5 else labels.others
+    return labels.labels_a if labels.lam >= 0.5 else labels.labels_b
 
 
-def mix(images: Tensor, labels: Tensor, alpha: float, seed: int, epoch: int, batch: int) -> tuple[Tensor, MixedLabels]:
+def mixup(
+    images: Tensor, labels: Tensor, alpha: float, seed: int, epoch: int, batch: int
+) -> tuple[Tensor, MixedLabels]:
     """Each image [B, 28, 28] mixed with one of its batch (by chance itself), float32, and both labels of each.
 
     One share is drawn for the batch, from Beta(alpha, alpha), as in the authors' own code.
     """
     address = seed_for(seed, "mixup", epoch, batch)
-    share = float(np.random.default_rng(address).beta(alpha, alpha))
+    lam = float(np.random.default_rng(address).beta(alpha, alpha))
     generator = torch.Generator(labels.device).manual_seed(address)
     order = torch.randperm(len(labels), generator=generator, device=labels.device)
-    mixed = torch.lerp(images[order].float(), images.float(), share)
-    return mixed, MixedLabels(labels, labels[order], share)
+    mixed = torch.lerp(images[order].float(), images.float(), lam)
+    return mixed, MixedLabels(labels, labels[order], lam)
 
 
 def mixed_loss(criterion: AnyCriterion, outputs: Tensor, labels: Labels) -> Tensor:
@@ -50,8 +52,8 @@ def mixed_loss(criterion: AnyCriterion, outputs: Tensor, labels: Labels) -> Tens
     if isinstance(labels, Tensor):
         loss: Tensor = criterion(outputs, labels)
         return loss
-    of_others = criterion(outputs, labels.others)
+    loss_b = criterion(outputs, labels.labels_b)
     terms = criterion.terms
-    of_ones = criterion(outputs, labels.ones)
-    criterion.terms = {name: torch.lerp(terms[name], term, labels.share) for name, term in criterion.terms.items()}
-    return torch.lerp(of_others, of_ones, labels.share)
+    loss_a = criterion(outputs, labels.labels_a)
+    criterion.terms = {name: torch.lerp(terms[name], term, labels.lam) for name, term in criterion.terms.items()}
+    return torch.lerp(loss_b, loss_a, labels.lam)

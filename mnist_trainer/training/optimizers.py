@@ -20,14 +20,14 @@ def build_optimizer(config: AnyOptimizer, parameters: Iterable[nn.Parameter]) ->
 
     `gradient_descent` is plain SGD too: that its one step an epoch sees all images is the loop's business.
     """
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    parameters = [parameter for parameter in parameters if parameter.requires_grad]
     decay = config.weight_decay
     match config:
         case GradientDescent():
-            return torch.optim.SGD(trained, lr=config.lr, weight_decay=decay, fused=True)
+            return torch.optim.SGD(parameters, lr=config.lr, weight_decay=decay, fused=True)
         case Sgd():
             return torch.optim.SGD(
-                trained,
+                parameters,
                 lr=config.lr,
                 momentum=config.momentum,
                 nesterov=config.nesterov,
@@ -37,10 +37,10 @@ def build_optimizer(config: AnyOptimizer, parameters: Iterable[nn.Parameter]) ->
         case Adam():
             kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
             beta1, beta2 = config.betas
-            return kind(trained, lr=config.lr, betas=(beta1, beta2), eps=config.eps, weight_decay=decay, fused=True)
+            return kind(parameters, lr=config.lr, betas=(beta1, beta2), eps=config.eps, weight_decay=decay, fused=True)
         case RmsProp():
             return torch.optim.RMSprop(
-                trained,
+                parameters,
                 lr=config.lr,
                 alpha=config.alpha,
                 momentum=config.momentum,
@@ -48,6 +48,6 @@ def build_optimizer(config: AnyOptimizer, parameters: Iterable[nn.Parameter]) ->
                 weight_decay=decay,
             )
         case Adagrad():
-            return torch.optim.Adagrad(trained, lr=config.lr, eps=config.eps, weight_decay=decay)
+            return torch.optim.Adagrad(parameters, lr=config.lr, eps=config.eps, weight_decay=decay)
         case _:
             assert_never(config)

@@ -39,14 +39,14 @@ def differentiable_probabilities(outputs: Tensor, kind: OutputKind) -> Tensor:
             assert_never(kind)
 
 
-def total_variation(pictures: Tensor) -> Tensor:
+def total_variation(images: Tensor) -> Tensor:
     """Mean over pictures [units, h, w] of Σ |difference of neighbouring pixels| (Rudin et al. 1992, anisotropic)."""
-    down = pictures.diff(dim=1).abs().sum()
-    across = pictures.diff(dim=2).abs().sum()
-    return (down + across) / len(pictures)
+    down = images.diff(dim=1).abs().sum()
+    across = images.diff(dim=2).abs().sum()
+    return (down + across) / len(images)
 
 
-def weight_pictures(model: nn.Module) -> Tensor | None:
+def first_layer_images(model: nn.Module) -> Tensor | None:
     """The first layer's weights as pictures [units, h, w], a view; None where they are not laid out like an image."""
     for module in model.modules():
         if isinstance(module, nn.Linear):
@@ -63,4 +63,4 @@ def first_weights(model: nn.Module) -> Tensor | None:
     sees_image = (
         first.in_channels == 1 if isinstance(first, nn.Conv2d) else first is not None and first.in_features == 784
     )
-    return weight_pictures(model) if sees_image else None
+    return first_layer_images(model) if sees_image else None

@@ -19,22 +19,22 @@ from mnist_trainer.data.loaders import Splits
 from mnist_trainer.data.normalize import measure
 from mnist_trainer.errors import CheckpointError, ConfigError, ConfigProblem, UsageError, one_line
 from mnist_trainer.inference.predictor import REFUSAL, Reading
-from mnist_trainer.model.build import build_model, freeze, take_over
+from mnist_trainer.model.build import build_model, freeze, load_matching_weights
 from mnist_trainer.model.device import resolve_device, resolve_precision, to_device
 from mnist_trainer.model.threads import choose_threads
 from mnist_trainer.training.batch_size import choose_batch_size
 from mnist_trainer.training.compiler import leave_compiler_out
-from mnist_trainer.training.losses import AnyCriterion, Criterion, LossFunction, OwnCriterion
+from mnist_trainer.training.losses import AnyCriterion, Criterion, CustomCriterion, LossFunction
 from mnist_trainer.training.optimizers import build_optimizer
-from mnist_trainer.training.penalties import weight_pictures
-from mnist_trainer.training.setup import Phase, Setup, Start
+from mnist_trainer.training.penalties import first_layer_images
+from mnist_trainer.training.setup import InitialWeights, Phase, Setup
 from mnist_trainer.training.state import TrainingState
 from mnist_trainer.training.stepping import Stepper
 
 INK_SAMPLE = 1000
 """Images that are deformed for a try before training starts."""
 
-LOST_SHARE = 0.01
+MAX_ERASED = 0.01
 """Of them so many may lose their ink: more are no accident."""
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -48,7 +48,7 @@ def prepare_state(
     model: nn.Module | None = None,
     loss: LossFunction | None = None,
     optimizer: OptimizerFactory | None = None,
-    start: Start | None = None,
+    start: InitialWeights | None = None,
     identity: Identity | None = None,
     phase: Phase = "train",
 ) -> TrainingState:
@@ -61,9 +61,9 @@ def prepare_state(
     and the number of images show.
     """
     device = resolve_device(config.device)
-    network = model if model is not None else build_model(config.model, outputs_of(config, splits), config.seed)
+    network = model if model is not None else build_model(config.model, num_outputs(config, splits), config.seed)
     frozen = freeze(network, config.model.freeze)
-    taken_over = None if start is None else load_initial_weights(config, network, start.weights)
+    num_loaded_tensors = None if start is None else load_initial_weights(config, network, start.weights)
     check_images(config, network, splits)
     precision = resolve_precision(config.precision, device, network)
     network = to_device(network, device, precision)
@@ -78,7 +78,7 @@ def prepare_state(
         device=device,
         frozen=tuple(frozen),
         threads=choose_threads(config, model),
-        taken_over=taken_over,
+        num_loaded_tensors=num_loaded_tensors,
         phase=phase,
         simulated=splits.simulated,
         fingerprint=None if identity is None else identity.fingerprint,
@@ -86,13 +86,17 @@ def prepare_state(
     )
     criterion = build_criterion(config, splits.classes, network, loss).to(device)
     leave_compiler_out()
-    made = build_optimizer(config.optimizer, network.parameters()) if optimizer is None else optimizer(trained(network))
+    made = (
+        build_optimizer(config.optimizer, network.parameters())
+        if optimizer is None
+        else optimizer(trainable_parameters(network))
+    )
     if not isinstance(made, torch.optim.Optimizer):
         raise UsageError(f"optimizer= must make a torch.optim.Optimizer, not {one_line(repr(made))}.")
-    return _sized(TrainingState(setup, network, criterion, Stepper(made, device, precision)))
+    return _resolve_batch_size(TrainingState(setup, network, criterion, Stepper(made, device, precision)))
 
 
-def _sized(state: TrainingState) -> TrainingState:
+def _resolve_batch_size(state: TrainingState) -> TrainingState:
     """`state` with the number that `data.batch_size: auto` comes to in its config."""
     setup = state.setup
     if setup.config.data.batch_size == "auto":
@@ -106,7 +110,9 @@ def check_images(config: Config, network: nn.Module, splits: Splits) -> None:
     _check(config, network, len(splits.train))
     if config.training.refit:  # now, not after the first fit
         if splits.validation is None:
-            raise _problem("training.refit", "there are too few images to validate with, so there is nothing to add")
+            raise _config_error(
+                "training.refit", "there are too few images to validate with, so there is nothing to add"
+            )
         together = sum(splits.counts)
         _check(config, network, together + config.data.simulate.added(together))
     _check_ink(with_labels(config, splits.classes), splits.train)
@@ -114,9 +120,9 @@ def check_images(config: Config, network: nn.Module, splits: Splits) -> None:
 
 def load_initial_weights(config: Config, network: nn.Module, weights: Mapping[str, Tensor]) -> int:
     """How many tensors of `model.init_from` fitted and are now the network's; a frozen layer must get its own."""
-    taken = take_over(network, weights)
+    taken = load_matching_weights(network, weights)
     if not taken:
-        theirs, own = (_some(tensors) for tensors in (weights, network.state_dict()))
+        theirs, own = (_format_tensors(tensors) for tensors in (weights, network.state_dict()))
         raise CheckpointError(
             f"{config.model.init_from}: no weight has the name and shape of one in this model. It has {theirs}; the "
             f"model has {own}."
@@ -132,7 +138,7 @@ def load_initial_weights(config: Config, network: nn.Module, weights: Mapping[st
     return len(taken)
 
 
-def _some(weights: Mapping[str, Tensor]) -> str:
+def _format_tensors(weights: Mapping[str, Tensor]) -> str:
     """`1.weight [512, 784], 1.bias [512] and 4 more`."""
     shown = [f"{one_line(name, 80)} {list(value.shape)}" for name, value in list(weights.items())[:2]]
     more = [f"{len(weights) - len(shown)} more"] if len(weights) > len(shown) else []
@@ -140,13 +146,13 @@ def _some(weights: Mapping[str, Tensor]) -> str:
 
 
 def _check(config: Config, network: nn.Module, images: int) -> None:
-    if not trained(network):
-        raise _problem("model.freeze", f"with {config.model.freeze} frozen layers there is nothing left to train")
+    if not trainable_parameters(network):
+        raise _config_error("model.freeze", f"with {config.model.freeze} frozen layers there is nothing left to train")
     batch_size = config.data.batch
     normed = any(isinstance(module, nn.BatchNorm1d) for module in network.modules())
     if normed and (images % batch_size or batch_size) == 1:
         reason = f"the last of the batches of {images} images holds a single one, and batch_norm needs two"
-        raise _problem("data.batch_size", f"{reason}: choose another size than {batch_size}")
+        raise _config_error("data.batch_size", f"{reason}: choose another size than {batch_size}")
 
 
 def _check_ink(config: Config, train: ImageDataset) -> None:
@@ -157,21 +163,21 @@ def _check_ink(config: Config, train: ImageDataset) -> None:
     deformed = augmented(images, labels, augment, seed=0, epoch=0, batch=0)  # every seed of a series gets one answer
     ink, left = (pixels.sum(dim=(1, 2), dtype=torch.int64) for pixels in (images, deformed))
     empty = int((20 * left < ink).sum())
-    if empty > LOST_SHARE * len(images):
+    if empty > MAX_ERASED * len(images):
         reason = f"less than a twentieth of the ink is left in {empty:,} of the first {len(images):,} images"
-        raise _problem("data.augment", f"{reason}; make shift, scale, thickness or elastic.alpha smaller")
+        raise _config_error("data.augment", f"{reason}; make shift, scale, thickness or elastic.alpha smaller")
 
 
-def _problem(path: str, message: str) -> ConfigError:
+def _config_error(path: str, message: str) -> ConfigError:
     return ConfigError([ConfigProblem("", path, message)])
 
 
-def outputs_of(config: Config, splits: Splits) -> int:
+def num_outputs(config: Config, splits: Splits) -> int:
     """How many outputs the model of `config` has on these classes."""
     return output_count(config, len(splits.classes))
 
 
-def trained(model: nn.Module) -> list[nn.Parameter]:
+def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
     """The parameters that are not frozen."""
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
@@ -180,21 +186,23 @@ def build_criterion(
     config: Config, classes: tuple[str, ...], model: nn.Module | None = None, loss: LossFunction | None = None
 ) -> AnyCriterion:
     """The loss of `config`, or the user's own; `model` is needed for `smooth_weights` in training alone."""
-    none = config.data.simulate.non_digits > 0
+    learns_rejection = config.data.simulate.non_digits > 0
     if loss is not None:
-        if none:
-            raise _problem("data.simulate.non_digits", "needs loss: cross_entropy, not a function of your own")
-        return OwnCriterion(loss)
-    pictures = None
+        if learns_rejection:
+            raise _config_error("data.simulate.non_digits", "needs loss: cross_entropy, not a function of your own")
+        return CustomCriterion(loss)
+    weight_images = None
     if model is not None and config.loss.smooth_weights:
-        if weight_pictures(model) is None:
-            raise _problem("loss.smooth_weights", "the first layer's weights are not laid out like a picture")
-        pictures = partial(first_pictures, model)
-    return Criterion(with_labels(config, classes).loss, output_kind(config), len(classes), pictures, none)
+        if first_layer_images(model) is None:
+            raise _config_error("loss.smooth_weights", "the first layer's weights are not laid out like a picture")
+        weight_images = partial(first_pictures, model)
+    return Criterion(
+        with_labels(config, classes).loss, output_kind(config), len(classes), weight_images, learns_rejection
+    )
 
 
 def first_pictures(model: nn.Module) -> Tensor:
     """The first layer's weights as pictures [units, h, w], with their gradient."""
-    pictures = weight_pictures(model)
-    assert pictures is not None
-    return pictures
+    weight_images = first_layer_images(model)
+    assert weight_images is not None
+    return weight_images

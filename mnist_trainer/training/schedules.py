@@ -30,7 +30,7 @@ class Course:
         return self.steps_per_epoch * self.epochs
 
 
-def rate_factor(schedule: AnySchedule, step: int, course: Course) -> float:
+def lr_multiplier(schedule: AnySchedule, step: int, course: Course) -> float:
     """What the learning rate is multiplied with at `step` (from 0); plateau's own falls come on top of it.
 
     `warmup` is a straight climb over its share of the steps, and the schedule itself runs over the steps after it
@@ -48,8 +48,8 @@ def rate_factor(schedule: AnySchedule, step: int, course: Course) -> float:
     if isinstance(schedule, OneCycle):
         peak = max(schedule.warmup * course.steps - 1, 0)
         if step < peak:
-            return _ease(schedule.start, 1.0, step / peak)
-        return _ease(1.0, schedule.final, (step - peak) / (last - peak or 1))
+            return _cosine_ramp(schedule.start, 1.0, step / peak)
+        return _cosine_ramp(1.0, schedule.final, (step - peak) / (last - peak or 1))
     if step < warm:
         return (step + 1) / (warm + 1)
     done = (step - warm) / max(last - warm, 1)
@@ -61,16 +61,16 @@ def rate_factor(schedule: AnySchedule, step: int, course: Course) -> float:
         case Exponential():
             return schedule.gamma**epoch
         case Decay(name="cosine"):
-            return _ease(1.0, schedule.final, done)
+            return _cosine_ramp(1.0, schedule.final, done)
         case Decay():
             return 1.0 + (schedule.final - 1.0) * done
         case _:
             assert_never(schedule)
 
 
-def _ease(start: float, end: float, share: float) -> float:
+def _cosine_ramp(start: float, end: float, progress: float) -> float:
     """From `start` (share 0) to `end` (share 1) along half a cosine."""
-    return end + (start - end) * (1 + cos(pi * min(share, 1.0))) / 2
+    return end + (start - end) * (1 + cos(pi * min(progress, 1.0))) / 2
 
 
 @dataclass
@@ -79,15 +79,15 @@ class PlateauState:
 
     factor: float = 1.0
     best: float = float("inf")
-    waited: int = 0
+    num_bad_epochs: int = 0
 
     def update(self, schedule: AnySchedule, val_loss: float | None) -> None:
         """Takes an epoch's validation loss into account; other schedules than plateau are let be."""
         if not isinstance(schedule, Plateau) or val_loss is None:
             return
         if val_loss < self.best:
-            self.best, self.waited = val_loss, 0
+            self.best, self.num_bad_epochs = val_loss, 0
             return
-        self.waited += 1
-        if self.waited > schedule.patience:
-            self.factor, self.waited = self.factor * schedule.factor, 0
+        self.num_bad_epochs += 1
+        if self.num_bad_epochs > schedule.patience:
+            self.factor, self.num_bad_epochs = self.factor * schedule.factor, 0

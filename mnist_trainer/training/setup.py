@@ -19,7 +19,7 @@ from mnist_trainer.training.schedules import Course
 
 
 @dataclass(frozen=True)
-class Start:
+class InitialWeights:
     """The trained weights that `model.init_from` names."""
 
     weights: Mapping[str, Tensor]
@@ -46,7 +46,7 @@ class Setup:
     frozen: tuple[nn.Module, ...] = ()
     threads: int | None = None
     """CPU threads of the loop; None: as many as torch uses."""
-    taken_over: int | None = None
+    num_loaded_tensors: int | None = None
     """How many tensors came from `model.init_from`."""
     phase: Phase = "train"
     simulated: tuple[int, int] = (0, 0)
@@ -57,13 +57,13 @@ class Setup:
     """A sample of the images that train here, after one for each training before this one (`model.init_from`)."""
 
     @property
-    def pieces_per_step(self) -> int:
+    def accumulation_steps(self) -> int:
         """Batches whose gradients make one step: all of them for gradient descent."""
         if isinstance(self.config.optimizer, GradientDescent):
             return self._batches
         return self.config.training.accumulate
 
-    def augment_in(self, epoch: int) -> Augment | None:
+    def augment_for(self, epoch: int) -> Augment | None:
         """How images are deformed in `epoch` (from 0), if at all: `clean_last` epochs see them as they are."""
         augment = with_labels(self.config, self.classes).data.augment
         return None if augment is None or epoch >= self.config.training.epochs - augment.clean_last else augment
@@ -77,7 +77,7 @@ class Setup:
     @property
     def course(self) -> Course:
         """Steps and epochs in all."""
-        return Course(-(-self._batches // self.pieces_per_step), self.config.training.epochs)
+        return Course(-(-self._batches // self.accumulation_steps), self.config.training.epochs)
 
     @property
     def _batches(self) -> int:

@@ -16,10 +16,10 @@ from mnist_trainer.inference.predictor import Predictor
 from mnist_trainer.inference.probabilities import answers
 from mnist_trainer.model.device import autocast
 from mnist_trainer.seeds import seed_for
-from mnist_trainer.training.averaging import RunningMean
-from mnist_trainer.training.early_stopping import Best
+from mnist_trainer.training.averaging import ExponentialMovingAverage
+from mnist_trainer.training.early_stopping import BestEpoch
 from mnist_trainer.training.losses import AnyCriterion
-from mnist_trainer.training.mixup import Labels, main_labels, mix, mixed_loss
+from mnist_trainer.training.mixup import Labels, main_labels, mixed_loss, mixup
 from mnist_trainer.training.schedules import PlateauState
 from mnist_trainer.training.setup import Setup
 from mnist_trainer.training.stepping import Stepper
@@ -31,46 +31,49 @@ class Totals:
 
     loss: Tensor
     divisor: Tensor
-    hits: Tensor
+    correct: Tensor
     images: int = 0
     terms: dict[str, Tensor] = field(default_factory=dict)
     points: list[tuple[int, int, float, Tensor]] = field(default_factory=list)
-    """After some of the steps: numbers of steps and images, the learning rate, and `loss`, `divisor`, `hits` [3] until
+    """After some of the steps: numbers of steps and images, the learning rate, and `loss`, `divisor`, `correct` [3]
+    until
     then."""
 
     @classmethod
     def empty(cls, device: torch.device) -> Totals:
         """Nothing added yet."""
         kind = torch.float32 if device.type == "mps" else torch.float64
-        loss, divisor, hits = torch.zeros(3, dtype=kind, device=device).unbind()
-        return cls(loss, divisor, hits)
+        loss, divisor, correct = torch.zeros(3, dtype=kind, device=device).unbind()
+        return cls(loss, divisor, correct)
 
     def to(self, device: torch.device) -> Totals:
         """The same sums on another device."""
         terms = {name: total.to(device) for name, total in self.terms.items()}
         points = [(step, images, lr, sums.to(device)) for step, images, lr, sums in self.points]
-        return Totals(self.loss.to(device), self.divisor.to(device), self.hits.to(device), self.images, terms, points)
+        return Totals(
+            self.loss.to(device), self.divisor.to(device), self.correct.to(device), self.images, terms, points
+        )
 
     def add_point(self, step: int, steps: int, count: int, lr: float) -> None:
         """Keep the sums after `step` of `steps` if it ends one of `count` intervals of equal length."""
         if count > 1 and step * count // steps > (step - 1) * count // steps:
-            self.points.append((step, self.images, lr, torch.stack((self.loss, self.divisor, self.hits))))
+            self.points.append((step, self.images, lr, torch.stack((self.loss, self.divisor, self.correct))))
 
     def curve(self) -> Iterator[tuple[float, float, float, float]]:
         """Yield for each interval its middle (in steps), the mean loss, the accuracy, and the last learning rate."""
         before, seen, past = 0, 0, torch.zeros(3)
         for step, images, lr, device_sums in self.points:
             sums = device_sums.cpu()
-            loss, divisor, hits = (sums - past).tolist()
+            loss, divisor, correct = (sums - past).tolist()
             if divisor > 0:
-                yield (before + step) / 2, loss / divisor, hits / (images - seen), lr
+                yield (before + step) / 2, loss / divisor, correct / (images - seen), lr
             before, seen, past = step, images, sums
 
-    def figures(self) -> tuple[float, float, dict[str, float]]:
+    def averages(self) -> tuple[float, float, dict[str, float]]:
         """Mean loss, accuracy, and the mean of each term of the loss."""
         divisor = float(self.divisor) or 1.0  # 0 where all images have a class weight of 0: then all totals are 0
         terms = {name: float(total) / divisor for name, total in self.terms.items()}
-        return float(self.loss) / divisor, float(self.hits) / self.images, terms
+        return float(self.loss) / divisor, float(self.correct) / self.images, terms
 
 
 class TrainingState:
@@ -83,21 +86,21 @@ class TrainingState:
         self.setup, self.model, self.criterion, self.stepper = setup, model, criterion, stepper
         stepper.clip_norm = setup.config.training.clip_norm
         decay = setup.config.training.ema
-        self.ema = None if decay is None else RunningMean(model, decay)
+        self.ema = None if decay is None else ExponentialMovingAverage(model, decay)
         self.epoch = 0
         self.step = 0
         self.seconds = 0.0
         self.epoch_seconds = 0.0
         self.totals = Totals.empty(setup.device)
         self.plateau = PlateauState()
-        self.best = Best()
+        self.best = BestEpoch()
         self.best_weights: dict[str, Tensor] = {}
         self.stop_reason: str | None = None
-        self.good: dict[str, Any] | None = None
+        self.epoch_start: dict[str, Any] | None = None
         self.restores: list[dict[str, Any]] = []
 
     @property
-    def rate_share(self) -> float:
+    def lr_scale(self) -> float:
         """What is left of the learning rate after `training.on_divergence: restore` went back; see `divergence`."""
         return 0.5 ** len(self.restores)
 
@@ -107,13 +110,13 @@ class TrainingState:
         Images are uint8, deformed as `data.augment` says; float32 where `training.mixup` mixes them.
         """
         setup, data, seed = self.setup, self.setup.config.data, self.setup.config.seed
-        first = self.step * setup.pieces_per_step
-        augment, alpha = setup.augment_in(self.epoch), setup.config.training.mixup
+        first = self.step * setup.accumulation_steps
+        augment, alpha = setup.augment_for(self.epoch), setup.config.training.mixup
         loader = training_loader(setup.train, data.batch, seed, self.epoch, first)
         for number, (images, labels) in enumerate(loader, start=first):
             if augment is not None:
                 images = augmented(images, labels, augment, seed, self.epoch, number)  # noqa: PLW2901
-            yield (images, labels) if alpha is None else mix(images, labels, alpha, seed, self.epoch, number)
+            yield (images, labels) if alpha is None else mixup(images, labels, alpha, seed, self.epoch, number)
 
     def forward(self, images: Tensor) -> Tensor:
         """The model's raw outputs [B, K], float32, of images [B, 28, 28]."""
@@ -129,13 +132,13 @@ class TrainingState:
     def record(self, loss: Tensor, outputs: Tensor, batch_labels: Labels) -> None:
         """Add a batch to this epoch's totals."""
         labels = main_labels(batch_labels)
-        factor, divisor = self.criterion.share(labels)
+        factor, divisor = self.criterion.batch_weight(labels)
         self.totals.loss += loss.detach() * factor
         self.totals.divisor += divisor
-        hits = answers(outputs.detach(), self.setup.reading.kind) == labels
+        correct = answers(outputs.detach(), self.setup.reading.kind) == labels
         if self.setup.reading.refusal is not None:  # none of the K classes has the label K, and the logit 0
-            hits |= (labels == outputs.shape[1]) & (outputs.detach().amax(dim=1) < 0)
-        self.totals.hits += hits.sum()
+            correct |= (labels == outputs.shape[1]) & (outputs.detach().amax(dim=1) < 0)
+        self.totals.correct += correct.sum()
         self.totals.images += len(labels)
         for name, term in self.criterion.terms.items():
             self.totals.terms[name] = self.totals.terms.get(name, torch.zeros_like(self.totals.loss)) + term * factor
@@ -146,7 +149,7 @@ class TrainingState:
         for module in self.setup.frozen:
             module.eval()
 
-    def seed_draws(self) -> None:
+    def seed_dropout(self) -> None:
         """Dropout and every other draw inside the model gets the generator of this epoch and step."""
         seed = seed_for(self.setup.config.seed, "dropout", self.epoch, self.step)
         match self.setup.device.type:
@@ -162,10 +165,10 @@ class TrainingState:
         model = self.model if self.ema is None else self.ema.module
         return Predictor([model], [self.setup.reading], self.setup.device)
 
-    def keep_weights(self) -> None:
+    def save_best_weights(self) -> None:
         """Remember the judged weights as the best epoch's."""
-        (judged,) = self.predictor().members
-        self.best_weights = {name: value.detach().cpu().clone() for name, value in judged.state_dict().items()}
+        (model,) = self.predictor().members
+        self.best_weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
 
     def best_model(self) -> nn.Module:
         """A copy of the model with the best epoch's weights, in evaluation mode."""
@@ -176,7 +179,7 @@ class TrainingState:
     def reason_to_stop(self) -> str | None:
         """Why the config wants no further epoch after those that are complete; None if it does."""
         training = self.setup.config.training
-        if self.best.is_over(training.early_stopping):
+        if self.best.is_exhausted(training.early_stopping):
             return "early_stopping"
         if self.epoch >= training.epochs:
             return "epochs"
@@ -191,7 +194,7 @@ class TrainingState:
     def load_outcome(self, saved: Mapping[str, Any]) -> None:
         """Be what `outcome` told of."""
         self.epoch, self.seconds, self.stop_reason = saved["epoch"], saved["seconds"], saved["stop_reason"]
-        self.best, self.best_weights = Best(**saved["best"]), saved["best_weights"]
+        self.best, self.best_weights = BestEpoch(**saved["best"]), saved["best_weights"]
         self.restores = list(saved["restores"])
 
     def state_dict(self) -> dict[str, Any]:
@@ -213,7 +216,7 @@ class TrainingState:
             "best_weights": self.best_weights,
             "stop_reason": self.stop_reason,
             "guard": self.stepper.guard,
-            "good": self.good,
+            "good": self.epoch_start,
             "restores": self.restores,
         }
 
@@ -229,4 +232,4 @@ class TrainingState:
         self.totals = Totals(**saved["totals"]).to(self.setup.device)
         self.plateau = PlateauState(**saved["plateau"])
         self.stepper.guard.copy_(saved["guard"])
-        self.good = saved["good"]
+        self.epoch_start = saved["good"]

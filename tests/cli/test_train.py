@@ -128,8 +128,8 @@ def test_check_takes_auto_for_the_batch_size_that_it_becomes_on_a_cpu(command: C
 def test_check_says_why_auto_passes_a_simulated_broken_card_over(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device, "is_present", lambda kind: kind == "cuda")
-    monkeypatch.setattr(device, "fault", lambda name: "CUDA error: no kernel image")
+    monkeypatch.setattr(device, "is_available", lambda kind: kind == "cuda")
+    monkeypatch.setattr(device, "device_error", lambda name: "CUDA error: no kernel image")
     done = command("train", "--config", "lecture", "--check")
     assert (done.code, done.err) == (
         0,

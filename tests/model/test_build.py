@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mnist_trainer.config.layers import expand, infer_shapes
 from mnist_trainer.config.model import AnyModel, Model
-from mnist_trainer.model.build import ResidualBlock, build_model, freeze, take_over, weighted_modules
+from mnist_trainer.model.build import ResidualBlock, build_model, freeze, load_matching_weights, weighted_modules
 
 EVERY_ARCHITECTURE: list[dict[str, Any]] = [
     {"architecture": "neuron", "output": "sigmoid"},
@@ -270,7 +270,7 @@ def test_weights_are_taken_over_where_name_and_shape_agree() -> None:
     old = build_model(model(architecture="mlp", hidden=[8, 4]), 10, seed=1)
     new = build_model(model(architecture="mlp", hidden=[8, 4]), 26, seed=2)
     fresh = new[5].weight.clone() if isinstance(new[5], nn.Linear) else None
-    assert take_over(new, dict(old.state_dict())) == ["1.weight", "1.bias", "3.weight", "3.bias"]
+    assert load_matching_weights(new, dict(old.state_dict())) == ["1.weight", "1.bias", "3.weight", "3.bias"]
     assert torch.equal(new.state_dict()["3.weight"], old.state_dict()["3.weight"])
     assert fresh is not None and torch.equal(new.state_dict()["5.weight"], fresh)
-    assert take_over(new, {"other": torch.zeros(3)}) == []
+    assert load_matching_weights(new, {"other": torch.zeros(3)}) == []

@@ -14,10 +14,10 @@ from mnist_trainer.errors import DeviceError
 from mnist_trainer.model import device
 from mnist_trainer.model.device import (
     autocast,
-    passed_over,
     resolve_device,
     resolve_precision,
     settings,
+    skipped_device,
     to_device,
 )
 
@@ -31,8 +31,8 @@ def pretend(monkeypatch: pytest.MonkeyPatch, cuda: int = 0, mps: bool = False) -
     monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setattr(device, "fault", lambda name: None)
-    monkeypatch.setattr(device, "_COMPLAINTS", {})
+    monkeypatch.setattr(device, "device_error", lambda name: None)
+    monkeypatch.setattr(device, "_WARNINGS", {})
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_simulated_old_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(torch.cuda, "is_available", is_available)
     assert resolve_device("auto") == CPU
     reason = "CUDA initialization: The NVIDIA driver on your system is too old (found version 11040)"
-    assert passed_over("auto") == f"cuda can't be used: {reason}. The CPU is taken"
+    assert skipped_device("auto") == f"cuda can't be used: {reason}. The CPU is taken"
     with pytest.raises(DeviceError) as caught:
         resolve_device("cuda")
     assert str(caught.value) == f"device cuda: there is no CUDA device here that can be used: {reason}. {ADVICE}"
@@ -119,7 +119,7 @@ def test_a_torch_without_cuda_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
         resolve_device("cuda")
     reason = "there is no CUDA device here that this torch could use: it was built without CUDA"
     assert str(caught.value) == f"device cuda: {reason}. {ADVICE}"
-    assert passed_over("auto") is None  # nobody asked for one
+    assert skipped_device("auto") is None  # nobody asked for one
 
 
 class Ones:
@@ -157,30 +157,30 @@ class Ones:
 def test_a_simulated_device_that_can_not_compute_is_found_by_a_small_calculation(
     monkeypatch: pytest.MonkeyPatch, name: str, total: float | Exception, reason: str
 ) -> None:
-    small_calculation = device.fault.__wrapped__
+    small_calculation = device.device_error.__wrapped__
     pretend(monkeypatch, cuda=0 if name == "mps" else 2, mps=name == "mps")
-    monkeypatch.setattr(device, "fault", small_calculation)
+    monkeypatch.setattr(device, "device_error", small_calculation)
     monkeypatch.setattr(torch, "ones", lambda *size, device: Ones(total))
     with pytest.raises(DeviceError) as caught:
         resolve_device(name)
     assert str(caught.value) == f"device {name} can't be used: {reason}. {ADVICE}"
     assert resolve_device("auto") == CPU
     kind = name.partition(":")[0]
-    assert passed_over("auto") == f"{kind} can't be used: {reason}. The CPU is taken"
-    assert passed_over(name) is passed_over("cpu") is None
+    assert skipped_device("auto") == f"{kind} can't be used: {reason}. The CPU is taken"
+    assert skipped_device(name) is skipped_device("cpu") is None
 
 
 def test_a_simulated_broken_card_leaves_the_next_kind_to_auto(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, cuda=1, mps=True)
-    monkeypatch.setattr(device, "fault", lambda name: "broken" if name == "cuda" else None)
+    monkeypatch.setattr(device, "device_error", lambda name: "broken" if name == "cuda" else None)
     assert resolve_device("auto") == MPS
-    assert passed_over("auto") is None
+    assert skipped_device("auto") is None
 
 
 def test_the_calculation_is_right_on_a_cpu_and_never_made_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert device.fault("cpu") is None
+    assert device.device_error("cpu") is None
     pretend(monkeypatch)
-    monkeypatch.setattr(device, "fault", lambda name: "asked")
+    monkeypatch.setattr(device, "device_error", lambda name: "asked")
     assert resolve_device("cpu") == resolve_device("auto") == CPU
 
 

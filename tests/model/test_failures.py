@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mnist_trainer.errors import DeviceError
-from mnist_trainer.model.failures import device_errors
+from mnist_trainer.model.failures import convert_device_errors
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from mnist_trainer.model.failures import device_errors
     ],
 )
 def test_a_simulated_lack_of_memory_says_what_to_do(error: Exception) -> None:
-    with pytest.raises(DeviceError) as caught, device_errors():
+    with pytest.raises(DeviceError) as caught, convert_device_errors():
         raise error
     assert str(caught.value) == (
         "The memory is not enough for this training. Make data.batch_size smaller (training.accumulate keeps the "
@@ -46,7 +46,7 @@ def test_a_simulated_lack_of_memory_says_what_to_do(error: Exception) -> None:
     ],
 )
 def test_a_simulated_accelerator_that_fails_is_told_of(error: Exception, said: str) -> None:
-    with pytest.raises(DeviceError) as caught, device_errors():
+    with pytest.raises(DeviceError) as caught, convert_device_errors():
         raise error
     assert str(caught.value) == (
         f"The accelerator failed at its work: {said}. What was saved before is kept. Start the command again; if it "
@@ -56,5 +56,5 @@ def test_a_simulated_accelerator_that_fails_is_told_of(error: Exception, said: s
 
 
 def test_other_errors_are_let_through() -> None:
-    with pytest.raises(RuntimeError, match="shapes"), device_errors():
+    with pytest.raises(RuntimeError, match="shapes"), convert_device_errors():
         raise RuntimeError("shapes cannot be multiplied")

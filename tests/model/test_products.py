@@ -10,7 +10,7 @@ import torch
 from mnist_trainer.config.schema import Config
 from mnist_trainer.model import products
 from mnist_trainer.model.device import settings
-from mnist_trainer.model.products import EXACT, fast_products
+from mnist_trainer.model.products import EXACT_ERROR, fast_matmul
 
 SETTING = products._matmul()
 
@@ -25,15 +25,15 @@ def error(rows: int, inner: int, columns: int) -> float:
 
 @pytest.mark.parametrize("shape", [(1, 784, 64), (256, 784, 64), (64, 256, 784), (256, 64, 10), (1000, 784, 1200)])
 def test_products_are_as_exact_as_float32_is(shape: tuple[int, int, int]) -> None:
-    with fast_products():
-        assert error(*shape) < EXACT
+    with fast_matmul():
+        assert error(*shape) < EXACT_ERROR
 
 
 def test_what_is_rounded_to_bfloat16_would_be_noticed() -> None:
     numbers = torch.rand(256, 784, generator=torch.Generator().manual_seed(0))
     rounded = numbers.bfloat16().float()
     product = rounded @ rounded[:64].t() - numbers.double() @ numbers[:64].double().t()
-    assert product.abs().max() / 784 > 10 * EXACT
+    assert product.abs().max() / 784 > 10 * EXACT_ERROR
 
 
 def config(precision: str) -> Config:
@@ -52,31 +52,31 @@ def amd(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
 
 
 def test_the_setting_is_the_users_again_afterwards(amd: pytest.MonkeyPatch) -> None:
-    amd.setattr(products, "EXACT", 1.0)
+    amd.setattr(products, "EXACT_ERROR", 1.0)
     before = SETTING.fp32_precision
-    with fast_products():
+    with fast_matmul():
         assert SETTING.fp32_precision == "bf16"
     assert SETTING.fp32_precision == before
 
 
 def test_they_are_as_torch_makes_them_where_that_is_wanted(amd: pytest.MonkeyPatch) -> None:
-    amd.setattr(products, "EXACT", 1.0)
+    amd.setattr(products, "EXACT_ERROR", 1.0)
     with settings(config("auto"), None):
-        assert products.products_by() == "oneDNN"
+        assert products.matmul_backend() == "oneDNN"
     with settings(config("float32"), None):
-        assert products.products_by() == "torch's default"
+        assert products.matmul_backend() == "torch's default"
 
 
 @pytest.mark.parametrize("cpu", [{}, {"cpu_name": "Intel Xeon", "avx512_f": True}, {"cpu_name": "AMD EPYC"}])
 def test_other_cpus_are_left_to_torch(amd: pytest.MonkeyPatch, cpu: dict[str, object]) -> None:
     amd.setattr(torch.cpu, "get_capabilities", lambda: cpu)
     before = SETTING.fp32_precision
-    with fast_products():
+    with fast_matmul():
         assert SETTING.fp32_precision == before
 
 
 def test_a_cpu_that_would_round_is_left_to_torch(amd: pytest.MonkeyPatch) -> None:
-    amd.setattr(products, "EXACT", 0.0)  # nothing is as exact as that
+    amd.setattr(products, "EXACT_ERROR", 0.0)  # nothing is as exact as that
     before = SETTING.fp32_precision
-    with fast_products():
+    with fast_matmul():
         assert SETTING.fp32_precision == before

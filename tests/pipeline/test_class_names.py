@@ -42,7 +42,7 @@ def test_words_are_names_too(here: Path, pictures: Pictures, tiny: dict[str, Any
     assert state.setup.classes == ("one", "seven", "two")
     assert state.criterion.class_weights.tolist() == [1, 2, 1]
     assert state.criterion.penalties.nonzero().tolist() == [[2, 0]]
-    augment = state.setup.augment_in(0)
+    augment = state.setup.augment_for(0)
     assert augment is not None and augment.halve_for == (2, 1)
     assert state.setup.config.loss.class_weights == {"seven": 2}
     assert prepare({**tiny, "data": {**data, "binary": "seven"}}).setup.classes == ("not seven", "seven")

@@ -14,7 +14,7 @@ import torch
 
 from mnist_trainer import EpochRecord, evaluate, fit, predict, prepare, resume, steps, train
 from mnist_trainer.errors import DivergedError, InterruptedRunError
-from mnist_trainer.model.products import products_by
+from mnist_trainer.model.products import matmul_backend
 from mnist_trainer.training.state import TrainingState
 
 CHANGES: list[dict[str, Any]] = [
@@ -43,7 +43,7 @@ def of_torch() -> tuple[Any, ...]:
         torch.get_num_threads(),
         torch.are_deterministic_algorithms_enabled(),
         torch.backends.cudnn.deterministic,
-        products_by(),
+        matmul_backend(),
         torch.get_rng_state().tolist(),
     )
 

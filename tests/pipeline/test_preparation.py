@@ -149,7 +149,7 @@ def test_a_model_remembers_what_trained_the_one_before_it(tiny: dict[str, Any], 
     train(tiny, "data.split_seed=1", "data.validation=0", "model.init_from=b", run_dir=here / "c")
     with pytest.raises(ConfigError, match="images that would validate here, or a model that it started from was, and"):
         prepare(tiny, "data.split_seed=1", "model.init_from=b")
-    assert prepare(tiny, "model.init_from=b").setup.taken_over == 2
+    assert prepare(tiny, "model.init_from=b").setup.num_loaded_tensors == 2
     with pytest.raises(ConfigError, match=r"model\.init_from"):
         prepare(tiny, "model.init_from=c")
     assert len(load_checkpoint(here / "c" / "best.pt").only.lineage or ()) == 3
@@ -159,7 +159,7 @@ def test_a_copy_of_a_folder_is_known_by_its_pictures(tiny: dict[str, Any], here:
     train(tiny, *OWN, run_dir=here / "a")
     own.rename("copy")
     start = "model.init_from=a"
-    assert prepare(tiny, *OWN, "data.path=copy", start).setup.taken_over == 4
+    assert prepare(tiny, *OWN, "data.path=copy", start).setup.num_loaded_tensors == 4
     with pytest.raises(ConfigError, match=r"model\.init_from"):
         prepare(tiny, *OWN, "data.path=copy", "data.split_seed=1", start)
 

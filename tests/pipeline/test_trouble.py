@@ -96,7 +96,7 @@ def test_a_simulated_accelerator_without_room_takes_fewer_images_in_both_fits(
 def test_a_simulated_device_that_is_passed_over_is_warned_of(
     monkeypatch: pytest.MonkeyPatch, tiny: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(training, "passed_over", lambda name: f"not {name}")
+    monkeypatch.setattr(training, "skipped_device", lambda name: f"not {name}")
     listener = Remembering()
     train(tiny, listener=listener)
     assert listener.warnings == [("device", f"not {load_config(tiny).device}")]

@@ -155,7 +155,7 @@ def test_where_both_agree_or_nothing_is_validated_there_is_one_mark(drawn: Any) 
 
 
 def test_the_epochs_without_improvement_are_shaded_and_the_reason_is_written(drawn: Any) -> None:
-    figure, title = drawn(rows_of(5), Story(3, waited=2, patience=2, reason="stopped early"))
+    figure, title = drawn(rows_of(5), Story(3, num_bad_epochs=2, patience=2, reason="stopped early"))
     assert title == "mlp: stopped early"
     assert labels(figure, 0)[-1] == "2 epochs without improvement (patience 2)"
     (window,) = figure.axes[0].patches

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from mnist_trainer.training.averaging import RunningMean
+from mnist_trainer.training.averaging import ExponentialMovingAverage
 
 
 def test_after_its_warm_up_it_is_torchs_mean_to_the_bit() -> None:
     model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
-    ours = RunningMean(model, 0.9)
+    ours = ExponentialMovingAverage(model, 0.9)
     theirs = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)  # type: ignore[no-untyped-call]
     theirs.n_averaged += 100  # torch's takes the first weights as they are
     ours.n_averaged += 100
@@ -40,7 +40,7 @@ def test_its_decay_warms_up_as_tensorflows(decay: float) -> None:
     """shadow −= (1 − min(decay, (1 + n) / (10 + n))) · (shadow − weights), from the initial weights."""
     model = nn.Linear(1, 1, bias=False)
     nn.init.constant_(model.weight, 7.0)
-    mean, expected = RunningMean(model, decay), 7.0
+    mean, expected = ExponentialMovingAverage(model, decay), 7.0
     for count, value in enumerate((1.0, 3.0, -2.0, 5.0, 4.0, 4.0, 8.0, 1.0, 0.0, 2.0)):
         nn.init.constant_(model.weight, value)
         mean.update_parameters(model)

@@ -32,7 +32,7 @@ class Narrow(nn.Module):
 def on_accelerator(state: TrainingState) -> TrainingState:
     """Its device is called one, though its tensors lie on the CPU."""
     state.setup = replace(state.setup, device=torch.device("cuda"))
-    state.seed_draws = lambda: None  # type: ignore[method-assign]
+    state.seed_dropout = lambda: None  # type: ignore[method-assign]
     return state
 
 

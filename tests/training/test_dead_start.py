@@ -1,4 +1,4 @@
-"""Trainings that are no better than guessing: `mnist_trainer/training/dead_start.py`."""
+"""Trainings that are no better than guessing: `mnist_trainer/training/not_learning.py`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 from mnist_trainer.config.load import load_config
 from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import Splits
-from mnist_trainer.training.dead_start import cause, dead_start
+from mnist_trainer.training.dead_start import likely_cause, not_learning
 from mnist_trainer.training.loop import EpochRecord, fit
 from mnist_trainer.training.state import TrainingState
 
@@ -61,12 +61,12 @@ def test_it_is_dead_if_luck_would_do_as_well(
     prepare: Any, validation: list[int], accuracy: float, is_dead: bool
 ) -> None:
     state = state_of(prepare, validation, [64] * 10)
-    assert (dead_start(state, [record(validation=accuracy)]) is not None) == is_dead
+    assert (not_learning(state, [record(validation=accuracy)]) is not None) == is_dead
 
 
 def test_it_says_what_it_saw(prepare: Any) -> None:
     state = state_of(prepare, EVEN, [64] * 10, optimizer={"name": "sgd", "lr": 0.05})
-    assert dead_start(state, [record(validation=0.098)]) == (
+    assert not_learning(state, [record(validation=0.098)]) == (
         "after one epoch (20 steps) the model is right on 9.8% of the validation images, and one that always names the "
         "largest class on 10.0%. The loss does not fall. Try optimizer.lr=0.005, optimizer.lr=0.5, model.init=kaiming "
         "or model.batch_norm=true"
@@ -75,8 +75,8 @@ def test_it_says_what_it_saw(prepare: Any) -> None:
 
 def test_without_validation_the_training_images_tell(prepare: Any) -> None:
     state = state_of(prepare, None, [500, 140, 0, 0, 0, 0, 0, 0, 0, 0])
-    assert dead_start(state, [record(train=0.9, validation=None)]) is None
-    text = dead_start(state, [record(train=0.781, validation=None)])
+    assert not_learning(state, [record(train=0.9, validation=None)]) is None
+    text = not_learning(state, [record(train=0.781, validation=None)])
     assert text is not None
     assert "right on 78.1% of the training images, and one that always names the largest class on 78.1%" in text
 
@@ -84,13 +84,13 @@ def test_without_validation_the_training_images_tell(prepare: Any) -> None:
 def test_it_is_judged_once_after_twenty_steps(prepare: Any) -> None:
     def judged(**sections: Any) -> list[int]:
         state = state_of(prepare, EVEN, [64] * 10, training={"epochs": 40}, **sections)
-        return [epoch for epoch in range(1, 41) if dead_start(state, [record(epoch, validation=0.1)])]
+        return [epoch for epoch in range(1, 41) if not_learning(state, [record(epoch, validation=0.1)])]
 
     assert judged() == [1]
     assert judged(data={"batch_size": 64}) == [2]
     assert judged(data={"batch_size": 100}) == [3]
     assert judged(optimizer="gradient_descent") == [20]
-    assert dead_start(state_of(prepare, EVEN, [64] * 10), [record(validation=0.1, phase="refit")]) is None
+    assert not_learning(state_of(prepare, EVEN, [64] * 10), [record(validation=0.1, phase="refit")]) is None
 
 
 def dying(state: TrainingState) -> None:
@@ -172,7 +172,7 @@ def test_it_names_the_cause_and_its_advice_is_a_valid_config(
 ) -> None:
     state = state_of(prepare, EVEN, [64] * 10, **sections)
     spoil(state)
-    text = cause(state, [record(validation=0.1, **figures)])
+    text = likely_cause(state, [record(validation=0.1, **figures)])
     assert re.match(expected, text), text
     for advice in re.findall(r"[a-z_.]+=[^\s,]+", text):
         load_config(state.setup.config.model_dump(mode="json"), (advice,))
@@ -180,7 +180,7 @@ def test_it_names_the_cause_and_its_advice_is_a_valid_config(
 
 def test_of_ones_own_parts_no_key_is_advised(prepare: Any) -> None:
     state = state_of(prepare, EVEN, [64] * 10)
-    assert cause(state, [record(validation=0.1)], ("model", "optimizer")) == (
+    assert likely_cause(state, [record(validation=0.1)], ("model", "optimizer")) == (
         "The loss does not fall. Try a smaller learning rate or a larger one"
     )
 
@@ -190,7 +190,7 @@ def test_of_a_model_that_was_trained_before_the_weights_are_left(prepare: Any) -
     model = state.setup.config.model.model_copy(update={"init_from": "runs/one", "freeze": 1})
     state.setup = replace(state.setup, config=state.setup.config.model_copy(update={"model": model}))
     tries = "optimizer.lr=0.0001, optimizer.lr=0.01 or model.freeze=0"
-    assert cause(state, [record(validation=0.1)]) == f"The loss does not fall. Try {tries}"
+    assert likely_cause(state, [record(validation=0.1)]) == f"The loss does not fall. Try {tries}"
 
 
 def test_looking_for_the_cause_changes_no_bit_of_the_training(splits: Splits, prepare: Any) -> None:
@@ -200,7 +200,7 @@ def test_looking_for_the_cause_changes_no_bit_of_the_training(splits: Splits, pr
         for epoch in fit(state):
             records.append(replace(epoch, train_accuracy=0.1))
             if look:
-                assert cause(state, records)
+                assert likely_cause(state, records)
         return list(state.model.state_dict().values())
 
     assert all(map(torch.equal, weights(look=True), weights(look=False)))
@@ -213,7 +213,7 @@ def test_a_training_at_a_rate_of_nothing_is_seen(splits: Splits, prepare: Any, l
     found = []
     for epoch in fit(state):
         records.append(epoch)
-        found += [text for text in [dead_start(state, records)] if text]
+        found += [text for text in [not_learning(state, records)] if text]
     assert len(found) == is_dead
     assert all("The loss does not fall" in text for text in found)
 
@@ -222,4 +222,4 @@ def test_a_slow_training_needs_more_steps(splits: Splits, prepare: Any) -> None:
     """28 steps of a loss that falls: the rate is not to blame."""
     state = prepare(splits, optimizer={"name": "sgd", "lr": 0.003}, training={"epochs": 4})
     records = [replace(epoch, train_accuracy=0.1, val_accuracy=0.1) for epoch in fit(state)]
-    assert "The loss is falling" in cause(state, records)
+    assert "The loss is falling" in likely_cause(state, records)

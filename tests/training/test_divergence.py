@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from mnist_trainer.config.load import load_config
 from mnist_trainer.data.loaders import Splits
 from mnist_trainer.errors import DivergedError
-from mnist_trainer.training.divergence import Restore, diverged
+from mnist_trainer.training.divergence import Restore, divergence_error
 from mnist_trainer.training.loop import EpochRecord, fit
-from mnist_trainer.training.losses import OwnCriterion
+from mnist_trainer.training.losses import CustomCriterion
 from mnist_trainer.training.state import TrainingState
 
 SETTINGS: dict[str, Any] = {
@@ -35,7 +35,7 @@ def breaking(state: TrainingState, where: Callable[[TrainingState], bool], bad: 
         value = F.cross_entropy(outputs, labels)
         return value * bad if torch.is_grad_enabled() and where(state) else value
 
-    state.criterion = OwnCriterion(loss)
+    state.criterion = CustomCriterion(loss)
     return state
 
 
@@ -46,7 +46,7 @@ def rate_above(limit: float, epoch: int, step: int) -> Callable[[TrainingState],
 
 def trained(state: TrainingState) -> tuple[list[EpochRecord], list[Restore]]:
     found: list[Restore] = []
-    return list(fit(state, went_back=found.append)), found
+    return list(fit(state, on_rollback=found.append)), found
 
 
 def bits(state: TrainingState) -> dict[str, bytes]:
@@ -74,33 +74,33 @@ def test_a_training_goes_back_to_the_epochs_start_with_half_the_rate_a_simulated
 
 
 def test_it_is_the_training_that_had_this_rate_from_that_epoch_on(splits: Splits, prepare: Any) -> None:
-    went_back = breaking(prepare(splits, **SETTINGS), rate_above(0.1, 2, 3))  # twice
-    trained(went_back)
+    on_rollback = breaking(prepare(splits, **SETTINGS), rate_above(0.1, 2, 3))  # twice
+    trained(on_rollback)
     plain = prepare(splits, **SETTINGS)
     for record in fit(plain):
         if record.epoch == 2:
             plain.restores = [{}, {}]
-    assert bits(went_back) == bits(plain)
+    assert bits(on_rollback) == bits(plain)
 
 
 def test_the_first_epoch_starts_again_from_the_initial_weights(splits: Splits, prepare: Any) -> None:
-    went_back = breaking(prepare(splits, **SETTINGS), rate_above(0.2, 0, 6))
-    trained(went_back)
+    on_rollback = breaking(prepare(splits, **SETTINGS), rate_above(0.2, 0, 6))
+    trained(on_rollback)
     half = {**SETTINGS, "optimizer": {"name": "sgd", "lr": 0.125, "momentum": 0.9}}
     plain = prepare(splits, **half)
     trained(plain)
-    assert bits(went_back) == bits(plain)
+    assert bits(on_rollback) == bits(plain)
 
 
 def test_a_validation_loss_counts_too(splits: Splits, prepare: Any) -> None:
     state = prepare(splits, **SETTINGS)
-    figure, judged = state.criterion.figure, []
+    mean_loss, judged = state.criterion.mean_loss, []
 
-    def breaking_figure(outputs: Tensor, labels: Tensor) -> float:
+    def breaking_mean_loss(outputs: Tensor, labels: Tensor) -> float:
         judged.append(state.epoch)
-        return inf if judged.count(1) == 1 and state.epoch == 1 else float(figure(outputs, labels))
+        return inf if judged.count(1) == 1 and state.epoch == 1 else float(mean_loss(outputs, labels))
 
-    state.criterion.figure = breaking_figure
+    state.criterion.mean_loss = breaking_mean_loss
     records, found = trained(state)
     assert [record.epoch for record in records] == [1, 2, 3, 4]
     assert [(back.epoch, back.step) for back in found] == [(2, 7)]
@@ -111,7 +111,7 @@ def test_the_fourth_time_it_stops(splits: Splits, prepare: Any) -> None:
     state = breaking(prepare(splits, **SETTINGS), rate_above(0, 1, 0))
     found: list[Restore] = []
     with pytest.raises(DivergedError) as caught:
-        list(fit(state, went_back=found.append))
+        list(fit(state, on_rollback=found.append))
     assert [back.factor for back in found] == [0.5, 0.25, 0.125]
     assert str(caught.value) == (
         "The loss became nan in epoch 2, step 1 of 7, at a learning rate of 0.03125. Epoch 1, the best until then, is "
@@ -128,7 +128,7 @@ def test_clipping_is_advised_where_it_would_be_new(
     splits: Splits, prepare: Any, clip_norm: float, is_advised: bool
 ) -> None:
     state = prepare(splits, training={"epochs": 1, "clip_norm": clip_norm})
-    assert ("training.clip_norm=1" in str(diverged(state, "The loss became nan"))) == is_advised
+    assert ("training.clip_norm=1" in str(divergence_error(state, "The loss became nan"))) == is_advised
 
 
 @pytest.mark.parametrize("stop_after", [1, 5, 7, 9, 11, 13, 16, 20, 27])

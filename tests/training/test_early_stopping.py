@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 
 from mnist_trainer.config.schema import EarlyStopping
-from mnist_trainer.training.early_stopping import Best
+from mnist_trainer.training.early_stopping import BestEpoch
 
 
-def run(rule: EarlyStopping | None, figures: list[float | None]) -> tuple[list[int], int | None]:
+def run(rule: EarlyStopping | None, metrics: list[float | None]) -> tuple[list[int], int | None]:
     """The epochs that were best when they ended, and the epoch after which patience was out."""
-    best, improved = Best(), []
-    for epoch, figure in enumerate(figures, start=1):
-        loss, accuracy = (figure, 0.0) if rule is None or rule.monitor == "val_loss" else (0.0, figure)
-        if best.update(rule, epoch, loss if figure is not None else None, accuracy):
+    best, improved = BestEpoch(), []
+    for epoch, metric in enumerate(metrics, start=1):
+        loss, accuracy = (metric, 0.0) if rule is None or rule.monitor == "val_loss" else (0.0, metric)
+        if best.update(rule, epoch, loss if metric is not None else None, accuracy):
             improved.append(epoch)
         assert best.epoch == improved[-1]
-        if best.is_over(rule):
+        if best.is_exhausted(rule):
             return improved, epoch
     return improved, None
 

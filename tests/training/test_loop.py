@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from mnist_trainer.data.loaders import Splits
 from mnist_trainer.training.loop import fit, steps, validate
-from mnist_trainer.training.schedules import rate_factor
+from mnist_trainer.training.schedules import lr_multiplier
 from mnist_trainer.training.state import TrainingState
 
 
@@ -90,12 +90,12 @@ def test_pieces_make_the_step_of_the_whole_batch(
         settings |= {"optimizer": {"name": "sgd", "lr": rate}, "training": {"epochs": 3, "accumulate": 3}}
     else:
         settings |= {"optimizer": {"name": "gradient_descent", "lr": rate}}
-    pieces = prepare(splits, **settings, data={"batch_size": 32})
+    micro_batches = prepare(splits, **settings, data={"batch_size": 32})
     start = [parameter.detach().clone() for parameter in whole.model.parameters()]
-    for expected, record in zip(fit(whole), fit(pieces), strict=True):
+    for expected, record in zip(fit(whole), fit(micro_batches), strict=True):
         assert record.train_loss == pytest.approx(expected.train_loss, rel=1e-5)
         assert record.terms == {name: pytest.approx(value, rel=1e-5) for name, value in expected.terms.items()}
-    for ours, theirs, before in zip(pieces.model.parameters(), whole.model.parameters(), start, strict=True):
+    for ours, theirs, before in zip(micro_batches.model.parameters(), whole.model.parameters(), start, strict=True):
         assert torch.allclose(ours, theirs, atol=2e-6)
         assert not torch.allclose(ours, before, atol=1e-4)
 
@@ -140,7 +140,7 @@ def test_each_step_has_the_rate_of_its_schedule(splits: Splits, prepare: Any, sc
     rates: list[float] = []
     records = list(fit(state, lambda state: rates.append(state.stepper.rate)))
     setup = state.setup
-    expected = [0.5 * rate_factor(setup.config.schedule, step, setup.course) for step in range(21)]
+    expected = [0.5 * lr_multiplier(setup.config.schedule, step, setup.course) for step in range(21)]
     assert rates == expected
     assert [record.lr for record in records] == [expected[6], expected[13], expected[20]]
 
@@ -245,7 +245,7 @@ def test_points_within_an_epoch_are_means_of_equal_intervals(splits: Splits, pre
     sums: list[tuple[float, float]] = []
 
     def after_step(state: TrainingState) -> None:
-        sums.append((float(state.totals.loss), float(state.totals.hits)))
+        sums.append((float(state.totals.loss), float(state.totals.correct)))
 
     first, second = fit(state, after_step)
     assert [point[0] for point in first.curve] == pytest.approx([(place + 0.5) / 50 for place in range(50)])

@@ -15,7 +15,7 @@ from mnist_trainer.data.loaders import Splits
 from mnist_trainer.errors import DivergedError
 from mnist_trainer.training import loop
 from mnist_trainer.training.loop import EpochRecord, fit, steps
-from mnist_trainer.training.losses import OwnCriterion
+from mnist_trainer.training.losses import CustomCriterion
 from mnist_trainer.training.state import TrainingState
 
 NO_MODEL = "No epoch is complete, so there is no model yet."
@@ -40,7 +40,7 @@ class Breaking:
 
 
 def break_at(state: TrainingState, call: int, bad: float) -> TrainingState:
-    state.criterion = OwnCriterion(Breaking(call, bad))
+    state.criterion = CustomCriterion(Breaking(call, bad))
     return state
 
 
@@ -107,7 +107,7 @@ class RootAtZero(nn.Module):
 
 def test_a_gradient_that_is_not_finite_never_reaches_the_weights(splits: Splits, prepare: Any) -> None:
     state = prepare(splits, optimizer={"name": "sgd", "lr": 0.25})
-    state.criterion = OwnCriterion(RootAtZero())
+    state.criterion = CustomCriterion(RootAtZero())
     before = bits(state.model.state_dict())
     with pytest.raises(DivergedError) as caught:
         list(fit(state))
@@ -118,7 +118,7 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_weights(splits: Splits,
 
 def test_weights_beyond_all_bounds_are_no_result_without_validation_either(splits: Splits, prepare: Any) -> None:
     state = prepare(Splits(splits.train, None, splits.classes), optimizer={"name": "sgd", "lr": 1.5e38})
-    state.criterion = OwnCriterion(lambda outputs, labels: 1e9 * outputs.sum().tanh())
+    state.criterion = CustomCriterion(lambda outputs, labels: 1e9 * outputs.sum().tanh())
     batches = state.batches
     state.batches = lambda: islice(batches(), 1)  # type: ignore[method-assign]
     with torch.no_grad():

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from mnist_trainer.config.layers import OutputKind
 from mnist_trainer.config.objective import AnyLoss, Loss, Reduction
-from mnist_trainer.training.losses import Criterion, OwnCriterion
+from mnist_trainer.training.losses import Criterion, CustomCriterion
 
 REDUCTIONS: tuple[str, ...] = get_args(Reduction)
 WEIGHTS = [0.5, 2.0, 1.0, 4.0]
@@ -37,7 +37,7 @@ def test_figures_are_without_smoothing_and_penalties(name: str, kind: OutputKind
     ours = criterion(kind, reduction=reduction, **common, **smoothing, **extra)
     divided = "per_example" if reduction == "sum" else reduction  # sums are told for one image, so that they compare
     plain = criterion(kind, reduction=divided, **common).double()
-    assert ours.figure(outputs, LABELS) == pytest.approx(plain(outputs, LABELS).item(), rel=1e-12)
+    assert ours.mean_loss(outputs, LABELS) == pytest.approx(plain(outputs, LABELS).item(), rel=1e-12)
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
@@ -50,23 +50,23 @@ def test_totals_over_batches_give_the_same_figure_whatever_their_size(
     for size in (1, 2, 4, 6):
         total = divisor = torch.zeros((), dtype=torch.float64)
         for outputs, labels in zip(RAW.split(size), LABELS.split(size), strict=True):
-            factor, part = ours.share(labels)
+            factor, part = ours.batch_weight(labels)
             total = total + ours(outputs, labels) * factor
             divisor = divisor + part
-        assert (total / divisor).item() == pytest.approx(ours.figure(RAW, LABELS), rel=1e-12)
+        assert (total / divisor).item() == pytest.approx(ours.mean_loss(RAW, LABELS), rel=1e-12)
 
 
 def test_a_figure_leaves_the_criterion_as_it_is() -> None:
     ours = criterion("logits", name="cross_entropy", class_weights=WEIGHTS, penalties=CONFUSIONS)
     before = [(name, value.dtype) for name, value in ours.named_buffers()]
-    ours.figure(RAW.float(), LABELS)
+    ours.mean_loss(RAW.float(), LABELS)
     assert [(name, value.dtype) for name, value in ours.named_buffers()] == before
     assert ours.terms == {}
 
 
 def test_a_users_own_loss_counts_each_image_once() -> None:
-    own = OwnCriterion(lambda outputs, labels: outputs.sum() / len(labels))
+    own = CustomCriterion(lambda outputs, labels: outputs.sum() / len(labels))
     outputs, labels = torch.ones(6, 4, requires_grad=True), torch.tensor([2, 0, 3, 3, 1, 0])
-    assert own(outputs, labels).item() == own.figure(outputs, labels) == 4.0
-    assert own.share(labels) == (6.0, 6.0)
+    assert own(outputs, labels).item() == own.mean_loss(outputs, labels) == 4.0
+    assert own.batch_weight(labels) == (6.0, 6.0)
     assert own.terms == {} and not own.is_sum

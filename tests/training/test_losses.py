@@ -43,8 +43,8 @@ def read(**spec: Any) -> AnyLoss:
     return adapter.validate_python(spec)
 
 
-def criterion(kind: OutputKind, classes: int = 4, pictures: Any = None, **spec: Any) -> Criterion:
-    return Criterion(read(**spec), kind, classes, pictures).double()
+def criterion(kind: OutputKind, classes: int = 4, weight_images: Any = None, **spec: Any) -> Criterion:
+    return Criterion(read(**spec), kind, classes, weight_images).double()
 
 
 def outputs_of(kind: OutputKind, columns: int = 4) -> Tensor:
@@ -205,7 +205,7 @@ def test_a_class_weight_of_0_is_the_formula_and_a_mean_of_such_images_alone_is_0
     if reduction == "mean" or not smoothing or name == "bce":
         assert loss.item() == 0 and not empty.grad.any()
     assert loss.isfinite() and empty.grad.isfinite().all()
-    assert ours.figure(empty.detach(), labels[labels % 2 == 0]) == 0
+    assert ours.mean_loss(empty.detach(), labels[labels % 2 == 0]) == 0
 
 
 def test_sse_is_the_sum_of_squared_errors() -> None:
@@ -244,11 +244,11 @@ def test_penalties_add_weight_times_probability(reduction: str, weights: list[fl
 
 @pytest.mark.parametrize(("reduction", "times"), [("mean", 1), ("per_example", 1), ("sum", len(LABELS))])
 def test_smoothness_adds_the_total_variation_once_an_image_reduced_like_the_loss(reduction: str, times: int) -> None:
-    pictures = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    ours = criterion("values", name="mse", reduction=reduction, smooth_weights=0.3, pictures=lambda: pictures)
+    weight_images = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    ours = criterion("values", name="mse", reduction=reduction, smooth_weights=0.3, weight_images=lambda: weight_images)
     outputs = outputs_of("values")
     plain = formula("mse", "values", reduction, outputs.tolist(), LABELS, 0.0, None)
-    roughness = 0.3 * total_variation(pictures).item()
+    roughness = 0.3 * total_variation(weight_images).item()
     assert ours(outputs, torch.tensor(LABELS)).item() == pytest.approx(plain + times * roughness, rel=1e-9)
     assert list(ours.terms) == ["mse", "smooth_weights"]
 
@@ -276,7 +276,7 @@ def test_none_of_the_classes_is_one_class_more_whose_logit_is_0(reduction: str, 
     explicit = torch.cat([outputs, torch.zeros(6, 1, dtype=torch.float64)], dim=1)
     one_hot = F.one_hot(NONE_LABELS, 5).double() * (1 - smoothing) + smoothing / 5
     losses = -(one_hot * torch.softmax(explicit, dim=1).log()).sum(dim=1)
-    found = Criterion(loss, "logits", 4, none=True)(outputs, NONE_LABELS)
+    found = Criterion(loss, "logits", 4, has_rejection=True)(outputs, NONE_LABELS)
     assert found.item() == pytest.approx((losses.sum() if reduction == "sum" else losses.mean()).item())
     (ours,) = torch.autograd.grad(found, outputs, retain_graph=True)
     (theirs,) = torch.autograd.grad(losses.sum() if reduction == "sum" else losses.mean(), outputs)
@@ -284,16 +284,16 @@ def test_none_of_the_classes_is_one_class_more_whose_logit_is_0(reduction: str, 
 
 
 def test_the_figure_knows_none_of_the_classes_too() -> None:
-    criterion = Criterion(read(name="cross_entropy", label_smoothing=0.2), "logits", 4, none=True)
+    criterion = Criterion(read(name="cross_entropy", label_smoothing=0.2), "logits", 4, has_rejection=True)
     outputs, labels = outputs_of("logits"), torch.tensor(LABELS)
     explicit = torch.cat([outputs, torch.zeros(6, 1, dtype=torch.float64)], dim=1)
-    assert criterion.figure(outputs, labels) == pytest.approx(F.cross_entropy(explicit, labels).item())
-    assert criterion.figure(outputs, labels) > F.cross_entropy(outputs, labels).item()
+    assert criterion.mean_loss(outputs, labels) == pytest.approx(F.cross_entropy(explicit, labels).item())
+    assert criterion.mean_loss(outputs, labels) > F.cross_entropy(outputs, labels).item()
 
 
 def test_smooth_weights_go_with_none_of_the_classes() -> None:
-    pictures = torch.rand(3, 5, 5, dtype=torch.float64)
+    weight_images = torch.rand(3, 5, 5, dtype=torch.float64)
     loss = read(name="cross_entropy", smooth_weights=0.5)
-    found = Criterion(loss, "logits", 4, lambda: pictures, none=True)(outputs_of("logits"), NONE_LABELS)
-    plain = Criterion(read(name="cross_entropy"), "logits", 4, none=True)(outputs_of("logits"), NONE_LABELS)
-    assert float(found - plain) == pytest.approx(0.5 * float(total_variation(pictures)))
+    found = Criterion(loss, "logits", 4, lambda: weight_images, has_rejection=True)(outputs_of("logits"), NONE_LABELS)
+    plain = Criterion(read(name="cross_entropy"), "logits", 4, has_rejection=True)(outputs_of("logits"), NONE_LABELS)
+    assert float(found - plain) == pytest.approx(0.5 * float(total_variation(weight_images)))

@@ -10,9 +10,9 @@ from mnist_trainer.config.layers import OutputKind
 from mnist_trainer.config.objective import Penalty
 from mnist_trainer.training.penalties import (
     differentiable_probabilities,
+    first_layer_images,
     penalty_matrix,
     total_variation,
-    weight_pictures,
 )
 
 
@@ -58,16 +58,16 @@ def test_total_variation_by_hand() -> None:
 
 def test_the_first_layers_weights_as_pictures() -> None:
     mlp = nn.Sequential(nn.Flatten(), nn.Linear(784, 5), nn.ReLU(), nn.Linear(5, 10))
-    pictures = weight_pictures(mlp)
+    pictures = first_layer_images(mlp)
     assert pictures is not None and pictures.shape == (5, 28, 28)
     assert torch.equal(pictures[2].flatten(), mlp[1].weight[2])
-    cnn = weight_pictures(nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(2704, 10)))
+    cnn = first_layer_images(nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(2704, 10)))
     assert cnn is not None and cnn.shape == (4, 3, 3)
 
 
 def test_pictures_pass_their_gradient_on() -> None:
     linear = nn.Linear(784, 5)
-    pictures = weight_pictures(linear)
+    pictures = first_layer_images(linear)
     assert pictures is not None
     total_variation(pictures).backward()
     assert linear.weight.grad is not None and linear.weight.grad.any()
@@ -75,4 +75,4 @@ def test_pictures_pass_their_gradient_on() -> None:
 
 @pytest.mark.parametrize("model", [nn.Linear(783, 5), nn.ReLU()])
 def test_weights_that_are_no_pictures_give_none(model: nn.Module) -> None:
-    assert weight_pictures(model) is None
+    assert first_layer_images(model) is None

@@ -15,9 +15,9 @@ from mnist_trainer.data.normalize import Normalization, measure
 from mnist_trainer.errors import CheckpointError, ConfigError
 from mnist_trainer.model.build import build_model
 from mnist_trainer.training.loop import fit
-from mnist_trainer.training.losses import OwnCriterion
+from mnist_trainer.training.losses import CustomCriterion
 from mnist_trainer.training.prepare import build_criterion, prepare_state
-from mnist_trainer.training.setup import Start
+from mnist_trainer.training.setup import InitialWeights
 
 
 def test_the_model_starts_with_the_weights_of_its_seed(splits: Splits, config: Any, prepare: Any) -> None:
@@ -42,8 +42,8 @@ def test_a_yes_or_no_task_has_one_output(yes_or_no: Splits, prepare: Any) -> Non
     assert state.forward(yes_or_no.train.images[:5]).shape == (5, 2)
 
 
-def initial(seed: int, config: Any, outputs: int = 10) -> Start:
-    return Start(build_model(config().model, outputs, seed=seed).state_dict(), Normalization(0.2, 0.4))
+def initial(seed: int, config: Any, outputs: int = 10) -> InitialWeights:
+    return InitialWeights(build_model(config().model, outputs, seed=seed).state_dict(), Normalization(0.2, 0.4))
 
 
 def test_weights_and_scale_of_a_checkpoint_are_taken_over(splits: Splits, config: Any) -> None:
@@ -68,7 +68,7 @@ def test_frozen_layers_and_their_batch_statistics_stay(splits: Splits, config: A
     model = {"architecture": "mlp", "hidden": [16], "batch_norm": True, "init_from": "runs/a", "freeze": 2}
     start = config(model=model)
     weights = dict(build_model(start.model, 10, seed=9).state_dict())
-    state = prepare_state(start, splits, start=Start(weights, Normalization(0.2, 0.4)))
+    state = prepare_state(start, splits, start=InitialWeights(weights, Normalization(0.2, 0.4)))
     before = {name: value.clone() for name, value in weights.items()}
     list(fit(state))
     changed = [name for name, value in state.model.state_dict().items() if not torch.equal(value, before[name])]
@@ -127,7 +127,7 @@ def test_a_users_own_parts_take_the_place_of_the_configs(splits: Splits, config:
     start = module.inner.weight.detach().clone()
     state = prepare_state(config(), splits, model=module, loss=own_loss, optimizer=torch.optim.NAdam)
     assert state.model is module
-    assert isinstance(state.criterion, OwnCriterion)
+    assert isinstance(state.criterion, CustomCriterion)
     assert isinstance(state.stepper.optimizer, torch.optim.NAdam)
     assert [id(parameter) for parameter in state.stepper.parameters] == [
         id(value) for value in module.inner.parameters()
@@ -136,7 +136,7 @@ def test_a_users_own_parts_take_the_place_of_the_configs(splits: Splits, config:
     assert not torch.equal(module.inner.weight, start)
     assert records[-1].train_loss < records[0].train_loss
     outputs = state.predictor().outputs([splits.train.images])
-    assert state.criterion.figure(outputs, splits.train.labels) == pytest.approx(
+    assert state.criterion.mean_loss(outputs, splits.train.labels) == pytest.approx(
         own_loss(outputs, splits.train.labels).item()
     )
 

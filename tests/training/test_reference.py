@@ -89,7 +89,7 @@ def plain(model: nn.Module, optimizer: torch.optim.Optimizer, splits: Splits) ->
     for epoch in range(EPOCHS):
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed_for(SEED, "order", epoch)))
         model.train()
-        losses, hits = 0.0, 0
+        losses, correct = 0.0, 0
         for batch in order.split(BATCH):
             outputs = model(images[batch])
             loss = F.cross_entropy(outputs, labels[batch])
@@ -97,13 +97,13 @@ def plain(model: nn.Module, optimizer: torch.optim.Optimizer, splits: Splits) ->
             loss.backward()
             optimizer.step()
             losses += loss.item() * len(batch)
-            hits += int((outputs.argmax(dim=1) == labels[batch]).sum())
+            correct += int((outputs.argmax(dim=1) == labels[batch]).sum())
         model.eval()
         with torch.no_grad():
             outputs = model(inputs(splits.validation))
         right = (outputs.argmax(dim=1) == splits.validation.labels).double().mean()
         validation = F.cross_entropy(outputs, splits.validation.labels)
-        figures.append([losses / len(labels), hits / len(labels), validation.item(), right.item()])
+        figures.append([losses / len(labels), correct / len(labels), validation.item(), right.item()])
     return figures
 
 

@@ -14,7 +14,7 @@ from torch.optim import SGD, Optimizer
 from torch.optim import lr_scheduler as torchs
 
 from mnist_trainer.config.objective import AnySchedule, Constant, OneCycle, Plateau, Schedule
-from mnist_trainer.training.schedules import Course, PlateauState, rate_factor
+from mnist_trainer.training.schedules import Course, PlateauState, lr_multiplier
 
 COURSE = Course(steps_per_epoch=7, epochs=6)
 STEPS = 42
@@ -26,7 +26,7 @@ def read(spec: Any) -> AnySchedule:
 
 
 def ours(spec: Any, course: Course = COURSE) -> list[float]:
-    return [rate_factor(read(spec), step, course) for step in range(course.steps)]
+    return [lr_multiplier(read(spec), step, course) for step in range(course.steps)]
 
 
 def optimizer(lr: float = 1.0) -> Optimizer:
@@ -71,7 +71,7 @@ def test_one_cycle_is_torchs(warmup: float) -> None:
 )
 def test_one_cycle_climbs_and_falls_however_short(warmup: float, steps_per_epoch: int, epochs: int) -> None:
     course = Course(steps_per_epoch, epochs)
-    rates = [rate_factor(OneCycle(warmup=warmup), step, course) for step in range(course.steps)]
+    rates = [lr_multiplier(OneCycle(warmup=warmup), step, course) for step in range(course.steps)]
     top = rates.index(max(rates))
     assert all(0 < rate <= 1 for rate in rates)
     assert rates[: top + 1] == sorted(rates[: top + 1])
@@ -80,14 +80,14 @@ def test_one_cycle_climbs_and_falls_however_short(warmup: float, steps_per_epoch
 
 @pytest.mark.parametrize(("warmup", "steps"), [(0.2, 5), (0.5, 2), (0.0, 4), (0.1, 3)])
 def test_one_cycle_with_no_room_to_climb_starts_at_the_full_rate(warmup: float, steps: int) -> None:
-    assert rate_factor(OneCycle(warmup=warmup), 0, Course(1, steps)) == 1.0
+    assert lr_multiplier(OneCycle(warmup=warmup), 0, Course(1, steps)) == 1.0
 
 
 @pytest.mark.parametrize("warmup", [0.0, 0.6])
 @pytest.mark.parametrize("name", ["one_cycle", "cosine", "linear", "constant", "exponential", "step"])
 def test_a_single_step_has_the_full_rate(name: str, warmup: float) -> None:
     spec = {"name": name, "warmup": warmup if name == "one_cycle" else 0.0}
-    assert rate_factor(read(spec), 0, Course(1, 1)) == 1.0
+    assert lr_multiplier(read(spec), 0, Course(1, 1)) == 1.0
 
 
 @given(
@@ -180,4 +180,4 @@ def test_other_schedules_do_not_mind_the_loss() -> None:
 
 @pytest.mark.parametrize("steps", [1, 10])
 def test_a_warmup_leaves_one_step_at_the_full_rate(steps: int) -> None:
-    assert rate_factor(Constant(warmup=0.99), steps - 1, Course(1, steps)) == 1.0
+    assert lr_multiplier(Constant(warmup=0.99), steps - 1, Course(1, steps)) == 1.0

@@ -49,7 +49,7 @@ def bits(weights: dict[str, Tensor]) -> dict[str, bytes]:
     return {name: value.contiguous().numpy().tobytes() for name, value in weights.items()}
 
 
-def figures(record: EpochRecord) -> tuple[Any, ...]:
+def averages(record: EpochRecord) -> tuple[Any, ...]:
     """All of a record but its seconds."""
     terms = tuple(record.terms.items())
     return record.train_loss, record.train_accuracy, record.val_loss, record.val_accuracy, record.lr, terms, record.best
@@ -57,7 +57,7 @@ def figures(record: EpochRecord) -> tuple[Any, ...]:
 
 def outcome(state: TrainingState, records: list[EpochRecord]) -> tuple[Any, ...]:
     models = bits(state.model.state_dict()), bits(state.best_weights)
-    return [figures(record) for record in records], models, state.best, state.plateau, state.stop_reason
+    return [averages(record) for record in records], models, state.best, state.plateau, state.stop_reason
 
 
 def through_a_file(state: TrainingState) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def test_each_step_of_each_epoch_has_draws_of_its_own(splits: Splits, prepare: A
         state, numbers = prepare(splits, seed=seed), []
         for state.epoch in range(3):
             for state.step in range(3):
-                state.seed_draws()
+                state.seed_dropout()
                 numbers.append(tuple(torch.rand(2).tolist()))
         return numbers
 
@@ -155,7 +155,7 @@ def test_totals_start_anew_each_epoch_and_count_hits(splits: Splits, prepare: An
     outputs, labels = torch.eye(10)[:4], torch.tensor([0, 1, 3, 3])
     state.record(torch.tensor(2.0), outputs, labels)
     state.record(torch.tensor(5.0), outputs[:2], labels[:2])
-    loss, accuracy, terms = state.totals.figures()
+    loss, accuracy, terms = state.totals.averages()
     assert (loss, accuracy, terms) == (pytest.approx((2 * 4 + 5 * 2) / 6), 5 / 6, {})
     assert state.totals.loss.dtype == torch.float64
 
@@ -205,7 +205,7 @@ def test_the_averaged_weights_are_those_judged_and_kept(splits: Splits, prepare:
     assert splits.validation is not None
     with torch.no_grad():
         outputs = judged(state.setup.reading.normalization.apply(splits.validation.images))
-    assert record.val_loss == pytest.approx(state.criterion.figure(outputs, splits.validation.labels), abs=1e-6)
+    assert record.val_loss == pytest.approx(state.criterion.mean_loss(outputs, splits.validation.labels), abs=1e-6)
     assert bits(state.best_weights) == bits(judged.state_dict())
     assert (bits(state.best_weights) == bits(state.model.state_dict())) == (ema is None)
 
