@@ -1,4 +1,13 @@
-"""Where and how precisely a model computes. `auto` is decided from the hardware and the model, never by timing."""
+"""How many CPU threads a model is worth, decided from the config, never by timing.
+
+Which library multiplies float32 matrices on the CPU: oneDNN where that is as exact as MKL and twice as fast.
+
+On AMD's CPUs MKL leaves AVX-512 unused, oneDNN does not. torch asks oneDNN for float32 products only if these may be
+rounded to bfloat16 (`torch.backends.mkldnn.matmul.fp32_precision`), which oneDNN does where it pays: on CPUs with AMX.
+On others they stay float32, and that is not believed but looked at.
+
+Where and how precisely a model computes. `auto` is decided from the hardware and the model, never by timing.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +20,88 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from mnist_trainer.config.layers import LayerInfo, expand, infer_shapes
+from mnist_trainer.config.model import Conv
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import DeviceError
-from mnist_trainer.model.products import fast_matmul
+
+CLASSES = 10
+"""Whatever the data has: no output layer is large."""
+
+MIN_MULTIPLICATIONS = 2**24
+"""Multiplications of a layer with one batch that are worth a second thread. On two cores an epoch then takes 0.8 of the
+time with 26 million, 0.7 with twice as many, and 0.9 with 13 million (benchmarks/RESULTS.md, growth over threads);
+beside a busy program it took three times as long, tried by hand."""
+
+
+def choose_threads(config: Config, own_model: object | None = None) -> int | None:
+    """`config.threads`, else 1 where every piece of work is small; None leaves it to torch, as for a user's own model.
+
+    Threads wait for each other after each operation. Between small ones that takes as long as what they save, and
+    beside other busy programs many times as long.
+    """
+    if config.threads is not None or own_model is not None:
+        return config.threads
+    makes_images = config.data.augment is not None or config.data.simulate.added(1000) > 0
+    layers = infer_shapes(expand(config.model), CLASSES)
+    heavy = makes_images or any(_is_heavy_layer(info, config.data.batch) for info in layers)
+    return None if heavy else 1
+
+
+def _is_heavy_layer(info: LayerInfo, batch: int) -> bool:
+    large = info.parameters >= min(LARGE_LAYER, MIN_MULTIPLICATIONS / batch)
+    return isinstance(info.layer, Conv) or large or any(_is_heavy_layer(inner, batch) for inner in info.inner)
+
+
+EXACT_ERROR = 1e-5
+"""Largest error of a float32 product of numbers about 1, by their length. Rounded to bfloat16 it is a hundred times
+as large."""
+
+
+@contextmanager
+def fast_matmul(are_wanted: bool = True) -> Iterator[None]:
+    """Inside it float32 products are made by the faster library of two that are equally exact, if that is wanted."""
+    with _rounding_allowed(are_wanted and _is_amd() and _stays_float32()):
+        yield
+
+
+def matmul_backend() -> str:
+    """The library that makes float32 products at present; the bits of a training depend on it."""
+    return "oneDNN" if _matmul().fp32_precision == "bf16" else "torch's default"
+
+
+@contextmanager
+def _rounding_allowed(is_allowed: bool) -> Iterator[None]:
+    matmul = _matmul()
+    before = matmul.fp32_precision
+    if is_allowed:
+        matmul.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
+
+
+def _matmul() -> Any:
+    """Where the setting is; torch has no types for it."""
+    return torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+
+
+def _is_amd() -> bool:
+    """Whether this is one of AMD's CPUs with AVX-512."""
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch can't tell
+    return str(capabilities.get("cpu_name", "")).startswith("AMD") and bool(capabilities.get("avx512_f"))
+
+
+@cache
+def _stays_float32() -> bool:
+    """Whether oneDNN multiplies float32 exactly even if it need not."""
+    numbers = torch.linspace(0.5, 1.5, 256 * 784).view(256, 784)
+    with _rounding_allowed(True):
+        product = numbers @ numbers[:64].t()
+    exact = numbers.double() @ numbers[:64].double().t()
+    return bool((product - exact).abs().max() / 784 < EXACT_ERROR)
+
 
 Precision = Literal["float32", "bfloat16", "float16"]
 

@@ -19,7 +19,7 @@ from mnist_trainer.pipeline.conclusion import load_test_images, require_reports
 from mnist_trainer.pipeline.preparation import check_classes, load_start, located, prepare, refuse_known, smallest
 from mnist_trainer.reports.batch import batch
 from mnist_trainer.storage.checkpoint import Member
-from mnist_trainer.training.mixup import Labels
+from mnist_trainer.training.losses import Labels
 from mnist_trainer.training.prepare import check_images, load_initial_weights
 
 

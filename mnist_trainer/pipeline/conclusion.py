@@ -33,9 +33,9 @@ from mnist_trainer.reports.journal import Journal
 from mnist_trainer.reports.listener import Listener, Outcome, metrics_row
 from mnist_trainer.reports.tensorboard import require_tensorboard
 from mnist_trainer.reports.text import STOP_REASONS
-from mnist_trainer.training.dead_start import likely_cause
 from mnist_trainer.training.loop import EpochRecord
 from mnist_trainer.training.losses import LossFunction
+from mnist_trainer.training.not_learning import likely_cause
 from mnist_trainer.training.prepare import build_criterion
 
 

@@ -14,7 +14,7 @@ from mnist_trainer.config.model import FullyConvolutional
 from mnist_trainer.config.schema import Config
 from mnist_trainer.data.image_dataset import MEMORY_FRACTION, ImageDataset
 from mnist_trainer.data.loaders import class_names
-from mnist_trainer.model.products import matmul_backend
+from mnist_trainer.model.device import matmul_backend
 from mnist_trainer.reports.listener import Header
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import OptimizerFactory

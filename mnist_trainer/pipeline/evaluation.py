@@ -19,9 +19,8 @@ from mnist_trainer.errors import CheckpointError, UsageError
 from mnist_trainer.files import user_path
 from mnist_trainer.inference.evaluate import Answers, LossFigure, answer, measure, measure_members
 from mnist_trainer.inference.metrics import Evaluation
-from mnist_trainer.model.device import resolve_device, settings
-from mnist_trainer.model.failures import convert_device_errors
-from mnist_trainer.model.threads import choose_threads
+from mnist_trainer.model.device import choose_threads, resolve_device, settings
+from mnist_trainer.model.memory import convert_device_errors
 from mnist_trainer.pipeline.preparation import check_parts
 from mnist_trainer.pipeline.subject import Place, Subject, load_subject
 from mnist_trainer.storage.checkpoint import Checkpoint, Member

@@ -19,15 +19,13 @@ from mnist_trainer.data.folder import notes
 from mnist_trainer.data.identity import SAME_DIGITS, Identity, identify
 from mnist_trainer.data.loaders import Splits, all_classes, load_splits, load_together
 from mnist_trainer.errors import ConfigError, ConfigProblem, DataError, UsageError, one_line, shell_quote
-from mnist_trainer.model.device import resolve_device, settings
+from mnist_trainer.model.device import choose_threads, resolve_device, settings
 from mnist_trainer.model.memory import check_memory, footprint
-from mnist_trainer.model.threads import choose_threads
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, load_weights
 from mnist_trainer.storage.find import BUNDLED, find_checkpoint
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import OptimizerFactory, prepare_state
-from mnist_trainer.training.setup import InitialWeights, Phase
-from mnist_trainer.training.state import TrainingState
+from mnist_trainer.training.state import InitialWeights, Phase, TrainingState
 
 Loading = Callable[[str, int, int | None], None]
 

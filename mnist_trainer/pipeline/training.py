@@ -18,9 +18,8 @@ from mnist_trainer.config.schema import Config
 from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.errors import InterruptedRunError
 from mnist_trainer.files import folder_lock
-from mnist_trainer.model.device import settings, skipped_device
-from mnist_trainer.model.failures import convert_device_errors
-from mnist_trainer.model.threads import choose_threads
+from mnist_trainer.model.device import choose_threads, settings, skipped_device
+from mnist_trainer.model.memory import convert_device_errors
 from mnist_trainer.pipeline.conclusion import Run, conclude, judge, load_test_images, require_reports
 from mnist_trainer.pipeline.description import facts_of, header_of, own_parts
 from mnist_trainer.pipeline.preparation import check_parts, prepare, refit_config, warnings_of
@@ -36,10 +35,10 @@ from mnist_trainer.reports.console import shown
 from mnist_trainer.reports.journal import Journal
 from mnist_trainer.reports.listener import Listener
 from mnist_trainer.storage.run_folder import as_folder, create_run_folder, refuse_run, refuse_taken
-from mnist_trainer.training.dead_start import not_learning
 from mnist_trainer.training.divergence import Restore
 from mnist_trainer.training.loop import fit
 from mnist_trainer.training.losses import LossFunction
+from mnist_trainer.training.not_learning import not_learning
 from mnist_trainer.training.prepare import OptimizerFactory
 from mnist_trainer.training.state import TrainingState
 

@@ -23,7 +23,7 @@ from mnist_trainer.reports.curves import Story, curves
 from mnist_trainer.reports.painting import Picture, paint
 from mnist_trainer.reports.reliability import reliability_diagrams
 from mnist_trainer.reports.text import SAMPLE, percent
-from mnist_trainer.training.penalties import first_weights
+from mnist_trainer.training.losses import first_weights
 
 Rows = list[Mapping[str, float | int | str | None]]
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from mnist_trainer.config.shipped import package_version
-from mnist_trainer.model.products import matmul_backend
+from mnist_trainer.model.device import matmul_backend
 from mnist_trainer.training.state import TrainingState
 
 

@@ -23,9 +23,8 @@ from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import CheckpointError, InterruptedRunError, StorageError, UsageError
 from mnist_trainer.files import folder_lock, make_folder, remove_folder, write_text
 from mnist_trainer.inference.spread import spread
-from mnist_trainer.model.device import settings
-from mnist_trainer.model.failures import convert_device_errors
-from mnist_trainer.model.threads import choose_threads
+from mnist_trainer.model.device import choose_threads, settings
+from mnist_trainer.model.memory import convert_device_errors
 from mnist_trainer.pipeline.conclusion import load_test_images, require_reports
 from mnist_trainer.pipeline.description import facts_of, header_of
 from mnist_trainer.pipeline.preparation import located, prepare, require_same_images, warnings_of

@@ -24,8 +24,8 @@ from mnist_trainer.training.divergence import (
     save_epoch_start,
     take_step,
 )
-from mnist_trainer.training.mixup import Labels, main_labels
-from mnist_trainer.training.schedules import lr_multiplier
+from mnist_trainer.training.losses import Labels, main_labels
+from mnist_trainer.training.optim import lr_multiplier
 from mnist_trainer.training.state import Totals, TrainingState
 
 Item = TypeVar("Item")

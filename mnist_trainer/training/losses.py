@@ -1,4 +1,8 @@
-"""Losses by name, with the lecture's own terms; each says what its figures are divided by.
+"""Mixup: weighted means of two images, with the same mean of their losses (Zhang et al. 2018, arXiv 1710.09412).
+
+The lecture's additions to a loss: confusions that cost extra, and first-layer weights that shall be smooth.
+
+Losses by name, with the lecture's own terms; each says what its figures are divided by.
 
 With B images in the batch, K outputs and the class weight w (1 unless given) of each image's class:
 
@@ -24,17 +28,122 @@ images for the other two, so that a `sum` can be compared between training and v
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import assert_never
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mnist_trainer.config.layers import OutputKind
-from mnist_trainer.config.objective import AnyLoss, BinaryCrossEntropy, ClassLoss, DistanceLoss
+from mnist_trainer.config.objective import AnyLoss, BinaryCrossEntropy, ClassLoss, DistanceLoss, Penalty
 from mnist_trainer.errors import UsageError
-from mnist_trainer.training.penalties import differentiable_probabilities, penalty_matrix, total_variation
+from mnist_trainer.seeds import seed_for
+
+
+@dataclass(frozen=True)
+class MixedLabels:
+    """Labels of images that are `lam` parts the one and 1 − `lam` parts the other image."""
+
+    labels_a: Tensor
+    labels_b: Tensor
+    lam: float
+
+
+Labels = Tensor | MixedLabels
+"""int64 [B], or two of them where images are mixed."""
+
+
+def main_labels(labels: Labels) -> Tensor:
+    """One label an image, int64 [B]: of mixed ones that of the larger part. Training figures count with these."""
+    if isinstance(labels, Tensor):
+        return labels
+    return labels.labels_a if labels.lam >= 0.5 else labels.labels_b
+
+
+def mixup(
+    images: Tensor, labels: Tensor, alpha: float, seed: int, epoch: int, batch: int
+) -> tuple[Tensor, MixedLabels]:
+    """Each image [B, 28, 28] mixed with one of its batch (by chance itself), float32, and both labels of each.
+
+    One share is drawn for the batch, from Beta(alpha, alpha), as in the authors' own code.
+    """
+    address = seed_for(seed, "mixup", epoch, batch)
+    lam = float(np.random.default_rng(address).beta(alpha, alpha))
+    generator = torch.Generator(labels.device).manual_seed(address)
+    order = torch.randperm(len(labels), generator=generator, device=labels.device)
+    mixed = torch.lerp(images[order].float(), images.float(), lam)
+    return mixed, MixedLabels(labels, labels[order], lam)
+
+
+def mixed_loss(criterion: AnyCriterion, outputs: Tensor, labels: Labels) -> Tensor:
+    """The scalar that a step minimises, from raw outputs [B, K]: of mixed images the same mean of two losses."""
+    if isinstance(labels, Tensor):
+        loss: Tensor = criterion(outputs, labels)
+        return loss
+    loss_b = criterion(outputs, labels.labels_b)
+    terms = criterion.terms
+    loss_a = criterion(outputs, labels.labels_a)
+    criterion.terms = {name: torch.lerp(terms[name], term, labels.lam) for name, term in criterion.terms.items()}
+    return torch.lerp(loss_b, loss_a, labels.lam)
+
+
+def penalty_matrix(penalties: tuple[Penalty, ...], classes: int) -> Tensor:
+    """Costs [K, K]: row the label, column the answer; penalties on the same confusion add up. Their classes are labels
+    (`config.classes.with_labels`)."""
+    matrix = torch.zeros(classes, classes)
+    for penalty in penalties:
+        true, predicted = int(penalty.true), int(penalty.predicted)
+        matrix[true, predicted] += penalty.weight
+        if penalty.symmetric:
+            matrix[predicted, true] += penalty.weight
+    return matrix
+
+
+def differentiable_probabilities(outputs: Tensor, kind: OutputKind) -> Tensor:
+    """Probabilities [B, K] in the outputs' own precision, to be trained on; a yes/no model's [B, 1] becomes [B, 2]."""
+    if outputs.shape[1] == 1:
+        yes = torch.sigmoid(outputs) if kind == "logits" else outputs.clamp(0, 1)
+        return torch.cat([1 - yes, yes], dim=1)
+    match kind:
+        case "logits":
+            return torch.softmax(outputs, dim=1)
+        case "log_probabilities":
+            return outputs.exp()
+        case "probabilities" | "sigmoid" | "values":
+            return outputs.clamp(0, 1)
+        case _:
+            assert_never(kind)
+
+
+def total_variation(images: Tensor) -> Tensor:
+    """Mean over pictures [units, h, w] of Σ |difference of neighbouring pixels| (Rudin et al. 1992, anisotropic)."""
+    down = images.diff(dim=1).abs().sum()
+    across = images.diff(dim=2).abs().sum()
+    return (down + across) / len(images)
+
+
+def first_layer_images(model: nn.Module) -> Tensor | None:
+    """The first layer's weights as pictures [units, h, w], a view; None where they are not laid out like an image."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            side = round(module.in_features**0.5)
+            return module.weight.view(-1, side, side) if side**2 == module.in_features else None
+        if isinstance(module, nn.Conv2d):
+            return module.weight.flatten(0, 1)
+    return None
+
+
+def first_weights(model: nn.Module) -> Tensor | None:
+    """Return the first layer's weights as pictures [units, h, w] if it sees the image: 28×28, or its filters."""
+    first = next((module for module in model.modules() if isinstance(module, nn.Linear | nn.Conv2d)), None)
+    sees_image = (
+        first.in_channels == 1 if isinstance(first, nn.Conv2d) else first is not None and first.in_features == 784
+    )
+    return first_layer_images(model) if sees_image else None
+
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """A user's own loss: raw outputs [B, K] and labels [B] → a scalar, the mean over the images."""

@@ -1,8 +1,12 @@
-"""From a config and its images to a `TrainingState` at its start."""
+"""`data.batch_size: auto`: 128 images a step, or as many as the memory of the accelerator takes.
+
+From a config and its images to a `TrainingState` at its start.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 
@@ -11,7 +15,7 @@ from torch import Tensor, nn
 
 from mnist_trainer.config.classes import with_labels
 from mnist_trainer.config.layers import output_count, output_kind
-from mnist_trainer.config.schema import Config
+from mnist_trainer.config.schema import AUTO_BATCH, Config
 from mnist_trainer.data.augment import augmented
 from mnist_trainer.data.identity import Identity
 from mnist_trainer.data.image_dataset import ImageDataset
@@ -20,16 +24,40 @@ from mnist_trainer.data.normalize import measure
 from mnist_trainer.errors import CheckpointError, ConfigError, ConfigProblem, UsageError, one_line
 from mnist_trainer.inference.predictor import REFUSAL, Reading
 from mnist_trainer.model.build import build_model, freeze, load_matching_weights
-from mnist_trainer.model.device import resolve_device, resolve_precision, to_device
-from mnist_trainer.model.threads import choose_threads
-from mnist_trainer.training.batch_size import choose_batch_size
+from mnist_trainer.model.device import choose_threads, resolve_device, resolve_precision, to_device
+from mnist_trainer.model.memory import is_out_of_memory
 from mnist_trainer.training.compiler import leave_compiler_out
-from mnist_trainer.training.losses import AnyCriterion, Criterion, CustomCriterion, LossFunction
-from mnist_trainer.training.optimizers import build_optimizer
-from mnist_trainer.training.penalties import first_layer_images
-from mnist_trainer.training.setup import InitialWeights, Phase, Setup
-from mnist_trainer.training.state import TrainingState
-from mnist_trainer.training.stepping import Stepper
+from mnist_trainer.training.losses import AnyCriterion, Criterion, CustomCriterion, LossFunction, first_layer_images
+from mnist_trainer.training.optim import build_optimizer
+from mnist_trainer.training.state import InitialWeights, Phase, Setup, Stepper, TrainingState
+
+
+def choose_batch_size(state: TrainingState) -> int:
+    """Halves `AUTO_BATCH` until a step of so many images fits. A CPU's memory is not tried: it takes all of them."""
+    size = AUTO_BATCH
+    while state.setup.device.type != "cpu" and size > 1 and not step_fits(state, size):
+        size //= 2
+        torch.accelerator.empty_cache()
+    return size
+
+
+def step_fits(state: TrainingState, size: int) -> bool:
+    """Whether the memory is enough for a step of `size` images, taken with a copy that is thrown away."""
+    try:
+        trial = deepcopy(state, {id(state.setup): state.setup})  # the images are shared
+        images, labels = state.setup.train.gather(torch.arange(min(size, len(state.setup.train))))
+        trial.train_mode()
+        trial.seed_dropout()
+        trial.stepper.zero_grad()
+        trial.stepper.backward(trial.loss(trial.forward(images), labels))
+        trial.stepper.step()
+        trial.stepper.is_finite()  # waits, so that what is wrong is known here
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
+    return True
+
 
 INK_SAMPLE = 1000
 """Images that are deformed for a try before training starts."""
@@ -54,11 +82,7 @@ def prepare_state(
 ) -> TrainingState:
     """A training that can start: on its device, with its initial weights.
 
-    `model`, `loss` and `optimizer` take the place of the config's; `model` is trained in place. `identity` is
-    that of the images in `splits`.
-
-    Raises `DeviceError`; `CheckpointError` if no weight of the checkpoint fits; `ConfigError` for what only the model
-    and the number of images show.
+    `model`, `loss` and `optimizer` replace the config's; `identity` belongs to the images of `splits`.
     """
     device = resolve_device(config.device)
     network = model if model is not None else build_model(config.model, num_outputs(config, splits), config.seed)

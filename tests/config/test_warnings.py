@@ -12,7 +12,7 @@ from mnist_trainer.config.checks import Finding, find_problems, warnings
 from mnist_trainer.config.load import load_config
 from mnist_trainer.config.objective import Plateau, StepDecay
 from mnist_trainer.config.schema import Config
-from mnist_trainer.training.schedules import Course, PlateauState, lr_multiplier
+from mnist_trainer.training.optim import Course, PlateauState, lr_multiplier
 
 
 def found(**sections: Any) -> list[Finding]:

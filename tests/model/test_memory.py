@@ -13,7 +13,7 @@ from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import DeviceError
 from mnist_trainer.model import memory
 from mnist_trainer.model.memory import Footprint, check_memory, footprint, human_bytes
-from mnist_trainer.training.optimizers import build_optimizer
+from mnist_trainer.training.optim import build_optimizer
 
 CPU = torch.device("cpu")
 PARAMETERS = 785 * 64 + 65 * 10

@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from mnist_trainer.config.schema import Config
-from mnist_trainer.model import products
-from mnist_trainer.model.device import settings
-from mnist_trainer.model.products import EXACT_ERROR, fast_matmul
+from mnist_trainer.model import device
+from mnist_trainer.model.device import EXACT_ERROR, fast_matmul, settings
 
-SETTING = products._matmul()
+SETTING = device._matmul()
 
 
 def error(rows: int, inner: int, columns: int) -> float:
@@ -46,13 +45,13 @@ def amd(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     monkeypatch.setattr(
         torch.cpu, "get_capabilities", lambda: {"cpu_name": "AMD EPYC", "avx512_f": True}, raising=False
     )
-    products._stays_float32.cache_clear()
+    device._stays_float32.cache_clear()
     yield monkeypatch
-    products._stays_float32.cache_clear()  # other tests look for themselves
+    device._stays_float32.cache_clear()  # other tests look for themselves
 
 
 def test_the_setting_is_the_users_again_afterwards(amd: pytest.MonkeyPatch) -> None:
-    amd.setattr(products, "EXACT_ERROR", 1.0)
+    amd.setattr(device, "EXACT_ERROR", 1.0)
     before = SETTING.fp32_precision
     with fast_matmul():
         assert SETTING.fp32_precision == "bf16"
@@ -60,11 +59,11 @@ def test_the_setting_is_the_users_again_afterwards(amd: pytest.MonkeyPatch) -> N
 
 
 def test_they_are_as_torch_makes_them_where_that_is_wanted(amd: pytest.MonkeyPatch) -> None:
-    amd.setattr(products, "EXACT_ERROR", 1.0)
+    amd.setattr(device, "EXACT_ERROR", 1.0)
     with settings(config("auto"), None):
-        assert products.matmul_backend() == "oneDNN"
+        assert device.matmul_backend() == "oneDNN"
     with settings(config("float32"), None):
-        assert products.matmul_backend() == "torch's default"
+        assert device.matmul_backend() == "torch's default"
 
 
 @pytest.mark.parametrize("cpu", [{}, {"cpu_name": "Intel Xeon", "avx512_f": True}, {"cpu_name": "AMD EPYC"}])
@@ -76,7 +75,7 @@ def test_other_cpus_are_left_to_torch(amd: pytest.MonkeyPatch, cpu: dict[str, ob
 
 
 def test_a_cpu_that_would_round_is_left_to_torch(amd: pytest.MonkeyPatch) -> None:
-    amd.setattr(products, "EXACT_ERROR", 0.0)  # nothing is as exact as that
+    amd.setattr(device, "EXACT_ERROR", 0.0)  # nothing is as exact as that
     before = SETTING.fp32_precision
     with fast_matmul():
         assert SETTING.fp32_precision == before

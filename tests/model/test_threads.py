@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mnist_trainer.config.load import load_config
-from mnist_trainer.model.threads import choose_threads
+from mnist_trainer.model.device import choose_threads
 
 SMALL: dict[str, Any] = {"architecture": "mlp", "hidden": [64, 64, 64]}
 CONVOLUTIONS: list[Any] = [{"residual": [{"conv": 1}]}, "flatten", {"linear": "classes"}]

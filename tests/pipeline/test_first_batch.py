@@ -14,7 +14,7 @@ from PIL import Image
 from mnist_trainer import load_config, prepare
 from mnist_trainer.pipeline import checking
 from mnist_trainer.reports.batch import CAPTION, COLUMNS, batch
-from mnist_trainer.training.mixup import MixedLabels
+from mnist_trainer.training.losses import MixedLabels
 
 
 def test_the_images_of_the_first_step_are_drawn_below_their_originals(

@@ -14,7 +14,7 @@ import torch
 
 from mnist_trainer import EpochRecord, evaluate, fit, predict, prepare, resume, steps, train
 from mnist_trainer.errors import DivergedError, InterruptedRunError
-from mnist_trainer.model.products import matmul_backend
+from mnist_trainer.model.device import matmul_backend
 from mnist_trainer.training.state import TrainingState
 
 CHANGES: list[dict[str, Any]] = [

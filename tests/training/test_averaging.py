@@ -1,4 +1,4 @@
-"""The running mean of weights: `mnist_trainer/training/averaging.py`."""
+"""The running mean of weights: `mnist_trainer/training/optim.py`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from mnist_trainer.training.averaging import ExponentialMovingAverage
+from mnist_trainer.training.optim import ExponentialMovingAverage
 
 
 def test_after_its_warm_up_it_is_torchs_mean_to_the_bit() -> None:

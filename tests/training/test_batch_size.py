@@ -1,4 +1,4 @@
-"""`data.batch_size: auto`: `mnist_trainer/training/batch_size.py`. The accelerator and its memory are simulated."""
+"""`data.batch_size: auto`: `mnist_trainer/training/prepare.py`. The accelerator and its memory are simulated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mnist_trainer.data.loaders import Splits
 from mnist_trainer.errors import ConfigError
 from mnist_trainer.training import prepare as preparation
-from mnist_trainer.training.batch_size import choose_batch_size
+from mnist_trainer.training.prepare import choose_batch_size
 from mnist_trainer.training.state import TrainingState
 
 

@@ -14,8 +14,8 @@ from torch import nn
 from mnist_trainer.config.load import load_config
 from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import Splits
-from mnist_trainer.training.dead_start import likely_cause, not_learning
 from mnist_trainer.training.loop import EpochRecord, fit
+from mnist_trainer.training.not_learning import likely_cause, not_learning
 from mnist_trainer.training.state import TrainingState
 
 

@@ -1,11 +1,11 @@
-"""The best epoch and when to stop: `mnist_trainer/training/early_stopping.py`."""
+"""The best epoch and when to stop: `mnist_trainer/training/optim.py`."""
 
 from __future__ import annotations
 
 import pytest
 
 from mnist_trainer.config.schema import EarlyStopping
-from mnist_trainer.training.early_stopping import BestEpoch
+from mnist_trainer.training.optim import BestEpoch
 
 
 def run(rule: EarlyStopping | None, metrics: list[float | None]) -> tuple[list[int], int | None]:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from mnist_trainer.data.loaders import Splits
 from mnist_trainer.training.loop import fit, steps, validate
-from mnist_trainer.training.schedules import lr_multiplier
+from mnist_trainer.training.optim import lr_multiplier
 from mnist_trainer.training.state import TrainingState
 
 

@@ -13,8 +13,7 @@ from torch.nn import functional as F
 
 from mnist_trainer.config.layers import OutputKind
 from mnist_trainer.config.objective import AnyLoss, Loss, Reduction
-from mnist_trainer.training.losses import Criterion
-from mnist_trainer.training.penalties import total_variation
+from mnist_trainer.training.losses import Criterion, total_variation
 
 Rows = list[list[float]]
 

@@ -8,8 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from mnist_trainer.config.objective import ClassLoss, Penalty
-from mnist_trainer.training.losses import Criterion
-from mnist_trainer.training.mixup import MixedLabels, main_labels, mixed_loss, mixup
+from mnist_trainer.training.losses import Criterion, MixedLabels, main_labels, mixed_loss, mixup
 
 IMAGES = torch.randint(0, 256, (40, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 LABELS = torch.arange(40) % 10

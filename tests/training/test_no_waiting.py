@@ -16,8 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mnist_trainer.data.loaders import Splits
 from mnist_trainer.training.loop import steps
-from mnist_trainer.training.state import TrainingState
-from mnist_trainer.training.stepping import Stepper
+from mnist_trainer.training.state import Stepper, TrainingState
 
 DEFORMED = {"rotate": 15, "shear": 10, "scale": 0.1, "shift": 2, "elastic": {"alpha": 30}, "thickness": 0.3}
 KINDS: dict[str, dict[str, Any]] = {

@@ -1,4 +1,4 @@
-"""The first steps of each optimizer against its formula in plain Python: `mnist_trainer/training/optimizers.py`.
+"""The first steps of each optimizer against its formula in plain Python: `mnist_trainer/training/optim.py`.
 
 The slope of L(θ) = a/2·θ² − b·θ at θ is a·θ − b.
 """
@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from mnist_trainer.config.objective import AnyOptimizer, Optimizer
-from mnist_trainer.training.optimizers import build_optimizer
+from mnist_trainer.training.optim import build_optimizer
 
 A, B, START, STEPS = 3.0, 2.0, 1.7, 4
 

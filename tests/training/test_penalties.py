@@ -1,4 +1,4 @@
-"""The lecture's additions to a loss: `mnist_trainer/training/penalties.py`."""
+"""The lecture's additions to a loss: `mnist_trainer/training/losses.py`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from mnist_trainer.config.layers import OutputKind
 from mnist_trainer.config.objective import Penalty
-from mnist_trainer.training.penalties import (
+from mnist_trainer.training.losses import (
     differentiable_probabilities,
     first_layer_images,
     penalty_matrix,

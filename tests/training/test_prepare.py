@@ -17,7 +17,7 @@ from mnist_trainer.model.build import build_model
 from mnist_trainer.training.loop import fit
 from mnist_trainer.training.losses import CustomCriterion
 from mnist_trainer.training.prepare import build_criterion, prepare_state
-from mnist_trainer.training.setup import InitialWeights
+from mnist_trainer.training.state import InitialWeights
 
 
 def test_the_model_starts_with_the_weights_of_its_seed(splits: Splits, config: Any, prepare: Any) -> None:

@@ -1,4 +1,4 @@
-"""Learning rates over time, against torch's schedulers: `mnist_trainer/training/schedules.py`."""
+"""Learning rates over time, against torch's schedulers: `mnist_trainer/training/optim.py`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.optim import SGD, Optimizer
 from torch.optim import lr_scheduler as torchs
 
 from mnist_trainer.config.objective import AnySchedule, Constant, OneCycle, Plateau, Schedule
-from mnist_trainer.training.schedules import Course, PlateauState, lr_multiplier
+from mnist_trainer.training.optim import Course, PlateauState, lr_multiplier
 
 COURSE = Course(steps_per_epoch=7, epochs=6)
 STEPS = 42

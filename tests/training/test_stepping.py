@@ -1,4 +1,4 @@
-"""What stands around an optimizer's step: `mnist_trainer/training/stepping.py`.
+"""What stands around an optimizer's step: `mnist_trainer/training/state.py`.
 
 An accelerator is simulated: its flag lies on the CPU here, and is not waited for; so is the float16 scaler.
 """
@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mnist_trainer.training.stepping import Stepper
+from mnist_trainer.training.state import Stepper
 
 CPU = torch.device("cpu")
 

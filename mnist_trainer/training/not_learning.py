@@ -50,7 +50,8 @@ def not_learning(state: TrainingState, records: Sequence[EpochRecord], custom: C
     when = "one epoch" if record.epoch == 1 else f"{record.epoch} epochs"
     return (
         f"after {when} ({record.epoch * steps} steps) the model is right on {accuracy:.1%} of the {split} images, and "
-        f"one that always names the largest class on {_majority_share(judged):.1%}. {likely_cause(state, records, custom)}"
+        f"one that always names the largest class on {_majority_share(judged):.1%}. "
+        f"{likely_cause(state, records, custom)}"
     )
 
 
