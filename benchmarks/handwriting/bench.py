@@ -21,7 +21,7 @@ from mnist_trainer.files import make_folder, write_bytes
 from mnist_trainer.inference.metrics import wilson_interval
 from mnist_trainer.inference.prediction import Prediction
 from mnist_trainer.pipeline.prediction import Reader
-from mnist_trainer.pipeline.sources import Source
+from mnist_trainer.pipeline.sources import InputImage
 from mnist_trainer.reports.steps import strip
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.storage.find import find_checkpoint
@@ -82,7 +82,7 @@ class Bench:
     def read(self, part: str | None, samples: Iterable[Sample]) -> list[Answer]:
         """The answers to `samples`, which are drawn as they are read; mistakes are kept under `part`, if any."""
         here, there = tee(samples)
-        predictions = self.reader.read(Source(sample.name, sample.picture) for sample in there)
+        predictions = self.reader.read(InputImage(sample.name, sample.picture) for sample in there)
         return [self._answer(part, *pair) for pair in zip(here, predictions, strict=True)]
 
     def _answer(self, part: str | None, sample: Sample, prediction: Prediction) -> Answer:
@@ -98,7 +98,7 @@ class Bench:
         picture = sample.picture
         if isinstance(picture, BytesIO):
             picture.seek(0)
-        steps = next(self.reader.read([Source(sample.name, picture)], steps=True))
+        steps = next(self.reader.read([InputImage(sample.name, picture)], steps=True))
         make_folder(folder)
         write_bytes(folder / f"{name}.{_suffix(picture)}", _content(picture))
         write_bytes(folder / f"{name}-steps.png", strip(steps))

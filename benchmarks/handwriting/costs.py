@@ -16,7 +16,7 @@ from PIL import Image
 
 from handwriting.bench import Bench, Pixels, head, row
 from handwriting.unchanged import with_more_paper
-from mnist_trainer.pipeline.sources import Source
+from mnist_trainer.pipeline.sources import InputImage
 from mnist_trainer.simulator import photograph
 
 COSTS = 7
@@ -67,7 +67,7 @@ def _repeated(bench: Bench, paths: Sequence[Path], times: int) -> list[float]:
     seconds = []
     for _ in range(times + 1):
         started = perf_counter()
-        list(bench.reader.read(Source(str(path), path) for path in paths))
+        list(bench.reader.read(InputImage(str(path), path) for path in paths))
         seconds.append(perf_counter() - started)
     return seconds[1:]
 

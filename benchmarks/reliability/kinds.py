@@ -183,10 +183,10 @@ class Checkpoints(Kind):
 
     def feed(self, path: Path) -> list[str]:
         from mnist_trainer.pipeline.prediction import load_reader
-        from mnist_trainer.pipeline.sources import Source
+        from mnist_trainer.pipeline.sources import InputImage
 
         reader = load_reader(path)
-        return [reader.name, *_told(reader.read([Source(str(self.picture), self.picture)]))]
+        return [reader.name, *_told(reader.read([InputImage(str(self.picture), self.picture)]))]
 
 
 def _damaged_and_summed(content: bytes, random: Random) -> bytes:
@@ -227,9 +227,9 @@ class Pictures(Kind):
         return Case(name, random.choice(ways)())
 
     def feed(self, path: Path) -> list[str]:
-        from mnist_trainer.pipeline.sources import Source
+        from mnist_trainer.pipeline.sources import InputImage
 
-        return list(_told(self.reader.read([Source(str(path), path)])))
+        return list(_told(self.reader.read([InputImage(str(path), path)])))
 
 
 KINDS: dict[str, type[Kind]] = {

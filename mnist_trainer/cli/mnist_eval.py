@@ -30,7 +30,7 @@ from mnist_trainer.cli.completion import complete
 
 if TYPE_CHECKING:
     from mnist_trainer.data.image_dataset import Split
-    from mnist_trainer.pipeline.evaluation import Judged
+    from mnist_trainer.pipeline.evaluation import EvalResult
 
 app = new_app()
 
@@ -132,11 +132,11 @@ def _check_options(
 def _make_output_folders(checkpoints: list[str], file: Path | None, out: Path | None) -> None:
     """Create the folders of the files to write, before the work. Raises `UsageError` for files that must stay."""
     from mnist_trainer.files import make_folder
-    from mnist_trainer.pipeline.subject import find_all, require_other_file
+    from mnist_trainer.pipeline.subject import check_output_file, find_checkpoints
 
-    sources = find_all(checkpoints)
+    sources = find_checkpoints(checkpoints)
     if file is not None:
-        require_other_file(file, sources)
+        check_output_file(file, sources)
         make_folder(file.parent)
     if out is not None:
         make_folder(out)
@@ -145,16 +145,16 @@ def _make_output_folders(checkpoints: list[str], file: Path | None, out: Path | 
 def _evaluate(
     checkpoints: list[str], overrides: list[str], split: Split, views: int, save: Path | None, out: Path | None
 ) -> Report:
-    from mnist_trainer.pipeline.evaluation import judge
+    from mnist_trainer.pipeline.evaluation import run_evaluation
     from mnist_trainer.reports.judging import evaluation_lines
     from mnist_trainer.storage.checkpoint import save_checkpoint
 
     _make_output_folders(checkpoints, save, out)
-    result = judge(checkpoints, *overrides, split=split, views=views)
+    result = run_evaluation(checkpoints, *overrides, split=split, views=views)
     _print_folder_notes(result)
-    lines = evaluation_lines(result.evaluation, result.subject.name, terminal_width())
+    lines = evaluation_lines(result.evaluation, result.target.name, terminal_width())
     if save is not None:
-        save_checkpoint(save, result.subject.checkpoint)
+        save_checkpoint(save, result.target.checkpoint)
         lines += ["", f"Written to {save}: the ensemble as one checkpoint"]
     if out is not None:
         lines += ["", _write_report(result, out)]
@@ -183,35 +183,37 @@ def _calibrate(checkpoints: list[str], overrides: list[str], split: Split, file:
     done = calibrate(checkpoints, *overrides, split=split)
     result, after = done.before[split], done.after[split]
     _print_folder_notes(result)
-    lines = evaluation_lines(result.evaluation, result.subject.name, terminal_width())
-    lines += ["", *calibration_lines(done.temperature, done.sureness())]
+    lines = evaluation_lines(result.evaluation, result.target.name, terminal_width())
+    lines += ["", *calibration_lines(done.temperature, done.calibration_metrics())]
     picture = file.with_name(f"{file.stem}-reliability.png") if out is None else out / "reliability.png"
     if out is not None:
         lines += ["", _write_report(result, out)]
-    write_bytes(picture, draw_reliability(result.answers, after.answers, result.evaluation, done.temperature)[1]())
+    write_bytes(
+        picture, draw_reliability(result.predictions, after.predictions, result.evaluation, done.temperature)[1]()
+    )
     save_checkpoint(file, done.checkpoint)
     lines += ["", f"Written to {file}: the calibrated copy; to {picture}: its reliability"]
     files = {"path": str(file), "picture": str(picture)}
     return lines, {**result.evaluation.to_json(), "calibration": {**files, **done.to_json()}}
 
 
-def _print_folder_notes(result: Judged) -> None:
+def _print_folder_notes(result: EvalResult) -> None:
     """Print what was ignored in the folder of pictures that was measured."""
     from mnist_trainer.data.folder import notes
 
-    for note in notes(result.subject.config.data):
+    for note in notes(result.target.config.data):
         print_safe(f"warning: data.path: {note}", err=True)
 
 
-def _write_report(result: Judged, out: Path) -> str:
+def _write_report(result: EvalResult, out: Path) -> str:
     from mnist_trainer.files import write_bytes, write_text
     from mnist_trainer.reports.drawings import draw_confusion, draw_mistakes, predictions_csv
 
-    classes, evaluation = result.subject.checkpoint.classes, result.evaluation
-    mistakes = draw_mistakes(result.answers, result.source, evaluation, classes)
+    classes, evaluation = result.target.checkpoint.classes, result.evaluation
+    mistakes = draw_mistakes(result.predictions, result.source, evaluation, classes)
     for name, picture in (draw_confusion(evaluation, classes), mistakes):
         write_bytes(out / name, picture())
-    table = predictions_csv(result.answers, result.source, classes, evaluation.ece is not None)
+    table = predictions_csv(result.predictions, result.source, classes, evaluation.ece is not None)
     write_text(out / "predictions.csv", table)
     return f"Written to {out}: confusion.png, mistakes.png, predictions.csv"
 

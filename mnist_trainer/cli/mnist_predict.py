@@ -100,9 +100,9 @@ def predict(  # noqa: PLR0913, PLR0917 - one an option
             return
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # one digit is read before more threads have started
         from mnist_trainer.pipeline.prediction import load_reader
-        from mnist_trainer.pipeline.sources import sources_of
+        from mnist_trainer.pipeline.sources import expand_inputs
 
-        sources, notes = sources_of(images or [])
+        sources, notes = expand_inputs(images or [])
         reader = load_reader(checkpoint)
         for note in filter(None, [reader.limits, *notes]):
             print_safe(note, err=True)
@@ -142,11 +142,11 @@ def _write_submission(images: list[str], checkpoint: str, out: Path) -> None:
     from mnist_trainer.data.tables import read_csv
     from mnist_trainer.files import make_folder, write_text
     from mnist_trainer.pipeline.prediction import load_reader
-    from mnist_trainer.pipeline.subject import require_other_file
+    from mnist_trainer.pipeline.subject import check_output_file
     from mnist_trainer.reports.answers import submission
 
     path = Path(images[0])
-    require_other_file(out, [path])
+    check_output_file(out, [path])
     make_folder(out.parent)
     reader = load_reader(checkpoint)
     pixels, labels = read_csv(path)

@@ -180,10 +180,10 @@ def _resume(
     name: str, overrides: Sequence[str], jobs: int | None, take_over: bool, on_interrupt: str, quiet: bool
 ) -> None:
     """Train the run, or the series of runs, called `name` to its end."""
-    from mnist_trainer.pipeline.resuming import find_begun
+    from mnist_trainer.pipeline.resuming import find_run
     from mnist_trainer.storage.run_folder import is_series
 
-    folder = find_begun(name).path
+    folder = find_run(name).path
     if is_series(folder):
         alone = f"{folder} is a series of runs: leave --take-over and --on-interrupt out."
         require({alone: not take_over and on_interrupt == "stop"})
@@ -211,11 +211,11 @@ def _show_plan(config: Config, run_dir: Path | None) -> None:
     from mnist_trainer.model.device import skipped_device
     from mnist_trainer.model.memory import human_bytes
     from mnist_trainer.pipeline.checking import plan
-    from mnist_trainer.pipeline.preparation import warnings_of
+    from mnist_trainer.pipeline.preparation import config_warnings
     from mnist_trainer.reports.text import layer_lines
-    from mnist_trainer.storage.run_folder import refuse_file
+    from mnist_trainer.storage.run_folder import check_not_file
 
-    refuse_file(run_dir)
+    check_not_file(run_dir)
     made = plan(config)
     needed = made.footprint
     lines = [
@@ -230,7 +230,7 @@ def _show_plan(config: Config, run_dir: Path | None) -> None:
     print("\n".join(lines))
     if reason := skipped_device(config.device):
         print(f"warning: device: {reason}", file=sys.stderr)
-    for key, reason in warnings_of(config):
+    for key, reason in config_warnings(config):
         print_safe(f"warning: {key}: {reason}", err=True)
 
 

@@ -15,7 +15,7 @@ from mnist_trainer.inference.metrics import BINS, bin_of
 BOUNDS = 0.001, 10_000.0
 """The temperatures among which one is sought."""
 
-ROUNDING = 1e-6
+EQUAL_WITHIN = 1e-6
 """Figures that differ by no more than this are equal."""
 
 TOLERANCE = 1e-6
@@ -35,22 +35,22 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
             "temperature would be 0. Calibrate a model that was trained with more images set aside (data.validation)."
         )
 
-    def loss(place: float) -> float:
-        return float(F.cross_entropy(logits / exp(place), labels))
+    def loss(log_temperature: float) -> float:
+        return float(F.cross_entropy(logits / exp(log_temperature), labels))
 
     low, high = bounds = (log(BOUNDS[0]), log(BOUNDS[1]))
     golden = (sqrt(5) - 1) / 2
-    left, right = high - golden * (high - low), low + golden * (high - low)
-    at_left, at_right = loss(left), loss(right)
+    left, correct = high - golden * (high - low), low + golden * (high - low)
+    at_left, at_right = loss(left), loss(correct)
     while high - low > TOLERANCE:
         if at_left < at_right:
-            high, right, at_right = right, left, at_left
+            high, correct, at_right = correct, left, at_left
             left = high - golden * (high - low)
             at_left = loss(left)
         else:
-            low, left, at_left = left, right, at_right
-            right = low + golden * (high - low)
-            at_right = loss(right)
+            low, left, at_left = left, correct, at_right
+            correct = low + golden * (high - low)
+            at_right = loss(correct)
     if low == bounds[0] or high == bounds[1]:
         raise DataError(
             f"The best temperature for these {len(labels):,} validation images is not between {BOUNDS[0]:g} and "
@@ -61,19 +61,19 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 
 
 @dataclass(frozen=True)
-class Sureness:
+class CalibrationMetrics:
     """How true a model's confidence is: −ln of the right class's probability, and the expected calibration error."""
 
     loss: float
     ece: float
 
-    def worse_than(self, other: Sureness) -> list[str]:
+    def worse_than(self, other: CalibrationMetrics) -> list[str]:
         """Return the names of the figures that are larger than those of `other`, by more than rounding."""
-        return [key for key, value in vars(self).items() if value > getattr(other, key) + ROUNDING]
+        return [key for key, value in vars(self).items() if value > getattr(other, key) + EQUAL_WITHIN]
 
 
 @dataclass(frozen=True)
-class Bin:
+class ReliabilityBin:
     """The answers whose confidence lies in one of `BINS` equal parts: how many, their mean confidence and accuracy."""
 
     count: int
@@ -81,10 +81,11 @@ class Bin:
     accuracy: float
 
 
-def reliability(confidence: Tensor, right: Tensor) -> tuple[Bin | None, ...]:
-    """The bins of a reliability diagram, from `confidence` [N] float64 and `right` [N] bool; None for an empty one."""
+def reliability(confidence: Tensor, correct: Tensor) -> tuple[ReliabilityBin | None, ...]:
+    """The bins of a reliability diagram, from `confidence` [N] float64 and `correct` [N] bool; None for an empty
+    one."""
     bins = bin_of(confidence)
     counts = torch.bincount(bins, minlength=BINS)
-    sums = [torch.bincount(bins, weights=values, minlength=BINS) for values in (confidence, right.double())]
+    sums = [torch.bincount(bins, weights=values, minlength=BINS) for values in (confidence, correct.double())]
     rows = zip(counts.tolist(), *(each.tolist() for each in sums), strict=True)
-    return tuple(Bin(count, sure / count, hits / count) if count else None for count, sure, hits in rows)
+    return tuple(ReliabilityBin(count, sure / count, hits / count) if count else None for count, sure, hits in rows)

@@ -16,7 +16,7 @@ class Comparison:
     p: float
 
 
-def compare_answers(first: Tensor, second: Tensor) -> Comparison:
+def compare_predictions(first: Tensor, second: Tensor) -> Comparison:
     """The comparison of two models that are right [N] bool on the same images."""
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     return Comparison(only_first, only_second, mcnemar(only_first, only_second))

@@ -28,11 +28,11 @@ class FiringMonitor:
         self.layer = self.position = 0
         self.fired: dict[int, tuple[int, Tensor]] = {}
 
-    def begin(self, *_: Any) -> None:
+    def reset(self, *_: Any) -> None:
         """Called before each batch."""
         self.layer = self.position = 0
 
-    def note(self, module: nn.Module, inputs: Any, outputs: Tensor) -> None:
+    def record(self, module: nn.Module, inputs: Any, outputs: Tensor) -> None:
         """Called after each layer with weights and each ReLU, with its outputs [B, units, …]."""
         if isinstance(module, WEIGHTED):
             self.layer += 1
@@ -56,8 +56,8 @@ def monitor_firing(model: nn.Module) -> Iterator[FiringMonitor]:
     """Attach a monitor to `model` inside the block."""
     monitor = FiringMonitor()
     modules = [module for module in model.modules() if isinstance(module, (*WEIGHTED, nn.ReLU, nn.ReLU6))]
-    handles = [module.register_forward_hook(monitor.note) for module in modules]
-    handles.append(model.register_forward_pre_hook(monitor.begin))
+    handles = [module.register_forward_hook(monitor.record) for module in modules]
+    handles.append(model.register_forward_pre_hook(monitor.reset))
     try:
         yield monitor
     finally:
@@ -65,10 +65,10 @@ def monitor_firing(model: nn.Module) -> Iterator[FiringMonitor]:
             handle.remove()
 
 
-def dead_sentence(dead: Sequence[DeadUnits]) -> str:
+def describe_dead_units(dead: Sequence[DeadUnits]) -> str:
     """Return `3 of 64 units of layer 1, 2 of 32 of layer 2 never fired on the validation images.`, or an empty text."""
     parts = [
-        f"{len(each.units)} of {each.count}{' units' * (not place)} of layer {each.layer}"
-        for place, each in enumerate(dead)
+        f"{len(each.units)} of {each.count}{' units' * (not index)} of layer {each.layer}"
+        for index, each in enumerate(dead)
     ]
     return f"{', '.join(parts)} never fired on the validation images." if parts else ""

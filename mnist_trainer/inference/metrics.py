@@ -17,7 +17,7 @@ Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
-class ClassFigures:
+class ClassMetrics:
     """One class: its images, how many were read right, and the wrong answer given most often."""
 
     label: str
@@ -29,7 +29,7 @@ class ClassFigures:
 
 
 @dataclass(frozen=True)
-class MemberFigures:
+class MemberMetrics:
     """One member of an ensemble, alone on the same images; the loss is −ln of the right class's probability."""
 
     path: str
@@ -60,12 +60,12 @@ class Evaluation:
     loss: float | None
     interval: tuple[float, float]
     ece: float | None
-    per_class: tuple[ClassFigures, ...]
+    per_class: tuple[ClassMetrics, ...]
     confusion: tuple[tuple[int, ...], ...]
     dataset: str
     split: str
     views: int = 1
-    members: tuple[MemberFigures, ...] = ()
+    members: tuple[MemberMetrics, ...] = ()
     disagreement: float | None = None
     plain: bool = True
     pictures: str = field(default="", compare=False)
@@ -74,14 +74,14 @@ class Evaluation:
     """Why the figures may be too good: the model knows some of the images."""
 
     @property
-    def commonest(self) -> ClassFigures:
+    def majority_class(self) -> ClassMetrics:
         """The class with the most images."""
-        return max(self.per_class, key=lambda figures: figures.count)
+        return max(self.per_class, key=lambda metrics: metrics.count)
 
     @property
     def is_guessing(self) -> bool:
         """Whether it is no better than naming the commonest class each time, and makes errors."""
-        return self.errors > 0 and self.accuracy <= self.commonest.count / self.count
+        return self.errors > 0 and self.accuracy <= self.majority_class.count / self.count
 
     @property
     def gains(self) -> tuple[float, float]:
@@ -123,23 +123,23 @@ class Evaluation:
         return {key: getattr(self, key) for key in ("accuracy", "errors", "count", "loss", "interval")}
 
 
-def wilson_interval(right: int, count: int) -> tuple[float, float]:
-    """The 95 % interval of a fraction, `right` of `count` (Wilson 1927); (0, 1) for a count of 0."""
+def wilson_interval(correct: int, count: int) -> tuple[float, float]:
+    """The 95 % interval of a fraction, `correct` of `count` (Wilson 1927); (0, 1) for a count of 0."""
     if count == 0:
         return 0.0, 1.0
-    fraction, z2 = right / count, Z95**2
+    fraction, z2 = correct / count, Z95**2
     centre = (fraction + z2 / (2 * count)) / (1 + z2 / count)
     reach = Z95 / (1 + z2 / count) * sqrt(fraction * (1 - fraction) / count + z2 / (4 * count**2))
     return max(0.0, min(centre - reach, fraction)), min(1.0, max(centre + reach, fraction))
 
 
-def calibration_error(confidence: Tensor, right: Tensor) -> float:
+def calibration_error(confidence: Tensor, correct: Tensor) -> float:
     """The expected calibration error: Σ over bins of (share of images in it) · |accuracy − mean confidence|.
 
-    `confidence` [N] float64 are the probabilities of the given answers, `right` [N] bool whether they were right.
+    `confidence` [N] float64 are the probabilities of the given answers, `correct` [N] bool whether they were right.
     """
     zeros = torch.zeros(BINS, dtype=torch.float64)
-    gap = zeros.index_add(0, bin_of(confidence), right.double() - confidence)
+    gap = zeros.index_add(0, bin_of(confidence), correct.double() - confidence)
     return float(gap.abs().sum() / len(confidence))
 
 
@@ -153,16 +153,16 @@ def confusion_matrix(labels: Tensor, predicted: Tensor, classes: int) -> Tensor:
     return torch.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
-def figures_by_class(confusion: Tensor, classes: tuple[str, ...]) -> tuple[ClassFigures, ...]:
-    """One `ClassFigures` a class, from a confusion matrix; among equal confusions the first class is named."""
-    return tuple(_class_figures(row, index, classes) for index, row in enumerate(confusion.tolist()))
+def metrics_by_class(confusion: Tensor, classes: tuple[str, ...]) -> tuple[ClassMetrics, ...]:
+    """One `ClassMetrics` a class, from a confusion matrix; among equal confusions the first class is named."""
+    return tuple(_class_metrics(row, index, classes) for index, row in enumerate(confusion.tolist()))
 
 
-def _class_figures(row: list[int], index: int, classes: tuple[str, ...]) -> ClassFigures:
+def _class_metrics(row: list[int], index: int, classes: tuple[str, ...]) -> ClassMetrics:
     count, errors = sum(row), sum(row) - row[index]
     wrong = [0 if other == index else answers for other, answers in enumerate(row)]
     most = max(wrong)
-    return ClassFigures(
+    return ClassMetrics(
         label=classes[index],
         count=count,
         errors=errors,

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.inference.reading import choose
+from mnist_trainer.inference.reading import choose_glyphs
 from mnist_trainer.inference.signs import sign_warnings
 from mnist_trainer.pictures.page import Box, Glyph, Page, ReadingSteps, touches_border
 
-CLOSE = 0.1
+RUNNER_UP = 0.1
 """A second answer that is at least as probable as this is worth naming."""
 
-MOSTLY = 0.64
+MIN_DIGIT_SHARE = 0.64
 """Of several signs, that must be digits, each counted as likely as it is one: words have one now and then."""
 
-ALIKE = 0.5, 1.7
+HEIGHT_RANGE = 0.5, 1.7
 """Least and most height of a refused sign that stands among digits, as shares of theirs."""
 
 Name = int | str
@@ -27,7 +27,7 @@ Name = int | str
 
 
 @dataclass(frozen=True)
-class DigitAnswer:
+class DigitPrediction:
     """One digit: the answer (a class name where classes are no digits), its probability, and all probabilities.
 
     A model whose outputs are no probabilities (squared error without an output function) gives None and none. `box` is
@@ -45,7 +45,7 @@ class DigitAnswer:
     image: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
     names: tuple[Name, ...] = field(default=(), repr=False)
     line: int = 0
-    likely: float = field(default=1.0, compare=False)
+    digit_probability: float = field(default=1.0, compare=False)
 
     @property
     def sign(self) -> str:
@@ -56,7 +56,7 @@ class DigitAnswer:
         """The `most` probable names, each with its probability; None: the answer, and the second where it is close."""
         ranking = sorted(zip(self.names, self.probabilities, strict=True), key=lambda pair: -pair[1])
         if most is None:
-            most = 2 if len(ranking) > 1 and ranking[1][1] >= CLOSE else 1
+            most = 2 if len(ranking) > 1 and ranking[1][1] >= RUNNER_UP else 1
         return ranking[:most]
 
     def to_json(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class Prediction:
 
     path: str | None
     text: str
-    digits: tuple[DigitAnswer, ...]
+    digits: tuple[DigitPrediction, ...]
     confidence: float | None
     refused: bool = False
     reason: str | None = None
@@ -114,84 +114,90 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class RejectPolicy:
     """How answers are made of scores: the classes' names, and when a digit is refused.
 
-    It is where showing no digit is at least as probable as `refusal` (None: the model can't tell), and where the answer
-    is less probable than `min_confidence`. Scores that are not `honest` are no probabilities, and never refused.
+    It is where showing no digit is at least as probable as `refusal_threshold` (None: the model can't tell), and where
+    the answer
+    is less probable than `min_confidence`. Scores that are not `gives_probabilities` are no probabilities, and never
+    refused.
     """
 
     names: tuple[Name, ...]
-    honest: bool = True
-    refusal: float | None = None
+    gives_probabilities: bool = True
+    refusal_threshold: float | None = None
     min_confidence: float = 0.0
 
-    def answer(self, glyph: Glyph, probabilities: NDArray[np.float64], none: float) -> DigitAnswer:
+    def decide(self, glyph: Glyph, probabilities: NDArray[np.float64], none: float) -> DigitPrediction:
         """The answer to an image with `probabilities` [K]."""
         best = int(probabilities.argmax())
-        values = tuple(probabilities.tolist()) if self.honest else ()
-        names = self.names if self.honest else ()
+        values = tuple(probabilities.tolist()) if self.gives_probabilities else ()
+        names = self.names if self.gives_probabilities else ()
         confidence = values[best] if values else None
         reason = self._reason(probabilities, none)
-        shown = DigitAnswer(self.names[best], confidence, values, glyph.box, bool(reason), reason, glyph.image, names)
-        return replace(shown, likely=1.0 if self.refusal is None else 1 - none)
+        shown = DigitPrediction(
+            self.names[best], confidence, values, glyph.box, bool(reason), reason, glyph.image, names
+        )
+        return replace(shown, digit_probability=1.0 if self.refusal_threshold is None else 1 - none)
 
     def _reason(self, probabilities: NDArray[np.float64], none: float) -> str | None:
         """Why such a digit is refused; None if it is not."""
-        if not self.honest:
+        if not self.gives_probabilities:
             return None
-        if self.refusal is not None and none >= self.refusal:
-            return f"looks like no digit: {_in_percent(none)} sure"
+        if self.refusal_threshold is not None and none >= self.refusal_threshold:
+            return f"looks like no digit: {_percent(none)} sure"
         second, first = np.argsort(probabilities)[-2:]
         if probabilities[first] >= self.min_confidence:
             return None
-        one, other = (_in_percent(float(probabilities[place])) for place in (first, second))
+        one, other = (_percent(float(probabilities[index])) for index in (first, second))
         return f"may be {self.names[first]} or {self.names[second]}: {one} and {other}"
 
 
-def named(classes: Sequence[str]) -> tuple[Name, ...]:
+def class_labels(classes: Sequence[str]) -> tuple[Name, ...]:
     """The classes' names: numbers where they are digits."""
     return tuple(int(name) if name.isdecimal() else name for name in classes)
 
 
-def answer_page(page: Page, scores: Scores, judgement: Judgement, path: str | None) -> Prediction:
+def predict_page(page: Page, scores: Scores, policy: RejectPolicy, path: str | None) -> Prediction:
     """The answer to a picture, of what a model says of `page.glyphs`."""
-    glyphs, able = page.glyphs, judgement.refusal is not None
+    glyphs, can_refuse = page.glyphs, policy.refusal_threshold is not None
     warnings = page.warnings
-    chosen = choose(page, scores.probabilities, scores.none) if glyphs else []
+    chosen = choose_glyphs(page, scores.probabilities, scores.none) if glyphs else []
     lines = [
-        [judgement.answer(glyphs[at], scores.probabilities[at], float(scores.none[at])) for at in places]
-        for places in chosen
+        [policy.decide(glyphs[at], scores.probabilities[at], float(scores.none[at])) for at in indices]
+        for indices in chosen
     ]
-    answered = [answer for line in lines for answer in line if not answer.refused]
-    if answered:
-        lines = _without_others(lines, answered, page.size)
+    accepted = [decide for line in lines for decide in line if not decide.refused]
+    if accepted:
+        lines = _drop_non_digits(lines, accepted, page.size)
         warnings += sign_warnings(lines, page.layout_of(chosen[0][0]).ink, page.size)
-    answers = tuple(replace(answer, line=number) for number, line in enumerate(lines) for answer in line)
-    if not answered or (len(answers) > 1 and sum(each.likely for each in answered) < MOSTLY * len(answers)):
-        reason = page.reason or _reason_of_all(answers)
-        refused = Prediction(path, "", answers, None, True, reason, steps=page.steps, can_refuse=able)
+    digits = tuple(replace(decide, line=number) for number, line in enumerate(lines) for decide in line)
+    if not accepted or (
+        len(digits) > 1 and sum(each.digit_probability for each in accepted) < MIN_DIGIT_SHARE * len(digits)
+    ):
+        reason = page.reason or _refusal_reason(digits)
+        refused = Prediction(path, "", digits, None, True, reason, steps=page.steps, can_refuse=can_refuse)
         return replace(refused, warnings=page.warnings)
-    text = "\n".join(_spelled([answer.sign for answer in line]) for line in lines)
-    confidence = min((answer.confidence for answer in answered if answer.confidence is not None), default=None)
-    return Prediction(path, text, answers, confidence, steps=page.steps, can_refuse=able, warnings=warnings)
+    text = "\n".join(_join_signs([decide.sign for decide in line]) for line in lines)
+    confidence = min((decide.confidence for decide in accepted if decide.confidence is not None), default=None)
+    return Prediction(path, text, digits, confidence, steps=page.steps, can_refuse=can_refuse, warnings=warnings)
 
 
-def _without_others(
-    lines: list[list[DigitAnswer]], answered: Sequence[DigitAnswer], size: tuple[int, int]
-) -> list[list[DigitAnswer]]:
+def _drop_non_digits(
+    lines: list[list[DigitPrediction]], accepted: Sequence[DigitPrediction], size: tuple[int, int]
+) -> list[list[DigitPrediction]]:
     """The lines without what was refused and is no sign among digits: lines of it alone, what is far from as high, and
     what touches the picture's border.
 
     Such are the edge of a table, a finger, a smudge.
     """
-    usual = float(np.median([answer.box[3] for answer in answered]))
-    kept = [line for line in lines if not all(answer.refused for answer in line)]
+    usual = float(np.median([decide.box[3] for decide in accepted]))
+    kept = [line for line in lines if not all(decide.refused for decide in line)]
     return [[each for each in line if not each.refused or _is_sign(each, usual, size)] for line in kept]
 
 
-def _is_sign(answer: DigitAnswer, usual: float, size: tuple[int, int]) -> bool:
-    return not touches_border(answer.box, size) and ALIKE[0] < answer.box[3] / usual < ALIKE[1]
+def _is_sign(decide: DigitPrediction, usual: float, size: tuple[int, int]) -> bool:
+    return not touches_border(decide.box, size) and HEIGHT_RANGE[0] < decide.box[3] / usual < HEIGHT_RANGE[1]
 
 
 def unreadable(path: str | None, error: str) -> Prediction:
@@ -199,24 +205,24 @@ def unreadable(path: str | None, error: str) -> Prediction:
     return Prediction(path, "", (), None, error=error)
 
 
-def _reason_of_all(answers: Sequence[DigitAnswer]) -> str:
-    if not answers:
+def _refusal_reason(digits: Sequence[DigitPrediction]) -> str:
+    if not digits:
         return "nothing that looks like a digit"
-    refused = [str(answer.reason) for answer in answers if answer.refused]
-    if len(answers) == 1:
+    refused = [str(decide.reason) for decide in digits if decide.refused]
+    if len(digits) == 1:
         return refused[0]
     if not refused:
-        return f"its {len(answers)} signs look little like digits"
-    if len(refused) < len(answers):
-        return f"only {len(answers) - len(refused)} of its {len(answers)} signs can be read; another {refused[0]}"
-    return f"none of its {len(answers)} signs can be read; the first {refused[0]}"
+        return f"its {len(digits)} signs look little like digits"
+    if len(refused) < len(digits):
+        return f"only {len(digits) - len(refused)} of its {len(digits)} signs can be read; another {refused[0]}"
+    return f"none of its {len(digits)} signs can be read; the first {refused[0]}"
 
 
-def _spelled(signs: Sequence[str]) -> str:
+def _join_signs(signs: Sequence[str]) -> str:
     """`407`, or `three seven` where names are longer than a character."""
     return ("" if all(len(sign) == 1 for sign in signs) else " ").join(signs)
 
 
-def _in_percent(fraction: float) -> str:
+def _percent(fraction: float) -> str:
     """`87 %`; never 100, for nothing is so sure."""
     return f"{min(99, round(100 * fraction))} %"

@@ -17,13 +17,13 @@ from mnist_trainer.model.device import Precision, autocast, to_device
 BATCH_SIZE = 1000
 """Images evaluated at once. Fixed, and kept in checkpoints, because float sums depend on it in their last bits."""
 
-REFUSAL = 0.7
+REFUSAL_THRESHOLD = 0.7
 """The threshold of a model that learnt to refuse: "none" must be more than twice as likely as all classes together,
 for it was shown more of what is no digit than users send."""
 
 
 @dataclass(frozen=True)
-class Reading:
+class InferenceSpec:
     """How images go into a model and what its outputs mean."""
 
     normalization: Normalization
@@ -31,7 +31,7 @@ class Reading:
     precision: Precision = "float32"
     batch_size: int = BATCH_SIZE
     temperature: PositiveNumber = 1.0
-    refusal: ZeroToOne | None = None
+    refusal_threshold: ZeroToOne | None = None
     """The probability of showing none of the classes above which an image is refused; None: the model can't tell."""
 
     @property
@@ -55,27 +55,31 @@ class Reading:
 class Predictor(nn.Module):
     """Probabilities from uint8 images: [B, 28, 28] → [B, K] float64 on the CPU, the mean of its members'.
 
-    Each of `readings` belongs to the member at its place; all of them give probabilities or none does (then values are
+    Each of `specs` belongs to the member at its place; all of them give probabilities or none does (then values are
     averaged). The ensemble's own `temperature` acts on the logarithm of the mean. It is in evaluation mode, and stays
     on the device it was given.
     """
 
     def __init__(
-        self, members: Sequence[nn.Module], readings: Sequence[Reading], device: torch.device, temperature: float = 1.0
+        self,
+        members: Sequence[nn.Module],
+        specs: Sequence[InferenceSpec],
+        device: torch.device,
+        temperature: float = 1.0,
     ) -> None:
         super().__init__()
-        placed = zip(members, readings, strict=True)
-        self.members = nn.ModuleList(to_device(member, device, reading.precision) for member, reading in placed)
-        self.readings = tuple(readings)
+        placed = zip(members, specs, strict=True)
+        self.members = nn.ModuleList(to_device(member, device, spec.precision) for member, spec in placed)
+        self.specs = tuple(specs)
         self.device = device
         self.temperature = temperature
-        self.gives_probabilities = all(reading.gives_probabilities for reading in readings)
+        self.gives_probabilities = all(spec.gives_probabilities for spec in specs)
         self.eval()
 
     @property
-    def refusal(self) -> float | None:
+    def refusal_threshold(self) -> float | None:
         """The `none` above which an image is refused, the mean of the members' that can tell; None where none can."""
-        own = [reading.refusal for reading in self.readings if reading.refusal is not None]
+        own = [spec.refusal_threshold for spec in self.specs if spec.refusal_threshold is not None]
         return sum(own) / len(own) if own else None
 
     def forward(self, images: Tensor) -> Tensor:
@@ -89,12 +93,12 @@ class Predictor(nn.Module):
     def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Both from one pass over uint8 images [B, 28, 28]: the probabilities [B, K], which hold where it is one of the
         classes, and `none` [B], the mean of the members' that can tell; 0 where none can."""
-        each = [(reading, self.outputs([images], number)) for number, reading in enumerate(self.readings)]
-        able = [reading.none(outputs) for reading, outputs in each if reading.refusal is not None]
+        each = [(spec, self.outputs([images], number)) for number, spec in enumerate(self.specs)]
+        able = [spec.none(outputs) for spec, outputs in each if spec.refusal_threshold is not None]
         none = torch.stack(able).mean(dim=0) if able else torch.zeros(len(images), dtype=torch.float64)
-        return self.together([reading.probabilities(outputs) for reading, outputs in each]), none
+        return self.average([spec.probabilities(outputs) for spec, outputs in each]), none
 
-    def together(self, each: Sequence[Tensor]) -> Tensor:
+    def average(self, each: Sequence[Tensor]) -> Tensor:
         """What the ensemble answers [B, K] when its members answer `each` [B, K]."""
         mean = torch.stack(tuple(each)).mean(dim=0)
         if self.temperature == 1 or not self.gives_probabilities:
@@ -103,7 +107,7 @@ class Predictor(nn.Module):
 
     def outputs(self, batches: Iterable[Tensor], member: int = 0) -> Tensor:
         """The raw outputs [N, K] of one member, float32 on the CPU, of batches of uint8 images [B, 28, 28]."""
-        reading, model = self.readings[member], self.members[member]
-        with torch.inference_mode(), autocast(self.device, reading.precision):
-            inputs = (reading.normalization.apply(images.to(self.device)) for images in batches)
+        spec, model = self.specs[member], self.members[member]
+        with torch.inference_mode(), autocast(self.device, spec.precision):
+            inputs = (spec.normalization.apply(images.to(self.device)) for images in batches)
             return torch.cat([model(batch).float() for batch in inputs]).cpu()

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from mnist_trainer.config.layers import OutputKind
 
-SMALLEST = 2.0**-126
+MIN_PROBABILITY = 2.0**-126
 """What an output of 0 is taken for: float32's smallest normal number. Outputs above it keep their order."""
 
-LARGEST = 1 - 2.0**-24
+MAX_PROBABILITY = 1 - 2.0**-24
 """What an output of 1 is taken for: float32's number before it."""
 
 
@@ -42,7 +42,7 @@ def to_logits(outputs: Tensor, kind: OutputKind) -> Tensor:
         case "logits" | "log_probabilities":
             logits = outputs.double()
         case "sigmoid":
-            logits = torch.logit(outputs.double().clamp(SMALLEST, LARGEST))
+            logits = torch.logit(outputs.double().clamp(MIN_PROBABILITY, MAX_PROBABILITY))
         case "probabilities":
             logits = outputs.clamp_min(torch.finfo(outputs.dtype).tiny).double().log()
         case "values":
@@ -54,7 +54,7 @@ def to_logits(outputs: Tensor, kind: OutputKind) -> Tensor:
     return logits
 
 
-def answers(outputs: Tensor, kind: OutputKind) -> Tensor:
+def predicted_classes(outputs: Tensor, kind: OutputKind) -> Tensor:
     """The class [B] with the largest probability, on the outputs' own device and without computing probabilities."""
     if outputs.shape[1] > 1:
         return outputs.argmax(dim=1)

@@ -7,21 +7,21 @@ from numpy.typing import NDArray
 
 from mnist_trainer.pictures.page import Layout, Line, Page
 
-LEAST, REFUSED = 0.005, 0.5
+MIN_PROBABILITY, REFUSAL_COST = 0.005, 0.5
 """Probabilities are taken to be at least the first; what is rather no digit costs the second besides."""
 
-LOW, SMALL = 0.5, 10.0
+MIN_SIDE, SMALL_COST = 0.5, 10.0
 """Of the usual glyph's longer side: a smaller glyph is hardly a digit among others, and costs the second times what it
 lacks."""
 
-SKIP = 10.0
+SKIP_COST = 10.0
 """The cost of taking such a small one for no writing, times its side as a share of the usual one."""
 
-LEFT_OUT = 5.0
+SKIPPED_SURPRISE = 5.0
 """How much what is skipped surprises, where layouts are compared."""
 
 
-def choose(page: Page, probabilities: NDArray[np.float64], none: NDArray[np.float64]) -> list[list[int]]:
+def choose_glyphs(page: Page, probabilities: NDArray[np.float64], none: NDArray[np.float64]) -> list[list[int]]:
     """The digits of `page` as places in `page.glyphs`, line by line; none in none where nothing is worth reading.
 
     `probabilities` [G, K] and `none` [G], the probability that it is no digit, belong to those G glyphs. In each line
@@ -31,31 +31,33 @@ def choose(page: Page, probabilities: NDArray[np.float64], none: NDArray[np.floa
     their size, surprise least.
     """
     glyphs = page.glyphs
-    surprise = -np.log(np.maximum(probabilities.max(axis=1) * (1 - none), LEAST)) + REFUSED * (none > 0.5)
+    surprise = -np.log(np.maximum(probabilities.max(axis=1) * (1 - none), MIN_PROBABILITY)) + REFUSAL_COST * (
+        none > 0.5
+    )
     costs = surprise + np.array([glyph.cost for glyph in glyphs])
     sides = np.array([max(glyph.box[2:]) for glyph in glyphs], np.float64)
     best: list[list[int]] = []
     least, start = np.inf, 0
     for layout in page.layouts:
-        usual = _usual_side(layout, surprise[start:])
+        usual = _median_side(layout, surprise[start:])
         chains, skipped = list[list[int]](), list[int]()
         for line in layout.lines:
             end = start + len(line.glyphs)
             shares = sides[start:end] / usual
-            skips = np.where(shares < LOW, SKIP * shares, np.inf)
-            chain, others = _chain(line, costs[start:end] + SMALL * np.maximum(0, LOW - shares), skips)
-            chains.append([start + place for place in chain])
-            skipped += [start + place for place in others]
+            skips = np.where(shares < MIN_SIDE, SKIP_COST * shares, np.inf)
+            chain, others = _viterbi(line, costs[start:end] + SMALL_COST * np.maximum(0, MIN_SIDE - shares), skips)
+            chains.append([start + index for index in chain])
+            skipped += [start + index for index in others]
             start = end
-        chosen = [place for chain in chains for place in chain]
-        surprises = np.append(surprise[chosen], [LEFT_OUT] * len(skipped))
+        chosen = [index for chain in chains for index in chain]
+        surprises = np.append(surprise[chosen], [SKIPPED_SURPRISE] * len(skipped))
         cost = layout.cost + float(np.average(surprises, weights=sides[chosen + skipped]))
         if chosen and cost < least:
             best, least = [chain for chain in chains if chain], cost
     return best
 
 
-def _usual_side(layout: Layout, surprise: NDArray[np.float64]) -> float:
+def _median_side(layout: Layout, surprise: NDArray[np.float64]) -> float:
     """The longer side of the glyph in the middle, each counted for its length and how likely it is a digit."""
     glyphs = [glyph for line in layout.lines for glyph in line.glyphs]
     sides = np.array([max(glyph.box[2:]) for glyph in glyphs], np.float64)
@@ -64,7 +66,7 @@ def _usual_side(layout: Layout, surprise: NDArray[np.float64]) -> float:
     return float(sides[order][np.searchsorted(weights, weights[-1] / 2)])
 
 
-def _chain(line: Line, costs: NDArray[np.float64], skips: NDArray[np.float64]) -> tuple[list[int], list[int]]:
+def _viterbi(line: Line, costs: NDArray[np.float64], skips: NDArray[np.float64]) -> tuple[list[int], list[int]]:
     """The places of the glyphs in the cheapest chain from the line's first piece to its last, and of those skipped.
 
     Each glyph may be skipped for what `skips` says.
@@ -73,14 +75,14 @@ def _chain(line: Line, costs: NDArray[np.float64], skips: NDArray[np.float64]) -
     least[0] = 0
     last = np.zeros(line.end + 1, np.intp)
     steps = np.minimum(costs, skips)
-    for place in sorted(range(len(line.glyphs)), key=lambda each: line.glyphs[each].end):
-        glyph = line.glyphs[place]
-        total = least[glyph.first] + steps[place]
+    for index in sorted(range(len(line.glyphs)), key=lambda each: line.glyphs[each].end):
+        glyph = line.glyphs[index]
+        total = least[glyph.first] + steps[index]
         if total < least[glyph.end]:
-            least[glyph.end], last[glyph.end] = total, place
+            least[glyph.end], last[glyph.end] = total, index
     chain, end = list[int](), line.end
     while end:
         chain.append(int(last[end]))
         end = line.glyphs[chain[-1]].first
-    read = [place for place in reversed(chain) if steps[place] == costs[place]]
-    return read, [place for place in chain if steps[place] < costs[place]]
+    read = [index for index in reversed(chain) if steps[index] == costs[index]]
+    return read, [index for index in chain if steps[index] < costs[index]]

@@ -40,23 +40,23 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(mean, sd, min(values), max(values), (mean - reach, mean + reach), count)
 
 
-def t95(freedom: int) -> float:
-    """Student's t for two-sided 95 % with `freedom` ≥ 1 degrees of freedom: P(|T| ≤ t) = 0.95."""
+def t95(degrees: int) -> float:
+    """Student's t for two-sided 95 % with `degrees` ≥ 1 degrees of freedom: P(|T| ≤ t) = 0.95."""
     low, high = 0.0, pi / 2
     for _ in range(60):  # each halves what is left of the angle: down to the last bits of a float
         angle = (low + high) / 2
-        low, high = (angle, high) if _within(angle, freedom) < 0.95 else (low, angle)
-    return sqrt(freedom) * tan(low)
+        low, high = (angle, high) if _probability_within(angle, degrees) < 0.95 else (low, angle)
+    return sqrt(degrees) * tan(low)
 
 
-def _within(angle: float, freedom: int) -> float:
+def _probability_within(angle: float, degrees: int) -> float:
     """P(|T| ≤ t) for t = √freedom · tan(angle).
 
     The finite sums for whole degrees of freedom: Abramowitz & Stegun 1964, 26.7.3 (odd) and 26.7.4 (even).
     """
-    odd = freedom % 2
+    odd = degrees % 2
     term, total = 1.0, 0.0
-    for k in range(freedom // 2):
+    for k in range(degrees // 2):
         total += term
         term *= cos(angle) ** 2 * (2 * k + 1 + odd) / (2 * k + 2 + odd)
     if odd:

@@ -36,7 +36,7 @@ def make_views(count: int) -> list[View]:
     """
     if not isinstance(count, int) or count < 1:
         raise UsageError(f"views must be 1 or more, got {count!r}. 1 is the plain answer, without deformed copies.")
-    return [_as_it_is, *map(_deformed, _draws(count - 1))]
+    return [_identity, *map(_deformed, _draws(count - 1))]
 
 
 def _draws(count: int) -> Tensor:
@@ -52,5 +52,5 @@ def _deformed(draw: Tensor) -> View:
     return lambda images: warp(images, matrix.to(images.device))
 
 
-def _as_it_is(images: Tensor) -> Tensor:
+def _identity(images: Tensor) -> Tensor:
     return images

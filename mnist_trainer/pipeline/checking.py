@@ -15,8 +15,15 @@ from mnist_trainer.data.loaders import load_real, missing_files, training_loader
 from mnist_trainer.model.build import build_model, freeze
 from mnist_trainer.model.device import resolve_device, settings
 from mnist_trainer.model.memory import Footprint, check_memory, footprint
-from mnist_trainer.pipeline.conclusion import load_test_images, require_reports
-from mnist_trainer.pipeline.preparation import check_classes, load_start, located, prepare, refuse_known, smallest
+from mnist_trainer.pipeline.conclusion import check_reports, load_test_images
+from mnist_trainer.pipeline.preparation import (
+    check_classes,
+    check_unseen_validation,
+    load_initial,
+    prepare,
+    with_absolute_paths,
+    with_smallest_batch,
+)
 from mnist_trainer.reports.batch import batch
 from mnist_trainer.storage.checkpoint import Member
 from mnist_trainer.training.losses import Labels
@@ -41,14 +48,14 @@ def plan(config: Config) -> Plan:
     Images that are here are loaded, and nothing is downloaded. Raises what a training would raise before its first
     step.
     """
-    config = located(config)
-    require_reports(config.report)
+    config = with_absolute_paths(config)
+    check_reports(config.report)
     device = resolve_device(config.device)
     classes = check_classes(config)
     outputs = output_count(config, len(classes))
     layers = infer_shapes(expand(config.model), outputs)
     needed = footprint(config, layers)
-    check_memory(footprint(smallest(config, device), layers), device)
+    check_memory(footprint(with_smallest_batch(config, device), layers), device)
     with torch.device("meta" if config.model.init_from is None else "cpu"):
         model = build_model(config.model, outputs)
     built = sum(parameter.numel() for parameter in model.parameters())
@@ -58,7 +65,7 @@ def plan(config: Config) -> Plan:
 
 def _check_inputs(config: Config, classes: tuple[str, ...], model: nn.Module) -> Iterator[str]:
     """Check `model.init_from` and the images: raises for mistakes, and yields what could not be checked."""
-    loaded, data = load_start(config, classes), config.data
+    loaded, data = load_initial(config, classes), config.data
     freeze(model, config.model.freeze)
     if loaded is not None:
         load_initial_weights(config, model, loaded.weights)
@@ -71,7 +78,7 @@ def _check_inputs(config: Config, classes: tuple[str, ...], model: nn.Module) ->
             splits = load_real(data)
             check_images(config, model, splits)
             if isinstance(loaded, Member):
-                refuse_known(loaded, data, splits, identify(splits, data.name))
+                check_unseen_validation(loaded, data, splits, identify(splits, data.name))
 
 
 def first_batch(config: Config) -> bytes:

@@ -8,19 +8,19 @@ from typing import Any
 
 from mnist_trainer.config.load import Override
 from mnist_trainer.data.image_dataset import Split
-from mnist_trainer.inference.comparison import Comparison, compare_answers
-from mnist_trainer.pipeline.evaluation import Judged, judge_subject
-from mnist_trainer.pipeline.subject import Place, find_all, load_subject, require_same_images
+from mnist_trainer.inference.comparison import Comparison, compare_predictions
+from mnist_trainer.pipeline.evaluation import EvalResult, evaluate_target
+from mnist_trainer.pipeline.subject import CheckpointRef, check_same_split, find_checkpoints, load_target
 from mnist_trainer.storage.ensemble import require_same_classes
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparisonResult:
     """The judgements of both, by the names they are told apart by, and how they differ."""
 
     names: tuple[str, str]
-    first: Judged
-    second: Judged
+    first: EvalResult
+    second: EvalResult
     comparison: Comparison
 
     @property
@@ -31,7 +31,7 @@ class Compared:
     def to_json(self) -> dict[str, Any]:
         """What `mnist-eval --compare --json` prints."""
         both = zip(self.names, (self.first, self.second), strict=True)
-        models = [{"path": judged.subject.name, "name": name, **judged.evaluation.summary()} for name, judged in both]
+        models = [{"path": result.target.name, "name": name, **result.evaluation.summary()} for name, result in both]
         evaluation = self.first.evaluation
         about = {"dataset": evaluation.dataset, "split": evaluation.split, "views": evaluation.views}
         if evaluation.pictures:
@@ -40,19 +40,23 @@ class Compared:
         return {"first": models[0], "second": models[1], **asdict(self.comparison), **about, **notes}
 
 
-def compare(first: Place, second: Place, *overrides: Override, split: Split = "test", views: int = 1) -> Compared:
+def compare(
+    first: CheckpointRef, second: CheckpointRef, *overrides: Override, split: Split = "test", views: int = 1
+) -> ComparisonResult:
     """Which of two checkpoints, each a model or a saved ensemble, is right on more of the same images.
 
     Raises `CheckpointError` if one is missing, or they have other classes or images, and what `judge` raises.
     """
-    paths = find_all([first, second])
-    one, other = (load_subject(path, overrides, split) for path in paths)
+    paths = find_checkpoints([first, second])
+    one, other = (load_target(path, overrides, split) for path in paths)
     require_same_classes({one.name: one.checkpoint, other.name: other.checkpoint})
-    require_same_images([(each.name, config.data) for each in (one, other) for config in each.configs], split)
+    check_same_split([(each.name, config.data) for each in (one, other) for config in each.configs], split)
     trained = one.trained + other.trained
-    first_judged, second_judged = (judge_subject(replace(each, trained=trained), split, views) for each in (one, other))
-    comparison = compare_answers(first_judged.answers.right, second_judged.answers.right)
-    return Compared(_names(*paths), first_judged, second_judged, comparison)
+    first_judged, second_judged = (
+        evaluate_target(replace(each, trained=trained), split, views) for each in (one, other)
+    )
+    comparison = compare_predictions(first_judged.predictions.correct, second_judged.predictions.correct)
+    return ComparisonResult(_names(*paths), first_judged, second_judged, comparison)
 
 
 def _names(first: Path, second: Path) -> tuple[str, str]:

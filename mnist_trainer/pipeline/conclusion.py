@@ -15,8 +15,8 @@ from mnist_trainer.config.schema import Config, Report
 from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import load_test
 from mnist_trainer.errors import DataError, UsageError
-from mnist_trainer.inference.evaluate import Answers, answer, measure
-from mnist_trainer.inference.firing import dead_sentence, monitor_firing
+from mnist_trainer.inference.evaluate import Predictions, measure, predict
+from mnist_trainer.inference.firing import describe_dead_units, monitor_firing
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.pipeline.preparation import Loading
 from mnist_trainer.reports.canvas import require_readable_settings
@@ -61,11 +61,11 @@ class Run:
         return "\n".join([f"{self.config.name}: {lines[0]}", *lines[1:]])
 
 
-class Measured(NamedTuple):
+class SplitResult(NamedTuple):
     """A model's figures, and the answers and images that they are of."""
 
     evaluation: Evaluation
-    answers: Answers
+    predictions: Predictions
     dataset: ImageDataset
 
 
@@ -82,7 +82,7 @@ def load_test_images(config: Config, loading: Loading | None) -> ImageDataset | 
         raise DataError(f"{error}\nA training without a test needs no test images: report.test=false") from error
 
 
-def require_reports(report: Report) -> None:
+def check_reports(report: Report) -> None:
     """Raises `UsageError` if a package is missing that the reports need, or a file of settings can't be read."""
     if report.tensorboard:
         require_tensorboard()
@@ -93,26 +93,28 @@ def require_reports(report: Report) -> None:
             raise UsageError(f"report.plots and report.gallery need matplotlib: {advice}.")
 
 
-def judge(journal: Journal, dataset: ImageDataset, split: str, loss: LossFunction | None) -> Measured:
+def evaluate_best(journal: Journal, dataset: ImageDataset, split: str, loss: LossFunction | None) -> SplitResult:
     """Measure the best epoch's model on `dataset`."""
     setup = journal.state.setup
     config, classes = setup.config, setup.classes
     predictor = journal.best().predictor(setup.device, journal.state.best_model())
     if split == "validation":
         with monitor_firing(predictor.members[0]) as monitor:
-            answers = answer(predictor, dataset)
+            predictions = predict(predictor, dataset)
         journal.dead_units = monitor.dead
     else:
-        answers = answer(predictor, dataset)
+        predictions = predict(predictor, dataset)
     mean_loss = build_criterion(config, classes, loss=loss).mean_loss
-    return Measured(measure(predictor, answers, mean_loss, classes, config.data.name, split), answers, dataset)
+    return SplitResult(
+        measure(predictor, predictions, mean_loss, classes, config.data.name, split), predictions, dataset
+    )
 
 
 def conclude(
     journal: Journal,
     listener: Listener,
     images: ImageDataset | None,
-    validation: Measured | None,
+    validation: SplitResult | None,
     loss: LossFunction | None,
 ) -> tuple[Run, Outcome]:
     """The best model is measured on the test `images`, once; reports are drawn; `run.json` is finished.
@@ -130,10 +132,10 @@ def conclude(
         drawings.append(draw_training(rows, _story(journal), config.name, file_format))
         title = f"{config.name}: weights of the first layer"
         drawings += draw_weights(model, title, journal.dead_units, file_format)
-    tested = None if images is None else judge(journal, images, "test", loss)
+    tested = None if images is None else evaluate_best(journal, images, "test", loss)
     evaluated = perf_counter() - began
     if shown := tested or validation:
-        drawings += _draw_answers(shown, journal.state.setup.classes, config.report)
+        drawings += _draw_predictions(shown, journal.state.setup.classes, config.report)
     for name, picture in drawings:
         folder.write_plot(name, picture())
     timings = {
@@ -141,7 +143,7 @@ def conclude(
         "evaluation_seconds": evaluated,
         "drawing_seconds": perf_counter() - began - evaluated,
     }
-    if dead := dead_sentence(journal.dead_units):
+    if dead := describe_dead_units(journal.dead_units):
         folder.log(dead)
     test, validated = (None if measured is None else measured.evaluation for measured in (tested, validation))
     journal.finish(test, timings)
@@ -173,10 +175,10 @@ def _story(journal: Journal) -> Story:
     )
 
 
-def _draw_answers(measured: Measured, classes: tuple[str, ...], report: Report) -> Iterator[Drawing]:
-    evaluation, answers, dataset = measured
+def _draw_predictions(measured: SplitResult, classes: tuple[str, ...], report: Report) -> Iterator[Drawing]:
+    evaluation, predictions, dataset = measured
     if report.plots:
         yield draw_confusion(evaluation, classes, report.format)
     if report.gallery:
-        yield draw_mistakes(answers, dataset, evaluation, classes, report.format)
-        yield draw_sample(answers, dataset)
+        yield draw_mistakes(predictions, dataset, evaluation, classes, report.format)
+        yield draw_sample(predictions, dataset)

@@ -21,7 +21,7 @@ from mnist_trainer.training.prepare import OptimizerFactory
 from mnist_trainer.training.state import TrainingState
 
 
-def facts_of(state: TrainingState, custom: Mapping[str, str] | None = None) -> dict[str, Any]:
+def run_facts(state: TrainingState, custom: Mapping[str, str] | None = None) -> dict[str, Any]:
     """What `run.json` says of data and model; `custom` names what of it is the user's own code."""
     setup, custom = state.setup, dict(custom or {})
     data = setup.config.data
@@ -36,17 +36,17 @@ def facts_of(state: TrainingState, custom: Mapping[str, str] | None = None) -> d
             "fingerprint": setup.fingerprint,
             "batch_size": data.batch,
             "normalization": {
-                "mean": setup.reading.normalization.mean,
-                "std": setup.reading.normalization.std,
+                "mean": setup.spec.normalization.mean,
+                "std": setup.spec.normalization.std,
             },
         },
         "parameters": sum(parameter.numel() for parameter in state.model.parameters()),
     }
 
 
-def header_of(state: TrainingState, folder: Path, custom: dict[str, str], resumed: str = "") -> Header:
+def build_header(state: TrainingState, folder: Path, custom: dict[str, str], resumed: str = "") -> Header:
     """What a listener is told before the first step; `resumed` says where a run goes on."""
-    setup, facts = state.setup, facts_of(state, custom)
+    setup, facts = state.setup, run_facts(state, custom)
     counts = f"{len(setup.train):,} images to train, {facts['data']['validation_count']:,} to validate"
     if any(setup.simulated):
         counts += " (simulated: {:,} and {:,})".format(*setup.simulated)
@@ -66,7 +66,7 @@ def header_of(state: TrainingState, folder: Path, custom: dict[str, str], resume
 
 def _precision(state: TrainingState) -> str:
     """`float32 by oneDNN`: what `precision: auto` came to."""
-    precision, library = state.setup.reading.precision, matmul_backend()
+    precision, library = state.setup.spec.precision, matmul_backend()
     is_worth_a_word = precision == "float32" and state.setup.device.type == "cpu" and library == "oneDNN"
     return f"{precision} by {library}" if is_worth_a_word else precision
 
@@ -124,7 +124,9 @@ def _stacked(model: FullyConvolutional, each: int) -> str:
     return f"{blocks}{excited}, {'max and average' if model.pooling == 'both' else model.pooling} pooling"
 
 
-def own_parts(model: nn.Module | None, loss: LossFunction | None, optimizer: OptimizerFactory | None) -> dict[str, str]:
+def custom_names(
+    model: nn.Module | None, loss: LossFunction | None, optimizer: OptimizerFactory | None
+) -> dict[str, str]:
     """The user's own parts by name: `{"model": "my_module.MyNet"}`."""
     parts = {"model": None if model is None else type(model), "loss": loss, "optimizer": optimizer}
     return {

@@ -17,32 +17,32 @@ from mnist_trainer.data.image_dataset import ImageDataset, Split
 from mnist_trainer.data.loaders import all_classes, load_split, load_unseen, with_binary
 from mnist_trainer.errors import CheckpointError, UsageError
 from mnist_trainer.files import user_path
-from mnist_trainer.inference.evaluate import Answers, LossFigure, answer, measure, measure_members
+from mnist_trainer.inference.evaluate import LossMetric, Predictions, measure, measure_members, predict
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.model.device import choose_threads, resolve_device, settings
 from mnist_trainer.model.memory import convert_device_errors
-from mnist_trainer.pipeline.preparation import check_parts
-from mnist_trainer.pipeline.subject import Place, Subject, load_subject
+from mnist_trainer.pipeline.preparation import check_custom_parts
+from mnist_trainer.pipeline.subject import CheckpointRef, EvalTarget, load_target
 from mnist_trainer.storage.checkpoint import Checkpoint, Member
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import build_criterion
 
-SURE = 30
+MIN_KNOWN = 30
 """With so many known images in a sample, their share of all images is estimated."""
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvalResult:
     """An evaluation with everything it was made from."""
 
-    subject: Subject
+    target: EvalTarget
     evaluation: Evaluation
-    answers: Answers
+    predictions: Predictions
     source: ImageDataset
 
 
 def evaluate(
-    checkpoint: Place | Iterable[Place],
+    checkpoint: CheckpointRef | Iterable[CheckpointRef],
     *overrides: Override,
     split: Split = "test",
     views: int = 1,
@@ -57,51 +57,51 @@ def evaluate(
     other data. `model` and `loss` are the user's own, where a lone checkpoint was trained with them. Raises
     `CheckpointError`, `ConfigError`, `UsageError`, `DataError` or `DeviceError`.
     """
-    return judge(checkpoint, *overrides, keys, split=split, views=views, model=model, loss=loss).evaluation
+    return run_evaluation(checkpoint, *overrides, keys, split=split, views=views, model=model, loss=loss).evaluation
 
 
-def judge(
-    checkpoint: Place | Iterable[Place],
+def run_evaluation(
+    checkpoint: CheckpointRef | Iterable[CheckpointRef],
     *overrides: Override,
     split: Split = "test",
     views: int = 1,
     model: nn.Module | None = None,
     loss: LossFunction | None = None,
-) -> Judged:
+) -> EvalResult:
     """The same as `evaluate`, with the answers to every image."""
-    return judge_subject(load_subject(checkpoint, overrides, split), split, views, model, loss)
+    return evaluate_target(load_target(checkpoint, overrides, split), split, views, model, loss)
 
 
-def judge_subject(
-    subject: Subject,
+def evaluate_target(
+    target: EvalTarget,
     split: Split,
     views: int = 1,
     model: nn.Module | None = None,
     loss: LossFunction | None = None,
-) -> Judged:
-    """What `judge` does once the checkpoints are loaded."""
-    config, checkpoint = subject.config, subject.checkpoint
-    check_parts(model, loss, None)
+) -> EvalResult:
+    """What `run_evaluation` does once the checkpoints are loaded."""
+    config, checkpoint = target.config, target.checkpoint
+    check_custom_parts(model, loss, None)
     advice = "Take another device (on the command line: --device cpu), or fewer members of an ensemble."
     with settings(config, choose_threads(config, model)), convert_device_errors("evaluation", advice):
-        source, pictures = _load(subject, split)
+        source, pictures = _load(target, split)
         predictor = checkpoint.predictor(resolve_device(config.device), model)
-        answers = answer(predictor, source, views)
-        mean_loss = _loss_figure(checkpoint, loss)
-        evaluation = measure(predictor, answers, mean_loss, checkpoint.classes, config.data.name, split)
-        if answers.members:
-            members = measure_members(predictor, answers, subject.places)
-            evaluation = replace(evaluation, members=members, disagreement=answers.disagreement)
-    notes = _notes(subject, split, source)
-    return Judged(subject, replace(evaluation, views=views, pictures=pictures, notes=notes), answers, source)
+        predictions = predict(predictor, source, views)
+        mean_loss = _loss_metric(checkpoint, loss)
+        evaluation = measure(predictor, predictions, mean_loss, checkpoint.classes, config.data.name, split)
+        if predictions.members:
+            members = measure_members(predictor, predictions, target.member_names)
+            evaluation = replace(evaluation, members=members, disagreement=predictions.disagreement)
+    notes = _notes(target, split, source)
+    return EvalResult(target, replace(evaluation, views=views, pictures=pictures, notes=notes), predictions, source)
 
 
-def _load(subject: Subject, split: Split) -> tuple[ImageDataset, str]:
+def _load(target: EvalTarget, split: Split) -> tuple[ImageDataset, str]:
     """Return the images, labelled by the model's numbers of the classes, and which pictures of a folder they are."""
-    labels, pictures = torch.tensor(_labels(subject, split)), ""
-    data = subject.config.data.model_copy(update={"binary": None})
+    labels, pictures = torch.tensor(_labels(target, split)), ""
+    data = target.config.data.model_copy(update={"binary": None})
     if data.name == "folder" and split == "test":
-        source, pictures = load_unseen(data, subject.trained)
+        source, pictures = load_unseen(data, target.trained)
     else:
         source = load_split(data, split)
         if data.name == "folder":
@@ -109,9 +109,9 @@ def _load(subject: Subject, split: Split) -> tuple[ImageDataset, str]:
     return replace(source, labels=labels[source.labels]), pictures
 
 
-def _labels(subject: Subject, split: Split) -> list[int]:
+def _labels(target: EvalTarget, split: Split) -> list[int]:
     """Return the model's number of each class of the data. Raises `CheckpointError` for a class it does not know."""
-    data, known, trained = subject.config.data, subject.checkpoint.classes, subject.checkpoint.config.data
+    data, known, trained = target.config.data, target.checkpoint.classes, target.checkpoint.config.data
     names = all_classes(data, split)
     positions = class_positions(names, known)
     if data.binary is not None and trained.binary is not None:
@@ -121,43 +121,43 @@ def _labels(subject: Subject, split: Split) -> list[int]:
     found = [position for position in positions if position is not None]
     if data.binary is not None or len(found) < len(positions):
         raise CheckpointError(
-            f"{subject.name} knows the classes {', '.join(known)}, and {data.name} has "
+            f"{target.name} knows the classes {', '.join(known)}, and {data.name} has "
             f"{', '.join(with_binary(data, names))}. Evaluate it on data with the same classes."
         )
     return found
 
 
-def _notes(subject: Subject, split: Split, source: ImageDataset) -> tuple[str, ...]:
+def _notes(target: EvalTarget, split: Split, source: ImageDataset) -> tuple[str, ...]:
     """Return a warning for each member that was trained on some of the images, or may have been."""
-    data, members = subject.config.data, zip(subject.places, subject.checkpoint.members, strict=True)
+    data, members = target.config.data, zip(target.member_names, target.checkpoint.members, strict=True)
     notes = [_note(path, member, data, split, source) for (path, _), member in members]
     return tuple(dict.fromkeys(note for note in notes if note))
 
 
 def _note(path: str, member: Member, data: Data, split: Split, source: ImageDataset) -> str:
     trained, samples = member.config.data, member.lineage or ()
-    if _place(trained) == _place(data):
+    if _dataset_name(trained) == _dataset_name(data):
         if split == "train":
             return ""
         samples = samples[:-1]  # its own split keeps them apart
     known, checked = find_known(source, samples)
-    head, count = f"{path} was trained on {_place(trained)}, and", len(source)
+    head, count = f"{path} was trained on {_dataset_name(trained)}, and", len(source)
     if known:
-        share = f"about {100 * known / checked:.0f} %" if known >= SURE else "some"
+        share = f"about {100 * known / checked:.0f} %" if known >= MIN_KNOWN else "some"
         known_ones = f"{f'{known:,}' if checked == count else share} of these {count:,} images"
         return f"{head} {known_ones} trained it, or a model that it started from: the figures are too good."
     if not checked and trained.is_table != data.is_table and {trained.name, data.name} & {*SAME_DIGITS}:
         reason = "tables like Kaggle's mix the training and test images of MNIST"
-        return f"{head} may know images of {_place(data)}, as {reason}: the figures may be too good."
+        return f"{head} may know images of {_dataset_name(data)}, as {reason}: the figures may be too good."
     return ""
 
 
-def _place(data: Data) -> str:
+def _dataset_name(data: Data) -> str:
     """Return the path or name of the data set."""
     return data.name if data.path is None else str(user_path(data.path).absolute())
 
 
-def _loss_figure(checkpoint: Checkpoint, loss: LossFunction | None) -> LossFigure:
+def _loss_metric(checkpoint: Checkpoint, loss: LossFunction | None) -> LossMetric:
     """The loss to report of a plain answer; none where it was a user's own function that is not given."""
     if loss is not None and len(checkpoint.members) > 1:
         raise UsageError("loss= is for a lone checkpoint: an ensemble's loss is -ln of its mean probability.")

@@ -20,17 +20,17 @@ from mnist_trainer.config.schema import CSV_ENDINGS
 from mnist_trainer.errors import CheckpointError, DataError, UsageError, one_line
 from mnist_trainer.files import user_path
 from mnist_trainer.inference.prediction import (
-    Judgement,
     Prediction,
+    RejectPolicy,
     Scores,
-    answer_page,
-    named,
+    class_labels,
+    predict_page,
     unreadable,
 )
 from mnist_trainer.inference.predictor import Predictor
 from mnist_trainer.pictures.page import Expect, Page
 from mnist_trainer.pictures.read import read_image, read_pages
-from mnist_trainer.pipeline.sources import Source
+from mnist_trainer.pipeline.sources import InputImage
 from mnist_trainer.storage.checkpoint import Checkpoint, load_checkpoint
 from mnist_trainer.storage.find import BUNDLED, find_checkpoint
 
@@ -48,7 +48,7 @@ Read = Page | DataError
 class _ReadPage(NamedTuple):
     """A page of a picture, its number if there are several, and what was read from it."""
 
-    source: Source
+    source: InputImage
     number: int | None
     read: Read
 
@@ -72,14 +72,14 @@ def predict(
     return list(load_reader(checkpoint, model).read(sources, expect, min_confidence))
 
 
-def _sources(images: object) -> list[Source]:
+def _sources(images: object) -> list[InputImage]:
     match images:
         case str() | Path():
-            return [Source(str(images), user_path(images))]
+            return [InputImage(str(images), user_path(images))]
         case Image() | np.ndarray():
-            return [Source(None, images)]
+            return [InputImage(None, images)]
         case torch.Tensor():
-            return [Source(None, images.detach().cpu().numpy())]
+            return [InputImage(None, images.detach().cpu().numpy())]
         case Iterable() if not isinstance(images, bytes):
             return [source for image in images for source in _sources(image)]
         case _:
@@ -95,8 +95,8 @@ def load_reader(checkpoint: str | Path = BUNDLED, model: nn.Module | None = None
     loaded = load_checkpoint(path)
     name = f"{checkpoint if str(checkpoint) == BUNDLED else path} ({_described(loaded)})"
     predictor = loaded.predictor(torch.device("cpu"), model)
-    able = predictor.refusal is not None
-    return Reader(name, predictor, loaded.classes, "" if able else _limits(loaded.config.data.name))
+    can_refuse = predictor.refusal_threshold is not None
+    return Reader(name, predictor, loaded.classes, "" if can_refuse else _limits(loaded.config.data.name))
 
 
 def _limits(trained_on: str) -> str:
@@ -122,38 +122,45 @@ class Reader:
     limits: str = ""
 
     def read(
-        self, sources: Iterable[Source], expect: Expect = "auto", min_confidence: float = 0.0, *, steps: bool = False
+        self,
+        sources: Iterable[InputImage],
+        expect: Expect = "auto",
+        min_confidence: float = 0.0,
+        *,
+        steps: bool = False,
     ) -> Iterator[Prediction]:
         """The answer to each picture, in their order and as they come; with how it was read if `steps` are asked for.
 
         Raises `UsageError` for an `expect` or a `min_confidence` that can't be.
         """
-        judgement = self._judgement(min_confidence)
+        policy = self._policy(min_confidence)
         if expect not in get_args(Expect):
             raise UsageError(f"expect must be one of {', '.join(get_args(Expect))}; got {expect!r}.")
         pages = (page for source in sources for page in _pages(source, expect, steps))
         chunks = _chunks(pages, CHUNK_STEPS if steps else CHUNK)
-        return (prediction for chunk in chunks for prediction in self._answer(chunk, judgement))
+        return (prediction for chunk in chunks for prediction in self._answer(chunk, policy))
 
     def read_rows(self, images: NDArray[uint8]) -> tuple[str, ...]:
         """Return the most probable class of each of `images` [N, 28, 28], also of those that the model would refuse."""
         best = next(self._scores([images])).probabilities.argmax(axis=1)
         return tuple(self.classes[number] for number in best.tolist())
 
-    def _judgement(self, min_confidence: float) -> Judgement:
-        honest = self.predictor.gives_probabilities
+    def _policy(self, min_confidence: float) -> RejectPolicy:
+        gives_probabilities = self.predictor.gives_probabilities
         if not isinstance(min_confidence, int | float) or not 0 <= min_confidence <= 1:
             raise UsageError(f"min_confidence must be from 0 to 1, got {one_line(str(min_confidence))}; 90 % is 0.9.")
-        if min_confidence and not honest:
+        if min_confidence and not gives_probabilities:
             raise UsageError("This model's outputs are no probabilities, so none of its answers has a confidence.")
-        return Judgement(named(self.classes), honest, self.predictor.refusal, min_confidence)
+        return RejectPolicy(
+            class_labels(self.classes), gives_probabilities, self.predictor.refusal_threshold, min_confidence
+        )
 
-    def _answer(self, pages: Sequence[_ReadPage], judgement: Judgement) -> Iterator[Prediction]:
+    def _answer(self, pages: Sequence[_ReadPage], policy: RejectPolicy) -> Iterator[Prediction]:
         images = [[glyph.image for glyph in each.read.glyphs] for each in pages if isinstance(each.read, Page)]
         scores = iter(self._scores(images))
         for source, number, page in pages:
             if isinstance(page, Page):
-                prediction = answer_page(page, next(scores), judgement, source.path)
+                prediction = predict_page(page, next(scores), policy, source.path)
             else:
                 prediction = unreadable(source.path, str(page))
             yield replace(prediction, page=number)
@@ -188,7 +195,7 @@ def _chunks(pages: Iterable[_ReadPage], most: int) -> Iterator[list[_ReadPage]]:
         yield chunk
 
 
-def _size(source: Source) -> int:
+def _size(source: InputImage) -> int:
     """In bytes; 0 for what can't be looked at."""
     picture = source.picture
     try:
@@ -197,7 +204,7 @@ def _size(source: Source) -> int:
         return 0
 
 
-def _pages(source: Source, expect: Expect, steps: bool) -> Iterator[_ReadPage]:
+def _pages(source: InputImage, expect: Expect, steps: bool) -> Iterator[_ReadPage]:
     """Yield what was read from each page of a picture; if there are several, they are numbered from 1."""
     first, *others = islice(reads := _reads(source, expect, steps), 2)
     yield _ReadPage(source, 1 if others else None, first)
@@ -205,7 +212,7 @@ def _pages(source: Source, expect: Expect, steps: bool) -> Iterator[_ReadPage]:
         yield _ReadPage(source, number, read)
 
 
-def _reads(source: Source, expect: Expect, steps: bool) -> Iterator[Read]:
+def _reads(source: InputImage, expect: Expect, steps: bool) -> Iterator[Read]:
     picture = source.picture
     try:
         if isinstance(picture, Path) and picture.name.lower().endswith(CSV_ENDINGS):

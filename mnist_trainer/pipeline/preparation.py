@@ -32,7 +32,7 @@ Loading = Callable[[str, int, int | None], None]
 Warned = Callable[[str, str], None]
 
 
-def check_parts(model: object, loss: object, optimizer: object) -> None:
+def check_custom_parts(model: object, loss: object, optimizer: object) -> None:
     """Raise `UsageError` if one of the user's own parts has a wrong type: often the config's key is meant."""
     parts = (
         ("model", model, isinstance(model, nn.Module), "a torch.nn.Module", "mlp"),
@@ -63,14 +63,14 @@ def prepare(
     `splits` are the images of `config.data`, where they are loaded already. `keys` are overrides, as of `train`.
     Raises `ConfigError`, `DataError`, `DeviceError` (also when the model cannot fit into memory) or `CheckpointError`.
     """
-    check_parts(model, loss, optimizer)
-    config = located(load_config(config, (*overrides, keys)))
+    check_custom_parts(model, loss, optimizer)
+    config = with_absolute_paths(load_config(config, (*overrides, keys)))
     classes = check_classes(config)
     if model is None:
         layers = infer_shapes(expand(config.model), output_count(config, len(classes)))
         device = resolve_device(config.device)
-        check_memory(footprint(smallest(config, device), layers), device)
-    loaded = load_start(config, classes)
+        check_memory(footprint(with_smallest_batch(config, device), layers), device)
+    loaded = load_initial(config, classes)
     if isinstance(loaded, InitialWeights) and warned is not None:
         reason = "holds weights alone: whether images that validate here trained them can't be checked"
         warned("model.init_from", f"{config.model.init_from} {reason}")
@@ -78,15 +78,15 @@ def prepare(
         splits = load_splits(config.data, loading) if phase == "train" else load_together(config.data, loading)
     identity = identify(splits, config.data.name)
     if isinstance(loaded, Member):
-        refuse_known(loaded, config.data, splits, identity)
-        loaded = InitialWeights(loaded.weights, loaded.reading.normalization, loaded.lineage or ())
+        check_unseen_validation(loaded, config.data, splits, identity)
+        loaded = InitialWeights(loaded.weights, loaded.spec.normalization, loaded.lineage or ())
     with settings(config, choose_threads(config, model)):
         return prepare_state(
             config, splits, model=model, loss=loss, optimizer=optimizer, start=loaded, identity=identity, phase=phase
         )
 
 
-def located(config: Config) -> Config:
+def with_absolute_paths(config: Config) -> Config:
     """Return `config` with absolute paths, which name the same files in every working folder; what begins with ~ stays.
 
     Raises `CheckpointError` if there is no file that `model.init_from` names.
@@ -108,7 +108,7 @@ def _absolute(path: str | None) -> str | None:
     return path if path is None or path.startswith("~") else str(Path(path).absolute())
 
 
-def load_start(config: Config, classes: Sequence[str]) -> Member | InitialWeights | None:
+def load_initial(config: Config, classes: Sequence[str]) -> Member | InitialWeights | None:
     """Load what `model.init_from` names, its outputs in the order of `classes`, which are those of `config`.
 
     It is a `InitialWeights` if the file holds only weights. Raises `CheckpointError`.
@@ -139,12 +139,12 @@ def _weights_for(classes: Sequence[str], start: Checkpoint) -> dict[str, Tensor]
     return weights | {name: tensor[positions] for name, tensor in outputs.items()}
 
 
-def smallest(config: Config, device: torch.device) -> Config:
+def with_smallest_batch(config: Config, device: torch.device) -> Config:
     """`config` with the smallest batch that it allows on `device`: a single image for auto on an accelerator."""
     return config.with_batch(1) if config.data.batch_size == "auto" and device.type != "cpu" else config
 
 
-def refuse_known(start: Member, data: Data, splits: Splits, identity: Identity) -> None:
+def check_unseen_validation(start: Member, data: Data, splits: Splits, identity: Identity) -> None:
     """Raise `ConfigError` if the model to start from, or one that it started from, was trained on images that now
     validate."""
     if splits.validation is None:
@@ -169,10 +169,10 @@ def _may_know(start: Member, data: Data, splits: Splits) -> bool:
     return theirs.validation != data.validation if start.split_counts is None else start.split_counts != splits.counts
 
 
-def require_same_images(folder: Path, before: object, now: Mapping[str, Any]) -> None:
+def check_same_images(folder: Path, before: object, now: Mapping[str, Any]) -> None:
     """Raises `DataError` if the images are not those that the run or series in `folder` was begun with.
 
-    `before` and `now` are what `facts_of` says of the data; an earlier version wrote no fingerprint.
+    `before` and `now` are what `run_facts` says of the data; an earlier version wrote no fingerprint.
     """
     if not isinstance(before, Mapping) or before.get("fingerprint") in (None, now["fingerprint"]):
         return
@@ -187,7 +187,7 @@ def require_same_images(folder: Path, before: object, now: Mapping[str, Any]) ->
     )
 
 
-def warnings_of(config: Config) -> Iterator[tuple[str, str]]:
+def config_warnings(config: Config) -> Iterator[tuple[str, str]]:
     """Yield warnings about `config` and its folder of pictures: a key and a reason each."""
     for path, reason in warnings(config):
         yield ".".join(map(str, path)), reason

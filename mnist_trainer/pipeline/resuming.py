@@ -17,11 +17,11 @@ from mnist_trainer.config.objective import Decay, OneCycle
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import CheckpointError, DivergedError, UsageError, shell_quote
 from mnist_trainer.files import is_locked
-from mnist_trainer.pipeline.description import facts_of
-from mnist_trainer.pipeline.preparation import require_same_images
+from mnist_trainer.pipeline.description import run_facts
+from mnist_trainer.pipeline.preparation import check_same_images
 from mnist_trainer.reports.environment import machine_of
 from mnist_trainer.storage.checkpoint import Checkpoint, load_checkpoint
-from mnist_trainer.storage.find import find_place, places_tried
+from mnist_trainer.storage.find import find_path, tried_paths
 from mnist_trainer.storage.run_folder import RUNS, RunFolder, holds_run
 from mnist_trainer.training.state import TrainingState
 
@@ -40,7 +40,7 @@ CHANGEABLE = (
 
 
 @dataclass(frozen=True)
-class Begun:
+class ResumePoint:
     """A run that was begun: its `config` as it is from now on, and what `Journal.save_last` saved of it last.
 
     Without a saved state (`last` is None) it starts over. `changes` are those of the config since then.
@@ -63,7 +63,7 @@ class Begun:
         state.setup = replace(state.setup, threads=self.threads or state.setup.threads)
         if self.last is None:
             return
-        require_same_images(self.folder.path, self.last.get("data"), facts_of(state)["data"])
+        check_same_images(self.folder.path, self.last.get("data"), run_facts(state)["data"])
         if self.last["phase"] == "refit":
             state.load_outcome(self.last["first"])
             return
@@ -103,31 +103,31 @@ def _depends_on_length(config: Config) -> str | None:
     return "data.augment.clean_last" if augment is not None and augment.clean_last else None
 
 
-def find_begun(place: str) -> RunFolder:
+def find_run(place: str) -> RunFolder:
     """The folder of the run or series that `place` stands for: itself or one below `runs/`, a `last.pt`, or `latest`.
 
     Raises `CheckpointError` if there is none to go on with.
     """
     if place == "latest" and not Path(place).exists():
         return _latest()
-    path = find_place(place)
+    path = find_path(place)
     if path.name == "last.pt" and path.is_file():
         path = path.parent
     if not path.is_dir():
-        what = "it is a file, but no last.pt" if path.exists() else f"there is no such folder{places_tried(path)}"
+        what = "it is a file, but no last.pt" if path.exists() else f"there is no such folder{tried_paths(path)}"
         raise CheckpointError(f"{path}: {what}. --resume takes the folder of a run, its last.pt, or latest.")
     if not holds_run(path):
         raise CheckpointError(f"{path} holds no run to go on with. Begin one: mnist-train --config FILE.")
     return RunFolder(path)
 
 
-def refuse_several(folder: RunFolder) -> None:
+def check_single_run(folder: RunFolder) -> None:
     """Raises `CheckpointError` if the folder holds several runs, whatever its own `run.json` says."""
     path, kind = folder.path, folder.read_record().get("kind")
     if kind == "sweep":
         raise CheckpointError(f"{path} is a sweep. Go on with: mnist-sweep SWEEP --run-dir {shell_quote(path)}")
     if kind is not None or any(path.glob("seed-*/config.yaml")):
-        raise CheckpointError(f"{path} holds several runs. Name one of them, or go on with all: {command_for(path)}")
+        raise CheckpointError(f"{path} holds several runs. Name one of them, or go on with all: {resume_command(path)}")
 
 
 def _latest() -> RunFolder:
@@ -172,7 +172,7 @@ def is_finished(folder: RunFolder, overrides: Sequence[str]) -> bool:
     return load_config(folder.config, overrides) == load_config(folder.config)
 
 
-def read_begun(folder: RunFolder, overrides: Sequence[str]) -> Begun:
+def load_resume_point(folder: RunFolder, overrides: Sequence[str]) -> ResumePoint:
     """What there is of the run in `folder`, with `overrides` for its config.
 
     Raises `CheckpointError` for a `last.pt` that is damaged, `ConfigError` for the config, and `UsageError` if that
@@ -186,10 +186,10 @@ def read_begun(folder: RunFolder, overrides: Sequence[str]) -> Begun:
     else:
         config = load_config(began.model_dump(mode="json"), overrides)
     changes = tuple(differences(began.model_dump(mode="json"), config.model_dump(mode="json")))
-    _refuse(folder, changes, last)
+    _check_changes(folder, changes, last)
     record = folder.read_record().get("custom")
     custom = record if checkpoint is None else checkpoint.only.custom
-    return Begun(folder, config, last, changes, custom if isinstance(custom, Mapping) else {})
+    return ResumePoint(folder, config, last, changes, custom if isinstance(custom, Mapping) else {})
 
 
 def _state_of(checkpoint: Checkpoint, path: Path) -> Mapping[str, Any]:
@@ -202,7 +202,7 @@ def _state_of(checkpoint: Checkpoint, path: Path) -> Mapping[str, Any]:
     return last
 
 
-def _refuse(folder: RunFolder, changes: Sequence[Difference], last: Mapping[str, Any] | None) -> None:
+def _check_changes(folder: RunFolder, changes: Sequence[Difference], last: Mapping[str, Any] | None) -> None:
     """Raises `UsageError` if one of `changes` would make another run of it."""
     other = [change for change in changes if not any(f"{change.key}.".startswith(f"{key}.") for key in CHANGEABLE)]
     if other:
@@ -220,7 +220,7 @@ def _refuse(folder: RunFolder, changes: Sequence[Difference], last: Mapping[str,
         raise UsageError(f"training.epochs: {epochs} is too few, for {folder.path} is in its epoch {begun} already.")
 
 
-def refuse_parts(begun: Begun, ours: Mapping[str, str]) -> None:
+def check_same_parts(begun: ResumePoint, ours: Mapping[str, str]) -> None:
     """Raises `UsageError` if the user's own parts are not those that the run was begun with."""
     if dict(begun.custom) != dict(ours):
         both = (begun.custom, ours)
@@ -231,6 +231,6 @@ def refuse_parts(begun: Begun, ours: Mapping[str, str]) -> None:
         )
 
 
-def command_for(folder: Path) -> str:
+def resume_command(folder: Path) -> str:
     """The line that goes on with the run in `folder`."""
     return shell_quote("mnist-train", "--resume", folder)

@@ -15,30 +15,30 @@ from mnist_trainer.errors import DataError, UsageError
 from mnist_trainer.pictures.listing import list_pictures
 
 
-class Source(NamedTuple):
+class InputImage(NamedTuple):
     """A picture, and the `path` of its answer: a file, its content, an image in memory, or why it can't be read."""
 
     path: str | None
     picture: Path | BytesIO | Image | NDArray[Any] | DataError
 
 
-def sources_of(places: Iterable[str]) -> tuple[list[Source], list[str]]:
-    """The pictures that `places` stand for, in their order, and notes of what was left out of folders.
+def expand_inputs(arguments: Iterable[str]) -> tuple[list[InputImage], list[str]]:
+    """The pictures that `arguments` stand for, in their order, and notes of what was left out of folders.
 
     A folder stands for the pictures in it, but not for those in its sub-folders; `-` for the picture that comes in by
     stdin. Raises `UsageError` if that is a terminal.
     """
-    sources: list[Source] = []
+    sources: list[InputImage] = []
     notes: list[str] = []
-    for place in places:
-        if place == "-":
-            sources.append(Source(place, _from_stdin()))
-        elif place and _is_folder(Path(place)):
-            found, more = _in_folder(Path(place))
+    for argument in arguments:
+        if argument == "-":
+            sources.append(InputImage(argument, _from_stdin()))
+        elif argument and _is_folder(Path(argument)):
+            found, more = _in_folder(Path(argument))
             sources += found
             notes += more
         else:
-            sources.append(Source(place, Path(place)))
+            sources.append(InputImage(argument, Path(argument)))
     return sources, notes
 
 
@@ -49,12 +49,12 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _in_folder(folder: Path) -> tuple[list[Source], list[str]]:
+def _in_folder(folder: Path) -> tuple[list[InputImage], list[str]]:
     try:
         listing = list_pictures(folder)
     except DataError as error:
-        return [Source(str(folder), error)], []
-    return [Source(str(path), path) for path in listing.pictures], listing.notes(folder)
+        return [InputImage(str(folder), error)], []
+    return [InputImage(str(path), path) for path in listing.pictures], listing.notes(folder)
 
 
 def _from_stdin() -> BytesIO | DataError:

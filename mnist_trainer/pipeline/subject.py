@@ -28,18 +28,18 @@ FIXED = {f"data.{key}" for key in Data.model_fields} - {*CHANGEABLE}
 
 SPLITS = tuple(name for part in get_args(Split) for name in get_args(part))
 
-Place = str | Path
+CheckpointRef = str | Path
 """A `.pt` file, a run folder (its `best.pt`), or `latest`."""
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvalTarget:
     """A model or an ensemble to judge, its files, and its members' configs with the data to judge them on."""
 
     paths: tuple[Path, ...]
     checkpoint: Checkpoint
     configs: tuple[Config, ...]
-    places: tuple[tuple[str, str], ...]
+    member_names: tuple[tuple[str, str], ...]
     """Of each member: the file it is in, and its run's name."""
     trained: tuple[Data, ...]
     """The data that its members were trained on, and those of models that it is compared with."""
@@ -55,7 +55,9 @@ class Subject:
         return self.configs[0]
 
 
-def load_subject(checkpoint: Place | Iterable[Place], overrides: Sequence[Override], *splits: Split) -> Subject:
+def load_target(
+    checkpoint: CheckpointRef | Iterable[CheckpointRef], overrides: Sequence[Override], *splits: Split
+) -> EvalTarget:
     """A lone model, or the ensemble of several, ready to be judged on `splits`.
 
     Raises `CheckpointError` if one is missing or they do not go together, `ConfigError` for what can't be changed,
@@ -63,36 +65,37 @@ def load_subject(checkpoint: Place | Iterable[Place], overrides: Sequence[Overri
     """
     if unknown := [split for split in splits if split not in SPLITS]:
         raise UsageError(f"split must be one of {', '.join(SPLITS)}; got {one_line(repr(unknown[0]))}.")
-    paths, texts = find_all(_places(checkpoint)), override_texts(overrides)
+    paths, texts = find_checkpoints(_flatten(checkpoint)), override_texts(overrides)
     loaded = {str(path): load_checkpoint(path) for path in paths}
     whole = combine(loaded) if len(loaded) > 1 else loaded[str(paths[0])]
-    configs = tuple(change_data(member.config, texts) for member in whole.members)
+    configs = tuple(override_data(member.config, texts) for member in whole.members)
     names = tuple((path, member.config.name) for path, each in loaded.items() for member in each.members)
     trained = [member.config.data.limit for member in whole.members]
     if "validation" in splits and trained != [config.data.limit for config in configs]:
         raise UsageError("data.limit changes which images validate: some would be images the model was trained with.")
     for split in splits:
-        require_same_images([(path, config.data) for (path, _), config in zip(names, configs, strict=True)], split)
+        check_same_split([(path, config.data) for (path, _), config in zip(names, configs, strict=True)], split)
     if "validation" in splits:
-        require_unchanged([(path, member) for (path, _), member in zip(names, whole.members, strict=True)], configs[0])
-    return Subject(paths, whole, configs, names, tuple(member.config.data for member in whole.members))
+        check_split_counts([(path, member) for (path, _), member in zip(names, whole.members, strict=True)], configs[0])
+    return EvalTarget(paths, whole, configs, names, tuple(member.config.data for member in whole.members))
 
 
-def _places(checkpoint: object) -> list[Place]:
+def _flatten(checkpoint: object) -> list[CheckpointRef]:
     """One place or several as a list. Raises `UsageError` for what is neither."""
     match checkpoint:
         case str() | Path():
             return [checkpoint]
         case Iterable() if not isinstance(checkpoint, bytes):
-            return [place for each in checkpoint for place in _places(each)]
+            return [ref for each in checkpoint for ref in _flatten(each)]
         case _:
             shown = one_line(repr(checkpoint))
             raise UsageError(f"A checkpoint is a .pt file, a run folder or latest, or a list of them, not {shown}.")
 
 
-def find_all(places: Sequence[Place]) -> tuple[Path, ...]:
-    """The file of each of `places`. Raises `CheckpointError` for a missing one, `UsageError` for one named twice."""
-    paths = tuple(find_checkpoint(str(place)) for place in places)
+def find_checkpoints(member_names: Sequence[CheckpointRef]) -> tuple[Path, ...]:
+    """The file of each of `member_names`. Raises `CheckpointError` for a missing one, `UsageError` for one named
+    twice."""
+    paths = tuple(find_checkpoint(str(ref)) for ref in member_names)
     if not paths:
         raise UsageError("There is no checkpoint to judge: name a .pt file, a run folder or latest.")
     for number, path in enumerate(paths):
@@ -101,7 +104,7 @@ def find_all(places: Sequence[Place]) -> tuple[Path, ...]:
     return paths
 
 
-def require_other_file(out: Path, sources: Sequence[Path]) -> None:
+def check_output_file(out: Path, sources: Sequence[Path]) -> None:
     """Raises `UsageError` if `out` is a folder, one of the files `sources`, or one that a run keeps in its folder."""
     if out.exists() and any(out.samefile(source) for source in sources):
         raise UsageError(f"{out} is what is judged, and stays as it is. Name another file to write to.")
@@ -111,7 +114,7 @@ def require_other_file(out: Path, sources: Sequence[Path]) -> None:
         raise UsageError(f"{out} belongs to the run in that folder, and stays as it is. Name another file to write to.")
 
 
-def require_same_images(named: Sequence[tuple[str, Data]], split: Split) -> None:
+def check_same_split(named: Sequence[tuple[str, Data]], split: Split) -> None:
     """Raises `CheckpointError` that names two whose `split` has not the same images, and says what differs."""
     (first, one), *others = named
     keys = ["name", "path"]
@@ -130,7 +133,7 @@ def require_same_images(named: Sequence[tuple[str, Data]], split: Split) -> None
         raise CheckpointError(f"They have not the same {split} images: {contrast}. {advice}")
 
 
-def require_unchanged(named: Sequence[tuple[str, Member]], config: Config) -> None:
+def check_split_counts(named: Sequence[tuple[str, Member]], config: Config) -> None:
     """Raises `CheckpointError` that names a model whose data set of that name had another number of images.
 
     Then other images validate, and some of them it may have been trained with. Where the number is not known, or
@@ -148,7 +151,7 @@ def require_unchanged(named: Sequence[tuple[str, Member]], config: Config) -> No
             )
 
 
-def change_data(config: Config, overrides: Sequence[str]) -> Config:
+def override_data(config: Config, overrides: Sequence[str]) -> Config:
     """`config` with other data or another device. Raises `ConfigError` for any other key.
 
     What the config says of the machine it was trained on, its device and where its data lay, holds where it is so here.

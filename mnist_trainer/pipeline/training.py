@@ -20,21 +20,21 @@ from mnist_trainer.errors import InterruptedRunError
 from mnist_trainer.files import folder_lock
 from mnist_trainer.model.device import choose_threads, settings, skipped_device
 from mnist_trainer.model.memory import convert_device_errors
-from mnist_trainer.pipeline.conclusion import Run, conclude, judge, load_test_images, require_reports
-from mnist_trainer.pipeline.description import facts_of, header_of, own_parts
-from mnist_trainer.pipeline.preparation import check_parts, prepare, refit_config, warnings_of
+from mnist_trainer.pipeline.conclusion import Run, check_reports, conclude, evaluate_best, load_test_images
+from mnist_trainer.pipeline.description import build_header, custom_names, run_facts
+from mnist_trainer.pipeline.preparation import check_custom_parts, config_warnings, prepare, refit_config
 from mnist_trainer.pipeline.resuming import (
-    command_for,
-    find_begun,
+    check_same_parts,
+    check_single_run,
+    find_run,
     is_finished,
-    read_begun,
-    refuse_parts,
-    refuse_several,
+    load_resume_point,
+    resume_command,
 )
 from mnist_trainer.reports.console import shown
 from mnist_trainer.reports.journal import Journal
 from mnist_trainer.reports.listener import Listener
-from mnist_trainer.storage.run_folder import as_folder, create_run_folder, refuse_run, refuse_taken
+from mnist_trainer.storage.run_folder import as_folder, check_free, check_no_run, create_run_folder
 from mnist_trainer.training.divergence import Restore
 from mnist_trainer.training.loop import fit
 from mnist_trainer.training.losses import LossFunction
@@ -44,7 +44,7 @@ from mnist_trainer.training.state import TrainingState
 
 
 @dataclass(frozen=True)
-class _Own:
+class _CustomParts:
     """The user's own parts, which take the place of the config's."""
 
     model: nn.Module | None
@@ -52,18 +52,18 @@ class _Own:
     optimizer: OptimizerFactory | None
 
     def __post_init__(self) -> None:
-        check_parts(self.model, self.loss, self.optimizer)
+        check_custom_parts(self.model, self.loss, self.optimizer)
 
     @property
     def names(self) -> dict[str, str]:
-        return own_parts(self.model, self.loss, self.optimizer)
+        return custom_names(self.model, self.loss, self.optimizer)
 
     def prepare(self, config: Config, listener: Listener) -> tuple[TrainingState, Callable[[int], TrainingState]]:
         """The state of a first fit, and what makes that of a second one from the best epoch's number."""
         prepared = partial(prepare, loss=self.loss, optimizer=self.optimizer, loading=listener.loading)
         fresh = deepcopy(self.model) if config.training.refit else None
         state = prepared(config, model=self.model, warned=listener.warned)
-        _tell_of_device(config, state, listener)
+        _warn_of_device(config, state, listener)
         whole = state.setup.config  # its batch size is a number
         return state, lambda epoch: prepared(refit_config(whole, epoch), model=fresh, phase="refit")
 
@@ -89,19 +89,23 @@ def train(
     `StorageError`, and `InterruptedRunError` if the listener wants a stop; what was trained by then is in the folder,
     and `resume` goes on with it.
     """
-    own, run_dir, config = _Own(model, loss, optimizer), as_folder(run_dir), load_config(config, (*overrides, keys))
+    custom, run_dir, config = (
+        _CustomParts(model, loss, optimizer),
+        as_folder(run_dir),
+        load_config(config, (*overrides, keys)),
+    )
     with shown(listener, progress) as heard:
         _warn(config, heard)
         with settings(config, choose_threads(config, model)), convert_device_errors():
             began = perf_counter()
             if run_dir is not None:
-                refuse_taken(run_dir)  # before data are fetched for nothing
-            state, second = own.prepare(config, heard)
+                check_free(run_dir)  # before data are fetched for nothing
+            state, second = custom.prepare(config, heard)
             test = load_test_images(config, heard.loading)
             folder = create_run_folder(config.name, run_dir)
             with folder_lock(folder.path):
-                refuse_run(folder.path)  # again: another process may have come first
-                return _carry_out(Journal(folder, state, own.names, began), second, test, loss, heard)
+                check_no_run(folder.path)  # again: another process may have come first
+                return _run_training(Journal(folder, state, custom.names, began), second, test, loss, heard)
 
 
 def resume(
@@ -120,37 +124,41 @@ def resume(
     What it then has in its folder is to the bit what it would have been, but for times and `sessions` in `run.json`.
     `overrides` may change what `CHANGEABLE` names. Own parts must be those of its beginning, and fresh. `take_over`
     goes on although the folder says that a process on another machine is at work in it. Raises what `train` and
-    `read_begun` raise.
+    `load_resume_point` raise.
     """
-    own, texts, folder = _Own(model, loss, optimizer), override_texts((*overrides, keys)), find_begun(str(place))
-    refuse_several(folder)
+    custom, texts, folder = (
+        _CustomParts(model, loss, optimizer),
+        override_texts((*overrides, keys)),
+        find_run(str(place)),
+    )
+    check_single_run(folder)
     with shown(listener, progress) as heard:
         if is_finished(folder, texts):
             heard.was_finished(folder.path)
             return None
         with folder_lock(folder.path, steal_lock=take_over):
-            begun = read_begun(folder, texts)
-            refuse_parts(begun, own.names)
-            _warn(begun.config, heard)
-            threads = begun.threads or choose_threads(begun.config, model)
-            with settings(begun.config, threads), convert_device_errors():
+            resume_point = load_resume_point(folder, texts)
+            check_same_parts(resume_point, custom.names)
+            _warn(resume_point.config, heard)
+            threads = resume_point.threads or choose_threads(resume_point.config, model)
+            with settings(resume_point.config, threads), convert_device_errors():
                 began = perf_counter()
-                state, second = own.prepare(begun.config, heard)
-                begun.restore(state)
-                for key, reason in begun.notes(state):
+                state, second = custom.prepare(resume_point.config, heard)
+                resume_point.restore(state)
+                for key, reason in resume_point.notes(state):
                     heard.warned(key, reason)
-                test = load_test_images(begun.config, heard.loading)
-                journal = Journal(folder, state, own.names, began, begun.last)
-                return _carry_out(journal, second, test, loss, heard, begun.position())
+                test = load_test_images(resume_point.config, heard.loading)
+                journal = Journal(folder, state, custom.names, began, resume_point.last)
+                return _run_training(journal, second, test, loss, heard, resume_point.position())
 
 
 def _warn(config: Config, listener: Listener) -> None:
-    for key, reason in warnings_of(config):
+    for key, reason in config_warnings(config):
         listener.warned(key, reason)
-    require_reports(config.report)
+    check_reports(config.report)
 
 
-def _carry_out(
+def _run_training(
     journal: Journal,
     second: Callable[[int], TrainingState],
     test: ImageDataset | None,
@@ -160,14 +168,14 @@ def _carry_out(
 ) -> Run:
     """Trains from where the journal's state is, tests on the images `test`, and writes it all."""
     state, config = journal.state, journal.config
-    journal.start(facts_of(state, journal.custom))
-    with _ending(journal, listener):
-        listener.started(header_of(state, journal.folder.path, journal.custom, resumed))
+    journal.start(run_facts(state, journal.custom))
+    with _record_failure(journal, listener):
+        listener.started(build_header(state, journal.folder.path, journal.custom, resumed))
         if not journal.is_in_refit:
             _fit(state, journal, listener)
         validation = None
         if state.setup.validation is not None:
-            validation = judge(journal, state.setup.validation, "validation", loss)
+            validation = evaluate_best(journal, state.setup.validation, "validation", loss)
             journal.validated(validation.evaluation)
         if config.training.refit and state.stop_reason != "interrupted":
             refit = second(state.best.epoch)
@@ -181,7 +189,7 @@ def _carry_out(
     return run
 
 
-def _tell_of_device(config: Config, state: TrainingState, listener: Listener) -> None:
+def _warn_of_device(config: Config, state: TrainingState, listener: Listener) -> None:
     """What `auto` became, where that is not what one would expect."""
     if reason := skipped_device(config.device):
         listener.warned("device", reason)
@@ -192,13 +200,13 @@ def _tell_of_device(config: Config, state: TrainingState, listener: Listener) ->
 
 
 @contextmanager
-def _ending(journal: Journal, listener: Listener) -> Iterator[None]:
+def _record_failure(journal: Journal, listener: Listener) -> Iterator[None]:
     """Writes down how a training ended that did not come to its end, and says how to go on."""
     try:
         yield
     except (InterruptedRunError, KeyboardInterrupt) as error:
         journal.stop("interrupted", listener.stopped_by)
-        error.add_note(f"Go on with: {command_for(journal.folder.path)}")
+        error.add_note(f"Go on with: {resume_command(journal.folder.path)}")
         raise
     except BaseException as error:
         journal.stop("failed", type(error).__name__, str(error))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from io import StringIO
 from itertools import groupby
 
-from mnist_trainer.inference.prediction import DigitAnswer, Prediction
+from mnist_trainer.inference.prediction import DigitPrediction, Prediction
 from mnist_trainer.reports.text import percent
 
 CSV_COLUMNS = ("path", "text", "confidence", "refused", "reason", "error", "page", "warnings")
@@ -49,7 +49,7 @@ def answer_lines(prediction: Prediction, top: int | None = None) -> list[str]:
     return [f"{path}: {lines[0]}{_in_brackets(sure)}", *lines[1:], *_notes(digits, top)]
 
 
-def caption(digit: DigitAnswer) -> str:
+def caption(digit: DigitPrediction) -> str:
     """`7  99.9 %`, to stand below its image."""
     return digit.sign if digit.confidence is None or digit.refused else f"{digit.sign}  {percent(digit.confidence, 1)}"
 
@@ -59,13 +59,13 @@ def _in_brackets(words: Iterable[str]) -> str:
     return f"  ({text})" if text else ""
 
 
-def _others(digit: DigitAnswer, top: int | None) -> list[str]:
+def _others(digit: DigitPrediction, top: int | None) -> list[str]:
     """`may be 9: 45.1 %`, if there are others to tell."""
     others = ", ".join(f"{name}: {percent(probability, 1)}" for name, probability in digit.ranked(top)[1:])
     return [f"{'then' if top else 'may be'} {others}"] if others else []
 
 
-def _notes(digits: Iterable[DigitAnswer], top: int | None) -> list[str]:
+def _notes(digits: Iterable[DigitPrediction], top: int | None) -> list[str]:
     """A line for each digit there is more to say of than its answer; it is found by its line and its place there."""
     lines = [list(each) for _, each in groupby(digits, key=lambda digit: digit.line)]
     notes = []

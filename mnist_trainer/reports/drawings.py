@@ -14,7 +14,7 @@ from torch import nn
 
 from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.inference.calibration import reliability
-from mnist_trainer.inference.evaluate import Answers, surest_mistakes
+from mnist_trainer.inference.evaluate import Predictions, most_confident_errors
 from mnist_trainer.inference.firing import DeadUnits
 from mnist_trainer.inference.metrics import Evaluation, calibration_error
 from mnist_trainer.reports import plots
@@ -55,31 +55,31 @@ def draw_confusion(evaluation: Evaluation, classes: tuple[str, ...], file_format
 
 
 def draw_mistakes(
-    answers: Answers,
+    predictions: Predictions,
     dataset: ImageDataset,
     evaluation: Evaluation,
     classes: tuple[str, ...],
     file_format: FileFormat = "png",
 ) -> Drawing:
     """`mistakes.png`: the 25 wrong answers that were given with the largest probability."""
-    worst = surest_mistakes(answers)
+    worst = most_confident_errors(predictions)
     images, labels = dataset.gather(worst.to(dataset.labels.device))
     which = "All" if evaluation.errors == len(worst) else "The surest of"
-    shown = [None if evaluation.ece is None else float(value) for value in answers.confidence[worst]]
+    shown = [None if evaluation.ece is None else float(value) for value in predictions.confidence[worst]]
     return f"mistakes.{file_format}", paint(
         plots.mistakes,
         images.cpu().numpy(),
         [classes[label] for label in labels.tolist()],
-        [classes[label] for label in answers.predicted[worst].tolist()],
+        [classes[label] for label in predictions.predicted[worst].tolist()],
         shown,
         f"{which} {evaluation.errors:,} mistakes in {evaluation.count:,} {evaluation.split} images: label → answer",
         file_format,
     )
 
 
-def draw_sample(answers: Answers, dataset: ImageDataset) -> Drawing:
+def draw_sample(predictions: Predictions, dataset: ImageDataset) -> Drawing:
     """`sample.png`: the first image with a right answer (else the first one), to try `mnist-predict` on."""
-    first = int(answers.right.int().argmax())
+    first = int(predictions.correct.int().argmax())
     images, _ = dataset.gather(torch.tensor([first], device=dataset.labels.device))
     return SAMPLE, partial(_png, images[0].cpu().numpy())
 
@@ -92,18 +92,20 @@ def _png(image: NDArray[np.uint8]) -> bytes:
     return stream.getvalue()
 
 
-def draw_reliability(before: Answers, after: Answers, evaluation: Evaluation, temperature: float) -> Drawing:
+def draw_reliability(before: Predictions, after: Predictions, evaluation: Evaluation, temperature: float) -> Drawing:
     """`reliability.png`: the answers of `evaluation` before and after calibration."""
     words = ("before", f"at temperature {temperature:.3f}")
     panels = {}
     for word, each in zip(words, (before, after), strict=True):
-        error = percent(calibration_error(each.confidence, each.right))
-        panels[f"{word}: error {error}"] = reliability(each.confidence, each.right)
+        error = percent(calibration_error(each.confidence, each.correct))
+        panels[f"{word}: error {error}"] = reliability(each.confidence, each.correct)
     title = f"{evaluation.dataset}, {evaluation.count:,} {evaluation.split} images: is it right as often as it is sure?"
     return "reliability.png", partial(reliability_diagrams, panels, title)
 
 
-def predictions_csv(answers: Answers, dataset: ImageDataset, classes: tuple[str, ...], honest: bool = True) -> str:
+def predictions_csv(
+    predictions: Predictions, dataset: ImageDataset, classes: tuple[str, ...], honest: bool = True
+) -> str:
     """Text with the columns index (in the data set's own order), label, predicted, probability (of the answer).
 
     The last one is empty if `honest` is false: the outputs are no probabilities.
@@ -111,7 +113,7 @@ def predictions_csv(answers: Answers, dataset: ImageDataset, classes: tuple[str,
     stream = StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(("index", "label", "predicted", "probability"))
-    columns = (dataset.indices, answers.labels, answers.predicted, answers.confidence)
+    columns = (dataset.indices, predictions.labels, predictions.predicted, predictions.confidence)
     for index, label, predicted, confidence in zip(*(column.tolist() for column in columns), strict=True):
         writer.writerow((index, classes[label], classes[predicted], f"{confidence:.6g}" if honest else ""))
     return stream.getvalue()

@@ -34,7 +34,7 @@ def describe_environment(state: TrainingState) -> dict[str, Any]:
     return {
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or None,
-        "precision": setup.reading.precision,
+        "precision": setup.spec.precision,
         "threads": torch.get_num_threads(),
         "products": matmul_backend(),
         "deterministic": device.type == "cpu" or torch.are_deterministic_algorithms_enabled(),
@@ -52,7 +52,7 @@ def machine_of(state: TrainingState) -> dict[str, Any]:
     """What of the machine decides on the bits of a training."""
     return {
         "device": str(state.setup.device),
-        "precision": state.setup.reading.precision,
+        "precision": state.setup.spec.precision,
         "threads": torch.get_num_threads(),
         "products": matmul_backend(),
         "torch": str(torch.__version__),  # it has a class of its own, which no checkpoint may hold

@@ -161,7 +161,7 @@ class Journal:
         """The best epoch as a checkpoint."""
         setup = self.state.setup
         weights: dict[str, Tensor] = self.state.best_weights
-        member = Member(setup.config, weights, setup.reading, self.custom, setup.counts, setup.lineage)
+        member = Member(setup.config, weights, setup.spec, self.custom, setup.counts, setup.lineage)
         return Checkpoint((member,), setup.classes, training_state=training_state)
 
     @property

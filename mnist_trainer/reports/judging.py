@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mnist_trainer.inference.calibration import Sureness
+from mnist_trainer.inference.calibration import CalibrationMetrics
 from mnist_trainer.inference.comparison import Comparison
-from mnist_trainer.inference.metrics import BINS, ClassFigures, Evaluation, MemberFigures
+from mnist_trainer.inference.metrics import BINS, ClassMetrics, Evaluation, MemberMetrics
 from mnist_trainer.reports.table import Column, table_lines
 from mnist_trainer.reports.text import figure, percent
 
@@ -63,12 +63,12 @@ def _member_lines(evaluation: Evaluation, width: int | None) -> list[str]:
     ]
 
 
-def _member_row(member: MemberFigures, number: int, alike: bool) -> tuple[str, ...]:
+def _member_row(member: MemberMetrics, number: int, alike: bool) -> tuple[str, ...]:
     label = f"{number}: {member.name}" if alike else member.path
     return label, percent(member.accuracy), f"{member.errors:,} of {member.count:,}", figure(member.loss)
 
 
-def _class_line(figures: ClassFigures, width: int) -> str:
+def _class_line(figures: ClassMetrics, width: int) -> str:
     confusion = "-" if figures.confused_with is None else f"{figures.confused_with} ({figures.confused_count})"
     errors = f"{figures.errors} of {figures.count}"
     return f"{figures.label:>{width}}  {percent(figures.accuracy):>9}  {errors:>12}  {confusion}"
@@ -93,7 +93,9 @@ def difference_sentence(names: tuple[str, str], comparison: Comparison) -> str:
     return f"{second} is right on {more} that {first} misses, and misses {fewer} that {first} gets: {verdict} ({size})"
 
 
-def calibration_lines(temperature: float, sureness: Mapping[str, tuple[Sureness, Sureness]]) -> list[str]:
+def calibration_lines(
+    temperature: float, sureness: Mapping[str, tuple[CalibrationMetrics, CalibrationMetrics]]
+) -> list[str]:
     """The temperature, and what it changed on validation, where it was fitted, and on the split asked for."""
     count = "no answer changes, so accuracy stays as it is"
     lines = [f"temperature {temperature:.4f}, fitted on the validation images; {count}"]

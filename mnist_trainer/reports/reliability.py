@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.inference.calibration import Bin
+from mnist_trainer.inference.calibration import ReliabilityBin
 from mnist_trainer.reports.canvas import BLUE, GREY, ORANGE, render
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Bins = Sequence[Bin | None]
+Bins = Sequence[ReliabilityBin | None]
 
 
 def reliability_diagrams(panels: Mapping[str, Bins], title: str) -> bytes:
@@ -60,7 +60,7 @@ def _draw_counts(axes: Axes, bins: Bins, most: int) -> None:
     axes.tick_params(axis="y", which="both", left=False, labelleft=False)
 
 
-def _held(bins: Bins) -> tuple[NDArray[np.int64], list[Bin]]:
+def _held(bins: Bins) -> tuple[NDArray[np.int64], list[ReliabilityBin]]:
     """The places of the bins that hold answers, and what they hold."""
     held = [(place, entry) for place, entry in enumerate(bins) if entry is not None]
     return np.array([place for place, _ in held], np.int64), [entry for _, entry in held]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from mnist_trainer.files import make_folder, write_bytes
-from mnist_trainer.inference.prediction import DigitAnswer, Prediction
+from mnist_trainer.inference.prediction import DigitPrediction, Prediction
 from mnist_trainer.pictures.page import ReadingSteps
 from mnist_trainer.reports.answers import caption
 from mnist_trainer.reports.canvas import GREEN, GREY, ORANGE, PALE, WIDEST
@@ -98,7 +98,7 @@ def _columns(ink: NDArray[np.uint8]) -> int:
     return 4 if wide < 2 * high else 2 if wide < 6 * high else 1
 
 
-def _panels(steps: ReadingSteps, digits: Sequence[DigitAnswer]) -> list[Panel]:
+def _panels(steps: ReadingSteps, digits: Sequence[DigitPrediction]) -> list[Panel]:
     side = (WIDEST - GAP) // _columns(steps.ink) - GAP
     upright = _fitted(steps.upright, side).convert("RGB")
     answers = upright.copy()
@@ -120,7 +120,7 @@ def _fitted(pixels: NDArray[np.uint8], side: int) -> Image.Image:
     return image.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX)
 
 
-def _draw_box(image: Image.Image, digit: DigitAnswer, scale: float) -> None:
+def _draw_box(image: Image.Image, digit: DigitPrediction, scale: float) -> None:
     """The digit's box and its answer beside it; `scale` is from the upright picture's pixels to those of `image`."""
     x, y, width, height = (value * scale for value in digit.box)
     colour = _colour(digit)
@@ -128,13 +128,13 @@ def _draw_box(image: Image.Image, digit: DigitAnswer, scale: float) -> None:
     _write(image, (x + 1, max(0, y - LINE)), digit.sign, colour)
 
 
-def _draw_tile(paper: Image.Image, place: tuple[int, int], digit: DigitAnswer) -> None:
+def _draw_tile(paper: Image.Image, place: tuple[int, int], digit: DigitPrediction) -> None:
     if digit.image is not None:
         paper.paste(Image.fromarray(digit.image).resize((TILE, TILE), Image.Resampling.NEAREST), place)
     _write(paper, (place[0], place[1] + TILE + 1), caption(digit), _colour(digit))
 
 
-def _colour(digit: DigitAnswer) -> Colour:
+def _colour(digit: DigitPrediction) -> Colour:
     return ORANGE if digit.refused else GREEN
 
 

@@ -157,8 +157,10 @@ def guessing_lines(evaluation: Evaluation, advice: str) -> list[str]:
     """Return what to say if a model is no better than naming the commonest class each time; else nothing."""
     if not evaluation.is_guessing:
         return []
-    commonest = evaluation.commonest
-    always = f"always answering {commonest.label} would be right for {percent(commonest.count / evaluation.count)}"
+    majority_class = evaluation.majority_class
+    always = (
+        f"always answering {majority_class.label} would be right for {percent(majority_class.count / evaluation.count)}"
+    )
     return [f"It is no better than guessing: {always}.", *([f"{advice}."] if advice else [])]
 
 

@@ -27,9 +27,9 @@ from mnist_trainer.config.layers import output_count
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import CheckpointError, UsageError, one_line
 from mnist_trainer.files import write_file
-from mnist_trainer.inference.predictor import Predictor, Reading
+from mnist_trainer.inference.predictor import InferenceSpec, Predictor
 from mnist_trainer.model.build import build_model
-from mnist_trainer.storage.tensors import first_line, read_tensors, write_tensors
+from mnist_trainer.storage.tensors import read_tensors, short_reason, write_tensors
 
 FORMAT = "mnist_trainer"
 VERSION = 3
@@ -43,7 +43,7 @@ class Member:
 
     config: Config
     weights: dict[str, Tensor]
-    reading: Reading
+    spec: InferenceSpec
     custom: dict[str, str] = field(default_factory=dict)
     split_counts: tuple[int, int] | None = None
     """How many images it was trained and validated with; None where the file does not say."""
@@ -70,7 +70,7 @@ class Member:
         try:
             model.load_state_dict(self.weights, assign=True)
         except RuntimeError as error:
-            raise CheckpointError(f"The checkpoint's weights do not fit the model: {first_line(error)}") from error
+            raise CheckpointError(f"The checkpoint's weights do not fit the model: {short_reason(error)}") from error
         return model.eval()
 
     def _require_kinds(self, model: nn.Module) -> None:
@@ -112,9 +112,9 @@ class Checkpoint:
         return self.only.weights
 
     @property
-    def reading(self) -> Reading:
+    def spec(self) -> InferenceSpec:
         """How the `only` member is read."""
-        return self.only.reading
+        return self.only.spec
 
     def build(self, model: nn.Module | None = None) -> nn.Module:
         """The `only` member's model. Raises `CheckpointError` as `Member.build`, or if there are no weights yet."""
@@ -126,7 +126,7 @@ class Checkpoint:
         if model is not None and not isinstance(model, nn.Module):
             raise UsageError(f"model= takes a torch.nn.Module, not {one_line(repr(model))}.")
         built = self._build(*self.members) if model is None else [self.build(model)]
-        return Predictor(built, [member.reading for member in self.members], device, self.temperature)
+        return Predictor(built, [member.spec for member in self.members], device, self.temperature)
 
     def _build(self, *members: Member, model: nn.Module | None = None) -> list[nn.Module]:
         if self.training_state is not None and not self.training_state.get("epoch"):
@@ -186,19 +186,21 @@ def _read(path: Path, content: object, sealed: bool) -> Checkpoint:
             raise ValueError("it has no checksum")
         return _checkpoint(_migrated(content) if version == 1 else content)
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:  # pydantic's is a ValueError
-        raise CheckpointError(f"{path} is damaged: its content is not a checkpoint's ({first_line(error)}).") from error
+        raise CheckpointError(
+            f"{path} is damaged: its content is not a checkpoint's ({short_reason(error)})."
+        ) from error
 
 
 def _written(member: Member) -> dict[str, Any]:
-    reading = member.reading
+    spec = member.spec
     return {
         "config": member.config.model_dump(mode="json"),
         "weights": member.weights,
-        "normalization": asdict(reading.normalization),
-        "output_kind": reading.kind,
-        "temperature": reading.temperature,
-        "refusal": reading.refusal,
-        "evaluation": {"batch_size": reading.batch_size, "precision": reading.precision},
+        "normalization": asdict(spec.normalization),
+        "output_kind": spec.kind,
+        "temperature": spec.temperature,
+        "refusal": spec.refusal_threshold,
+        "evaluation": {"batch_size": spec.batch_size, "precision": spec.precision},
         "custom": member.custom,
         "split_counts": member.split_counts,
         "lineage": None if member.lineage is None else list(member.lineage),
@@ -224,7 +226,7 @@ def _checkpoint(content: Mapping[str, Any]) -> Checkpoint:
 
 
 def _member(member: Mapping[str, Any]) -> dict[str, Any]:
-    reading = {
+    spec = {
         "normalization": member["normalization"],
         "kind": member["output_kind"],
         "temperature": member["temperature"],
@@ -232,4 +234,4 @@ def _member(member: Mapping[str, Any]) -> dict[str, Any]:
         **member["evaluation"],
     }
     own = {key: member[key] for key in ("config", "weights", "custom")}
-    return {**own, "reading": reading, **{key: member.get(key) for key in ("split_counts", "lineage")}}
+    return {**own, "reading": spec, **{key: member.get(key) for key in ("split_counts", "lineage")}}

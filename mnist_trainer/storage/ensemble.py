@@ -47,4 +47,4 @@ def require_same_classes(checkpoints: Mapping[str, Checkpoint]) -> None:
 
 
 def _gives_probabilities(checkpoint: Checkpoint) -> bool:
-    return checkpoint.members[0].reading.gives_probabilities
+    return checkpoint.members[0].spec.gives_probabilities

@@ -14,14 +14,14 @@ BUNDLED = "bundled"
 """Stands for the model that comes with the package, `mnist_trainer/bundled.pt`."""
 
 
-def find_place(name: str) -> Path:
+def find_path(name: str) -> Path:
     """Return the path `name`; if it does not exist, what has this name below `runs/`."""
     path, below = user_path(name), RUNS / name
     return below if name and not os.path.lexists(path) and os.path.lexists(below) else path
 
 
-def places_tried(path: Path) -> str:
-    """Return where `find_place` looked for a path that does not exist, as a part of a message."""
+def tried_paths(path: Path) -> str:
+    """Return where `find_path` looked for a path that does not exist, as a part of a message."""
     return "" if path.is_absolute() or path.is_relative_to(RUNS) else f", here or in {RUNS}"
 
 
@@ -42,17 +42,17 @@ def latest_run(runs: Path = RUNS) -> RunFolder:
     return max(finished, key=itemgetter(0, 1))[2]
 
 
-def find_checkpoint(place: str) -> Path:
-    """The `.pt` file that `place` stands for: itself, a run folder's `best.pt`, `latest`, or `bundled`.
+def find_checkpoint(ref: str) -> Path:
+    """The `.pt` file that `ref` stands for: itself, a run folder's `best.pt`, `latest`, or `bundled`.
 
-    A path that does not exist is looked for below `runs/` (see `find_place`).
+    A path that does not exist is looked for below `runs/` (see `find_path`).
     `bundled` always is the package's own model, whatever is called so in the present folder. Raises `CheckpointError`
     if there is none.
     """
-    if place == BUNDLED:
+    if ref == BUNDLED:
         return Path(__file__).parents[1] / "bundled.pt"
-    path = find_place(place)
-    if place == "latest" and not Path(place).exists():
+    path = find_path(ref)
+    if ref == "latest" and not Path(ref).exists():
         return latest_run().best
     if is_folder(path):
         best = RunFolder(path).best
@@ -70,6 +70,6 @@ def find_checkpoint(place: str) -> Path:
         return best
     if not os.path.lexists(path):
         raise CheckpointError(
-            f"{path}: there is no such file{places_tried(path)}. Name a .pt file, a run folder, latest or bundled."
+            f"{path}: there is no such file{tried_paths(path)}. Name a .pt file, a run folder, latest or bundled."
         )
     return path

@@ -44,7 +44,7 @@ COLUMNS = (
     "seconds",
     "images_per_second",
 )
-MARKS = ("config.yaml", "run.json", "metrics.csv", "best.pt", "last.pt")
+RUN_FILES = ("config.yaml", "run.json", "metrics.csv", "best.pt", "last.pt")
 """A folder with one of these holds a run."""
 RUNS = Path("runs")
 """Where runs go unless told otherwise, below the present folder."""
@@ -123,15 +123,15 @@ def _metrics_line(row: Mapping[str, object]) -> str:
     return stream.getvalue()
 
 
-def create_run_folder(name: str, place: Path | None = None) -> RunFolder:
-    """A new folder, `place` itself or one below `runs/`, that no other run has.
+def create_run_folder(name: str, folder: Path | None = None) -> RunFolder:
+    """A new folder, `folder` itself or one below `runs/`, that no other run has.
 
-    Raises `UsageError` if `place` already holds a run, `StorageError` if it cannot be made.
+    Raises `UsageError` if `folder` already holds a run, `StorageError` if it cannot be made.
     """
-    if place is not None:
-        refuse_taken(place)
-        make_folder(place)
-        return RunFolder(place)
+    if folder is not None:
+        check_free(folder)
+        make_folder(folder)
+        return RunFolder(folder)
     for path in _names(name):
         try:
             make_folder(path, exist_ok=False)
@@ -141,41 +141,41 @@ def create_run_folder(name: str, place: Path | None = None) -> RunFolder:
     raise AssertionError("unreachable")
 
 
-def holds_run(place: Path) -> bool:
-    """Whether the folder `place` holds a run, or what was begun of one."""
-    return any(os.path.lexists(place / mark) for mark in MARKS)
+def holds_run(folder: Path) -> bool:
+    """Whether the folder `folder` holds a run, or what was begun of one."""
+    return any(os.path.lexists(folder / name) for name in RUN_FILES)
 
 
 def belongs_to_run(path: Path) -> bool:
     """Whether `path` is, or would be, one of the files that a run keeps in its folder."""
-    return path.name in (*MARKS, "log.txt") and holds_run(path.parent)
+    return path.name in (*RUN_FILES, "log.txt") and holds_run(path.parent)
 
 
-def refuse_taken(place: Path) -> None:
-    """Raises `UsageError` if the folder `place` holds a run, `StorageError` if another process is at work there, if it
+def check_free(folder: Path) -> None:
+    """Raises `UsageError` if the folder `folder` holds a run, `StorageError` if another process is at work there, if it
     can't be written, or is a file."""
-    if is_folder(place):
-        with folder_lock(place):
-            refuse_run(place)
+    if is_folder(folder):
+        with folder_lock(folder):
+            check_no_run(folder)
     else:
-        refuse_file(place)
+        check_not_file(folder)
 
 
-def refuse_file(place: Path | None) -> None:
-    """Raise `StorageError` if `place` exists and is not a folder."""
-    if place is not None and os.path.lexists(place):
-        make_folder(place)
+def check_not_file(folder: Path | None) -> None:
+    """Raise `StorageError` if `folder` exists and is not a folder."""
+    if folder is not None and os.path.lexists(folder):
+        make_folder(folder)
 
 
-def refuse_run(place: Path) -> None:
-    """Raises `UsageError` if the folder `place` holds a run."""
-    if holds_run(place):
-        raise UsageError(f"{place} already holds a run. Choose another --run-dir, or remove it first.")
+def check_no_run(folder: Path) -> None:
+    """Raises `UsageError` if the folder `folder` holds a run."""
+    if holds_run(folder):
+        raise UsageError(f"{folder} already holds a run. Choose another --run-dir, or remove it first.")
 
 
-def is_series(place: Path) -> bool:
-    """Whether the folder `place` holds a series of runs, one a seed, each in a folder of its own."""
-    return RunFolder(place).read_record().get("kind") == "seeds"
+def is_series(folder: Path) -> bool:
+    """Whether the folder `folder` holds a series of runs, one a seed, each in a folder of its own."""
+    return RunFolder(folder).read_record().get("kind") == "seeds"
 
 
 def _names(name: str) -> Iterator[Path]:

@@ -29,7 +29,7 @@ from mnist_trainer.errors import CheckpointError, one_line
 CHECKSUM = "checksum"
 """The part with the checksum."""
 
-PLAIN = re.compile(
+ALLOWED_GLOBALS = re.compile(
     r"collections OrderedDict|torch\._utils _rebuild_tensor_v[23]|torch(\.storage)? [A-Z]\w*Storage"
     r"|torch (device|Size|bool|u?int\d+|b?float\d+\w*)"
 )
@@ -75,12 +75,12 @@ def read_tensors(path: Path) -> tuple[object, bool]:
                 "Only checkpoints of mnist-train are read."
             ) from error
         except Exception as error:
-            raise CheckpointError(f"{path} is no checkpoint, or a damaged one ({first_line(error)}).") from error
+            raise CheckpointError(f"{path} is no checkpoint, or a damaged one ({short_reason(error)}).") from error
     _bound(path, content)
     return content, sealed
 
 
-def first_line(error: Exception) -> str:
+def short_reason(error: Exception) -> str:
     """The beginning of an error's text: its first two lines, without the rest that only programmers read."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return one_line(" ".join(lines[:2]) or type(error).__name__, 300)
@@ -163,7 +163,7 @@ def _refuse_code(path: Path, archive: zipfile.ZipFile) -> None:
                 name = " ".join(texts)
             case _ if isinstance(argument, str):
                 texts.append(argument)
-        if name and not PLAIN.fullmatch(name):
+        if name and not ALLOWED_GLOBALS.fullmatch(name):
             raise CheckpointError(
                 f"{path} holds Python objects besides weights ({one_line(name.replace(' ', '.'), 80)}) and is not "
                 "loaded: such a file can run code. Only checkpoints of mnist-train are read."

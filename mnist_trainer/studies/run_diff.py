@@ -11,7 +11,7 @@ from typing import Any
 from mnist_trainer.config.load import Difference, differences
 from mnist_trainer.errors import UsageError, one_line
 from mnist_trainer.reports.table import Column, table_lines
-from mnist_trainer.storage.find import find_place, latest_run
+from mnist_trainer.storage.find import find_path, latest_run
 from mnist_trainer.storage.run_folder import RUNS
 from mnist_trainer.studies.run_summary import RunSummary, read_run, read_runs
 from mnist_trainer.studies.run_table import ACCURACIES, LOSSES, Table, format_problems, format_value
@@ -62,11 +62,11 @@ def compare(first: RunSummary, second: RunSummary) -> Comparison:
 
 
 def find_run(wanted: str, folder: Path) -> RunSummary:
-    """Return the run in the folder `wanted` (see `find_place`), `latest`, or the one of this name in `folder`.
+    """Return the run in the folder `wanted` (see `find_path`), `latest`, or the one of this name in `folder`.
 
     Raises `UsageError` if there is none, or more than one.
     """
-    for path in (Path(wanted), folder / wanted, find_place(wanted)):
+    for path in (Path(wanted), folder / wanted, find_path(wanted)):
         if wanted and os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises on long texts
             return read_run(path)
     if wanted == "latest":

@@ -18,8 +18,8 @@ from mnist_trainer.config.load import load_config
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import ConfigError, UsageError, one_line
 from mnist_trainer.files import is_locked
-from mnist_trainer.storage.find import find_place, places_tried
-from mnist_trainer.storage.run_folder import MARKS, RunFolder
+from mnist_trainer.storage.find import find_path, tried_paths
+from mnist_trainer.storage.run_folder import RUN_FILES, RunFolder
 
 MAX_BYTES = 50_000_000
 """A larger file is not a record of a training."""
@@ -295,23 +295,25 @@ class RunSummary:
 
 
 def read_runs(folder: Path) -> list[RunSummary]:
-    """Return the runs in `folder` (see `find_place`), the latest last; a folder that is itself a run is read alone.
+    """Return the runs in `folder` (see `find_path`), the latest last; a folder that is itself a run is read alone.
 
     Raises `UsageError` if there is no such folder or it can't be read.
     """
-    folder = find_place(str(folder))
+    folder = find_path(str(folder))
     try:
         found = sorted(folder.iterdir())
     except FileNotFoundError:
         raise UsageError(
-            f"{folder}: there is no such folder{places_tried(folder)}. Train a run (mnist-train --config quickstart), "
+            f"{folder}: there is no such folder{tried_paths(folder)}. Train a run (mnist-train --config quickstart), "
             "or name the folder that holds the runs."
         ) from None
     except NotADirectoryError:
         raise UsageError(f"{folder} is a file. Name the folder that holds the runs.") from None
     except OSError as error:
         raise UsageError(f"{folder} can't be read: {error.strerror or error}. Name another folder.") from None
-    is_run = any(path.name in MARKS for path in found) and read_run(folder).kind != "seeds" and not _count_runs(found)
+    is_run = (
+        any(path.name in RUN_FILES for path in found) and read_run(folder).kind != "seeds" and not _count_runs(found)
+    )
     runs = map(read_run, [folder] if is_run else filter(_may_be_run, found))
     return sorted(runs, key=lambda run: (run.started_at is not None, run.started_at and run.started_at.timestamp()))
 
@@ -324,7 +326,7 @@ def _may_be_run(path: Path) -> bool:
 
 
 def _count_runs(found: Sequence[Path]) -> int:
-    return sum(any(os.path.exists(path / mark) for mark in MARKS) for path in found)  # noqa: PTH110
+    return sum(any(os.path.exists(path / mark) for mark in RUN_FILES) for path in found)  # noqa: PTH110
 
 
 def read_run(path: Path) -> RunSummary:
@@ -338,7 +340,7 @@ def read_run(path: Path) -> RunSummary:
     except OSError as error:
         problem = f"can't be read: {error.strerror or error}"
         return RunSummary(path, name, (problem,), status=DAMAGED, started_at=started_at)
-    if any(inner.name in MARKS for inner in found):
+    if any(inner.name in RUN_FILES for inner in found):
         return _summarise(RunFolder(path), started_at, name)
     problem = "no config.yaml, no run.json" if found else "empty folder"
     if inner := _count_runs(found):

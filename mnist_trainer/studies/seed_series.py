@@ -25,10 +25,10 @@ from mnist_trainer.files import folder_lock, make_folder, remove_folder, write_t
 from mnist_trainer.inference.spread import spread
 from mnist_trainer.model.device import choose_threads, settings
 from mnist_trainer.model.memory import convert_device_errors
-from mnist_trainer.pipeline.conclusion import load_test_images, require_reports
-from mnist_trainer.pipeline.description import facts_of, header_of
-from mnist_trainer.pipeline.preparation import located, prepare, require_same_images, warnings_of
-from mnist_trainer.pipeline.resuming import command_for
+from mnist_trainer.pipeline.conclusion import check_reports, load_test_images
+from mnist_trainer.pipeline.description import build_header, run_facts
+from mnist_trainer.pipeline.preparation import check_same_images, config_warnings, prepare, with_absolute_paths
+from mnist_trainer.pipeline.resuming import resume_command
 from mnist_trainer.pipeline.training import resume, train
 from mnist_trainer.reports.dots import Dot, dots
 from mnist_trainer.reports.environment import describe_environment
@@ -39,11 +39,11 @@ from mnist_trainer.seeds import check_seeds
 from mnist_trainer.storage.run_folder import (
     RunFolder,
     as_folder,
+    check_no_run,
+    check_not_file,
     create_run_folder,
     holds_run,
     is_series,
-    refuse_file,
-    refuse_run,
 )
 from mnist_trainer.studies.processes import Scheduler, WorkerContext, run_tasks, threads_per_job
 from mnist_trainer.training.loop import EpochRecord
@@ -79,16 +79,16 @@ def train_seeds(
     KeyboardInterrupt.
     """
     listener, run_dir = listener or SeriesListener(), as_folder(run_dir)
-    config, seeds = located(load_config(config, overrides)), check_seeds(seeds)
+    config, seeds = with_absolute_paths(load_config(config, overrides)), check_seeds(seeds)
     if jobs < 1:
         raise UsageError(f"At least 1 job is needed; got {jobs}.")
     jobs = min(jobs, len(seeds))
     if run_dir is not None:
-        refuse_file(run_dir)
+        check_not_file(run_dir)
         config = _check_folder(RunFolder(run_dir), config, seeds)
     threads = choose_threads(config) or threads_per_job(jobs)
     config = config.model_copy(update={"seed": seeds[0], "threads": threads})
-    for key, reason in warnings_of(config):
+    for key, reason in config_warnings(config):
         listener.warned(key, reason)
     folder, header, facts = _prepare(config, run_dir, listener)
     config = config.with_batch(facts["data"]["batch_size"])  # the number that auto became
@@ -115,7 +115,7 @@ def _check_folder(folder: RunFolder, config: Config, seeds: tuple[int, ...]) -> 
     Raises `UsageError` if that series has another config or other seeds, or if something else is in a run's place.
     """
     if not is_series(folder.path):
-        refuse_run(folder.path)
+        check_no_run(folder.path)
     known = folder.read_record().get("seeds", [])
     if missing := [seed for seed in known if seed not in seeds]:
         raise UsageError(
@@ -167,7 +167,7 @@ def _prepare(config: Config, run_dir: Path | None, listener: Listener) -> tuple[
 
     No folder is made if the training can't be prepared.
     """
-    require_reports(config.report)
+    check_reports(config.report)
     with settings(config, config.threads), convert_device_errors():
         state = prepare(config, loading=listener.loading, warned=listener.warned)
         load_test_images(config, listener.loading)  # once, before several processes would download them
@@ -175,9 +175,9 @@ def _prepare(config: Config, run_dir: Path | None, listener: Listener) -> tuple[
             folder = RunFolder(run_dir)
         else:
             folder = create_run_folder(f"{config.name}-seeds", run_dir)
-        facts = facts_of(state)
-        require_same_images(folder.path, folder.read_record().get("data"), facts["data"])
-        return folder, header_of(state, folder.path, {}), {**facts, **describe_environment(state)}
+        facts = run_facts(state)
+        check_same_images(folder.path, folder.read_record().get("data"), facts["data"])
+        return folder, build_header(state, folder.path, {}), {**facts, **describe_environment(state)}
 
 
 # --- the runs ---
@@ -273,7 +273,7 @@ class _SeriesRun(Scheduler[RunTask, None]):
         except KeyboardInterrupt:
             self._close("interrupted", self.listener.stopped_by)
             done = len(self.finished())
-            are, command = "is" if done == 1 else "are", command_for(self.folder.path)
+            are, command = "is" if done == 1 else "are", resume_command(self.folder.path)
             text = f"Stopped; {done} of {len(self.seeds)} runs {are} finished.\nGo on with: {command}"
             raise InterruptedRunError(text) from None
         except BaseException as error:

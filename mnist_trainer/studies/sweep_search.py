@@ -33,12 +33,12 @@ from mnist_trainer.data.identity import identify
 from mnist_trainer.data.loaders import load_splits
 from mnist_trainer.errors import DeviceError, InterruptedRunError, StorageError, UsageError, shell_quote
 from mnist_trainer.files import folder_lock, write_text
-from mnist_trainer.pipeline.preparation import warnings_of
+from mnist_trainer.pipeline.preparation import config_warnings
 from mnist_trainer.reports.environment import git_commit
 from mnist_trainer.reports.sessions import now
 from mnist_trainer.reports.sweep import Status, SweepHeader, SweepListener, SweepResult, TrialRow
 from mnist_trainer.reports.sweep_plots import SweepPlots
-from mnist_trainer.storage.run_folder import RunFolder, create_run_folder, refuse_file
+from mnist_trainer.storage.run_folder import RunFolder, check_not_file, create_run_folder
 from mnist_trainer.studies.processes import Scheduler, run_tasks, threads_per_job
 from mnist_trainer.studies.sweep_study import (
     StudyStorage,
@@ -97,9 +97,9 @@ def run_sweep(sweep: Sweep, options: SweepOptions | None = None, listener: Sweep
     storage = StudyStorage(sweep.name, options.storage)
     if storage.url is not None:
         require_url(storage.url)
-    refuse_file(options.run_dir)
+    check_not_file(options.run_dir)
     base = sweep.config({})
-    for key, reason in warnings_of(base):
+    for key, reason in config_warnings(base):
         listener.warned(key, reason)
     splits = load_splits(base.data, listener.loading)  # once, before several processes would download the data
     images = identify(splits, base.data.name).fingerprint

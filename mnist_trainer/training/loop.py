@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mnist_trainer.errors import DivergedError, UsageError
-from mnist_trainer.inference.evaluate import answer
+from mnist_trainer.inference.evaluate import predict
 from mnist_trainer.model.device import settings
 from mnist_trainer.training.divergence import (
     Restore,
@@ -183,7 +183,7 @@ def finish_epoch(state: TrainingState) -> EpochRecord:
     check_finite_epoch(state)
     train_loss, train_accuracy, terms = state.totals.averages()
     steps = state.setup.course.steps_per_epoch
-    curve = tuple((state.epoch + step / steps, loss, right, lr) for step, loss, right, lr in state.totals.curve())
+    curve = tuple((state.epoch + step / steps, loss, correct, lr) for step, loss, correct, lr in state.totals.curve())
     val_loss, val_accuracy = validate(state)
     state.epoch += 1
     best = state.best.update(training.early_stopping, state.epoch, val_loss, val_accuracy)
@@ -216,8 +216,8 @@ def validate(state: TrainingState) -> tuple[float | None, float | None]:
     """Validation loss and accuracy of the model as it is judged now; None without validation images."""
     if state.setup.validation is None:
         return None, None
-    answers = answer(state.predictor(), state.setup.validation)
-    loss = state.criterion.mean_loss(answers.outputs, answers.labels)
+    predictions = predict(state.predictor(), state.setup.validation)
+    loss = state.criterion.mean_loss(predictions.outputs, predictions.labels)
     if not isfinite(loss):
         raise divergence_error(state, f"The validation loss became {loss}")
-    return loss, float(answers.right.double().mean())
+    return loss, float(predictions.correct.double().mean())

@@ -156,7 +156,7 @@ def _inspect(state: TrainingState, images: Tensor, labels: Tensor) -> tuple[floa
         for handle in handles:
             handle.remove()
     empty = torch.zeros_like(outputs)
-    if state.setup.reading.kind == "log_probabilities":
+    if state.setup.spec.kind == "log_probabilities":
         empty -= log(outputs.shape[1])
     factor, divisor = state.criterion.batch_weight(labels)
     loss, uniform_loss = (

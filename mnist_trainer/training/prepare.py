@@ -22,7 +22,7 @@ from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import Splits
 from mnist_trainer.data.normalize import measure
 from mnist_trainer.errors import CheckpointError, ConfigError, ConfigProblem, UsageError, one_line
-from mnist_trainer.inference.predictor import REFUSAL, Reading
+from mnist_trainer.inference.predictor import REFUSAL_THRESHOLD, InferenceSpec
 from mnist_trainer.model.build import build_model, freeze, load_matching_weights
 from mnist_trainer.model.device import choose_threads, resolve_device, resolve_precision, to_device
 from mnist_trainer.model.memory import is_out_of_memory
@@ -92,13 +92,13 @@ def prepare_state(
     precision = resolve_precision(config.precision, device, network)
     network = to_device(network, device, precision)
     normalization = (start and start.normalization) or measure(splits.train, config.data.normalize)
-    refusal = REFUSAL if config.data.simulate.non_digits else None
+    refusal_threshold = REFUSAL_THRESHOLD if config.data.simulate.non_digits else None
     setup = Setup(
         config=config,
         train=splits.train.to(device),
         validation=None if splits.validation is None else splits.validation.to(device),
         classes=splits.classes,
-        reading=Reading(normalization, output_kind(config), precision, refusal=refusal),
+        spec=InferenceSpec(normalization, output_kind(config), precision, refusal_threshold=refusal_threshold),
         device=device,
         frozen=tuple(frozen),
         threads=choose_threads(config, model),

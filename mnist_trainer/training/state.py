@@ -23,8 +23,8 @@ from mnist_trainer.data.augment import augmented
 from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import training_loader
 from mnist_trainer.data.normalize import Normalization
-from mnist_trainer.inference.predictor import Predictor, Reading
-from mnist_trainer.inference.probabilities import answers
+from mnist_trainer.inference.predictor import InferenceSpec, Predictor
+from mnist_trainer.inference.probabilities import predicted_classes
 from mnist_trainer.model.device import Precision, autocast
 from mnist_trainer.seeds import seed_for
 from mnist_trainer.training.losses import AnyCriterion, Labels, main_labels, mixed_loss, mixup
@@ -54,7 +54,7 @@ class Setup:
     train: ImageDataset
     validation: ImageDataset | None
     classes: tuple[str, ...]
-    reading: Reading
+    spec: InferenceSpec
     device: torch.device
     frozen: tuple[nn.Module, ...] = ()
     threads: int | None = None
@@ -284,9 +284,9 @@ class TrainingState:
 
     def forward(self, images: Tensor) -> Tensor:
         """The model's raw outputs [B, K], float32, of images [B, 28, 28]."""
-        reading = self.setup.reading
-        with autocast(self.setup.device, reading.precision):
-            outputs: Tensor = self.model(reading.normalization.apply(images))
+        spec = self.setup.spec
+        with autocast(self.setup.device, spec.precision):
+            outputs: Tensor = self.model(spec.normalization.apply(images))
         return outputs.float()
 
     def loss(self, outputs: Tensor, labels: Labels) -> Tensor:
@@ -299,8 +299,8 @@ class TrainingState:
         factor, divisor = self.criterion.batch_weight(labels)
         self.totals.loss += loss.detach() * factor
         self.totals.divisor += divisor
-        correct = answers(outputs.detach(), self.setup.reading.kind) == labels
-        if self.setup.reading.refusal is not None:  # none of the K classes has the label K, and the logit 0
+        correct = predicted_classes(outputs.detach(), self.setup.spec.kind) == labels
+        if self.setup.spec.refusal_threshold is not None:  # none of the K classes has the label K, and the logit 0
             correct |= (labels == outputs.shape[1]) & (outputs.detach().amax(dim=1) < 0)
         self.totals.correct += correct.sum()
         self.totals.images += len(labels)
@@ -327,7 +327,7 @@ class TrainingState:
     def predictor(self) -> Predictor:
         """The model as it is judged now: the running mean of its weights where there is one."""
         model = self.model if self.ema is None else self.ema.module
-        return Predictor([model], [self.setup.reading], self.setup.device)
+        return Predictor([model], [self.setup.spec], self.setup.device)
 
     def save_best_weights(self) -> None:
         """Remember the judged weights as the best epoch's."""

@@ -311,8 +311,8 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(
     Path("file").write_text("")
     checkpoints = pair if option == "--save" else pair[:1]
     message = "file: a file stands where a folder is needed. Choose another place.\n"
-    for places in ([option, "file/a.pt"], [option, "a.pt", "--out", "file"]):
-        assert command("eval", *checkpoints, *places) == (7, "", message)
+    for member_names in ([option, "file/a.pt"], [option, "a.pt", "--out", "file"]):
+        assert command("eval", *checkpoints, *member_names) == (7, "", message)
     assert not Path("a.pt").exists()
 
 

@@ -16,7 +16,7 @@ from mnist_trainer import Run, predict
 from mnist_trainer.cli.mnist_predict import Expected
 from mnist_trainer.data.digits import load_digits
 from mnist_trainer.pictures.page import Expect
-from mnist_trainer.pipeline.evaluation import judge
+from mnist_trainer.pipeline.evaluation import run_evaluation
 
 Command = Callable[..., Any]
 
@@ -364,9 +364,9 @@ def test_the_rows_of_a_table_are_answered_for_kaggle(
     assert done == (0, f"{written}\n{model}\n", "")
     head, *lines = (here / "new" / "submission.csv").read_text().splitlines()
     assert head == "ImageId,Label"
-    answers = judge(digits_run.folder).answers
+    predictions = run_evaluation(digits_run.folder).predictions
     assert [line.split(",") for line in lines] == [
-        [str(number), str(int(label))] for number, label in enumerate(answers.predicted[:40], 1)
+        [str(number), str(int(label))] for number, label in enumerate(predictions.predicted[:40], 1)
     ]
     for name, note in (("plain.csv", ""), ("labelled.csv", "labelled.csv: its column of labels is ignored.\n")):
         done = command("predict", name, "--checkpoint", digits_run.folder, "--out", "other.csv")

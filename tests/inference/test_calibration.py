@@ -51,13 +51,13 @@ def test_a_best_temperature_beyond_the_bounds_is_told() -> None:
 def test_the_bins_hold_every_answer_once_and_add_up_to_the_calibration_error() -> None:
     generator = torch.Generator().manual_seed(0)
     confidence = torch.rand(400, generator=generator, dtype=torch.float64) ** 0.3
-    right = torch.rand(400, generator=generator) < 0.7
-    bins = reliability(confidence, right)
+    correct = torch.rand(400, generator=generator) < 0.7
+    bins = reliability(confidence, correct)
     held = [entry for entry in bins if entry is not None]
     assert len(bins) == BINS > len(held)
     assert sum(entry.count for entry in held) == 400
     gap = sum(entry.count * abs(entry.accuracy - entry.confidence) for entry in held) / 400
-    assert gap == pytest.approx(calibration_error(confidence, right), abs=1e-12)
+    assert gap == pytest.approx(calibration_error(confidence, correct), abs=1e-12)
     for place, entry in enumerate(bins):
         if entry is not None:
             assert place / BINS < entry.confidence <= (place + 1) / BINS

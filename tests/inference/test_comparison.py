@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from mnist_trainer.inference.comparison import compare_answers, mcnemar
+from mnist_trainer.inference.comparison import compare_predictions, mcnemar
 
 
 @given(st.integers(0, 300), st.integers(0, 300))
@@ -33,5 +33,5 @@ def test_many_images_neither_overflow_nor_round_to_nothing_too_early() -> None:
 def test_images_that_both_get_or_both_miss_say_nothing() -> None:
     first = torch.tensor([True, True, False, False, True, False])
     second = torch.tensor([True, False, True, True, True, False])
-    found = compare_answers(first, second)
+    found = compare_predictions(first, second)
     assert (found.only_first, found.only_second, found.p) == (1, 2, 1.0)

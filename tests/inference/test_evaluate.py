@@ -11,30 +11,30 @@ from torch.nn import functional as F
 
 from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.normalize import Normalization
-from mnist_trainer.inference.evaluate import Answers, answer, measure, surest_mistakes
+from mnist_trainer.inference.evaluate import Predictions, measure, most_confident_errors, predict
 from mnist_trainer.inference.metrics import Evaluation
-from mnist_trainer.inference.predictor import Predictor, Reading
+from mnist_trainer.inference.predictor import InferenceSpec, Predictor
 
 CPU = torch.device("cpu")
 CLASSES = tuple("0123456789")
-READING = Reading(Normalization(0.13, 0.31), "logits")
+READING = InferenceSpec(Normalization(0.13, 0.31), "logits")
 
 
 def mean_loss(outputs: Tensor, labels: Tensor) -> float:
     return float(F.cross_entropy(outputs.double(), labels))
 
 
-def judged(network: nn.Module, dataset: ImageDataset, reading: Reading = READING) -> tuple[Answers, Evaluation]:
-    predictor = Predictor([network], [reading], CPU)
-    answers = answer(predictor, dataset)
-    return answers, measure(predictor, answers, mean_loss, CLASSES, "mnist", "validation")
+def judged(network: nn.Module, dataset: ImageDataset, spec: InferenceSpec = READING) -> tuple[Predictions, Evaluation]:
+    predictor = Predictor([network], [spec], CPU)
+    predictions = predict(predictor, dataset)
+    return predictions, measure(predictor, predictions, mean_loss, CLASSES, "mnist", "validation")
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 150])
 def test_the_batch_size_changes_no_answer(dataset: ImageDataset, network: nn.Module, batch_size: int) -> None:
-    answers, figures = judged(network, dataset)
+    predictions, figures = judged(network, dataset)
     others, other_figures = judged(network, dataset, replace(READING, batch_size=batch_size))
-    assert torch.equal(others.predicted, answers.predicted)
+    assert torch.equal(others.predicted, predictions.predicted)
     assert other_figures.confusion == figures.confusion
     assert other_figures.loss == pytest.approx(figures.loss, abs=1e-6)
 
@@ -43,32 +43,32 @@ def test_figures_are_counted_over_all_images(dataset: ImageDataset, network: nn.
     _, figures = judged(network, dataset)
     inputs = ((dataset.images.float() / 255 - 0.13) / 0.31)[:, None]
     outputs = network.eval()(inputs).detach()
-    right = int((outputs.argmax(dim=1) == dataset.labels).sum())
-    assert (figures.count, figures.errors, figures.accuracy) == (150, 150 - right, right / 150)
+    correct = int((outputs.argmax(dim=1) == dataset.labels).sum())
+    assert (figures.count, figures.errors, figures.accuracy) == (150, 150 - correct, correct / 150)
     assert figures.loss == pytest.approx(mean_loss(outputs, dataset.labels), abs=1e-6)
     assert figures.interval[0] < figures.accuracy < figures.interval[1]
     assert (figures.dataset, figures.split) == ("mnist", "validation")
 
 
 def test_confusion_and_classes_agree_with_the_errors(dataset: ImageDataset, network: nn.Module) -> None:
-    answers, figures = judged(network, dataset)
+    predictions, figures = judged(network, dataset)
     assert sum(map(sum, figures.confusion)) == 150
     assert sum(figures.confusion[digit][digit] for digit in range(10)) == 150 - figures.errors
     assert sum(each.errors for each in figures.per_class) == figures.errors
-    assert figures.confusion[3][5] == int(((answers.labels == 3) & (answers.predicted == 5)).sum())
+    assert figures.confusion[3][5] == int(((predictions.labels == 3) & (predictions.predicted == 5)).sum())
 
 
 def test_the_confidence_is_the_probability_of_the_answer(dataset: ImageDataset, network: nn.Module) -> None:
-    answers, figures = judged(network, dataset)
-    chosen = answers.probabilities.gather(1, answers.predicted[:, None])[:, 0]
-    assert torch.equal(answers.confidence, chosen)
+    predictions, figures = judged(network, dataset)
+    chosen = predictions.probabilities.gather(1, predictions.predicted[:, None])[:, 0]
+    assert torch.equal(predictions.confidence, chosen)
     assert figures.ece is not None and 0 < figures.ece < 1
 
 
 def test_outputs_that_are_no_probabilities_have_no_calibration_error(dataset: ImageDataset, network: nn.Module) -> None:
-    answers, figures = judged(network, dataset, replace(READING, kind="values"))
+    predictions, figures = judged(network, dataset, replace(READING, kind="values"))
     assert figures.ece is None
-    assert torch.equal(answers.predicted, answers.outputs.argmax(dim=1))
+    assert torch.equal(predictions.predicted, predictions.outputs.argmax(dim=1))
 
 
 def test_evaluating_leaves_the_global_generator_alone(dataset: ImageDataset, network: nn.Module) -> None:
@@ -78,18 +78,18 @@ def test_evaluating_leaves_the_global_generator_alone(dataset: ImageDataset, net
 
 
 def test_the_surest_mistakes_come_first() -> None:
-    answers = Answers(
+    predictions = Predictions(
         outputs=torch.zeros(6, 2),
         probabilities=torch.zeros(6, 2),
         predicted=torch.tensor([0, 1, 1, 0, 1, 1]),
         confidence=torch.tensor([0.9, 0.6, 0.99, 0.8, 0.8, 1.0]),
         labels=torch.tensor([1, 0, 0, 1, 0, 1]),
     )
-    assert surest_mistakes(answers).tolist() == [2, 0, 3, 4, 1]
-    assert surest_mistakes(answers, count=2).tolist() == [2, 0]
+    assert most_confident_errors(predictions).tolist() == [2, 0, 3, 4, 1]
+    assert most_confident_errors(predictions, count=2).tolist() == [2, 0]
 
 
 def test_a_model_without_mistakes_has_none_to_show() -> None:
     zeros = torch.zeros(3, dtype=torch.int64)
-    answers = Answers(torch.zeros(3, 2), torch.zeros(3, 2), zeros, torch.ones(3), zeros)
-    assert surest_mistakes(answers).tolist() == []
+    predictions = Predictions(torch.zeros(3, 2), torch.zeros(3, 2), zeros, torch.ones(3), zeros)
+    assert most_confident_errors(predictions).tolist() == []

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mnist_trainer.inference.firing import DeadUnits, dead_sentence, monitor_firing
+from mnist_trainer.inference.firing import DeadUnits, describe_dead_units, monitor_firing
 
 
 def linear(*biases: float) -> nn.Linear:
@@ -77,5 +77,5 @@ def test_other_activations_have_no_dead_units(activation: nn.Module) -> None:
 def test_a_sentence_says_how_many() -> None:
     dead = [DeadUnits(1, (4, 5, 9), 64), DeadUnits(3, (1,), 32)]
     text = "3 of 64 units of layer 1, 1 of 32 of layer 3 never fired on the validation images."
-    assert dead_sentence(dead) == text
-    assert dead_sentence([]) == ""
+    assert describe_dead_units(dead) == text
+    assert describe_dead_units([]) == ""

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from mnist_trainer.inference.metrics import (
-    ClassFigures,
+    ClassMetrics,
     Evaluation,
     calibration_error,
     confusion_matrix,
-    figures_by_class,
+    metrics_by_class,
     wilson_interval,
 )
 
@@ -27,23 +27,23 @@ def test_the_interval_of_a_published_example() -> None:
 
 @given(st.integers(min_value=1, max_value=70_000), st.floats(min_value=0, max_value=1))
 def test_the_interval_is_scipys(count: int, share: float) -> None:
-    right = round(share * count)
-    expected = binomtest(right, count).proportion_ci(method="wilson")
-    low, high = wilson_interval(right, count)
+    correct = round(share * count)
+    expected = binomtest(correct, count).proportion_ci(method="wilson")
+    low, high = wilson_interval(correct, count)
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12)
-    assert 0 <= low <= right / count <= high <= 1
+    assert 0 <= low <= correct / count <= high <= 1
 
 
 def test_the_interval_of_nothing_is_everything() -> None:
     assert wilson_interval(0, 0) == (0.0, 1.0)
 
 
-def slow_calibration_error(confidence: list[float], right: list[bool], bins: int = 15) -> float:
+def slow_calibration_error(confidence: list[float], correct: list[bool], bins: int = 15) -> float:
     total = 0.0
     for index in range(bins):
         inside = [place for place, value in enumerate(confidence) if max(1, ceil(value * bins)) == index + 1]
         if inside:
-            accuracy = sum(right[place] for place in inside) / len(inside)
+            accuracy = sum(correct[place] for place in inside) / len(inside)
             mean = sum(confidence[place] for place in inside) / len(inside)
             total += len(inside) / len(confidence) * abs(accuracy - mean)
     return total
@@ -51,9 +51,9 @@ def slow_calibration_error(confidence: list[float], right: list[bool], bins: int
 
 @given(st.lists(st.tuples(st.floats(min_value=0, max_value=1), st.booleans()), min_size=1, max_size=60))
 def test_the_calibration_error_is_a_slow_plain_one(answers: list[tuple[float, bool]]) -> None:
-    confidence, right = [value for value, _ in answers], [value for _, value in answers]
-    ours = calibration_error(torch.tensor(confidence, dtype=torch.float64), torch.tensor(right))
-    assert ours == pytest.approx(slow_calibration_error(confidence, right), abs=1e-12)
+    confidence, correct = [value for value, _ in answers], [value for _, value in answers]
+    ours = calibration_error(torch.tensor(confidence, dtype=torch.float64), torch.tensor(correct))
+    assert ours == pytest.approx(slow_calibration_error(confidence, correct), abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def test_the_calibration_error_is_a_slow_plain_one(answers: list[tuple[float, bo
         ([0.0], [False], 0.0),
     ],
 )
-def test_calibration_errors_by_hand(confidence: list[float], right: list[bool], error: float) -> None:
-    ours = calibration_error(torch.tensor(confidence, dtype=torch.float64), torch.tensor(right))
+def test_calibration_errors_by_hand(confidence: list[float], correct: list[bool], error: float) -> None:
+    ours = calibration_error(torch.tensor(confidence, dtype=torch.float64), torch.tensor(correct))
     assert ours == pytest.approx(error)
 
 
@@ -77,21 +77,21 @@ def test_the_confusion_matrix_has_labels_in_rows() -> None:
 
 def test_figures_of_each_class() -> None:
     matrix = torch.tensor([[7, 3, 0, 0], [2, 1, 2, 0], [0, 0, 4, 0], [0, 0, 0, 0]])
-    assert figures_by_class(matrix, ("a", "b", "c", "d")) == (
-        ClassFigures("a", count=10, errors=3, accuracy=0.7, confused_with="b", confused_count=3),
-        ClassFigures("b", count=5, errors=4, accuracy=0.2, confused_with="a", confused_count=2),
-        ClassFigures("c", count=4, errors=0, accuracy=1.0, confused_with=None, confused_count=0),
-        ClassFigures("d", count=0, errors=0, accuracy=None, confused_with=None, confused_count=0),
+    assert metrics_by_class(matrix, ("a", "b", "c", "d")) == (
+        ClassMetrics("a", count=10, errors=3, accuracy=0.7, confused_with="b", confused_count=3),
+        ClassMetrics("b", count=5, errors=4, accuracy=0.2, confused_with="a", confused_count=2),
+        ClassMetrics("c", count=4, errors=0, accuracy=1.0, confused_with=None, confused_count=0),
+        ClassMetrics("d", count=0, errors=0, accuracy=None, confused_with=None, confused_count=0),
     )
 
 
 def test_accuracies_are_printed_without_rounding_dirt() -> None:
-    (first, _) = figures_by_class(torch.tensor([[3, 7], [0, 1]]), ("0", "1"))
+    (first, _) = metrics_by_class(torch.tensor([[3, 7], [0, 1]]), ("0", "1"))
     assert repr(first.accuracy) == "0.3"
 
 
 def evaluation() -> Evaluation:
-    per_class = figures_by_class(torch.tensor([[1, 0], [1, 2]]), ("not 7", "7"))
+    per_class = metrics_by_class(torch.tensor([[1, 0], [1, 2]]), ("not 7", "7"))
     return Evaluation(0.75, 1, 4, 0.5, (0.3, 0.95), None, per_class, ((1, 0), (1, 2)), "mnist", "test")
 
 

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from mnist_trainer.inference.prediction import (
-    DigitAnswer,
-    Judgement,
+    DigitPrediction,
     Prediction,
+    RejectPolicy,
     Scores,
-    answer_page,
-    named,
+    class_labels,
+    predict_page,
     unreadable,
 )
 from mnist_trainer.pictures.page import Glyph, Layout, Line, Page
 
-TEN = Judgement(named("0123456789"))
+TEN = RejectPolicy(class_labels("0123456789"))
 
 
 def line(*boxes: int) -> Line:
@@ -45,12 +45,12 @@ def scores(*answers: tuple[int, float], second: Sequence[int] = (), none: Sequen
 
 
 def test_a_picture_is_read_line_by_line() -> None:
-    found = answer_page(page(line(0, 40), line(3)), scores((7, 0.9), (0, 0.8), (5, 1)), TEN, "a.png")
+    found = predict_page(page(line(0, 40), line(3)), scores((7, 0.9), (0, 0.8), (5, 1)), TEN, "a.png")
     assert (found.path, found.text, found.error, found.refused, found.reason) == ("a.png", "70\n5", None, False, None)
-    assert [answer.digit for answer in found.digits] == [7, 0, 5]
-    assert [answer.box for answer in found.digits] == [(5, 20, 20, 30), (45, 20, 20, 30), (8, 20, 20, 30)]
-    assert [answer.line for answer in found.digits] == [0, 0, 1]
-    assert [int(answer.image[0, 0]) for answer in found.digits if answer.image is not None] == [0, 40, 3]
+    assert [decide.digit for decide in found.digits] == [7, 0, 5]
+    assert [decide.box for decide in found.digits] == [(5, 20, 20, 30), (45, 20, 20, 30), (8, 20, 20, 30)]
+    assert [decide.line for decide in found.digits] == [0, 0, 1]
+    assert [int(decide.image[0, 0]) for decide in found.digits if decide.image is not None] == [0, 40, 3]
 
 
 def test_of_all_ways_to_see_digits_one_is_answered() -> None:
@@ -59,13 +59,13 @@ def test_of_all_ways_to_see_digits_one_is_answered() -> None:
     whole = Glyph(np.full((28, 28), 99, np.uint8), (0, 2, 60, 30), 0, 2)
     end = page(Line(2, (*apart.glyphs, whole)))
     surest = scores((1, 0.99), (3, 0.99), (8, 0.51), none=(0, 0, 0.9))
-    assert answer_page(end, surest, TEN, None).text == "13"
+    assert predict_page(end, surest, TEN, None).text == "13"
     surest = scores((1, 0.51), (3, 0.51), (8, 0.99), none=(0.9, 0.9, 0))
-    assert answer_page(end, surest, TEN, None).text == "8"
+    assert predict_page(end, surest, TEN, None).text == "8"
 
 
 def test_a_picture_is_as_sure_as_its_least_sure_digit() -> None:
-    found = answer_page(page(line(0, 40)), scores((7, 0.9), (0, 0.6)), TEN, None)
+    found = predict_page(page(line(0, 40)), scores((7, 0.9), (0, 0.6)), TEN, None)
     sure, unsure = found.digits
     assert (sure.confidence, unsure.confidence, found.confidence) == (0.9, 0.6, 0.6)
     assert unsure.confidence == max(unsure.probabilities) == unsure.probabilities[0]
@@ -73,16 +73,16 @@ def test_a_picture_is_as_sure_as_its_least_sure_digit() -> None:
 
 
 def test_what_looks_like_no_digit_is_refused() -> None:
-    judgement = replace(TEN, refusal=0.5)
+    policy = replace(TEN, refusal_threshold=0.5)
     seen = page(line(*range(0, 280, 40)))
-    found = answer_page(
+    found = predict_page(
         seen,
         scores((7, 0.3), (0, 0.9), (4, 0.8), (1, 1), (2, 1), (3, 1), (4, 1), none=(0.87, 0.49, 0.5, 0, 0, 0, 0)),
-        judgement,
+        policy,
         None,
     )
     assert (found.text, found.refused, found.confidence) == ("?0?1234", False, 0.9)
-    assert [answer.reason for answer in found.digits[:3]] == [
+    assert [decide.reason for decide in found.digits[:3]] == [
         "looks like no digit: 87 % sure",
         None,
         "looks like no digit: 50 % sure",
@@ -91,17 +91,17 @@ def test_what_looks_like_no_digit_is_refused() -> None:
 
 
 def test_a_model_that_cannot_tell_refuses_nothing() -> None:
-    found = answer_page(page(line(0, 40)), scores((7, 0.3), (0, 0.9), none=(1, 1)), TEN, None)
+    found = predict_page(page(line(0, 40)), scores((7, 0.3), (0, 0.9), none=(1, 1)), TEN, None)
     assert (found.text, found.refused) == ("90", False)
 
 
 def test_what_is_less_sure_than_asked_for_is_refused_with_both_answers_named() -> None:
-    judgement = replace(TEN, min_confidence=0.6)
+    policy = replace(TEN, min_confidence=0.6)
     seen = page(line(*range(0, 240, 40)))
     answers = ((4, 0.52), (0, 0.6), (3, 0.59), (1, 1), (2, 1), (3, 1))
-    found = answer_page(seen, scores(*answers, second=(9, 9, 8, 0, 0, 0)), judgement, None)
+    found = predict_page(seen, scores(*answers, second=(9, 9, 8, 0, 0, 0)), policy, None)
     assert (found.text, found.confidence) == ("?0?123", 0.6)
-    assert [answer.reason for answer in found.digits[:3]] == [
+    assert [decide.reason for decide in found.digits[:3]] == [
         "may be 4 or 9: 52 % and 48 %",
         None,
         "may be 3 or 8: 59 % and 41 %",
@@ -113,7 +113,7 @@ def test_a_digit_among_letters_is_none(digit: int) -> None:
     """A word has a letter now and then that looks like one; the reason is of one that does not."""
     none = [0.0 if place == digit else 0.9 for place in range(4)]
     seen = page(line(0, 40, 80, 120))
-    found = answer_page(seen, scores(*[(1, 1.0)] * 4, none=none), replace(TEN, refusal=0.5), None)
+    found = predict_page(seen, scores(*[(1, 1.0)] * 4, none=none), replace(TEN, refusal_threshold=0.5), None)
     assert (found.text, found.refused, found.confidence) == ("", True, None)
     assert found.reason == "only 1 of its 4 signs can be read; another looks like no digit: 90 % sure"
     assert len(found.digits) == 4
@@ -127,60 +127,65 @@ def sign(place: int, height: int) -> Glyph:
 @pytest.mark.parametrize(("height", "text"), [(30, "7?0"), (20, "7?0"), (45, "7?0"), (6, "70"), (120, "70")])
 def test_a_refused_sign_far_from_as_high_as_the_digits_is_none(height: int, text: str) -> None:
     seen = page(Line(3, (sign(0, 30), sign(1, height), sign(2, 32))))
-    found = answer_page(seen, scores((7, 0.9), (1, 0.4), (0, 0.8), none=(0, 0.9, 0)), replace(TEN, refusal=0.5), None)
+    found = predict_page(
+        seen, scores((7, 0.9), (1, 0.4), (0, 0.8), none=(0, 0.9, 0)), replace(TEN, refusal_threshold=0.5), None
+    )
     assert (found.text, found.refused, found.confidence) == (text, False, 0.8)
-    assert [answer.sign for answer in found.digits] == list(text)
+    assert [decide.sign for decide in found.digits] == list(text)
 
 
 def test_lines_of_refused_signs_alone_are_left_out() -> None:
     seen = page(line(0, 40), line(0), line(3))
-    judgement = replace(TEN, refusal=0.5)
-    found = answer_page(seen, scores((7, 0.9), (0, 0.8), (1, 1), (5, 1), none=(0, 0, 0.9, 0)), judgement, None)
+    policy = replace(TEN, refusal_threshold=0.5)
+    found = predict_page(seen, scores((7, 0.9), (0, 0.8), (1, 1), (5, 1), none=(0, 0, 0.9, 0)), policy, None)
     assert found.text == "70\n5"
-    assert [answer.line for answer in found.digits] == [0, 0, 1]
+    assert [decide.line for decide in found.digits] == [0, 0, 1]
 
 
 def test_a_small_digit_that_is_answered_stays() -> None:
     seen = page(Line(3, (sign(0, 30), sign(1, 6), sign(2, 32))))
-    assert answer_page(seen, scores((7, 0.9), (1, 0.9), (0, 0.8)), replace(TEN, refusal=0.5), None).text == "710"
+    assert (
+        predict_page(seen, scores((7, 0.9), (1, 0.9), (0, 0.8)), replace(TEN, refusal_threshold=0.5), None).text
+        == "710"
+    )
 
 
 def test_nothing_is_a_hundred_percent_sure() -> None:
     seen = page(line(0))
-    found = answer_page(seen, scores((7, 1), none=(0.9999,)), replace(TEN, refusal=0.5), None)
+    found = predict_page(seen, scores((7, 1), none=(0.9999,)), replace(TEN, refusal_threshold=0.5), None)
     assert found.reason == "looks like no digit: 99 % sure"
 
 
 def test_a_picture_without_an_answer_is_refused() -> None:
-    judgement = replace(TEN, refusal=0.5)
-    one = answer_page(page(line(0)), scores((7, 1), none=(0.9,)), judgement, "a.png")
+    policy = replace(TEN, refusal_threshold=0.5)
+    one = predict_page(page(line(0)), scores((7, 1), none=(0.9,)), policy, "a.png")
     assert (one.text, one.refused, one.confidence, one.error) == ("", True, None, None)
     assert one.reason == "looks like no digit: 90 % sure"
     assert len(one.digits) == 1
-    two = answer_page(page(line(0), line(0)), scores((7, 1), (8, 1), none=(0.9, 0.8)), judgement, None)
+    two = predict_page(page(line(0), line(0)), scores((7, 1), (8, 1), none=(0.9, 0.8)), policy, None)
     assert (two.text, two.refused) == ("", True)
     assert two.reason == "none of its 2 signs can be read; the first looks like no digit: 90 % sure"
 
 
 def test_a_page_without_lines_says_why() -> None:
     nothing = Scores(np.empty((0, 10)), np.empty(0))
-    found = answer_page(Page((), "no ink"), nothing, TEN, "a.png")
+    found = predict_page(Page((), "no ink"), nothing, TEN, "a.png")
     assert found == Prediction("a.png", "", (), None, refused=True, reason="no ink")
 
 
 def test_classes_that_are_no_digits_are_named() -> None:
-    judgement = Judgement(named(["seven", "not 7"]))
+    policy = RejectPolicy(class_labels(["seven", "not 7"]))
     seen = page(line(0, 40))
-    found = answer_page(seen, Scores(np.array([[0.9, 0.1], [0.2, 0.8]]), np.zeros(2)), judgement, None)
-    assert (found.text, [answer.digit for answer in found.digits]) == ("seven not 7", ["seven", "not 7"])
-    assert named(["not 7", "7"]) == ("not 7", 7)
+    found = predict_page(seen, Scores(np.array([[0.9, 0.1], [0.2, 0.8]]), np.zeros(2)), policy, None)
+    assert (found.text, [decide.digit for decide in found.digits]) == ("seven not 7", ["seven", "not 7"])
+    assert class_labels(["not 7", "7"]) == ("not 7", 7)
 
 
 def test_outputs_that_are_no_probabilities_have_an_order_alone() -> None:
-    judgement = replace(TEN, honest=False, refusal=0.5, min_confidence=0.9)
+    policy = replace(TEN, gives_probabilities=False, refusal_threshold=0.5, min_confidence=0.9)
     values = np.full((1, 10), -1.0)
     values[0, 4] = 2.5
-    found = answer_page(page(line(0)), Scores(values, np.ones(1)), judgement, None)
+    found = predict_page(page(line(0)), Scores(values, np.ones(1)), policy, None)
     (digit,) = found.digits
     assert (found.text, found.confidence, found.refused) == ("4", None, False)
     assert (digit.confidence, digit.probabilities, digit.refused, digit.ranked(3)) == (None, (), False, [])
@@ -188,7 +193,7 @@ def test_outputs_that_are_no_probabilities_have_an_order_alone() -> None:
 
 def test_the_second_answer_is_ranked_where_it_is_close() -> None:
     close, clear = (
-        answer_page(page(line(0)), scores((4, probability)), TEN, None).digits[0] for probability in (0.89, 0.91)
+        predict_page(page(line(0)), scores((4, probability)), TEN, None).digits[0] for probability in (0.89, 0.91)
     )
     assert close.ranked() == [(4, 0.89), (9, pytest.approx(0.11))]
     assert clear.ranked() == [(4, 0.91)]
@@ -198,19 +203,19 @@ def test_the_second_answer_is_ranked_where_it_is_close() -> None:
 
 
 def test_the_json_has_the_shape_that_stays() -> None:
-    content = json.loads(json.dumps(answer_page(page(line(0)), scores((7, 0.9)), TEN, "a.png").to_json()))
+    content = json.loads(json.dumps(predict_page(page(line(0)), scores((7, 0.9)), TEN, "a.png").to_json()))
     assert list(content) == ["path", "text", "digits", "confidence", "refused", "reason", "error", "can_refuse"]
-    (answer,) = content["digits"]
-    assert list(answer) == ["digit", "confidence", "probabilities", "box", "refused", "reason"]
-    assert (answer["digit"], len(answer["probabilities"]), answer["box"]) == (7, 10, [5, 20, 20, 30])
+    (decide,) = content["digits"]
+    assert list(decide) == ["digit", "confidence", "probabilities", "box", "refused", "reason"]
+    assert (decide["digit"], len(decide["probabilities"]), decide["box"]) == (7, 10, [5, 20, 20, 30])
 
 
 def test_equal_answers_are_equal() -> None:
     """Though they hold images, which numpy compares pixel by pixel."""
-    first, second = (answer_page(page(line(0)), scores((7, 0.9)), TEN, None) for _ in range(2))
+    first, second = (predict_page(page(line(0)), scores((7, 0.9)), TEN, None) for _ in range(2))
     assert first == second
     assert "image" not in repr(first)
-    assert isinstance(first.digits[0], DigitAnswer)
+    assert isinstance(first.digits[0], DigitPrediction)
 
 
 def test_an_unreadable_picture_says_why() -> None:
@@ -222,5 +227,7 @@ def test_an_unreadable_picture_says_why() -> None:
 def test_what_is_refused_at_the_border_is_no_sign(left: int, text: str) -> None:
     first = Glyph(np.zeros((28, 28), np.uint8), (left, 20, 20, 30), 0, 1)
     seen = page(Line(3, (first, sign(1, 30), sign(2, 32))))
-    found = answer_page(seen, scores((1, 0.9), (7, 0.9), (0, 0.9), none=(0.9, 0, 0)), replace(TEN, refusal=0.5), None)
+    found = predict_page(
+        seen, scores((1, 0.9), (7, 0.9), (0, 0.9), none=(0.9, 0, 0)), replace(TEN, refusal_threshold=0.5), None
+    )
     assert found.text == text

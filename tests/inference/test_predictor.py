@@ -10,10 +10,10 @@ from torch import nn
 
 from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.normalize import Normalization
-from mnist_trainer.inference.predictor import Predictor, Reading
+from mnist_trainer.inference.predictor import InferenceSpec, Predictor
 
 CPU = torch.device("cpu")
-READING = Reading(Normalization(0.13, 0.31), "logits")
+READING = InferenceSpec(Normalization(0.13, 0.31), "logits")
 
 
 def other(network: nn.Module) -> nn.Module:
@@ -64,9 +64,9 @@ def test_members_are_read_each_in_its_own_way(dataset: ImageDataset, network: nn
 
 
 def test_the_ensembles_temperature_acts_on_the_logarithm_of_the_mean(dataset: ImageDataset, network: nn.Module) -> None:
-    members, readings = [network, other(network)], [READING, READING]
-    mean = Predictor(members, readings, CPU)(dataset.images)
-    calm = Predictor(members, readings, CPU, temperature=2.5)(dataset.images)
+    members, specs = [network, other(network)], [READING, READING]
+    mean = Predictor(members, specs, CPU)(dataset.images)
+    calm = Predictor(members, specs, CPU, temperature=2.5)(dataset.images)
     powers = mean ** (1 / 2.5)
     assert torch.allclose(calm, powers / powers.sum(dim=1, keepdim=True), atol=1e-12)
     assert torch.equal(calm.argmax(dim=1), mean.argmax(dim=1))
@@ -113,7 +113,7 @@ def test_a_yes_or_no_model_gives_two_probabilities(dataset: ImageDataset) -> Non
     assert torch.allclose(probabilities.sum(dim=1), torch.ones(150, dtype=torch.float64))
 
 
-ABLE = replace(READING, refusal=0.5)
+ABLE = replace(READING, refusal_threshold=0.5)
 
 
 def test_none_of_the_classes_is_one_more_logit_that_is_always_0(dataset: ImageDataset, network: nn.Module) -> None:
@@ -136,16 +136,16 @@ def test_a_temperature_changes_nothing_in_what_is_refused(dataset: ImageDataset,
 
 def test_only_members_that_can_tell_are_asked_what_is_none(dataset: ImageDataset, network: nn.Module) -> None:
     members = [network, other(network), other(other(network))]
-    readings = [ABLE, READING, replace(ABLE, refusal=0.75)]
-    several = Predictor(members, readings, CPU)
+    specs = [ABLE, READING, replace(ABLE, refusal_threshold=0.75)]
+    several = Predictor(members, specs, CPU)
     each = [Predictor([member], [ABLE], CPU).none(dataset.images) for member in members]
     assert torch.equal(several.none(dataset.images), (each[0] + each[2]) / 2)
-    assert several.refusal == 0.625
+    assert several.refusal_threshold == 0.625
 
 
 def test_a_model_that_cannot_tell_refuses_nothing(dataset: ImageDataset, network: nn.Module) -> None:
     predictor = Predictor([network], [READING], CPU)
-    assert predictor.refusal is None
+    assert predictor.refusal_threshold is None
     assert torch.equal(predictor.none(dataset.images), torch.zeros(150, dtype=torch.float64))
 
 

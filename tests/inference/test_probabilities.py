@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mnist_trainer.config.layers import OutputKind
-from mnist_trainer.inference.probabilities import answers, to_logits, to_probabilities
+from mnist_trainer.inference.probabilities import predicted_classes, to_logits, to_probabilities
 
 TRUE_KINDS: tuple[OutputKind, ...] = ("logits", "probabilities", "log_probabilities", "sigmoid")
 FINITE = st.floats(min_value=-40, max_value=40, width=32)
@@ -124,14 +124,14 @@ def test_a_temperature_changes_no_answer() -> None:
 def test_answers_are_the_most_probable_classes(kind: OutputKind, rows: list[list[float]]) -> None:
     outputs = shaped(torch.tensor(rows), kind)
     probabilities = to_probabilities(outputs, kind)
-    chosen = probabilities.gather(1, answers(outputs, kind)[:, None])[:, 0]
+    chosen = probabilities.gather(1, predicted_classes(outputs, kind)[:, None])[:, 0]
     assert torch.equal(chosen, probabilities.max(dim=1).values)
 
 
 def test_small_sigmoid_outputs_keep_their_order() -> None:
     """None of the classes is likely, and yet one of them is the likeliest."""
     outputs = torch.tensor([[1e-20, 1e-12, 1e-9, 1e-30]])
-    assert to_probabilities(outputs, "sigmoid").argmax().item() == answers(outputs, "sigmoid").item() == 2
+    assert to_probabilities(outputs, "sigmoid").argmax().item() == predicted_classes(outputs, "sigmoid").item() == 2
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_small_sigmoid_outputs_keep_their_order() -> None:
     ],
 )
 def test_a_yes_or_no_answer(kind: OutputKind, outputs: list[list[float]], expected: list[int]) -> None:
-    assert answers(torch.tensor(outputs), kind).tolist() == expected
+    assert predicted_classes(torch.tensor(outputs), kind).tolist() == expected
     assert to_probabilities(torch.tensor(outputs), kind).argmax(dim=1).tolist() == expected
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnist_trainer.inference.reading import choose
+from mnist_trainer.inference.reading import choose_glyphs
 from mnist_trainer.pictures.page import Glyph, Layout, Line, Page
 
 IMAGE = np.zeros((28, 28), np.uint8)
@@ -38,7 +38,7 @@ def chosen(seen: Page, sure: Sequence[float], none: Sequence[float] | None = Non
     """What is chosen where the best class of each glyph has the probability `sure`."""
     best = np.array(sure)[:, None]
     probabilities = np.hstack([best, (1 - best).repeat(9, axis=1) / 9])
-    return choose(seen, probabilities, np.zeros(len(sure)) if none is None else np.array(none))
+    return choose_glyphs(seen, probabilities, np.zeros(len(sure)) if none is None else np.array(none))
 
 
 def test_every_line_has_its_chain_of_places_on_the_page() -> None:
@@ -91,7 +91,7 @@ def test_in_a_layout_large_digits_count_more_than_small_ones() -> None:
 def test_impossible_digits_have_an_end() -> None:
     seen = page(line(2, glyph(0, 1), glyph(1, 2)))
     zeros = np.zeros((2, 10))
-    assert choose(seen, zeros, np.ones(2)) == [[0, 1]]
+    assert choose_glyphs(seen, zeros, np.ones(2)) == [[0, 1]]
 
 
 def every_chain(one: Line) -> list[list[int]]:
@@ -127,7 +127,7 @@ def test_no_other_chain_surprises_less(found: list[Line], seed: int) -> None:
     for one in found:
         starts.append(start)
         start += len(one.glyphs)
-    for one, begin, places in zip(found, starts, choose(seen, probabilities, none), strict=True):
+    for one, begin, places in zip(found, starts, choose_glyphs(seen, probabilities, none), strict=True):
         glyphs = [seen.glyphs[place] for place in places]
         ends = [0, *(each.end for each in glyphs)]
         assert [each.first for each in glyphs] == ends[:-1] and ends[-1] == one.end

@@ -10,8 +10,8 @@ from mnist_trainer.inference.spread import spread, t95
 
 
 @pytest.mark.parametrize("freedom", [*range(1, 41), 99, 100, 999, 1000])
-def test_students_t_is_scipys(freedom: int) -> None:
-    assert t95(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-9)  # older scipys know ten digits
+def test_students_t_is_scipys(degrees: int) -> None:
+    assert t95(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=1e-9)  # older scipys know ten digits
 
 
 @given(st.lists(st.floats(min_value=0, max_value=1), min_size=2, max_size=30))

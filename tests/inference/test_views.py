@@ -10,11 +10,11 @@ from mnist_trainer.data.digits import load_digits
 from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.normalize import Normalization
 from mnist_trainer.errors import UsageError
-from mnist_trainer.inference.evaluate import answer
-from mnist_trainer.inference.predictor import Predictor, Reading
+from mnist_trainer.inference.evaluate import predict
+from mnist_trainer.inference.predictor import InferenceSpec, Predictor
 from mnist_trainer.inference.views import make_views
 
-READING = Reading(Normalization(0.13, 0.31), "logits", batch_size=64)
+READING = InferenceSpec(Normalization(0.13, 0.31), "logits", batch_size=64)
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +55,14 @@ def test_fewer_than_one_view_is_refused(count: int) -> None:
 
 def test_one_view_is_the_plain_answer_bit_for_bit(dataset: ImageDataset, network: nn.Module) -> None:
     predictor = Predictor([network], [READING], torch.device("cpu"))
-    plain, one = answer(predictor, dataset), answer(predictor, dataset, views=1)
+    plain, one = predict(predictor, dataset), predict(predictor, dataset, views=1)
     assert torch.equal(plain.probabilities, one.probabilities)
     assert torch.equal(plain.outputs, one.outputs) and plain.plain and one.plain
 
 
 def test_several_views_answer_with_the_mean_of_their_probabilities(dataset: ImageDataset, network: nn.Module) -> None:
     predictor = Predictor([network], [READING], torch.device("cpu"))
-    found = answer(predictor, dataset, views=3)
+    found = predict(predictor, dataset, views=3)
     each = [torch.cat([predictor(view(images)) for images in dataset.images.split(64)]) for view in make_views(3)]
     assert torch.equal(found.probabilities, torch.stack(each).mean(dim=0))
     assert not found.plain

@@ -12,23 +12,23 @@ import torch
 from mnist_trainer import Run, evaluate, train
 from mnist_trainer.errors import CheckpointError, DataError
 from mnist_trainer.inference.calibration import fit_temperature
-from mnist_trainer.pipeline.calibration import Calibrated, calibrate
-from mnist_trainer.pipeline.evaluation import judge
+from mnist_trainer.pipeline.calibration import CalibrationResult, calibrate
+from mnist_trainer.pipeline.evaluation import run_evaluation
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 
 
-def saved(done: Calibrated, path: Path) -> Path:
+def saved(done: CalibrationResult, path: Path) -> Path:
     save_checkpoint(path, done.checkpoint)
     return path
 
 
 def test_the_copy_has_the_temperature_that_validation_asks_for(digits_run: Run, here: Path) -> None:
     done = calibrate(digits_run.folder)
-    known = judge(digits_run.folder, split="validation").answers
+    known = run_evaluation(digits_run.folder, split="validation").predictions
     assert done.temperature == pytest.approx(fit_temperature(known.probabilities.log(), known.labels))
-    assert load_checkpoint(saved(done, here / "calm.pt")).reading.temperature == done.temperature != 1
+    assert load_checkpoint(saved(done, here / "calm.pt")).spec.temperature == done.temperature != 1
     assert list(done.before) == list(done.after) == ["validation", "test"]
-    old, new = done.sureness()["validation"]
+    old, new = done.calibration_metrics()["validation"]
     assert new.loss < old.loss
 
 
@@ -36,7 +36,10 @@ def test_what_is_told_is_what_the_copy_gives(digits_run: Run, here: Path) -> Non
     done = calibrate(digits_run.folder)
     copy = evaluate(saved(done, here / "calm.pt"))
     assert done.after["test"].evaluation == copy
-    assert (copy.loss, copy.ece) == (done.sureness()["test"][1].loss, done.sureness()["test"][1].ece)
+    assert (copy.loss, copy.ece) == (
+        done.calibration_metrics()["test"][1].loss,
+        done.calibration_metrics()["test"][1].ece,
+    )
     assert copy.confusion == digits_run.test.confusion  # no answer changes
     assert calibrate(here / "calm.pt").temperature == done.temperature
 
@@ -57,14 +60,14 @@ def test_an_ensemble_gets_a_temperature_of_its_own(digits_run: Run, tiny: dict[s
     done = calibrate([digits_run.folder, other], split="validation")
     whole = load_checkpoint(saved(done, here / "both.pt"))
     assert whole.temperature == done.temperature != 1
-    assert [member.reading.temperature for member in whole.members] == [1.0, 1.0]
+    assert [member.spec.temperature for member in whole.members] == [1.0, 1.0]
     assert list(done.before) == ["validation"]
-    old, new = done.sureness()["validation"]
+    old, new = done.calibration_metrics()["validation"]
     assert new.loss < old.loss
-    known = done.before["validation"].answers
+    known = done.before["validation"].predictions
     assert done.temperature == pytest.approx(fit_temperature(known.probabilities.log(), known.labels))
     assert calibrate(here / "both.pt").temperature == done.temperature
-    before, after = known, judge(here / "both.pt", split="validation").answers
+    before, after = known, run_evaluation(here / "both.pt", split="validation").predictions
     powers = before.probabilities ** (1 / done.temperature)
     assert torch.allclose(after.probabilities, powers / powers.sum(dim=1, keepdim=True), atol=1e-9)
 

@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 from mnist_trainer import Run, train
 from mnist_trainer.errors import CheckpointError, UsageError
 from mnist_trainer.pipeline.comparison import compare
-from mnist_trainer.pipeline.evaluation import judge
+from mnist_trainer.pipeline.evaluation import run_evaluation
 from mnist_trainer.storage.checkpoint import save_checkpoint
 
 
@@ -23,7 +23,7 @@ def other(tiny: dict[str, Any], here: Path) -> Path:
 
 def test_images_are_counted_that_only_one_gets(digits_run: Run, other: Path) -> None:
     found = compare(digits_run.folder, other)
-    first, second = (judge(run).answers.right.tolist() for run in (digits_run.folder, other))
+    first, second = (run_evaluation(run).predictions.correct.tolist() for run in (digits_run.folder, other))
     pairs = list(zip(first, second, strict=True))
     assert found.comparison.only_first == pairs.count((True, False)) > 0
     assert found.comparison.only_second == pairs.count((False, True))
@@ -40,7 +40,7 @@ def test_json_has_both_and_how_they_differ(digits_run: Run, other: Path) -> None
 
 
 def test_an_ensemble_can_be_compared_and_equal_names_are_paths(digits_run: Run, other: Path, here: Path) -> None:
-    save_checkpoint(here / "both.pt", judge([digits_run.folder, other]).subject.checkpoint)
+    save_checkpoint(here / "both.pt", run_evaluation([digits_run.folder, other]).target.checkpoint)
     assert compare(here / "both.pt", other).names == ("both", "other")
     (here / "deeper" / "other").mkdir(parents=True)
     (here / "deeper" / "other" / "best.pt").write_bytes((other / "best.pt").read_bytes())

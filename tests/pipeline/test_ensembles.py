@@ -14,8 +14,8 @@ import torch
 
 from mnist_trainer import Run, evaluate, predict, train
 from mnist_trainer.errors import CheckpointError, UsageError
-from mnist_trainer.pipeline.evaluation import judge
-from mnist_trainer.pipeline.subject import load_subject
+from mnist_trainer.pipeline.evaluation import run_evaluation
+from mnist_trainer.pipeline.subject import load_target
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -39,13 +39,13 @@ def trio(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_the_answer_is_the_mean_of_the_members_probabilities(trio: list[Path]) -> None:
-    together = judge(trio)
-    each = [judge(run).answers for run in trio]
-    mean = torch.stack([answers.probabilities for answers in each]).mean(dim=0)
-    assert torch.equal(together.answers.probabilities, mean)
-    assert torch.equal(together.answers.predicted, mean.argmax(dim=1))
-    right = mean.gather(1, each[0].labels[:, None])
-    assert together.evaluation.loss == pytest.approx(float(-right.log().mean()), abs=1e-12)
+    together = run_evaluation(trio)
+    each = [run_evaluation(run).predictions for run in trio]
+    mean = torch.stack([predictions.probabilities for predictions in each]).mean(dim=0)
+    assert torch.equal(together.predictions.probabilities, mean)
+    assert torch.equal(together.predictions.predicted, mean.argmax(dim=1))
+    correct = mean.gather(1, each[0].labels[:, None])
+    assert together.evaluation.loss == pytest.approx(float(-correct.log().mean()), abs=1e-12)
 
 
 def test_members_have_their_own_figures_and_a_share_of_disagreement(trio: list[Path]) -> None:
@@ -56,7 +56,7 @@ def test_members_have_their_own_figures_and_a_share_of_disagreement(trio: list[P
     for member, alone in zip(found.members, each, strict=True):
         assert (member.errors, member.accuracy, member.interval) == (alone.errors, alone.accuracy, alone.interval)
     assert found.members[0].loss == pytest.approx(each[0].loss)  # cross-entropy is -ln of the probability
-    predicted = torch.stack([judge(run).answers.predicted for run in trio])
+    predicted = torch.stack([run_evaluation(run).predictions.predicted for run in trio])
     differ = sum(len(set(column)) > 1 for column in predicted.T.tolist())
     assert found.disagreement == differ / 355 > 0
     accuracies = [alone.accuracy for alone in each]
@@ -71,10 +71,10 @@ def test_json_has_the_keys_of_one_and_the_members(trio: list[Path]) -> None:
 
 
 def test_a_saved_ensemble_is_a_checkpoint_like_any_other(trio: list[Path], here: Path) -> None:
-    together = judge(trio)
-    save_checkpoint(here / "all.pt", together.subject.checkpoint)
-    saved = judge(here / "all.pt")
-    assert torch.equal(saved.answers.probabilities, together.answers.probabilities)
+    together = run_evaluation(trio)
+    save_checkpoint(here / "all.pt", together.target.checkpoint)
+    saved = run_evaluation(here / "all.pt")
+    assert torch.equal(saved.predictions.probabilities, together.predictions.probabilities)
     assert replace(saved.evaluation, members=()) == replace(together.evaluation, members=())
     assert [member.path for member in saved.evaluation.members] == [str(here / "all.pt")] * 3
     picture = 255 - saved.source.images[0].numpy().repeat(4, 0).repeat(4, 1)
@@ -84,17 +84,17 @@ def test_a_saved_ensemble_is_a_checkpoint_like_any_other(trio: list[Path], here:
 
 
 def test_views_of_an_ensemble_are_averaged_too(trio: list[Path]) -> None:
-    each = [judge(run, views=3).answers.probabilities for run in trio]
-    assert torch.equal(judge(trio, views=3).answers.probabilities, torch.stack(each).mean(dim=0))
+    each = [run_evaluation(run, views=3).predictions.probabilities for run in trio]
+    assert torch.equal(run_evaluation(trio, views=3).predictions.probabilities, torch.stack(each).mean(dim=0))
     assert evaluate(trio, views=3).views == 3
 
 
 def test_without_probabilities_there_is_no_loss(tiny: dict[str, Any], trio: list[Path]) -> None:
     runs = [train(tiny, "loss=mse", f"seed={seed}").folder for seed in (1, 2)]
-    found = judge(runs)
+    found = run_evaluation(runs)
     assert (found.evaluation.loss, found.evaluation.ece) == (None, None)
-    each = [judge(run).answers.probabilities for run in runs]
-    assert torch.equal(found.answers.probabilities, (each[0] + each[1]) / 2)
+    each = [run_evaluation(run).predictions.probabilities for run in runs]
+    assert torch.equal(found.predictions.probabilities, (each[0] + each[1]) / 2)
     with pytest.raises(CheckpointError, match="are no probabilities"):
         evaluate([trio[0], runs[0]])
 
@@ -150,7 +150,7 @@ def test_what_belongs_to_one_model_is_refused_for_several(trio: list[Path], digi
 
 
 def test_an_ensemble_is_no_model_to_begin_with(trio: list[Path], here: Path, tiny: dict[str, Any]) -> None:
-    save_checkpoint(here / "all.pt", load_subject(trio, ()).checkpoint)
+    save_checkpoint(here / "all.pt", load_target(trio, ()).checkpoint)
     assert len(load_checkpoint(here / "all.pt").members) == 3
     with pytest.raises(CheckpointError, match="This checkpoint is an ensemble of 3 models; name one of them"):
         train(tiny, f"model.init_from={here / 'all.pt'}")

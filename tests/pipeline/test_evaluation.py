@@ -11,7 +11,7 @@ import torch
 
 from mnist_trainer import Run, evaluate, train
 from mnist_trainer.errors import CheckpointError, ConfigError, DataError, DeviceError, InterruptedRunError
-from mnist_trainer.pipeline.evaluation import judge
+from mnist_trainer.pipeline.evaluation import run_evaluation
 from mnist_trainer.pipeline.subject import CHANGEABLE
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 
@@ -42,15 +42,15 @@ def test_each_split_has_its_images(digits_run: Run) -> None:
 
 
 def test_figures_agree_with_each_other(digits_run: Run) -> None:
-    judged = judge(digits_run.folder)
-    found, answers = judged.evaluation, judged.answers
-    wrong = int((answers.predicted != answers.labels).sum())
-    assert (found.errors, found.count) == (wrong, len(answers.labels))
+    result = run_evaluation(digits_run.folder)
+    found, predictions = result.evaluation, result.predictions
+    wrong = int((predictions.predicted != predictions.labels).sum())
+    assert (found.errors, found.count) == (wrong, len(predictions.labels))
     assert found.accuracy == (found.count - wrong) / found.count
     assert sum(map(sum, found.confusion)) == found.count
     assert sum(found.confusion[digit][digit] for digit in range(10)) == found.count - wrong
     assert sum(entry.errors for entry in found.per_class) == wrong
-    assert torch.allclose(answers.probabilities.sum(dim=1), torch.ones(355, dtype=torch.float64))
+    assert torch.allclose(predictions.probabilities.sum(dim=1), torch.ones(355, dtype=torch.float64))
     assert list(found.to_json()) == [
         "accuracy",
         "errors",

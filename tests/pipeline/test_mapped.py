@@ -13,7 +13,7 @@ from mnist_trainer import resume, train
 from mnist_trainer.data import folder, image_dataset
 from mnist_trainer.data.image_dataset import MappedImages
 from mnist_trainer.errors import InterruptedRunError
-from mnist_trainer.pipeline.evaluation import judge
+from mnist_trainer.pipeline.evaluation import run_evaluation
 
 from .conftest import TINY, Remembering
 
@@ -55,7 +55,7 @@ def test_the_same_run_to_the_bit(
     monkeypatch.setattr(folder, "MIN_CACHED", 1)
     sections, heard = small(kind, here / "f"), Remembering()
     train(sections, run_dir=here / "memory", listener=heard)
-    expected = judge(here / "memory")
+    expected = run_evaluation(here / "memory")
     assert isinstance(expected.source.images, torch.Tensor) and "memory" not in heard.headers[0].data
     monkeypatch.setattr(image_dataset, "MEMORY_FRACTION", 0)
     heard = Remembering()
@@ -63,8 +63,8 @@ def test_the_same_run_to_the_bit(
     assert "; more than 25 % of the free memory, so read a batch at a time; 2 classes" in heard.headers[0].data
     assert heard.told[-1] == "finished" and any(told.startswith("refitting") for told in heard.told)
     assert differences_of_runs(here / "memory", here / "mapped") == []
-    judged = judge(here / "mapped")
-    assert isinstance(judged.source.images, MappedImages) and judged.evaluation == expected.evaluation
-    assert torch.equal(judged.answers.outputs, expected.answers.outputs)
+    result = run_evaluation(here / "mapped")
+    assert isinstance(result.source.images, MappedImages) and result.evaluation == expected.evaluation
+    assert torch.equal(result.predictions.outputs, expected.predictions.outputs)
     stopped_and_resumed(sections, here / "resumed", len(heard.steps) - 2)
     assert differences_of_runs(here / "memory", here / "resumed") == []

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from mnist_trainer import evaluate, prepare, train
 from mnist_trainer.errors import CheckpointError
-from mnist_trainer.pipeline.description import own_parts
+from mnist_trainer.pipeline.description import custom_names
 from mnist_trainer.storage.checkpoint import load_checkpoint
 
 
@@ -91,11 +91,11 @@ def test_own_parts_are_named_whatever_they_are() -> None:
     class Empty(nn.ModuleList):
         """Without layers it counts as false."""
 
-    names = own_parts(Empty(), nn.CrossEntropyLoss(), torch.optim.Adam)
+    names = custom_names(Empty(), nn.CrossEntropyLoss(), torch.optim.Adam)
     assert names["model"].endswith("Empty")
     assert names["loss"].endswith("CrossEntropyLoss")
     assert names["optimizer"].endswith("Adam")
-    assert own_parts(None, None, None) == {}
+    assert custom_names(None, None, None) == {}
 
 
 # --- init_from and freeze ---
@@ -112,7 +112,7 @@ def test_a_training_starts_from_the_weights_of_another(tiny: dict[str, Any], fir
     state = prepare(tiny, f"model.init_from={first}", "data.normalize=unit")
     for name, weight in state.model.state_dict().items():
         assert torch.equal(weight, source.weights[name])
-    assert state.setup.reading.normalization == source.reading.normalization  # as its weights are used to
+    assert state.setup.spec.normalization == source.spec.normalization  # as its weights are used to
 
 
 def test_weights_of_another_shape_start_anew(tiny: dict[str, Any], first: Path) -> None:

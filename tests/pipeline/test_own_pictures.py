@@ -16,7 +16,7 @@ from mnist_trainer import Run, evaluate, train
 from mnist_trainer.data.digits import load_digits
 from mnist_trainer.errors import CheckpointError, DataError
 from mnist_trainer.pipeline.comparison import compare
-from mnist_trainer.pipeline.evaluation import judge
+from mnist_trainer.pipeline.evaluation import run_evaluation
 
 Write = Callable[[Path, dict[str, int]], None]
 
@@ -42,7 +42,7 @@ def own_run(own: Path, tiny: dict[str, Any]) -> Path:
 
 
 def test_all_pictures_of_a_folder_that_trained_nothing(digits_run: Run, own: Path) -> None:
-    judged = judge(digits_run.folder, *on(own))
+    judged = run_evaluation(digits_run.folder, *on(own))
     assert judged.evaluation.count == 150
     assert judged.evaluation.pictures == f"all 150 pictures in {own}"
     assert judged.evaluation.to_json()["pictures"] == judged.evaluation.pictures
@@ -115,8 +115,8 @@ def test_a_model_of_other_names_on_digits(here: Path, pictures: Write, tiny: dic
     run = train(
         {**tiny, "data": {"name": "folder", "path": "words"}}, "training.epochs=20", run_dir=here / "run"
     ).folder
-    judged = judge(run, "data.name=digits")
-    labels = [judged.evaluation.per_class[int(label)].label for label in judged.answers.labels]
+    judged = run_evaluation(run, "data.name=digits")
+    labels = [judged.evaluation.per_class[int(label)].label for label in judged.predictions.labels]
     assert labels == [WORDS[int(label)] for label in load_digits("test").labels]
     assert evaluate(run, "data.name=folder") == evaluate(run)
 
@@ -130,8 +130,8 @@ def test_unknown_classes_are_refused(digits_run: Run, here: Path, pictures: Writ
 def test_a_yes_no_model(here: Path, pictures: Write, tiny: dict[str, Any]) -> None:
     run = train(tiny, "data.binary=7", run_dir=here / "run").folder
     pictures(here / "own", {"03": 3, "seven": 7, "8": 8})
-    judged = judge(run, *on("own"))
-    assert judged.evaluation.count == 45 and judged.answers.labels.tolist() == [0] * 30 + [1] * 15
+    judged = run_evaluation(run, *on("own"))
+    assert judged.evaluation.count == 45 and judged.predictions.labels.tolist() == [0] * 30 + [1] * 15
     with pytest.raises(CheckpointError, match="knows the classes not 7, 7, and folder has not 8, 8"):
         evaluate(run, *on("own"), "data.binary=8")
 

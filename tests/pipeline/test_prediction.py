@@ -15,9 +15,9 @@ from mnist_trainer import Prediction, Run, predict, train
 from mnist_trainer.data.digits import load_digits
 from mnist_trainer.errors import CheckpointError, UsageError
 from mnist_trainer.inference.predictor import Predictor
-from mnist_trainer.pipeline.evaluation import judge
+from mnist_trainer.pipeline.evaluation import run_evaluation
 from mnist_trainer.pipeline.prediction import CHUNK, CHUNK_BYTES, CHUNK_STEPS, load_reader
-from mnist_trainer.pipeline.sources import Source
+from mnist_trainer.pipeline.sources import InputImage
 from mnist_trainer.reports.drawings import predictions_csv
 from mnist_trainer.storage.checkpoint import load_checkpoint
 
@@ -116,7 +116,7 @@ def test_the_newest_finished_run_answers_when_asked(
 
 def test_an_image_of_the_test_set_is_answered_as_in_evaluation(digits_run: Run, here: Path) -> None:
     """As PNG files, in chunks: pixels pass through unchanged, and answers are those of mnist-eval."""
-    judged = judge(digits_run.folder)
+    judged = run_evaluation(digits_run.folder)
     images = load_digits("test").images
     for place, image in enumerate(images):
         Image.fromarray(image.numpy()).save(here / f"{place}.png")
@@ -142,10 +142,10 @@ def test_what_is_less_sure_than_asked_for_is_refused(digits_run: Run) -> None:
 def test_a_model_that_can_tell_refuses_what_is_no_digit(digits_run: Run, seven: Image.Image) -> None:
     reader = load_reader(digits_run.folder)
 
-    def answer(refusal: float | None) -> Prediction:
-        readings = [replace(reading, refusal=refusal) for reading in reader.predictor.readings]
-        predictor = Predictor(list(reader.predictor.members), readings, torch.device("cpu"))
-        (found,) = replace(reader, predictor=predictor).read([Source(None, seven)])
+    def answer(refusal_threshold: float | None) -> Prediction:
+        specs = [replace(spec, refusal_threshold=refusal_threshold) for spec in reader.predictor.specs]
+        predictor = Predictor(list(reader.predictor.members), specs, torch.device("cpu"))
+        (found,) = replace(reader, predictor=predictor).read([InputImage(None, seven)])
         return found
 
     assert answer(None) == answer(1.0)
@@ -182,10 +182,10 @@ def test_answers_come_before_all_pictures_are_read(digits_run: Run, seven: Image
     (here / "large.png").write_bytes((here / "seven.png").read_bytes() + b"\0" * CHUNK_BYTES)
     read = []
 
-    def sources(*names: str) -> Iterator[Source]:
+    def sources(*names: str) -> Iterator[InputImage]:
         for name in names:
             read.append(name)
-            yield Source(name, here / name)
+            yield InputImage(name, here / name)
 
     reader = load_reader(digits_run.folder)
     coming = reader.read(sources("large.png", "seven.png", "seven.png", "large.png", "seven.png"))
@@ -219,7 +219,7 @@ def test_the_network_sees_the_same_image_just_once(
 def test_the_steps_are_kept_where_they_are_asked_for(digits_run: Run, seven: Image.Image) -> None:
     reader = load_reader(digits_run.folder)
     paper = np.pad(np.array(seven.resize((280, 280))), ((10, 10), (60, 60)))
-    (without,), (kept,) = (list(reader.read([Source(None, paper)], steps=steps)) for steps in (False, True))
+    (without,), (kept,) = (list(reader.read([InputImage(None, paper)], steps=steps)) for steps in (False, True))
     assert without.steps is None
     assert kept.steps is not None
     assert kept.steps.ink.shape == paper.shape
@@ -270,7 +270,7 @@ def test_outputs_that_are_no_probabilities_are_not_called_so(seven: Image.Image,
     assert found.text == str(digit.digit)
     assert (found.confidence, digit.confidence, digit.probabilities) == (None, None, ())
     assert run.test.ece is None
-    judged = judge(run.folder)
+    judged = run_evaluation(run.folder)
     classes = judged.subject.checkpoint.classes
     text = predictions_csv(judged.answers, judged.source, classes, judged.evaluation.ece is not None)
     assert all(line.endswith(",") for line in text.splitlines()[1:])

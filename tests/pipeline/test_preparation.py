@@ -19,7 +19,7 @@ from mnist_trainer.data.download import UnreachableError
 from mnist_trainer.data.mirror import MirrorError
 from mnist_trainer.errors import CheckpointError, ConfigError, DataError, InterruptedRunError
 from mnist_trainer.files import write_file
-from mnist_trainer.pipeline.preparation import located
+from mnist_trainer.pipeline.preparation import with_absolute_paths
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 from mnist_trainer.storage.tensors import write_tensors
 from mnist_trainer.studies.seed_series import resume_seeds, train_seeds
@@ -57,7 +57,7 @@ def test_paths_in_a_run_are_absolute(tiny: dict[str, Any], own: Path, monkeypatc
     started = load_checkpoint(Path("second", "best.pt")).config
     assert (started.data.path, started.model.init_from) == (str(own), str(own.parent / "first"))
     assert prepare(tiny, "data.root=~/digits").setup.config.data.root == "~/digits"
-    assert located(load_config(tiny, ["model.init_from=bundled"])).model.init_from == "bundled"
+    assert with_absolute_paths(load_config(tiny, ["model.init_from=bundled"])).model.init_from == "bundled"
 
 
 def test_a_run_goes_on_from_another_folder(
@@ -191,7 +191,7 @@ def test_weights_alone_are_a_start_as_well(tiny: dict[str, Any]) -> None:
         f"{Path('plain.pt').absolute()} holds weights alone: whether images that validate here trained them can't be "
         "checked"
     )
-    scales = [load_checkpoint(run.folder / "best.pt").reading.normalization, prepare(tiny).setup.reading.normalization]
+    scales = [load_checkpoint(run.folder / "best.pt").spec.normalization, prepare(tiny).setup.spec.normalization]
     assert scales[0] == scales[1]
 
 

@@ -13,7 +13,7 @@ import torch
 from mnist_trainer import Run, evaluate, load_config, prepare, train
 from mnist_trainer.data.loaders import load_split
 from mnist_trainer.errors import CheckpointError, ConfigError
-from mnist_trainer.inference.predictor import REFUSAL
+from mnist_trainer.inference.predictor import REFUSAL_THRESHOLD
 from mnist_trainer.pipeline import checking
 from mnist_trainer.pipeline.calibration import calibrate
 from mnist_trainer.simulator import make
@@ -52,7 +52,7 @@ def loaded(run: Run) -> Checkpoint:
 
 def test_the_model_tells_digits_from_what_is_none(run: Run) -> None:
     predictor = loaded(run).predictor(torch.device("cpu"))
-    assert predictor.refusal == REFUSAL
+    assert predictor.refusal_threshold == REFUSAL_THRESHOLD
     splits = prepare(run.config).setup
     digits, others = splits.train.labels < 10, splits.train.labels == 10
     none = predictor.none(splits.train.images)
@@ -86,8 +86,8 @@ def test_calibration_keeps_what_is_refused(run: Run, here: Path) -> None:
     done = calibrate(run.folder)
     save_checkpoint(here / "calm.pt", done.checkpoint)
     before, after = (load_checkpoint(path) for path in (run.folder / "best.pt", here / "calm.pt"))
-    assert after.reading.temperature == done.temperature != 1
-    assert after.reading.refusal == before.reading.refusal == REFUSAL
+    assert after.spec.temperature == done.temperature != 1
+    assert after.spec.refusal_threshold == before.spec.refusal_threshold == REFUSAL_THRESHOLD
     images = load_split(run.config.data, "test").images
     none = [each.predictor(torch.device("cpu")).none(images) for each in (before, after)]
     assert torch.equal(*none)
@@ -129,12 +129,12 @@ def test_a_second_fit_makes_them_of_all_images(tiny: dict[str, Any], listener: R
 def test_images_are_mixed_with_what_is_no_digit(tiny: dict[str, Any]) -> None:
     tiny["data"]["simulate"] = SIMULATE
     run = train(tiny, "training.mixup=0.3")
-    assert load_checkpoint(run.folder / "best.pt").reading.refusal == REFUSAL
+    assert load_checkpoint(run.folder / "best.pt").spec.refusal_threshold == REFUSAL_THRESHOLD
 
 
 def test_without_what_is_no_digit_nothing_is_refused(tiny: dict[str, Any]) -> None:
     run = train(tiny, "data.simulate.photographs=1")
-    assert load_checkpoint(run.folder / "best.pt").reading.refusal is None
+    assert load_checkpoint(run.folder / "best.pt").spec.refusal_threshold is None
     assert len(run.records) == 2
 
 

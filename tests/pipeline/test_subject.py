@@ -14,7 +14,7 @@ from mnist_trainer import Run, evaluate, train
 from mnist_trainer.errors import CheckpointError, ConfigError, UsageError
 from mnist_trainer.pipeline.calibration import calibrate
 from mnist_trainer.pipeline.comparison import compare
-from mnist_trainer.pipeline.subject import require_other_file
+from mnist_trainer.pipeline.subject import check_output_file
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -22,12 +22,12 @@ from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 def test_no_file_of_a_run_is_written_over(fake_run: Callable[..., Path], name: str) -> None:
     run = fake_run("runs/other")
     with pytest.raises(UsageError, match="belongs to the run in that folder, and stays as it is"):
-        require_other_file(run / name, [])
+        check_output_file(run / name, [])
 
 
 def test_another_file_can_be_written_anywhere(fake_run: Callable[..., Path], here: Path) -> None:
     for file in (fake_run("runs/other") / "calm.pt", here / "best.pt", here / "nowhere" / "best.pt"):
-        require_other_file(file, [])
+        check_output_file(file, [])
 
 
 def test_a_split_that_is_told_in_other_words_is_the_same(tiny: dict[str, Any], here: Path) -> None:

@@ -25,7 +25,7 @@ from mnist_trainer.errors import (
 )
 from mnist_trainer.model.build import build_model
 from mnist_trainer.pipeline import conclusion, preparation
-from mnist_trainer.pipeline.description import header_of
+from mnist_trainer.pipeline.description import build_header
 from mnist_trainer.reports.listener import Listener, Outcome
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.training.loop import EpochRecord
@@ -557,7 +557,7 @@ def test_layers_that_do_not_fit_are_not_frozen_at_random(digits_run: Run) -> Non
     )
     first = load_checkpoint(digits_run.folder / "best.pt").weights["1.weight"]
     assert torch.equal(state.model.state_dict()["1.weight"], first)
-    header = header_of(state, Path("one"), {})
+    header = build_header(state, Path("one"), {})
     assert (
         header.model
         == f"mlp 784-32-10, relu, 25,450 parameters; 4 of 4 tensors from {digits_run.folder}, 1 layer frozen"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mnist_trainer.inference.metrics import Evaluation, confusion_matrix, figures_by_class, wilson_interval
+from mnist_trainer.inference.metrics import Evaluation, confusion_matrix, metrics_by_class, wilson_interval
 from mnist_trainer.reports.listener import Header, Outcome
 from mnist_trainer.training.loop import EpochRecord
 
@@ -56,7 +56,7 @@ def evaluation() -> Evaluation:
         loss=0.01234,
         interval=wilson_interval(1997, 2000),
         ece=0.00456,
-        per_class=figures_by_class(confusion, CLASSES),
+        per_class=metrics_by_class(confusion, CLASSES),
         confusion=((1987, 3), (0, 10)),
         dataset="mnist",
         split="test",

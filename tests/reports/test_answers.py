@@ -7,18 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mnist_trainer.inference.prediction import Judgement as Rules
-from mnist_trainer.inference.prediction import Prediction, Scores, answer_page, named, unreadable
+from mnist_trainer.inference.prediction import Prediction, Scores, class_labels, predict_page, unreadable
+from mnist_trainer.inference.prediction import RejectPolicy as Rules
 from mnist_trainer.pictures.page import Glyph, Layout, Line, Page
 from mnist_trainer.reports.answers import CSV_COLUMNS, answer_lines, caption, csv_row
 
-RULES = Rules(named("0123456789"), refusal=0.5, min_confidence=0.5)
+RULES = Rules(class_labels("0123456789"), refusal_threshold=0.5, min_confidence=0.5)
 
 
 def picture(*rows: str, rules: Rules = RULES) -> Prediction:
     """A picture with such rows: digits are clear, `a` is a 4 or a 9, `b` a 1 or a 7 not sure enough, `x` none."""
-    likely = {"a": (4, 0.6, 9), "b": (1, 0.45, 7), "x": (3, 0.9, 5)}
-    drawn = [likely.get(sign) or (int(sign), 0.95, (int(sign) + 1) % 10) for row in rows for sign in row]
+    digit_probability = {"a": (4, 0.6, 9), "b": (1, 0.45, 7), "x": (3, 0.9, 5)}
+    drawn = [digit_probability.get(sign) or (int(sign), 0.95, (int(sign) + 1) % 10) for row in rows for sign in row]
     probabilities = np.zeros((len(drawn), 10))
     for place, (first, probability, second) in enumerate(drawn):
         probabilities[place, first] = probability
@@ -28,7 +28,7 @@ def picture(*rows: str, rules: Rules = RULES) -> Prediction:
     image = np.zeros((28, 28), np.uint8)
     lines = [Line(len(row), tuple(Glyph(image, (40, 40, 9, 9), at, at + 1) for at in range(len(row)))) for row in rows]
     page = Page((Layout(tuple(lines)),), size=(100, 100))
-    return answer_page(page, Scores(probabilities, none), rules, "a.png")
+    return predict_page(page, Scores(probabilities, none), rules, "a.png")
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_blank_paper_is_refused_with_its_reason() -> None:
 
 
 def test_outputs_that_are_no_probabilities_are_not_called_so() -> None:
-    rules = Rules(RULES.names, honest=False)
+    rules = Rules(RULES.names, gives_probabilities=False)
     assert answer_lines(picture("7", rules=rules), 3) == ["a.png: 7"]
     assert answer_lines(picture("7a", rules=rules)) == ["a.png: 74"]
     assert caption(picture("7", rules=rules).digits[0]) == "7"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mnist_trainer.config.load import load_config
 from mnist_trainer.data.image_dataset import ImageDataset
-from mnist_trainer.inference.evaluate import Answers
+from mnist_trainer.inference.evaluate import Predictions
 from mnist_trainer.inference.firing import DeadUnits
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.model.build import build_model
@@ -54,9 +54,9 @@ def drawn(drawing: Drawing) -> tuple[str, bytes]:
     return name, picture()
 
 
-def answered(probabilities: Tensor, labels: list[int]) -> Answers:
+def answered(probabilities: Tensor, labels: list[int]) -> Predictions:
     confidence, predicted = probabilities.double().max(dim=1)
-    return Answers(probabilities, probabilities, predicted, confidence, torch.tensor(labels))
+    return Predictions(probabilities, probabilities, predicted, confidence, torch.tensor(labels))
 
 
 def source_of(labels: list[int]) -> ImageDataset:
@@ -118,8 +118,8 @@ def test_the_confusion_matrix_says_of_what_it_is(painter: Painter, evaluation: E
 def test_the_surest_mistakes_come_first(painter: Painter, evaluation: Evaluation) -> None:
     rows = torch.tensor([[0.9, 0.1, 0.0], [0.6, 0.4, 0.0], [0.0, 0.2, 0.8], [0.1, 0.2, 0.7], [0.0, 1.0, 0.0]])
     labels = [0, 1, 0, 1, 0]
-    answers, dataset = answered(rows, labels), source_of(labels)
-    assert drawn(draw_mistakes(answers, dataset, evaluation, CLASSES)) == ("mistakes.png", b"mistakes")
+    predictions, dataset = answered(rows, labels), source_of(labels)
+    assert drawn(draw_mistakes(predictions, dataset, evaluation, CLASSES)) == ("mistakes.png", b"mistakes")
     images, truths, given, shown, title, _ = painter.asked["mistakes"]
     assert images[:, 0, 0].tolist() == [4, 2, 3, 1]
     assert truths == ["zero", "zero", "one", "one"]
@@ -129,8 +129,8 @@ def test_the_surest_mistakes_come_first(painter: Painter, evaluation: Evaluation
 
 
 def test_what_is_no_probability_is_not_shown_as_one(painter: Painter, evaluation: Evaluation) -> None:
-    answers = answered(torch.tensor([[7.0, -3.0, 0.0]]), [1])
-    drawn(draw_mistakes(answers, source_of([1]), replace(evaluation, ece=None), CLASSES))
+    predictions = answered(torch.tensor([[7.0, -3.0, 0.0]]), [1])
+    drawn(draw_mistakes(predictions, source_of([1]), replace(evaluation, ece=None), CLASSES))
     assert painter.asked["mistakes"][3] == [None]
 
 

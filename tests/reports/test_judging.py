@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from mnist_trainer.inference.calibration import Sureness
+from mnist_trainer.inference.calibration import CalibrationMetrics
 from mnist_trainer.inference.comparison import Comparison
-from mnist_trainer.inference.metrics import ClassFigures, Evaluation, MemberFigures
+from mnist_trainer.inference.metrics import ClassMetrics, Evaluation, MemberMetrics
 from mnist_trainer.reports.judging import (
     calibration_lines,
     comparison_lines,
@@ -31,7 +31,7 @@ def test_an_evaluation_in_full(evaluation: Evaluation) -> None:
 
 
 def test_an_evaluation_says_what_it_has_no_figures_of(evaluation: Evaluation) -> None:
-    unseen = ClassFigures("a class with a long name", 0, 0, None, None, 0)
+    unseen = ClassMetrics("a class with a long name", 0, 0, None, None, 0)
     lines = evaluation_lines(replace(evaluation, loss=None, ece=None, per_class=(unseen,)), "best.pt")
     assert lines[2:4] == [
         "loss - (the user's own function)",
@@ -46,8 +46,8 @@ def test_an_evaluation_says_what_it_has_no_figures_of(evaluation: Evaluation) ->
 @pytest.fixture
 def ensemble(evaluation: Evaluation) -> Evaluation:
     members = (
-        MemberFigures("runs/one/best.pt", "a", 0.997, 6, 2000, 0.0211, (0.993, 0.999)),
-        MemberFigures("runs/another/best.pt", "b", 0.998, 4, 2000, None, (0.994, 0.999)),
+        MemberMetrics("runs/one/best.pt", "a", 0.997, 6, 2000, 0.0211, (0.993, 0.999)),
+        MemberMetrics("runs/another/best.pt", "b", 0.998, 4, 2000, None, (0.994, 0.999)),
     )
     return replace(evaluation, members=members, disagreement=0.0125, plain=False)
 
@@ -118,7 +118,10 @@ def test_a_comparison_begins_with_both_accuracies(evaluation: Evaluation) -> Non
 
 
 def test_a_calibration_has_a_row_for_each_split() -> None:
-    figures = {"validation": (Sureness(0.07, 0.044), Sureness(0.031, 0.0021)), "test": (Sureness(0.06, 0.05),) * 2}
+    figures = {
+        "validation": (CalibrationMetrics(0.07, 0.044), CalibrationMetrics(0.031, 0.0021)),
+        "test": (CalibrationMetrics(0.06, 0.05),) * 2,
+    }
     assert calibration_lines(0.58436, figures) == [
         "temperature 0.5844, fitted on the validation images; no answer changes, so accuracy stays as it is",
         "                     loss (-ln)      calibration error",
@@ -130,13 +133,16 @@ def test_a_calibration_has_a_row_for_each_split() -> None:
 @pytest.mark.parametrize(
     ("after", "names"),
     [
-        (Sureness(0.061, 0.04), "loss"),
-        (Sureness(0.05, 0.06), "calibration error"),
-        (Sureness(0.061, 0.06), "loss and the calibration error"),
+        (CalibrationMetrics(0.061, 0.04), "loss"),
+        (CalibrationMetrics(0.05, 0.06), "calibration error"),
+        (CalibrationMetrics(0.061, 0.06), "loss and the calibration error"),
     ],
 )
-def test_a_calibration_that_makes_something_worse_says_so(after: Sureness, names: str) -> None:
-    figures = {"validation": (Sureness(0.07, 0.044), Sureness(0.031, 0.0021)), "test": (Sureness(0.06, 0.05), after)}
+def test_a_calibration_that_makes_something_worse_says_so(after: CalibrationMetrics, names: str) -> None:
+    figures = {
+        "validation": (CalibrationMetrics(0.07, 0.044), CalibrationMetrics(0.031, 0.0021)),
+        "test": (CalibrationMetrics(0.06, 0.05), after),
+    }
     assert calibration_lines(0.58436, figures)[4:] == [
         f"It makes the {names} on test worse. Keep the model as it was, or use more validation images."
     ]

@@ -7,7 +7,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from mnist_trainer.inference.calibration import Bin
+from mnist_trainer.inference.calibration import ReliabilityBin
 from mnist_trainer.reports.reliability import reliability_diagrams
 
 
@@ -24,8 +24,8 @@ def blue(png: bytes, half: int) -> int:
 
 
 def test_each_panel_has_its_bars() -> None:
-    high, low = Bin(9, 0.97, 1.0), Bin(5000, 0.5, 0.25)
-    empty: list[Bin | None] = [None] * 13
+    high, low = ReliabilityBin(9, 0.97, 1.0), ReliabilityBin(5000, 0.5, 0.25)
+    empty: list[ReliabilityBin | None] = [None] * 13
     png = reliability_diagrams({"before": [*empty, high, high], "after": [low, *empty, None]}, "digits")
     assert shape(png) == (1000, 640)
     assert blue(png, 0) > 5 * blue(png, 1) > 0

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mnist_trainer.errors import StorageError
-from mnist_trainer.inference.prediction import DigitAnswer, Prediction, unreadable
+from mnist_trainer.inference.prediction import DigitPrediction, Prediction, unreadable
 from mnist_trainer.pictures.page import ReadingSteps
 from mnist_trainer.reports.steps import Strips, strip
 
@@ -20,10 +20,10 @@ GOLDEN = Path(__file__).parent / "samples" / "strip.png"
 GREEN, ORANGE = (0, 122, 90), (213, 94, 0)
 
 
-def answer(digit: int, x: int, refused: bool = False) -> DigitAnswer:
+def answer(digit: int, x: int, refused: bool = False) -> DigitPrediction:
     image = np.full((28, 28), 20 * digit, np.uint8)
     reason = "looks like no digit: 87 % sure" if refused else None
-    return DigitAnswer(digit, 0.9, (), (x, 40, 60, 80), refused, reason, image)
+    return DigitPrediction(digit, 0.9, (), (x, 40, 60, 80), refused, reason, image)
 
 
 def picture(path: str | None = "a.png", high: int = 80, wide: int = 100, digits: int = 2) -> Prediction:

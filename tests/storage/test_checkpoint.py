@@ -21,7 +21,7 @@ from mnist_trainer.data.digits import load_digits
 from mnist_trainer.data.normalize import Normalization
 from mnist_trainer.errors import CheckpointError, StorageError
 from mnist_trainer.files import write_file
-from mnist_trainer.inference.predictor import Reading
+from mnist_trainer.inference.predictor import InferenceSpec
 from mnist_trainer.model.build import build_model
 from mnist_trainer.storage import checkpoint as module
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, load_checkpoint, save_checkpoint
@@ -36,8 +36,8 @@ CNN = {
 def make_member(seed: int = 1, **changes: Any) -> Member:
     config = load_config(CNN)
     weights = build_model(config.model, 10, seed=seed).state_dict()
-    reading = Reading(Normalization(0.1307, 0.3081), "logits", "bfloat16", 500, 1.5, 0.25)
-    return replace(Member(config, dict(weights), reading), **changes)
+    spec = InferenceSpec(Normalization(0.1307, 0.3081), "logits", "bfloat16", 500, 1.5, 0.25)
+    return replace(Member(config, dict(weights), spec), **changes)
 
 
 def make_checkpoint(*members: Member, **changes: Any) -> Checkpoint:
@@ -63,7 +63,7 @@ def changed(path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
     return path
 
 
-def refusal(path: Path) -> str:
+def refusal_threshold(path: Path) -> str:
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(path)
     assert caught.value.exit_code == 4
@@ -118,8 +118,8 @@ def test_a_file_from_before_models_could_refuse_is_read(saved: Path) -> None:
 
     changed(saved, older)
     found = load_checkpoint(saved)
-    assert found.reading == replace(make_member().reading, refusal=None)
-    assert found.predictor(torch.device("cpu")).refusal is None
+    assert found.spec == replace(make_member().spec, refusal_threshold=None)
+    assert found.predictor(torch.device("cpu")).refusal_threshold is None
 
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -144,7 +144,7 @@ def test_a_file_of_an_old_version_is_read_and_answers_as_it_did(version: int) ->
     assert torch.load(sample(version), weights_only=True)["version"] == version
     found = load_checkpoint(sample(version))
     assert (found.classes, found.temperature, found.only.custom) == (tuple("0123456789"), 1.0, {})
-    assert found.reading == Reading(NORMALIZATIONS[version], "logits")
+    assert found.spec == InferenceSpec(NORMALIZATIONS[version], "logits")
     assert (found.config.name, found.config.data.split_seed) == ("sample", 3)
     digits = load_digits("test")
     probabilities = found.predictor(torch.device("cpu"))(digits.images)
@@ -178,7 +178,7 @@ def test_a_damaged_file_of_version_1_is_told(tmp_path: Path, key: str) -> None:
     path = tmp_path / "old.pt"
     path.write_bytes(sample(1).read_bytes())
     changed(path, lambda content: content.pop(key))
-    assert refusal(path) == f"{path} is damaged: its content is not a checkpoint's ('{key}')."
+    assert refusal_threshold(path) == f"{path} is damaged: its content is not a checkpoint's ('{key}')."
 
 
 def test_a_training_state_is_kept_besides(tmp_path: Path) -> None:
@@ -219,13 +219,13 @@ def test_the_file_alone_gives_the_same_logits_in_another_process(digits_run: Run
         text=True,
         check=True,
     )
-    reading = load_checkpoint(digits_run.folder / "best.pt").reading
+    spec = load_checkpoint(digits_run.folder / "best.pt").spec
     images = torch.arange(3 * 784).reshape(3, 28, 28).remainder(256).to(torch.uint8)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with torch.inference_mode():
-            here: Tensor = digits_run.model(reading.normalization.apply(images))
+            here: Tensor = digits_run.model(spec.normalization.apply(images))
     finally:
         torch.set_num_threads(threads)
     assert bytes.fromhex(there.stdout) == here.numpy().tobytes()
@@ -242,7 +242,7 @@ def test_weights_are_kept_on_the_cpu_and_not_shared(saved: Path) -> None:
 def test_a_foreign_file_of_pytorch_is_told(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "foreign.pt")
     path = tmp_path / "foreign.pt"
-    assert refusal(path) == f"{path} is a PyTorch file, but no checkpoint of mnist-train."
+    assert refusal_threshold(path) == f"{path} is a PyTorch file, but no checkpoint of mnist-train."
 
 
 def test_a_weight_that_changed_on_the_disk_is_told(saved: Path) -> None:
@@ -250,7 +250,7 @@ def test_a_weight_that_changed_on_the_disk_is_told(saved: Path) -> None:
     weight = make_checkpoint().weights["0.weight"].numpy().tobytes()
     content[content.index(weight) + 5] ^= 1
     saved.write_bytes(content)
-    text = refusal(saved)
+    text = refusal_threshold(saved)
     assert text.startswith(f"{saved} is damaged: the checksum of its part archive/data/")
     assert text.endswith(" is wrong. Take a whole copy of it.")
 
@@ -281,7 +281,7 @@ def test_no_flipped_byte_goes_unnoticed_or_ends_in_another_error(whole: Path, pl
 @pytest.mark.parametrize("version", [4, 999])
 def test_a_newer_version_of_the_format_is_told(saved: Path, version: int) -> None:
     changed(saved, lambda content: content.update(version=version))
-    assert refusal(saved) == (
+    assert refusal_threshold(saved) == (
         f"{saved} has format version {version}, and this program reads 1 to 3: it is from a newer mnist-trainer. "
         "Update yours, or use that one."
     )
@@ -290,12 +290,14 @@ def test_a_newer_version_of_the_format_is_told(saved: Path, version: int) -> Non
 @pytest.mark.parametrize("version", [0, -1, 1000, 10**600, None, "1", True, torch.zeros(2), [3]])
 def test_what_is_no_version_is_told(saved: Path, version: object) -> None:
     changed(saved, lambda content: content.update(version=version))
-    assert refusal(saved) == f"{saved} is damaged: its content is not a checkpoint's (it has no format version)."
+    assert (
+        refusal_threshold(saved) == f"{saved} is damaged: its content is not a checkpoint's (it has no format version)."
+    )
 
 
 def test_a_file_that_lost_its_checksum_is_told(saved: Path) -> None:
     torch.save(torch.load(saved, weights_only=True), saved)
-    assert refusal(saved) == f"{saved} is damaged: its content is not a checkpoint's (it has no checksum)."
+    assert refusal_threshold(saved) == f"{saved} is damaged: its content is not a checkpoint's (it has no checksum)."
 
 
 def test_names_in_a_file_do_not_command_the_terminal(saved: Path) -> None:
@@ -310,15 +312,15 @@ def test_names_in_a_file_do_not_command_the_terminal(saved: Path) -> None:
     with pytest.raises(CheckpointError, match=r"This checkpoint's model is my\\x1b\[2J\\x9b31mNet, which"):
         found.build()
     changed(saved, lambda content: content["members"][0].update({"custom": {f"my{evil}Net": evil * 1000, evil: 3}}))
-    assert refusal(saved).isprintable()
+    assert refusal_threshold(saved).isprintable()
     changed(saved, lambda content: content["members"][0]["config"].update({evil: 1}))
-    assert refusal(saved).isprintable()
+    assert refusal_threshold(saved).isprintable()
 
 
 @pytest.mark.parametrize("member", [5, "one", torch.zeros(3), [1], None])
 def test_a_member_that_is_none_is_told(saved: Path, member: object) -> None:
     changed(saved, lambda content: content.update(members=[member]))
-    assert refusal(saved).startswith(f"{saved} is damaged: its content is not a checkpoint's (")
+    assert refusal_threshold(saved).startswith(f"{saved} is damaged: its content is not a checkpoint's (")
 
 
 def test_weights_of_another_kind_of_number_are_told(saved: Path) -> None:
@@ -336,9 +338,9 @@ def test_weights_of_another_kind_of_number_are_told(saved: Path) -> None:
 def test_content_that_is_missing_or_of_a_wrong_kind_is_told(saved: Path, key: str) -> None:
     beginning = f"{saved} is damaged: its content is not a checkpoint's ("
     changed(saved, lambda content: content.update({key: 5 if key != "temperature" else "warm"}))
-    assert refusal(saved).startswith(beginning)
+    assert refusal_threshold(saved).startswith(beginning)
     changed(saved, lambda content: content.pop(key))
-    assert refusal(saved) == f"{beginning}'{key}')."
+    assert refusal_threshold(saved) == f"{beginning}'{key}')."
 
 
 @pytest.mark.parametrize(
@@ -346,7 +348,7 @@ def test_content_that_is_missing_or_of_a_wrong_kind_is_told(saved: Path, key: st
 )
 def test_a_member_that_lacks_something_is_told(saved: Path, key: str) -> None:
     changed(saved, lambda content: content["members"][0].pop(key))
-    assert refusal(saved) == f"{saved} is damaged: its content is not a checkpoint's ('{key}')."
+    assert refusal_threshold(saved) == f"{saved} is damaged: its content is not a checkpoint's ('{key}')."
 
 
 @pytest.mark.parametrize(
@@ -375,13 +377,13 @@ def test_a_value_that_cannot_be_is_told(saved: Path, where: tuple[Any, ...], val
         content[where[-1]] = value
 
     changed(saved, change)
-    assert refusal(saved).startswith(f"{saved} is damaged: its content is not a checkpoint's (")
+    assert refusal_threshold(saved).startswith(f"{saved} is damaged: its content is not a checkpoint's (")
 
 
 def test_an_ensemble_is_not_taken_for_one_model(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "two.pt", make_checkpoint(make_member(1), make_member(2)))
     found = load_checkpoint(tmp_path / "two.pt")
-    for ask in (lambda: found.weights, lambda: found.reading, found.build):
+    for ask in (lambda: found.weights, lambda: found.spec, found.build):
         with pytest.raises(CheckpointError, match="This checkpoint is an ensemble of 2 models; name one of them"):
             ask()
     assert len(found.predictor(torch.device("cpu")).members) == 2

@@ -19,7 +19,7 @@ import pytest
 from mnist_trainer.errors import CheckpointError, StorageError, UsageError
 from mnist_trainer.storage import run_folder
 from mnist_trainer.storage.checkpoint import load_checkpoint
-from mnist_trainer.storage.find import find_checkpoint, find_place, latest_run
+from mnist_trainer.storage.find import find_checkpoint, find_path, latest_run
 from mnist_trainer.storage.run_folder import COLUMNS, RunFolder, create_run_folder
 
 ROW: dict[str, Any] = {
@@ -307,8 +307,8 @@ def test_a_name_below_runs_stands_for_what_is_there_unless_there_is_one_here() -
     assert find_checkpoint("second/best.pt") == Path("runs/second/best.pt")
     make_run(Path("second"))
     assert find_checkpoint("second") == Path("second/best.pt")
-    assert find_place("runs") == Path("runs")
-    assert find_place("") == Path()
+    assert find_path("runs") == Path("runs")
+    assert find_path("") == Path()
 
 
 @pytest.mark.usefixtures("here")

@@ -35,7 +35,7 @@ def test_a_step_is_the_lectures_five_lines(splits: Splits, prepare: Any) -> None
     state, other = prepare(splits), prepare(splits)
     images, labels = next(state.batches())
     optimizer = torch.optim.Adam(other.model.parameters(), lr=0.001)
-    loss = F.cross_entropy(other.model(other.setup.reading.normalization.apply(images)), labels)
+    loss = F.cross_entropy(other.model(other.setup.spec.normalization.apply(images)), labels)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -55,7 +55,7 @@ def test_gradient_descent_of_a_neuron_by_the_formula(yes_or_no: Splits, prepare:
         optimizer={"name": "gradient_descent", "lr": 0.05},
     )
     train = yes_or_no.train
-    inputs = state.setup.reading.normalization.apply(train.images).flatten(1).double()
+    inputs = state.setup.spec.normalization.apply(train.images).flatten(1).double()
     weights, bias = torch.zeros(784, dtype=torch.float64), 0.0
     for _ in fit(state):
         error = torch.sigmoid(inputs @ weights + bias) - train.labels
@@ -217,7 +217,7 @@ def test_validation_is_without_smoothing_penalties_and_dropout(splits: Splits, p
     next(steps(state))
     val_loss, val_accuracy = validate(state)
     assert splits.validation is not None
-    inputs = state.setup.reading.normalization.apply(splits.validation.images)
+    inputs = state.setup.spec.normalization.apply(splits.validation.images)
     outputs = state.model.eval()(inputs).detach()
     assert val_loss == pytest.approx(F.cross_entropy(outputs, splits.validation.labels).item(), abs=1e-6)
     assert val_accuracy == (outputs.argmax(dim=1) == splits.validation.labels).double().mean().item()

@@ -28,10 +28,10 @@ def test_the_model_starts_with_the_weights_of_its_seed(splits: Splits, config: A
 
 
 def test_images_are_read_on_the_scale_of_the_training_images(splits: Splits, prepare: Any) -> None:
-    reading = prepare(splits).setup.reading
-    assert reading.normalization == measure(splits.train, "mean_std")
-    assert (reading.kind, reading.precision, reading.batch_size, reading.temperature) == ("logits", "float32", 1000, 1)
-    inputs = reading.normalization.apply(splits.train.images)
+    spec = prepare(splits).setup.spec
+    assert spec.normalization == measure(splits.train, "mean_std")
+    assert (spec.kind, spec.precision, spec.batch_size, spec.temperature) == ("logits", "float32", 1000, 1)
+    inputs = spec.normalization.apply(splits.train.images)
     assert (inputs.mean().item(), inputs.std().item()) == pytest.approx((0, 1), abs=1e-4)
 
 
@@ -51,7 +51,7 @@ def test_weights_and_scale_of_a_checkpoint_are_taken_over(splits: Splits, config
     start = config(model={"architecture": "mlp", "hidden": [16], "init_from": "runs/a"})
     state = prepare_state(start, splits, start=theirs)
     assert all(torch.equal(value, theirs.weights[name]) for name, value in state.model.state_dict().items())
-    assert state.setup.reading.normalization == theirs.normalization
+    assert state.setup.spec.normalization == theirs.normalization
 
 
 def test_a_checkpoint_of_which_nothing_fits_is_refused(splits: Splits, config: Any) -> None:

@@ -204,7 +204,7 @@ def test_the_averaged_weights_are_those_judged_and_kept(splits: Splits, prepare:
     judged = state.model if state.ema is None else state.ema.module
     assert splits.validation is not None
     with torch.no_grad():
-        outputs = judged(state.setup.reading.normalization.apply(splits.validation.images))
+        outputs = judged(state.setup.spec.normalization.apply(splits.validation.images))
     assert record.val_loss == pytest.approx(state.criterion.mean_loss(outputs, splits.validation.labels), abs=1e-6)
     assert bits(state.best_weights) == bits(judged.state_dict())
     assert (bits(state.best_weights) == bits(state.model.state_dict())) == (ema is None)
