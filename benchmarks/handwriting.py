@@ -21,7 +21,7 @@ from handwriting.real import sources
 from handwriting.simulated import photographs, refusals, rows
 from handwriting.unchanged import steadiness, transformed
 
-from mnist_trainer.pipeline.prediction import load_reader
+from mnist_trainer.pipeline.predict import load_reader
 
 PARTS: dict[str, Callable[[Bench], Iterator[str]]] = {
     part.__name__: part

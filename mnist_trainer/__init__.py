@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from mnist_trainer.config.load import load_config
     from mnist_trainer.config.schema import Config
     from mnist_trainer.inference.metrics import Evaluation
-    from mnist_trainer.inference.prediction import Prediction
-    from mnist_trainer.pipeline.conclusion import Run
-    from mnist_trainer.pipeline.evaluation import evaluate
-    from mnist_trainer.pipeline.prediction import predict
+    from mnist_trainer.inference.reading import Prediction
+    from mnist_trainer.pipeline.evaluate import evaluate
+    from mnist_trainer.pipeline.finish import Run
+    from mnist_trainer.pipeline.predict import predict
     from mnist_trainer.pipeline.preparation import prepare
-    from mnist_trainer.pipeline.training import resume, train
+    from mnist_trainer.pipeline.train import resume, train
     from mnist_trainer.reports.listener import Callback
     from mnist_trainer.training.loop import EpochRecord, fit, steps
 
@@ -53,16 +53,16 @@ _MODULES = {
     "Config": "config.schema",
     "EpochRecord": "training.loop",
     "Evaluation": "inference.metrics",
-    "Prediction": "inference.prediction",
-    "Run": "pipeline.conclusion",
-    "evaluate": "pipeline.evaluation",
+    "Prediction": "inference.reading",
+    "Run": "pipeline.finish",
+    "evaluate": "pipeline.evaluate",
     "fit": "training.loop",
     "load_config": "config.load",
-    "predict": "pipeline.prediction",
+    "predict": "pipeline.predict",
     "prepare": "pipeline.preparation",
-    "resume": "pipeline.training",
+    "resume": "pipeline.train",
     "steps": "training.loop",
-    "train": "pipeline.training",
+    "train": "pipeline.train",
 }
 
 

@@ -19,9 +19,8 @@ from mnist_trainer.config.schema import Simulate
 from mnist_trainer.data.loaders import load_split
 from mnist_trainer.files import make_folder, write_bytes
 from mnist_trainer.inference.metrics import wilson_interval
-from mnist_trainer.inference.prediction import Prediction
-from mnist_trainer.pipeline.prediction import Reader
-from mnist_trainer.pipeline.sources import InputImage
+from mnist_trainer.inference.reading import Prediction
+from mnist_trainer.pipeline.predict import InputImage, Reader
 from mnist_trainer.reports.steps import strip
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.storage.find import find_checkpoint

@@ -16,7 +16,7 @@ from PIL import Image
 
 from handwriting.bench import Bench, Pixels, head, row
 from handwriting.unchanged import with_more_paper
-from mnist_trainer.pipeline.sources import InputImage
+from mnist_trainer.pipeline.predict import InputImage
 from mnist_trainer.simulator import photograph
 
 COSTS = 7

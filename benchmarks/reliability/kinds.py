@@ -65,7 +65,7 @@ class Configs(Kind):
     def feed(self, path: Path) -> list[str]:
         from mnist_trainer.config.checks import warnings
         from mnist_trainer.config.load import dump_config, load_config
-        from mnist_trainer.pipeline.checking import plan
+        from mnist_trainer.pipeline.plan import plan
         from mnist_trainer.reports.text import layer_lines
 
         config = load_config(path)
@@ -146,8 +146,7 @@ class Checkpoints(Kind):
     @cached_property
     def files(self) -> dict[str, bytes]:
         from mnist_trainer import train
-        from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
-        from mnist_trainer.storage.ensemble import combine
+        from mnist_trainer.storage.checkpoint import combine, load_checkpoint, save_checkpoint
 
         run = train(TINY, run_dir=self.folder / "run").folder
         best = load_checkpoint(run / "best.pt")
@@ -172,18 +171,17 @@ class Checkpoints(Kind):
         """The checkpoint with hostile values in it, written as it should be, with a right checksum."""
         import torch
 
-        from mnist_trainer.storage import tensors
+        from mnist_trainer.storage import tensor_file
 
         whole = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         stream = io.BytesIO()
-        write = getattr(tensors, "write_tensors", None)  # format version 3 has a checksum
+        write = getattr(tensor_file, "write_tensors", None)  # format version 3 has a checksum
         changed = made_hostile(whole, random, random.randrange(1, 6))
         write(stream, changed) if write else torch.save(changed, stream)
         return stream.getvalue()
 
     def feed(self, path: Path) -> list[str]:
-        from mnist_trainer.pipeline.prediction import load_reader
-        from mnist_trainer.pipeline.sources import InputImage
+        from mnist_trainer.pipeline.predict import InputImage, load_reader
 
         reader = load_reader(path)
         return [reader.name, *_told(reader.read([InputImage(str(self.picture), self.picture)]))]
@@ -191,10 +189,10 @@ class Checkpoints(Kind):
 
 def _damaged_and_summed(content: bytes, random: Random) -> bytes:
     """Damaged parts under a checksum that was made anew: only what reads them can find out."""
-    from mnist_trainer.storage import tensors
+    from mnist_trainer.storage import tensor_file
 
     changed = damaged_zip(content, random)
-    total, name = getattr(tensors, "_checksum", None), getattr(tensors, "CHECKSUM", "")
+    total, name = getattr(tensor_file, "_checksum", None), getattr(tensor_file, "CHECKSUM", "")
     if total is None:
         return changed
     with zipfile.ZipFile(io.BytesIO(changed)) as archive:
@@ -214,7 +212,7 @@ class Pictures(Kind):
 
     @cached_property
     def reader(self) -> Any:
-        from mnist_trainer.pipeline.prediction import load_reader
+        from mnist_trainer.pipeline.predict import load_reader
 
         return load_reader()
 
@@ -227,7 +225,7 @@ class Pictures(Kind):
         return Case(name, random.choice(ways)())
 
     def feed(self, path: Path) -> list[str]:
-        from mnist_trainer.pipeline.sources import InputImage
+        from mnist_trainer.pipeline.predict import InputImage
 
         return list(_told(self.reader.read([InputImage(str(path), path)])))
 

@@ -28,8 +28,8 @@ from time import monotonic
 from typing import Any
 
 MARKED = {
-    "mnist_trainer.pipeline.training": {"prepare": "start-up", "fit": "epochs", "conclude": "evaluation"},
-    "mnist_trainer.pipeline.conclusion": {"draw_training": "pictures"},
+    "mnist_trainer.pipeline.train": {"prepare": "start-up", "fit": "epochs", "conclude": "evaluation"},
+    "mnist_trainer.pipeline.finish": {"draw_training": "pictures"},
 }
 """Functions, by module, whose first call begins a phase of a training."""
 
@@ -37,7 +37,7 @@ IMPORTED = (
     "matplotlib.figure",
     "matplotlib.backends.backend_agg",
     "mnist_trainer.cli.mnist_train",
-    "mnist_trainer.pipeline.training",
+    "mnist_trainer.pipeline.train",
     "mnist_trainer.reports.console",
     "mnist_trainer.studies.seed_series",
     "torch._dynamo",

@@ -30,7 +30,7 @@ from mnist_trainer.cli.completion import complete
 
 if TYPE_CHECKING:
     from mnist_trainer.data.image_dataset import Split
-    from mnist_trainer.pipeline.evaluation import EvalResult
+    from mnist_trainer.pipeline.evaluate import EvalResult
 
 app = new_app()
 
@@ -132,7 +132,7 @@ def _check_options(
 def _make_output_folders(checkpoints: list[str], file: Path | None, out: Path | None) -> None:
     """Create the folders of the files to write, before the work. Raises `UsageError` for files that must stay."""
     from mnist_trainer.files import make_folder
-    from mnist_trainer.pipeline.subject import check_output_file, find_checkpoints
+    from mnist_trainer.pipeline.eval_target import check_output_file, find_checkpoints
 
     sources = find_checkpoints(checkpoints)
     if file is not None:
@@ -145,7 +145,7 @@ def _make_output_folders(checkpoints: list[str], file: Path | None, out: Path | 
 def _evaluate(
     checkpoints: list[str], overrides: list[str], split: Split, views: int, save: Path | None, out: Path | None
 ) -> Report:
-    from mnist_trainer.pipeline.evaluation import run_evaluation
+    from mnist_trainer.pipeline.evaluate import run_evaluation
     from mnist_trainer.reports.judging import evaluation_lines
     from mnist_trainer.storage.checkpoint import save_checkpoint
 
@@ -162,7 +162,7 @@ def _evaluate(
 
 
 def _compare(checkpoints: list[str], overrides: list[str], split: Split, views: int) -> Report:
-    from mnist_trainer.pipeline.comparison import compare
+    from mnist_trainer.pipeline.evaluate import compare
     from mnist_trainer.reports.judging import comparison_lines
 
     first, second = checkpoints
@@ -174,7 +174,7 @@ def _compare(checkpoints: list[str], overrides: list[str], split: Split, views: 
 
 def _calibrate(checkpoints: list[str], overrides: list[str], split: Split, file: Path, out: Path | None) -> Report:
     from mnist_trainer.files import write_bytes
-    from mnist_trainer.pipeline.calibration import calibrate
+    from mnist_trainer.pipeline.evaluate import calibrate
     from mnist_trainer.reports.drawings import draw_reliability
     from mnist_trainer.reports.judging import calibration_lines, evaluation_lines
     from mnist_trainer.storage.checkpoint import save_checkpoint

@@ -31,7 +31,7 @@ from mnist_trainer.cli.completion import complete
 from mnist_trainer.errors import DataError, escape_controls
 
 if TYPE_CHECKING:
-    from mnist_trainer.inference.prediction import Prediction
+    from mnist_trainer.inference.reading import Prediction
 
 app = new_app()
 
@@ -99,8 +99,7 @@ def predict(  # noqa: PLR0913, PLR0917 - one an option
             _write_submission(images or [], checkpoint, out)
             return
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # one digit is read before more threads have started
-        from mnist_trainer.pipeline.prediction import load_reader
-        from mnist_trainer.pipeline.sources import expand_inputs
+        from mnist_trainer.pipeline.predict import expand_inputs, load_reader
 
         sources, notes = expand_inputs(images or [])
         reader = load_reader(checkpoint)
@@ -141,8 +140,8 @@ def _write_submission(images: list[str], checkpoint: str, out: Path) -> None:
     require({ONE_CSV: len(images) == 1 and images[0].lower().endswith(CSV_ENDINGS)})
     from mnist_trainer.data.tables import read_csv
     from mnist_trainer.files import make_folder, write_text
-    from mnist_trainer.pipeline.prediction import load_reader
-    from mnist_trainer.pipeline.subject import check_output_file
+    from mnist_trainer.pipeline.eval_target import check_output_file
+    from mnist_trainer.pipeline.predict import load_reader
     from mnist_trainer.reports.answers import submission
 
     path = Path(images[0])

@@ -41,7 +41,7 @@ Configs that come with mnist-train, in the order of a lesson:
 {}
 
 Train one:         mnist-train quickstart
-Change its keys:   mnist-train quickstart training.epochs=3 optimizer.lr=0.01
+Change its keys:   mnist-train quickstart train.epochs=3 optimizer.lr=0.01
 Copy one to edit:  mnist-train --copy-config mlp"""
 
 Arguments = Annotated[
@@ -153,12 +153,12 @@ def _train(config: Config, run_dir: Path | None, on_interrupt: str, quiet: bool)
     from mnist_trainer.reports.painting import painter_beside
 
     with painter_beside(config.report.plots or config.report.gallery):  # first: it loads while torch does
-        from mnist_trainer.pipeline import training
+        from mnist_trainer.pipeline import train as pipeline
         from mnist_trainer.reports.console import choose_console
 
         with reporting(choose_console(quiet)) as console:
             console.finishes = on_interrupt == "finish"
-            training.train(config, run_dir=run_dir, listener=console)
+            pipeline.train(config, run_dir=run_dir, listener=console)
 
 
 def _train_series(config: Config, seeds: tuple[int, ...], jobs: int, run_dir: Path | None, quiet: bool) -> None:
@@ -180,7 +180,7 @@ def _resume(
     name: str, overrides: Sequence[str], jobs: int | None, take_over: bool, on_interrupt: str, quiet: bool
 ) -> None:
     """Train the run, or the series of runs, called `name` to its end."""
-    from mnist_trainer.pipeline.resuming import find_run
+    from mnist_trainer.pipeline.resume import find_run
     from mnist_trainer.storage.run_folder import is_series
 
     folder = find_run(name).path
@@ -190,12 +190,12 @@ def _resume(
         _resume_series(folder, overrides, jobs, quiet)
         return
     require({"--jobs is how many runs of a series are trained at a time.": jobs is None})
-    from mnist_trainer.pipeline import training
+    from mnist_trainer.pipeline import train as pipeline
     from mnist_trainer.reports.console import choose_console
 
     with reporting(choose_console(quiet)) as console:
         console.finishes = on_interrupt == "finish"
-        training.resume(folder, *overrides, take_over=take_over, listener=console)
+        pipeline.resume(folder, *overrides, take_over=take_over, listener=console)
 
 
 def _resume_series(folder: Path, overrides: Sequence[str], jobs: int | None, quiet: bool) -> None:
@@ -210,7 +210,7 @@ def _resume_series(folder: Path, overrides: Sequence[str], jobs: int | None, qui
 def _show_plan(config: Config, run_dir: Path | None) -> None:
     from mnist_trainer.model.device import skipped_device
     from mnist_trainer.model.memory import human_bytes
-    from mnist_trainer.pipeline.checking import plan
+    from mnist_trainer.pipeline.plan import plan
     from mnist_trainer.pipeline.preparation import config_warnings
     from mnist_trainer.reports.text import layer_lines
     from mnist_trainer.storage.run_folder import check_not_file
@@ -236,7 +236,7 @@ def _show_plan(config: Config, run_dir: Path | None) -> None:
 
 def _show_batch(config: Config, file: Path) -> None:
     from mnist_trainer.files import make_folder, write_bytes
-    from mnist_trainer.pipeline.checking import first_batch
+    from mnist_trainer.pipeline.plan import first_batch
 
     png = first_batch(config)
     make_folder(file.parent)

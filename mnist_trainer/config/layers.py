@@ -340,7 +340,7 @@ def format_shape(shape: Shape) -> str:
 
 
 OutputKind = Literal["logits", "probabilities", "log_probabilities", "sigmoid", "values"]
-"""How raw outputs turn into probabilities (`inference/probabilities.py`)."""
+"""How raw outputs turn into probabilities (`inference/predictor.py`)."""
 
 
 def output_count(config: Config, classes: int) -> int:

@@ -1,9 +1,16 @@
-"""Figures of a classifier: exact counts, and intervals that say how much they mean."""
+"""Figures of a classifier: exact counts, and intervals that say how much they mean.
+
+Which of two models is better, on the same images.
+
+How far a figure differs from run to run, and what that says about its mean.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from math import sqrt
+from math import cos, pi, sin, sqrt, tan
+from statistics import fmean, stdev
 from typing import Any
 
 import torch
@@ -170,3 +177,88 @@ def _class_metrics(row: list[int], index: int, classes: tuple[str, ...]) -> Clas
         confused_with=classes[wrong.index(most)] if most else None,
         confused_count=most,
     )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """On how many images the first alone, or the second alone, is right, and how likely that is by chance."""
+
+    only_first: int
+    only_second: int
+    p: float
+
+
+def compare_predictions(first: Tensor, second: Tensor) -> Comparison:
+    """The comparison of two models that are right [N] bool on the same images."""
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    return Comparison(only_first, only_second, mcnemar(only_first, only_second))
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """The p-value of McNemar's exact test (1947): were both equally good, how often would they differ at least so much?
+
+    Of n images that one alone gets right, each would fall to either with probability 1/2: two-sided binomial, summed
+    exactly in whole numbers. 1 where there are none.
+    """
+    images, fewer = only_first + only_second, min(only_first, only_second)
+    term = tail = 1
+    for drawn in range(fewer):  # the binomial coefficients of `images`, each from the one before
+        term = term * (images - drawn) // (drawn + 1)
+        tail += term
+    p: float = 2 * tail / 2**images
+    return min(1.0, p)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One figure of `count` runs.
+
+    `sd` is the standard deviation of the sample (n − 1), `interval` the 95 % interval of the mean by Student's t; a
+    single run has neither. The interval covers what the seed changes: on which images all runs were tested it can't
+    know.
+    """
+
+    mean: float
+    sd: float | None
+    min: float
+    max: float
+    interval: tuple[float, float] | None
+    count: int
+
+    def to_json(self) -> dict[str, Any]:
+        """What a series' `run.json` keeps."""
+        return asdict(self)
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """The spread of at least one value."""
+    mean, count = fmean(values), len(values)
+    if count == 1:
+        return Spread(mean, None, mean, mean, None, count)
+    sd = stdev(values)
+    reach = t95(count - 1) * sd / sqrt(count)
+    return Spread(mean, sd, min(values), max(values), (mean - reach, mean + reach), count)
+
+
+def t95(degrees: int) -> float:
+    """Student's t for two-sided 95 % with `degrees` ≥ 1 degrees of freedom: P(|T| ≤ t) = 0.95."""
+    low, high = 0.0, pi / 2
+    for _ in range(60):  # each halves what is left of the angle: down to the last bits of a float
+        angle = (low + high) / 2
+        low, high = (angle, high) if _probability_within(angle, degrees) < 0.95 else (low, angle)
+    return sqrt(degrees) * tan(low)
+
+
+def _probability_within(angle: float, degrees: int) -> float:
+    """P(|T| ≤ t) for t = √freedom · tan(angle).
+
+    The finite sums for whole degrees of freedom: Abramowitz & Stegun 1964, 26.7.3 (odd) and 26.7.4 (even).
+    """
+    odd = degrees % 2
+    term, total = 1.0, 0.0
+    for k in range(degrees // 2):
+        total += term
+        term *= cos(angle) ** 2 * (2 * k + 1 + odd) / (2 * k + 2 + odd)
+    if odd:
+        return 2 / pi * (angle + sin(angle) * cos(angle) * total)
+    return sin(angle) * total

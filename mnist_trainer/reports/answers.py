@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from io import StringIO
 from itertools import groupby
 
-from mnist_trainer.inference.prediction import DigitPrediction, Prediction
+from mnist_trainer.inference.reading import DigitPrediction, Prediction
 from mnist_trainer.reports.text import percent
 
 CSV_COLUMNS = ("path", "text", "confidence", "refused", "reason", "error", "page", "warnings")

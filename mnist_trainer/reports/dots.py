@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mnist_trainer.inference.spread import Spread
+from mnist_trainer.inference.metrics import Spread
 from mnist_trainer.reports.canvas import BLUE, GREEN, WIDEST, render
 from mnist_trainer.reports.text import in_range
 

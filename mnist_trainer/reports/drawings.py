@@ -14,9 +14,8 @@ from torch import nn
 
 from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.inference.calibration import reliability
-from mnist_trainer.inference.evaluate import Predictions, most_confident_errors
-from mnist_trainer.inference.firing import DeadUnits
 from mnist_trainer.inference.metrics import Evaluation, calibration_error
+from mnist_trainer.inference.predictions import DeadUnits, Predictions, most_confident_errors
 from mnist_trainer.reports import plots
 from mnist_trainer.reports.canvas import FileFormat
 from mnist_trainer.reports.curves import Story, curves

@@ -14,8 +14,8 @@ from mnist_trainer.config.load import dump_config
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import StorageError
 from mnist_trainer.files import remove_file, write_text
-from mnist_trainer.inference.firing import DeadUnits
 from mnist_trainer.inference.metrics import Evaluation
+from mnist_trainer.inference.predictions import DeadUnits
 from mnist_trainer.reports.environment import describe_environment, machine_of
 from mnist_trainer.reports.listener import metrics_row
 from mnist_trainer.reports.sessions import Sessions

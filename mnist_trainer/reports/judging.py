@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mnist_trainer.inference.calibration import CalibrationMetrics
-from mnist_trainer.inference.comparison import Comparison
-from mnist_trainer.inference.metrics import BINS, ClassMetrics, Evaluation, MemberMetrics
+from mnist_trainer.inference.metrics import BINS, ClassMetrics, Comparison, Evaluation, MemberMetrics
 from mnist_trainer.reports.table import Column, table_lines
 from mnist_trainer.reports.text import figure, percent
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import TrainerError
-from mnist_trainer.inference.spread import Spread
+from mnist_trainer.inference.metrics import Spread
 from mnist_trainer.reports.listener import Header, Listener
 from mnist_trainer.training.loop import EpochRecord
 

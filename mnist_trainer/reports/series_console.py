@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from mnist_trainer.errors import InterruptedRunError, shell_quote
-from mnist_trainer.inference.spread import Spread
+from mnist_trainer.inference.metrics import Spread
 from mnist_trainer.reports.console import PlainConsole, RichConsole, choose_console
 from mnist_trainer.reports.series import Series, SeriesHeader, SeriesListener, SubRun, Summary, judged_part
 from mnist_trainer.reports.text import figure, header_lines, interval, percent

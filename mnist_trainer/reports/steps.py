@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from mnist_trainer.files import make_folder, write_bytes
-from mnist_trainer.inference.prediction import DigitPrediction, Prediction
+from mnist_trainer.inference.reading import DigitPrediction, Prediction
 from mnist_trainer.pictures.page import ReadingSteps
 from mnist_trainer.reports.answers import caption
 from mnist_trainer.reports.canvas import GREEN, GREY, ORANGE, PALE, WIDEST

@@ -22,14 +22,14 @@ from mnist_trainer.config.load import ConfigSource, differences, dump_config, lo
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import CheckpointError, InterruptedRunError, StorageError, UsageError
 from mnist_trainer.files import folder_lock, make_folder, remove_folder, write_text
-from mnist_trainer.inference.spread import spread
+from mnist_trainer.inference.metrics import spread
 from mnist_trainer.model.device import choose_threads, settings
 from mnist_trainer.model.memory import convert_device_errors
-from mnist_trainer.pipeline.conclusion import check_reports, load_test_images
-from mnist_trainer.pipeline.description import build_header, run_facts
+from mnist_trainer.pipeline.describe import build_header, run_facts
+from mnist_trainer.pipeline.finish import check_reports, load_test_images
 from mnist_trainer.pipeline.preparation import check_same_images, config_warnings, prepare, with_absolute_paths
-from mnist_trainer.pipeline.resuming import resume_command
-from mnist_trainer.pipeline.training import resume, train
+from mnist_trainer.pipeline.resume import resume_command
+from mnist_trainer.pipeline.train import resume, train
 from mnist_trainer.reports.dots import Dot, dots
 from mnist_trainer.reports.environment import describe_environment
 from mnist_trainer.reports.listener import Header, Listener

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mnist_trainer.errors import DivergedError, UsageError
-from mnist_trainer.inference.evaluate import predict
+from mnist_trainer.inference.predictions import predict
 from mnist_trainer.model.device import settings
 from mnist_trainer.training.divergence import (
     Restore,

@@ -23,8 +23,7 @@ from mnist_trainer.data.augment import augmented
 from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import training_loader
 from mnist_trainer.data.normalize import Normalization
-from mnist_trainer.inference.predictor import InferenceSpec, Predictor
-from mnist_trainer.inference.probabilities import predicted_classes
+from mnist_trainer.inference.predictor import InferenceSpec, Predictor, predicted_classes
 from mnist_trainer.model.device import Precision, autocast
 from mnist_trainer.seeds import seed_for
 from mnist_trainer.training.losses import AnyCriterion, Labels, main_labels, mixed_loss, mixup

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mnist_trainer import Run, train
 from mnist_trainer.data.digits import load_digits
-from mnist_trainer.pipeline.subject import CHANGEABLE
+from mnist_trainer.pipeline.eval_target import CHANGEABLE
 from mnist_trainer.reports.judging import evaluation_lines
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 
@@ -307,7 +307,7 @@ def test_folders_that_are_missing_are_made(command: Command, pair: tuple[str, st
 def test_a_place_that_cannot_be_written_is_told_before_the_work(
     command: Command, pair: tuple[str, str], monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
-    monkeypatch.setattr("mnist_trainer.pipeline.evaluation.answer", None)
+    monkeypatch.setattr("mnist_trainer.pipeline.evaluate.predict", None)
     Path("file").write_text("")
     checkpoints = pair if option == "--save" else pair[:1]
     message = "file: a file stands where a folder is needed. Choose another place.\n"

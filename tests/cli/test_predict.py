@@ -16,7 +16,7 @@ from mnist_trainer import Run, predict
 from mnist_trainer.cli.mnist_predict import Expected
 from mnist_trainer.data.digits import load_digits
 from mnist_trainer.pictures.page import Expect
-from mnist_trainer.pipeline.evaluation import run_evaluation
+from mnist_trainer.pipeline.evaluate import run_evaluation
 
 Command = Callable[..., Any]
 

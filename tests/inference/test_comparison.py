@@ -1,4 +1,4 @@
-"""McNemar's exact test: `mnist_trainer/inference/comparison.py`."""
+"""McNemar's exact test: `mnist_trainer/inference/metrics.py`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from mnist_trainer.inference.comparison import compare_predictions, mcnemar
+from mnist_trainer.inference.metrics import compare_predictions, mcnemar
 
 
 @given(st.integers(0, 300), st.integers(0, 300))

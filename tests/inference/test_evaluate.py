@@ -1,4 +1,4 @@
-"""Figures on a split: `mnist_trainer/inference/evaluate.py`."""
+"""Figures on a split: `mnist_trainer/inference/predictions.py`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.normalize import Normalization
-from mnist_trainer.inference.evaluate import Predictions, measure, most_confident_errors, predict
 from mnist_trainer.inference.metrics import Evaluation
+from mnist_trainer.inference.predictions import Predictions, measure, most_confident_errors, predict
 from mnist_trainer.inference.predictor import InferenceSpec, Predictor
 
 CPU = torch.device("cpu")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mnist_trainer.inference.firing import DeadUnits, describe_dead_units, monitor_firing
+from mnist_trainer.inference.predictions import DeadUnits, describe_dead_units, monitor_firing
 
 
 def linear(*biases: float) -> nn.Linear:

@@ -57,7 +57,7 @@ def test_the_calibration_error_is_a_slow_plain_one(answers: list[tuple[float, bo
 
 
 @pytest.mark.parametrize(
-    ("confidence", "right", "error"),
+    ("confidence", "correct", "error"),
     [
         ([1.0, 1.0, 1.0, 1.0], [True, True, True, False], 0.25),
         ([0.5, 0.5], [True, False], 0.0),

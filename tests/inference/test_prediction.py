@@ -1,4 +1,4 @@
-"""The answer to a picture: `mnist_trainer/inference/prediction.py`."""
+"""The answer to a picture: `mnist_trainer/inference/reading.py`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mnist_trainer.inference.prediction import (
+from mnist_trainer.inference.reading import (
     DigitPrediction,
     Prediction,
     RejectPolicy,

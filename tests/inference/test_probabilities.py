@@ -1,4 +1,4 @@
-"""Raw outputs to probabilities: `mnist_trainer/inference/probabilities.py`."""
+"""Raw outputs to probabilities: `mnist_trainer/inference/predictor.py`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mnist_trainer.config.layers import OutputKind
-from mnist_trainer.inference.probabilities import predicted_classes, to_logits, to_probabilities
+from mnist_trainer.inference.predictor import predicted_classes, to_logits, to_probabilities
 
 TRUE_KINDS: tuple[OutputKind, ...] = ("logits", "probabilities", "log_probabilities", "sigmoid")
 FINITE = st.floats(min_value=-40, max_value=40, width=32)

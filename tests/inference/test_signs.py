@@ -1,4 +1,4 @@
-"""Warnings of signs among digits: `mnist_trainer/inference/signs.py`."""
+"""Warnings of signs among digits: `mnist_trainer/inference/sign_warnings.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from mnist_trainer import predict
-from mnist_trainer.inference.signs import sign_warnings
+from mnist_trainer.inference.sign_warnings import sign_warnings
 from mnist_trainer.pictures.page import Box
 
 SIZE = (600, 300)

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mnist_trainer.inference.spread import spread, t95
+from mnist_trainer.inference.metrics import spread, t95
 
 
-@pytest.mark.parametrize("freedom", [*range(1, 41), 99, 100, 999, 1000])
+@pytest.mark.parametrize("degrees", [*range(1, 41), 99, 100, 999, 1000])
 def test_students_t_is_scipys(degrees: int) -> None:
     assert t95(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=1e-9)  # older scipys know ten digits
 

@@ -1,4 +1,4 @@
-"""Deformed copies in evaluation: `mnist_trainer/inference/views.py`."""
+"""Deformed copies in evaluation: `mnist_trainer/inference/predictions.py`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from mnist_trainer.data.digits import load_digits
 from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.normalize import Normalization
 from mnist_trainer.errors import UsageError
-from mnist_trainer.inference.evaluate import predict
+from mnist_trainer.inference.predictions import make_views, predict
 from mnist_trainer.inference.predictor import InferenceSpec, Predictor
-from mnist_trainer.inference.views import make_views
 
 READING = InferenceSpec(Normalization(0.13, 0.31), "logits", batch_size=64)
 

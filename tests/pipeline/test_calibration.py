@@ -1,4 +1,4 @@
-"""`mnist-eval --calibrate`: `mnist_trainer/pipeline/calibration.py`."""
+"""`mnist-eval --calibrate`: `mnist_trainer/pipeline/evaluate.py`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import torch
 from mnist_trainer import Run, evaluate, train
 from mnist_trainer.errors import CheckpointError, DataError
 from mnist_trainer.inference.calibration import fit_temperature
-from mnist_trainer.pipeline.calibration import CalibrationResult, calibrate
-from mnist_trainer.pipeline.evaluation import run_evaluation
+from mnist_trainer.pipeline.evaluate import CalibrationResult, calibrate, run_evaluation
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 
 

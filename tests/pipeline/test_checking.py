@@ -14,9 +14,9 @@ from mnist_trainer.config.load import load_config
 from mnist_trainer.data.folder import _in_test
 from mnist_trainer.errors import CheckpointError, ConfigError, DataError, DeviceError, UsageError
 from mnist_trainer.model import memory
-from mnist_trainer.pipeline import checking
-from mnist_trainer.pipeline.checking import plan
-from mnist_trainer.pipeline.description import describe_model
+from mnist_trainer.pipeline import plan as plan_module
+from mnist_trainer.pipeline.describe import describe_model
+from mnist_trainer.pipeline.plan import plan
 from mnist_trainer.studies.seed_series import train_seeds
 
 from .conftest import Remembering
@@ -39,7 +39,7 @@ def test_a_model_that_cannot_fit_is_refused_before_it_is_built(monkeypatch: pyte
     def build(*arguments: object) -> None:
         raise AssertionError("built")
 
-    monkeypatch.setattr(checking, "build_model", build)
+    monkeypatch.setattr(plan_module, "build_model", build)
     with pytest.raises(DeviceError) as caught:
         plan(config_of({"architecture": "mlp", "hidden": [1_000_000, 1_000_000]}))
     text = str(caught.value)
@@ -52,7 +52,7 @@ def test_a_model_that_cannot_fit_is_refused_before_it_is_built(monkeypatch: pyte
 def test_auto_needs_room_for_its_first_size_and_on_a_simulated_gpu_for_one_image(
     monkeypatch: pytest.MonkeyPatch, device: str, room: int
 ) -> None:
-    monkeypatch.setattr(checking, "resolve_device", lambda name: torch.device(device))
+    monkeypatch.setattr(plan_module, "resolve_device", lambda name: torch.device(device))
     monkeypatch.setattr(memory, "available_memory", lambda device: None)
     bytes_free, shown = (
         plan(config_of({"architecture": "mlp"}, data={"batch_size": size})).footprint.total for size in (room, 128)
@@ -177,7 +177,7 @@ def test_a_start_that_does_not_fit_is_told(tiny: dict[str, Any], here: Path) -> 
 
 
 def test_a_package_that_is_missing_is_told(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
-    monkeypatch.setattr("mnist_trainer.pipeline.conclusion.find_spec", lambda name: None)
+    monkeypatch.setattr("mnist_trainer.pipeline.finish.find_spec", lambda name: None)
     for make in (plan, train, lambda config: train_seeds(config, [0])):
         with pytest.raises(UsageError, match=r"report\.plots and report\.gallery need matplotlib: pip install"):
             make(load_config(tiny, ["report.plots=true"]))

@@ -11,10 +11,10 @@ import pytest
 
 from mnist_trainer.config.load import load_config
 from mnist_trainer.errors import CheckpointError, ConfigError
-from mnist_trainer.pipeline.checking import plan
-from mnist_trainer.pipeline.evaluation import evaluate
+from mnist_trainer.pipeline.evaluate import evaluate
+from mnist_trainer.pipeline.plan import plan
 from mnist_trainer.pipeline.preparation import prepare
-from mnist_trainer.pipeline.training import train
+from mnist_trainer.pipeline.train import train
 
 Pictures = Callable[[Path, dict[str, int]], None]
 

@@ -1,4 +1,4 @@
-"""`mnist-eval --compare`: `mnist_trainer/pipeline/comparison.py`."""
+"""`mnist-eval --compare`: `mnist_trainer/pipeline/evaluate.py`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from scipy.stats import binomtest
 
 from mnist_trainer import Run, train
 from mnist_trainer.errors import CheckpointError, UsageError
-from mnist_trainer.pipeline.comparison import compare
-from mnist_trainer.pipeline.evaluation import run_evaluation
+from mnist_trainer.pipeline.evaluate import compare, run_evaluation
 from mnist_trainer.storage.checkpoint import save_checkpoint
 
 

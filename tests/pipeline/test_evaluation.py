@@ -11,8 +11,8 @@ import torch
 
 from mnist_trainer import Run, evaluate, train
 from mnist_trainer.errors import CheckpointError, ConfigError, DataError, DeviceError, InterruptedRunError
-from mnist_trainer.pipeline.evaluation import run_evaluation
-from mnist_trainer.pipeline.subject import CHANGEABLE
+from mnist_trainer.pipeline.eval_target import CHANGEABLE
+from mnist_trainer.pipeline.evaluate import run_evaluation
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -171,6 +171,6 @@ def test_a_lack_of_memory_is_told_simulated(digits_run: Run, monkeypatch: pytest
     def lack(*arguments: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr("mnist_trainer.pipeline.evaluation.answer", lack)
+    monkeypatch.setattr("mnist_trainer.pipeline.evaluate.predict", lack)
     with pytest.raises(DeviceError, match=r"The memory is not enough for this evaluation\. Take another device"):
         evaluate(digits_run.folder)

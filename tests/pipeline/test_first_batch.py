@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from mnist_trainer import load_config, prepare
-from mnist_trainer.pipeline import checking
+from mnist_trainer.pipeline import plan
 from mnist_trainer.reports.batch import CAPTION, COLUMNS, batch
 from mnist_trainer.training.losses import MixedLabels
 
@@ -27,8 +27,8 @@ def test_the_images_of_the_first_step_are_drawn_below_their_originals(
         drawn.update(originals=originals, seen=seen, captions=captions)
         return b"png"
 
-    monkeypatch.setattr(checking, "batch", remember)
-    assert checking.first_batch(load_config(tiny)) == b"png"
+    monkeypatch.setattr(plan, "batch", remember)
+    assert plan.first_batch(load_config(tiny)) == b"png"
     images, labels = next(prepare(tiny).batches())
     assert isinstance(labels, torch.Tensor)
     assert np.array_equal(drawn["seen"], images.numpy())
@@ -41,8 +41,8 @@ def test_the_images_of_the_first_step_are_drawn_below_their_originals(
 
 def test_mixed_images_are_named_by_both_their_labels() -> None:
     labels = MixedLabels(torch.tensor([7, 1]), torch.tensor([3, 1]), 0.7)
-    assert checking.caption(tuple("0123456789"), labels, 0) == "7 + 3"
-    assert checking.caption(tuple("0123456789"), torch.tensor([4]), 0) == "4"
+    assert plan.caption(tuple("0123456789"), labels, 0) == "7 + 3"
+    assert plan.caption(tuple("0123456789"), torch.tensor([4]), 0) == "4"
 
 
 def test_the_picture_holds_each_pair(tiny: dict[str, Any]) -> None:
@@ -59,6 +59,6 @@ def test_the_picture_holds_each_pair(tiny: dict[str, Any]) -> None:
 @pytest.mark.parametrize("mixup", [None, 0.4])
 def test_it_draws_for_every_config(tiny: dict[str, Any], mixup: float | None) -> None:
     config = load_config(tiny | {"training": {"mixup": mixup} if mixup else {}})
-    picture = Image.open(BytesIO(checking.first_batch(config)))
+    picture = Image.open(BytesIO(plan.first_batch(config)))
     assert picture.format == "PNG"
     assert picture.width > 400

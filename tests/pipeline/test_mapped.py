@@ -13,7 +13,7 @@ from mnist_trainer import resume, train
 from mnist_trainer.data import folder, image_dataset
 from mnist_trainer.data.image_dataset import MappedImages
 from mnist_trainer.errors import InterruptedRunError
-from mnist_trainer.pipeline.evaluation import run_evaluation
+from mnist_trainer.pipeline.evaluate import run_evaluation
 
 from .conftest import TINY, Remembering
 

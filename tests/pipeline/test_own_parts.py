@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from mnist_trainer import evaluate, prepare, train
 from mnist_trainer.errors import CheckpointError
-from mnist_trainer.pipeline.description import custom_names
+from mnist_trainer.pipeline.describe import custom_names
 from mnist_trainer.storage.checkpoint import load_checkpoint
 
 

@@ -1,4 +1,4 @@
-"""Which pictures of a folder a model is judged on, and as which classes: `mnist_trainer/pipeline/evaluation.py`."""
+"""Which pictures of a folder a model is judged on, and as which classes: `mnist_trainer/pipeline/evaluate.py`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from PIL import Image
 from mnist_trainer import Run, evaluate, train
 from mnist_trainer.data.digits import load_digits
 from mnist_trainer.errors import CheckpointError, DataError
-from mnist_trainer.pipeline.comparison import compare
-from mnist_trainer.pipeline.evaluation import run_evaluation
+from mnist_trainer.pipeline.evaluate import compare, run_evaluation
 
 Write = Callable[[Path, dict[str, int]], None]
 

@@ -15,9 +15,8 @@ from mnist_trainer import Prediction, Run, predict, train
 from mnist_trainer.data.digits import load_digits
 from mnist_trainer.errors import CheckpointError, UsageError
 from mnist_trainer.inference.predictor import Predictor
-from mnist_trainer.pipeline.evaluation import run_evaluation
-from mnist_trainer.pipeline.prediction import CHUNK, CHUNK_BYTES, CHUNK_STEPS, load_reader
-from mnist_trainer.pipeline.sources import InputImage
+from mnist_trainer.pipeline.evaluate import run_evaluation
+from mnist_trainer.pipeline.predict import CHUNK, CHUNK_BYTES, CHUNK_STEPS, InputImage, load_reader
 from mnist_trainer.reports.drawings import predictions_csv
 from mnist_trainer.storage.checkpoint import load_checkpoint
 
@@ -116,15 +115,15 @@ def test_the_newest_finished_run_answers_when_asked(
 
 def test_an_image_of_the_test_set_is_answered_as_in_evaluation(digits_run: Run, here: Path) -> None:
     """As PNG files, in chunks: pixels pass through unchanged, and answers are those of mnist-eval."""
-    judged = run_evaluation(digits_run.folder)
+    result = run_evaluation(digits_run.folder)
     images = load_digits("test").images
     for place, image in enumerate(images):
         Image.fromarray(image.numpy()).save(here / f"{place}.png")
     found = predict([f"{place}.png" for place in range(len(images))], digits_run.folder)
     digits = [digit for prediction in found for digit in prediction.digits]
     assert len(found) == len(digits) == len(images) > CHUNK
-    assert [digit.digit for digit in digits] == judged.answers.predicted.tolist()
-    assert [digit.confidence for digit in digits] == pytest.approx(judged.answers.confidence.tolist(), rel=1e-5)
+    assert [digit.digit for digit in digits] == result.predictions.predicted.tolist()
+    assert [digit.confidence for digit in digits] == pytest.approx(result.predictions.confidence.tolist(), rel=1e-5)
     for digit, image in zip(digits, images, strict=True):
         assert digit.image is not None
         assert np.array_equal(digit.image, image.numpy())
@@ -270,9 +269,9 @@ def test_outputs_that_are_no_probabilities_are_not_called_so(seven: Image.Image,
     assert found.text == str(digit.digit)
     assert (found.confidence, digit.confidence, digit.probabilities) == (None, None, ())
     assert run.test.ece is None
-    judged = run_evaluation(run.folder)
-    classes = judged.subject.checkpoint.classes
-    text = predictions_csv(judged.answers, judged.source, classes, judged.evaluation.ece is not None)
+    result = run_evaluation(run.folder)
+    classes = result.target.checkpoint.classes
+    text = predictions_csv(result.predictions, result.source, classes, judged.evaluation.ece is not None)
     assert all(line.endswith(",") for line in text.splitlines()[1:])
     with pytest.raises(UsageError, match="none of its answers has a confidence"):
         predict(seven, run.folder, min_confidence=0.5)

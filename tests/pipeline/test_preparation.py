@@ -21,7 +21,7 @@ from mnist_trainer.errors import CheckpointError, ConfigError, DataError, Interr
 from mnist_trainer.files import write_file
 from mnist_trainer.pipeline.preparation import with_absolute_paths
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
-from mnist_trainer.storage.tensors import write_tensors
+from mnist_trainer.storage.tensor_file import write_tensors
 from mnist_trainer.studies.seed_series import resume_seeds, train_seeds
 
 from .conftest import Remembering

@@ -14,8 +14,8 @@ from mnist_trainer import Run, evaluate, load_config, prepare, train
 from mnist_trainer.data.loaders import load_split
 from mnist_trainer.errors import CheckpointError, ConfigError
 from mnist_trainer.inference.predictor import REFUSAL_THRESHOLD
-from mnist_trainer.pipeline import checking
-from mnist_trainer.pipeline.calibration import calibrate
+from mnist_trainer.pipeline import plan
+from mnist_trainer.pipeline.evaluate import calibrate
 from mnist_trainer.simulator import make
 from mnist_trainer.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
@@ -141,9 +141,9 @@ def test_without_what_is_no_digit_nothing_is_refused(tiny: dict[str, Any]) -> No
 def test_the_first_batch_names_what_is_none(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     tiny["data"] |= {"simulate": {"non_digits": 1}, "batch_size": 64}
     drawn: list[list[str]] = []
-    monkeypatch.setattr(checking, "batch", lambda *content: drawn.append(content[2]) or b"png")
-    checking.first_batch(load_config(tiny))
-    checking.first_batch(load_config(tiny, ["training.mixup=0.3"]))
+    monkeypatch.setattr(plan, "batch", lambda *content: drawn.append(content[2]) or b"png")
+    plan.first_batch(load_config(tiny))
+    plan.first_batch(load_config(tiny, ["training.mixup=0.3"]))
     assert "none" in drawn[0] and "3" in drawn[0]
     assert any(caption.startswith("none + ") for caption in drawn[1])
 

@@ -1,4 +1,4 @@
-"""What the arguments of `mnist-predict` stand for: `mnist_trainer/pipeline/sources.py`."""
+"""What the arguments of `mnist-predict` stand for: `mnist_trainer/pipeline/predict.py`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mnist_trainer.errors import DataError, UsageError
-from mnist_trainer.pipeline.sources import InputImage, expand_inputs
+from mnist_trainer.pipeline.predict import InputImage, expand_inputs
 
 
 class Terminal(TextIOWrapper):

@@ -15,7 +15,7 @@ from mnist_trainer.config.schema import Data
 from mnist_trainer.data.digits import load_digits
 from mnist_trainer.data.loaders import load_real, load_test
 from mnist_trainer.errors import DataError, InterruptedRunError
-from mnist_trainer.pipeline.checking import plan
+from mnist_trainer.pipeline.plan import plan
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 
 from .conftest import Remembering
@@ -128,7 +128,7 @@ def test_a_model_whose_images_are_not_known_may_know_those_of_mnist(
     run = train(on_a_table(tiny, table))
     old = load_checkpoint(run.folder / "best.pt")
     save_checkpoint(run.folder / "old.pt", replace(old, members=(replace(old.only, lineage=None),)))
-    monkeypatch.setattr("mnist_trainer.pipeline.evaluation.load_split", lambda *_: load_test(Data(name="digits")))
+    monkeypatch.setattr("mnist_trainer.pipeline.evaluate.load_split", lambda *_: load_test(Data(name="digits")))
     (note,) = evaluate(run.folder / "old.pt", "data.name=mnist").notes
     assert "may know images of mnist" in note and "the figures may be too good" in note
     assert evaluate(run.folder / "old.pt", "data.name=digits").notes == ()

@@ -24,8 +24,8 @@ from mnist_trainer.errors import (
     UsageError,
 )
 from mnist_trainer.model.build import build_model
-from mnist_trainer.pipeline import conclusion, preparation
-from mnist_trainer.pipeline.description import build_header
+from mnist_trainer.pipeline import finish, preparation
+from mnist_trainer.pipeline.describe import build_header
 from mnist_trainer.reports.listener import Listener, Outcome
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.training.loop import EpochRecord
@@ -341,7 +341,7 @@ def test_the_model_is_tested_once_after_the_training(
     tiny: dict[str, Any], listener: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[str]] = []
-    load_test, answer = conclusion.load_test, conclusion.answer
+    load_test, answer = finish.load_test, finish.predict
     tests: list[Any] = []
 
     def loaded(*arguments: Any) -> Any:
@@ -354,8 +354,8 @@ def test_the_model_is_tested_once_after_the_training(
             seen.append(list(listener.told))
         return answer(predictor, source)
 
-    monkeypatch.setattr(conclusion, "load_test", loaded)
-    monkeypatch.setattr(conclusion, "answer", answered)
+    monkeypatch.setattr(finish, "load_test", loaded)
+    monkeypatch.setattr(finish, "predict", answered)
     train(tiny, listener=listener)
     assert seen == [[], ["started", "epoch 1", "epoch 2", "drawing"]]
 
@@ -443,7 +443,7 @@ def test_a_failure_after_the_training_keeps_what_was_trained(
     def fail(*arguments: Any) -> None:
         raise damaged
 
-    monkeypatch.setattr(conclusion, "judge", fail)
+    monkeypatch.setattr(finish, "evaluate_best", fail)
     with pytest.raises(DataError):
         train(tiny, run_dir=here / "run")
     record = record_of(here / "run")

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from mnist_trainer.config.load import load_config
 from mnist_trainer.errors import DeviceError, DivergedError
-from mnist_trainer.pipeline import training
-from mnist_trainer.pipeline.training import train
+from mnist_trainer.pipeline import train as train_module
+from mnist_trainer.pipeline.train import train
 from mnist_trainer.training import prepare as preparation
 
 from .conftest import Remembering
@@ -96,7 +96,7 @@ def test_a_simulated_accelerator_without_room_takes_fewer_images_in_both_fits(
 def test_a_simulated_device_that_is_passed_over_is_warned_of(
     monkeypatch: pytest.MonkeyPatch, tiny: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(training, "skipped_device", lambda name: f"not {name}")
+    monkeypatch.setattr(train_module, "skipped_device", lambda name: f"not {name}")
     listener = Remembering()
     train(tiny, listener=listener)
     assert listener.warnings == [("device", f"not {load_config(tiny).device}")]

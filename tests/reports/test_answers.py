@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mnist_trainer.inference.prediction import Prediction, Scores, class_labels, predict_page, unreadable
-from mnist_trainer.inference.prediction import RejectPolicy as Rules
+from mnist_trainer.inference.reading import Prediction, Scores, class_labels, predict_page, unreadable
+from mnist_trainer.inference.reading import RejectPolicy as Rules
 from mnist_trainer.pictures.page import Glyph, Layout, Line, Page
 from mnist_trainer.reports.answers import CSV_COLUMNS, answer_lines, caption, csv_row
 

@@ -7,8 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mnist_trainer.inference.metrics import wilson_interval
-from mnist_trainer.inference.spread import spread
+from mnist_trainer.inference.metrics import spread, wilson_interval
 from mnist_trainer.reports.dots import Dot, dots
 
 BLUE, GREEN = (0, 114, 178), (0, 122, 90)

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from mnist_trainer.config.load import load_config
 from mnist_trainer.data.image_dataset import ImageDataset
-from mnist_trainer.inference.evaluate import Predictions
-from mnist_trainer.inference.firing import DeadUnits
 from mnist_trainer.inference.metrics import Evaluation
+from mnist_trainer.inference.predictions import DeadUnits, Predictions
 from mnist_trainer.model.build import build_model
 from mnist_trainer.reports import drawings
 from mnist_trainer.reports.curves import Story

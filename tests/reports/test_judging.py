@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 
 from mnist_trainer.inference.calibration import CalibrationMetrics
-from mnist_trainer.inference.comparison import Comparison
-from mnist_trainer.inference.metrics import ClassMetrics, Evaluation, MemberMetrics
+from mnist_trainer.inference.metrics import ClassMetrics, Comparison, Evaluation, MemberMetrics
 from mnist_trainer.reports.judging import (
     calibration_lines,
     comparison_lines,

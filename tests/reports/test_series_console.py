@@ -9,7 +9,7 @@ import pytest
 
 from mnist_trainer.config.load import load_config
 from mnist_trainer.errors import DivergedError, InterruptedRunError
-from mnist_trainer.inference.spread import spread
+from mnist_trainer.inference.metrics import spread
 from mnist_trainer.reports.console import PlainConsole, RichConsole
 from mnist_trainer.reports.listener import Header
 from mnist_trainer.reports.series import Series, SeriesHeader, SubRun

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mnist_trainer.errors import StorageError
-from mnist_trainer.inference.prediction import DigitPrediction, Prediction, unreadable
+from mnist_trainer.inference.reading import DigitPrediction, Prediction, unreadable
 from mnist_trainer.pictures.page import ReadingSteps
 from mnist_trainer.reports.steps import Strips, strip
 

@@ -25,7 +25,7 @@ from mnist_trainer.inference.predictor import InferenceSpec
 from mnist_trainer.model.build import build_model
 from mnist_trainer.storage import checkpoint as module
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, load_checkpoint, save_checkpoint
-from mnist_trainer.storage.tensors import write_tensors
+from mnist_trainer.storage.tensor_file import write_tensors
 
 CNN = {
     "model": {"architecture": "cnn", "channels": [4, 6], "hidden": [16], "batch_norm": True, "activation": "prelu"},

@@ -1,4 +1,4 @@
-"""Several checkpoints as one: `mnist_trainer/storage/ensemble.py`."""
+"""Several checkpoints as one: `mnist_trainer/storage/checkpoint.py`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from mnist_trainer.data.normalize import Normalization
 from mnist_trainer.errors import CheckpointError
 from mnist_trainer.inference.predictor import InferenceSpec
 from mnist_trainer.model.build import build_model
-from mnist_trainer.storage.checkpoint import Checkpoint, Member
-from mnist_trainer.storage.ensemble import combine
+from mnist_trainer.storage.checkpoint import Checkpoint, Member, combine
 
 DIGITS = tuple("0123456789")
 

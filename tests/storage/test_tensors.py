@@ -1,4 +1,4 @@
-"""Files of PyTorch's that are foreign, torn, damaged or malicious: `mnist_trainer/storage/tensors.py`."""
+"""Files of PyTorch's that are foreign, torn, damaged or malicious: `mnist_trainer/storage/tensor_file.py`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from torch import nn
 
 from mnist_trainer.errors import CheckpointError
 from mnist_trainer.files import write_file
-from mnist_trainer.storage import tensors
-from mnist_trainer.storage.tensors import read_tensors, write_tensors
+from mnist_trainer.storage import tensor_file
+from mnist_trainer.storage.tensor_file import read_tensors, write_tensors
 
 TRILLION = 10**12
 
@@ -45,7 +45,7 @@ def repacked(path: Path, change: Callable[[dict[str, bytes]], object], sealed: b
         for name, content in parts.items():
             archive.writestr(zipfile.ZipInfo(name), content, compress_type=method)
         if sealed:
-            archive.writestr(zipfile.ZipInfo("archive/checksum"), tensors._checksum(archive))
+            archive.writestr(zipfile.ZipInfo("archive/checksum"), tensor_file._checksum(archive))
     return path
 
 

@@ -15,9 +15,8 @@ from mnist_trainer.config.schema import Config, Report
 from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import load_test
 from mnist_trainer.errors import DataError, UsageError
-from mnist_trainer.inference.evaluate import Predictions, measure, predict
-from mnist_trainer.inference.firing import describe_dead_units, monitor_firing
 from mnist_trainer.inference.metrics import Evaluation
+from mnist_trainer.inference.predictions import Predictions, describe_dead_units, measure, monitor_firing, predict
 from mnist_trainer.pipeline.preparation import Loading
 from mnist_trainer.reports.canvas import require_readable_settings
 from mnist_trainer.reports.curves import Story

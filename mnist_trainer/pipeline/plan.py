@@ -15,7 +15,7 @@ from mnist_trainer.data.loaders import load_real, missing_files, training_loader
 from mnist_trainer.model.build import build_model, freeze
 from mnist_trainer.model.device import resolve_device, settings
 from mnist_trainer.model.memory import Footprint, check_memory, footprint
-from mnist_trainer.pipeline.conclusion import check_reports, load_test_images
+from mnist_trainer.pipeline.finish import check_reports, load_test_images
 from mnist_trainer.pipeline.preparation import (
     check_classes,
     check_unseen_validation,

@@ -15,8 +15,7 @@ from mnist_trainer.data.loaders import load_real
 from mnist_trainer.errors import CheckpointError, ConfigError, ConfigProblem, UsageError, one_line
 from mnist_trainer.files import is_folder, user_path
 from mnist_trainer.model.device import has_device
-from mnist_trainer.storage.checkpoint import Checkpoint, Member, load_checkpoint
-from mnist_trainer.storage.ensemble import combine
+from mnist_trainer.storage.checkpoint import Checkpoint, Member, combine, load_checkpoint
 from mnist_trainer.storage.find import find_checkpoint
 from mnist_trainer.storage.run_folder import belongs_to_run
 

@@ -1,13 +1,17 @@
-"""From pictures to digits."""
+"""What the arguments of `mnist-predict` stand for: pictures in files, all pictures in a folder, one from a pipe.
+
+From pictures to digits.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -19,7 +23,8 @@ from torch import nn
 from mnist_trainer.config.schema import CSV_ENDINGS
 from mnist_trainer.errors import CheckpointError, DataError, UsageError, one_line
 from mnist_trainer.files import user_path
-from mnist_trainer.inference.prediction import (
+from mnist_trainer.inference.predictor import Predictor
+from mnist_trainer.inference.reading import (
     Prediction,
     RejectPolicy,
     Scores,
@@ -27,12 +32,61 @@ from mnist_trainer.inference.prediction import (
     predict_page,
     unreadable,
 )
-from mnist_trainer.inference.predictor import Predictor
+from mnist_trainer.pictures.listing import list_pictures
 from mnist_trainer.pictures.page import Expect, Page
 from mnist_trainer.pictures.read import read_image, read_pages
-from mnist_trainer.pipeline.sources import InputImage
 from mnist_trainer.storage.checkpoint import Checkpoint, load_checkpoint
 from mnist_trainer.storage.find import BUNDLED, find_checkpoint
+
+
+class InputImage(NamedTuple):
+    """A picture, and the `path` of its answer: a file, its content, an image in memory, or why it can't be read."""
+
+    path: str | None
+    picture: Path | BytesIO | Image | NDArray[Any] | DataError
+
+
+def expand_inputs(arguments: Iterable[str]) -> tuple[list[InputImage], list[str]]:
+    """The pictures that `arguments` stand for, in their order, and notes of what was left out of folders.
+
+    A folder stands for the pictures in it, but not for those in its sub-folders; `-` for the picture that comes in by
+    stdin. Raises `UsageError` if that is a terminal.
+    """
+    sources: list[InputImage] = []
+    notes: list[str] = []
+    for argument in arguments:
+        if argument == "-":
+            sources.append(InputImage(argument, _from_stdin()))
+        elif argument and _is_folder(Path(argument)):
+            found, more = _in_folder(Path(argument))
+            sources += found
+            notes += more
+        else:
+            sources.append(InputImage(argument, Path(argument)))
+    return sources, notes
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # what is wrong with such a name is told when it is opened
+        return False
+
+
+def _in_folder(folder: Path) -> tuple[list[InputImage], list[str]]:
+    try:
+        listing = list_pictures(folder)
+    except DataError as error:
+        return [InputImage(str(folder), error)], []
+    return [InputImage(str(path), path) for path in listing.pictures], listing.notes(folder)
+
+
+def _from_stdin() -> BytesIO | DataError:
+    if sys.stdin.isatty():
+        raise UsageError("- takes a picture from another command, as in: cat photo.jpg | mnist-predict -")
+    content = sys.stdin.buffer.read()
+    return BytesIO(content) if content else DataError("-: no picture came in by stdin.")
+
 
 Picture = str | Path | Image | np.ndarray
 

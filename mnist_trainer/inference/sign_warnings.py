@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mnist_trainer.pictures.page import Box, overlap, touches_border
 
 if TYPE_CHECKING:
-    from mnist_trainer.inference.prediction import DigitPrediction
+    from mnist_trainer.inference.reading import DigitPrediction
 
 MIN_SIGN, MAX_SIGN = 0.09, 1.6
 """Longer side of a sign."""

@@ -17,7 +17,7 @@ from mnist_trainer.config.objective import Decay, OneCycle
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import CheckpointError, DivergedError, UsageError, shell_quote
 from mnist_trainer.files import is_locked
-from mnist_trainer.pipeline.description import run_facts
+from mnist_trainer.pipeline.describe import run_facts
 from mnist_trainer.pipeline.preparation import check_same_images
 from mnist_trainer.reports.environment import machine_of
 from mnist_trainer.storage.checkpoint import Checkpoint, load_checkpoint

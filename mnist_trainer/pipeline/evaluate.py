@@ -1,9 +1,15 @@
-"""From checkpoints and a split to their figures."""
+"""From checkpoints and a split to their figures.
+
+A checkpoint's copy with a temperature at which its confidence is as often right as it says.
+
+Two checkpoints on the same images: is one better, or was it chance?
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,13 +23,29 @@ from mnist_trainer.data.image_dataset import ImageDataset, Split
 from mnist_trainer.data.loaders import all_classes, load_split, load_unseen, with_binary
 from mnist_trainer.errors import CheckpointError, UsageError
 from mnist_trainer.files import user_path
-from mnist_trainer.inference.evaluate import LossMetric, Predictions, measure, measure_members, predict
-from mnist_trainer.inference.metrics import Evaluation
+from mnist_trainer.inference.calibration import CalibrationMetrics, fit_temperature
+from mnist_trainer.inference.metrics import Comparison, Evaluation, calibration_error, compare_predictions
+from mnist_trainer.inference.predictions import (
+    LossMetric,
+    Predictions,
+    log_loss,
+    log_probabilities,
+    measure,
+    measure_members,
+    predict,
+)
+from mnist_trainer.inference.predictor import to_logits
 from mnist_trainer.model.device import choose_threads, resolve_device, settings
 from mnist_trainer.model.memory import convert_device_errors
+from mnist_trainer.pipeline.eval_target import (
+    CheckpointRef,
+    EvalTarget,
+    check_same_split,
+    find_checkpoints,
+    load_target,
+)
 from mnist_trainer.pipeline.preparation import check_custom_parts
-from mnist_trainer.pipeline.subject import CheckpointRef, EvalTarget, load_target
-from mnist_trainer.storage.checkpoint import Checkpoint, Member
+from mnist_trainer.storage.checkpoint import Checkpoint, Member, require_same_classes
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import build_criterion
 
@@ -165,3 +187,139 @@ def _loss_metric(checkpoint: Checkpoint, loss: LossFunction | None) -> LossMetri
     if loss is None and "loss" in member.custom:
         return lambda outputs, labels: None
     return build_criterion(member.config, checkpoint.classes, loss=loss).mean_loss
+
+
+@dataclass(frozen=True)
+class CalibrationResult:
+    """The copy, and what was judged with and without its temperature: on validation, and on the split asked for."""
+
+    checkpoint: Checkpoint
+    before: dict[Split, EvalResult]
+    after: dict[Split, EvalResult]
+
+    @property
+    def temperature(self) -> float:
+        """The copy's."""
+        return _temperature(self.checkpoint)
+
+    def calibration_metrics(self) -> dict[str, tuple[CalibrationMetrics, CalibrationMetrics]]:
+        """Before and after, on each split."""
+        return {
+            split: (_calibration_metrics(old), _calibration_metrics(self.after[split]))
+            for split, old in self.before.items()
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """What `mnist-eval --calibrate --json` adds, but for the files."""
+        figures = {
+            split: {"before": asdict(old), "after": asdict(new), "worse": new.worse_than(old)}
+            for split, (old, new) in self.calibration_metrics().items()
+        }
+        return {"temperature": self.temperature, **figures}
+
+
+def calibrate(
+    checkpoint: CheckpointRef | Iterable[CheckpointRef], *overrides: Override, split: Split = "test"
+) -> CalibrationResult:
+    """A copy of a model, or of several as an ensemble, with a temperature fitted on validation images; not yet saved.
+
+    No answer changes: a temperature keeps the order of the probabilities. Raises `CheckpointError` where the outputs
+    are no probabilities, `DataError` where there are no validation images (`training.refit` trains with all) or no
+    temperature is best for them, and what `judge` raises.
+    """
+    target = load_target(checkpoint, overrides, "validation", split)
+    if not target.checkpoint.members[0].spec.gives_probabilities:  # of an ensemble all members do, or none
+        raise CheckpointError(
+            f"The outputs of {target.name} are no probabilities (squared error without model.output), so no "
+            "temperature makes them truer."
+        )
+    before = {part: evaluate_target(target, part) for part in _parts(split)}
+    copied = _with_temperature(_best_temperature(before["validation"]), target)
+    after = {part: evaluate_target(copied, part) for part in before}
+    return CalibrationResult(copied.checkpoint, before, after)
+
+
+def _parts(split: Split) -> tuple[Split, ...]:
+    return ("validation",) if split == "validation" else ("validation", split)
+
+
+def _best_temperature(result: EvalResult) -> float:
+    """The one for the very logits that it will divide: those at temperature 1."""
+    if _temperature(result.target.checkpoint) != 1:
+        result = evaluate_target(_with_temperature(1.0, result.target), "validation")
+    predictions, (first, *others) = result.predictions, result.target.checkpoint.members
+    if others:
+        return fit_temperature(to_logits(predictions.probabilities, "probabilities"), predictions.labels)
+    return fit_temperature(to_logits(predictions.outputs, first.spec.kind), predictions.labels)
+
+
+def _with_temperature(temperature: float, target: EvalTarget) -> EvalTarget:
+    """The subject at `temperature`, without the state of its training."""
+    first, *others = target.checkpoint.members
+    if others:
+        copy = replace(target.checkpoint, temperature=temperature, training_state=None)
+    else:
+        member = replace(first, spec=replace(first.spec, temperature=temperature))
+        copy = replace(target.checkpoint, members=(member,), training_state=None)
+    return replace(target, checkpoint=copy)
+
+
+def _temperature(checkpoint: Checkpoint) -> float:
+    return checkpoint.temperature if len(checkpoint.members) > 1 else checkpoint.spec.temperature
+
+
+def _calibration_metrics(result: EvalResult) -> CalibrationMetrics:
+    predictions = result.predictions
+    loss = log_loss(log_probabilities(predictions.probabilities), predictions.labels)
+    return CalibrationMetrics(loss, calibration_error(predictions.confidence, predictions.correct))
+
+
+@dataclass(frozen=True)
+class ComparisonResult:
+    """The judgements of both, by the names they are told apart by, and how they differ."""
+
+    names: tuple[str, str]
+    first: EvalResult
+    second: EvalResult
+    comparison: Comparison
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Those of both evaluations."""
+        return (*self.first.evaluation.notes, *self.second.evaluation.notes)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `mnist-eval --compare --json` prints."""
+        both = zip(self.names, (self.first, self.second), strict=True)
+        models = [{"path": result.target.name, "name": name, **result.evaluation.summary()} for name, result in both]
+        evaluation = self.first.evaluation
+        about = {"dataset": evaluation.dataset, "split": evaluation.split, "views": evaluation.views}
+        if evaluation.pictures:
+            about["pictures"] = evaluation.pictures
+        notes = {"notes": self.notes} if self.notes else {}
+        return {"first": models[0], "second": models[1], **asdict(self.comparison), **about, **notes}
+
+
+def compare(
+    first: CheckpointRef, second: CheckpointRef, *overrides: Override, split: Split = "test", views: int = 1
+) -> ComparisonResult:
+    """Which of two checkpoints, each a model or a saved ensemble, is right on more of the same images.
+
+    Raises `CheckpointError` if one is missing, or they have other classes or images, and what `judge` raises.
+    """
+    paths = find_checkpoints([first, second])
+    one, other = (load_target(path, overrides, split) for path in paths)
+    require_same_classes({one.name: one.checkpoint, other.name: other.checkpoint})
+    check_same_split([(each.name, config.data) for each in (one, other) for config in each.configs], split)
+    trained = one.trained + other.trained
+    first_judged, second_judged = (
+        evaluate_target(replace(each, trained=trained), split, views) for each in (one, other)
+    )
+    comparison = compare_predictions(first_judged.predictions.correct, second_judged.predictions.correct)
+    return ComparisonResult(_names(*paths), first_judged, second_judged, comparison)
+
+
+def _names(first: Path, second: Path) -> tuple[str, str]:
+    """A run's `best.pt` by its folder, another file by itself; both with their whole paths if that does not do."""
+    short = [path.parent.name if path.name == "best.pt" and path.parent.name else path.stem for path in (first, second)]
+    return (short[0], short[1]) if short[0] != short[1] else (str(first), str(second))

@@ -20,10 +20,10 @@ from mnist_trainer.errors import InterruptedRunError
 from mnist_trainer.files import folder_lock
 from mnist_trainer.model.device import choose_threads, settings, skipped_device
 from mnist_trainer.model.memory import convert_device_errors
-from mnist_trainer.pipeline.conclusion import Run, check_reports, conclude, evaluate_best, load_test_images
-from mnist_trainer.pipeline.description import build_header, custom_names, run_facts
+from mnist_trainer.pipeline.describe import build_header, custom_names, run_facts
+from mnist_trainer.pipeline.finish import Run, check_reports, conclude, evaluate_best, load_test_images
 from mnist_trainer.pipeline.preparation import check_custom_parts, config_warnings, prepare, refit_config
-from mnist_trainer.pipeline.resuming import (
+from mnist_trainer.pipeline.resume import (
     check_same_parts,
     check_single_run,
     find_run,
