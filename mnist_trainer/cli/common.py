@@ -1,4 +1,4 @@
-"""What all commands share: the app and common options, errors and exit codes, signals, and what is printed."""
+"""What all commands share: errors and exit codes, signals, and what is printed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from io import TextIOWrapper
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import typer
 
-from mnist_trainer.cli.completion import complete, prepare_completion
 from mnist_trainer.errors import (
     ConfigError,
     InterruptedRunError,
@@ -30,50 +29,6 @@ if TYPE_CHECKING:
     from mnist_trainer.reports.listener import Listener
 
 ConsoleT = TypeVar("ConsoleT", bound="Listener")
-
-
-def new_app() -> typer.Typer:
-    """Return an app that starts fast: without rich markup, pretty tracebacks and options for completion."""
-    return typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
-
-
-def run_app(app: typer.Typer, name: str) -> None:
-    """Run the command `mnist-<name>`, or print completions if the shell asks for them."""
-    prepare_completion(name)
-    app(prog_name=f"mnist-{name}")
-
-
-def option(names: str, metavar: str, text: str, **settings: Any) -> Any:
-    """Return an option; `names` as in `"-c --config"`, `text` for the help."""
-    return typer.Option(*names.split(), metavar=metavar, help=text, **settings)
-
-
-def flag(name: str, text: str, **settings: Any) -> Any:
-    """Return an option without a value."""
-    return typer.Option(name, help=text, **settings)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        from mnist_trainer.config.shipped import package_version
-
-        print(f"mnist-trainer {package_version()}")
-        raise typer.Exit
-
-
-Debug = Annotated[bool, flag("--debug", "Show the traceback of an error.")]
-Version = Annotated[bool, flag("--version", "Show the version and exit.", callback=_print_version, is_eager=True)]
-Quiet = Annotated[bool, flag("--quiet", "Print only the result, and warnings.")]
-Device = Annotated[
-    str | None,
-    option(
-        "--device",
-        "NAME",
-        "Device: cpu, cuda, cuda:1, mps or auto.",
-        autocompletion=complete("cpu", "cuda", "mps", "auto"),
-    ),
-]
-Json = Annotated[bool, flag("--json", "Print one JSON object; accuracies are fractions from 0 to 1.")]
 
 
 # --- errors and signals ---

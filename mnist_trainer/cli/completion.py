@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-Shell = Literal["bash", "zsh", "fish"]
+from mnist_trainer.cli.start import COMMANDS
 
-COMMANDS = ("train", "eval", "predict", "runs", "sweep")
+Shell = Literal["bash", "zsh", "fish"]
 
 
 def complete(*words: str) -> Callable[[str], list[str]]:

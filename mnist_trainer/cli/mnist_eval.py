@@ -11,22 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnist_trainer.cli.arguments import DataCommand
-from mnist_trainer.cli.common import (
-    Debug,
-    Device,
-    Json,
-    Version,
-    flag,
-    handle_errors,
-    new_app,
-    option,
-    print_safe,
-    problems_at_options,
-    require,
-    run_app,
-    terminal_width,
-)
+from mnist_trainer.cli.common import handle_errors, print_safe, problems_at_options, require, terminal_width
 from mnist_trainer.cli.completion import complete
+from mnist_trainer.cli.options import Debug, Device, Json, Version, flag, new_app, option, run_app
 
 if TYPE_CHECKING:
     from mnist_trainer.data.image_dataset import Split

@@ -15,19 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mnist_trainer.cli.arguments import Command
-from mnist_trainer.cli.common import (
-    Debug,
-    Version,
-    flag,
-    handle_errors,
-    new_app,
-    option,
-    print_error,
-    print_safe,
-    require,
-    run_app,
-)
+from mnist_trainer.cli.common import handle_errors, print_error, print_safe, require
 from mnist_trainer.cli.completion import complete
+from mnist_trainer.cli.options import Debug, Version, flag, new_app, option, run_app
 from mnist_trainer.errors import DataError, escape_controls
 
 if TYPE_CHECKING:

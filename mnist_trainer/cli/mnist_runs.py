@@ -10,18 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mnist_trainer.cli.arguments import Command
-from mnist_trainer.cli.common import (
-    Debug,
-    Version,
-    flag,
-    handle_errors,
-    new_app,
-    option,
-    print_safe,
-    require,
-    run_app,
-    terminal_width,
-)
+from mnist_trainer.cli.common import handle_errors, print_safe, require, terminal_width
+from mnist_trainer.cli.options import Debug, Version, flag, new_app, option, run_app
 from mnist_trainer.errors import shell_quote
 
 if TYPE_CHECKING:

@@ -8,19 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mnist_trainer.cli.arguments import ConfigCommand, find_config
-from mnist_trainer.cli.common import (
-    Debug,
-    Json,
-    Quiet,
-    Version,
-    handle_errors,
-    list_shipped,
-    new_app,
-    option,
-    reporting,
-    run_app,
-)
+from mnist_trainer.cli.common import handle_errors, list_shipped, reporting
 from mnist_trainer.cli.completion import complete_sweep
+from mnist_trainer.cli.options import Debug, Json, Quiet, Version, new_app, option, run_app
 
 if TYPE_CHECKING:
     from mnist_trainer.config.sweep import Sweep

@@ -11,23 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mnist_trainer.cli.arguments import ConfigCommand, find_config
-from mnist_trainer.cli.common import (
-    Debug,
-    Device,
-    Quiet,
-    Version,
-    flag,
-    handle_errors,
-    list_shipped,
-    new_app,
-    option,
-    print_safe,
-    problems_at_options,
-    reporting,
-    require,
-    run_app,
-)
+from mnist_trainer.cli.common import handle_errors, list_shipped, print_safe, problems_at_options, reporting, require
 from mnist_trainer.cli.completion import Completion, complete, complete_config
+from mnist_trainer.cli.options import Debug, Device, Quiet, Version, flag, new_app, option, run_app
 from mnist_trainer.errors import UsageError
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 
 from mnist_trainer.errors import escape_controls
@@ -19,6 +20,8 @@ python -m mnist_trainer sweep     search for the best config
 
 For example: python -m mnist_trainer train quickstart
 Each command has --help. They are installed as mnist-train, mnist-eval, … as well."""
+
+COMMANDS = ("train", "eval", "predict", "runs", "sweep")
 
 SPIN_COUNT = "3000"
 """Turns of a loop (some dozens of microseconds) that an idle OpenMP thread waits awake. GNU OpenMP's default: 300,000.
@@ -36,36 +39,6 @@ glibc changes the numbers or there is another libc, only this gain is lost.
 """
 
 
-def train() -> None:
-    """Run `mnist-train`."""
-    _set_malloc_options()
-    _run_command("train")
-
-
-def evaluate() -> None:
-    """Run `mnist-eval`."""
-    _run_command("eval")
-
-
-def predict() -> None:
-    """Run `mnist-predict`."""
-    _run_command("predict")
-
-
-def runs() -> None:
-    """Run `mnist-runs`."""
-    _run_command("runs")
-
-
-def sweep() -> None:
-    """Run `mnist-sweep`."""
-    _set_malloc_options()
-    _run_command("sweep")
-
-
-COMMANDS = {"train": train, "eval": evaluate, "predict": predict, "runs": runs, "sweep": sweep}
-
-
 def main() -> None:
     """Run `python -m mnist_trainer train …`; without a command, print the list of commands."""
     name, arguments = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
@@ -73,7 +46,7 @@ def main() -> None:
         name, arguments = "train", [name]
     if name in COMMANDS:
         sys.argv = [f"mnist-{name}", *arguments]
-        COMMANDS[name]()
+        _run_command(name)
     is_asked = name in ("", "-h", "--help")
     if not is_asked:
         print(f"There is no command {escape_controls(name)}.", file=sys.stderr)
@@ -111,6 +84,8 @@ def _run_command(name: str) -> None:
     more (threads that must be joined), it would be cut off here.
     """
     sys.argv[1:] = map(_expand_user, sys.argv[1:])
+    if name in ("train", "sweep"):
+        _set_malloc_options()
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when torch is imported
     code: object = 0
@@ -123,3 +98,6 @@ def _run_command(name: str) -> None:
             stream.flush()
     atexit._run_exitfuncs()
     os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+
+
+train, evaluate, predict, runs, sweep = (partial(_run_command, name) for name in COMMANDS)
