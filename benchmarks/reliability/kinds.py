@@ -63,7 +63,7 @@ class Configs(Kind):
         return Case("config.yaml", damaged_text(random.choice(self.texts), random))
 
     def feed(self, path: Path) -> list[str]:
-        from mnist_trainer.config.checks import warnings
+        from mnist_trainer.config.checks import find_warnings
         from mnist_trainer.config.load import dump_config, load_config
         from mnist_trainer.pipeline.plan import plan
         from mnist_trainer.reports.text import layer_lines
@@ -73,7 +73,7 @@ class Configs(Kind):
         again.write_text(dump_config(config), encoding="utf-8")
         assert load_config(again) == config, "a config that is written is another one when it is read"
         made = plan(config)
-        return [*layer_lines(made.layers), *(reason for _, reason in warnings(config))]
+        return [*layer_lines(made.layers), *(reason for _, reason in find_warnings(config))]
 
 
 class DataSets(Kind):

@@ -1,14 +1,12 @@
-"""From an architecture to the list of layers it stands for: `--check`, the warnings and the builder read that list.
-
-Shapes and parameter counts of a list of layers, in plain numbers: no torch, no memory, however large the model.
-
-What a model's raw outputs are: how many, and of which kind. Losses, evaluation and warnings all ask here.
+"""The layers of a model. Architectures are expanded into lists of layers; the shapes of their outputs and their numbers
+of parameters are inferred in plain numbers, without torch; the kind of the model's outputs is named.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import Literal, assert_never
 
@@ -48,35 +46,36 @@ from mnist_trainer.config.objective import ClassLoss, DistanceLoss
 from mnist_trainer.config.schema import Config
 
 
+@lru_cache
 def expand(model: AnyModel) -> tuple[AnyLayer, ...]:
-    """The layers of `model`, from the image [1, 28, 28] to its outputs; `units: classes` stands for their number."""
+    """Return the layers of `model`, from the image [1, 28, 28] to its outputs, whose number is `units: classes`."""
     match model:
         case Neuron():
             return (Flatten(), *_activated(Linear(units=1, bias=model.bias), model.output))
         case Mlp() | CiresanMlp():
-            return (Flatten(), *_mlp(model), *_output(model))
+            layers: Iterator[AnyLayer] = _mlp(model)
         case Cnn():
-            return (*_cnn(model), *_output(model))
+            layers = _cnn(model)
         case LeNet5():
-            return (*_lenet5(model), *_output(model))
+            layers = _lenet5(model)
         case Vgg():
-            return (*_vgg(model), *_pooled(model), *_output(model))
+            layers = _vgg(model)
         case ResidualNet():
-            return (*_residual(model), *_pooled(model), *_output(model))
+            layers = _residual(model)
         case Layers():
-            return (*model.layers, *_output(model))
+            layers = iter(model.layers)
         case _:
             assert_never(model)
+    return (*layers, *(() if model.output == "none" else (Output(function=model.output),)))
 
 
 def _mlp(model: FullyConnected) -> Iterator[WrittenLayer]:
+    yield Flatten()
     before: int | None = None
     for units in model.hidden:
-        block = tuple(_hidden(Linear(units=units, bias=model.bias), model))
-        if model.residual and units == before:
-            yield Residual(layers=block)
-        else:
-            yield from block
+        block = _activated(Linear(units=units, bias=model.bias), model.activation, batch_norm=model.batch_norm)
+        block = (*block, *_dropout(model.dropout))
+        yield from (Residual(layers=block),) if model.residual and units == before else block
         before = units
     yield Linear(units="classes", bias=model.bias)
 
@@ -89,11 +88,9 @@ def _cnn(model: Cnn) -> Iterator[WrittenLayer]:
             yield Pool(size=model.pool)
     yield Flatten()
     for units in model.hidden:
-        if model.dropout:
-            yield Dropout(rate=model.dropout)
+        yield from _dropout(model.dropout)
         yield from _activated(Linear(units=units, bias=model.bias), model.activation)
-    if model.dropout:
-        yield Dropout(rate=model.dropout)
+    yield from _dropout(model.dropout)
     yield Linear(units="classes", bias=model.bias)
 
 
@@ -111,11 +108,11 @@ def _vgg(model: Vgg) -> Iterator[WrittenLayer]:
     for block, channels in enumerate(model.channels):
         if block:
             yield Pool()
-        # what a batch norm subtracts again needs no bias
+        # a batch norm subtracts the mean, so that a bias before it would do nothing
         conv = Conv(channels=channels, kernel=model.kernel, bias=not model.batch_norm)
-        for _ in range(model.convolutions):
-            yield from _activated(conv, model.activation, batch_norm=model.batch_norm)
+        yield from model.convolutions * _activated(conv, model.activation, batch_norm=model.batch_norm)
         yield from _squeeze_excite(model)
+    yield from _classifier(model)
 
 
 def _residual(model: ResidualNet) -> Iterator[WrittenLayer]:
@@ -128,55 +125,42 @@ def _residual(model: ResidualNet) -> Iterator[WrittenLayer]:
         for _ in range(model.blocks):
             yield block
             yield from _activation(model.activation)
+    yield from _classifier(model)
 
 
-def _squeeze_excite(model: FullyConvolutional) -> Iterator[SqueezeExcite]:
-    if model.squeeze_excite:
-        yield SqueezeExcite(reduction=model.squeeze_excite)
+def _squeeze_excite(model: FullyConvolutional) -> tuple[SqueezeExcite, ...]:
+    return (SqueezeExcite(reduction=model.squeeze_excite),) if model.squeeze_excite else ()
 
 
-def _pooled(model: FullyConvolutional) -> Iterator[WrittenLayer]:
-    """From pictures of any size to the outputs."""
+def _classifier(model: FullyConvolutional) -> Iterator[WrittenLayer]:
+    """Yield the layers from images of any size to the outputs."""
     yield Pool(size="global", kind=model.pooling)
     yield Flatten()
-    if model.dropout:
-        yield Dropout(rate=model.dropout)
+    yield from _dropout(model.dropout)
     yield Linear(units="classes")
 
 
-def _hidden(linear: Linear, model: FullyConnected) -> Iterator[WrittenLayer]:
-    yield from _activated(linear, model.activation, batch_norm=model.batch_norm)
-    if model.dropout:
-        yield Dropout(rate=model.dropout)
+def _dropout(rate: float) -> tuple[Dropout, ...]:
+    return (Dropout(rate=rate),) if rate else ()
 
 
-def _activated(layer: Linear | Conv, activation: AnyActivation, batch_norm: bool = False) -> Iterator[WrittenLayer]:
-    """`layer`, made wider where a maxout takes the largest of several units, and what follows it."""
+def _activated(layer: Linear | Conv, activation: AnyActivation, batch_norm: bool = False) -> tuple[WrittenLayer, ...]:
+    """Return `layer` (wider where a maxout takes the largest of several units), batch norm and activation."""
     pieces = activation.pieces if isinstance(activation, Maxout) else 1
     match layer:
         case Linear(units=int(units)):
-            yield layer.model_copy(update={"units": units * pieces})
+            layer = layer.model_copy(update={"units": units * pieces})
         case Conv():
-            yield layer.model_copy(update={"channels": layer.channels * pieces})
-        case _:
-            yield layer
-    if batch_norm:
-        yield BatchNorm()
-    yield from _activation(activation)
+            layer = layer.model_copy(update={"channels": layer.channels * pieces})
+    return (layer, *((BatchNorm(),) if batch_norm else ()), *_activation(activation))
 
 
-def _activation(activation: AnyActivation) -> Iterator[ActivationLayer]:
-    if activation != PlainActivation(name="identity"):
-        yield ActivationLayer(function=activation)
-
-
-def _output(model: FullyConnected | Cnn | LeNet5 | FullyConvolutional | Layers) -> Iterator[Output]:
-    if model.output != "none":
-        yield Output(function=model.output)
+def _activation(activation: AnyActivation) -> tuple[ActivationLayer, ...]:
+    return () if activation == PlainActivation(name="identity") else (ActivationLayer(function=activation),)
 
 
 def walk(layers: tuple[AnyLayer, ...]) -> Iterator[AnyLayer]:
-    """Every layer in the order data passes it; a residual block is followed by what is inside it."""
+    """Yield every layer in the order in which data pass it; a residual block is followed by the layers inside it."""
     for layer in layers:
         yield layer
         if isinstance(layer, Residual):
@@ -184,14 +168,14 @@ def walk(layers: tuple[AnyLayer, ...]) -> Iterator[AnyLayer]:
 
 
 Shape = tuple[int, ...]
-"""Of one image's data, without the batch: `(1, 28, 28)` or `(64,)`."""
+"""The shape of one image's data, without the batch: `(1, 28, 28)` or `(64,)`."""
 
 IMAGE: Shape = (1, 28, 28)
 
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """A layer at its place: what goes in, what comes out, and how many parameters it has."""
+    """A layer with the shapes of its input and output, its number of parameters and the layers inside it."""
 
     layer: AnyLayer
     inputs: Shape
@@ -200,20 +184,21 @@ class LayerInfo:
     inner: tuple[LayerInfo, ...] = ()
 
     def activations(self) -> int:
-        """Values this layer produces for one image, those of inner layers with it."""
-        return prod(self.outputs) + sum(infos.activations() for infos in self.inner)
+        """Return how many values this layer and those inside it produce for one image."""
+        return prod(self.outputs) + sum(info.activations() for info in self.inner)
 
 
 class ShapeError(Exception):
-    """A layer that cannot take what the one before gives; `position` is its index (and those inside residuals)."""
+    """A layer whose input has the wrong shape; `position` is its index (and the indices inside residual blocks)."""
 
     def __init__(self, position: tuple[int, ...], message: str) -> None:
         super().__init__(message)
         self.position = position
 
 
-def infer_shapes(layers: Sequence[AnyLayer], outputs: int, shape: Shape = IMAGE) -> tuple[LayerInfo, ...]:
-    """Each layer with its shapes; `units: classes` becomes `outputs`. Raises `ShapeError` at the first misfit."""
+@lru_cache
+def infer_shapes(layers: tuple[AnyLayer, ...], outputs: int, shape: Shape = IMAGE) -> tuple[LayerInfo, ...]:
+    """Return each layer with its shapes; `units: classes` becomes `outputs`. Raises the first `ShapeError`."""
     infos: list[LayerInfo] = []
     for position, layer in enumerate(layers):
         try:
@@ -224,60 +209,59 @@ def infer_shapes(layers: Sequence[AnyLayer], outputs: int, shape: Shape = IMAGE)
     return tuple(infos)
 
 
-def _infer(layer: AnyLayer, shape: Shape, outputs: int) -> LayerInfo:  # noqa: PLR0911 - one return a layer
+def _infer(layer: AnyLayer, shape: Shape, outputs: int) -> LayerInfo:
+    result, parameters = shape, 0
+    inner: tuple[LayerInfo, ...] = ()
     match layer:
         case Linear():
-            units = outputs if layer.units == "classes" else layer.units
-            return LayerInfo(layer, shape, (units,), (_require_features(layer, shape) + layer.bias) * units)
+            result = (outputs if layer.units == "classes" else layer.units,)
+            parameters = (_features(layer, shape) + layer.bias) * result[0]
         case MaxoutLayer():
-            width = layer.units * layer.pieces
-            return LayerInfo(layer, shape, (layer.units,), (_require_features(layer, shape) + 1) * width)
+            result = (layer.units,)
+            parameters = (_features(layer, shape) + 1) * layer.units * layer.pieces
         case Conv():
-            channels = _require_image(layer, shape)[0]
-            parameters = (channels * layer.kernel**2 + layer.bias) * layer.channels
-            return LayerInfo(layer, shape, _conv_shape(layer, shape), parameters)
+            result = _conv_shape(layer, shape)
+            parameters = (shape[0] * layer.kernel**2 + layer.bias) * layer.channels
         case Pool():
-            return LayerInfo(layer, shape, _pool_shape(layer, shape), 0)
+            result = _pool_shape(layer, shape)
         case Flatten():
-            return LayerInfo(layer, shape, (prod(shape),), 0)
+            result = (prod(shape),)
         case BatchNorm():
-            return LayerInfo(layer, shape, shape, 2 * shape[0])
+            parameters = 2 * shape[0]
         case LayerNorm():
-            return LayerInfo(layer, shape, shape, 2 * prod(shape))
+            parameters = 2 * prod(shape)
         case ActivationLayer():
-            return LayerInfo(
-                layer, shape, _activation_shape(layer, shape), int(isinstance(layer.function, ParametricRelu))
-            )
-        case Dropout() | Output():
-            return LayerInfo(layer, shape, shape, 0)
+            result = _activation_shape(layer, shape)
+            parameters = int(isinstance(layer.function, ParametricRelu))
         case Residual():
-            return _residual_info(layer, shape, outputs)
+            inner = infer_shapes(layer.layers, outputs, shape)
+            if inner[-1].outputs != shape:
+                before, after = format_shape(shape), format_shape(inner[-1].outputs)
+                raise ShapeError((), f"residual layers must keep the shape: {before} goes in, {after} comes out")
         case SqueezeExcite():
-            return _block_info(
-                layer,
-                shape,
-                infer_shapes(_squeeze_excite_layers(layer, _require_image(layer, shape)[0]), outputs, shape),
-            )
+            inner = infer_shapes(_excitation(layer, _image(layer, shape)[0]), outputs, shape)
+        case Dropout() | Output():
+            pass
         case _:
             assert_never(layer)
+    return LayerInfo(layer, shape, result, parameters + sum(info.parameters for info in inner), inner)
 
 
-def _require_features(layer: AnyLayer, shape: Shape) -> int:
+def _features(layer: AnyLayer, shape: Shape) -> int:
     if len(shape) != 1:
-        raise ShapeError(
-            (), f"{layer.type} needs a row of numbers, got a picture {format_shape(shape)}; put a flatten before it"
-        )
+        problem = f"{layer.type} needs a row of numbers, got a picture {format_shape(shape)}; put a flatten before it"
+        raise ShapeError((), problem)
     return shape[0]
 
 
-def _require_image(layer: AnyLayer, shape: Shape) -> Shape:
+def _image(layer: AnyLayer, shape: Shape) -> Shape:
     if len(shape) != 3:
         raise ShapeError((), f"{layer.type} needs a picture, got a row of {format_shape(shape)} numbers")
     return shape
 
 
 def _conv_shape(layer: Conv, shape: Shape) -> Shape:
-    _, height, width = shape
+    _, height, width = _image(layer, shape)
     if layer.padding == "same":
         if layer.stride != 1:
             raise ShapeError((), f"padding 'same' needs stride 1; with stride {layer.stride} write a number of pixels")
@@ -289,7 +273,7 @@ def _conv_shape(layer: Conv, shape: Shape) -> Shape:
 
 
 def _pool_shape(layer: Pool, shape: Shape) -> Shape:
-    channels, height, width = _require_image(layer, shape)
+    channels, height, width = _image(layer, shape)
     channels *= 2 if layer.kind == "both" else 1
     if layer.size == "global":
         return (channels, 1, 1)
@@ -307,23 +291,8 @@ def _activation_shape(layer: ActivationLayer, shape: Shape) -> Shape:
     return (shape[0] // pieces, *shape[1:])
 
 
-def _residual_info(layer: Residual, shape: Shape, outputs: int) -> LayerInfo:
-    inner = infer_shapes(layer.layers, outputs, shape)
-    if inner[-1].outputs != shape:
-        raise ShapeError(
-            (),
-            f"residual layers must keep the shape: {format_shape(shape)} goes in, "
-            f"{format_shape(inner[-1].outputs)} comes out",
-        )
-    return _block_info(layer, shape, inner)
-
-
-def _block_info(layer: Residual | SqueezeExcite, shape: Shape, inner: tuple[LayerInfo, ...]) -> LayerInfo:
-    return LayerInfo(layer, shape, shape, sum(part.parameters for part in inner), inner)
-
-
-def _squeeze_excite_layers(layer: SqueezeExcite, channels: int) -> tuple[AnyLayer, ...]:
-    """From a picture to a number for each of its `channels`; without biases, as section 6.1 of the paper advises."""
+def _excitation(layer: SqueezeExcite, channels: int) -> tuple[AnyLayer, ...]:
+    """Return the layers from an image to a factor for each channel; without biases, as in section 6.1 of the paper."""
     return (
         Pool(size="global", kind="average"),
         Flatten(),
@@ -335,7 +304,7 @@ def _squeeze_excite_layers(layer: SqueezeExcite, channels: int) -> tuple[AnyLaye
 
 
 def format_shape(shape: Shape) -> str:
-    """`1×28×28`, as people write it."""
+    """Return `1×28×28`."""
     return "×".join(map(str, shape))
 
 
@@ -344,13 +313,13 @@ OutputKind = Literal["logits", "probabilities", "log_probabilities", "sigmoid", 
 
 
 def output_count(config: Config, classes: int) -> int:
-    """One output a class; but a single one for a yes/no task, unless its loss compares classes."""
+    """Return the number of outputs: one a class, but one for a yes/no task whose loss does not compare classes."""
     yes_or_no = config.data.binary is not None
     return 1 if yes_or_no and not isinstance(config.loss, ClassLoss) else classes
 
 
 def output_kind(config: Config) -> OutputKind:
-    """The kind of the raw outputs, which follows from the last function and, without one, from the loss."""
+    """Return the kind of the raw outputs: it follows from `model.output` and, without one, from the loss."""
     distance = isinstance(config.loss, DistanceLoss)
     if isinstance(config.model, Neuron):
         match config.model.output:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnist_trainer.config.checks import find_problems, warnings
+from mnist_trainer.config.checks import find_problems, find_warnings
 from mnist_trainer.config.classes import class_positions, task_classes
 from mnist_trainer.config.layers import expand, infer_shapes, output_count
 from mnist_trainer.config.load import ConfigSource, Override, load_config
@@ -189,7 +189,7 @@ def check_same_images(folder: Path, before: object, now: Mapping[str, Any]) -> N
 
 def config_warnings(config: Config) -> Iterator[tuple[str, str]]:
     """Yield warnings about `config` and its folder of pictures: a key and a reason each."""
-    for path, reason in warnings(config):
+    for path, reason in find_warnings(config):
         yield ".".join(map(str, path)), reason
     for note in notes(config.data):
         yield "data.path", note

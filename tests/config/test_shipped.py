@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError
 import pytest
 
 import mnist_trainer
-from mnist_trainer.config.checks import warnings
+from mnist_trainer.config.checks import find_warnings
 from mnist_trainer.config.load import dump_config, load_config
 from mnist_trainer.config.shipped import package_version, shipped, shipped_path
 
@@ -50,7 +50,7 @@ def test_each_loads_under_its_own_name_and_survives_being_written(name: str) -> 
 
 
 def test_only_the_one_that_shall_show_it_warns() -> None:
-    assert [name for name in NAMES if warnings(load_config(name))] == ["lecture-softmax"]
+    assert [name for name in NAMES if find_warnings(load_config(name))] == ["lecture-softmax"]
 
 
 def test_an_unknown_name_is_refused() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mnist_trainer.config.checks import Finding, find_problems, warnings
+from mnist_trainer.config.checks import Finding, find_problems, find_warnings
 from mnist_trainer.config.load import load_config
 from mnist_trainer.config.objective import Plateau, StepDecay
 from mnist_trainer.config.schema import Config
@@ -18,7 +18,7 @@ from mnist_trainer.training.optim import Course, PlateauState, lr_multiplier
 def found(**sections: Any) -> list[Finding]:
     config = Config.model_validate({"model": {"architecture": "mlp"}, **sections})
     assert find_problems(config) == []
-    return warnings(config)
+    return find_warnings(config)
 
 
 def advised(text: str) -> list[str]:
@@ -288,7 +288,7 @@ def test_what_a_warning_advises_is_a_config_without_that_warning(
 ) -> None:
     for advice in advised(message):
         config = load_config({"model": {"architecture": "mlp"}, **sections}, advice.split())
-        assert path not in [warned for warned, _ in warnings(config)]
+        assert path not in [warned for warned, _ in find_warnings(config)]
 
 
 @pytest.mark.parametrize(("epochs", "falls"), [(10, 0), (11, 1)])

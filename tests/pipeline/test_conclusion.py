@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mnist_trainer import evaluate, resume, train
-from mnist_trainer.config.checks import warnings
+from mnist_trainer.config.checks import find_warnings
 from mnist_trainer.config.load import load_config
 from mnist_trainer.reports.text import outcome_lines
 from mnist_trainer.studies.run_summary import read_run
@@ -70,7 +70,7 @@ def test_without_validation_and_test_there_is_no_figure(tiny: dict[str, Any], he
     assert (run.test, run.validation) == (None, None)
     assert outcome_lines(listener.outcomes[0])[-1] == "run: not tested"
     assert [key for key, _ in listener.warnings] == ["report.test"]
-    assert warnings(load_config(tiny, [UNTESTED])) == []
+    assert find_warnings(load_config(tiny, [UNTESTED])) == []
     assert {path.name for path in (here / "run" / "plots").iterdir()} == {"curves.png", "weights.png"}
 
 
