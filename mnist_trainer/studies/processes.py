@@ -1,7 +1,7 @@
 """Run tasks in worker processes, or one after another in this process.
 
 Workers are spawned, not forked: a fork would copy torch's threads and locks in an unknown state. A worker runs one
-task. The task, its messages and its result are pickled. A worker exits at once when its parent does.
+task. The task and its messages are pickled. A worker exits at once when its parent does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from traceback import format_exc
 from types import FrameType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, cast
 
 from mnist_trainer.errors import DeviceError, TrainerError
 
@@ -26,9 +26,6 @@ POLL_SECONDS = 0.1
 
 GRACE_SECONDS, TERMINATE_SECONDS = 0.5, 10.0
 """How long a worker may take to exit before it gets SIGTERM, and after that before it is killed."""
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
 
 _SPAWN = get_context("spawn")
 
@@ -41,7 +38,11 @@ class WorkerContext:
     stop_requested: Callable[[], bool]
 
 
-class Scheduler(Generic[Task, Result]):
+Function = Callable[[Any, WorkerContext], object]
+"""What runs a task and returns nothing of interest: what a task has to say it sends."""
+
+
+class Scheduler:
     """Base class for what hands out tasks and hears of them. All its methods are called in the parent process."""
 
     @property
@@ -49,18 +50,14 @@ class Scheduler(Generic[Task, Result]):
         """Whether running tasks should stop and no other should start."""
         return False
 
-    def next_task(self) -> Task | None:
+    def next_task(self) -> Any:
         """Return the next task, or None if there is none at present."""
-        raise NotImplementedError
 
-    def on_message(self, task: Task, message: Any) -> None:
+    def on_message(self, task: Any, message: Any) -> None:
         """Called with what a task sends."""
 
-    def on_end(self, task: Task, result: Result | None, error: Exception | None) -> None:
-        """Called with the result of a task, or with the error that ended it."""
-
-
-Function = Callable[[Task, WorkerContext], Result]
+    def on_end(self, task: Any, error: Exception | None) -> None:
+        """Called when a task has ended, with the error that ended it."""
 
 
 def threads_per_job(jobs: int) -> int:
@@ -70,7 +67,7 @@ def threads_per_job(jobs: int) -> int:
     return max(1, torch.get_num_threads() // jobs)
 
 
-def run_tasks(function: Function[Task, Result], scheduler: Scheduler[Task, Result], jobs: int) -> None:
+def run_tasks(function: Function, scheduler: Scheduler, jobs: int) -> None:
     """Call `function(task, context)` for each task of `scheduler`, up to `jobs` at a time, until there are no more.
 
     One job runs in this process. More jobs run in a process each; `function` must then be a module-level function.
@@ -82,11 +79,11 @@ def run_tasks(function: Function[Task, Result], scheduler: Scheduler[Task, Resul
         return
     while not scheduler.wants_stop and (task := scheduler.next_task()) is not None:
         context = WorkerContext(partial(scheduler.on_message, task), lambda: scheduler.wants_stop)
-        scheduler.on_end(task, *_call(function, task, context))
+        scheduler.on_end(task, _call(function, task, context))
 
 
-def _run_in_processes(function: Function[Task, Result], scheduler: Scheduler[Task, Result], jobs: int) -> None:
-    workers: dict[Connection, _Worker[Task]] = {}
+def _run_in_processes(function: Function, scheduler: Scheduler, jobs: int) -> None:
+    workers: dict[Connection, _Worker] = {}
 
     def start_workers() -> None:
         while len(workers) < jobs and not scheduler.wants_stop and (task := scheduler.next_task()) is not None:
@@ -101,14 +98,14 @@ def _run_in_processes(function: Function[Task, Result], scheduler: Scheduler[Tas
                     worker.request_stop()
             for connection in wait(list(workers), POLL_SECONDS):
                 worker = workers[cast("Connection", connection)]
-                has_ended, *content = worker.receive()
-                if has_ended:
-                    del workers[worker.connection]
-                    worker.join()
-                    scheduler.on_end(worker.task, *content)
-                    start_workers()
-                else:
-                    scheduler.on_message(worker.task, *content)
+                has_ended, content = worker.receive()
+                if not has_ended:
+                    scheduler.on_message(worker.task, content)
+                    continue
+                del workers[worker.connection]
+                worker.join()
+                scheduler.on_end(worker.task, content)
+                start_workers()
     finally:
         for worker in workers.values():
             worker.request_stop()
@@ -116,10 +113,10 @@ def _run_in_processes(function: Function[Task, Result], scheduler: Scheduler[Tas
             worker.join()
 
 
-class _Worker(Generic[Task]):
+class _Worker:
     """A process that runs one task, as its parent sees it."""
 
-    def __init__(self, function: Callable[[Task, WorkerContext], Any], task: Task) -> None:
+    def __init__(self, function: Function, task: object) -> None:
         self.task = task
         self.connection, child_end = _SPAWN.Pipe()
         self.process = _SPAWN.Process(target=_worker_main, args=(child_end, function, task), daemon=True)
@@ -135,20 +132,14 @@ class _Worker(Generic[Task]):
             with suppress(ConnectionError):  # the process has just ended
                 self.connection.send("stop")
 
-    def receive(self) -> tuple[Any, ...]:
-        """Return (False, message) or, at the end of the task, (True, result, error)."""
+    def receive(self) -> tuple[bool, Any]:
+        """Return (False, message) or, at the end of the task, (True, the error that ended it or None)."""
         try:
-            return cast("tuple[Any, ...]", self.connection.recv())
+            return cast("tuple[bool, Any]", self.connection.recv())
         except (EOFError, OSError):  # OSError: it ended in the middle of a message
             self.process.join(TERMINATE_SECONDS)
-            return (
-                True,
-                None,
-                DeviceError(
-                    f"Its process was ended from outside (exit code {self.process.exitcode}), as happens when the "
-                    "memory is full. Take fewer --jobs, or a smaller data.batch_size."
-                ),
-            )
+            text = f"Its process was ended from outside (exit code {self.process.exitcode}), as happens when the memory"
+            return True, DeviceError(f"{text} is full. Take fewer --jobs, or a smaller data.batch_size.")
 
     def join(self) -> None:
         """Wait until the process has ended; one that does not end is terminated, then killed."""
@@ -161,8 +152,8 @@ class _Worker(Generic[Task]):
         self.connection.close()
 
 
-def _worker_main(connection: Connection, function: Function[Task, Result], task: Task) -> None:
-    """Run the task in a worker process, send its result, and exit."""
+def _worker_main(connection: Connection, function: Function, task: object) -> None:
+    """Run the task in a worker process, send that it has ended, and exit."""
     stop = threading.Event()
     _install_signal_handlers(stop)
     threading.Thread(target=_wait_for_stop, args=(connection, stop), daemon=True).start()
@@ -172,7 +163,7 @@ def _worker_main(connection: Connection, function: Function[Task, Result], task:
             connection.send((False, message))
 
     with suppress(KeyboardInterrupt, ConnectionError):
-        connection.send((True, *_call(function, task, WorkerContext(send, stop.is_set))))
+        connection.send((True, _call(function, task, WorkerContext(send, stop.is_set))))
     os._exit(0)  # everything is saved; a normal exit takes seconds to unload torch
 
 
@@ -199,17 +190,16 @@ def _wait_for_stop(connection: Connection, stop: threading.Event) -> None:
     os._exit(1)
 
 
-def _call(
-    function: Function[Task, Result], task: Task, context: WorkerContext
-) -> tuple[Result | None, Exception | None]:
-    """Return the result of the task, or the error that ended it, with its traceback as a note."""
+def _call(function: Function, task: object, context: WorkerContext) -> Exception | None:
+    """Run the task; return the error that ended it, with its traceback as a note."""
     try:
-        return function(task, context), None
+        function(task, context)
     except Exception as error:  # one failed task must not end the others
         # Exceptions of other packages may fail to unpickle in the parent.
         known = error if isinstance(error, TrainerError) else RuntimeError(f"{type(error).__name__}: {error}")
         known.add_note(format_exc())
-        return None, known
+        return known
+    return None
 
 
 @contextmanager

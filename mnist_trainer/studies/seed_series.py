@@ -215,45 +215,44 @@ class _Reporter(Listener):
         self.context.send(record)
 
 
-class _SeriesRun(Scheduler[RunTask, None]):
+@dataclass
+class _SeriesRun(Scheduler):
     """Trains what is missing of a series, and writes its folder after each run.
 
     `facts` are what `run.json` says of data and machine.
     """
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        config: Config,
-        seeds: tuple[int, ...],
-        jobs: int,
-        facts: dict[str, Any],
-        listener: SeriesListener,
-    ) -> None:
-        self.folder, self.config, self.seeds, self.listener = folder, config, seeds, listener
+    folder: RunFolder
+    config: Config
+    seeds: tuple[int, ...]
+    jobs: int
+    facts: dict[str, Any]
+    listener: SeriesListener
+
+    def __post_init__(self) -> None:
         self.failures: dict[int, Exception] = {}
         self.started = perf_counter()
-        old = folder.read_record()
+        old = self.folder.read_record()
         self.seconds_before = (old.get("timings") or {}).get("total_seconds", 0.0)
         self.record: dict[str, Any] = {
             "kind": "seeds",
-            "name": config.name,
+            "name": self.config.name,
             "status": "running",
             "stop_reason": None,
             "test": None,
             "validation": None,
-            "seeds": list(seeds),
-            "jobs": jobs,
+            "seeds": list(self.seeds),
+            "jobs": self.jobs,
             "runs": [],
-            **facts,
+            **self.facts,
             "started_at": old.get("started_at") or now(),
             "finished_at": None,
             "timings": {},
         }
         self.write()  # before anything else, so that the folder is known as a series if this process is killed
-        write_text(folder.config, dump_config(config))
-        open_runs = [run for run in self.runs() if not _is_finished(run)]
-        self.tasks = iter([RunTask(config.model_copy(update={"seed": run.seed}), run.folder) for run in open_runs])
+        write_text(self.folder.config, dump_config(self.config))
+        missing = [run for run in self.runs() if not _is_finished(run)]
+        self.tasks = iter([RunTask(self.config.model_copy(update={"seed": run.seed}), run.folder) for run in missing])
 
     @property
     def wants_stop(self) -> bool:
@@ -261,11 +260,11 @@ class _SeriesRun(Scheduler[RunTask, None]):
 
     def run(self, common: Header) -> Series:
         """Train the runs that are not finished; raises as `train_seeds`."""
-        finished, jobs = self.finished(), self.record["jobs"]
+        finished = self.finished()
         try:
-            self.listener.series_started(SeriesHeader(common, self.seeds, jobs, finished))
+            self.listener.series_started(SeriesHeader(common, self.seeds, self.jobs, finished))
             self.listener.can_stop = True
-            run_tasks(_train_one, self, max(1, min(jobs, len(self.seeds) - len(finished))))
+            run_tasks(_train_one, self, max(1, min(self.jobs, len(self.seeds) - len(finished))))
             self.listener.can_stop = False
             if len(self.finished()) + len(self.failures) < len(self.seeds):
                 raise KeyboardInterrupt
@@ -288,7 +287,7 @@ class _SeriesRun(Scheduler[RunTask, None]):
     def on_message(self, task: RunTask, message: EpochRecord) -> None:
         self.listener.run_progressed(task.config.seed, message)
 
-    def on_end(self, task: RunTask, result: None, error: Exception | None) -> None:
+    def on_end(self, task: RunTask, error: Exception | None) -> None:
         seed = task.config.seed
         run = _read_run(self.folder, seed)
         if error is not None and run.status in ("waiting", "running"):  # it could not write its end itself
@@ -314,9 +313,7 @@ class _SeriesRun(Scheduler[RunTask, None]):
     def write(self) -> None:
         """Rewrite `run.json` from those of the runs."""
         runs, summary = self.runs(), summarise(self.finished())
-        spreads = {
-            part: {name: found.to_json() for name, found in columns.items()} for part, columns in summary.items()
-        }
+        spreads = {part: {name: vars(found) for name, found in each.items()} for part, each in summary.items()}
         total = self.seconds_before + perf_counter() - self.started
         self.record |= {
             "test": spreads.get("test"),

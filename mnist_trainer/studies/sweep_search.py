@@ -19,16 +19,16 @@ import io
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic, perf_counter, sleep
+from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from mnist_trainer.config.load import dump_config
 from mnist_trainer.config.shipped import package_version
-from mnist_trainer.config.sweep import Choice, Sweep, label, sweep_items
+from mnist_trainer.config.sweep import Sweep, label, sweep_items
 from mnist_trainer.data.identity import identify
 from mnist_trainer.data.loaders import load_splits
 from mnist_trainer.errors import DeviceError, InterruptedRunError, StorageError, UsageError, shell_quote
@@ -36,14 +36,12 @@ from mnist_trainer.files import folder_lock, write_text
 from mnist_trainer.pipeline.preparation import config_warnings
 from mnist_trainer.reports.environment import git_commit
 from mnist_trainer.reports.sessions import now
-from mnist_trainer.reports.sweep import Status, SweepHeader, SweepListener, SweepResult, TrialRow
+from mnist_trainer.reports.sweep import SweepHeader, SweepListener, SweepResult, TrialRow
 from mnist_trainer.reports.sweep_plots import SweepPlots
 from mnist_trainer.storage.run_folder import RunFolder, check_not_file, create_run_folder
 from mnist_trainer.studies.processes import Scheduler, run_tasks, threads_per_job
 from mnist_trainer.studies.sweep_study import (
     StudyStorage,
-    attempts_of,
-    decisive_attempt,
     join_study,
     open_trials,
     repair_journal,
@@ -53,13 +51,12 @@ from mnist_trainer.studies.sweep_study import (
     retry_dead,
     storage_errors,
     trial_index,
-    was_cut_off,
+    trial_rows,
 )
 from mnist_trainer.studies.sweep_trial import MAX_DEATHS, TrialRequest, run_trials
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.trial import FrozenTrial
 
 WAIT_SECONDS = 1.0
 """How often the study is checked while other commands run its last trials."""
@@ -122,33 +119,28 @@ def _open_folder(sweep: Sweep, folder: Path | None) -> RunFolder:
     return create_run_folder(f"{sweep.name}-sweep", folder)
 
 
-class _Run(Scheduler[TrialRequest, None]):
+@dataclass
+class _Run(Scheduler):
     """One command that works on a sweep: starts workers, and writes the folder after each trial."""
 
-    def __init__(
-        self,
-        sweep: Sweep,
-        options: SweepOptions,
-        listener: SweepListener,
-        folder: RunFolder,
-        storage: StudyStorage,
-        study: Study,
-    ) -> None:
-        self.sweep, self.options, self.listener = sweep, options, listener
-        self.folder, self.storage, self.study = folder, storage, study
-        self.jobs = min(options.jobs, sweep.trials)
-        self.threads = sweep.config({}).threads or threads_per_job(self.jobs)
-        self.workers: dict[int, int | None] = {}  # worker → its running attempt; None between two of them
-        self.crashes = 0  # of workers between two attempts
-        self.started = perf_counter()
-        self.until = None if options.minutes is None else monotonic() + 60 * options.minutes
-        old = folder.read_record()
-        self.seconds_before = (old.get("timings") or {}).get("total_seconds", 0.0)
-        self.record = self._initial_record(old.get("started_at") or now())
+    sweep: Sweep
+    options: SweepOptions
+    listener: SweepListener
+    folder: RunFolder
+    storage: StudyStorage
+    study: Study
+    workers: dict[int, int | None] = field(default_factory=dict)
+    """Worker → its running attempt; None between two of them."""
+    crashes: int = 0
+    """How many workers died between two attempts."""
 
-    def _initial_record(self, started_at: str) -> dict[str, Any]:
-        """Return the first `run.json`."""
-        return {
+    def __post_init__(self) -> None:
+        self.jobs = min(self.options.jobs, self.sweep.trials)
+        self.threads = self.sweep.config({}).threads or threads_per_job(self.jobs)
+        self.started = perf_counter()
+        old = self.folder.read_record()
+        self.seconds_before = (old.get("timings") or {}).get("total_seconds", 0.0)
+        self.record: dict[str, Any] = {
             "kind": "sweep",
             "name": self.sweep.name,
             "status": "running",
@@ -162,7 +154,7 @@ class _Run(Scheduler[TrialRequest, None]):
             "threads": self.threads,
             "versions": {"mnist_trainer": package_version(), "torch": torch.__version__},
             "git_commit": git_commit(),
-            "started_at": started_at,
+            "started_at": old.get("started_at") or now(),
             "finished_at": None,
             "timings": {},
         }
@@ -170,7 +162,8 @@ class _Run(Scheduler[TrialRequest, None]):
     @property
     def is_over(self) -> bool:
         """Whether the minutes are used up."""
-        return self.until is not None and monotonic() >= self.until
+        minutes = self.options.minutes
+        return minutes is not None and perf_counter() - self.started >= 60 * minutes
 
     @property
     def wants_stop(self) -> bool:
@@ -224,8 +217,8 @@ class _Run(Scheduler[TrialRequest, None]):
         """Wait while other commands run the last trials; retry those whose process is dead."""
         from optuna.storages import fail_stale_trials
 
-        is_alone, shown = self.storage.url is None, 0
-        while not (is_alone or self.wants_stop):
+        shown = 0
+        while self.storage.url is not None and not self.wants_stop:
             startable, running = open_trials(self.study, self.sweep.trials)
             if startable or not running:
                 break
@@ -236,7 +229,7 @@ class _Run(Scheduler[TrialRequest, None]):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Optuna calls it experimental
                 fail_stale_trials(self.study)
-        requeue_abandoned(self.study, self.sweep.trials, is_alone)
+        requeue_abandoned(self.study, self.sweep.trials, is_alone=self.storage.url is None)
 
     # --- as scheduler of the workers ---
 
@@ -256,7 +249,7 @@ class _Run(Scheduler[TrialRequest, None]):
             before, self.best = self.best, best_trial([*([self.best] if self.best else []), row], self.sweep)
             self.listener.trial_ended(row, is_best=self.best is not before)
 
-    def on_end(self, task: TrialRequest, result: None, error: Exception | None) -> None:
+    def on_end(self, task: TrialRequest, error: Exception | None) -> None:
         number = self.workers.pop(task.worker)
         if not isinstance(error, DeviceError) or self.crashes >= MAX_DEATHS:
             if error is not None and not isinstance(error, InterruptedRunError):
@@ -278,7 +271,7 @@ class _Run(Scheduler[TrialRequest, None]):
 
     def write(self, **changes: Any) -> tuple[TrialRow, ...]:
         """Rewrite all files from the study, with `changes` of `run.json`; return the trials."""
-        path, sweep, rows = self.folder.path, self.sweep, trial_rows(self.study, self.sweep, self.sweep.trials)
+        path, sweep, rows = self.folder.path, self.sweep, trial_rows(self.study, self.sweep)
         best, keys = best_trial(rows, sweep), tuple(sweep.space)
         write_text(path / "trials.csv", _csv([*METRICS, *keys, "reason"], (_cells(row, keys) for row in rows)))
         points = ((row.trial, epoch, value) for row in rows for epoch, value in row.curve.items())
@@ -297,74 +290,32 @@ class _Run(Scheduler[TrialRequest, None]):
         self.folder.write_record(self.record)
         return rows
 
-    def _close(self, status: str, reason: str) -> None:
-        self.write(status=status, stop_reason=reason, finished_at=now())
-
     def _finish(self) -> SweepResult:
-        plots: list[str] = []
-        failures: list[str] = []
-        if self.sweep.config({}).report.plots:
-            drawn, failures = plot_study(self.study, self.sweep, self.write())
-            for name, png in drawn:
-                self.folder.write_plot(name, png)
-                plots.append(f"plots/{name}")
-        result = self._result(tuple(plots), tuple(failures))
+        rows = self.write()
+        drawn, failures = plot_study(self.study, self.sweep, rows) if self.sweep.config({}).report.plots else ([], [])
+        for name, picture in drawn:
+            self.folder.write_plot(name, picture)
+        result = self._result(rows, tuple(f"plots/{name}" for name, _ in drawn), tuple(failures))
+        status, reason = "finished", "trials"
         if not result.complete:
-            self._close("interrupted", "minutes" if self.is_over else "trials are left")
+            status, reason = "interrupted", "minutes" if self.is_over else "trials are left"
         elif result.best is None:
-            self._close("failed", "no trial is finished")
-        else:
-            self._close("finished", "trials")
+            status, reason = "failed", "no trial is finished"
+        self.write(status=status, stop_reason=reason, finished_at=now())
         self.listener.sweep_finished(result)
         return result
 
     def _interrupted(self) -> InterruptedRunError:
-        result = self._result()
-        self._close("interrupted", "SIGINT")
+        result = self._result(self.write(status="interrupted", stop_reason="SIGINT", finished_at=now()))
         return InterruptedRunError(f"Stopped; {result.progress}\n{result.resume}")
 
-    def _result(self, plots: tuple[str, ...] = (), left_out: tuple[str, ...] = ()) -> SweepResult:
-        rows, path = self.write(), self.folder.path
-        command = ["mnist-sweep", path / "sweep.yaml", "--run-dir", path, "--jobs", self.jobs]
-        command += [] if self.storage.url is None else ["--storage", self.storage]
-        return SweepResult(
-            folder=path,
-            objective=self.sweep.objective,
-            trials=self.sweep.trials,
-            rows=rows,
-            best=best_trial(rows, self.sweep),
-            plots=plots,
-            left_out=left_out,
-            resume=shell_quote(*command),
-        )
-
-
-def trial_rows(study: Study, sweep: Sweep, trials: int) -> tuple[TrialRow, ...]:
-    """Return the first `trials` trials of the study, as far as they got."""
-    found = sorted(attempts_of(study).items())
-    return tuple(_trial_row(index, decisive_attempt(attempts), sweep) for index, attempts in found if index < trials)
-
-
-def _trial_row(index: int, attempt: FrozenTrial, sweep: Sweep) -> TrialRow:
-    statuses: dict[str, Status] = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
-    status = "waiting" if was_cut_off(attempt) else statuses.get(attempt.state.name, "waiting")
-    best = attempt.user_attrs.get("best", {})
-    values = {
-        key: parameter.labels[attempt.params[key]] if isinstance(parameter, Choice) else attempt.params[key]
-        for key, parameter in sweep.space.items()
-        if key in attempt.params
-    }
-    return TrialRow(
-        trial=index,
-        status=status,
-        values=values,
-        curve=dict(sorted(attempt.intermediate_values.items())),
-        value=best.get(sweep.objective) if status in ("finished", "pruned") else None,
-        seconds=attempt.duration.total_seconds() if attempt.duration else None,
-        reason=attempt.user_attrs.get("reason", ""),
-        code=attempt.user_attrs.get("code", 1),
-        **best,
-    )
+    def _result(
+        self, rows: tuple[TrialRow, ...], plots: tuple[str, ...] = (), left_out: tuple[str, ...] = ()
+    ) -> SweepResult:
+        path, storage = self.folder.path, [] if self.storage.url is None else ["--storage", self.storage]
+        resume = shell_quote("mnist-sweep", path / "sweep.yaml", "--run-dir", path, "--jobs", self.jobs, *storage)
+        best = best_trial(rows, self.sweep)
+        return SweepResult(path, self.sweep.objective, self.sweep.trials, rows, best, plots, left_out, resume)
 
 
 def best_trial(rows: Sequence[TrialRow], sweep: Sweep) -> TrialRow | None:

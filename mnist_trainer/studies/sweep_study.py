@@ -18,9 +18,10 @@ from time import sleep
 from typing import TYPE_CHECKING, Any, Literal
 
 from mnist_trainer.config.load import differences
-from mnist_trainer.config.sweep import Sweep
+from mnist_trainer.config.sweep import Choice, Sweep
 from mnist_trainer.errors import DataError, StorageError, UsageError
 from mnist_trainer.files import truncate_torn_line
+from mnist_trainer.reports.sweep import Status, TrialRow
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -36,7 +37,7 @@ CONNECT_SECONDS = 10
 MAY_DIFFER: Any = {"name": True, "device": True, "threads": True, "report": True, "data": {"root"}}
 """Config keys that may differ between machines that work on one study."""
 
-_CREATE_ATTEMPTS = 5
+STATUSES: dict[str, Status] = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
 
 
 # --- where the study is stored ---
@@ -142,7 +143,7 @@ def _open_backend(storage: StudyStorage) -> BaseStorage:
         return JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path)))
     from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-    for _ in range(_CREATE_ATTEMPTS - 1):
+    for _ in range(4):
         with suppress(IntegrityError, ProgrammingError):  # another process created the same tables at the same moment
             return _open_database(storage)
         sleep(0.5)
@@ -173,20 +174,14 @@ def repair_journal(storage: StudyStorage) -> None:
     if storage.url is not None or not path.exists():
         return
     truncate_torn_line(path)
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not _is_record(line):
-                raise StorageError(
-                    f"{path}: the journal is damaged at its line {number}. Take this line and all after it out, to go "
-                    "on with the trials before it, or choose another --run-dir."
-                )
-
-
-def _is_record(line: bytes) -> bool:
-    try:
-        return "op_code" in json.loads(line)
-    except (ValueError, TypeError):
-        return False
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        with suppress(ValueError, TypeError):
+            if "op_code" in json.loads(line):
+                continue
+        raise StorageError(
+            f"{path}: the journal is damaged at its line {number}. Take this line and all after it out, to go on with "
+            "the trials before it, or choose another --run-dir."
+        )
 
 
 @contextmanager
@@ -254,14 +249,35 @@ def trial_index(study: Study, number: int) -> int:
     return next(index for index, tries in attempts_of(study).items() if any(one.number == number for one in tries))
 
 
+def trial_rows(study: Study, sweep: Sweep) -> tuple[TrialRow, ...]:
+    """Return the trials that the sweep asks for, as far as they got."""
+    found = sorted(attempts_of(study).items())
+    return tuple(_trial_row(index, attempts, sweep) for index, attempts in found if index < sweep.trials)
+
+
+def _trial_row(index: int, attempts: Sequence[FrozenTrial], sweep: Sweep) -> TrialRow:
+    """Return the row of the first attempt that came to its end, else of the last one."""
+    ended = (one for one in attempts if one.state.is_finished() and not was_cut_off(one))
+    attempt = next(ended, attempts[-1])
+    status = "waiting" if was_cut_off(attempt) else STATUSES.get(attempt.state.name, "waiting")
+    best, params = attempt.user_attrs.get("best", {}), attempt.params
+    found = {key: (parameter, params[key]) for key, parameter in sweep.space.items() if key in params}
+    return TrialRow(
+        trial=index,
+        status=status,
+        values={key: one.labels[value] if isinstance(one, Choice) else value for key, (one, value) in found.items()},
+        curve=dict(sorted(attempt.intermediate_values.items())),
+        value=best.get(sweep.objective) if status in ("finished", "pruned") else None,
+        seconds=attempt.duration.total_seconds() if attempt.duration else None,
+        reason=attempt.user_attrs.get("reason", ""),
+        code=attempt.user_attrs.get("code", 1),
+        **best,
+    )
+
+
 def was_cut_off(attempt: FrozenTrial) -> bool:
     """Whether the process of the attempt died or was stopped, so that it says nothing about its values."""
     return attempt.state.name == "FAIL" and "reason" not in attempt.user_attrs
-
-
-def decisive_attempt(attempts: Sequence[FrozenTrial]) -> FrozenTrial:
-    """Return the first attempt that came to its end, else the last one."""
-    return next((one for one in attempts if one.state.is_finished() and not was_cut_off(one)), attempts[-1])
 
 
 def retry(study: Study, attempt: FrozenTrial, died: bool = True) -> None:

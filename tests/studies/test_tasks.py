@@ -27,7 +27,7 @@ from mnist_trainer.errors import ConfigError, ConfigProblem, DivergedError
 
 def double(task, context):
     context.send(os.getpid())
-    return 2 * task
+    context.send(("result", 2 * task))
 
 def fail(task, context):
     match task:
@@ -43,14 +43,14 @@ def fail(task, context):
             line = inspect.getclosurevars(context.send).nonlocals["connection"]
             os.write(line.fileno(), bytes([0, 0, 0, 9]) + b"half")  # of a message of 9 bytes
             os.kill(os.getpid(), signal.SIGKILL)
-    return task
+    context.send(("result", task))
 
 def wait_for_stop(task, context):
     context.send(os.getpid())
     until = time.monotonic() + 600
     while time.monotonic() < until and not context.stop_requested():
         time.sleep(0.01)
-    return context.stop_requested()
+    context.send(("result", context.stop_requested()))
 
 def write_when_stopped(task, context):
     wait_for_stop(task, context)
@@ -66,7 +66,7 @@ def wait_for_end(task, context):
 """
 
 
-class Remembering(Scheduler[Any, Any]):
+class Remembering(Scheduler):
     def __init__(self, tasks: Iterable[Any], stop_after: int | None = None) -> None:
         self.tasks = iter(tasks)
         self.news: list[tuple[Any, Any]] = []
@@ -81,13 +81,15 @@ class Remembering(Scheduler[Any, Any]):
     def next_task(self) -> Any:
         return next(self.tasks, None)
 
-    def on_message(self, task: Any, news: Any) -> None:
-        self.news.append((task, news))
+    def on_message(self, task: Any, message: Any) -> None:
+        match message:
+            case ("result", result):
+                self.results[task] = result
+            case _:
+                self.news.append((task, message))
 
-    def on_end(self, task: Any, result: Any, error: Exception | None) -> None:
-        if error is None:
-            self.results[task] = result
-        else:
+    def on_end(self, task: Any, error: Exception | None) -> None:
+        if error is not None:
             self.errors[task] = error
 
 
@@ -169,8 +171,8 @@ def test_an_interruption_here_interrupts_the_others(
     marks = [str(tmp_path / "one"), str(tmp_path / "two")]
 
     class Interrupting(Remembering):
-        def on_message(self, task: Any, news: Any) -> None:
-            super().on_message(task, news)
+        def on_message(self, task: Any, message: Any) -> None:
+            super().on_message(task, message)
             if len(self.news) == 2:
                 raise KeyboardInterrupt
 
@@ -214,8 +216,10 @@ def test_processes_end_with_their_parent(pieces: ModuleType, tmp_path: Path) -> 
 @pytest.mark.skipif(os.name == "nt", reason="Windows ends a process at once")
 def test_a_process_that_is_told_to_end_lets_its_piece_end(pieces: ModuleType) -> None:
     class Ending(Remembering):
-        def on_message(self, task: Any, news: Any) -> None:
-            os.kill(news, signal.SIGTERM)
+        def on_message(self, task: Any, message: Any) -> None:
+            super().on_message(task, message)
+            if isinstance(message, int):
+                os.kill(message, signal.SIGTERM)
 
     scheduler = Ending([1, 2])
     run_tasks(pieces.wait_for_stop, scheduler, 2)

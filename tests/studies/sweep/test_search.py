@@ -21,7 +21,7 @@ from mnist_trainer.errors import DataError, InterruptedRunError, StorageError, T
 from mnist_trainer.files import folder_lock
 from mnist_trainer.reports.sweep import SweepHeader, SweepListener, SweepResult, TrialRow
 from mnist_trainer.studies import sweep_trial as trial_module
-from mnist_trainer.studies.sweep_search import SweepOptions, run_sweep, trial_rows
+from mnist_trainer.studies.sweep_search import SweepOptions, run_sweep
 from mnist_trainer.studies.sweep_study import (
     StudyStorage,
     attempts_of,
@@ -29,6 +29,7 @@ from mnist_trainer.studies.sweep_study import (
     open_study,
     require_optuna,
     storage_errors,
+    trial_rows,
 )
 
 optuna = pytest.importorskip("optuna", reason="needs the extra [sweep]")
@@ -428,7 +429,7 @@ def test_a_pruned_trial_has_the_figures_of_its_best_epoch(make: Making) -> None:
     attempt.set_user_attr("best", {"epoch": 2, "val_loss": 0.5, "val_accuracy": 0.75})
     study.tell(attempt, state=optuna.trial.TrialState.PRUNED)
     for objective, value in (("val_loss", 0.5), ("val_accuracy", 0.75)):
-        (row,) = trial_rows(study, make(objective=objective), trials=1)
+        (row,) = trial_rows(study, make(objective=objective, trials=1))
         assert (row.status, row.value, row.epoch, row.val_loss) == ("pruned", value, 2, 0.5)
 
 
