@@ -134,6 +134,7 @@ def test_a_broken_pipe_is_left_to_the_framework() -> None:
         raise BrokenPipeError
 
 
+@pytest.mark.slow
 def test_a_narrow_encoding_does_not_end_a_command(completed: Command, here: Path) -> None:
     done = completed("train", "--config", "cnn", "--check", "--device", "cpu", PYTHONIOENCODING="ascii")
     assert (done.code, done.err) == (0, "")

@@ -30,6 +30,7 @@ def stopped(process: Process, number: int, *options: str) -> tuple[int, str, str
     return child.returncode, out, err
 
 
+@pytest.mark.slow
 @NO_SIGNALS
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_batch_system_and_a_closed_terminal_stop_it_as_ctrl_c_does(
@@ -46,6 +47,7 @@ def test_a_batch_system_and_a_closed_terminal_stop_it_as_ctrl_c_does(
     assert record_of(here / "mine")["status"] == "finished"
 
 
+@pytest.mark.slow
 @NO_SIGNALS
 def test_it_can_be_finished_instead(process: Process, here: Path) -> None:
     code, out, err = stopped(process, signal.SIGINT, "--on-interrupt", "finish")

@@ -266,6 +266,7 @@ finally:
 """
 
 
+@pytest.mark.slow
 def test_one_digit_is_read_without_what_is_slow_to_load(completed: Any, here: Path) -> None:
     """An image as MNIST has it needs nothing but torch, numpy and Pillow."""
     from PIL import Image

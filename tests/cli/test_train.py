@@ -189,6 +189,7 @@ def test_a_diverging_training_ends_with_its_own_code(command: Command, here: Pat
 # --- Ctrl-C ---
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to a single process")
 def test_the_first_ctrl_c_ends_the_training_after_its_step(process: Command, here: Path) -> None:
     child = process("train", "--config", "tiny.yaml", "training.epochs=1000000", "--run-dir", "mine")

@@ -146,6 +146,7 @@ def test_a_series_is_checked_as_a_run_is(command: Command, here: Path) -> None:
     assert lone.code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to a single process")
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_ctrl_c_stops_all_runs_and_the_series_goes_on(

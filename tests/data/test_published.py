@@ -459,6 +459,7 @@ def test_the_other_sets_are_taken_from_their_own_folder(
     read(made, Path(), "train")
 
 
+@pytest.mark.slow
 def test_a_folder_of_fashion_mnist_is_never_taken_for_mnist(make: Callable[..., Any], tmp_path: Path) -> None:
     fashion, flat = make("fashion-mnist"), tmp_path / "flat"
     make("mnist")

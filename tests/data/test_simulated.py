@@ -132,6 +132,7 @@ def test_a_second_fit_has_them_of_all_images() -> None:
     assert together.simulated[0] == data(photographs=1, non_digits=0.4).simulate.added(50)
 
 
+@pytest.mark.slow
 def test_real_photographs_and_no_digits_are_made() -> None:
     splits = load_splits(data(photographs=1, non_digits=0.5, limit=3))
     own, _ = made(splits)

@@ -20,6 +20,7 @@ def outcomes() -> list[Outcome]:
     return list(run(list(KINDS), range(COUNT)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_no_damage_is_more_than_an_error_in_words(outcomes: list[Outcome], name: str) -> None:
     own = [outcome for outcome in outcomes if outcome.kind == name]

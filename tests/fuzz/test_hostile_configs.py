@@ -77,6 +77,7 @@ def check(path: object, *arguments: str) -> tuple[int, str]:
     return done.exit_code, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_config_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     content, words = HOSTILE[name]
@@ -120,6 +121,7 @@ def test_a_folder_is_no_config(tmp_path: Path) -> None:
     assert check(tmp_path) == (2, f"{tmp_path}  is a folder, and a config is a file; name a .yaml file in it\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "shown"),
     [

@@ -139,6 +139,7 @@ def test_a_block_is_not_worth_a_cut() -> None:
     assert find_seams(np.ones((60, 200), np.float32), 5) == []
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 2**32 - 1), height=st.integers(1, 90), width=st.integers(1, 300), most=st.integers(1, 6))
 def test_seams_run_inside_anything_from_its_first_row_to_its_last(
     seed: int, height: int, width: int, most: int

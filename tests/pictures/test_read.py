@@ -141,6 +141,7 @@ def test_an_enlarged_inverted_digit_is_read_as_it_was(draw_seven: Draw, way: Ima
     assert difference_but_for_a_pixel(image_of(sheet), original) < (0.5 if way is Image.Resampling.NEAREST else 6)
 
 
+@pytest.mark.slow
 def test_real_digits_are_read_as_they_were(mnist_root: Path) -> None:
     """Enlarged on paper, in one of the ways in which they are seen; and hardly otherwise in the likeliest one."""
     raw = np.fromfile(mnist_root / "MNIST" / "raw" / "t10k-images-idx3-ubyte", np.uint8, count=16 + 300 * 784)
@@ -438,6 +439,7 @@ ALL_MODES = (
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(
     size=SIZES,

@@ -44,6 +44,7 @@ def assert_readable(folder: Path) -> None:
         json.loads(path.read_text())
 
 
+@pytest.mark.slow
 def test_each_call_to_the_system_fails_once_and_is_told(
     zygote: Any, here: Path, command: Command, differences_of_runs: Alike
 ) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 from time import sleep
 from typing import Any
 
+import pytest
+
 from .conftest import Command
 
 Alike = Callable[[Path, Path], list[str]]
@@ -22,6 +24,7 @@ WRITES = ("mkdir", "write", "replace")
 """What leaves the disk in another state than before."""
 
 
+@pytest.mark.slow
 def test_killed_at_each_of_its_writes_it_is_the_same_run(
     zygote: Any, here: Path, command: Command, differences_of_runs: Alike
 ) -> None:
@@ -47,6 +50,7 @@ def test_killed_at_each_of_its_writes_it_is_the_same_run(
     assert {call.split()[0] for call in killed} == set(WRITES)
 
 
+@pytest.mark.slow
 def test_killed_while_pictures_are_written_it_is_the_same_run(
     zygote: Any, here: Path, command: Command, differences_of_runs: Alike
 ) -> None:
@@ -63,6 +67,7 @@ def test_killed_while_pictures_are_written_it_is_the_same_run(
     assert len(list((here / "run" / "plots").iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_killed_from_outside_at_three_moments_it_is_the_same_run(
     zygote: Any, here: Path, command: Command, differences_of_runs: Alike
 ) -> None:

@@ -40,6 +40,7 @@ def stopped_and_resumed(sections: dict[str, Any], place: Path, steps: int) -> No
     resume(place)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_run_to_the_bit(
     kind: str,

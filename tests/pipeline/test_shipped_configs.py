@@ -53,6 +53,7 @@ def little(name: str, folder: Path) -> Run:
     return train(name, *LITTLE, *few, run_dir=folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(shipped()))
 def test_a_shipped_config_runs_and_gives_the_same_bits_twice(name: str, here: Path) -> None:
     torch.manual_seed(1)

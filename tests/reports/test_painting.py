@@ -78,6 +78,7 @@ def test_a_mistake_is_raised_where_it_is_of_use() -> None:
         assert picture().startswith(b"\x89PNG")  # it draws on
 
 
+@pytest.mark.slow
 def test_it_ends_with_its_parent_and_waits_for_nobody() -> None:
     code = (
         "import os, signal\n"

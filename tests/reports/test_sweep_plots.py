@@ -82,6 +82,7 @@ def test_no_tick_is_a_formula(drawn: Any) -> None:
     assert not [text for axes in figure.axes for text in axes.get_xticklabels() if "$" in text.get_text()]
 
 
+@pytest.mark.slow
 def test_pyplot_and_optuna_stay_out() -> None:
     code = (
         "import sys; from mnist_trainer.reports.sweep_plots import SweepPlots; "

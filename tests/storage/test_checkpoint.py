@@ -209,6 +209,7 @@ sys.stdout.write(predictor.outputs([images]).numpy().tobytes().hex())
 """
 
 
+@pytest.mark.slow
 def test_the_file_alone_gives_the_same_logits_in_another_process(digits_run: Run, tmp_path: Path) -> None:
     (tmp_path / "only.pt").write_bytes((digits_run.folder / "best.pt").read_bytes())
     there = subprocess.run(

@@ -155,6 +155,7 @@ JSON = st.recursive(
 KEYS = st.sampled_from([*Record.model_fields, "accuracy", "interval", "mean", "training_seconds"])
 
 
+@pytest.mark.slow
 @given(st.dictionaries(KEYS, JSON | st.dictionaries(KEYS, JSON)), st.binary(), st.text())
 def test_whatever_lies_there_makes_a_row(
     tmp_path_factory: pytest.TempPathFactory, record: object, config: bytes, metrics: str

@@ -100,6 +100,7 @@ def check_equal(one: Path, other: Path) -> None:
         assert record_of(one)[key] == record_of(other)[key]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_sub_run_is_the_lone_run(jobs: int, here: Path) -> None:
     config = {**TINY, "model": {**TINY["model"], "dropout": 0.5}}
@@ -119,6 +120,7 @@ def series(tmp_path_factory: pytest.TempPathFactory) -> Series:
     return train_seeds(config, [0, 1, 4], run_dir=tmp_path_factory.mktemp("series") / "many")
 
 
+@pytest.mark.slow
 def test_the_folder_holds_a_run_a_seed(series: Series) -> None:
     names = {path.name for path in series.folder.iterdir()}
     assert names == {"config.yaml", "run.json", "log.txt", "plots", "seed-0", "seed-1", "seed-4"}
@@ -284,6 +286,7 @@ def test_a_stop_is_noted_and_gone_on_from(here: Path) -> None:
     check_equal(series.runs[1].folder, train(TINY, "seed=1", run_dir=here / "lone").folder)
 
 
+@pytest.mark.slow
 def test_a_stop_reaches_every_process(here: Path) -> None:
     statuses, (text, _) = stopped_series(here / "many", jobs=2, epochs=1_000_000, stop_after=2)
     assert statuses == ["interrupted", "interrupted", "waiting"]

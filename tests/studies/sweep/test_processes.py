@@ -72,6 +72,7 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str] | N
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_killed_process_costs_its_trial_no_more_than_time(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of two processes is killed in a trial: the values are tried again, and all trials are as ever."""
     killed: list[int] = []
@@ -106,6 +107,7 @@ def test_a_killed_process_costs_its_trial_no_more_than_time(here: Path, monkeypa
     assert made == [("finished", row.values, row.curve) for row in alone.rows]
 
 
+@pytest.mark.slow
 def test_a_killed_command_goes_on(here: Path) -> None:
     """What it had in work is repeated."""
     journal = here / "mine" / "journal.log"
@@ -123,6 +125,7 @@ def test_a_killed_command_goes_on(here: Path) -> None:
     assert states == {0: ["FAIL", "WAITING"]}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_says_how_to_go_on(here: Path) -> None:
     journal = here / "mine" / "journal.log"

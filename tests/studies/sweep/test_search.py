@@ -433,6 +433,7 @@ def test_a_pruned_trial_has_the_figures_of_its_best_epoch(make: Making) -> None:
         assert (row.status, row.value, row.epoch, row.val_loss) == ("pruned", value, 2, 0.5)
 
 
+@pytest.mark.slow
 def test_a_silent_process_on_a_database_counts_as_dead(
     make: Making, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
