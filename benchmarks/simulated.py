@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.loaders import load_split
-from mnist_trainer.simulator import KINDS, photograph
+from mnist_trainer.simulator.photographs import KINDS, photograph
 
 EXAMPLES, COLUMNS, SIDE, GAP, LABEL = 3, 3, 64, 4, 92
 TIMED = 100
@@ -37,7 +37,7 @@ def main() -> None:
         random, started, pixels = np.random.default_rng(arguments.seed), process_time(), 0
         for number in range(TIMED):
             at = number % len(labels)
-            pixels += photograph(images[at], random, kind, label=labels[at]).size // 3
+            pixels += photograph(images[at], random, kind, label=labels[at])[0].size // 3
         seconds = process_time() - started
         print(f"| {kind or 'mixture'} | {1000 * seconds / TIMED:.2f} | {pixels // TIMED:,} |", flush=True)
 
@@ -53,7 +53,7 @@ def sheet(images: np.ndarray, labels: list[int], seed: int) -> Image.Image:
         pen.text((left + GAP, top + SIDE / 2 - 8), kind, "white", font_size=12)
         for example in range(EXAMPLES):
             at = int(random.integers(len(labels))) if kind != "crossed" else labels.index((7, 0, 1)[example])
-            picture = Image.fromarray(photograph(images[at], random, kind, label=labels[at]))
+            picture = Image.fromarray(photograph(images[at], random, kind, label=labels[at])[0])
             picture.thumbnail((SIDE, SIDE))
             drawn.paste(picture, (left + LABEL + example * (SIDE + GAP), top))
     return drawn

@@ -11,7 +11,7 @@ from handwriting.bench import Answer, Bench, Sample, head, row
 from handwriting.real import real
 from handwriting.simulated import photographed
 from mnist_trainer.inference.metrics import calibration_error
-from mnist_trainer.simulator import KINDS
+from mnist_trainer.simulator.photographs import KINDS
 
 
 def calibration(bench: Bench) -> Iterator[str]:

@@ -17,7 +17,7 @@ from PIL import Image
 from handwriting.bench import Bench, Pixels, head, row
 from handwriting.unchanged import with_more_paper
 from mnist_trainer.pipeline.predict import InputImage
-from mnist_trainer.simulator import photograph
+from mnist_trainer.simulator.photographs import photograph
 
 COSTS = 7
 """Where the random numbers of a part begin."""
@@ -121,7 +121,7 @@ def phone_photo(bench: Bench) -> Image.Image:
 
 def enlarged(bench: Bench, mode: str, megapixels: int) -> Image.Image:
     """A photograph of a digit, four to three."""
-    picture = photograph(bench.digits[0][0], np.random.default_rng([COSTS, 0]), "pen")
+    picture, _ = photograph(bench.digits[0][0], np.random.default_rng([COSTS, 0]), "pen")
     height, width = picture.shape[:2]
     picture = with_more_paper(picture, 0, max(0, 4 * height / 3 / width - 1))
     picture = with_more_paper(picture, 1, max(0, 3 * width / 4 / height - 1))

@@ -9,7 +9,8 @@ import numpy as np
 
 from handwriting.bench import TALLY, Answer, Bench, Pixels, Sample, head, percent, row, share, tally
 from mnist_trainer.pictures.page import Box
-from mnist_trainer.simulator import KINDS, NON_DIGITS, non_digit, page, photograph_and_box
+from mnist_trainer.simulator.non_digits import NON_DIGITS, non_digit
+from mnist_trainer.simulator.photographs import KINDS, page, photograph
 
 ROWS, REFUSALS, PHOTOGRAPHS = 1, 2, 3
 """Where the random numbers of a part begin: picture i of its kind k is drawn by those of [part, k, i]."""
@@ -40,7 +41,7 @@ def _pages(bench: Bench, name: str) -> Iterator[Sample]:
         lines = [
             random.integers(len(images), size=random.integers(2, 9)) for _ in range(random.integers(least, most + 1))
         ]
-        picture = page([list(images[line]) for line in lines], random, touching=name == "touching")
+        picture, _ = page([list(images[line]) for line in lines], random, touching=name == "touching")
         text = "\n".join("".join(map(str, labels[line])) for line in lines)
         yield Sample(f"{name}-{number}", picture, text)
 
@@ -114,5 +115,5 @@ def drawn(bench: Bench, kind: str, number: int) -> tuple[Pixels, Box, str]:
     random = np.random.default_rng([PHOTOGRAPHS, KINDS.index(kind), number])
     fitting = np.flatnonzero(np.isin(labels, CROSSED)) if kind == "crossed" else np.arange(len(labels))
     at = int(random.choice(fitting))
-    picture, box = photograph_and_box(images[at], random, kind, label=int(labels[at]))
-    return picture, box, str(labels[at])
+    picture, shown = photograph(images[at], random, kind, label=int(labels[at]))
+    return picture, shown.box, str(labels[at])

@@ -12,7 +12,7 @@ from PIL.Image import Resampling, Transpose
 
 from handwriting.bench import TALLY, Bench, Picture, Pixels, Sample, head, percent, row, saved, share, tally
 from handwriting.simulated import drawn
-from mnist_trainer.simulator import KINDS
+from mnist_trainer.simulator.photographs import KINDS
 
 TRANSFORMED, STEADINESS = 4, 6
 """Where the random numbers of a part begin."""

@@ -1,4 +1,4 @@
-"""Letters and symbols that look like no digit, from the fonts that come with matplotlib and OpenCV's strokes."""
+"""Letters and symbols that look like no digit, printed digits and pages of print, from matplotlib's fonts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from mnist_trainer.simulator.scene import Image, Random
+from mnist_trainer.simulator.scene import Image, Rng
 
 LETTERS = "ACEFHKMNPRUVWXcdefkmnpuvwxAEFHKMNPRWXkmwxÄÑÅÆæñŽЖФЮЩЦШЯжфщшюΩΔΨΞΣΠΛπλψωאשמ"
 """Without those that look like a digit when they are written by hand: O I S Z B l q g, and D G J L Q T Y a b h r.
@@ -25,39 +25,42 @@ SYMBOLS = (
 
 WORDS = "the quick brown fox jumps over a lazy dog while many women and men wander home through warm rain "
 
-_SANS = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf")
-_SERIF = ("DejaVuSerif.ttf", "STIXGeneral.ttf", "STIXGeneralItalic.ttf", "cmr10.ttf", "cmti10.ttf")
-_FACES = (*_SANS, "cmss10.ttf", *_SERIF)
-_SIDE = 112
+SANS = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf")
+SERIF = ("DejaVuSerif.ttf", "STIXGeneral.ttf", "STIXGeneralItalic.ttf", "cmr10.ttf", "cmti10.ttf")
+FACES = (*SANS, "cmss10.ttf", *SERIF)
+"""Fonts that come with matplotlib. Only `SANS` have all of `LETTERS` and `SYMBOLS`."""
+
+SIDE = 112
+"""Pixels a side of a character: four times as many as MNIST's digits have."""
 
 
-def letter(random: Random) -> Image:
-    """A letter [112, 112], bright on black, four times as large as MNIST has its digits."""
-    character = _choose(LETTERS, random)
-    return typed(character, _choose(_FACES if character.isascii() else _SANS, random))
+def letter(rng: Rng) -> Image:
+    """Return a letter [112, 112], bright on black."""
+    character = _choose(LETTERS, rng)
+    return typed(character, _choose(FACES if character.isascii() else SANS, rng))
 
 
-def typed_digit(digit: int, random: Random) -> Image:
-    """A digit [112, 112] as printers have it, and people who learnt to write from print."""
-    return typed(str(digit), _choose(_FACES, random))
+def typed_digit(digit: int, rng: Rng) -> Image:
+    """Return a digit [112, 112] as it is printed, and written by people who learnt to write from print."""
+    return typed(str(digit), _choose(FACES, rng))
 
 
-def symbol(random: Random) -> Image:
-    """An arrow, a heart, a plus sign or another symbol [112, 112], bright on black."""
-    return typed(_choose(SYMBOLS, random), _choose(_SANS, random))
+def symbol(rng: Rng) -> Image:
+    """Return an arrow, a heart, a plus sign or another symbol [112, 112], bright on black."""
+    return typed(_choose(SYMBOLS, rng), _choose(SANS, rng))
 
 
-def _choose(things: Sequence[str], random: Random) -> str:
-    return str(things[int(random.integers(len(things)))])
+def _choose(things: Sequence[str], rng: Rng) -> str:
+    return str(things[int(rng.integers(len(things)))])
 
 
 @cache
 def typed(character: str, face: str) -> Image:
-    """A character of a face [112, 112], bright on black."""
+    """Return a character of a font [112, 112], bright on black."""
     font = _font(face, 80)
     left, top, right, bottom = font.getbbox(character)
-    picture = Pillow.new("L", (_SIDE, _SIDE))
-    ImageDraw.Draw(picture).text(((_SIDE - left - right) / 2, (_SIDE - top - bottom) / 2), character, 255, font)
+    picture = Pillow.new("L", (SIDE, SIDE))
+    ImageDraw.Draw(picture).text(((SIDE - left - right) / 2, (SIDE - top - bottom) / 2), character, 255, font)
     return np.asarray(picture)
 
 
@@ -70,13 +73,13 @@ def _font(face: str, size: int) -> ImageFont.FreeTypeFont:
 
 @cache
 def printed(side: int) -> Image:
-    """A page of words [side, side] in several faces and sizes, 255 where there is ink."""
+    """Return a page of words [side, side] in several fonts and sizes, 255 where there is ink."""
     page = Pillow.new("L", (side, side))
     pen, row = ImageDraw.Draw(page), 0
     for line in range(side // 12):
         size = (13, 13, 16, 16, 20, 30)[line // 5 % 6]
         start = line * 37 % len(WORDS)
         text = (WORDS * 4)[start : start + 240]
-        pen.text((0, row), text, 255, _font((*_SERIF[:3], *_SANS)[line // 7 % 5], size))
+        pen.text((0, row), text, 255, _font((*SERIF[:3], *SANS)[line // 7 % 5], size))
         row += int(1.4 * size) + (size if line % 9 == 8 else 0)
     return np.asarray(page)

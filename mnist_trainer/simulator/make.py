@@ -1,6 +1,6 @@
-"""Images as a model would see them on simulated pictures: drawn, then read as `mnist-predict` reads a picture.
+"""Images for training as a model would see them: pictures are drawn, then read as `mnist-predict` reads a picture.
 
-Run as a module it makes one piece of a set: arguments of `make_images` come in and images go out, both pickled.
+Run as a module it makes some of the images of a set: the arguments of `make_images` come in, images go out, pickled.
 """
 
 from __future__ import annotations
@@ -13,145 +13,126 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.page import Box, Glyph, bounding_box, overlap
+from mnist_trainer.pictures.page import Box, Glyph, bounding_box, crop, overlap
 from mnist_trainer.pictures.read import read_image
-from mnist_trainer.simulator import (
-    DrawnDigit,
-    glyph_non_digit,
-    non_digit,
-    page_and_digits,
-    photograph_and_box,
-    photograph_and_digit,
-)
+from mnist_trainer.simulator.non_digits import glyph_non_digit, non_digit
+from mnist_trainer.simulator.photographs import page, photograph
+from mnist_trainer.simulator.scene import DrawnDigit, Image, Rng
 
 Kind = Literal["photographs", "non_digits"]
 
-Images = NDArray[np.uint8]
-"""[n, 28, 28], bright ink on black."""
+MAX_TRIES = 5
+"""Maximum number of pictures that are drawn for one image, until something is read from one."""
 
-TRIES = 5
-"""Pictures drawn for one image until something is read from one."""
+SAME_BOX, PART_OF_BOX, OTHER_BOX = 0.65, 0.5, 0.2
+"""IoU of a glyph's box and the digit's from which on it shows the digit; below which it shows a part of it, or several
+digits; and share of the glyph's box inside the digit's below which it shows something else."""
 
-SAME, PART, OTHER = 0.65, 0.5, 0.2
-"""A glyph whose box is so much like the digit's shows it; one with less shows a part of it, or several digits; one that
-the digit covers less than the last shows something else."""
-
-LEGIBLE, LEGIBLE_OF_MANY, SPOILT = 0.78, 0.85, 0.7
-"""A glyph whose image is so much like the digit as it was drawn can be read, though a bit is missing or a bit of
-another is there; the wrong cuts of a row are less like all of its digits."""
+LEGIBLE, LEGIBLE_IN_ROW, SPOILT = 0.78, 0.85, 0.7
+"""Similarity of a glyph and the digit as it was drawn, from which on it can be read although a bit is missing or a bit
+of another is there, alone and in a row; and below which it is a wrong cut."""
 
 BLUR = 1.5
-"""Pixels of the 28 by which images are blurred before they are compared: ink that is a pixel away counts."""
+"""Standard deviation in pixels of the blur before images are compared: ink that is a pixel away counts."""
 
 IN_A_ROW, TOUCHING = 0.25, 0.7
-"""Of the photographs: how many are of rows; and of rows, in how many some digits touch."""
+"""Share of the photographs that show rows, and of the rows in which some digits touch."""
 
-SORTS = {"other": 0.5, "beside": 0.15, "row": 0.15, "cut": 0.2}
-"""What is no digit, and how much of it: other things, what is beside a digit, cuts that a reading made, others."""
+SOURCES = {"other": 0.5, "beside": 0.15, "row": 0.15, "cut": 0.2}
+"""Shares of the images of no digit: other things, what is beside a digit on a photograph, wrong cuts from reading a
+row, and cuts made on purpose."""
 
-THINGS = {
-    "letter": 4,
-    "symbol": 4,
-    "word": 3,
-    "scribble": 2,
-    "object": 4,
-    "print": 1,
-    "blank": 1,
-    "joined": 1,
-    "cut": 0.5,
-    "turned": 0.5,
-    "noise": 0.5,
-}
-"""Other things and how often they come. Parts of digits and turned ones are rare, for many look like another digit."""
+OTHER_KINDS = ("letter", "symbol", "word", "scribble", "object", "print", "blank", "joined", "cut", "turned", "noise")
+OTHER_WEIGHTS = np.array([4, 4, 3, 2, 4, 1, 1, 1, 0.5, 0.5, 0.5])
+"""Kinds of other things and their weights. Parts of digits and rotated ones are rare: many look like another digit."""
 
-NARROW, BROAD, SOLID, RARELY = 8, 14, 0.75, 0.3
-"""What is not wider than the first, in pixels of the 28, may be a 1, and so may be an upright block that is not wider
-than the second, if so much of it is ink. The last is the share of them that is taken."""
+NARROW, BROAD, SOLID, ONE_LIKE = 8, 14, 0.75, 0.3
+"""An image up to the first width in pixels, or up to the second if so much of its box is ink, may be a 1; the last is
+the share of these that is taken."""
 
-GLYPHS = 3
-"""Images that are taken from one picture of no digit at most."""
+MAX_GLYPHS = 3
+"""Maximum number of images from one picture of no digit."""
 
 CLUTTERED = ("table_edge", "finger", "frame", "squared", "ruled", "show_through", "specks", "crease", "hard_shadow")
-"""Kinds of photographs on which there are other things than the digit."""
+"""Kinds of photographs with other things than the digit."""
 
 
-def make_images(kind: Kind, digits: NDArray[np.uint8], labels: NDArray[np.int64], seeds: NDArray[np.int64]) -> Images:
-    """An image [28, 28] for each of `seeds` [n], from `digits` [n, m, 28, 28], the first of which show `labels` [n]."""
+def make_images(kind: Kind, digits: Image, labels: NDArray[np.int64], seeds: NDArray[np.int64]) -> Image:
+    """Return an image [28, 28] for each of `seeds` [n] from `digits` [n, m, 28, 28], the first of m show `labels`."""
     each = zip(digits, labels.tolist(), map(np.random.default_rng, seeds.tolist()), strict=True)
     if kind == "photographs":
-        return np.stack([_photographed(own, label, random) for own, label, random in each])
-    made: list[NDArray[np.uint8]] = []
-    for number, (own, _, random) in enumerate(each):
+        return np.stack([_photographed(own, label, rng) for own, label, rng in each])
+    made: list[Image] = []
+    for number, (own, _, rng) in enumerate(each):
         if number == len(made):
-            made += _no_digits(own, random)
+            made += _non_digits(own, rng)
     return np.stack(made[: len(seeds)])
 
 
-def _photographed(digits: Images, label: int, random: np.random.Generator) -> NDArray[np.uint8]:
-    """What is read from a picture of the first of `digits` where it is, alone or in a row; itself where nothing is."""
-    in_a_row = random.random() < IN_A_ROW
-    for _ in range(TRIES):
+def _photographed(digits: Image, label: int, rng: Rng) -> Image:
+    """Return what is read where the first of `digits` is on a picture, alone or in a row; itself if nothing is read."""
+    in_a_row = rng.random() < IN_A_ROW
+    for _ in range(MAX_TRIES):
         if in_a_row:
-            glyphs, (shown, *_) = _row(digits, random)
+            glyphs, (drawn, *_) = _row(digits, rng)
         else:
-            picture, shown = photograph_and_digit(digits[0], random, label=label)
+            picture, drawn = photograph(digits[0], rng, label=label)
             glyphs = read_image(picture, "single").glyphs
-        least = LEGIBLE_OF_MANY if in_a_row else LEGIBLE
-        near = (glyph for glyph in glyphs if box_iou(glyph.box, shown.box) > SAME)
-        found = [glyph.image for glyph in near if similarity(glyph.image, shown.image) > least]
+        legible = LEGIBLE_IN_ROW if in_a_row else LEGIBLE
+        near = (glyph for glyph in glyphs if box_iou(glyph.box, drawn.box) > SAME_BOX)
+        found = [glyph.image for glyph in near if similarity(glyph.image, drawn.image) > legible]
         if found:
-            return found[int(random.integers(len(found))) if in_a_row else 0]
-    first: NDArray[np.uint8] = digits[0]
+            return found[int(rng.integers(len(found))) if in_a_row else 0]
+    first: Image = digits[0]
     return first
 
 
-def _row(digits: Images, random: np.random.Generator) -> tuple[list[Glyph], list[DrawnDigit]]:
-    """What is read from a row of two to four of `digits`, and what is on it, the first of `digits` first."""
-    order = random.permutation(int(random.integers(2, 5)))
-    picture, shown = page_and_digits([[digits[at] for at in order]], random, touching=random.random() < TOUCHING)
-    return read_image(picture).glyphs, [shown[place] for place in np.argsort(order)]
+def _row(digits: Image, rng: Rng) -> tuple[list[Glyph], list[DrawnDigit]]:
+    """Return what is read from a row of two to four of `digits`, and what is on it, the first of `digits` first."""
+    order = rng.permutation(int(rng.integers(2, 5)))
+    picture, drawn = page([[digits[at] for at in order]], rng, touching=rng.random() < TOUCHING)
+    return read_image(picture).glyphs, [drawn[at] for at in np.argsort(order)]
 
 
-def _no_digits(digits: Images, random: np.random.Generator) -> list[NDArray[np.uint8]]:
-    """At least one image and at most `GLYPHS`: by turns what is read from a picture of something else, what else is on
-    a photograph of digits, and what comes of digits that are cut or joined wrongly."""
-    kind = str(random.choice(list(SORTS), p=list(SORTS.values())))
-    tries = (_others(kind, digits, random) for _ in range(TRIES))
-    found = next((images for images in tries if images), None)
-    if found is None:
-        found = _others("cut", digits, random, sure=True)
-    unlike = list({image.tobytes(): image for image in found}.values())
-    return [unlike[at] for at in random.permutation(len(unlike))[:GLYPHS]]
+def _non_digits(digits: Image, rng: Rng) -> list[Image]:
+    """Return one to `MAX_GLYPHS` images of no digit, from one of the `SOURCES`."""
+    source = str(rng.choice(list(SOURCES), p=list(SOURCES.values())))
+    tries = (_from_source(source, digits, rng) for _ in range(MAX_TRIES))
+    found = next((images for images in tries if images), None) or [glyph_non_digit(rng, digits)]
+    distinct = list({image.tobytes(): image for image in found}.values())
+    return [distinct[at] for at in rng.permutation(len(distinct))[:MAX_GLYPHS]]
 
 
-def _others(kind: str, digits: Images, random: np.random.Generator, *, sure: bool = False) -> list[NDArray[np.uint8]]:
-    """Images of no digit, but for most of those that look like a 1; `sure`: all."""
-    match kind:
+def _from_source(source: str, digits: Image, rng: Rng) -> list[Image]:
+    """Return images of no digit, but only some of those that look like a 1."""
+    match source:
         case "other":
-            thing = str(random.choice(list(THINGS), p=np.array(list(THINGS.values())) / sum(THINGS.values())))
-            images = [glyph.image for glyph in read_image(non_digit(random, digits, thing)).glyphs]
+            thing = str(rng.choice(OTHER_KINDS, p=OTHER_WEIGHTS / OTHER_WEIGHTS.sum()))
+            images = [glyph.image for glyph in read_image(non_digit(rng, digits, thing)).glyphs]
         case "beside":
-            picture, box = photograph_and_box(digits[0], random, str(random.choice(CLUTTERED)))
-            images = [glyph.image for glyph in read_image(picture).glyphs if box_coverage(glyph.box, box) < OTHER]
+            picture, drawn = photograph(digits[0], rng, str(rng.choice(CLUTTERED)))
+            glyphs = read_image(picture).glyphs
+            images = [glyph.image for glyph in glyphs if box_coverage(glyph.box, drawn.box) < OTHER_BOX]
         case "row":
-            glyphs, shown = _row(digits, random)
-            images = [glyph.image for glyph in glyphs if all(_is_wrong(glyph, each) for each in shown)]
+            glyphs, row = _row(digits, rng)
+            images = [glyph.image for glyph in glyphs if all(_is_wrong(glyph, drawn) for drawn in row)]
         case _:
-            images = [glyph_non_digit(random, digits)]
-    return [image for image in images if sure or not _may_be_a_one(image) or random.random() < RARELY]
+            images = [glyph_non_digit(rng, digits)]
+    return [image for image in images if not _may_be_a_one(image) or rng.random() < ONE_LIKE]
 
 
-def _may_be_a_one(image: NDArray[np.uint8]) -> bool:
-    x, y, width, height = bounding_box(image > 0)
-    return width <= NARROW or (width <= BROAD and image[y : y + height, x : x + width].mean() > SOLID * 255)
+def _may_be_a_one(image: Image) -> bool:
+    box = bounding_box(image > 0)
+    return box[2] <= NARROW or (box[2] <= BROAD and crop(image, box).mean() > SOLID * 255)
 
 
-def _is_wrong(glyph: Glyph, shown: DrawnDigit) -> bool:
-    return similarity(glyph.image, shown.image) < (SPOILT if box_iou(glyph.box, shown.box) > PART else LEGIBLE_OF_MANY)
+def _is_wrong(glyph: Glyph, drawn: DrawnDigit) -> bool:
+    spoilt = SPOILT if box_iou(glyph.box, drawn.box) > PART_OF_BOX else LEGIBLE_IN_ROW
+    return similarity(glyph.image, drawn.image) < spoilt
 
 
-def similarity(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    """The cosine between two images [28, 28], both blurred."""
+def similarity(one: Image, other: Image) -> float:
+    """Return the cosine similarity of two images [28, 28], both blurred."""
     import cv2
 
     first, second = (cv2.GaussianBlur(image.astype(np.float32), (0, 0), BLUR).ravel() for image in (one, other))
@@ -159,32 +140,30 @@ def similarity(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
 
 
 def box_iou(one: Box, other: Box) -> float:
-    """What two boxes share of what either covers; boxes that are thin for their length count as a bit thicker."""
-    first, second = (_padded(box) for box in (one, other))
-    shared = _shared(first, second)
-    return shared / (first[2] * first[3] + second[2] * second[3] - shared)
+    """Return the intersection over union of two boxes, both with a margin of 8 % so that thin ones have a width."""
+    areas, shared = _areas(one, other)
+    return shared / (sum(areas) - shared)
 
 
 def box_coverage(box: Box, other: Box) -> float:
-    """The share of a box that another covers."""
-    return _shared(_padded(box), _padded(other)) / (_padded(box)[2] * _padded(box)[3])
+    """Return the share of a box that is inside another, both with the same margins."""
+    areas, shared = _areas(box, other)
+    return shared / areas[0]
 
 
-def _padded(box: Box) -> Box:
-    x, y, width, height = box
-    margin = max(1, round(0.08 * max(width, height)))
-    return x - margin, y - margin, width + 2 * margin, height + 2 * margin
-
-
-def _shared(one: Box, other: Box) -> int:
-    return max(0, overlap(one, other, 0)) * max(0, overlap(one, other, 1))
+def _areas(*boxes: Box) -> tuple[list[int], int]:
+    """Return the areas of two boxes with their margins, and of what they share."""
+    margins = [max(1, round(0.08 * max(box[2:]))) for box in boxes]
+    one, other = ((x - m, y - m, w + 2 * m, h + 2 * m) for (x, y, w, h), m in zip(boxes, margins, strict=True))
+    shared = max(0, overlap(one, other, 0)) * max(0, overlap(one, other, 1))
+    return [one[2] * one[3], other[2] * other[3]], shared
 
 
 def main() -> None:
-    """Does a piece of the work for another process."""
+    """Make some images for another process."""
     import cv2
 
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a word; the process that asked for it speaks
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a message: its parent process prints one
     cv2.setNumThreads(1)
     pickle.dump(make_images(*pickle.load(sys.stdin.buffer)), sys.stdout.buffer)
 

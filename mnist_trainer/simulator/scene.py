@@ -1,4 +1,4 @@
-"""What all effects of a simulated picture work on: colour planes, where the writing is, and tables of noise."""
+"""What all effects of a simulated picture work on: colour planes, the digits on them, and tables of noise."""
 
 from __future__ import annotations
 
@@ -16,130 +16,128 @@ Image = NDArray[np.uint8]
 Levels = NDArray[np.float32]
 Colour = NDArray[np.float32]
 """Red, green and blue [3, 1, 1], 0 to 255."""
-Random = np.random.Generator
+Rng = np.random.Generator
 
 LARGEST = 1000
-"""Pixels a side that simulated pictures have at most."""
+"""Maximum number of pixels a side of simulated pictures."""
 
-_TABLE = 1024
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+BLACK: Colour = np.zeros((3, 1, 1), np.float32)
+TABLE_SIDE = 1024
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class DrawnInk:
-    """`ink` float32 [H, W], 0 to 1; `letter`: the height of one digit in pixels; `stroke`: how wide the pen is."""
+    """`ink` float32 [H, W], 0 to 1; `height`: of one digit, and `stroke`: width of the pen, both in pixels."""
 
     ink: Levels
-    letter: float
+    height: float
     stroke: float
 
     @property
     def box(self) -> Box:
-        """x, y, width and height of the ink; the middle pixel where there is none."""
+        """The bounding box of the ink; the middle pixel without any."""
         height, width = self.ink.shape
         return bounding_box(self.ink > 0) if self.ink.any() else (width // 2, height // 2, 1, 1)
 
 
 @dataclass(frozen=True, eq=False)
 class DrawnDigit:
-    """Where a digit is on a picture, and how it is read when nothing is lost and nothing added: uint8 [28, 28]."""
+    """Where a digit is on a picture, and its image uint8 [28, 28] when it is read without any loss."""
 
     box: Box
     image: Image
 
     @classmethod
     def of(cls, ink: Levels, box: Box) -> DrawnDigit:
-        """The digit whose ink [H, W], 0 to 1, is read."""
+        """Return the digit with the ink [H, W], 0 to 1."""
         return cls(box, render(ink, tight_box(ink)))
 
 
 @dataclass(eq=False)
 class Scene:
-    """A picture in the making: `planes` float32 [3, H, W], 0 to 255, which effects change, and the writing on it."""
+    """A picture in the making: `planes` float32 [3, H, W], 0 to 255, which effects change, and the ink on it."""
 
     planes: Levels
-    writing: DrawnInk
+    drawn: DrawnInk
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width in pixels."""
-        height, width = self.writing.ink.shape
+        height, width = self.drawn.ink.shape
         return height, width
 
 
-Effect = Callable[[Scene, Random], None]
+Effect = Callable[[Scene, Rng], None]
 """Changes a scene's planes in place."""
 
 
 def paste(ink: Levels, patch: Image, top: int, left: int) -> None:
-    """Lays coverage uint8 [h, w] onto `ink` [H, W], as far as it lies on it."""
+    """Draw coverage uint8 [h, w] onto `ink` [H, W] in place; what lies outside is cut off."""
     height, width = ink.shape
-    part = patch[max(0, -top) : max(0, height - top), max(0, -left) : max(0, width - left)]
-    place = ink[max(0, top) :, max(0, left) :][: part.shape[0], : part.shape[1]]
-    np.maximum(place, to_unit_range(part), out=place)
+    visible = patch[max(0, -top) : max(0, height - top), max(0, -left) : max(0, width - left)]
+    target = ink[max(0, top) :, max(0, left) :][: visible.shape[0], : visible.shape[1]]
+    np.maximum(target, to_unit_range(visible), out=target)
 
 
 def to_unit_range(levels: Image) -> Levels:
-    """Levels of 255 as 0 to 1."""
+    """Return levels of 255 as 0 to 1."""
     return levels * np.float32(1 / 255)
 
 
 def overlay(planes: Levels, alpha: Levels, colour: Colour) -> None:
-    """Lays a colour [3, 1, 1] or [3, H, W] over `planes` [3, H, W] as far as `alpha` [H, W], 0 to 1, covers them."""
+    """Blend a colour [3, 1, 1] or [3, H, W] into `planes` [3, H, W] in place by `alpha` [H, W], 0 to 1."""
     planes += alpha * (colour - planes)
 
 
-def random_colour(level: float, strength: float, random: Random) -> Colour:
-    """A random colour of the brightness `level`, 0 to 255."""
-    tint = random.normal(0, strength, 3).astype(np.float32)
-    colour: Colour = np.clip(level + tint - tint @ _LUMA, 0, 255).astype(np.float32)
+def random_colour(level: float, strength: float, rng: Rng) -> Colour:
+    """Return a random colour of the brightness `level`, 0 to 255, with a tint of the standard deviation `strength`."""
+    tint = rng.normal(0, strength, 3).astype(np.float32)
+    colour: Colour = np.clip(level + tint - tint @ LUMA, 0, 255).astype(np.float32)
     return colour[:, None, None]
 
 
-BLACK: Colour = np.zeros((3, 1, 1), np.float32)
+def grain(shape: tuple[int, int], rng: Rng) -> Levels:
+    """Return white normal noise [H, W]: a random crop of a table, which is ten times faster."""
+    return _random_crop(_white_noise(), shape, rng)
 
 
-def grain(shape: tuple[int, int], random: Random) -> Levels:
-    """Normal noise [H, W], each pixel by itself; a random part of a table, which is ten times faster."""
-    return _part(_white(), shape, random)
+def clouds(shape: tuple[int, int], rng: Rng) -> Levels:
+    """Return the normal noise [H, W] of paper: coarse and fine fibres and blotches."""
+    return _random_crop(_paper_noise(), shape, rng)
 
 
-def clouds(shape: tuple[int, int], random: Random) -> Levels:
-    """Normal noise [H, W] of paper: coarse and fine fibres and blotches."""
-    return _part(_fibres(), shape, random)
-
-
-def waves(shape: tuple[int, int], random: Random, cells: int = 3) -> Levels:
-    """Smooth normal noise [H, W] with so many hills along each side."""
+def waves(shape: tuple[int, int], rng: Rng, cells: int = 3) -> Levels:
+    """Return smooth normal noise [H, W] with `cells` hills along each side."""
     import cv2
 
-    coarse = random.standard_normal((cells + 1, cells + 1), np.float32)
+    coarse = rng.standard_normal((cells + 1, cells + 1), np.float32)
     return np.asarray(cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 def slope(shape: tuple[int, int], angle: float) -> Levels:
-    """How far each pixel of [H, W] lies from the middle in the direction `angle` (radians), in pixels."""
+    """Return the distance in pixels [H, W] of each pixel from the middle in the direction `angle` (radians)."""
     y, x = (np.arange(size, dtype=np.float32) - size / 2 for size in shape)
     distance: Levels = np.add.outer(y * np.float32(np.sin(angle)), x * np.float32(np.cos(angle)))
     return distance
 
 
-def _part(table: Levels, shape: tuple[int, int], random: Random) -> Levels:
-    top, left = random.integers(0, [_TABLE - shape[0] + 1, _TABLE - shape[1] + 1])
-    rows, columns = random.choice([-1, 1], 2)
-    part: Levels = table[top : top + shape[0], left : left + shape[1]][::rows, ::columns]
-    return part
+def _random_crop(table: Levels, shape: tuple[int, int], rng: Rng) -> Levels:
+    top, left = rng.integers(0, [TABLE_SIDE - shape[0] + 1, TABLE_SIDE - shape[1] + 1])
+    rows, columns = rng.choice([-1, 1], 2)
+    cropped: Levels = table[top : top + shape[0], left : left + shape[1]][::rows, ::columns]
+    return cropped
 
 
 @cache
-def _white() -> Levels:
-    return np.random.default_rng(0).standard_normal((_TABLE, _TABLE), np.float32)
+def _white_noise() -> Levels:
+    return np.random.default_rng(0).standard_normal((TABLE_SIDE, TABLE_SIDE), np.float32)
 
 
 @cache
-def _fibres() -> Levels:
+def _paper_noise() -> Levels:
     import cv2
 
-    layers = [cv2.GaussianBlur(np.roll(_white(), 331 * i), (0, 0), 2**i) * 2**i for i in range(6)]
+    layers = [cv2.GaussianBlur(np.roll(_white_noise(), 331 * i), (0, 0), 2**i) * 2**i for i in range(6)]
     table = np.sum(layers, axis=0, dtype=np.float32)
     return np.asarray(table / table.std(), np.float32)

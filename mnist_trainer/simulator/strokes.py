@@ -1,31 +1,28 @@
-"""Digits as strokes of a pen: the middle lines of a 28×28 image, deformed, and drawn again in any size and width.
+"""Digits as pen strokes: the skeleton of a 28×28 image, deformed, and drawn again in any size and width.
 
-What people do to digits: bars, slashes, serifs and feet, and strokes that do not join.
+And what people do to digits: bars, slashes, serifs and feet, and strokes that do not join.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.simulator.scene import Image, Levels, Random
+from mnist_trainer.simulator.scene import Image, Levels, Rng
 
-_GRID = 84
-"""Images are thinned at so many pixels a side: three for one of MNIST's."""
-
-_EMPTY = np.zeros((0, 2), np.intp)
+GRID = 84
+"""Pixels a side at which images are thinned: three for one of MNIST's."""
 
 
 @dataclass(frozen=True, eq=False)
 class Strokes:
-    """Points of middle lines, and which of them a pen joins.
+    """Points of skeleton lines, and which of them a pen joins; longer side 1, centre at 0.
 
-    `points` float32 [n, 2]: x and y; `links` int [m, 2]: pairs of points, a dot has one with itself;
-    `radii` float32 [n]: half the stroke's width there.
+    `points` float32 [n, 2]: x and y; `links` int [m, 2]: pairs of points, a dot has one with itself; `radii` float32
+    [n]: half the stroke's width.
     """
 
     points: Levels
@@ -33,7 +30,7 @@ class Strokes:
     radii: Levels
 
     def with_line(self, points: Levels) -> Strokes:
-        """These and one more line through `points` [k, 2], as wide as the others."""
+        """Return these strokes and one more through `points` [k, 2], as wide as the others."""
         first, radius = len(self.points), np.median(self.radii) if len(self.radii) else 0.05
         at = np.arange(first, first + len(points))
         return Strokes(
@@ -42,22 +39,31 @@ class Strokes:
             np.concatenate([self.radii, np.full(len(points), radius)], dtype=np.float32),
         )
 
-    def without(self, gone: NDArray[np.bool_]) -> Strokes:
-        """These without the links of the points that are `gone` [n]."""
-        return replace(self, links=self.links[~gone[self.links].any(axis=1)])
+    def without(self, removed: NDArray[np.bool_]) -> Strokes:
+        """Return these strokes without the links of the `removed` points [n]."""
+        return replace(self, links=self.links[~removed[self.links].any(axis=1)])
 
 
-NOTHING = Strokes(np.zeros((0, 2), np.float32), _EMPTY, np.zeros(0, np.float32))
+NO_STROKES = Strokes(np.zeros((0, 2), np.float32), np.zeros((0, 2), np.intp), np.zeros(0, np.float32))
+
+
+@dataclass(frozen=True)
+class Nib:
+    """How a pen draws: `width` in pixels; `press`, 0 to 1: how far it follows the width of the original stroke."""
+
+    width: float
+    press: float = 0.5
+    smooth: bool = True
 
 
 def trace(image: Image) -> Strokes:
-    """The strokes of an image, bright on black; longer side 1, centre at 0."""
+    """Return the strokes of an image, bright on black."""
     import cv2
 
-    large = cv2.resize(image, (_GRID, _GRID), interpolation=cv2.INTER_CUBIC)
-    # Loops that ran together are a little darker inside: the dips are deepened, so that they open.
-    dips = cv2.morphologyEx(large, cv2.MORPH_BLACKHAT, _brush())
-    large = cv2.addWeighted(large, 1, dips, -2, 20)
+    large = cv2.resize(image, (GRID, GRID), interpolation=cv2.INTER_CUBIC)
+    # Loops that ran together are a little darker inside: these dips are deepened to open them.
+    brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (13, 13))
+    large = cv2.addWeighted(large, 1, cv2.morphologyEx(large, cv2.MORPH_BLACKHAT, brush), -2, 20)
     filled = (np.pad(large[1:-1, 1:-1], 1) > 0.53 * max(1, image.max())).astype(np.uint8)
     distances = cv2.distanceTransform(filled, cv2.DIST_L2, 5)
     thin = _thinned(filled)
@@ -70,33 +76,35 @@ def trace(image: Image) -> Strokes:
 
 
 def polyline(points: Levels) -> Strokes:
-    """One line through `points` [k, 2]; longer side 1, centre at 0."""
-    return normalize_strokes(NOTHING.with_line(points))
+    """Return one line through `points` [k, 2]."""
+    return normalize_strokes(NO_STROKES.with_line(points))
 
 
-@cache
-def _brush() -> Image:
-    import cv2
-
-    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (13, 13)), np.uint8)
+def normalize_strokes(strokes: Strokes) -> Strokes:
+    """Return the linked points; longer side 1, centre at 0."""
+    used, links = np.unique(strokes.links, return_inverse=True)
+    points = strokes.points[used]
+    low, high = points.min(axis=0), points.max(axis=0)
+    scale = np.float32(1 / max(1e-3, *(high - low)))
+    return Strokes((points - (low + high) / 2) * scale, links.reshape(-1, 2), strokes.radii[used] * scale)
 
 
 def _thinned(filled: Image) -> Image:
-    """The middle lines of `filled` [h, w], 0 or 1 (Zhang & Suen 1984, doi 10.1145/357994.358023)."""
+    """Return the skeleton of `filled` [h, w], 0 or 1 (Zhang & Suen 1984, doi 10.1145/357994.358023)."""
     import cv2
 
     bits = np.array([[128, 1, 2], [64, 0, 4], [32, 16, 8]], np.float32)
     while True:
         before = filled
-        for kept in _kept():
+        for kept in _kept_neighbourhoods():
             filled = filled & np.asarray(cv2.LUT(cv2.filter2D(filled, -1, bits), kept), np.uint8)
         if np.array_equal(before, filled):
             return filled
 
 
 @cache
-def _kept() -> tuple[Image, Image]:
-    """For each of 256 neighbourhoods whether a pixel stays, in the first and in the second pass of each round.
+def _kept_neighbourhoods() -> tuple[Image, Image]:
+    """Return for each of 256 neighbourhoods whether a pixel stays, in the first and in the second pass of each round.
 
     Bit 0 is the neighbour above; they go clockwise.
     """
@@ -110,7 +118,7 @@ def _kept() -> tuple[Image, Image]:
 
 
 def _links(thin: Image) -> NDArray[np.intp]:
-    """Pairs of neighbouring pixels of `thin` by their order; a diagonal one counts where no way round it is."""
+    """Return pairs of neighbouring pixels of `thin`, numbered in order; a diagonal counts without a way around it."""
     ink = thin > 0
     order = np.cumsum(ink, dtype=np.intp).reshape(ink.shape) - 1
     corner = ~(ink[:-1, 1:] | ink[1:, :-1]), ~(ink[:-1, :-1] | ink[1:, 1:])
@@ -126,145 +134,116 @@ def _links(thin: Image) -> NDArray[np.intp]:
 
 
 def _smoothed(points: Levels, links: NDArray[np.intp]) -> Levels:
-    """`points` [n, 2] drawn towards the mean of their neighbours, but for the ends of lines."""
-    near = np.eye(len(points), dtype=np.float32)
+    """Return `points` [n, 2] moved towards the mean of their neighbours, except for the ends of lines."""
+    fixed = np.eye(len(points), dtype=np.float32)
+    near = fixed.copy()
     near[links[:, 0], links[:, 1]] = near[links[:, 1], links[:, 0]] = 1
     degrees = near.sum(axis=1, keepdims=True)
-    step = np.where(degrees > 2, near / degrees, np.eye(len(points), dtype=np.float32))
+    step = np.where(degrees > 2, near / degrees, fixed)
     for _ in range(12):
         points = step @ points
     return points
 
 
-def deform(strokes: Strokes, random: Random, angle: float | None = None) -> Strokes:
-    """The same written by another hand: turned, slanted, stretched and bent; by `angle` degrees if it is given."""
-    angle = random.normal(0, 3.5) if angle is None else angle
+def deform(strokes: Strokes, rng: Rng, angle: float | None = None) -> Strokes:
+    """Return the strokes as in another handwriting: rotated (by `angle` degrees if given), slanted, stretched, bent."""
+    angle = rng.normal(0, 3.5) if angle is None else angle
     cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
-    slant, aspect = random.normal(0, 0.12), np.exp(random.normal(0, 0.12))
+    slant, aspect = rng.normal(0, 0.12), np.exp(rng.normal(0, 0.12))
     matrix = np.array([[cos, -sin], [sin, cos]]) @ np.array([[aspect, -slant], [0, 1]])
-    points = elastic_waves(random)(strokes.points) @ matrix.T.astype(np.float32)
+    points = elastic_waves(strokes.points, rng) @ matrix.T.astype(np.float32)
     return normalize_strokes(replace(strokes, points=points))
 
 
-def normalize_strokes(strokes: Strokes) -> Strokes:
-    """What is joined of some strokes; longer side 1, centre at 0."""
-    used, links = np.unique(strokes.links, return_inverse=True)
-    points = strokes.points[used]
-    low, high = points.min(axis=0), points.max(axis=0)
-    scale = np.float32(1 / max(1e-3, *(high - low)))
-    return Strokes((points - (low + high) / 2) * scale, links.reshape(-1, 2), strokes.radii[used] * scale)
-
-
-def elastic_waves(random: Random, strength: float = 0.025) -> Callable[[Levels], Levels]:
-    """A function that moves points [n, 2] by a few waves about as long as a digit is high, and a slight tremor."""
+def elastic_waves(points: Levels, rng: Rng) -> Levels:
+    """Return points [n, 2] moved by a few waves about as long as a digit is high, and a slight tremor."""
     lengths = np.array([0.7, 1.0, 1.6, 0.12])
-    directions = random.normal(size=(4, 2))
+    directions = rng.normal(size=(4, 2))
     waves = 2 * np.pi * directions / np.linalg.norm(directions, axis=1, keepdims=True) / lengths[:, None]
-    heights = random.normal(0, strength, (4, 2)) * np.array([0.7, 1, 1.3, random.uniform(0, 0.2)])[:, None]
-    phases = random.uniform(0, 2 * np.pi, 4)
-
-    def bend(points: Levels) -> Levels:
-        moved: Levels = (points + np.sin(points @ waves.T + phases) @ heights).astype(np.float32)
-        return moved
-
-    return bend
-
-
-@dataclass(frozen=True)
-class Nib:
-    """How a pen touches: `width` in pixels; `press` 0 to 1: how far it follows the width that the stroke had."""
-
-    width: float
-    press: float = 0.5
-    smooth: bool = True
+    heights = rng.normal(0, 0.025, (4, 2)) * np.array([0.7, 1, 1.3, rng.uniform(0, 0.2)])[:, None]
+    moved: Levels = (points + np.sin(points @ waves.T + rng.uniform(0, 2 * np.pi, 4)) @ heights).astype(np.float32)
+    return moved
 
 
 def draw(strokes: Strokes, height: float, nib: Nib) -> Image:
-    """Coverage uint8 [h, w], 255 full, of strokes whose longer side is `height` pixels, with a margin of one."""
+    """Return the coverage uint8 [h, w] of strokes whose longer side is `height` pixels, with a margin of one."""
     import cv2
 
-    radii = _widths(strokes, height, nib)
+    radii = _drawn_radii(strokes, height, nib)
     zoom = (4 if height < 110 else 2) if nib.smooth else 1
     margin = float(radii.max()) + 1.5
     corner = strokes.points.min(axis=0) * height - margin
     size = np.ceil(strokes.points.max(axis=0) * height + margin - corner).astype(int)
-    places = np.rint(((strokes.points * height - corner) * zoom - 0.5) * 8).astype(np.int32)
-    thick = np.maximum(1, np.rint(2 * zoom * radii[strokes.links].mean(axis=1))).astype(int)
+    pixels = np.rint(((strokes.points * height - corner) * zoom - 0.5) * 8).astype(np.int32)
+    thickness = np.maximum(1, np.rint(2 * zoom * radii[strokes.links].mean(axis=1))).astype(int)
     canvas = np.zeros((size[1] * zoom, size[0] * zoom), np.uint8)
-    for thickness in np.unique(thick):
-        segments = list(places[strokes.links[thick == thickness]])
-        cv2.polylines(canvas, segments, False, 255, int(thickness), cv2.LINE_8, 3)
+    for thick in np.unique(thickness):
+        segments = list(pixels[strokes.links[thickness == thick]])
+        cv2.polylines(canvas, segments, False, 255, int(thick), cv2.LINE_8, 3)
     return np.asarray(cv2.resize(canvas, size.tolist(), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _widths(strokes: Strokes, height: float, nib: Nib) -> Levels:
-    """Half the drawn width at each point in pixels; what was a blot, as a loop that ran full, stays one."""
-    usual = float(np.median(strokes.radii))
-    relative = strokes.radii / max(usual, 1e-6)
-    blot = np.maximum(0, strokes.radii - 1.6 * usual) * height
-    widths: Levels = (nib.width / 2 * (1 + nib.press * (np.clip(relative, 0.4, 1.6) - 1)) + blot).astype(np.float32)
-    return widths
+def _drawn_radii(strokes: Strokes, height: float, nib: Nib) -> Levels:
+    """Return half the drawn width at each point in pixels; a blot, such as a loop that ran full, stays one."""
+    typical = float(np.median(strokes.radii))
+    relative = np.clip(strokes.radii / max(typical, 1e-6), 0.4, 1.6)
+    blot = np.maximum(0, strokes.radii - 1.6 * typical) * height
+    radii: Levels = (nib.width / 2 * (1 + nib.press * (relative - 1)) + blot).astype(np.float32)
+    return radii
 
 
-def apply_habit(strokes: Strokes, label: int | None, random: Random) -> Strokes:
-    """A bar through a 7, a slash through a 0, a serif or a foot for a 1, an open 4; other digits as they are."""
+def apply_habit(strokes: Strokes, label: int | None, rng: Rng) -> Strokes:
+    """Return a crossed 7, a slashed 0, a 1 with serif or foot, an open 4; other digits as they are."""
     match label:
-        case 4:
-            return _open_four(strokes, random) if random.random() < 0.6 else strokes
+        case 4 if rng.random() < 0.6:
+            return _open_four(strokes, rng)
         case 7:
-            height = random.uniform(-0.08, 0.15)
-            middle = _at_height(strokes, height)
-            reach = random.uniform(0.13, 0.24)
-            rise = random.normal(0, 0.03)
+            height = rng.uniform(-0.08, 0.15)
+            middle = float(strokes.points[np.abs(strokes.points[:, 1] - height).argmin(), 0])
+            reach, rise = rng.uniform(0.13, 0.24), rng.normal(0, 0.03)
             return strokes.with_line(_line((middle - reach, height + rise), (middle + reach, height - rise)))
         case 0:
-            (x, y), part = np.ptp(strokes.points, axis=0) / 2, random.uniform(0.5, 1.1)
-            return strokes.with_line(_line((-x * part, y * part), (x * part, -y * part)))
+            (x, y), share = np.ptp(strokes.points, axis=0) / 2, rng.uniform(0.5, 1.1)
+            return strokes.with_line(_line((-x * share, y * share), (x * share, -y * share)))
         case 1:
-            return _with_serifs(strokes, random)
-        case _:
-            return strokes
+            return _with_serifs(strokes, rng)
+    return strokes
 
 
-def _open_four(strokes: Strokes, random: Random) -> Strokes:
-    """A 4 of two strokes: down and to the right, and a short or long one across."""
-    top, corner = (random.uniform(-0.4, 0.15), -0.5), (random.uniform(-0.45, -0.2), random.uniform(0.1, 0.4))
-    end = random.uniform(0.15, 0.45), corner[1] + random.normal(0, 0.06)
-    at, lean = random.uniform(0.05, 0.8 * end[0]), random.normal(0, 0.06)
-    above, below = random.uniform(0.06, 0.6), random.uniform(0.06, 0.5)
-    four = NOTHING
+def _open_four(strokes: Strokes, rng: Rng) -> Strokes:
+    """Return a 4 of two strokes: down and to the right, and a short or long one across."""
+    top, corner = (rng.uniform(-0.4, 0.15), -0.5), (rng.uniform(-0.45, -0.2), rng.uniform(0.1, 0.4))
+    end = rng.uniform(0.15, 0.45), corner[1] + rng.normal(0, 0.06)
+    at, lean = rng.uniform(0.05, 0.8 * end[0]), rng.normal(0, 0.06)
+    above, below = rng.uniform(0.06, 0.6), rng.uniform(0.06, 0.5)
+    four = NO_STROKES
     for line in ((top, corner), (corner, end), ((at + lean, end[1] - above), (at - lean, end[1] + below))):
         four = four.with_line(_line(*line))
     return normalize_strokes(replace(four, radii=np.full_like(four.radii, np.median(strokes.radii))))
 
 
-def _with_serifs(strokes: Strokes, random: Random) -> Strokes:
+def _with_serifs(strokes: Strokes, rng: Rng) -> Strokes:
     top, foot = (strokes.points[at(strokes.points[:, 1])] for at in (np.argmin, np.argmax))
-    which = random.integers(1, 4)
+    which = rng.integers(1, 4)
     if which & 1:
-        reach = random.uniform(0.12, 0.3)
-        strokes = strokes.with_line(_line(top, (top[0] - reach, top[1] + reach * random.uniform(0.5, 1.1))))
+        reach = rng.uniform(0.12, 0.3)
+        strokes = strokes.with_line(_line(top, (top[0] - reach, top[1] + reach * rng.uniform(0.5, 1.1))))
     if which & 2:
-        left, right = random.uniform(0.1, 0.25, 2)
+        left, right = rng.uniform(0.1, 0.25, 2)
         strokes = strokes.with_line(_line((foot[0] - left, foot[1]), (foot[0] + right, foot[1])))
     return strokes
-
-
-def _at_height(strokes: Strokes, height: float) -> float:
-    """x of the strokes where they are nearest to a height."""
-    return float(strokes.points[np.abs(strokes.points[:, 1] - height).argmin(), 0])
 
 
 def _line(start: Levels | tuple[float, float], end: Levels | tuple[float, float]) -> Levels:
     return np.linspace(np.asarray(start), np.asarray(end), 12).astype(np.float32)
 
 
-def break_strokes(strokes: Strokes, gaps: int, length: float, random: Random) -> Strokes:
-    """With so many gaps of a length, first of all where strokes meet or turn; never near their ends."""
+def break_strokes(strokes: Strokes, gaps: int, length: float, rng: Rng) -> Strokes:
+    """Return the strokes with `gaps` of a length, preferably where strokes meet or turn; never near their ends."""
     meetings = np.bincount(strokes.links.ravel(), minlength=len(strokes.points))
     ends = strokes.points[meetings == 1]
     away = np.linalg.norm(strokes.points[:, None] - ends[None], axis=2).min(axis=1, initial=1.0)
-    order = np.argsort(random.random(len(meetings)) - 0.7 * (meetings > 2) - 2.0 * (away > length + 0.15))
+    order = np.argsort(rng.random(len(meetings)) - 0.7 * (meetings > 2) - 2.0 * (away > length + 0.15))
     for at in order[:gaps]:
         strokes = strokes.without(np.linalg.norm(strokes.points - strokes.points[at], axis=1) < length / 2)
     return strokes

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mnist_trainer.data.digits import load_digits
 from mnist_trainer.pictures.read import Writing, find_writing
-from mnist_trainer.simulator import page
+from mnist_trainer.simulator.photographs import page
 
 Draw = Callable[..., NDArray[np.uint8]]
 Y, X = np.mgrid[-1:1:220j, -1:1:200j]
@@ -96,7 +96,7 @@ def test_what_is_broad_is_not_the_ink(seed: int) -> None:
     """A table beyond the paper, a shadow, and what a window on the paper sees between light strokes."""
     random, digits = np.random.default_rng([9, seed]), load_digits("train").images.numpy()
     chosen = random.integers(0, len(digits), int(random.integers(2, 9)))
-    assert np.mean(best(page([[digits[each] for each in chosen]], random)).levels > 0.5) < 0.08
+    assert np.mean(best(page([[digits[each] for each in chosen]], random)[0]).levels > 0.5) < 0.08
 
 
 @pytest.mark.parametrize(("side", "size", "pen"), [(16, 60, 2), (16, 90, 1), (12, 60, 4)])

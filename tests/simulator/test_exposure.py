@@ -1,4 +1,4 @@
-"""Paper, light and camera: what each effect does to a sheet; `exposure.py`, `paper.py`, `camera.py`, `scene.py`."""
+"""Paper, light and camera: what each effect does to a sheet; `mnist_trainer/simulator/effects.py`, `scene.py`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mnist_trainer.simulator.compose import PENS, PicturePlan, render_scene
-from mnist_trainer.simulator.effects import LIGHT_EFFECTS, SURFACE_EFFECTS, compressed
+from mnist_trainer.simulator.effects import LIGHT, PENS, SURFACE, PicturePlan, compressed, render_scene
 from mnist_trainer.simulator.scene import (
     DrawnInk,
     Scene,
@@ -33,11 +32,11 @@ def sheet() -> Scene:
     return Scene(np.full((3, 160, 160), 200, np.float32), writing())
 
 
-@pytest.mark.parametrize("name", [*SURFACE_EFFECTS, *LIGHT_EFFECTS])
+@pytest.mark.parametrize("name", [*SURFACE, *LIGHT])
 def test_every_effect_is_seen_and_stays_finite(name: str) -> None:
     for seed in range(8):
         scene = sheet()
-        (SURFACE_EFFECTS | LIGHT_EFFECTS)[name](scene, np.random.default_rng(seed))
+        (SURFACE | LIGHT)[name](scene, np.random.default_rng(seed))
         assert scene.planes.dtype == np.float32
         assert np.isfinite(scene.planes).all()
         assert scene.planes.std() > 0.1
@@ -48,7 +47,7 @@ def test_every_effect_is_seen_and_stays_finite(name: str) -> None:
 def test_what_lies_at_the_border_leaves_the_writing_free(name: str, box: tuple[int, int]) -> None:
     for seed in range(20):
         scene = Scene(np.full((3, 160, 160), 200, np.float32), writing(box=box))
-        LIGHT_EFFECTS[name](scene, np.random.default_rng(seed))
+        LIGHT[name](scene, np.random.default_rng(seed))
         inside = slice(box[0] + 2, box[1] - 2)
         assert scene.planes[:, inside, inside].min() > 90
         assert scene.planes.min() < 190
@@ -59,7 +58,7 @@ def test_light_leaves_the_ink_darker_than_the_paper_beside_it() -> None:
         scene = sheet()
         scene.planes[:, 60:100, 60:100] = 60
         for name in ("shadow", "hard_shadow", "vignette"):
-            LIGHT_EFFECTS[name](scene, np.random.default_rng(seed))
+            LIGHT[name](scene, np.random.default_rng(seed))
         assert (scene.planes[:, 70:90, 60:64] < 0.6 * scene.planes[:, 70:90, 54:58]).mean() > 0.9
 
 

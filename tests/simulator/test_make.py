@@ -1,4 +1,4 @@
-"""Images made to train with, as they are read from simulated pictures: `mnist_trainer/pictures/make.py`."""
+"""Images made to train with, as they are read from simulated pictures: `mnist_trainer/simulator/make.py`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from mnist_trainer.pictures.page import Box, Glyph, Layout, Line, Page
-from mnist_trainer.simulator import DrawnDigit, make
+from mnist_trainer.simulator import make
+from mnist_trainer.simulator.scene import DrawnDigit
 
 Image = NDArray[np.uint8]
 
@@ -41,8 +42,8 @@ def shows(monkeypatch: pytest.MonkeyPatch, *glyphs: tuple[Image, Box], in_a_row:
     """From here on every picture shows `bars(7, 18)` at `SEVEN`, and `glyphs` are what is read from it."""
     there = DrawnDigit(SEVEN, bars(7, 18))
     monkeypatch.setattr(make, "IN_A_ROW", float(in_a_row))
-    monkeypatch.setattr(make, "photograph_and_digit", lambda *_, **__: (bars(), there))
-    monkeypatch.setattr(make, "page_and_digits", lambda lines, *_, **__: (bars(), [there] * len(lines[0])))
+    monkeypatch.setattr(make, "photograph", lambda *_, **__: (bars(), there))
+    monkeypatch.setattr(make, "page", lambda lines, *_, **__: (bars(), [there] * len(lines[0])))
     monkeypatch.setattr(make, "read_image", lambda *_: page_with(*glyphs))
 
 
@@ -85,8 +86,8 @@ def test_a_cut_is_wrong_where_neither_box_nor_image_is_a_digit(
     monkeypatch: pytest.MonkeyPatch, digits: Image, image: Image, box: Box, is_wrong: bool
 ) -> None:
     shows(monkeypatch, (image, box))
-    monkeypatch.setattr(make, "SORTS", {"row": 1.0})
-    monkeypatch.setattr(make, "RARELY", 1.0)
+    monkeypatch.setattr(make, "SOURCES", {"row": 1.0})
+    monkeypatch.setattr(make, "ONE_LIKE", 1.0)
     monkeypatch.setattr(make, "glyph_non_digit", lambda *_: bars())
     made = make.make_images("non_digits", digits, LABELS, SEEDS)
     assert np.array_equal(made, [image if is_wrong else bars()] * 20)
@@ -95,7 +96,7 @@ def test_a_cut_is_wrong_where_neither_box_nor_image_is_a_digit(
 def other_things(monkeypatch: pytest.MonkeyPatch, *images: Image) -> list[Any]:
     """From here on `images` are read from every picture of no digit; the list grows by one for each picture drawn."""
     drawn: list[Any] = []
-    monkeypatch.setattr(make, "SORTS", {"other": 1.0})
+    monkeypatch.setattr(make, "SOURCES", {"other": 1.0})
     monkeypatch.setattr(make, "non_digit", lambda *_: drawn.append(1))
     monkeypatch.setattr(make, "read_image", lambda _: page_with(*((image, SEVEN) for image in images)))
     return drawn

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mnist_trainer.simulator import NON_DIGITS, non_digit
 from mnist_trainer.simulator.letters import LETTERS, SYMBOLS, letter, printed, symbol, typed, typed_digit
-from mnist_trainer.simulator.non_digits import outline
+from mnist_trainer.simulator.non_digits import NON_DIGITS, non_digit, outline
 from mnist_trainer.simulator.scene import LARGEST
 
 Images = NDArray[np.uint8]

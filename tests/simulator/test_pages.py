@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mnist_trainer.simulator import page
-from mnist_trainer.simulator.photographs import merge_patches, place_row
+from mnist_trainer.simulator.photographs import merge_patches, page, place_row
 from mnist_trainer.simulator.scene import LARGEST
 
 Images = NDArray[np.uint8]
@@ -17,7 +16,7 @@ Images = NDArray[np.uint8]
 @pytest.mark.parametrize("touching", [False, True])
 def test_pages_of_any_layout_are_pictures(digits: Images, lengths: tuple[int, ...], touching: bool) -> None:
     lines = [list(digits[:length]) for length in lengths]
-    first, second = (page(lines, np.random.default_rng(5), touching=touching) for _ in range(2))
+    first, second = (page(lines, np.random.default_rng(5), touching=touching)[0] for _ in range(2))
     assert np.array_equal(first, second)
     assert (first.dtype, first.shape[2]) == (np.uint8, 3)
     assert 40 <= min(first.shape[:2]) <= max(first.shape[:2]) <= LARGEST

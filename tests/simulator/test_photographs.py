@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mnist_trainer.simulator import KINDS, photograph, photographs
-from mnist_trainer.simulator.compose import render_scene
-from mnist_trainer.simulator.photographs import (
-    photograph_and_box,
-    photograph_and_digit,
-    plan_picture,
-    write_on_sheet,
-)
+from mnist_trainer.simulator import photographs
+from mnist_trainer.simulator.effects import render_scene
+from mnist_trainer.simulator.photographs import KINDS, plan_picture, write_on_sheet
 from mnist_trainer.simulator.scene import LARGEST
 from mnist_trainer.simulator.strokes import deform, trace
 
@@ -24,6 +20,11 @@ Images = NDArray[np.uint8]
 
 def generator(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
+
+
+def photograph(digit: Images, random: np.random.Generator, *arguments: Any, **options: Any) -> Images:
+    """The picture alone, without what is on it."""
+    return photographs.photograph(digit, random, *arguments, **options)[0]
 
 
 def contrast(digit: Images, kind: str, seed: int) -> float:
@@ -62,7 +63,8 @@ def test_a_picture_depends_on_digit_and_random_numbers_alone(digits: Images, kin
 @pytest.mark.parametrize("kind", ["plain", "enlarged", "tiny"])
 def test_the_box_is_that_of_the_digit(digits: Images, kind: str) -> None:
     for seed in range(10):
-        picture, (x, y, width, height) = photograph_and_box(digits[6], generator(seed), kind)
+        picture, shown = photographs.photograph(digits[6], generator(seed), kind)
+        x, y, width, height = shown.box
         assert np.array_equal(picture, photograph(digits[6], generator(seed), kind))
         ground = picture[0, 0].astype(int)
         rows, columns = np.nonzero(np.abs(picture - ground).max(axis=2) > 120)
@@ -152,7 +154,7 @@ def test_some_ones_are_as_broad_as_half_of_their_height(digits: Images) -> None:
     bar[4:24, 13:15] = 255
 
     def slabs(label: int) -> int:
-        pictures = (photograph_and_digit(bar, generator(seed), "marker", label=label) for seed in range(200))
+        pictures = (photographs.photograph(bar, generator(seed), "marker", label=label) for seed in range(200))
         return sum(shown.image.mean() > 37 for _, shown in pictures)
 
     assert 10 < slabs(1) < 60

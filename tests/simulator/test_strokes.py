@@ -1,4 +1,4 @@
-"""Tracing and drawing: `mnist_trainer/simulator/strokes.py` and `habits.py`."""
+"""Tracing and drawing: `mnist_trainer/simulator/strokes.py`."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_another_hand_writes_the_same_strokes_elsewhere(digits: Images) -> None:
 def test_bending_is_gentle() -> None:
     points = np.random.default_rng(0).uniform(-0.5, 0.5, (100, 2)).astype(np.float32)
     for seed in range(20):
-        assert np.abs(elastic_waves(np.random.default_rng(seed))(points) - points).max() < 0.35
+        assert np.abs(elastic_waves(points, np.random.default_rng(seed)) - points).max() < 0.35
 
 
 @pytest.mark.parametrize("angle", [-90, 90])

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_trainer.pictures.render import centroid
-from mnist_trainer.simulator import glyph_non_digit
+from mnist_trainer.simulator.non_digits import glyph_non_digit
 
 Images = NDArray[np.uint8]
 
