@@ -1,5 +1,5 @@
-"""Checks of a valid config's keys against each other: problems (keys that contradict each other) and warnings (keys that
-run but cannot be meant), each with its reason.
+"""Checks between the keys of a valid config. Problems are keys that contradict each other; warnings are keys that work
+but are most likely not meant. Each has its reason.
 """
 
 from __future__ import annotations
@@ -54,11 +54,9 @@ def _data(config: Config, classes: Classes, names: Classes) -> Iterator[Finding]
         return
     for index, name in enumerate(data.augment.halve_for):
         yield from _unknown(("data", "augment", "halve_for", index), name, data, names)
-    if data.augment.clean_last >= config.training.epochs:
-        yield (
-            ("data", "augment", "clean_last"),
-            f"no epoch is left to augment: training.epochs is {config.training.epochs}",
-        )
+    epochs = config.training.epochs
+    if data.augment.clean_last >= epochs:
+        yield ("data", "augment", "clean_last"), f"no epoch is left to augment: training.epochs is {epochs}"
 
 
 def _unknown(key: KeyPath, name: int | str, data: Data, names: Classes) -> Iterator[Finding]:
@@ -283,13 +281,8 @@ def _length(config: Config) -> Iterator[Finding]:
     if stopping is not None and stopping.patience + 1 >= training.epochs:
         reason = f"patience {stopping.patience} is not over before the last epoch, {training.epochs}"
         yield ("training", "early_stopping"), f"{reason}: it will never stop early"
-    monitor = "val_loss" if stopping is None else stopping.monitor
-    if (
-        augment is not None
-        and augment.clean_last
-        and getattr(config.loss, "label_smoothing", 0)
-        and monitor == "val_loss"
-    ):
+    by_loss = stopping is None or stopping.monitor == "val_loss"
+    if by_loss and augment is not None and augment.clean_last and getattr(config.loss, "label_smoothing", 0):
         reason = "with label smoothing the validation loss rises in clean epochs, so that none of them may be kept"
         yield ("data", "augment", "clean_last"), f"{reason}: set training.early_stopping.monitor=val_accuracy"
     if config.data.validation == 0 and not config.report.test:
@@ -303,6 +296,7 @@ def _length(config: Config) -> Iterator[Finding]:
 def _constant_schedule(config: Config) -> Iterator[Finding]:
     """Yield warnings of schedules that never change the learning rate."""
     schedule, epochs, stopping = config.schedule, config.training.epochs, config.training.early_stopping
+    by_loss = stopping is not None and stopping.monitor == "val_loss"
     never = "the learning rate never falls"
     match schedule:
         case StepDecay(gamma=1) | Exponential(gamma=1):
@@ -319,8 +313,6 @@ def _constant_schedule(config: Config) -> Iterator[Finding]:
             reason = f"patience {patience} is not over before the last epoch, {epochs}: {never}"
             advice = f"Try schedule.patience={(epochs - 3) // 2}" if epochs > 2 else "Use schedule=linear"
             yield ("schedule", "patience"), f"{reason}. {advice}"
-        case Plateau(patience=patience) if (
-            stopping and stopping.monitor == "val_loss" and stopping.patience < patience + 2
-        ):
+        case Plateau(patience=patience) if stopping and by_loss and stopping.patience < patience + 2:
             reason = f"early stopping with patience {stopping.patience} ends the training before the first fall"
             yield ("schedule", "patience"), f"{reason}: {never}. Try training.early_stopping.patience={patience + 2}"

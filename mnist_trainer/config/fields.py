@@ -1,7 +1,4 @@
-"""Other spellings, and other libraries' words, for the names in a config, where they are unambiguous.
-
-What all sections of a config share: strict types, short forms, and the field types used again and again.
-"""
+"""What all sections of a config share: strict types, synonyms, short forms, and the types of fields."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from pydantic_core import CoreSchema, core_schema
 from mnist_trainer.config.yaml_reader import parse_scalar
 
 MAX_WORD_LENGTH = 100
-"""The longest text that is compared with names: to compare a longer one takes too long."""
+"""Longer texts are not compared with names, which would take too long."""
 
 _SYNONYMS = {
     "absolute": "mae l1 mean_absolute_error",
@@ -42,8 +39,8 @@ _SYNONYMS = {
     "val_accuracy": "val_acc",
     "xavier": "glorot glorot_uniform xavier_uniform",
 }
-"""A name → its synonyms in PyTorch, Keras and common use. `linear` is a layer, an activation and an output: the names
-that are possible at a place decide."""
+"""Synonyms of names in PyTorch, Keras and common use. `linear` is a layer, an activation and an output: the names that
+are possible for a key decide which one is meant."""
 
 
 def canonical(word: object, names: Iterable[str]) -> object:
@@ -59,7 +56,7 @@ def _plain(word: str) -> str:
 
 
 class Section(BaseModel):
-    """One mapping of the YAML: frozen, unknown keys forbidden, nothing converted in silence (`"12"` is no number)."""
+    """A mapping in the YAML: frozen, without unknown keys, and without implicit conversions (`"12"` is no number)."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -72,7 +69,7 @@ _NUMBERS = re.compile(r"[-+.\deE]+(?:(?:\s*,\s*|\s+)[-+.\deE]+)*")
 
 
 def _as_list(value: object) -> object:
-    """`64`, `64,32` and `64 32` as the lists that they stand for."""
+    """Return the list that `64`, `64,32` or `64 32` stands for."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return [value]
     if isinstance(value, str) and _NUMBERS.fullmatch(value):
@@ -81,7 +78,7 @@ def _as_list(value: object) -> object:
 
 
 ListOf: TypeAlias = Annotated[tuple[T, ...], Strict(False), BeforeValidator(_as_list)]
-"""A YAML list, kept as a tuple. Only the container is lenient; its items stay strict."""
+"""A YAML list as a tuple. Only the container is lenient; its items stay strict."""
 
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
@@ -92,7 +89,7 @@ ZeroToOne = Annotated[float, Field(ge=0, le=1)]
 ClassName = NotNegative | str
 """The name of a class; see `classes.py`."""
 Name = Annotated[str, Field(pattern=r"^\w[\w.+-]*$", max_length=100)]
-r"""Of a run. The length stands beside the pattern: `[\w.+-]{0,99}` takes longer to compile than all the sections."""
+r"""The name of a run. The length is not part of the pattern: `[\w.+-]{0,99}` compiles slower than all the sections."""
 
 
 def literal_values(source: Any, key: str) -> tuple[str, ...]:
@@ -113,7 +110,7 @@ def false_as_none(value: object) -> object:
 
 
 class AnySpelling:
-    """Accepts the values of a `Literal` in any case, and their synonyms (`synonyms.py`)."""
+    """Accepts the values of a `Literal` in any case, and their synonyms."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         names = get_args(source)
@@ -122,25 +119,30 @@ class AnySpelling:
 
 @dataclass(eq=False)
 class ShortForm:
-    """Lets a bare name stand for the mapping that names it: `relu` for `{name: relu}`.
+    """Lets a name, or a synonym, stand for the mapping that names it: `relu` for `{name: relu}`.
 
-    `key` is the key the name belongs to. With `value_keys`, one more short form is read: a mapping with a single
-    entry, whose key is the name and whose value belongs to that name's main key: `{conv: 32}` for
-    `{type: conv, channels: 32}`. With `values`, an unambiguous value is enough: `relu` for `{activation: relu}`.
-    Names may also be synonyms (`synonyms.py`).
+    `key` is the key of the name. With `by_value`, a mapping with a single entry also gives the name and the section's
+    first other key: `{conv: 32}` for `{type: conv, channels: 32}`. With `values`, a value is enough: `relu` for
+    `{activation: relu}`.
     """
 
     key: str = "name"
-    value_keys: Mapping[str, str] = field(default_factory=dict)
+    by_value: bool = False
     values: Mapping[str, Sequence[str]] = field(default_factory=dict)
     names: Sequence[str] = ()
     """All names; set when the schema is built."""
+    value_keys: dict[str, str] = field(default_factory=dict)
+    """The first key beside the name, by name; set when the schema is built."""
 
     def full_form(self, value: object) -> object:
-        """The one full form of `value`; what is no short form is returned as it came."""
+        """Return the full form of `value`, or `value` itself if it is no short form."""
         match value:
             case str():
-                return self._named(value)
+                name = canonical(value, self.names)
+                for owner, values in self.values.items() if name not in self.names else ():
+                    if canonical(value, values) in values:
+                        return {self.key: owner, self.value_keys[owner]: value}
+                return {self.key: name}
             case dict() if isinstance(value.get(self.key), str):
                 return {**value, self.key: canonical(value[self.key], self.names)}
             case dict() if len(value) == 1 and self.key not in value:
@@ -151,15 +153,11 @@ class ShortForm:
                     return {self.key: name, **(inner if is_rest else {self.value_keys[name]: inner})}
         return value
 
-    def _named(self, written: str) -> dict[str, object]:
-        name = canonical(written, self.names)
-        for owner, values in self.values.items() if name not in self.names else ():
-            if canonical(written, values) in values:
-                return {self.key: owner, self.value_keys[owner]: written}
-        return {self.key: name}
-
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         self.names = literal_values(source, self.key)
+        for section in get_args(source) if self.by_value else ():
+            others = [key for key in section.model_fields if key != self.key]
+            self.value_keys |= {name: others[0] for name in literal_values(section, self.key) if others}
         return core_schema.no_info_before_validator_function(self.full_form, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:

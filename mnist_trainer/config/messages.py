@@ -1,12 +1,8 @@
-"""The schema as an outline: which section stands where, and what its keys are called. Error texts, overrides and the
-reference table ask here, so that none of them repeats a key's name.
+"""From pydantic's errors to sentences: what was expected, what was got, how to correct it, and where it stands.
 
-The sentences about a value that does not fit: what was expected, what was got, how to mend it.
-
-Pydantic's errors → complaints: one for each mistake, at its place.
-
-Pydantic reports each branch of a union, and a list as too short when only one of its items is wrong; here the branches
-become one sentence, and what follows from another mistake is left out.
+Pydantic reports each branch of a union, and a list as too short if only one of its items is wrong. Here the branches
+become one sentence, and consequences of another problem are left out. The first part reads the schema: which sections
+may stand where, and what their keys are called.
 """
 
 from __future__ import annotations
@@ -34,17 +30,27 @@ SectionType = type[Section]
 
 
 class FieldRef(NamedTuple):
-    """Where a path leads: the field it ends in (None at the top), and the sections that may stand there."""
+    """The end of a path: its field (None at the top), and the sections that may stand there."""
 
     path: KeyPath
     field: FieldInfo | None
     sections: tuple[SectionType, ...]
     siblings: tuple[SectionType, ...]
-    """What else could have been chosen, where the path chose one section of a set."""
+    """The sections of the union of which the path chose one."""
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all sections."""
+        return [name for section in self.sections for name in names_of(section)]
+
+    @property
+    def key(self) -> str:
+        """The discriminator of the sections."""
+        return discriminator_key(self.sections[0])
 
 
 def resolve(loc: Sequence[str | int], root: SectionType = Config) -> FieldRef:
-    """The spot of a pydantic error's location, whose path is free of the tags that name a choice within a union."""
+    """Return the field of a pydantic error's location, whose path has no tags of union members."""
     path: KeyPath = ()
     field: FieldInfo | None = None
     sections: tuple[SectionType, ...] = (root,)
@@ -62,29 +68,29 @@ def resolve(loc: Sequence[str | int], root: SectionType = Config) -> FieldRef:
 
 
 def sections_in(annotation: Any) -> tuple[SectionType, ...]:
-    """Every section that a value of this type may be, or may hold as a list."""
+    """Return every section that a value of this type may be, or may hold as a list."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return (annotation,)
     return tuple(section for inner in get_args(annotation) for section in sections_in(inner))
 
 
 def discriminator_key(section: SectionType) -> str:
-    """The key that tells the sections of a set apart: `name`, `type` or `architecture`; empty where there is none."""
+    """Return the key that tells the members of a union apart: `name`, `type` or `architecture`; empty without one."""
     return next((key for key in ("architecture", "type", "name") if literal_values(section, key)), "")
 
 
 def names_of(section: SectionType) -> tuple[str, ...]:
-    """The names a section goes by: `("adam", "adamw")`."""
+    """Return the names of a section: `("adam", "adamw")`."""
     return literal_values(section, discriminator_key(section))
 
 
 def keys_of(section: SectionType) -> list[str]:
-    """The section's keys in the schema's order, but its name first."""
+    """Return the section's keys in the schema's order, but its name first."""
     return sorted(section.model_fields, key=lambda key: key != discriminator_key(section))
 
 
 def field_at(path: KeyPath) -> FieldInfo | None:
-    """The field that a path of a config leads to: of a list its own, of several sections the first that has one."""
+    """Return the field at a path of a config: of a list its own, of several sections the first that has one."""
     field: FieldInfo | None = None
     sections: tuple[SectionType, ...] = (Config,)
     for key in path:
@@ -117,7 +123,7 @@ def _alternatives(annotation: Any) -> tuple[Any, ...]:
 
 
 def short_form_at(path: KeyPath) -> ShortForm | None:
-    """The short form that may stand at `path` of a config, if any."""
+    """Return the short form that may stand at `path` of a config, if any."""
     field = field_at(path)
     return next(_short_forms((*field.metadata, field.annotation)), None) if field else None
 
@@ -128,12 +134,6 @@ def _short_forms(parts: Sequence[Any]) -> Iterator[ShortForm]:
             yield part
         else:
             yield from _short_forms(get_args(part))
-
-
-def describe_owners(key: str) -> list[str]:
-    """Where `key` belongs, in words: `["under 'optimizer'"]` for `lr`. What only layers in a list know is left out."""
-    sections = [path.rpartition(".")[0] for path in paths_of(key)]
-    return [f"under '{section}'" if section else "at the top" for section in sections]
 
 
 def paths_of(key: str) -> list[str]:
@@ -174,24 +174,23 @@ _BOUNDS = {
     "less_than_equal": ("le", "at most"),
 }
 _ALSO_CALLED = {"learning_rate": "lr", "he_normal": "kaiming", "glorot_normal": "xavier"}
-"""What is meant, or nearest to it: `kaiming` and `xavier` are uniform here."""
+"""Words that do not resemble the name that is meant, or is nearest to it (`kaiming` and `xavier` are uniform here)."""
 
 
-def message(details: Sequence[ErrorDetails], field_ref: FieldRef, path: KeyPath) -> str:  # noqa: PLR0911 - one return a kind
-    """One sentence for pydantic's `details` about the value at `path`, one a branch of the union at `field_ref`."""
-    detail, description = details[0], " ".join((field_ref.field.description or "").split()) if field_ref.field else ""
+def _message(details: Sequence[ErrorDetails], ref: FieldRef, path: KeyPath) -> str:  # noqa: PLR0911 - one return a kind
+    """Return one sentence for pydantic's `details` about the value at `path`, one for each branch of a union."""
+    detail, description = details[0], " ".join((ref.field.description or "").split()) if ref.field else ""
     value, context = detail["input"], detail.get("ctx", {})
-    names = [name for section in field_ref.sections for name in names_of(section)]
     match detail["type"]:
         case "extra_forbidden":
-            return _unknown_key(str(path[-1]), field_ref)
+            return _unknown_key(str(path[-1]), ref)
         case "missing":
-            choice = f"; choose its {discriminator_key(field_ref.sections[0])}: {', '.join(names)}" if names else ""
+            choice = f"; choose its {ref.key}: {', '.join(ref.names)}" if ref.names else ""
             return f"missing ({description}){choice}"
         case "union_tag_invalid":
-            return _unknown_name(value[path[-1]], names)
+            return _unknown_name(value[path[-1]], ref.names)
         case "union_tag_not_found":
-            return _unnamed(value, str(path[-1]), discriminator_key(field_ref.sections[0]), names)
+            return _unnamed(value, str(path[-1]), ref)
         case "literal_error" if len(details) == 1:
             return _unknown_name(value, _choices(detail))
         case "string_pattern_mismatch" | "string_too_long":
@@ -205,11 +204,11 @@ def message(details: Sequence[ErrorDetails], field_ref: FieldRef, path: KeyPath)
         case kind if kind in _BOUNDS and len(set(map(_wanted, details))) == 1:
             return f"must be {_bound(detail)}, got {_got(value)}"
         case _:
-            return _mismatch(details, field_ref, names)
+            return _mismatch(details, ref)
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The one of `known` that `word` was most likely meant to be; `cutoff` from 0 to 1 is how alike it must be."""
+    """Return the one of `known` that `word` is most likely meant to be; `cutoff` (0 to 1) is the least similarity."""
     if len(word) > MAX_WORD_LENGTH:
         return None
     spellings = {_plain(name): name for name in known}
@@ -225,18 +224,19 @@ def _plain(word: str) -> str:
     return word.lower().replace("-", "_").replace(" ", "_")
 
 
-def _unknown_key(key: str, field_ref: FieldRef) -> str:
-    section = field_ref.sections[0]
-    siblings = [name for other in field_ref.siblings if key in other.model_fields for name in names_of(other)]
+def _unknown_key(key: str, ref: FieldRef) -> str:
+    section = ref.sections[0]
+    siblings = [name for other in ref.siblings if key in other.model_fields for name in names_of(other)]
     last = _meant(key.rpartition(".")[2])  # of `optimizer.lr:`, written as if it were an override
-    owners = describe_owners(last)
+    owners = [path.rpartition(".")[0] for path in paths_of(last)]
     is_known_elsewhere = 0 < len(owners) <= 3
     if siblings:
         return f"unknown key here; it belongs to {', '.join(siblings)}"
     if near := nearest(last, section.model_fields, cutoff=0.8 if is_known_elsewhere else 0.6):
         return f"unknown key; did you mean '{near}'?"
     if is_known_elsewhere:
-        return f"unknown key; {'it' if last == key else repr(last)} belongs {' or '.join(owners)}"
+        places = " or ".join(f"under '{section}'" if section else "at the top" for section in owners)
+        return f"unknown key; {'it' if last == key else repr(last)} belongs {places}"
     return f"unknown key; known here: {', '.join(keys_of(section))}"
 
 
@@ -248,28 +248,28 @@ def _unknown_name(value: Any, names: Sequence[str]) -> str:
     return f"unknown name {_got(value).removeprefix('text ')}; {hint}: {', '.join(names)}"
 
 
-def _unnamed(value: Any, written: str, key: str, names: Sequence[str]) -> str:
-    """About a mapping without its name; often a short form with a wrong name, or with more than its one entry."""
-    if written != key:
-        return f"unknown key; did you mean '{key}'?"
+def _unnamed(value: Any, written: str, ref: FieldRef) -> str:
+    """Describe a mapping without its name; often a short form with a wrong name, or with more than its one entry."""
+    if written != ref.key:
+        return f"unknown key; did you mean '{ref.key}'?"
     first = next(iter(value), "")
-    if first in names:
-        return f"missing; '{first}: …' stands alone, with other keys write '{key}: {first}'"
-    if len(value) == 1 and nearest(first, names):
-        return _unknown_name(first, names)
-    return f"missing; choose one: {', '.join(names)}"
+    if first in ref.names:
+        return f"missing; '{first}: …' stands alone, with other keys write '{ref.key}: {first}'"
+    if len(value) == 1 and nearest(first, ref.names):
+        return _unknown_name(first, ref.names)
+    return f"missing; choose one: {', '.join(ref.names)}"
 
 
-def _mismatch(details: Sequence[ErrorDetails], field_ref: FieldRef, names: Sequence[str]) -> str:
+def _mismatch(details: Sequence[ErrorDetails], ref: FieldRef) -> str:
     value = details[0]["input"]
     parts = list(dict.fromkeys(map(_wanted, details)))
     if "a number" in parts and "a whole number" in parts:
         parts.remove("a whole number")
-    if short_form_at(field_ref.path):
+    if short_form_at(ref.path):
         parts.insert(0, "a name")
     wanted = " or ".join(parts)
     choices = [choice for detail in details if detail["type"] == "literal_error" for choice in _choices(detail)]
-    return f"expected {wanted}, got {_got(value)}{_hint(value, wanted, field_ref, [*names, *choices])}"
+    return f"expected {wanted}, got {_got(value)}{_hint(value, wanted, ref, [*ref.names, *choices])}"
 
 
 def _wanted(detail: ErrorDetails) -> str:
@@ -304,20 +304,20 @@ def _got(value: Any) -> str:
             return f"a Python {type(value).__name__}"
 
 
-def _hint(value: Any, wanted: str, field_ref: FieldRef, names: Sequence[str]) -> str:  # noqa: PLR0911 - one return a hint
+def _hint(value: Any, wanted: str, ref: FieldRef, names: Sequence[str]) -> str:  # noqa: PLR0911 - one return a hint
     match value:
-        case None if field_ref.field and not field_ref.field.is_required():
+        case None if ref.field and not ref.field.is_required():
             return "; leave the key out for its default"
-        case False | "none" | "None" if field_ref.field and NoneType in get_args(field_ref.field.annotation):
+        case False | "none" | "None" if ref.field and NoneType in get_args(ref.field.annotation):
             return "; null switches it off"
-        case True if "a mapping" in wanted and field_ref.sections:
-            return f"; its keys are {', '.join(keys_of(field_ref.sections[0])[:3])} …"
+        case True if "a mapping" in wanted and ref.sections:
+            return f"; its keys are {', '.join(keys_of(ref.sections[0])[:3])} …"
         case float() if "whole" in wanted and value.is_integer():
             return f"; write {value:.0f}"
         case int() | float() if wanted == "text":
             return "; put it in quotes"
-        case str() if field_ref.sections and value in names:
-            return f"; write {{{discriminator_key(field_ref.sections[0])}: {value}}}"
+        case str() if ref.sections and value in names:
+            return f"; write {{{ref.key}: {value}}}"
         case str() if near := nearest(value, names):
             return f"; did you mean '{near}'?"
         case str() if "number" in wanted and re.fullmatch(r"0,\d+|\d+,\d{1,2}", value):
@@ -334,34 +334,35 @@ def _stands_for(text: str, wanted: str) -> bool:
 
 
 def _bare(text: str) -> str:
-    """Without the marks that people put between thousands."""
+    """Remove the marks between thousands."""
     return re.sub(r"(?<=\d)[_',](?=\d\d\d)", "", text)
 
 
 _Group = Sequence[tuple[ErrorDetails, FieldRef]]
-"""What pydantic says about one value, once for each branch of a union."""
+"""Pydantic's errors about one value, one for each branch of a union."""
 
 
 def problems_of(error: ValidationError, document: Document, root: SectionType = Config) -> list[Problem]:
-    """One complaint for each mistake that pydantic found in `document`, a `root`; none that was told before."""
+    """Return one problem for each mistake in `document`, a `root`, that the reader has not reported."""
     groups: dict[KeyPath, list[tuple[ErrorDetails, FieldRef]]] = {}
     for detail in error.errors(include_url=False):
-        path, field_ref = _locate(detail, root)
-        groups.setdefault(path, []).append((detail, field_ref))
+        path, ref = _locate(detail, root)
+        groups.setdefault(path, []).append((detail, ref))
     explained = {path[:length] for path in groups for length in range(len(path))} | _misspelled_keys(groups)
-    found = [
-        _problem(path, group, document)
-        for path, group in groups.items()
-        if path not in explained and not document.is_reported(path)
-    ]
+    found = []
+    for path, group in groups.items():
+        if path not in explained and not document.is_reported(path):
+            kind = group[0][0]["type"]
+            at_key = kind in ("extra_forbidden", "missing", "union_tag_not_found")
+            location = document.location_of(path[:-1] if kind == "missing" else path, at_key)
+            found.append(Problem(location, path, _message([detail for detail, _ in group], group[0][1], path)))
     return [*found, *_problems_behind_names(groups, document, root)]
 
 
 def _problems_behind_names(groups: Mapping[KeyPath, _Group], document: Document, root: SectionType) -> list[Problem]:
-    """Return the mistakes in sections whose name is misspelled: pydantic does not check the keys of such a section."""
+    """Return the problems of sections whose name is misspelled: pydantic does not check their keys."""
     fixed = Document(deepcopy(document.data), dict(document.locations), reported=document.reported)
-    count = sum(_fix_name(path, group[0], fixed) for path, group in groups.items())
-    if not count:
+    if not [True for path, group in groups.items() if _fix_name(path, *group[0], fixed)]:
         return []
     try:
         root.model_validate(fixed.data)
@@ -370,52 +371,43 @@ def _problems_behind_names(groups: Mapping[KeyPath, _Group], document: Document,
     return []
 
 
-def _fix_name(path: KeyPath, first: tuple[ErrorDetails, FieldRef], document: Document) -> bool:
+def _fix_name(path: KeyPath, detail: ErrorDetails, ref: FieldRef, document: Document) -> bool:
     """Correct a misspelled name, or the misspelled key of a name. Returns whether that was possible."""
-    (detail, field_ref), node = first, document.value_at(first[1].path)
+    node = document.value_at(ref.path)
     if detail["type"] not in ("union_tag_invalid", "union_tag_not_found") or not isinstance(node, dict):
         return False
-    key, written = discriminator_key(field_ref.sections[0]), str(path[-1])
+    written = str(path[-1])
     name = node.get(written)
-    if written == key and isinstance(name, str):
-        name = nearest(name, [name for section in field_ref.sections for name in names_of(section)])
-    if isinstance(name, str):
-        del node[written]
-        node[key] = name
-        document.locations[*field_ref.path, key] = document.locations.get(path, (SourceLocation(), SourceLocation()))
-    return isinstance(name, str)
-
-
-def _problem(path: KeyPath, group: _Group, document: Document) -> Problem:
-    details = [detail for detail, _ in group]
-    kind, field_ref = group[0][0]["type"], group[0][1]
-    at_key = kind in ("extra_forbidden", "missing", "union_tag_not_found")
-    location = document.location_of(path[:-1] if kind == "missing" else path, at_key)
-    return Problem(location, path, message(details, field_ref, path))
+    if written == ref.key and isinstance(name, str):
+        name = nearest(name, ref.names)
+    if not isinstance(name, str):
+        return False
+    del node[written]
+    node[ref.key] = name
+    document.locations[*ref.path, ref.key] = document.locations.get(path, (SourceLocation(), SourceLocation()))
+    return True
 
 
 def _misspelled_keys(groups: Mapping[KeyPath, _Group]) -> set[KeyPath]:
-    """The keys that unknown keys were most likely meant to be: that they are missing is the same mistake."""
+    """Return the keys that unknown keys are most likely meant to be: that they are missing is the same mistake."""
     return {
         (*path[:-1], meant)
-        for path, ((detail, field_ref), *_) in groups.items()
-        if detail["type"] == "extra_forbidden" and (meant := nearest(str(path[-1]), field_ref.sections[0].model_fields))
+        for path, ((detail, ref), *_) in groups.items()
+        if detail["type"] == "extra_forbidden" and (meant := nearest(str(path[-1]), ref.sections[0].model_fields))
     }
 
 
 def _locate(detail: ErrorDetails, root: SectionType) -> tuple[KeyPath, FieldRef]:
-    """The path of the key that is wrong, and the spot it belongs to: for an unknown key the section around it."""
+    """Return the path of the wrong key, and the field that it belongs to: for an unknown key the section around it."""
     loc = detail["loc"]
-    field_ref = resolve(loc, root)
+    ref = resolve(loc, root)
     match detail["type"]:
         case "extra_forbidden":
-            around = resolve(loc[:-1], root)
-            return (*around.path, loc[-1]), around
+            ref = resolve(loc[:-1], root)
+            return (*ref.path, loc[-1]), ref
         case "union_tag_invalid":
-            return (*field_ref.path, discriminator_key(field_ref.sections[0])), field_ref
+            return (*ref.path, ref.key), ref
         case "union_tag_not_found":
-            key = discriminator_key(field_ref.sections[0])
-            slip = next((written for written in detail["input"] if nearest(written, [key])), key)
-            return (*field_ref.path, slip), field_ref
+            return (*ref.path, next((key for key in detail["input"] if nearest(key, [ref.key])), ref.key)), ref
         case _:
-            return field_ref.path, field_ref
+            return ref.path, ref

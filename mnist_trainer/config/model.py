@@ -141,7 +141,7 @@ class ConstantInit(Section):
 Initialization = Annotated[
     PlainInit | NormalInit | UniformInit | ConstantInit,
     Field(discriminator="name"),
-    ShortForm(value_keys={"normal": "std", "uniform": "bound", "constant": "value"}),
+    ShortForm(by_value=True),
 ]
 
 
@@ -274,20 +274,7 @@ AnyLayer: TypeAlias = WrittenLayer | Output
 Layer: TypeAlias = Annotated[
     WrittenLayer,
     Field(discriminator="type"),
-    ShortForm(
-        key="type",
-        value_keys={
-            "linear": "units",
-            "conv": "channels",
-            "pool": "size",
-            "dropout": "rate",
-            "activation": "function",
-            "maxout": "units",
-            "residual": "layers",
-            "squeeze_excite": "reduction",
-        },
-        values={"activation": literal_values(AnyActivation, "name")},
-    ),
+    ShortForm("type", by_value=True, values={"activation": literal_values(AnyActivation, "name")}),
 ]
 Residual.model_rebuild()
 
