@@ -1,7 +1,7 @@
 """One YAML file in; a trained, measured and usable model for handwritten digits out.
 
-A folder is a stage, data flows one way, and a file imports only from stages before its own (and from errors.py and
-files.py and files.py):
+A folder is a stage, data flow one way, and a file imports only from stages before its own (and from errors.py,
+files.py and seeds.py):
 
     configs/*.yaml ─► config ─► pictures ─► simulator ─► data ─► model ─► inference ─► training ─► storage ─► reports
                         └────────────────────────────────── pipeline ──────────────────────────────────────────┘

@@ -1,16 +1,16 @@
-"""Every error a user can cause or meet, and the exit code each one ends a command with.
+"""The errors that a user can meet, and the exit code of each.
 
     TrainerError                1  a bug of our own (also any exception that is not in this tree)
     ├── UsageError              2  a wrong command line
-    │   └── ConfigError         2  one or more problems in a config, each with its place
-    ├── DataError               3  a data set or a picture that is missing, damaged or not one
-    ├── CheckpointError         4  a file that is no checkpoint, or one that does not fit
-    ├── DeviceError             5  a device that is not there or fails, or not enough memory
-    ├── DivergedError           6  a loss, gradient or weight is no longer a finite number
+    │   └── ConfigError         2  one or more problems in a config, each with its location
+    ├── DataError               3  a data set or a picture that is missing or damaged
+    ├── CheckpointError         4  a file that is not a checkpoint, or one that does not fit
+    ├── DeviceError             5  a device that is missing or fails, or not enough memory
+    ├── DivergedError           6  a loss, gradient or weight is not finite
     ├── StorageError            7  disk full, no rights, folder in use
     └── InterruptedRunError   130  stopped by Ctrl-C; what was trained is saved (143: by SIGTERM or SIGHUP)
 
-Messages are written for the person in front of the terminal: what happened, where, and how to mend it.
+A message says what happened, where, and how to mend it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from subprocess import list2cmdline
 from unicodedata import category
 
 MAX_SHOWN = 30
-"""Problems of one config that are written out; who has more begins with these."""
+"""How many problems of a config are printed."""
 
 
 def escape_controls(text: str) -> str:
-    """`text` for a terminal: what would command or deceive it is escaped, as `\\x1b`; line feeds are left."""
+    """Return `text` with control characters escaped for a terminal, as `\\x1b`; line feeds stay."""
     return "".join(char if _is_harmless(char) else char.encode("unicode_escape").decode() for char in text)
 
 
@@ -48,24 +48,24 @@ def shell_quote(*words: object) -> str:
 
 
 class TrainerError(Exception):
-    """Base of every error raised on purpose; `exit_code` is what a command ends with."""
+    """Base class of the errors of this package; `exit_code` is what a command ends with."""
 
     exit_code = 1
 
     def __str__(self) -> str:
-        """The text, with names from strangers that are in it made harmless."""
+        """Return the text with control characters escaped: it may quote names from other people."""
         return escape_controls(super().__str__())
 
 
 class UsageError(TrainerError):
-    """A command or a call that asks for something that cannot be."""
+    """A command or a call asks for something impossible."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True)
 class ConfigProblem:
-    """One mistake in a config: `location` (`file:line:column` or `override 2`), the key's `path`, the `message`."""
+    """A mistake in a config: its `location` (`file:line:column` or `override 2`), the key's `path`, the `message`."""
 
     location: str
     path: str
@@ -77,7 +77,7 @@ class ConfigProblem:
 
 
 class ConfigError(UsageError):
-    """All problems of one config at once; the text has one line for each."""
+    """All problems of a config, each in a line of the text."""
 
     def __init__(self, problems: Sequence[ConfigProblem]) -> None:
         self.problems = tuple(problems)
@@ -87,32 +87,32 @@ class ConfigError(UsageError):
         super().__init__("\n".join(lines))
 
     def __reduce__(self) -> tuple[object, ...]:
-        """How it is pickled: made again from its problems, and not from its text."""
+        """Pickle the problems, not the text."""
         return type(self), (self.problems,), self.__dict__
 
 
 class DataError(TrainerError):
-    """A data set or a picture that is missing, damaged or not what it claims to be."""
+    """A data set or a picture is missing, damaged or not what it claims to be."""
 
     exit_code = 3
 
 
 class CheckpointError(TrainerError):
-    """A file that is no checkpoint of ours, is damaged, or does not fit what is asked of it."""
+    """A file is not a checkpoint of this package, is damaged, or does not fit."""
 
     exit_code = 4
 
 
 class DeviceError(TrainerError):
-    """A device that does not exist here, can't be used, fails at its work, or whose memory is too small."""
+    """A device does not exist, can't be used, fails, or has too little memory."""
 
     exit_code = 5
 
 
 class DivergedError(TrainerError):
-    """A loss or gradient became infinite or not a number; no step is taken along it, and the best epoch is kept.
+    """A loss or gradient became infinite or NaN. No step was taken with it, and the best epoch is kept.
 
-    `event` says what and when; `step` is the epoch's step, from 1, if it was one.
+    `event` says what happened when; `step` is the step in the epoch, from 1, if it happened in a step.
     """
 
     exit_code = 6
@@ -123,14 +123,14 @@ class DivergedError(TrainerError):
 
 
 class StorageError(TrainerError):
-    """A folder that cannot be written: full, no rights, a file in its place, already in use."""
+    """A folder can't be written: full, no rights, a file in its place, already in use."""
 
     exit_code = 7
 
 
 class InterruptedRunError(TrainerError):
-    """Stopped by a signal after a complete step; the state is saved."""
+    """The run was stopped by a signal after a complete step; its state is saved."""
 
     exit_code = 130
     terminated_exit_code = 143
-    """What a command ends with that was stopped by another signal than Ctrl-C's."""
+    """The exit code of a command that was stopped by SIGTERM or SIGHUP."""

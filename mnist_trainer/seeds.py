@@ -1,7 +1,7 @@
-"""Random numbers are addressed, not remembered.
+"""Seeds of random numbers by address: (seed, stream, epoch, batch).
 
-Every draw comes from a generator seeded by where it stands: (seed, stream, epoch, batch). So a run that goes on from
-a saved state, or prepares its batches in another order, draws the same numbers without storing a generator.
+Every draw has a generator of its own, seeded by its address. So a resumed run, or one that prepares its batches in
+another order, draws the same numbers without storing the state of a generator.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal
 from mnist_trainer.errors import UsageError
 
 MAX_SEEDS = 1000
-"""Of one series: more is rather a seed that was taken for a number of seeds."""
+"""The most runs of a series: a larger number is probably a seed."""
 
 Stream = Literal[
     "weights", "order", "augment", "mixup", "dropout", "split", "views", "sweep", "photographs", "non_digits"
@@ -21,7 +21,7 @@ Stream = Literal[
 
 
 def seed_for(seed: int, stream: Stream, epoch: int = 0, batch: int = 0) -> int:
-    """The seed (0 ≤ seed < 2**63) of the generator for one draw; independent for every address.
+    """Return the seed (0 ≤ seed < 2**63) of the generator at one address; seeds of different addresses are independent.
 
     Streams keep purposes apart: `weights` (initial values), `order` (of images in an epoch), `augment` and `mixup`
     (of a batch), `dropout` (and every other draw inside the model), `views` (deformed copies in evaluation), `split`
@@ -33,7 +33,7 @@ def seed_for(seed: int, stream: Stream, epoch: int = 0, batch: int = 0) -> int:
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """What `--seeds` says: `3` is 0, 1, 2; `4,7` is 4, 7; `5,` is 5 alone. Raises `UsageError`."""
+    """Return the seeds that `--seeds` names: `3` is 0, 1, 2; `4,7` is 4, 7; `5,` is 5 alone. Raises `UsageError`."""
     parts = [part.strip() for part in text.removesuffix(",").split(",")]
     if not all(part.isascii() and part.isdigit() for part in parts):
         raise UsageError(f"--seeds takes how many, as in --seeds 5, or which, as in --seeds 0,1,2; got {text!r}.")
@@ -42,14 +42,14 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def format_seeds(seeds: Sequence[int]) -> str:
-    """What `parse_seeds` reads as `seeds`."""
+    """Return the text that `parse_seeds` reads as `seeds`."""
     if list(seeds) == list(range(len(seeds))):
         return str(len(seeds))
     return ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
 
 
 def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
-    """The seeds of a series. Raises `UsageError` if there are none, too many, one twice, or one below 0."""
+    """Return the seeds of a series. Raises `UsageError` for none, too many, one twice, or one below 0."""
     if not 1 <= len(seeds) <= MAX_SEEDS:
         raise UsageError(f"A series has 1 to {MAX_SEEDS} seeds. One run with a seed of its own: --seed N.")
     if (twice := next((seed for seed in seeds if seeds.count(seed) > 1), None)) is not None:

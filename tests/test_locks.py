@@ -113,7 +113,7 @@ def test_the_lock_goes_when_the_block_raises(tmp_path: Path) -> None:
 def test_simulated_the_lock_of_another_host_is_taken_over_when_asked_for(tmp_path: Path) -> None:
     sign(tmp_path, host="far\x1b[31m", pid=7)
     assert refusal(tmp_path) == (
-        f"{tmp_path} is in use by process 7 on far?[31m, since 2026-03-14 15:09:26+00:00. "
+        f"{tmp_path} is in use by process 7 on far\\x1b[31m, since 2026-03-14 15:09:26+00:00. "
         "Wait for its end, or take another folder. "
         "If that process is dead, take the folder over with --take-over."
     )
