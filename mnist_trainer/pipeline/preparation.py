@@ -22,7 +22,7 @@ from mnist_trainer.errors import ConfigError, ConfigProblem, DataError, UsageErr
 from mnist_trainer.model.device import choose_threads, resolve_device, settings
 from mnist_trainer.model.memory import check_memory, footprint
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, load_weights
-from mnist_trainer.storage.find import BUNDLED, find_checkpoint
+from mnist_trainer.storage.find import BUNDLED, find_checkpoint, find_path, latest_run
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import OptimizerFactory, prepare_state
 from mnist_trainer.training.state import InitialWeights, Phase, TrainingState
@@ -45,7 +45,7 @@ def check_custom_parts(model: object, loss: object, optimizer: object) -> None:
             raise UsageError(f"{name}= takes {wanted}, not {got}; the config's is chosen by '{name}={example}'.")
 
 
-def prepare(
+def prepare(  # noqa: PLR0913
     config: ConfigSource,
     *overrides: Override,
     model: nn.Module | None = None,
@@ -55,12 +55,14 @@ def prepare(
     warned: Warned | None = None,
     phase: Phase = "train",
     splits: Splits | None = None,
+    initial: InitialWeights | None = None,
     **keys: Any,
 ) -> TrainingState:
     """A training at its start: data loaded, model built and on its device. `fit(state)` trains it.
 
     In the phase `refit` it trains on all images that the data set has besides the test set; see `refit_config`.
-    `splits` are the images of `config.data`, where they are loaded already. `keys` are overrides, as of `train`.
+    `splits` are the images of `config.data`, where they are loaded already, and `initial` replaces the file that
+    `model.init_from` names. `keys` are overrides, as of `train`.
     Raises `ConfigError`, `DataError`, `DeviceError` (also when the model cannot fit into memory) or `CheckpointError`.
     """
     check_custom_parts(model, loss, optimizer)
@@ -70,8 +72,8 @@ def prepare(
         layers = infer_shapes(expand(config.model), output_count(config, len(classes)))
         device = resolve_device(config.device)
         check_memory(footprint(with_smallest_batch(config, device), layers), device)
-    loaded = load_initial(config, classes)
-    if isinstance(loaded, InitialWeights) and warned is not None:
+    loaded = load_initial(config, classes) if initial is None else initial
+    if initial is None and isinstance(loaded, InitialWeights) and warned is not None:
         reason = "holds weights alone: whether images that validate here trained them can't be checked"
         warned("model.init_from", f"{config.model.init_from} {reason}")
     if splits is None:
@@ -89,13 +91,14 @@ def prepare(
 def with_absolute_paths(config: Config) -> Config:
     """Return `config` with absolute paths, which name the same files in every working folder; what begins with ~ stays.
 
-    Raises `CheckpointError` if there is no file that `model.init_from` names.
+    Raises `CheckpointError` if `model.init_from` is `latest` and no run is finished.
     """
     data = {key: _absolute(getattr(config.data, key)) for key in ("path", "root")}
     start = config.model.init_from
+    if start == "latest" and not Path(start).exists():
+        start = str(latest_run().best)
     if start is not None and start != BUNDLED:
-        found = find_checkpoint(start)
-        start = _absolute(str(found) if start == "latest" else start)
+        start = _absolute(start if start.startswith("~") else str(find_path(start)))
     return config.model_copy(
         update={
             "data": config.data.model_copy(update=data),

@@ -23,7 +23,7 @@ from mnist_trainer.reports.environment import machine_of
 from mnist_trainer.storage.checkpoint import Checkpoint, load_checkpoint
 from mnist_trainer.storage.find import find_path, tried_paths
 from mnist_trainer.storage.run_folder import RUNS, RunFolder, holds_run
-from mnist_trainer.training.state import TrainingState
+from mnist_trainer.training.state import InitialWeights, TrainingState
 
 CHANGEABLE = (
     "device",
@@ -57,6 +57,12 @@ class ResumePoint:
         """The CPU threads to go on with: as many as before, unless the config says so."""
         known: int | None = self.last["machine"]["threads"] if self.last else None
         return self.config.threads or known
+
+    @property
+    def initial(self) -> InitialWeights | None:
+        """The weights that `model.init_from` named when the run began; its file is not read again."""
+        saved = self.last and self.last.get("initial")
+        return InitialWeights.from_state_dict(saved) if saved else None
 
     def restore(self, state: TrainingState) -> None:
         """Puts `state`, which was made from the config, to where the run was. Raises `DataError` for other images."""

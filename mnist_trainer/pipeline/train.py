@@ -40,7 +40,7 @@ from mnist_trainer.training.loop import fit
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.not_learning import not_learning
 from mnist_trainer.training.prepare import OptimizerFactory
-from mnist_trainer.training.state import TrainingState
+from mnist_trainer.training.state import InitialWeights, TrainingState
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,18 @@ class _CustomParts:
     def names(self) -> dict[str, str]:
         return custom_names(self.model, self.loss, self.optimizer)
 
-    def prepare(self, config: Config, listener: Listener) -> tuple[TrainingState, Callable[[int], TrainingState]]:
-        """The state of a first fit, and what makes that of a second one from the best epoch's number."""
+    def prepare(
+        self, config: Config, listener: Listener, initial: InitialWeights | None = None
+    ) -> tuple[TrainingState, Callable[[int], TrainingState]]:
+        """Return the state of the first fit, and a function that makes that of the second from the best epoch."""
         prepared = partial(prepare, loss=self.loss, optimizer=self.optimizer, loading=listener.loading)
         fresh = deepcopy(self.model) if config.training.refit else None
-        state = prepared(config, model=self.model, warned=listener.warned)
+        state = prepared(config, model=self.model, warned=listener.warned, initial=initial)
         _warn_of_device(config, state, listener)
-        whole = state.setup.config  # its batch size is a number
-        return state, lambda epoch: prepared(refit_config(whole, epoch), model=fresh, phase="refit")
+        setup = state.setup  # its batch size is a number
+        return state, lambda epoch: prepared(
+            refit_config(setup.config, epoch), model=fresh, phase="refit", initial=setup.initial
+        )
 
 
 def train(
@@ -143,7 +147,7 @@ def resume(
             threads = resume_point.threads or choose_threads(resume_point.config, model)
             with settings(resume_point.config, threads), convert_device_errors():
                 began = perf_counter()
-                state, second = custom.prepare(resume_point.config, heard)
+                state, second = custom.prepare(resume_point.config, heard, resume_point.initial)
                 resume_point.restore(state)
                 for key, reason in resume_point.notes(state):
                     heard.warned(key, reason)

@@ -177,10 +177,12 @@ class Journal:
         """
         if not self.state.stepper.is_finite():
             return
+        initial = self.first.setup.initial
         past = {
             "config": self.config.model_dump(mode="json"),
             "records": [asdict(record) for record in self.records],
             "first": None if self.state is self.first else self.first.outcome(),
+            "initial": initial and initial.state_dict(),
             "machine": machine_of(self.state),
             "data": self.entry.get("data"),
         }

@@ -102,6 +102,7 @@ def prepare_state(
         device=device,
         frozen=tuple(frozen),
         threads=choose_threads(config, model),
+        initial=start,
         num_loaded_tensors=num_loaded_tensors,
         phase=phase,
         simulated=splits.simulated,

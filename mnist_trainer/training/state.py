@@ -40,6 +40,18 @@ class InitialWeights:
     lineage: tuple[Tensor, ...] = ()
     """As `Setup.lineage`, of the training that they are from and of those before it."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return tensors and plain values that a resumed run starts from instead of the file."""
+        normalization = None if self.normalization is None else asdict(self.normalization)
+        return {"weights": dict(self.weights), "normalization": normalization, "lineage": list(self.lineage)}
+
+    @classmethod
+    def from_state_dict(cls, saved: Mapping[str, Any]) -> InitialWeights:
+        """Return the initial weights that `state_dict` gave."""
+        normalization = saved["normalization"]
+        known = None if normalization is None else Normalization(**normalization)
+        return cls(saved["weights"], known, tuple(saved["lineage"]))
+
 
 Phase = Literal["train", "refit"]
 """`refit` is the second fit that `training.refit` asks for, on training and validation images together."""
@@ -58,6 +70,7 @@ class Setup:
     frozen: tuple[nn.Module, ...] = ()
     threads: int | None = None
     """CPU threads of the loop; None: as many as torch uses."""
+    initial: InitialWeights | None = None
     num_loaded_tensors: int | None = None
     """How many tensors came from `model.init_from`."""
     phase: Phase = "train"

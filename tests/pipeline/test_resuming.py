@@ -136,6 +136,27 @@ def test_a_second_fit_is_gone_on_with_as_well(here: Path, differences_of_runs: A
     assert differences_of_runs(here / "whole", here / "killed") == []
 
 
+@pytest.mark.parametrize("change", ["replaced", "deleted"])
+@pytest.mark.parametrize("kind", ["early stopping", "second fit"])
+def test_the_file_of_init_from_is_read_only_once(
+    kind: str, change: str, here: Path, differences_of_runs: Alike
+) -> None:
+    for folder, normalize in (("start", "mean_std"), ("other", "unit")):
+        train({**config(kind, epochs=1, refit=False), "seed": 1}, f"data.normalize={normalize}", run_dir=here / folder)
+    start = here / "start" / "best.pt"
+    sections = config(kind, checkpoint_seconds=1e-9)
+    sections["model"] = {**sections.get("model", TINY["model"]), "init_from": str(start)}
+    headers = Remembering()
+    train(sections, run_dir=here / "whole", listener=headers)
+    killed(here / "killed", sections, after=4)
+    start.unlink()
+    if change == "replaced":
+        shutil.copy(here / "other" / "best.pt", start)
+    assert resume(here / "killed", listener=headers) is not None
+    assert differences_of_runs(here / "whole", here / "killed") == []
+    assert headers.headers[0].model == headers.headers[1].model
+
+
 def test_what_a_saved_state_covers_is_not_computed_again(here: Path) -> None:
     killed(here / "run", config(), after=12)  # of 5 an epoch
     before = (here / "run" / "metrics.csv").read_text().splitlines()
