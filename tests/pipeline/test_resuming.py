@@ -405,20 +405,3 @@ def test_a_run_with_parts_of_ones_own_needs_them_again(here: Path, differences_o
     resume(here / "run", loss=own_loss)
     train(config(), run_dir=here / "whole", loss=own_loss)
     assert differences_of_runs(here / "run", here / "whole") == []
-
-
-def test_a_state_that_version_3_saved_is_gone_on_with(here: Path) -> None:
-    (here / "run").mkdir()
-    sample = (
-        Path(__file__).parents[1] / "storage" / "samples" / "version-3.pt"
-    )  # stopped in epoch 2, after step 9 of 21
-    shutil.copy(sample, here / "run" / "last.pt")
-    losses = [1.7406224, 1.4570772, 1.222609]
-    listener = Remembering()
-    run = resume(here / "run", listener=listener)
-    assert run is not None
-    assert listener.steps[0] == (2, 10, 21)
-    assert [record.epoch for record in run.records] == [1, 2, 3]
-    assert run.records[0].val_loss == pytest.approx(losses[0])
-    assert [record.val_loss for record in run.records] == pytest.approx(losses, rel=1e-3)  # on any machine
-    assert (here / "run" / "config.yaml").exists()
