@@ -23,7 +23,7 @@ from mnist_trainer.studies.sweep_study import StudyStorage, close_study, open_st
 from mnist_trainer.studies.sweep_trial import TrialRequest
 
 pytest.importorskip("optuna", reason="needs the extra [sweep]")
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[2]
 
 LONG = """\
 base:

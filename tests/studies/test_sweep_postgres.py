@@ -19,7 +19,7 @@ import pytest
 
 pytest.importorskip("optuna", reason="needs the extra [sweep]")
 psycopg = pytest.importorskip("psycopg", reason="needs the extra [sweep]")
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[2]
 
 SWEEP = """\
 base:
