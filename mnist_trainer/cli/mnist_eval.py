@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -29,15 +28,8 @@ Name what to measure: a run folder, a .pt file, or latest, the newest finished r
   mnist-eval latest
 mnist-eval --help lists all options."""
 
-
-class SplitName(StrEnum):
-    """The parts of a data set; test50k is QMNIST's."""
-
-    test = "test"
-    validation = "validation"
-    train = "train"
-    test50k = "test50k"
-
+SplitName = Literal["test", "validation", "train", "test50k"]
+"""The parts of a data set; test50k is QMNIST's."""
 
 Arguments = Annotated[
     list[str] | None,
@@ -52,7 +44,6 @@ SPLIT = (
     "Which images: test, validation, train; with data.name=qmnist also test50k, the 50,000 that are not part of MNIST."
 )
 OUT = "Write confusion.png, mistakes.png and predictions.csv to this folder."
-Save = Annotated[Path | None, option("--save", "FILE", "Save the ensemble as one checkpoint.")]
 VIEWS = "Average the answers to N slightly deformed copies of each image (test-time augmentation)."
 CALIBRATE = "Save a copy whose probabilities are calibrated on the validation images."
 COMPARE = "Compare two checkpoints: is one significantly better? (McNemar's test)"
@@ -61,9 +52,9 @@ COMPARE = "Compare two checkpoints: is one significantly better? (McNemar's test
 @app.command(name="eval", cls=DataCommand)
 def evaluate(  # noqa: PLR0913, PLR0917 - one an option
     arguments: Arguments = None,
-    split: Annotated[SplitName, option("--split", "PART", SPLIT)] = SplitName.test,
+    split: Annotated[SplitName, option("--split", "PART", SPLIT)] = "test",
     out: Annotated[Path | None, option("--out", "DIR", OUT)] = None,
-    save: Save = None,
+    save: Annotated[Path | None, option("--save", "FILE", "Save the ensemble as one checkpoint.")] = None,
     views: Annotated[int, option("--views", "N", VIEWS)] = 1,
     calibrate: Annotated[Path | None, option("--calibrate", "FILE", CALIBRATE)] = None,
     compare: Annotated[bool, flag("--compare", COMPARE)] = False,
@@ -79,11 +70,11 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one an option
         changes = [*overrides, *([] if device is None else [f"device={device}"])]
         with problems_at_options(overrides, ["device"]):
             if compare:
-                lines, content = _compare(checkpoints, changes, split.value, views)
+                lines, content = _compare(checkpoints, changes, split, views)
             elif calibrate is not None:
-                lines, content = _calibrate(checkpoints, changes, split.value, calibrate, out)
+                lines, content = _calibrate(checkpoints, changes, split, calibrate, out)
             else:
-                lines, content = _evaluate(checkpoints, changes, split.value, views, save, out)
+                lines, content = _evaluate(checkpoints, changes, split, views, save, out)
         for note in content.get("notes", ()):
             print_safe(f"warning: {note}", err=True)
         print_safe(json.dumps(content) if as_json else "\n".join(lines))
@@ -100,14 +91,14 @@ def _check_options(
 ) -> None:
     """Raise `UsageError` for options that do not go together with `count` checkpoints, before anything is loaded."""
     plain = "as a checkpoint stores no views: leave out --views."
+    is_pair = count == 2
+    writes = out or save or calibrate
     rules = {
         NO_CHECKPOINT: count,
         f"--views must be 1 or more, got {views}; 1 is the plain answer, without deformed copies.": views >= 1,
-        f"--compare takes exactly two checkpoints, got {count}. An ensemble is one with --save.": count == 2
+        f"--compare takes exactly two checkpoints, got {count}. An ensemble is one with --save.": is_pair
         or not compare,
-        "--compare prints alone: leave out --out, --save and --calibrate.": not (
-            compare and (out or save or calibrate)
-        ),
+        "--compare prints alone: leave out --out, --save and --calibrate.": not (compare and writes),
         "--save writes an ensemble, so it takes two checkpoints or more; got 1.": not save or count > 1,
         "--calibrate writes the ensemble itself: leave out --save.": not (calibrate and save),
         f"--save writes the plain ensemble, {plain}": not save or views == 1,

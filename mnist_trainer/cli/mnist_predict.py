@@ -8,9 +8,8 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -35,15 +34,8 @@ ONE_CSV = (
     "The answers to pictures are printed, with --csv or --json in a form for programs."
 )
 
-
-class Expected(StrEnum):
-    """What a picture holds."""
-
-    auto = "auto"
-    single = "single"
-    row = "row"
-    page = "page"
-
+Content = Literal["auto", "single", "row", "page"]
+"""What a picture holds."""
 
 IMAGES = "Pictures, folders of pictures, or - for one from a pipe; with --out a CSV file."
 Checkpoint = Annotated[
@@ -68,7 +60,7 @@ OUT = "Write Kaggle's ImageId,Label for the images in the rows of a CSV file."
 def predict(  # noqa: PLR0913, PLR0917 - one an option
     images: Annotated[list[str] | None, typer.Argument(metavar="IMAGE|FOLDER|-", help=IMAGES)] = None,
     checkpoint: Checkpoint = "bundled",
-    expect: Annotated[Expected, option("--expect", "KIND", EXPECT)] = Expected.auto,
+    expect: Annotated[Content, option("--expect", "KIND", EXPECT)] = "auto",
     min_confidence: MinConfidence = 0.0,
     top: Annotated[int | None, option("--top", "K", TOP, min=1)] = None,
     show: Annotated[bool, flag("--show", SHOW)] = False,
@@ -84,7 +76,7 @@ def predict(  # noqa: PLR0913, PLR0917 - one an option
         for_people, for_programs = show or top is not None, as_json or as_csv
         _check_options(images, min_confidence, as_json and as_csv, for_people and for_programs)
         if out is not None:
-            others = for_people or for_programs or save_steps or min_confidence or expect is not Expected.auto
+            others = for_people or for_programs or save_steps or min_confidence or expect != "auto"
             require({"--out writes the answer to each row and goes with --checkpoint alone.": not others})
             _write_submission(images or [], checkpoint, out)
             return
@@ -95,7 +87,7 @@ def predict(  # noqa: PLR0913, PLR0917 - one an option
         reader = load_reader(checkpoint)
         for note in filter(None, [reader.limits, *notes]):
             print_safe(note, err=True)
-        predictions = reader.read(sources, expect.value, min_confidence, steps=save_steps is not None)
+        predictions = reader.read(sources, expect, min_confidence, steps=save_steps is not None)
         if save_steps is not None:
             from mnist_trainer.reports.steps import Strips
 

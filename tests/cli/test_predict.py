@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mnist_trainer import Run, predict
-from mnist_trainer.cli.mnist_predict import Expected
+from mnist_trainer.cli.mnist_predict import Content
 from mnist_trainer.data.digits import load_digits
 from mnist_trainer.pictures.page import Expect
 from mnist_trainer.pipeline.evaluate import run_evaluation
@@ -281,13 +281,13 @@ def test_names_may_begin_with_a_dash(command: Command, digits_run: Run, pictures
 
 
 def test_what_a_picture_holds_can_be_told(command: Command, digits_run: Run, pictures: list[str], here: Path) -> None:
-    assert tuple(Expected) == get_args(Expect)
+    assert get_args(Content) == get_args(Expect)
     page("70", "30").save(here / "page.png")
     counts = {}
-    for kind in Expected:
-        done = command("predict", "page.png", "--checkpoint", digits_run.folder, "--expect", kind.value, "--json")
+    for kind in get_args(Content):
+        done = command("predict", "page.png", "--checkpoint", digits_run.folder, "--expect", kind, "--json")
         (found,) = json.loads(done.out)
-        counts[kind.value] = (len(found["digits"]), found["text"].count("\n"))
+        counts[kind] = (len(found["digits"]), found["text"].count("\n"))
     assert counts["single"] == (1, 0)
     assert counts["page"] == counts["auto"] == (4, 1)
     assert counts["row"][1] == 0
