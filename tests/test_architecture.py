@@ -50,7 +50,7 @@ def name_of(path: Path) -> str:
 
 
 def stage_of(name: str) -> int:
-    """The position of a file (`data/image_dataset.py`) or of a module (`data.source`) in the flow."""
+    """The position of a file (`data/tables.py`) or of a module (`data.tables`) in the flow."""
     first = name.replace("/", ".").removesuffix(".py").split(".")[0]
     order = (*BEFORE, *STAGES, "__main__", "__init__")
     return order.index(first) if first in order else -1
@@ -163,9 +163,8 @@ def test_there_is_no_drawer_for_everything() -> None:
 
 DOORS = {
     "files.py": "the one door",
-    "data/download.py": "receives into the path that the door gives it",
-    "data/partial.py": "keeps what came of a download",
-    "data/cache.py": "packs into the path that the door gives it",
+    "data/datasets.py": "downloads to the path that `atomic_write` gives it",
+    "data/cache.py": "writes to the path that `atomic_write` gives it",
 }
 MODULES = ("torch", "np", "os", "shutil", "json", "pickle", "tempfile", "yaml")
 WRITERS = {

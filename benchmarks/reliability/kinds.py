@@ -7,6 +7,7 @@ import gzip
 import io
 import os
 import zipfile
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -109,7 +111,7 @@ class DataSets(Kind):
         return Case(name, damaged(self.files[name], random))
 
     def feed(self, path: Path) -> list[str]:
-        from mnist_trainer.data.published import load_published
+        from mnist_trainer.data.datasets import load_published
         from mnist_trainer.data.tables import load_table
 
         if path.name.startswith("table"):
@@ -124,8 +126,8 @@ class DataSets(Kind):
             for old in home.iterdir():
                 old.unlink()
             for file in published[name].train:
-                if not path.name.startswith(file.name):
-                    (home / file.name).write_bytes(self.files[file.name])
+                if not path.name.startswith(file):
+                    (home / file).write_bytes(self.files[file])
             (home / path.name).write_bytes(path.read_bytes())
             self.require_whole(load_published(name, root, "train"))
         return []
@@ -266,18 +268,17 @@ def _idx(array: Any) -> bytes:
 @contextmanager
 def _unhashed() -> Iterator[Mapping[Any, Any]]:
     """The registry without hashes and mirrors: whatever lies there is parsed, and nothing is downloaded."""
-    from mnist_trainer.data.registry import PUBLISHED
+    from mnist_trainer.data import datasets
 
-    before = dict(PUBLISHED)
-    for name, published in before.items():
-        train = tuple(replace(file, sha256=None, archive=f"none-{file.archive}") for file in published.train)
-        if name == "usps":  # a .bz2 is found as the archive alone
-            train = tuple(replace(file, sha256=None, archive="usps.bz2", md5=_AnyHash()) for file in train)
-        PUBLISHED[name] = replace(published, train=train, mirrors=())
+    before, unknown = dict(datasets.PUBLISHED), defaultdict[str, Any](lambda: ([], _AnyHash()))
+    for name, published in before.items():  # a .bz2 is found as the archive alone
+        archive = published.archive if name == "usps" else "none-{}"
+        datasets.PUBLISHED[name] = replace(published, sha256={}, archive=archive)
     try:
-        yield PUBLISHED
+        with patch.object(datasets, "resources", lambda _: unknown):
+            yield datasets.PUBLISHED
     finally:
-        PUBLISHED.update(before)
+        datasets.PUBLISHED.update(before)
 
 
 class _AnyHash(str):

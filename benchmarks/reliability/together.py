@@ -40,12 +40,12 @@ def together(folder: Path, data: Path) -> None:
 
 
 def _at_once(zygote: Zygote, folder: Path, config: Path, root: Path) -> tuple[str, int, int]:
-    require(not list(root.rglob("*.decoded")), "there is a cache already")
+    require(not list(root.rglob("*.npy")), "there is a cache already")
     runs = [folder / f"run-{number}" for number in range(AT_ONCE)]
     for ended in zygote.train_together([command(config, run) for run in runs], folder):
         require((ended.code, ended.err) == (0, ""), ended)
     require(zygote.train(command(config, folder / "whole"), folder).code == 0, "the lone run")
-    require(len(list(root.rglob("*.decoded"))) == 2, "what they left of the cache")
+    require(len(list(root.rglob("*.npy"))) == 2, "what they left of the cache")
     for run in runs:
         require_alike(folder / "whole", run)
     return "at once, on one data folder without a cache", AT_ONCE, AT_ONCE
@@ -69,7 +69,7 @@ def _deleting(root: Path) -> Iterator[list[int]]:
 
     def delete() -> None:
         while not over.is_set():
-            for path in root.rglob("*.decoded"):
+            for path in root.rglob("*.npy"):
                 path.unlink(missing_ok=True)
                 count[0] += 1
             sleep(0.005)

@@ -1,7 +1,7 @@
-"""Decoded data sets kept in a file, so that later starts need not unpack anything, and large ones need no memory.
+"""Decoded data sets in a cache file, so that later starts need not decode anything, and large ones need no memory.
 
-Such a file can always be made again: one that is stale, damaged, foreign or missing is no error. It has a line with the
-fingerprint, the CRC-32 of the rest (4 bytes), the images, the labels; numbers are little-endian.
+Such a file can always be made again: one that is stale, damaged, foreign or missing is no error. It is a `.npy` file
+with one record, all images and all labels; behind it are the CRC-32 of the record and a hash of the fingerprint.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from hashlib import blake2b
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from shutil import disk_usage
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,29 +27,29 @@ from mnist_trainer.data.image_dataset import too_large
 from mnist_trainer.data.paths import write_to_first
 from mnist_trainer.errors import StorageError
 
-FORMAT = 2
-"""To be counted up when decoding gives something else than before, or the file is laid out in another way."""
-IMAGE, LABEL, CRC = 28 * 28, 8, 4
-"""Bytes of each."""
+FORMAT = 3
+"""To be increased when decoding gives something else than before, or the file is laid out in another way."""
+IMAGE_BYTES = 28 * 28
 MIN_CACHED = 1000
-"""Smaller sets that are made from pictures are not kept: they are soon made."""
+"""Smaller sets that are made from pictures are not cached: they are soon made."""
 
 Decoded = tuple[NDArray[np.uint8], NDArray[np.int64]]
-"""Images [N, 28, 28] and labels [N]. Of too many for the memory the images are a mapped file, and cannot
-be written."""
+"""Images [N, 28, 28] and labels [N]. If they are too many for the memory, the images are a read-only mapped file."""
 Chunks = Callable[[], Iterable[NDArray[np.uint8]]]
-"""Makes the images [n, 28, 28] of one piece after the other, from the first one on whenever it is called."""
+"""Makes the images [n, 28, 28], some at a time, from the first one on whenever it is called."""
 
 
 def file_fingerprint(paths: Sequence[Path]) -> str:
-    """What is noted with decoded data of the files `paths`; another once one of them was changed or replaced. Raises
-    OSError for a file that is gone."""
+    """Return the fingerprint of data decoded from `paths`: it changes when a file is changed or replaced.
+
+    Raises OSError for a file that is gone.
+    """
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
     return json.dumps([FORMAT, stats])
 
 
 def code_fingerprint() -> str:
-    """Another one as soon as anything that draws or reads pictures has changed."""
+    """Return the fingerprint of the code that draws and reads pictures, with its libraries."""
     import cv2
     import PIL
 
@@ -60,87 +61,87 @@ def code_fingerprint() -> str:
     return f"{FORMAT} {content} {np.__version__} {cv2.__version__} {PIL.__version__}"
 
 
-def load_cached(cache_dirs: Sequence[Path], name: str, fingerprint: str, most: int) -> Decoded | None:
-    """What was kept as `name` in one of `cache_dirs` with the fingerprint `fingerprint`; None when nothing whole was,
-    or more than
-    `most` images."""
-    for home in cache_dirs:
-        try:
-            if not (home / name).is_file():
-                continue  # opening a pipe would wait for ever
-            with (home / name).open("rb") as file:
-                if (decoded := _read(file, f"{fingerprint}\n".encode(), most)) is not None:
-                    return decoded
-        except (OSError, ValueError):  # the second, if it became shorter while it was to be mapped
-            continue
+def load_cached(cache_dirs: Sequence[Path], name: str, fingerprint: str) -> Decoded | None:
+    """Return what was cached as `name` in one of `cache_dirs` with this fingerprint; None if there is nothing whole."""
+    for path in (folder / name for folder in cache_dirs):
+        with suppress(OSError, ValueError):  # the second, if it became shorter while it was to be mapped
+            if path.is_file():  # opening a pipe would wait for ever
+                with path.open("rb") as file:
+                    if (decoded := _read(file, fingerprint)) is not None:
+                        return decoded
     return None
 
 
-def _read(file: IO[bytes], fingerprint: bytes, most: int) -> Decoded | None:
-    """The sizes follow from the file's own, which is looked at before anything is read."""
-    count, rest = divmod(os.fstat(file.fileno()).st_size - len(fingerprint) - CRC, IMAGE + LABEL)
-    if rest or count > most or file.read(len(fingerprint)) != fingerprint:
-        return None
-    crc = int.from_bytes(file.read(CRC), "little")
-    content = (_mapped if too_large(count * IMAGE) else _in_memory)(file, count * (IMAGE + LABEL), crc)
-    if content is None:
-        return None
-    return content[: count * IMAGE].reshape(-1, 28, 28), content[count * IMAGE :].view("<i8").astype(np.int64)
-
-
-def _in_memory(file: IO[bytes], size: int, crc: int) -> NDArray[np.uint8] | None:
-    content = np.empty(size, np.uint8)
-    whole = file.readinto(content.data) == size  # type: ignore[attr-defined]
-    return content if whole and zlib.crc32(content.data) == crc else None
-
-
-def _mapped(file: IO[bytes], size: int, crc: int) -> NDArray[np.uint8] | None:
-    view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    content = np.frombuffer(view, np.uint8, size, file.tell())
-    if zlib.crc32(content.data) != crc:
-        return None
-    if hasattr(view, "madvise"):
-        # Batches come from all over the file: a system that reads on from each image would read it many times over.
-        view.madvise(mmap.MADV_RANDOM)
-    return content
-
-
 def save_cache(cache_dirs: Sequence[Path], name: str, fingerprint: str, decoded: Decoded) -> None:
-    """Keeps `decoded` in the first of `cache_dirs` that takes it; does nothing where none does."""
-    _write_cache(cache_dirs, name, fingerprint, lambda: decoded[:1], decoded[1])
+    """Write `decoded` to the first of `cache_dirs` that can be written; do nothing if none can."""
+    _write(cache_dirs, name, fingerprint, lambda: decoded[:1], decoded[1])
 
 
 def load_or_make(
     cache_dirs: Sequence[Path], name: str, fingerprint: str, chunks: Chunks, labels: NDArray[np.int64]
 ) -> Decoded:
-    """What was kept as `name` with the fingerprint `fingerprint`, which stands for `labels` [N] too; else what
-    `chunks` makes.
+    """Return what was cached as `name` with this fingerprint, which stands for `labels` [N] too; else make it.
 
-    That goes to the file piece by piece, so that more can be made than there is memory. Only where no file can be
-    written it is made in memory.
+    What `chunks` makes goes to the file some images at a time, so that it may be more than the memory. Only where no
+    file can be written it is made in memory.
     """
-    if (found := load_cached(cache_dirs, name, fingerprint, len(labels))) is None:
-        _write_cache(cache_dirs, name, fingerprint, chunks, labels)
-        found = load_cached(cache_dirs, name, fingerprint, len(labels))
+    if (found := load_cached(cache_dirs, name, fingerprint)) is None:
+        _write(cache_dirs, name, fingerprint, chunks, labels)
+        found = load_cached(cache_dirs, name, fingerprint)
     return found or (np.concatenate([*chunks()]), labels)
 
 
-def _write_cache(
-    cache_dirs: Sequence[Path], name: str, fingerprint: str, chunks: Chunks, labels: NDArray[np.int64]
-) -> None:
-    head, end = f"{fingerprint}\n".encode(), labels.astype("<i8").tobytes()
+def _record(count: int) -> np.dtype[Any]:
+    return np.dtype([("images", "u1", (count, 28, 28)), ("labels", "<i8", (count,))])
 
+
+def _header(count: int) -> bytes:
+    """Return the beginning of a `.npy` file with one record."""
+    stream = BytesIO()
+    descr = np.lib.format.dtype_to_descr(_record(count))
+    np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": ()})
+    return stream.getvalue()
+
+
+def _footer(crc: int, fingerprint: str) -> bytes:
+    return crc.to_bytes(4, "little") + blake2b(fingerprint.encode(), digest_size=16).digest()
+
+
+def _read(file: IO[bytes], fingerprint: str) -> Decoded | None:
+    """Return the content of a cache file whose every byte is as expected, else None."""
+    size, start = os.fstat(file.fileno()).st_size, file.read(10)
+    header_size, footer_size = 10 + int.from_bytes(start[8:], "little"), len(_footer(0, ""))
+    count, rest = divmod(size - header_size - footer_size, _record(1).itemsize)
+    if rest or count < 0 or start + file.read(header_size - 10) != _header(count):
+        return None
+    file.seek(-footer_size, os.SEEK_END)
+    footer = file.read()
+    file.seek(header_size)
+    if too_large(count * IMAGE_BYTES):
+        view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        content = np.frombuffer(view, np.uint8, _record(count).itemsize, header_size)
+        if hasattr(view, "madvise"):
+            # Batches come from all over the file: reading ahead from each image would read it many times over.
+            view.madvise(mmap.MADV_RANDOM)
+    else:
+        content = np.fromfile(file, np.uint8, _record(count).itemsize)
+    if footer != _footer(zlib.crc32(content.data), fingerprint):
+        return None
+    images, labels = np.split(content, [count * IMAGE_BYTES])
+    return images.reshape(-1, 28, 28), labels.view("<i8").astype(np.int64)
+
+
+def _write(cache_dirs: Sequence[Path], name: str, fingerprint: str, chunks: Chunks, labels: NDArray[np.int64]) -> None:
     def write(path: Path) -> None:
-        if disk_usage(path.parent).free < len(labels) * (IMAGE + LABEL):  # known before hours of work, not after them
+        if disk_usage(path.parent).free < _record(len(labels)).itemsize:  # known before hours of work, not after them
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         crc = 0
         with path.open("wb") as file:
-            file.write(head + bytes(CRC))
-            for content in chain((piece.tobytes() for piece in chunks()), (end,)):
+            file.write(_header(len(labels)))
+            for content in chain((chunk.tobytes() for chunk in chunks()), (labels.astype("<i8").tobytes(),)):
                 crc = zlib.crc32(content, crc)
                 file.write(content)
-            file.seek(len(head))
-            file.write(crc.to_bytes(CRC, "little"))
+            file.write(_footer(crc, fingerprint))
 
     with suppress(StorageError):
         write_to_first(cache_dirs, name, write)

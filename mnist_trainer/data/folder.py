@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from mnist_trainer.config.classes import class_positions, nfc, normalized_name
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data.cache import IMAGE, MIN_CACHED, code_fingerprint, load_or_make
-from mnist_trainer.data.download import Progress
+from mnist_trainer.data.cache import IMAGE_BYTES, MIN_CACHED, code_fingerprint, load_or_make
 from mnist_trainer.data.image_dataset import LabeledImages, Part, as_images
+from mnist_trainer.data.paths import Progress
 from mnist_trainer.errors import DataError
 from mnist_trainer.files import is_folder, user_path
 from mnist_trainer.pictures.listing import has_picture_name, is_hidden, is_ignored_folder
@@ -323,7 +323,7 @@ def _load(
         images = np.concatenate([*_read(paths, None)])
     else:
         chunks = partial(_read, paths, progress)
-        images, labels = load_or_make(cache_dirs, f"{name}.decoded", _fingerprint(paths, labels), chunks, labels)
+        images, labels = load_or_make(cache_dirs, f"{name}.npy", _fingerprint(paths, labels), chunks, labels)
     return LabeledImages(as_images(images), torch.from_numpy(labels), classes)
 
 
@@ -443,7 +443,7 @@ def _read(paths: list[str], progress: Progress | None) -> Iterator[NDArray[np.ui
         if not problems:
             yield np.stack(images)
         if progress is not None:
-            progress("reading pictures", min(start + CHUNK_SIZE, len(paths)) * IMAGE, len(paths) * IMAGE)
+            progress("reading pictures", min(start + CHUNK_SIZE, len(paths)) * IMAGE_BYTES, len(paths) * IMAGE_BYTES)
     if problems:
         raise DataError(_format_problems(problems, len(paths)))
 

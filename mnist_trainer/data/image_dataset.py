@@ -1,13 +1,4 @@
-"""What every data set becomes, whatever its files look like.
-
-How much memory there is, and which images would take too much of it.
-
-Images that stay where they are until a batch of them is asked for: in a file, or off a card that is too small.
-
-`ImageDataset` treats them like a tensor: the same positions give the same images, wherever these lie.
-
-Images and labels, taken a batch at a time.
-"""
+"""Images and labels, a batch at a time: in the memory, or in a mapped file if they are too many for it."""
 
 from __future__ import annotations
 
@@ -16,16 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
-
-if TYPE_CHECKING:
-    import torch
 
 Part = Literal["train", "validation", "test"]
 """`validation` exists only where a data set brings its own (a folder with `val/`); else it is split from `train`."""
@@ -46,26 +34,22 @@ class LabeledImages:
 
 
 MEMORY_FRACTION = 0.25
-"""Of the memory that can still be had, a container's limit counted: images that need more of a computer's stay in a
-mapped file, those that need more of a card's stay off it, see `data/image_dataset.py`. A quarter, for what is split is
-copied,
-a second fit holds both fits' images, and the model wants room too. No figure and no weight depends on it."""
+"""Of the free memory, a container's limit counted: images that need more of a computer's stay in a mapped file, those
+that need more of a card's stay off it. A quarter, as splitting copies them, a second fit holds both fits' images, and
+the model needs memory too. No metric and no weight depends on it."""
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
 def too_large(size: int, device: torch.device | None = None) -> bool:
-    """Whether `size` bytes of images are more than `MEMORY_FRACTION` of the memory of `device`, without one of the
-    computer."""
-    there = available_memory(device)
-    return there is not None and size > MEMORY_FRACTION * there
+    """Return whether `size` bytes are more than `MEMORY_FRACTION` of what is free on `device`, else in the computer."""
+    free = available_memory(device)
+    return free is not None and size > MEMORY_FRACTION * free
 
 
 def available_memory(device: torch.device | None = None) -> int | None:
-    """Bytes that can still be had on `device`, without one in the computer; None where the system does not say."""
+    """Return the free bytes on `device`, else in the computer; None where the system does not say."""
     if device is not None and device.type == "cuda":
-        import torch
-
         return torch.cuda.mem_get_info(device)[0]
     return min((amount for amount in (_system_memory(), _cgroup_memory()) if amount is not None), default=None)
 
@@ -82,7 +66,7 @@ def _system_memory() -> int | None:
 
 
 def _cgroup_memory() -> int | None:
-    """What a container is still allowed (cgroup v2); files that are merely cached make room when asked."""
+    """Return what a container may still use (cgroup v2); memory of cached files counts as free."""
     try:
         limit, used = (int((CONTROL_GROUP / name).read_text()) for name in ("memory.max", "memory.current"))
         facts = dict(line.split() for line in (CONTROL_GROUP / "memory.stat").read_text().splitlines())
@@ -94,47 +78,58 @@ def _cgroup_memory() -> int | None:
 CPU = torch.device("cpu")
 
 CHUNK_SIZE = 4096
-"""Images that go to a card at once."""
+"""Images that are copied to a card at once."""
 
 
 @dataclass(frozen=True, eq=False)
 class MappedImages:
-    """Stands for images uint8 [N, 28, 28]."""
+    """Images uint8 [N, 28, 28] that stay in a mapped file, or off a card that is too small, until they are indexed.
 
-    parts: tuple[NDArray[np.uint8], ...]
+    `ImageDataset` treats them like a tensor: the same positions give the same images.
+    """
+
+    arrays: tuple[NDArray[np.uint8], ...]
     """Each [M, 28, 28], in a file that is mapped into memory or in the computer's memory."""
     rows: Tensor
-    """int64 [N], on the CPU: where each image stands, counted through all parts."""
+    """int64 [N], on the CPU: the position of each image in the concatenated arrays."""
     target: torch.device = CPU
-    """Where those go that are asked for."""
+    """The device of the images that `index_select` returns."""
+
+    @classmethod
+    def of(cls, images: Images | NDArray[np.uint8]) -> MappedImages:
+        """Return `images` [N, 28, 28] without copying any that are in the computer's memory."""
+        if isinstance(images, MappedImages):
+            return images
+        array = images.cpu().numpy() if isinstance(images, Tensor) else images
+        return MappedImages((array,), torch.arange(len(array)))
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
     def device(self) -> torch.device:
-        """Where positions are looked up."""
+        """The device that positions are looked up on."""
         return self.rows.device
 
     @property
     def nbytes(self) -> int:
-        """Of all images, were they in memory."""
-        return len(self) * prod(self.parts[0].shape[1:])
+        """The size of all images."""
+        return len(self) * prod(self.arrays[0].shape[1:])
 
     def index_select(self, dimension: int, positions: Tensor) -> Tensor:
-        """The images [B, 28, 28] at `positions` [B], on `target`; `dimension` is always 0."""
+        """Return the images [B, 28, 28] at `positions` [B], on `target`; `dimension` is always 0."""
         rows = self.rows.index_select(dimension, positions).numpy()
-        images = np.empty((len(rows), *self.parts[0].shape[1:]), np.uint8)
+        images = np.empty((len(rows), *self.arrays[0].shape[1:]), np.uint8)
         start = 0
-        for part in self.parts:
-            inside = (start <= rows) & (rows < start + len(part))
-            images[inside] = part[rows[inside] - start]
-            start += len(part)
+        for array in self.arrays:
+            inside = (start <= rows) & (rows < start + len(array))
+            images[inside] = array[rows[inside] - start]
+            start += len(array)
         return torch.from_numpy(images).to(self.target)
 
     def split(self, size: int) -> Iterator[Tensor]:
-        """All images, `size` at a time."""
-        for start in range(0, len(self) or 1, size):  # like torch, one piece of nothing
+        """Yield all images, `size` at a time."""
+        for start in range(0, len(self) or 1, size):  # like torch, one chunk of nothing
             yield self.index_select(0, torch.arange(start, min(start + size, len(self))))
 
 
@@ -142,50 +137,45 @@ Images = Tensor | MappedImages
 
 
 def as_images(pixels: NDArray[np.uint8]) -> Images:
-    """`pixels` [N, 28, 28] as a tensor, or where they are: what cannot be written is a mapped file."""
-    return torch.from_numpy(pixels) if pixels.flags.writeable else _as_mapped(pixels)
-
-
-def _as_mapped(pixels: NDArray[np.uint8]) -> MappedImages:
-    return MappedImages((pixels,), torch.arange(len(pixels)))
+    """Return `pixels` [N, 28, 28] as a tensor, or as they are: a read-only array is a mapped file."""
+    return torch.from_numpy(pixels) if pixels.flags.writeable else MappedImages.of(pixels)
 
 
 def select(images: Images, positions: Tensor) -> Images:
-    """Those at `positions` [B], to keep: copies of a tensor's."""
+    """Return the images at `positions` [B]: copies of a tensor's."""
     if isinstance(images, Tensor):
         return images.index_select(0, positions)
     return replace(images, rows=images.rows.index_select(0, positions))
 
 
-def concat(one: Images, other: Images) -> Images:
-    """The images of `one`, then those of `other`."""
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return torch.cat((one, other))
-    first, then = (_as_mapped(each.cpu().numpy()) if isinstance(each, Tensor) else each for each in (one, other))
-    behind = sum(map(len, first.parts))
-    return MappedImages((*first.parts, *then.parts), torch.cat((first.rows, then.rows + behind)), first.target)
+def concat(first: Images, second: Images) -> Images:
+    """Return the images of both, one after the other."""
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return torch.cat((first, second))
+    one, other = MappedImages.of(first), MappedImages.of(second)
+    rows = torch.cat((one.rows, other.rows + sum(map(len, one.arrays))))
+    return MappedImages((*one.arrays, *other.arrays), rows, one.target)
 
 
 def to_device(images: Images, device: torch.device) -> Images:
-    """The same images on `device`, or where they are with batches that go there, if they are too many for it."""
-    if isinstance(images, Tensor) and (device.type == "cpu" or not too_large(images.nbytes, device)):
+    """Return the images on `device`; if they are too many for it, only the batches will go there."""
+    stay = device.type == "cpu" or too_large(images.nbytes, device)
+    if isinstance(images, Tensor) and (device.type == "cpu" or not stay):
         return images.to(device)
-    mapped = replace(_as_mapped(images.cpu().numpy()) if isinstance(images, Tensor) else images, target=device)
-    if device.type == "cpu" or too_large(images.nbytes, device):
-        return mapped
-    return torch.cat([*mapped.split(CHUNK_SIZE)])
+    mapped = replace(MappedImages.of(images), target=device)
+    return mapped if stay else torch.cat([*mapped.split(CHUNK_SIZE)])
 
 
 @dataclass(frozen=True, eq=False)
 class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Images and labels that lie on one device. Indexing it with a tensor of positions is `gather`."""
+    """Images and labels on one device, indexed by a tensor of positions: a whole batch at a time."""
 
     images: Images
     """uint8 [N, 28, 28]; `MappedImages` where they are too many for the memory."""
     labels: Tensor
     """int64 [N]."""
     indices: Tensor
-    """int64 [N]: where each image stands in the files of its part of the data set."""
+    """int64 [N]: the position of each image in the files of its part of the data set."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -194,22 +184,22 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         return self.gather(positions)
 
     def gather(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Images uint8 [B, 28, 28] and labels int64 [B] at `positions` [B], on the source's device."""
+        """Return images uint8 [B, 28, 28] and labels int64 [B] at `positions` [B], on the data set's device."""
         images = self.images.index_select(0, positions.to(self.images.device))
         return images, self.labels.index_select(0, positions.to(self.labels.device))
 
     def subset(self, positions: Tensor) -> ImageDataset:
-        """A source of its own with the images at `positions` [B]."""
+        """Return a data set of its own with the images at `positions` [B]."""
         images = select(self.images, positions.to(self.images.device))
         here = positions.to(self.labels.device)
         return ImageDataset(images, self.labels.index_select(0, here), self.indices.index_select(0, here))
 
     def followed_by(self, other: ImageDataset) -> ImageDataset:
-        """These images, then those of `other`."""
+        """Return these images, then those of `other`."""
         labels, indices = torch.cat((self.labels, other.labels)), torch.cat((self.indices, other.indices))
         return ImageDataset(concat(self.images, other.images), labels, indices)
 
     def to(self, device: torch.device | str) -> ImageDataset:
-        """The same images on `device`; too many for it, they stay, and batches go there."""
-        there = torch.device(device)
-        return ImageDataset(to_device(self.images, there), self.labels.to(there), self.indices.to(there))
+        """Return the same images on `device`; if they are too many for it, only the batches will go there."""
+        target = torch.device(device)
+        return ImageDataset(to_device(self.images, target), self.labels.to(target), self.indices.to(target))

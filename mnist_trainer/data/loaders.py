@@ -19,14 +19,11 @@ from torch.utils.data import DataLoader, Sampler
 
 from mnist_trainer.config.classes import DIGITS, format_classes, label_of
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data import published
+from mnist_trainer.data.datasets import PUBLISHED, load_published, missing_archives
 from mnist_trainer.data.digits import load_digits
-from mnist_trainer.data.download import Progress
 from mnist_trainer.data.folder import evaluated_folders, layout_of, load_folder, load_unseen_pictures
 from mnist_trainer.data.image_dataset import ImageDataset, LabeledImages, Part, Split
-from mnist_trainer.data.paths import cache_dirs, data_root
-from mnist_trainer.data.published import load_published
-from mnist_trainer.data.registry import PUBLISHED
+from mnist_trainer.data.paths import Progress, cache_dirs, data_root
 from mnist_trainer.data.simulated import non_digits, with_photographs
 from mnist_trainer.data.tables import load_table, load_unseen_table, table_of
 from mnist_trainer.errors import DataError, UsageError
@@ -119,7 +116,7 @@ def missing_files(data: Data, part: Part) -> list[str]:
     """Return the files that `load` would download. Raises DataError like `data_root`."""
     if data.name == "digits" or data.name == "folder":  # noqa: PLR1714 - mypy understands this one
         return []
-    return published.missing_files(data.name, data_root(data), part)
+    return missing_archives(data.name, data_root(data), part)
 
 
 def has_validation(data: Data) -> bool:

@@ -1,7 +1,4 @@
-"""Where data sets lie, and which of these folders takes a new file.
-
-Damaged files: found by code that sees only content, told with the file's path and with what to do.
-"""
+"""Folders of data sets and caches, writing to the first that can be written, errors that name a damaged file."""
 
 from __future__ import annotations
 
@@ -9,26 +6,30 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from time import time
 from typing import TYPE_CHECKING
 
 from mnist_trainer.errors import DataError, StorageError
-from mnist_trainer.files import atomic_write, created_parents, is_folder, remove_file, user_path
+from mnist_trainer.files import atomic_write, created_parents, is_folder, user_path
 
 if TYPE_CHECKING:
     from mnist_trainer.config.schema import Data
 
-ABANDONED_SECONDS = 2 * 24 * 3600
-"""Seconds after which nobody writes to a file any more."""
+Progress = Callable[[str, int, int | None], None]
+"""Called while data are read or made: what is done (`downloading train.gz`), bytes so far, bytes in all (None if
+unknown)."""
 
 ROOT_VARIABLE = "MNIST_TRAINER_DATA"
 
+REPLACE = "Delete it, then it is downloaded anew; or put a whole copy in its place."
+
 
 def data_root(data: Data) -> Path:
-    """The folder that holds data sets as torchvision lays them out: `data.root`, else MNIST_TRAINER_DATA, else the
-    user's cache folder. It need not exist. Raises DataError when a file has its name."""
+    """Return the folder of data sets, laid out as by torchvision: `data.root`, else MNIST_TRAINER_DATA, else the cache.
+
+    It need not exist. Raises DataError when a file has its name.
+    """
     named = data.root or os.environ.get(ROOT_VARIABLE)
     root = user_path(named) if named else user_cache()
     if os.path.lexists(root) and not is_folder(root):
@@ -37,7 +38,7 @@ def data_root(data: Data) -> Path:
 
 
 def user_cache() -> Path:
-    """This program's folder for files that can be made again, where the system wants it."""
+    """Return this program's cache folder, where the system wants it."""
     match sys.platform:
         case "win32":
             parent = os.environ.get("LOCALAPPDATA") or _home() / "AppData" / "Local"
@@ -49,13 +50,15 @@ def user_cache() -> Path:
 
 
 CACHE_VARIABLES = {"MPLCONFIGDIR": "matplotlib", "TORCHINDUCTOR_CACHE_DIR": "torch"}
-"""Whose caches are where these variables say."""
+"""The environment variables with which matplotlib and torch are told where to cache."""
 
 
 def set_cache_variables() -> None:
-    """Gives matplotlib's list of fonts and torch's compiled code a place in this program's cache folder, where that can
-    be written and the user has named no other. To be called before either is imported, by commands alone: a program
-    that only uses this package has its own ways."""
+    """Let matplotlib's list of fonts and torch's compiled code be cached in this program's cache folder.
+
+    Only where that can be written and the user has named no other. Commands call it before either is imported; a
+    library leaves the environment alone.
+    """
     cache = user_cache()
     there = next(folder for folder in (cache, *cache.parents) if folder.exists())
     if there.is_dir() and os.access(there, os.W_OK):
@@ -71,22 +74,22 @@ def _home() -> Path:
 
 
 def cache_dirs(root: Path, folder: str) -> tuple[Path, ...]:
-    """The folders where files of one data set may lie, in order: under `root`, then under the user's cache folder,
-    which takes what a read-only `root` cannot."""
+    """Return the folders that may hold files of one data set: under `root`, then under the user's cache folder.
+
+    The second is written to if `root` is read-only.
+    """
     return tuple(dict.fromkeys((root / folder, user_cache() / folder)))
 
 
 def write_to_first(folders: Sequence[Path], name: str, write: Callable[[Path], None]) -> Path:
-    """The path of the new file `name`, filled by `write`, in the first of `folders` that takes it.
+    """Return the path of the new file `name`, filled by `write`, in the first of `folders` that can be written.
 
-    Raises StorageError when none does. What `write` raises passes through, but for an OSError: that folder is passed
-    over.
+    Raises StorageError when none can. What `write` raises passes through, but for an OSError: the next folder is tried.
     """
     refusals = []
     for folder in folders:
         try:
             with created_parents(folder / name), atomic_write(folder / name, keep_existing=True) as path:
-                _remove_abandoned(folder / name)
                 write(path)
         except OSError as error:
             refusals.append(f"{folder}: {error.strerror or error}")
@@ -96,24 +99,13 @@ def write_to_first(folders: Sequence[Path], name: str, write: Callable[[Path], N
     raise StorageError(f"{name} cannot be written ({'; '.join(refusals)}). {advice}")
 
 
-def _remove_abandoned(target: Path) -> None:
-    """Removes what processes that were killed left beside `target` days ago."""
-    with suppress(OSError, StorageError):
-        for left in target.parent.glob(f".{target.name}.*.part"):
-            if time() - left.lstat().st_mtime > ABANDONED_SECONDS:
-                remove_file(left)
-
-
 class DamagedError(Exception):
     """Content that is not what it should be; the text is the reason, without a path."""
 
 
-REPLACE = "Delete it, then it is downloaded anew; or put a whole copy in its place."
-
-
 @contextmanager
 def locate_damage(path: Path, advice: str = REPLACE) -> Iterator[None]:
-    """Turns damage found inside the block, and a file that cannot be read, into a DataError that names `path`."""
+    """Turn a DamagedError inside the block, and a file that cannot be read, into a DataError that names `path`."""
     try:
         yield
     except DamagedError as error:

@@ -22,10 +22,9 @@ import torch
 from numpy.typing import NDArray
 
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data.cache import IMAGE, MIN_CACHED, code_fingerprint, load_or_make
-from mnist_trainer.data.download import Progress
+from mnist_trainer.data.cache import IMAGE_BYTES, MIN_CACHED, code_fingerprint, load_or_make
 from mnist_trainer.data.image_dataset import ImageDataset, Images, as_images
-from mnist_trainer.data.paths import cache_dirs, data_root
+from mnist_trainer.data.paths import Progress, cache_dirs, data_root
 from mnist_trainer.seeds import seed_for
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ def _make(job: _Job, data: Data, progress: Progress | None) -> Images:
     """The images of `job` [n, 28, 28]: those that were kept, or new ones, which are then kept."""
     if len(job) < MIN_CACHED:
         return torch.from_numpy(np.concatenate([*_make_chunks(job)]))
-    places, name = cache_dirs(data_root(data), "simulated"), f"{job.kind}-{job.fingerprint}.decoded"
+    places, name = cache_dirs(data_root(data), "simulated"), f"{job.kind}-{job.fingerprint}.npy"
     return as_images(
         load_or_make(places, name, code_fingerprint(), lambda: _with_progress(job, progress), job.seeds)[0]
     )
@@ -119,7 +118,7 @@ def _with_progress(job: _Job, progress: Progress | None) -> Iterator[NDArray[np.
         yield images
         done += len(images)
         if progress is not None:
-            progress(f"making {job.kind}", done * IMAGE, len(job) * IMAGE)
+            progress(f"making {job.kind}", done * IMAGE_BYTES, len(job) * IMAGE_BYTES)
 
 
 def _make_chunks(job: _Job) -> Iterator[NDArray[np.uint8]]:

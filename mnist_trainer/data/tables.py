@@ -24,7 +24,6 @@ from mnist_trainer.config.schema import Data
 from mnist_trainer.data.folder import TEST_SHARE
 from mnist_trainer.data.image_dataset import LabeledImages, Part
 from mnist_trainer.data.paths import DamagedError, locate_damage
-from mnist_trainer.data.registry import MOST_IMAGES, PIXELS
 from mnist_trainer.errors import DataError, one_line
 from mnist_trainer.files import is_folder, user_path
 
@@ -32,6 +31,8 @@ Table = tuple[NDArray[np.uint8], NDArray[np.int64] | None]
 """Images [N, 28, 28] and labels [N]; None where the table has no labels."""
 
 ADVICE = "Put a whole copy in its place, or name another table of images of 28 × 28 pixels."
+
+MAX_IMAGES, PIXELS = 240_000, 28 * 28
 
 ROWS = 4096
 """Rows of a CSV file that are parsed at once."""
@@ -140,8 +141,8 @@ def _chunks(file: TextIO) -> Iterator[Table]:
     count = 0
     while piece := [*islice(rows, ROWS)]:
         count += len(piece)
-        if count > MOST_IMAGES:
-            raise DamagedError(f"it has more than {MOST_IMAGES:,} rows")
+        if count > MAX_IMAGES:
+            raise DamagedError(f"it has more than {MAX_IMAGES:,} rows")
         table, places = _numbers(piece, separator, len(cells)), [f"line {number}" for number, _ in piece]
         if label == 0 and not has_header and count == len(piece) and np.ptp(table[:, 0]) == 0 < np.ptp(table[:, -1]):
             label = PIXELS  # the first column is a corner of the images, the last one their labels
@@ -210,8 +211,8 @@ def _array(archive: ZipFile, name: str) -> NDArray[Any]:
     """Return an array of numbers; its size is checked before it is read."""
     if f"{name}.npy" not in archive.namelist():
         raise DamagedError(f"it holds no array {name}; needed are x_train, y_train, x_test and y_test")
-    if archive.getinfo(f"{name}.npy").file_size > MOST_IMAGES * PIXELS:
-        raise DamagedError(f"{name} has more bytes than {MOST_IMAGES:,} images")
+    if archive.getinfo(f"{name}.npy").file_size > MAX_IMAGES * PIXELS:
+        raise DamagedError(f"{name} has more bytes than {MAX_IMAGES:,} images")
     stream = BytesIO(archive.read(f"{name}.npy"))
     is_first = np.lib.format.read_magic(stream) == (1, 0)
     read_header = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0

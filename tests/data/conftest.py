@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mnist_trainer.data import download
+from mnist_trainer.data import datasets
+from mnist_trainer.data.datasets import PUBLISHED, Published, PublishedName
 from mnist_trainer.data.paths import user_cache
-from mnist_trainer.data.registry import PUBLISHED, Published, PublishedName, RawFile
 
 COUNTS = {"train": 12, "test": 7}
 
@@ -60,16 +60,6 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def send_from(self, content: bytes) -> None:
-        """As a server that knows Range."""
-        begin = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
-        if begin == 0:
-            self.send(content)
-        elif begin >= len(content):
-            self.send_error(416)
-        else:
-            self.send(content[begin:], 206, Content_Range=f"bytes {begin}-{len(content) - 1}/{len(content)}")
-
     def log_message(self, format: str, *args: object) -> None:
         pass
 
@@ -81,8 +71,6 @@ class Server:
     url: str
     files: dict[str, bytes] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
-    ranges: list[str | None] = field(default_factory=list)
-    """Of each request, as it was asked for."""
     answer: Callable[[Handler], object] | None = None
     http: Any = None
 
@@ -99,7 +87,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         def do_GET(self) -> None:
             name = self.path.lstrip("/")
             state.requests.append(name)
-            state.ranges.append(self.headers.get("Range"))
             if state.answer is not None:
                 state.answer(self)
             elif (content := state.files.get(name)) is None:
@@ -118,14 +105,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         yield state
         http.shutdown()
         thread.join()
-
-
-@pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that were to be waited for, and were not."""
-    seconds: list[float] = []
-    monkeypatch.setattr(download, "sleep", seconds.append)
-    return seconds
 
 
 @dataclass
@@ -186,18 +165,19 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Made]:
         for part, count in COUNTS.items():
             images[part] = rng.integers(0, 256, (count, 28, 28), np.uint8)
             labels[part] = (np.arange(count) % 10).astype(np.uint8)
-            files = real.train if part == "train" else real.test
             contents = _contents(name, images[part], labels[part])
-            raw |= dict(zip((file.name for file in files), contents, strict=True))
+            raw |= dict(zip(real.train if part == "train" else real.test, contents, strict=True))
         packed = _pack(name, raw)
-
-        def hashed(file: RawFile) -> RawFile:
-            sha256 = hashlib.sha256(raw[file.name]).hexdigest() if file.sha256 else None
-            return replace(file, md5=hashlib.md5(packed[file.archive]).hexdigest(), sha256=sha256)
-
-        train, test = tuple(map(hashed, real.train)), tuple(map(hashed, real.test))
-        published = replace(real, mirrors=urls, train=train, test=test)
+        sha256 = {file: hashlib.sha256(raw[file]).hexdigest() for file in real.sha256}
+        published = replace(real, sha256=sha256)
         monkeypatch.setitem(PUBLISHED, name, published)
+        found = {archive: ([url + archive for url in urls], md5(content)) for archive, content in packed.items()}
+        others = datasets.resources
+        monkeypatch.setattr(datasets, "resources", lambda asked: found if asked == name else others(asked))
         return Made(name, published, raw, packed, images, labels)
 
     return build
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content).hexdigest()

@@ -7,8 +7,8 @@ from typing import Any, get_args
 import pytest
 
 from mnist_trainer.config.schema import Data, DataName
+from mnist_trainer.data.datasets import PUBLISHED
 from mnist_trainer.data.loaders import class_names, has_validation, load
-from mnist_trainer.data.registry import PUBLISHED
 from mnist_trainer.errors import DataError
 
 BUILT_IN = [name for name in get_args(DataName) if name != "folder"]

@@ -26,7 +26,7 @@ def lying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ImageDataset:
     """`PLAIN`, whose images stay in their file."""
     monkeypatch.setattr(image_dataset, "MEMORY_FRACTION", 0)
     save_cache([tmp_path], "a", "mark", (PIXELS, LABELS))
-    recalled = load_cached([tmp_path], "a", "mark", COUNT)
+    recalled = load_cached([tmp_path], "a", "mark")
     assert recalled is not None
     return ImageDataset(as_images(recalled[0]), torch.from_numpy(recalled[1]), torch.arange(COUNT))
 

@@ -115,18 +115,6 @@ def test_simulated_a_file_that_windows_keeps_open_is_left_to_its_reader(
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_what_was_left_by_the_killed_goes_after_days(tmp_path: Path) -> None:
-    left, fresh, download, other = (
-        tmp_path / name for name in (".a.7-beef.part", ".a.8-beef.part", ".a.partial", ".b.7-beef.part")
-    )
-    for path in (left, fresh, download, other):
-        path.touch()
-        if path != fresh:
-            os.utime(path, (0, 0))
-    write_to_first([tmp_path], "a", Path.touch)
-    assert set(tmp_path.iterdir()) == {tmp_path / "a", fresh, download, other}
-
-
 def test_caches_of_others_lie_in_ours_unless_the_user_says_where(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MPLCONFIGDIR", "mine")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")

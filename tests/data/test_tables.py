@@ -233,13 +233,13 @@ def test_a_damaged_npz_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(DataError, match="x_train holds 99999999999 × 28 × 28 uint8, not as many numbers"):
         load(data_of(path), "train")
     np.savez(path, **keras())
-    monkeypatch.setattr(tables, "MOST_IMAGES", 30)
+    monkeypatch.setattr(tables, "MAX_IMAGES", 30)
     with pytest.raises(DataError, match="x_train has more bytes than 30 images"):
         load(data_of(path), "train")
 
 
 def test_a_csv_of_too_many_rows_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "MOST_IMAGES", 30)
+    monkeypatch.setattr(tables, "MAX_IMAGES", 30)
     with pytest.raises(DataError, match="is damaged: it has more than 30 rows"):
         load(data_of(write_csv(tmp_path / "train.csv", labelled())), "train")
 

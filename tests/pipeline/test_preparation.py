@@ -15,8 +15,6 @@ from PIL import Image
 from torch import nn
 
 from mnist_trainer import load_config, prepare, resume, train
-from mnist_trainer.data.download import UnreachableError
-from mnist_trainer.data.mirror import MirrorError
 from mnist_trainer.errors import CheckpointError, ConfigError, DataError, InterruptedRunError
 from mnist_trainer.files import write_file
 from mnist_trainer.pipeline.preparation import with_absolute_paths
@@ -212,12 +210,12 @@ def test_weights_of_which_none_fits_are_refused(tiny: dict[str, Any]) -> None:
 def test_missing_test_files_are_told_before_the_first_step(
     tiny: dict[str, Any], here: Path, listener: Remembering, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unreachable(*_: object) -> Path:
-        raise UnreachableError({"https://nowhere.example/t10k": MirrorError("no network")})
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError("no network")
 
     for variable in ("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"):
         monkeypatch.setenv(variable, str(here / "cache"))
-    monkeypatch.setattr("mnist_trainer.data.published.download", unreachable)
+    monkeypatch.setattr("mnist_trainer.data.datasets.urlopen", unreachable)
     images, labels = (np.arange(40 * 784, dtype=np.uint8) * 7).tobytes(), (np.arange(40, dtype=np.uint8) % 10).tobytes()
     head = b"\0\0\x08\3\0\0\0\x28\0\0\0\x1c\0\0\0\x1c"
     (here / "KMNIST").mkdir()

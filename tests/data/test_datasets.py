@@ -5,8 +5,6 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from hashlib import md5
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -16,11 +14,12 @@ import pytest
 import torch
 
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data import cache, loaders, paths, published
+from mnist_trainer.data import cache, datasets, loaders, paths
+from mnist_trainer.data.datasets import PUBLISHED
 from mnist_trainer.data.digits import to_mnist
 from mnist_trainer.data.loaders import load, load_split
-from mnist_trainer.data.registry import PUBLISHED
 from mnist_trainer.errors import DataError, StorageError, UsageError
+from tests.data.conftest import md5
 
 PAIRS = ["mnist", "fashion-mnist", "kmnist", "emnist-digits", "qmnist"]
 ALL = [*PAIRS, "usps"]
@@ -61,10 +60,10 @@ def test_missing_files_are_downloaded(name: str, make: Callable[..., Any], serve
     told: list[str] = []
     loaded = load(Data(name=name, root=str(tmp_path)), "test", lambda file, *_: told.append(file))
     assert loaded.labels.tolist() == made.labels["test"].tolist()
-    wanted = {file.archive for file in made.published.test}
+    wanted = {made.published.archive.format(file) for file in made.published.test}
     assert set(told) == {f"downloading {archive}" for archive in wanted}
     folder = tmp_path / made.published.folder
-    assert names(folder) - {"user"} == {*wanted, f"{name}-test.decoded"}
+    assert names(folder) - {"user"} == {*wanted, f"{name}-test.npy"}
     before = len(server.requests)
     read(made, tmp_path, "test")
     assert len(server.requests) == before
@@ -102,7 +101,7 @@ def test_torchvision_reads_what_was_downloaded(make: Callable[..., Any], server:
     server.files = made.packed
     for part in ("train", "test"):
         read(made, tmp_path, part)
-    resources = [(file.archive, file.md5) for file in (*made.published.train, *made.published.test)]
+    resources = [(archive, md5(content)) for archive, content in made.packed.items()]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MNIST, "mirrors", [])
         patch.setattr(MNIST, "resources", resources)
@@ -124,15 +123,15 @@ def test_decoded_images_are_kept(
         raise AssertionError("unpacked again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(published, "content_of", never)
+        patch.setattr(datasets, "read_file", never)
         read(made, tmp_path, "train")
-        archive = folder / made.published.train[0].archive
+        archive = folder / made.published.archives[0]
         os.utime(archive, ns=(0, 12345))
         with pytest.raises(AssertionError, match="unpacked again"):
             read(made, tmp_path, "train")
     read(made, tmp_path, "train")
     with monkeypatch.context() as patch:
-        patch.setattr(published, "content_of", never)
+        patch.setattr(datasets, "read_file", never)
         read(made, tmp_path, "train")
 
 
@@ -140,7 +139,7 @@ def test_a_damaged_file_of_decoded_images_is_made_again(make: Callable[..., Any]
     made = make("fashion-mnist")
     folder = made.put(tmp_path)
     read(made, tmp_path, "train")
-    kept = folder / "fashion-mnist-train.decoded"
+    kept = folder / "fashion-mnist-train.npy"
     whole = kept.read_bytes()
     kept.write_bytes(whole[:-2000])
     read(made, tmp_path, "train")
@@ -151,8 +150,8 @@ def test_kept_labels_that_are_no_classes_are_not_believed(make: Callable[..., An
     made = make("fashion-mnist")
     folder = made.put(tmp_path)
     read(made, tmp_path, "train")
-    mark = cache.file_fingerprint([folder / file.archive for file in made.published.train])
-    cache.save_cache([folder], "fashion-mnist-train.decoded", mark, (made.images["train"], np.full(12, 99)))
+    mark = cache.file_fingerprint([folder / f"{file}.gz" for file in made.published.train])
+    cache.save_cache([folder], "fashion-mnist-train.npy", mark, (made.images["train"], np.full(12, 99)))
     read(made, tmp_path, "train")
 
 
@@ -160,13 +159,13 @@ def test_a_file_that_goes_while_it_is_looked_at_is_named(
     make: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = make("fashion-mnist")
-    path = made.put(tmp_path) / made.published.train[1].archive
+    path = made.put(tmp_path) / f"{made.published.train[1]}.gz"
 
-    def gone(file: Any, cache_dirs: tuple[Path, ...]) -> Path:
+    def gone(published: Any, file: str, folders: tuple[Path, ...]) -> Path:
         path.unlink(missing_ok=True)
-        return cache_dirs[0] / file.archive
+        return folders[0] / f"{file}.gz"
 
-    monkeypatch.setattr(published, "find", gone)
+    monkeypatch.setattr(datasets, "find", gone)
     with pytest.raises(DataError) as caught:
         load(Data(name="fashion-mnist", root=str(tmp_path)), "train")
     assert str(caught.value) == f"{path} cannot be read: No such file or directory."
@@ -184,7 +183,7 @@ def test_the_test_part_needs_no_training_files(name: str, make: Callable[..., An
     made = make(name)
     folder = made.put(tmp_path, packed=False, raw=True)
     for file in made.published.train:
-        (folder / file.name).write_bytes(b"damaged")
+        (folder / file).write_bytes(b"damaged")
     read(made, tmp_path, "test")
 
 
@@ -199,8 +198,8 @@ def test_in_a_read_only_folder_copies_go_to_the_users_cache(
     for part in ("train", "test"):
         read(made, root, part)
     assert names(folder) == before
-    assert names(cache / made.published.folder) == {f"{name}-train.decoded", f"{name}-test.decoded"}
-    monkeypatch.setattr(published, "content_of", None)
+    assert names(cache / made.published.folder) == {f"{name}-train.npy", f"{name}-test.npy"}
+    monkeypatch.setattr(datasets, "read_file", None)
     read(made, root, "train")
 
 
@@ -251,9 +250,10 @@ def test_without_a_network_the_files_and_their_place_are_named(
     host = server.url.removeprefix("http://").rstrip("/")
     assert str(caught.value) == (
         f"mnist is not complete in {tmp_path / 'MNIST' / 'raw'}, and train-images-idx3-ubyte.gz could not be "
-        f"downloaded ({host}: HTTP 404 Not Found; {host}: HTTP 404 Not Found). Without a network, put "
-        "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz and "
-        f"t10k-labels-idx1-ubyte.gz there, packed or unpacked (to be had at {server.url}one/), or name another data "
+        f"downloaded ({host}: HTTP 404; {host}: HTTP 404). Behind a proxy, name it in HTTPS_PROXY and HTTP_PROXY; "
+        "where a network wants a log-in, do that in a browser. Without a network, put train-images-idx3-ubyte.gz, "
+        "train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz there, compressed or not "
+        f"(to be had at {server.url}one/), or name another data "
         "root with data.root or MNIST_TRAINER_DATA. data.name=digits needs no download."
     )
     assert not (tmp_path / "MNIST").exists()  # and nothing is left of the attempt
@@ -261,7 +261,7 @@ def test_without_a_network_the_files_and_their_place_are_named(
 
 def test_without_a_network_a_set_of_one_archive_names_it(make: Callable[..., Any], server: Any, tmp_path: Path) -> None:
     make("emnist-digits", (server.url,))
-    with pytest.raises(DataError, match=r"Without a network, put gzip\.zip there, packed or unpacked \(to be"):
+    with pytest.raises(DataError, match=r"Without a network, put gzip\.zip there, compressed or not \(to be"):
         load(Data(name="emnist-digits", root=str(tmp_path)), "test")
 
 
@@ -277,17 +277,10 @@ def test_a_wrong_download_never_reaches_its_place(
     assert names(root / made.published.folder) == set()
 
 
-def test_a_mirror_may_have_packed_mnist_anew(make: Callable[..., Any], server: Any, tmp_path: Path) -> None:
-    made = make("mnist", (server.url,))
-    server.files = {archive: gzip.compress(gzip.decompress(old), 1) for archive, old in made.packed.items()}
-    assert server.files["train-images-idx3-ubyte.gz"] != made.packed["train-images-idx3-ubyte.gz"]
-    read(made, tmp_path, "train")
-
-
 def test_two_may_start_at_once_on_an_empty_folder(make: Callable[..., Any], server: Any, tmp_path: Path) -> None:
     made = make("mnist", (server.url,))
     waiting = Event()
-    first = made.published.train[0].archive
+    first = f"{made.published.train[0]}.gz"
 
     def answer(handler: Any) -> None:
         if handler.path == f"/{first}":
@@ -304,7 +297,7 @@ def test_two_may_start_at_once_on_an_empty_folder(make: Callable[..., Any], serv
         assert [task.result().labels.tolist() for task in tasks] == [made.labels["train"].tolist()] * 2
     assert server.requests.count(first) == 1
     archives = {"train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"}
-    assert names(tmp_path / "MNIST" / "raw") == archives | {"mnist-train.decoded"}
+    assert names(tmp_path / "MNIST" / "raw") == archives | {"mnist-train.npy"}
 
 
 @pytest.mark.parametrize(
@@ -353,7 +346,7 @@ def test_a_damaged_raw_file_is_named_with_what_to_do(
     name: str, place: int, content: bytes, reason: str, make: Callable[..., Any], tmp_path: Path
 ) -> None:
     made = make(name)
-    path = made.put(tmp_path, packed=False, raw=True) / made.published.train[place].name
+    path = made.put(tmp_path, packed=False, raw=True) / made.published.train[place]
     path.write_bytes(content)
     with pytest.raises(DataError) as caught:
         load(Data(name=name, root=str(tmp_path)), "train")
@@ -367,8 +360,7 @@ def test_a_zip_without_the_digits_is_named(
     other = made.packed["gzip.zip"].replace(b"emnist-digits-train", b"emnist-others-train")
     made.packed["gzip.zip"] = other
     folder = made.put(tmp_path)
-    train = tuple(replace(file, md5=md5(other).hexdigest()) for file in made.published.train)
-    monkeypatch.setitem(PUBLISHED, "emnist-digits", replace(made.published, train=train))
+    monkeypatch.setattr(datasets, "resources", lambda _: {"gzip.zip": ([], md5(other))})
     with pytest.raises(DataError) as caught:
         load(Data(name="emnist-digits", root=str(tmp_path)), "train")
     assert str(caught.value) == (
@@ -496,5 +488,22 @@ def test_decoded_images_are_kept_beside_their_files(make: Callable[..., Any], tm
     made = make("mnist")
     spread(made, tmp_path, lambda name: f"{name}.gz")
     read(made, tmp_path, "test")
-    assert (tmp_path / "mnist-test.decoded").is_file() and not (tmp_path / "MNIST").exists()
+    assert (tmp_path / "mnist-test.npy").is_file() and not (tmp_path / "MNIST").exists()
     read(made, tmp_path, "test")
+
+
+def test_hashes_and_urls_are_those_of_torchvision() -> None:
+    for name, published in PUBLISHED.items():
+        found = datasets.resources(name)
+        assert list(found) == published.archives
+        for urls, digest in found.values():
+            assert urls and len(bytes.fromhex(digest)) == 16
+    assert datasets.resources("fashion-mnist")["train-images-idx3-ubyte.gz"][1] == "8d4fb7e6c68d591d4c3dfef9ec88bf0d"
+    assert len(datasets.resources("mnist")) == 4
+    assert datasets.resources("emnist-digits")["gzip.zip"][0][0].endswith("/gzip.zip")
+
+
+def test_no_published_file_is_larger() -> None:
+    assert datasets.MAX_BYTES == 240_000 * 784 + 16
+    assert all(len(bytes.fromhex(digest)) == 32 for digest in datasets.MNIST_SHA256.values())
+    assert set(datasets.MNIST_SHA256) == {*datasets.TRAIN, *datasets.TEST}
