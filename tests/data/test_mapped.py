@@ -44,7 +44,7 @@ def alike(one: ImageDataset, other: ImageDataset) -> bool:
 def files_of(dataset: ImageDataset) -> list[int]:
     """Where the images lie of which `dataset` gives some."""
     assert isinstance(dataset.images, MappedImages)
-    return [part.ctypes.data for part in dataset.images.parts]
+    return [part.ctypes.data for part in dataset.images.arrays]
 
 
 def test_a_file_gives_the_same_images_and_batches(lying: ImageDataset) -> None:
