@@ -42,7 +42,7 @@ class LeakyRelu(Section):
 
     name: Literal["leaky_relu"] = "leaky_relu"
     slope: float = Field(default=0.01, ge=0, lt=1)
-    """of the negative side; below 1"""
+    """slope of the negative side; below 1"""
 
 
 class AbsoluteLeakyRelu(Section):
@@ -50,19 +50,19 @@ class AbsoluteLeakyRelu(Section):
 
     name: Literal["alrelu"] = "alrelu"
     alpha: NotNegativeNumber = 0.01
-    """of the negative side, whose values become positive"""
+    """slope of the negative side, whose values become positive"""
 
 
 class ParametricRelu(Section):
-    """A leaky ReLU whose slope is learned, one for the layer."""
+    """A leaky ReLU with one learned slope for the layer."""
 
     name: Literal["prelu"] = "prelu"
     slope: float = 0.25
-    """where the learned slope starts"""
+    """initial value of the learned slope"""
 
 
 class RandomRelu(Section):
-    """A leaky ReLU whose slope is drawn anew in training and is the mean of the two in evaluation."""
+    """A leaky ReLU whose slope is random in training, and the mean of both bounds in evaluation."""
 
     name: Literal["rrelu"] = "rrelu"
     lower: NotNegativeNumber = 0.125
@@ -82,7 +82,7 @@ class Elu(Section):
 
     name: Literal["elu"] = "elu"
     alpha: PositiveNumber = 1.0
-    """the value it falls to is −alpha"""
+    """its lower limit is −alpha"""
 
 
 class Softplus(Section):
@@ -94,11 +94,11 @@ class Softplus(Section):
 
 
 class Maxout(Section):
-    """The largest of `pieces` linear functions; the layer before it is made that many times wider."""
+    """The largest of `pieces` linear functions; the layer before it becomes `pieces` times as wide."""
 
     name: Literal["maxout"] = "maxout"
     pieces: int = Field(default=2, ge=2)
-    """how many linear functions each unit takes the largest of"""
+    """number of linear functions for each unit"""
 
 
 AnyActivation: TypeAlias = (
@@ -108,14 +108,14 @@ Activation = Annotated[AnyActivation, Field(discriminator="name"), ShortForm()]
 
 
 class PlainInit(Section):
-    """An initial state without a parameter; `xavier` and `kaiming` are the uniform ones, with biases at zero."""
+    """Initial weights without a parameter; `xavier` and `kaiming` are uniform, with biases at zero."""
 
     name: Literal["default", "xavier", "kaiming", "zeros"] = "default"
     """default is torch's own: uniform in ± 1/√inputs, weights and biases"""
 
 
 class NormalInit(Section):
-    """Weights from a normal distribution around zero, biases zero."""
+    """Weights from a normal distribution with mean zero; biases are zero."""
 
     name: Literal["normal"] = "normal"
     std: PositiveNumber = 0.05
@@ -123,7 +123,7 @@ class NormalInit(Section):
 
 
 class UniformInit(Section):
-    """Weights uniform in ± bound, biases zero."""
+    """Weights from a uniform distribution in ± bound; biases are zero."""
 
     name: Literal["uniform"] = "uniform"
     bound: PositiveNumber = 0.05
@@ -131,11 +131,11 @@ class UniformInit(Section):
 
 
 class ConstantInit(Section):
-    """Every weight the same value, biases zero."""
+    """All weights have the same value, biases are zero."""
 
     name: Literal["constant"] = "constant"
     value: float
-    """of every weight"""
+    """value of every weight"""
 
 
 Initialization = Annotated[
@@ -154,7 +154,7 @@ class Linear(Section):
 
     type: Literal["linear"] = "linear"
     units: Positive | Literal["classes"]
-    """how many outputs; `classes` for one a class of the data"""
+    """number of outputs; `classes` for one for each class of the data"""
     bias: bool = True
     """add a learned constant to each output"""
 
@@ -164,13 +164,13 @@ class Conv(Section):
 
     type: Literal["conv"] = "conv"
     channels: Positive
-    """how many filters"""
+    """number of filters"""
     kernel: Positive = Field(default=3, le=MAX_PIXELS)
     """height and width of each filter, in pixels"""
     stride: Positive = Field(default=1, le=MAX_PIXELS)
-    """pixels from one place to the next"""
+    """step of the filter, in pixels"""
     padding: Annotated[int, Field(ge=0, le=MAX_PIXELS)] | Literal["same"] = "same"
-    """zeros around the picture, in pixels; `same` keeps its size (stride 1)"""
+    """zeros around the image, in pixels; `same` keeps its size (stride 1)"""
     bias: bool = True
     """add a learned constant to each channel"""
 
@@ -179,22 +179,22 @@ PoolKind: TypeAlias = Annotated[Literal["max", "average", "both"], AnySpelling()
 
 
 class Pool(Section):
-    """The largest value or the mean of each window of a picture, each channel by itself."""
+    """The largest value or the mean of each window of an image, for each channel."""
 
     type: Literal["pool"] = "pool"
     size: Positive | Literal["global"] = 2
-    """of the window, in pixels, or `global`"""
+    """height and width of the window, in pixels, or `global`"""
     kind: PoolKind = "max"
-    """the largest value or the mean; both: twice the channels, the largest values first"""
+    """the largest value or the mean; both gives twice the channels, the largest values first"""
 
 
 class SqueezeExcite(Section):
-    """Each channel of a picture times a number from 0 to 1, which two small linear layers draw from all channels'
-    means (Hu et al. 2017)."""
+    """Multiplies each channel of an image by a factor from 0 to 1, which two small linear layers compute from the means
+    of all channels (Hu et al. 2017)."""
 
     type: Literal["squeeze_excite"] = "squeeze_excite"
     reduction: Positive = 16
-    """channels for each unit between the two layers; few channels want a small one"""
+    """channels for each unit between the two layers; use a small one for few channels"""
 
 
 class Flatten(Section):
@@ -204,19 +204,19 @@ class Flatten(Section):
 
 
 class BatchNorm(Section):
-    """Each feature or channel to mean 0 and variance 1 over the batch, then scaled and shifted by learned values."""
+    """Normalises each feature or channel to mean 0 and variance 1 over the batch; learned scale and shift."""
 
     type: Literal["batch_norm"] = "batch_norm"
 
 
 class LayerNorm(Section):
-    """All features of one image to mean 0 and variance 1, then scaled and shifted by learned values."""
+    """Normalises all features of one image to mean 0 and variance 1; learned scale and shift."""
 
     type: Literal["layer_norm"] = "layer_norm"
 
 
 class Dropout(Section):
-    """In training each value is zero with probability `rate`, the others are divided by 1 − rate."""
+    """In training, sets each value to zero with probability `rate` and divides the others by 1 − rate."""
 
     type: Literal["dropout"] = "dropout"
     rate: Fraction = 0.5
@@ -224,25 +224,25 @@ class Dropout(Section):
 
 
 class ActivationLayer(Section):
-    """An activation function, value by value (but for maxout)."""
+    """An activation function, applied to each value (except maxout)."""
 
     type: Literal["activation"] = "activation"
     function: Activation
-    """which one, by name or with its parameter"""
+    """the activation, by name or with its parameter"""
 
 
 class MaxoutLayer(Section):
-    """A linear layer whose units are each the largest of `pieces` linear functions: [B, n] → [B, units]."""
+    """A linear layer, each of whose units is the largest of `pieces` linear functions: [B, n] → [B, units]."""
 
     type: Literal["maxout"] = "maxout"
     units: Positive
-    """how many outputs"""
+    """number of outputs"""
     pieces: int = Field(default=2, ge=2)
-    """how many linear functions each unit takes the largest of"""
+    """number of linear functions for each unit"""
 
 
 class Output(Section):
-    """The function that ends a model, after its last layer: `model.output` makes it, `model.layers` can't hold it."""
+    """The function after the last layer. It comes from `model.output` and can't be written in `model.layers`."""
 
     type: Literal["output"] = "output"
     function: Literal["softmax", "log_softmax", "sigmoid"]
@@ -254,7 +254,7 @@ class Residual(Section):
 
     type: Literal["residual"] = "residual"
     layers: ListOf[Layer] = Field(min_length=1)
-    """what is added to the input"""
+    """the layers whose output is added to the input"""
 
 
 WrittenLayer: TypeAlias = (
@@ -280,12 +280,12 @@ Residual.model_rebuild()
 
 
 class HiddenShape(Section):
-    """`layers` hidden layers of `units` each: the short form of a list of equal numbers."""
+    """`layers` hidden layers of `units` each: short for a list of equal numbers."""
 
     layers: Annotated[int, Field(ge=0, le=10_000)]
-    """how many hidden layers"""
+    """number of hidden layers"""
     units: Positive
-    """how many units each"""
+    """units of each hidden layer"""
 
 
 def _kind_of_widths(hidden: Any) -> str:
@@ -308,14 +308,14 @@ else:
         Discriminator(_kind_of_widths),
         AfterValidator(_as_widths),
     ]
-"""One number a hidden layer. `64` stands for `[64]`, `{layers: 3, units: 64}` for `[64, 64, 64]`."""
+"""The units of each hidden layer. `64` is short for `[64]`, `{layers: 3, units: 64}` for `[64, 64, 64]`."""
 
 
 class ModelSection(Section):
-    """What every architecture can be told."""
+    """The keys of every architecture."""
 
     init: Initialization = PlainInit()
-    """how the weights start"""
+    """initial weights"""
     init_from: str | None = None
     """a checkpoint, or a file of torch.save(model.state_dict()), whose weights are loaded where name and shape
     agree; a checkpoint's outputs by the names of their classes"""
@@ -326,16 +326,16 @@ class ModelSection(Section):
 OutputFunction: TypeAlias = Annotated[
     Literal["none", "softmax", "log_softmax", "sigmoid"],
     AnySpelling(),
-    Field(description="function after the last layer; none leaves the raw outputs to the loss, which is the usual way"),
+    Field(description="function after the last layer; usually none: the loss takes the raw outputs"),
 ]
 FinalPooling: TypeAlias = Annotated[
     PoolKind,
-    Field(description="what is left of each channel after the last block: its largest value, its mean, or both"),
+    Field(description="global pooling after the last block: the largest value of each channel, its mean, or both"),
 ]
 
 
 class Neuron(ModelSection):
-    """One neuron that answers yes or no: activation(Σ wᵢxᵢ + b). Needs `data.binary`."""
+    """One neuron for a yes/no task: activation(Σ wᵢxᵢ + b). Needs `data.binary`."""
 
     architecture: Literal["neuron"] = "neuron"
     output: Activation = PlainActivation(name="identity")
@@ -363,7 +363,7 @@ class FullyConnected(ModelSection):
 
 
 class Mlp(FullyConnected):
-    """Fully connected hidden layers: linear, batch norm, activation, dropout, each where it is asked for."""
+    """Fully connected hidden layers: linear, then batch norm (optional), activation and dropout (optional)."""
 
     architecture: Literal["mlp"] = "mlp"
 
@@ -376,7 +376,7 @@ class CiresanMlp(FullyConnected):
 
     architecture: Literal["ciresan_mlp"] = "ciresan_mlp"
     init: Initialization = UniformInit(bound=0.05)
-    """how the weights start"""
+    """initial weights"""
     hidden: Widths = (2500, 2000, 1500, 1000, 500)
     """units of each hidden layer: a list, a number or {layers, units}"""
     activation: Activation = PlainActivation(name="scaled_tanh")
@@ -392,7 +392,7 @@ class Cnn(ModelSection):
     kernel: Positive = Field(default=3, le=MAX_PIXELS)
     """height and width of the filters, in pixels"""
     pool: NotNegative = 2
-    """window of the max pooling after each block; 0 or 1 for none"""
+    """window of the max pooling after each block, in pixels; 0 or 1 for none"""
     hidden: Widths = (128,)
     """units of the linear layers after the blocks"""
     activation: Activation = PlainActivation(name="relu")
@@ -407,15 +407,15 @@ class Cnn(ModelSection):
 
 
 class LeNet5(ModelSection):
-    """LeNet-5 (LeCun et al. 1998) as it is built today: 61,706 parameters. In the paper the pooling has a learned
+    """LeNet-5 (LeCun et al. 1998) in its usual modern form: 61,706 parameters. In the paper, pooling has a learned
     factor and bias for each channel and an activation, most filters of the second convolution see only some of the six
-    channels, and the outputs are distances to drawn figures of the digits (RBF) instead of a linear layer."""
+    channels, and the outputs are distances to fixed patterns (RBF) instead of a linear layer."""
 
     architecture: Literal["lenet5"] = "lenet5"
     activation: Activation = PlainActivation(name="scaled_tanh")
     """after each convolution and hidden layer; the default is the paper's"""
     pooling: Annotated[Literal["average", "max"], AnySpelling()] = "average"
-    """how each 2×2 window becomes one value"""
+    """kind of the 2×2 pooling"""
     output: OutputFunction = "none"
 
 
@@ -423,13 +423,13 @@ class FullyConvolutional(ModelSection):
     """Convolutions, a global pooling, and the output: no hidden linear layers."""
 
     channels: ListOf[Positive] = Field(default=(32, 64, 128), min_length=1, max_length=4)
-    """filters of each block, 4 blocks at most: between them the sides halve"""
+    """filters of each block, 4 blocks at most; between blocks height and width are halved"""
     kernel: Positive = Field(default=3, le=MAX_PIXELS)
     """height and width of the filters, in pixels"""
     activation: Activation = PlainActivation(name="relu")
     """after each convolution"""
     squeeze_excite: NotNegative = 0
-    """end each block with a squeeze_excite of this reduction; 0 for none"""
+    """reduction of the squeeze_excite at the end of each block; 0 for none"""
     pooling: FinalPooling = "max"
     dropout: Fraction = 0.0
     """probability of a zero before the output layer"""
@@ -442,7 +442,7 @@ class Vgg(FullyConvolutional):
 
     architecture: Literal["vgg"] = "vgg"
     convolutions: Annotated[int, Field(gt=0, le=1000)] = 2
-    """how many in each block"""
+    """number of convolutions in each block"""
     batch_norm: bool = True
     """normalise each convolution over the batch, before the activation"""
 
@@ -453,7 +453,7 @@ class ResidualNet(FullyConvolutional):
 
     architecture: Literal["residual"] = "residual"
     blocks: Annotated[int, Field(gt=0, le=1000)] = 1
-    """residual blocks of each width"""
+    """number of residual blocks of each width"""
     pooling: FinalPooling = "average"
 
     @field_validator("activation")
@@ -465,11 +465,11 @@ class ResidualNet(FullyConvolutional):
 
 
 class Layers(ModelSection):
-    """A written-out list: what stands there is built, nothing is added but `output`."""
+    """A list of layers, which is built as it is written; only `output` is added."""
 
     architecture: Literal["layers"] = "layers"
     layers: ListOf[Layer] = Field(min_length=1)
-    """from the image [1, 28, 28] to one output a class"""
+    """the layers from the image [1, 28, 28] to one output for each class"""
     output: OutputFunction = "none"
 
 

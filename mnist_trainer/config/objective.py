@@ -1,4 +1,4 @@
-"""Losses, optimizers and schedules, as a config names them."""
+"""The `loss`, `optimizer` and `schedule` sections of a config."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from mnist_trainer.config.fields import (
 
 
 class Penalty(Section):
-    """Adds `weight` × the probability of answering `predicted` to each image of class `true`."""
+    """Adds `weight` × the probability of class `predicted` to the loss of each image of class `true`."""
 
     true: ClassName
-    """name of the image's class"""
+    """name of the true class"""
     predicted: ClassName
-    """the wrong answer that shall cost more"""
+    """the wrong class whose probability costs extra"""
     weight: PositiveNumber = 1.0
-    """cost of giving that answer a probability of 1"""
+    """cost at a probability of 1"""
     symmetric: bool = False
-    """also the other way round"""
+    """also with both classes exchanged"""
 
 
 if TYPE_CHECKING:
@@ -45,27 +45,27 @@ Reduction = Literal["mean", "sum", "per_example"]
 
 
 class LossSection(Section):
-    """What every loss can be told."""
+    """The keys of every loss."""
 
     reduction: Annotated[Reduction, AnySpelling()] = "mean"
-    """of the batch: mean is torch's, over examples (bce, mse, absolute: over outputs too); sum; per_example sums
+    """over the batch: mean as in torch, over examples (bce, mse, absolute: over outputs too); sum; per_example sums
     over outputs and averages over examples"""
     class_weights: ClassWeights | None = None
-    """weights by class name, as {7: 2.5} (1 for the others), or a list for classes 0, 1, 2 …; a mean is divided
-    by the sum of its images' weights, as torch does"""
+    """weights by class name, as {7: 2.5} (1 for the others), or a list for classes 0, 1, 2 …; as in torch, a mean
+    is divided by the sum of the images' weights"""
     penalties: ListOf[Penalty] = ()
-    """confusions that cost extra: error + Σ weight · probability"""
+    """confusions that cost extra: loss + Σ weight · probability"""
     smooth_weights: NotNegativeNumber = 0.0
-    """× the total variation of the first layer's weight pictures, mean over its units"""
+    """factor of the total variation of the first layer's weights as images, mean over its units"""
 
 
 class ClassLoss(LossSection):
-    """−ln of the probability given to the right class; `cross_entropy` takes raw outputs, `nll` log-probabilities."""
+    """−ln of the probability of the true class; `cross_entropy` takes raw outputs, `nll` takes log-probabilities."""
 
     name: Literal["cross_entropy", "nll"]
     """nll needs `output: log_softmax`; cross_entropy none"""
     label_smoothing: Fraction = 0.0
-    """share of the target spread evenly over all classes"""
+    """fraction of the target that is spread evenly over all classes"""
 
 
 class BinaryCrossEntropy(LossSection):
@@ -76,14 +76,14 @@ class BinaryCrossEntropy(LossSection):
 
     name: Literal["bce"] = "bce"
     label_smoothing: Fraction = 0.0
-    """share of the target spread evenly over all classes"""
+    """fraction of the target that is spread evenly over all classes"""
 
 
 class DistanceLoss(LossSection):
     """Distance of each output from its 0/1 target: (y − t)² for `mse` and `sse`, |y − t| for `absolute`."""
 
     name: Literal["mse", "sse", "absolute"]
-    """sse is short for mse with reduction: sum"""
+    """sse is short for mse with `reduction: sum`"""
 
     @model_validator(mode="before")
     @classmethod
@@ -106,14 +106,14 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimizerSection(Section):
-    """What every optimizer can be told."""
+    """The keys of every optimizer."""
 
     weight_decay: NotNegativeNumber = 0.0
-    """pulls all parameters towards zero, including biases and norms (adamw: decoupled)"""
+    """L2 penalty on all parameters, biases and norms included (adamw: decoupled)"""
 
 
 class GradientDescent(OptimizerSection):
-    """One step an epoch, along the gradient of the whole training set."""
+    """One step in each epoch, with the gradient of the whole training set."""
 
     name: Literal["gradient_descent"] = "gradient_descent"
     lr: PositiveNumber = 0.1
@@ -121,15 +121,15 @@ class GradientDescent(OptimizerSection):
 
 
 class Sgd(OptimizerSection):
-    """A step a batch: v ← momentum·v + gradient, θ ← θ − lr·v (torch's form)."""
+    """One step for each batch: v ← momentum·v + gradient, θ ← θ − lr·v (as in torch)."""
 
     name: Literal["sgd"] = "sgd"
     lr: PositiveNumber = 0.01
     """learning rate"""
     momentum: Fraction = 0.0
-    """share of the last step's direction that is kept"""
+    """factor of the previous step's direction"""
     nesterov: bool = False
-    """look ahead along the momentum; needs momentum > 0"""
+    """Nesterov momentum; needs momentum > 0"""
 
 
 class Adam(OptimizerSection):
@@ -140,9 +140,9 @@ class Adam(OptimizerSection):
     lr: PositiveNumber = 0.001
     """learning rate"""
     betas: ListOf[Beta] = Field(default=(0.9, 0.999), min_length=2, max_length=2)
-    """decay of the two running means"""
+    """decay rates of the two running means"""
     eps: PositiveNumber = 1e-8
-    """keeps the division finite"""
+    """added to the denominator for numerical stability"""
 
 
 class RmsProp(OptimizerSection):
@@ -152,11 +152,11 @@ class RmsProp(OptimizerSection):
     lr: PositiveNumber = 0.001
     """learning rate"""
     alpha: Beta = 0.99
-    """decay of the running mean"""
+    """decay rate of the running mean"""
     momentum: Fraction = 0.0
-    """share of the last step's direction that is kept"""
+    """factor of the previous step's direction"""
     eps: PositiveNumber = 1e-8
-    """keeps the division finite"""
+    """added to the denominator for numerical stability"""
 
 
 class Adagrad(OptimizerSection):
@@ -166,7 +166,7 @@ class Adagrad(OptimizerSection):
     lr: PositiveNumber = 0.01
     """learning rate"""
     eps: PositiveNumber = 1e-10
-    """keeps the division finite"""
+    """added to the denominator for numerical stability"""
 
 
 AnyOptimizer: TypeAlias = GradientDescent | Sgd | Adam | RmsProp | Adagrad
@@ -174,65 +174,65 @@ Optimizer = Annotated[AnyOptimizer, Field(discriminator="name"), ShortForm()]
 
 
 class ScheduleSection(Section):
-    """What every schedule can be told."""
+    """The keys of every schedule."""
 
     warmup: Fraction = 0.0
-    """share of all steps in which the rate climbs from near zero to its value"""
+    """fraction of all steps in which the learning rate rises from near zero to its value"""
 
 
 class Constant(ScheduleSection):
-    """The learning rate stays."""
+    """A constant learning rate."""
 
     name: Literal["constant"] = "constant"
 
 
 class StepDecay(ScheduleSection):
-    """× gamma after every so many epochs."""
+    """Multiplies the learning rate by `gamma` after every `every` epochs."""
 
     name: Literal["step"] = "step"
     every: Positive = 10
-    """epochs from one fall to the next"""
+    """epochs between two reductions"""
     gamma: PositiveNumber = Field(default=0.1, le=1)
-    """factor of each fall"""
+    """factor of each reduction"""
 
 
 class Exponential(ScheduleSection):
-    """× gamma after each epoch."""
+    """Multiplies the learning rate by `gamma` after each epoch."""
 
     name: Literal["exponential"] = "exponential"
     gamma: PositiveNumber = Field(default=0.95, le=1)
-    """factor of each epoch"""
+    """factor for each epoch"""
 
 
 class Decay(ScheduleSection):
-    """From the full rate to `final` times it at the last step, along half a cosine or a straight line."""
+    """Decays from the full learning rate to `final` times it at the last step, along half a cosine or a line."""
 
     name: Literal["cosine", "linear"]
-    """the curve it follows"""
+    """the curve of the decay"""
     final: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """share of the rate at the very end"""
+    """fraction of the learning rate at the last step"""
 
 
 class OneCycle(Section):
-    """Up to the full rate along half a cosine, then down to almost nothing (Smith & Topin 2018)."""
+    """Rises to the full learning rate along half a cosine, then falls to almost zero (Smith & Topin 2018)."""
 
     name: Literal["one_cycle"] = "one_cycle"
     warmup: Fraction = 0.3
-    """share of all steps in which the rate climbs"""
+    """fraction of all steps in which the learning rate rises"""
     start: Annotated[float, Field(gt=0, le=1)] = 0.04
-    """share of the rate at the first step"""
+    """fraction of the learning rate at the first step"""
     final: Annotated[float, Field(ge=0, le=1)] = 4e-6
-    """share of the rate at the last step"""
+    """fraction of the learning rate at the last step"""
 
 
 class Plateau(ScheduleSection):
-    """× factor whenever the validation loss has not improved for more than `patience` epochs."""
+    """Multiplies the learning rate by `factor` after more than `patience` epochs without a lower validation loss."""
 
     name: Literal["plateau"] = "plateau"
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """of each fall"""
+    """factor of each reduction"""
     patience: NotNegative = 2
-    """epochs without an improvement that are let pass"""
+    """epochs without an improvement before a reduction"""
 
 
 AnySchedule: TypeAlias = Constant | StepDecay | Exponential | Decay | OneCycle | Plateau

@@ -1,7 +1,5 @@
-"""How training images are deformed, and what is made from images besides, as a config names it.
-
-`Config`: what one YAML file says, checked and complete. Every field has a description; the JSON Schema and the
-README's reference table are made from it (`scripts/reference`).
+"""The schema of a config file. The string below a field is its description in the JSON Schema, the reference table
+(`scripts/reference`) and messages.
 """
 
 from __future__ import annotations
@@ -32,61 +30,61 @@ from mnist_trainer.config.objective import Adam, ClassLoss, Constant, Loss, Opti
 
 
 class Simulate(Section):
-    """Images made from those of a data set of digits, once, before training: photographs of them, drawn on paper and
-    read as `mnist-predict` reads pictures, and what is no digit. The test images never have any."""
+    """Simulated images, which are made once before training from those of a data set of digits: digits drawn on paper,
+    photographed and read as `mnist-predict` reads pictures, and non-digits. The test images contain none."""
 
     photographs: NotNegativeNumber = 0.0
-    """as a share of the images: 1 adds one of each training and each validation image"""
+    """number relative to the images: 1 adds one for each training and each validation image"""
     non_digits: NotNegativeNumber = 0.0
-    """as a share of the training images, which alone get any: letters, scribbles, cut and joined digits …, so
-    that the model can refuse; needs cross_entropy on raw outputs"""
+    """number relative to the training images: letters, scribbles, cut and joined digits …, so that the model learns to
+    reject; needs cross_entropy on raw outputs"""
 
     def added(self, images: int) -> int:
-        """How many are made from so many training images, photographs and non-digits together."""
+        """Return the number of simulated images for this number of training images."""
         return round(self.photographs * images) + round(self.non_digits * images)
 
 
 class Elastic(Section):
-    """Each pixel moves by its own step, alike for neighbours (Simard et al. 2003): noise from −1 to 1 for each pixel
-    and direction, smoothed by a Gaussian of `sigma`, times `alpha`."""
+    """A smooth random displacement of each pixel (Simard et al. 2003): noise from −1 to 1 for each pixel and direction,
+    smoothed by a Gaussian of `sigma`, times `alpha`."""
 
     alpha: NotNegativeNumber = 36.0
-    """strength, in pixels; 36 moves a pixel by about 1"""
+    """strength, in pixels; 36 displaces a pixel by about 1"""
     sigma: Annotated[float, Field(ge=0.1, le=28)] = 6.0
     """width of the smoothing, in pixels"""
 
 
 class Augment(Section):
-    """Training images are deformed anew each epoch, each by its own draw, evenly between minus and plus each figure."""
+    """Random deformations of the training images in each epoch, uniform between minus and plus each value."""
 
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
-    """degrees, about the centre"""
+    """rotation about the centre, in degrees"""
     shear: Annotated[float, Field(ge=0, le=80)] = 0.0
-    """degrees of slant to the side"""
+    """slant to the side, in degrees"""
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """share by which width and height grow or shrink, each by itself"""
+    """relative change of width and of height, independently"""
     shift: Annotated[float, Field(ge=0, le=28)] = 0.0
-    """pixels, across and down"""
+    """shift in both directions, in pixels"""
     elastic: Annotated[Elastic | None, BeforeValidator(bool_as_section)] = None
-    """a displacement of each pixel"""
+    """a smooth random displacement of each pixel"""
     thickness: ZeroToOne = 0.0
-    """ink thicker or thinner; 1: up to one pixel more or less on each side of a stroke"""
+    """thicker or thinner strokes; 1: up to one pixel more or less on each side of a stroke"""
     probability: ZeroToOne = 1.0
-    """of an image to be deformed at all"""
+    """probability that an image is deformed"""
     halve_for: ListOf[ClassName] = ()
-    """classes whose angles are halved: [1, 7] look alike when slanted (Cireşan et al. 2010); with `data.binary`
-    0 is no and 1 is yes"""
+    """classes for which rotation and shear are halved: [1, 7] look alike when slanted (Cireşan et al. 2010); with
+    `data.binary` 0 is no and 1 is yes"""
     clean_last: NotNegative = 0
-    """the last N epochs see the images as they are"""
+    """number of last epochs with undeformed images"""
 
     @property
     def moves(self) -> bool:
-        """Whether pixels are moved at all."""
+        """Whether pixels are moved."""
         return any((self.rotate, self.shear, self.scale, self.shift)) or self.elastic is not None
 
 
 AUTO_BATCH = 128
-"""What `data.batch_size: auto` begins with: the default, so that it learns the same wherever there is room for it."""
+"""The batch size that `data.batch_size: auto` starts with: the default, so that results are the same if it fits."""
 
 CSV_ENDINGS = (".csv", ".csv.gz")
 """File name endings of tables of images."""
@@ -95,7 +93,7 @@ DataName = Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits", "qmnist"
 
 
 def _device_name(name: object) -> object:
-    """Return torch's name of `gpu`, `CUDA` or `cuda0`. A GPU is mps on a Mac, and cuda elsewhere."""
+    """Return torch's name for `gpu`, `CUDA` or `cuda0`. A GPU is mps on a Mac, and cuda elsewhere."""
     found = re.fullmatch(r"(auto|cpu|mps|gpu|cuda)(?::?([0-9]{1,2}))?", name.lower()) if isinstance(name, str) else None
     if found is None:
         return name
@@ -106,129 +104,128 @@ def _device_name(name: object) -> object:
 
 
 class Data(Section):
-    """Which images, how many to validate with, and in what form they reach the model."""
+    """The images, the validation split, and the preprocessing."""
 
     name: Annotated[DataName, AnySpelling()] = "mnist"
-    """digits comes with the package; folder needs `path`"""
+    """digits is included in the package; folder needs `path`"""
     path: str | None = None
-    """for folder: one sub-folder of pictures a class, or train/ val/ test/; or a .csv or .npz file"""
+    """for folder: one sub-folder of pictures for each class, or train/ val/ test/; or a .csv or .npz file"""
     root: str | None = None
-    """where data sets lie, as torchvision lays them out; else MNIST_TRAINER_DATA, else a cache folder"""
+    """folder of data sets, in torchvision's layout; default: MNIST_TRAINER_DATA, else a cache folder"""
     batch_size: Positive | Literal["auto"] = 128
-    """images a step; auto: 128, and on a GPU whose memory is too small half of it, again and again"""
+    """images in a batch; auto starts at 128 and is halved until a step fits into GPU memory"""
     validation: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)] | None = None
-    """images (a number) or share (a fraction) to validate with; default 5000, a tenth where there are fewer than
-    50,000"""
+    """number of validation images, or their fraction; default 5000, or a tenth of fewer than 50,000 images"""
     split_seed: NotNegative = 0
-    """chooses the validation images; independent of `seed`"""
+    """random seed for the choice of validation images; independent of `seed`"""
     normalize: Annotated[Literal["mean_std", "unit", "none"], AnySpelling()] = "mean_std"
-    """mean_std: mean 0, deviation 1 over the training images; unit: 0 to 1; none: 0 to 255"""
+    """mean_std: mean 0 and standard deviation 1 over the training images; unit: 0 to 1; none: 0 to 255"""
     limit: Positive | None = None
-    """take only the first N training images of each class"""
+    """use only the first N training images of each class"""
     binary: ClassName | None = None
-    """a yes/no task: is it the class of this name?"""
+    """makes a yes/no task: is it the class of this name?"""
     augment: Annotated[Augment | None, BeforeValidator(false_as_none)] = None
-    """deform the training images, anew each epoch"""
+    """random deformations of the training images, different in each epoch"""
     simulate: Simulate = Simulate()
-    """add images that are made from them"""
+    """adds simulated images"""
 
     @property
     def is_table(self) -> bool:
-        """Whether `path` ends as the name of a table of images."""
+        """Whether `path` has the ending of a table of images."""
         return self.name == "folder" and (self.path or "").lower().endswith((*CSV_ENDINGS, ".npz"))
 
     @property
     def batch(self) -> int:
-        """`batch_size` as a number; of `auto` the one that it begins with."""
+        """`batch_size` as a number; for `auto` the one that it starts with."""
         return AUTO_BATCH if self.batch_size == "auto" else self.batch_size
 
 
 class EarlyStopping(Section):
-    """Stop when the validation figure has not improved for so many epochs."""
+    """Stops after `patience` epochs without an improvement on the validation images."""
 
     monitor: Annotated[Literal["val_loss", "val_accuracy"], AnySpelling()] = "val_loss"
-    """the figure that decides"""
+    """the validation metric that decides"""
     patience: Positive = 5
-    """epochs without an improvement before it stops"""
+    """epochs without an improvement before training stops"""
     min_delta: NotNegativeNumber = 0.0
-    """how much better counts as better"""
+    """smallest change that counts as an improvement"""
 
 
 class Training(Section):
-    """How long, and what is done around each step."""
+    """Length of training, and how each step is made."""
 
     epochs: Positive = 10
-    """times through the training images, at most"""
+    """maximum number of epochs"""
     max_minutes: PositiveNumber | None = None
-    """stop after the step at which this time is over"""
+    """time limit; training stops after the step that exceeds it"""
     early_stopping: Annotated[EarlyStopping | None, BeforeValidator(bool_as_section)] = None
-    """when to stop early; without it the best epoch by val_loss is the result all the same"""
+    """when to stop early; without it, the result is still the best epoch by val_loss"""
     checkpoint_seconds: NotNegativeNumber = 10.0
-    """save the state after so many seconds, in an epoch too; 0: after each epoch"""
+    """seconds between two saved states, also within an epoch; 0: after each epoch"""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """validate and keep an exponential moving average of the weights with this decay; after n steps the decay is
+    """decay of an exponential moving average of the weights, which is validated and saved; after n steps the decay is
     at most (1 + n) / (10 + n)"""
     clip_norm: PositiveNumber | None = None
-    """largest length of the gradient"""
+    """maximum norm of the gradient"""
     on_divergence: Literal["stop", "restore"] = "stop"
-    """when a loss or gradient is no longer a finite number: stop, or go back to the start of the epoch with half
-    the learning rate, 3 times at most"""
+    """if a loss or gradient is not finite: stop, or restore the start of the epoch with half the learning rate, at most
+    3 times"""
     accumulate: Positive = 1
-    """batches whose gradients make one step"""
+    """number of batches whose gradients are accumulated for one step"""
     mixup: PositiveNumber | None = None
-    """train on weighted means of two images and of their losses; the weight is drawn from Beta(α, α) with this α
-    (Zhang et al. 2018)"""
+    """train on weighted means of two images and of their losses, with weights from Beta(α, α) with this α (Zhang et
+    al. 2018)"""
     refit: bool = False
-    """after the best epoch is known: train anew for as many epochs, on training and validation images"""
+    """when the best epoch is known, train again for as many epochs on training and validation images"""
 
 
 class Report(Section):
-    """What is measured at the end, and what is drawn and written besides the figures."""
+    """What is evaluated at the end, and which plots and files are written."""
 
     test: bool = True
-    """measure the result on the test images; false while you still choose between settings"""
+    """evaluate the result on the test images; use false while you still choose between settings"""
     plots: bool = True
-    """curves, confusion matrix and first-layer weights as pictures"""
+    """plot curves, confusion matrix and first-layer weights"""
     format: Literal["png", "svg", "pdf"] = "png"
     """file format of the plots"""
     tensorboard: bool = False
-    """event files for TensorBoard; needs the extra [tensorboard]"""
+    """write event files for TensorBoard; needs the extra [tensorboard]"""
     gallery: bool = True
-    """the surest mistakes as a picture"""
+    """plot the mistakes with the highest confidence"""
 
 
 class Config(Section):
-    """One training: data, model, loss, optimizer, schedule, and how long."""
+    """One training run: data, model, loss, optimizer, schedule, training and report."""
 
     name: Name = "run"
-    """of the run and its folder: letters, digits and _ . + -"""
+    """name of the run and its folder: letters, digits and _ . + -"""
     seed: NotNegative = 0
-    """of initial weights, order and dropout"""
+    """random seed for weights, order and dropout"""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,2})?)$"), BeforeValidator(_device_name)] = (
         "auto"
     )
-    """cpu, cuda, cuda:1, mps; auto takes a GPU where there is one"""
+    """cpu, cuda, cuda:1 or mps; auto takes a GPU if there is one"""
     precision: Annotated[Literal["auto", "float32", "bfloat16", "float16"], AnySpelling()] = "auto"
-    """of the products in the model; auto knows from the hardware and the model"""
+    """number format of the model's computations; auto chooses by hardware and model"""
     deterministic: bool = False
-    """same bits twice on CUDA too, a little slower; the CPU always is"""
+    """bit-identical results on CUDA too, a little slower; on the CPU they always are"""
     threads: Annotated[int, Field(gt=0, le=1024)] | None = None
-    """CPU threads; default 1 for small models and batches, else torch's choice"""
+    """number of CPU threads; default 1 for small models and batches, else torch's choice"""
     data: Annotated[Data, ShortForm()] = Data()
     """the images"""
     model: Model
     """the network"""
     loss: Loss = ClassLoss(name="cross_entropy")
-    """what is minimised"""
+    """the function that is minimised"""
     optimizer: Optimizer = Adam(name="adam")
-    """how a step is made from a gradient"""
+    """how gradients become steps"""
     schedule: Schedule = Constant()
     """the learning rate over time"""
     training: Training = Training()
-    """how long"""
+    """length of training and how steps are made"""
     report: Report = Report()
-    """what is drawn"""
+    """evaluation at the end, plots and files"""
 
     def with_batch(self, size: int) -> Config:
-        """The same with `data.batch_size: size`."""
+        """Return a copy with `data.batch_size: size`."""
         return self.model_copy(update={"data": self.data.model_copy(update={"batch_size": size})})

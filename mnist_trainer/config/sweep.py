@@ -63,14 +63,14 @@ class _Range(_Parameter):
 
 
 class Uniform(_Range):
-    """Any number between two bounds."""
+    """A number between two bounds; all are equally likely."""
 
     uniform: Numbers
     """the smallest and the largest value"""
 
 
 class LogUniform(_Range):
-    """Any number between two bounds, each order of magnitude as likely as the others."""
+    """A number between two bounds; each order of magnitude is equally likely."""
 
     log_uniform: Numbers
     """the smallest and the largest value, greater than 0"""
@@ -82,9 +82,9 @@ class IntUniform(_Range):
     int: WholeNumbers
     """the smallest and the largest value"""
     step: Positive = 1
-    """only every so many-th number from the smallest on"""
+    """step between possible values, from the smallest on"""
     log: bool = False
-    """each order of magnitude as likely as the others"""
+    """each order of magnitude is equally likely"""
 
     @property
     def samples(self) -> tuple[Any, ...]:
@@ -135,21 +135,21 @@ class SweepFile(Section):
     """The keys of a sweep's file. The contents of `base` and `space` are checked by `load_sweep`."""
 
     name: Name = "sweep"
-    """of the study and its folder: letters, digits and _ . + -"""
+    """name of the study and its folder: letters, digits and _ . + -"""
     base: str | dict[str, Any]
-    """a config: a file beside this one, a shipped config's name, or keys"""
+    """a config: a file in the same folder, a shipped config's name, or keys"""
     space: Annotated[dict[str, Any], Field(min_length=1)]
-    """config keys and what they may be, as in optimizer.lr: {log_uniform: [1e-4, 1e-1]}"""
+    """config keys and their possible values, as in optimizer.lr: {log_uniform: [1e-4, 1e-1]}"""
     objective: Literal["val_loss", "val_accuracy"] = "val_loss"
-    """the validation figure that decides"""
+    """the validation metric that decides"""
     sampler: Literal["tpe", "random", "grid"] = "tpe"
     """how values are chosen"""
     pruner: Literal["none", "median", "hyperband"] = "median"
-    """how trials that fall behind are ended early"""
+    """how unpromising trials are stopped early"""
     trials: Positive | None = None
-    """how many; default 20, for grid all combinations"""
+    """number of trials; default 20, for grid all combinations"""
     seed: NotNegative = 0
-    """of the choice of values"""
+    """random seed for the choice of values"""
 
 
 @dataclass(frozen=True)

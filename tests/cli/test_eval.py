@@ -125,7 +125,7 @@ def test_mistakes_are_placed_at_overrides_and_options(command: Command) -> None:
     assert done.err.splitlines() == [
         "override 1  data.limit: must be greater than 0, got 0",
         "override 2  data.nam: unknown key; did you mean 'name'?",
-        "--device  device: 'tpu' is not possible here (cpu, cuda, cuda:1, mps; auto takes a GPU where there is one)",
+        "--device  device: 'tpu' is not possible here (cpu, cuda, cuda:1 or mps; auto takes a GPU if there is one)",
     ]
 
 

@@ -183,7 +183,7 @@ def test_mistakes_in_a_config_are_told_whole_with_their_places(light: Light, her
         "null switches a part off",
         "override 1  optimizer.lr: must be greater than 0, got -1",
         "override 2  trainig: unknown key; did you mean 'training'?",
-        "--device  device: 'tpu' is not possible here (cpu, cuda, cuda:1, mps; auto takes a GPU where there is one)",
+        "--device  device: 'tpu' is not possible here (cpu, cuda, cuda:1 or mps; auto takes a GPU if there is one)",
         "--seed  seed: expected a whole number, got text 'x'",
     ]
 

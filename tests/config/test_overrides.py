@@ -132,7 +132,7 @@ def test_the_source_mapping_is_left_alone() -> None:
         (["seed=1 #2"], ["override 1  seed: expected a whole number, got text '1 #2'"]),
         (["training.ema=#2"], ["override 1  training.ema: expected a number, got text '#2'"]),
         (["name=a #2"], ["override 1  name: 'a #2' is not possible here "
-         "(of the run and its folder: letters, digits and _ . + -)"]),
+         "(name of the run and its folder: letters, digits and _ . + -)"]),
         (["data={limit: 1, limit: 2}"], ["override 1  data.limit: repeated key; keep one of them"]),
         (["model.hidden.2=1"], ["override 1  model.hidden.2: no such item; its items are 0 to 1"]),
         (["model.hidden.x=1"], ["override 1  model.hidden.x: no such item; its items are 0 to 1"]),
@@ -141,7 +141,7 @@ def test_the_source_mapping_is_left_alone() -> None:
         (["seed=-1", "seed=-2"], ["override 2  seed: must be at least 0, got -2"]),
         (["optimizer.lrr=1"], ["override 1  optimizer.lrr: unknown key; did you mean 'lr'?"]),
         (["loss.penalties=[{true: 7}]"], ["override 1  loss.penalties.0.predicted: missing "
-         "(the wrong answer that shall cost more)"]),
+         "(the wrong class whose probability costs extra)"]),
     ],
 )  # fmt: skip
 def test_mistakes_in_overrides(config_errors: Told, overrides: list[str], lines: list[str]) -> None:

@@ -40,8 +40,8 @@ seed: 2
 
 def test_many_mistakes_are_told_at_once_each_at_its_place(config_errors: Told) -> None:
     assert config_errors(MANY, "threads=0", "report", "report.plots=1") == [
-        "c.yaml:1:7  name: 'my run' is not possible here (of the run and its folder: letters, digits and _ . + -)",
-        "c.yaml:2:9  device: 'tpu' is not possible here (cpu, cuda, cuda:1, mps; auto takes a GPU where there is one)",
+        "c.yaml:1:7  name: 'my run' is not possible here (name of the run and its folder: letters, digits and _ . + -)",
+        "c.yaml:2:9  device: 'tpu' is not possible here (cpu, cuda, cuda:1 or mps; auto takes a GPU if there is one)",
         "c.yaml:3:1  lr: unknown key; it belongs under 'optimizer'",
         "c.yaml:5:9  data.name: unknown name 'mnst'; did you mean 'mnist'? "
         "Known: mnist, fashion-mnist, kmnist, emnist-digits, qmnist, usps, digits, folder",
@@ -117,7 +117,7 @@ def test_a_misspelled_key_is_not_missing_as_well(config_errors: Told) -> None:
         ("loss: {name: msee, reduction: means, penalties: [{true: 1}]}", ["14  loss.name: unknown name 'msee'; "
          "did you mean 'mse'? Known: cross_entropy, nll, bce, mse, sse, absolute",
          "31  loss.reduction: unknown name 'means'; did you mean 'mean'? Known: mean, sum, per_example",
-         "50  loss.penalties.0.predicted: missing (the wrong answer that shall cost more)"]),
+         "50  loss.penalties.0.predicted: missing (the wrong class whose probability costs extra)"]),
         ("optimizer: {nam: 5, lr: -1}", ["13  optimizer.nam: unknown key; did you mean 'name'?"]),
     ],
 )  # fmt: skip
@@ -208,7 +208,7 @@ def test_the_model(config_errors: Told, text: str, message: str) -> None:
         ("data: mnst", "2:7  data.name: unknown name 'mnst'; did you mean 'mnist'? "
          "Known: mnist, fashion-mnist, kmnist, emnist-digits, qmnist, usps, digits, folder"),
         ("device: cuda-1", "2:9  device: 'cuda-1' is not possible here "
-         "(cpu, cuda, cuda:1, mps; auto takes a GPU where there is one)"),
+         "(cpu, cuda, cuda:1 or mps; auto takes a GPU if there is one)"),
         ("data: {binary: -1}", "2:16  data.binary: expected a number at least 0 or text, got -1"),
         ("data: {binary: 7.0}", "2:16  data.binary: expected a whole number or text, got 7.0; write 7"),
         ("loss: {name: mse, class_weights: {7: x}}", "2:34  loss.class_weights: expected a number, got text 'x'"),
@@ -218,9 +218,9 @@ def test_the_model(config_errors: Told, text: str, message: str) -> None:
         ("schedule: {name: step, gamma: 2}", "2:31  schedule.gamma: must be at most 1, got 2"),
         ("loss: {name: sse, reduction: mean}", "2:7  loss: sse is mse with reduction: sum; for mean write mse"),
         ("loss: {name: mse, penalties: [{true: 7}]}", "2:31  loss.penalties.0.predicted: missing "
-         "(the wrong answer that shall cost more)"),
+         "(the wrong class whose probability costs extra)"),
         (f"name: {'x' * 200}", f"2:7  name: '{'x' * 40}…' is not possible here "
-         "(of the run and its folder: letters, digits and _ . + -)"),
+         "(name of the run and its folder: letters, digits and _ . + -)"),
     ],
 )  # fmt: skip
 def test_values(config_errors: Told, line: str, message: str) -> None:
@@ -233,7 +233,7 @@ def test_values(config_errors: Told, line: str, message: str) -> None:
         ("hidden: -1", "3:11  model.hidden: must be greater than 0, got -1"),
         ("hidden: [64, -1]", "3:16  model.hidden.1: must be greater than 0, got -1"),
         ("hidden: [64, 6.5]", "3:16  model.hidden.1: expected a whole number, got 6.5"),
-        ("hidden: {layers: 3}", "3:3  model.hidden.units: missing (how many units each)"),
+        ("hidden: {layers: 3}", "3:3  model.hidden.units: missing (units of each hidden layer)"),
         ("hidden: {layers: 3, units: 0}", "3:30  model.hidden.units: must be greater than 0, got 0"),
         ("hidden: abc", "3:11  model.hidden: expected a list, got text 'abc'"),
         ("activation: ReLu7", "3:15  model.activation.name: unknown name 'ReLu7'; did you mean 'relu'? Known: "
@@ -277,7 +277,7 @@ model:
     assert config_errors(text) == [
         f"c.yaml:4:7  {path}0.type: unknown name 'liner'; did you mean 'linear'? Known: {LAYERS}",
         f"c.yaml:5:8  {path}1.type: unknown name 'liner'; did you mean 'linear'? Known: {LAYERS}",
-        f"c.yaml:6:7  {path}2.units: missing (how many outputs; `classes` for one a class of the data)",
+        f"c.yaml:6:7  {path}2.units: missing (number of outputs; `classes` for one for each class of the data)",
         f"c.yaml:7:15  {path}3.units: expected a number greater than 0 or 'classes', got -3",
         f"c.yaml:8:7  {path}4.type: missing; 'linear: …' stands alone, with other keys write 'type: linear'",
         f"c.yaml:9:29  {path}5.units: expected a whole number or 'classes', got text 'clases'; did you mean 'classes'?",

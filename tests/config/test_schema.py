@@ -136,7 +136,9 @@ def test_a_name_that_no_folder_should_have_is_told_in_one_way(name: str) -> None
     with pytest.raises(ConfigError) as caught:
         load_config({"model": {"architecture": "mlp"}, "name": name})
     (problem,) = caught.value.problems
-    assert problem.message.endswith("is not possible here (of the run and its folder: letters, digits and _ . + -)")
+    assert problem.message.endswith(
+        "is not possible here (name of the run and its folder: letters, digits and _ . + -)"
+    )
 
 
 @pytest.mark.parametrize(

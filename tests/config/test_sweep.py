@@ -127,7 +127,7 @@ training: {epochs: 3}
             "mine.yaml:2:27  space.data.split_seed: changes the validation images, so that trials could not be "
             "compared; set it in the base",
         ),
-        (BASE, "mine.yaml:1:1  space: missing (config keys and what they may be, as in optimizer.lr: "
+        (BASE, "mine.yaml:1:1  space: missing (config keys and their possible values, as in optimizer.lr: "
          "{log_uniform: [1e-4, 1e-1]})"),
         (BASE + "space: {}\n", "mine.yaml:2:8  space: needs 1 or more items, got 0"),
         (

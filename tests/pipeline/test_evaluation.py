@@ -116,7 +116,7 @@ def test_mistakes_in_what_can_be_changed_are_told(digits_run: Run) -> None:
         evaluate(digits_run.folder, "data.nam=mnist", "device=tpu")
     assert str(caught.value).splitlines() == [
         "override 1  data.nam: unknown key; did you mean 'name'?",
-        "override 2  device: 'tpu' is not possible here (cpu, cuda, cuda:1, mps; auto takes a GPU where there is one)",
+        "override 2  device: 'tpu' is not possible here (cpu, cuda, cuda:1 or mps; auto takes a GPU if there is one)",
     ]
 
 
