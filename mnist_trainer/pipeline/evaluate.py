@@ -45,7 +45,7 @@ from mnist_trainer.pipeline.eval_target import (
     load_target,
 )
 from mnist_trainer.pipeline.preparation import check_custom_parts
-from mnist_trainer.storage.checkpoint import Checkpoint, Member, require_same_classes
+from mnist_trainer.storage.checkpoint import Checkpoint, Member, check_same_classes
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import build_criterion
 
@@ -309,7 +309,7 @@ def compare(
     """
     paths = find_checkpoints([first, second])
     one, other = (load_target(path, overrides, split) for path in paths)
-    require_same_classes({one.name: one.checkpoint, other.name: other.checkpoint})
+    check_same_classes({one.name: one.checkpoint, other.name: other.checkpoint})
     check_same_split([(each.name, config.data) for each in (one, other) for config in each.configs], split)
     trained = one.trained + other.trained
     first_judged, second_judged = (
