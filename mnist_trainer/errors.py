@@ -1,6 +1,6 @@
 """The errors that a user can meet, and the exit code of each.
 
-    TrainerError                1  a bug of our own (also any exception that is not in this tree)
+    TrainerError                1  a bug (also any exception that is not in this tree)
     ├── UsageError              2  a wrong command line
     │   └── ConfigError         2  one or more problems in a config, each with its location
     ├── DataError               3  a data set or a picture that is missing or damaged
@@ -10,7 +10,7 @@
     ├── StorageError            7  disk full, no rights, folder in use
     └── InterruptedRunError   130  stopped by Ctrl-C; what was trained is saved (143: by SIGTERM or SIGHUP)
 
-A message says what happened, where, and how to mend it.
+A message says what happened, where, and how to fix it.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class ConfigError(UsageError):
         self.problems = tuple(problems)
         lines = [str(problem) for problem in self.problems[:MAX_SHOWN]]
         if more := len(self.problems) - len(lines):
-            lines.append(f"There are {more:,} more; mend these first.")
+            lines.append(f"There are {more:,} more; fix these first.")
         super().__init__("\n".join(lines))
 
     def __reduce__(self) -> tuple[object, ...]:

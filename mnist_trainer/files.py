@@ -165,7 +165,7 @@ def remove_file(path: Path) -> None:
 def open_regular(path: str, flags: int) -> int:
     """Open a regular file only, as an opener for `open`. Raises OSError.
 
-    A folder from somebody else may hold a link to a file of the user's, or a pipe.
+    A folder from another person may hold a pipe, or a link to a file of the user's.
     """
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     descriptor = os.open(path, flags, 0o666)
@@ -248,7 +248,7 @@ def _folder_error(path: Path, error: OSError) -> StorageError:
     if is_folder(found):
         return storage_error(path, error)
     kind = "a link that leads nowhere" if found.is_symlink() else "a file"
-    return StorageError(f"{found}: {kind} stands where a folder is needed. Choose another place.")
+    return StorageError(f"{found}: {kind} is where a folder is needed. Choose another path.")
 
 
 # --- locks ---

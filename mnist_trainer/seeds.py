@@ -1,6 +1,6 @@
 """Seeds of random numbers by address: (seed, stream, epoch, batch).
 
-Every draw has a generator of its own, seeded by its address. So a resumed run, or one that prepares its batches in
+Every draw has its own generator, seeded by its address. So a resumed run, or one that prepares its batches in
 another order, draws the same numbers without storing the state of a generator.
 """
 
@@ -26,7 +26,7 @@ def seed_for(seed: int, stream: Stream, epoch: int = 0, batch: int = 0) -> int:
     Streams keep purposes apart: `weights` (initial values), `order` (of images in an epoch), `augment` and `mixup`
     (of a batch), `dropout` (and every other draw inside the model), `views` (deformed copies in evaluation), `split`
     (validation images; its seed is `data.split_seed`), `photographs` and `non_digits` (of `data.simulate`; seeded like
-    `split`, with image and copy in the place of epoch and batch), `sweep` (values for a trial).
+    `split`, with image and copy instead of epoch and batch), `sweep` (values for a trial).
     """
     address = f"{seed}/{stream}/{epoch}/{batch}".encode()
     return int.from_bytes(blake2b(address, digest_size=8).digest(), "big") >> 1
@@ -53,7 +53,7 @@ def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
     if not 1 <= len(seeds) <= MAX_SEEDS:
         raise UsageError(f"A series has 1 to {MAX_SEEDS} seeds. One run with a seed of its own: --seed N.")
     if (twice := next((seed for seed in seeds if seeds.count(seed) > 1), None)) is not None:
-        raise UsageError(f"The seeds of a series differ from each other, and {twice} stands there twice.")
+        raise UsageError(f"The seeds of a series differ from each other, and {twice} is given twice.")
     if min(seeds) < 0:
         raise UsageError(f"Seeds are whole numbers from 0 on; got {min(seeds)}.")
     return tuple(seeds)

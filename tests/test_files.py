@@ -296,10 +296,10 @@ def test_a_file_in_the_place_of_a_folder_is_told(tmp_path: Path, exist_ok: bool)
     place.write_text("a file")
     with pytest.raises(StorageError) as caught:
         make_folder(place, exist_ok)
-    assert str(caught.value) == f"{place}: a file stands where a folder is needed. Choose another place."
+    assert str(caught.value) == f"{place}: a file is where a folder is needed. Choose another path."
     with pytest.raises(StorageError) as caught:
         make_folder(place / "below", exist_ok)
-    assert str(caught.value) == f"{place}: a file stands where a folder is needed. Choose another place."
+    assert str(caught.value) == f"{place}: a file is where a folder is needed. Choose another path."
     assert place.read_text() == "a file"
 
 
@@ -313,7 +313,7 @@ def test_a_link_that_leads_nowhere_or_in_a_circle_is_told(tmp_path: Path, target
         with pytest.raises(StorageError) as caught:
             make_folder(place / below, exist_ok)
         assert str(caught.value) == (
-            f"{place}: a link that leads nowhere stands where a folder is needed. Choose another place."
+            f"{place}: a link that leads nowhere is where a folder is needed. Choose another path."
         )
 
 

@@ -61,7 +61,7 @@ def test_what_is_no_list_of_seeds_is_told(text: str) -> None:
     [
         ("0", f"A series has 1 to {MAX_SEEDS} seeds. One run with a seed of its own: --seed N."),
         ("20260314000000", f"A series has 1 to {MAX_SEEDS} seeds. One run with a seed of its own: --seed N."),
-        ("3,0,1,0", "The seeds of a series differ from each other, and 0 stands there twice."),
+        ("3,0,1,0", "The seeds of a series differ from each other, and 0 is given twice."),
     ],
 )
 def test_seeds_that_make_no_series_are_told(text: str, message: str) -> None:

@@ -39,11 +39,11 @@ class WorkerContext:
 
 
 Function = Callable[[Any, WorkerContext], object]
-"""What runs a task and returns nothing of interest: what a task has to say it sends."""
+"""Runs a task. Its return value is ignored; results are sent as messages."""
 
 
 class Scheduler:
-    """Base class for what hands out tasks and hears of them. All its methods are called in the parent process."""
+    """Base class of what hands out tasks and receives their messages. Its methods are called in the parent process."""
 
     @property
     def wants_stop(self) -> bool:
@@ -54,7 +54,7 @@ class Scheduler:
         """Return the next task, or None if there is none at present."""
 
     def on_message(self, task: Any, message: Any) -> None:
-        """Called with what a task sends."""
+        """Called with a message that a task sends."""
 
     def on_end(self, task: Any, error: Exception | None) -> None:
         """Called when a task has ended, with the error that ended it."""
@@ -204,7 +204,7 @@ def _call(function: Function, task: object, context: WorkerContext) -> Exception
 
 @contextmanager
 def _sigint_ignored() -> Iterator[None]:
-    """Ignore Ctrl-C inside the block, so that a process started there never hears it: its parent handles it."""
+    """Ignore Ctrl-C inside the block, so that a process started there never receives it: its parent handles it."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set signal handlers
         yield
         return

@@ -171,7 +171,7 @@ def order_notes(runs: Sequence[RunSummary], key: str | None) -> list[str]:
     if column not in (*LOSSES, *ACCURACIES) or len(kinds) < 2:
         return []
     within = "one kind of loss" if len({run.task for run in runs}) == 1 else "one data set"
-    return [f"{key} is not the same figure in all these runs: their order holds within {within}."]
+    return [f"{key} is not the same metric in all these runs: their order is valid only within {within}."]
 
 
 # --- the table ---
@@ -263,7 +263,7 @@ def _notes(run: RunSummary) -> Iterator[str]:
         units = ((24 * 60, "days"), (60, "hours"), (1, "minutes"))
         size, unit = next(each for each in units if minutes >= 2 * each[0])
         text = f"{minutes / size:.0f} {unit}"
-        yield f"{run.folder}: wrote nothing for {text}; if its process is dead, it will not go on."
+        yield f"{run.folder}: has written nothing for {text}; its process may be dead."
 
 
 def format_problems(run: RunSummary) -> str:

@@ -1,4 +1,4 @@
-"""A series: several runs of one config that differ in their seed alone. What they share is the config's merit.
+"""A series: several runs of one config that differ in their seed alone.
 
 runs/2026-03-14_15-09-26-mlp-seeds/
   config.yaml    what all runs have in common, with their number of threads; its seed is the first one's
@@ -6,7 +6,7 @@ runs/2026-03-14_15-09-26-mlp-seeds/
   log.txt        plots/seeds.png
   seed-0/  seed-1/  …   ordinary run folders
 
-What happened to a run is recorded in its own `run.json`; the record of the series is made from them.
+What happened to a run is recorded in its `run.json`; that of the series is made from them.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def resume_seeds(
 def _check_folder(folder: RunFolder, config: Config, seeds: tuple[int, ...]) -> Config:
     """Return `config` with the threads and batch size of the series in `folder`, if there is one.
 
-    Raises `UsageError` if that series has another config or other seeds, or if something else is in a run's place.
+    Raises `UsageError` if it has another config or other seeds, or if the folder of a run holds something else.
     """
     if not is_series(folder.path):
         check_no_run(folder.path)
@@ -120,7 +120,7 @@ def _check_folder(folder: RunFolder, config: Config, seeds: tuple[int, ...]) -> 
     if missing := [seed for seed in known if seed not in seeds]:
         raise UsageError(
             f"{folder.path} holds a series with the seeds {', '.join(map(str, known))}; "
-            f"{', '.join(map(str, missing))} can't be left out. Name them all, and others besides if you like."
+            f"{', '.join(map(str, missing))} can't be left out. Name all of them; you may add others."
         )
     runs = {seed: _run_folder(folder, seed) for seed in seeds}
     for seed, run in runs.items():
@@ -157,7 +157,7 @@ def _same_config(folder: RunFolder, config: Config) -> Config:
     if found := list(differences(first, second)):
         raise UsageError(
             f"{folder.path} holds another config: {'; '.join(map(str, found))}. "
-            "Choose another --run-dir, or the same config to go on with it."
+            "Choose another --run-dir, or continue it with the same config."
         )
     return config
 
@@ -203,7 +203,7 @@ def _train_one(task: RunTask, context: WorkerContext) -> None:
 
 
 class _Reporter(Listener):
-    """Sends the epochs of a run to the process of the series, and passes its wish to stop to the run."""
+    """Sends the epochs of a run to the process of the series, and stops the run if that process wants it."""
 
     def __init__(self, context: WorkerContext) -> None:
         self.context = context

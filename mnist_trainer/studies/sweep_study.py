@@ -1,8 +1,8 @@
 """The Optuna study of a sweep, in a journal file, in SQLite or in PostgreSQL, and its trials.
 
 Optuna numbers attempts. A trial whose process died or was stopped is attempted again and keeps its number, 0 to N - 1.
-An attempt that failed by its own fault has a `reason` among its attributes; one without was cut off, and another
-attempt at the same trial waits in the study.
+An attempt whose training failed has a `reason` among its attributes. One without was cut off, and another attempt at
+the same trial waits in the study.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
 HEARTBEAT_SECONDS, GRACE_SECONDS = 15, 60
-"""How often a process reports to a database that its trial runs, and after which silence it counts as dead."""
+"""Seconds between the reports of a running trial to a database, and after how many without one it counts as dead."""
 
 CONNECT_SECONDS = 10
 
@@ -90,7 +90,7 @@ def require_url(url: str) -> None:
 
 
 def _parse_url(url: str) -> URL:
-    """Return the parsed URL; PostgreSQL always with the driver that is installed, and its password in its place."""
+    """Return the parsed URL; PostgreSQL with the installed driver, and without a password in its query."""
     from sqlalchemy import make_url
 
     made = make_url(url)
@@ -179,7 +179,7 @@ def repair_journal(storage: StudyStorage) -> None:
             if "op_code" in json.loads(line):
                 continue
         raise StorageError(
-            f"{path}: the journal is damaged at its line {number}. Take this line and all after it out, to go on with "
+            f"{path}: the journal is damaged at its line {number}. Remove this line and all after it to continue with "
             "the trials before it, or choose another --run-dir."
         )
 
@@ -220,11 +220,11 @@ def check_definition(study: Study, sweep: Sweep, storage: StudyStorage, images: 
     if found := list(differences(theirs, ours)):
         raise UsageError(
             f"{storage} holds a study of the name '{storage.name}' that is about something else: "
-            f"{'; '.join(map(str, found))}. Go on with the same, or give the sweep another name and folder."
+            f"{'; '.join(map(str, found))}. Continue with the same sweep, or give it another name and folder."
         )
     if study.user_attrs.get("images", images) != images:
         raise DataError(
-            f"The images have changed since the study '{storage.name}' in {storage} was begun, so its trials could not "
+            f"The images have changed since the study '{storage.name}' in {storage} began, so its trials could not "
             "be compared. Put them back as they were, or give the sweep another name and folder."
         )
 

@@ -1,4 +1,4 @@
-"""The trials of a sweep: a sampler chooses values, a training is judged by its validation images.
+"""The trials of a sweep: a sampler chooses values, and a training with them is compared by its validation images.
 
 The test set is not read. An error of a training fails its trial, with a reason; an error of the study's storage or a
 stop does not.
@@ -156,7 +156,7 @@ def _objective_value(record: EpochRecord, sweep: Sweep) -> float:
     return value
 
 
-# --- what Optuna is asked for ---
+# --- sampler and pruner ---
 
 
 def suggest(trial: Trial, space: Mapping[str, Parameter]) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def suggest(trial: Trial, space: Mapping[str, Parameter]) -> dict[str, Any]:
 
 
 def build_sampler(sweep: Sweep, index: int) -> BaseSampler:
-    """Return the sampler for trial `index`, with a seed of its own.
+    """Return the sampler for trial `index`, seeded by that number.
 
     So whichever process runs the trial, random and grid give it the same values, and TPE does if the same trials have
     ended by then.

@@ -114,7 +114,7 @@ def test_out_writes_pictures_and_predictions(command: Command, digits_run: Run, 
 def test_a_file_in_the_place_of_the_folder_is_told(command: Command, tmp_path: Path) -> None:
     (tmp_path / "report").write_text("")
     done = command("eval", "latest", "--out", tmp_path / "report")
-    message = f"{tmp_path / 'report'}: a file stands where a folder is needed. Choose another place."
+    message = f"{tmp_path / 'report'}: a file is where a folder is needed. Choose another path."
     assert done == (7, "", f"{message}\n")
 
 
@@ -310,7 +310,7 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(
     monkeypatch.setattr("mnist_trainer.pipeline.evaluate.predict", None)
     Path("file").write_text("")
     checkpoints = pair if option == "--save" else pair[:1]
-    message = "file: a file stands where a folder is needed. Choose another place.\n"
+    message = "file: a file is where a folder is needed. Choose another path.\n"
     for member_names in ([option, "file/a.pt"], [option, "a.pt", "--out", "file"]):
         assert command("eval", *checkpoints, *member_names) == (7, "", message)
     assert not Path("a.pt").exists()

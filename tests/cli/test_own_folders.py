@@ -67,9 +67,9 @@ def test_predict_passes_over_the_same(command: Command, digits: Path) -> None:
     [
         ("train", "--config own --check", 2, "is a folder, and a config is a file"),
         ("sweep", "own", 2, "is a folder, and a config is a file"),
-        ("train", "--config quickstart --run-dir text.txt", 7, "text.txt: a file stands where a folder is needed"),
-        ("train", "--config quickstart --check --run-dir text.txt", 7, "a file stands where a folder is needed"),
-        ("train", "--config quickstart --seeds 2 --run-dir text.txt", 7, "a file stands where a folder is needed"),
+        ("train", "--config quickstart --run-dir text.txt", 7, "text.txt: a file is where a folder is needed"),
+        ("train", "--config quickstart --check --run-dir text.txt", 7, "a file is where a folder is needed"),
+        ("train", "--config quickstart --seeds 2 --run-dir text.txt", 7, "a file is where a folder is needed"),
         ("train", "--resume text.txt", 4, "text.txt: it is a file, but no last.pt"),
         (
             "train",

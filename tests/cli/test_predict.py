@@ -339,7 +339,7 @@ def test_the_steps_are_written_for_each_picture(
     assert done.err.removeprefix(LIMITS) == f"Written to {Path('new/steps')}: 3 strips\n"
     assert len(json.loads(done.out)) == 4
     done = command("predict", "7.png", "--checkpoint", digits_run.folder, "--save-steps", "7.png")
-    assert (done.code, "a file stands where a folder is needed" in done.err) == (7, True)
+    assert (done.code, "a file is where a folder is needed" in done.err) == (7, True)
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def test_json_is_a_list_of_objects(command: Command) -> None:
 def test_a_sorted_and_filtered_list(command: Command) -> None:
     done = command("runs", "--sort", "val_loss", "--reverse", "--filter", "status=finished", "--filter", "name=*o*")
     assert [line.split()[0] for line in done.out.splitlines()[1:3]] == ["one", "two"]
-    assert done.err.startswith("val_loss is not the same figure in all these runs")
+    assert done.err.startswith("val_loss is not the same metric in all these runs")
     done = command("runs", "--filter", "name=three", "--filter", "loss=mse")
     assert (done.code, done.out) == (0, "None of the 2 runs in runs has name=three and loss=mse.\n")
     assert command("runs", "--filter", "name=three", "--json").out == "[]\n"

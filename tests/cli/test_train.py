@@ -89,7 +89,7 @@ def test_a_folder_that_holds_a_run_is_refused(command: Command, here: Path) -> N
 
 def test_a_file_in_the_place_of_the_folder_is_told(command: Command, here: Path) -> None:
     done = command("train", "--config", "tiny.yaml", "--run-dir", "tiny.yaml")
-    message = "tiny.yaml: a file stands where a folder is needed. Choose another place."
+    message = "tiny.yaml: a file is where a folder is needed. Choose another path."
     assert done == (7, "", f"{message}\n")
 
 
@@ -157,7 +157,7 @@ def test_a_batch_that_cannot_be_drawn_there_is_told(command: Command, here: Path
     (here / "taken").write_text("a file")
     done = command("train", "--config", "tiny.yaml", "--show-batch", "taken/batch.png")
     assert done.code == 7
-    assert done.err == "taken: a file stands where a folder is needed. Choose another place.\n"
+    assert done.err == "taken: a file is where a folder is needed. Choose another path.\n"
 
 
 def test_check_warns_of_what_works_against_itself(command: Command, here: Path) -> None:

@@ -94,7 +94,7 @@ def test_a_series_of_another_config_is_refused(command: Command, here: Path) -> 
         2,
         "",
         "many holds another config: optimizer.lr is 0.001 there and 0.5 here. "
-        "Choose another --run-dir, or the same config to go on with it.\n",
+        "Choose another --run-dir, or continue it with the same config.\n",
     )
 
 
@@ -120,7 +120,7 @@ def test_a_failure_ends_the_command_with_its_code(command: Command, here: Path) 
     ("arguments", "message"),
     [
         (["--seeds", "0"], "A series has 1 to 1000 seeds. One run with a seed of its own: --seed N."),
-        (["--seeds", "0,0"], "The seeds of a series differ from each other, and 0 stands there twice."),
+        (["--seeds", "0,0"], "The seeds of a series differ from each other, and 0 is given twice."),
         (["--seeds", "a"], "--seeds takes how many, as in --seeds 5, or which, as in --seeds 0,1,2; got 'a'."),
         (["--seeds", "-1"], "--seeds takes how many, as in --seeds 5, or which, as in --seeds 0,1,2; got '-1'."),
         (["--seeds", "2", "--seed", "1"], "--seeds names the seeds of a series; leave --seed out."),

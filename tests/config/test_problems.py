@@ -300,4 +300,4 @@ def test_many_wrong_items_are_all_found_and_the_first_are_told() -> None:
     assert caught.value.problems[-1].path == "model.hidden.2999"
     *lines, last = str(caught.value).split("\n")
     assert len(lines) == 30 and lines[-1].endswith("model.hidden.29: expected a whole number, got text 'x'")
-    assert last == "There are 2,970 more; mend these first."
+    assert last == "There are 2,970 more; fix these first."

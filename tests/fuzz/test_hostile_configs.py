@@ -46,9 +46,9 @@ HOSTILE = {
     "many digits": (f"{MODEL}seed: {'9' * 900_000}\n", "too large; whole numbers end at"),
     "many keys": (
         MODEL + "".join(f"k{number}: 1\n" for number in range(4000)),
-        "There are 3,970 more; mend these first.",
+        "There are 3,970 more; fix these first.",
     ),
-    "the same key": (MODEL + "seed: 1\n" * 4000, "There are 3,969 more; mend these first."),
+    "the same key": (MODEL + "seed: 1\n" * 4000, "There are 3,969 more; fix these first."),
     "escapes in a value": (f'{MODEL}name: "{ESCAPE}"\n'.replace("\x1b", "\\e").replace("\x07", "\\a"), SHOWN),
     "escapes in a key": (f'{MODEL}"\\e[31m": 1\n', r"\x1b[31m: unknown key"),
     "escapes in an alias": (f"{MODEL}seed: *\u202e\n", "no valid YAML"),

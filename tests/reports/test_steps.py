@@ -129,5 +129,5 @@ def test_strips_are_written_as_answers_come(tmp_path: Path) -> None:
 
 def test_a_place_that_is_no_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="a file stands where a folder is needed"):
+    with pytest.raises(StorageError, match="a file is where a folder is needed"):
         Strips(tmp_path / "file")

@@ -120,7 +120,7 @@ def test_simulated_a_disk_that_refuses_a_folder_is_told(monkeypatch: pytest.Monk
 def test_a_link_that_leads_nowhere_in_the_place_of_runs_is_told(here: Path, target: str) -> None:
     (here / "runs").symlink_to(target)
     for place in (None, Path("runs"), Path("runs/mine")):
-        with pytest.raises(StorageError, match=r"^runs: a link that leads nowhere stands where a folder is needed"):
+        with pytest.raises(StorageError, match=r"^runs: a link that leads nowhere is where a folder is needed"):
             create_run_folder("mlp", place)
 
 
@@ -176,7 +176,7 @@ def test_a_file_in_the_place_of_a_run_is_told(here: Path) -> None:
     (here / "runs").write_text("")
     with pytest.raises(StorageError):
         create_run_folder("mlp")
-    with pytest.raises(StorageError, match="a file stands where a folder is needed"):
+    with pytest.raises(StorageError, match="a file is where a folder is needed"):
         create_run_folder("mlp", here / "runs")
 
 

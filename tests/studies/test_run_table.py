@@ -94,7 +94,7 @@ def test_other_data_sets_and_yes_no_models_have_other_letters(fake_run: FakeRun)
     assert "digits, 7 or not" in lines[2] and "95.00 % B  90.00 % B" in lines[2]
     assert notes[0] == "Accuracies and losses with different letters can't be compared: A digits; B digits, 7 or not."
     assert order_notes(found, "test_acc") == [
-        "test_acc is not the same figure in all these runs: their order holds within one data set."
+        "test_acc is not the same metric in all these runs: their order is valid only within one data set."
     ]
     assert order_notes(found[::2], "test_acc") == []
 
@@ -127,7 +127,7 @@ def test_a_dead_run_is_running_since_it_began(fake_run: FakeRun, now: datetime) 
     for ago, words in ((1200, "20 minutes"), (7300, "2 hours"), (3 * 86400, "3 days")):
         for file in path.iterdir():
             os.utime(file, (now.timestamp() - ago, now.timestamp() - ago))
-        silent = f"one: wrote nothing for {words}; if its process is dead, it will not go on."
+        silent = f"one: has written nothing for {words}; its process may be dead."
         assert table([read_run(path)]).notes == [silent]
 
 
@@ -135,7 +135,7 @@ def test_a_dead_series_is_noted_as_a_run_is(fake_run: FakeRun, now: datetime) ->
     path = fake_run("many", {"kind": "seeds", "status": "running", "test": None, "validation": None})
     for file in path.iterdir():
         os.utime(file, (now.timestamp() - 7300, now.timestamp() - 7300))
-    note = "many: wrote nothing for 2 hours; if its process is dead, it will not go on."
+    note = "many: has written nothing for 2 hours; its process may be dead."
     assert note in table([read_run(path)]).notes
 
 
@@ -194,7 +194,8 @@ def test_what_would_upset_a_terminal_is_escaped() -> None:
 
 def test_an_order_by_losses_of_several_kinds_is_no_order(runs: list[RunSummary]) -> None:
     (note,) = order_notes(runs, "val_loss")
-    assert note == "val_loss is not the same figure in all these runs: their order holds within one kind of loss."
+    mixed = "val_loss is not the same metric in all these runs"
+    assert note == f"{mixed}: their order is valid only within one kind of loss."
     assert order_notes(runs[:1], "val_loss") == order_notes(runs, "val_acc") == order_notes(runs, None) == []
 
 

@@ -312,9 +312,7 @@ def test_a_sweep_does_not_go_on_with_other_images(make: Making, here: Path) -> N
     run_sweep(make(base, trials=1), SweepOptions(run_dir=here / "mine"))
     assert len(run_sweep(make(base, trials=2), SweepOptions(run_dir=here / "mine")).rows) == 2
     (here / "table.csv").write_text("".join(rows[:-5]))
-    with pytest.raises(
-        DataError, match=r"^The images have changed since the study 'sweep' in .*journal\.log was begun"
-    ):
+    with pytest.raises(DataError, match=r"^The images have changed since the study 'sweep' in .*journal\.log began"):
         run_sweep(make(base, trials=3), SweepOptions(run_dir=here / "mine"))
 
 
@@ -402,7 +400,7 @@ def test_a_damaged_journal_is_told_with_its_line(make: Making, here: Path, damag
     journal = here / "mine" / "journal.log"
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join([*lines[:3], damage, *lines[3:]]))
-    with pytest.raises(StorageError, match=r"mine/journal\.log: the journal is damaged at its line 4\. Take"):
+    with pytest.raises(StorageError, match=r"mine/journal\.log: the journal is damaged at its line 4\. Remove"):
         run_sweep(make(trials=2), SweepOptions(run_dir=here / "mine"))
     journal.write_bytes(b"".join(lines[:3]))
     assert run_sweep(make(trials=1), SweepOptions(run_dir=here / "mine")).complete
