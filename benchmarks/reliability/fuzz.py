@@ -32,7 +32,7 @@ PATIENCE = 60
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunResult:
     """How mutation `number` of `kind` ended: `code` is 0 or an exit code; `fault` says what was wrong, if anything."""
 
     kind: str
@@ -47,7 +47,7 @@ class _HangError(BaseException):
     pass
 
 
-def judged(kind: Kind, path: Path, name: str = "", number: int = 0) -> Outcome:
+def judged(kind: Kind, path: Path, name: str = "", number: int = 0) -> RunResult:
     """Feeds the file at `path` to its kind."""
     began, before = time.perf_counter(), peak_memory()
     code, text, fault = 0, "", ""
@@ -68,7 +68,7 @@ def judged(kind: Kind, path: Path, name: str = "", number: int = 0) -> Outcome:
     if taken > MEGABYTES:
         fault = fault or f"takes {taken:.0f} MB"
     fault = fault or _unfit(text, is_error=code != 0)
-    return Outcome(name, number, code, text[:2000], time.perf_counter() - began, fault)
+    return RunResult(name, number, code, text[:2000], time.perf_counter() - began, fault)
 
 
 def _unfit(text: str, is_error: bool) -> str:
@@ -137,7 +137,7 @@ def _plan(names: list[str], numbers: range) -> list[tuple[str, int]]:
     return [(name, number) for name in names for number in numbers]
 
 
-def run(names: list[str], numbers: range) -> Iterator[Outcome]:
+def run(names: list[str], numbers: range) -> Iterator[RunResult]:
     """The outcomes of these mutations of each kind, made in a process of its own; another one where that one dies."""
     plan, begin = _plan(names, numbers), 0
     while begin < len(plan):
@@ -151,11 +151,11 @@ def run(names: list[str], numbers: range) -> Iterator[Outcome]:
                     if isinstance(told, int):
                         place = told
                     else:
-                        yield Outcome(**told)
+                        yield RunResult(**told)
                         begin += 1
         if begin < len(plan):
             assert place == begin, f"the process ended ({child.returncode}) before it was fed anything"
-            yield Outcome(*plan[begin], 1, "", 0.0, f"ends the process ({child.returncode})")
+            yield RunResult(*plan[begin], 1, "", 0.0, f"ends the process ({child.returncode})")
             begin += 1
 
 
@@ -180,7 +180,7 @@ def _lines(child: subprocess.Popen[str]) -> Iterator[str]:
         yield line
 
 
-def table(outcomes: list[Outcome]) -> Iterator[str]:
+def table(outcomes: list[RunResult]) -> Iterator[str]:
     """Lines of Markdown: how many of each kind ended how, and every fault."""
     yield "| kind | mutations | work | exit code | slowest | faults |"
     yield "|---|---|---|---|---|---|"
@@ -195,7 +195,7 @@ def table(outcomes: list[Outcome]) -> Iterator[str]:
             yield f"- {outcome.kind} {outcome.number}: {outcome.fault}: {outcome.text[:300]!r}"
 
 
-def main(count: int = 2000, names: list[str] | None = None, first: int = 0) -> list[Outcome]:
+def main(count: int = 2000, names: list[str] | None = None, first: int = 0) -> list[RunResult]:
     """Prints the table of `count` mutations of each kind, and returns the outcomes."""
     outcomes = list(run(names or list(KINDS), range(first, first + count)))
     for line in table(outcomes):

@@ -253,12 +253,12 @@ TINY = {
 def _told(predictions: Any) -> Iterator[str]:
     """What `mnist-predict` prints. Raises `TrainerError` with a picture's error, as its exit code is that of one."""
     from mnist_trainer.errors import DataError
-    from mnist_trainer.reports.answers import answer_lines
+    from mnist_trainer.reports.answers import prediction_lines
 
     for prediction in predictions:
         if prediction.error is not None:
             raise DataError(prediction.error)
-        yield from answer_lines(prediction)
+        yield from prediction_lines(prediction)
 
 
 def _idx(array: Any) -> bytes:

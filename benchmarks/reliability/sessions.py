@@ -212,9 +212,9 @@ class Session:
 
 def warm_up() -> None:
     """Lets matplotlib find its fonts; torch calculates nothing here, for its threads would not survive a fork."""
-    from mnist_trainer.reports.curves import Story, curves
+    from mnist_trainer.reports.curves import TrainingSummary, curves
 
-    curves([{"epoch": 1, "train_loss": 1.0, "val_loss": 1.0, "lr": 1.0}], Story(1), "warm")
+    curves([{"epoch": 1, "train_loss": 1.0, "val_loss": 1.0, "lr": 1.0}], TrainingSummary(1), "warm")
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from mnist_trainer.errors import (
 )
 
 if TYPE_CHECKING:
-    from mnist_trainer.reports.listener import Listener
+    from mnist_trainer.reports.listener import Callback
 
 ConsoleT = TypeVar("ConsoleT", bound="Listener")
 
@@ -90,7 +90,7 @@ _received_signals: list[str] = []
 """The signals that this command received."""
 
 
-def handle_signals(listener: Listener) -> None:
+def handle_signals(callback: Callback) -> None:
     """Make the first Ctrl-C end the training after its present step, and a second one at once.
 
     SIGTERM (batch systems) and SIGHUP (closed terminals) work in the same way. A SIGHUP that is ignored already, as
@@ -102,10 +102,10 @@ def handle_signals(listener: Listener) -> None:
         _received_signals.append(name)
         if name == "SIGHUP":
             _redirect_to_devnull(terminals)
-        if not listener.can_stop or listener.wants_stop:
-            listener.stopped_by = name
+        if not callback.can_stop or callback.should_stop:
+            callback.stopped_by = name
             raise KeyboardInterrupt
-        listener.wants_stop, listener.stopped_by = True, name
+        callback.should_stop, callback.stopped_by = True, name
 
     terminals = [stream for stream in (1, 2) if os.isatty(stream)]  # isatty is false once the terminal is closed
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
@@ -145,10 +145,10 @@ def print_error(text: str) -> None:
 
 
 def _wrap_for_stderr(text: str) -> str:
-    from mnist_trainer.reports.text import wrapped
+    from mnist_trainer.reports.text import wrap_text
 
     text = escape_controls(text)
-    return wrapped(text, shutil.get_terminal_size().columns) if sys.stderr.isatty() else text
+    return wrap_text(text, shutil.get_terminal_size().columns) if sys.stderr.isatty() else text
 
 
 def terminal_width() -> int | None:
@@ -161,10 +161,10 @@ def list_shipped(phrases: Mapping[str, str], text: str, command: str, overrides:
 
     Raises `UsageError` if there are `overrides`: then a name was forgotten, as `command` has one.
     """
-    from mnist_trainer.reports.text import wrapped
+    from mnist_trainer.reports.text import wrap_text
 
     kind = "sweep" if "sweep" in command else "config"
     require({f"No {kind} is named. Name one: {command} {shell_quote(*overrides)}": not overrides})
     width = max(map(len, phrases)) + 4
     lines = (f"  {name:<{width - 4}}  {phrase}" for name, phrase in phrases.items())
-    print(text.format("\n".join(wrapped(line, terminal_width() or sys.maxsize, indent=width) for line in lines)))
+    print(text.format("\n".join(wrap_text(line, terminal_width() or sys.maxsize, indent=width) for line in lines)))

@@ -89,9 +89,9 @@ def predict(  # noqa: PLR0913, PLR0917 - one an option
             print_safe(note, err=True)
         predictions = reader.read(sources, expect, min_confidence, steps=save_steps is not None)
         if save_steps is not None:
-            from mnist_trainer.reports.steps import Strips
+            from mnist_trainer.reports.steps import StripFolder
 
-            strips = Strips(save_steps)
+            strips = StripFolder(save_steps)
             predictions = strips.written(predictions)
         if for_programs:
             failed = _print_json(predictions) if as_json else _print_csv(predictions)
@@ -99,7 +99,7 @@ def predict(  # noqa: PLR0913, PLR0917 - one an option
             failed = _print_text(predictions, top, show)
             print_safe(f"model: {reader.name}")
         if save_steps is not None:
-            print_safe(strips.told(), err=for_programs)
+            print_safe(strips.summary(), err=for_programs)
         if failed:
             raise typer.Exit(DataError.exit_code)
 
@@ -124,7 +124,7 @@ def _write_submission(images: list[str], checkpoint: str, out: Path) -> None:
     from mnist_trainer.files import make_folder, write_text
     from mnist_trainer.pipeline.eval_target import check_output_file
     from mnist_trainer.pipeline.predict import load_reader
-    from mnist_trainer.reports.answers import submission
+    from mnist_trainer.reports.answers import kaggle_submission
 
     path = Path(images[0])
     check_output_file(out, [path])
@@ -133,7 +133,7 @@ def _write_submission(images: list[str], checkpoint: str, out: Path) -> None:
     pixels, labels = read_csv(path)
     if labels is not None:
         print_safe(f"{path}: its column of labels is ignored.", err=True)
-    write_text(out, submission(reader.read_rows(pixels)))
+    write_text(out, kaggle_submission(reader.read_rows(pixels)))
     print_safe(f"Written to {out}: the answers to {len(pixels):,} images.\nmodel: {reader.name}")
 
 
@@ -145,19 +145,19 @@ def _print_json(predictions: Iterable[Prediction]) -> bool:
 
 
 def _print_csv(predictions: Iterable[Prediction]) -> bool:
-    from mnist_trainer.reports.answers import CSV_COLUMNS, csv_row
+    from mnist_trainer.reports.answers import PREDICTION_COLUMNS, prediction_row
 
     failed = False
     table = csv.writer(sys.stdout, lineterminator="\n")
-    table.writerow(CSV_COLUMNS)
+    table.writerow(PREDICTION_COLUMNS)
     for prediction in predictions:
-        table.writerow(csv_row(prediction))
+        table.writerow(prediction_row(prediction))
         failed |= prediction.error is not None
     return failed
 
 
 def _print_text(predictions: Iterable[Prediction], top: int | None, show: bool) -> bool:
-    from mnist_trainer.reports.answers import answer_lines
+    from mnist_trainer.reports.answers import prediction_lines
 
     failed = False
     for prediction in predictions:
@@ -166,7 +166,7 @@ def _print_text(predictions: Iterable[Prediction], top: int | None, show: bool) 
             sys.stdout.flush()
             print_error(prediction.error)
             continue
-        print_safe("\n".join(answer_lines(prediction, top)))
+        print_safe("\n".join(prediction_lines(prediction, top)))
         for warning in prediction.warnings:
             print_safe(f"warning: {prediction.name}: {warning}", err=True)
         if show:
@@ -176,13 +176,13 @@ def _print_text(predictions: Iterable[Prediction], top: int | None, show: bool) 
 
 def _draw_digits(prediction: Prediction) -> None:
     """Draw the 28×28 images that the network read."""
-    from mnist_trainer.reports.answers import caption
+    from mnist_trainer.reports.answers import digit_caption
     from mnist_trainer.reports.glyphs import glyph_lines
 
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     digits = [digit for digit in prediction.digits if digit.image is not None]
     images = [digit.image for digit in digits if digit.image is not None]
-    captions = [escape_controls(caption(digit)) for digit in digits]
+    captions = [escape_controls(digit_caption(digit)) for digit in digits]
     print("\n".join(glyph_lines(images, captions, shutil.get_terminal_size().columns, colour)))
 
 

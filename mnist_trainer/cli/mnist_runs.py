@@ -101,12 +101,12 @@ def _print_table(lines: Sequence[str], notes: Sequence[str]) -> None:
 def _draw_curves(listed: Sequence[RunSummary], file: Path, folder: Path) -> str:
     """Draw the learning curves of the runs to `file`; return which were drawn."""
     from mnist_trainer.files import write_bytes
-    from mnist_trainer.reports.overlay import overlay
+    from mnist_trainer.reports.overlay import overlaid_curves
     from mnist_trainer.studies.run_table import curves
 
     drawn, others = curves(listed)
     require({f"There is nothing to draw: no run listed of {folder} has completed an epoch.": drawn})
-    write_bytes(file, overlay(drawn, f"{folder}: {len(drawn)} run{'' if len(drawn) == 1 else 's'}"))
+    write_bytes(file, overlaid_curves(drawn, f"{folder}: {len(drawn)} run{'' if len(drawn) == 1 else 's'}"))
     left_out = f"; left out, without an epoch: {', '.join(others)}" if others else ""
     return f"Written to {file}{left_out}"
 

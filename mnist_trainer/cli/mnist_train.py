@@ -143,8 +143,8 @@ def _train(config: Config, run_dir: Path | None, on_interrupt: str, quiet: bool)
         from mnist_trainer.reports.console import choose_console
 
         with reporting(choose_console(quiet)) as console:
-            console.finishes = on_interrupt == "finish"
-            pipeline.train(config, run_dir=run_dir, listener=console)
+            console.finish_on_stop = on_interrupt == "finish"
+            pipeline.train(config, run_dir=run_dir, callback=console)
 
 
 def _train_series(config: Config, seeds: tuple[int, ...], jobs: int, run_dir: Path | None, quiet: bool) -> None:
@@ -152,7 +152,7 @@ def _train_series(config: Config, seeds: tuple[int, ...], jobs: int, run_dir: Pa
     from mnist_trainer.studies.seed_series import train_seeds
 
     with reporting(choose_series_console(quiet)) as console:
-        series = train_seeds(config, seeds, jobs=jobs, run_dir=run_dir, listener=console)
+        series = train_seeds(config, seeds, jobs=jobs, run_dir=run_dir, callback=console)
     series.raise_failures()
 
 
@@ -180,8 +180,8 @@ def _resume(
     from mnist_trainer.reports.console import choose_console
 
     with reporting(choose_console(quiet)) as console:
-        console.finishes = on_interrupt == "finish"
-        pipeline.resume(folder, *overrides, take_over=take_over, listener=console)
+        console.finish_on_stop = on_interrupt == "finish"
+        pipeline.resume(folder, *overrides, take_over=take_over, callback=console)
 
 
 def _resume_series(folder: Path, overrides: Sequence[str], jobs: int | None, quiet: bool) -> None:
@@ -189,7 +189,7 @@ def _resume_series(folder: Path, overrides: Sequence[str], jobs: int | None, qui
     from mnist_trainer.studies.seed_series import resume_seeds
 
     with reporting(choose_series_console(quiet)) as console:
-        series = resume_seeds(folder, *overrides, jobs=jobs, listener=console)
+        series = resume_seeds(folder, *overrides, jobs=jobs, callback=console)
     series.raise_failures()
 
 

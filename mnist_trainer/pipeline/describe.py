@@ -15,7 +15,7 @@ from mnist_trainer.config.schema import Config
 from mnist_trainer.data.image_dataset import MEMORY_FRACTION, ImageDataset
 from mnist_trainer.data.loaders import class_names
 from mnist_trainer.model.device import matmul_backend
-from mnist_trainer.reports.listener import Header
+from mnist_trainer.reports.listener import RunInfo
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import OptimizerFactory
 from mnist_trainer.training.state import TrainingState
@@ -44,7 +44,7 @@ def run_facts(state: TrainingState, custom: Mapping[str, str] | None = None) -> 
     }
 
 
-def build_header(state: TrainingState, folder: Path, custom: dict[str, str], resumed: str = "") -> Header:
+def build_header(state: TrainingState, folder: Path, custom: dict[str, str], resumed: str = "") -> RunInfo:
     """What a listener is told before the first step; `resumed` says where a run goes on."""
     setup, facts = state.setup, run_facts(state, custom)
     counts = f"{len(setup.train):,} images to train, {facts['data']['validation_count']:,} to validate"
@@ -52,7 +52,7 @@ def build_header(state: TrainingState, folder: Path, custom: dict[str, str], res
         counts += " (simulated: {:,} and {:,})".format(*setup.simulated)
     count = torch.get_num_threads()
     threads = f", {count} thread{'' if count == 1 else 's'}" if setup.device.type == "cpu" else ""
-    return Header(
+    return RunInfo(
         name=setup.config.name,
         data=f"{setup.config.data.name}: {counts}{_mapped(setup.train)}{_classes(state)}",
         model=f"{facts['model']}, {facts['parameters']:,} parameters{_taken_over(state)}",

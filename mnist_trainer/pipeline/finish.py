@@ -19,7 +19,7 @@ from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.inference.predictions import Predictions, describe_dead_units, measure, monitor_firing, predict
 from mnist_trainer.pipeline.preparation import Loading
 from mnist_trainer.reports.canvas import require_readable_settings
-from mnist_trainer.reports.curves import Story
+from mnist_trainer.reports.curves import TrainingSummary
 from mnist_trainer.reports.drawings import (
     Drawing,
     draw_confusion,
@@ -28,8 +28,8 @@ from mnist_trainer.reports.drawings import (
     draw_training,
     draw_weights,
 )
-from mnist_trainer.reports.journal import Journal
-from mnist_trainer.reports.listener import Listener, Outcome, metrics_row
+from mnist_trainer.reports.journal import RunWriter
+from mnist_trainer.reports.listener import Callback, RunResult, metrics_row
 from mnist_trainer.reports.tensorboard import require_tensorboard
 from mnist_trainer.reports.text import STOP_REASONS
 from mnist_trainer.training.loop import EpochRecord
@@ -92,15 +92,15 @@ def check_reports(report: Report) -> None:
             raise UsageError(f"report.plots and report.gallery need matplotlib: {advice}.")
 
 
-def evaluate_best(journal: Journal, dataset: ImageDataset, split: str, loss: LossFunction | None) -> SplitResult:
+def evaluate_best(writer: RunWriter, dataset: ImageDataset, split: str, loss: LossFunction | None) -> SplitResult:
     """Measure the best epoch's model on `dataset`."""
-    setup = journal.state.setup
+    setup = writer.state.setup
     config, classes = setup.config, setup.classes
-    predictor = journal.best().predictor(setup.device, journal.state.best_model())
+    predictor = writer.best().predictor(setup.device, writer.state.best_model())
     if split == "validation":
         with monitor_firing(predictor.members[0]) as monitor:
             predictions = predict(predictor, dataset)
-        journal.dead_units = monitor.dead
+        writer.dead_units = monitor.dead
     else:
         predictions = predict(predictor, dataset)
     mean_loss = build_criterion(config, classes, loss=loss).mean_loss
@@ -110,67 +110,67 @@ def evaluate_best(journal: Journal, dataset: ImageDataset, split: str, loss: Los
 
 
 def conclude(
-    journal: Journal,
-    listener: Listener,
+    writer: RunWriter,
+    callback: Callback,
     images: ImageDataset | None,
     validation: SplitResult | None,
     loss: LossFunction | None,
-) -> tuple[Run, Outcome]:
+) -> tuple[Run, RunResult]:
     """The best model is measured on the test `images`, once; reports are drawn; `run.json` is finished.
 
     Without test images the pictures show the `validation` images.
     """
-    listener.drawing()
+    callback.drawing()
     began = perf_counter()
-    config, folder, best_epoch = journal.config, journal.folder, journal.best_epoch
-    model = journal.state.best_model()
+    config, folder, best_epoch = writer.config, writer.folder, writer.best_epoch
+    model = writer.state.best_model()
     file_format = config.report.format
     drawings: list[Drawing] = []
     if config.report.plots:  # drawn while the model is tested
-        rows = [metrics_row(record) for record in journal.records if record.phase == "train"]
-        drawings.append(draw_training(rows, _story(journal), config.name, file_format))
+        rows = [metrics_row(record) for record in writer.records if record.phase == "train"]
+        drawings.append(draw_training(rows, _training_summary(writer), config.name, file_format))
         title = f"{config.name}: weights of the first layer"
-        drawings += draw_weights(model, title, journal.dead_units, file_format)
-    tested = None if images is None else evaluate_best(journal, images, "test", loss)
+        drawings += draw_weights(model, title, writer.dead_units, file_format)
+    tested = None if images is None else evaluate_best(writer, images, "test", loss)
     evaluated = perf_counter() - began
     if shown := tested or validation:
-        drawings += _draw_predictions(shown, journal.state.setup.classes, config.report)
+        drawings += _draw_predictions(shown, writer.state.setup.classes, config.report)
     for name, picture in drawings:
         folder.write_plot(name, picture())
     timings = {
-        "training_seconds": journal.seconds,
+        "training_seconds": writer.seconds,
         "evaluation_seconds": evaluated,
         "drawing_seconds": perf_counter() - began - evaluated,
     }
-    if dead := describe_dead_units(journal.dead_units):
+    if dead := describe_dead_units(writer.dead_units):
         folder.log(dead)
     test, validated = (None if measured is None else measured.evaluation for measured in (tested, validation))
-    journal.finish(test, timings)
+    writer.finish(test, timings)
     plots = tuple(f"plots/{name}" for name, _ in drawings)
     if config.report.tensorboard:
         plots += ("tensorboard/",)
-    reason = journal.stop_reason
-    run = Run(folder.path, config, tuple(journal.records), best_epoch, reason, test, validated, model)
+    reason = writer.stop_reason
+    run = Run(folder.path, config, tuple(writer.records), best_epoch, reason, test, validated, model)
     is_guessing = shown is not None and shown.evaluation.is_guessing
-    advice = likely_cause(journal.state, journal.records, journal.custom) if is_guessing else ""
-    return run, Outcome(folder.path, best_epoch, reason, test, journal.seconds, plots, dead, validated, advice)
+    advice = likely_cause(writer.state, writer.records, writer.custom) if is_guessing else ""
+    return run, RunResult(folder.path, best_epoch, reason, test, writer.seconds, plots, dead, validated, advice)
 
 
-def _story(journal: Journal) -> Story:
+def _training_summary(writer: RunWriter) -> TrainingSummary:
     """Return what the curves show of a training besides its rows."""
-    config, best = journal.config, journal.first.best
+    config, best = writer.config, writer.first.best
     rule = config.training.early_stopping
-    reason = STOP_REASONS[journal.stop_reason]
-    if rule is not None and journal.stop_reason == "early_stopping":
+    reason = STOP_REASONS[writer.stop_reason]
+    if rule is not None and writer.stop_reason == "early_stopping":
         reason = f"stopped early, for {rule.monitor} did not improve in {best.num_bad_epochs} epochs"
-    return Story(
+    return TrainingSummary(
         best_epoch=best.epoch,
         monitor=rule.monitor if rule else "val_loss",
-        points=[point for record in journal.records if record.phase == "train" for point in record.curve],
+        points=[point for record in writer.records if record.phase == "train" for point in record.curve],
         num_bad_epochs=best.num_bad_epochs if rule else 0,
         patience=rule.patience if rule else None,
         reason=f"{reason[0].lower()}{reason[1:].rstrip('.')}",
-        loss=f"{'your own loss' if 'loss' in journal.custom else config.loss.name}, mean per image",
+        loss=f"{'your own loss' if 'loss' in writer.custom else config.loss.name}, mean per image",
     )
 
 

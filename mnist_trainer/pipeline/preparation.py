@@ -52,7 +52,7 @@ def prepare(  # noqa: PLR0913
     loss: LossFunction | None = None,
     optimizer: OptimizerFactory | None = None,
     loading: Loading | None = None,
-    warned: Warned | None = None,
+    on_warning: Warned | None = None,
     phase: Phase = "train",
     splits: Splits | None = None,
     initial: InitialWeights | None = None,
@@ -73,9 +73,9 @@ def prepare(  # noqa: PLR0913
         device = resolve_device(config.device)
         check_memory(footprint(with_smallest_batch(config, device), layers), device)
     loaded = load_initial(config, classes) if initial is None else initial
-    if initial is None and isinstance(loaded, InitialWeights) and warned is not None:
+    if initial is None and isinstance(loaded, InitialWeights) and on_warning is not None:
         reason = "holds weights alone: whether images that validate here trained them can't be checked"
-        warned("model.init_from", f"{config.model.init_from} {reason}")
+        on_warning("model.init_from", f"{config.model.init_from} {reason}")
     if splits is None:
         splits = load_splits(config.data, loading) if phase == "train" else load_together(config.data, loading)
     identity = identify(splits, config.data.name)

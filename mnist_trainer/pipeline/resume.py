@@ -19,7 +19,7 @@ from mnist_trainer.errors import CheckpointError, DivergedError, UsageError, she
 from mnist_trainer.files import is_locked
 from mnist_trainer.pipeline.describe import run_facts
 from mnist_trainer.pipeline.preparation import check_same_images
-from mnist_trainer.reports.environment import machine_of
+from mnist_trainer.reports.environment import machine_info
 from mnist_trainer.storage.checkpoint import Checkpoint, load_checkpoint
 from mnist_trainer.storage.find import find_path, tried_paths
 from mnist_trainer.storage.run_folder import RUNS, RunFolder, holds_run
@@ -41,7 +41,7 @@ CHANGEABLE = (
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """A run that was begun: its `config` as it is from now on, and what `Journal.save_last` saved of it last.
+    """A run that was begun: its `config` as it is from now on, and what `RunWriter.save_last` saved of it last.
 
     Without a saved state (`last` is None) it starts over. `changes` are those of the config since then.
     """
@@ -95,7 +95,7 @@ class ResumePoint:
                     f"that of a fresh run of {after}",
                 )
         if self.last is not None:
-            machine = machine_of(state)
+            machine = machine_info(state)
             for what, before in self.last["machine"].items():
                 if (here := machine.get(what)) != before:
                     yield "resume", f"{what} was {before} and is {here} now: bits may differ from a run never stopped"

@@ -32,8 +32,8 @@ from mnist_trainer.pipeline.resume import (
     resume_command,
 )
 from mnist_trainer.reports.console import shown
-from mnist_trainer.reports.journal import Journal
-from mnist_trainer.reports.listener import Listener
+from mnist_trainer.reports.journal import RunWriter
+from mnist_trainer.reports.listener import Callback
 from mnist_trainer.storage.run_folder import as_folder, check_free, check_no_run, create_run_folder
 from mnist_trainer.training.divergence import Restore
 from mnist_trainer.training.loop import fit
@@ -59,13 +59,13 @@ class _CustomParts:
         return custom_names(self.model, self.loss, self.optimizer)
 
     def prepare(
-        self, config: Config, listener: Listener, initial: InitialWeights | None = None
+        self, config: Config, callback: Callback, initial: InitialWeights | None = None
     ) -> tuple[TrainingState, Callable[[int], TrainingState]]:
         """Return the state of the first fit, and a function that makes that of the second from the best epoch."""
-        prepared = partial(prepare, loss=self.loss, optimizer=self.optimizer, loading=listener.loading)
+        prepared = partial(prepare, loss=self.loss, optimizer=self.optimizer, loading=callback.loading)
         fresh = deepcopy(self.model) if config.training.refit else None
-        state = prepared(config, model=self.model, warned=listener.warned, initial=initial)
-        _warn_of_device(config, state, listener)
+        state = prepared(config, model=self.model, on_warning=callback.on_warning, initial=initial)
+        _warn_of_device(config, state, callback)
         setup = state.setup  # its batch size is a number
         return state, lambda epoch: prepared(
             refit_config(setup.config, epoch), model=fresh, phase="refit", initial=setup.initial
@@ -79,7 +79,7 @@ def train(
     model: nn.Module | None = None,
     loss: LossFunction | None = None,
     optimizer: OptimizerFactory | None = None,
-    listener: Listener | None = None,
+    callback: Callback | None = None,
     progress: bool = False,
     **keys: Any,
 ) -> Run:
@@ -88,7 +88,7 @@ def train(
     `overrides` change keys of the config: `"training.epochs=3"`, or `{"training": {"epochs": 3}}`; so do
     other keyword arguments, as `training={"epochs": 3}`.
     `model` (trained in place), `loss` and `optimizer` (a class or a function of the parameters) take the place of the
-    config's. `listener` (a `mnist_trainer.Callback`) hears what happens; with `progress` header, epochs and a bar are
+    config's. `callback` (a `mnist_trainer.Callback`) hears what happens; with `progress` header, epochs and a bar are
     printed, in a terminal or a notebook, else nothing. Raises the errors of `prepare`, `DivergedError`,
     `StorageError`, and `InterruptedRunError` if the listener wants a stop; what was trained by then is in the folder,
     and `resume` goes on with it.
@@ -98,7 +98,7 @@ def train(
         as_folder(run_dir),
         load_config(config, (*overrides, keys)),
     )
-    with shown(listener, progress) as heard:
+    with shown(callback, progress) as heard:
         _warn(config, heard)
         with settings(config, choose_threads(config, model)), convert_device_errors():
             began = perf_counter()
@@ -109,7 +109,7 @@ def train(
             folder = create_run_folder(config.name, run_dir)
             with folder_lock(folder.path):
                 check_no_run(folder.path)  # again: another process may have come first
-                return _run_training(Journal(folder, state, custom.names, began), second, test, loss, heard)
+                return _run_training(RunWriter(folder, state, custom.names, began), second, test, loss, heard)
 
 
 def resume(
@@ -118,7 +118,7 @@ def resume(
     model: nn.Module | None = None,
     loss: LossFunction | None = None,
     optimizer: OptimizerFactory | None = None,
-    listener: Listener | None = None,
+    callback: Callback | None = None,
     progress: bool = False,
     take_over: bool = False,
     **keys: Any,
@@ -136,9 +136,9 @@ def resume(
         find_run(str(place)),
     )
     check_single_run(folder)
-    with shown(listener, progress) as heard:
+    with shown(callback, progress) as heard:
         if is_finished(folder, texts):
-            heard.was_finished(folder.path)
+            heard.on_already_finished(folder.path)
             return None
         with folder_lock(folder.path, steal_lock=take_over):
             resume_point = load_resume_point(folder, texts)
@@ -150,99 +150,99 @@ def resume(
                 state, second = custom.prepare(resume_point.config, heard, resume_point.initial)
                 resume_point.restore(state)
                 for key, reason in resume_point.notes(state):
-                    heard.warned(key, reason)
+                    heard.on_warning(key, reason)
                 test = load_test_images(resume_point.config, heard.loading)
-                journal = Journal(folder, state, custom.names, began, resume_point.last)
-                return _run_training(journal, second, test, loss, heard, resume_point.position())
+                writer = RunWriter(folder, state, custom.names, began, resume_point.last)
+                return _run_training(writer, second, test, loss, heard, resume_point.position())
 
 
-def _warn(config: Config, listener: Listener) -> None:
+def _warn(config: Config, callback: Callback) -> None:
     for key, reason in config_warnings(config):
-        listener.warned(key, reason)
+        callback.on_warning(key, reason)
     check_reports(config.report)
 
 
 def _run_training(
-    journal: Journal,
+    writer: RunWriter,
     second: Callable[[int], TrainingState],
     test: ImageDataset | None,
     loss: LossFunction | None,
-    listener: Listener,
+    callback: Callback,
     resumed: str = "",
 ) -> Run:
     """Trains from where the journal's state is, tests on the images `test`, and writes it all."""
-    state, config = journal.state, journal.config
-    journal.start(run_facts(state, journal.custom))
-    with _record_failure(journal, listener):
-        listener.started(build_header(state, journal.folder.path, journal.custom, resumed))
-        if not journal.is_in_refit:
-            _fit(state, journal, listener)
+    state, config = writer.state, writer.config
+    writer.start(run_facts(state, writer.custom))
+    with _record_failure(writer, callback):
+        callback.started(build_header(state, writer.folder.path, writer.custom, resumed))
+        if not writer.is_in_refit:
+            _fit(state, writer, callback)
         validation = None
         if state.setup.validation is not None:
-            validation = evaluate_best(journal, state.setup.validation, "validation", loss)
-            journal.validated(validation.evaluation)
+            validation = evaluate_best(writer, state.setup.validation, "validation", loss)
+            writer.set_validation(validation.evaluation)
         if config.training.refit and state.stop_reason != "interrupted":
             refit = second(state.best.epoch)
             refit.setup = replace(refit.setup, threads=state.setup.threads)
-            listener.refitting(state.best.epoch, len(refit.setup.train))
-            journal.refit(refit)
-            _fit(refit, journal, listener)
-            journal.keep_refit()
-        run, outcome = conclude(journal, listener, test, validation, loss)
-    listener.finished(outcome)
+            callback.on_refit_start(state.best.epoch, len(refit.setup.train))
+            writer.refit(refit)
+            _fit(refit, writer, callback)
+            writer.finish_refit()
+        run, result = conclude(writer, callback, test, validation, loss)
+    callback.finished(result)
     return run
 
 
-def _warn_of_device(config: Config, state: TrainingState, listener: Listener) -> None:
+def _warn_of_device(config: Config, state: TrainingState, callback: Callback) -> None:
     """What `auto` became, where that is not what one would expect."""
     if reason := skipped_device(config.device):
-        listener.warned("device", reason)
+        callback.on_warning("device", reason)
     asked, size = config.data, state.setup.config.data.batch
     if asked.batch != size:
         reason = f"{asked.batch} images do not fit into the memory of {state.setup.device}; a step takes {size}"
-        listener.warned("data.batch_size", f"{reason} (training.accumulate={asked.batch // size} makes up for it)")
+        callback.on_warning("data.batch_size", f"{reason} (training.accumulate={asked.batch // size} makes up for it)")
 
 
 @contextmanager
-def _record_failure(journal: Journal, listener: Listener) -> Iterator[None]:
+def _record_failure(writer: RunWriter, callback: Callback) -> Iterator[None]:
     """Writes down how a training ended that did not come to its end, and says how to go on."""
     try:
         yield
     except (InterruptedRunError, KeyboardInterrupt) as error:
-        journal.stop("interrupted", listener.stopped_by)
-        error.add_note(f"Go on with: {resume_command(journal.folder.path)}")
+        writer.stop("interrupted", callback.stopped_by)
+        error.add_note(f"Go on with: {resume_command(writer.folder.path)}")
         raise
     except BaseException as error:
-        journal.stop("failed", type(error).__name__, str(error))
+        writer.stop("failed", type(error).__name__, str(error))
         raise
 
 
-def _fit(state: TrainingState, journal: Journal, listener: Listener) -> None:
+def _fit(state: TrainingState, writer: RunWriter, callback: Callback) -> None:
     steps = state.setup.course.steps_per_epoch
 
     def after_step(state: TrainingState) -> None:
-        listener.stepped(state.epoch + 1, state.step, steps)
-        if listener.wants_stop and listener.finishes:
+        callback.on_step_end(state.epoch + 1, state.step, steps)
+        if callback.should_stop and callback.finish_on_stop:
             state.stop_reason = "interrupted"
-        elif listener.wants_stop:
-            journal.save_last()
-            is_first = not journal.best_epoch
+        elif callback.should_stop:
+            writer.save_last()
+            is_first = not writer.best_epoch
             kept = "no epoch is complete, so there is no model yet in" if is_first else "what was trained so far is in"
             where = f"in epoch {state.epoch + 1}, after step {state.step} of {steps}"
-            raise InterruptedRunError(f"Stopped {where}; {kept} {journal.folder.path}.")
-        elif journal.is_due:
-            journal.save_last()
+            raise InterruptedRunError(f"Stopped {where}; {kept} {writer.folder.path}.")
+        elif writer.is_due:
+            writer.save_last()
 
     def on_rollback(restore: Restore) -> None:
-        journal.on_rollback(restore)
-        listener.warned("training.on_divergence", f"{restore}.")
+        writer.on_rollback(restore)
+        callback.on_warning("training.on_divergence", f"{restore}.")
 
-    listener.fit_started(state)
-    listener.can_stop = True
+    callback.on_fit_start(state)
+    callback.can_stop = True
     for record in fit(state, after_step, on_rollback):
-        journal.epoch(record)
-        listener.epoch_ended(record)
-        if reason := not_learning(state, journal.records, journal.custom):
-            listener.warned("training", reason)
-    listener.can_stop = False
-    journal.save_last()
+        writer.epoch(record)
+        callback.on_epoch_end(record)
+        if reason := not_learning(state, writer.records, writer.custom):
+            callback.on_warning("training", reason)
+    callback.can_stop = False
+    writer.save_last()

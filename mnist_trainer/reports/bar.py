@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 INTERVAL = 0.1
 """Seconds between two drawings of the bar."""
 
-NARROWEST, WIDEST = 4, 40
+MIN_BAR_WIDTH, MAX_WIDTH = 4, 40
 """Columns of the bar itself."""
 
 
-class Bar:
+class ProgressBar:
     """A bar below all lines, between a text and an amount; it is drawn when `show` is called."""
 
     def __init__(self, console: Console) -> None:
@@ -41,12 +41,12 @@ class Bar:
         """Draw the bar as wide as the line allows; on a narrow line the last parts of `amount` are left out."""
         if not self.is_possible:
             return
-        while (room := self.console.width - len(text) - len(amount) - 2) < NARROWEST and "  " in amount:
+        while (room := self.console.width - len(text) - len(amount) - 2) < MIN_BAR_WIDTH and "  " in amount:
             amount = amount.rpartition("  ")[0]
         if self.progress is None:
             self.progress = _new_progress(self.console, self.column)
             self.task = self.progress.add_task(text, total=total, amount=amount)
-        self.column.bar_width = max(NARROWEST, min(WIDEST, room))
+        self.column.bar_width = max(MIN_BAR_WIDTH, min(MAX_WIDTH, room))
         self.progress.update(self.task, description=text, completed=done, total=total, amount=amount)
         self.progress.start()
         self.progress.refresh()

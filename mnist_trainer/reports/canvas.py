@@ -24,7 +24,7 @@ from mnist_trainer.errors import UsageError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WIDEST = 1200
+MAX_WIDTH = 1200
 _DPI = 100
 BLUE, ORANGE, GREEN, GREY, PALE = "#0072B2", "#D55E00", "#007A5A", "#808080", "#E9E9E9"
 _STYLE: Any = {

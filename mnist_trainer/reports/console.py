@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, TextIO
 
 from mnist_trainer.errors import UsageError, escape_controls, one_line
 from mnist_trainer.model.memory import human_bytes
-from mnist_trainer.reports.bar import Bar
-from mnist_trainer.reports.listener import Header, Listener, Outcome, both
+from mnist_trainer.reports.bar import ProgressBar
+from mnist_trainer.reports.listener import Callback, RunInfo, RunResult, both
 from mnist_trainer.reports.text import (
-    COLUMNS,
+    EPOCH_COLUMNS,
     epoch_cells,
     finished_lines,
     header_lines,
-    outcome_lines,
-    pace,
+    progress_text,
     refit_line,
-    wrapped,
+    run_result_lines,
+    wrap_text,
 )
 from mnist_trainer.training.loop import EpochRecord
 from mnist_trainer.training.state import TrainingState
@@ -29,25 +29,25 @@ from mnist_trainer.training.state import TrainingState
 if TYPE_CHECKING:
     from pathlib import Path
 
-WIDTHS = (5, 10, 8, 12, 8, 7, 13)
+EPOCH_WIDTHS = (5, 10, 8, 12, 8, 7, 13)
 """Of the table's columns, in characters; the last one is aligned to the left."""
 
 
-class PlainConsole(Listener):
+class PlainConsole(Callback):
     """One line a happening, for pipes and log files."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream if stream is not None else sys.stdout
         self.announced = ""
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """Prints a line, at once. Nobody need listen to the end: after `| head` the training goes on in silence."""
         try:
             print(escape_controls(text), file=self.stream, flush=True)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 
-    def warned(self, path: str, reason: str) -> None:
+    def on_warning(self, path: str, reason: str) -> None:
         """A warning goes to stderr."""
         print(escape_controls(f"warning: {path}: {reason}"), file=sys.stderr, flush=True)
 
@@ -55,31 +55,31 @@ class PlainConsole(Listener):
         """A line when it begins."""
         if what != self.announced:
             self.announced = what
-            self.say(what)
+            self.print_line(what)
 
-    def started(self, header: Header) -> None:
+    def started(self, info: RunInfo) -> None:
         """The header, and the table's first row."""
-        for word, text in header_lines(header):
-            self.say(f"{word:<7}{text}")
-        self.say(table_row(COLUMNS))
+        for word, text in header_lines(info):
+            self.print_line(f"{word:<7}{text}")
+        self.print_line(table_row(EPOCH_COLUMNS))
 
-    def epoch_ended(self, record: EpochRecord) -> None:
+    def on_epoch_end(self, record: EpochRecord) -> None:
         """A row of the table."""
-        self.say(table_row(epoch_cells(record)))
+        self.print_line(table_row(epoch_cells(record)))
 
-    def refitting(self, epochs: int, images: int) -> None:
+    def on_refit_start(self, epochs: int, images: int) -> None:
         """A line between the two fits."""
-        self.say(refit_line(epochs, images))
+        self.print_line(refit_line(epochs, images))
 
-    def finished(self, outcome: Outcome) -> None:
+    def finished(self, result: RunResult) -> None:
         """The result and where it lies."""
-        for line in outcome_lines(outcome):
-            self.say(line)
+        for line in run_result_lines(result):
+            self.print_line(line)
 
-    def was_finished(self, folder: Path) -> None:
+    def on_already_finished(self, folder: Path) -> None:
         """That there is nothing to do, and what could be done."""
         for line in finished_lines(folder):
-            self.say(line)
+            self.print_line(line)
 
 
 class QuietConsole(PlainConsole):
@@ -88,21 +88,21 @@ class QuietConsole(PlainConsole):
     def loading(self, what: str, done: int, total: int | None) -> None:
         """Not a word."""
 
-    def started(self, header: Header) -> None:
+    def started(self, info: RunInfo) -> None:
         """Not a word."""
 
-    def epoch_ended(self, record: EpochRecord) -> None:
+    def on_epoch_end(self, record: EpochRecord) -> None:
         """Not a word."""
 
-    def refitting(self, epochs: int, images: int) -> None:
+    def on_refit_start(self, epochs: int, images: int) -> None:
         """Not a word."""
 
-    def finished(self, outcome: Outcome) -> None:
+    def finished(self, result: RunResult) -> None:
         """The last line."""
-        self.say(outcome_lines(outcome)[-1])
+        self.print_line(run_result_lines(result)[-1])
 
 
-class RichConsole(Listener):
+class RichConsole(Callback):
     """Colours, a table that grows, and a bar for the present epoch below it."""
 
     def __init__(self) -> None:
@@ -110,22 +110,22 @@ class RichConsole(Listener):
 
         self.console = Console(highlight=False)
         self.errors = Console(stderr=True, highlight=False)
-        self.bar = Bar(self.console)
+        self.bar = ProgressBar(self.console)
         self.epochs = 0
         self.state: TrainingState | None = None
 
-    def say(self, text: str, style: str = "", indent: int = 0, *, whole: bool = False) -> None:
+    def print_line(self, text: str, style: str = "", indent: int = 0, *, whole: bool = False) -> None:
         """Print a line, above the bar if there is one. Long lines are wrapped between words, with `indent`.
 
         A `whole` line, such as a row of a table or a path, is never wrapped.
         """
-        shown = escape_controls(text) if whole else wrapped(escape_controls(text), self.console.width, indent)
+        shown = escape_controls(text) if whole else wrap_text(escape_controls(text), self.console.width, indent)
         self.console.print(shown, style=style, markup=False, soft_wrap=True)
 
-    def warned(self, path: str, reason: str) -> None:
+    def on_warning(self, path: str, reason: str) -> None:
         """A warning, in yellow on stderr."""
         self.bar.close()
-        shown = wrapped(escape_controls(f"warning: {path}: {reason}"), self.errors.width)
+        shown = wrap_text(escape_controls(f"warning: {path}: {reason}"), self.errors.width)
         self.errors.print(shown, style="yellow", markup=False, soft_wrap=True)
 
     def loading(self, what: str, done: int, total: int | None) -> None:
@@ -133,52 +133,52 @@ class RichConsole(Listener):
         if done == total or self.bar.is_due():
             self.bar.show(what, done, total, human_bytes(done))
 
-    def started(self, header: Header) -> None:
+    def started(self, info: RunInfo) -> None:
         """The header, and the table's first row."""
         self.bar.close()
-        self.epochs = header.epochs
-        self.say(header.name, "bold")
-        for word, text in header_lines(header):
-            self.say(f"  {word:<7}{text}", indent=9, whole=word == "folder")
-        self.say(table_row(COLUMNS), "bold", whole=True)
+        self.epochs = info.epochs
+        self.print_line(info.name, "bold")
+        for word, text in header_lines(info):
+            self.print_line(f"  {word:<7}{text}", indent=9, whole=word == "folder")
+        self.print_line(table_row(EPOCH_COLUMNS), "bold", whole=True)
 
-    def fit_started(self, state: TrainingState) -> None:
+    def on_fit_start(self, state: TrainingState) -> None:
         """The bar takes its figures from the state."""
         self.state = state
 
-    def stepped(self, epoch: int, step: int, steps: int) -> None:
+    def on_step_end(self, epoch: int, step: int, steps: int) -> None:
         """The bar, redrawn at most ten times a second: an accelerator is not waited for in between."""
         if self.bar.is_due():
-            figures = "" if self.state is None else f"  {pace(self.state)}"
+            figures = "" if self.state is None else f"  {progress_text(self.state)}"
             self.bar.show(f"epoch {epoch}/{self.epochs}", step, steps, f"{step}/{steps}{figures}")
 
-    def epoch_ended(self, record: EpochRecord) -> None:
+    def on_epoch_end(self, record: EpochRecord) -> None:
         """A row of the table, green if it is the best so far."""
         self.bar.close()
-        self.say(table_row(epoch_cells(record)), "green" if record.best else "", whole=True)
+        self.print_line(table_row(epoch_cells(record)), "green" if record.best else "", whole=True)
 
-    def refitting(self, epochs: int, images: int) -> None:
+    def on_refit_start(self, epochs: int, images: int) -> None:
         """A line between the two fits."""
         self.bar.close()
         self.epochs = epochs
-        self.say(refit_line(epochs, images), "bold")
+        self.print_line(refit_line(epochs, images), "bold")
 
     def drawing(self) -> None:
         """Says what it waits for."""
         self.bar.show("testing and drawing", 0, None, "")
 
-    def finished(self, outcome: Outcome) -> None:
+    def finished(self, result: RunResult) -> None:
         """The result, in bold, and where it lies."""
         self.bar.close()
-        *others, result = outcome_lines(outcome)
+        *others, last_line = run_result_lines(result)
         for line in others:
-            self.say(line)
-        self.say(result, "bold green")
+            self.print_line(line)
+        self.print_line(last_line, "bold green")
 
-    def was_finished(self, folder: Path) -> None:
+    def on_already_finished(self, folder: Path) -> None:
         """That there is nothing to do, and what could be done."""
         for line in finished_lines(folder):
-            self.say(line)
+            self.print_line(line)
 
     def close(self) -> None:
         """Takes the bar away, whatever happened."""
@@ -187,7 +187,7 @@ class RichConsole(Listener):
 
 def table_row(cells: tuple[str, ...]) -> str:
     """The cells at their columns' widths."""
-    *figures, mark = (cell.rjust(width) for cell, width in zip(cells, WIDTHS, strict=True))
+    *figures, mark = (cell.rjust(width) for cell, width in zip(cells, EPOCH_WIDTHS, strict=True))
     return "  ".join([*figures, mark.strip()]).rstrip()
 
 
@@ -207,16 +207,16 @@ def _in_notebook() -> bool:
 
 
 @contextmanager
-def shown(listener: Listener | None, progress: bool) -> Iterator[Listener]:
+def shown(callback: Callback | None, progress: bool) -> Iterator[Callback]:
     """Yield the listener of a training, which also prints if there is `progress`. Raises `UsageError` if it is none."""
-    if not isinstance(listener, Listener | None):
-        raise UsageError(f"listener= takes a mnist_trainer.Callback object, not {one_line(repr(listener))}.")
+    if not isinstance(callback, Callback | None):
+        raise UsageError(f"listener= takes a mnist_trainer.Callback object, not {one_line(repr(callback))}.")
     if not progress:
-        yield listener or Listener()
+        yield callback or Callback()
         return
     console = choose_console(quiet=False)
     try:
-        yield console if listener is None else both(listener, console)
+        yield console if callback is None else both(callback, console)
     finally:
         if isinstance(console, RichConsole):
             console.close()

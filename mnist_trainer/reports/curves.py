@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.reports.canvas import BLUE, GREEN, GREY, ORANGE, WIDEST, FileFormat, render
+from mnist_trainer.reports.canvas import BLUE, GREEN, GREY, MAX_WIDTH, ORANGE, FileFormat, render
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Row = Mapping[str, float | int | str | None]
+MetricsRow = Mapping[str, float | int | str | None]
 
-MOST_EPOCHS_WITH_POINTS = 10
+MAX_EPOCHS_WITH_POINTS = 10
 """The most epochs for which the points within them are drawn."""
 
-WORTH_A_LOGARITHM = 1.3
+LOG_SCALE_DECADES = 1.3
 """Orders of magnitude from which on an axis is logarithmic."""
 
 OTHER = {"val_loss": "val_accuracy", "val_accuracy": "val_loss"}
@@ -29,7 +29,7 @@ FORMS = {"loss": "{:.4f}", "accuracy": "{:.2f} %"}
 
 
 @dataclass(frozen=True)
-class Story:
+class TrainingSummary:
     """What the drawing shows of a training besides its rows.
 
     `points` within the epochs are (epochs done, training loss, training accuracy, learning rate). The best epoch is the
@@ -47,78 +47,84 @@ class Story:
     loss: str = "loss"
 
 
-def curves(rows: Sequence[Row], story: Story, title: str, file_format: FileFormat = "png") -> bytes:
+def curves(rows: Sequence[MetricsRow], summary: TrainingSummary, title: str, file_format: FileFormat = "png") -> bytes:
     """Loss, accuracy and learning rate by epoch, from rows of `metrics.csv`; the best epoch is marked.
 
     Accuracies are fractions in `rows` and percent in the drawing. What is None, or not finite, is left out.
     """
-    is_short = len(rows) <= min(MOST_EPOCHS_WITH_POINTS, len(story.points) - 1)
-    places, *within = (finite(column) for column in zip(*story.points, strict=True)) if is_short else [finite([])] * 4
+    is_short = len(rows) <= min(MAX_EPOCHS_WITH_POINTS, len(summary.points) - 1)
+    positions, *within = (
+        (finite(column) for column in zip(*summary.points, strict=True)) if is_short else [finite([])] * 4
+    )
 
     def draw(figure: Figure) -> None:
-        epochs = column_of(rows, "epoch")
+        epochs = column(rows, "epoch")
         grid = figure.add_gridspec(2, 2, height_ratios=(4, 1))
-        loss = figure.add_subplot(grid[0, 0], title="loss", ylabel=story.loss)
-        losses = [column_of(rows, name) for name in ("train_loss", "val_loss")]
-        by_logarithm(loss, [*losses, within[0]])
+        loss = figure.add_subplot(grid[0, 0], title="loss", ylabel=summary.loss)
+        losses = [column(rows, name) for name in ("train_loss", "val_loss")]
+        set_log_scale(loss, [*losses, within[0]])
         accuracy = figure.add_subplot(grid[0, 1], title="accuracy", ylabel="accuracy (%)")
         rate = figure.add_subplot(grid[1, :], title="learning rate")
         if is_short:
-            look: Any = {"color": BLUE, "alpha": 0.5, "linewidth": 1.2, "label": "train, within the epoch"}
-            loss.plot(places, within[0], **look)
-            accuracy.plot(places, 100 * within[1], **look)
-            rate.plot(places, within[2], color=GREY, linewidth=1.2)
-        _draw_pair(loss, rows, story, "loss")
-        _draw_pair(accuracy, rows, story, "accuracy")
-        rate.plot(epochs, column_of(rows, "lr"), color=GREY, **_marks(epochs) | ({"linewidth": 0} if is_short else {}))
+            style: Any = {"color": BLUE, "alpha": 0.5, "linewidth": 1.2, "label": "train, within the epoch"}
+            loss.plot(positions, within[0], **style)
+            accuracy.plot(positions, 100 * within[1], **style)
+            rate.plot(positions, within[2], color=GREY, linewidth=1.2)
+        _draw_pair(loss, rows, summary, "loss")
+        _draw_pair(accuracy, rows, summary, "accuracy")
+        rate.plot(
+            epochs, column(rows, "lr"), color=GREY, **_point_style(epochs) | ({"linewidth": 0} if is_short else {})
+        )
         rate.margins(y=0.2)
         rate.set_ylim(bottom=0)
         rate.locator_params(axis="y", nbins=3)
         for axes in (loss, accuracy, rate):
             axes.set_xlabel("epoch")
-            whole_epochs(axes, epochs, first=0 if is_short else None)
+            set_epoch_ticks(axes, epochs, first=0 if is_short else None)
 
-    return render((WIDEST, 620), f"{title}: {story.reason}" if story.reason else title, draw, file_format)
+    return render((MAX_WIDTH, 620), f"{title}: {summary.reason}" if summary.reason else title, draw, file_format)
 
 
-def _draw_pair(axes: Axes, rows: Sequence[Row], story: Story, kind: str) -> None:
+def _draw_pair(axes: Axes, rows: Sequence[MetricsRow], summary: TrainingSummary, kind: str) -> None:
     """Training and validation figures over the epochs; the best epoch is marked by a line, a dot and its value."""
-    epochs = column_of(rows, "epoch")
+    epochs = column(rows, "epoch")
     factor = 100 if kind == "accuracy" else 1
-    train, validation = (factor * column_of(rows, f"{split}_{kind}") for split in ("train", "val"))
+    train, validation = (factor * column(rows, f"{split}_{kind}") for split in ("train", "val"))
     validated = bool(np.isfinite(validation).any())
-    axes.plot(epochs, train, color=BLUE, label="train, mean of the epoch", **_marks(epochs))
+    axes.plot(epochs, train, color=BLUE, label="train, mean of the epoch", **_point_style(epochs))
     if validated:
-        axes.plot(epochs, validation, color=ORANGE, label="validation", **_marks(epochs))
-    for position in np.flatnonzero(epochs == story.best_epoch)[-1:]:
+        axes.plot(epochs, validation, color=ORANGE, label="validation", **_point_style(epochs))
+    for position in np.flatnonzero(epochs == summary.best_epoch)[-1:]:
         value = (validation if validated else train)[position]
         axes.axvline(epochs[position], color=GREEN, linestyle="--", linewidth=1)
-        why = f"best by {story.monitor}" if validated else "kept, the last one"
-        label = f"{why}: epoch {story.best_epoch}, {FORMS[kind].format(value)}"
+        why = f"best by {summary.monitor}" if validated else "kept, the last one"
+        label = f"{why}: epoch {summary.best_epoch}, {FORMS[kind].format(value)}"
         axes.plot(epochs[position], value, "D", color=GREEN, fillstyle="none", ms=9, mew=2, label=label)
-        if validated and f"val_{kind}" == OTHER[story.monitor]:
-            _mark_other(axes, epochs, validation, position, kind)
-    if story.num_bad_epochs and len(epochs):
-        label = f"{story.num_bad_epochs} epoch{'' if story.num_bad_epochs == 1 else 's'} without improvement (patience {story.patience})"
+        if validated and f"val_{kind}" == OTHER[summary.monitor]:
+            _mark_other_best(axes, epochs, validation, position, kind)
+    if summary.num_bad_epochs and len(epochs):
+        label = f"{summary.num_bad_epochs} epoch{'' if summary.num_bad_epochs == 1 else 's'} without improvement (patience {summary.patience})"
         axes.axvspan(
-            epochs.max() - story.num_bad_epochs, epochs.max(), color=GREY, alpha=0.13, linewidth=0, label=label
+            epochs.max() - summary.num_bad_epochs, epochs.max(), color=GREY, alpha=0.13, linewidth=0, label=label
         )
     axes.grid(visible=True)
     # Losses fall and accuracies rise. matplotlib's "best" place avoids the shaded area, and covers curves instead.
     axes.legend(loc="upper right" if kind == "loss" else "lower right", fontsize=10)
 
 
-def _mark_other(axes: Axes, epochs: NDArray[np.float64], figures: NDArray[np.float64], best: int, kind: str) -> None:
+def _mark_other_best(
+    axes: Axes, epochs: NDArray[np.float64], values: NDArray[np.float64], best: int, kind: str
+) -> None:
     """Mark the best epoch by the figure that does not decide, if it is another one."""
-    heights = np.where(np.isfinite(figures), figures if kind == "accuracy" else -figures, -np.inf)
+    heights = np.where(np.isfinite(values), values if kind == "accuracy" else -values, -np.inf)
     highest = int(heights.argmax())
     if heights[highest] > heights[best]:
         word = "highest" if kind == "accuracy" else "lowest"
-        label = f"{word} val_{kind}: epoch {epochs[highest]:.0f}, {FORMS[kind].format(figures[highest])}"
-        axes.plot(epochs[highest], figures[highest], "s", color=GREY, fillstyle="none", ms=9, mew=2, label=label)
+        label = f"{word} val_{kind}: epoch {epochs[highest]:.0f}, {FORMS[kind].format(values[highest])}"
+        axes.plot(epochs[highest], values[highest], "s", color=GREY, fillstyle="none", ms=9, mew=2, label=label)
 
 
-def column_of(rows: Sequence[Row], name: str) -> NDArray[np.float64]:
+def column(rows: Sequence[MetricsRow], name: str) -> NDArray[np.float64]:
     """One column as numbers [rows], NaN where there is none."""
     values = [row.get(name) for row in rows]
     return finite([np.nan if value in (None, "") else float(value or 0) for value in values])
@@ -130,12 +136,12 @@ def finite(values: Sequence[float]) -> NDArray[np.float64]:
     return np.where(np.isfinite(column), column, np.nan)
 
 
-def _marks(epochs: NDArray[np.float64]) -> dict[str, Any]:
+def _point_style(epochs: NDArray[np.float64]) -> dict[str, Any]:
     """A dot at each epoch while dots can be told apart: a single epoch has no line to be seen by."""
     return {"marker": "o" if len(epochs) <= 40 else "", "markersize": 4, "linewidth": 1.8}
 
 
-def whole_epochs(axes: Axes, epochs: NDArray[np.float64], first: float | None = None) -> None:
+def set_epoch_ticks(axes: Axes, epochs: NDArray[np.float64], first: float | None = None) -> None:
     """Put ticks at whole numbers, from `first` on; without it, leave half an epoch of room on both sides."""
     from matplotlib.ticker import MaxNLocator
 
@@ -153,12 +159,12 @@ def orders_of_magnitude(columns: Sequence[NDArray[np.float64]]) -> float:
     return float(np.log10(values.max()) - np.log10(values.min())) if values.size and values.min() > 0 else 0.0
 
 
-def by_logarithm(axes: Axes, columns: Sequence[NDArray[np.float64]]) -> bool:
+def set_log_scale(axes: Axes, columns: Sequence[NDArray[np.float64]]) -> bool:
     """Make the y axis logarithmic, with ticks at 1, 2, 5, 10, …, if the values of `columns` range widely."""
     from matplotlib.ticker import LogLocator, NullLocator
 
     orders = orders_of_magnitude(columns)
-    if orders <= WORTH_A_LOGARITHM:
+    if orders <= LOG_SCALE_DECADES:
         return False
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if orders < 3 else (1,)))  # more would name none at all

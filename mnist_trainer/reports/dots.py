@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mnist_trainer.inference.metrics import Spread
-from mnist_trainer.reports.canvas import BLUE, GREEN, WIDEST, render
-from mnist_trainer.reports.text import in_range
+from mnist_trainer.reports.canvas import BLUE, GREEN, MAX_WIDTH, render
+from mnist_trainer.reports.text import clip_to_range
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class Dot(NamedTuple):
+class SeedAccuracy(NamedTuple):
     """A run's accuracy and its own interval (low, high), as fractions."""
 
     seed: int
@@ -23,25 +23,25 @@ class Dot(NamedTuple):
     interval: tuple[float, float]
 
 
-def dots(runs: Sequence[Dot], whole: Spread, title: str, count: int, part: str = "test") -> bytes:
+def seed_accuracies(runs: Sequence[SeedAccuracy], whole: Spread, title: str, count: int, part: str = "test") -> bytes:
     """The accuracies of `runs` on the `count` images of `part`, and their mean, each with its interval."""
-    places = np.arange(len(runs))
+    positions = np.arange(len(runs))
     values = 100 * np.array([run.accuracy for run in runs])
     reach = np.abs(100 * np.array([run.interval for run in runs]).T - values)
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot(xlabel="seed", ylabel=f"{part} accuracy (%)")
         if whole.interval is not None:
-            low, high = in_range(whole.interval)
+            low, high = clip_to_range(whole.interval)
             label = "interval of the mean (other seeds)"
             axes.axhspan(100 * low, 100 * high, color=GREEN, alpha=0.15, linewidth=0, label=label)
         axes.axhline(100 * whole.mean, color=GREEN, label=f"mean {100 * whole.mean:.2f} %")
         label = f"a run (other {count:,} images)"
-        axes.errorbar(places, values, reach, fmt="o", color=BLUE, capsize=3, elinewidth=1.8, label=label)
-        shown = places[:: max(1, round(len(runs) / 25))]
+        axes.errorbar(positions, values, reach, fmt="o", color=BLUE, capsize=3, elinewidth=1.8, label=label)
+        shown = positions[:: max(1, round(len(runs) / 25))]
         axes.set_xticks(shown, [str(runs[place].seed) for place in shown])
         axes.set_xlim(-0.5, len(runs) - 0.5)
         axes.grid(visible=True, axis="y")
         figure.legend(loc="outside lower center", ncols=3)
 
-    return render((min(WIDEST, max(900, 60 * len(runs) + 200)), 480), title, draw)
+    return render((min(MAX_WIDTH, max(900, 60 * len(runs) + 200)), 480), title, draw)

@@ -18,10 +18,10 @@ from mnist_trainer.inference.metrics import Evaluation, calibration_error
 from mnist_trainer.inference.predictions import DeadUnits, Predictions, most_confident_errors
 from mnist_trainer.reports import plots
 from mnist_trainer.reports.canvas import FileFormat
-from mnist_trainer.reports.curves import Story, curves
+from mnist_trainer.reports.curves import TrainingSummary, curves
 from mnist_trainer.reports.painting import Picture, paint
 from mnist_trainer.reports.reliability import reliability_diagrams
-from mnist_trainer.reports.text import SAMPLE, percent
+from mnist_trainer.reports.text import SAMPLE_FILE, percent
 from mnist_trainer.training.losses import first_weights
 
 Rows = list[Mapping[str, float | int | str | None]]
@@ -30,9 +30,9 @@ Drawing = tuple[str, Picture]
 """A file's name, and what gives the PNG in it."""
 
 
-def draw_training(rows: Rows, story: Story, title: str, file_format: FileFormat = "png") -> Drawing:
+def draw_training(rows: Rows, summary: TrainingSummary, title: str, file_format: FileFormat = "png") -> Drawing:
     """`curves.png` of the rows of `metrics.csv`."""
-    return f"curves.{file_format}", paint(curves, rows, story, title, file_format)
+    return f"curves.{file_format}", paint(curves, rows, summary, title, file_format)
 
 
 def draw_weights(
@@ -80,7 +80,7 @@ def draw_sample(predictions: Predictions, dataset: ImageDataset) -> Drawing:
     """`sample.png`: the first image with a right answer (else the first one), to try `mnist-predict` on."""
     first = int(predictions.correct.int().argmax())
     images, _ = dataset.gather(torch.tensor([first], device=dataset.labels.device))
-    return SAMPLE, partial(_png, images[0].cpu().numpy())
+    return SAMPLE_FILE, partial(_png, images[0].cpu().numpy())
 
 
 def _png(image: NDArray[np.uint8]) -> bytes:

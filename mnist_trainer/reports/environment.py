@@ -48,7 +48,7 @@ def describe_environment(state: TrainingState) -> dict[str, Any]:
     }
 
 
-def machine_of(state: TrainingState) -> dict[str, Any]:
+def machine_info(state: TrainingState) -> dict[str, Any]:
     """What of the machine decides on the bits of a training."""
     return {
         "device": str(state.setup.device),

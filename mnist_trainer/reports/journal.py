@@ -16,10 +16,10 @@ from mnist_trainer.errors import StorageError
 from mnist_trainer.files import remove_file, write_text
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.inference.predictions import DeadUnits
-from mnist_trainer.reports.environment import describe_environment, machine_of
+from mnist_trainer.reports.environment import describe_environment, machine_info
 from mnist_trainer.reports.listener import metrics_row
 from mnist_trainer.reports.sessions import Sessions
-from mnist_trainer.reports.tensorboard import EventWriter
+from mnist_trainer.reports.tensorboard import TensorBoardWriter
 from mnist_trainer.reports.text import epoch_cells, terms_line
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, save_checkpoint
 from mnist_trainer.storage.run_folder import RunFolder
@@ -28,8 +28,8 @@ from mnist_trainer.training.loop import EpochRecord
 from mnist_trainer.training.state import TrainingState
 
 
-class Journal:
-    """Writes one run's folder. `custom` names what of it is the user's own code; `began` is when loading began.
+class RunWriter:
+    """Writes one run's folder. `custom` names what of it is the user's own code; `start_time` is when loading began.
 
     `last` is what an earlier session of the run saved with `save_last`, and `state` goes on from there.
     """
@@ -39,16 +39,16 @@ class Journal:
         folder: RunFolder,
         state: TrainingState,
         custom: dict[str, str],
-        began: float,
+        start_time: float,
         last: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder, self.first, self.state, self.custom, self.last = folder, state, state, custom, last
         self.records = [EpochRecord(**record) for record in last["records"]] if last else []
-        self.began, self.saved = began, perf_counter()
-        self.loaded = self.saved - began
+        self.start_time, self.saved = start_time, perf_counter()
+        self.loaded = self.saved - start_time
         self.sessions = Sessions(folder.read_record())
-        self.events: EventWriter | None = None
-        self.entry: dict[str, Any] = {}
+        self.events: TensorBoardWriter | None = None
+        self.record: dict[str, Any] = {}
         self.dead_units: list[DeadUnits] = []
 
     @property
@@ -93,7 +93,7 @@ class Journal:
         else:
             remove_file(self.folder.best)
         sessions = self.sessions.begin(self.state)
-        self.entry = {
+        self.record = {
             "name": config.name,
             "status": "running",
             "stop_reason": None,
@@ -109,9 +109,9 @@ class Journal:
             "timings": {},
             "sessions": sessions,
         }
-        self.folder.write_record(self.entry)
+        self.folder.write_record(self.record)
         if config.report.tensorboard:
-            self.events = EventWriter(self.folder.path / "tensorboard", purge_step=len(self.records) + 1)
+            self.events = TensorBoardWriter(self.folder.path / "tensorboard", purge_step=len(self.records) + 1)
 
     def epoch(self, record: EpochRecord) -> None:
         """Adds an epoch's row, and saves what it changed; the state last, for it is what says how far the run got."""
@@ -129,17 +129,17 @@ class Journal:
     def on_rollback(self, restore: Restore) -> None:
         """The training was no longer finite, and goes on from the start of the epoch at a lower rate."""
         self.folder.log(f"restore: {restore}")
-        self.entry |= {"restores": self.restores}
-        self.folder.write_record(self.entry)
+        self.record |= {"restores": self.restores}
+        self.folder.write_record(self.record)
 
     @property
     def restores(self) -> list[dict[str, Any]]:
         """Every time that `training.on_divergence` went back, in both fits."""
         return [{"phase": state.setup.phase, **found} for state in self._fits for found in state.restores]
 
-    def validated(self, validation: Evaluation) -> None:
+    def set_validation(self, validation: Evaluation) -> None:
         """What the best epoch's model reached on the validation images."""
-        self.entry |= {"validation": validation.summary()}
+        self.record |= {"validation": validation.summary()}
 
     def refit(self, state: TrainingState) -> None:
         """From here on it is `state`, a second fit, that is trained; `best.pt` stays the first one's until the end."""
@@ -148,14 +148,14 @@ class Journal:
             state.load_state_dict(self.last)
         self.folder.log(f"refit: {state.setup.course.epochs} epochs on {len(state.setup.train):,} images")
 
-    def keep_refit(self) -> None:
+    def finish_refit(self) -> None:
         """The second fit is complete: it is the run's model. One that was stopped early leaves the first one's."""
         if self.state.stop_reason == "interrupted":
             self.state = self.first
             return
         self.dead_units = []  # they were the first model's
         save_checkpoint(self.folder.best, self.best())
-        self.entry |= {"refit": {"epochs": self.state.epoch, "train_count": len(self.state.setup.train)}}
+        self.record |= {"refit": {"epochs": self.state.epoch, "train_count": len(self.state.setup.train)}}
 
     def best(self, training_state: dict[str, Any] | None = None) -> Checkpoint:
         """The best epoch as a checkpoint."""
@@ -183,8 +183,8 @@ class Journal:
             "records": [asdict(record) for record in self.records],
             "first": None if self.state is self.first else self.first.outcome(),
             "initial": initial and initial.state_dict(),
-            "machine": machine_of(self.state),
-            "data": self.entry.get("data"),
+            "machine": machine_info(self.state),
+            "data": self.record.get("data"),
         }
         save_checkpoint(self.folder.last, self.best(self.state.state_dict() | past))
         self.saved = perf_counter()
@@ -214,11 +214,11 @@ class Journal:
     def _close(self, **changes: Any) -> None:
         if self.events is not None:
             self.events.close()
-        self.entry |= {"best_epoch": self.best_epoch or None, "epochs": self.first.epoch, **changes}
-        self.entry |= {"restores": self.restores} if self.restores else {}
-        total = self.sessions.seconds + perf_counter() - self.began
-        self.entry["timings"] = {"loading_seconds": self.loaded, **self.entry["timings"], "total_seconds": total}
-        sessions = self.sessions.end(self.state, self.entry["status"], self.entry["stop_reason"])
-        self.entry |= {"finished_at": sessions[-1]["finished_at"], "sessions": sessions}
-        self.folder.log(f"{self.entry['status']}: {self.entry['stop_reason']}")
-        self.folder.write_record(self.entry)
+        self.record |= {"best_epoch": self.best_epoch or None, "epochs": self.first.epoch, **changes}
+        self.record |= {"restores": self.restores} if self.restores else {}
+        total = self.sessions.seconds + perf_counter() - self.start_time
+        self.record["timings"] = {"loading_seconds": self.loaded, **self.record["timings"], "total_seconds": total}
+        sessions = self.sessions.end(self.state, self.record["status"], self.record["stop_reason"])
+        self.record |= {"finished_at": sessions[-1]["finished_at"], "sessions": sessions}
+        self.folder.log(f"{self.record['status']}: {self.record['stop_reason']}")
+        self.folder.write_record(self.record)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from mnist_trainer.inference.calibration import CalibrationMetrics
 from mnist_trainer.inference.metrics import BINS, ClassMetrics, Comparison, Evaluation, MemberMetrics
 from mnist_trainer.reports.table import Column, table_lines
-from mnist_trainer.reports.text import figure, percent
+from mnist_trainer.reports.text import loss_text, percent
 
 CHANCE = 0.05
 """From this p-value on a difference may well be chance."""
@@ -64,7 +64,7 @@ def _member_lines(evaluation: Evaluation, width: int | None) -> list[str]:
 
 def _member_row(member: MemberMetrics, number: int, alike: bool) -> tuple[str, ...]:
     label = f"{number}: {member.name}" if alike else member.path
-    return label, percent(member.accuracy), f"{member.errors:,} of {member.count:,}", figure(member.loss)
+    return label, percent(member.accuracy), f"{member.errors:,} of {member.count:,}", loss_text(member.loss)
 
 
 def _class_line(figures: ClassMetrics, width: int) -> str:
@@ -93,16 +93,16 @@ def difference_sentence(names: tuple[str, str], comparison: Comparison) -> str:
 
 
 def calibration_lines(
-    temperature: float, sureness: Mapping[str, tuple[CalibrationMetrics, CalibrationMetrics]]
+    temperature: float, metrics: Mapping[str, tuple[CalibrationMetrics, CalibrationMetrics]]
 ) -> list[str]:
     """The temperature, and what it changed on validation, where it was fitted, and on the split asked for."""
     count = "no answer changes, so accuracy stays as it is"
     lines = [f"temperature {temperature:.4f}, fitted on the validation images; {count}"]
     lines.append(f"{'':<12}{'loss (-ln)':>19}{'calibration error':>23}")
-    for split, (old, new) in sureness.items():
+    for split, (old, new) in metrics.items():
         loss = f"{old.loss:.4f} → {new.loss:.4f}"
         lines.append(f"{split:<12}{loss:>19}{percent(old.ece) + ' → ' + percent(new.ece):>23}")
-    for split, (old, new) in sureness.items():
+    for split, (old, new) in metrics.items():
         if worse := new.worse_than(old):
             names = " and the ".join({"loss": "loss", "ece": "calibration error"}[key] for key in worse)
             lines.append(

@@ -14,7 +14,7 @@ from mnist_trainer.training.state import TrainingState
 
 
 @dataclass(frozen=True)
-class Header:
+class RunInfo:
     """What is known before the first step, in words."""
 
     name: str
@@ -29,7 +29,7 @@ class Header:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunResult:
     """How a training ended."""
 
     folder: Path
@@ -47,56 +47,57 @@ class Outcome:
 
 
 class Callback:
-    """Base class of callbacks for `train(..., listener=...)`: its methods do nothing, and a subclass overrides some.
+    """Base class of callbacks for `train(..., callback=...)`: its methods do nothing, and a subclass overrides some.
 
-    Set `wants_stop` to stop the training after the present step: it then saves its state and raises
-    `InterruptedRunError`, and `resume` continues it. With `finishes = True` it instead ends like a training that has
+    Set `should_stop` to stop the training after the present step: it then saves its state and raises
+    `InterruptedRunError`, and `resume` continues it. With `finish_on_stop = True` it instead ends like a training that
+    has
     done all its epochs: the best epoch is tested and all files are written. `can_stop` is true while steps are taken.
     `stopped_by` is the reason that `run.json` records.
     """
 
-    wants_stop = False
+    should_stop = False
     can_stop = False
-    finishes = False
+    finish_on_stop = False
     stopped_by = "SIGINT"
 
-    def warned(self, key: str, reason: str) -> None:
+    def on_warning(self, key: str, reason: str) -> None:
         """Called with a warning about the config key `key`, before training or during it."""
 
     def loading(self, what: str, done: int, total: int | None) -> None:
         """Called while data are downloaded or made: `done` of `total` bytes of `what` are there."""
 
-    def started(self, header: Header) -> None:
+    def started(self, info: RunInfo) -> None:
         """Called once before the first step, with the name, data, model, device and folder of the run in words."""
 
-    def fit_started(self, state: TrainingState) -> None:
+    def on_fit_start(self, state: TrainingState) -> None:
         """Called before the first step of each fit (`training.refit` has two).
 
         `state` holds the model and the optimizer, and changes with each step.
         """
 
-    def stepped(self, epoch: int, step: int, steps: int) -> None:
+    def on_step_end(self, epoch: int, step: int, steps: int) -> None:
         """Called after each optimizer step: `step` of `steps` in `epoch` are done, both from 1."""
 
-    def epoch_ended(self, record: EpochRecord) -> None:
+    def on_epoch_end(self, record: EpochRecord) -> None:
         """Called after each epoch and its validation, with the losses, the accuracies and the learning rate."""
 
-    def refitting(self, epochs: int, images: int) -> None:
+    def on_refit_start(self, epochs: int, images: int) -> None:
         """Called before the second fit of `training.refit`, which takes so many epochs on so many images."""
 
     def drawing(self) -> None:
         """Called after the last epoch, before the test set is read and the plots are drawn."""
 
-    def finished(self, outcome: Outcome) -> None:
+    def finished(self, result: RunResult) -> None:
         """Called last, when all files are written, with the test figures and the run folder."""
 
-    def was_finished(self, folder: Path) -> None:
+    def on_already_finished(self, folder: Path) -> None:
         """Called instead of all others by `resume` when the run in `folder` is finished already."""
 
 
-Listener = Callback
+Callback = Callback
 
-CALLS = tuple(name for name in vars(Listener) if callable(getattr(Listener, name)) and not name.startswith("_"))
+CALLS = tuple(name for name in vars(Callback) if callable(getattr(Callback, name)) and not name.startswith("_"))
 
 
 def both(main: Callback, other: Callback) -> Callback:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.reports.canvas import GREEN, GREY, ORANGE, PALE, WIDEST, FileFormat, render
+from mnist_trainer.reports.canvas import GREEN, GREY, MAX_WIDTH, ORANGE, PALE, FileFormat, render
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_MISTAKES = 25
-MOST_UNITS = 64
+MAX_MISTAKES = 25
+MAX_UNITS = 64
 SMALLEST_WITH_SHARE = 40
 """Pixels of a cell of the confusion matrix that has room for a count and a share."""
 
@@ -31,7 +31,7 @@ def confusion(matrix: NDArray[np.int64], classes: Sequence[str], title: str, fil
     rates = shares.copy()
     np.fill_diagonal(rates, 0)
     worst = max(float(rates.max()), 0.001)
-    cell = min(70, (WIDEST - 150) // count)
+    cell = min(70, (MAX_WIDTH - 150) // count)
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot(xlabel="predicted", ylabel="true")
@@ -40,7 +40,7 @@ def confusion(matrix: NDArray[np.int64], classes: Sequence[str], title: str, fil
             if matrix[row, column] or row == column:
                 shade = "white" if rates[row, column] > 0.6 * worst else "black"
                 _write_count(axes, (row, column), int(matrix[row, column]), float(shares[row, column]), shade, cell)
-        names = [_short(name, 18) for name in classes]
+        names = [_truncate(name, 18) for name in classes]
         upright = max(map(len, names)) * 8 < cell
         size = min(11, cell * 0.55)
         axes.set_xticks(range(count), names, rotation=0 if upright else 90, fontsize=size)
@@ -50,7 +50,9 @@ def confusion(matrix: NDArray[np.int64], classes: Sequence[str], title: str, fil
         bar = figure.colorbar(picture, ax=axes, fraction=0.04, pad=0.02, label="mistakes, % of the true class")
         bar.outline.set_visible(False)
 
-    return render((min(WIDEST, max(460, cell * count + 200)), max(420, cell * count + 130)), title, draw, file_format)
+    return render(
+        (min(MAX_WIDTH, max(460, cell * count + 200)), max(420, cell * count + 130)), title, draw, file_format
+    )
 
 
 def mistakes(
@@ -62,7 +64,7 @@ def mistakes(
     file_format: FileFormat = "png",
 ) -> bytes:
     """The first 25 of `images` [n, 28, 28], each under its label, the answer, and the answer's probability (0 to 1)."""
-    shown = min(len(images), MOST_MISTAKES)
+    shown = min(len(images), MAX_MISTAKES)
     rows = ceil(shown / 5)
     wide, high = 36, 40  # of a picture with its words and what is around it, in the pixels of the picture
     mosaic = np.full((rows * high, 5 * wide), np.nan, np.float32)
@@ -75,7 +77,7 @@ def mistakes(
         for index in range(shown):
             y, x = index // 5 * high, index % 5 * wide
             mosaic[y + high - 28 : y + high, x + 4 : x + 32] = images[index]
-            words = _verdict(labels[index], predicted[index], probabilities[index])
+            words = _mistake_caption(labels[index], predicted[index], probabilities[index])
             axes.text(x + 17.5, y + high - 30, words, ha="center", va="bottom", fontsize=12, in_layout=False)
         axes.imshow(mosaic, cmap="gray", vmin=0, vmax=255)
         axes.set_axis_off()
@@ -90,7 +92,7 @@ def weights(
 
     `dead` units, which never fired on the validation images, are crossed out; None: that is not known.
     """
-    shown = pictures[:MOST_UNITS]
+    shown = pictures[:MAX_UNITS]
     enlarged = max(1, 28 // shown.shape[1])  # so that small filters have small gaps
     shown = shown.repeat(enlarged, axis=1).repeat(enlarged, axis=2)
     columns = min(8, ceil(sqrt(len(shown))))
@@ -106,8 +108,8 @@ def weights(
             y, x = index // columns * high, index % columns * wide
             mosaic[y + 1 : y + high - 1, x + 1 : x + wide - 1] = weight
             is_dead = index in (dead or ())
-            look = {"edgecolor": ORANGE, "linewidth": 2.5} if is_dead else {"edgecolor": GREY, "linewidth": 0.6}
-            _rectangle(axes, (x + 0.5, y + 0.5), (wide - 2, high - 2), fill=False, **look)
+            style = {"edgecolor": ORANGE, "linewidth": 2.5} if is_dead else {"edgecolor": GREY, "linewidth": 0.6}
+            _rectangle(axes, (x + 0.5, y + 0.5), (wide - 2, high - 2), fill=False, **style)
             if is_dead:
                 ends = ((x + 0.5, x + wide - 1.5), (y + 0.5, y + high - 1.5))
                 for heights in (ends[1], ends[1][::-1]):
@@ -131,24 +133,24 @@ def _write_count(axes: Axes, place: tuple[int, int], count: int, share: float, s
         _rectangle(axes, (column - 0.5, row - 0.5), (1, 1), facecolor=PALE, edgecolor="none")
     text = f"{count}" if count < 100_000 else f"{count / 1000:.0f}k"
     size = max(4.8, min(12.0, 0.4 * cell, 0.95 * cell / len(text)))
-    look: Any = {"ha": "center", "color": shade, "in_layout": False}  # thousands that are measured would take seconds
+    style: Any = {"ha": "center", "color": shade, "in_layout": False}  # thousands that are measured would take seconds
     if cell < SMALLEST_WITH_SHARE:
-        axes.text(column, row, text, va="center", fontsize=size, **look)
+        axes.text(column, row, text, va="center", fontsize=size, **style)
         return
     percent = f"{100 * share:.1f} %" if share < 1 else "100 %"
-    axes.text(column, row + 0.02, text, va="bottom", fontsize=size, **look)
-    axes.text(column, row + 0.06, percent, va="top", fontsize=max(6.0, min(9.0, 0.17 * cell)), **look)
+    axes.text(column, row + 0.02, text, va="bottom", fontsize=size, **style)
+    axes.text(column, row + 0.06, percent, va="top", fontsize=max(6.0, min(9.0, 0.17 * cell)), **style)
 
 
-def _rectangle(axes: Axes, corner: tuple[float, float], size: tuple[float, float], **look: Any) -> None:
+def _rectangle(axes: Axes, corner: tuple[float, float], size: tuple[float, float], **style: Any) -> None:
     from matplotlib.patches import Rectangle
 
-    axes.add_artist(Rectangle(corner, *size, in_layout=False, **look))
+    axes.add_artist(Rectangle(corner, *size, in_layout=False, **style))
 
 
-def _verdict(label: str, predicted: str, probability: float | None) -> str:
+def _mistake_caption(label: str, predicted: str, probability: float | None) -> str:
     """`7 → 2 (98 %)`, on two lines where the names are long."""
-    label, predicted = _short(label, 16), _short(predicted, 12)
+    label, predicted = _truncate(label, 16), _truncate(predicted, 12)
     between = "\n" if len(label) + len(predicted) > 10 else ""
     if probability is None:
         return f"{label} → {between}{predicted}"
@@ -156,5 +158,5 @@ def _verdict(label: str, predicted: str, probability: float | None) -> str:
     return f"{label} → {between}{predicted} ({sure} %)"
 
 
-def _short(name: str, most: int) -> str:
+def _truncate(name: str, most: int) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -37,13 +37,13 @@ def reliability_diagrams(panels: Mapping[str, Bins], title: str) -> bytes:
 
 
 def _draw_bins(axes: Axes, bins: Bins) -> None:
-    places, held = _held(bins)
+    places, filled = _non_empty(bins)
     lows, highs = places * 100 / len(bins), (places + 1) * 100 / len(bins)
-    heights = [100 * entry.accuracy for entry in held]
+    heights = [100 * entry.accuracy for entry in filled]
     axes.bar(
         lows, heights, highs - lows, align="edge", color=BLUE, edgecolor="white", label="answers that are right (%)"
     )
-    sure = [100 * entry.confidence for entry in held]
+    sure = [100 * entry.confidence for entry in filled]
     axes.hlines(sure, lows, highs, color=ORANGE, linewidth=2.5, label="their mean confidence (%)")
     axes.plot((0, 100), (0, 100), color=GREY, linestyle="--", linewidth=1, label="as right as sure")
     axes.set(xlim=(0, 100), ylim=(0, 102))
@@ -51,8 +51,8 @@ def _draw_bins(axes: Axes, bins: Bins) -> None:
 
 
 def _draw_counts(axes: Axes, bins: Bins, most: int) -> None:
-    places, held = _held(bins)
-    middles, counts = (places + 0.5) * 100 / len(bins), [entry.count for entry in held]
+    places, filled = _non_empty(bins)
+    middles, counts = (places + 0.5) * 100 / len(bins), [entry.count for entry in filled]
     axes.bar(middles, counts, 100 / len(bins), color=GREY, edgecolor="white")
     for middle, count in zip(middles, counts, strict=True):
         axes.text(middle, count * 1.3, f"{count:,}", ha="center", fontsize=8, in_layout=False)
@@ -60,7 +60,7 @@ def _draw_counts(axes: Axes, bins: Bins, most: int) -> None:
     axes.tick_params(axis="y", which="both", left=False, labelleft=False)
 
 
-def _held(bins: Bins) -> tuple[NDArray[np.int64], list[ReliabilityBin]]:
+def _non_empty(bins: Bins) -> tuple[NDArray[np.int64], list[ReliabilityBin]]:
     """The places of the bins that hold answers, and what they hold."""
-    held = [(place, entry) for place, entry in enumerate(bins) if entry is not None]
-    return np.array([place for place, _ in held], np.int64), [entry for _, entry in held]
+    filled = [(place, entry) for place, entry in enumerate(bins) if entry is not None]
+    return np.array([place for place, _ in filled], np.int64), [entry for _, entry in filled]

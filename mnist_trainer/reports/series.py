@@ -10,7 +10,7 @@ from typing import Any
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import TrainerError
 from mnist_trainer.inference.metrics import Spread
-from mnist_trainer.reports.listener import Header, Listener
+from mnist_trainer.reports.listener import Callback, RunInfo
 from mnist_trainer.training.loop import EpochRecord
 
 
@@ -27,8 +27,8 @@ class SubRun:
         """As in `run.json`, or waiting."""
         return str(self.record.get("status", "waiting"))
 
-    def figure(self, part: str, name: str) -> float | None:
-        """A figure of its record: `figure("test", "accuracy")`."""
+    def metric(self, part: str, name: str) -> float | None:
+        """A figure of its record: `metric("test", "accuracy")`."""
         value = (self.record.get(part) or {}).get(name)
         return None if value is None else float(value)
 
@@ -37,13 +37,13 @@ Summary = Mapping[str, Mapping[str, Spread]]
 """The spread of a figure over the finished runs, under the keys it has in `run.json`: `["test"]["accuracy"]`."""
 
 
-def judged_part(summary: Summary) -> str | None:
+def primary_split(summary: Summary) -> str | None:
     """Return what the runs are compared by: `test`, else `validation`, else None."""
     return next((part for part in ("test", "validation") if part in summary), None)
 
 
 @dataclass(frozen=True)
-class Series:
+class SeriesResult:
     """A series that has ended. `failures` are the errors of the runs that failed, by seed."""
 
     folder: Path
@@ -67,29 +67,29 @@ class Series:
 
 
 @dataclass(frozen=True)
-class SeriesHeader:
+class SeriesInfo:
     """What is known before the first run: what holds for all of them, and which are there already."""
 
-    common: Header
+    common: RunInfo
     seeds: tuple[int, ...]
     jobs: int
     finished: tuple[SubRun, ...]
 
 
-class SeriesListener(Listener):
+class SeriesCallback_(Callback):
     """Hears how a series goes, and does nothing: the base of every such listener.
 
-    Of a single run it hears no more than what is here; `warned` and `loading` are told once, for all.
+    Of a single run it hears no more than what is here; `on_warning` and `loading` are told once, for all.
     """
 
-    def series_started(self, header: SeriesHeader) -> None:
+    def on_series_start(self, info: SeriesInfo) -> None:
         """The first run is about to begin."""
 
-    def run_progressed(self, seed: int, record: EpochRecord) -> None:
+    def on_run_epoch_end(self, seed: int, record: EpochRecord) -> None:
         """A run has trained an epoch."""
 
-    def run_ended(self, run: SubRun, error: Exception | None) -> None:
+    def on_run_end(self, run: SubRun, error: Exception | None) -> None:
         """A run is finished, or was ended by `error`."""
 
-    def series_finished(self, series: Series) -> None:
+    def on_series_end(self, series: SeriesResult) -> None:
         """Everything is written."""

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from mnist_trainer.errors import InterruptedRunError, shell_quote
 from mnist_trainer.inference.metrics import Spread
 from mnist_trainer.reports.console import PlainConsole, RichConsole, choose_console
-from mnist_trainer.reports.series import Series, SeriesHeader, SeriesListener, SubRun, Summary, judged_part
-from mnist_trainer.reports.text import figure, header_lines, interval, percent
+from mnist_trainer.reports.series import SeriesCallback_, SeriesInfo, SeriesResult, SubRun, Summary, primary_split
+from mnist_trainer.reports.text import header_lines, interval, loss_text, percent
 from mnist_trainer.training.loop import EpochRecord
 
-COLUMNS = ("seed", "test accuracy", "errors", "val accuracy", "val loss", "best epoch", "seconds")
+SERIES_COLUMNS = ("seed", "test accuracy", "errors", "val accuracy", "val loss", "best epoch", "seconds")
 
 
-class SeriesConsole(SeriesListener):
+class SeriesConsole(SeriesCallback_):
     """Prints a row for each run that ends; on a terminal, what is in work stands below."""
 
     def __init__(self, console: PlainConsole | RichConsole) -> None:
@@ -23,33 +23,33 @@ class SeriesConsole(SeriesListener):
         self.count = self.ended = self.epochs = 0
         self.at: dict[int, int] = {}
 
-    def warned(self, path: str, reason: str) -> None:
+    def on_warning(self, path: str, reason: str) -> None:
         """As for a single run."""
-        self.console.warned(path, reason)
+        self.console.on_warning(path, reason)
 
     def loading(self, what: str, done: int, total: int | None) -> None:
         """As for a single run."""
         self.console.loading(what, done, total)
 
-    def series_started(self, header: SeriesHeader) -> None:
+    def on_series_start(self, info: SeriesInfo) -> None:
         """What is common to all runs, and the table's first rows."""
-        self.count, self.ended, self.epochs = len(header.seeds), len(header.finished), header.common.epochs
-        for word, text in header_lines(header.common):
-            seeds = f"{listed(header.seeds)}; {header.jobs} at a time"
+        self.count, self.ended, self.epochs = len(info.seeds), len(info.finished), info.common.epochs
+        for word, text in header_lines(info.common):
+            seeds = f"{listed(info.seeds)}; {info.jobs} at a time"
             self._say(f"{'seeds':<7}{seeds}" if word == "seed" else f"{word:<7}{text}")
-        if header.finished:
+        if info.finished:
             self._say(f"{self.ended} of {self.count} are finished already.")
-        self._say(_row(COLUMNS), "bold", whole=True)
-        for run in header.finished:
+        self._say(_series_row(SERIES_COLUMNS), "bold", whole=True)
+        for run in info.finished:
             self._say(run_row(run), whole=True)
         self._show_progress()
 
-    def run_progressed(self, seed: int, record: EpochRecord) -> None:
+    def on_run_epoch_end(self, seed: int, record: EpochRecord) -> None:
         """How far the runs in work are."""
         self.at[seed] = record.epoch
         self._show_progress()
 
-    def run_ended(self, run: SubRun, error: Exception | None) -> None:
+    def on_run_end(self, run: SubRun, error: Exception | None) -> None:
         """A row of the table."""
         if isinstance(error, InterruptedRunError):
             self._say(f"{run.seed:>5}  {run.status}")
@@ -62,7 +62,7 @@ class SeriesConsole(SeriesListener):
             self._say(f"{run.seed:>5}  failed: {error}", "red")
         self._show_progress()
 
-    def series_finished(self, series: Series) -> None:
+    def on_series_end(self, series: SeriesResult) -> None:
         """The table's last rows, what they mean, what to try next, and the result."""
         self.close()
         *lines, result = series_lines(series)
@@ -77,9 +77,9 @@ class SeriesConsole(SeriesListener):
 
     def _say(self, text: str, style: str = "", *, whole: bool = False) -> None:
         if isinstance(self.console, RichConsole):
-            self.console.say(text, style, whole=whole)
+            self.console.print_line(text, style, whole=whole)
         else:
-            self.console.say(text)
+            self.console.print_line(text)
 
     def _show_progress(self) -> None:
         if not isinstance(self.console, RichConsole):
@@ -90,16 +90,16 @@ class SeriesConsole(SeriesListener):
         self.console.bar.show(text, done, self.count * self.epochs, f"{self.ended} of {self.count} runs")
 
 
-class QuietSeriesConsole(SeriesListener):
+class QuietSeriesConsole(SeriesCallback_):
     """The result alone; warnings go to stderr all the same."""
 
-    def warned(self, path: str, reason: str) -> None:
+    def on_warning(self, path: str, reason: str) -> None:
         """As for a single run."""
-        PlainConsole().warned(path, reason)
+        PlainConsole().on_warning(path, reason)
 
-    def series_finished(self, series: Series) -> None:
+    def on_series_end(self, series: SeriesResult) -> None:
         """The last line."""
-        PlainConsole().say(series_lines(series)[-1])
+        PlainConsole().print_line(series_lines(series)[-1])
 
     def close(self) -> None:
         """There is nothing to leave."""
@@ -110,8 +110,8 @@ def choose_series_console(quiet: bool) -> SeriesConsole | QuietSeriesConsole:
     return QuietSeriesConsole() if quiet else SeriesConsole(choose_console(quiet))
 
 
-def _row(cells: Sequence[str]) -> str:
-    return "  ".join(cell.rjust(max(5, len(head))) for cell, head in zip(cells, COLUMNS, strict=True))
+def _series_row(cells: Sequence[str]) -> str:
+    return "  ".join(cell.rjust(max(5, len(head))) for cell, head in zip(cells, SERIES_COLUMNS, strict=True))
 
 
 def listed(seeds: Sequence[int]) -> str:
@@ -123,15 +123,15 @@ def listed(seeds: Sequence[int]) -> str:
 
 def run_row(run: SubRun) -> str:
     """One finished run in the table."""
-    return _row(
+    return _series_row(
         (
             str(run.seed),
-            percent(run.figure("test", "accuracy")),
-            _count(run.figure("test", "errors"), 0),
-            percent(run.figure("validation", "accuracy")),
-            figure(run.figure("validation", "loss")),
+            percent(run.loss_text("test", "accuracy")),
+            _count(run.loss_text("test", "errors"), 0),
+            percent(run.loss_text("validation", "accuracy")),
+            loss_text(run.loss_text("validation", "loss")),
             str(run.record.get("best_epoch")),
-            f"{run.figure('timings', 'training_seconds') or 0:.1f}",
+            f"{run.loss_text('timings', 'training_seconds') or 0:.1f}",
         )
     )
 
@@ -147,24 +147,24 @@ def _spread_row(summary: Summary, kind: str) -> str:
         spread = summary.get(part, {}).get(name)
         return None if spread is None else getattr(spread, kind)
 
-    return _row(
+    return _series_row(
         (
             kind,
             percent(of("test", "accuracy")),
             _count(of("test", "errors"), 1),
             percent(of("validation", "accuracy")),
-            figure(of("validation", "loss")),
+            loss_text(of("validation", "loss")),
             "",
             f"{of('timings', 'training_seconds') or 0:.1f}",
         )
     )
 
 
-def series_lines(series: Series) -> list[str]:
+def series_lines(series: SeriesResult) -> list[str]:
     """The rows of mean and deviation, and what is to be said of them; the last line is the result alone."""
     if not series.summary:
         return [f"Written to {series.folder}: config.yaml, run.json", f"{series.folder.name}: no run is finished"]
-    part = judged_part(series.summary)
+    part = primary_split(series.summary)
     if part is None:
         written = f"Written to {series.folder}: config.yaml, run.json, seed-*/"
         return [written, f"{series.folder.name}: not tested, and without validation images"]

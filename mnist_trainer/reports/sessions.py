@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from mnist_trainer.reports.environment import machine_of
+from mnist_trainer.reports.environment import machine_info
 from mnist_trainer.training.state import TrainingState
 
 
@@ -21,10 +21,12 @@ class Sessions:
 
     def __init__(self, record: Mapping[str, Any]) -> None:
         known = record.get("sessions")
-        self.entries = [dict(entry) for entry in known if isinstance(entry, Mapping)] if isinstance(known, list) else []
-        for entry in self.entries:
-            if entry.get("status") == "running":
-                entry["status"] = "killed"
+        self.sessions = (
+            [dict(session) for session in known if isinstance(session, Mapping)] if isinstance(known, list) else []
+        )
+        for session in self.sessions:
+            if session.get("status") == "running":
+                session["status"] = "killed"
         timings = record.get("timings")
         seconds = timings.get("total_seconds") if isinstance(timings, Mapping) else None
         self.seconds = float(seconds) if isinstance(seconds, int | float) else 0.0
@@ -32,26 +34,26 @@ class Sessions:
 
     def begin(self, state: TrainingState) -> list[dict[str, Any]]:
         """All entries, with one for a session that begins at `state`."""
-        entry = {
+        session = {
             "status": "running",
             "stop_reason": None,
             "started_at": now(),
             "finished_at": None,
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "machine": machine_of(state),
+            "machine": machine_info(state),
             "began": _position(state),
             "ended": None,
         }
-        self.entries.append(entry)
-        self.started_at = self.started_at or entry["started_at"]
-        return self.entries
+        self.sessions.append(session)
+        self.started_at = self.started_at or session["started_at"]
+        return self.sessions
 
     def end(self, state: TrainingState, status: str, reason: str | None) -> list[dict[str, Any]]:
         """All entries, with what became of the present session."""
         over = {"status": status, "stop_reason": reason, "finished_at": now(), "ended": _position(state)}
-        self.entries[-1] |= over
-        return self.entries
+        self.sessions[-1] |= over
+        return self.sessions
 
 
 def _position(state: TrainingState) -> dict[str, Any]:

@@ -16,21 +16,21 @@ from PIL import Image, ImageDraw, ImageFont
 from mnist_trainer.files import make_folder, write_bytes
 from mnist_trainer.inference.reading import DigitPrediction, Prediction
 from mnist_trainer.pictures.page import ReadingSteps
-from mnist_trainer.reports.answers import caption
-from mnist_trainer.reports.canvas import GREEN, GREY, ORANGE, PALE, WIDEST
+from mnist_trainer.reports.answers import digit_caption
+from mnist_trainer.reports.canvas import GREEN, GREY, MAX_WIDTH, ORANGE, PALE
 from mnist_trainer.reports.text import percent
 
 TILE, GAP, LINE = 84, 12, 18
 """Side of an enlarged 28×28 image, the space between pictures, the height of a line of text; in pixels."""
 
-COLUMNS = (WIDEST - GAP) // (TILE + GAP)
+TILE_COLUMNS = (MAX_WIDTH - GAP) // (TILE + GAP)
 
 Colour = str
 Panel = tuple[str, Image.Image]
 """What it shows, and the picture."""
 
 
-class Strips:
+class StripFolder:
     """The folder that strips are written to, each under a name of its own."""
 
     def __init__(self, folder: Path) -> None:
@@ -47,7 +47,7 @@ class Strips:
                 self.names.append(name)
             yield prediction
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """What was written, in words."""
         what = self.names[0] if len(self.names) == 1 else f"{len(self.names)} strips"
         return f"Written to {self.folder}: {what}"
@@ -65,41 +65,41 @@ def strip(prediction: Prediction) -> bytes:
     """A PNG, 1200 pixels wide: the steps of a picture, and below them each digit as the network saw it."""
     head = _head(prediction)
     steps, digits = prediction.steps, prediction.digits
-    panels, columns = ([], 1) if steps is None else (_panels(steps, digits), _columns(steps.ink))
+    panels, columns = ([], 1) if steps is None else (_panels(steps, digits), _panel_columns(steps.ink))
     top, high = LINE * (len(head) + 1), LINE + GAP + max((panel.height for _, panel in panels), default=0)
     bottom = top + ceil(len(panels) / columns) * high
-    rows = ceil(len(digits) / COLUMNS)
-    paper = Image.new("RGB", (WIDEST, bottom + LINE + rows * (TILE + LINE + GAP)), "white")
-    _write(paper, (GAP, GAP), "\n".join(head))
+    rows = ceil(len(digits) / TILE_COLUMNS)
+    paper = Image.new("RGB", (MAX_WIDTH, bottom + LINE + rows * (TILE + LINE + GAP)), "white")
+    _write_text(paper, (GAP, GAP), "\n".join(head))
     for place, (title, panel) in enumerate(panels):
         row, column = divmod(place, columns)
-        x, y = GAP + column * (WIDEST - GAP) // columns, top + row * high
-        _write(paper, (x, y), f"{place + 1}. {title}", GREY)
+        x, y = GAP + column * (MAX_WIDTH - GAP) // columns, top + row * high
+        _write_text(paper, (x, y), f"{place + 1}. {title}", GREY)
         paper.paste(panel, (x, y + LINE))
         frame = (x - 1, y + LINE - 1, x + panel.width, y + LINE + panel.height)
         ImageDraw.Draw(paper).rectangle(frame, outline=PALE)  # where white pictures end
     if digits:
-        _write(paper, (GAP, bottom), f"{len(panels) + 1}. what the network saw", GREY)
+        _write_text(paper, (GAP, bottom), f"{len(panels) + 1}. what the network saw", GREY)
     for place, digit in enumerate(digits):
-        row, column = divmod(place, COLUMNS)
+        row, column = divmod(place, TILE_COLUMNS)
         _draw_tile(paper, (GAP + column * (TILE + GAP), bottom + LINE + row * (TILE + LINE + GAP)), digit)
-    return _png(paper)
+    return _strip_png(paper)
 
 
 def _head(prediction: Prediction) -> list[str]:
     sure = "" if prediction.confidence is None else f"  ({percent(prediction.confidence, 1)})"
     text = f"refused: {prediction.reason}" if prediction.refused else f"{prediction.text}{sure}"
-    return [part for line in text.split("\n") for part in wrap(line, WIDEST // 9, drop_whitespace=False)]
+    return [part for line in text.split("\n") for part in wrap(line, MAX_WIDTH // 9, drop_whitespace=False)]
 
 
-def _columns(ink: NDArray[np.uint8]) -> int:
+def _panel_columns(ink: NDArray[np.uint8]) -> int:
     """How many panels stand side by side: few where they are far wider than high."""
     high, wide = ink.shape
     return 4 if wide < 2 * high else 2 if wide < 6 * high else 1
 
 
 def _panels(steps: ReadingSteps, digits: Sequence[DigitPrediction]) -> list[Panel]:
-    side = (WIDEST - GAP) // _columns(steps.ink) - GAP
+    side = (MAX_WIDTH - GAP) // _panel_columns(steps.ink) - GAP
     upright = _fitted(steps.upright, side).convert("RGB")
     answers = upright.copy()
     for digit in digits:
@@ -125,24 +125,24 @@ def _draw_box(image: Image.Image, digit: DigitPrediction, scale: float) -> None:
     x, y, width, height = (value * scale for value in digit.box)
     colour = _colour(digit)
     ImageDraw.Draw(image).rectangle((x - 1, y - 1, x + width, y + height), outline=colour, width=2)
-    _write(image, (x + 1, max(0, y - LINE)), digit.sign, colour)
+    _write_text(image, (x + 1, max(0, y - LINE)), digit.sign, colour)
 
 
 def _draw_tile(paper: Image.Image, place: tuple[int, int], digit: DigitPrediction) -> None:
     if digit.image is not None:
         paper.paste(Image.fromarray(digit.image).resize((TILE, TILE), Image.Resampling.NEAREST), place)
-    _write(paper, (place[0], place[1] + TILE + 1), caption(digit), _colour(digit))
+    _write_text(paper, (place[0], place[1] + TILE + 1), digit_caption(digit), _colour(digit))
 
 
 def _colour(digit: DigitPrediction) -> Colour:
     return ORANGE if digit.refused else GREEN
 
 
-def _write(image: Image.Image, place: tuple[float, float], text: str, colour: Colour = "black") -> None:
+def _write_text(image: Image.Image, place: tuple[float, float], text: str, colour: Colour = "black") -> None:
     ImageDraw.Draw(image).text(place, text, colour, ImageFont.load_default(14))
 
 
-def _png(image: Image.Image) -> bytes:
+def _strip_png(image: Image.Image) -> bytes:
     stream = BytesIO()
     image.save(stream, format="PNG")
     return stream.getvalue()

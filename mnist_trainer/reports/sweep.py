@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mnist_trainer.errors import TrainerError
-from mnist_trainer.reports.listener import Listener
+from mnist_trainer.reports.listener import Callback
 
 Status = Literal["finished", "pruned", "failed", "running", "waiting"]
 
@@ -35,7 +35,7 @@ class TrialRow:
 
 
 @dataclass(frozen=True)
-class SweepHeader:
+class SweepInfo:
     """What is known before the first trial. `begun` are the trials that are there already."""
 
     name: str
@@ -99,20 +99,20 @@ class SweepResult:
         raise error
 
 
-class SweepListener(Listener):
+class SweepCallback_(Callback):
     """Hears how a sweep goes, and does nothing: the base of every such listener."""
 
-    def sweep_started(self, header: SweepHeader) -> None:
+    def on_sweep_start(self, info: SweepInfo) -> None:
         """The first trial is about to begin."""
 
-    def trial_ended(self, row: TrialRow, is_best: bool) -> None:
+    def on_trial_end(self, row: TrialRow, is_best: bool) -> None:
         """A trial was finished, pruned, or failed."""
 
-    def process_died(self, row: TrialRow) -> None:
+    def on_trial_retry(self, row: TrialRow) -> None:
         """The process of a trial was killed; the trial is repeated."""
 
-    def waiting_for_others(self, count: int) -> None:
+    def on_wait(self, count: int) -> None:
         """Other commands still have so many trials in work."""
 
-    def sweep_finished(self, result: SweepResult) -> None:
+    def on_sweep_end(self, result: SweepResult) -> None:
         """Everything is written."""

@@ -9,58 +9,56 @@ from typing import Any
 from mnist_trainer.config.sweep import label
 from mnist_trainer.errors import shell_quote
 from mnist_trainer.reports.console import PlainConsole, RichConsole, choose_console
-from mnist_trainer.reports.sweep import SweepHeader, SweepListener, SweepResult, TrialRow
-from mnist_trainer.reports.text import figure, percent
+from mnist_trainer.reports.sweep import SweepCallback_, SweepInfo, SweepResult, TrialRow
+from mnist_trainer.reports.text import loss_text, percent
 
-_HEAD = f"{'trial':>5}  {'':<8}  {'val loss':>8}  {'val accuracy':>12}  {'epochs':>6}  {'seconds':>7}"
+_TRIAL_HEAD = f"{'trial':>5}  {'':<8}  {'val loss':>8}  {'val accuracy':>12}  {'epochs':>6}  {'seconds':>7}"
 
 
-class SweepConsole(SweepListener):
+class SweepConsole(SweepCallback_):
     """Prints a row for each trial that ends, and below it the values it was made with."""
 
     def __init__(self, console: PlainConsole | RichConsole) -> None:
         self.console = console
 
-    def warned(self, path: str, reason: str) -> None:
+    def on_warning(self, path: str, reason: str) -> None:
         """As for a run."""
-        self.console.warned(path, reason)
+        self.console.on_warning(path, reason)
 
     def loading(self, what: str, done: int, total: int | None) -> None:
         """As for a run."""
         self.console.loading(what, done, total)
 
-    def sweep_started(self, header: SweepHeader) -> None:
+    def on_sweep_start(self, info: SweepInfo) -> None:
         """What is searched, and the trials that are there already."""
         self.close()  # the bar of a download
-        self._say(f"{'sweep':<8}{header.name}: {header.trials} trials, {header.search}, by {header.objective}")
-        self._say(f"{'space':<8}{', '.join(header.keys)}")
-        self._say(
-            f"{'jobs':<8}{header.jobs} at a time, {header.threads} thread{'' if header.threads == 1 else 's'} each"
-        )
-        self._say(f"{'study':<8}{header.storage}")
-        self._say(f"{'folder':<8}{header.folder}")
-        ended = [row for row in header.begun if row.status not in ("running", "waiting")]
+        self._say(f"{'sweep':<8}{info.name}: {info.trials} trials, {info.search}, by {info.objective}")
+        self._say(f"{'space':<8}{', '.join(info.keys)}")
+        self._say(f"{'jobs':<8}{info.jobs} at a time, {info.threads} thread{'' if info.threads == 1 else 's'} each")
+        self._say(f"{'study':<8}{info.storage}")
+        self._say(f"{'folder':<8}{info.folder}")
+        ended = [row for row in info.begun if row.status not in ("running", "waiting")]
         if ended:
-            self._say(f"{len(ended)} of {header.trials} trials are there already.")
-        self._say(_HEAD, "bold")
+            self._say(f"{len(ended)} of {info.trials} trials are there already.")
+        self._say(_TRIAL_HEAD, "bold")
 
-    def trial_ended(self, row: TrialRow, is_best: bool) -> None:
+    def on_trial_end(self, row: TrialRow, is_best: bool) -> None:
         """A row of the table, and the values."""
         styles = {"failed": "red", "pruned": "dim"}
         for line in trial_lines(row, is_best):
             self._say(line, "green" if is_best else styles.get(row.status, ""))
 
-    def process_died(self, row: TrialRow) -> None:
+    def on_trial_retry(self, row: TrialRow) -> None:
         """A sentence."""
         self._say(f"{row.trial:>5}  its process died, as happens when the memory is full; it is repeated", "red")
 
-    def waiting_for_others(self, count: int) -> None:
+    def on_wait(self, count: int) -> None:
         """A sentence."""
         self._say(f"Waiting for {count} trial{'' if count == 1 else 's'} in work elsewhere.")
 
-    def sweep_finished(self, result: SweepResult) -> None:
+    def on_sweep_end(self, result: SweepResult) -> None:
         """The best trial, what to try next, and the result."""
-        *lines, last = result_lines(result)
+        *lines, last = sweep_result_lines(result)
         for line in lines:
             self._say(line)
         self._say(last, "bold green")
@@ -72,21 +70,21 @@ class SweepConsole(SweepListener):
 
     def _say(self, text: str, style: str = "") -> None:
         if isinstance(self.console, RichConsole):
-            self.console.say(text, style)
+            self.console.print_line(text, style)
         else:
-            self.console.say(text)
+            self.console.print_line(text)
 
 
-class QuietSweepConsole(SweepListener):
+class QuietSweepConsole(SweepCallback_):
     """The result alone; warnings go to stderr all the same."""
 
-    def warned(self, path: str, reason: str) -> None:
+    def on_warning(self, path: str, reason: str) -> None:
         """As for a run."""
-        PlainConsole().warned(path, reason)
+        PlainConsole().on_warning(path, reason)
 
-    def sweep_finished(self, result: SweepResult) -> None:
+    def on_sweep_end(self, result: SweepResult) -> None:
         """The last line."""
-        PlainConsole().say(result_lines(result)[-1])
+        PlainConsole().print_line(sweep_result_lines(result)[-1])
 
     def close(self) -> None:
         """There is nothing to leave."""
@@ -95,9 +93,9 @@ class QuietSweepConsole(SweepListener):
 class JsonSweepConsole(QuietSweepConsole):
     """The result as one JSON object."""
 
-    def sweep_finished(self, result: SweepResult) -> None:
+    def on_sweep_end(self, result: SweepResult) -> None:
         """The object."""
-        PlainConsole().say(json.dumps(result.to_json(), ensure_ascii=False))
+        PlainConsole().print_line(json.dumps(result.to_json(), ensure_ascii=False))
 
 
 def choose_sweep_console(quiet: bool, as_json: bool) -> SweepConsole | QuietSweepConsole:
@@ -107,7 +105,7 @@ def choose_sweep_console(quiet: bool, as_json: bool) -> SweepConsole | QuietSwee
     return QuietSweepConsole() if quiet else SweepConsole(choose_console(quiet))
 
 
-def written(values: Mapping[str, Any]) -> str:
+def trial_values_text(values: Mapping[str, Any]) -> str:
     """`lr=0.00213 hidden=[64]`: keys by their last part where that is enough, numbers to three digits."""
     last = [key.rpartition(".")[2] for key in values]
     names = last if len(set(last)) == len(last) else list(values)
@@ -121,17 +119,17 @@ def trial_lines(row: TrialRow, is_best: bool = False) -> list[str]:
     cells = [
         f"{row.trial:>5}",
         f"{row.status:<8}",
-        f"{figure(row.val_loss):>8}",
+        f"{loss_text(row.val_loss):>8}",
         f"{percent(row.val_accuracy):>12}",
         f"{max(row.curve, default=0):>6}",
         f"{seconds:>7}",
         "* best so far" if is_best else "",
     ]
-    lines = ["  ".join(cells).rstrip(), f"{'':<7}{written(row.values)}"]
+    lines = ["  ".join(cells).rstrip(), f"{'':<7}{trial_values_text(row.values)}"]
     return [*lines, *(f"{'':<7}{line}" for line in row.reason.splitlines())]
 
 
-def result_lines(result: SweepResult) -> list[str]:
+def sweep_result_lines(result: SweepResult) -> list[str]:
     """What came of it; the last line is the result alone."""
     files = ["sweep.yaml", "run.json", "trials.csv", "curves.csv"]
     files += [*(["best.yaml"] if result.best else []), *(["plots/"] if result.plots else [])]
@@ -144,7 +142,7 @@ def result_lines(result: SweepResult) -> list[str]:
     return [
         *lines,
         f"Try next: mnist-train --config {shell_quote(result.folder / 'best.yaml')}",
-        f"Best values: {written(best.values)}",
+        f"Best values: {trial_values_text(best.values)}",
         f"{result.folder.name}: best of {len(result.rows)} trials is {best.trial}, "
-        f"validation loss {figure(best.val_loss)}, accuracy {percent(best.val_accuracy)} (epoch {best.epoch})",
+        f"validation loss {loss_text(best.val_loss)}, accuracy {percent(best.val_accuracy)} (epoch {best.epoch})",
     ]

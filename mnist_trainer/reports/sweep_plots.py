@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnist_trainer.config.sweep import label
-from mnist_trainer.reports.canvas import BLUE, GREEN, GREY, ORANGE, WIDEST, FileFormat, render
-from mnist_trainer.reports.curves import WORTH_A_LOGARITHM, by_logarithm, orders_of_magnitude, whole_epochs
+from mnist_trainer.reports.canvas import BLUE, GREEN, GREY, MAX_WIDTH, ORANGE, FileFormat, render
+from mnist_trainer.reports.curves import LOG_SCALE_DECADES, orders_of_magnitude, set_epoch_ticks, set_log_scale
 from mnist_trainer.reports.sweep import TrialRow
 
 if TYPE_CHECKING:
@@ -81,11 +81,13 @@ class SweepPlots:
             axes = figure.add_subplot(xlabel="epoch", ylabel=self.unit)
             shown = [row for row in self.rows if row.curve and row is not best]
             for row in [*shown, best]:
-                look: dict[str, Any] = {"color": GREY, "alpha": 0.5, "linewidth": 1.2}
-                look |= {"linestyle": "--"} if row.status == "pruned" else {}
-                look = {"color": GREEN, "linewidth": 2.2, "label": f"best: trial {best.trial}"} if row is best else look
+                style: dict[str, Any] = {"color": GREY, "alpha": 0.5, "linewidth": 1.2}
+                style |= {"linestyle": "--"} if row.status == "pruned" else {}
+                style = (
+                    {"color": GREEN, "linewidth": 2.2, "label": f"best: trial {best.trial}"} if row is best else style
+                )
                 axes.plot(
-                    list(row.curve), [self.factor * value for value in row.curve.values()], marker="o", ms=3, **look
+                    list(row.curve), [self.factor * value for value in row.curve.values()], marker="o", ms=3, **style
                 )
             axes.plot([], [], color=GREY, label="other trials")
             axes.plot([], [], color=GREY, linestyle="--", label="pruned")
@@ -103,17 +105,17 @@ class SweepPlots:
         rows = ceil(len(keys) / columns)
 
         def draw(figure: Figure) -> None:
-            for place, key in enumerate(keys, start=1):
-                axes = figure.add_subplot(rows, columns, place, xlabel=key)
-                axes.set_ylabel(self.unit if place % columns == 1 or columns == 1 else "")
-                places, ticks, is_wide = _places([row.values.get(key) for row in self.finished])
-                axes.plot(places, [self.value(row) for row in self.finished], "o", color=BLUE, alpha=0.7)
-                axes.plot(places[self.finished.index(self.best)], self.value(self.best), "D", color=GREEN, ms=9)
+            for position, key in enumerate(keys, start=1):
+                axes = figure.add_subplot(rows, columns, position, xlabel=key)
+                axes.set_ylabel(self.unit if position % columns == 1 or columns == 1 else "")
+                positions, ticks, is_wide = _positions([row.values.get(key) for row in self.finished])
+                axes.plot(positions, [self.value(row) for row in self.finished], "o", color=BLUE, alpha=0.7)
+                axes.plot(positions[self.finished.index(self.best)], self.value(self.best), "D", color=GREEN, ms=9)
                 if ticks:
                     axes.set_xticks(range(len(ticks)), ticks, rotation=0 if len("".join(ticks)) < 40 // columns else 30)
                     axes.margins(x=0.2)
                 elif is_wide:
-                    _by_logarithm_below(axes)
+                    _set_log_scale_x(axes)
                 _finish(axes, [self.value(row) for row in self.finished])
 
         return self._render(360 * rows + 60, "the finished trials by each key; the best one is a diamond", draw)
@@ -128,19 +130,19 @@ class SweepPlots:
             heights, ends = [], []
             columns: list[list[Any]] = [[row.values.get(key) for row in ordered] for key in keys]
             for values in [list(map(self.value, ordered)), *columns]:
-                places, ticks, is_wide = _places(values)
-                scaled = np.log10(places) if is_wide else np.array(places, np.float64)
+                positions, ticks, is_wide = _positions(values)
+                scaled = np.log10(positions) if is_wide else np.array(positions, np.float64)
                 low, high = scaled.min(), scaled.max()
                 heights.append((scaled - low) / (high - low) if high > low else np.full(len(scaled), 0.5))
-                ends.append((ticks[0], ticks[-1]) if ticks else (f"{min(places):.4g}", f"{max(places):.4g}"))
+                ends.append((ticks[0], ticks[-1]) if ticks else (f"{min(positions):.4g}", f"{max(positions):.4g}"))
             for number, line in enumerate(np.array(heights).T):
                 is_best = ordered[number] is self.best
-                look: Any = {"color": GREEN, "linewidth": 2.5} if is_best else {"color": BLUE, "linewidth": 1.2}
-                axes.plot(line, alpha=1.0 if is_best else 0.1 + 0.7 * number / len(ordered), **look)
-            for place, (low, high) in enumerate(ends):
-                axes.axvline(place, color=GREY, linewidth=0.8)
+                style: Any = {"color": GREEN, "linewidth": 2.5} if is_best else {"color": BLUE, "linewidth": 1.2}
+                axes.plot(line, alpha=1.0 if is_best else 0.1 + 0.7 * number / len(ordered), **style)
+            for position, (low, high) in enumerate(ends):
+                axes.axvline(position, color=GREY, linewidth=0.8)
                 for height, text, side in ((-0.03, low, "top"), (1.03, high, "bottom")):
-                    axes.text(place, height, text, ha="center", va=side, fontsize=9)
+                    axes.text(position, height, text, ha="center", va=side, fontsize=9)
             axes.set_xticks(range(len(ends)), [self.unit, *keys])
             axes.tick_params(axis="x", length=0, pad=18)
             axes.set(ylim=(-0.05, 1.12), yticks=[])
@@ -164,19 +166,19 @@ class SweepPlots:
         return self._render(140 + 45 * len(importances), title, draw)
 
     def _render(self, height: int, about: str, draw: Any) -> bytes:
-        return render((min(WIDEST, 1000), max(240, height)), f"{self.name}: {about}", draw, self.file_format)
+        return render((min(MAX_WIDTH, 1000), max(240, height)), f"{self.name}: {about}", draw, self.file_format)
 
 
-def _places(values: Sequence[Any]) -> tuple[list[float], list[str], bool]:
+def _positions(values: Sequence[Any]) -> tuple[list[float], list[str], bool]:
     """Return the positions of values on an axis, the names of those that are no numbers, and if a logarithm suits."""
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         numbers = [float(value) for value in values]
-        return numbers, [], orders_of_magnitude([np.array(numbers)]) > WORTH_A_LOGARITHM
+        return numbers, [], orders_of_magnitude([np.array(numbers)]) > LOG_SCALE_DECADES
     names = list(dict.fromkeys(label(value) for value in values))
     return [float(names.index(label(value))) for value in values], names, False
 
 
-def _by_logarithm_below(axes: Axes) -> None:
+def _set_log_scale_x(axes: Axes) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axes.set_xscale("log")
@@ -187,7 +189,7 @@ def _by_logarithm_below(axes: Axes) -> None:
 
 def _finish(axes: Axes, values: Sequence[float], numbers: Any = None) -> None:
     """Add a grid, a logarithmic scale if the values range widely, and ticks at whole numbers."""
-    by_logarithm(axes, [np.array(values, np.float64)])
+    set_log_scale(axes, [np.array(values, np.float64)])
     axes.grid(visible=True)
     if numbers is not None:
-        whole_epochs(axes, numbers)
+        set_epoch_ticks(axes, numbers)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 
-GAP = 2
+COLUMN_GAP = 2
 """Spaces between columns."""
 
 
@@ -35,7 +35,9 @@ def table_lines(
     natural = [max(cell_len(cells[index]) for cells in table) for index in range(len(columns))]
     widths = natural if width is None else _fitted(columns, natural, width)
     lines = [
-        (" " * GAP).join(_cell(*entry) for entry in zip(columns, cells, widths, strict=True) if entry[2]).rstrip()
+        (" " * COLUMN_GAP)
+        .join(_cell(*entry) for entry in zip(columns, cells, widths, strict=True) if entry[2])
+        .rstrip()
         for cells in table
     ]
     return lines, [column.head for column, kept in zip(columns, widths, strict=True) if not kept]
@@ -49,18 +51,18 @@ def _fitted(columns: Sequence[Column], natural: Sequence[int], width: int) -> li
     ]
     widths = [0] * len(columns)
     for index in sorted(range(len(columns)), key=lambda index: columns[index].rank):
-        if columns[index].rank == 0 or _total([*widths, least[index]]) <= width:
+        if columns[index].rank == 0 or _total_width([*widths, least[index]]) <= width:
             widths[index] = least[index]
     for index, wide in enumerate(natural):
-        room = max(0, width - _total(widths))
+        room = max(0, width - _total_width(widths))
         if widths[index] and (widths[index] + room >= wide or not columns[index].keeps_end):
             widths[index] = min(wide, widths[index] + room)
     return widths
 
 
-def _total(widths: Sequence[int]) -> int:
+def _total_width(widths: Sequence[int]) -> int:
     kept = [wide for wide in widths if wide]
-    return sum(kept) + GAP * (len(kept) - 1)
+    return sum(kept) + COLUMN_GAP * (len(kept) - 1)
 
 
 def _cell(column: Column, text: str, width: int) -> str:

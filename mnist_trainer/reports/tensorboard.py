@@ -9,10 +9,10 @@ from typing import Any
 from mnist_trainer.errors import UsageError
 from mnist_trainer.training.loop import EpochRecord
 
-CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
+TENSORBOARD_CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
 
 
-class EventWriter:
+class TensorBoardWriter:
     """Event files below `folder`, for `tensorboard --logdir runs`. Raises `UsageError` without the extra.
 
     Points from `purge_step` on that an earlier session left there are not shown any more.
@@ -26,7 +26,7 @@ class EventWriter:
 
     def add(self, record: EpochRecord) -> None:
         """A point in each curve."""
-        values = {name: getattr(record, name) for name in CURVES}
+        values = {name: getattr(record, name) for name in TENSORBOARD_CURVES}
         values.update({f"terms/{name}": value for name, value in record.terms.items()})
         for name, value in values.items():
             if value is not None:

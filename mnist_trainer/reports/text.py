@@ -14,7 +14,7 @@ from mnist_trainer.errors import shell_quote
 
 if TYPE_CHECKING:  # the table of runs is shown without torch
     from mnist_trainer.inference.metrics import Evaluation
-    from mnist_trainer.reports.listener import Header, Outcome
+    from mnist_trainer.reports.listener import RunInfo, RunResult
     from mnist_trainer.training.loop import EpochRecord
     from mnist_trainer.training.state import TrainingState
 
@@ -28,13 +28,13 @@ STOP_REASONS = {
 _COMMAND = re.compile(r"\bmnist-(?:train|eval|predict|runs|sweep) .*?(?=[)`;]|\. |, |$)")
 """A command in a text, which must stay on one line to be pasted."""
 
-SAMPLE = "sample.png"
+SAMPLE_FILE = "sample.png"
 """The picture of a run that holds one image, to try the model on."""
 
-COLUMNS = ("epoch", "train loss", "val loss", "val accuracy", "lr", "seconds", "")
+EPOCH_COLUMNS = ("epoch", "train loss", "val loss", "val accuracy", "lr", "seconds", "")
 
 
-def wrapped(text: str, columns: int, indent: int = 0) -> str:
+def wrap_text(text: str, columns: int, indent: int = 0) -> str:
     """Wrap `text` to lines of at most `columns` between words, but not within a command or a long word.
 
     Continuation lines begin with `indent` spaces.
@@ -52,7 +52,7 @@ def percent(fraction: float | None, digits: int = 2) -> str:
     return "-" if fraction is None else f"{100 * fraction:.{digits}f} %"
 
 
-def in_range(bounds: tuple[float, float]) -> tuple[float, float]:
+def clip_to_range(bounds: tuple[float, float]) -> tuple[float, float]:
     """An interval of accuracies as it is shown, from 0 to 1: that of a mean of few runs reaches beyond."""
     low, high = bounds
     return max(0.0, low), min(1.0, high)
@@ -62,33 +62,33 @@ def interval(bounds: tuple[float, float] | None) -> str:
     """`95.25 to 98.66 %`; a dash for None."""
     if bounds is None:
         return "-"
-    low, high = in_range(bounds)
+    low, high = clip_to_range(bounds)
     return f"{100 * low:.2f} to {100 * high:.2f} %"
 
 
-def figure(loss: float | None) -> str:
+def loss_text(loss: float | None) -> str:
     """`0.1234`, `1.23e+12` where that would be too long, a dash for None."""
     return "-" if loss is None else f"{loss:.4f}" if abs(loss) < 10_000 else f"{loss:.3g}"
 
 
-def header_lines(header: Header) -> list[tuple[str, str]]:
+def header_lines(info: RunInfo) -> list[tuple[str, str]]:
     """What is about to happen: pairs of a word and what it is."""
     return [
-        ("data", header.data),
-        ("model", header.model),
-        ("device", header.device),
-        ("seed", str(header.seed)),
-        ("folder", str(header.folder)),
-        *([("resume", header.resumed)] if header.resumed else []),
+        ("data", info.data),
+        ("model", info.model),
+        ("device", info.device),
+        ("seed", str(info.seed)),
+        ("folder", str(info.folder)),
+        *([("resume", info.resumed)] if info.resumed else []),
     ]
 
 
 def epoch_cells(record: EpochRecord) -> tuple[str, ...]:
-    """One row of the table of epochs, a cell for each of `COLUMNS`."""
+    """One row of the table of epochs, a cell for each of `EPOCH_COLUMNS`."""
     return (
         str(record.epoch),
-        figure(record.train_loss),
-        figure(record.val_loss),
+        loss_text(record.train_loss),
+        loss_text(record.val_loss),
         percent(record.val_accuracy),
         f"{record.lr:.2g}",
         f"{record.seconds:.1f}",
@@ -101,7 +101,7 @@ def refit_line(epochs: int, images: int) -> str:
     return f"refit: {epochs} epoch{'' if epochs == 1 else 's'} anew on all {images:,} images, as the best one above"
 
 
-def pace(state: TrainingState) -> str:
+def progress_text(state: TrainingState) -> str:
     """Return `loss 0.0877  12,345 img/s  epoch 0:05, run 1:20 left`: loss and speed of the epoch so far, and the
     estimated time until it and the run end. Reading the loss synchronizes with the device."""
     training, steps = state.setup.config.training, state.setup.course.steps_per_epoch
@@ -112,11 +112,11 @@ def pace(state: TrainingState) -> str:
     if training.max_minutes is not None:
         run = max(0.0, min(run, 60 * training.max_minutes - state.seconds - elapsed))
     loss, *_ = state.totals.averages()
-    left = f"epoch {clock(min(epoch, run))}, run {clock(run)} left"
-    return f"loss {figure(loss)}  {state.totals.images / elapsed:,.0f} img/s  {left}"
+    left = f"epoch {duration_text(min(epoch, run))}, run {duration_text(run)} left"
+    return f"loss {loss_text(loss)}  {state.totals.images / elapsed:,.0f} img/s  {left}"
 
 
-def clock(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     """Return `0:05`, or `1:02:03` from an hour on."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
@@ -127,21 +127,21 @@ def terms_line(record: EpochRecord) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in record.terms.items())
 
 
-def outcome_lines(outcome: Outcome) -> list[str]:
+def run_result_lines(result: RunResult) -> list[str]:
     """Why it stopped, what was written where, what to try next; the last line is the result alone."""
-    shown = outcome.test or outcome.validation
-    result = [] if shown is None else [shown.sentence]
-    result += ["not tested"] if outcome.test is None else []
-    sample = [outcome.folder / plot for plot in outcome.plots if Path(plot).name == SAMPLE]
-    written = ["best.pt", "last.pt", "metrics.csv", "run.json", "config.yaml", *outcome.plots]
+    shown = result.test or result.validation
+    lines_found = [] if shown is None else [shown.sentence]
+    lines_found += ["not tested"] if result.test is None else []
+    sample = [result.folder / plot for plot in result.plots if Path(plot).name == SAMPLE_FILE]
+    written = ["best.pt", "last.pt", "metrics.csv", "run.json", "config.yaml", *result.plots]
     return [
-        f"{STOP_REASONS[outcome.stop_reason]} Best epoch: {outcome.best_epoch}. {outcome.seconds:.1f} s of training.",
-        f"Written to {outcome.folder}: {', '.join(written)}",
-        f"Try next: mnist-eval {shell_quote(outcome.folder)}",
-        *(f"          mnist-predict {shell_quote(picture, '--checkpoint', outcome.folder)}" for picture in sample),
-        *([outcome.dead] if outcome.dead else []),
-        *([] if shown is None else guessing_lines(shown, outcome.advice)),
-        f"{outcome.folder.name}: {'; '.join(result)}",
+        f"{STOP_REASONS[result.stop_reason]} Best epoch: {result.best_epoch}. {result.seconds:.1f} s of training.",
+        f"Written to {result.folder}: {', '.join(written)}",
+        f"Try next: mnist-eval {shell_quote(result.folder)}",
+        *(f"          mnist-predict {shell_quote(picture, '--checkpoint', result.folder)}" for picture in sample),
+        *([result.dead] if result.dead else []),
+        *([] if shown is None else guessing_lines(shown, result.advice)),
+        f"{result.folder.name}: {'; '.join(lines_found)}",
     ]
 
 

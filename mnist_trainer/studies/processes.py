@@ -46,7 +46,7 @@ class Scheduler:
     """Base class of what hands out tasks and receives their messages. Its methods are called in the parent process."""
 
     @property
-    def wants_stop(self) -> bool:
+    def should_stop(self) -> bool:
         """Whether running tasks should stop and no other should start."""
         return False
 
@@ -77,8 +77,8 @@ def run_tasks(function: Function, scheduler: Scheduler, jobs: int) -> None:
     if jobs > 1:
         _run_in_processes(function, scheduler, jobs)
         return
-    while not scheduler.wants_stop and (task := scheduler.next_task()) is not None:
-        context = WorkerContext(partial(scheduler.on_message, task), lambda: scheduler.wants_stop)
+    while not scheduler.should_stop and (task := scheduler.next_task()) is not None:
+        context = WorkerContext(partial(scheduler.on_message, task), lambda: scheduler.should_stop)
         scheduler.on_end(task, _call(function, task, context))
 
 
@@ -86,14 +86,14 @@ def _run_in_processes(function: Function, scheduler: Scheduler, jobs: int) -> No
     workers: dict[Connection, _Worker] = {}
 
     def start_workers() -> None:
-        while len(workers) < jobs and not scheduler.wants_stop and (task := scheduler.next_task()) is not None:
+        while len(workers) < jobs and not scheduler.should_stop and (task := scheduler.next_task()) is not None:
             worker = _Worker(function, task)
             workers[worker.connection] = worker
 
     try:
         start_workers()
         while workers:
-            if scheduler.wants_stop:
+            if scheduler.should_stop:
                 for worker in workers.values():
                     worker.request_stop()
             for connection in wait(list(workers), POLL_SECONDS):

@@ -13,12 +13,12 @@ from mnist_trainer.config.messages import field_at, nearest
 from mnist_trainer.config.yaml_reader import SourceLocation, read_text
 from mnist_trainer.errors import UsageError, one_line, shell_quote
 from mnist_trainer.reports.table import Column, table_lines
-from mnist_trainer.reports.text import figure, interval, percent
+from mnist_trainer.reports.text import interval, loss_text, percent
 from mnist_trainer.storage.run_folder import RunFolder
 from mnist_trainer.studies.run_summary import DAMAGED, KILLED, Row, RunSummary, read_metrics, read_trials
 
 if TYPE_CHECKING:
-    from mnist_trainer.reports.overlay import Curve
+    from mnist_trainer.reports.overlay import RunCurve
 
 _NO_KEYS = ("path", "loss", "problems", "made_with", "config", "rows")
 SORT_KEYS = {
@@ -55,7 +55,7 @@ TABLE_COLUMNS = (
 """On a narrow terminal, columns with a high rank are left out first. Folders are never cut."""
 
 FORMATS: Mapping[str, Callable[[Any], str]] = {
-    **dict.fromkeys(LOSSES, figure),
+    **dict.fromkeys(LOSSES, loss_text),
     **dict.fromkeys(ACCURACIES, percent),
     "test_interval": interval,
     "seconds": "{:,.1f}".format,
@@ -280,17 +280,17 @@ def labels(runs: Sequence[RunSummary]) -> list[str]:
     return [one_line(run.name, 300) if names[run.name] == 1 else run.folder for run in runs]
 
 
-def curves(runs: Sequence[RunSummary]) -> tuple[list[Curve], list[str]]:
+def curves(runs: Sequence[RunSummary]) -> tuple[list[RunCurve], list[str]]:
     """Return the curves of the runs that have any, and the labels of the others; those of a series share a label."""
-    from mnist_trainer.reports.overlay import Curve
+    from mnist_trainer.reports.overlay import RunCurve
 
-    drawn: list[Curve] = []
+    drawn: list[RunCurve] = []
     left_out = []
     for label, run in zip(labels(runs), runs, strict=True):
         members = [rows for rows in _member_rows(run) if rows]
         name = label if run.kind == "run" else f"{label}: {len(members)} {MEMBERS.get(run.kind, 'runs')}"
         loss = one_line(run.loss or "unknown", 300)
-        drawn += [Curve(name, loss, rows, run.task or "unknown") for rows in members]
+        drawn += [RunCurve(name, loss, rows, run.task or "unknown") for rows in members]
         left_out += [] if members else [label]
     return drawn, left_out
 

@@ -30,10 +30,10 @@ from mnist_trainer.pipeline.finish import check_reports, load_test_images
 from mnist_trainer.pipeline.preparation import check_same_images, config_warnings, prepare, with_absolute_paths
 from mnist_trainer.pipeline.resume import resume_command
 from mnist_trainer.pipeline.train import resume, train
-from mnist_trainer.reports.dots import Dot, dots
+from mnist_trainer.reports.dots import SeedAccuracy, seed_accuracies
 from mnist_trainer.reports.environment import describe_environment
-from mnist_trainer.reports.listener import Header, Listener
-from mnist_trainer.reports.series import Series, SeriesHeader, SeriesListener, SubRun, Summary, judged_part
+from mnist_trainer.reports.listener import Callback, RunInfo
+from mnist_trainer.reports.series import SeriesCallback_, SeriesInfo, SeriesResult, SubRun, Summary, primary_split
 from mnist_trainer.reports.sessions import now
 from mnist_trainer.seeds import check_seeds
 from mnist_trainer.storage.run_folder import (
@@ -65,8 +65,8 @@ def train_seeds(
     *overrides: str,
     jobs: int = 1,
     run_dir: str | Path | None = None,
-    listener: SeriesListener | None = None,
-) -> Series:
+    callback: SeriesCallback_ | None = None,
+) -> SeriesResult:
     """Train `config` once with each of `seeds`, `jobs` at a time, in `run_dir` or a new folder below `runs/`.
 
     Each run is what `train` makes of the same seed and the same `threads`: those of the config, or this machine's
@@ -78,7 +78,7 @@ def train_seeds(
     another process works on the series, and `InterruptedRunError` if the listener wants a stop, or at a
     KeyboardInterrupt.
     """
-    listener, run_dir = listener or SeriesListener(), as_folder(run_dir)
+    callback, run_dir = callback or SeriesCallback_(), as_folder(run_dir)
     config, seeds = with_absolute_paths(load_config(config, overrides)), check_seeds(seeds)
     if jobs < 1:
         raise UsageError(f"At least 1 job is needed; got {jobs}.")
@@ -89,21 +89,21 @@ def train_seeds(
     threads = choose_threads(config) or threads_per_job(jobs)
     config = config.model_copy(update={"seed": seeds[0], "threads": threads})
     for key, reason in config_warnings(config):
-        listener.warned(key, reason)
-    folder, header, facts = _prepare(config, run_dir, listener)
+        callback.on_warning(key, reason)
+    folder, info, facts = _prepare(config, run_dir, callback)
     config = config.with_batch(facts["data"]["batch_size"])  # the number that auto became
     with folder_lock(folder.path):
         _check_folder(folder, config, seeds)  # another process may have written to it before it was locked
-        return _SeriesRun(folder, config, seeds, jobs, facts, listener).run(header)
+        return _SeriesRun(folder, config, seeds, jobs, facts, callback).run(info)
 
 
 def resume_seeds(
-    folder: Path, *overrides: str, jobs: int | None = None, listener: SeriesListener | None = None
-) -> Series:
+    folder: Path, *overrides: str, jobs: int | None = None, callback: SeriesCallback_ | None = None
+) -> SeriesResult:
     """Continue the series in `folder` as `train_seeds` does, with as many `jobs` as before unless they are given."""
     record = RunFolder(folder).read_record()
     jobs, config = jobs or record["jobs"], RunFolder(folder).config
-    return train_seeds(config, record["seeds"], *overrides, jobs=jobs, run_dir=folder, listener=listener)
+    return train_seeds(config, record["seeds"], *overrides, jobs=jobs, run_dir=folder, callback=callback)
 
 
 # --- checks before the first run ---
@@ -162,15 +162,15 @@ def _same_config(folder: RunFolder, config: Config) -> Config:
     return config
 
 
-def _prepare(config: Config, run_dir: Path | None, listener: Listener) -> tuple[RunFolder, Header, dict[str, Any]]:
+def _prepare(config: Config, run_dir: Path | None, callback: Callback) -> tuple[RunFolder, RunInfo, dict[str, Any]]:
     """Return the folder of the series, and the header and facts that all runs share.
 
     No folder is made if the training can't be prepared.
     """
     check_reports(config.report)
     with settings(config, config.threads), convert_device_errors():
-        state = prepare(config, loading=listener.loading, warned=listener.warned)
-        load_test_images(config, listener.loading)  # once, before several processes would download them
+        state = prepare(config, loading=callback.loading, on_warning=callback.on_warning)
+        load_test_images(config, callback.loading)  # once, before several processes would download them
         if run_dir is not None and is_series(run_dir):
             folder = RunFolder(run_dir)
         else:
@@ -196,22 +196,22 @@ def _train_one(task: RunTask, context: WorkerContext) -> None:
     if holds_run(task.folder):
         with suppress(CheckpointError):  # last.pt is damaged
             write_text(RunFolder(task.folder).config, dump_config(task.config))  # the data may have been moved
-            resume(task.folder, listener=_Reporter(context))
+            resume(task.folder, callback=_Reporter(context))
             return
         remove_folder(task.folder)
-    train(task.config, run_dir=task.folder, listener=_Reporter(context))
+    train(task.config, run_dir=task.folder, callback=_Reporter(context))
 
 
-class _Reporter(Listener):
+class _Reporter(Callback):
     """Sends the epochs of a run to the process of the series, and stops the run if that process wants it."""
 
     def __init__(self, context: WorkerContext) -> None:
         self.context = context
 
-    def stepped(self, epoch: int, step: int, steps: int) -> None:
-        self.wants_stop = self.context.stop_requested()
+    def on_step_end(self, epoch: int, step: int, steps: int) -> None:
+        self.should_stop = self.context.stop_requested()
 
-    def epoch_ended(self, record: EpochRecord) -> None:
+    def on_epoch_end(self, record: EpochRecord) -> None:
         self.context.send(record)
 
 
@@ -227,7 +227,7 @@ class _SeriesRun(Scheduler):
     seeds: tuple[int, ...]
     jobs: int
     facts: dict[str, Any]
-    listener: SeriesListener
+    callback: SeriesCallback_
 
     def __post_init__(self) -> None:
         self.failures: dict[int, Exception] = {}
@@ -255,22 +255,22 @@ class _SeriesRun(Scheduler):
         self.tasks = iter([RunTask(self.config.model_copy(update={"seed": run.seed}), run.folder) for run in missing])
 
     @property
-    def wants_stop(self) -> bool:
-        return self.listener.wants_stop
+    def should_stop(self) -> bool:
+        return self.callback.should_stop
 
-    def run(self, common: Header) -> Series:
+    def run(self, common: RunInfo) -> SeriesResult:
         """Train the runs that are not finished; raises as `train_seeds`."""
         finished = self.finished()
         try:
-            self.listener.series_started(SeriesHeader(common, self.seeds, self.jobs, finished))
-            self.listener.can_stop = True
+            self.callback.on_series_start(SeriesInfo(common, self.seeds, self.jobs, finished))
+            self.callback.can_stop = True
             run_tasks(_train_one, self, max(1, min(self.jobs, len(self.seeds) - len(finished))))
-            self.listener.can_stop = False
+            self.callback.can_stop = False
             if len(self.finished()) + len(self.failures) < len(self.seeds):
                 raise KeyboardInterrupt
             series = self._conclude()
         except KeyboardInterrupt:
-            self._close("interrupted", self.listener.stopped_by)
+            self._close("interrupted", self.callback.stopped_by)
             done = len(self.finished())
             are, command = "is" if done == 1 else "are", resume_command(self.folder.path)
             text = f"Stopped; {done} of {len(self.seeds)} runs {are} finished.\nGo on with: {command}"
@@ -278,14 +278,14 @@ class _SeriesRun(Scheduler):
         except BaseException as error:
             self._close("failed", type(error).__name__)
             raise
-        self.listener.series_finished(series)
+        self.callback.on_series_end(series)
         return series
 
     def next_task(self) -> RunTask | None:
         return next(self.tasks, None)
 
     def on_message(self, task: RunTask, message: EpochRecord) -> None:
-        self.listener.run_progressed(task.config.seed, message)
+        self.callback.on_run_epoch_end(task.config.seed, message)
 
     def on_end(self, task: RunTask, error: Exception | None) -> None:
         seed = task.config.seed
@@ -298,7 +298,7 @@ class _SeriesRun(Scheduler):
         self.folder.log(f"seed {seed}: {'finished' if error is None else error}")
         if error is not None and not isinstance(error, InterruptedRunError):
             self.failures[seed] = error
-        self.listener.run_ended(_read_run(self.folder, seed), error)
+        self.callback.on_run_end(_read_run(self.folder, seed), error)
 
     # --- files and result ---
 
@@ -327,20 +327,20 @@ class _SeriesRun(Scheduler):
         }
         self.folder.write_record(self.record)
 
-    def _conclude(self) -> Series:
+    def _conclude(self) -> SeriesResult:
         """Draw the plot and write the last record, when all runs have ended."""
         finished = self.finished()
         summary = summarise(finished)
-        part = judged_part(summary)
+        part = primary_split(summary)
         if part is not None and self.config.report.plots:
             found = [(run.seed, metrics) for run in finished if (metrics := run.record.get(part))]
-            points = [Dot(seed, metrics["accuracy"], metrics["interval"]) for seed, metrics in found]
+            points = [SeedAccuracy(seed, metrics["accuracy"], metrics["interval"]) for seed, metrics in found]
             title = f"{self.config.name}: {part} accuracy by seed, with 95 % intervals"
-            plot = dots(points, summary[part]["accuracy"], title, found[0][1]["count"], part)
+            plot = seed_accuracies(points, summary[part]["accuracy"], title, found[0][1]["count"], part)
             self.folder.write_plot("seeds.png", plot)
         reason = next((type(error).__name__ for error in self.failures.values()), None)
         self._close("failed" if self.failures else "finished", reason)
-        return Series(self.folder.path, self.config, self.runs(), summary, self.failures)
+        return SeriesResult(self.folder.path, self.config, self.runs(), summary, self.failures)
 
     def _close(self, status: str, reason: str | None = None) -> None:
         self.record |= {"status": status, "stop_reason": reason, "finished_at": now()}
@@ -354,7 +354,7 @@ def summarise(finished: Sequence[SubRun]) -> Summary:
     summary: dict[str, dict[str, Any]] = {}
     for part, names in METRICS.items():
         for name in names:
-            if values := [value for run in finished if (value := run.figure(part, name)) is not None]:
+            if values := [value for run in finished if (value := run.metric(part, name)) is not None]:
                 summary.setdefault(part, {})[name] = spread(values)
     return summary
 

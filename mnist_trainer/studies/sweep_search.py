@@ -36,7 +36,7 @@ from mnist_trainer.files import folder_lock, write_text
 from mnist_trainer.pipeline.preparation import config_warnings
 from mnist_trainer.reports.environment import git_commit
 from mnist_trainer.reports.sessions import now
-from mnist_trainer.reports.sweep import SweepHeader, SweepListener, SweepResult, TrialRow
+from mnist_trainer.reports.sweep import SweepCallback_, SweepInfo, SweepResult, TrialRow
 from mnist_trainer.reports.sweep_plots import SweepPlots
 from mnist_trainer.storage.run_folder import RunFolder, check_not_file, create_run_folder
 from mnist_trainer.studies.processes import Scheduler, run_tasks, threads_per_job
@@ -79,7 +79,7 @@ class SweepOptions:
     run_dir: Path | None = None
 
 
-def run_sweep(sweep: Sweep, options: SweepOptions | None = None, listener: SweepListener | None = None) -> SweepResult:
+def run_sweep(sweep: Sweep, options: SweepOptions | None = None, callback: SweepCallback_ | None = None) -> SweepResult:
     """Run the trials that `sweep` lacks, and write its folder.
 
     Continues the study if the folder or the database already holds it; several commands may work on one database. The
@@ -87,7 +87,7 @@ def run_sweep(sweep: Sweep, options: SweepOptions | None = None, listener: Sweep
     the data raises, `StorageError` if the study can't be read or written, and `InterruptedRunError` if the listener
     wants a stop, or at a KeyboardInterrupt: running trials are then retried when the sweep continues.
     """
-    options, listener = options or SweepOptions(), listener or SweepListener()
+    options, callback = options or SweepOptions(), callback or SweepCallback_()
     require_optuna()
     if options.jobs < 1:
         raise UsageError(f"At least 1 job is needed; got {options.jobs}.")
@@ -97,8 +97,8 @@ def run_sweep(sweep: Sweep, options: SweepOptions | None = None, listener: Sweep
     check_not_file(options.run_dir)
     base = sweep.config({})
     for key, reason in config_warnings(base):
-        listener.warned(key, reason)
-    splits = load_splits(base.data, listener.loading)  # once, before several processes would download the data
+        callback.on_warning(key, reason)
+    splits = load_splits(base.data, callback.loading)  # once, before several processes would download the data
     images = identify(splits, base.data.name).fingerprint
     with ExitStack() as stack:
         if storage.url is not None:
@@ -109,7 +109,7 @@ def run_sweep(sweep: Sweep, options: SweepOptions | None = None, listener: Sweep
         stack.enter_context(folder_lock(folder.path))
         with storage_errors(storage):
             repair_journal(storage)
-            return _Run(sweep, options, listener, folder, storage, join_study(storage, sweep, images, stack)).run()
+            return _Run(sweep, options, callback, folder, storage, join_study(storage, sweep, images, stack)).run()
 
 
 def _open_folder(sweep: Sweep, folder: Path | None) -> RunFolder:
@@ -125,7 +125,7 @@ class _Run(Scheduler):
 
     sweep: Sweep
     options: SweepOptions
-    listener: SweepListener
+    callback: SweepCallback_
     folder: RunFolder
     storage: StudyStorage
     study: Study
@@ -166,8 +166,8 @@ class _Run(Scheduler):
         return minutes is not None and perf_counter() - self.started >= 60 * minutes
 
     @property
-    def wants_stop(self) -> bool:
-        return self.listener.wants_stop or self.is_over
+    def should_stop(self) -> bool:
+        return self.callback.should_stop or self.is_over
 
     def run(self) -> SweepResult:
         """Run the sweep as `run_sweep` says."""
@@ -177,7 +177,7 @@ class _Run(Scheduler):
         rows = self.write()
         self.best = best_trial(rows, self.sweep)
         try:
-            self.listener.sweep_started(self._header(rows))
+            self.callback.on_sweep_start(self._header(rows))
             self._run_trials()
         except KeyboardInterrupt:
             raise self._interrupted() from None
@@ -186,14 +186,14 @@ class _Run(Scheduler):
             with suppress(StorageError):  # the error itself matters more
                 self.folder.write_record({**self.record, **failure})
             raise
-        if self.listener.wants_stop:
+        if self.callback.should_stop:
             raise self._interrupted()
         return self._finish()
 
-    def _header(self, rows: Sequence[TrialRow]) -> SweepHeader:
+    def _header(self, rows: Sequence[TrialRow]) -> SweepInfo:
         settings = self.sweep.settings
         pruning = "" if settings.pruner == "none" else f" with {settings.pruner} pruning"
-        return SweepHeader(
+        return SweepInfo(
             name=self.sweep.name,
             folder=self.folder.path,
             storage=str(self.storage),
@@ -207,23 +207,23 @@ class _Run(Scheduler):
         )
 
     def _run_trials(self) -> None:
-        self.listener.can_stop = True
-        while not self.wants_stop and any(found := open_trials(self.study, self.sweep.trials)):
+        self.callback.can_stop = True
+        while not self.should_stop and any(found := open_trials(self.study, self.sweep.trials)):
             run_tasks(run_trials, self, min(self.jobs, max(1, found[0])))
             self._wait_for_others()
-        self.listener.can_stop = False
+        self.callback.can_stop = False
 
     def _wait_for_others(self) -> None:
         """Wait while other commands run the last trials; retry those whose process is dead."""
         from optuna.storages import fail_stale_trials
 
         shown = 0
-        while self.storage.url is not None and not self.wants_stop:
+        while self.storage.url is not None and not self.should_stop:
             startable, running = open_trials(self.study, self.sweep.trials)
             if startable or not running:
                 break
             if running != shown:
-                self.listener.waiting_for_others(running)
+                self.callback.on_wait(running)
                 shown = running
             sleep(WAIT_SECONDS)
             with warnings.catch_warnings():
@@ -247,7 +247,7 @@ class _Run(Scheduler):
         self.workers[task.worker] = number if event == "started" else None
         if event == "ended" and (row := self._row(number, self.write())) is not None:
             before, self.best = self.best, best_trial([*([self.best] if self.best else []), row], self.sweep)
-            self.listener.trial_ended(row, is_best=self.best is not before)
+            self.callback.on_trial_end(row, is_best=self.best is not before)
 
     def on_end(self, task: TrialRequest, error: Exception | None) -> None:
         number = self.workers.pop(task.worker)
@@ -260,7 +260,7 @@ class _Run(Scheduler):
             return
         retry_dead(self.study, number)
         if (row := self._row(number, self.write())) is not None:
-            self.listener.process_died(row)
+            self.callback.on_trial_retry(row)
 
     def _row(self, number: int, rows: Sequence[TrialRow]) -> TrialRow | None:
         """Return the row of the trial that attempt `number` was at; None if the sweep does not need that trial."""
@@ -302,7 +302,7 @@ class _Run(Scheduler):
         elif result.best is None:
             status, reason = "failed", "no trial is finished"
         self.write(status=status, stop_reason=reason, finished_at=now())
-        self.listener.sweep_finished(result)
+        self.callback.on_sweep_end(result)
         return result
 
     def _interrupted(self) -> InterruptedRunError:

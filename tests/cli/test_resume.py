@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mnist_trainer.cli.common import handle_signals
-from mnist_trainer.reports.listener import Listener
+from mnist_trainer.reports.listener import Callback
 
 from .conftest import Command
 from .test_train import record_of
@@ -61,7 +61,7 @@ def test_it_can_be_finished_instead(process: Process, here: Path) -> None:
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs SIGHUP")
 def test_what_is_ignored_already_stays_so(command: Command) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
-    handle_signals(Listener())
+    handle_signals(Callback())
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
 

@@ -13,7 +13,7 @@ import pytest
 
 from mnist_trainer.cli.common import handle_signals
 from mnist_trainer.model import device
-from mnist_trainer.reports.listener import Listener
+from mnist_trainer.reports.listener import Callback
 from mnist_trainer.storage.checkpoint import load_checkpoint
 
 Command = Callable[..., Any]
@@ -211,21 +211,21 @@ def test_the_first_ctrl_c_ends_the_training_after_its_step(process: Command, her
 
 
 def test_a_second_ctrl_c_ends_it_at_once(command: Command, here: Path) -> None:
-    listener = Listener()
-    handle_signals(listener)
-    listener.can_stop = True
+    callback = Callback()
+    handle_signals(callback)
+    callback.can_stop = True
     signal.raise_signal(signal.SIGINT)
-    assert listener.wants_stop
+    assert callback.should_stop
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
 
 
 def test_ctrl_c_outside_of_the_training_ends_it_at_once(command: Command, here: Path) -> None:
-    listener = Listener()
-    handle_signals(listener)
+    callback = Callback()
+    handle_signals(callback)
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
-    assert not listener.wants_stop
+    assert not callback.should_stop
 
 
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt()])

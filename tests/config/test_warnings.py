@@ -288,7 +288,7 @@ def test_what_a_warning_advises_is_a_config_without_that_warning(
 ) -> None:
     for advice in advised(message):
         config = load_config({"model": {"architecture": "mlp"}, **sections}, advice.split())
-        assert path not in [warned for warned, _ in find_warnings(config)]
+        assert path not in [on_warning for on_warning, _ in find_warnings(config)]
 
 
 @pytest.mark.parametrize(("epochs", "falls"), [(10, 0), (11, 1)])

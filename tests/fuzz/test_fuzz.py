@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 from reliability import fuzz
-from reliability.fuzz import Outcome, judged, run
+from reliability.fuzz import RunResult, judged, run
 from reliability.kinds import KINDS, Checkpoints, DataSets, Kind, Pictures
 
 COUNT = 200
@@ -16,13 +16,13 @@ SAMPLES = Path(__file__).parent / "samples"
 
 
 @pytest.fixture(scope="module")
-def outcomes() -> list[Outcome]:
+def outcomes() -> list[RunResult]:
     return list(run(list(KINDS), range(COUNT)))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
-def test_no_damage_is_more_than_an_error_in_words(outcomes: list[Outcome], name: str) -> None:
+def test_no_damage_is_more_than_an_error_in_words(outcomes: list[RunResult], name: str) -> None:
     own = [outcome for outcome in outcomes if outcome.kind == name]
     assert [outcome for outcome in own if outcome.fault] == []
     assert [outcome.number for outcome in own] == list(range(COUNT))

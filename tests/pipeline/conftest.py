@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from torch import Tensor
 
-from mnist_trainer.reports.listener import Header, Listener, Outcome
+from mnist_trainer.reports.listener import Callback, RunInfo, RunResult
 from mnist_trainer.storage.run_folder import holds_run
 from mnist_trainer.training.loop import EpochRecord
 
@@ -25,42 +25,42 @@ TINY: dict[str, Any] = {
 }
 
 
-class Remembering(Listener):
+class Remembering(Callback):
     """Keeps what it is told; asks for a stop after `stop_after` steps in all."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.told: list[str] = []
         self.warnings: list[tuple[str, str]] = []
-        self.headers: list[Header] = []
-        self.outcomes: list[Outcome] = []
+        self.headers: list[RunInfo] = []
+        self.outcomes: list[RunResult] = []
         self.records: list[EpochRecord] = []
         self.steps: list[tuple[int, int, int]] = []
         self.could_stop: set[bool] = set()
         self.stop_after = stop_after
 
-    def warned(self, path: str, reason: str) -> None:
+    def on_warning(self, path: str, reason: str) -> None:
         self.warnings.append((path, reason))
 
-    def started(self, header: Header) -> None:
+    def started(self, header: RunInfo) -> None:
         self.told.append("started")
         self.headers.append(header)
 
-    def stepped(self, epoch: int, step: int, steps: int) -> None:
+    def on_step_end(self, epoch: int, step: int, steps: int) -> None:
         self.steps.append((epoch, step, steps))
         self.could_stop.add(self.can_stop)
-        self.wants_stop = len(self.steps) == self.stop_after
+        self.should_stop = len(self.steps) == self.stop_after
 
-    def epoch_ended(self, record: EpochRecord) -> None:
+    def on_epoch_end(self, record: EpochRecord) -> None:
         self.told.append(f"epoch {record.epoch}")
         self.records.append(record)
 
-    def refitting(self, epochs: int, images: int) -> None:
+    def on_refit_start(self, epochs: int, images: int) -> None:
         self.told.append(f"refitting {epochs} on {images}")
 
     def drawing(self) -> None:
         self.told.append("drawing")
 
-    def finished(self, outcome: Outcome) -> None:
+    def finished(self, outcome: RunResult) -> None:
         self.told.append("finished")
         self.outcomes.append(outcome)
 
@@ -71,7 +71,7 @@ def tiny() -> dict[str, Any]:
 
 
 @pytest.fixture
-def listener() -> Remembering:
+def callback() -> Remembering:
     return Remembering()
 
 

@@ -131,14 +131,14 @@ def test_test_pictures_that_cannot_be_used_are_told_before_training(
     pictures(here / "own", {"one": 1, "two": 2})
     message = re.compile(damage(here / "own"), re.DOTALL)
     config = load_config({**tiny, "data": {"name": "folder", "path": "own"}})
-    listener = Remembering()
+    callback = Remembering()
     with pytest.raises(DataError, match=message):
         plan(config)
     with pytest.raises(DataError, match=message):
-        train(config, listener=listener)
+        train(config, callback=callback)
     with pytest.raises(DataError, match=message):
         train_seeds(config, [0, 1])
-    assert listener.told == []
+    assert callback.told == []
     assert [path.name for path in here.iterdir()] == ["own"]
     untested = load_config(config.model_dump(mode="json"), ["report.test=false"])
     assert plan(untested).notes == ()

@@ -11,7 +11,7 @@ import pytest
 from mnist_trainer import evaluate, resume, train
 from mnist_trainer.config.checks import find_warnings
 from mnist_trainer.config.load import load_config
-from mnist_trainer.reports.text import outcome_lines
+from mnist_trainer.reports.text import run_result_lines
 from mnist_trainer.studies.run_summary import read_run
 from mnist_trainer.studies.seed_series import train_seeds
 
@@ -36,15 +36,15 @@ def record_of(folder: Path) -> dict[str, Any]:
 @pytest.mark.usefixtures("_no_test_images")
 @pytest.mark.parametrize("refit", ["false", "true"])
 def test_a_training_without_a_test_is_judged_by_validation(refit: str, tiny: dict[str, Any], here: Path) -> None:
-    listener = Remembering()
+    callback = Remembering()
     pictures = ("report.plots=true", "report.gallery=true")
-    run = train(tiny, UNTESTED, *pictures, f"training.refit={refit}", run_dir=here / "run", listener=listener)
+    run = train(tiny, UNTESTED, *pictures, f"training.refit={refit}", run_dir=here / "run", callback=callback)
     assert run.test is None
     assert run.validation is not None
     record = record_of(here / "run")
     assert (record["status"], record["test"]) == ("finished", None)
     assert record["validation"]["accuracy"] == run.validation.accuracy
-    result = outcome_lines(listener.outcomes[0])[-1]
+    result = run_result_lines(callback.outcomes[0])[-1]
     assert result.startswith("run: validation accuracy ")
     assert result.endswith(" %); not tested")
     assert {path.name for path in (here / "run" / "plots").iterdir()} >= {"curves.png", "confusion.png", "mistakes.png"}
@@ -64,12 +64,12 @@ def test_it_is_tested_later(tiny: dict[str, Any], here: Path) -> None:
 
 @pytest.mark.usefixtures("_no_test_images")
 def test_without_validation_and_test_there_is_no_figure(tiny: dict[str, Any], here: Path) -> None:
-    listener = Remembering()
+    callback = Remembering()
     pictures = ("report.plots=true", "report.gallery=true")
-    run = train(tiny, UNTESTED, *pictures, "data.validation=0", run_dir=here / "run", listener=listener)
+    run = train(tiny, UNTESTED, *pictures, "data.validation=0", run_dir=here / "run", callback=callback)
     assert (run.test, run.validation) == (None, None)
-    assert outcome_lines(listener.outcomes[0])[-1] == "run: not tested"
-    assert [key for key, _ in listener.warnings] == ["report.test"]
+    assert run_result_lines(callback.outcomes[0])[-1] == "run: not tested"
+    assert [key for key, _ in callback.warnings] == ["report.test"]
     assert find_warnings(load_config(tiny, [UNTESTED])) == []
     assert {path.name for path in (here / "run" / "plots").iterdir()} == {"curves.png", "weights.png"}
 

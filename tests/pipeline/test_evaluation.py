@@ -133,11 +133,11 @@ def test_without_validation_images_it_says_so(tiny: dict[str, Any]) -> None:
 
 
 def test_a_run_that_was_stopped_in_its_first_epoch_has_nothing_to_judge(
-    tiny: dict[str, Any], here: Path, listener: Any
+    tiny: dict[str, Any], here: Path, callback: Any
 ) -> None:
-    listener.stop_after = 2
+    callback.stop_after = 2
     with pytest.raises(InterruptedRunError):
-        train(tiny, run_dir=here / "run", listener=listener)
+        train(tiny, run_dir=here / "run", callback=callback)
     with pytest.raises(CheckpointError, match="its training has not completed an epoch"):
         evaluate(here / "run")
     with pytest.raises(CheckpointError) as caught:

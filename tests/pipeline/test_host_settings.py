@@ -111,11 +111,11 @@ def test_a_training_that_is_given_up_leaves_the_hosts_settings(tiny: dict[str, A
     assert of_torch() == before
 
 
-def test_commands_of_python_leave_the_hosts_settings(tiny: dict[str, Any], listener: Any, here: Path) -> None:
+def test_commands_of_python_leave_the_hosts_settings(tiny: dict[str, Any], callback: Any, here: Path) -> None:
     before = of_torch()
-    listener.stop_after = 3
+    callback.stop_after = 3
     with pytest.raises(InterruptedRunError):
-        train(tiny, run_dir=here / "run", listener=listener)
+        train(tiny, run_dir=here / "run", callback=callback)
     assert of_torch() == before
     assert resume(here / "run") is not None
     assert of_torch() == before
@@ -125,18 +125,18 @@ def test_commands_of_python_leave_the_hosts_settings(tiny: dict[str, Any], liste
     assert of_torch() == before
 
 
-def test_a_resumed_run_goes_on_with_its_number_of_threads(tiny: dict[str, Any], listener: Any, here: Path) -> None:
+def test_a_resumed_run_goes_on_with_its_number_of_threads(tiny: dict[str, Any], callback: Any, here: Path) -> None:
     """Begun with two threads, and nobody says how many from now on: as many as before, also in a second fit."""
     config = {**tiny, "threads": 2, "training": {"epochs": 2, "refit": True}}
-    listener.stop_after = 3
+    callback.stop_after = 3
     with pytest.raises(InterruptedRunError):
-        train(config, run_dir=here / "run", listener=listener)
+        train(config, run_dir=here / "run", callback=callback)
     seen = set()
     torch.set_num_threads(1)
 
-    class Watching(type(listener)):  # type: ignore[misc]
-        def stepped(self, epoch: int, step: int, steps: int) -> None:
+    class Watching(type(callback)):  # type: ignore[misc]
+        def on_step_end(self, epoch: int, step: int, steps: int) -> None:
             seen.add(torch.get_num_threads())
 
-    resume(here / "run", "threads=null", listener=Watching())
+    resume(here / "run", "threads=null", callback=Watching())
     assert seen == {2}

@@ -32,10 +32,10 @@ def small(kind: str, path: Path) -> dict[str, Any]:
 def stopped_and_resumed(sections: dict[str, Any], place: Path, steps: int) -> None:
     """A run that was stopped in its first fit and in its second one."""
     with pytest.raises(InterruptedRunError):
-        train(sections, run_dir=place, listener=Remembering(stop_after=1))
+        train(sections, run_dir=place, callback=Remembering(stop_after=1))
     second = Remembering(stop_after=steps)
     with pytest.raises(InterruptedRunError):
-        resume(place, listener=second)
+        resume(place, callback=second)
     assert any(told.startswith("refitting") for told in second.told)
     resume(place)
 
@@ -55,12 +55,12 @@ def test_the_same_run_to_the_bit(
     monkeypatch.setenv("MNIST_TRAINER_DATA", str(here / "kept"))
     monkeypatch.setattr(folder, "MIN_CACHED", 1)
     sections, heard = small(kind, here / "f"), Remembering()
-    train(sections, run_dir=here / "memory", listener=heard)
+    train(sections, run_dir=here / "memory", callback=heard)
     expected = run_evaluation(here / "memory")
     assert isinstance(expected.source.images, torch.Tensor) and "memory" not in heard.headers[0].data
     monkeypatch.setattr(image_dataset, "MEMORY_FRACTION", 0)
     heard = Remembering()
-    train(sections, run_dir=here / "mapped", listener=heard)
+    train(sections, run_dir=here / "mapped", callback=heard)
     assert "; more than 25 % of the free memory, so read a batch at a time; 2 classes" in heard.headers[0].data
     assert heard.told[-1] == "finished" and any(told.startswith("refitting") for told in heard.told)
     assert differences_of_runs(here / "memory", here / "mapped") == []

@@ -40,14 +40,14 @@ def start() -> MyNet:
     return MyNet()
 
 
-def test_a_module_of_the_users_is_trained_and_read_back(tiny: dict[str, Any], listener: Any) -> None:
+def test_a_module_of_the_users_is_trained_and_read_back(tiny: dict[str, Any], callback: Any) -> None:
     own = start()
     before = own.linear.weight.detach().clone()
-    run = train(tiny, model=own, listener=listener)
+    run = train(tiny, model=own, callback=callback)
     assert not torch.equal(own.linear.weight, before)
     assert isinstance(run.model, MyNet)
     name = f"{MyNet.__module__}.MyNet"
-    assert listener.headers[0].model == f"{name}, 7,852 parameters"
+    assert callback.headers[0].model == f"{name}, 7,852 parameters"
     assert load_checkpoint(run.folder / "best.pt").only.custom == {"model": name}
     with pytest.raises(CheckpointError) as caught:
         evaluate(run.folder)

@@ -32,7 +32,7 @@ OWN = ("data={name: folder, path: own, batch_size: 8}", "training.epochs=2")
 def begun(tiny: dict[str, Any], *overrides: str) -> None:
     """A run in `run` that was stopped after some steps."""
     with pytest.raises(InterruptedRunError):
-        train(tiny, *overrides, run_dir=Path("run").absolute(), listener=Remembering(stop_after=3))
+        train(tiny, *overrides, run_dir=Path("run").absolute(), callback=Remembering(stop_after=3))
 
 
 @pytest.fixture
@@ -179,11 +179,11 @@ def saved(path: str, *layers: nn.Module) -> nn.Sequential:
 
 def test_weights_alone_are_a_start_as_well(tiny: dict[str, Any]) -> None:
     theirs = saved("plain.pt", nn.Linear(784, 8), nn.ReLU(), nn.Linear(8, 7))
-    listener = Remembering()
-    run = train(tiny, "model.init_from=plain.pt", "optimizer.lr=1e-30", listener=listener)
+    callback = Remembering()
+    run = train(tiny, "model.init_from=plain.pt", "optimizer.lr=1e-30", callback=callback)
     assert torch.allclose(run.model.state_dict()["1.weight"], theirs.state_dict()["1.weight"])
-    assert "; 2 of 4 tensors from " in listener.headers[0].model
-    ((key, reason),) = listener.warnings
+    assert "; 2 of 4 tensors from " in callback.headers[0].model
+    ((key, reason),) = callback.warnings
     assert key == "model.init_from"
     assert reason == (
         f"{Path('plain.pt').absolute()} holds weights alone: whether images that validate here trained them can't be "
@@ -208,7 +208,7 @@ def test_weights_of_which_none_fits_are_refused(tiny: dict[str, Any]) -> None:
 
 
 def test_missing_test_files_are_told_before_the_first_step(
-    tiny: dict[str, Any], here: Path, listener: Remembering, monkeypatch: pytest.MonkeyPatch
+    tiny: dict[str, Any], here: Path, callback: Remembering, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreachable(*_: object, **__: object) -> None:
         raise OSError("no network")
@@ -223,6 +223,6 @@ def test_missing_test_files_are_told_before_the_first_step(
     (here / "KMNIST" / "train-labels.idx1-ubyte").write_bytes(b"\0\0\x08\1\0\0\0\x28" + labels)
     sections = {**tiny, "data": {"name": "k-mnist", "root": str(here), "batch_size": 8, "validation": 10}}
     with pytest.raises(DataError, match=r"kmnist is not complete in .*, and t10k-images-idx3-ubyte\.gz"):
-        train(sections, listener=listener)
-    assert listener.steps == []
-    assert train(sections, "report.test=false", listener=listener).test is None
+        train(sections, callback=callback)
+    assert callback.steps == []
+    assert train(sections, "report.test=false", callback=callback).test is None

@@ -65,8 +65,8 @@ def test_the_first_fit_is_as_if_there_were_no_second(tmp_path: Path) -> None:
 
 
 def test_the_folder_tells_both_fits(tmp_path: Path) -> None:
-    listener = Remembering()
-    run = train(config(), run_dir=tmp_path / "run", listener=listener)
+    callback = Remembering()
+    run = train(config(), run_dir=tmp_path / "run", callback=callback)
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["status"] == "finished"
     assert record["epochs"] == 5
@@ -74,7 +74,7 @@ def test_the_folder_tells_both_fits(tmp_path: Path) -> None:
     assert record["refit"] == {"epochs": run.best_epoch, "train_count": 200}
     assert record["data"]["train_count"] == 160
     assert record["validation"]["count"] == 40
-    assert f"refitting {run.best_epoch} on 200" in listener.told
+    assert f"refitting {run.best_epoch} on 200" in callback.told
     assert load_config(tmp_path / "run" / "config.yaml") == config()
 
 
@@ -89,7 +89,7 @@ def test_stopped_in_the_second_fit_the_first_ones_best_is_kept(tmp_path: Path) -
     first = train(config(refit=False), run_dir=tmp_path / "first")
     steps = 5 * 5 + 3  # five batches an epoch
     with pytest.raises(InterruptedRunError):
-        train(config(), run_dir=tmp_path / "run", listener=Remembering(stop_after=steps))
+        train(config(), run_dir=tmp_path / "run", callback=Remembering(stop_after=steps))
     saved = load_checkpoint(tmp_path / "run" / "best.pt")
     wanted = first.model.state_dict()
     assert all(torch.equal(saved.weights[name], wanted[name]) for name in wanted)

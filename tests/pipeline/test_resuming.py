@@ -19,7 +19,7 @@ from mnist_trainer.config.load import dump_config
 from mnist_trainer.errors import CheckpointError, DivergedError, InterruptedRunError, UsageError
 from mnist_trainer.files import folder_lock
 from mnist_trainer.reports import sessions
-from mnist_trainer.reports.listener import Listener
+from mnist_trainer.reports.listener import Callback
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.studies.seed_series import train_seeds
 
@@ -65,13 +65,13 @@ class KilledError(BaseException):
     """As if the process had ended here: nothing is written from now on."""
 
 
-class Killing(Listener):
+class Killing(Callback):
     """Ends the process, as it were, after `after` steps in all, and at each moment that `moment` names."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, after: int | None = None, moment: str | None = None) -> None:
         self.monkeypatch, self.after, self.steps, self.moment = monkeypatch, after, 0, moment
 
-    def stepped(self, epoch: int, step: int, steps: int) -> None:
+    def on_step_end(self, epoch: int, step: int, steps: int) -> None:
         self.steps += 1
         if self.steps == self.after:
             self.kill()
@@ -80,7 +80,7 @@ class Killing(Listener):
         if self.moment == "drawing":
             self.kill()
 
-    def refitting(self, epochs: int, images: int) -> None:
+    def on_refit_start(self, epochs: int, images: int) -> None:
         if self.moment == "refitting":
             self.kill()
 
@@ -88,22 +88,22 @@ class Killing(Listener):
         def dead(*arguments: Any, **options: Any) -> None:
             raise KilledError
 
-        self.monkeypatch.setattr("mnist_trainer.reports.journal.Journal.stop", dead)
+        self.monkeypatch.setattr("mnist_trainer.reports.writer.RunWriter.stop", dead)
         raise KilledError
 
 
 def killed(folder: Path, sections: dict[str, Any], after: int | None = None, moment: str | None = None) -> None:
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KilledError):
         if (folder / "config.yaml").exists():
-            resume(folder, listener=Killing(patch, after, moment))
+            resume(folder, callback=Killing(patch, after, moment))
         else:
-            train(sections, run_dir=folder, listener=Killing(patch, after, moment))
+            train(sections, run_dir=folder, callback=Killing(patch, after, moment))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_again_and_again_it_is_the_same_run(kind: str, here: Path, differences_of_runs: Alike) -> None:
     whole = Remembering()
-    train(config(kind), run_dir=here / "whole", listener=whole)
+    train(config(kind), run_dir=here / "whole", callback=whole)
     for seconds in (0, 1e-9):  # a state after each epoch, after each step
         folder = here / f"killed-{seconds}"
         sections = config(kind, checkpoint_seconds=seconds)
@@ -129,10 +129,10 @@ def test_a_second_fit_is_gone_on_with_as_well(here: Path, differences_of_runs: A
     assert (saved["phase"], saved["step"]) == ("refit", 2)  # the third was not saved any more
     kept = load_checkpoint(here / "killed" / "best.pt").weights
     assert all(torch.equal(first[name], kept[name]) for name in first)
-    listener = Remembering()
-    assert resume(here / "killed", listener=listener) is not None
-    assert len(listener.steps) < steps
-    assert listener.headers[0].resumed.startswith("the second fit, ")
+    callback = Remembering()
+    assert resume(here / "killed", callback=callback) is not None
+    assert len(callback.steps) < steps
+    assert callback.headers[0].resumed.startswith("the second fit, ")
     assert differences_of_runs(here / "whole", here / "killed") == []
 
 
@@ -147,12 +147,12 @@ def test_the_file_of_init_from_is_read_only_once(
     sections = config(kind, checkpoint_seconds=1e-9)
     sections["model"] = {**sections.get("model", TINY["model"]), "init_from": str(start)}
     headers = Remembering()
-    train(sections, run_dir=here / "whole", listener=headers)
+    train(sections, run_dir=here / "whole", callback=headers)
     killed(here / "killed", sections, after=4)
     start.unlink()
     if change == "replaced":
         shutil.copy(here / "other" / "best.pt", start)
-    assert resume(here / "killed", listener=headers) is not None
+    assert resume(here / "killed", callback=headers) is not None
     assert differences_of_runs(here / "whole", here / "killed") == []
     assert headers.headers[0].model == headers.headers[1].model
 
@@ -162,13 +162,13 @@ def test_what_a_saved_state_covers_is_not_computed_again(here: Path) -> None:
     before = (here / "run" / "metrics.csv").read_text().splitlines()
     with (here / "run" / "metrics.csv").open("a") as stream:
         stream.write("3,train,0.1")  # a torn row
-    listener = Remembering()
-    resume(here / "run", listener=listener)
-    assert (listener.told[:2], listener.steps[0]) == (["started", "epoch 3"], (3, 1, 5))
+    callback = Remembering()
+    resume(here / "run", callback=callback)
+    assert (callback.told[:2], callback.steps[0]) == (["started", "epoch 3"], (3, 1, 5))
     after = (here / "run" / "metrics.csv").read_text().splitlines()
     assert after[:3] == before  # their times too
     assert len(after) == 4
-    assert listener.headers[0].resumed == "after epoch 2"
+    assert callback.headers[0].resumed == "after epoch 2"
 
 
 def test_rows_and_a_best_epoch_behind_the_saved_state_are_made_again(here: Path) -> None:
@@ -176,10 +176,10 @@ def test_rows_and_a_best_epoch_behind_the_saved_state_are_made_again(here: Path)
     killed(here / "run", sections, after=8)
     assert not (here / "run" / "last.pt").exists()
     assert len((here / "run" / "metrics.csv").read_text().splitlines()) == 2
-    listener = Remembering()
-    resume(here / "run", listener=listener)
-    assert listener.steps[0] == (1, 1, 5)
-    assert listener.headers[0].resumed.startswith("from its beginning")
+    callback = Remembering()
+    resume(here / "run", callback=callback)
+    assert callback.steps[0] == (1, 1, 5)
+    assert callback.headers[0].resumed.startswith("from its beginning")
     rows = list(csv.DictReader((here / "run" / "metrics.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
 
@@ -199,9 +199,9 @@ def test_the_sessions_are_told(here: Path, monkeypatch: pytest.MonkeyPatch) -> N
         sessions, "now", lambda: f"2026-03-14T15:09:{next(clock):02}.000+00:00"
     )  # it never stands still
     killed(here / "run", config(), after=7)
-    listener = Remembering(stop_after=2)
+    callback = Remembering(stop_after=2)
     with pytest.raises(InterruptedRunError):
-        resume(here / "run", listener=listener)
+        resume(here / "run", callback=callback)
     resume(here / "run")
     record = json.loads((here / "run" / "run.json").read_text())
     told = [(session["status"], session["stop_reason"], session["began"]["epochs"]) for session in record["sessions"]]
@@ -216,7 +216,7 @@ def test_the_sessions_are_told(here: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_interruption_says_how_to_go_on(here: Path, differences_of_runs: Alike) -> None:
     with pytest.raises(InterruptedRunError) as caught:
-        train(config(), run_dir=here / "a run", listener=Remembering(stop_after=7))
+        train(config(), run_dir=here / "a run", callback=Remembering(stop_after=7))
     assert caught.value.__notes__ == [f"Go on with: mnist-train --resume '{here / 'a run'}'"]
     resume(here / "a run" / "last.pt")
     train(config(), run_dir=here / "whole")
@@ -226,17 +226,17 @@ def test_an_interruption_says_how_to_go_on(here: Path, differences_of_runs: Alik
 def test_a_finished_run_is_left_as_it_is(here: Path) -> None:
     train(config(), run_dir=here / "run")
     before = {path: path.read_bytes() for path in (here / "run").iterdir()}
-    listener = Finished()
-    assert resume(here / "run", listener=listener) is None
-    assert listener.finished_runs == [here / "run"]
+    callback = Finished()
+    assert resume(here / "run", callback=callback) is None
+    assert callback.finished_runs == [here / "run"]
     assert {path: path.read_bytes() for path in (here / "run").iterdir()} == before
 
 
-class Finished(Listener):
+class Finished(Callback):
     def __init__(self) -> None:
         self.finished_runs: list[Path] = []
 
-    def was_finished(self, folder: Path) -> None:
+    def on_already_finished(self, folder: Path) -> None:
         self.finished_runs.append(folder)
 
 
@@ -245,10 +245,10 @@ class Finished(Listener):
 
 def test_a_longer_training_is_that_of_a_fresh_run(here: Path, differences_of_runs: Alike) -> None:
     train(config(), run_dir=here / "run")
-    listener = Remembering()
-    resume(here / "run", "training.epochs=5", listener=listener)
-    assert [told for told in listener.told if told.startswith("epoch")] == ["epoch 4", "epoch 5"]
-    assert listener.warnings == []
+    callback = Remembering()
+    resume(here / "run", "training.epochs=5", callback=callback)
+    assert [told for told in callback.told if told.startswith("epoch")] == ["epoch 4", "epoch 5"]
+    assert callback.warnings == []
     train(config(epochs=5), run_dir=here / "fresh")
     assert differences_of_runs(here / "run", here / "fresh") == []
 
@@ -264,10 +264,10 @@ def test_a_longer_patience_goes_on_where_it_had_stopped(here: Path, differences_
 
 def test_a_schedule_that_depends_on_the_length_is_computed_anew(here: Path) -> None:
     train(config("convolutions"), run_dir=here / "run")
-    listener = Remembering()
-    run = resume(here / "run", "training.epochs=5", listener=listener)
+    callback = Remembering()
+    run = resume(here / "run", "training.epochs=5", callback=callback)
     assert run is not None
-    assert [warned for warned in listener.warnings if warned[0] == "training.epochs"] == [
+    assert [on_warning for on_warning in callback.warnings if on_warning[0] == "training.epochs"] == [
         (
             "training.epochs",
             "schedule one_cycle is computed anew for 5 epochs instead of 3, from here on: the result is not that of a "
@@ -301,9 +301,9 @@ def test_too_few_epochs_are_refused(here: Path) -> None:
 
 def test_another_number_of_threads_is_told(here: Path) -> None:
     killed(here / "run", config(), after=7)
-    listener = Remembering()
-    resume(here / "run", "threads=2", listener=listener)
-    assert ("resume", "threads was 1 and is 2 now: bits may differ from a run never stopped") in listener.warnings
+    callback = Remembering()
+    resume(here / "run", "threads=2", callback=callback)
+    assert ("resume", "threads was 1 and is 2 now: bits may differ from a run never stopped") in callback.warnings
 
 
 def test_the_number_of_threads_is_kept(here: Path) -> None:
@@ -313,11 +313,11 @@ def test_the_number_of_threads_is_kept(here: Path) -> None:
         torch.set_num_threads(1)
         killed(here / "run", sections, after=7)
         torch.set_num_threads(2)
-        listener = Remembering()
-        resume(here / "run", listener=listener)
+        callback = Remembering()
+        resume(here / "run", callback=callback)
     finally:
         torch.set_num_threads(before)
-    assert listener.warnings == []
+    assert callback.warnings == []
     assert json.loads((here / "run" / "run.json").read_text())["threads"] == 1
 
 
@@ -399,7 +399,7 @@ def test_a_run_with_parts_of_ones_own_needs_them_again(here: Path, differences_o
         return torch.nn.functional.cross_entropy(outputs, labels)
 
     with pytest.raises(InterruptedRunError):
-        train(config(), run_dir=here / "run", loss=own_loss, listener=Remembering(stop_after=7))
+        train(config(), run_dir=here / "run", loss=own_loss, callback=Remembering(stop_after=7))
     with pytest.raises(UsageError, match=r"was begun with loss .*own_loss, and is to go on with none"):
         resume(here / "run")
     resume(here / "run", loss=own_loss)

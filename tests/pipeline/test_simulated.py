@@ -117,11 +117,11 @@ def test_it_is_judged_on_other_images_too(run: Run, here: Path, pictures: Any) -
         evaluate(run.folder, "data.simulate={}")
 
 
-def test_a_second_fit_makes_them_of_all_images(tiny: dict[str, Any], listener: Remembering) -> None:
+def test_a_second_fit_makes_them_of_all_images(tiny: dict[str, Any], callback: Remembering) -> None:
     tiny["data"]["simulate"] = SIMULATE
-    run = train(tiny, "training.refit=true", listener=listener)
-    assert f"refitting {run.best_epoch} on {200 + 100 + 80}" in listener.told
-    header = listener.headers[0]
+    run = train(tiny, "training.refit=true", callback=callback)
+    assert f"refitting {run.best_epoch} on {200 + 100 + 80}" in callback.told
+    header = callback.headers[0]
     assert header.data == f"digits: {160 + 80 + 64} images to train, {40 + 20} to validate (simulated: 144 and 20)"
     assert json.loads((run.folder / "run.json").read_text())["refit"]["train_count"] == 380
 

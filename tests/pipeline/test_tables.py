@@ -64,7 +64,7 @@ def test_a_training_on_a_csv_is_gone_on_with_to_the_bit(
     sections = on_a_table(tiny, table)
     train(sections, run_dir=here / "whole")
     with pytest.raises(InterruptedRunError):
-        train(sections, run_dir=here / "stopped", listener=Remembering(stop_after=3))
+        train(sections, run_dir=here / "stopped", callback=Remembering(stop_after=3))
     resume(here / "stopped")
     assert differences_of_runs(here / "whole", here / "stopped") == []
 
@@ -136,7 +136,7 @@ def test_a_model_whose_images_are_not_known_may_know_those_of_mnist(
 
 def test_a_training_on_a_changed_csv_is_not_gone_on_with(tiny: dict[str, Any], table: Path, here: Path) -> None:
     with pytest.raises(InterruptedRunError):
-        train(on_a_table(tiny, table), run_dir=here / "stopped", listener=Remembering(stop_after=3))
+        train(on_a_table(tiny, table), run_dir=here / "stopped", callback=Remembering(stop_after=3))
     lines = table.read_text().splitlines()
     table.write_text("\n".join([lines[0], *lines[2:]]) + "\n")
     with pytest.raises(DataError, match="have changed since"):

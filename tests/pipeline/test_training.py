@@ -26,7 +26,7 @@ from mnist_trainer.errors import (
 from mnist_trainer.model.build import build_model
 from mnist_trainer.pipeline import finish, preparation
 from mnist_trainer.pipeline.describe import build_header
-from mnist_trainer.reports.listener import Listener, Outcome
+from mnist_trainer.reports.listener import Callback, RunResult
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.training.loop import EpochRecord
 from mnist_trainer.training.state import TrainingState
@@ -101,10 +101,10 @@ def test_pictures_have_the_format_that_the_config_names(tiny: dict[str, Any], tm
 
 
 def test_dead_units_are_named_at_the_end_and_in_the_log(tiny: dict[str, Any], tmp_path: Path) -> None:
-    class Ear(Listener):
+    class Ear(Callback):
         dead = ""
 
-        def finished(self, outcome: Outcome) -> None:
+        def finished(self, outcome: RunResult) -> None:
             self.dead = outcome.dead
 
     def die(model: nn.Module) -> nn.Module:
@@ -113,7 +113,7 @@ def test_dead_units_are_named_at_the_end_and_in_the_log(tiny: dict[str, Any], tm
         return model
 
     ear, model = Ear(), die(nn.Sequential(nn.Flatten(), nn.Linear(784, 8), nn.ReLU(), nn.Linear(8, 10)))
-    train(tiny, model=model, run_dir=tmp_path / "run", listener=ear)
+    train(tiny, model=model, run_dir=tmp_path / "run", callback=ear)
     assert ear.dead == "8 of 8 units of layer 1 never fired on the validation images."
     assert ear.dead in (tmp_path / "run" / "log.txt").read_text()
 
@@ -241,20 +241,20 @@ def test_mistakes_in_a_config_are_told_all_at_once(tiny: dict[str, Any], here: P
     assert not list(here.iterdir())
 
 
-def test_the_listener_hears_everything_in_order(tiny: dict[str, Any], listener: Any) -> None:
-    run = train({**tiny, "model": {"architecture": "mlp", "hidden": [8], "output": "softmax"}}, listener=listener)
-    assert listener.told == ["started", "epoch 1", "epoch 2", "drawing", "finished"]
-    assert [path for path, _ in listener.warnings] == ["model.output"]
-    assert listener.steps == [(epoch, step, 5) for epoch in (1, 2) for step in range(1, 6)]
-    assert listener.records == list(run.records)
-    assert listener.could_stop == {True}
-    assert not listener.can_stop
-    (header,) = listener.headers
+def test_the_listener_hears_everything_in_order(tiny: dict[str, Any], callback: Any) -> None:
+    run = train({**tiny, "model": {"architecture": "mlp", "hidden": [8], "output": "softmax"}}, callback=callback)
+    assert callback.told == ["started", "epoch 1", "epoch 2", "drawing", "finished"]
+    assert [path for path, _ in callback.warnings] == ["model.output"]
+    assert callback.steps == [(epoch, step, 5) for epoch in (1, 2) for step in range(1, 6)]
+    assert callback.records == list(run.records)
+    assert callback.could_stop == {True}
+    assert not callback.can_stop
+    (header,) = callback.headers
     assert header.data == "digits: 160 images to train, 40 to validate"
     assert header.model == "mlp 784-8-10, relu, 6,370 parameters"
     assert header.device == "cpu, float32, 1 thread"
     assert (header.name, header.seed, header.epochs, header.folder) == ("tiny", 0, 2, run.folder)
-    (outcome,) = listener.outcomes
+    (outcome,) = callback.outcomes
     assert (outcome.folder, outcome.best_epoch, outcome.test) == (run.folder, run.best_epoch, run.test)
     assert (outcome.stop_reason, outcome.plots) == ("epochs", ())
 
@@ -307,56 +307,56 @@ def test_a_run_prints_itself_in_a_few_lines(tiny: dict[str, Any]) -> None:
 
 
 def test_progress_prints_the_table_also_beside_a_callback(
-    tiny: dict[str, Any], listener: Any, capsys: pytest.CaptureFixture[str]
+    tiny: dict[str, Any], callback: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(Config.model_validate(tiny), progress=True)
     alone = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in alone if re.match(r" +\d+ +\d\.|epoch", line)] == ["epoch", "1", "2"]
     assert "test accuracy" in alone[-1]
-    run = train(Config.model_validate(tiny), listener=listener, progress=True)
+    run = train(Config.model_validate(tiny), callback=callback, progress=True)
     assert len(capsys.readouterr().out.splitlines()) == len(alone)
-    assert listener.told == ["started", "epoch 1", "epoch 2", "drawing", "finished"]
+    assert callback.told == ["started", "epoch 1", "epoch 2", "drawing", "finished"]
     assert resume(run.folder, progress=True) is None
     assert capsys.readouterr().out.startswith(f"{run.folder} is finished")
 
 
 def test_a_callback_may_end_the_training_and_sees_the_state(tiny: dict[str, Any]) -> None:
     class Stopping(Callback):
-        finishes = True
+        finish_on_stop = True
 
-        def fit_started(self, state: TrainingState) -> None:
+        def on_fit_start(self, state: TrainingState) -> None:
             self.state = state
 
-        def epoch_ended(self, record: EpochRecord) -> None:
+        def on_epoch_end(self, record: EpochRecord) -> None:
             assert self.state.epoch == record.epoch
-            self.wants_stop = True
+            self.should_stop = True
 
-    run = train(Config.model_validate(tiny), "training.epochs=5", listener=Stopping())
+    run = train(Config.model_validate(tiny), "training.epochs=5", callback=Stopping())
     assert run.stop_reason == "interrupted"
     assert run.folder.joinpath("best.pt").is_file()
     assert [record.epoch for record in run.records] == [1, 2]
 
 
 def test_the_model_is_tested_once_after_the_training(
-    tiny: dict[str, Any], listener: Any, monkeypatch: pytest.MonkeyPatch
+    tiny: dict[str, Any], callback: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[str]] = []
     load_test, answer = finish.load_test, finish.predict
     tests: list[Any] = []
 
     def loaded(*arguments: Any) -> Any:
-        seen.append(list(listener.told))
+        seen.append(list(callback.told))
         tests.append(load_test(*arguments))
         return tests[-1]
 
     def answered(predictor: Any, source: Any) -> Any:
         if source is tests[0]:
-            seen.append(list(listener.told))
+            seen.append(list(callback.told))
         return answer(predictor, source)
 
     monkeypatch.setattr(finish, "load_test", loaded)
     monkeypatch.setattr(finish, "predict", answered)
-    train(tiny, listener=listener)
+    train(tiny, callback=callback)
     assert seen == [[], ["started", "epoch 1", "epoch 2", "drawing"]]
 
 
@@ -403,14 +403,14 @@ def test_a_yes_no_task(tiny: dict[str, Any]) -> None:
 
 
 def test_a_folder_of_pictures(
-    tiny: dict[str, Any], here: Path, pictures: Callable[[Path, dict[str, int]], None], listener: Any
+    tiny: dict[str, Any], here: Path, pictures: Callable[[Path, dict[str, int]], None], callback: Any
 ) -> None:
     pictures(here / "mine", {"one": 1, "seven": 7, "three": 3})
     config = {**tiny, "data": {"name": "folder", "path": str(here / "mine"), "batch_size": 16, "validation": 0.2}}
-    run = train(config, listener=listener)
+    run = train(config, callback=callback)
     assert [figures.label for figures in run.test.per_class] == ["one", "seven", "three"]
     assert load_checkpoint(run.folder / "best.pt").classes == ("one", "seven", "three")
-    assert "mlp 784-8-3, relu" in listener.headers[0].model
+    assert "mlp 784-8-3, relu" in callback.headers[0].model
     assert all(str(here) not in text for text in texts_in(record_of(run.folder)))
     with pytest.raises(ConfigError) as caught:
         train({**config, "loss": {"name": "cross_entropy", "class_weights": [1.0] * 10}})
@@ -452,16 +452,16 @@ def test_a_failure_after_the_training_keeps_what_was_trained(
     assert same_weights(here / "run" / "best.pt", here / "run" / "last.pt")
 
 
-def test_a_stop_ends_after_its_step_and_can_be_taken_up(tiny: dict[str, Any], here: Path, listener: Any) -> None:
-    listener.stop_after = 7  # of 5 an epoch
+def test_a_stop_ends_after_its_step_and_can_be_taken_up(tiny: dict[str, Any], here: Path, callback: Any) -> None:
+    callback.stop_after = 7  # of 5 an epoch
     with pytest.raises(InterruptedRunError) as caught:
-        train(tiny, run_dir=here / "run", listener=listener)
+        train(tiny, run_dir=here / "run", callback=callback)
     assert str(caught.value) == (
         f"Stopped in epoch 2, after step 2 of 5; what was trained so far is in {here / 'run'}."
     )
     assert caught.value.exit_code == 130
-    assert len(listener.steps) == 7
-    assert listener.outcomes == []
+    assert len(callback.steps) == 7
+    assert callback.outcomes == []
     record = record_of(here / "run")
     assert (record["status"], record["epochs"], record["best_epoch"]) == ("interrupted", 1, 1)
 
@@ -478,7 +478,7 @@ def test_a_stop_ends_after_its_step_and_can_be_taken_up(tiny: dict[str, Any], he
         assert torch.equal(state.best_weights[name], weight)
 
 
-class Raising(Listener):
+class Raising(Callback):
     """Raises at one of its moments."""
 
     def __init__(self, error: BaseException, moment: str) -> None:
@@ -487,13 +487,13 @@ class Raising(Listener):
     def started(self, header: object) -> None:
         self._at("started")
 
-    def stepped(self, epoch: int, step: int, steps: int) -> None:
+    def on_step_end(self, epoch: int, step: int, steps: int) -> None:
         self._at("stepped")
 
     def drawing(self) -> None:
         self._at("drawing")
 
-    def finished(self, outcome: Outcome) -> None:
+    def finished(self, outcome: RunResult) -> None:
         self._at("finished")
 
     def _at(self, moment: str) -> None:
@@ -504,7 +504,7 @@ class Raising(Listener):
 @pytest.mark.parametrize("moment", ["stepped", "drawing"])
 def test_a_stop_at_once_is_an_interruption_too(tiny: dict[str, Any], here: Path, moment: str) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train(tiny, run_dir=here / "run", listener=Raising(KeyboardInterrupt(), moment))
+        train(tiny, run_dir=here / "run", callback=Raising(KeyboardInterrupt(), moment))
     assert record_of(here / "run")["status"] == "interrupted"
 
 
@@ -514,7 +514,7 @@ def test_a_stop_at_once_is_an_interruption_too(tiny: dict[str, Any], here: Path,
 )
 def test_a_listener_that_fails_leaves_a_true_status(tiny: dict[str, Any], here: Path, moment: str, status: str) -> None:
     with pytest.raises(BrokenPipeError):
-        train(tiny, run_dir=here / "run", listener=Raising(BrokenPipeError(), moment))
+        train(tiny, run_dir=here / "run", callback=Raising(BrokenPipeError(), moment))
     assert record_of(here / "run")["status"] == status
 
 
@@ -529,7 +529,7 @@ def test_a_time_limit_ends_the_run_in_order(tiny: dict[str, Any]) -> None:
 )
 def test_a_lack_of_memory_says_what_to_do(tiny: dict[str, Any], here: Path, error: Exception) -> None:
     with pytest.raises(DeviceError) as caught:
-        train(tiny, run_dir=here / "run", listener=Raising(error, "stepped"))
+        train(tiny, run_dir=here / "run", callback=Raising(error, "stepped"))
     assert str(caught.value) == (
         "The memory is not enough for this training. Make data.batch_size smaller (training.accumulate keeps the "
         "step the same; on a GPU data.batch_size: auto finds a size), or the model narrower."
@@ -539,7 +539,7 @@ def test_a_lack_of_memory_says_what_to_do(tiny: dict[str, Any], here: Path, erro
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(tiny: dict[str, Any]) -> None:
     with pytest.raises(RuntimeError, match="something else"):
-        train(tiny, listener=Raising(RuntimeError("something else"), "stepped"))
+        train(tiny, callback=Raising(RuntimeError("something else"), "stepped"))
 
 
 def test_layers_that_do_not_fit_are_not_frozen_at_random(digits_run: Run) -> None:

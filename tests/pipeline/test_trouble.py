@@ -42,11 +42,11 @@ RESTORE = {"phase": "train", "epoch": 2, "step": 3, "factor": 0.5, "event": EVEN
 
 
 def test_going_back_is_told_logged_and_recorded(tiny: dict[str, Any], here: Path) -> None:
-    listener = Remembering()
+    callback = Remembering()
     config = {**tiny, "optimizer": {"name": "sgd", "lr": 0.1}}
-    run = train(config, "training.on_divergence=restore", run_dir=here / "run", loss=Breaking(8), listener=listener)
+    run = train(config, "training.on_divergence=restore", run_dir=here / "run", loss=Breaking(8), callback=callback)
     assert [record.epoch for record in run.records] == [1, 2]
-    assert ("training.on_divergence", f"{EVENT}. {BACK}.") in listener.warnings
+    assert ("training.on_divergence", f"{EVENT}. {BACK}.") in callback.warnings
     assert f"restore: {EVENT}. {BACK}\n" in (here / "run" / "log.txt").read_text()
     assert record_of(here / "run")["restores"] == [RESTORE]
     assert record_of(here / "run")["status"] == "finished"
@@ -65,19 +65,19 @@ def test_the_fourth_time_ends_the_run(tiny: dict[str, Any], here: Path) -> None:
 
 
 @pytest.mark.parametrize(("lr", "warned"), [(1e-12, ["training"]), (0.1, [])])
-def test_a_dead_start_is_warned_of_once(tiny: dict[str, Any], lr: float, warned: list[str]) -> None:
-    listener = Remembering()
+def test_a_dead_start_is_warned_of_once(tiny: dict[str, Any], lr: float, on_warning: list[str]) -> None:
+    callback = Remembering()
     config = {**tiny, "optimizer": {"name": "sgd", "lr": lr, "momentum": 0.9}}
-    train(config, "training.epochs=6", "data.limit=40", listener=listener)
-    assert [path for path, _ in listener.warnings] == warned
+    train(config, "training.epochs=6", "data.limit=40", callback=callback)
+    assert [path for path, _ in callback.warnings] == on_warning
 
 
 def test_auto_is_a_number_in_everything_that_is_written(tiny: dict[str, Any], here: Path) -> None:
-    listener = Remembering()
-    run = train(tiny, "data.batch_size=auto", run_dir=here / "run", listener=listener)
+    callback = Remembering()
+    run = train(tiny, "data.batch_size=auto", run_dir=here / "run", callback=callback)
     assert run.config == load_config(here / "run" / "config.yaml")
     assert run.config.data.batch_size == record_of(here / "run")["data"]["batch_size"] == 128
-    assert listener.warnings == []
+    assert callback.warnings == []
 
 
 def test_a_simulated_accelerator_without_room_takes_fewer_images_in_both_fits(
@@ -85,11 +85,11 @@ def test_a_simulated_accelerator_without_room_takes_fewer_images_in_both_fits(
 ) -> None:
     asked = []
     monkeypatch.setattr(preparation, "choose_batch_size", lambda state: asked.append(1) or 32)
-    listener = Remembering()
-    run = train(tiny, "data.batch_size=auto", "training.refit=true", run_dir=here / "run", listener=listener)
+    callback = Remembering()
+    run = train(tiny, "data.batch_size=auto", "training.refit=true", run_dir=here / "run", callback=callback)
     assert load_config(here / "run" / "config.yaml").data.batch_size == run.config.data.batch_size == 32
     reason = "128 images do not fit into the memory of cpu; a step takes 32 (training.accumulate=4 makes up for it)"
-    assert listener.warnings == [("data.batch_size", reason)]
+    assert callback.warnings == [("data.batch_size", reason)]
     assert len(asked) == 1
 
 
@@ -97,9 +97,9 @@ def test_a_simulated_device_that_is_passed_over_is_warned_of(
     monkeypatch: pytest.MonkeyPatch, tiny: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(train_module, "skipped_device", lambda name: f"not {name}")
-    listener = Remembering()
-    train(tiny, listener=listener)
-    assert listener.warnings == [("device", f"not {load_config(tiny).device}")]
+    callback = Remembering()
+    train(tiny, callback=callback)
+    assert callback.warnings == [("device", f"not {load_config(tiny).device}")]
 
 
 def test_a_simulated_lost_accelerator_ends_the_run_with_a_paragraph(tiny: dict[str, Any], here: Path) -> None:

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from mnist_trainer.inference.metrics import Evaluation, confusion_matrix, metrics_by_class, wilson_interval
-from mnist_trainer.reports.listener import Header, Outcome
+from mnist_trainer.reports.listener import RunInfo, RunResult
 from mnist_trainer.training.loop import EpochRecord
 
 CLASSES = ("not 7", "7")
 
 
 @pytest.fixture
-def header() -> Header:
-    return Header(
+def info() -> RunInfo:
+    return RunInfo(
         name="mlp",
         data="mnist: 55,000 images to train, 5,000 to validate",
         model="mlp 784-512-256-10, relu, 535,818 parameters",
@@ -64,5 +64,5 @@ def evaluation() -> Evaluation:
 
 
 @pytest.fixture
-def outcome(evaluation: Evaluation) -> Outcome:
-    return Outcome(Path("runs") / "one", 3, "epochs", evaluation, 31.26, ("plots/curves.png", "plots/confusion.png"))
+def result(evaluation: Evaluation) -> RunResult:
+    return RunResult(Path("runs") / "one", 3, "epochs", evaluation, 31.26, ("plots/curves.png", "plots/confusion.png"))

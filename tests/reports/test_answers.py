@@ -10,7 +10,7 @@ import pytest
 from mnist_trainer.inference.reading import Prediction, Scores, class_labels, predict_page, unreadable
 from mnist_trainer.inference.reading import RejectPolicy as Rules
 from mnist_trainer.pictures.page import Glyph, Layout, Line, Page
-from mnist_trainer.reports.answers import CSV_COLUMNS, answer_lines, caption, csv_row
+from mnist_trainer.reports.answers import PREDICTION_COLUMNS, digit_caption, prediction_lines, prediction_row
 
 RULES = Rules(class_labels("0123456789"), refusal_threshold=0.5, min_confidence=0.5)
 
@@ -61,7 +61,7 @@ def picture(*rows: str, rules: Rules = RULES) -> Prediction:
     ],
 )
 def test_what_a_terminal_shows(rows: list[str], lines: list[str]) -> None:
-    assert answer_lines(picture(*rows)) == lines
+    assert prediction_lines(picture(*rows)) == lines
 
 
 @pytest.mark.parametrize(
@@ -83,33 +83,33 @@ def test_what_a_terminal_shows(rows: list[str], lines: list[str]) -> None:
     ],
 )
 def test_the_likeliest_answers_on_request(rows: list[str], top: int, lines: list[str]) -> None:
-    assert answer_lines(picture(*rows), top) == lines
+    assert prediction_lines(picture(*rows), top) == lines
 
 
 def test_blank_paper_is_refused_with_its_reason() -> None:
     blank = Prediction("a.png", "", (), None, refused=True, reason="no ink")
-    assert answer_lines(blank) == answer_lines(blank, 3) == ["a.png: refused  (no ink)"]
+    assert prediction_lines(blank) == prediction_lines(blank, 3) == ["a.png: refused  (no ink)"]
 
 
 def test_outputs_that_are_no_probabilities_are_not_called_so() -> None:
     rules = Rules(RULES.names, gives_probabilities=False)
-    assert answer_lines(picture("7", rules=rules), 3) == ["a.png: 7"]
-    assert answer_lines(picture("7a", rules=rules)) == ["a.png: 74"]
-    assert caption(picture("7", rules=rules).digits[0]) == "7"
+    assert prediction_lines(picture("7", rules=rules), 3) == ["a.png: 7"]
+    assert prediction_lines(picture("7a", rules=rules)) == ["a.png: 74"]
+    assert digit_caption(picture("7", rules=rules).digits[0]) == "7"
 
 
 def test_a_caption_is_the_answer() -> None:
-    assert [caption(digit) for digit in picture("7ax").digits] == ["7  95.0 %", "4  60.0 %", "?"]
+    assert [digit_caption(digit) for digit in picture("7ax").digits] == ["7  95.0 %", "4  60.0 %", "?"]
 
 
 def test_a_row_of_the_table() -> None:
-    assert CSV_COLUMNS == ("path", "text", "confidence", "refused", "reason", "error", "page", "warnings")
-    assert csv_row(picture("4a", "x7")) == ("a.png", "44\n?7", "0.6", "false", "", "", "", "")
-    assert csv_row(picture("x")) == ("a.png", "", "", "true", "looks like no digit: 87 % sure", "", "", "")
-    assert csv_row(unreadable(None, "damaged")) == ("", "", "", "false", "", "damaged", "", "")
+    assert PREDICTION_COLUMNS == ("path", "text", "confidence", "refused", "reason", "error", "page", "warnings")
+    assert prediction_row(picture("4a", "x7")) == ("a.png", "44\n?7", "0.6", "false", "", "", "", "")
+    assert prediction_row(picture("x")) == ("a.png", "", "", "true", "looks like no digit: 87 % sure", "", "", "")
+    assert prediction_row(unreadable(None, "damaged")) == ("", "", "", "false", "", "damaged", "", "")
     second = replace(picture("4a"), page=2, warnings=("one", "two"))
-    assert csv_row(second) == ("a.png", "44", "0.6", "false", "", "", "2", "one; two")
+    assert prediction_row(second) == ("a.png", "44", "0.6", "false", "", "", "2", "one; two")
 
 
 def test_a_page_is_named_by_its_number() -> None:
-    assert answer_lines(replace(picture("77"), page=2)) == ["a.png[2]: 77  (95.0 %)"]
+    assert prediction_lines(replace(picture("77"), page=2)) == ["a.png[2]: 77  (95.0 %)"]

@@ -1,4 +1,4 @@
-"""The progress bar: `mnist_trainer/reports/bar.py`, and what `text.pace` writes behind it."""
+"""The progress bar: `mnist_trainer/reports/bar.py`, and what `text.progress_text` writes behind it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from mnist_trainer.reports import bar as bars
-from mnist_trainer.reports.bar import Bar
+from mnist_trainer.reports.bar import ProgressBar
 from mnist_trainer.reports.console import RichConsole
-from mnist_trainer.reports.text import clock, pace
+from mnist_trainer.reports.text import clock, progress_text
 from mnist_trainer.training.state import TrainingState
 
 
@@ -49,7 +49,7 @@ def state(epoch: int = 0, seconds: float = 0.0, max_minutes: float | None = None
     ],
 )
 def test_the_pace_has_loss_speed_and_time_left(given: TrainingState, left: str) -> None:
-    assert pace(given) == f"loss 0.0877  6,400 img/s  {left}"
+    assert progress_text(given) == f"loss 0.0877  6,400 img/s  {left}"
 
 
 def test_a_clock_has_hours_where_there_are_any() -> None:
@@ -60,9 +60,9 @@ def test_the_totals_are_read_only_when_the_bar_is_drawn(monkeypatch: pytest.Monk
     times = iter([1.0, 1.05, 1.09, 1.2])
     monkeypatch.setattr(bars, "monotonic", lambda: next(times))
     console, given = RichConsole(), state()
-    console.fit_started(given)
+    console.on_fit_start(given)
     for step in range(1, 5):
-        console.stepped(1, step, 400)
+        console.on_step_end(1, step, 400)
     console.close()
     assert cast(Any, given.totals).read == 2
 
@@ -70,8 +70,8 @@ def test_the_totals_are_read_only_when_the_bar_is_drawn(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(("columns", "width"), [(80, 7), (120, 40), (60, 14)])
 def test_the_bar_takes_the_room_that_the_line_has(columns: int, width: int) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=columns, height=20)
-    bar = Bar(console)
-    bar.show("epoch 12/12", 215, 430, f"215/430  {pace(state())}")
+    bar = ProgressBar(console)
+    bar.show("epoch 12/12", 215, 430, f"215/430  {progress_text(state())}")
     bar.close()
     written = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", cast(io.StringIO, console.file).getvalue())
     lines = [line for line in re.split(r"[\r\n]", written) if line.strip()]
@@ -82,6 +82,6 @@ def test_the_bar_takes_the_room_that_the_line_has(columns: int, width: int) -> N
 
 def test_a_notebook_without_widgets_has_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bars, "find_spec", lambda _: None)
-    bar = Bar(Console(file=io.StringIO(), force_jupyter=True))
+    bar = ProgressBar(Console(file=io.StringIO(), force_jupyter=True))
     bar.show("epoch 1/2", 1, 2, "1/2")
     assert bar.progress is None

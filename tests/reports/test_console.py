@@ -11,8 +11,8 @@ import pytest
 
 from mnist_trainer.reports import bar
 from mnist_trainer.reports.console import PlainConsole, QuietConsole, RichConsole, choose_console, table_row
-from mnist_trainer.reports.listener import Callback, Header, Listener, Outcome, both
-from mnist_trainer.reports.text import COLUMNS
+from mnist_trainer.reports.listener import Callback, RunInfo, RunResult, both
+from mnist_trainer.reports.text import EPOCH_COLUMNS
 from mnist_trainer.training.loop import EpochRecord
 
 HEAD = "epoch  train loss  val loss  val accuracy        lr  seconds"
@@ -21,23 +21,23 @@ OTHER = "    4      0.1234         -             -    0.0012      2.3"
 RESULT = "one: test accuracy 99.85 % (3 errors of 2,000; 95 % interval 99.56 to 99.95 %)"
 
 
-def tell(listener: Listener, header: Header, record: EpochRecord, outcome: Outcome) -> None:
+def tell(callback: Callback, info: RunInfo, record: EpochRecord, result: RunResult) -> None:
     """Everything that a training tells, in its order."""
-    listener.warned("model.output", "cross_entropy [twice]")
-    listener.loading("downloading train-images-idx3-ubyte.gz", 0, 9_912_422)
-    listener.loading("downloading train-images-idx3-ubyte.gz", 5_000_000, 9_912_422)
-    listener.started(header)
+    callback.on_warning("model.output", "cross_entropy [twice]")
+    callback.loading("downloading train-images-idx3-ubyte.gz", 0, 9_912_422)
+    callback.loading("downloading train-images-idx3-ubyte.gz", 5_000_000, 9_912_422)
+    callback.started(info)
     for step in (1, 2):
-        listener.stepped(3, step, 2)
-    listener.epoch_ended(record)
-    listener.epoch_ended(replace(record, epoch=4, best=False, val_loss=None, val_accuracy=None))
-    listener.drawing()
-    listener.finished(outcome)
+        callback.on_step_end(3, step, 2)
+    callback.on_epoch_end(record)
+    callback.on_epoch_end(replace(record, epoch=4, best=False, val_loss=None, val_accuracy=None))
+    callback.drawing()
+    callback.finished(result)
 
 
 @pytest.fixture
-def written(outcome: Outcome) -> list[str]:
-    folder = outcome.folder
+def written(result: RunResult) -> list[str]:
+    folder = result.folder
     return [
         "All epochs are done. Best epoch: 3. 31.3 s of training.",
         f"Written to {folder}: best.pt, last.pt, metrics.csv, run.json, config.yaml, plots/curves.png, "
@@ -48,13 +48,13 @@ def written(outcome: Outcome) -> list[str]:
 
 
 def test_a_pipe_gets_plain_lines(
-    header: Header,
+    info: RunInfo,
     record: EpochRecord,
-    outcome: Outcome,
+    result: RunResult,
     written: list[str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    tell(PlainConsole(), header, record, outcome)
+    tell(PlainConsole(), info, record, result)
     captured = capsys.readouterr()
     assert captured.out.splitlines() == [
         "downloading train-images-idx3-ubyte.gz",
@@ -71,7 +71,7 @@ def test_a_pipe_gets_plain_lines(
     assert captured.err == "warning: model.output: cross_entropy [twice]\n"
 
 
-def test_plain_lines_go_where_they_are_sent_at_once(header: Header) -> None:
+def test_plain_lines_go_where_they_are_sent_at_once(info: RunInfo) -> None:
     class Stream(io.StringIO):
         flushed = 0
 
@@ -79,15 +79,15 @@ def test_plain_lines_go_where_they_are_sent_at_once(header: Header) -> None:
             self.flushed = len(self.getvalue())
 
     stream = Stream()
-    PlainConsole(stream).started(header)
+    PlainConsole(stream).started(info)
     assert stream.getvalue().startswith("data   mnist")
     assert stream.flushed == len(stream.getvalue())
 
 
 def test_quiet_prints_the_result_and_warnings_alone(
-    header: Header, record: EpochRecord, outcome: Outcome, capsys: pytest.CaptureFixture[str]
+    info: RunInfo, record: EpochRecord, result: RunResult, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tell(QuietConsole(), header, record, outcome)
+    tell(QuietConsole(), info, record, result)
     captured = capsys.readouterr()
     assert captured.out == f"{RESULT}\n"
     assert captured.err.splitlines() == [line for line in captured.err.splitlines() if line.startswith("warning: ")]
@@ -95,7 +95,7 @@ def test_quiet_prints_the_result_and_warnings_alone(
 
 
 def test_a_table_row_has_no_blanks_behind_it() -> None:
-    assert table_row(COLUMNS) == HEAD
+    assert table_row(EPOCH_COLUMNS) == HEAD
     assert table_row(("3", "0.1234", "0.0877", "97.40 %", "0.0012", "2.3", "* best so far")) == BEST
 
 
@@ -119,9 +119,9 @@ def stylings(text: str, words: str) -> set[str]:
 
 @pytest.mark.usefixtures("terminal")
 def test_a_terminal_gets_colours_and_bars(
-    header: Header,
+    info: RunInfo,
     record: EpochRecord,
-    outcome: Outcome,
+    result: RunResult,
     written: list[str],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -129,7 +129,7 @@ def test_a_terminal_gets_colours_and_bars(
     times = iter(range(10, 100))
     monkeypatch.setattr(bar, "monotonic", lambda: float(next(times)))
     rich = RichConsole()
-    tell(rich, replace(header, name="mlp[1]"), record, outcome)
+    tell(rich, replace(info, name="mlp[1]"), record, result)
     rich.close()
     captured = capsys.readouterr()
     lines = bare(captured.out).replace("\r", "\n").splitlines()
@@ -155,7 +155,7 @@ def test_the_bar_is_drawn_at_most_ten_times_a_second(
     monkeypatch.setattr(bar, "monotonic", lambda: next(times))
     rich = RichConsole()
     for step in range(1, 5):
-        rich.stepped(1, step, 9)
+        rich.on_step_end(1, step, 9)
     rich.close()
     assert {int(step) for step in re.findall(r"(\d)/9", bare(capsys.readouterr().out))} == {1, 4}
 
@@ -174,9 +174,9 @@ def test_closing_takes_the_bar_away_whatever_happened(capsys: pytest.CaptureFixt
 
 def test_a_warning_in_the_middle_of_an_epoch_stands_on_a_line_of_its_own() -> None:
     console = RichConsole()
-    console.stepped(1, 1, 2)
+    console.on_step_end(1, 1, 2)
     assert console.bar.progress is not None
-    console.warned("training.on_divergence", "back")
+    console.on_warning("training.on_divergence", "back")
     assert console.bar.progress is None
 
 
@@ -190,16 +190,16 @@ def test_the_console_fits_where_the_output_goes(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.usefixtures("terminal")
 def test_a_narrow_terminal_breaks_neither_a_path_nor_a_row(
-    header: Header,
+    info: RunInfo,
     record: EpochRecord,
-    outcome: Outcome,
+    result: RunResult,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     folder = Path("runs") / "a folder with a long name" / "and one more [in brackets] below it"
     rich = RichConsole()
-    tell(rich, replace(header, folder=folder), record, replace(outcome, folder=folder))
+    tell(rich, replace(info, folder=folder), record, replace(result, folder=folder))
     rich.close()
     captured = capsys.readouterr()
     lines = bare(captured.out).replace("\r", "\n").splitlines()
@@ -208,36 +208,36 @@ def test_a_narrow_terminal_breaks_neither_a_path_nor_a_row(
 
 
 def test_two_listeners_hear_everything_and_the_first_one_stops(
-    header: Header, record: EpochRecord, outcome: Outcome, capsys: pytest.CaptureFixture[str]
+    info: RunInfo, record: EpochRecord, result: RunResult, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Stopping(Callback):
-        def stepped(self, epoch: int, step: int, steps: int) -> None:
-            self.wants_stop = step == 2
+        def on_step_end(self, epoch: int, step: int, steps: int) -> None:
+            self.should_stop = step == 2
 
     main = Stopping()
     together = both(main, PlainConsole())
-    tell(together, header, record, outcome)
+    tell(together, info, record, result)
     assert capsys.readouterr().out.splitlines()[-1] == RESULT
-    assert together.wants_stop is True
+    assert together.should_stop is True
     together.can_stop, main.stopped_by = True, "me"
-    assert (main.can_stop, together.stopped_by, together.finishes) == (True, "me", False)
+    assert (main.can_stop, together.stopped_by, together.finish_on_stop) == (True, "me", False)
 
 
 def test_a_listener_that_only_listens_wants_nothing(
-    header: Header, record: EpochRecord, outcome: Outcome, capsys: pytest.CaptureFixture[str]
+    info: RunInfo, record: EpochRecord, result: RunResult, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    listener = Listener()
-    tell(listener, header, record, outcome)
-    assert not listener.wants_stop
+    callback = Callback()
+    tell(callback, info, record, result)
+    assert not callback.should_stop
     assert capsys.readouterr() == ("", "")
 
 
-def test_nobody_need_read_to_the_end(header: Header, record: EpochRecord, outcome: Outcome) -> None:
+def test_nobody_need_read_to_the_end(info: RunInfo, record: EpochRecord, result: RunResult) -> None:
     """After `| head` there is no reader; the training must not fail for that."""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w", encoding="utf-8") as pipe:
         console = PlainConsole(pipe)
-        console.started(header)
-        console.epoch_ended(record)
-        console.finished(outcome)
+        console.started(info)
+        console.on_epoch_end(record)
+        console.finished(result)

@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mnist_trainer.inference.metrics import spread, wilson_interval
-from mnist_trainer.reports.dots import Dot, dots
+from mnist_trainer.reports.dots import SeedAccuracy, seed_accuracies
 
 BLUE, GREEN = (0, 114, 178), (0, 122, 90)
 
 
 def drawing(rights: list[int]) -> bytes:
-    runs = [Dot(seed, right / 10_000, wilson_interval(right, 10_000)) for seed, right in enumerate(rights)]
-    return dots(runs, spread([run.accuracy for run in runs]), "mlp", 10_000)
+    runs = [SeedAccuracy(seed, right / 10_000, wilson_interval(right, 10_000)) for seed, right in enumerate(rights)]
+    return seed_accuracies(runs, spread([run.accuracy for run in runs]), "mlp", 10_000)
 
 
 def pixels(png: bytes) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.inference.predictions import DeadUnits, Predictions
 from mnist_trainer.model.build import build_model
 from mnist_trainer.reports import drawings
-from mnist_trainer.reports.curves import Story
+from mnist_trainer.reports.curves import TrainingSummary
 from mnist_trainer.reports.drawings import (
     Drawing,
     draw_confusion,
@@ -65,9 +65,9 @@ def source_of(labels: list[int]) -> ImageDataset:
 
 def test_the_curves_are_drawn_from_the_rows(painter: Painter) -> None:
     rows: list[Any] = [{"epoch": 1, "train_loss": 0.5}]
-    name, picture = drawn(draw_training(rows, Story(1), "mlp"))
+    name, picture = drawn(draw_training(rows, TrainingSummary(1), "mlp"))
     assert (name, picture[:4]) == ("curves.png", b"\x89PNG")
-    assert drawn(draw_training(rows, Story(1), "mlp", "pdf"))[0] == "curves.pdf"
+    assert drawn(draw_training(rows, TrainingSummary(1), "mlp", "pdf"))[0] == "curves.pdf"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from mnist_trainer.config.load import load_config
 from mnist_trainer.errors import StorageError
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.reports import journal as module
-from mnist_trainer.reports.journal import Journal
+from mnist_trainer.reports.journal import RunWriter
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.storage.run_folder import COLUMNS, RunFolder
 from mnist_trainer.training.loop import EpochRecord, fit
@@ -49,20 +49,20 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def make(tmp_path: Path, clock: Clock) -> Callable[..., Journal]:
-    def build(*overrides: str, **custom: str) -> Journal:
-        return Journal(RunFolder(tmp_path), prepare(CONFIG, *overrides), custom, began=clock() - 5)
+def make(tmp_path: Path, clock: Clock) -> Callable[..., RunWriter]:
+    def build(*overrides: str, **custom: str) -> RunWriter:
+        return RunWriter(RunFolder(tmp_path), prepare(CONFIG, *overrides), custom, start_time=clock() - 5)
 
     return build
 
 
-def record_of(journal: Journal) -> dict[str, Any]:
+def record_of(journal: RunWriter) -> dict[str, Any]:
     record: dict[str, Any] = json.loads((journal.folder.path / "run.json").read_text())
     return record
 
 
 def test_the_config_is_the_first_file_and_the_status_runs(
-    make: Callable[..., Journal], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., RunWriter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = make()
     written: list[str] = []
@@ -74,12 +74,12 @@ def test_the_config_is_the_first_file_and_the_status_runs(
     assert load_config(journal.folder.config) == journal.state.setup.config
 
 
-def test_a_run_that_began_is_described(make: Callable[..., Journal]) -> None:
+def test_a_run_that_began_is_described(make: Callable[..., RunWriter]) -> None:
     journal = make("seed=7")
     journal.start({"parameters": 3})
     record = record_of(journal)
-    began = datetime.fromisoformat(record.pop("started_at"))
-    assert began.tzinfo is not None
+    start_time = datetime.fromisoformat(record.pop("started_at"))
+    assert start_time.tzinfo is not None
     found = {"device", "device_name", "precision", "threads", "products", "deterministic", "versions", "platform"}
     for key in (*found, "git_commit"):
         record.pop(key)
@@ -101,7 +101,7 @@ def test_a_run_that_began_is_described(make: Callable[..., Journal]) -> None:
     }
 
 
-def test_where_a_training_went_back_stands_in_the_record_at_its_end(make: Callable[..., Journal]) -> None:
+def test_where_a_training_went_back_stands_in_the_record_at_its_end(make: Callable[..., RunWriter]) -> None:
     journal = make()
     journal.start({})
     back = {"epoch": 2, "step": 3, "factor": 0.5, "event": "The loss became nan"}
@@ -110,7 +110,7 @@ def test_where_a_training_went_back_stands_in_the_record_at_its_end(make: Callab
     assert record_of(journal)["restores"] == [{"phase": "train", **back}]
 
 
-def test_each_epoch_adds_a_row_and_a_line_and_the_best_is_saved(make: Callable[..., Journal]) -> None:
+def test_each_epoch_adds_a_row_and_a_line_and_the_best_is_saved(make: Callable[..., RunWriter]) -> None:
     journal = make("loss={name: cross_entropy, smooth_weights: 0.1}")
     journal.start({})
     records = list(fit(journal.state))
@@ -130,7 +130,7 @@ def test_each_epoch_adds_a_row_and_a_line_and_the_best_is_saved(make: Callable[.
 
 
 def test_the_last_state_is_saved_every_ten_seconds(
-    make: Callable[..., Journal], clock: Clock, record: EpochRecord
+    make: Callable[..., RunWriter], clock: Clock, record: EpochRecord
 ) -> None:
     journal = make()
     journal.start({})
@@ -148,7 +148,7 @@ def test_the_last_state_is_saved_every_ten_seconds(
     assert not journal.folder.last.exists()
 
 
-def test_the_last_state_goes_on_with_the_same_bits(make: Callable[..., Journal]) -> None:
+def test_the_last_state_goes_on_with_the_same_bits(make: Callable[..., RunWriter]) -> None:
     journal = make()
     journal.start({})
     epochs = fit(journal.state)
@@ -167,7 +167,7 @@ def test_the_last_state_goes_on_with_the_same_bits(make: Callable[..., Journal])
         assert torch.equal(resumed.model.state_dict()[name], weight)
 
 
-def test_the_users_own_parts_are_named_in_the_checkpoint(make: Callable[..., Journal], record: EpochRecord) -> None:
+def test_the_users_own_parts_are_named_in_the_checkpoint(make: Callable[..., RunWriter], record: EpochRecord) -> None:
     journal = make(model="my.Net")
     list(fit(journal.state))
     journal.epoch(record)
@@ -175,7 +175,7 @@ def test_the_users_own_parts_are_named_in_the_checkpoint(make: Callable[..., Jou
 
 
 def test_the_checkpoint_says_how_many_images_it_was_trained_and_validated_with(
-    make: Callable[..., Journal], record: EpochRecord
+    make: Callable[..., RunWriter], record: EpochRecord
 ) -> None:
     journal = make()
     list(fit(journal.state))
@@ -185,7 +185,7 @@ def test_the_checkpoint_says_how_many_images_it_was_trained_and_validated_with(
     assert min(counts) > 0
 
 
-def test_a_finished_run(make: Callable[..., Journal], clock: Clock, evaluation: Evaluation) -> None:
+def test_a_finished_run(make: Callable[..., RunWriter], clock: Clock, evaluation: Evaluation) -> None:
     journal = make()
     journal.start({})
     for record in fit(journal.state):
@@ -214,7 +214,7 @@ def test_a_finished_run(make: Callable[..., Journal], clock: Clock, evaluation: 
     assert (journal.folder.path / "log.txt").read_text().endswith("  finished: epochs\n")
 
 
-def test_a_run_that_ended_before_its_time(make: Callable[..., Journal]) -> None:
+def test_a_run_that_ended_before_its_time(make: Callable[..., RunWriter]) -> None:
     journal = make()
     journal.start({})
     journal.stop("failed", "DataError", "/somewhere/else is damaged")
@@ -227,7 +227,7 @@ def test_a_run_that_ended_before_its_time(make: Callable[..., Journal]) -> None:
 
 
 def test_an_end_that_cannot_be_written_does_not_hide_its_reason(
-    make: Callable[..., Journal], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., RunWriter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = make()
     journal.start({})
@@ -239,7 +239,7 @@ def test_an_end_that_cannot_be_written_does_not_hide_its_reason(
     journal.stop("failed", "DivergedError")  # raises nothing
 
 
-def test_event_files_are_written_where_they_are_asked_for(make: Callable[..., Journal], record: EpochRecord) -> None:
+def test_event_files_are_written_where_they_are_asked_for(make: Callable[..., RunWriter], record: EpochRecord) -> None:
     pytest.importorskip("tensorboard")
     journal = make("report.tensorboard=true")
     journal.start({})

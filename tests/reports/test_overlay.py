@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mnist_trainer.reports import overlay as module
-from mnist_trainer.reports.overlay import COLOURS, LOOKS, Curve, overlay
+from mnist_trainer.reports import overlaid_curves as module
+from mnist_trainer.reports.overlay import COLOURS, STYLES, RunCurve, overlaid_curves
 
 KIND = "cross_entropy, mean"
 
@@ -27,8 +27,8 @@ def rows_of(epochs: int, level: float = 1.0, validated: bool = True) -> list[dic
     ]
 
 
-def curve(label: str, kind: str = KIND, **options: Any) -> Curve:
-    return Curve(label, kind, rows_of(**{"epochs": 5, **options}))
+def curve(label: str, kind: str = KIND, **options: Any) -> RunCurve:
+    return RunCurve(label, kind, rows_of(**{"epochs": 5, **options}))
 
 
 class Drawn(list[tuple[str, dict[str, Any], list[float]]]):
@@ -62,7 +62,7 @@ def colours_in(picture: NDArray[np.uint8], colours: Sequence[str] = COLOURS[:-1]
 
 
 def test_runs_of_one_kind_share_a_panel(drawn: Drawn) -> None:
-    picture = pixels(overlay([curve("a"), curve("b", level=0.5)], "runs"))
+    picture = pixels(overlaid_curves([curve("a"), curve("b", level=0.5)], "runs"))
     assert [title for title, _, _ in drawn] == ["validation loss"] * 2 + ["validation accuracy (%)"] * 2
     assert drawn[0][2] == [1, 1 / 2, 1 / 3, 1 / 4, 1 / 5]
     assert drawn[2][2] == pytest.approx([100 - 90 / epoch for epoch in range(1, 6)])
@@ -72,7 +72,7 @@ def test_runs_of_one_kind_share_a_panel(drawn: Drawn) -> None:
 
 def test_losses_of_other_kinds_have_panels_of_their_own(drawn: Drawn) -> None:
     runs = [curve("a"), curve("b", "mse, mean"), curve("c"), curve("d", "mse, sum")]
-    picture = pixels(overlay(runs, "runs"))
+    picture = pixels(overlaid_curves(runs, "runs"))
     panels = [f"validation loss: {kind}" for kind in (KIND, KIND, "mse, mean", "mse, sum")]
     assert [title for title, _, _ in drawn] == panels + ["validation accuracy (%)"] * 4
     by_label = {look["label"]: look["color"] for _, look, _ in drawn}
@@ -81,35 +81,35 @@ def test_losses_of_other_kinds_have_panels_of_their_own(drawn: Drawn) -> None:
 
 
 def test_a_run_without_validation_shows_its_training_dashed(drawn: Drawn) -> None:
-    overlay([curve("a"), curve("b", validated=False)], "runs")
+    overlaid_curves([curve("a"), curve("b", validated=False)], "runs")
     looks = {look["label"]: look["linestyle"] for _, look, _ in drawn}
     assert looks == {"a": "-", "b (training: it has no validation)": "--"}
     assert drawn[1][2] == [1, 1 / 2, 1 / 3, 1 / 4, 1 / 5]
 
 
 def test_a_single_epoch_is_seen(drawn: Drawn) -> None:
-    overlay([curve("a", epochs=1)], "runs")
+    overlaid_curves([curve("a", epochs=1)], "runs")
     assert {look["marker"] for _, look, _ in drawn} == {"D"}
 
 
 def test_twenty_eight_runs_differ_and_those_before_them_are_grey(drawn: Drawn) -> None:
-    assert len({(look["color"], look["marker"]) for look in LOOKS}) == len(LOOKS) == 28
-    picture = pixels(overlay([curve(f"run{number}", level=1 - number / 50) for number in range(31)], "runs"))
+    assert len({(look["color"], look["marker"]) for look in STYLES}) == len(STYLES) == 28
+    picture = pixels(overlaid_curves([curve(f"run{number}", level=1 - number / 50) for number in range(31)], "runs"))
     colours = [look["color"] for title, look, _ in drawn if title == "validation loss"]
-    assert colours == [module.GREY] * 3 + [look["color"] for look in LOOKS]
+    assert colours == [module.GREY] * 3 + [look["color"] for look in STYLES]
     assert picture.shape[0] == 440 + 22 * 10 + 60
 
 
 @pytest.fixture
 def panels(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
-    """The axes that `overlay` draws, and the texts of the legend as the last item."""
+    """The axes that `overlaid_curves` draws, and the texts of the legend as the last item."""
 
-    def draw(runs: list[Curve]) -> list[Any]:
+    def draw(runs: list[RunCurve]) -> list[Any]:
         from matplotlib.figure import Figure
 
         figure = Figure()
         monkeypatch.setattr(module, "render", lambda size, title, draw: draw(figure))
-        overlay(runs, "runs")
+        overlaid_curves(runs, "runs")
         (legend,) = figure.legends
         return [*figure.axes, [text.get_text() for text in legend.get_texts()]]
 
@@ -118,7 +118,7 @@ def panels(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
 
 def test_a_run_that_diverged_does_not_flatten_the_others(panels: Any) -> None:
     diverged = [{"epoch": 1.0, "val_loss": 2.3, "val_accuracy": 0.1}, {"epoch": 2.0, "val_loss": 1e6}]
-    loss, _, names = panels([curve("a"), curve("b", level=0.8), Curve("diverged", KIND, diverged)])
+    loss, _, names = panels([curve("a"), curve("b", level=0.8), RunCurve("diverged", KIND, diverged)])
     assert loss.get_ylim()[1] < 2.5
     assert loss.get_title() == "validation loss (1 goes beyond)"
     assert names == ["a", "b", "diverged"]
@@ -127,7 +127,7 @@ def test_a_run_that_diverged_does_not_flatten_the_others(panels: Any) -> None:
 
 
 def test_other_data_sets_have_panels_of_their_own(panels: Any) -> None:
-    runs = [Curve(name, KIND, rows_of(3), task) for name, task in (("a", "mnist"), ("b", "mnist, 7 or not"))]
+    runs = [RunCurve(name, KIND, rows_of(3), task) for name, task in (("a", "mnist"), ("b", "mnist, 7 or not"))]
     titles = [panel.get_title() for panel in panels(runs)[:-1]]
     assert titles == [
         "validation loss: cross_entropy, mean, mnist",
@@ -157,13 +157,13 @@ def test_any_accuracy_has_its_place(error: float) -> None:
         {"epoch": 1.0, "val_loss": 1.0, "val_accuracy": 0.1},
         {"epoch": 2.0, "val_loss": 1.0, "val_accuracy": 1 - error},
     ]
-    assert colours_in(pixels(overlay([Curve("a", KIND, rows)], "runs"))) == {COLOURS[0]}
+    assert colours_in(pixels(overlaid_curves([RunCurve("a", KIND, rows)], "runs"))) == {COLOURS[0]}
 
 
 @pytest.mark.parametrize("value", [None, 0.0, -1.0, 1e-300, 1e99])
 def test_odd_figures_are_drawn(value: float | None) -> None:
     odd = [{"epoch": epoch, "val_loss": value, "val_accuracy": value, "train_loss": value} for epoch in (1.0, 2.0, 1e8)]
-    assert pixels(overlay([Curve("odd", KIND, odd), curve("a")], "runs")).shape[1] == 1200
+    assert pixels(overlaid_curves([RunCurve("odd", KIND, odd), curve("a")], "runs")).shape[1] == 1200
 
 
 def test_pyplot_and_torch_stay_out() -> None:

@@ -106,7 +106,7 @@ def test_without_mistakes_it_says_so() -> None:
     ],
 )
 def test_a_mistake_is_headed_by_what_it_is(arguments: tuple[str, str, float | None], text: str) -> None:
-    assert plots._verdict(*arguments) == text
+    assert plots._mistake_caption(*arguments) == text
 
 
 @pytest.mark.parametrize(("units", "size"), [(1, (450, 510)), (10, (400, 570)), (64, (950, 1010)), (512, (950, 1010))])

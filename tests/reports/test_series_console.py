@@ -11,8 +11,8 @@ from mnist_trainer.config.load import load_config
 from mnist_trainer.errors import DivergedError, InterruptedRunError
 from mnist_trainer.inference.metrics import spread
 from mnist_trainer.reports.console import PlainConsole, RichConsole
-from mnist_trainer.reports.listener import Header
-from mnist_trainer.reports.series import Series, SeriesHeader, SubRun
+from mnist_trainer.reports.listener import RunInfo
+from mnist_trainer.reports.series import SeriesInfo, SeriesResult, SubRun
 from mnist_trainer.reports.series_console import (
     QuietSeriesConsole,
     SeriesConsole,
@@ -44,32 +44,32 @@ RESULT = (
 )
 
 
-def series_of(*runs: SubRun, plots: bool = True) -> Series:
+def series_of(*runs: SubRun, plots: bool = True) -> SeriesResult:
     config = load_config({"model": {"architecture": "mlp", "hidden": [8]}, "report": {"plots": plots}})
     finished = [run for run in runs if run.status == "finished"]
     figures = {"test": ("accuracy", "errors"), "validation": ("accuracy", "loss"), "timings": ("training_seconds",)}
     summary = {
-        part: {name: spread([run.figure(part, name) or 0 for run in finished]) for name in names}
+        part: {name: spread([run.metric(part, name) or 0 for run in finished]) for name in names}
         for part, names in figures.items()
         if finished
     }
-    return Series(FOLDER, config, runs, summary, {})
+    return SeriesResult(FOLDER, config, runs, summary, {})
 
 
 @pytest.fixture
-def begun(header: Header) -> SeriesHeader:
-    return SeriesHeader(replace(header, folder=FOLDER), (0, 1, 2), 2, ())
+def begun(info: RunInfo) -> SeriesInfo:
+    return SeriesInfo(replace(info, folder=FOLDER), (0, 1, 2), 2, ())
 
 
-def test_a_pipe_gets_a_row_a_run_and_the_whole(begun: SeriesHeader, record: EpochRecord) -> None:
+def test_a_pipe_gets_a_row_a_run_and_the_whole(begun: SeriesInfo, record: EpochRecord) -> None:
     stream = io.StringIO()
     console = SeriesConsole(PlainConsole(stream))
-    console.series_started(begun)
-    console.run_progressed(1, record)
-    console.run_ended(RUNS[1], None)
-    console.run_ended(RUNS[0], None)
-    console.run_ended(RUNS[2], None)
-    console.series_finished(series_of(*RUNS))
+    console.on_series_start(begun)
+    console.on_run_epoch_end(1, record)
+    console.on_run_end(RUNS[1], None)
+    console.on_run_end(RUNS[0], None)
+    console.on_run_end(RUNS[2], None)
+    console.on_series_end(series_of(*RUNS))
     assert stream.getvalue() == (
         "data   mnist: 55,000 images to train, 5,000 to validate\n"
         "model  mlp 784-512-256-10, relu, 535,818 parameters\n"
@@ -90,31 +90,31 @@ def test_a_pipe_gets_a_row_a_run_and_the_whole(begun: SeriesHeader, record: Epoc
     )
 
 
-def test_what_was_there_already_is_shown_at_once(begun: SeriesHeader) -> None:
+def test_what_was_there_already_is_shown_at_once(begun: SeriesInfo) -> None:
     stream = io.StringIO()
-    SeriesConsole(PlainConsole(stream)).series_started(replace(begun, finished=RUNS[:1]))
+    SeriesConsole(PlainConsole(stream)).on_series_start(replace(begun, finished=RUNS[:1]))
     lines = stream.getvalue().splitlines()
     assert lines[5] == "1 of 3 are finished already."
     assert lines[7] == "    0        98.42 %     158       98.00 %    0.0612           2     12.3"
 
 
-def test_runs_that_end_badly_say_why(begun: SeriesHeader) -> None:
+def test_runs_that_end_badly_say_why(begun: SeriesInfo) -> None:
     stream = io.StringIO()
     console = SeriesConsole(PlainConsole(stream))
     failed = SubRun(1, FOLDER / "seed-1", {"status": "failed"})
-    console.run_ended(failed, DivergedError("The loss became nan."))
-    console.run_ended(SubRun(2, FOLDER / "seed-2", {"status": "interrupted"}), InterruptedRunError("Stopped in …"))
+    console.on_run_end(failed, DivergedError("The loss became nan."))
+    console.on_run_end(SubRun(2, FOLDER / "seed-2", {"status": "interrupted"}), InterruptedRunError("Stopped in …"))
     assert stream.getvalue() == "    1  failed: The loss became nan.\n    2  interrupted\n"
 
 
-def test_quiet_prints_one_line_and_warnings(begun: SeriesHeader, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_prints_one_line_and_warnings(begun: SeriesInfo, capsys: pytest.CaptureFixture[str]) -> None:
     console = choose_series_console(quiet=True)
     assert isinstance(console, QuietSeriesConsole)
-    console.warned("model.output", "works against the loss")
+    console.on_warning("model.output", "works against the loss")
     console.loading("mnist", 1, 2)
-    console.series_started(begun)
-    console.run_ended(RUNS[0], None)
-    console.series_finished(series_of(*RUNS))
+    console.on_series_start(begun)
+    console.on_run_end(RUNS[0], None)
+    console.on_series_end(series_of(*RUNS))
     console.close()
     assert capsys.readouterr() == (f"{RESULT}\n", "warning: model.output: works against the loss\n")
 
@@ -149,22 +149,22 @@ def test_many_seeds_are_told_in_short(seeds: tuple[int, ...], text: str) -> None
 
 
 def test_a_terminal_shows_what_is_in_work_and_is_left_as_it_was(
-    begun: SeriesHeader, record: EpochRecord, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    begun: SeriesInfo, record: EpochRecord, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "120"}.items():
         monkeypatch.setenv(name, value)
     console = SeriesConsole(RichConsole())
-    console.series_started(begun)
+    console.on_series_start(begun)
     out = capsys.readouterr().out
     assert "starting" in out and "0 of 3 runs" in out
-    console.run_progressed(1, record)
-    console.run_progressed(0, record)
+    console.on_run_epoch_end(1, record)
+    console.on_run_epoch_end(0, record)
     out = capsys.readouterr().out
     assert "seed 0: epoch 3, seed 1: epoch 3 of 12" in out
-    console.run_ended(RUNS[1], None)
+    console.on_run_end(RUNS[1], None)
     out = capsys.readouterr().out
     assert "98.44 %" in out and "seed 0: epoch 3 of 12" in out and "1 of 3 runs" in out
-    console.series_finished(series_of(*RUNS))
+    console.on_series_end(series_of(*RUNS))
     out += capsys.readouterr().out
     console.close()
     assert RESULT in out

@@ -14,7 +14,7 @@ from PIL import Image
 from mnist_trainer.errors import StorageError
 from mnist_trainer.inference.reading import DigitPrediction, Prediction, unreadable
 from mnist_trainer.pictures.page import ReadingSteps
-from mnist_trainer.reports.steps import Strips, strip
+from mnist_trainer.reports.steps import StripFolder, strip
 
 GOLDEN = Path(__file__).parent / "samples" / "strip.png"
 GREEN, ORANGE = (0, 122, 90), (213, 94, 0)
@@ -99,7 +99,7 @@ def test_every_strip_is_drawn_as_it_was() -> None:
 
 
 def test_each_picture_has_a_file_of_its_own(tmp_path: Path) -> None:
-    strips = Strips(tmp_path / "new" / "steps")
+    strips = StripFolder(tmp_path / "new" / "steps")
     paths = ["one/a.png", "two/a.png", "two/A.jpg", "a-steps-2.png", "-", None, "ü 1.png"]
     answers = [picture(path) for path in paths]
     answers.insert(1, unreadable("broken.png", "damaged"))
@@ -113,13 +113,13 @@ def test_each_picture_has_a_file_of_its_own(tmp_path: Path) -> None:
 
 
 def test_each_page_has_a_file_of_its_own(tmp_path: Path) -> None:
-    strips = Strips(tmp_path)
+    strips = StripFolder(tmp_path)
     list(strips.written([replace(picture("scan.tif"), page=number) for number in (1, 2)]))
     assert strips.names == ["scan-page-1-steps.png", "scan-page-2-steps.png"]
 
 
 def test_strips_are_written_as_answers_come(tmp_path: Path) -> None:
-    strips = Strips(tmp_path)
+    strips = StripFolder(tmp_path)
     coming = strips.written(picture(path) for path in ("a.png", "b.png"))
     assert list(tmp_path.iterdir()) == []
     next(coming)
@@ -130,4 +130,4 @@ def test_strips_are_written_as_answers_come(tmp_path: Path) -> None:
 def test_a_place_that_is_no_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="a file is where a folder is needed"):
-        Strips(tmp_path / "file")
+        StripFolder(tmp_path / "file")

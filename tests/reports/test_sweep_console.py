@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from mnist_trainer.reports.console import RichConsole
-from mnist_trainer.reports.sweep import SweepHeader, SweepResult, TrialRow
-from mnist_trainer.reports.sweep_console import SweepConsole, result_lines, trial_lines, written
+from mnist_trainer.reports.sweep import SweepInfo, SweepResult, TrialRow
+from mnist_trainer.reports.sweep_console import SweepConsole, sweep_result_lines, trial_lines, written
 
 BEST = TrialRow(
     trial=3,
@@ -47,7 +47,7 @@ def test_keys_are_short_only_if_they_can_be_told_apart() -> None:
 
 
 def test_the_end_names_the_best_and_the_next_command() -> None:
-    assert result_lines(result()) == [
+    assert sweep_result_lines(result()) == [
         "Written to runs/x: sweep.yaml, run.json, trials.csv, curves.csv, best.yaml, plots/",
         "Try next: mnist-train --config runs/x/best.yaml",
         "Best values: lr=0.00213 hidden=[64, 32]",
@@ -57,7 +57,7 @@ def test_the_end_names_the_best_and_the_next_command() -> None:
 
 def test_a_sweep_that_is_not_complete_says_how_to_go_on() -> None:
     found = result(trials=5, rows=(FAILED,), best=None, plots=(), left_out=("No pictures.",))
-    assert result_lines(found) == [
+    assert sweep_result_lines(found) == [
         "No pictures.",
         "Written to runs/x: sweep.yaml, run.json, trials.csv, curves.csv",
         "1 of 5 trials are done. Go on with:",
@@ -80,5 +80,5 @@ def test_the_bar_of_a_download_goes_when_the_sweep_begins() -> None:
     sweep_console = SweepConsole(console)
     sweep_console.loading("images", 1, 1)
     assert console.bar.progress is not None
-    sweep_console.sweep_started(SweepHeader("x", Path("x"), "x", ("seed",), "val_loss", "random", 2, 1, 1, begun=()))
+    sweep_console.on_sweep_start(SweepInfo("x", Path("x"), "x", ("seed",), "val_loss", "random", 2, 1, 1, begun=()))
     assert console.bar.progress is None

@@ -7,7 +7,7 @@ import pytest
 
 from mnist_trainer.errors import UsageError
 from mnist_trainer.reports import tensorboard
-from mnist_trainer.reports.tensorboard import EventWriter, require_tensorboard
+from mnist_trainer.reports.tensorboard import TensorBoardWriter, require_tensorboard
 from mnist_trainer.training.loop import EpochRecord
 
 NEEDED = "report.tensorboard needs TensorBoard: pip install tensorboard (the extra [tensorboard])."
@@ -19,14 +19,14 @@ def test_without_the_extra_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch
         require_tensorboard()
     assert str(caught.value) == NEEDED
     with pytest.raises(UsageError):
-        EventWriter(tmp_path)
+        TensorBoardWriter(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_curves_are_written_with_a_point_an_epoch(tmp_path: Path, record: EpochRecord) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator").EventAccumulator
-    writer = EventWriter(tmp_path)
+    writer = TensorBoardWriter(tmp_path)
     writer.add(record)
     writer.add(replace(record, epoch=4, val_loss=None, val_accuracy=None, train_loss=0.5, terms={}))
     writer.close()

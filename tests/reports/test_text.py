@@ -10,19 +10,19 @@ from mnist_trainer.config.layers import expand, infer_shapes
 from mnist_trainer.config.load import load_config
 from mnist_trainer.errors import shell_quote
 from mnist_trainer.inference.metrics import Evaluation
-from mnist_trainer.reports.listener import Header, Outcome
+from mnist_trainer.reports.listener import RunInfo, RunResult
 from mnist_trainer.reports.text import (
-    COLUMNS,
+    EPOCH_COLUMNS,
     STOP_REASONS,
+    clip_to_range,
     epoch_cells,
     header_lines,
-    in_range,
     interval,
     layer_lines,
-    outcome_lines,
     percent,
+    run_result_lines,
     terms_line,
-    wrapped,
+    wrap_text,
 )
 from mnist_trainer.training.loop import EpochRecord
 
@@ -46,12 +46,12 @@ def test_no_interval_leaves_what_an_accuracy_can_be(bounds: tuple[float, float] 
 
 
 def test_an_interval_is_cut_at_both_ends() -> None:
-    assert in_range((-1.93, 2.5)) == (0.0, 1.0)
-    assert in_range((0.25, 0.75)) == (0.25, 0.75)
+    assert clip_to_range((-1.93, 2.5)) == (0.0, 1.0)
+    assert clip_to_range((0.25, 0.75)) == (0.25, 0.75)
 
 
-def test_the_header_says_what_is_about_to_happen(header: Header) -> None:
-    assert header_lines(header) == [
+def test_the_header_says_what_is_about_to_happen(info: RunInfo) -> None:
+    assert header_lines(info) == [
         ("data", "mnist: 55,000 images to train, 5,000 to validate"),
         ("model", "mlp 784-512-256-10, relu, 535,818 parameters"),
         ("device", "cpu, float32, 2 threads"),
@@ -62,7 +62,7 @@ def test_the_header_says_what_is_about_to_happen(header: Header) -> None:
 
 def test_an_epoch_has_a_cell_for_each_column(record: EpochRecord) -> None:
     assert epoch_cells(record) == ("3", "0.1234", "0.0877", "97.40 %", "0.0012", "2.3", "* best so far")
-    assert len(COLUMNS) == len(epoch_cells(record))
+    assert len(EPOCH_COLUMNS) == len(epoch_cells(record))
     bare = replace(record, val_loss=None, val_accuracy=None, best=False, lr=1e-5)
     assert epoch_cells(bare) == ("3", "0.1234", "-", "-", "1e-05", "2.3", "")
 
@@ -80,9 +80,9 @@ def test_an_accuracy_comes_with_its_interval(evaluation: Evaluation) -> None:
 
 
 @pytest.mark.parametrize("reason", sorted(STOP_REASONS))
-def test_the_end_says_why_where_and_what_next(outcome: Outcome, reason: str) -> None:
+def test_the_end_says_why_where_and_what_next(result: RunResult, reason: str) -> None:
     folder = Path("runs") / "one"
-    assert outcome_lines(replace(outcome, stop_reason=reason)) == [
+    assert run_result_lines(replace(result, stop_reason=reason)) == [
         f"{STOP_REASONS[reason]} Best epoch: 3. 31.3 s of training.",
         f"Written to {folder}: best.pt, last.pt, metrics.csv, run.json, config.yaml, plots/curves.png, "
         "plots/confusion.png",
@@ -91,32 +91,32 @@ def test_the_end_says_why_where_and_what_next(outcome: Outcome, reason: str) -> 
     ]
 
 
-def test_what_to_try_next_can_be_pasted(outcome: Outcome) -> None:
+def test_what_to_try_next_can_be_pasted(result: RunResult) -> None:
     folder = Path("my runs") / "one"
-    lines = outcome_lines(replace(outcome, folder=folder, plots=("plots/sample.png",)))
+    lines = run_result_lines(replace(result, folder=folder, plots=("plots/sample.png",)))
     sample = folder / "plots" / "sample.png"
     assert lines[2] == f"Try next: mnist-eval {shell_quote(folder)}"
     assert lines[3] == f"          mnist-predict {shell_quote(sample)} --checkpoint {shell_quote(folder)}"
-    assert [line.strip() for line in wrapped("\n".join(lines[2:4]), 30).splitlines()] == [
+    assert [line.strip() for line in wrap_text("\n".join(lines[2:4]), 30).splitlines()] == [
         "Try next:",
         lines[2].removeprefix("Try next: "),
         lines[3].strip(),
     ]
 
 
-def test_a_model_that_only_guesses_is_told_so(outcome: Outcome, evaluation: Evaluation) -> None:
+def test_a_model_that_only_guesses_is_told_so(result: RunResult, evaluation: Evaluation) -> None:
     """1,990 of the 2,000 images are of class 0; being right as often as that is no achievement."""
     guessing = replace(evaluation, accuracy=1990 / 2000, errors=10)
-    told = replace(outcome, test=guessing, advice="The loss does not fall. Try optimizer.lr=0.1")
-    *_, sentence, advice, _result = outcome_lines(told)
+    told = replace(result, test=guessing, advice="The loss does not fall. Try optimizer.lr=0.1")
+    *_, sentence, advice, _result = run_result_lines(told)
     name = evaluation.per_class[0].label
     assert sentence == f"It is no better than guessing: always answering {name} would be right for 99.50 %."
     assert advice == "The loss does not fall. Try optimizer.lr=0.1."
 
 
-def test_one_class_read_without_an_error_is_no_guessing(outcome: Outcome, evaluation: Evaluation) -> None:
+def test_one_class_read_without_an_error_is_no_guessing(result: RunResult, evaluation: Evaluation) -> None:
     faultless = replace(evaluation, accuracy=1.0, errors=0, count=1990)
-    assert len(outcome_lines(replace(outcome, test=faultless))) == len(outcome_lines(outcome))
+    assert len(run_result_lines(replace(result, test=faultless))) == len(run_result_lines(result))
 
 
 def test_a_loss_that_exploded_fits_its_column(record: EpochRecord) -> None:
@@ -172,15 +172,15 @@ def test_the_table_of_layers_names_what_tells_layers_apart() -> None:
 
 def test_texts_break_between_words_and_never_within_a_command() -> None:
     text = "It was stopped. Go on with: mnist-train --resume runs/2026-01-01-a-long-name training.epochs=40"
-    assert wrapped(text, 40).splitlines() == [
+    assert wrap_text(text, 40).splitlines() == [
         "It was stopped. Go on with:",
         "mnist-train --resume runs/2026-01-01-a-long-name training.epochs=40",
     ]
     text = "There is none. Train one (mnist-train --config quickstart) or name one."
-    assert wrapped(text, 30).splitlines() == [
+    assert wrap_text(text, 30).splitlines() == [
         "There is none. Train one",
         "(mnist-train --config quickstart)",
         "or name one.",
     ]
-    assert wrapped("folder runs/one/a-name", 12, indent=2) == "folder\n  runs/one/a-name"
-    assert wrapped("a  table's   row\n\nb", 16) == "a  table's   row\n\nb"
+    assert wrap_text("folder runs/one/a-name", 12, indent=2) == "folder\n  runs/one/a-name"
+    assert wrap_text("a  table's   row\n\nb", 16) == "a  table's   row\n\nb"

@@ -75,7 +75,7 @@ class Remembering(Scheduler):
         self.stop_after = stop_after
 
     @property
-    def wants_stop(self) -> bool:
+    def should_stop(self) -> bool:
         return self.stop_after is not None and len(self.news) >= self.stop_after
 
     def next_task(self) -> Any:

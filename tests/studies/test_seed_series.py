@@ -22,7 +22,7 @@ from mnist_trainer.errors import (
     UsageError,
 )
 from mnist_trainer.files import write_file
-from mnist_trainer.reports.series import Series, SeriesHeader, SeriesListener, SubRun
+from mnist_trainer.reports.series import SeriesCallback_, SeriesInfo, SeriesResult, SubRun
 from mnist_trainer.storage import checkpoint
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.storage.run_folder import RunFolder
@@ -40,31 +40,31 @@ TINY: dict[str, Any] = {
 }
 
 
-class Remembering(SeriesListener):
+class Remembering(SeriesCallback_):
     """Keeps what it is told; wants a stop after so many epochs of any run."""
 
     def __init__(self, stop_after: int | None = None) -> None:
-        self.headers: list[SeriesHeader] = []
+        self.headers: list[SeriesInfo] = []
         self.ends: list[tuple[int, str, type[Exception] | None]] = []
         self.epochs: list[tuple[int, int]] = []
-        self.series: list[Series] = []
+        self.series: list[SeriesResult] = []
         self.warnings: list[str] = []
         self.stop_after = stop_after
 
-    def warned(self, path: str, reason: str) -> None:
+    def on_warning(self, path: str, reason: str) -> None:
         self.warnings.append(path)
 
-    def series_started(self, header: SeriesHeader) -> None:
+    def on_series_start(self, header: SeriesInfo) -> None:
         self.headers.append(header)
 
-    def run_progressed(self, seed: int, record: EpochRecord) -> None:
+    def on_run_epoch_end(self, seed: int, record: EpochRecord) -> None:
         self.epochs.append((seed, record.epoch))
-        self.wants_stop = self.stop_after is not None and len(self.epochs) >= self.stop_after
+        self.should_stop = self.stop_after is not None and len(self.epochs) >= self.stop_after
 
-    def run_ended(self, run: SubRun, error: Exception | None) -> None:
+    def on_run_end(self, run: SubRun, error: Exception | None) -> None:
         self.ends.append((run.seed, run.status, None if error is None else type(error)))
 
-    def series_finished(self, series: Series) -> None:
+    def on_series_end(self, series: SeriesResult) -> None:
         self.series.append(series)
 
 
@@ -114,14 +114,14 @@ def test_a_sub_run_is_the_lone_run(jobs: int, here: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def series(tmp_path_factory: pytest.TempPathFactory) -> Series:
+def series(tmp_path_factory: pytest.TempPathFactory) -> SeriesResult:
     """Three finished runs, with a picture."""
     config = {**TINY, "report": {"plots": True, "gallery": False}, "training": {"epochs": 1}}
     return train_seeds(config, [0, 1, 4], run_dir=tmp_path_factory.mktemp("series") / "many")
 
 
 @pytest.mark.slow
-def test_the_folder_holds_a_run_a_seed(series: Series) -> None:
+def test_the_folder_holds_a_run_a_seed(series: SeriesResult) -> None:
     names = {path.name for path in series.folder.iterdir()}
     assert names == {"config.yaml", "run.json", "log.txt", "plots", "seed-0", "seed-1", "seed-4"}
     for seed in (0, 1, 4):
@@ -138,7 +138,7 @@ def test_the_folder_holds_a_run_a_seed(series: Series) -> None:
     ]
 
 
-def test_the_figures_are_those_of_the_runs(series: Series) -> None:
+def test_the_figures_are_those_of_the_runs(series: SeriesResult) -> None:
     record = record_of(series.folder)
     runs = [record_of(series.folder / f"seed-{seed}") for seed in (0, 1, 4)]
     for part, name in [
@@ -160,7 +160,7 @@ def test_the_figures_are_those_of_the_runs(series: Series) -> None:
     assert len({run["test"]["loss"] for run in runs}) == 3
 
 
-def test_the_record_has_the_keys_of_a_run(series: Series) -> None:
+def test_the_record_has_the_keys_of_a_run(series: SeriesResult) -> None:
     record, run = record_of(series.folder), record_of(series.folder / "seed-4")
     of_one = {"best_epoch", "epochs", "seed", "loss_terms", "sessions"}
     assert record.keys() == run.keys() - of_one | {"kind", "seeds", "jobs", "runs"}
@@ -178,9 +178,9 @@ def test_the_record_has_the_keys_of_a_run(series: Series) -> None:
 
 
 def test_one_seed_has_a_mean_alone(here: Path) -> None:
-    listener = Remembering()
-    series = train_seeds(TINY, [7], jobs=9, run_dir=here / "one", listener=listener)
-    assert listener.headers[0].jobs == 1  # no more than there are seeds
+    callback = Remembering()
+    series = train_seeds(TINY, [7], jobs=9, run_dir=here / "one", callback=callback)
+    assert callback.headers[0].jobs == 1  # no more than there are seeds
     assert record_of(here / "one")["test"]["accuracy"] == {
         "mean": series.runs[0].record["test"]["accuracy"],
         "sd": None,
@@ -198,19 +198,19 @@ def test_without_validation_there_is_no_figure_of_it(here: Path) -> None:
 
 
 def test_the_listener_hears_how_it_goes(here: Path) -> None:
-    listener = Remembering()
-    series = train_seeds(TINY, [0, 1], "model.output=softmax", listener=listener)
+    callback = Remembering()
+    series = train_seeds(TINY, [0, 1], "model.output=softmax", callback=callback)
     assert series.folder.parent == Path("runs")
     assert series.folder.name.endswith("-tiny-seeds")
-    (header,) = listener.headers
+    (header,) = callback.headers
     assert (header.seeds, header.jobs, header.finished) == ((0, 1), 1, ())
     assert header.common.data == "digits: 160 images to train, 40 to validate"
     assert header.common.folder == series.folder
-    assert sorted(listener.epochs) == [(0, 1), (0, 2), (1, 1), (1, 2)]
-    assert sorted(listener.ends) == [(0, "finished", None), (1, "finished", None)]
-    assert listener.warnings == ["model.output"]  # once, not for each run
-    assert listener.series == [series]
-    assert not listener.can_stop
+    assert sorted(callback.epochs) == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    assert sorted(callback.ends) == [(0, "finished", None), (1, "finished", None)]
+    assert callback.warnings == ["model.output"]  # once, not for each run
+    assert callback.series == [series]
+    assert not callback.can_stop
 
 
 def test_threads_are_shared_out_and_written_down(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,11 +236,11 @@ def test_finished_runs_are_kept_and_the_others_made_anew(here: Path) -> None:
     own = RunFolder(here / "many" / "seed-2")
     own.write_record({**own.read_record(), "status": "running"})  # as its process was killed
     before, started = moments(here / "many" / "seed-0"), record_of(here / "many")["started_at"]
-    listener = Remembering()
-    series = train_seeds(TINY, [0, 1, 2, 5], run_dir=here / "many", listener=listener)
+    callback = Remembering()
+    series = train_seeds(TINY, [0, 1, 2, 5], run_dir=here / "many", callback=callback)
     assert moments(here / "many" / "seed-0") == before
-    assert [run.seed for run in listener.headers[0].finished] == [0]
-    assert [seed for seed, *_ in listener.ends] == [1, 2, 5]
+    assert [run.seed for run in callback.headers[0].finished] == [0]
+    assert [seed for seed, *_ in callback.ends] == [1, 2, 5]
     assert [run.status for run in series.runs] == ["finished"] * 4
     for seed, weights in whole.items():
         again = load_checkpoint(here / "many" / f"seed-{seed}" / "best.pt").weights
@@ -253,19 +253,19 @@ def test_finished_runs_are_kept_and_the_others_made_anew(here: Path) -> None:
 def test_a_series_that_is_complete_trains_nothing(here: Path) -> None:
     first = train_seeds(TINY, [0, 1], run_dir=here / "many")
     before = moments(here / "many" / "seed-0")
-    listener = Remembering()
-    second = train_seeds(TINY, [0, 1], jobs=2, run_dir=here / "many", listener=listener)
-    assert (listener.epochs, listener.ends) == ([], [])
+    callback = Remembering()
+    second = train_seeds(TINY, [0, 1], jobs=2, run_dir=here / "many", callback=callback)
+    assert (callback.epochs, callback.ends) == ([], [])
     assert moments(here / "many" / "seed-0") == before
     assert second.summary == first.summary
 
 
 def stopped_series(folder: Path, jobs: int, epochs: int, stop_after: int) -> tuple[list[str], list[str]]:
     """The statuses of three runs that were stopped after so many epochs, and the lines that the user is told."""
-    listener = Remembering(stop_after)
+    callback = Remembering(stop_after)
     with pytest.raises(InterruptedRunError) as caught:
-        train_seeds(TINY, [0, 1, 2], f"training.epochs={epochs}", jobs=jobs, run_dir=folder, listener=listener)
-    assert listener.series == []
+        train_seeds(TINY, [0, 1, 2], f"training.epochs={epochs}", jobs=jobs, run_dir=folder, callback=callback)
+    assert callback.series == []
     record = record_of(folder)
     assert (record["status"], record["stop_reason"]) == ("interrupted", "SIGINT")
     return [run["status"] for run in record["runs"]], str(caught.value).splitlines()
@@ -297,11 +297,11 @@ def test_a_stop_reaches_every_process(here: Path) -> None:
 
 def test_a_ctrl_c_without_a_console_is_noted_too(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Impatient(Remembering):
-        def run_progressed(self, seed: int, record: EpochRecord) -> None:
+        def on_run_epoch_end(self, seed: int, record: EpochRecord) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(InterruptedRunError, match=r"Stopped; 0 of 2 runs are finished\."):
-        train_seeds(TINY, [0, 1], run_dir=here / "many", listener=Impatient())
+        train_seeds(TINY, [0, 1], run_dir=here / "many", callback=Impatient())
     assert record_of(here / "many")["status"] == "interrupted"
     assert record_of(here / "many" / "seed-0")["status"] == "interrupted"
 
@@ -368,7 +368,7 @@ def test_a_folder_the_series_did_not_make_is_refused(is_series: bool, content: s
 def waiting(here: Path) -> Path:
     """Where the second run of a series will be that was stopped in its first."""
     with pytest.raises(InterruptedRunError):
-        train_seeds(TINY, [0, 1], run_dir=here / "many", listener=Remembering(stop_after=1))
+        train_seeds(TINY, [0, 1], run_dir=here / "many", callback=Remembering(stop_after=1))
     return here / "many" / "seed-1"
 
 
@@ -415,28 +415,28 @@ def test_a_series_goes_on_wherever_it_was_killed(writes: int, here: Path, monkey
 
 def test_nobody_else_works_on_a_series_meanwhile(here: Path) -> None:
     class Second(Remembering):
-        def run_progressed(self, seed: int, record: EpochRecord) -> None:
+        def on_run_epoch_end(self, seed: int, record: EpochRecord) -> None:
             before = moments(here)
             with pytest.raises(StorageError, match="many is in use by process") as caught:
                 train_seeds(TINY, [0, 1], run_dir=here / "many")
             assert caught.value.exit_code == 7
             assert moments(here) == before
-            super().run_progressed(seed, record)
+            super().on_run_epoch_end(seed, record)
 
-    listener = Second()
-    series = train_seeds(TINY, [0, 1], run_dir=here / "many", listener=listener)
-    assert listener.epochs == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    callback = Second()
+    series = train_seeds(TINY, [0, 1], run_dir=here / "many", callback=callback)
+    assert callback.epochs == [(0, 1), (0, 2), (1, 1), (1, 2)]
     assert [run.status for run in series.runs] == ["finished"] * 2
 
 
 def test_what_somebody_puts_there_meanwhile_is_not_removed(here: Path) -> None:
     class Careless(Remembering):
-        def run_progressed(self, seed: int, record: EpochRecord) -> None:
+        def on_run_epoch_end(self, seed: int, record: EpochRecord) -> None:
             if seed == 0:
                 (here / "many" / "seed-1").mkdir(exist_ok=True)
                 (here / "many" / "seed-1" / "thesis.txt").touch()
 
-    train_seeds(TINY, [0, 1], run_dir=here / "many", listener=Careless())
+    train_seeds(TINY, [0, 1], run_dir=here / "many", callback=Careless())
     assert (here / "many" / "seed-1" / "thesis.txt").exists()
 
 
@@ -494,9 +494,9 @@ def one_diverges(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]
 
 def test_a_run_that_fails_does_not_end_the_others(here: Path, one_diverges: Callable[[Exception], None]) -> None:
     one_diverges(DivergedError("The loss became nan in epoch 1."))
-    listener = Remembering()
-    series = train_seeds(TINY, [0, 1, 2], run_dir=here / "many", listener=listener)
-    assert listener.ends == [(0, "finished", None), (1, "failed", DivergedError), (2, "finished", None)]
+    callback = Remembering()
+    series = train_seeds(TINY, [0, 1, 2], run_dir=here / "many", callback=callback)
+    assert callback.ends == [(0, "finished", None), (1, "failed", DivergedError), (2, "finished", None)]
     assert list(series.failures) == [1]
     record = record_of(here / "many")
     assert (record["status"], record["stop_reason"]) == ("failed", "DivergedError")

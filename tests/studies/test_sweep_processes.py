@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from mnist_trainer.config.sweep import load_sweep
-from mnist_trainer.reports.sweep import SweepListener, TrialRow
+from mnist_trainer.reports.sweep import SweepCallback_, TrialRow
 from mnist_trainer.studies import processes, sweep_study
 from mnist_trainer.studies import sweep_search as sweep_module
 from mnist_trainer.studies.sweep_search import SweepOptions, run_sweep
@@ -39,15 +39,15 @@ trials: 4
 """
 
 
-class Remembering(SweepListener):
+class Remembering(SweepCallback_):
     def __init__(self) -> None:
         self.died: list[int] = []
         self.ended: list[int] = []
 
-    def trial_ended(self, row: TrialRow, is_best: bool) -> None:
+    def on_trial_end(self, row: TrialRow, is_best: bool) -> None:
         self.ended.append(row.trial)
 
-    def process_died(self, row: TrialRow) -> None:
+    def on_trial_retry(self, row: TrialRow) -> None:
         self.died.append(row.trial)
 
 
@@ -94,15 +94,15 @@ def test_a_killed_process_costs_its_trial_no_more_than_time(here: Path, monkeypa
     monkeypatch.setattr(processes._Worker, "__init__", remember)
     monkeypatch.setattr(sweep_module._Run, "on_message", kill)
     for epochs in (40, 400, 4000):  # on a busy machine a trial may be over before it is killed
-        long, listener = load_sweep("long.yaml", [f"training.epochs={epochs}"]), Remembering()
-        result = run_sweep(long, SweepOptions(jobs=2), listener)
-        if listener.died:
+        long, callback = load_sweep("long.yaml", [f"training.epochs={epochs}"]), Remembering()
+        result = run_sweep(long, SweepOptions(jobs=2), callback)
+        if callback.died:
             break
     monkeypatch.undo()
     monkeypatch.chdir(here)
     alone = run_sweep(long)
-    assert listener.died == [2]
-    assert sorted(listener.ended) == [0, 1, 2, 3]
+    assert callback.died == [2]
+    assert sorted(callback.ended) == [0, 1, 2, 3]
     made = [(row.status, row.values, row.curve) for row in result.rows]
     assert made == [("finished", row.values, row.curve) for row in alone.rows]
 

@@ -19,7 +19,7 @@ from mnist_trainer.config.sweep import Sweep, load_sweep
 from mnist_trainer.data.digits import load_digits
 from mnist_trainer.errors import DataError, InterruptedRunError, StorageError, TrainerError, UsageError
 from mnist_trainer.files import folder_lock
-from mnist_trainer.reports.sweep import SweepHeader, SweepListener, SweepResult, TrialRow
+from mnist_trainer.reports.sweep import SweepCallback_, SweepInfo, SweepResult, TrialRow
 from mnist_trainer.studies import sweep_trial as trial_module
 from mnist_trainer.studies.sweep_search import SweepOptions, run_sweep
 from mnist_trainer.studies.sweep_study import (
@@ -46,26 +46,26 @@ SPACE = {"optimizer.lr": {"log_uniform": [0.001, 0.1]}, "model.hidden": {"choice
 Making = Callable[..., Sweep]
 
 
-class Remembering(SweepListener):
+class Remembering(SweepCallback_):
     """Keeps what it is told; wants a stop when `stop_at` trials have ended."""
 
     def __init__(self, stop_at: int | None = None) -> None:
-        self.headers: list[SweepHeader] = []
+        self.headers: list[SweepInfo] = []
         self.rows: list[TrialRow] = []
         self.best: list[int] = []
         self.results: list[SweepResult] = []
         self.stop_at = stop_at
 
-    def sweep_started(self, header: SweepHeader) -> None:
+    def on_sweep_start(self, header: SweepInfo) -> None:
         self.headers.append(header)
 
-    def trial_ended(self, row: TrialRow, is_best: bool) -> None:
+    def on_trial_end(self, row: TrialRow, is_best: bool) -> None:
         self.rows.append(row)
         if is_best:
             self.best.append(row.trial)
-        self.wants_stop = len(self.rows) == self.stop_at
+        self.should_stop = len(self.rows) == self.stop_at
 
-    def sweep_finished(self, result: SweepResult) -> None:
+    def on_sweep_end(self, result: SweepResult) -> None:
         self.results.append(result)
 
 
@@ -104,16 +104,16 @@ def test_a_sweep_from_its_beginning_to_its_end(make: Making, monkeypatch: pytest
         raise AssertionError("the test set was read")
 
     monkeypatch.setattr("mnist_trainer.data.loaders.load_test", refuse)
-    listener = Remembering()
-    result = run_sweep(make({"report": {"plots": True}}, trials=3), listener=listener)
+    callback = Remembering()
+    result = run_sweep(make({"report": {"plots": True}}, trials=3), callback=callback)
 
     assert result.complete
-    assert result == listener.results[0]
-    assert [row.trial for row in listener.rows] == [0, 1, 2]
+    assert result == callback.results[0]
+    assert [row.trial for row in callback.rows] == [0, 1, 2]
     assert [row.status for row in result.rows] == ["finished"] * 3
     assert result.best == min(result.rows, key=lambda row: row.value or 0)
-    assert listener.best[-1] == result.best.trial
-    assert listener.best[0] == 0
+    assert callback.best[-1] == result.best.trial
+    assert callback.best[0] == 0
 
     folder = result.folder
     assert folder.name.endswith("-tiny-sweep")
@@ -232,10 +232,10 @@ def test_a_stopped_sweep_goes_on_and_has_the_same_trials_in_the_end(make: Making
     with pytest.raises(InterruptedRunError, match=r"2 of 4 trials are done. Go on with:\nmnist-sweep mine/sweep.yaml"):
         run_sweep(make(trials=4), SweepOptions(run_dir=Path("mine")), Remembering(stop_at=2))
     assert json.loads((here / "mine" / "run.json").read_text())["status"] == "interrupted"
-    listener = Remembering()
-    result = run_sweep(load_sweep("mine/sweep.yaml"), place, listener)
-    assert len(listener.headers[0].begun) == 2
-    assert [row.trial for row in listener.rows] == [2, 3]
+    callback = Remembering()
+    result = run_sweep(load_sweep("mine/sweep.yaml"), place, callback)
+    assert len(callback.headers[0].begun) == 2
+    assert [row.trial for row in callback.rows] == [2, 3]
     assert values_of(result) == values_of(whole)
     assert [row.value for row in result.rows] == [row.value for row in whole.rows]
     more = run_sweep(make(trials=5), place)
@@ -250,12 +250,12 @@ def test_a_stop_in_a_trial_lets_it_be_repeated(make: Making, here: Path) -> None
         steps = 0
 
         @property
-        def wants_stop(self) -> bool:  # type: ignore[override]
+        def should_stop(self) -> bool:  # type: ignore[override]
             AtOnce.steps += bool(self.rows)
             return AtOnce.steps > 3
 
-        @wants_stop.setter
-        def wants_stop(self, value: bool) -> None:
+        @should_stop.setter
+        def should_stop(self, value: bool) -> None:
             """It is not asked for."""
 
     whole = run_sweep(make(trials=3))
@@ -348,7 +348,7 @@ class CuttingOff(Remembering):
         with pytest.warns(UserWarning, match="Heartbeat"):
             self.study.ask()
 
-    def waiting_for_others(self, count: int) -> None:
+    def on_wait(self, count: int) -> None:
         self.study.tell(0, state=optuna.trial.TrialState.FAIL)
 
 
@@ -378,8 +378,8 @@ def test_others_are_waited_for_only_if_they_make_trials_of_this_sweep(make: Maki
     """Trial 1 is in work elsewhere, and here one is wanted."""
     url = f"sqlite:///{here}/study.db"
     run_sweep(make(trials=1), SweepOptions(storage=url))
-    listener = CuttingOff(StudyStorage("tiny", url))
-    assert run_sweep(make(trials=1), SweepOptions(storage=url), listener).complete
+    callback = CuttingOff(StudyStorage("tiny", url))
+    assert run_sweep(make(trials=1), SweepOptions(storage=url), callback).complete
     study = open_study(StudyStorage("tiny", url), "val_loss")
     assert [one.state.name for one in study.trials] == ["COMPLETE", "RUNNING"]
     close_study(study)
@@ -444,8 +444,8 @@ def test_a_silent_process_on_a_database_counts_as_dead(
     study._storage._backend.record_heartbeat(attempt._trial_id)
     close_study(study)
     monkeypatch.setattr("mnist_trainer.studies.sweep_search.StudyStorage", lambda name, url: place)
-    listener = Remembering()
-    result = run_sweep(make(trials=2), SweepOptions(storage=url), listener)
+    callback = Remembering()
+    result = run_sweep(make(trials=2), SweepOptions(storage=url), callback)
     assert [row.status for row in result.rows] == ["finished"] * 2
 
 
