@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mnist_trainer.pipeline.predict import predict
     from mnist_trainer.pipeline.preparation import prepare
     from mnist_trainer.pipeline.train import resume, train
-    from mnist_trainer.reports.listener import Callback
+    from mnist_trainer.reports.callbacks import Callback
     from mnist_trainer.training.loop import EpochRecord, fit, steps
 
 __all__ = [
@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Callback": "reports.listener",
+    "Callback": "reports.callbacks",
     "Config": "config.schema",
     "EpochRecord": "training.loop",
     "Evaluation": "inference.metrics",

@@ -21,7 +21,7 @@ from mnist_trainer.files import make_folder, write_bytes
 from mnist_trainer.inference.metrics import wilson_interval
 from mnist_trainer.inference.reading import Prediction
 from mnist_trainer.pipeline.predict import InputImage, Reader
-from mnist_trainer.reports.steps import strip
+from mnist_trainer.reports.digit_images import strip
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.storage.find import find_checkpoint
 

@@ -253,7 +253,7 @@ TINY = {
 def _told(predictions: Any) -> Iterator[str]:
     """What `mnist-predict` prints. Raises `TrainerError` with a picture's error, as its exit code is that of one."""
     from mnist_trainer.errors import DataError
-    from mnist_trainer.reports.answers import prediction_lines
+    from mnist_trainer.reports.results import prediction_lines
 
     for prediction in predictions:
         if prediction.error is not None:

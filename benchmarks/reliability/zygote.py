@@ -30,7 +30,7 @@ class Ended:
     trace: list[str] = field(repr=False)
 
     @property
-    def told(self) -> list[str]:
+    def summary(self) -> list[str]:
         """The calls that count, each with the name of its file, and between them the phases' beginnings."""
         return [line.partition(" ")[2] for line in self.trace]
 

@@ -41,7 +41,7 @@ class Spent:
     """The largest sum that they held at one moment, sampled; pages that they share count once."""
 
     @property
-    def told(self) -> Any:
+    def summary(self) -> Any:
         """The JSON object that the command printed at its end; libraries may have more to say behind it."""
         return json.loads(next(line for line in reversed(self.output.splitlines()) if line.startswith("{")))
 

@@ -22,7 +22,7 @@ class Goal:
     by_cpu: float | None = None
     """The same of CPU time instead of seconds: what a busy machine disturbs less."""
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """`21.2 × (19.0 to 22.3)`."""
         spread = f" ({number(self.spread[0])} to {number(self.spread[1])})" if self.spread else ""
         return f"{number(self.measured)} {self.unit}{spread}"

@@ -26,9 +26,9 @@ from mnist_trainer.errors import (
 )
 
 if TYPE_CHECKING:
-    from mnist_trainer.reports.listener import Callback
+    from mnist_trainer.reports.callbacks import Callback
 
-ConsoleT = TypeVar("ConsoleT", bound="Listener")
+ConsoleT = TypeVar("ConsoleT", bound="Callback")
 
 
 # --- errors and signals ---

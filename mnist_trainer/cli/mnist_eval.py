@@ -124,7 +124,7 @@ def _evaluate(
     checkpoints: list[str], overrides: list[str], split: Split, views: int, save: Path | None, out: Path | None
 ) -> Report:
     from mnist_trainer.pipeline.evaluate import run_evaluation
-    from mnist_trainer.reports.judging import evaluation_lines
+    from mnist_trainer.reports.results import evaluation_lines
     from mnist_trainer.storage.checkpoint import save_checkpoint
 
     _make_output_folders(checkpoints, save, out)
@@ -141,7 +141,7 @@ def _evaluate(
 
 def _compare(checkpoints: list[str], overrides: list[str], split: Split, views: int) -> Report:
     from mnist_trainer.pipeline.evaluate import compare
-    from mnist_trainer.reports.judging import comparison_lines
+    from mnist_trainer.reports.results import comparison_lines
 
     first, second = checkpoints
     compared = compare(first, second, *overrides, split=split, views=views)
@@ -153,8 +153,8 @@ def _compare(checkpoints: list[str], overrides: list[str], split: Split, views: 
 def _calibrate(checkpoints: list[str], overrides: list[str], split: Split, file: Path, out: Path | None) -> Report:
     from mnist_trainer.files import write_bytes
     from mnist_trainer.pipeline.evaluate import calibrate
-    from mnist_trainer.reports.drawings import draw_reliability
-    from mnist_trainer.reports.judging import calibration_lines, evaluation_lines
+    from mnist_trainer.reports.results import calibration_lines, evaluation_lines
+    from mnist_trainer.reports.run_plots import draw_reliability
     from mnist_trainer.storage.checkpoint import save_checkpoint
 
     _make_output_folders(checkpoints, file, out)
@@ -185,7 +185,7 @@ def _print_folder_notes(result: EvalResult) -> None:
 
 def _write_report(result: EvalResult, out: Path) -> str:
     from mnist_trainer.files import write_bytes, write_text
-    from mnist_trainer.reports.drawings import draw_confusion, draw_mistakes, predictions_csv
+    from mnist_trainer.reports.run_plots import draw_confusion, draw_mistakes, predictions_csv
 
     classes, evaluation = result.target.checkpoint.classes, result.evaluation
     mistakes = draw_mistakes(result.predictions, result.source, evaluation, classes)

@@ -89,7 +89,7 @@ def predict(  # noqa: PLR0913, PLR0917 - one an option
             print_safe(note, err=True)
         predictions = reader.read(sources, expect, min_confidence, steps=save_steps is not None)
         if save_steps is not None:
-            from mnist_trainer.reports.steps import StripFolder
+            from mnist_trainer.reports.digit_images import StripFolder
 
             strips = StripFolder(save_steps)
             predictions = strips.written(predictions)
@@ -124,7 +124,7 @@ def _write_submission(images: list[str], checkpoint: str, out: Path) -> None:
     from mnist_trainer.files import make_folder, write_text
     from mnist_trainer.pipeline.eval_target import check_output_file
     from mnist_trainer.pipeline.predict import load_reader
-    from mnist_trainer.reports.answers import kaggle_submission
+    from mnist_trainer.reports.results import kaggle_submission
 
     path = Path(images[0])
     check_output_file(out, [path])
@@ -145,7 +145,7 @@ def _print_json(predictions: Iterable[Prediction]) -> bool:
 
 
 def _print_csv(predictions: Iterable[Prediction]) -> bool:
-    from mnist_trainer.reports.answers import PREDICTION_COLUMNS, prediction_row
+    from mnist_trainer.reports.results import PREDICTION_COLUMNS, prediction_row
 
     failed = False
     table = csv.writer(sys.stdout, lineterminator="\n")
@@ -157,7 +157,7 @@ def _print_csv(predictions: Iterable[Prediction]) -> bool:
 
 
 def _print_text(predictions: Iterable[Prediction], top: int | None, show: bool) -> bool:
-    from mnist_trainer.reports.answers import prediction_lines
+    from mnist_trainer.reports.results import prediction_lines
 
     failed = False
     for prediction in predictions:
@@ -176,8 +176,8 @@ def _print_text(predictions: Iterable[Prediction], top: int | None, show: bool) 
 
 def _draw_digits(prediction: Prediction) -> None:
     """Draw the 28×28 images that the network read."""
-    from mnist_trainer.reports.answers import digit_caption
-    from mnist_trainer.reports.glyphs import glyph_lines
+    from mnist_trainer.reports.digit_images import glyph_lines
+    from mnist_trainer.reports.results import digit_caption
 
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     digits = [digit for digit in prediction.digits if digit.image is not None]

@@ -101,7 +101,7 @@ def _print_table(lines: Sequence[str], notes: Sequence[str]) -> None:
 def _draw_curves(listed: Sequence[RunSummary], file: Path, folder: Path) -> str:
     """Draw the learning curves of the runs to `file`; return which were drawn."""
     from mnist_trainer.files import write_bytes
-    from mnist_trainer.reports.overlay import overlaid_curves
+    from mnist_trainer.reports.curves import overlaid_curves
     from mnist_trainer.studies.run_table import curves
 
     drawn, others = curves(listed)

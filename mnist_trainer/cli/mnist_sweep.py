@@ -77,7 +77,7 @@ def sweep(  # noqa: PLR0913, PLR0917 - one for each option
 
 
 def _sweep(loaded: Sweep, options: SweepOptions, quiet: bool, as_json: bool) -> None:
-    from mnist_trainer.reports.sweep_console import choose_sweep_console
+    from mnist_trainer.reports.console import choose_sweep_console
     from mnist_trainer.studies.sweep_search import run_sweep
 
     with reporting(choose_sweep_console(quiet, as_json)) as console:

@@ -148,7 +148,7 @@ def _train(config: Config, run_dir: Path | None, on_interrupt: str, quiet: bool)
 
 
 def _train_series(config: Config, seeds: tuple[int, ...], jobs: int, run_dir: Path | None, quiet: bool) -> None:
-    from mnist_trainer.reports.series_console import choose_series_console
+    from mnist_trainer.reports.console import choose_series_console
     from mnist_trainer.studies.seed_series import train_seeds
 
     with reporting(choose_series_console(quiet)) as console:
@@ -185,7 +185,7 @@ def _resume(
 
 
 def _resume_series(folder: Path, overrides: Sequence[str], jobs: int | None, quiet: bool) -> None:
-    from mnist_trainer.reports.series_console import choose_series_console
+    from mnist_trainer.reports.console import choose_series_console
     from mnist_trainer.studies.seed_series import resume_seeds
 
     with reporting(choose_series_console(quiet)) as console:

@@ -1,4 +1,4 @@
-"""A training in words: for the header that a listener is told, and for `run.json`."""
+"""A training in words: for the header that a callback is told, and for `run.json`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mnist_trainer.config.schema import Config
 from mnist_trainer.data.image_dataset import MEMORY_FRACTION, ImageDataset
 from mnist_trainer.data.loaders import class_names
 from mnist_trainer.model.device import matmul_backend
-from mnist_trainer.reports.listener import RunInfo
+from mnist_trainer.reports.callbacks import RunInfo
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import OptimizerFactory
 from mnist_trainer.training.state import TrainingState
@@ -45,7 +45,7 @@ def run_facts(state: TrainingState, custom: Mapping[str, str] | None = None) -> 
 
 
 def build_header(state: TrainingState, folder: Path, custom: dict[str, str], resumed: str = "") -> RunInfo:
-    """What a listener is told before the first step; `resumed` says where a run goes on."""
+    """What a callback is told before the first step; `resumed` says where a run goes on."""
     setup, facts = state.setup, run_facts(state, custom)
     counts = f"{len(setup.train):,} images to train, {facts['data']['validation_count']:,} to validate"
     if any(setup.simulated):

@@ -18,9 +18,10 @@ from mnist_trainer.errors import DataError, UsageError
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.inference.predictions import Predictions, describe_dead_units, measure, monitor_firing, predict
 from mnist_trainer.pipeline.preparation import Loading
+from mnist_trainer.reports.callbacks import Callback, RunResult, metrics_row
 from mnist_trainer.reports.canvas import require_readable_settings
 from mnist_trainer.reports.curves import TrainingSummary
-from mnist_trainer.reports.drawings import (
+from mnist_trainer.reports.run_plots import (
     Drawing,
     draw_confusion,
     draw_mistakes,
@@ -28,9 +29,7 @@ from mnist_trainer.reports.drawings import (
     draw_training,
     draw_weights,
 )
-from mnist_trainer.reports.journal import RunWriter
-from mnist_trainer.reports.listener import Callback, RunResult, metrics_row
-from mnist_trainer.reports.tensorboard import require_tensorboard
+from mnist_trainer.reports.run_writer import RunWriter, require_tensorboard
 from mnist_trainer.reports.text import STOP_REASONS
 from mnist_trainer.training.loop import EpochRecord
 from mnist_trainer.training.losses import LossFunction
@@ -120,7 +119,7 @@ def conclude(
 
     Without test images the pictures show the `validation` images.
     """
-    callback.drawing()
+    callback.on_test_start()
     began = perf_counter()
     config, folder, best_epoch = writer.config, writer.folder, writer.best_epoch
     model = writer.state.best_model()

@@ -24,7 +24,7 @@ from mnist_trainer.pipeline.preparation import (
     with_absolute_paths,
     with_smallest_batch,
 )
-from mnist_trainer.reports.batch import batch
+from mnist_trainer.reports.plots import batch
 from mnist_trainer.storage.checkpoint import Member
 from mnist_trainer.training.losses import Labels
 from mnist_trainer.training.prepare import check_images, load_initial_weights

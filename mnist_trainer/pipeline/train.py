@@ -31,9 +31,9 @@ from mnist_trainer.pipeline.resume import (
     load_resume_point,
     resume_command,
 )
+from mnist_trainer.reports.callbacks import Callback
 from mnist_trainer.reports.console import shown
-from mnist_trainer.reports.journal import RunWriter
-from mnist_trainer.reports.listener import Callback
+from mnist_trainer.reports.run_writer import RunWriter
 from mnist_trainer.storage.run_folder import as_folder, check_free, check_no_run, create_run_folder
 from mnist_trainer.training.divergence import Restore
 from mnist_trainer.training.loop import fit
@@ -62,7 +62,7 @@ class _CustomParts:
         self, config: Config, callback: Callback, initial: InitialWeights | None = None
     ) -> tuple[TrainingState, Callable[[int], TrainingState]]:
         """Return the state of the first fit, and a function that makes that of the second from the best epoch."""
-        prepared = partial(prepare, loss=self.loss, optimizer=self.optimizer, loading=callback.loading)
+        prepared = partial(prepare, loss=self.loss, optimizer=self.optimizer, loading=callback.on_loading)
         fresh = deepcopy(self.model) if config.training.refit else None
         state = prepared(config, model=self.model, on_warning=callback.on_warning, initial=initial)
         _warn_of_device(config, state, callback)
@@ -90,7 +90,7 @@ def train(
     `model` (trained in place), `loss` and `optimizer` (a class or a function of the parameters) take the place of the
     config's. `callback` (a `mnist_trainer.Callback`) hears what happens; with `progress` header, epochs and a bar are
     printed, in a terminal or a notebook, else nothing. Raises the errors of `prepare`, `DivergedError`,
-    `StorageError`, and `InterruptedRunError` if the listener wants a stop; what was trained by then is in the folder,
+    `StorageError`, and `InterruptedRunError` if the callback wants a stop; what was trained by then is in the folder,
     and `resume` goes on with it.
     """
     custom, run_dir, config = (
@@ -105,7 +105,7 @@ def train(
             if run_dir is not None:
                 check_free(run_dir)  # before data are fetched for nothing
             state, second = custom.prepare(config, heard)
-            test = load_test_images(config, heard.loading)
+            test = load_test_images(config, heard.on_loading)
             folder = create_run_folder(config.name, run_dir)
             with folder_lock(folder.path):
                 check_no_run(folder.path)  # again: another process may have come first
@@ -151,7 +151,7 @@ def resume(
                 resume_point.restore(state)
                 for key, reason in resume_point.notes(state):
                     heard.on_warning(key, reason)
-                test = load_test_images(resume_point.config, heard.loading)
+                test = load_test_images(resume_point.config, heard.on_loading)
                 writer = RunWriter(folder, state, custom.names, began, resume_point.last)
                 return _run_training(writer, second, test, loss, heard, resume_point.position())
 
@@ -174,7 +174,7 @@ def _run_training(
     state, config = writer.state, writer.config
     writer.start(run_facts(state, writer.custom))
     with _record_failure(writer, callback):
-        callback.started(build_header(state, writer.folder.path, writer.custom, resumed))
+        callback.on_train_start(build_header(state, writer.folder.path, writer.custom, resumed))
         if not writer.is_in_refit:
             _fit(state, writer, callback)
         validation = None
@@ -189,7 +189,7 @@ def _run_training(
             _fit(refit, writer, callback)
             writer.finish_refit()
         run, result = conclude(writer, callback, test, validation, loss)
-    callback.finished(result)
+    callback.on_train_end(result)
     return run
 
 

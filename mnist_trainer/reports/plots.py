@@ -1,19 +1,30 @@
-"""The drawings of a run, each as the bytes of a picture: plain values in, nothing written, no torch and no pyplot."""
+"""The drawings of a run, each as the bytes of a picture: plain values in, nothing written, no torch and no pyplot.
+
+The reliability diagram: how often answers are right, by how sure they are.
+
+The drawing of a series: a dot for each run, and what all of them say together.
+
+A training batch as a picture: each image as it lies in the data set, and below it as the model sees it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil, sqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.reports.canvas import GREEN, GREY, MAX_WIDTH, ORANGE, PALE, FileFormat, render
+from mnist_trainer.reports.canvas import BLUE, GREEN, GREY, MAX_WIDTH, ORANGE, PALE, FileFormat, render
+from mnist_trainer.reports.text import clip_to_range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from mnist_trainer.inference.calibration import ReliabilityBin
+    from mnist_trainer.inference.metrics import Spread
 
 MAX_MISTAKES = 25
 MAX_UNITS = 64
@@ -160,3 +171,117 @@ def _mistake_caption(label: str, predicted: str, probability: float | None) -> s
 
 def _truncate(name: str, most: int) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+Bins = Sequence["ReliabilityBin | None"]
+
+
+def reliability_diagrams(panels: Mapping[str, Bins], title: str) -> bytes:
+    """Accuracy over confidence in bins of equal width, a panel for each heading; below, how many answers a bin holds.
+
+    A bar that ends on the diagonal is as often right as it says.
+    """
+
+    def draw(figure: Figure) -> None:
+        grid = figure.add_gridspec(2, len(panels), height_ratios=(3, 1))
+        most = max(entry.count for bins in panels.values() for entry in bins if entry is not None)
+        for column, (heading, bins) in enumerate(panels.items()):
+            axes = figure.add_subplot(grid[0, column], title=heading)
+            _draw_bins(axes, bins)
+            _draw_counts(figure.add_subplot(grid[1, column], xlabel="confidence (%)"), bins, most)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+
+    return render((1000, 640), title, draw)
+
+
+def _draw_bins(axes: Axes, bins: Bins) -> None:
+    places, filled = _non_empty(bins)
+    lows, highs = places * 100 / len(bins), (places + 1) * 100 / len(bins)
+    heights = [100 * entry.accuracy for entry in filled]
+    axes.bar(
+        lows, heights, highs - lows, align="edge", color=BLUE, edgecolor="white", label="answers that are right (%)"
+    )
+    sure = [100 * entry.confidence for entry in filled]
+    axes.hlines(sure, lows, highs, color=ORANGE, linewidth=2.5, label="their mean confidence (%)")
+    axes.plot((0, 100), (0, 100), color=GREY, linestyle="--", linewidth=1, label="as right as sure")
+    axes.set(xlim=(0, 100), ylim=(0, 102))
+    axes.grid(visible=True, axis="y")
+
+
+def _draw_counts(axes: Axes, bins: Bins, most: int) -> None:
+    places, filled = _non_empty(bins)
+    middles, counts = (places + 0.5) * 100 / len(bins), [entry.count for entry in filled]
+    axes.bar(middles, counts, 100 / len(bins), color=GREY, edgecolor="white")
+    for middle, count in zip(middles, counts, strict=True):
+        axes.text(middle, count * 1.3, f"{count:,}", ha="center", fontsize=8, in_layout=False)
+    axes.set(xlim=(0, 100), ylim=(0.7, 8 * most), ylabel="images", yscale="log")
+    axes.tick_params(axis="y", which="both", left=False, labelleft=False)
+
+
+def _non_empty(bins: Bins) -> tuple[NDArray[np.int64], list[ReliabilityBin]]:
+    """The places of the bins that hold answers, and what they hold."""
+    filled = [(place, entry) for place, entry in enumerate(bins) if entry is not None]
+    return np.array([place for place, _ in filled], np.int64), [entry for _, entry in filled]
+
+
+class SeedAccuracy(NamedTuple):
+    """A run's accuracy and its own interval (low, high), as fractions."""
+
+    seed: int
+    accuracy: float
+    interval: tuple[float, float]
+
+
+def seed_accuracies(runs: Sequence[SeedAccuracy], whole: Spread, title: str, count: int, part: str = "test") -> bytes:
+    """The accuracies of `runs` on the `count` images of `part`, and their mean, each with its interval."""
+    positions = np.arange(len(runs))
+    values = 100 * np.array([run.accuracy for run in runs])
+    reach = np.abs(100 * np.array([run.interval for run in runs]).T - values)
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot(xlabel="seed", ylabel=f"{part} accuracy (%)")
+        if whole.interval is not None:
+            low, high = clip_to_range(whole.interval)
+            label = "interval of the mean (other seeds)"
+            axes.axhspan(100 * low, 100 * high, color=GREEN, alpha=0.15, linewidth=0, label=label)
+        axes.axhline(100 * whole.mean, color=GREEN, label=f"mean {100 * whole.mean:.2f} %")
+        label = f"a run (other {count:,} images)"
+        axes.errorbar(positions, values, reach, fmt="o", color=BLUE, capsize=3, elinewidth=1.8, label=label)
+        shown = positions[:: max(1, round(len(runs) / 25))]
+        axes.set_xticks(shown, [str(runs[place].seed) for place in shown])
+        axes.set_xlim(-0.5, len(runs) - 0.5)
+        axes.grid(visible=True, axis="y")
+        figure.legend(loc="outside lower center", ncols=3)
+
+    return render((min(MAX_WIDTH, max(900, 60 * len(runs) + 200)), 480), title, draw)
+
+
+PAIR_COLUMNS, MAX_PAIRS = 12, 48
+"""Pairs in a row, and in all."""
+
+BATCH_SIDE, BATCH_GAP, BATCH_CAPTION = 28, 3, 8
+"""In pixels of the images."""
+
+PAIR_WIDTH, PAIR_HEIGHT = BATCH_SIDE + BATCH_GAP, 2 * BATCH_SIDE + BATCH_GAP + BATCH_CAPTION
+
+
+def batch(originals: NDArray[np.uint8], seen: NDArray[np.uint8], captions: Sequence[str], title: str) -> bytes:
+    """The first 48 of `originals` [n, 28, 28], each above the same image in `seen` and under its caption."""
+    shown = min(len(originals), MAX_PAIRS)
+    columns, rows = min(shown, PAIR_COLUMNS), ceil(shown / PAIR_COLUMNS)
+    paper = np.full((rows * PAIR_HEIGHT, columns * PAIR_WIDTH), 255, np.uint8)
+    corners = [(index // PAIR_COLUMNS * PAIR_HEIGHT, index % PAIR_COLUMNS * PAIR_WIDTH) for index in range(shown)]
+    for (y, x), original, image in zip(corners, originals, seen, strict=False):
+        top = y + BATCH_CAPTION
+        paper[top : top + BATCH_SIDE, x : x + BATCH_SIDE] = original
+        paper[top + BATCH_SIDE + 1 : top + 2 * BATCH_SIDE + 1, x : x + BATCH_SIDE] = image
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        axes.imshow(paper, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.set_axis_off()
+        for (y, x), caption in zip(corners, captions, strict=False):
+            middle = x + BATCH_SIDE / 2 - 0.5
+            axes.text(middle, y + BATCH_CAPTION - 1.5, caption, ha="center", va="bottom", fontsize=9, in_layout=False)
+
+    return render((max(3 * columns * PAIR_WIDTH, 420), 3 * rows * PAIR_HEIGHT + 60), title, draw)

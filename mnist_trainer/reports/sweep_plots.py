@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnist_trainer.config.sweep import label
+from mnist_trainer.reports.callbacks import TrialRow
 from mnist_trainer.reports.canvas import BLUE, GREEN, GREY, MAX_WIDTH, ORANGE, FileFormat, render
 from mnist_trainer.reports.curves import LOG_SCALE_DECADES, orders_of_magnitude, set_epoch_ticks, set_log_scale
-from mnist_trainer.reports.sweep import TrialRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

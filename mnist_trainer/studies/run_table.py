@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mnist_trainer.config.messages import field_at, nearest
 from mnist_trainer.config.yaml_reader import SourceLocation, read_text
 from mnist_trainer.errors import UsageError, one_line, shell_quote
-from mnist_trainer.reports.table import Column, table_lines
-from mnist_trainer.reports.text import interval, loss_text, percent
+from mnist_trainer.reports.text import Column, interval, loss_text, percent, table_lines
 from mnist_trainer.storage.run_folder import RunFolder
 from mnist_trainer.studies.run_summary import DAMAGED, KILLED, Row, RunSummary, read_metrics, read_trials
 
 if TYPE_CHECKING:
-    from mnist_trainer.reports.overlay import RunCurve
+    from mnist_trainer.reports.curves import RunCurve
 
 _NO_KEYS = ("path", "loss", "problems", "made_with", "config", "rows")
 SORT_KEYS = {
@@ -282,7 +281,7 @@ def labels(runs: Sequence[RunSummary]) -> list[str]:
 
 def curves(runs: Sequence[RunSummary]) -> tuple[list[RunCurve], list[str]]:
     """Return the curves of the runs that have any, and the labels of the others; those of a series share a label."""
-    from mnist_trainer.reports.overlay import RunCurve
+    from mnist_trainer.reports.curves import RunCurve
 
     drawn: list[RunCurve] = []
     left_out = []

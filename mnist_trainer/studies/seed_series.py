@@ -30,11 +30,18 @@ from mnist_trainer.pipeline.finish import check_reports, load_test_images
 from mnist_trainer.pipeline.preparation import check_same_images, config_warnings, prepare, with_absolute_paths
 from mnist_trainer.pipeline.resume import resume_command
 from mnist_trainer.pipeline.train import resume, train
-from mnist_trainer.reports.dots import SeedAccuracy, seed_accuracies
+from mnist_trainer.reports.callbacks import (
+    Callback,
+    RunInfo,
+    SeriesInfo,
+    SeriesResult,
+    SubRun,
+    Summary,
+    primary_split,
+)
 from mnist_trainer.reports.environment import describe_environment
-from mnist_trainer.reports.listener import Callback, RunInfo
-from mnist_trainer.reports.series import SeriesCallback_, SeriesInfo, SeriesResult, SubRun, Summary, primary_split
-from mnist_trainer.reports.sessions import now
+from mnist_trainer.reports.plots import SeedAccuracy, seed_accuracies
+from mnist_trainer.reports.run_writer import now
 from mnist_trainer.seeds import check_seeds
 from mnist_trainer.storage.run_folder import (
     RunFolder,
@@ -65,7 +72,7 @@ def train_seeds(
     *overrides: str,
     jobs: int = 1,
     run_dir: str | Path | None = None,
-    callback: SeriesCallback_ | None = None,
+    callback: Callback | None = None,
 ) -> SeriesResult:
     """Train `config` once with each of `seeds`, `jobs` at a time, in `run_dir` or a new folder below `runs/`.
 
@@ -75,10 +82,10 @@ def train_seeds(
     job a script needs `if __name__ == "__main__":` around the call, as always in Python.
 
     Raises `UsageError` for impossible seeds or another series in the folder, what `prepare` raises, `StorageError` if
-    another process works on the series, and `InterruptedRunError` if the listener wants a stop, or at a
+    another process works on the series, and `InterruptedRunError` if the callback wants a stop, or at a
     KeyboardInterrupt.
     """
-    callback, run_dir = callback or SeriesCallback_(), as_folder(run_dir)
+    callback, run_dir = callback or Callback(), as_folder(run_dir)
     config, seeds = with_absolute_paths(load_config(config, overrides)), check_seeds(seeds)
     if jobs < 1:
         raise UsageError(f"At least 1 job is needed; got {jobs}.")
@@ -98,7 +105,7 @@ def train_seeds(
 
 
 def resume_seeds(
-    folder: Path, *overrides: str, jobs: int | None = None, callback: SeriesCallback_ | None = None
+    folder: Path, *overrides: str, jobs: int | None = None, callback: Callback | None = None
 ) -> SeriesResult:
     """Continue the series in `folder` as `train_seeds` does, with as many `jobs` as before unless they are given."""
     record = RunFolder(folder).read_record()
@@ -169,8 +176,8 @@ def _prepare(config: Config, run_dir: Path | None, callback: Callback) -> tuple[
     """
     check_reports(config.report)
     with settings(config, config.threads), convert_device_errors():
-        state = prepare(config, loading=callback.loading, on_warning=callback.on_warning)
-        load_test_images(config, callback.loading)  # once, before several processes would download them
+        state = prepare(config, loading=callback.on_loading, on_warning=callback.on_warning)
+        load_test_images(config, callback.on_loading)  # once, before several processes would download them
         if run_dir is not None and is_series(run_dir):
             folder = RunFolder(run_dir)
         else:
@@ -227,7 +234,7 @@ class _SeriesRun(Scheduler):
     seeds: tuple[int, ...]
     jobs: int
     facts: dict[str, Any]
-    callback: SeriesCallback_
+    callback: Callback
 
     def __post_init__(self) -> None:
         self.failures: dict[int, Exception] = {}

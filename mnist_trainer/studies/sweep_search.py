@@ -34,9 +34,9 @@ from mnist_trainer.data.loaders import load_splits
 from mnist_trainer.errors import DeviceError, InterruptedRunError, StorageError, UsageError, shell_quote
 from mnist_trainer.files import folder_lock, write_text
 from mnist_trainer.pipeline.preparation import config_warnings
+from mnist_trainer.reports.callbacks import Callback, SweepInfo, SweepResult, TrialRow
 from mnist_trainer.reports.environment import git_commit
-from mnist_trainer.reports.sessions import now
-from mnist_trainer.reports.sweep import SweepCallback_, SweepInfo, SweepResult, TrialRow
+from mnist_trainer.reports.run_writer import now
 from mnist_trainer.reports.sweep_plots import SweepPlots
 from mnist_trainer.storage.run_folder import RunFolder, check_not_file, create_run_folder
 from mnist_trainer.studies.processes import Scheduler, run_tasks, threads_per_job
@@ -79,15 +79,15 @@ class SweepOptions:
     run_dir: Path | None = None
 
 
-def run_sweep(sweep: Sweep, options: SweepOptions | None = None, callback: SweepCallback_ | None = None) -> SweepResult:
+def run_sweep(sweep: Sweep, options: SweepOptions | None = None, callback: Callback | None = None) -> SweepResult:
     """Run the trials that `sweep` lacks, and write its folder.
 
     Continues the study if the folder or the database already holds it; several commands may work on one database. The
     test set is not read. Raises `UsageError` if Optuna is missing or the study is about another sweep, what loading
-    the data raises, `StorageError` if the study can't be read or written, and `InterruptedRunError` if the listener
+    the data raises, `StorageError` if the study can't be read or written, and `InterruptedRunError` if the callback
     wants a stop, or at a KeyboardInterrupt: running trials are then retried when the sweep continues.
     """
-    options, callback = options or SweepOptions(), callback or SweepCallback_()
+    options, callback = options or SweepOptions(), callback or Callback()
     require_optuna()
     if options.jobs < 1:
         raise UsageError(f"At least 1 job is needed; got {options.jobs}.")
@@ -98,7 +98,7 @@ def run_sweep(sweep: Sweep, options: SweepOptions | None = None, callback: Sweep
     base = sweep.config({})
     for key, reason in config_warnings(base):
         callback.on_warning(key, reason)
-    splits = load_splits(base.data, callback.loading)  # once, before several processes would download the data
+    splits = load_splits(base.data, callback.on_loading)  # once, before several processes would download the data
     images = identify(splits, base.data.name).fingerprint
     with ExitStack() as stack:
         if storage.url is not None:
@@ -125,7 +125,7 @@ class _Run(Scheduler):
 
     sweep: Sweep
     options: SweepOptions
-    callback: SweepCallback_
+    callback: Callback
     folder: RunFolder
     storage: StudyStorage
     study: Study

@@ -21,7 +21,7 @@ from mnist_trainer.config.load import differences
 from mnist_trainer.config.sweep import Choice, Sweep
 from mnist_trainer.errors import DataError, StorageError, UsageError
 from mnist_trainer.files import truncate_torn_line
-from mnist_trainer.reports.sweep import Status, TrialRow
+from mnist_trainer.reports.callbacks import Status, TrialRow
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mnist_trainer.cli.common import handle_signals
-from mnist_trainer.reports.listener import Callback
+from mnist_trainer.reports.callbacks import Callback
 
 from .conftest import Command
 from .test_train import record_of

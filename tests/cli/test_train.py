@@ -13,7 +13,7 @@ import pytest
 
 from mnist_trainer.cli.common import handle_signals
 from mnist_trainer.model import device
-from mnist_trainer.reports.listener import Callback
+from mnist_trainer.reports.callbacks import Callback
 from mnist_trainer.storage.checkpoint import load_checkpoint
 
 Command = Callable[..., Any]

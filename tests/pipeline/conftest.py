@@ -1,4 +1,4 @@
-"""A config that trains in a fraction of a second, and a listener that remembers."""
+"""A config that trains in a fraction of a second, and a callback that remembers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from torch import Tensor
 
-from mnist_trainer.reports.listener import Callback, RunInfo, RunResult
+from mnist_trainer.reports.callbacks import Callback, RunInfo, RunResult
 from mnist_trainer.storage.run_folder import holds_run
 from mnist_trainer.training.loop import EpochRecord
 
@@ -41,7 +41,7 @@ class Remembering(Callback):
     def on_warning(self, path: str, reason: str) -> None:
         self.warnings.append((path, reason))
 
-    def started(self, header: RunInfo) -> None:
+    def on_train_start(self, header: RunInfo) -> None:
         self.told.append("started")
         self.headers.append(header)
 
@@ -57,10 +57,10 @@ class Remembering(Callback):
     def on_refit_start(self, epochs: int, images: int) -> None:
         self.told.append(f"refitting {epochs} on {images}")
 
-    def drawing(self) -> None:
+    def on_test_start(self) -> None:
         self.told.append("drawing")
 
-    def finished(self, outcome: RunResult) -> None:
+    def on_train_end(self, outcome: RunResult) -> None:
         self.told.append("finished")
         self.outcomes.append(outcome)
 

@@ -31,7 +31,7 @@ OPTIMIZER = (
     "optimizer= takes a function of the parameters, as torch.optim.SGD is, not 'sgd'; the config's is chosen by "
     "'optimizer=sgd'."
 )
-LISTENER = "listener= takes a mnist_trainer.Callback object, not 5."
+LISTENER = "callback= takes a mnist_trainer.Callback object, not 5."
 MADE = "optimizer= must make a torch.optim.Optimizer, not 5."
 NUMBER = "loss= must return one number as a tensor, the mean over the images, not float."
 SCALAR = NUMBER.replace("float", "a tensor of shape [64]")

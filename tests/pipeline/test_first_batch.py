@@ -13,7 +13,7 @@ from PIL import Image
 
 from mnist_trainer import load_config, prepare
 from mnist_trainer.pipeline import plan
-from mnist_trainer.reports.batch import CAPTION, COLUMNS, batch
+from mnist_trainer.reports.plots import BATCH_CAPTION, PAIR_COLUMNS, batch
 from mnist_trainer.training.losses import MixedLabels
 
 
@@ -47,13 +47,13 @@ def test_mixed_images_are_named_by_both_their_labels() -> None:
 
 def test_the_picture_holds_each_pair(tiny: dict[str, Any]) -> None:
     del tiny
-    originals = np.full((COLUMNS + 1, 28, 28), 0, np.uint8)
-    seen = np.full((COLUMNS + 1, 28, 28), 0, np.uint8)
+    originals = np.full((PAIR_COLUMNS + 1, 28, 28), 0, np.uint8)
+    seen = np.full((PAIR_COLUMNS + 1, 28, 28), 0, np.uint8)
     picture = Image.open(BytesIO(batch(originals, seen, ["5"] * len(seen), "title"))).convert("L")
     dark = np.asarray(picture) < 30
     # 13 pairs of black squares, three dots a pixel: two rows of pairs, the second with one
     assert dark.sum() == pytest.approx(13 * 2 * (28 * 3) ** 2, rel=0.05)
-    assert CAPTION > 0
+    assert BATCH_CAPTION > 0
 
 
 @pytest.mark.parametrize("mixup", [None, 0.4])

@@ -17,7 +17,7 @@ from mnist_trainer.errors import CheckpointError, UsageError
 from mnist_trainer.inference.predictor import Predictor
 from mnist_trainer.pipeline.evaluate import run_evaluation
 from mnist_trainer.pipeline.predict import CHUNK, CHUNK_BYTES, CHUNK_STEPS, InputImage, load_reader
-from mnist_trainer.reports.drawings import predictions_csv
+from mnist_trainer.reports.run_plots import predictions_csv
 from mnist_trainer.storage.checkpoint import load_checkpoint
 
 

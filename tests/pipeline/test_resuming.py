@@ -18,8 +18,8 @@ from mnist_trainer import load_config, resume, train
 from mnist_trainer.config.load import dump_config
 from mnist_trainer.errors import CheckpointError, DivergedError, InterruptedRunError, UsageError
 from mnist_trainer.files import folder_lock
-from mnist_trainer.reports import sessions
-from mnist_trainer.reports.listener import Callback
+from mnist_trainer.reports import run_writer
+from mnist_trainer.reports.callbacks import Callback
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.studies.seed_series import train_seeds
 
@@ -76,7 +76,7 @@ class Killing(Callback):
         if self.steps == self.after:
             self.kill()
 
-    def drawing(self) -> None:
+    def on_test_start(self) -> None:
         if self.moment == "drawing":
             self.kill()
 
@@ -88,7 +88,7 @@ class Killing(Callback):
         def dead(*arguments: Any, **options: Any) -> None:
             raise KilledError
 
-        self.monkeypatch.setattr("mnist_trainer.reports.writer.RunWriter.stop", dead)
+        self.monkeypatch.setattr("mnist_trainer.reports.run_writer.RunWriter.stop", dead)
         raise KilledError
 
 
@@ -196,7 +196,7 @@ def test_without_a_state_there_is_no_old_best_epoch(here: Path) -> None:
 def test_the_sessions_are_told(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = count(0)
     monkeypatch.setattr(
-        sessions, "now", lambda: f"2026-03-14T15:09:{next(clock):02}.000+00:00"
+        run_writer, "now", lambda: f"2026-03-14T15:09:{next(clock):02}.000+00:00"
     )  # it never stands still
     killed(here / "run", config(), after=7)
     callback = Remembering(stop_after=2)

@@ -26,7 +26,7 @@ from mnist_trainer.errors import (
 from mnist_trainer.model.build import build_model
 from mnist_trainer.pipeline import finish, preparation
 from mnist_trainer.pipeline.describe import build_header
-from mnist_trainer.reports.listener import Callback, RunResult
+from mnist_trainer.reports.callbacks import RunResult
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.training.loop import EpochRecord
 from mnist_trainer.training.state import TrainingState
@@ -104,7 +104,7 @@ def test_dead_units_are_named_at_the_end_and_in_the_log(tiny: dict[str, Any], tm
     class Ear(Callback):
         dead = ""
 
-        def finished(self, outcome: RunResult) -> None:
+        def on_train_end(self, outcome: RunResult) -> None:
             self.dead = outcome.dead
 
     def die(model: nn.Module) -> nn.Module:
@@ -373,7 +373,7 @@ def test_nothing_is_loaded_for_a_run_that_cannot_be(
         train(tiny, run_dir=here / "taken")
     with pytest.raises(DeviceError, match=r"The model has 5,\d{3},\d{3},\d{3},\d{3} parameters and needs at least"):
         train(tiny, "model.hidden=[1000000, 5000000]")
-    monkeypatch.setattr("mnist_trainer.reports.tensorboard.find_spec", lambda name: None)
+    monkeypatch.setattr("mnist_trainer.reports.run_writer.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"report\.tensorboard needs TensorBoard"):
         train(tiny, "report.tensorboard=true")
     assert [path.name for path in here.iterdir()] == ["taken"]
@@ -484,16 +484,16 @@ class Raising(Callback):
     def __init__(self, error: BaseException, moment: str) -> None:
         self.error, self.moment = error, moment
 
-    def started(self, header: object) -> None:
+    def on_train_start(self, header: object) -> None:
         self._at("started")
 
     def on_step_end(self, epoch: int, step: int, steps: int) -> None:
         self._at("stepped")
 
-    def drawing(self) -> None:
+    def on_test_start(self) -> None:
         self._at("drawing")
 
-    def finished(self, outcome: RunResult) -> None:
+    def on_train_end(self, outcome: RunResult) -> None:
         self._at("finished")
 
     def _at(self, moment: str) -> None:

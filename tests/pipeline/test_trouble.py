@@ -64,7 +64,7 @@ def test_the_fourth_time_ends_the_run(tiny: dict[str, Any], here: Path) -> None:
     assert (here / "run" / "best.pt").exists()
 
 
-@pytest.mark.parametrize(("lr", "warned"), [(1e-12, ["training"]), (0.1, [])])
+@pytest.mark.parametrize(("lr", "on_warning"), [(1e-12, ["training"]), (0.1, [])])
 def test_a_dead_start_is_warned_of_once(tiny: dict[str, Any], lr: float, on_warning: list[str]) -> None:
     callback = Remembering()
     config = {**tiny, "optimizer": {"name": "sgd", "lr": lr, "momentum": 0.9}}

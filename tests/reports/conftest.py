@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mnist_trainer.inference.metrics import Evaluation, confusion_matrix, metrics_by_class, wilson_interval
-from mnist_trainer.reports.listener import RunInfo, RunResult
+from mnist_trainer.reports.callbacks import RunInfo, RunResult
 from mnist_trainer.training.loop import EpochRecord
 
 CLASSES = ("not 7", "7")

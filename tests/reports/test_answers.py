@@ -1,4 +1,4 @@
-"""What is said of a picture: `mnist_trainer/reports/answers.py`."""
+"""What is said of a picture: `mnist_trainer/reports/results.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from mnist_trainer.inference.reading import Prediction, Scores, class_labels, predict_page, unreadable
 from mnist_trainer.inference.reading import RejectPolicy as Rules
 from mnist_trainer.pictures.page import Glyph, Layout, Line, Page
-from mnist_trainer.reports.answers import PREDICTION_COLUMNS, digit_caption, prediction_lines, prediction_row
+from mnist_trainer.reports.results import PREDICTION_COLUMNS, digit_caption, prediction_lines, prediction_row
 
 RULES = Rules(class_labels("0123456789"), refusal_threshold=0.5, min_confidence=0.5)
 

@@ -1,4 +1,4 @@
-"""The progress bar: `mnist_trainer/reports/bar.py`, and what `text.progress_text` writes behind it."""
+"""The progress bar: `mnist_trainer/reports/console.py`, and what `text.progress_text` writes behind it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
-from mnist_trainer.reports import bar as bars
-from mnist_trainer.reports.bar import ProgressBar
-from mnist_trainer.reports.console import RichConsole
-from mnist_trainer.reports.text import clock, progress_text
+from mnist_trainer.reports import console as bars
+from mnist_trainer.reports.console import ProgressBar, RichConsole
+from mnist_trainer.reports.text import duration_text, progress_text
 from mnist_trainer.training.state import TrainingState
 
 
@@ -25,7 +24,7 @@ class Totals:
     def __init__(self) -> None:
         self.read = 0
 
-    def figures(self) -> tuple[float, float, dict[str, float]]:
+    def averages(self) -> tuple[float, float, dict[str, float]]:
         self.read += 1
         return 0.08766, 0.97, {}
 
@@ -53,7 +52,7 @@ def test_the_pace_has_loss_speed_and_time_left(given: TrainingState, left: str) 
 
 
 def test_a_clock_has_hours_where_there_are_any() -> None:
-    assert [clock(seconds) for seconds in (0.4, 65, 3599, 3723)] == ["0:00", "1:05", "59:59", "1:02:03"]
+    assert [duration_text(seconds) for seconds in (0.4, 65, 3599, 3723)] == ["0:00", "1:05", "59:59", "1:02:03"]
 
 
 def test_the_totals_are_read_only_when_the_bar_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,9 @@ from mnist_trainer.reports.curves import TrainingSummary, curves
 DRAW = """
 import sys
 from pathlib import Path
-from mnist_trainer.reports.curves import Story, curves
-Path("drawn.png").write_bytes(curves([{"epoch": 1, "train_loss": 0.5, "val_loss": 0.4, "lr": 0.1}], Story(1), "title"))
+from mnist_trainer.reports.curves import TrainingSummary, curves
+Path("drawn.png").write_bytes(curves([{"epoch": 1, "train_loss": 0.5, "val_loss": 0.4, "lr": 0.1}], TrainingSummary(1),
+"title"))
 """
 HERE = curves([{"epoch": 1, "train_loss": 0.5, "val_loss": 0.4, "lr": 0.1}], TrainingSummary(1), "title")
 ODD = "backend: nonsense\ntext.usetex: true\nfont.family: No Such Font\nlines.linewidth: 20\nfigure.facecolor: red\n"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mnist_trainer.reports import bar
+from mnist_trainer.reports import console
+from mnist_trainer.reports.callbacks import Callback, RunInfo, RunResult, both
 from mnist_trainer.reports.console import PlainConsole, QuietConsole, RichConsole, choose_console, table_row
-from mnist_trainer.reports.listener import Callback, RunInfo, RunResult, both
 from mnist_trainer.reports.text import EPOCH_COLUMNS
 from mnist_trainer.training.loop import EpochRecord
 
@@ -24,15 +24,15 @@ RESULT = "one: test accuracy 99.85 % (3 errors of 2,000; 95 % interval 99.56 to 
 def tell(callback: Callback, info: RunInfo, record: EpochRecord, result: RunResult) -> None:
     """Everything that a training tells, in its order."""
     callback.on_warning("model.output", "cross_entropy [twice]")
-    callback.loading("downloading train-images-idx3-ubyte.gz", 0, 9_912_422)
-    callback.loading("downloading train-images-idx3-ubyte.gz", 5_000_000, 9_912_422)
-    callback.started(info)
+    callback.on_loading("downloading train-images-idx3-ubyte.gz", 0, 9_912_422)
+    callback.on_loading("downloading train-images-idx3-ubyte.gz", 5_000_000, 9_912_422)
+    callback.on_train_start(info)
     for step in (1, 2):
         callback.on_step_end(3, step, 2)
     callback.on_epoch_end(record)
     callback.on_epoch_end(replace(record, epoch=4, best=False, val_loss=None, val_accuracy=None))
-    callback.drawing()
-    callback.finished(result)
+    callback.on_test_start()
+    callback.on_train_end(result)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_plain_lines_go_where_they_are_sent_at_once(info: RunInfo) -> None:
             self.flushed = len(self.getvalue())
 
     stream = Stream()
-    PlainConsole(stream).started(info)
+    PlainConsole(stream).on_train_start(info)
     assert stream.getvalue().startswith("data   mnist")
     assert stream.flushed == len(stream.getvalue())
 
@@ -127,7 +127,7 @@ def test_a_terminal_gets_colours_and_bars(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     times = iter(range(10, 100))
-    monkeypatch.setattr(bar, "monotonic", lambda: float(next(times)))
+    monkeypatch.setattr(console, "monotonic", lambda: float(next(times)))
     rich = RichConsole()
     tell(rich, replace(info, name="mlp[1]"), record, result)
     rich.close()
@@ -152,7 +152,7 @@ def test_the_bar_is_drawn_at_most_ten_times_a_second(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     times = iter([1.0, 1.05, 1.09, 1.2])
-    monkeypatch.setattr(bar, "monotonic", lambda: next(times))
+    monkeypatch.setattr(console, "monotonic", lambda: next(times))
     rich = RichConsole()
     for step in range(1, 5):
         rich.on_step_end(1, step, 9)
@@ -164,7 +164,7 @@ def test_the_bar_is_drawn_at_most_ten_times_a_second(
 def test_closing_takes_the_bar_away_whatever_happened(capsys: pytest.CaptureFixture[str]) -> None:
     rich = RichConsole()
     rich.close()
-    rich.drawing()
+    rich.on_test_start()
     rich.close()
     rich.close()
     out = capsys.readouterr().out
@@ -238,6 +238,6 @@ def test_nobody_need_read_to_the_end(info: RunInfo, record: EpochRecord, result:
     os.close(reader)
     with os.fdopen(writer, "w", encoding="utf-8") as pipe:
         console = PlainConsole(pipe)
-        console.started(info)
+        console.on_train_start(info)
         console.on_epoch_end(record)
-        console.finished(result)
+        console.on_train_end(result)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mnist_trainer.inference.metrics import spread, wilson_interval
-from mnist_trainer.reports.dots import SeedAccuracy, seed_accuracies
+from mnist_trainer.reports.plots import SeedAccuracy, seed_accuracies
 
 BLUE, GREEN = (0, 114, 178), (0, 122, 90)
 

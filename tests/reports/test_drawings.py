@@ -13,9 +13,9 @@ from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.inference.predictions import DeadUnits, Predictions
 from mnist_trainer.model.build import build_model
-from mnist_trainer.reports import drawings
+from mnist_trainer.reports import run_plots
 from mnist_trainer.reports.curves import TrainingSummary
-from mnist_trainer.reports.drawings import (
+from mnist_trainer.reports.run_plots import (
     Drawing,
     draw_confusion,
     draw_mistakes,
@@ -44,7 +44,7 @@ class Painter:
 @pytest.fixture(autouse=True)
 def painter(monkeypatch: pytest.MonkeyPatch) -> Painter:
     painter = Painter()
-    monkeypatch.setattr(drawings, "plots", painter)
+    monkeypatch.setattr(run_plots, "plots", painter)
     return painter
 
 

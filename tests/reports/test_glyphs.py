@@ -1,4 +1,4 @@
-"""Images drawn in a terminal: `mnist_trainer/reports/glyphs.py`."""
+"""Images drawn in a terminal: `mnist_trainer/reports/digit_images.py`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from mnist_trainer.reports.glyphs import BLACK, GREYS, WHITE, glyph_lines
+from mnist_trainer.reports.digit_images import BLACK, GREYS, WHITE, glyph_lines
 
 GRADIENT = np.linspace(0, 255, 784).round().astype(np.uint8).reshape(28, 28)
 

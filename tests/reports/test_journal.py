@@ -17,8 +17,8 @@ from mnist_trainer import prepare
 from mnist_trainer.config.load import load_config
 from mnist_trainer.errors import StorageError
 from mnist_trainer.inference.metrics import Evaluation
-from mnist_trainer.reports import journal as module
-from mnist_trainer.reports.journal import RunWriter
+from mnist_trainer.reports import run_writer as module
+from mnist_trainer.reports.run_writer import RunWriter
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.storage.run_folder import COLUMNS, RunFolder
 from mnist_trainer.training.loop import EpochRecord, fit

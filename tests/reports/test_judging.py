@@ -1,4 +1,4 @@
-"""What `mnist-eval` prints: `mnist_trainer/reports/judging.py`."""
+"""What `mnist-eval` prints: `mnist_trainer/reports/results.py`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from mnist_trainer.inference.calibration import CalibrationMetrics
 from mnist_trainer.inference.metrics import ClassMetrics, Comparison, Evaluation, MemberMetrics
-from mnist_trainer.reports.judging import (
+from mnist_trainer.reports.results import (
     calibration_lines,
     comparison_lines,
     difference_sentence,

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mnist_trainer.reports import overlaid_curves as module
-from mnist_trainer.reports.overlay import COLOURS, STYLES, RunCurve, overlaid_curves
+from mnist_trainer.reports import curves as module
+from mnist_trainer.reports.curves import COLOURS, STYLES, RunCurve, overlaid_curves
 
 KIND = "cross_entropy, mean"
 
@@ -168,8 +168,9 @@ def test_odd_figures_are_drawn(value: float | None) -> None:
 
 def test_pyplot_and_torch_stay_out() -> None:
     code = (
-        "import sys; from mnist_trainer.reports.overlay import Curve, overlay; early = 'matplotlib' in sys.modules; "
-        "overlay([Curve('a', 'b', [{'epoch': 1.0, 'val_loss': 1.0, 'val_accuracy': 0.5}])], 'c'); "
+        "import sys; from mnist_trainer.reports.curves import RunCurve, overlaid_curves; "
+        "early = 'matplotlib' in sys.modules; "
+        "overlaid_curves([RunCurve('a', 'b', [{'epoch': 1.0, 'val_loss': 1.0, 'val_accuracy': 0.5}])], 'c'); "
         "print(early, 'matplotlib.pyplot' in sys.modules, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

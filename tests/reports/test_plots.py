@@ -149,9 +149,10 @@ def test_equal_input_gives_equal_bytes_and_other_input_other_bytes() -> None:
 
 def test_pyplot_and_torch_stay_out() -> None:
     code = (
-        "import sys; from mnist_trainer.reports import plots; from mnist_trainer.reports.curves import Story, curves; "
+        "import sys; from mnist_trainer.reports import plots; "
+        "from mnist_trainer.reports.curves import TrainingSummary, curves; "
         "early = 'matplotlib' in sys.modules; "
-        "curves([{'epoch': 1, 'train_loss': 1.0, 'lr': 0.1}], Story(1), 'a'); "
+        "curves([{'epoch': 1, 'train_loss': 1.0, 'lr': 0.1}], TrainingSummary(1), 'a'); "
         "print(early, 'matplotlib.pyplot' in sys.modules, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""The reliability diagram: `mnist_trainer/reports/reliability.py`."""
+"""The reliability diagram: `mnist_trainer/reports/plots.py`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from mnist_trainer.inference.calibration import ReliabilityBin
-from mnist_trainer.reports.reliability import reliability_diagrams
+from mnist_trainer.reports.plots import reliability_diagrams
 
 
 def shape(png: bytes) -> tuple[int, int]:

@@ -10,11 +10,11 @@ import pytest
 from mnist_trainer.config.load import load_config
 from mnist_trainer.errors import DivergedError, InterruptedRunError
 from mnist_trainer.inference.metrics import spread
-from mnist_trainer.reports.console import PlainConsole, RichConsole
-from mnist_trainer.reports.listener import RunInfo
-from mnist_trainer.reports.series import SeriesInfo, SeriesResult, SubRun
-from mnist_trainer.reports.series_console import (
+from mnist_trainer.reports.callbacks import RunInfo, SeriesInfo, SeriesResult, SubRun
+from mnist_trainer.reports.console import (
+    PlainConsole,
     QuietSeriesConsole,
+    RichConsole,
     SeriesConsole,
     choose_series_console,
     listed,
@@ -111,7 +111,7 @@ def test_quiet_prints_one_line_and_warnings(begun: SeriesInfo, capsys: pytest.Ca
     console = choose_series_console(quiet=True)
     assert isinstance(console, QuietSeriesConsole)
     console.on_warning("model.output", "works against the loss")
-    console.loading("mnist", 1, 2)
+    console.on_loading("mnist", 1, 2)
     console.on_series_start(begun)
     console.on_run_end(RUNS[0], None)
     console.on_series_end(series_of(*RUNS))

@@ -1,4 +1,4 @@
-"""The strip that shows how a picture was read: `mnist_trainer/reports/steps.py`."""
+"""The strip that shows how a picture was read: `mnist_trainer/reports/digit_images.py`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 from mnist_trainer.errors import StorageError
 from mnist_trainer.inference.reading import DigitPrediction, Prediction, unreadable
 from mnist_trainer.pictures.page import ReadingSteps
-from mnist_trainer.reports.steps import StripFolder, strip
+from mnist_trainer.reports.digit_images import StripFolder, strip
 
 GOLDEN = Path(__file__).parent / "samples" / "strip.png"
 GREEN, ORANGE = (0, 122, 90), (213, 94, 0)
@@ -109,7 +109,7 @@ def test_each_picture_has_a_file_of_its_own(tmp_path: Path) -> None:
     assert strips.names == names
     assert sorted(path.name for path in (tmp_path / "new" / "steps").iterdir()) == sorted(names)
     assert (tmp_path / "new" / "steps" / "ü 1-steps.png").read_bytes() == strip(picture())
-    assert strips.told() == f"Written to {tmp_path / 'new' / 'steps'}: 7 strips"
+    assert strips.summary() == f"Written to {tmp_path / 'new' / 'steps'}: 7 strips"
 
 
 def test_each_page_has_a_file_of_its_own(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_strips_are_written_as_answers_come(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     next(coming)
     assert [path.name for path in tmp_path.iterdir()] == ["a-steps.png"]
-    assert strips.told() == f"Written to {tmp_path}: a-steps.png"
+    assert strips.summary() == f"Written to {tmp_path}: a-steps.png"
 
 
 def test_a_place_that_is_no_folder_is_told(tmp_path: Path) -> None:

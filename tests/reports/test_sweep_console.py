@@ -3,9 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mnist_trainer.reports.console import RichConsole
-from mnist_trainer.reports.sweep import SweepInfo, SweepResult, TrialRow
-from mnist_trainer.reports.sweep_console import SweepConsole, sweep_result_lines, trial_lines, written
+from mnist_trainer.reports.callbacks import SweepInfo, SweepResult, TrialRow
+from mnist_trainer.reports.console import RichConsole, SweepConsole, sweep_result_lines, trial_lines, trial_values_text
 
 BEST = TrialRow(
     trial=3,
@@ -40,10 +39,10 @@ def test_a_trial_is_a_row_and_its_values() -> None:
 
 
 def test_keys_are_short_only_if_they_can_be_told_apart() -> None:
-    assert written({"model.init.name": "kaiming", "optimizer.name": "adam"}) == (
+    assert trial_values_text({"model.init.name": "kaiming", "optimizer.name": "adam"}) == (
         "model.init.name=kaiming optimizer.name=adam"
     )
-    assert written({"model.init.name": "kaiming", "optimizer.lr": 0.12345}) == "name=kaiming lr=0.123"
+    assert trial_values_text({"model.init.name": "kaiming", "optimizer.lr": 0.12345}) == "name=kaiming lr=0.123"
 
 
 def test_the_end_names_the_best_and_the_next_command() -> None:
@@ -78,7 +77,7 @@ def test_a_hidden_password_in_the_command_is_explained() -> None:
 def test_the_bar_of_a_download_goes_when_the_sweep_begins() -> None:
     console = RichConsole()
     sweep_console = SweepConsole(console)
-    sweep_console.loading("images", 1, 1)
+    sweep_console.on_loading("images", 1, 1)
     assert console.bar.progress is not None
     sweep_console.on_sweep_start(SweepInfo("x", Path("x"), "x", ("seed",), "val_loss", "random", 2, 1, 1, begun=()))
     assert console.bar.progress is None

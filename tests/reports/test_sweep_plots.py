@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mnist_trainer.reports import sweep_plots as module
-from mnist_trainer.reports.sweep import Status, TrialRow
+from mnist_trainer.reports.callbacks import Status, TrialRow
 from mnist_trainer.reports.sweep_plots import SweepPlots
 
 PICTURES = ("history", "curves", "slice", "parallel")
@@ -86,7 +86,7 @@ def test_no_tick_is_a_formula(drawn: Any) -> None:
 def test_pyplot_and_optuna_stay_out() -> None:
     code = (
         "import sys; from mnist_trainer.reports.sweep_plots import SweepPlots; "
-        "from mnist_trainer.reports.sweep import TrialRow; "
+        "from mnist_trainer.reports.callbacks import TrialRow; "
         "rows = [TrialRow(n, 'finished', {'a': n}, {1: 0.5}, 0.5 + n) for n in range(2)]; "
         "SweepPlots('a', rows, 'val_loss').slice(); "
         "print(*(name for name in ('matplotlib.pyplot', 'optuna', 'plotly') if name in sys.modules))"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from rich.cells import cell_len
 
-from mnist_trainer.reports.table import Column, table_lines
+from mnist_trainer.reports.text import Column, table_lines
 
 COLUMNS = (
     Column("time", least=5, keeps_end=True, rank=1),

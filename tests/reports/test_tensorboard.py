@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from mnist_trainer.errors import UsageError
-from mnist_trainer.reports import tensorboard
-from mnist_trainer.reports.tensorboard import TensorBoardWriter, require_tensorboard
+from mnist_trainer.reports import run_writer
+from mnist_trainer.reports.run_writer import TensorBoardWriter, require_tensorboard
 from mnist_trainer.training.loop import EpochRecord
 
 NEEDED = "report.tensorboard needs TensorBoard: pip install tensorboard (the extra [tensorboard])."
 
 
 def test_without_the_extra_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(tensorboard, "find_spec", lambda name: None)
+    monkeypatch.setattr(run_writer, "find_spec", lambda name: None)
     with pytest.raises(UsageError) as caught:
         require_tensorboard()
     assert str(caught.value) == NEEDED

@@ -10,7 +10,7 @@ from mnist_trainer.config.layers import expand, infer_shapes
 from mnist_trainer.config.load import load_config
 from mnist_trainer.errors import shell_quote
 from mnist_trainer.inference.metrics import Evaluation
-from mnist_trainer.reports.listener import RunInfo, RunResult
+from mnist_trainer.reports.callbacks import RunInfo, RunResult
 from mnist_trainer.reports.text import (
     EPOCH_COLUMNS,
     STOP_REASONS,

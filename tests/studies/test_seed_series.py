@@ -22,7 +22,7 @@ from mnist_trainer.errors import (
     UsageError,
 )
 from mnist_trainer.files import write_file
-from mnist_trainer.reports.series import SeriesCallback_, SeriesInfo, SeriesResult, SubRun
+from mnist_trainer.reports.callbacks import Callback, SeriesInfo, SeriesResult, SubRun
 from mnist_trainer.storage import checkpoint
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.storage.run_folder import RunFolder
@@ -40,7 +40,7 @@ TINY: dict[str, Any] = {
 }
 
 
-class Remembering(SeriesCallback_):
+class Remembering(Callback):
     """Keeps what it is told; wants a stop after so many epochs of any run."""
 
     def __init__(self, stop_after: int | None = None) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from mnist_trainer.config.sweep import load_sweep
-from mnist_trainer.reports.sweep import SweepCallback_, TrialRow
+from mnist_trainer.reports.callbacks import Callback, TrialRow
 from mnist_trainer.studies import processes, sweep_study
 from mnist_trainer.studies import sweep_search as sweep_module
 from mnist_trainer.studies.sweep_search import SweepOptions, run_sweep
@@ -39,7 +39,7 @@ trials: 4
 """
 
 
-class Remembering(SweepCallback_):
+class Remembering(Callback):
     def __init__(self) -> None:
         self.died: list[int] = []
         self.ended: list[int] = []

@@ -19,7 +19,7 @@ from mnist_trainer.config.sweep import Sweep, load_sweep
 from mnist_trainer.data.digits import load_digits
 from mnist_trainer.errors import DataError, InterruptedRunError, StorageError, TrainerError, UsageError
 from mnist_trainer.files import folder_lock
-from mnist_trainer.reports.sweep import SweepCallback_, SweepInfo, SweepResult, TrialRow
+from mnist_trainer.reports.callbacks import Callback, SweepInfo, SweepResult, TrialRow
 from mnist_trainer.studies import sweep_trial as trial_module
 from mnist_trainer.studies.sweep_search import SweepOptions, run_sweep
 from mnist_trainer.studies.sweep_study import (
@@ -46,7 +46,7 @@ SPACE = {"optimizer.lr": {"log_uniform": [0.001, 0.1]}, "model.hidden": {"choice
 Making = Callable[..., Sweep]
 
 
-class Remembering(SweepCallback_):
+class Remembering(Callback):
     """Keeps what it is told; wants a stop when `stop_at` trials have ended."""
 
     def __init__(self, stop_at: int | None = None) -> None:

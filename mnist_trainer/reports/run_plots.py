@@ -20,7 +20,7 @@ from mnist_trainer.reports import plots
 from mnist_trainer.reports.canvas import FileFormat
 from mnist_trainer.reports.curves import TrainingSummary, curves
 from mnist_trainer.reports.painting import Picture, paint
-from mnist_trainer.reports.reliability import reliability_diagrams
+from mnist_trainer.reports.plots import reliability_diagrams
 from mnist_trainer.reports.text import SAMPLE_FILE, percent
 from mnist_trainer.training.losses import first_weights
 

@@ -1,10 +1,20 @@
-"""Keeps a run's folder while it trains: config first, then a row an epoch, checkpoints, and how it ended."""
+"""The sessions of a run: a training that was stopped or killed is one run in several of them.
+
+Figures for TensorBoard, if `report.tensorboard` asks for them and the extra is installed.
+
+Keeps a run's folder while it trains: config first, then a row an epoch, checkpoints, and how it ended.
+"""
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -12,20 +22,105 @@ from torch import Tensor
 
 from mnist_trainer.config.load import dump_config
 from mnist_trainer.config.schema import Config
-from mnist_trainer.errors import StorageError
+from mnist_trainer.errors import StorageError, UsageError
 from mnist_trainer.files import remove_file, write_text
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.inference.predictions import DeadUnits
+from mnist_trainer.reports.callbacks import metrics_row
 from mnist_trainer.reports.environment import describe_environment, machine_info
-from mnist_trainer.reports.listener import metrics_row
-from mnist_trainer.reports.sessions import Sessions
-from mnist_trainer.reports.tensorboard import TensorBoardWriter
 from mnist_trainer.reports.text import epoch_cells, terms_line
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, save_checkpoint
 from mnist_trainer.storage.run_folder import RunFolder
 from mnist_trainer.training.divergence import Restore
 from mnist_trainer.training.loop import EpochRecord
 from mnist_trainer.training.state import TrainingState
+
+
+class Sessions:
+    """The list `sessions` of `run.json`, one entry each, with the present one as its last.
+
+    `record` is `run.json` as the earlier sessions left it. `seconds` are all of theirs, as far as they told: one that
+    was killed had no time to.
+    """
+
+    def __init__(self, record: Mapping[str, Any]) -> None:
+        known = record.get("sessions")
+        self.sessions = (
+            [dict(session) for session in known if isinstance(session, Mapping)] if isinstance(known, list) else []
+        )
+        for session in self.sessions:
+            if session.get("status") == "running":
+                session["status"] = "killed"
+        timings = record.get("timings")
+        seconds = timings.get("total_seconds") if isinstance(timings, Mapping) else None
+        self.seconds = float(seconds) if isinstance(seconds, int | float) else 0.0
+        self.started_at = record.get("started_at")
+
+    def begin(self, state: TrainingState) -> list[dict[str, Any]]:
+        """All entries, with one for a session that begins at `state`."""
+        session = {
+            "status": "running",
+            "stop_reason": None,
+            "started_at": now(),
+            "finished_at": None,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "machine": machine_info(state),
+            "began": _position(state),
+            "ended": None,
+        }
+        self.sessions.append(session)
+        self.started_at = self.started_at or session["started_at"]
+        return self.sessions
+
+    def end(self, state: TrainingState, status: str, reason: str | None) -> list[dict[str, Any]]:
+        """All entries, with what became of the present session."""
+        over = {"status": status, "stop_reason": reason, "finished_at": now(), "ended": _position(state)}
+        self.sessions[-1] |= over
+        return self.sessions
+
+
+def _position(state: TrainingState) -> dict[str, Any]:
+    return {"phase": state.setup.phase, "epochs": state.epoch, "steps": state.step}
+
+
+def now() -> str:
+    """This moment, as it stands in `run.json`."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+TENSORBOARD_CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
+
+
+class TensorBoardWriter:
+    """Event files below `folder`, for `tensorboard --logdir runs`. Raises `UsageError` without the extra.
+
+    Points from `purge_step` on that an earlier session left there are not shown any more.
+    """
+
+    def __init__(self, folder: Path, purge_step: int = 1) -> None:
+        require_tensorboard()
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.writer: Any = SummaryWriter(str(folder), purge_step=purge_step)
+
+    def add(self, record: EpochRecord) -> None:
+        """A point in each curve."""
+        values = {name: getattr(record, name) for name in TENSORBOARD_CURVES}
+        values.update({f"terms/{name}": value for name, value in record.terms.items()})
+        for name, value in values.items():
+            if value is not None:
+                self.writer.add_scalar(name, value, record.epoch)
+
+    def close(self) -> None:
+        """Flushes what is left."""
+        self.writer.close()
+
+
+def require_tensorboard() -> None:
+    """Raises `UsageError` if TensorBoard is not installed."""
+    if find_spec("tensorboard") is None:
+        raise UsageError("report.tensorboard needs TensorBoard: pip install tensorboard (the extra [tensorboard]).")
 
 
 class RunWriter:
