@@ -1,10 +1,10 @@
-"""What the schema says, for editors (JSON Schema) and for people (Markdown); `scripts/reference` writes both."""
+"""The schema as JSON Schema for editors and as Markdown tables for people; `scripts/reference` writes both."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
@@ -47,14 +47,14 @@ _TYPES = {"integer": "whole number", "number": "number", "boolean": "true, false
 
 
 class _Generator(GenerateJsonSchema):
-    """Without a title for each field, which only repeats its key."""
+    """Leaves out the titles of fields, which only repeat their keys."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a config file, with its short forms and descriptions."""
+    """Return the JSON Schema (draft 2020-12) of a config file, with its short forms and descriptions."""
     schema = Config.model_json_schema(schema_generator=_Generator)
     for _, _, group in _GROUPS:
         sections = sections_in(group)
@@ -65,38 +65,34 @@ def json_schema() -> dict[str, Any]:
 
 
 def reference_table() -> str:
-    """Markdown: a table for each section, with every key, what may stand there, its default, and what it is."""
+    """Return a Markdown table for each section: every key, its possible values, its default and its description."""
     schema = json_schema()
     specs = {"Config": schema, **schema["$defs"]}
-    return "\n".join(line for title, note, group in _GROUPS for line in _group_lines(title, note, group, specs))
+    lines: list[str] = []
+    for title, note, group in _GROUPS:
+        sections = sections_in(group)
+        rows = {section: {key: _row(section, key, specs) for key in keys_of(section)} for section in sections}
+        lines += [f"### Keys of `{title}`", "", *([f"{note[:1].upper()}{note[1:]}.", ""] if note else [])]
+        lines += ["| key | what may stand there | default | what it is |", "|---|---|---|---|"]
+        lines += [*(rows[sections[0]].values() if len(sections) == 1 else _union_rows(rows)), ""]
+    return "\n".join(lines)
 
 
-def _group_lines(title: str, note: str, group: Any, specs: dict[str, Any]) -> Iterator[str]:
-    sections = sections_in(group)
-    yield from (f"### Keys of `{title}`", "", *([f"{note[:1].upper()}{note[1:]}.", ""] if note else []))
-    yield from ("| key | what may stand there | default | what it is |", "|---|---|---|---|")
-    if len(sections) == 1:
-        yield from (_row(sections[0], key, specs) for key in keys_of(sections[0]))
-    else:
-        yield from _union_lines(sections, specs)
-    yield ""
-
-
-def _union_lines(sections: Sequence[SectionType], specs: dict[str, Any]) -> Iterator[str]:
-    """Keys that all sections of a set have, as most of them have them; then what is left of each."""
-    rows = {section: {key: _row(section, key, specs) for key in keys_of(section)[1:]} for section in sections}
-    everywhere = [key for key in rows[sections[0]] if all(key in own for own in rows.values())]
-    common = [Counter(own[key] for own in rows.values()).most_common(1)[0] for key in everywhere]
-    shared = [row for row, count in common if 2 * count > len(sections)]
+def _union_rows(rows: dict[SectionType, dict[str, str]]) -> Iterator[str]:
+    """Yield the rows that most sections of a union share, then for each section those that are left."""
+    counts = Counter(row for own in rows.values() for row in own.values())
+    keys = [key for key in next(iter(rows.values())) if all(key in own for own in rows.values())]
+    most_common = [max((own[key] for own in rows.values()), key=lambda row: counts[row]) for key in keys]
+    shared = [row for row in most_common if 2 * counts[row] > len(rows)]
     if shared:
         yield from ("| **all of them**, but where one says otherwise | | | |", *shared)
-    for section in sections:
-        names = ", ".join(f"`{name}`" for name in names_of(section))
-        about = section.model_fields[discriminator_key(section)].description
+    for section, own in rows.items():
+        key, names = discriminator_key(section), ", ".join(f"`{name}`" for name in names_of(section))
+        about = section.model_fields[key].description
         said = " ".join((section.__doc__ or "").split())  # Python 3.13 keeps less of its indentation
         text = f"{said.rstrip('.')}{f'; {about}' if about else ''}."
-        yield f"| **{discriminator_key(section)}: {names}** | | | {_cell(text)} |"
-        yield from (row for row in rows[section].values() if row not in shared)
+        yield f"| **{key}: {names}** | | | {_cell(text)} |"
+        yield from (row for name, row in own.items() if name != key and row not in shared)
 
 
 def _row(section: SectionType, key: str, specs: dict[str, Any]) -> str:
@@ -119,13 +115,13 @@ def _default(value: Any) -> str:
 
 
 def _kind(spec: dict[str, Any]) -> str:
-    """What may stand there, in words; a set of sections goes by the title of its own table."""
+    """Return the possible values in words; a union of sections is a link to its own table."""
     match spec:
         case {"anyOf": parts} | {"oneOf": parts}:
             kinds = list(dict.fromkeys(_kind(part) for part in parts if "enum" not in part or len(parts) < 2))
             return " or ".join(kind for kind in kinds if kind)
         case {"$ref": name}:
-            return _title(name.rpartition("/")[2])
+            return _link(name.rpartition("/")[2])
         case {"const": value}:
             return f"`{value}`"
         case {"enum": values}:
@@ -141,9 +137,8 @@ def _kind(spec: dict[str, Any]) -> str:
             return f"{_TYPES[spec['type']]} {bounds}".strip()
 
 
-def _title(name: str) -> str:
-    titles = (title for title, _, group in _GROUPS if any(name == section.__name__ for section in sections_in(group)))
-    title = next(titles)
+def _link(name: str) -> str:
+    title = next(title for title, _, group in _GROUPS if name in [section.__name__ for section in sections_in(group)])
     return f"[{title}](#keys-of-{title})"
 
 

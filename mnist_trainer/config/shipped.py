@@ -1,4 +1,4 @@
-"""What comes with the package: configs by name (`mlp` works wherever one stands), sweeps, and the version."""
+"""The configs and sweeps in the package, which can be named like files (`mlp`), and the version of the package."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ CONFIG_ORDER = (
     "cnn-deformed",
     "bundled",
 )
-"""The shipped configs in the order of a lesson, in which they are listed."""
+"""The shipped configs in the order of a course, in which they are listed."""
 
 
 def shipped() -> dict[str, str]:
-    """Name → phrase of every shipped config; the phrase is the first comment below the editor's line."""
-    return {name: _phrase(_folder() / f"{name}.yaml") for name in CONFIG_ORDER}
+    """Return the description of every shipped config by name: the first comment below the editor's line."""
+    return {name: _description(_folder() / f"{name}.yaml") for name in CONFIG_ORDER}
 
 
 def shipped_path(name: str) -> Path:
-    """The file of a shipped config. Raises `KeyError` when there is none of that name."""
+    """Return the file of a shipped config. Raises `KeyError` if there is none of that name."""
     if name not in shipped():
         raise KeyError(name)
     return _folder() / f"{name}.yaml"
 
 
 def sweeps() -> dict[str, str]:
-    """Name → phrase of every shipped sweep."""
-    return {path.stem: _phrase(path) for path in sorted(_folder().glob("sweeps/*.yaml"))}
+    """Return the description of every shipped sweep by name."""
+    return {path.stem: _description(path) for path in sorted(_folder().glob("sweeps/*.yaml"))}
 
 
 def sweep_path(name: str) -> Path:
-    """The file of a shipped sweep."""
+    """Return the file of a shipped sweep."""
     return _folder() / "sweeps" / f"{name}.yaml"
 
 
 def package_version() -> str:
-    """This package's version."""
+    """Return the version of this package."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -62,11 +62,11 @@ def package_version() -> str:
 
 
 def _folder() -> Path:
-    """Inside the package once it is installed, beside it in a checkout."""
+    """Return the folder of the configs: in an installed package, or next to the package in a checkout."""
     inside = _PACKAGE / "configs"
     return inside if inside.is_dir() else _PACKAGE.parent / "configs"
 
 
-def _phrase(path: Path) -> str:
+def _description(path: Path) -> str:
     with path.open(encoding="utf-8") as file:
         return file.readlines()[1].removeprefix("#").strip()
