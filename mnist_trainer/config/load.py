@@ -182,13 +182,17 @@ Override = str | Mapping[str, Any]
 
 def override_texts(overrides: Iterable[Override]) -> list[str]:
     """Return overrides as text; a mapping becomes one for each of its values. Raises `UsageError` for other types."""
-    given = [overrides] if isinstance(overrides, str | Mapping) else list(overrides)
-    if wrong := [each for each in given if not isinstance(each, str | Mapping)]:
-        forms = "'training.epochs=3' or {'training': {'epochs': 3}}"
-        raise UsageError(f"A change of a config is {forms}, not {one_line(repr(wrong[0]))}.")
-    return [
-        text for each in given for text in ([each] if isinstance(each, str) else map(format_override, _leaves(each)))
-    ]
+    texts: list[str] = []
+    for override in [overrides] if isinstance(overrides, str | Mapping) else overrides:
+        match cast(object, override):
+            case str(text):
+                texts.append(text)
+            case Mapping() as changes:
+                texts += map(format_override, _leaves(changes))
+            case other:
+                forms = "'training.epochs=3' or {'training': {'epochs': 3}}"
+                raise UsageError(f"A change of a config is {forms}, not {one_line(repr(other))}.")
+    return texts
 
 
 def format_override(change: tuple[str, Any]) -> str:
@@ -215,7 +219,7 @@ def _leaves(changes: Mapping[str, Any], above: KeyPath = ()) -> Iterator[tuple[s
 
 
 def apply_override(document: Document, number: int, text: str) -> None:
-    """Write override `number` (from 1) into `document`; what is wrong with it joins the document's complaints."""
+    """Write override `number` (from 1) into `document`, and add its problems."""
     location = SourceLocation(override=number)
     name, equals, written = text.partition("=")
     parts = [part.strip() for part in name.split(".")]
@@ -228,38 +232,30 @@ def apply_override(document: Document, number: int, text: str) -> None:
     elif not written.strip():
         document.add_problem(location, tuple(parts), "no value after '='; null switches a part off")
     else:
-        read = _read(written.strip(), tuple(parts), location)
+        read = _read(written.strip(), types_at(tuple(parts)), location)
         path = tuple(parts) if document.data is None else _write(document, parts, read.data, location)
         for problem in read.problems:
             document.add_problem(location, (*path, *problem.path), problem.message)
         document.reported |= {(*path, *reported) for reported in read.reported}
 
 
-def _read(text: str, path: KeyPath, location: SourceLocation) -> Document:
-    """Return the value `text` of an override of the key at `path`."""
-    types = types_at(path)
-    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+def _read(text: str, types: tuple[Any, ...], location: SourceLocation) -> Document:
+    """Return the value of an override for a key that takes `types`."""
+    quote = text[0] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else ""
+    if str in types and quote:
+        return Document(data=text[1:-1].replace("''", "'") if quote == "'" else text[1:-1])
     if str in types:
-        return Document(data=_unquoted(text) if is_quoted else _text_value(text, types))
+        value = parse_scalar(text) if len(text) < 20 else text
+        is_other = (int in types and type(value) is int) or (NoneType in types and text.lower() == "null")
+        return Document(data=value if is_other else text)
     read = read_text(text, location)
-    if "#" in text and not is_quoted and not isinstance(read.data, dict | list):
-        read.data = text  # YAML takes what is behind ' #' for a comment
+    if "#" in text and not quote and not isinstance(read.data, dict | list):
+        read.data = text  # in YAML, ' #' starts a comment
     return read
 
 
-def _unquoted(text: str) -> str:
-    return text[1:-1].replace("''", "'") if text[0] == "'" else text[1:-1]
-
-
-def _text_value(text: str, types: tuple[Any, ...]) -> Any:
-    if NoneType in types and text.lower() == "null":
-        return None
-    number = parse_scalar(text) if int in types and len(text) < 20 else None
-    return number if type(number) is int else text
-
-
 def _write(document: Document, parts: list[str], value: Any, location: SourceLocation) -> KeyPath:
-    """Put `value` at its key, making the sections on the way; the path it went to."""
+    """Put `value` at its key, with new sections where there are none. Returns the path of the value or problem."""
     node = document.data
     path: KeyPath = ()
     for part, following in zip(parts, [*parts[1:], None], strict=True):
@@ -270,16 +266,16 @@ def _write(document: Document, parts: list[str], value: Any, location: SourceLoc
         key = int(part) if isinstance(node, list) else part
         path = (*path, key)
         old = node.get(key) if isinstance(node, dict) else node[key]
-        opened = value if following is None else _as_container(old, path, following)
-        node[key] = _new_section(path, following) if opened is None and following is not None else opened
-        node = node[key]
-        if following is None or opened is None:
+        inner = None if following is None else _as_container(old, path, following)
+        if following is None or inner is None:
             _mark_overridden(document, path, location)
+            inner = value if following is None else _new_section(path, following)
+        node[key] = node = inner
     return path
 
 
 def _as_container(old: Any, path: KeyPath, key: str) -> Any:
-    """`old` in a form that can hold `key`, short forms written out; None where there is nothing that can."""
+    """Return `old` in a form that can hold `key`, with short forms written out; None if there is none."""
     if isinstance(old, list) or (isinstance(old, dict) and key in old):
         return old
     short_form = short_form_at(path)
@@ -288,21 +284,20 @@ def _as_container(old: Any, path: KeyPath, key: str) -> Any:
 
 
 def _new_section(path: KeyPath, key: str) -> dict[str, Any]:
-    """A new section for `key`, with the name of the default one: `optimizer.lr` alone means adam's."""
+    """Return a new section for `key`, with the name of the default one: `optimizer.lr` alone means adam's."""
     field, short_form = field_at(path), short_form_at(path)
-    is_short = short_form is not None and key in (short_form.value_keys or ())
-    if field is None or is_short or not isinstance(field.default, Section):
+    if field is None or not isinstance(field.default, Section) or (short_form and key in short_form.value_keys):
         return {}
     name = discriminator_key(type(field.default))
     return {name: getattr(field.default, name)} if name else {}
 
 
 def _mark_overridden(document: Document, path: KeyPath, location: SourceLocation) -> None:
-    """From now on everything at `path` and below it came from `location`."""
+    """Give `location` to everything at `path` and below."""
     length = len(path)
-    document.locations = {at: both for at, both in document.locations.items() if at[:length] != path}
+    document.locations = {old: both for old, both in document.locations.items() if old[:length] != path}
     document.locations[path] = (location, location)
-    document.reported = {at for at in document.reported if at[:length] != path}
+    document.reported = {old for old in document.reported if old[:length] != path}
 
 
 class Difference(NamedTuple):
@@ -313,18 +308,15 @@ class Difference(NamedTuple):
     second: Any
 
     def __str__(self) -> str:
-        return f"{self.key} is {_shown(self.first)} there and {_shown(self.second)} here"
+        first, second = ("not set" if value is None else value for value in (self.first, self.second))
+        return f"{self.key} is {first} there and {second} here"
 
 
 def differences(first: Mapping[str, Any], second: Mapping[str, Any], above: str = "") -> Iterator[Difference]:
-    """The keys whose values differ; of configs as plain mappings, `model_dump(mode="json")`."""
+    """Yield the keys whose values differ, of configs as plain mappings (`model_dump(mode="json")`)."""
     for name in dict.fromkeys([*first, *second]):
         one, other, key = first.get(name), second.get(name), f"{above}{name}"
         if isinstance(one, Mapping) and isinstance(other, Mapping):
             yield from differences(one, other, f"{key}.")
         elif one != other:
             yield Difference(key, one, other)
-
-
-def _shown(value: Any) -> str:
-    return "not set" if value is None else str(value)
