@@ -263,7 +263,7 @@ def _write(document: Document, parts: list[str], value: Any, location: SourceLoc
             items = f"its items are 0 to {len(node) - 1}" if node else "the list is empty"
             document.add_problem(location, (*path, part), f"no such item; {items}")
             return (*path, part)
-        key = int(part) if isinstance(node, list) else part
+        key: Any = int(part) if isinstance(node, list) else part
         path = (*path, key)
         old = node.get(key) if isinstance(node, dict) else node[key]
         inner = None if following is None else _as_container(old, path, following)

@@ -1,4 +1,4 @@
-"""The schema as JSON Schema for editors and as Markdown tables for people; `scripts/reference` writes both."""
+"""The schema of configs as JSON Schema for editors and as Markdown tables for people, for `scripts/reference`."""
 
 from __future__ import annotations
 
