@@ -215,7 +215,8 @@ def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= 200
 
 
-def test_generated_parts_are_up_to_date() -> None:
+def test_generated_parts_are_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "scripts")
     loader = SourceFileLoader("reference", str(ROOT / "scripts" / "reference"))
     spec = importlib.util.spec_from_loader("reference", loader)
     assert spec is not None
