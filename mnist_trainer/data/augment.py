@@ -1,6 +1,6 @@
-"""Images moved and bent: all geometry of an image in one map, and one interpolation.
+"""`data.augment`: each training image is deformed anew each epoch, a batch at a time, on its device.
 
-`data.augment`: each training image deformed by its own draw, anew each epoch, a batch at a time, on its device.
+All geometry of an image is one map, with one interpolation.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from mnist_trainer.seeds import seed_for
 
 SIDE = 28
 CENTRE = (SIDE - 1) / 2
-"""The picture's centre as a 0-based index; positions are told in pixels from it, x to the right and y down."""
+"""The centre as a 0-based index; positions are in pixels from it, x to the right and y down."""
 
 TRUNCATE = 4
-"""A Gaussian's kernel ends after so many standard deviations, as scipy's does."""
+"""A Gaussian kernel ends after so many standard deviations, as scipy's does."""
 
 
 def warp(images: Tensor, matrix: Tensor, displacement: Tensor | None = None) -> Tensor:
-    """Each pixel of the result is read where the map points: bilinear, black outside, rounded; uint8 [B, 28, 28].
+    """Return uint8 [B, 28, 28], each pixel read where the map points: bilinear, black outside, rounded.
 
     `matrix` [B or 1, 2, 3] maps a position (x, y, 1) in the result to one in `images` (uint8 [B, 28, 28]);
-    `displacement` [B, 28, 28, 2] is added to it, in pixels. Where the map is the identity nothing changes, to the bit.
+    `displacement` [B, 28, 28, 2] is added to it, in pixels. The identity returns bit-identical images.
     """
     x = torch.arange(SIDE, device=images.device).sub(CENTRE)[:, None]  # [28, 1]
     y = x[:, None]  # [28, 1, 1]
@@ -42,7 +42,7 @@ def warp(images: Tensor, matrix: Tensor, displacement: Tensor | None = None) -> 
 
 
 def inverse_affine(rotation: Tensor, shear: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """The matrices [B, 2, 3] that `warp` needs to scale an image, slant it, turn it about its centre, and shift it.
+    """Return the matrices [B, 2, 3] with which `warp` scales, slants, rotates about the centre, and shifts images.
 
     `rotation` [B] and `shear` [B] in radians (a positive angle turns against the clock, and slants the upper part to
     the right), `scale` [B, 2] and `shift` [B, 2] (pixels) for x and y. The inverse of shift · rotation · shear · scale.
@@ -55,7 +55,7 @@ def inverse_affine(rotation: Tensor, shear: Tensor, scale: Tensor, shift: Tensor
 
 
 def smooth_displacement(noise: Tensor, alpha: float | Tensor, sigma: float) -> Tensor:
-    """Displacements in pixels, shaped as `noise` [B, 28, 28, 2]: smoothed by a Gaussian of `sigma` pixels, × `alpha`.
+    """Return displacements in pixels: `noise` [B, 28, 28, 2] smoothed by a Gaussian of `sigma` pixels, × `alpha`.
 
     The elastic deformation of Simard et al. 2003 ("Best practices for convolutional neural networks applied to visual
     document analysis"). Outside of the picture the noise is 0.
@@ -68,7 +68,7 @@ def smooth_displacement(noise: Tensor, alpha: float | Tensor, sigma: float) -> T
 
 @lru_cache(maxsize=8)
 def _smoothing(sigma: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The symmetric matrix [28, 28] that smooths a row: Gaussian weights whose whole kernel sums to 1.
+    """Return the symmetric matrix [28, 28] that smooths a row: Gaussian weights whose whole kernel sums to 1.
 
     With it the one [56, 56] for both directions' values, which alternate in a row: a single large product instead of B
     small ones.
@@ -84,7 +84,7 @@ def _smoothing(sigma: float, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def thicken(images: Tensor, amount: Tensor) -> Tensor:
-    """Strokes thicker by `amount` [B] pixels on each side (−1 to 1; below 0 thinner): uint8 like `images` [B, 28, 28].
+    """Return `images` [B, 28, 28] with strokes thicker by `amount` [B] pixels on each side (−1 to 1; below 0 thinner).
 
     Between 0 and ±1 it is a mean of the image and its grey dilation or erosion over 3×3 pixels.
     """
@@ -95,7 +95,7 @@ def thicken(images: Tensor, amount: Tensor) -> Tensor:
 
 
 def _largest_around(images: Tensor, outside: int = 0) -> Tensor:
-    """The largest of each pixel and its eight neighbours; beyond the border all is `outside`."""
+    """Return the largest of each pixel and its eight neighbours; beyond the border all is `outside`."""
     padded = F.pad(images, (1, 1, 1, 1), value=outside)
     rows = torch.maximum(torch.maximum(padded[:, :, :-2], padded[:, :, 1:-1]), padded[:, :, 2:])
     return torch.maximum(torch.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
@@ -106,7 +106,7 @@ DRAWS = 8
 
 
 def augmented(images: Tensor, labels: Tensor, augment: Augment, seed: int, epoch: int, batch: int) -> Tensor:
-    """`images` (uint8 [B, 28, 28]) deformed as `augment` says; the same seed, epoch and batch give the same draws.
+    """Return `images` (uint8 [B, 28, 28]) deformed as `augment` says; seed, epoch and batch determine the draws.
 
     `labels` [B] tell which images have their angles halved: `halve_for` is of labels (`config.classes.with_labels`).
     """
@@ -133,15 +133,15 @@ def augmented(images: Tensor, labels: Tensor, augment: Augment, seed: int, epoch
 
 
 def _halved(labels: Tensor, classes: tuple[int, ...]) -> Tensor:
-    """A half for each label [B] among `classes`, else 1."""
+    """Return 0.5 for each label [B] among `classes`, else 1."""
     among = torch.stack([labels == halved for halved in classes])  # a tensor of classes would be waited for on a GPU
     return torch.where(among.any(dim=0), 0.5, 1.0)
 
 
 def _noise(count: int, generator: torch.Generator) -> Tensor:
-    """Evenly distributed noise between −1 and 1, float32 [count, 28, 28, 2], in 256 steps.
+    """Return evenly distributed noise between −1 and 1, float32 [count, 28, 28, 2], in 256 steps.
 
-    A drawn integer of 64 bits gives eight of them: drawing would cost more than all the rest otherwise.
+    A drawn integer of 64 bits gives eight of them: otherwise drawing would take longer than all the rest.
     """
     integers = torch.empty(count * SIDE * SIDE * 2 // 8, dtype=torch.int64, device=generator.device)
     steps = integers.random_(-(2**63), None, generator=generator).view(torch.int8)

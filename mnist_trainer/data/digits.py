@@ -1,7 +1,4 @@
-"""Small pictures made into MNIST's: 20 px high or wide, in 28×28, by their centre of mass.
-
-The data set that comes with the package, for a first run without a network (source: LICENSE-digits.md).
-"""
+"""The data set that comes with the package, for a first run without a network (source: LICENSE-digits.md)."""
 
 from __future__ import annotations
 
@@ -23,12 +20,12 @@ CENTRE = 14
 
 
 def to_mnist(images: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """[N, 28, 28] from [N, S, S] with values 0 (paper) to 1 (ink), S < 20, whose ink fills the frame.
+    """Return MNIST-like images [N, 28, 28] from [N, S, S], S < 20, from 0 (paper) to 1 (ink), filled by the ink.
 
     The frame becomes 20×20 by bicubic interpolation and is moved by whole pixels, not cut, to where the centroid is
     nearest to index 14.
     """
-    # numpy from here on: dozens of small steps, which torch would share out among threads, each time waiting for all.
+    # numpy from here on: torch would divide dozens of small steps among threads, each time waiting for all.
     smooth = interpolate(torch.from_numpy(images)[:, None], size=(INK, INK), mode="bicubic")[:, 0].numpy()
     frames = (smooth.clip(0, 1) * 255).round().astype(np.uint8)
     tops, lefts = (_offsets(frames.sum(axis=axis, dtype=np.int64)) for axis in (2, 1))
@@ -40,7 +37,7 @@ def to_mnist(images: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _offsets(profiles: NDArray[np.int64]) -> NDArray[np.int64]:
-    """[N]: by how much to move each row of ink sums [N, 20] so that its centroid comes to `CENTRE`."""
+    """Return [N]: by how much to move each row of ink sums [N, 20] so that its centroid comes to `CENTRE`."""
     centroids: NDArray[np.float64] = profiles @ np.arange(INK) / profiles.sum(axis=1).clip(min=1)
     return (CENTRE - centroids).round().astype(np.int64).clip(0, SIDE - INK)
 
@@ -50,7 +47,7 @@ TEST_SHARE = 5
 
 
 def load_digits(part: Part) -> LabeledImages:
-    """1,442 images to train with or 355 to test with, 8×8 enlarged to 28×28, in the order of the file."""
+    """Return 1,442 training images or 355 test images, 8×8 enlarged to 28×28, in the order of the file."""
     packed = files("mnist_trainer.data").joinpath("digits.csv.gz").read_bytes()
     table = np.loadtxt(BytesIO(gzip.decompress(packed)), delimiter=",", dtype=np.uint8)
     chosen = _in_test(table[:, 64]) == (part == "test")
@@ -59,8 +56,8 @@ def load_digits(part: Part) -> LabeledImages:
 
 
 def _in_test(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    marks = np.zeros(len(labels), np.bool_)
+    is_test = np.zeros(len(labels), np.bool_)
     for label in np.unique(labels):
         of_class = np.flatnonzero(labels == label)
-        marks[of_class[len(of_class) - len(of_class) // TEST_SHARE :]] = True
-    return marks
+        is_test[of_class[len(of_class) - len(of_class) // TEST_SHARE :]] = True
+    return is_test

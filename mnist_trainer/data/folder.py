@@ -1,19 +1,15 @@
-"""The layout of a folder of pictures: which sub-folders are parts of the data set, and which are classes.
-
-Pictures of one's own: a sub-folder for each class, named after it.
-"""
+"""A folder of one's own pictures: sub-folders for the parts of the data set, in them one for each class."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple, assert_never
 
 import numpy as np
 import torch
@@ -50,11 +46,14 @@ class Layout:
     classes: tuple[str, ...]
 
 
-class Evaluated(NamedTuple):
-    """The folders whose pictures can test a model that was not trained on them, and the names of their classes."""
-
-    folders: tuple[Path, ...]
-    classes: tuple[str, ...]
+@contextmanager
+def _reading(path: Path | None = None) -> Iterator[None]:
+    """Turn an OSError inside the block into a DataError that names `path`, else the file of the error."""
+    try:
+        yield
+    except OSError as error:  # a name too long, a folder that may not be listed
+        named = error.filename if path is None else f"data.path: {path}"
+        raise DataError(f"{named} can't be read: {error.strerror or error}.") from None
 
 
 def layout_of(data: Data) -> Layout:
@@ -63,7 +62,7 @@ def layout_of(data: Data) -> Layout:
     Raises DataError if it is neither.
     """
     path = root_of(data)
-    try:
+    with _reading(path):
         parts = _parts(path)
         if not parts:
             return Layout(path, None, None, _classes(path))
@@ -71,50 +70,40 @@ def layout_of(data: Data) -> Layout:
             names = " and ".join(sorted(folder.name for folder in parts.values()))
             raise DataError(f"{path} has {names}, but no train/ with a sub-folder a class.")
         classes = _classes(parts["train"])
-        for part in ("validation", "test"):
-            if part in parts:
-                _require_known(parts[part], parts["train"], classes)
+        for folder in parts.values():
+            names_in = [each.name for each in sub_folders(folder)]
+            for name, position in zip(names_in, class_positions(names_in, classes), strict=True):
+                if position is None:
+                    raise DataError(f"{folder / name} is a class that {parts['train']} does not have.")
         return Layout(parts["train"], parts.get("validation"), parts.get("test"), classes)
-    except OSError as error:  # a name too long, a folder that may not be looked into
-        raise _read_error(path, error) from None
 
 
-def evaluated_folders(data: Data) -> Evaluated:
-    """Return the test folder in `data.path`; without one, all folders of pictures. One class is enough.
+def evaluated_folders(data: Data) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """Return the test folder in `data.path`, else all folders of pictures, and the classes; one class is enough.
 
     Raises DataError when there is none.
     """
     path = root_of(data)
-    try:
+    with _reading(path):
         parts = _parts(path)
         folders = (path,) if not parts else (parts["test"],) if "test" in parts else tuple(parts.values())
-        names = {name for folder in folders for name in _classes(folder, least=1)}
-        return Evaluated(folders, _in_order(names))
-    except OSError as error:
-        raise _read_error(path, error) from None
+        return folders, _in_order({name for folder in folders for name in _classes(folder, least=1)})
 
 
 def root_of(data: Data) -> Path:
-    """The folder `data.path`. Raises DataError when there is none."""
+    """Return the folder `data.path`. Raises DataError when there is none."""
     path = user_path(data.path or "")
-    try:
+    with _reading(path):
         if data.path is not None and path.is_dir():
             return path
         if data.path is not None and path.exists():
-            raise DataError(
-                f"data.path: {path} is a file; it has to name a folder of pictures, or a .csv or .npz file."
-            )
-    except OSError as error:
-        raise _read_error(path, error) from None
+            kinds = "a folder of pictures, or a .csv or .npz file"
+            raise DataError(f"data.path: {path} is a file; it has to name {kinds}.")
     raise DataError(f"data.path: there is no folder {str(path)!r} (seen from {Path.cwd()}).")
 
 
-def _read_error(path: Path, error: OSError) -> DataError:
-    return DataError(f"data.path: {path} can't be read: {error.strerror or error}.")
-
-
 def sub_folders(path: Path) -> list[Path]:
-    """The sub-folders of `path` in the order of their names, without those that hold no pictures of a class."""
+    """Return the sub-folders of `path`, sorted by name, without those that hold no pictures of a class."""
     with os.scandir(path) as entries:
         found = [Path(entry.path) for entry in entries if entry.is_symlink() or entry.is_dir()]
     return [folder for folder in sorted(found) if is_folder(folder) and not is_ignored_folder(folder)]
@@ -132,10 +121,8 @@ def _parts(path: Path) -> dict[Part, Path]:
         if parts[part] != folder:
             raise DataError(f"{folder} and {parts[part]} are both the {part} set. Put them together, or rename one.")
     if named and others:
-        raise DataError(
-            f"{others[0]} would not be read: beside {named[0][1].name}/ there can only be "
-            f"{' and '.join(PART_FOLDERS[part] for part in PART_FOLDERS if part != named[0][0])}."
-        )
+        allowed = " and ".join(PART_FOLDERS[part] for part in PART_FOLDERS if part != named[0][0])
+        raise DataError(f"{others[0]} would not be read: beside {named[0][1].name}/ there can only be {allowed}.")
     return {part: parts[part] for part in PART_FOLDERS if part in parts}
 
 
@@ -145,15 +132,8 @@ def part_of(name: str) -> Part | None:
     return PARTS.get(re.sub(r"(?<=.)(set|data|images|imgs|pictures)$", "", letters))
 
 
-def _require_known(folder: Path, train: Path, classes: Sequence[str]) -> None:
-    names = [each.name for each in sub_folders(folder)]
-    for name, position in zip(names, class_positions(names, classes), strict=True):
-        if position is None:
-            raise DataError(f"{folder / name} is a class that {train} does not have.")
-
-
 def _classes(path: Path, least: int = 2) -> tuple[str, ...]:
-    """The names of the sub-folders: by value if all are numbers, else by the alphabet."""
+    """Return the names of the sub-folders in order. Raises DataError if they are fewer than `least`, or no classes."""
     folders = sub_folders(path)
     _refuse_parts(path, folders)
     names = {nfc(folder.name) for folder in folders}
@@ -161,9 +141,7 @@ def _classes(path: Path, least: int = 2) -> tuple[str, ...]:
         wanted = "two sub-folders or more, one a class with its pictures" if least > 1 else "a sub-folder a class"
         raise DataError(f"{path} needs {wanted}; it has {len(names)}.{_file_hint(path)}")
     if odd := next((name for name in sorted(names) if not name.isprintable()), None):
-        raise DataError(
-            f"{path / odd}: a folder's name is that of its class, and this one can't be printed; rename it."
-        )
+        raise DataError(f"{path / odd}: the name of a class that can't be printed; rename the folder.")
     return _in_order(names)
 
 
@@ -173,14 +151,12 @@ def _file_hint(path: Path) -> str:
     if idx := next((name for name in files if re.search(r"[.-]idx\d-ubyte", name)), None):
         return f" It holds {idx}: if that is MNIST, write data.name=mnist data.root={path}"
     tables = [name for name in files if Data(name="folder", path=name).is_table]
-    return f" To train with a table of images: data.path={path / max(tables, key=_is_train)}" if tables else ""
-
-
-def _is_train(name: str) -> bool:
-    return "train" in name.casefold()
+    best = max(tables, key=lambda name: "train" in name.casefold(), default=None)
+    return f" To train with a table of images: data.path={path / best}" if best else ""
 
 
 def _in_order(names: set[str]) -> tuple[str, ...]:
+    """Return `names` by value if all are numbers, else by the alphabet."""
     return tuple(sorted(sorted(names), key=int) if all(name.isdecimal() for name in names) else sorted(names))
 
 
@@ -189,19 +165,19 @@ def _refuse_parts(path: Path, folders: Sequence[Path]) -> None:
     if not folders or any(map(_has_picture, folders)):
         return
     shared = sorted(set.intersection(*({nfc(each.name) for each in sub_folders(folder)} for folder in folders)))
-    if len(shared) < 2 or (_are_digits(folder.name for folder in folders) and not _are_digits(shared)):
+    if len(shared) < 2 or (_are_digits([folder.name for folder in folders]) and not _are_digits(shared)):
         return  # in the folder of each digit a sub-folder for each writer
-    names = ", ".join(f"{folder.name}/" for folder in folders[:MAX_SHOWN])
-    held = f"{', '.join(shared[:MAX_SHOWN])}{' …' if len(shared) > MAX_SHOWN else ''}, and no picture"
+    names = ", ".join(f"{folder.name}/" for folder in folders[:MAX_SHOWN]) + " …" * (len(folders) > MAX_SHOWN)
+    inner = ", ".join(shared[:MAX_SHOWN]) + " …" * (len(shared) > MAX_SHOWN) + ", and no picture"
     if len(folders) == 1:
-        raise DataError(f"{path} has only {names} with the sub-folders {held}. Name that: data.path={folders[0]}")
+        raise DataError(f"{path} has only {names} with the sub-folders {inner}. Name that: data.path={folders[0]}")
     raise DataError(
-        f"{path} has {names}{' …' if folders[MAX_SHOWN:] else ''} that all hold the sub-folders {held}: they are no "
-        f"classes. Rename them to train/, val/ and test/, or name one of them: data.path={folders[0]}"
+        f"{path} has {names} that all hold the sub-folders {inner}: they are no classes. "
+        f"Rename them to train/, val/ and test/, or name one of them: data.path={folders[0]}"
     )
 
 
-def _are_digits(names: Iterable[str]) -> bool:
+def _are_digits(names: Sequence[str]) -> bool:
     return all(normalized_name(name).isdecimal() for name in names)
 
 
@@ -216,19 +192,17 @@ def notes(data: Data) -> list[str]:
     path = user_path(data.path or "")
     if data.name != "folder" or not is_folder(path):
         return []
-    try:
+    with _reading(path):
         classes = {folder for part in (_parts(path) or {"train": path}).values() for folder in sub_folders(part)}
-        passed = sorted(_passed_over(path, classes, False))
-        found = [str(each.relative_to(path)) + "/" * each.is_dir() for each in passed]
-    except OSError as error:
-        raise _read_error(path, error) from None
+        ignored = sorted(_ignored(path, classes, False))
+        found = [str(each.relative_to(path)) + "/" * each.is_dir() for each in ignored]
     if not found:
         return []
-    names = ", ".join(found[:MAX_SHOWN]) + (f" and {len(found) - MAX_SHOWN:,} more" if len(found) > MAX_SHOWN else "")
-    return [f"{path}: ignored, as no pictures of a class: {names}"]
+    more = f" and {len(found) - MAX_SHOWN:,} more" if len(found) > MAX_SHOWN else ""
+    return [f"{path}: ignored, as no pictures of a class: {', '.join(found[:MAX_SHOWN])}{more}"]
 
 
-def _passed_over(folder: Path, classes: set[Path], is_class: bool) -> Iterator[Path]:
+def _ignored(folder: Path, classes: set[Path], is_class: bool) -> Iterator[Path]:
     with os.scandir(folder) as entries:
         for entry in entries:
             path = Path(entry.path)
@@ -238,7 +212,7 @@ def _passed_over(folder: Path, classes: set[Path], is_class: bool) -> Iterator[P
                 if is_ignored_folder(path):
                     yield path
                 else:
-                    yield from _passed_over(path, classes, is_class or path in classes)
+                    yield from _ignored(path, classes, is_class or path in classes)
             elif not is_class or not has_picture_name(entry.name):
                 yield path
 
@@ -247,7 +221,7 @@ TEST_SHARE = 5
 """Without `test/`, about every fifth picture tests."""
 
 CHUNK_SIZE = 200
-"""Pictures that are read before it is told how far."""
+"""Pictures that are read between two reports of progress."""
 
 MAX_PROBLEMS = 10
 """Unusable pictures named in one message."""
@@ -256,44 +230,39 @@ MAX_PROBLEMS = 10
 def load_folder(
     layout: Layout, part: Part, cache_dirs: Sequence[Path], progress: Progress | None = None
 ) -> LabeledImages:
-    """The pictures of `part` as MNIST-like images, class by class, in the order of their names.
+    """Return the pictures of `part` as MNIST-like images, class by class, in the order of their names.
 
-    Many are read once, and kept in one of `cache_dirs` for the next start. Raises DataError that names the pictures
-    which
-    cannot be used, or the class that has none to train with.
+    Many are read once, and cached in one of `cache_dirs` for the next start. Raises DataError that names the pictures
+    which cannot be used, or the class that has none to train with.
     """
     paths, labels = _pictures(layout, part)
     _require(layout, part, set(labels.tolist()))
-    return _load(paths, labels, layout.classes, f"{_named(_folder(layout, part))}-{part}", cache_dirs, progress)
+    return _load(paths, labels, layout.classes, (_folder(layout, part), part), cache_dirs, progress)
 
 
-def load_unseen_pictures(
-    data: Data, trained: Sequence[Data], cache_dirs: Sequence[Path], progress: Progress | None = None
-) -> tuple[LabeledImages, str]:
+def load_unseen_pictures(data: Data, trained: Sequence[Data], cache_dirs: Sequence[Path]) -> tuple[LabeledImages, str]:
     """Return the pictures in `data.path` that can test models trained on `trained`, and a phrase that describes them.
 
     They are those of the test folder, else all, without the pictures that a model was trained with. Raises DataError if
     none is left.
     """
     folders, classes = evaluated_folders(data)
-    paths, labels = _listed(folders, classes)
+    paths, labels = _list_pictures(folders, classes)
     seen = {os.path.realpath(path) for each in trained for path in _seen(each, folders)}
-    unseen = [not seen or os.path.realpath(path) not in seen for path in paths]
-    where = " and ".join(map(str, folders))
+    unseen = np.array([not seen or os.path.realpath(path) not in seen for path in paths], bool)
+    where, count = " and ".join(map(str, folders)), int(unseen.sum())
     if not paths:
         raise DataError(f"{where} holds no picture of a class.")
-    if not any(unseen):
+    if not count:
         raise DataError(
             f"The model was trained with all {len(paths):,} pictures in {where}, so none is left to test it on. "
             "Name other pictures, or measure it on these with --split train."
         )
-    left = sum(unseen)
-    which = f"all {left:,} pictures in {where}"
-    if left < len(paths):
-        which = f"{left:,} of {len(paths):,} pictures in {where}, those that training did not use"
+    which = f"all {count:,} pictures in {where}"
+    if count < len(paths):
+        which = f"{count:,} of {len(paths):,} pictures in {where}, those that training did not use"
     chosen = [path for path, is_unseen in zip(paths, unseen, strict=True) if is_unseen]
-    name = f"{_named(folders[0])}-test"
-    return _load(chosen, labels[np.array(unseen)], classes, name, cache_dirs, progress), which
+    return _load(chosen, labels[unseen], classes, (folders[0], "test"), cache_dirs, None), which
 
 
 def _seen(trained: Data, folders: Sequence[Path]) -> list[str]:
@@ -314,40 +283,32 @@ def _load(
     paths: list[str],
     labels: NDArray[np.int64],
     classes: tuple[str, ...],
-    name: str,
+    source: tuple[Path, Part],
     cache_dirs: Sequence[Path],
     progress: Progress | None,
 ) -> LabeledImages:
-    """Load the pictures in `paths`; many are kept in a file `name`."""
+    """Read the pictures in `paths`; many are cached in a file that is named after `source`."""
     if len(paths) < MIN_CACHED:
         images = np.concatenate([*_read(paths, None)])
     else:
-        chunks = partial(_read, paths, progress)
-        images, labels = load_or_make(cache_dirs, f"{name}.npy", _fingerprint(paths, labels), chunks, labels)
+        folder = blake2b(os.fsencode(source[0].resolve()), digest_size=8).hexdigest()
+        name, chunks = f"{folder}-{source[1]}.npy", partial(_read, paths, progress)
+        images, labels = load_or_make(cache_dirs, name, _fingerprint(paths, labels), chunks, labels)
     return LabeledImages(as_images(images), torch.from_numpy(labels), classes)
 
 
-def _named(folder: Path) -> str:
-    return blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()
-
-
 def _fingerprint(paths: list[str], labels: NDArray[np.int64]) -> str:
-    """Another one once a picture was changed, came or went, or is read in another way."""
-    pictures = blake2b(labels.data)
-    for path in map(Path, paths):
-        try:
-            there = path.stat()
-        except OSError as error:
-            raise _unreadable(error) from None
-        pictures.update(b"%s %d %d\n" % (os.fsencode(path.name), there.st_size, there.st_mtime_ns))
-    return f"{pictures.hexdigest()} {code_fingerprint()}"
-
-
-def _unreadable(error: OSError) -> DataError:
-    return DataError(f"{error.filename} can't be read: {error.strerror or error}.")
+    """Return a text that changes when a picture is changed, added or removed, or is read in another way."""
+    digest = blake2b(labels.data)
+    with _reading():
+        for path in paths:
+            stat = os.stat(path)  # noqa: PTH116 - there may be millions
+            digest.update(b"%s %d %d\n" % (os.fsencode(os.path.basename(path)), stat.st_size, stat.st_mtime_ns))  # noqa: PTH119
+    return f"{digest.hexdigest()} {code_fingerprint()}"
 
 
 def _require(layout: Layout, part: Part, labels: set[int]) -> None:
+    """Raise DataError if a class has no picture to train with, or `part` has none at all."""
     hint = " Each picture has to lie in a sub-folder named after its class."
     if layout.test is None and part != "validation":
         hint = " Every fifth picture, by its name, is a test picture: add some, or sort them into train/ and test/."
@@ -360,46 +321,34 @@ def _require(layout: Layout, part: Part, labels: set[int]) -> None:
 
 
 def _folder(layout: Layout, part: Part) -> Path:
-    match part:
-        case "train":
-            return layout.train
-        case "validation":
-            assert layout.validation is not None
-            return layout.validation
-        case "test":
-            return layout.test or layout.train
-        case _:
-            assert_never(part)
+    folder = {"train": layout.train, "validation": layout.validation, "test": layout.test}[part]
+    return folder or layout.train
 
 
 def _pictures(layout: Layout, part: Part) -> tuple[list[str], NDArray[np.int64]]:
-    """The path of each picture of `part`, and its label."""
+    """Return the path of each picture of `part`, and its label."""
     shared = layout.test is None and part != "validation"
     wanted = (lambda path: _in_test(Path(path)) == (part == "test")) if shared else None
-    return _listed([_folder(layout, part)], layout.classes, wanted)
+    return _list_pictures([_folder(layout, part)], layout.classes, wanted)
 
 
-def _listed(
+def _list_pictures(
     folders: Sequence[Path], classes: Sequence[str], wanted: Callable[[str], bool] | None = None
 ) -> tuple[list[str], NDArray[np.int64]]:
     """Return the paths of the pictures of `classes` in `folders` that are `wanted`, class by class, and their labels.
 
     There may be millions: strings take a quarter of the memory that Paths take.
     """
-    try:
+    paths: list[str] = []
+    counts = []
+    with _reading():
         inner = [each for folder in folders for each in sub_folders(folder)]
         positions = class_positions([folder.name for folder in inner], classes)
-        paths: list[str] = []
-        counts = []
         for label in range(len(classes)):
             own = (folder for folder, position in zip(inner, positions, strict=True) if position == label)
-            found = sorted(
-                (path for folder in own for path in _files_in(folder)), key=lambda path: path.replace(os.sep, "/")
-            )
-            paths += found if wanted is None else filter(wanted, found)
+            found = (path for folder in own for path in _files_in(folder))
+            paths += filter(wanted, sorted(found, key=lambda path: path.replace(os.sep, "/")))
             counts.append(len(paths))
-    except OSError as error:
-        raise _unreadable(error) from None
     return paths, np.repeat(np.arange(len(counts), dtype=np.int64), np.diff(counts, prepend=0))
 
 
@@ -412,19 +361,18 @@ def _files_in(folder: Path) -> Iterator[str]:
             if entry.is_dir(follow_symlinks=False):
                 if not is_ignored_folder(Path(entry.path)):
                     yield from _files_in(Path(entry.path))
-            elif has_picture_name(entry.name) and (
-                Path(entry.path).is_file() if entry.is_symlink() else entry.is_file()
-            ):
-                yield entry.path  # of a link in a ring only a Path says that it is none
+            # Only a Path says of a link in a ring that it is no file.
+            elif has_picture_name(entry.name) and (Path(entry.path) if entry.is_symlink() else entry).is_file():
+                yield entry.path
 
 
 def _in_test(path: Path) -> bool:
-    # By its name alone, so that a picture stays where it is when others come or the folder is moved.
+    # By its name alone, so that a picture stays in its part when others are added or the folder is moved.
     return int.from_bytes(blake2b(os.fsencode(path.name), digest_size=8).digest(), "big") % TEST_SHARE == 0
 
 
 def _read(paths: list[str], progress: Progress | None) -> Iterator[NDArray[np.uint8]]:
-    """The one digit of each picture, some pictures at a time, [n, 28, 28]."""
+    """Yield the one digit of each picture, some pictures at a time, [n, 28, 28]. Raises DataError for unusable ones."""
     from mnist_trainer.pictures.read import NO_INK, read_single
 
     problems: list[str] = []
@@ -443,12 +391,9 @@ def _read(paths: list[str], progress: Progress | None) -> Iterator[NDArray[np.ui
         if not problems:
             yield np.stack(images)
         if progress is not None:
-            progress("reading pictures", min(start + CHUNK_SIZE, len(paths)) * IMAGE_BYTES, len(paths) * IMAGE_BYTES)
+            done = min(start + CHUNK_SIZE, len(paths))
+            progress("reading pictures", done * IMAGE_BYTES, len(paths) * IMAGE_BYTES)
     if problems:
-        raise DataError(_format_problems(problems, len(paths)))
-
-
-def _format_problems(problems: list[str], count: int) -> str:
-    more = [f"and {len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
-    head = f"{len(problems)} of {count} pictures cannot be used; mend or remove them:"
-    return "\n  ".join([head, *problems[:MAX_PROBLEMS], *more])
+        more = [f"and {len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
+        head = f"{len(problems)} of {len(paths)} pictures cannot be used; mend or remove them:"
+        raise DataError("\n  ".join([head, *problems[:MAX_PROBLEMS], *more]))

@@ -81,4 +81,4 @@ def find_known(dataset: ImageDataset, samples: Sequence[Tensor]) -> tuple[int, i
 def _hashes(dataset: ImageDataset) -> Hashes:
     """Return a hash [N] of each image. Images that differ in one pixel never share it; others hardly ever do."""
     chunks = (images.cpu().contiguous().numpy() for images in dataset.images.split(CHUNK_SIZE))
-    return np.concatenate([piece.reshape(len(piece), -1).view("<i8") @ _FACTORS for piece in chunks])
+    return np.concatenate([chunk.reshape(len(chunk), -1).view("<i8") @ _FACTORS for chunk in chunks])

@@ -1,21 +1,15 @@
-"""Which training images are kept, and which of them validate.
-
-Data sets by name.
-
-The images a config asks for: to train, to validate, to test; and the DataLoaders over them.
-"""
+"""The images that a config asks for: data sets by name, splits for training, validation and test, and DataLoaders."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from math import ceil
-from typing import Any, assert_never
+from typing import assert_never
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from mnist_trainer.config.classes import DIGITS, format_classes, label_of
 from mnist_trainer.config.schema import Data
@@ -34,17 +28,17 @@ DEFAULT_VALIDATION, MIN_FOR_DEFAULT = 5_000, 50_000
 
 
 def first_of_each(labels: Tensor, limit: int) -> Tensor:
-    """Positions [M], ascending, of the first `limit` images of each class in `labels` [N]."""
+    """Return the positions [M], ascending, of the first `limit` images of each class in `labels` [N]."""
     return torch.cat([positions[:limit] for positions in by_class(labels)]).sort().values
 
 
 def by_class(labels: Tensor) -> list[Tensor]:
-    """For each class that occurs in `labels` [N], its positions, ascending."""
+    """Return the positions of each class that occurs in `labels` [N], ascending."""
     return [torch.nonzero(labels == label).flatten() for label in range(int(labels.max()) + 1) if label in labels]
 
 
 def stratified(labels: Tensor, wanted: int | float | None, seed: int) -> tuple[Tensor, Tensor]:
-    """Positions, ascending, of the images to train with and of those to validate with.
+    """Return the positions, ascending, of the images to train with and of those to validate with.
 
     Exactly as many as `wanted` says (a number, a share, None for the default) are drawn by `seed` from `labels` [N],
     each class in proportion. Raises DataError when a class would have none left to train with.
@@ -59,7 +53,7 @@ def stratified(labels: Tensor, wanted: int | float | None, seed: int) -> tuple[T
 
 
 def validation_count(wanted: int | float | None, sizes: list[int]) -> int:
-    """How many images validate, of classes with `sizes` images. Raises DataError when they are too many."""
+    """Return the number of validation images, of classes with `sizes` images. Raises DataError when it is too large."""
     images = sum(sizes)
     most = images - len(sizes)
     match wanted:
@@ -78,8 +72,10 @@ def validation_count(wanted: int | float | None, sizes: list[int]) -> int:
 
 
 def shares(sizes: list[int], count: int) -> list[int]:
-    """How many of `count` fall to each class: in proportion to `sizes`, rounded by largest remainder, always fewer
-    than there are. `count` is at most the sum of `sizes` less one a class."""
+    """Divide `count` among classes in proportion to `sizes`, rounded by largest remainder, always fewer than there are.
+
+    `count` is at most the sum of `sizes` less one a class.
+    """
     images = sum(sizes)
     given = [min(count * size // images, size - 1) for size in sizes]
     while (left := count - sum(given)) > 0:
@@ -92,10 +88,10 @@ def shares(sizes: list[int], count: int) -> list[int]:
 
 
 def load(data: Data, part: Part, progress: Progress | None = None) -> LabeledImages:
-    """The whole part of the data set that `data` names, before `limit`, `validation` and `binary`.
+    """Return the whole part of the data set that `data` names, before `limit`, `validation` and `binary`.
 
-    Files that are missing are downloaded; `progress` is told how far. Raises DataError when they cannot be had or are
-    damaged, StorageError when they cannot be written anywhere.
+    Missing files are downloaded, and `progress` is called. Raises DataError when they cannot be had or are damaged,
+    StorageError when they cannot be written anywhere.
     """
     if part == "validation" and not has_validation(data):
         raise DataError(f"{data.name} brings no validation images of its own; they are split from its training images.")
@@ -120,12 +116,12 @@ def missing_files(data: Data, part: Part) -> list[str]:
 
 
 def has_validation(data: Data) -> bool:
-    """Whether the data set brings validation images of its own: only a folder with `val/` does."""
+    """Return whether the data set has validation images of its own: only a folder with `val/` has."""
     return data.name == "folder" and table_of(data) is None and layout_of(data).validation is not None
 
 
 def class_names(data: Data) -> tuple[str, ...]:
-    """The names of the classes, after `binary`, without loading an image. Raises DataError like `load`."""
+    """Return the names of the classes, after `binary`, without loading an image. Raises DataError like `load`."""
     return with_binary(data, all_classes(data))
 
 
@@ -137,13 +133,13 @@ def all_classes(data: Data, part: str = "train") -> tuple[str, ...]:
         case "folder" if table := table_of(data):
             return load_table(table, "train").classes
         case "folder":
-            return evaluated_folders(data).classes if part == "test" else layout_of(data).classes
+            return evaluated_folders(data)[1] if part == "test" else layout_of(data).classes
         case _:
             return PUBLISHED[data.name].classes
 
 
 def with_binary(data: Data, classes: tuple[str, ...]) -> tuple[str, ...]:
-    """`classes`, or with `data.binary` its two answers: `("not 7", "7")`. Raises DataError for a class there is not."""
+    """Return `classes`, or with `data.binary` its two: `("not 7", "7")`. Raises DataError for an unknown class."""
     if data.binary is None:
         return classes
     name = classes[binary_label(data, classes)]
@@ -164,31 +160,31 @@ Batch = tuple[Tensor, Tensor]
 """uint8 images [B, 28, 28] and labels int64 [B]."""
 
 MNIST_TEST_COUNT = 10_000
-"""Where QMNIST's lost digits begin: so many images of its test file correspond to MNIST's test set, in their order."""
+"""The first images of QMNIST's test file are those of MNIST's test set, in their order."""
 
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """What a training sees. The test set is not among it."""
+    """The images of a training. The test set is not among them."""
 
     train: ImageDataset
     validation: ImageDataset | None
     classes: tuple[str, ...]
     simulated: tuple[int, int] = (0, 0)
-    """How many to train and to validate with are made from the others, and stand behind them."""
+    """The numbers of training and validation images that were made from the others, and follow them."""
 
     @property
     def counts(self) -> tuple[int, int]:
-        """How many images of the data set train, and how many validate."""
+        """The numbers of training and validation images that were not simulated."""
         train, validation = self.simulated
         return len(self.train) - train, len(self.validation or ()) - validation
 
 
 def load_splits(data: Data, progress: Progress | None = None) -> Splits:
-    """What `load_real` gives, and what `data.simulate` makes from it.
+    """Return the images of `load_real` with those that `data.simulate` makes from them.
 
-    Each image and its photographs are on one side. What is no digit is there to train with alone, and its label is the
-    number of classes.
+    Each image and its photographs are in the same split. Non-digits are only in the training set, and their label is
+    the number of classes.
     """
     real = load_real(data, progress)
     train, validation = with_photographs(real.train, data, progress), real.validation
@@ -201,9 +197,9 @@ def load_splits(data: Data, progress: Progress | None = None) -> Splits:
 
 
 def load_real(data: Data, progress: Progress | None = None) -> Splits:
-    """The training images, those split off to validate with by `data.split_seed`, and the names of the classes."""
+    """Return the training and validation images, split by `data.split_seed`, and the names of the classes."""
     whole = load(data, "train", progress)
-    with_binary(data, whole.classes)  # a class that is not there is told first
+    with_binary(data, whole.classes)  # reports an unknown class first
     dataset = _image_dataset(whole)
     if data.limit is not None:
         dataset = dataset.subset(first_of_each(dataset.labels, data.limit))
@@ -219,7 +215,7 @@ def load_real(data: Data, progress: Progress | None = None) -> Splits:
 
 
 def load_together(data: Data, progress: Progress | None = None) -> Splits:
-    """All that a data set has besides its test set as training images, and nothing to validate with."""
+    """Return all images of a data set but its test set as training images, and none to validate with."""
     alone = load_splits(data.model_copy(update={"validation": 0}), progress)
     if not has_validation(data):
         return alone
@@ -229,7 +225,7 @@ def load_together(data: Data, progress: Progress | None = None) -> Splits:
 
 
 def load_test(data: Data, progress: Progress | None = None) -> ImageDataset:
-    """The test images, which no seed, limit or split ever changes."""
+    """Return the test images, which no seed, limit or split ever changes."""
     whole = load(data, "test", progress)
     return _binary(_image_dataset(whole), data, whole.classes)
 
@@ -244,7 +240,7 @@ def load_unseen(data: Data, trained: Sequence[Data]) -> tuple[ImageDataset, str]
 
 
 def load_test50k(data: Data, progress: Progress | None = None) -> ImageDataset:
-    """The 50,000 test digits of QMNIST that MNIST left out (Yadav & Bottou 2019, arXiv 1905.10498).
+    """Return the 50,000 test digits of QMNIST that MNIST left out (Yadav & Bottou 2019, arXiv 1905.10498).
 
     Raises UsageError for another data set, DataError where the file holds no more than MNIST's.
     """
@@ -259,7 +255,7 @@ def load_test50k(data: Data, progress: Progress | None = None) -> ImageDataset:
 
 
 def load_split(data: Data, split: Split, progress: Progress | None = None) -> ImageDataset:
-    """The images of one split, with the photographs that `data.simulate` adds to it, without what is no digit.
+    """Return the images of one split, with the photographs that `data.simulate` adds to it, without non-digits.
 
     Raises DataError for `validation` where there is none, UsageError as `load_test50k`.
     """
@@ -280,47 +276,32 @@ def load_split(data: Data, split: Split, progress: Progress | None = None) -> Im
 def training_loader(
     dataset: ImageDataset, batch_size: int, seed: int, epoch: int, first_batch: int = 0
 ) -> DataLoader[Batch]:
-    """The batches of one epoch, in the order that belongs to `seed` and `epoch`, from batch `first_batch` on.
+    """Return the batches of one epoch, in the order that belongs to `seed` and `epoch`, from batch `first_batch` on.
 
     The last one may be smaller. Other random numbers are neither used nor changed.
     """
     generator = torch.Generator().manual_seed(seed_for(seed, "order", epoch))
     order = torch.randperm(len(dataset), generator=generator)
-    return _loader(dataset, order, batch_size, first_batch)
+    return _loader(dataset, order[first_batch * batch_size :], batch_size)
 
 
 def ordered_loader(dataset: ImageDataset, batch_size: int) -> DataLoader[Batch]:
-    """All batches in the source's own order; the last one may be smaller."""
+    """Return all batches in the order of the data set; the last one may be smaller."""
     return _loader(dataset, torch.arange(len(dataset)), batch_size)
 
 
-class BatchOrder(Sampler[Tensor]):
-    """Positions [B] of one batch after the other."""
-
-    def __init__(self, order: Tensor, batch_size: int, first_batch: int = 0) -> None:
-        self.rest = order[first_batch * batch_size :]
-        self.batch_size = batch_size
-
-    def __iter__(self) -> Iterator[Tensor]:
-        for start in range(0, len(self.rest), self.batch_size):
-            yield self.rest[start : start + self.batch_size]
-
-    def __len__(self) -> int:
-        return ceil(len(self.rest) / self.batch_size)
-
-
-def _loader(dataset: ImageDataset, order: Tensor, batch_size: int, first_batch: int = 0) -> DataLoader[Batch]:
-    # Where the images are, the order is copied once an epoch instead of once a batch.
-    sampler = BatchOrder(order.to(dataset.images.device), batch_size, first_batch)
-    # With batch_size=None a batch is what the source gives for one of the sampler's tensors, and DataLoader's own
-    # conversion is left out. Without a generator of its own, each iter() would draw from the global one.
+def _loader(dataset: ImageDataset, order: Tensor, batch_size: int) -> DataLoader[Batch]:
+    # The order is copied to the images' device once an epoch instead of once a batch.
+    order = order.to(dataset.images.device)
+    # With batch_size=None a batch is what the data set gives for one of the sampler's tensors of positions, and
+    # DataLoader's own conversion is left out. Without a generator, each iter() would draw from the global one.
     return DataLoader(
-        dataset, batch_size=None, sampler=sampler, collate_fn=_identity, generator=torch.Generator(), num_workers=0
+        dataset,
+        batch_size=None,
+        sampler=[order[start : start + batch_size] for start in range(0, len(order), batch_size)],
+        collate_fn=lambda batch: batch,
+        generator=torch.Generator(),
     )
-
-
-def _identity(batch: Any) -> Any:
-    return batch
 
 
 def _image_dataset(whole: LabeledImages) -> ImageDataset:

@@ -1,4 +1,4 @@
-"""The scale on which pixels reach a model."""
+"""Normalization of pixels, measured on the training images."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ class Normalization:
     std: float
 
     def apply(self, images: Tensor) -> Tensor:
-        """float32 [B, 1, 28, 28] from images [B, 28, 28] of 0 to 255, on the same device."""
+        """Return float32 [B, 1, 28, 28] from images [B, 28, 28] of 0 to 255, on the same device."""
         return images.to(torch.float32, copy=True).sub_(255 * self.mean).div_(255 * self.std).unsqueeze(1)
 
 
 def measure(dataset: ImageDataset, kind: Literal["mean_std", "unit", "none"]) -> Normalization:
-    """What brings `dataset` to mean 0 and standard deviation 1 (`mean_std`), pixels to 0…1 (`unit`) or leaves them
-    0…255 (`none`)."""
+    """Return what brings `dataset` to mean 0 and standard deviation 1 (`mean_std`) or pixels to 0…1 (`unit`).
+
+    `none` leaves them 0…255.
+    """
     match kind:
         case "mean_std":
             return _mean_and_deviation(dataset)

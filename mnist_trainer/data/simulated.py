@@ -1,7 +1,7 @@
 """`data.simulate`: images that are made from those of a data set, before training.
 
-Each is drawn by random numbers of its own, so that none depends on the others, on their order or on who makes them.
-Large sets are shared out among processes, and kept in a file for the next start.
+Each is made with random numbers of its own, so that none depends on the others, on their order or on the process.
+Large sets are divided among processes, and cached in a file for the next start.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
     from mnist_trainer.simulator.make import Kind
 
 CHUNK_SIZE = 200
-"""Images that a process makes before it ends: some seconds of work."""
+"""Images that one process makes: some seconds of work."""
 
 NEIGHBOURS = 3
-"""Digits that may stand beside the one of a photograph."""
+"""Digits that may be next to the one of a photograph."""
 
 POOL = 8
-"""Digits from which one image of no digit is made."""
+"""Digits from which one non-digit is made."""
 
 
 def with_photographs(dataset: ImageDataset, data: Data, progress: Progress | None = None) -> ImageDataset:
-    """`dataset` followed by as many photographs of its images as `data.simulate` says, evenly from all of it.
+    """Return `dataset` followed by as many photographs of its images as `data.simulate` says, evenly from all of it.
 
     Their `indices` are those of the images on them.
     """
@@ -60,7 +60,7 @@ def with_photographs(dataset: ImageDataset, data: Data, progress: Progress | Non
 
 
 def non_digits(dataset: ImageDataset, data: Data, label: int, progress: Progress | None = None) -> ImageDataset:
-    """As many images of no digit as `data.simulate` says, all with `label`, made from pieces of those of `dataset`."""
+    """Return as many non-digits as `data.simulate` says, all with `label`, made from parts of images of `dataset`."""
     count = round(data.simulate.non_digits * len(dataset))
     if not count:
         return dataset.subset(torch.empty(0, dtype=torch.int64))
@@ -72,7 +72,7 @@ def non_digits(dataset: ImageDataset, data: Data, label: int, progress: Progress
 
 @dataclass(frozen=True, eq=False)
 class _Job:
-    """What to make: an image for each of `seeds` [n] from the images of `dataset` at `positions` [n, m]."""
+    """One image to make for each of `seeds` [n], from the images of `dataset` at `positions` [n, m]."""
 
     kind: Kind
     dataset: ImageDataset
@@ -84,15 +84,15 @@ class _Job:
 
     @property
     def fingerprint(self) -> str:
-        """Another one for every other order."""
+        """A hash of the whole job."""
         images = blake2b()
-        for piece in self.dataset.images.split(CHUNK_SIZE):
-            images.update(piece.numpy().data)
+        for chunk in self.dataset.images.split(CHUNK_SIZE):
+            images.update(chunk.numpy().data)
         others = (blake2b(part.data).digest() for part in (self.dataset.labels.numpy(), self.positions, self.seeds))
         return blake2b(b"".join((images.digest(), *others)), digest_size=8).hexdigest()
 
     def chunks(self) -> Iterator[tuple[Kind, NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]]:
-        """The arguments of `make_images`, some images at a time."""
+        """Yield the arguments of `make_images`, some images at a time."""
         for start in range(0, len(self), CHUNK_SIZE):
             positions = self.positions[start : start + CHUNK_SIZE]
             images, labels = self.dataset.gather(torch.from_numpy(positions.reshape(-1)))
@@ -102,7 +102,7 @@ class _Job:
 
 
 def _make(job: _Job, data: Data, progress: Progress | None) -> Images:
-    """The images of `job` [n, 28, 28]: those that were kept, or new ones, which are then kept."""
+    """Return the images of `job` [n, 28, 28], from the cache if they are there; many are cached."""
     if len(job) < MIN_CACHED:
         return torch.from_numpy(np.concatenate([*_make_chunks(job)]))
     places, name = cache_dirs(data_root(data), "simulated"), f"{job.kind}-{job.fingerprint}.npy"
@@ -112,7 +112,7 @@ def _make(job: _Job, data: Data, progress: Progress | None) -> Images:
 
 
 def _with_progress(job: _Job, progress: Progress | None) -> Iterator[NDArray[np.uint8]]:
-    """What `_make_chunks` gives; `progress` hears how far it is."""
+    """Yield the chunks of `_make_chunks`, and report the progress."""
     done = 0
     for images in _make_chunks(job):
         yield images
@@ -122,7 +122,7 @@ def _with_progress(job: _Job, progress: Progress | None) -> Iterator[NDArray[np.
 
 
 def _make_chunks(job: _Job) -> Iterator[NDArray[np.uint8]]:
-    """The images of each piece of `job`, in their order; by as many processes as torch has threads here."""
+    """Yield the images of `job`, chunk after chunk, made by as many processes as torch has threads here."""
     from mnist_trainer.simulator.make import make_images
 
     workers = min(torch.get_num_threads(), -(-len(job) // CHUNK_SIZE))
@@ -138,11 +138,11 @@ def _make_chunks(job: _Job) -> Iterator[NDArray[np.uint8]]:
             raise
 
 
-def _make_in_subprocess(piece: tuple[Any, ...]) -> NDArray[np.uint8]:
-    """What `make_images` gives, from a process that does nothing else."""
+def _make_in_subprocess(chunk: tuple[Any, ...]) -> NDArray[np.uint8]:
+    """Return what `make_images` gives, from a process that does nothing else."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-P", "-m", "mnist_trainer.simulator.make"]
-    done = subprocess.run(command, input=pickle.dumps(piece), capture_output=True, env=environment, check=False)
+    done = subprocess.run(command, input=pickle.dumps(chunk), capture_output=True, env=environment, check=False)
     if done.returncode:
         raise RuntimeError(f"drawing pictures ended with {done.returncode}: {done.stderr.decode(errors='replace')}")
     images: NDArray[np.uint8] = pickle.loads(done.stdout)

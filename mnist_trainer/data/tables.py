@@ -37,7 +37,7 @@ MAX_IMAGES, PIXELS = 240_000, 28 * 28
 ROWS = 4096
 """Rows of a CSV file that are parsed at once."""
 
-LONGEST = 1 << 15
+MAX_LINE_LENGTH = 1 << 15
 """Characters of a line, at most: 785 numbers with many decimals."""
 
 LABEL_NAMES = {"label", "labels", "class", "digit", "target", "y"}
@@ -72,9 +72,8 @@ def load_unseen_table(path: Path, trained: Sequence[Data]) -> tuple[LabeledImage
         test = load_table(path, "test")
         return test, f"{len(test.labels):,} of {len(_parts_of(path)[1]):,} images in {path}, its test part"
     images, labels, _ = _parts_of(path)
-    return LabeledImages(
-        torch.from_numpy(images), torch.from_numpy(labels), DIGITS
-    ), f"all {len(labels):,} images in {path}"
+    whole = LabeledImages(torch.from_numpy(images), torch.from_numpy(labels), DIGITS)
+    return whole, f"all {len(labels):,} images in {path}"
 
 
 def _parts_of(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.bool_]]:
@@ -122,7 +121,7 @@ def _read_csv(path: Path) -> Table:
 
 
 def _chunks(file: TextIO) -> Iterator[Table]:
-    """The content of a CSV file, `ROWS` rows at a time."""
+    """Yield the content of a CSV file, `ROWS` rows at a time."""
     rows = _numbered(file)
     first = next(rows, None)
     if first is None:
@@ -155,9 +154,9 @@ def _chunks(file: TextIO) -> Iterator[Table]:
 
 
 def _numbered(file: TextIO) -> Iterator[tuple[int, str]]:
-    """The lines that are not empty, with their numbers."""
+    """Yield the lines that are not empty, with their numbers."""
     empty = 0
-    for number, line in enumerate(iter(partial(file.readline, LONGEST), ""), 1):
+    for number, line in enumerate(iter(partial(file.readline, MAX_LINE_LENGTH), ""), 1):
         if line.strip():
             yield number, line
         elif (empty := empty + 1) > ROWS:  # a small archive may hold any number of them
@@ -165,7 +164,7 @@ def _numbered(file: TextIO) -> Iterator[tuple[int, str]]:
 
 
 def _numbers(lines: Sequence[tuple[int, str]], separator: str, columns: int) -> NDArray[np.float32]:
-    """The cells of numbered lines, [n, columns]. Raises DamagedError that names the first line that is wrong."""
+    """Return the cells of numbered lines, [n, columns]. Raises DamagedError that names the first wrong line."""
     try:
         table = np.loadtxt([line for _, line in lines], np.float32, comments=None, delimiter=separator, quotechar='"')
         return table.reshape(len(lines), columns)
@@ -189,7 +188,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _read_npz(path: Path) -> list[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
-    """The images and labels to train with, and those to test with."""
+    """Return the images and labels of the training set, and those of the test set."""
     try:
         with ZipFile(path) as archive:
             return [_pair(archive, part) for part in ("train", "test")]
@@ -224,23 +223,22 @@ def _array(archive: ZipFile, name: str) -> NDArray[Any]:
     return array
 
 
-def _images(table: NDArray[Any], places: Sequence[str] | str) -> NDArray[np.uint8]:
-    return _whole(table, 255, places).astype(np.uint8).reshape(-1, 28, 28)
+def _images(table: NDArray[Any], rows: Sequence[str] | str) -> NDArray[np.uint8]:
+    return _whole_numbers(table, 255, rows).astype(np.uint8).reshape(-1, 28, 28)
 
 
-def _labels(table: NDArray[Any], places: Sequence[str] | str) -> NDArray[np.int64]:
-    return _whole(table[:, None], 9, places)[:, 0].astype(np.int64)
+def _labels(table: NDArray[Any], rows: Sequence[str] | str) -> NDArray[np.int64]:
+    return _whole_numbers(table[:, None], 9, rows)[:, 0].astype(np.int64)
 
 
-def _whole(table: NDArray[Any], most: int, places: Sequence[str] | str) -> NDArray[Any]:
-    """Return `table` [n, k] if it holds only whole numbers from 0 to `most`; errors name its rows by `places`."""
-    if table.dtype == np.uint8 and most == 255:
+def _whole_numbers(table: NDArray[Any], largest: int, rows: Sequence[str] | str) -> NDArray[Any]:
+    """Return `table` [n, k] if it holds only whole numbers from 0 to `largest`; errors name its rows by `rows`."""
+    if table.dtype == np.uint8 and largest == 255:
         return table
     with np.errstate(invalid="ignore"):  # infinity has no remainder
-        right = (table >= 0) & (table <= most) & (table % 1 == 0)
-    if right.all():
+        valid = (table >= 0) & (table <= largest) & (table % 1 == 0)
+    if valid.all():
         return table
-    row, column = np.argwhere(~right)[0]
-    place = places if isinstance(places, str) else places[row]
-    kind = "pixel" if most > 9 else "label"
-    raise DamagedError(f"{place} has the {kind} {table[row, column]:g}, not a whole number from 0 to {most}")
+    row, column = np.argwhere(~valid)[0]
+    name, kind = rows if isinstance(rows, str) else rows[row], "pixel" if largest > 9 else "label"
+    raise DamagedError(f"{name} has the {kind} {table[row, column]:g}, not a whole number from 0 to {largest}")

@@ -106,7 +106,7 @@ def test_simulated_a_file_that_windows_keeps_open_is_left_to_its_reader(
 
     monkeypatch.setattr(Path, "replace", in_use)
     monkeypatch.setattr(files, "WINDOWS", True)
-    monkeypatch.setattr(files, "RETRY_DELAYS", ())
+    monkeypatch.setattr(files, "RETRY_DELAYS", (0,))
     with pytest.raises(StorageError, match="cannot access the file"):
         write_to_first([tmp_path], "a", lambda path: path.write_text("mine"))
     (tmp_path / "a").write_text("theirs")
