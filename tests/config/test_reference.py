@@ -42,6 +42,7 @@ def test_the_page_is_up_to_date() -> None:
     assert page.split(START)[1].split(END)[0] == f"\n{reference_table()}\n", "run scripts/reference"
 
 
+@pytest.mark.slow
 def test_the_script_agrees(tmp_path: Path) -> None:
     """In a copy of the files: it writes what is out of date, and --check only tells."""
     for folder in ("scripts", "configs", "docs"):

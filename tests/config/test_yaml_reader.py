@@ -101,6 +101,7 @@ def test_what_pyyaml_writes_is_read_back(data: object, flow: bool) -> None:
     assert data_of(yaml.safe_dump({"a": data}, default_flow_style=flow)) == {"a": data}
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_no_text_makes_the_reader_fail(text: str) -> None:
     document = read_text(text, SourceLocation(file="c.yaml"))

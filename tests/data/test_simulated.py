@@ -146,6 +146,7 @@ def test_real_photographs_and_no_digits_are_made() -> None:
     assert equal(splits.train, load_splits(data(photographs=1, non_digits=0.5, limit=3)).train)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("threads")
 def test_however_many_make_them_they_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = load_real(data(limit=1, validation=0)).train

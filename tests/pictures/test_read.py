@@ -251,6 +251,7 @@ def test_enlarging_a_digit_changes_little(write: Draw, digit: str, height: int) 
     assert difference_but_for_a_pixel(only(seen).image, image_of(write(digit))) < 20
 
 
+@pytest.mark.slow
 @given(digit=DIGITS, margin=st.integers(1, 300), level=st.sampled_from([255, 250, 180]))
 def test_padding_the_paper_changes_nothing(write: Draw, digit: str, margin: int, level: int) -> None:
     drawn = np.minimum(write(digit), level)
@@ -261,6 +262,7 @@ def test_padding_the_paper_changes_nothing(write: Draw, digit: str, margin: int,
     assert (x - margin, y - margin) == only(read_image(drawn)).box[:2]
 
 
+@pytest.mark.slow
 @given(digit=DIGITS, scale=st.floats(0.3, 1), shift=st.integers(0, 70))
 def test_inverting_or_fading_changes_nothing(write: Draw, digit: str, scale: float, shift: int) -> None:
     drawn = write(digit)

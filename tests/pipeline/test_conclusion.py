@@ -74,6 +74,7 @@ def test_without_validation_and_test_there_is_no_figure(tiny: dict[str, Any], he
     assert {path.name for path in (here / "run" / "plots").iterdir()} == {"curves.png", "weights.png"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_no_test_images")
 def test_a_series_without_tests_is_compared_by_validation(tiny: dict[str, Any], here: Path) -> None:
     series = train_seeds(tiny, [0, 1], UNTESTED, "report.plots=true", run_dir=here / "many")

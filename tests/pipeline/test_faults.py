@@ -100,6 +100,7 @@ def place_in(calls: list[str], what: str) -> int:
     return numbers[1 if what == "a state" else 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", FULL)
 def test_a_disk_that_is_full_is_told_and_once_there_is_room_it_goes_on(
     what: str, zygote: Any, here: Path, small_disk: Path, command: Command, differences_of_runs: Alike
@@ -120,6 +121,7 @@ def test_a_disk_that_is_full_is_told_and_once_there_is_room_it_goes_on(
     assert differences_of_runs(here / "whole", run) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", FULL)
 def test_a_limit_to_the_size_of_files_is_told_as_a_full_disk_is(
     what: str, zygote: Any, here: Path, command: Command, differences_of_runs: Alike
@@ -139,6 +141,7 @@ def test_a_limit_to_the_size_of_files_is_told_as_a_full_disk_is(
 # --- several at once ---
 
 
+@pytest.mark.slow
 def test_three_at_once_of_which_two_want_one_folder(
     zygote: Any, here: Path, command: Command, differences_of_runs: Alike
 ) -> None:

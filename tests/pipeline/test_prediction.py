@@ -225,6 +225,7 @@ def test_the_steps_are_kept_where_they_are_asked_for(digits_run: Run, seven: Ima
     assert without == kept
 
 
+@pytest.mark.slow
 def test_classes_have_their_own_names(
     tiny: dict[str, Any], seven: Image.Image, here: Path, pictures: Callable[[Path, dict[str, int]], None]
 ) -> None:

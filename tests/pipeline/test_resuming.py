@@ -100,6 +100,7 @@ def killed(folder: Path, sections: dict[str, Any], after: int | None = None, mom
             train(sections, run_dir=folder, callback=Killing(patch, after, moment))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_again_and_again_it_is_the_same_run(kind: str, here: Path, differences_of_runs: Alike) -> None:
     whole = Remembering()

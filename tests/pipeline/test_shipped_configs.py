@@ -85,6 +85,7 @@ def test_another_seed_gives_other_bits(here: Path) -> None:
     assert one.validation.count == other.validation.count
 
 
+@pytest.mark.slow
 def test_early_stopping_shows_overfitting_and_stops(mnist_root: Path, here: Path) -> None:
     run = train("early-stopping", f"data.root={mnist_root}", *LITTLE[4:], run_dir=here / "run")
     best, last = run.records[run.best_epoch - 1], run.records[-1]

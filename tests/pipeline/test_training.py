@@ -89,6 +89,7 @@ def test_the_sample_is_a_picture_that_the_model_reads(run: Run) -> None:
     assert (len(answer.digits), answer.error) == (1, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file_format", ["svg", "pdf"])
 def test_pictures_have_the_format_that_the_config_names(tiny: dict[str, Any], tmp_path: Path, file_format: str) -> None:
     config = {**tiny, "report": {"format": file_format}}

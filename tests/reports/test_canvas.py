@@ -28,6 +28,7 @@ def run(code: str, folder: Path, **variables: str) -> subprocess.CompletedProces
     return subprocess.run(command, check=False, cwd=folder, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "variables",
     [

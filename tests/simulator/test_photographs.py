@@ -130,6 +130,7 @@ def test_some_sevens_are_crossed_in_every_kind(digits: Images) -> None:
     assert 20 < alike < 39
 
 
+@pytest.mark.slow
 def test_some_digits_are_written_as_they_are_printed(digits: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     """The label is what is printed, even where the image shows something else."""
     taken: list[int] = []

@@ -164,6 +164,7 @@ def test_a_stop_ends_what_is_in_work_and_begins_nothing(pieces: ModuleType, jobs
     assert scheduler.results == dict.fromkeys(range(jobs), True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows ends processes without a word")
 def test_an_interruption_here_interrupts_the_others(
     pieces: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -485,6 +485,7 @@ def test_without_optuna_it_says_what_to_install(make: Making, here: Path, monkey
     assert not (here / "runs").exists()
 
 
+@pytest.mark.slow
 def test_no_matplotlib_state_is_left(make: Making) -> None:
     from matplotlib import pyplot as plt
     from matplotlib import rcParams

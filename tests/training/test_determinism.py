@@ -61,6 +61,7 @@ def test_the_same_seed_gives_the_same_bits(splits: Splits, yes_or_no: Splits, pr
     assert outcome(images, prepare, **sections, seed=1) != first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("model", [{"architecture": "mlp", "hidden": [600, 500]}, {"architecture": "cnn"}])
 def test_the_same_seed_gives_the_same_bits_in_each_precision_on_each_number_of_threads(
