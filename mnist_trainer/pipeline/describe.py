@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mnist_trainer.config.layers import output_count
 from mnist_trainer.config.model import FullyConvolutional
@@ -16,8 +16,6 @@ from mnist_trainer.data.image_dataset import MEMORY_FRACTION, ImageDataset
 from mnist_trainer.data.loaders import class_names
 from mnist_trainer.model.device import matmul_backend
 from mnist_trainer.reports.callbacks import RunInfo
-from mnist_trainer.training.losses import LossFunction
-from mnist_trainer.training.prepare import OptimizerFactory
 from mnist_trainer.training.state import TrainingState
 
 
@@ -122,15 +120,3 @@ def _stacked(model: FullyConvolutional, each: int) -> str:
     blocks = "-".join(f"{each}×{channels}" for channels in model.channels)
     excited = f", squeeze_excite {model.squeeze_excite}" if model.squeeze_excite else ""
     return f"{blocks}{excited}, {'max and average' if model.pooling == 'both' else model.pooling} pooling"
-
-
-def custom_names(
-    model: nn.Module | None, loss: LossFunction | None, optimizer: OptimizerFactory | None
-) -> dict[str, str]:
-    """The user's own parts by name: `{"model": "my_module.MyNet"}`."""
-    parts = {"model": None if model is None else type(model), "loss": loss, "optimizer": optimizer}
-    return {
-        part: f"{own.__module__}.{getattr(own, '__qualname__', type(own).__qualname__)}"
-        for part, own in parts.items()
-        if own is not None
-    }

@@ -18,7 +18,7 @@ from torch import nn
 from mnist_trainer.config.classes import class_positions, label_of
 from mnist_trainer.config.load import Override
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data.identity import SAME_DIGITS, find_known
+from mnist_trainer.data.identity import find_known
 from mnist_trainer.data.image_dataset import ImageDataset, Split
 from mnist_trainer.data.loaders import all_classes, load_split, load_unseen, with_binary
 from mnist_trainer.errors import CheckpointError, UsageError
@@ -44,7 +44,7 @@ from mnist_trainer.pipeline.eval_target import (
     find_checkpoints,
     load_target,
 )
-from mnist_trainer.pipeline.preparation import check_custom_parts
+from mnist_trainer.pipeline.preparation import CustomParts
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, check_same_classes
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import build_criterion
@@ -103,7 +103,7 @@ def evaluate_target(
 ) -> EvalResult:
     """What `run_evaluation` does once the checkpoints are loaded."""
     config, checkpoint = target.config, target.checkpoint
-    check_custom_parts(model, loss, None)
+    CustomParts(model, loss)
     advice = "Take another device (on the command line: --device cpu), or fewer members of an ensemble."
     with settings(config, choose_threads(config, model)), convert_device_errors("evaluation", advice):
         source, pictures = _load(target, split)
@@ -157,7 +157,7 @@ def _notes(target: EvalTarget, split: Split, source: ImageDataset) -> tuple[str,
 
 
 def _note(path: str, member: Member, data: Data, split: Split, source: ImageDataset) -> str:
-    trained, samples = member.config.data, member.lineage or ()
+    trained, samples = member.config.data, member.lineage
     if _dataset_name(trained) == _dataset_name(data):
         if split == "train":
             return ""
@@ -168,9 +168,6 @@ def _note(path: str, member: Member, data: Data, split: Split, source: ImageData
         share = f"about {100 * known / checked:.0f} %" if known >= MIN_KNOWN else "some"
         known_ones = f"{f'{known:,}' if checked == count else share} of these {count:,} images"
         return f"{head} {known_ones} trained it, or a model that it started from: the figures are too good."
-    if not checked and trained.is_table != data.is_table and {trained.name, data.name} & {*SAME_DIGITS}:
-        reason = "tables like Kaggle's mix the training and test images of MNIST"
-        return f"{head} may know images of {_dataset_name(data)}, as {reason}: the figures may be too good."
     return ""
 
 

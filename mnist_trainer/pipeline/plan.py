@@ -17,10 +17,11 @@ from mnist_trainer.model.device import resolve_device, settings
 from mnist_trainer.model.memory import Footprint, check_memory, footprint
 from mnist_trainer.pipeline.finish import check_reports, load_test_images
 from mnist_trainer.pipeline.preparation import (
+    CustomParts,
     check_classes,
     check_unseen_validation,
     load_initial,
-    prepare,
+    prepare_training,
     with_absolute_paths,
     with_smallest_batch,
 )
@@ -78,14 +79,14 @@ def _check_inputs(config: Config, classes: tuple[str, ...], model: nn.Module) ->
             splits = load_real(data)
             check_images(config, model, splits)
             if isinstance(loaded, Member):
-                check_unseen_validation(loaded, data, splits, identify(splits, data.name))
+                check_unseen_validation(loaded, splits, identify(splits, data.name))
 
 
 def first_batch(config: Config) -> bytes:
     """A PNG of the first batch that a training of `config` would see: each image before and after `data.augment` and
     `training.mixup`. Raises the errors of `prepare`."""
     with settings(config, config.threads):
-        state = prepare(config)
+        state = prepare_training(config, CustomParts())
         data, classes = config.data, state.setup.classes
         originals, _ = next(iter(training_loader(state.setup.train, data.batch, config.seed, epoch=0)))
         seen, labels = next(state.batches())

@@ -1,9 +1,9 @@
-"""From a config to a training that can start: everything checked, images loaded, model built."""
+"""From a config to a training that can start: everything is checked, images are loaded, the model is built."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from mnist_trainer.config.checks import find_problems, find_warnings
 from mnist_trainer.config.classes import class_positions, task_classes
 from mnist_trainer.config.layers import expand, infer_shapes, output_count
 from mnist_trainer.config.load import ConfigSource, Override, load_config
-from mnist_trainer.config.schema import Config, Data
+from mnist_trainer.config.schema import Config
 from mnist_trainer.data.folder import notes
-from mnist_trainer.data.identity import SAME_DIGITS, Identity, identify
+from mnist_trainer.data.identity import Identity, identify
 from mnist_trainer.data.loaders import Splits, all_classes, load_splits, load_together
 from mnist_trainer.errors import ConfigError, ConfigProblem, DataError, UsageError, one_line, shell_quote
 from mnist_trainer.model.device import choose_threads, resolve_device, settings
@@ -28,24 +28,42 @@ from mnist_trainer.training.prepare import OptimizerFactory, prepare_state
 from mnist_trainer.training.state import InitialWeights, Phase, TrainingState
 
 Loading = Callable[[str, int, int | None], None]
-
 Warned = Callable[[str, str], None]
 
 
-def check_custom_parts(model: object, loss: object, optimizer: object) -> None:
-    """Raise `UsageError` if one of the user's own parts has a wrong type: often the config's key is meant."""
-    parts = (
-        ("model", model, isinstance(model, nn.Module), "a torch.nn.Module", "mlp"),
-        ("loss", loss, callable(loss) and not isinstance(loss, type), "a function of outputs and labels", "mse"),
-        ("optimizer", optimizer, callable(optimizer), "a function of the parameters, as torch.optim.SGD is", "sgd"),
-    )
-    for name, part, fits, wanted, example in parts:
-        if part is not None and not fits:
-            got = one_line(repr(part))
-            raise UsageError(f"{name}= takes {wanted}, not {got}; the config's is chosen by '{name}={example}'.")
+@dataclass(frozen=True)
+class CustomParts:
+    """The user's own parts, which replace the config's. Raises `UsageError` for one of a wrong type."""
+
+    model: nn.Module | None = None
+    loss: LossFunction | None = None
+    optimizer: OptimizerFactory | None = None
+
+    def __post_init__(self) -> None:
+        is_loss = callable(self.loss) and not isinstance(self.loss, type)
+        parts = (
+            ("model", isinstance(self.model, nn.Module), "a torch.nn.Module", "mlp"),
+            ("loss", is_loss, "a function of outputs and labels", "mse"),
+            ("optimizer", callable(self.optimizer), "a function of the parameters, as torch.optim.SGD is", "sgd"),
+        )
+        for name, fits, wanted, example in parts:
+            part = getattr(self, name)
+            if part is not None and not fits:  # often the config's key is meant
+                got = one_line(repr(part))
+                raise UsageError(f"{name}= takes {wanted}, not {got}; the config's is chosen by '{name}={example}'.")
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The parts by name: `{"model": "my_module.MyNet"}`."""
+        parts = {**vars(self), "model": None if self.model is None else type(self.model)}
+        return {
+            key: f"{part.__module__}.{getattr(part, '__qualname__', type(part).__qualname__)}"
+            for key, part in parts.items()
+            if part is not None
+        }
 
 
-def prepare(  # noqa: PLR0913
+def prepare(
     config: ConfigSource,
     *overrides: Override,
     model: nn.Module | None = None,
@@ -53,39 +71,51 @@ def prepare(  # noqa: PLR0913
     optimizer: OptimizerFactory | None = None,
     loading: Loading | None = None,
     on_warning: Warned | None = None,
+    **keys: Any,
+) -> TrainingState:
+    """Return a training at its start: data loaded, model built and on its device. `fit(state)` trains it.
+
+    `keys` are overrides, as of `train`. Raises `ConfigError`, `DataError`, `DeviceError` (also when the model does not
+    fit into memory) or `CheckpointError`.
+    """
+    custom = CustomParts(model, loss, optimizer)
+    return prepare_training(load_config(config, (*overrides, keys)), custom, loading=loading, on_warning=on_warning)
+
+
+def prepare_training(
+    config: Config,
+    custom: CustomParts,
+    *,
+    loading: Loading | None = None,
+    on_warning: Warned | None = None,
     phase: Phase = "train",
     splits: Splits | None = None,
     initial: InitialWeights | None = None,
-    **keys: Any,
 ) -> TrainingState:
-    """A training at its start: data loaded, model built and on its device. `fit(state)` trains it.
+    """Return a training at its start, as `prepare`; in the phase `refit`, without a validation set (`refit_config`).
 
-    In the phase `refit` it trains on all images that the data set has besides the test set; see `refit_config`.
-    `splits` are the images of `config.data`, where they are loaded already, and `initial` replaces the file that
-    `model.init_from` names. `keys` are overrides, as of `train`.
-    Raises `ConfigError`, `DataError`, `DeviceError` (also when the model cannot fit into memory) or `CheckpointError`.
+    `splits` are the images of `config.data`, if they are loaded already; `initial` replaces the file that
+    `model.init_from` names.
     """
-    check_custom_parts(model, loss, optimizer)
-    config = with_absolute_paths(load_config(config, (*overrides, keys)))
+    config = with_absolute_paths(config)
     classes = check_classes(config)
-    if model is None:
+    if custom.model is None:
         layers = infer_shapes(expand(config.model), output_count(config, len(classes)))
         device = resolve_device(config.device)
         check_memory(footprint(with_smallest_batch(config, device), layers), device)
     loaded = load_initial(config, classes) if initial is None else initial
-    if initial is None and isinstance(loaded, InitialWeights) and on_warning is not None:
-        reason = "holds weights alone: whether images that validate here trained them can't be checked"
-        on_warning("model.init_from", f"{config.model.init_from} {reason}")
     if splits is None:
         splits = load_splits(config.data, loading) if phase == "train" else load_together(config.data, loading)
     identity = identify(splits, config.data.name)
     if isinstance(loaded, Member):
-        check_unseen_validation(loaded, config.data, splits, identity)
-        loaded = InitialWeights(loaded.weights, loaded.spec.normalization, loaded.lineage or ())
-    with settings(config, choose_threads(config, model)):
-        return prepare_state(
-            config, splits, model=model, loss=loss, optimizer=optimizer, start=loaded, identity=identity, phase=phase
-        )
+        check_unseen_validation(loaded, splits, identity)
+        loaded = InitialWeights(loaded.weights, loaded.spec.normalization, loaded.lineage)
+    elif loaded and initial is None and on_warning is not None:
+        reason = "holds weights alone: whether images that validate here trained them can't be checked"
+        on_warning("model.init_from", f"{config.model.init_from} {reason}")
+    parts = vars(custom)
+    with settings(config, choose_threads(config, custom.model)):
+        return prepare_state(config, splits, **parts, start=loaded, identity=identity, phase=phase)
 
 
 def with_absolute_paths(config: Config) -> Config:
@@ -99,12 +129,11 @@ def with_absolute_paths(config: Config) -> Config:
         start = str(latest_run().best)
     if start is not None and start != BUNDLED:
         start = _absolute(start if start.startswith("~") else str(find_path(start)))
-    return config.model_copy(
-        update={
-            "data": config.data.model_copy(update=data),
-            "model": config.model.model_copy(update={"init_from": start}),
-        }
-    )
+    changes = {
+        "data": config.data.model_copy(update=data),
+        "model": config.model.model_copy(update={"init_from": start}),
+    }
+    return config.model_copy(update=changes)
 
 
 def _absolute(path: str | None) -> str | None:
@@ -112,9 +141,9 @@ def _absolute(path: str | None) -> str | None:
 
 
 def load_initial(config: Config, classes: Sequence[str]) -> Member | InitialWeights | None:
-    """Load what `model.init_from` names, its outputs in the order of `classes`, which are those of `config`.
+    """Return what `model.init_from` names, with its outputs in the order of `classes`, which are those of `config`.
 
-    It is a `InitialWeights` if the file holds only weights. Raises `CheckpointError`.
+    It is `InitialWeights` if the file holds only weights. Raises `CheckpointError`.
     """
     if config.model.init_from is None:
         return None
@@ -123,10 +152,10 @@ def load_initial(config: Config, classes: Sequence[str]) -> Member | InitialWeig
         return InitialWeights(loaded)
     if config.data.binary is not None:
         return loaded.only
-    return replace(loaded.only, weights=_weights_for(classes, loaded))
+    return replace(loaded.only, weights=_reorder_outputs(loaded, classes))
 
 
-def _weights_for(classes: Sequence[str], start: Checkpoint) -> dict[str, Tensor]:
+def _reorder_outputs(start: Checkpoint, classes: Sequence[str]) -> dict[str, Tensor]:
     """Return the weights of `start` with an output for each of `classes`, in this order.
 
     They stay as they are if `start` does not know each class by its name, or if its last layer has not an output for
@@ -143,17 +172,13 @@ def _weights_for(classes: Sequence[str], start: Checkpoint) -> dict[str, Tensor]
 
 
 def with_smallest_batch(config: Config, device: torch.device) -> Config:
-    """`config` with the smallest batch that it allows on `device`: a single image for auto on an accelerator."""
+    """Return `config` with the smallest batch it allows on `device`: a single image for auto on an accelerator."""
     return config.with_batch(1) if config.data.batch_size == "auto" and device.type != "cpu" else config
 
 
-def check_unseen_validation(start: Member, data: Data, splits: Splits, identity: Identity) -> None:
-    """Raise `ConfigError` if the model to start from, or one that it started from, was trained on images that now
-    validate."""
-    if splits.validation is None:
-        return
-    known = _may_know(start, data, splits) if start.lineage is None else identity.is_known_to(start.lineage)
-    if known:
+def check_unseen_validation(start: Member, splits: Splits, identity: Identity) -> None:
+    """Raise `ConfigError` if images that validate here trained `start`, or a model that it started from."""
+    if splits.validation is not None and identity.is_known_to(start.lineage):
         reason = "it was trained with images that would validate here, or a model that it started from was, and the "
         advice = "Take the data.validation, split_seed and limit of that training, or data.validation=0 to do without"
         raise ConfigError(
@@ -161,21 +186,10 @@ def check_unseen_validation(start: Member, data: Data, splits: Splits, identity:
         )
 
 
-def _may_know(start: Member, data: Data, splits: Splits) -> bool:
-    """Decide the same by the config of `start`, whose file does not say which images trained it."""
-    theirs = start.config.data
-    names = {theirs.name, data.name}
-    if (len(names) > 1 and not names <= set(SAME_DIGITS)) or _absolute(theirs.path) != data.path:
-        return False
-    if (theirs.split_seed, theirs.limit) != (data.split_seed, data.limit):
-        return True
-    return theirs.validation != data.validation if start.split_counts is None else start.split_counts != splits.counts
-
-
 def check_same_images(folder: Path, before: object, now: Mapping[str, Any]) -> None:
-    """Raises `DataError` if the images are not those that the run or series in `folder` was begun with.
+    """Raise `DataError` if the images are not those that the run or series in `folder` was begun with.
 
-    `before` and `now` are what `run_facts` says of the data; an earlier version wrote no fingerprint.
+    `before` and `now` are what `run_facts` says of the data.
     """
     if not isinstance(before, Mapping) or before.get("fingerprint") in (None, now["fingerprint"]):
         return
@@ -199,7 +213,7 @@ def config_warnings(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def check_classes(config: Config) -> tuple[str, ...]:
-    """The classes of the data. Raises `ConfigError` if the config names others: a folder's are known only now."""
+    """Return the classes of the data. Raises `ConfigError` if the config names others (a folder's are known now)."""
     classes = all_classes(config.data)
     if config.data.name == "folder":
         found = find_problems(config, classes)
@@ -209,7 +223,7 @@ def check_classes(config: Config) -> tuple[str, ...]:
 
 
 def refit_config(config: Config, epochs: int) -> Config:
-    """The config of the second fit that `training.refit` asks for: without validation, for `epochs` epochs.
+    """Return the config of the second fit (`training.refit`): `epochs` epochs without a validation set.
 
     A run of this config on its own gives the same model (but for folders with a `val/` of their own).
     """

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -20,9 +19,9 @@ from mnist_trainer.errors import InterruptedRunError
 from mnist_trainer.files import folder_lock
 from mnist_trainer.model.device import choose_threads, settings, skipped_device
 from mnist_trainer.model.memory import convert_device_errors
-from mnist_trainer.pipeline.describe import build_header, custom_names, run_facts
+from mnist_trainer.pipeline.describe import build_header, run_facts
 from mnist_trainer.pipeline.finish import Run, check_reports, conclude, evaluate_best, load_test_images
-from mnist_trainer.pipeline.preparation import check_custom_parts, config_warnings, prepare, refit_config
+from mnist_trainer.pipeline.preparation import CustomParts, config_warnings, prepare_training, refit_config
 from mnist_trainer.pipeline.resume import (
     check_same_parts,
     check_single_run,
@@ -43,33 +42,20 @@ from mnist_trainer.training.prepare import OptimizerFactory
 from mnist_trainer.training.state import InitialWeights, TrainingState
 
 
-@dataclass(frozen=True)
-class _CustomParts:
-    """The user's own parts, which take the place of the config's."""
+def _prepare(
+    config: Config, custom: CustomParts, callback: Callback, initial: InitialWeights | None = None
+) -> tuple[TrainingState, Callable[[int], TrainingState]]:
+    """Return the state of the first fit, and a function that makes that of the second from the best epoch."""
+    fresh = replace(custom, model=deepcopy(custom.model)) if config.training.refit else custom
+    state = prepare_training(config, custom, loading=callback.on_loading, on_warning=callback.on_warning, initial=initial)
+    _warn_of_device(config, state, callback)
+    setup = state.setup  # its batch size is a number
 
-    model: nn.Module | None
-    loss: LossFunction | None
-    optimizer: OptimizerFactory | None
+    def prepare_refit(epochs: int) -> TrainingState:
+        again = refit_config(setup.config, epochs)
+        return prepare_training(again, fresh, loading=callback.on_loading, phase="refit", initial=setup.initial)
 
-    def __post_init__(self) -> None:
-        check_custom_parts(self.model, self.loss, self.optimizer)
-
-    @property
-    def names(self) -> dict[str, str]:
-        return custom_names(self.model, self.loss, self.optimizer)
-
-    def prepare(
-        self, config: Config, callback: Callback, initial: InitialWeights | None = None
-    ) -> tuple[TrainingState, Callable[[int], TrainingState]]:
-        """Return the state of the first fit, and a function that makes that of the second from the best epoch."""
-        prepared = partial(prepare, loss=self.loss, optimizer=self.optimizer, loading=callback.on_loading)
-        fresh = deepcopy(self.model) if config.training.refit else None
-        state = prepared(config, model=self.model, on_warning=callback.on_warning, initial=initial)
-        _warn_of_device(config, state, callback)
-        setup = state.setup  # its batch size is a number
-        return state, lambda epoch: prepared(
-            refit_config(setup.config, epoch), model=fresh, phase="refit", initial=setup.initial
-        )
+    return state, prepare_refit
 
 
 def train(
@@ -94,7 +80,7 @@ def train(
     and `resume` goes on with it.
     """
     custom, run_dir, config = (
-        _CustomParts(model, loss, optimizer),
+        CustomParts(model, loss, optimizer),
         as_folder(run_dir),
         load_config(config, (*overrides, keys)),
     )
@@ -104,7 +90,7 @@ def train(
             began = perf_counter()
             if run_dir is not None:
                 check_free(run_dir)  # before data are fetched for nothing
-            state, second = custom.prepare(config, heard)
+            state, second = _prepare(config, custom, heard)
             test = load_test_images(config, heard.on_loading)
             folder = create_run_folder(config.name, run_dir)
             with folder_lock(folder.path):
@@ -131,7 +117,7 @@ def resume(
     `load_resume_point` raise.
     """
     custom, texts, folder = (
-        _CustomParts(model, loss, optimizer),
+        CustomParts(model, loss, optimizer),
         override_texts((*overrides, keys)),
         find_run(str(place)),
     )
@@ -147,7 +133,7 @@ def resume(
             threads = resume_point.threads or choose_threads(resume_point.config, model)
             with settings(resume_point.config, threads), convert_device_errors():
                 began = perf_counter()
-                state, second = custom.prepare(resume_point.config, heard, resume_point.initial)
+                state, second = _prepare(resume_point.config, custom, heard, resume_point.initial)
                 resume_point.restore(state)
                 for key, reason in resume_point.notes(state):
                     heard.on_warning(key, reason)

@@ -39,7 +39,7 @@ class Member:
     custom: dict[str, str] = field(default_factory=dict)
     split_counts: tuple[int, int] | None = None
     """How many images it was trained and validated with, if known."""
-    lineage: tuple[Tensor, ...] | None = field(default=None, compare=False)
+    lineage: tuple[Tensor, ...] = field(default=(), compare=False)
     """See `Setup.lineage`."""
 
     __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)

@@ -22,7 +22,7 @@ from mnist_trainer.data.loaders import Splits, load_splits
 from mnist_trainer.errors import DeviceError, InterruptedRunError, TrainerError
 from mnist_trainer.model.device import choose_threads, settings
 from mnist_trainer.model.memory import convert_device_errors
-from mnist_trainer.pipeline.preparation import prepare
+from mnist_trainer.pipeline.preparation import CustomParts, prepare_training
 from mnist_trainer.seeds import seed_for
 from mnist_trainer.studies.processes import WorkerContext
 from mnist_trainer.studies.sweep_study import StudyStorage, open_study, open_trials, retry, storage_errors, trial_index
@@ -134,7 +134,7 @@ def _epochs(sweep: Sweep, values: Mapping[str, Any], threads: int, context: Work
     try:
         config = sweep.config(values)
         with settings(config, choose_threads(config) or threads), convert_device_errors():
-            yield from fit(prepare(config, splits=load_images(config.data)), after_step)
+            yield from fit(prepare_training(config, CustomParts(), splits=load_images(config.data)), after_step)
     except InterruptedRunError:
         raise
     except Exception as error:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from mnist_trainer import evaluate, prepare, train
 from mnist_trainer.errors import CheckpointError
-from mnist_trainer.pipeline.describe import custom_names
+from mnist_trainer.pipeline.preparation import CustomParts
 from mnist_trainer.storage.checkpoint import load_checkpoint
 
 
@@ -91,11 +91,11 @@ def test_own_parts_are_named_whatever_they_are() -> None:
     class Empty(nn.ModuleList):
         """Without layers it counts as false."""
 
-    names = custom_names(Empty(), nn.CrossEntropyLoss(), torch.optim.Adam)
+    names = CustomParts(Empty(), nn.CrossEntropyLoss(), torch.optim.Adam).names
     assert names["model"].endswith("Empty")
     assert names["loss"].endswith("CrossEntropyLoss")
     assert names["optimizer"].endswith("Adam")
-    assert custom_names(None, None, None) == {}
+    assert CustomParts().names == {}
 
 
 # --- init_from and freeze ---

@@ -11,12 +11,10 @@ import numpy as np
 import pytest
 
 from mnist_trainer import Run, evaluate, load_config, resume, train
-from mnist_trainer.config.schema import Data
 from mnist_trainer.data.digits import load_digits
-from mnist_trainer.data.loaders import load_real, load_test
+from mnist_trainer.data.loaders import load_real
 from mnist_trainer.errors import DataError, InterruptedRunError
 from mnist_trainer.pipeline.plan import plan
-from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 
 from .conftest import Remembering
 
@@ -120,18 +118,6 @@ def test_a_model_that_knows_none_of_the_images_says_nothing(tiny: dict[str, Any]
     assert evaluate(run.folder, "data.name=digits").notes == ()
     for split in ("train", "validation", "test"):
         assert evaluate(run.folder, split=split).notes == ()  # type: ignore[arg-type]
-
-
-def test_a_model_whose_images_are_not_known_may_know_those_of_mnist(
-    tiny: dict[str, Any], table: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = train(on_a_table(tiny, table))
-    old = load_checkpoint(run.folder / "best.pt")
-    save_checkpoint(run.folder / "old.pt", replace(old, members=(replace(old.only, lineage=None),)))
-    monkeypatch.setattr("mnist_trainer.pipeline.evaluate.load_split", lambda *_: load_test(Data(name="digits")))
-    (note,) = evaluate(run.folder / "old.pt", "data.name=mnist").notes
-    assert "may know images of mnist" in note and "the figures may be too good" in note
-    assert evaluate(run.folder / "old.pt", "data.name=digits").notes == ()
 
 
 def test_a_training_on_a_changed_csv_is_not_gone_on_with(tiny: dict[str, Any], table: Path, here: Path) -> None:

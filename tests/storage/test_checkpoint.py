@@ -107,7 +107,7 @@ def test_the_file_has_the_layout_that_is_documented(saved: Path) -> None:
         },
         "custom": {},
         "split_counts": None,
-        "lineage": None,
+        "lineage": (),
     }
 
 
