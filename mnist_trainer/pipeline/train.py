@@ -47,13 +47,15 @@ def _prepare(
 ) -> tuple[TrainingState, Callable[[int], TrainingState]]:
     """Return the state of the first fit, and a function that makes that of the second from the best epoch."""
     fresh = replace(custom, model=deepcopy(custom.model)) if config.training.refit else custom
-    state = prepare_training(config, custom, loading=callback.on_loading, on_warning=callback.on_warning, initial=initial)
+    state = prepare_training(
+        config, custom, loading=callback.on_loading, on_warning=callback.on_warning, initial=initial
+    )
     _warn_of_device(config, state, callback)
     setup = state.setup  # its batch size is a number
 
     def prepare_refit(epochs: int) -> TrainingState:
         again = refit_config(setup.config, epochs)
-        return prepare_training(again, fresh, loading=callback.on_loading, phase="refit", initial=setup.initial)
+        return prepare_training(again, fresh, loading=loading, phase="refit", initial=setup.initial)
 
     return state, prepare_refit
 
