@@ -47,9 +47,8 @@ def _prepare(
 ) -> tuple[TrainingState, Callable[[int], TrainingState]]:
     """Return the state of the first fit, and a function that makes that of the second from the best epoch."""
     fresh = replace(custom, model=deepcopy(custom.model)) if config.training.refit else custom
-    state = prepare_training(
-        config, custom, loading=callback.on_loading, on_warning=callback.on_warning, initial=initial
-    )
+    loading, on_warning = callback.on_loading, callback.on_warning
+    state = prepare_training(config, custom, loading=loading, on_warning=on_warning, initial=initial)
     _warn_of_device(config, state, callback)
     setup = state.setup  # its batch size is a number
 
