@@ -146,6 +146,23 @@ def test_functions_are_short() -> None:
     assert {name: length for name, length in functions.items() if length > LINES_A_FUNCTION} == {}
 
 
+GRADIENT_CALLS = {"backward", "zero_grad", "step", "unscale_", "clip_grad_norm_"}
+
+
+def test_only_train_step_computes_gradients_and_takes_steps() -> None:
+    def calls(tree: ast.AST) -> list[str]:
+        found = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+        return [function.attr for function in found if isinstance(function, ast.Attribute)]
+
+    found = {name_of(path): GRADIENT_CALLS.intersection(calls(tree_of(path))) for path in FILES}
+    assert {name for name, used in found.items() if used} == {"training/loop.py"}
+    (train_step,) = (
+        node for node in tree_of(PACKAGE / "training/loop.py").body if getattr(node, "name", "") == "train_step"
+    )
+    assert set(calls(train_step)) >= GRADIENT_CALLS
+    assert isinstance(train_step, ast.FunctionDef) and (train_step.end_lineno or 0) - train_step.lineno < 40
+
+
 def test_every_file_says_what_it_is_for() -> None:
     assert [name_of(path) for path in FILES if not ast.get_docstring(tree_of(path))] == []
     beginnings = {

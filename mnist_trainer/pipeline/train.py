@@ -205,7 +205,7 @@ def _record_failure(writer: RunWriter, callback: Callback) -> Iterator[None]:
 
 
 def _fit(state: TrainingState, writer: RunWriter, callback: Callback) -> None:
-    steps = state.setup.course.steps_per_epoch
+    steps = state.setup.steps_per_epoch
 
     def after_step(state: TrainingState) -> None:
         callback.on_step_end(state.epoch + 1, state.step, steps)

@@ -241,7 +241,7 @@ class RunWriter:
         self.state = state
         if self.last is not None and self.is_in_refit:
             state.load_state_dict(self.last)
-        self.folder.log(f"refit: {state.setup.course.epochs} epochs on {len(state.setup.train):,} images")
+        self.folder.log(f"refit: {state.setup.config.training.epochs} epochs on {len(state.setup.train):,} images")
 
     def finish_refit(self) -> None:
         """The second fit is complete: it is the run's model. One that was stopped early leaves the first one's."""
@@ -270,7 +270,7 @@ class RunWriter:
 
         A state that is no longer finite, which on an accelerator is told at the epoch's end only, is not kept.
         """
-        if not self.state.stepper.is_finite():
+        if self.state.nonfinite:
             return
         initial = self.first.setup.initial
         past = {

@@ -110,7 +110,7 @@ def refit_line(epochs: int, images: int) -> str:
 def progress_text(state: TrainingState) -> str:
     """Return `loss 0.0877  12,345 img/s  epoch 0:05, run 1:20 left`: loss and speed of the epoch so far, and the
     estimated time until it and the run end. Reading the loss synchronizes with the device."""
-    training, steps = state.setup.config.training, state.setup.course.steps_per_epoch
+    training, steps = state.setup.config.training, state.setup.steps_per_epoch
     elapsed = max(state.epoch_seconds, 1e-9)
     epoch = elapsed * (steps - state.step) / state.step
     whole = state.seconds / state.epoch if state.epoch else elapsed + epoch

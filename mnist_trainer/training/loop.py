@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from math import isfinite
 from time import perf_counter
 from typing import TypeVar
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mnist_trainer.errors import DivergedError, UsageError
 from mnist_trainer.inference.predictions import predict
 from mnist_trainer.model.device import settings
 from mnist_trainer.training.divergence import (
     Restore,
+    check_finite,
     check_finite_epoch,
+    check_finite_gradients,
     divergence_error,
-    require_finite,
     restore_epoch_start,
     save_epoch_start,
-    take_step,
+    skipped_if_nonfinite,
 )
-from mnist_trainer.training.losses import Labels, main_labels
+from mnist_trainer.training.losses import Labels, gradient_shares
 from mnist_trainer.training.optim import lr_multiplier
 from mnist_trainer.training.state import Totals, TrainingState
 
@@ -60,30 +60,28 @@ POINTS = 50
 a saved state holds depends on the epoch alone: training.epochs may change on resume."""
 
 
-def train_step(state: TrainingState, images: Tensor, labels: Labels) -> None:
-    """One step along the gradient of one batch."""
-    outputs = state.forward(images)
-    loss = state.loss(outputs, labels)
-    require_finite(state, loss)
-    state.stepper.zero_grad()
-    state.stepper.backward(loss)
-    take_step(state)
-    state.record(loss, outputs, labels)
+def train_step(state: TrainingState, micro_batches: Sequence[Batch]) -> None:
+    """Take one step of gradient descent: the five lines of the lecture, and what guards them.
 
-
-def train_step_in_pieces(state: TrainingState, micro_batches: list[Batch]) -> None:
-    """One step along the gradient of several batches together, with the memory of one at a time."""
-    factors = [torch.as_tensor(state.criterion.batch_weight(main_labels(labels))[0]) for _, labels in micro_batches]
-    whole = 1.0 if state.criterion.is_sum else torch.stack(factors).sum()
-    whole += whole == 0  # images that all have a class weight of 0 have a loss of 0
-    state.stepper.zero_grad()
-    for (images, labels), factor in zip(micro_batches, factors, strict=True):
-        outputs = state.forward(images)
-        loss = state.loss(outputs, labels)
-        require_finite(state, loss)
-        state.stepper.backward(loss * (factor / whole))
-        state.record(loss, outputs, labels)
-    take_step(state)
+    Mini-batch training has one micro-batch a step. Gradient accumulation and full-batch gradient descent have several,
+    whose gradients add up to that of all their images, with the memory of one.
+    """
+    model, criterion, optimizer, scaler = state.model, state.criterion, state.optimizer, state.scaler
+    optimizer.zero_grad()  # lecture: optimizer.zero_grad()
+    for (images, labels), share in zip(micro_batches, gradient_shares(criterion, micro_batches), strict=True):
+        with state.autocast():  # products in bfloat16 or float16, if the precision says so
+            outputs = model(state.normalize(images)).float()  # lecture: prediction = model(images)
+        loss = criterion(outputs, labels)  # lecture: loss = criterion(prediction, labels)
+        check_finite(state, loss)
+        scaler.scale(loss * share).backward()  # lecture: loss.backward()
+        state.update_totals(loss, outputs, labels)
+    if state.clip_norm is not None:
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(state.parameters, state.clip_norm)
+    check_finite_gradients(state)
+    with skipped_if_nonfinite(state):
+        scaler.step(optimizer)  # lecture: optimizer.step()
+    scaler.update()
 
 
 def steps(state: TrainingState) -> Iterator[TrainingState]:
@@ -106,25 +104,22 @@ def _with_settings(state: TrainingState, loop: Iterator[Item]) -> Iterator[Item]
 
 def _steps(state: TrainingState) -> Iterator[TrainingState]:
     setup, limit = state.setup, state.setup.config.training.max_minutes
-    steps_per_epoch = setup.course.steps_per_epoch
+    steps_per_epoch, epochs = setup.steps_per_epoch, setup.config.training.epochs
     started = perf_counter()
     batches = state.batches()
     state.train_mode()
     while micro_batches := list(islice(batches, setup.accumulation_steps)):
-        if not state.model.training:  # the caller has judged the model in between
+        if not state.model.training:  # the caller may have evaluated the model after the last step
             state.train_mode()
         step = state.epoch * steps_per_epoch + state.step
-        factor = lr_multiplier(setup.config.schedule, step, setup.course) * state.plateau.factor
-        state.stepper.set_rate(factor * state.lr_scale)
+        multiplier = lr_multiplier(setup.config.schedule, step, steps_per_epoch, epochs)
+        state.set_lr(multiplier * state.plateau.factor * state.lr_scale)
         state.seed_dropout()
-        if len(micro_batches) == 1:
-            train_step(state, *micro_batches[0])
-        else:
-            train_step_in_pieces(state, micro_batches)
+        train_step(state, micro_batches)
         if state.ema is not None:
             state.ema.update_parameters(state.model)
         state.step += 1
-        state.totals.add_point(state.step, steps_per_epoch, POINTS // (state.epoch + 1), state.stepper.rate)
+        state.totals.add_point(state.step, steps_per_epoch, POINTS // (state.epoch + 1), state.lr)
         state.epoch_seconds += perf_counter() - started
         yield state
         if limit is not None and state.seconds + state.epoch_seconds >= 60 * limit:
@@ -182,7 +177,7 @@ def finish_epoch(state: TrainingState) -> EpochRecord:
     training = state.setup.config.training
     check_finite_epoch(state)
     train_loss, train_accuracy, terms = state.totals.averages()
-    steps = state.setup.course.steps_per_epoch
+    steps = state.setup.steps_per_epoch
     curve = tuple((state.epoch + step / steps, loss, correct, lr) for step, loss, correct, lr in state.totals.curve())
     val_loss, val_accuracy = validate(state)
     state.epoch += 1
@@ -198,7 +193,7 @@ def finish_epoch(state: TrainingState) -> EpochRecord:
         train_accuracy=train_accuracy,
         val_loss=val_loss,
         val_accuracy=val_accuracy,
-        lr=state.stepper.rate,
+        lr=state.lr,
         seconds=seconds,
         images_per_second=state.totals.images / train_seconds,
         phase=state.setup.phase,

@@ -27,7 +27,7 @@ images for the other two, so that a `sum` can be compared between training and v
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import assert_never
@@ -76,18 +76,6 @@ def mixup(
     order = torch.randperm(len(labels), generator=generator, device=labels.device)
     mixed = torch.lerp(images[order].float(), images.float(), lam)
     return mixed, MixedLabels(labels, labels[order], lam)
-
-
-def mixed_loss(criterion: AnyCriterion, outputs: Tensor, labels: Labels) -> Tensor:
-    """The scalar that a step minimises, from raw outputs [B, K]: of mixed images the same mean of two losses."""
-    if isinstance(labels, Tensor):
-        loss: Tensor = criterion(outputs, labels)
-        return loss
-    loss_b = criterion(outputs, labels.labels_b)
-    terms = criterion.terms
-    loss_a = criterion(outputs, labels.labels_a)
-    criterion.terms = {name: torch.lerp(terms[name], term, labels.lam) for name, term in criterion.terms.items()}
-    return torch.lerp(loss_b, loss_a, labels.lam)
 
 
 def penalty_matrix(penalties: tuple[Penalty, ...], classes: int) -> Tensor:
@@ -151,7 +139,52 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]
 WeightImages = Callable[[], Tensor]
 
 
-class Criterion(nn.Module):
+class BaseCriterion(nn.Module):
+    """A loss of outputs and labels, which may be mixed."""
+
+    is_sum = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.terms: dict[str, Tensor] = {}
+        """The parts of the last loss, without gradient, where there is more than one."""
+
+    def forward(self, outputs: Tensor, labels: Labels) -> Tensor:
+        """Return the scalar that a step minimises, from raw outputs [B, K]: of mixed labels the mean of two losses."""
+        if isinstance(labels, Tensor):
+            return self.batch_loss(outputs, labels)
+        loss_b = self.batch_loss(outputs, labels.labels_b)
+        terms_b = self.terms
+        loss_a = self.batch_loss(outputs, labels.labels_a)
+        self.terms = {name: torch.lerp(terms_b[name], term, labels.lam) for name, term in self.terms.items()}
+        return torch.lerp(loss_b, loss_a, labels.lam)
+
+    def batch_loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the scalar of raw outputs [B, K] and labels [B]."""
+        raise NotImplementedError
+
+    def batch_weight(self, labels: Tensor) -> tuple[Tensor | float, Tensor | float]:
+        """Return how a batch counts in a total: mean loss = Σ factor·loss / Σ divisor, over batches."""
+        return float(len(labels)), float(len(labels))
+
+    def mean_loss(self, outputs: Tensor, labels: Tensor) -> float:
+        """Return the mean loss over all images, as evaluations and `metrics.csv` have it."""
+        raise NotImplementedError
+
+
+def gradient_shares(
+    criterion: BaseCriterion, micro_batches: Sequence[tuple[Tensor, Labels]]
+) -> Sequence[Tensor | float]:
+    """Return the factors of the micro-batches' losses with which their gradients add up to that of all images."""
+    if criterion.is_sum or len(micro_batches) == 1:
+        return [1.0] * len(micro_batches)
+    weights = [torch.as_tensor(criterion.batch_weight(main_labels(labels))[0]) for _, labels in micro_batches]
+    total = torch.stack(weights).sum()
+    total += total == 0  # images that all have a class weight of 0 have a loss of 0
+    return [weight / total for weight in weights]
+
+
+class Criterion(BaseCriterion):
     """The loss of a batch: the data term, and the penalties and smoothness that the config adds.
 
     `terms` holds the parts of the last call (without gradient) where there is more than one.
@@ -184,11 +217,10 @@ class Criterion(nn.Module):
         self.register_buffer("class_weights", weights)
         self.penalties: Tensor
         self.register_buffer("penalties", penalty_matrix(loss.penalties, classes))
-        self.terms: dict[str, Tensor] = {}
         self.is_sum = loss.reduction == "sum"
         self.may_be_empty = loss.reduction == "mean" and 0 in (loss.class_weights or ())
 
-    def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
+    def batch_loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The scalar that a step minimises, from raw outputs [B, K] and labels [B]."""
         terms: dict[str, Tensor] = {self.loss.name: self.data_term(outputs, labels, self.smoothing)}
         if self.loss.penalties:
@@ -281,17 +313,14 @@ class Criterion(nn.Module):
                 return total / outputs / (len(losses) if weights is None else weights.sum())
 
 
-class CustomCriterion(nn.Module):
+class CustomCriterion(BaseCriterion):
     """A user's own loss function in the place of a `Criterion`; its value is taken as the mean over the images."""
-
-    is_sum = False
 
     def __init__(self, function: LossFunction) -> None:
         super().__init__()
         self.function = function
-        self.terms: dict[str, Tensor] = {}
 
-    def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
+    def batch_loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The user's scalar. Raises `UsageError` if it is none."""
         loss: object = self.function(outputs, labels)
         if not isinstance(loss, Tensor) or loss.numel() != 1:
@@ -304,10 +333,3 @@ class CustomCriterion(nn.Module):
         own = next((tensor.device for tensor in (*self.parameters(), *self.buffers())), torch.device("cpu"))
         with torch.inference_mode():
             return float(self.function(outputs.to(own), labels.to(own)))
-
-    def batch_weight(self, labels: Tensor) -> tuple[float, float]:
-        """Each image counts once."""
-        return float(len(labels)), float(len(labels))
-
-
-AnyCriterion = Criterion | CustomCriterion

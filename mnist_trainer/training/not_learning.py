@@ -39,7 +39,7 @@ def not_learning(state: TrainingState, records: Sequence[EpochRecord], custom: C
     `records` are those of the epochs until now; `custom` names the parts that are the user's own.
     """
     setup, record = state.setup, records[-1]
-    steps = setup.course.steps_per_epoch
+    steps = setup.steps_per_epoch
     if record.phase != "train" or record.epoch != -(-MIN_STEPS // steps):
         return None
     judged = setup.train if setup.validation is None else setup.validation
@@ -69,7 +69,7 @@ def likely_cause(state: TrainingState, records: Sequence[EpochRecord], custom: C
     if _is_same(images):
         return "All training images are the same: look at the data"
     loss, uniform_loss, same = _inspect(state, images.to(setup.device), labels.to(setup.device))
-    learning_rates = [f"optimizer.lr={factor * state.stepper.base_rates[0]:g}" for factor in (0.1, 10)]
+    learning_rates = [f"optimizer.lr={factor * state.base_lrs[0]:g}" for factor in (0.1, 10)]
     if "optimizer" in custom:
         learning_rates = ["a smaller learning rate", "a larger one"]
     if same is not None:
@@ -151,7 +151,8 @@ def _inspect(state: TrainingState, images: Tensor, labels: Tensor) -> tuple[floa
     handles = [module.register_forward_hook(watch) for module in leaves.values()]
     state.model.eval()
     try:
-        outputs = state.forward(images)
+        with state.autocast():
+            outputs = state.model(state.normalize(images)).float()
     finally:
         for handle in handles:
             handle.remove()

@@ -20,7 +20,7 @@ from typing import assert_never
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mnist_trainer.config.objective import (
     Adagrad,
@@ -78,20 +78,7 @@ def build_optimizer(config: AnyOptimizer, parameters: Iterable[nn.Parameter]) ->
             assert_never(config)
 
 
-@dataclass(frozen=True)
-class Course:
-    """How long a training is: steps in each epoch, and epochs."""
-
-    steps_per_epoch: int
-    epochs: int
-
-    @property
-    def steps(self) -> int:
-        """Steps in all."""
-        return self.steps_per_epoch * self.epochs
-
-
-def lr_multiplier(schedule: AnySchedule, step: int, course: Course) -> float:
+def lr_multiplier(schedule: AnySchedule, step: int, steps_per_epoch: int, epochs: int) -> float:
     """What the learning rate is multiplied with at `step` (from 0); plateau's own falls come on top of it.
 
     `warmup` is a straight climb over its share of the steps, and the schedule itself runs over the steps after it
@@ -103,11 +90,12 @@ def lr_multiplier(schedule: AnySchedule, step: int, course: Course) -> float:
     the full rate), StepLR and ExponentialLR called once an epoch, CosineAnnealingLR and LinearLR called once a step
     with T_max and total_iters one less than the number of steps.
     """
-    last = course.steps - 1
-    warm = min(round(schedule.warmup * course.steps), last)
-    epoch = step // course.steps_per_epoch
+    total_steps = steps_per_epoch * epochs
+    last = total_steps - 1
+    warm = min(round(schedule.warmup * total_steps), last)
+    epoch = step // steps_per_epoch
     if isinstance(schedule, OneCycle):
-        peak = max(schedule.warmup * course.steps - 1, 0)
+        peak = max(schedule.warmup * total_steps - 1, 0)
         if step < peak:
             return _cosine_ramp(schedule.start, 1.0, step / peak)
         return _cosine_ramp(1.0, schedule.final, (step - peak) / (last - peak or 1))
@@ -206,10 +194,10 @@ class ExponentialMovingAverage(AveragedModel):
     def update_parameters(self, model: nn.Module) -> None:
         """Take the model's present weights into the mean; of what is counted in whole numbers the last."""
         count = int(self.n_averaged)
-        weight = 1 - min(self.decay, (1 + count) / (10 + count))
+        decay = min(self.decay, (1 + count) / (10 + count))
         pairs = list(zip(_values(self.module), _values(model), strict=True))
         means, weights = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
-        torch._foreach_lerp_(means, weights, weight)
+        get_ema_multi_avg_fn(decay)(means, weights, count)  # type: ignore[no-untyped-call]
         for mean, present in pairs:
             if not mean.is_floating_point():
                 mean.copy_(present)

@@ -26,10 +26,10 @@ from mnist_trainer.inference.predictor import REFUSAL_THRESHOLD, InferenceSpec
 from mnist_trainer.model.build import build_model, freeze, load_matching_weights
 from mnist_trainer.model.device import choose_threads, resolve_device, resolve_precision, to_device
 from mnist_trainer.model.memory import is_out_of_memory
-from mnist_trainer.training.compiler import leave_compiler_out
-from mnist_trainer.training.losses import AnyCriterion, Criterion, CustomCriterion, LossFunction, first_layer_images
+from mnist_trainer.training.loop import train_step
+from mnist_trainer.training.losses import BaseCriterion, Criterion, CustomCriterion, LossFunction, first_layer_images
 from mnist_trainer.training.optim import build_optimizer
-from mnist_trainer.training.state import InitialWeights, Phase, Setup, Stepper, TrainingState
+from mnist_trainer.training.state import InitialWeights, Phase, Setup, TrainingState
 
 
 def choose_batch_size(state: TrainingState) -> int:
@@ -48,10 +48,8 @@ def step_fits(state: TrainingState, size: int) -> bool:
         images, labels = state.setup.train.gather(torch.arange(min(size, len(state.setup.train))))
         trial.train_mode()
         trial.seed_dropout()
-        trial.stepper.zero_grad()
-        trial.stepper.backward(trial.loss(trial.forward(images), labels))
-        trial.stepper.step()
-        trial.stepper.is_finite()  # waits, so that what is wrong is known here
+        train_step(trial, [(images, labels)])
+        bool(trial.nonfinite)  # waits for the device, so that errors are raised here
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -110,7 +108,6 @@ def prepare_state(
         lineage=(*(start.lineage if start else ()), *([identity.sample] if identity else ())),
     )
     criterion = build_criterion(config, splits.classes, network, loss).to(device)
-    leave_compiler_out()
     made = (
         build_optimizer(config.optimizer, network.parameters())
         if optimizer is None
@@ -118,7 +115,7 @@ def prepare_state(
     )
     if not isinstance(made, torch.optim.Optimizer):
         raise UsageError(f"optimizer= must make a torch.optim.Optimizer, not {one_line(repr(made))}.")
-    return _resolve_batch_size(TrainingState(setup, network, criterion, Stepper(made, device, precision)))
+    return _resolve_batch_size(TrainingState(setup, network, criterion, made))
 
 
 def _resolve_batch_size(state: TrainingState) -> TrainingState:
@@ -209,7 +206,7 @@ def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
 
 def build_criterion(
     config: Config, classes: tuple[str, ...], model: nn.Module | None = None, loss: LossFunction | None = None
-) -> AnyCriterion:
+) -> BaseCriterion:
     """The loss of `config`, or the user's own; `model` is needed for `smooth_weights` in training alone."""
     learns_rejection = config.data.simulate.non_digits > 0
     if loss is not None:

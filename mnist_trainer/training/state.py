@@ -1,16 +1,11 @@
-"""What stays as it is while a model is trained: the config, the images, and how they are read.
-
-The optimizer and what stands around its step: loss scaling, clipping, and a guard against what is not finite.
-
-Everything that changes while a model is trained, in one place that can be saved and taken up again.
-"""
+"""The state of a training: `Setup` holds what stays constant, `TrainingState` what changes and can be saved."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields
-from math import isfinite
 from typing import Any, Literal
 
 import torch
@@ -24,10 +19,10 @@ from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import training_loader
 from mnist_trainer.data.normalize import Normalization
 from mnist_trainer.inference.predictor import InferenceSpec, Predictor, predicted_classes
-from mnist_trainer.model.device import Precision, autocast
+from mnist_trainer.model.device import autocast
 from mnist_trainer.seeds import seed_for
-from mnist_trainer.training.losses import AnyCriterion, Labels, main_labels, mixed_loss, mixup
-from mnist_trainer.training.optim import BestEpoch, Course, ExponentialMovingAverage, PlateauState
+from mnist_trainer.training.losses import BaseCriterion, Labels, main_labels, mixup
+from mnist_trainer.training.optim import BestEpoch, ExponentialMovingAverage, PlateauState
 
 
 @dataclass(frozen=True)
@@ -100,105 +95,13 @@ class Setup:
         return len(self.train) - train, len(self.validation or ()) - validation
 
     @property
-    def course(self) -> Course:
-        """Steps and epochs in all."""
-        return Course(-(-self._batches // self.accumulation_steps), self.config.training.epochs)
+    def steps_per_epoch(self) -> int:
+        """Return the number of optimizer steps in one epoch."""
+        return -(-self._batches // self.accumulation_steps)
 
     @property
     def _batches(self) -> int:
         return -(-len(self.train) // self.config.data.batch)
-
-
-class Stepper:
-    """An optimizer that scales the loss (float16), clips the gradient, and moves along nothing that is not finite.
-
-    On a CPU a loss or gradient that is not finite is seen at once. An accelerator must not be waited for: there `bad`
-    becomes 1 (in `guard`, which is saved), no parameter moves from that step on, and `is_finite` is asked at the
-    epoch's end. Gradients in float16 overflow now and then: they are its scaler's business, which skips the step.
-    """
-
-    def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device, precision: Precision) -> None:
-        self.optimizer = optimizer
-        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
-        self.base_rates = [float(group["lr"]) for group in optimizer.param_groups]
-        self.waits = device.type == "cpu"
-        self.guard = torch.zeros(2, device=device)
-        self.bad = self.guard[0]
-        self.one = torch.ones((), device=device)
-        self.clip_norm: float | None = None
-
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        """All trained parameters."""
-        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-
-    @property
-    def rate(self) -> float:
-        """The learning rate of the last step (of the first parameter group)."""
-        return float(self.optimizer.param_groups[0]["lr"])
-
-    def set_rate(self, factor: float) -> None:
-        """Every group's own learning rate × `factor`."""
-        for group, base in zip(self.optimizer.param_groups, self.base_rates, strict=True):
-            group["lr"] = base * factor
-
-    def admits(self, loss: Tensor) -> bool:
-        """Whether `loss` may go on to the gradients: on a CPU if it is finite, else always (see `bad`)."""
-        if self.waits:
-            return isfinite(loss.item())
-        self.bad.logical_or_(~torch.isfinite(loss.detach()))
-        return True
-
-    def is_finite(self) -> bool:
-        """Whether every loss and gradient so far was finite; waits for the accelerator."""
-        return not self.bad
-
-    @property
-    def lost(self) -> int:
-        """Steps that were not taken because of that; waits for the accelerator."""
-        return int(self.guard[1])
-
-    def zero_grad(self) -> None:
-        """Forget the gradients of the last step."""
-        self.optimizer.zero_grad()
-
-    def backward(self, loss: Tensor) -> None:
-        """Add the gradient of `loss` to the parameters'."""
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-
-    def step(self) -> bool:
-        """Move the parameters along their gradients. False on a CPU where these are not finite, and nothing moved."""
-        if self.clip_norm is not None:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
-        if not self.scaler.is_enabled():
-            gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-            # GradScaler's own check: one pass over all gradients (× 1), 6 µs where a norm takes 30
-            torch._amp_foreach_non_finite_check_and_unscale_(gradients, self.bad, self.one)
-        if not self.waits:
-            self._step_unless_bad()
-        elif self.bad:
-            return False
-        else:
-            self._step()
-        return True
-
-    def _step(self) -> None:
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-
-    @torch.no_grad()
-    def _step_unless_bad(self) -> None:
-        """A step that leaves all parameters as they are if `bad` is 1, which only the device knows."""
-        self.guard[1] += self.bad
-        if getattr(self.optimizer, "_step_supports_amp_scaling", False) and not self.scaler.is_enabled():
-            self.optimizer.found_inf = self.bad  # type: ignore[attr-defined]  # fused kernels ask it themselves
-            self._step()
-            return
-        before = [parameter.clone() for parameter in self.parameters]
-        self._step()
-        for parameter, old in zip(self.parameters, before, strict=True):
-            parameter.copy_(torch.where(self.bad == 0, parameter, old))
 
 
 @dataclass
@@ -258,16 +161,28 @@ class TrainingState:
     A state that was saved with `state_dict` and loaded into a fresh one goes on with the same bits, in mid-epoch too.
     """
 
-    def __init__(self, setup: Setup, model: nn.Module, criterion: AnyCriterion, stepper: Stepper) -> None:
-        self.setup, self.model, self.criterion, self.stepper = setup, model, criterion, stepper
-        stepper.clip_norm = setup.config.training.clip_norm
-        decay = setup.config.training.ema
-        self.ema = None if decay is None else ExponentialMovingAverage(model, decay)
+    def __init__(
+        self, setup: Setup, model: nn.Module, criterion: BaseCriterion, optimizer: torch.optim.Optimizer
+    ) -> None:
+        self.setup, self.model, self.criterion, self.optimizer = setup, model, criterion, optimizer
+        self.parameters: list[nn.Parameter] = [each for group in optimizer.param_groups for each in group["params"]]
+        self.base_lrs = [float(group["lr"]) for group in optimizer.param_groups]
+        training, device = setup.config.training, setup.device
+        self.scaler = torch.amp.GradScaler(device.type, enabled=setup.spec.precision == "float16")
+        self.clip_norm = training.clip_norm
+        self.ema = None if training.ema is None else ExponentialMovingAverage(model, training.ema)
+        self.checks_every_step = device.type == "cpu"
+        """Whether each loss and gradient is checked at once. An accelerator would have to be waited for: see
+        `divergence.check_finite`."""
+        self.nonfinite = torch.zeros((), device=device)
+        """1 once a loss or gradient was not finite."""
+        self.skipped_steps = torch.zeros((), device=device)
+        """Steps that an accelerator has left out since then."""
         self.epoch = 0
         self.step = 0
         self.seconds = 0.0
         self.epoch_seconds = 0.0
-        self.totals = Totals.empty(setup.device)
+        self.totals = Totals.empty(device)
         self.plateau = PlateauState()
         self.best = BestEpoch()
         self.best_weights: dict[str, Tensor] = {}
@@ -277,8 +192,18 @@ class TrainingState:
 
     @property
     def lr_scale(self) -> float:
-        """What is left of the learning rate after `training.on_divergence: restore` went back; see `divergence`."""
+        """Return what is left of the learning rate: it is halved each time that the training went back."""
         return 0.5 ** len(self.restores)
+
+    @property
+    def lr(self) -> float:
+        """Return the learning rate of the last step (of the first parameter group)."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def set_lr(self, multiplier: float) -> None:
+        """Set the learning rate of each parameter group to its initial one × `multiplier`."""
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = base * multiplier
 
     def batches(self) -> Iterator[tuple[Tensor, Labels]]:
         """The rest of this epoch's batches, in this epoch's order: images [B, 28, 28] from 0 to 255, and labels [B].
@@ -294,18 +219,15 @@ class TrainingState:
                 images = augmented(images, labels, augment, seed, self.epoch, number)  # noqa: PLW2901
             yield (images, labels) if alpha is None else mixup(images, labels, alpha, seed, self.epoch, number)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """The model's raw outputs [B, K], float32, of images [B, 28, 28]."""
-        spec = self.setup.spec
-        with autocast(self.setup.device, spec.precision):
-            outputs: Tensor = self.model(spec.normalization.apply(images))
-        return outputs.float()
+    def normalize(self, images: Tensor) -> Tensor:
+        """Return the model's inputs [B, 1, 28, 28], float32, for images [B, 28, 28] with values from 0 to 255."""
+        return self.setup.spec.normalization.apply(images)
 
-    def loss(self, outputs: Tensor, labels: Labels) -> Tensor:
-        """The scalar that a step minimises, of raw outputs [B, K]."""
-        return mixed_loss(self.criterion, outputs, labels)
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return a context in which matrix products and convolutions run in the precision of the training."""
+        return autocast(self.setup.device, self.setup.spec.precision)
 
-    def record(self, loss: Tensor, outputs: Tensor, batch_labels: Labels) -> None:
+    def update_totals(self, loss: Tensor, outputs: Tensor, batch_labels: Labels) -> None:
         """Add a batch to this epoch's totals."""
         labels = main_labels(batch_labels)
         factor, divisor = self.criterion.batch_weight(labels)
@@ -383,16 +305,17 @@ class TrainingState:
             "seconds": self.seconds,
             "epoch_seconds": self.epoch_seconds,
             "model": self.model.state_dict(),
-            "optimizer": self.stepper.optimizer.state_dict(),
-            "scaler": self.stepper.scaler.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
             "totals": totals,
             "plateau": asdict(self.plateau),
             "best": asdict(self.best),
             "best_weights": self.best_weights,
             "stop_reason": self.stop_reason,
-            "guard": self.stepper.guard,
-            "good": self.epoch_start,
+            "nonfinite": self.nonfinite,
+            "skipped_steps": self.skipped_steps,
+            "epoch_start": self.epoch_start,
             "restores": self.restores,
         }
 
@@ -401,11 +324,12 @@ class TrainingState:
         self.load_outcome(saved)
         self.step, self.epoch_seconds = saved["step"], saved["epoch_seconds"]
         self.model.load_state_dict(saved["model"])
-        self.stepper.optimizer.load_state_dict(saved["optimizer"])
-        self.stepper.scaler.load_state_dict(saved["scaler"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved["scaler"])
         if self.ema is not None:
             self.ema.load_state_dict(saved["ema"])
         self.totals = Totals(**saved["totals"]).to(self.setup.device)
         self.plateau = PlateauState(**saved["plateau"])
-        self.stepper.guard.copy_(saved["guard"])
-        self.epoch_start = saved["good"]
+        self.nonfinite.copy_(saved["nonfinite"])
+        self.skipped_steps.copy_(saved["skipped_steps"])
+        self.epoch_start = saved["epoch_start"]

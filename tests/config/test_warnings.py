@@ -12,7 +12,7 @@ from mnist_trainer.config.checks import Finding, find_problems, find_warnings
 from mnist_trainer.config.load import load_config
 from mnist_trainer.config.objective import Plateau, StepDecay
 from mnist_trainer.config.schema import Config
-from mnist_trainer.training.optim import Course, PlateauState, lr_multiplier
+from mnist_trainer.training.optim import PlateauState, lr_multiplier
 
 
 def found(**sections: Any) -> list[Finding]:
@@ -293,7 +293,7 @@ def test_what_a_warning_advises_is_a_config_without_that_warning(
 
 @pytest.mark.parametrize(("epochs", "falls"), [(10, 0), (11, 1)])
 def test_a_step_schedule_falls_where_it_is_not_warned_of(epochs: int, falls: int) -> None:
-    factors = {lr_multiplier(StepDecay(), step, Course(5, epochs)) for step in range(5 * epochs)}
+    factors = {lr_multiplier(StepDecay(), step, 5, epochs) for step in range(5 * epochs)}
     assert len(factors) == 1 + falls
     assert len(found(schedule="step", training={"epochs": epochs})) == 1 - falls
 

@@ -32,7 +32,7 @@ class Totals:
 def state(epoch: int = 0, seconds: float = 0.0, max_minutes: float | None = None) -> TrainingState:
     """100 of 400 steps of an epoch were done in 2 s; 10 epochs are asked for."""
     training = SimpleNamespace(epochs=10, max_minutes=max_minutes)
-    setup = SimpleNamespace(config=SimpleNamespace(training=training), course=SimpleNamespace(steps_per_epoch=400))
+    setup = SimpleNamespace(config=SimpleNamespace(training=training), steps_per_epoch=400)
     content = {"setup": setup, "step": 100, "epoch": epoch, "epoch_seconds": 2.0, "seconds": seconds}
     return cast(TrainingState, SimpleNamespace(**content, totals=Totals()))
 

@@ -49,8 +49,8 @@ def test_the_batch_is_halved_until_it_fits_a_simulated_memory(
     before = weights(state)
     assert choose_batch_size(state) == size
     assert weights(state) == before
-    assert state.stepper.optimizer.state == {}
-    assert state.stepper.parameters[0].grad is None
+    assert state.optimizer.state == {}
+    assert state.parameters[0].grad is None
 
 
 def test_other_errors_are_no_lack_of_memory(splits: Splits, config: Any) -> None:
@@ -62,7 +62,7 @@ def test_other_errors_are_no_lack_of_memory(splits: Splits, config: Any) -> None
 def test_a_cpu_takes_the_default_at_once(splits: Splits, config: Any) -> None:
     state = preparation.prepare_state(config(data={"batch_size": "auto"}), splits, model=Narrow(0))
     assert state.setup.config == config(data={"batch_size": 128})
-    assert state.setup.course.steps_per_epoch == 2
+    assert state.setup.steps_per_epoch == 2
 
 
 def test_what_was_found_on_a_simulated_accelerator_is_the_trainings_config(

@@ -41,7 +41,7 @@ def breaking(state: TrainingState, where: Callable[[TrainingState], bool], bad: 
 
 def rate_above(limit: float, epoch: int, step: int) -> Callable[[TrainingState], bool]:
     """In one step, as long as the rate is higher than `limit`."""
-    return lambda state: (state.epoch, state.step) == (epoch, step) and state.stepper.rate > limit
+    return lambda state: (state.epoch, state.step) == (epoch, step) and state.lr > limit
 
 
 def trained(state: TrainingState) -> tuple[list[EpochRecord], list[Restore]]:
@@ -60,7 +60,7 @@ def test_a_training_goes_back_to_the_epochs_start_with_half_the_rate_a_simulated
     splits: Splits, prepare: Any, bad: float, accelerator: bool
 ) -> None:
     state = breaking(prepare(splits, **SETTINGS), rate_above(0.1, 1, 4), bad)
-    state.stepper.waits = not accelerator
+    state.checks_every_step = not accelerator
     records, found = trained(state)
     assert [record.epoch for record in records] == [1, 2, 3, 4]
     assert [(back.epoch, back.step, back.factor) for back in found] == [(2, 5, 0.5), (2, 5, 0.25)]
@@ -174,4 +174,4 @@ def test_the_seconds_of_what_was_thrown_away_count(splits: Splits, prepare: Any)
 def test_nothing_is_kept_to_go_back_to_unless_it_is_asked_for(splits: Splits, prepare: Any) -> None:
     state = prepare(splits, training={"epochs": 1})
     trained(state)
-    assert state.state_dict()["good"] is None
+    assert state.state_dict()["epoch_start"] is None

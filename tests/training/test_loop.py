@@ -138,9 +138,9 @@ def test_images_that_all_have_the_class_weight_0_change_nothing(
 def test_each_step_has_the_rate_of_its_schedule(splits: Splits, prepare: Any, schedule: Any) -> None:
     state = prepare(splits, schedule=schedule, optimizer={"name": "sgd", "lr": 0.5})
     rates: list[float] = []
-    records = list(fit(state, lambda state: rates.append(state.stepper.rate)))
+    records = list(fit(state, lambda state: rates.append(state.lr)))
     setup = state.setup
-    expected = [0.5 * lr_multiplier(setup.config.schedule, step, setup.course) for step in range(21)]
+    expected = [0.5 * lr_multiplier(setup.config.schedule, step, setup.steps_per_epoch, 3) for step in range(21)]
     assert rates == expected
     assert [record.lr for record in records] == [expected[6], expected[13], expected[20]]
 
@@ -253,7 +253,7 @@ def test_points_within_an_epoch_are_means_of_equal_intervals(splits: Splits, pre
     _, loss, accuracy, lr = first.curve[1]
     assert loss == pytest.approx((sums[3][0] - sums[1][0]) / 4)
     assert accuracy == (sums[3][1] - sums[1][1]) / 4
-    assert lr == state.stepper.rate
+    assert lr == state.lr
     assert sum(point[1] for point in second.curve) / 25 == pytest.approx(second.train_loss)
 
 

@@ -77,7 +77,7 @@ def test_a_loss_that_is_not_finite_never_reaches_the_weights(
 
 def test_a_simulated_accelerator_finds_it_at_the_epochs_end(splits: Splits, prepare: Any) -> None:
     state = break_at(prepare(splits, optimizer={"name": "sgd", "lr": 0.25}), 3, nan)
-    state.stepper.waits = False
+    state.checks_every_step = False
     before: list[dict[str, bytes]] = []
     with pytest.raises(DivergedError) as caught:
         list(fit(state, lambda state: before.append(bits(state.model.state_dict()))))

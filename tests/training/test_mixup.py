@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from mnist_trainer.config.objective import ClassLoss, Penalty
-from mnist_trainer.training.losses import Criterion, MixedLabels, main_labels, mixed_loss, mixup
+from mnist_trainer.training.losses import Criterion, MixedLabels, main_labels, mixup
 
 IMAGES = torch.randint(0, 256, (40, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 LABELS = torch.arange(40) % 10
@@ -41,15 +41,15 @@ def test_the_loss_is_that_against_the_mixed_targets() -> None:
     outputs = torch.randn(40, 10, generator=torch.Generator().manual_seed(2))
     labels = MixedLabels(LABELS, LABELS.flip(0), 0.8)
     targets = 0.8 * F.one_hot(LABELS, 10) + 0.2 * F.one_hot(LABELS.flip(0), 10)
-    torch.testing.assert_close(mixed_loss(criterion, outputs, labels), F.cross_entropy(outputs, targets))
-    assert torch.equal(mixed_loss(criterion, outputs, LABELS), F.cross_entropy(outputs, LABELS))
+    torch.testing.assert_close(criterion(outputs, labels), F.cross_entropy(outputs, targets))
+    assert torch.equal(criterion(outputs, LABELS), F.cross_entropy(outputs, LABELS))
 
 
 def test_the_terms_of_a_loss_are_mixed_too() -> None:
     loss = ClassLoss(name="cross_entropy", penalties=(Penalty(true=1, predicted=7),))
     criterion = Criterion(loss, "logits", 10)
     outputs = torch.randn(40, 10, generator=torch.Generator().manual_seed(2))
-    total = mixed_loss(criterion, outputs, MixedLabels(LABELS, LABELS.flip(0), 0.8))
+    total = criterion(outputs, MixedLabels(LABELS, LABELS.flip(0), 0.8))
     assert set(criterion.terms) == {"cross_entropy", "penalties"}
     torch.testing.assert_close(sum(criterion.terms.values()), total)
 

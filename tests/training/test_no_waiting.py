@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mnist_trainer.data.loaders import Splits
 from mnist_trainer.training.loop import steps
-from mnist_trainer.training.state import Stepper, TrainingState
+from mnist_trainer.training.state import TrainingState
 
 DEFORMED = {"rotate": 15, "shear": 10, "scale": 0.1, "shift": 2, "elastic": {"alpha": 30}, "thickness": 0.3}
 KINDS: dict[str, dict[str, Any]] = {
@@ -56,8 +56,8 @@ class NoWaiting(TorchDispatchMode):
     def __init__(self, state: TrainingState) -> None:
         super().__init__()
         kept = [] if state.ema is None else [state.ema.n_averaged]
-        if isinstance(state.stepper.optimizer, torch.optim.Adagrad):
-            kept += [own["step"] for own in state.stepper.optimizer.state.values()]
+        if isinstance(state.optimizer, torch.optim.Adagrad):
+            kept += [own["step"] for own in state.optimizer.state.values()]
         self.kept = {number.data_ptr() for number in kept}
 
     def __torch_dispatch__(
@@ -85,13 +85,13 @@ def begun(splits: Splits, yes_or_no: Splits, prepare: Any) -> Callable[..., Trai
 
 def finished(state: TrainingState) -> bool:
     """After the rest of its first epoch."""
-    return len(list(steps(state))) == state.setup.course.steps_per_epoch
+    return len(list(steps(state))) == state.setup.steps_per_epoch
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_step_waits_for_a_simulated_accelerator(kind: str, begun: Callable[..., TrainingState]) -> None:
     state = begun(kind)
-    state.stepper.waits = False
+    state.checks_every_step = False
     with NoWaiting(state):
         assert finished(state)
 
@@ -99,8 +99,8 @@ def test_no_step_waits_for_a_simulated_accelerator(kind: str, begun: Callable[..
 @pytest.mark.parametrize("kind", ["lecture", "momentum", "class weights"])
 def test_no_scaled_step_waits_for_a_simulated_accelerator(kind: str, begun: Callable[..., TrainingState]) -> None:
     state = begun(kind)
-    state.stepper = Stepper(state.stepper.optimizer, state.setup.device, "float16")
-    state.stepper.waits = False
+    state.scaler = torch.amp.GradScaler("cpu", enabled=True)
+    state.checks_every_step = False
     with NoWaiting(state):
         assert finished(state)
 

@@ -37,9 +37,9 @@ def test_images_are_read_on_the_scale_of_the_training_images(splits: Splits, pre
 
 def test_a_yes_or_no_task_has_one_output(yes_or_no: Splits, prepare: Any) -> None:
     state = prepare(yes_or_no, data={"binary": 7}, loss="bce")
-    assert state.forward(yes_or_no.train.images[:5]).shape == (5, 1)
+    assert state.model(state.normalize(yes_or_no.train.images[:5])).shape == (5, 1)
     state = prepare(yes_or_no, data={"binary": 7})
-    assert state.forward(yes_or_no.train.images[:5]).shape == (5, 2)
+    assert state.model(state.normalize(yes_or_no.train.images[:5])).shape == (5, 2)
 
 
 def initial(seed: int, config: Any, outputs: int = 10) -> InitialWeights:
@@ -128,10 +128,8 @@ def test_a_users_own_parts_take_the_place_of_the_configs(splits: Splits, config:
     state = prepare_state(config(), splits, model=module, loss=own_loss, optimizer=torch.optim.NAdam)
     assert state.model is module
     assert isinstance(state.criterion, CustomCriterion)
-    assert isinstance(state.stepper.optimizer, torch.optim.NAdam)
-    assert [id(parameter) for parameter in state.stepper.parameters] == [
-        id(value) for value in module.inner.parameters()
-    ]
+    assert isinstance(state.optimizer, torch.optim.NAdam)
+    assert [id(parameter) for parameter in state.parameters] == [id(value) for value in module.inner.parameters()]
     records = list(fit(state))
     assert not torch.equal(module.inner.weight, start)
     assert records[-1].train_loss < records[0].train_loss
@@ -143,7 +141,7 @@ def test_a_users_own_parts_take_the_place_of_the_configs(splits: Splits, config:
 
 def test_a_users_own_optimizer_may_be_a_function(splits: Splits, config: Any) -> None:
     state = prepare_state(config(), splits, optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.25))
-    assert state.stepper.rate == 0.25
+    assert state.lr == 0.25
 
 
 def test_a_second_fit_whose_last_batch_would_hold_one_image_is_refused_at_the_start(

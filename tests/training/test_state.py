@@ -77,7 +77,7 @@ def test_a_saved_state_goes_on_with_the_same_bits(
     saved: list[tuple[dict[str, Any], int]] = []
 
     def save(state: TrainingState) -> None:
-        if state.epoch * state.setup.course.steps_per_epoch + state.step == stop:
+        if state.epoch * state.setup.steps_per_epoch + state.step == stop:
             saved.append((through_a_file(state), len(records)))
 
     whole = prepare(noise, **sections)
@@ -121,7 +121,7 @@ def test_an_epoch_has_so_many_steps(
     splits: Splits, prepare: Any, sections: dict[str, Any], steps_per_epoch: int
 ) -> None:
     state = prepare(splits, **sections)
-    assert state.setup.course.steps_per_epoch == steps_per_epoch
+    assert state.setup.steps_per_epoch == steps_per_epoch
     assert [state.step for state in steps(state)] == list(range(1, steps_per_epoch + 1))
     assert state.totals.images == 200
 
@@ -153,8 +153,8 @@ def test_each_step_of_each_epoch_has_draws_of_its_own(splits: Splits, prepare: A
 def test_totals_start_anew_each_epoch_and_count_hits(splits: Splits, prepare: Any) -> None:
     state = prepare(splits)
     outputs, labels = torch.eye(10)[:4], torch.tensor([0, 1, 3, 3])
-    state.record(torch.tensor(2.0), outputs, labels)
-    state.record(torch.tensor(5.0), outputs[:2], labels[:2])
+    state.update_totals(torch.tensor(2.0), outputs, labels)
+    state.update_totals(torch.tensor(5.0), outputs[:2], labels[:2])
     loss, accuracy, terms = state.totals.averages()
     assert (loss, accuracy, terms) == (pytest.approx((2 * 4 + 5 * 2) / 6), 5 / 6, {})
     assert state.totals.loss.dtype == torch.float64

@@ -1,31 +1,26 @@
-"""Torch's compiler is loaded when it is asked for, and not before."""
+"""`mnist-train` starts without the compiler of torch; it is loaded when it is asked for."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
+START = "import sys\nfrom mnist_trainer.cli.start import leave_compiler_out\nleave_compiler_out()\n"
 TRAIN = """
-import sys
-import torch
 from mnist_trainer import fit, prepare
 config = {"data": {"name": "digits", "limit": 5}, "model": {"architecture": "mlp", "hidden": [8]}, "threads": 1}
 for optimizer in ("adam", "sgd", "rmsprop", "adagrad"):
     state = prepare({**config, "optimizer": optimizer, "schedule": "cosine", "training": {"epochs": 1, "ema": 0.9}})
     list(fit(state))
     state.state_dict()
-assert not {"sympy", "torch._dynamo.convert_frame"} & set(sys.modules)
 """
-
+WITHOUT = "assert not {'sympy', 'torch._dynamo.convert_frame'} & set(sys.modules)\n"
 USE = """
-held = sys.modules["torch._dynamo"]
-add = torch.optim.Optimizer.add_param_group.__wrapped__
-assert hasattr(add, "__dynamo_disable")
+import torch
+placeholder = sys.modules["torch._dynamo"]
 import torch._dynamo.config  # a module of it loads it
-assert sys.modules["torch._dynamo"] is not held and torch._dynamo is sys.modules["torch._dynamo"]
-assert not hasattr(add, "__dynamo_disable")  # torch asks the real one now
-assert held.is_compiling is torch._dynamo.is_compiling
-assert held.disable(print) is not print
+assert sys.modules["torch._dynamo"] is not placeholder and torch._dynamo is sys.modules["torch._dynamo"]
+assert placeholder.is_compiling is torch._dynamo.is_compiling
 list(fit(prepare({**config, "training": {"epochs": 1}})))
 double = torch.compile(lambda x: 2 * x, backend="eager")
 assert double(torch.ones(1)) == 2
@@ -37,14 +32,18 @@ def run(code: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_training_does_without_it() -> None:
-    run(TRAIN)
+def test_a_command_trains_without_it() -> None:
+    run(START + TRAIN + WITHOUT)
 
 
 def test_it_is_there_for_who_wants_it() -> None:
-    run(TRAIN + USE)
+    run(START + TRAIN + USE)
 
 
 def test_it_is_left_alone_where_it_is_loaded() -> None:
-    training, _, _ = TRAIN.rpartition("assert")
-    run(f"import torch._dynamo as real\n{training}assert sys.modules['torch._dynamo'] is real is torch._dynamo")
+    run("import torch._dynamo as real\n" + START + TRAIN + "assert sys.modules['torch._dynamo'] is real\n")
+
+
+def test_training_from_python_changes_no_module() -> None:
+    types = "{type(module).__name__ for module in sys.modules.values()}"
+    run(f"import sys\n{TRAIN}assert 'CompilerPlaceholder' not in {types}")
