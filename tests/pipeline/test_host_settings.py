@@ -85,7 +85,7 @@ def test_a_step_has_the_settings_of_the_config(
         found.append((torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()))
         raise KeyboardInterrupt  # the optimizer would ask for a CUDA that is not there
 
-    monkeypatch.setattr(state, "forward", watched)
+    monkeypatch.setattr(state, "normalize", watched)
     with pytest.raises(KeyboardInterrupt):
         next(loop(state))
     assert found == [(1, True)]
