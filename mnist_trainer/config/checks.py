@@ -71,7 +71,7 @@ def _simulate(config: Config) -> Iterator[Finding]:
     if data.simulate == Simulate():
         return
     if data.name not in DIGIT_DATASETS and not data.is_table:
-        yield ("data", "simulate"), f"pictures of digits alone can be made, and '{data.name}' holds others"
+        yield ("data", "simulate"), f"only pictures of digits can be simulated, and '{data.name}' holds others"
     if data.binary is not None:
         yield ("data", "simulate"), "is for all ten digits, and data.binary asks for one of them"
     if not data.simulate.non_digits or isinstance(model, Neuron):
@@ -79,18 +79,18 @@ def _simulate(config: Config) -> Iterator[Finding]:
     given = loss.name if loss.name != "cross_entropy" else model.output
     if given != "none":
         reason = f"needs cross_entropy and model.output: none, not {given}"
-        yield ("data", "simulate", "non_digits"), f"{reason}: that it is no digit is one more logit"
+        yield ("data", "simulate", "non_digits"), f"{reason}: 'no digit' is one more logit"
     for name in ("class_weights", "penalties"):
         if getattr(loss, name):
-            yield ("loss", name), "have none for what is no digit: leave them out, or data.simulate.non_digits"
+            yield ("loss", name), "do not cover non-digits: leave them out, or leave out data.simulate.non_digits"
 
 
 def _loss(config: Config) -> Iterator[Finding]:
     loss, model, is_binary = config.loss, config.model, config.data.binary is not None
     if isinstance(model, Neuron):
         if not is_binary:
-            hint = "set data.binary to the class it shall recognise (for one neuron a class: mlp with hidden: [])"
-            yield ("model", "architecture"), f"a single neuron answers yes or no: {hint}"
+            hint = "set data.binary to the class to recognise (one neuron for each class: mlp with hidden: [])"
+            yield ("model", "architecture"), f"a single neuron is for yes/no tasks: {hint}"
         if loss.name in ("cross_entropy", "nll"):
             yield ("loss", "name"), f"a single neuron has one output and {loss.name} needs one a class; use bce"
     elif loss.name == "nll" and model.output != "log_softmax":
@@ -108,7 +108,7 @@ def _class_weights(config: Config, names: Classes) -> Iterator[Finding]:
             yield from _unknown((*key, name), name, data, names)
         labels = [label_of(name, names, data) for name in weights] if names else []
         if twice := next((name for name, label in zip(weights, labels, strict=False) if labels.count(label) > 1), None):
-            yield (*key, twice), "another name stands for the same class; keep one of them"
+            yield (*key, twice), "another name means the same class; keep one of them"
         if weights and names is not None and len(weights) == len(names) and not any(weights.values()):
             yield key, "all zero: nothing would be learned"
     elif weights is not None:
@@ -116,7 +116,7 @@ def _class_weights(config: Config, names: Classes) -> Iterator[Finding]:
             yield key, f"needs {len(names)} numbers, one a class, got {len(weights)}"
         elif names is not None and data.name == "folder" and not is_numbered(names):
             pairs = ", ".join(f"{name}: {weight:g}" for name, weight in zip(names, weights, strict=True))
-            yield key, f"a list is for classes that are called 0, 1, 2 …; write {{{pairs}}}"
+            yield key, f"a list is for classes named 0, 1, 2 …; write {{{pairs}}}"
         if not any(weights):
             yield key, "all zero: nothing would be learned"
 
@@ -129,13 +129,13 @@ def _penalties(config: Config, names: Classes) -> Iterator[Finding]:
         label = label_of(true, names or (), config.data)
         is_same = label is not None and label == label_of(predicted, names or (), config.data)
         if is_same or str(true) == str(predicted):
-            yield (*key, "predicted"), f"{predicted} for {true} is no confusion"
+            yield (*key, "predicted"), f"{predicted} is the same class as {true}"
 
 
 def _training(config: Config) -> Iterator[Finding]:
     optimizer, training = config.optimizer, config.training
     if optimizer.name == "sgd" and optimizer.nesterov and optimizer.momentum == 0:
-        yield ("optimizer", "nesterov"), "looks ahead along the momentum, and momentum is 0"
+        yield ("optimizer", "nesterov"), "needs momentum > 0, and momentum is 0"
     if optimizer.name == "gradient_descent" and training.accumulate > 1:
         yield ("training", "accumulate"), "gradient_descent already makes one step of all batches; leave it out"
     if config.data.validation == 0 and training.early_stopping is not None:
@@ -151,7 +151,7 @@ def _refit(config: Config) -> Iterator[Finding]:
     if not config.training.refit:
         return
     if config.data.validation == 0:
-        yield key, "there are no validation images to train on besides: data.validation is 0"
+        yield key, "there are no validation images to add: data.validation is 0"
     if config.schedule.name == "plateau":
         yield key, "plateau needs validation images, and the second fit has none; use another schedule"
     if config.training.max_minutes is not None:
@@ -202,8 +202,8 @@ def _output(config: Config) -> Iterator[Finding]:
     model, loss, key = config.model, config.loss.name, ("model", "output")
     if isinstance(model, Neuron):
         if loss == "bce" and model.output.name not in ("sigmoid", "identity", "step"):
-            reason = f"bce wants outputs between 0 and 1; what {model.output.name} gives outside is cut off"
-            yield key, f"{reason} and has no gradient. Use model.output=sigmoid"
+            reason = f"bce needs outputs between 0 and 1; values of {model.output.name} outside are clipped"
+            yield key, f"{reason} and have no gradient. Use model.output=sigmoid"
     elif loss == "cross_entropy" and model.output in ("softmax", "sigmoid"):
         others = 1 if config.data.binary is not None else 9
         reason = "cross_entropy applies a softmax itself; on outputs between 0 and 1 it can't fall below"
@@ -218,7 +218,7 @@ def _output(config: Config) -> Iterator[Finding]:
         name = last.function.name
         is_limited = name in BOUNDED if loss == "cross_entropy" else name not in UNBOUNDED
         if loss in ("cross_entropy", "bce") and is_limited:
-            reason = f"{loss} wants outputs of any size, and {name} keeps them in a range"
+            reason = f"{loss} needs outputs without limits, and {name} keeps them in a range"
             yield ("model", "layers", len(model.layers) - 1), f"{reason}: it can't reach the target. Leave it out"
 
 
@@ -235,7 +235,10 @@ def _layers(config: Config) -> Iterator[Finding]:
     if model.init.name in ("constant", "zeros") and hidden and model.init_from is None:
         yield ("model", "init"), "with equal weights all units of a hidden layer stay equal: it learns like one unit"
     if optimizer.name == "gradient_descent" and "batch_norm" in types:
-        yield ("model",), "gradient_descent works in pieces, and batch norm takes its statistics from each piece"
+        yield (
+            ("model",),
+            "gradient_descent accumulates over chunks, and batch norm takes its statistics from each chunk",
+        )
 
 
 def _linear_runs(layers: tuple[AnyLayer, ...]) -> Iterator[int]:
@@ -271,7 +274,7 @@ def _learning_rate(config: Config) -> Iterator[Finding]:
     if loss.reduction == "sum" and optimizer.name in ("sgd", "gradient_descent"):
         images = config.data.batch * config.training.accumulate if optimizer.name == "sgd" else 1000
         if optimizer.lr * images > 1:
-            reason = "the gradient of a sum grows with the batch, and this rate is made for means"
+            reason = "the gradient of a sum grows with the batch, and this learning rate suits a mean"
             advice = f"try optimizer.lr={optimizer.lr / images:.1g} (or loss.name={loss.name} loss.reduction=mean)"
             yield ("optimizer", "lr"), f"{reason}: {advice}"
 
@@ -286,11 +289,11 @@ def _length(config: Config) -> Iterator[Finding]:
         reason = "with label smoothing the validation loss rises in clean epochs, so that none of them may be kept"
         yield ("data", "augment", "clean_last"), f"{reason}: set training.early_stopping.monitor=val_accuracy"
     if config.data.validation == 0 and not config.report.test:
-        yield ("report", "test"), "data.validation is 0 as well, so nothing will say how good the model is"
+        yield ("report", "test"), "data.validation is 0 as well, so the model is never evaluated"
     schedule = config.schedule.name
     if training.max_minutes is not None and schedule in ("one_cycle", "cosine", "linear"):
-        reason = f"{schedule} is laid out for all {training.epochs} epochs"
-        yield ("training", "max_minutes"), f"{reason}; a stop before them leaves the learning rate high"
+        reason = f"{schedule} is planned for all {training.epochs} epochs"
+        yield ("training", "max_minutes"), f"{reason}; an earlier stop leaves the learning rate high"
 
 
 def _constant_schedule(config: Config) -> Iterator[Finding]:

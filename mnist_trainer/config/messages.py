@@ -242,7 +242,7 @@ def _unknown_key(key: str, ref: FieldRef) -> str:
 
 def _unknown_name(value: Any, names: Sequence[str]) -> str:
     if value in ("softmax", "log_softmax") and "flatten" in names:
-        return f"a model ends in it, but it is no layer: write output: {value} beside layers; cross_entropy needs none"
+        return f"it is no layer but a model's output: write output: {value} next to layers; cross_entropy needs none"
     near = nearest(value, names) if isinstance(value, str) else None
     hint = f"did you mean '{near}'? Known" if near else "known"
     return f"unknown name {_got(value).removeprefix('text ')}; {hint}: {', '.join(names)}"
@@ -254,7 +254,7 @@ def _unnamed(value: Any, written: str, ref: FieldRef) -> str:
         return f"unknown key; did you mean '{ref.key}'?"
     first = next(iter(value), "")
     if first in ref.names:
-        return f"missing; '{first}: …' stands alone, with other keys write '{ref.key}: {first}'"
+        return f"missing; '{first}: …' takes no other keys; with other keys write '{ref.key}: {first}'"
     if len(value) == 1 and nearest(first, ref.names):
         return _unknown_name(first, ref.names)
     return f"missing; choose one: {', '.join(ref.names)}"

@@ -460,7 +460,7 @@ class ResidualNet(FullyConvolutional):
     @classmethod
     def _check_activation(cls, activation: AnyActivation) -> AnyActivation:
         if isinstance(activation, Maxout):
-            raise ValueError("maxout leaves fewer channels, and a residual block adds what is as wide as its input")
+            raise ValueError("maxout reduces the channels, but a residual block needs as many as its input has")
         return activation
 
 

@@ -323,7 +323,7 @@ def _check_comparable(document: Document, space: Mapping[str, Parameter], base: 
         section, _, name = key.partition(".")
         message = ""
         if document.data.get("sampler") == "grid" and not isinstance(parameter, Choice):
-            message = "a grid goes over choice alone; list the values, or take another sampler"
+            message = "a grid needs choice; list the values, or use another sampler"
         elif section == "data" and name in _CHANGES_IMAGES:
             message = "changes the validation images, so that trials could not be compared; set it in the base"
         elif section == "loss" and name.split(".")[0] in _CHANGES_LOSS and not by_accuracy:
@@ -332,7 +332,7 @@ def _check_comparable(document: Document, space: Mapping[str, Parameter], base: 
             _add_problem(document, key, parameter, message)
     data = base.data.get("data") if base.data else None
     if isinstance(data, dict) and "validation" in data and data["validation"] == 0:
-        message = "data.validation is 0, but a sweep needs validation images to judge by"
+        message = "data.validation is 0, but a sweep needs validation images to compare trials"
         document.add_problem(document.location_of(("base",)), ("base",), message)
 
 

@@ -198,7 +198,7 @@ def _read_bytes(path: Path, start: SourceLocation) -> Document:
         location = _location_after(error.object[: error.start].decode(), start)
         return _unreadable(location, f"{what}; save the file as plain text in UTF-8")
     if len(content) > MAX_BYTES:
-        return _unreadable(start, "more than 1 MB; that is no config")
+        return _unreadable(start, "more than 1 MB, too large for a config")
     return read_text(text.replace("\t", " ") if path.suffix.lower() == ".json" else text, start)
 
 
@@ -349,7 +349,7 @@ _EXPLANATIONS = (
     ("found another document", "a second document starts here; a config is one: take the '---' away"),
     (
         "mapping values are not allowed",
-        "a ': ' that fits nowhere: a second one in the line, a wrong indentation, or none in the line above; "
+        "an unexpected ': ': a second one in the line, a wrong indentation, or none in the line above; "
         "text with ': ' needs quotes",
     ),
     ("expected <block end>", "does not line up with the lines above; the keys of a section start in the same column"),
@@ -359,11 +359,11 @@ _EXPLANATIONS = (
     ("expected ',' or '}'", "the '{' is never closed; keys stand between { and }, with commas", _AT_START),
     ("scanning a quoted scalar, found unexpected", "the quote is never closed", _AT_START),
     ("escape", "unknown \\ in double quotes; use 'single' quotes, or double the \\"),
-    ("found undefined alias", "* stands for a value that was named with & before, and this was not; text needs quotes"),
-    ("found duplicate anchor", "this & name was given before; choose another"),
-    ("recursive alias", "the alias stands inside the value it names, which would never end; write the value out"),
+    ("found undefined alias", "an alias (*) needs an anchor (&) of the same name before it; text with * needs quotes"),
+    ("found duplicate anchor", "this anchor (&) exists already; choose another name"),
+    ("recursive alias", "the alias is inside its own anchor, which would never end; write the value out"),
     ("nested too deeply", "nested too deeply for a config"),
-    ("too many values", "more than 10,000 values, counting those that aliases repeat; that is no config"),
+    ("too many values", "more than 10,000 values, counting those that aliases repeat; too many for a config"),
     ("expected the node content", "a value is missing before this"),
     (
         "sequence entries are not allowed",

@@ -77,7 +77,7 @@ def test_what_fits_together_is_not_complained_about(sections: dict[str, Any]) ->
         (
             {"data": {"validation": 0}, "training": {"refit": True}},
             ("training", "refit"),
-            "there are no validation images to train on besides: data.validation is 0",
+            "there are no validation images to add: data.validation is 0",
         ),
         (
             {"schedule": "plateau", "training": {"refit": True}},
@@ -103,8 +103,8 @@ def test_what_fits_together_is_not_complained_about(sections: dict[str, Any]) ->
         (
             {"model": NEURON, "loss": "bce"},
             ("model", "architecture"),
-            "a single neuron answers yes or no: set data.binary to the class it shall recognise "
-            "(for one neuron a class: mlp with hidden: [])",
+            "a single neuron is for yes/no tasks: set data.binary to the class to recognise "
+            "(one neuron for each class: mlp with hidden: [])",
         ),
         (
             {"model": NEURON, "data": YES_OR_NO},
@@ -154,12 +154,12 @@ def test_what_fits_together_is_not_complained_about(sections: dict[str, Any]) ->
         (
             {"loss": {"name": "mse", "penalties": [{"true": 4, "predicted": 4}]}},
             ("loss", "penalties", 0, "predicted"),
-            "4 for 4 is no confusion",
+            "4 is the same class as 4",
         ),
         (
             {"optimizer": {"name": "sgd", "nesterov": True}},
             ("optimizer", "nesterov"),
-            "looks ahead along the momentum, and momentum is 0",
+            "needs momentum > 0, and momentum is 0",
         ),
         (
             {"optimizer": "gradient_descent", "training": {"accumulate": 2}},
@@ -259,13 +259,13 @@ ONE_TO_NINE = tuple("123456789")
         (("one", "two"), {"loss": {"name": "mse", "penalties": [{"true": "one", "predicted": "too"}]}},
          ("loss", "penalties", 0, "predicted"), "there is no class too: they are one, two"),
         (("07", "08"), {"loss": {"name": "mse", "penalties": [{"true": 7, "predicted": "07"}]}},
-         ("loss", "penalties", 0, "predicted"), "07 for 7 is no confusion"),
+         ("loss", "penalties", 0, "predicted"), "07 is the same class as 7"),
         (("1", "2"), {"loss": {"name": "mse", "class_weights": [1, 2.5]}}, ("loss", "class_weights"),
-         "a list is for classes that are called 0, 1, 2 …; write {1: 1, 2: 2.5}"),
+         "a list is for classes named 0, 1, 2 …; write {1: 1, 2: 2.5}"),
         (("1", "2"), {"loss": {"name": "mse", "class_weights": {"0": 1}}}, ("loss", "class_weights", "0"),
          "there is no class 0: they are 1, 2"),
         (("1", "02"), {"loss": {"name": "mse", "class_weights": {"02": 1, "2": 2}}}, ("loss", "class_weights", "02"),
-         "another name stands for the same class; keep one of them"),
+         "another name means the same class; keep one of them"),
         (("1", "2"), {"loss": {"name": "mse", "class_weights": {"1": 0, "2": 0}}}, ("loss", "class_weights"),
          "all zero: nothing would be learned"),
         (None, {"data": {"binary": "Boot"}}, ("data", "binary"), "there is no class Boot: the classes are T-shirt/top, "
@@ -301,12 +301,12 @@ NONE = ("data", "simulate", "non_digits")
         (
             {"loss": {"name": "cross_entropy", "class_weights": [1] * 10}},
             ("loss", "class_weights"),
-            "have none for what is no digit",
+            "do not cover non-digits",
         ),
         (
             {"loss": {"name": "cross_entropy", "penalties": [{"true": 7, "predicted": 2}]}},
             ("loss", "penalties"),
-            "have none for what is no digit",
+            "do not cover non-digits",
         ),
     ],
 )
@@ -321,9 +321,9 @@ def test_what_cannot_learn_to_refuse_is_named(sections: dict[str, Any], path: tu
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"name": "fashion-mnist"}, "pictures of digits alone can be made, and 'fashion-mnist' holds others"),
-        ({"name": "kmnist"}, "pictures of digits alone can be made, and 'kmnist' holds others"),
-        ({"name": "folder", "path": "mine"}, "pictures of digits alone can be made, and 'folder' holds others"),
+        ({"name": "fashion-mnist"}, "only pictures of digits can be simulated, and 'fashion-mnist' holds others"),
+        ({"name": "kmnist"}, "only pictures of digits can be simulated, and 'kmnist' holds others"),
+        ({"name": "folder", "path": "mine"}, "only pictures of digits can be simulated, and 'folder' holds others"),
         ({"binary": 7}, "is for all ten digits, and data.binary asks for one of them"),
     ],
 )

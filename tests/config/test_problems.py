@@ -160,7 +160,7 @@ def test_the_same_in_a_model_and_its_layers(config_errors: Told) -> None:
         ("model: {architecture: vgg, channels: [8, 8, 8, 8, 8]}",
          "1:38  model.channels: takes 4 or fewer items, got 5"),
         ("model: {architecture: residual, activation: maxout}", "1:45  model.activation: "
-         "maxout leaves fewer channels, and a residual block adds what is as wide as its input"),
+         "maxout reduces the channels, but a residual block needs as many as its input has"),
         ("model: {architecture: residual, convolutions: 2}",
          "1:33  model.convolutions: unknown key here; it belongs to vgg"),
         ("model: {architecture: layers, layers: [{squeeze_excite: 0}]}",
@@ -279,7 +279,7 @@ model:
         f"c.yaml:5:8  {path}1.type: unknown name 'liner'; did you mean 'linear'? Known: {LAYERS}",
         f"c.yaml:6:7  {path}2.units: missing (number of outputs; `classes` for one for each class of the data)",
         f"c.yaml:7:15  {path}3.units: expected a number greater than 0 or 'classes', got -3",
-        f"c.yaml:8:7  {path}4.type: missing; 'linear: …' stands alone, with other keys write 'type: linear'",
+        f"c.yaml:8:7  {path}4.type: missing; 'linear: …' takes no other keys; with other keys write 'type: linear'",
         f"c.yaml:9:29  {path}5.units: expected a whole number or 'classes', got text 'clases'; did you mean 'classes'?",
         f"c.yaml:11:15  {path}6.layers.0.channels: expected a whole number, got 3.5",
         f"c.yaml:12:38  {path}6.layers.1.kernel: must be greater than 0, got 0",
@@ -288,7 +288,7 @@ model:
         "null switches a part off",
         f"c.yaml:15:7  {path}9: expected a name or a mapping (key: value), got 5",
         f"c.yaml:16:22  {path}10.unit: unknown key; did you mean 'units'?",
-        f"c.yaml:17:7  {path}11.type: a model ends in it, but it is no layer: write output: softmax beside layers; "
+        f"c.yaml:17:7  {path}11.type: it is no layer but a model's output: write output: softmax next to layers; "
         "cross_entropy needs none",
     ]
 

@@ -86,7 +86,7 @@ training: {epochs: 3}
 """
     assert problems(tmp_path, text, "seed=x") == [
         "mine.yaml:1:1  trails: unknown key; did you mean 'trials'?",
-        "mine.yaml:2:7  base: data.validation is 0, but a sweep needs validation images to judge by",
+        "mine.yaml:2:7  base: data.validation is 0, but a sweep needs validation images to compare trials",
         "mine.yaml:4:3  space.optimizer.lrr: unknown key; did you mean 'lr'?",
         "mine.yaml:5:32  space.model.hidden.0: must be greater than 0, got 0",
         "mine.yaml:6:34  space.model.dropout: must be less than 1, got 2.0",
@@ -112,7 +112,7 @@ training: {epochs: 3}
     [
         (
             BASE + "sampler: grid\nspace: {seed: {int: [1, 2]}}\n",
-            "mine.yaml:3:16  space.seed: a grid goes over choice alone; list the values, or take another sampler",
+            "mine.yaml:3:16  space.seed: a grid needs choice; list the values, or use another sampler",
         ),
         (
             BASE + "space: {optimizer.lr: {log_uniform: [0, 1]}}\n",

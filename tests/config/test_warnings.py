@@ -39,7 +39,7 @@ def neuron(output: str) -> dict[str, Any]:
 
 
 NEURON_RANGE = (
-    "bce wants outputs between 0 and 1; what {} gives outside is cut off and has no gradient. Use model.output=sigmoid"
+    "bce needs outputs between 0 and 1; values of {} outside are clipped and have no gradient. Use model.output=sigmoid"
 )
 
 
@@ -115,12 +115,12 @@ EACH: list[tuple[dict[str, Any], tuple[str | int, ...], str]] = [
     (
         {"model": layered({"linear": 10}, {"activation": "relu"}), "loss": "bce"},
         ("model", "layers", 2),
-        "bce wants outputs of any size, and relu keeps them in a range: it can't reach the target. Leave it out",
+        "bce needs outputs without limits, and relu keeps them in a range: it can't reach the target. Leave it out",
     ),
     (
         {"model": layered({"linear": 10}, {"activation": "tanh"})},
         ("model", "layers", 2),
-        "cross_entropy wants outputs of any size, and tanh keeps them in a range: "
+        "cross_entropy needs outputs without limits, and tanh keeps them in a range: "
         "it can't reach the target. Leave it out",
     ),
     (
@@ -182,7 +182,7 @@ EACH: list[tuple[dict[str, Any], tuple[str | int, ...], str]] = [
     (
         {"loss": "sse", "optimizer": {"name": "sgd", "lr": 0.1}, "data": {"batch_size": 100}},
         ("optimizer", "lr"),
-        "the gradient of a sum grows with the batch, and this rate is made for means: "
+        "the gradient of a sum grows with the batch, and this learning rate suits a mean: "
         "try optimizer.lr=0.001 (or loss.name=mse loss.reduction=mean)",
     ),
     (
@@ -193,19 +193,19 @@ EACH: list[tuple[dict[str, Any], tuple[str | int, ...], str]] = [
             "training": {"accumulate": 2},
         },
         ("optimizer", "lr"),
-        "the gradient of a sum grows with the batch, and this rate is made for means: "
+        "the gradient of a sum grows with the batch, and this learning rate suits a mean: "
         "try optimizer.lr=4e-05 (or loss.name=mse loss.reduction=mean)",
     ),
     (
         {"loss": {"name": "bce", "reduction": "sum"}, "optimizer": "gradient_descent"},
         ("optimizer", "lr"),
-        "the gradient of a sum grows with the batch, and this rate is made for means: "
+        "the gradient of a sum grows with the batch, and this learning rate suits a mean: "
         "try optimizer.lr=0.0001 (or loss.name=bce loss.reduction=mean)",
     ),
     (
         {"model": mlp(batch_norm=True), "optimizer": "gradient_descent"},
         ("model",),
-        "gradient_descent works in pieces, and batch norm takes its statistics from each piece",
+        "gradient_descent accumulates over chunks, and batch norm takes its statistics from each chunk",
     ),
     (
         {"training": {"epochs": 5, "early_stopping": {"patience": 5}}},
@@ -215,12 +215,12 @@ EACH: list[tuple[dict[str, Any], tuple[str | int, ...], str]] = [
     (
         {"training": {"epochs": 4, "max_minutes": 5}, "schedule": "one_cycle"},
         ("training", "max_minutes"),
-        "one_cycle is laid out for all 4 epochs; a stop before them leaves the learning rate high",
+        "one_cycle is planned for all 4 epochs; an earlier stop leaves the learning rate high",
     ),
     (
         {"training": {"epochs": 4, "max_minutes": 5}, "schedule": "linear"},
         ("training", "max_minutes"),
-        "linear is laid out for all 4 epochs; a stop before them leaves the learning rate high",
+        "linear is planned for all 4 epochs; an earlier stop leaves the learning rate high",
     ),
     (
         {

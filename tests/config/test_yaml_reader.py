@@ -180,7 +180,7 @@ def test_mistakes_that_leave_the_rest_readable(config_errors: Told, text: str, l
         ),
         (
             "name: a: b\n",
-            "c.yaml:1:8  a ': ' that fits nowhere: a second one in the line, a wrong indentation, or none in the line "
+            "c.yaml:1:8  an unexpected ': ': a second one in the line, a wrong indentation, or none in the line "
             "above; text with ': ' needs quotes",
         ),
         (
@@ -197,12 +197,12 @@ def test_mistakes_that_leave_the_rest_readable(config_errors: Told, text: str, l
         ("a: @b\n", "c.yaml:1:4  a value can't start with this character; put the text in quotes"),
         (
             "a: *b\n",
-            "c.yaml:1:4  * stands for a value that was named with & before, and this was not; text needs quotes",
+            "c.yaml:1:4  an alias (*) needs an anchor (&) of the same name before it; text with * needs quotes",
         ),
-        ("a: &x 1\nb: &x 2\n", "c.yaml:2:4  this & name was given before; choose another"),
+        ("a: &x 1\nb: &x 2\n", "c.yaml:2:4  this anchor (&) exists already; choose another name"),
         (
             "a: &x {b: [*x]}\n",
-            "c.yaml:1:12  the alias stands inside the value it names, which would never end; write the value out",
+            "c.yaml:1:12  the alias is inside its own anchor, which would never end; write the value out",
         ),
         ("a: " + "[" * 2000, "c.yaml:1:53  nested too deeply for a config"),
         ("a: \x07\n", "c.yaml:1:4  control character U+0007; a config is plain text"),
@@ -222,7 +222,7 @@ def test_exploding_aliases_are_placed_at_the_section_that_bursts(config_errors: 
         for before, after in zip("abcdefgh", "bcdefghi", strict=True)
     )
     assert config_errors(bomb) == [
-        "c.yaml:4:1  more than 10,000 values, counting those that aliases repeat; that is no config"
+        "c.yaml:4:1  more than 10,000 values, counting those that aliases repeat; too many for a config"
     ]
 
 
@@ -234,7 +234,7 @@ def test_exploding_aliases_are_placed_at_the_section_that_bursts(config_errors: 
         ("seed: 1".encode("utf-16"), "c.yaml:1:1  saved as UTF-16; save the file as plain text in UTF-8"),
         (b"\x89PNG\r\n\x1a\n", "c.yaml  a picture, for mnist-predict; a config is a text file, as mlp.yaml"),
         (b"P\x03", "c.yaml:1:2  control character U+0003; a config is plain text"),
-        (b"#" * 1_000_001, "c.yaml  more than 1 MB; that is no config"),
+        (b"#" * 1_000_001, "c.yaml  more than 1 MB, too large for a config"),
     ],
 )
 def test_files_that_are_no_text(config_errors: Told, content: bytes, line: str) -> None:

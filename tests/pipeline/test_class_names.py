@@ -52,7 +52,7 @@ def test_words_are_names_too(here: Path, pictures: Pictures, tiny: dict[str, Any
     ("override", "message"),
     [
         ("data.binary=0", "data.binary: there is no class 0: the classes are 1, 2, 3, 4"),
-        ("loss.class_weights=1,1,1,2", "loss.class_weights: a list is for classes that are called 0, 1, 2 …; write "
+        ("loss.class_weights=1,1,1,2", "loss.class_weights: a list is for classes named 0, 1, 2 …; write "
          "{1: 1, 2: 1, 3: 1, 4: 2}"),
         ("loss.class_weights.0=2", "loss.class_weights.0: there is no class 0: they are 1, 2, 3, 4"),
     ],
