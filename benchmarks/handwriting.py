@@ -1,11 +1,11 @@
-"""How well `mnist-predict` reads handwriting, and what that costs: everything that `RESULTS.md` claims of it.
+"""How well `mnist-predict` reads handwriting: what `RESULTS.md` claims of it.
 
     python benchmarks/handwriting.py [DIR …] [--only NAME,…] [--checkpoint FILE|RUN] [--mistakes FOLDER]
         [--count N] [--images validation|test]
 
-The parts are `sources` (the pictures in DIR), `rows`, `refusals`, `photographs`, `transformed`, `calibration`,
-`steadiness`, `time` and `memory`. What is simulated is drawn from images the model was not trained with: validation
-images to develop with; test images for the final figures alone. All of it is the same in every run.
+The parts are `sources` (the pictures in DIR), `rows`, `refusals`, `photographs` and `calibration`. What is
+simulated is drawn from images the model was not trained with: validation images for development, test images for the
+final figures alone. All of it is the same in every run.
 """
 
 from __future__ import annotations
@@ -16,16 +16,13 @@ from pathlib import Path
 
 from handwriting.bench import Bench
 from handwriting.calibration import calibration
-from handwriting.costs import memory, time
 from handwriting.real import sources
 from handwriting.simulated import photographs, refusals, rows
-from handwriting.unchanged import steadiness, transformed
 
 from mnist_trainer.pipeline.predict import load_reader
 
 PARTS: dict[str, Callable[[Bench], Iterator[str]]] = {
-    part.__name__: part
-    for part in (sources, rows, refusals, photographs, transformed, calibration, steadiness, time, memory)
+    part.__name__: part for part in (sources, rows, refusals, photographs, calibration)
 }
 """Each gives the lines of its Markdown as they come."""
 

@@ -22,7 +22,7 @@ PHASES = ("start-up", "epochs", "a state", "evaluation", "pictures")
 
 @dataclass(frozen=True)
 class Ended:
-    """How a session ended: its exit code (negative: the signal), what it printed, and what it told, with times."""
+    """How a session ended: its exit code (negative: the signal), what it printed, and its events, with times."""
 
     code: int
     out: str
@@ -30,20 +30,20 @@ class Ended:
     trace: list[str] = field(repr=False)
 
     @property
-    def summary(self) -> list[str]:
+    def events(self) -> list[str]:
         """The calls that count, each with the name of its file, and between them the phases' beginnings."""
         return [line.partition(" ")[2] for line in self.trace]
 
     @property
     def calls(self) -> list[str]:
         """The calls that count."""
-        return [what for what in self.told if not what.startswith("phase ")]
+        return [what for what in self.events if not what.startswith("phase ")]
 
     @property
     def phase(self) -> str:
         """What it was at when it ended."""
-        begun = [what.removeprefix("phase ") for what in self.told if what.startswith("phase ")]
-        call, _, name = self.told[-1].partition(" ") if self.told else ("", "", "")
+        begun = [what.removeprefix("phase ") for what in self.events if what.startswith("phase ")]
+        call, _, name = self.events[-1].partition(" ") if self.events else ("", "", "")
         is_writing = name.startswith((".last.pt.", ".best.pt.")) and call != "unlink"
         return "a state" if is_writing else begun[-1] if begun else PHASES[0]
 

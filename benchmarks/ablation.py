@@ -1,9 +1,9 @@
-"""`cnn` with and without each means to a better model, three seeds each: what earns its place, and what does not.
+"""`cnn` with one change each, three seeds each: what makes it better, and what does not.
 
-    python benchmarks/means.py FOLDER [NAME …]
+    python benchmarks/ablation.py FOLDER [NAME …]
 
-Every row is `mnist-train --config cnn --seeds 3` with the keys of `MEANS`, into FOLDER/<name>; what is already there is
-not trained again. Then the members of the rows in `JUDGED` answer together, and with several views.
+Every row is `mnist-train --config cnn --seeds 3` with the keys of `CHANGES`, into FOLDER/<name>; finished runs are not
+trained again. Then the models of the rows in `EVALUATED` are evaluated as ensembles, and with several views.
 Errors are of 10,000 test images and of 5,000 validation images; the second fit of `refit` leaves none to validate with.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 AFFINE = "rotate: 12, shear: 10, scale: 0.12, shift: 1, halve_for: [1, 7]"
 ELASTIC = "elastic: {alpha: 36, sigma: 6}"
 BOTH = f"data.augment={{{AFFINE}, {ELASTIC}}}"
-MEANS: dict[str, list[str]] = {
+CHANGES: dict[str, list[str]] = {
     "as shipped": [],
     "affine": [f"data.augment={{{AFFINE}}}"],
     "elastic": [f"data.augment={{{ELASTIC}}}"],
@@ -30,28 +30,28 @@ MEANS: dict[str, list[str]] = {
     "running mean": ["training.ema=0.99"],
     "refit": ["training.refit=true"],
 }
-JUDGED = ("as shipped", "elastic", "affine and elastic")
+EVALUATED = ("as shipped", "elastic", "affine and elastic")
 SEEDS = (0, 1, 2)
 
 
 def main() -> None:
     folder, *names = sys.argv[1:]
-    print("| means | test errors of 10,000, mean ± sd (each) | validation errors of 5,000 |")
+    print("| change | test errors of 10,000, mean ± sd (each) | validation errors of 5,000 |")
     print("|---|---|---|")
-    for name, keys in MEANS.items():
+    for name, keys in CHANGES.items():
         if not names or name in names:
-            print(trained(name, keys, place(folder, name)), flush=True)
-    for name in JUDGED:
+            print(trained(name, keys, run_folder(folder, name)), flush=True)
+    for name in EVALUATED:
         if not names or name in names:
-            print(judged(name, place(folder, name)), flush=True)
+            print(evaluated(name, run_folder(folder, name)), flush=True)
 
 
-def place(folder: str, name: str) -> Path:
+def run_folder(folder: str, name: str) -> Path:
     return Path(folder) / name.replace(",", "").replace(" ", "-")
 
 
 def trained(name: str, keys: list[str], folder: Path) -> str:
-    """One row: a series of runs."""
+    """Return one row: a series of runs."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     command = ["mnist-train", "--config", "cnn", "--seeds", str(len(SEEDS)), "--jobs", "3", "--quiet"]
     overrides = ["report.plots=false", "report.gallery=false", *keys]
@@ -61,21 +61,21 @@ def trained(name: str, keys: list[str], folder: Path) -> str:
     return f"| {name} | {spread(test)} | {spread(validation)} |"
 
 
-def judged(name: str, folder: Path) -> str:
-    """Rows of the trained models together, and with several views."""
+def evaluated(name: str, folder: Path) -> str:
+    """Return the rows of the trained models as an ensemble, and with several views."""
     members = [str(folder / f"seed-{seed}") for seed in SEEDS]
-    rows = [f"| {name}: the three together | {evaluated(members)} | {evaluated(members, '--split', 'validation')} |"]
+    rows = [f"| {name}: the three together | {errors_of(members)} | {errors_of(members, '--split', 'validation')} |"]
     for views in ("5", "9"):
         alone = [
-            [evaluated([member], "--views", views, "--split", split) for member in members]
+            [errors_of([member], "--views", views, "--split", split) for member in members]
             for split in ("test", "validation")
         ]
         rows.append(f"| {name}: {views} views | {spread(alone[0])} | {spread(alone[1])} |")
     return "\n".join(rows)
 
 
-def evaluated(members: list[str], *options: str) -> int:
-    """How many errors `mnist-eval` finds."""
+def errors_of(members: list[str], *options: str) -> int:
+    """Return the number of errors that `mnist-eval` counts."""
     done = subprocess.run(["mnist-eval", *members, *options, "--json"], check=True, capture_output=True, text=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return int(found["errors"])
