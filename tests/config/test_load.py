@@ -1,3 +1,5 @@
+"""From files, names and mappings to configs, and back to YAML."""
+
 from __future__ import annotations
 
 import subprocess
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnist_trainer.config.load import dump_config, load_config
+from mnist_trainer.config.load import differences, dump_config, load_config
 from mnist_trainer.config.yaml_reader import YAML11_BOOLEANS
 from mnist_trainer.errors import ConfigError, UsageError
 
@@ -315,3 +317,24 @@ print([name for name in {HEAVY!r} if name in sys.modules])
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines() == ["override 1  optimizer.lrr: unknown key; did you mean 'lr'?", "[]"]
+
+
+def test_equal_mappings_have_none() -> None:
+    assert list(differences({"a": {"b": [1, 2]}}, {"a": {"b": [1, 2]}})) == []
+
+
+def test_each_is_named_by_its_key_with_both_values() -> None:
+    first = {"name": "mlp", "model": {"hidden": [8], "dropout": 0.1}, "loss": {"name": "mse"}, "old": 1}
+    second = {"name": "mlp", "model": {"hidden": [9], "dropout": 0.1}, "loss": None, "new": {"deep": 2}}
+    assert [tuple(found) for found in differences(first, second)] == [
+        ("model.hidden", [8], [9]),
+        ("loss", {"name": "mse"}, None),
+        ("old", 1, None),
+        ("new", None, {"deep": 2}),
+    ]
+
+
+def test_a_difference_in_words() -> None:
+    assert [str(found) for found in differences({"a": {"lr": 0.1}}, {"a": {"lr": None}})] == [
+        "a.lr is 0.1 there and not set here"
+    ]
