@@ -320,21 +320,15 @@ def output_count(config: Config, classes: int) -> int:
 
 def output_kind(config: Config) -> OutputKind:
     """Return the kind of the raw outputs: it follows from `model.output` and, without one, from the loss."""
-    distance = isinstance(config.loss, DistanceLoss)
-    if isinstance(config.model, Neuron):
-        match config.model.output:
-            case Sigmoid():
-                return "sigmoid"
-            case PlainActivation(name="identity"):
-                return "values" if distance else "logits"
-            case _:
-                return "values" if distance else "sigmoid"
-    match config.model.output:
+    is_distance = isinstance(config.loss, DistanceLoss)
+    match config.model.output.name if isinstance(config.model, Neuron) else config.model.output:
+        case "none" | "identity":
+            return "values" if is_distance else "logits"
         case "softmax":
             return "probabilities"
         case "log_softmax":
             return "log_probabilities"
         case "sigmoid":
             return "sigmoid"
-        case "none":
-            return "values" if distance else "logits"
+        case _:
+            return "values" if is_distance else "sigmoid"
