@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from io import TextIOWrapper
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
@@ -27,8 +27,7 @@ from mnist_trainer.errors import (
 
 if TYPE_CHECKING:
     from mnist_trainer.reports.callbacks import Callback
-
-ConsoleT = TypeVar("ConsoleT", bound="Callback")
+    from mnist_trainer.reports.console import Console
 
 
 # --- errors and signals ---
@@ -115,13 +114,13 @@ def handle_signals(callback: Callback) -> None:
 
 
 @contextmanager
-def reporting(console: ConsoleT) -> Iterator[ConsoleT]:
+def reporting(console: Console) -> Iterator[Console]:
     """Inside it signals stop the training that `console` reports; it is closed afterwards."""
     handle_signals(console)
     try:
         yield console
     finally:
-        getattr(console, "close", lambda: None)()
+        console.close()
 
 
 def _redirect_to_devnull(streams: Sequence[int]) -> None:

@@ -77,10 +77,10 @@ def sweep(  # noqa: PLR0913, PLR0917 - one for each option
 
 
 def _sweep(loaded: Sweep, options: SweepOptions, quiet: bool, as_json: bool) -> None:
-    from mnist_trainer.reports.console import choose_sweep_console
+    from mnist_trainer.reports.console import Console
     from mnist_trainer.studies.sweep_search import run_sweep
 
-    with reporting(choose_sweep_console(quiet, as_json)) as console:
+    with reporting(Console(quiet=quiet, as_json=as_json)) as console:
         result = run_sweep(loaded, options, console)
     result.raise_failure()
 

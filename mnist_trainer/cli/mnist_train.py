@@ -140,18 +140,18 @@ def _train(config: Config, run_dir: Path | None, on_interrupt: str, quiet: bool)
 
     with painter_beside(config.report.plots or config.report.gallery):  # first: it loads while torch does
         from mnist_trainer.pipeline import train as pipeline
-        from mnist_trainer.reports.console import choose_console
+        from mnist_trainer.reports.console import Console
 
-        with reporting(choose_console(quiet)) as console:
+        with reporting(Console(quiet=quiet)) as console:
             console.finish_on_stop = on_interrupt == "finish"
             pipeline.train(config, run_dir=run_dir, callback=console)
 
 
 def _train_series(config: Config, seeds: tuple[int, ...], jobs: int, run_dir: Path | None, quiet: bool) -> None:
-    from mnist_trainer.reports.console import choose_series_console
+    from mnist_trainer.reports.console import Console
     from mnist_trainer.studies.seed_series import train_seeds
 
-    with reporting(choose_series_console(quiet)) as console:
+    with reporting(Console(quiet=quiet)) as console:
         series = train_seeds(config, seeds, jobs=jobs, run_dir=run_dir, callback=console)
     series.raise_failures()
 
@@ -177,18 +177,18 @@ def _resume(
         return
     require({"--jobs is how many runs of a series are trained at a time.": jobs is None})
     from mnist_trainer.pipeline import train as pipeline
-    from mnist_trainer.reports.console import choose_console
+    from mnist_trainer.reports.console import Console
 
-    with reporting(choose_console(quiet)) as console:
+    with reporting(Console(quiet=quiet)) as console:
         console.finish_on_stop = on_interrupt == "finish"
         pipeline.resume(folder, *overrides, take_over=take_over, callback=console)
 
 
 def _resume_series(folder: Path, overrides: Sequence[str], jobs: int | None, quiet: bool) -> None:
-    from mnist_trainer.reports.console import choose_series_console
+    from mnist_trainer.reports.console import Console
     from mnist_trainer.studies.seed_series import resume_seeds
 
-    with reporting(choose_series_console(quiet)) as console:
+    with reporting(Console(quiet=quiet)) as console:
         series = resume_seeds(folder, *overrides, jobs=jobs, callback=console)
     series.raise_failures()
 

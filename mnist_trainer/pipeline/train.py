@@ -31,7 +31,7 @@ from mnist_trainer.pipeline.resume import (
     resume_command,
 )
 from mnist_trainer.reports.callbacks import Callback
-from mnist_trainer.reports.console import shown
+from mnist_trainer.reports.console import with_console
 from mnist_trainer.reports.run_writer import RunWriter
 from mnist_trainer.storage.run_folder import as_folder, check_free, check_no_run, create_run_folder
 from mnist_trainer.training.divergence import Restore
@@ -85,7 +85,7 @@ def train(
         as_folder(run_dir),
         load_config(config, (*overrides, keys)),
     )
-    with shown(callback, progress) as heard:
+    with with_console(callback, progress) as heard:
         _warn(config, heard)
         with settings(config, choose_threads(config, model)), convert_device_errors():
             began = perf_counter()
@@ -123,7 +123,7 @@ def resume(
         find_run(str(place)),
     )
     check_single_run(folder)
-    with shown(callback, progress) as heard:
+    with with_console(callback, progress) as heard:
         if is_finished(folder, texts):
             heard.on_already_finished(folder.path)
             return None

@@ -1,9 +1,4 @@
-"""The callbacks of a training: the pipeline calls them; consoles are callbacks that print.
-
-What a series of runs, one a seed, tells of itself. The study calls a callback; a console is one that prints.
-
-What a sweep tells of itself. The study calls a callback; a console is one that prints.
-"""
+"""The callback protocol of a run, a series and a sweep, and the data that its methods are given."""
 
 from __future__ import annotations
 
@@ -19,10 +14,15 @@ from mnist_trainer.inference.metrics import Evaluation, Spread
 from mnist_trainer.training.loop import EpochRecord
 from mnist_trainer.training.state import TrainingState
 
+Status = Literal["finished", "pruned", "failed", "running", "waiting"]
+
+Summary = Mapping[str, Mapping[str, Spread]]
+"""The spread of each metric over the finished runs, under the keys of `run.json`: `["test"]["accuracy"]`."""
+
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What is known before the first step, in words."""
+    """What is known of a run before its first step, as text."""
 
     name: str
     data: str
@@ -32,12 +32,12 @@ class RunInfo:
     epochs: int
     folder: Path
     resumed: str = ""
-    """Where it goes on, if it is not at its beginning."""
+    """Where the run continues; empty if it starts from its beginning."""
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a training ended."""
+    """How a run ended. `plots` are file names in the folder."""
 
     folder: Path
     best_epoch: int
@@ -47,10 +47,161 @@ class RunResult:
     seconds: float
     plots: tuple[str, ...]
     dead: str = ""
-    """Which units never fired, in a sentence; empty if all did."""
+    """A sentence about the units that never fired; empty if all did."""
     validation: Evaluation | None = None
     advice: str = ""
-    """Of a model that is no better than guessing: why, as far as it can be seen, and what to try."""
+    """For a model that is no better than guessing: the likely cause, and what to try."""
+
+
+@dataclass(frozen=True)
+class SubRun:
+    """A run of a series: its folder, and its `run.json` as far as it got; empty before it starts."""
+
+    seed: int
+    folder: Path
+    record: Mapping[str, Any]
+
+    @property
+    def status(self) -> str:
+        """The status in `run.json`, or waiting."""
+        return str(self.record.get("status", "waiting"))
+
+    def metric(self, split: str, name: str) -> float | None:
+        """Return a metric of its record, as `metric("test", "accuracy")`."""
+        value = (self.record.get(split) or {}).get(name)
+        return None if value is None else float(value)
+
+
+def primary_split(summary: Summary) -> str | None:
+    """Return the split by which runs are compared: `test`, else `validation`, else None."""
+    return next((split for split in ("test", "validation") if split in summary), None)
+
+
+@dataclass(frozen=True)
+class SeriesInfo:
+    """What is known before the first run of a series: what all runs share, and which are finished already."""
+
+    common: RunInfo
+    seeds: tuple[int, ...]
+    jobs: int
+    finished: tuple[SubRun, ...]
+
+
+@dataclass(frozen=True)
+class SeriesResult:
+    """A series that has ended. `failures` are the errors of the failed runs, by seed."""
+
+    folder: Path
+    config: Config
+    runs: tuple[SubRun, ...]
+    summary: Summary
+    failures: Mapping[int, Exception]
+
+    def raise_failures(self) -> None:
+        """Raise an error with the text and exit code of the first failure, if there is one."""
+        if not self.failures:
+            return
+        seed, first = next(iter(self.failures.items()))
+        if not isinstance(first, TrainerError):
+            raise first
+        failed, rest = len(self.failures), len(self.runs) - len(self.failures)
+        others = f"The figures above are the other {rest}'s. " if rest else ""
+        error = TrainerError(f"{failed} of {len(self.runs)} runs failed. {others}Seed {seed}: {first}")
+        error.exit_code = first.exit_code
+        raise error
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One trial as far as it got. `value` is the objective of its best epoch, `curve` the objective of each epoch."""
+
+    trial: int
+    status: Status
+    values: Mapping[str, Any]
+    curve: Mapping[int, float]
+    value: float | None = None
+    epoch: int | None = None
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+    seconds: float | None = None
+    reason: str = ""
+    code: int = 1
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the trial is finished, pruned or failed."""
+        return self.status not in ("running", "waiting")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the trial as plain data."""
+        return {key: value for key, value in vars(self).items() if key != "code"}
+
+
+@dataclass(frozen=True)
+class SweepInfo:
+    """What is known before the first trial. `begun` are the trials of earlier sessions."""
+
+    name: str
+    folder: Path
+    storage: str
+    keys: tuple[str, ...]
+    objective: str
+    search: str
+    trials: int
+    jobs: int
+    threads: int
+    begun: Sequence[TrialRow]
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """A sweep that has ended; it is not `complete` if trials are left."""
+
+    folder: Path
+    objective: str
+    trials: int
+    rows: tuple[TrialRow, ...]
+    best: TrialRow | None
+    plots: tuple[str, ...]
+    left_out: tuple[str, ...]
+    """Why plots are missing."""
+    resume: str
+    """The command that continues the sweep."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether all trials have ended."""
+        return len(self.rows) >= self.trials and all(row.has_ended for row in self.rows)
+
+    @property
+    def progress(self) -> str:
+        """A sentence that leads to `resume`."""
+        done = sum(row.has_ended for row in self.rows)
+        hidden = "Put the password in place of ***, or take :*** out and put it into PGPASSWORD or ~/.pgpass. "
+        return f"{done} of {self.trials} trials are done. {hidden if '***' in self.resume else ''}Go on with:"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as plain data."""
+        return {
+            "folder": str(self.folder),
+            "complete": self.complete,
+            "objective": self.objective,
+            "best": self.best and self.best.to_json(),
+            "trials": [row.to_json() for row in self.rows],
+        }
+
+    def raise_failure(self) -> None:
+        """Raise an error with the most frequent exit code if all trials failed."""
+        failed = [row for row in self.rows if row.status == "failed"]
+        if self.best is not None or not failed:
+            return
+        codes = [row.code for row in failed]
+        error = TrainerError(
+            f"No trial came to its end; {len(failed)} of {len(self.rows)} failed. The reasons are in "
+            f"{self.folder / 'trials.csv'}; trial {failed[0].trial}: {failed[0].reason}"
+        )
+        error.exit_code = max(codes, key=codes.count)
+        raise error
 
 
 class Callback:
@@ -58,15 +209,17 @@ class Callback:
 
     Set `should_stop` to stop the training after the present step: it then saves its state and raises
     `InterruptedRunError`, and `resume` continues it. With `finish_on_stop = True` it instead ends like a training that
-    has
-    done all its epochs: the best epoch is tested and all files are written. `can_stop` is true while steps are taken.
-    `stopped_by` is the reason that `run.json` records.
+    has done all its epochs: the best epoch is tested and all files are written. `can_stop` is true while steps are
+    taken. `stopped_by` is the reason that `run.json` records.
     """
 
     should_stop = False
     can_stop = False
     finish_on_stop = False
     stopped_by = "SIGINT"
+
+    def on_message(self, text: str) -> None:
+        """Called with a sentence about what happens besides the events below."""
 
     def on_warning(self, key: str, reason: str) -> None:
         """Called with a warning about the config key `key`, before training or during it."""
@@ -75,7 +228,7 @@ class Callback:
         """Called while data are downloaded or made: `done` of `total` bytes of `what` are there."""
 
     def on_train_start(self, info: RunInfo) -> None:
-        """Called once before the first step, with the name, data, model, device and folder of the run in words."""
+        """Called once before the first step, with the name, data, model, device and folder of the run as text."""
 
     def on_fit_start(self, state: TrainingState) -> None:
         """Called before the first step of each fit (`training.refit` has two).
@@ -96,40 +249,50 @@ class Callback:
         """Called after the last epoch, before the test set is read and the plots are drawn."""
 
     def on_train_end(self, result: RunResult) -> None:
-        """Called last, when all files are written, with the test figures and the run folder."""
-
-    def on_series_start(self, info: SeriesInfo) -> None:
-        """The first run is about to begin."""
-
-    def on_run_epoch_end(self, seed: int, record: EpochRecord) -> None:
-        """A run has trained an epoch."""
-
-    def on_run_end(self, run: SubRun, error: Exception | None) -> None:
-        """A run is finished, or was ended by `error`."""
-
-    def on_series_end(self, series: SeriesResult) -> None:
-        """Everything is written."""
-
-    def on_sweep_start(self, info: SweepInfo) -> None:
-        """The first trial is about to begin."""
-
-    def on_trial_end(self, row: TrialRow, is_best: bool) -> None:
-        """A trial was finished, pruned, or failed."""
-
-    def on_trial_retry(self, row: TrialRow) -> None:
-        """The process of a trial was killed; the trial is repeated."""
-
-    def on_wait(self, count: int) -> None:
-        """Other commands still have so many trials in work."""
-
-    def on_sweep_end(self, result: SweepResult) -> None:
-        """Everything is written."""
+        """Called last, when all files are written, with the test metrics and the run folder."""
 
     def on_already_finished(self, folder: Path) -> None:
-        """Called instead of all others by `resume` when the run in `folder` is finished already."""
+        """Called instead of all others by `resume` if the run in `folder` is finished."""
+
+    def on_series_start(self, info: SeriesInfo) -> None:
+        """Called before the first run of a series. Of a single run a series calls only the methods named below."""
+
+    def on_run_epoch_end(self, seed: int, record: EpochRecord) -> None:
+        """Called when a run of a series has trained an epoch."""
+
+    def on_run_end(self, run: SubRun, error: Exception | None) -> None:
+        """Called when a run of a series is finished, or was ended by `error`."""
+
+    def on_series_end(self, series: SeriesResult) -> None:
+        """Called last, when all files of the series are written."""
+
+    def on_sweep_start(self, info: SweepInfo) -> None:
+        """Called before the first trial of a sweep."""
+
+    def on_trial_end(self, row: TrialRow, is_best: bool) -> None:
+        """Called when a trial is finished, pruned, or failed."""
+
+    def on_sweep_end(self, result: SweepResult) -> None:
+        """Called last, when all files of the sweep are written."""
 
 
-CALLS = tuple(name for name in vars(Callback) if callable(getattr(Callback, name)) and not name.startswith("_"))
+class _Both:
+    """Calls two callbacks. Not a subclass: attributes such as `should_stop` are those of `main`."""
+
+    def __init__(self, main: Callback, other: Callback) -> None:
+        vars(self).update(main=main, other=other)
+
+    def __getattr__(self, name: str) -> Any:
+        own = getattr(self.main, name)
+        return partial(_call, getattr(self.other, name), own) if name.startswith("on_") else own
+
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(self.main, name, value)
+
+
+def _call(first: Callable[..., None], second: Callable[..., None], *arguments: object) -> None:
+    first(*arguments)
+    second(*arguments)
 
 
 def both(main: Callback, other: Callback) -> Callback:
@@ -137,176 +300,6 @@ def both(main: Callback, other: Callback) -> Callback:
     return cast("Callback", _Both(main, other))
 
 
-class _Both:
-    """Not a subclass: all attributes that are no methods are those of `main`."""
-
-    def __init__(self, main: Callback, other: Callback) -> None:
-        vars(self).update(main=main, other=other)
-
-    def __getattr__(self, name: str) -> Any:
-        own = getattr(self.main, name)
-        return partial(_call, (getattr(self.other, name), own)) if name in CALLS else own
-
-    def __setattr__(self, name: str, value: object) -> None:
-        setattr(self.main, name, value)
-
-
-def _call(functions: tuple[Callable[..., None], ...], *arguments: object) -> None:
-    for function in functions:
-        function(*arguments)
-
-
 def metrics_row(record: EpochRecord) -> Mapping[str, float | int | str | None]:
-    """A row of `metrics.csv`."""
+    """Return a row of `metrics.csv`."""
     return {name: value for name, value in vars(record).items() if name not in ("terms", "best", "curve")}
-
-
-@dataclass(frozen=True)
-class SubRun:
-    """One seed's run: its folder, and its `run.json` as far as it got; empty before it began."""
-
-    seed: int
-    folder: Path
-    record: Mapping[str, Any]
-
-    @property
-    def status(self) -> str:
-        """As in `run.json`, or waiting."""
-        return str(self.record.get("status", "waiting"))
-
-    def metric(self, part: str, name: str) -> float | None:
-        """A figure of its record: `metric("test", "accuracy")`."""
-        value = (self.record.get(part) or {}).get(name)
-        return None if value is None else float(value)
-
-
-Summary = Mapping[str, Mapping[str, Spread]]
-"""The spread of a figure over the finished runs, under the keys it has in `run.json`: `["test"]["accuracy"]`."""
-
-
-def primary_split(summary: Summary) -> str | None:
-    """Return what the runs are compared by: `test`, else `validation`, else None."""
-    return next((part for part in ("test", "validation") if part in summary), None)
-
-
-@dataclass(frozen=True)
-class SeriesResult:
-    """A series that has ended. `failures` are the errors of the runs that failed, by seed."""
-
-    folder: Path
-    config: Config
-    runs: tuple[SubRun, ...]
-    summary: Summary
-    failures: Mapping[int, Exception]
-
-    def raise_failures(self) -> None:
-        """Raises an error with the first failure's text and exit code, if there is one."""
-        if not self.failures:
-            return
-        seed, first = next(iter(self.failures.items()))
-        if not isinstance(first, TrainerError):
-            raise first
-        failed, rest = len(self.failures), len(self.runs) - len(self.failures)
-        others = f"The figures above are the other {rest}'s. " if rest else ""
-        error = TrainerError(f"{failed} of {len(self.runs)} runs failed. {others}Seed {seed}: {first}")
-        error.exit_code = first.exit_code
-        raise error
-
-
-@dataclass(frozen=True)
-class SeriesInfo:
-    """What is known before the first run: what holds for all of them, and which are there already."""
-
-    common: RunInfo
-    seeds: tuple[int, ...]
-    jobs: int
-    finished: tuple[SubRun, ...]
-
-
-Status = Literal["finished", "pruned", "failed", "running", "waiting"]
-
-
-@dataclass(frozen=True)
-class TrialRow:
-    """One trial as far as it got. `value` is the objective of its best epoch, `curve` the objective of each epoch."""
-
-    trial: int
-    status: Status
-    values: Mapping[str, Any]
-    curve: Mapping[int, float]
-    value: float | None = None
-    epoch: int | None = None
-    val_loss: float | None = None
-    val_accuracy: float | None = None
-    seconds: float | None = None
-    reason: str = ""
-    code: int = 1
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain data."""
-        return {key: value for key, value in vars(self).items() if key != "code"}
-
-
-@dataclass(frozen=True)
-class SweepInfo:
-    """What is known before the first trial. `begun` are the trials that are there already."""
-
-    name: str
-    folder: Path
-    storage: str
-    keys: tuple[str, ...]
-    objective: str
-    search: str
-    trials: int
-    jobs: int
-    threads: int
-    begun: Sequence[TrialRow]
-
-
-@dataclass(frozen=True)
-class SweepResult:
-    """A sweep that has come to its end, or to the end of its time: then it is not `complete`."""
-
-    folder: Path
-    objective: str
-    trials: int
-    rows: tuple[TrialRow, ...]
-    best: TrialRow | None
-    plots: tuple[str, ...]
-    left_out: tuple[str, ...]
-    """Why pictures are not there."""
-    resume: str
-    """The command that goes on."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether there is nothing left to do."""
-        return len(self.rows) >= self.trials and all(row.status not in ("running", "waiting") for row in self.rows)
-
-    @property
-    def progress(self) -> str:
-        """A sentence that leads to `resume`."""
-        done = sum(row.status not in ("running", "waiting") for row in self.rows)
-        hidden = "Put the password in place of ***, or take :*** out and put it into PGPASSWORD or ~/.pgpass. "
-        return f"{done} of {self.trials} trials are done. {hidden if '***' in self.resume else ''}Go on with:"
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain data."""
-        rows = [row.to_json() for row in self.rows]
-        best = None if self.best is None else self.best.to_json()
-        return {"folder": str(self.folder), "complete": self.complete, "objective": self.objective, "best": best} | {
-            "trials": rows
-        }
-
-    def raise_failure(self) -> None:
-        """Raises an error with the commonest exit code if all trials failed."""
-        failed = [row for row in self.rows if row.status == "failed"]
-        if self.best is not None or not failed:
-            return
-        codes = [row.code for row in failed]
-        error = TrainerError(
-            f"No trial came to its end; {len(failed)} of {len(self.rows)} failed. The reasons are in "
-            f"{self.folder / 'trials.csv'}; trial {failed[0].trial}: {failed[0].reason}"
-        )
-        error.exit_code = max(codes, key=codes.count)
-        raise error

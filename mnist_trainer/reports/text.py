@@ -58,6 +58,11 @@ def percent(fraction: float | None, digits: int = 2) -> str:
     return "-" if fraction is None else f"{100 * fraction:.{digits}f} %"
 
 
+def plural(count: int, noun: str) -> str:
+    """Return `1 epoch`, `2 epochs`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def clip_to_range(bounds: tuple[float, float]) -> tuple[float, float]:
     """An interval of accuracies as it is shown, from 0 to 1: that of a mean of few runs reaches beyond."""
     low, high = bounds
@@ -104,7 +109,7 @@ def epoch_cells(record: EpochRecord) -> tuple[str, ...]:
 
 def refit_line(epochs: int, images: int) -> str:
     """What is between the two fits of `training.refit`."""
-    return f"refit: {epochs} epoch{'' if epochs == 1 else 's'} anew on all {images:,} images, as the best one above"
+    return f"refit: {plural(epochs, 'epoch')} anew on all {images:,} images, as the best one above"
 
 
 def progress_text(state: TrainingState) -> str:

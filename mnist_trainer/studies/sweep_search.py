@@ -38,6 +38,7 @@ from mnist_trainer.reports.callbacks import Callback, SweepInfo, SweepResult, Tr
 from mnist_trainer.reports.environment import git_commit
 from mnist_trainer.reports.run_writer import now
 from mnist_trainer.reports.sweep_plots import SweepPlots
+from mnist_trainer.reports.text import plural
 from mnist_trainer.storage.run_folder import RunFolder, check_not_file, create_run_folder
 from mnist_trainer.studies.processes import Scheduler, run_tasks, threads_per_job
 from mnist_trainer.studies.sweep_study import (
@@ -223,7 +224,7 @@ class _Run(Scheduler):
             if startable or not running:
                 break
             if running != shown:
-                self.callback.on_wait(running)
+                self.callback.on_message(f"Waiting for {plural(running, 'trial')} in work elsewhere.")
                 shown = running
             sleep(WAIT_SECONDS)
             with warnings.catch_warnings():
@@ -260,7 +261,9 @@ class _Run(Scheduler):
             return
         retry_dead(self.study, number)
         if (row := self._row(number, self.write())) is not None:
-            self.callback.on_trial_retry(row)
+            self.callback.on_message(
+                f"{row.trial:>5}  its process died, as happens when the memory is full; it is repeated"
+            )
 
     def _row(self, number: int, rows: Sequence[TrialRow]) -> TrialRow | None:
         """Return the row of the trial that attempt `number` was at; None if the sweep does not need that trial."""

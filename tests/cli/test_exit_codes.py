@@ -67,7 +67,7 @@ def test_a_signal_ends_it_as_its_row_says(
     if number is None:
         pytest.skip("there is no such signal here")
     monkeypatch.setattr(
-        "mnist_trainer.reports.console.PlainConsole.on_step_end", lambda *arguments: signal.raise_signal(number)
+        "mnist_trainer.reports.console.Console.on_step_end", lambda *arguments: signal.raise_signal(number)
     )
     if name == "SIGHUP":
         signal.signal(number, signal.SIG_DFL)  # whoever runs the tests may ignore it

@@ -1,4 +1,4 @@
-"""The progress bar: `mnist_trainer/reports/console.py`, and what `text.progress_text` writes behind it."""
+"""The progress bar of the console, and what `text.progress_text` writes behind it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from rich.console import Console
+from rich.console import Console as RichConsole
 
-from mnist_trainer.reports import console as bars
-from mnist_trainer.reports.console import ProgressBar, RichConsole
+from mnist_trainer.reports import console as module
+from mnist_trainer.reports.console import Console
 from mnist_trainer.reports.text import duration_text, progress_text
 from mnist_trainer.training.state import TrainingState
 
@@ -57,8 +57,8 @@ def test_a_clock_has_hours_where_there_are_any() -> None:
 
 def test_the_totals_are_read_only_when_the_bar_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([1.0, 1.05, 1.09, 1.2])
-    monkeypatch.setattr(bars, "monotonic", lambda: next(times))
-    console, given = RichConsole(), state()
+    monkeypatch.setattr(module, "monotonic", lambda: next(times))
+    console, given = Console(terminal=True), state()
     console.on_fit_start(given)
     for step in range(1, 5):
         console.on_step_end(1, step, 400)
@@ -68,11 +68,11 @@ def test_the_totals_are_read_only_when_the_bar_is_drawn(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(("columns", "width"), [(80, 7), (120, 40), (60, 14)])
 def test_the_bar_takes_the_room_that_the_line_has(columns: int, width: int) -> None:
-    console = Console(file=io.StringIO(), force_terminal=True, width=columns, height=20)
-    bar = ProgressBar(console)
-    bar.show("epoch 12/12", 215, 430, f"215/430  {progress_text(state())}")
-    bar.close()
-    written = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", cast(io.StringIO, console.file).getvalue())
+    console = Console(terminal=True)
+    console.rich = RichConsole(file=io.StringIO(), force_terminal=True, width=columns, height=20)
+    console.show_bar("epoch 12/12", 215, 430, f"215/430  {progress_text(state())}")
+    console.close()
+    written = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", cast(io.StringIO, console.rich.file).getvalue())
     lines = [line for line in re.split(r"[\r\n]", written) if line.strip()]
     assert all(line.startswith("epoch 12/12 ") and len(line) <= columns for line in lines)
     assert {len(re.findall("[━╸╺]", line)) for line in lines} == {width}
@@ -80,7 +80,8 @@ def test_the_bar_takes_the_room_that_the_line_has(columns: int, width: int) -> N
 
 
 def test_a_notebook_without_widgets_has_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bars, "find_spec", lambda _: None)
-    bar = ProgressBar(Console(file=io.StringIO(), force_jupyter=True))
-    bar.show("epoch 1/2", 1, 2, "1/2")
-    assert bar.progress is None
+    monkeypatch.setattr(module, "find_spec", lambda _: None)
+    console = Console(terminal=True)
+    console.rich = RichConsole(file=io.StringIO(), force_jupyter=True)
+    console.show_bar("epoch 1/2", 1, 2, "1/2")
+    assert console.bar is None

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mnist_trainer.reports import console
+from mnist_trainer.reports import console as module
 from mnist_trainer.reports.callbacks import Callback, RunInfo, RunResult, both
-from mnist_trainer.reports.console import PlainConsole, QuietConsole, RichConsole, choose_console, table_row
+from mnist_trainer.reports.console import Console, epoch_row
 from mnist_trainer.reports.text import EPOCH_COLUMNS
 from mnist_trainer.training.loop import EpochRecord
 
@@ -54,7 +54,7 @@ def test_a_pipe_gets_plain_lines(
     written: list[str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    tell(PlainConsole(), info, record, result)
+    tell(Console(terminal=False), info, record, result)
     captured = capsys.readouterr()
     assert captured.out.splitlines() == [
         "downloading train-images-idx3-ubyte.gz",
@@ -79,7 +79,7 @@ def test_plain_lines_go_where_they_are_sent_at_once(info: RunInfo) -> None:
             self.flushed = len(self.getvalue())
 
     stream = Stream()
-    PlainConsole(stream).on_train_start(info)
+    Console(stream).on_train_start(info)
     assert stream.getvalue().startswith("data   mnist")
     assert stream.flushed == len(stream.getvalue())
 
@@ -87,16 +87,16 @@ def test_plain_lines_go_where_they_are_sent_at_once(info: RunInfo) -> None:
 def test_quiet_prints_the_result_and_warnings_alone(
     info: RunInfo, record: EpochRecord, result: RunResult, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tell(QuietConsole(), info, record, result)
+    tell(Console(quiet=True), info, record, result)
     captured = capsys.readouterr()
     assert captured.out == f"{RESULT}\n"
     assert captured.err.splitlines() == [line for line in captured.err.splitlines() if line.startswith("warning: ")]
     assert captured.err != ""
 
 
-def test_a_table_row_has_no_blanks_behind_it() -> None:
-    assert table_row(EPOCH_COLUMNS) == HEAD
-    assert table_row(("3", "0.1234", "0.0877", "97.40 %", "0.0012", "2.3", "* best so far")) == BEST
+def test_a_epoch_row_has_no_blanks_behind_it() -> None:
+    assert epoch_row(EPOCH_COLUMNS) == HEAD
+    assert epoch_row(("3", "0.1234", "0.0877", "97.40 %", "0.0012", "2.3", "* best so far")) == BEST
 
 
 @pytest.fixture
@@ -127,8 +127,8 @@ def test_a_terminal_gets_colours_and_bars(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     times = iter(range(10, 100))
-    monkeypatch.setattr(console, "monotonic", lambda: float(next(times)))
-    rich = RichConsole()
+    monkeypatch.setattr(module, "monotonic", lambda: float(next(times)))
+    rich = Console(terminal=True)
     tell(rich, replace(info, name="mlp[1]"), record, result)
     rich.close()
     captured = capsys.readouterr()
@@ -152,8 +152,8 @@ def test_the_bar_is_drawn_at_most_ten_times_a_second(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     times = iter([1.0, 1.05, 1.09, 1.2])
-    monkeypatch.setattr(console, "monotonic", lambda: next(times))
-    rich = RichConsole()
+    monkeypatch.setattr(module, "monotonic", lambda: next(times))
+    rich = Console(terminal=True)
     for step in range(1, 5):
         rich.on_step_end(1, step, 9)
     rich.close()
@@ -162,30 +162,29 @@ def test_the_bar_is_drawn_at_most_ten_times_a_second(
 
 @pytest.mark.usefixtures("terminal")
 def test_closing_takes_the_bar_away_whatever_happened(capsys: pytest.CaptureFixture[str]) -> None:
-    rich = RichConsole()
+    rich = Console(terminal=True)
     rich.close()
     rich.on_test_start()
     rich.close()
     rich.close()
     out = capsys.readouterr().out
     assert out.count("\x1b[?25l") == out.count("\x1b[?25h") == 1  # the cursor was hidden and is back
-    assert rich.bar.progress is None
+    assert rich.bar is None
 
 
 def test_a_warning_in_the_middle_of_an_epoch_stands_on_a_line_of_its_own() -> None:
-    console = RichConsole()
+    console = Console(terminal=True)
     console.on_step_end(1, 1, 2)
-    assert console.bar.progress is not None
+    assert console.bar is not None
     console.on_warning("training.on_divergence", "back")
-    assert console.bar.progress is None
+    assert console.bar is None
 
 
 def test_the_console_fits_where_the_output_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert type(choose_console(quiet=False)) is PlainConsole
-    assert type(choose_console(quiet=True)) is QuietConsole
+    assert not Console().is_terminal
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    assert type(choose_console(quiet=False)) is RichConsole
-    assert type(choose_console(quiet=True)) is QuietConsole
+    assert Console().is_terminal
+    assert not Console(quiet=True).is_terminal
 
 
 @pytest.mark.usefixtures("terminal")
@@ -198,7 +197,7 @@ def test_a_narrow_terminal_breaks_neither_a_path_nor_a_row(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     folder = Path("runs") / "a folder with a long name" / "and one more [in brackets] below it"
-    rich = RichConsole()
+    rich = Console(terminal=True)
     tell(rich, replace(info, folder=folder), record, replace(result, folder=folder))
     rich.close()
     captured = capsys.readouterr()
@@ -215,7 +214,7 @@ def test_two_listeners_hear_everything_and_the_first_one_stops(
             self.should_stop = step == 2
 
     main = Stopping()
-    together = both(main, PlainConsole())
+    together = both(main, Console(terminal=False))
     tell(together, info, record, result)
     assert capsys.readouterr().out.splitlines()[-1] == RESULT
     assert together.should_stop is True
@@ -237,7 +236,7 @@ def test_nobody_need_read_to_the_end(info: RunInfo, record: EpochRecord, result:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w", encoding="utf-8") as pipe:
-        console = PlainConsole(pipe)
+        console = Console(pipe)
         console.on_train_start(info)
         console.on_epoch_end(record)
         console.on_train_end(result)

@@ -11,16 +11,7 @@ from mnist_trainer.config.load import load_config
 from mnist_trainer.errors import DivergedError, InterruptedRunError
 from mnist_trainer.inference.metrics import spread
 from mnist_trainer.reports.callbacks import RunInfo, SeriesInfo, SeriesResult, SubRun
-from mnist_trainer.reports.console import (
-    PlainConsole,
-    QuietSeriesConsole,
-    RichConsole,
-    SeriesConsole,
-    choose_series_console,
-    listed,
-    series_lines,
-    spread_sentence,
-)
+from mnist_trainer.reports.console import Console, seeds_text, series_lines, spread_sentence
 from mnist_trainer.training.loop import EpochRecord
 
 FOLDER = Path("runs/many")
@@ -63,7 +54,7 @@ def begun(info: RunInfo) -> SeriesInfo:
 
 def test_a_pipe_gets_a_row_a_run_and_the_whole(begun: SeriesInfo, record: EpochRecord) -> None:
     stream = io.StringIO()
-    console = SeriesConsole(PlainConsole(stream))
+    console = Console(stream)
     console.on_series_start(begun)
     console.on_run_epoch_end(1, record)
     console.on_run_end(RUNS[1], None)
@@ -92,7 +83,7 @@ def test_a_pipe_gets_a_row_a_run_and_the_whole(begun: SeriesInfo, record: EpochR
 
 def test_what_was_there_already_is_shown_at_once(begun: SeriesInfo) -> None:
     stream = io.StringIO()
-    SeriesConsole(PlainConsole(stream)).on_series_start(replace(begun, finished=RUNS[:1]))
+    Console(stream).on_series_start(replace(begun, finished=RUNS[:1]))
     lines = stream.getvalue().splitlines()
     assert lines[5] == "1 of 3 are finished already."
     assert lines[7] == "    0        98.42 %     158       98.00 %    0.0612           2     12.3"
@@ -100,7 +91,7 @@ def test_what_was_there_already_is_shown_at_once(begun: SeriesInfo) -> None:
 
 def test_runs_that_end_badly_say_why(begun: SeriesInfo) -> None:
     stream = io.StringIO()
-    console = SeriesConsole(PlainConsole(stream))
+    console = Console(stream)
     failed = SubRun(1, FOLDER / "seed-1", {"status": "failed"})
     console.on_run_end(failed, DivergedError("The loss became nan."))
     console.on_run_end(SubRun(2, FOLDER / "seed-2", {"status": "interrupted"}), InterruptedRunError("Stopped in …"))
@@ -108,8 +99,7 @@ def test_runs_that_end_badly_say_why(begun: SeriesInfo) -> None:
 
 
 def test_quiet_prints_one_line_and_warnings(begun: SeriesInfo, capsys: pytest.CaptureFixture[str]) -> None:
-    console = choose_series_console(quiet=True)
-    assert isinstance(console, QuietSeriesConsole)
+    console = Console(quiet=True)
     console.on_warning("model.output", "works against the loss")
     console.on_loading("mnist", 1, 2)
     console.on_series_start(begun)
@@ -145,7 +135,7 @@ def test_no_interval_goes_beyond_all_images() -> None:
     [((0,), "0"), ((0, 1, 2, 3), "0, 1, 2, 3"), (tuple(range(3, 103)), "3 to 102"), ((4, 0, 1, 2, 3), "4, 0, 1, 2, 3")],
 )
 def test_many_seeds_are_told_in_short(seeds: tuple[int, ...], text: str) -> None:
-    assert listed(seeds) == text
+    assert seeds_text(seeds) == text
 
 
 def test_a_terminal_shows_what_is_in_work_and_is_left_as_it_was(
@@ -153,7 +143,7 @@ def test_a_terminal_shows_what_is_in_work_and_is_left_as_it_was(
 ) -> None:
     for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "120"}.items():
         monkeypatch.setenv(name, value)
-    console = SeriesConsole(RichConsole())
+    console = Console(terminal=True)
     console.on_series_start(begun)
     out = capsys.readouterr().out
     assert "starting" in out and "0 of 3 runs" in out

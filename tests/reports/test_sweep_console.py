@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_trainer.reports.callbacks import SweepInfo, SweepResult, TrialRow
-from mnist_trainer.reports.console import RichConsole, SweepConsole, sweep_result_lines, trial_lines, trial_values_text
+from mnist_trainer.reports.console import Console, sweep_result_lines, trial_lines, trial_values_text
 
 BEST = TrialRow(
     trial=3,
@@ -75,9 +75,8 @@ def test_a_hidden_password_in_the_command_is_explained() -> None:
 
 
 def test_the_bar_of_a_download_goes_when_the_sweep_begins() -> None:
-    console = RichConsole()
-    sweep_console = SweepConsole(console)
-    sweep_console.on_loading("images", 1, 1)
-    assert console.bar.progress is not None
-    sweep_console.on_sweep_start(SweepInfo("x", Path("x"), "x", ("seed",), "val_loss", "random", 2, 1, 1, begun=()))
-    assert console.bar.progress is None
+    console = Console(terminal=True)
+    console.on_loading("images", 1, 1)
+    assert console.bar is not None
+    console.on_sweep_start(SweepInfo("x", Path("x"), "x", ("seed",), "val_loss", "random", 2, 1, 1, begun=()))
+    assert console.bar is None

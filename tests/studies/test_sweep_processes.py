@@ -47,8 +47,10 @@ class Remembering(Callback):
     def on_trial_end(self, row: TrialRow, is_best: bool) -> None:
         self.ended.append(row.trial)
 
-    def on_trial_retry(self, row: TrialRow) -> None:
-        self.died.append(row.trial)
+    def on_message(self, text: str) -> None:
+        self.died.append(
+            int(text.removesuffix("  its process died, as happens when the memory is full; it is repeated"))
+        )
 
 
 @pytest.fixture(autouse=True)

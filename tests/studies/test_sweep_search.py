@@ -348,7 +348,7 @@ class CuttingOff(Remembering):
         with pytest.warns(UserWarning, match="Heartbeat"):
             self.study.ask()
 
-    def on_wait(self, count: int) -> None:
+    def on_message(self, text: str) -> None:
         self.study.tell(0, state=optuna.trial.TrialState.FAIL)
 
 
