@@ -188,10 +188,10 @@ def _write_report(result: EvalResult, out: Path) -> str:
     from mnist_trainer.reports.run_plots import draw_confusion, draw_mistakes, predictions_csv
 
     classes, evaluation = result.target.checkpoint.classes, result.evaluation
-    mistakes = draw_mistakes(result.predictions, result.source, evaluation, classes)
+    mistakes = draw_mistakes(result.predictions, result.dataset, evaluation, classes)
     for name, picture in (draw_confusion(evaluation, classes), mistakes):
         write_bytes(out / name, picture())
-    table = predictions_csv(result.predictions, result.source, classes, evaluation.ece is not None)
+    table = predictions_csv(result.predictions, result.dataset, classes, evaluation.ece is not None)
     write_text(out / "predictions.csv", table)
     return f"Written to {out}: confusion.png, mistakes.png, predictions.csv"
 

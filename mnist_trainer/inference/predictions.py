@@ -75,7 +75,7 @@ def _identity(images: Tensor) -> Tensor:
     return images
 
 
-LossMetric = Callable[[Tensor, Tensor], float | None]
+MeanLoss = Callable[[Tensor, Tensor], float | None]
 """The mean loss over raw outputs [N, K] and labels [N]."""
 
 
@@ -158,7 +158,7 @@ def log_loss(logarithms: Tensor, labels: Tensor) -> float:
 
 
 def measure(
-    predictor: Predictor, predictions: Predictions, loss: LossMetric, classes: tuple[str, ...], dataset: str, split: str
+    predictor: Predictor, predictions: Predictions, loss: MeanLoss, classes: tuple[str, ...], dataset: str, split: str
 ) -> Evaluation:
     """The figures of `predictions`; there is no calibration error where outputs are no probabilities.
 

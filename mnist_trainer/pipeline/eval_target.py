@@ -1,4 +1,4 @@
-"""Who is judged, on which data: checkpoints found and loaded, put together where there are several, and checked."""
+"""The model or ensemble to evaluate and the data to evaluate it on: found, loaded, put together and checked."""
 
 from __future__ import annotations
 
@@ -20,28 +20,26 @@ from mnist_trainer.storage.find import find_checkpoint
 from mnist_trainer.storage.run_folder import belongs_to_run
 
 CHANGEABLE = ("data.name", "data.path", "data.root", "data.binary", "data.limit", "device", "threads")
-"""What may be another than in training: the data to evaluate on, and the machine."""
+"""Keys that may differ from training: the data to evaluate on, and the machine."""
 
 FIXED = {f"data.{key}" for key in Data.model_fields} - {*CHANGEABLE}
-"""What belongs to the model: how it sees images, and which of them it was trained on."""
+"""Keys that belong to the model: how it sees images, and which of them it was trained on."""
 
 SPLITS = tuple(name for part in get_args(Split) for name in get_args(part))
 
 CheckpointRef = str | Path
-"""A `.pt` file, a run folder (its `best.pt`), or `latest`."""
+"""A `.pt` file, a run folder (its `best.pt`), `latest` or `bundled`."""
 
 
 @dataclass(frozen=True)
 class EvalTarget:
-    """A model or an ensemble to judge, its files, and its members' configs with the data to judge them on."""
+    """A model or an ensemble to evaluate: its files, and the config of each member with the data to evaluate on."""
 
     paths: tuple[Path, ...]
     checkpoint: Checkpoint
     configs: tuple[Config, ...]
     member_names: tuple[tuple[str, str], ...]
     """Of each member: the file it is in, and its run's name."""
-    trained: tuple[Data, ...]
-    """The data that its members were trained on, and those of models that it is compared with."""
 
     @property
     def name(self) -> str:
@@ -50,37 +48,57 @@ class EvalTarget:
 
     @property
     def config(self) -> Config:
-        """The first member's: its data, device and threads are those of the evaluation."""
+        """The first member's config: its data, device and threads are those of the evaluation."""
         return self.configs[0]
+
+    @property
+    def trained_on(self) -> tuple[Data, ...]:
+        """The data that each member was trained on."""
+        return tuple(member.config.data for member in self.checkpoint.members)
 
 
 def load_target(
     checkpoint: CheckpointRef | Iterable[CheckpointRef], overrides: Sequence[Override], *splits: Split
 ) -> EvalTarget:
-    """A lone model, or the ensemble of several, ready to be judged on `splits`.
+    """Load one model, or the ensemble of several, to be evaluated on `splits`.
 
     Raises `CheckpointError` if one is missing or they do not go together, `ConfigError` for what can't be changed,
-    `UsageError` for one named twice, or for another `data.limit` where validation images are asked for.
+    `UsageError` for one named twice, or for another `data.limit` with the validation split.
     """
     if unknown := [split for split in splits if split not in SPLITS]:
         raise UsageError(f"split must be one of {', '.join(SPLITS)}; got {one_line(repr(unknown[0]))}.")
-    paths, texts = find_checkpoints(_flatten(checkpoint)), override_texts(overrides)
+    paths, texts = find_checkpoints(checkpoint), override_texts(overrides)
     loaded = {str(path): load_checkpoint(path) for path in paths}
     whole = combine(loaded) if len(loaded) > 1 else loaded[str(paths[0])]
     configs = tuple(override_data(member.config, texts) for member in whole.members)
     names = tuple((path, member.config.name) for path, each in loaded.items() for member in each.members)
-    trained = [member.config.data.limit for member in whole.members]
-    if "validation" in splits and trained != [config.data.limit for config in configs]:
-        raise UsageError("data.limit changes which images validate: some would be images the model was trained with.")
+    target = EvalTarget(paths, whole, configs, names)
+    files = [path for path, _ in names]
     for split in splits:
-        check_same_split([(path, config.data) for (path, _), config in zip(names, configs, strict=True)], split)
+        check_same_split(files, [config.data for config in configs], split)
     if "validation" in splits:
-        check_split_counts([(path, member) for (path, _), member in zip(names, whole.members, strict=True)], configs[0])
-    return EvalTarget(paths, whole, configs, names, tuple(member.config.data for member in whole.members))
+        if [data.limit for data in target.trained_on] != [config.data.limit for config in configs]:
+            reason = "some would be images the model was trained with"
+            raise UsageError(f"data.limit changes which images validate: {reason}.")
+        _check_split_counts(files, whole.members, target.config.data)
+    return target
+
+
+def find_checkpoints(checkpoint: object) -> tuple[Path, ...]:
+    """Return the file of one checkpoint or each of several.
+
+    Raises `CheckpointError` for a missing one, `UsageError` for what is no checkpoint, or named twice.
+    """
+    paths = tuple(find_checkpoint(str(ref)) for ref in _flatten(checkpoint))
+    if not paths:
+        raise UsageError("There is no checkpoint to judge: name a .pt file, a run folder or latest.")
+    for number, path in enumerate(paths):
+        if any(path.samefile(other) for other in paths[:number]):
+            raise UsageError(f"{path} is named twice: each checkpoint counts once.")
+    return paths
 
 
 def _flatten(checkpoint: object) -> list[CheckpointRef]:
-    """One place or several as a list. Raises `UsageError` for what is neither."""
     match checkpoint:
         case str() | Path():
             return [checkpoint]
@@ -91,20 +109,8 @@ def _flatten(checkpoint: object) -> list[CheckpointRef]:
             raise UsageError(f"A checkpoint is a .pt file, a run folder or latest, or a list of them, not {shown}.")
 
 
-def find_checkpoints(member_names: Sequence[CheckpointRef]) -> tuple[Path, ...]:
-    """The file of each of `member_names`. Raises `CheckpointError` for a missing one, `UsageError` for one named
-    twice."""
-    paths = tuple(find_checkpoint(str(ref)) for ref in member_names)
-    if not paths:
-        raise UsageError("There is no checkpoint to judge: name a .pt file, a run folder or latest.")
-    for number, path in enumerate(paths):
-        if any(path.samefile(other) for other in paths[:number]):
-            raise UsageError(f"{path} is named twice: each checkpoint counts once.")
-    return paths
-
-
 def check_output_file(out: Path, sources: Sequence[Path]) -> None:
-    """Raises `UsageError` if `out` is a folder, one of the files `sources`, or one that a run keeps in its folder."""
+    """Raise `UsageError` if `out` is a folder, one of the files `sources`, or a file of a run."""
     if out.exists() and any(out.samefile(source) for source in sources):
         raise UsageError(f"{out} is what is judged, and stays as it is. Name another file to write to.")
     if is_folder(out):
@@ -113,48 +119,49 @@ def check_output_file(out: Path, sources: Sequence[Path]) -> None:
         raise UsageError(f"{out} belongs to the run in that folder, and stays as it is. Name another file to write to.")
 
 
-def check_same_split(named: Sequence[tuple[str, Data]], split: Split) -> None:
-    """Raises `CheckpointError` that names two whose `split` has not the same images, and says what differs."""
-    (first, one), *others = named
+def check_same_split(names: Sequence[str], datasets: Sequence[Data], split: Split) -> None:
+    """Raise `CheckpointError` that names two models whose `split` has other images, and says what differs."""
+    first = datasets[0]
     keys = ["name", "path"]
     if split in ("train", "validation"):
         keys += ["split_seed", "limit", "validation", "simulate.photographs"]
-    for name, data in others:
-        differs = next((key for key in keys if attrgetter(key)(data) != attrgetter(key)(one)), None)
-        if differs is None or (differs == "validation" and load_real(data).counts == load_real(one).counts):
-            continue  # where all else is equal, as many images to validate with are the same ones
-        theirs, own = (attrgetter(differs)(each) for each in (one, data))
-        contrast = f"data.{differs} is {theirs} for {first} and {own} for {name}"
+    for name, data in zip(names, datasets, strict=True):
+        differs = next((key for key in keys if attrgetter(key)(data) != attrgetter(key)(first)), None)
+        if differs is None or (differs == "validation" and load_real(data).counts == load_real(first).counts):
+            continue  # if all else is equal, as many validation images are the same ones
+        theirs, own = (attrgetter(differs)(each) for each in (first, data))
+        advice = "What validates one may have trained the other; judge them on --split test."
         if differs in ("name", "path"):
-            advice = f"Name the data to judge both on, as data.name={one.name}."
-        else:
-            advice = "What validates one may have trained the other; judge them on --split test."
-        raise CheckpointError(f"They have not the same {split} images: {contrast}. {advice}")
+            advice = f"Name the data to judge both on, as data.name={first.name}."
+        raise CheckpointError(
+            f"They have not the same {split} images: data.{differs} is {theirs} for {names[0]} and {own} for {name}. "
+            f"{advice}"
+        )
 
 
-def check_split_counts(named: Sequence[tuple[str, Member]], config: Config) -> None:
-    """Raises `CheckpointError` that names a model whose data set of that name had another number of images.
+def _check_split_counts(names: Sequence[str], members: Sequence[Member], data: Data) -> None:
+    """Raise `CheckpointError` that names a model whose data set had another number of images when it was trained.
 
-    Then other images validate, and some of them it may have been trained with. Where the number is not known, or
-    nothing validates, there is nothing to compare.
+    Then other images validate, and it may have been trained with some of them.
     """
-    data, now = config.data, load_real(config.data).counts
-    name = data.name
-    for path, member in named:
-        then, trained = member.split_counts, member.config.data
-        if then is not None and now[1] and then != now and (trained.name, trained.path) == (name, data.path):
+    now = load_real(data).counts
+    for name, member in zip(names, members, strict=True):
+        then, trained_on = member.split_counts, member.config.data
+        is_same = (trained_on.name, trained_on.path) == (data.name, data.path)
+        if is_same and now[1] and then is not None and then != now:
             raise CheckpointError(
-                f"The images of {name} have changed since {path} was trained: {then[0]:,} trained it and {then[1]:,} "
-                f"validated it, and now these are {now[0]:,} and {now[1]:,}. What validates now may have trained it; "
-                "judge it on --split test."
+                f"The images of {data.name} have changed since {name} was trained: {then[0]:,} trained it and "
+                f"{then[1]:,} validated it, and now these are {now[0]:,} and {now[1]:,}. What validates now may have "
+                "trained it; judge it on --split test."
             )
 
 
 def override_data(config: Config, overrides: Sequence[str]) -> Config:
-    """`config` with other data or another device. Raises `ConfigError` for any other key.
+    """Return `config` with other data or another device. Raises `ConfigError` for any other key.
 
-    What the config says of the machine it was trained on, its device and where its data lay, holds where it is so here.
+    The device and the data folder of the training are used if they exist here.
     """
+    values = {key.strip(): value.strip() for key, _, value in (override.partition("=") for override in overrides)}
     keys = [override.partition("=")[0].strip() for override in overrides]
     refused = [
         ConfigProblem(f"override {number}", key, f"can't be changed in evaluation; these can: {', '.join(CHANGEABLE)}")
@@ -164,10 +171,9 @@ def override_data(config: Config, overrides: Sequence[str]) -> Config:
     if refused:
         raise ConfigError(refused)
     content = config.model_dump(mode="json")
-    if {"data.name", "data.binary"} & set(keys):  # of other images there are no simulated ones
+    if {"data.name", "data.binary"} & set(keys):  # other data have no simulated images
         content["data"]["simulate"] = {}
-    names = [name.strip() for override in overrides for key, _, name in [override.partition("=")] if key == "data.name"]
-    if names and names[-1].casefold() != "folder":  # no other data set has a path
+    if values.get("data.name", "folder").casefold() != "folder":  # no other data set has a path
         content["data"]["path"] = None
     if not has_device(config.device):
         content["device"] = "auto"

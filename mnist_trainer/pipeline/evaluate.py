@@ -1,9 +1,4 @@
-"""From checkpoints and a split to their figures.
-
-A checkpoint's copy with a temperature at which its confidence is as often right as it says.
-
-Two checkpoints on the same images: is one better, or was it chance?
-"""
+"""From checkpoints and a split to metrics: evaluation, calibration, comparison."""
 
 from __future__ import annotations
 
@@ -26,7 +21,7 @@ from mnist_trainer.files import user_path
 from mnist_trainer.inference.calibration import CalibrationMetrics, fit_temperature
 from mnist_trainer.inference.metrics import Comparison, Evaluation, calibration_error, compare_predictions
 from mnist_trainer.inference.predictions import (
-    LossMetric,
+    MeanLoss,
     Predictions,
     log_loss,
     log_probabilities,
@@ -37,13 +32,7 @@ from mnist_trainer.inference.predictions import (
 from mnist_trainer.inference.predictor import to_logits
 from mnist_trainer.model.device import choose_threads, resolve_device, settings
 from mnist_trainer.model.memory import convert_device_errors
-from mnist_trainer.pipeline.eval_target import (
-    CheckpointRef,
-    EvalTarget,
-    check_same_split,
-    find_checkpoints,
-    load_target,
-)
+from mnist_trainer.pipeline.eval_target import CheckpointRef, EvalTarget, check_same_split, load_target
 from mnist_trainer.pipeline.preparation import CustomParts
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, check_same_classes
 from mnist_trainer.training.losses import LossFunction
@@ -60,7 +49,7 @@ class EvalResult:
     target: EvalTarget
     evaluation: Evaluation
     predictions: Predictions
-    source: ImageDataset
+    dataset: ImageDataset
 
 
 def evaluate(
@@ -72,76 +61,78 @@ def evaluate(
     loss: LossFunction | None = None,
     **keys: Any,
 ) -> Evaluation:
-    """The figures of a `.pt` file, a run folder's `best.pt`, or the `latest` run, on a split of its data.
+    """Return the metrics of a `.pt` file, a run folder's `best.pt`, or the `latest` run, on a split of its data.
 
-    Several checkpoints are judged as an ensemble, by the mean of their probabilities; `views` averages over so many
-    slightly deformed copies of each image. Overrides such as `data.name=qmnist`, or `data={"name": "qmnist"}`, choose
-    other data. `model` and `loss` are the user's own, where a lone checkpoint was trained with them. Raises
-    `CheckpointError`, `ConfigError`, `UsageError`, `DataError` or `DeviceError`.
+    Several checkpoints are an ensemble: their probabilities are averaged. `views` averages over so many slightly
+    deformed copies of each image. Overrides such as `data.name=qmnist`, or `data={"name": "qmnist"}`, choose other
+    data. `model` and `loss` are the user's own, if a lone checkpoint was trained with them. Raises `CheckpointError`,
+    `ConfigError`, `UsageError`, `DataError` or `DeviceError`.
     """
-    return run_evaluation(checkpoint, *overrides, keys, split=split, views=views, model=model, loss=loss).evaluation
+    target = load_target(checkpoint, (*overrides, keys), split)
+    return evaluate_target(target, split, views, CustomParts(model, loss)).evaluation
 
 
 def run_evaluation(
-    checkpoint: CheckpointRef | Iterable[CheckpointRef],
-    *overrides: Override,
-    split: Split = "test",
-    views: int = 1,
-    model: nn.Module | None = None,
-    loss: LossFunction | None = None,
+    checkpoint: CheckpointRef | Iterable[CheckpointRef], *overrides: Override, split: Split = "test", views: int = 1
 ) -> EvalResult:
-    """The same as `evaluate`, with the answers to every image."""
-    return evaluate_target(load_target(checkpoint, overrides, split), split, views, model, loss)
+    """Return what `evaluate` does, with the predictions for every image."""
+    return evaluate_target(load_target(checkpoint, overrides, split), split, views)
 
 
 def evaluate_target(
     target: EvalTarget,
     split: Split,
     views: int = 1,
-    model: nn.Module | None = None,
-    loss: LossFunction | None = None,
+    custom: CustomParts | None = None,
+    trained_on: tuple[Data, ...] = (),
 ) -> EvalResult:
-    """What `run_evaluation` does once the checkpoints are loaded."""
-    config, checkpoint = target.config, target.checkpoint
-    CustomParts(model, loss)
+    """Return the evaluation of loaded checkpoints with the predictions for every image.
+
+    `trained_on` are the data of models that `target` is compared with.
+    """
+    config, checkpoint, custom = target.config, target.checkpoint, custom or CustomParts()
+    if custom.loss is not None and len(checkpoint.members) > 1:
+        raise UsageError("loss= is for a lone checkpoint: an ensemble's loss is -ln of its mean probability.")
     advice = "Take another device (on the command line: --device cpu), or fewer members of an ensemble."
-    with settings(config, choose_threads(config, model)), convert_device_errors("evaluation", advice):
-        source, pictures = _load(target, split)
-        predictor = checkpoint.predictor(resolve_device(config.device), model)
-        predictions = predict(predictor, source, views)
-        mean_loss = _loss_metric(checkpoint, loss)
+    with settings(config, choose_threads(config, custom.model)), convert_device_errors("evaluation", advice):
+        dataset, pictures = _load_images(target, split, trained_on)
+        predictor = checkpoint.predictor(resolve_device(config.device), custom.model)
+        predictions = predict(predictor, dataset, views)
+        mean_loss = _mean_loss(checkpoint, custom.loss)
         evaluation = measure(predictor, predictions, mean_loss, checkpoint.classes, config.data.name, split)
         if predictions.members:
             members = measure_members(predictor, predictions, target.member_names)
             evaluation = replace(evaluation, members=members, disagreement=predictions.disagreement)
-    notes = _notes(target, split, source)
-    return EvalResult(target, replace(evaluation, views=views, pictures=pictures, notes=notes), predictions, source)
+    names = zip(target.member_names, checkpoint.members, strict=True)
+    notes = [_known_images_note(path, member, config.data, split, dataset) for (path, _), member in names]
+    kept = tuple(dict.fromkeys(note for note in notes if note))
+    evaluation = replace(evaluation, views=views, pictures=pictures, notes=kept)
+    return EvalResult(target, evaluation, predictions, dataset)
 
 
-def _load(target: EvalTarget, split: Split) -> tuple[ImageDataset, str]:
+def _load_images(target: EvalTarget, split: Split, trained_on: tuple[Data, ...]) -> tuple[ImageDataset, str]:
     """Return the images, labelled by the model's numbers of the classes, and which pictures of a folder they are."""
-    labels, pictures = torch.tensor(_labels(target, split)), ""
+    labels, pictures = torch.tensor(_model_labels(target, split)), ""
     data = target.config.data.model_copy(update={"binary": None})
     if data.name == "folder" and split == "test":
-        source, pictures = load_unseen(data, target.trained)
+        dataset, pictures = load_unseen(data, target.trained_on + trained_on)
     else:
-        source = load_split(data, split)
+        dataset = load_split(data, split)
         if data.name == "folder":
-            pictures = f"{len(source):,} pictures in {data.path}, its {split} set"
-    return replace(source, labels=labels[source.labels]), pictures
+            pictures = f"{len(dataset):,} pictures in {data.path}, its {split} set"
+    return replace(dataset, labels=labels[dataset.labels]), pictures
 
 
-def _labels(target: EvalTarget, split: Split) -> list[int]:
+def _model_labels(target: EvalTarget, split: Split) -> list[int]:
     """Return the model's number of each class of the data. Raises `CheckpointError` for a class it does not know."""
     data, known, trained = target.config.data, target.checkpoint.classes, target.checkpoint.config.data
     names = all_classes(data, split)
-    positions = class_positions(names, known)
     if data.binary is not None and trained.binary is not None:
         asked = label_of(data.binary, names, data)
         if asked is not None and class_positions([names[asked]], known) == [1]:
             return [int(label == asked) for label in range(len(names))]
-    found = [position for position in positions if position is not None]
-    if data.binary is not None or len(found) < len(positions):
+    found = [position for position in class_positions(names, known) if position is not None]
+    if data.binary is not None or len(found) < len(names):
         raise CheckpointError(
             f"{target.name} knows the classes {', '.join(known)}, and {data.name} has "
             f"{', '.join(with_binary(data, names))}. Evaluate it on data with the same classes."
@@ -149,26 +140,21 @@ def _labels(target: EvalTarget, split: Split) -> list[int]:
     return found
 
 
-def _notes(target: EvalTarget, split: Split, source: ImageDataset) -> tuple[str, ...]:
-    """Return a warning for each member that was trained on some of the images, or may have been."""
-    data, members = target.config.data, zip(target.member_names, target.checkpoint.members, strict=True)
-    notes = [_note(path, member, data, split, source) for (path, _), member in members]
-    return tuple(dict.fromkeys(note for note in notes if note))
-
-
-def _note(path: str, member: Member, data: Data, split: Split, source: ImageDataset) -> str:
-    trained, samples = member.config.data, member.lineage
-    if _dataset_name(trained) == _dataset_name(data):
+def _known_images_note(path: str, member: Member, data: Data, split: Split, dataset: ImageDataset) -> str:
+    """Return a warning if some of the images trained `member`."""
+    trained_on, samples = _dataset_name(member.config.data), member.lineage
+    if trained_on == _dataset_name(data):
         if split == "train":
             return ""
-        samples = samples[:-1]  # its own split keeps them apart
-    known, checked = find_known(source, samples)
-    head, count = f"{path} was trained on {_dataset_name(trained)}, and", len(source)
-    if known:
-        share = f"about {100 * known / checked:.0f} %" if known >= MIN_KNOWN else "some"
-        known_ones = f"{f'{known:,}' if checked == count else share} of these {count:,} images"
-        return f"{head} {known_ones} trained it, or a model that it started from: the figures are too good."
-    return ""
+        samples = samples[:-1]  # the split of its own data separates them
+    known, checked = find_known(dataset, samples)
+    if not known:
+        return ""
+    count = len(dataset)
+    share = f"about {100 * known / checked:.0f} %" if known >= MIN_KNOWN else "some"
+    known_ones = f"{f'{known:,}' if checked == count else share} of these {count:,} images"
+    reason = f"{known_ones} trained it, or a model that it started from"
+    return f"{path} was trained on {trained_on}, and {reason}: the figures are too good."
 
 
 def _dataset_name(data: Data) -> str:
@@ -176,10 +162,8 @@ def _dataset_name(data: Data) -> str:
     return data.name if data.path is None else str(user_path(data.path).absolute())
 
 
-def _loss_metric(checkpoint: Checkpoint, loss: LossFunction | None) -> LossMetric:
-    """The loss to report of a plain answer; none where it was a user's own function that is not given."""
-    if loss is not None and len(checkpoint.members) > 1:
-        raise UsageError("loss= is for a lone checkpoint: an ensemble's loss is -ln of its mean probability.")
+def _mean_loss(checkpoint: Checkpoint, loss: LossFunction | None) -> MeanLoss:
+    """Return the loss to report; a function that returns None if it was a user's own that is not given."""
     member = checkpoint.members[0]
     if loss is None and "loss" in member.custom:
         return lambda outputs, labels: None
@@ -188,7 +172,7 @@ def _loss_metric(checkpoint: Checkpoint, loss: LossFunction | None) -> LossMetri
 
 @dataclass(frozen=True)
 class CalibrationResult:
-    """The copy, and what was judged with and without its temperature: on validation, and on the split asked for."""
+    """A calibrated copy, and the evaluations without and with its temperature: validation and the split asked for."""
 
     checkpoint: Checkpoint
     before: dict[Split, EvalResult]
@@ -196,33 +180,33 @@ class CalibrationResult:
 
     @property
     def temperature(self) -> float:
-        """The copy's."""
+        """The temperature of the copy."""
         return _temperature(self.checkpoint)
 
     def calibration_metrics(self) -> dict[str, tuple[CalibrationMetrics, CalibrationMetrics]]:
-        """Before and after, on each split."""
+        """Return the metrics before and after, by split."""
         return {
-            split: (_calibration_metrics(old), _calibration_metrics(self.after[split]))
+            split: (_calibration_metrics(old.predictions), _calibration_metrics(self.after[split].predictions))
             for split, old in self.before.items()
         }
 
     def to_json(self) -> dict[str, Any]:
-        """What `mnist-eval --calibrate --json` adds, but for the files."""
-        figures = {
+        """Return what `mnist-eval --calibrate --json` adds, but for the files."""
+        splits = {
             split: {"before": asdict(old), "after": asdict(new), "worse": new.worse_than(old)}
             for split, (old, new) in self.calibration_metrics().items()
         }
-        return {"temperature": self.temperature, **figures}
+        return {"temperature": self.temperature, **splits}
 
 
 def calibrate(
     checkpoint: CheckpointRef | Iterable[CheckpointRef], *overrides: Override, split: Split = "test"
 ) -> CalibrationResult:
-    """A copy of a model, or of several as an ensemble, with a temperature fitted on validation images; not yet saved.
+    """Return a copy of a model or an ensemble, not yet saved, with a temperature fitted on validation images.
 
-    No answer changes: a temperature keeps the order of the probabilities. Raises `CheckpointError` where the outputs
-    are no probabilities, `DataError` where there are no validation images (`training.refit` trains with all) or no
-    temperature is best for them, and what `judge` raises.
+    A temperature keeps the order of the probabilities, so no prediction changes. Raises `CheckpointError` if the
+    outputs are no probabilities, `DataError` if there are no validation images (`training.refit` trains with all) or
+    no temperature is best for them, and what `evaluate` raises.
     """
     target = load_target(checkpoint, overrides, "validation", split)
     if not target.checkpoint.members[0].spec.gives_probabilities:  # of an ensemble all members do, or none
@@ -230,34 +214,30 @@ def calibrate(
             f"The outputs of {target.name} are no probabilities (squared error without model.output), so no "
             "temperature makes them truer."
         )
-    before = {part: evaluate_target(target, part) for part in _parts(split)}
-    copied = _with_temperature(_best_temperature(before["validation"]), target)
-    after = {part: evaluate_target(copied, part) for part in before}
-    return CalibrationResult(copied.checkpoint, before, after)
-
-
-def _parts(split: Split) -> tuple[Split, ...]:
-    return ("validation",) if split == "validation" else ("validation", split)
+    parts: tuple[Split, ...] = ("validation",) if split == "validation" else ("validation", split)
+    before = {part: evaluate_target(target, part) for part in parts}
+    calibrated = _with_temperature(_best_temperature(before["validation"]), target)
+    return CalibrationResult(calibrated.checkpoint, before, {part: evaluate_target(calibrated, part) for part in parts})
 
 
 def _best_temperature(result: EvalResult) -> float:
-    """The one for the very logits that it will divide: those at temperature 1."""
+    """Return the best temperature for the logits that it will divide: those at temperature 1."""
     if _temperature(result.target.checkpoint) != 1:
         result = evaluate_target(_with_temperature(1.0, result.target), "validation")
-    predictions, (first, *others) = result.predictions, result.target.checkpoint.members
-    if others:
+    predictions, members = result.predictions, result.target.checkpoint.members
+    if len(members) > 1:
         return fit_temperature(to_logits(predictions.probabilities, "probabilities"), predictions.labels)
-    return fit_temperature(to_logits(predictions.outputs, first.spec.kind), predictions.labels)
+    return fit_temperature(to_logits(predictions.outputs, members[0].spec.kind), predictions.labels)
 
 
 def _with_temperature(temperature: float, target: EvalTarget) -> EvalTarget:
-    """The subject at `temperature`, without the state of its training."""
-    first, *others = target.checkpoint.members
-    if others:
-        copy = replace(target.checkpoint, temperature=temperature, training_state=None)
+    """Return `target` at `temperature`, without the state of its training."""
+    copy = replace(target.checkpoint, training_state=None)
+    if len(copy.members) > 1:
+        copy = replace(copy, temperature=temperature)
     else:
-        member = replace(first, spec=replace(first.spec, temperature=temperature))
-        copy = replace(target.checkpoint, members=(member,), training_state=None)
+        member = replace(copy.only, spec=replace(copy.spec, temperature=temperature))
+        copy = replace(copy, members=(member,))
     return replace(target, checkpoint=copy)
 
 
@@ -265,15 +245,14 @@ def _temperature(checkpoint: Checkpoint) -> float:
     return checkpoint.temperature if len(checkpoint.members) > 1 else checkpoint.spec.temperature
 
 
-def _calibration_metrics(result: EvalResult) -> CalibrationMetrics:
-    predictions = result.predictions
+def _calibration_metrics(predictions: Predictions) -> CalibrationMetrics:
     loss = log_loss(log_probabilities(predictions.probabilities), predictions.labels)
     return CalibrationMetrics(loss, calibration_error(predictions.confidence, predictions.correct))
 
 
 @dataclass(frozen=True)
 class ComparisonResult:
-    """The judgements of both, by the names they are told apart by, and how they differ."""
+    """The evaluations of two models, their short names, and how they differ."""
 
     names: tuple[str, str]
     first: EvalResult
@@ -282,41 +261,40 @@ class ComparisonResult:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Those of both evaluations."""
+        """The notes of both evaluations."""
         return (*self.first.evaluation.notes, *self.second.evaluation.notes)
 
     def to_json(self) -> dict[str, Any]:
-        """What `mnist-eval --compare --json` prints."""
+        """Return what `mnist-eval --compare --json` prints."""
         both = zip(self.names, (self.first, self.second), strict=True)
         models = [{"path": result.target.name, "name": name, **result.evaluation.summary()} for name, result in both]
         evaluation = self.first.evaluation
         about = {"dataset": evaluation.dataset, "split": evaluation.split, "views": evaluation.views}
-        if evaluation.pictures:
-            about["pictures"] = evaluation.pictures
-        notes = {"notes": self.notes} if self.notes else {}
-        return {"first": models[0], "second": models[1], **asdict(self.comparison), **about, **notes}
+        optional = {"pictures": evaluation.pictures, "notes": self.notes}
+        about |= {key: value for key, value in optional.items() if value}
+        return {"first": models[0], "second": models[1], **asdict(self.comparison), **about}
 
 
 def compare(
     first: CheckpointRef, second: CheckpointRef, *overrides: Override, split: Split = "test", views: int = 1
 ) -> ComparisonResult:
-    """Which of two checkpoints, each a model or a saved ensemble, is right on more of the same images.
+    """Return which of two checkpoints, each a model or a saved ensemble, is correct on more of the same images.
 
-    Raises `CheckpointError` if one is missing, or they have other classes or images, and what `judge` raises.
+    Raises `CheckpointError` if one is missing, or they have other classes or images, and what `evaluate` raises.
     """
-    paths = find_checkpoints([first, second])
-    one, other = (load_target(path, overrides, split) for path in paths)
-    check_same_classes({one.name: one.checkpoint, other.name: other.checkpoint})
-    check_same_split([(each.name, config.data) for each in (one, other) for config in each.configs], split)
-    trained = one.trained + other.trained
-    first_judged, second_judged = (
-        evaluate_target(replace(each, trained=trained), split, views) for each in (one, other)
-    )
-    comparison = compare_predictions(first_judged.predictions.correct, second_judged.predictions.correct)
-    return ComparisonResult(_names(*paths), first_judged, second_judged, comparison)
+    one, other = targets = [load_target(ref, overrides, split) for ref in (first, second)]
+    if one.paths[0].samefile(other.paths[0]):
+        raise UsageError(f"{other.name} is named twice: each checkpoint counts once.")
+    check_same_classes({target.name: target.checkpoint for target in targets})
+    configs = [(target.name, config.data) for target in targets for config in target.configs]
+    check_same_split([name for name, _ in configs], [data for _, data in configs], split)
+    trained_on = one.trained_on + other.trained_on
+    results = [evaluate_target(target, split, views, trained_on=trained_on) for target in targets]
+    comparison = compare_predictions(*(result.predictions.correct for result in results))
+    return ComparisonResult(_short_names(one.paths[0], other.paths[0]), results[0], results[1], comparison)
 
 
-def _names(first: Path, second: Path) -> tuple[str, str]:
-    """A run's `best.pt` by its folder, another file by itself; both with their whole paths if that does not do."""
+def _short_names(first: Path, second: Path) -> tuple[str, str]:
+    """Return a run's folder for its `best.pt`, the stem of another file; both whole paths if these are equal."""
     short = [path.parent.name if path.name == "best.pt" and path.parent.name else path.stem for path in (first, second)]
     return (short[0], short[1]) if short[0] != short[1] else (str(first), str(second))

@@ -77,7 +77,7 @@ def test_a_saved_ensemble_is_a_checkpoint_like_any_other(trio: list[Path], here:
     assert torch.equal(saved.predictions.probabilities, together.predictions.probabilities)
     assert replace(saved.evaluation, members=()) == replace(together.evaluation, members=())
     assert [member.path for member in saved.evaluation.members] == [str(here / "all.pt")] * 3
-    picture = 255 - saved.source.images[0].numpy().repeat(4, 0).repeat(4, 1)
+    picture = 255 - saved.dataset.images[0].numpy().repeat(4, 0).repeat(4, 1)
     (found,) = predict(np.pad(picture, 40, constant_values=255), here / "all.pt")
     assert found.error is None and len(found.digits[0].probabilities) == 10
     assert evaluate([here / "all.pt", trio[0]]).members[3].name == "m0"

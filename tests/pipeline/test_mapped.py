@@ -57,7 +57,7 @@ def test_the_same_run_to_the_bit(
     sections, heard = small(kind, here / "f"), Remembering()
     train(sections, run_dir=here / "memory", callback=heard)
     expected = run_evaluation(here / "memory")
-    assert isinstance(expected.source.images, torch.Tensor) and "memory" not in heard.headers[0].data
+    assert isinstance(expected.dataset.images, torch.Tensor) and "memory" not in heard.headers[0].data
     monkeypatch.setattr(image_dataset, "MEMORY_FRACTION", 0)
     heard = Remembering()
     train(sections, run_dir=here / "mapped", callback=heard)
@@ -65,7 +65,7 @@ def test_the_same_run_to_the_bit(
     assert heard.told[-1] == "finished" and any(told.startswith("refitting") for told in heard.told)
     assert differences_of_runs(here / "memory", here / "mapped") == []
     result = run_evaluation(here / "mapped")
-    assert isinstance(result.source.images, MappedImages) and result.evaluation == expected.evaluation
+    assert isinstance(result.dataset.images, MappedImages) and result.evaluation == expected.evaluation
     assert torch.equal(result.predictions.outputs, expected.predictions.outputs)
     stopped_and_resumed(sections, here / "resumed", len(heard.steps) - 2)
     assert differences_of_runs(here / "memory", here / "resumed") == []
