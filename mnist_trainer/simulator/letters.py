@@ -26,9 +26,9 @@ SYMBOLS = (
 WORDS = "the quick brown fox jumps over a lazy dog while many women and men wander home through warm rain "
 
 SANS = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf")
-SERIF = ("DejaVuSerif.ttf", "STIXGeneral.ttf", "STIXGeneralItalic.ttf", "cmr10.ttf", "cmti10.ttf")
+SERIF = ("DejaVuSerif.ttf", "STIXGeneral.ttf", "STIXGeneralItalic.ttf", "cmr10.ttf", "DejaVuSerif-Italic.ttf")
 FACES = (*SANS, "cmss10.ttf", *SERIF)
-"""Fonts that come with matplotlib. Only `SANS` have all of `LETTERS` and `SYMBOLS`."""
+"""Fonts that come with every version of matplotlib. Only `SANS` have all of `LETTERS` and `SYMBOLS`."""
 
 SIDE = 112
 """Pixels a side of a character: four times as many as MNIST's digits have."""
