@@ -67,11 +67,16 @@ def resolve(loc: Sequence[str | int], root: SectionType = Config) -> FieldRef:
     return FieldRef(path, field, sections, siblings)
 
 
+def _parts(annotation: Any) -> Iterator[Any]:
+    """Yield an annotation and everything inside it, metadata included."""
+    yield annotation
+    for inner in get_args(annotation):
+        yield from _parts(inner)
+
+
 def sections_in(annotation: Any) -> tuple[SectionType, ...]:
     """Return every section that a value of this type may be, or may hold as a list."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return (annotation,)
-    return tuple(section for inner in get_args(annotation) for section in sections_in(inner))
+    return tuple(part for part in _parts(annotation) if isinstance(part, type) and issubclass(part, Section))
 
 
 def discriminator_key(section: SectionType) -> str:
@@ -125,15 +130,8 @@ def _alternatives(annotation: Any) -> tuple[Any, ...]:
 def short_form_at(path: KeyPath) -> ShortForm | None:
     """Return the short form that may stand at `path` of a config, if any."""
     field = field_at(path)
-    return next(_short_forms((*field.metadata, field.annotation)), None) if field else None
-
-
-def _short_forms(parts: Sequence[Any]) -> Iterator[ShortForm]:
-    for part in parts:
-        if isinstance(part, ShortForm):
-            yield part
-        else:
-            yield from _short_forms(get_args(part))
+    parts = (part for each in (*field.metadata, field.annotation) for part in _parts(each)) if field else ()
+    return next((part for part in parts if isinstance(part, ShortForm)), None)
 
 
 def paths_of(key: str) -> list[str]:
