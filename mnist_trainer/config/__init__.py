@@ -1,1 +1,1 @@
-"""From a YAML file to a `Config`, or to every problem with its place. Imports no torch."""
+"""From a YAML file to a `Config`, or to every problem with its location. Imports no torch."""

@@ -181,14 +181,14 @@ def _key_of_layer(config: Config, position: tuple[int, ...]) -> KeyPath:
 
 
 BOUNDED = ("step", "sigmoid", "tanh", "scaled_tanh", "relu6")
-"""Activations with a smallest and a largest value."""
+"""Activations with a lower and an upper limit."""
 
 UNBOUNDED = ("identity", "leaky_relu", "prelu", "rrelu", "maxout")
-"""Activations with neither; the rest have a smallest value alone."""
+"""Activations without limits; the others have only a lower limit."""
 
 
 def find_warnings(config: Config) -> list[Finding]:
-    """Return the path and the reason of everything in `config` that works against itself; most often an empty list."""
+    """Return the path of each key that is most likely not meant as it is, with the reason; usually an empty list."""
     return [
         *_output(config),
         *_layers(config),

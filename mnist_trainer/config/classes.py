@@ -46,7 +46,7 @@ def class_positions(names: Sequence[str], classes: Sequence[str]) -> list[int | 
     """Return the position of each of `names` in `classes`, None for one that is not among them.
 
     A name may differ in case, in how an accent is encoded (NFC or NFD), in leading zeros, or spell a digit in English
-    or German, if it then stands for one class alone.
+    or German, if only one class then has that name.
     """
     exact = {nfc(name): position for position, name in enumerate(classes)}
     alike: dict[str, list[int]] = {}
@@ -94,7 +94,7 @@ def format_classes(classes: Sequence[str], data: Data) -> str:
 def with_labels(config: Config, classes: tuple[str, ...]) -> Config:
     """Return `config` with labels instead of class names, and class weights as a list.
 
-    `classes` are those of the data set, or the two answers of a yes/no task. The names must have been checked.
+    `classes` are those of the data set, or 0 and 1 of a yes/no task. The names must have been checked.
     """
     data, loss = config.data, config.loss
     names = task_classes(data, classes)

@@ -1,4 +1,4 @@
-"""From pydantic's errors to sentences: what was expected, what was got, how to correct it, and where it stands.
+"""From pydantic's errors to sentences: what was expected, what was got, how to correct it, and at which location.
 
 Pydantic reports each branch of a union, and a list as too short if only one of its items is wrong. Here the branches
 become one sentence, and consequences of another problem are left out. The first part reads the schema: which sections
