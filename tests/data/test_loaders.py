@@ -1,7 +1,12 @@
+"""Data sets by name, splits and batches: `mnist_trainer/data/loaders.py`."""
+
 from __future__ import annotations
 
+from collections.abc import Callable
+from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -9,10 +14,154 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from mnist_trainer.config.schema import Data
+from mnist_trainer.config.schema import Data, DataName
+from mnist_trainer.data.datasets import PUBLISHED
 from mnist_trainer.data.image_dataset import ImageDataset
-from mnist_trainer.data.loaders import load_split, load_splits, load_test, ordered_loader, training_loader
+from mnist_trainer.data.loaders import (
+    class_names,
+    first_of_each,
+    has_validation,
+    load,
+    load_split,
+    load_splits,
+    load_test,
+    ordered_loader,
+    shares,
+    stratified,
+    training_loader,
+    validation_count,
+)
 from mnist_trainer.errors import DataError
+
+BUILT_IN = [name for name in get_args(DataName) if name != "folder"]
+
+
+def test_every_name_of_the_config_is_known() -> None:
+    assert set(BUILT_IN) == {*PUBLISHED, "digits"}
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_class_names_need_no_files(name: str) -> None:
+    data = Data(name=name, root="nowhere")
+    names = class_names(data)
+    assert len(names) == len(set(names)) == 10
+    assert class_names(data.model_copy(update={"binary": 7})) == (f"not {names[7]}", names[7])
+    assert not has_validation(data)
+    assert not Path("nowhere").exists()
+
+
+def test_fashion_has_words_and_the_rest_digits() -> None:
+    assert class_names(Data(name="fashion-mnist"))[7:] == ("Sneaker", "Bag", "Ankle boot")
+    assert class_names(Data(name="usps")) == tuple("0123456789")
+
+
+def test_binary_names_the_classes_there_are() -> None:
+    with pytest.raises(DataError) as caught:
+        class_names(Data(name="kmnist", binary=11))
+    assert str(caught.value) == (
+        "data.binary is 11, and kmnist has the classes o, ki, su, tsu, na, ha, ma, ya, re, wo (0 to 9)."
+    )
+
+
+def test_only_a_folder_has_validation_images_of_its_own() -> None:
+    with pytest.raises(DataError) as caught:
+        load(Data(name="mnist", root="nowhere"), "validation")
+    assert str(caught.value) == "mnist brings no validation images of its own; they are split from its training images."
+
+
+def test_load_ignores_limit_and_binary(make: Callable[..., Any], tmp_path: Path) -> None:
+    made = make("mnist")
+    made.put(tmp_path)
+    whole = load(Data(root=str(tmp_path), limit=1, binary=3, validation=5), "train")
+    assert whole.labels.tolist() == made.labels["train"].tolist()
+    assert whole.classes == tuple("0123456789")
+
+
+SIZES = st.lists(st.integers(1, 60), min_size=1, max_size=12)
+
+
+@st.composite
+def counted(draw: st.DrawFn) -> tuple[list[int], int]:
+    sizes = draw(SIZES)
+    return sizes, draw(st.integers(0, sum(sizes) - len(sizes)))
+
+
+@given(counted())
+def test_shares_are_exact_and_in_proportion(case: tuple[list[int], int]) -> None:
+    sizes, count = case
+    given_out = shares(sizes, count)
+    assert sum(given_out) == count
+    exact = [Fraction(count * size, sum(sizes)) for size in sizes]
+    assert all(0 <= share < size for share, size in zip(given_out, sizes, strict=True))
+    if all(share <= size - 1 for share, size in zip(exact, sizes, strict=True)):
+        assert all(abs(share - exact_share) < 1 for share, exact_share in zip(given_out, exact, strict=True))
+
+
+def test_the_largest_remainders_get_what_is_left() -> None:
+    # Exact shares are 1.6, 0.8 and 1.6 of 4: one each by rounding down but the second, then the remainders.
+    assert shares([20, 10, 20], 4) == [2, 1, 1]
+    assert shares([20, 20, 10], 4) == [2, 1, 1]
+    assert shares([100, 1, 1], 99) == [99, 0, 0]
+
+
+@given(counted(), st.integers(0, 3), st.randoms(use_true_random=False))
+def test_stratified_gives_each_image_to_one_side(case: tuple[list[int], int], seed: int, random: object) -> None:
+    sizes, count = case
+    labels = [label for label, size in enumerate(sizes) for _ in range(size)]
+    random.shuffle(labels)  # type: ignore[attr-defined]
+    train, validation = stratified(torch.tensor(labels), count, seed)
+    assert len(validation) == count
+    assert torch.cat([train, validation]).sort().values.tolist() == list(range(len(labels)))
+    assert train.tolist() == sorted(train.tolist()) and validation.tolist() == sorted(validation.tolist())
+    assert torch.tensor(labels)[train].unique().tolist() == list(range(len(sizes)))
+
+
+def test_the_seed_alone_decides_who_validates() -> None:
+    labels = torch.arange(1000) % 10
+    torch.manual_seed(1)
+    first = stratified(labels, 100, 0)
+    torch.manual_seed(2)
+    assert all(map(torch.equal, first, stratified(labels, 100, 0)))
+    assert not torch.equal(first[1], stratified(labels, 100, 1)[1])
+    assert torch.bincount(labels[first[1]]).tolist() == [10] * 10
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sizes", "count"),
+    [
+        (None, [6000] * 10, 5000),
+        (None, [5000] * 10, 5000),
+        (None, [5000] * 9 + [4999], 4999),
+        (None, [100, 42], 14),
+        (None, [1] * 10, 0),
+        (None, [2, 1], 0),
+        (0, [10, 10], 0),
+        (0.0, [10, 10], 0),
+        (18, [10, 10], 18),
+        (0.25, [10, 11], 5),
+        (0.001, [10, 10], 1),
+        (0.9, [10, 10], 18),
+    ],
+)
+def test_how_many_validate(wanted: float | None, sizes: list[int], count: int) -> None:
+    assert validation_count(wanted, sizes) == count
+
+
+@pytest.mark.parametrize(("wanted", "count"), [(5000, "5,000"), (1442, "1,442"), (1433, "1,433"), (0.999, "1,441")])
+def test_too_many_to_validate(wanted: float, count: str) -> None:
+    with pytest.raises(DataError) as caught:
+        validation_count(wanted, [144] * 9 + [146])
+    assert str(caught.value) == (
+        f"data.validation takes {count} of 1,442 training images. "
+        "At most 1,432 can go: each of the 10 classes keeps one to train with."
+    )
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=40), st.integers(1, 9))
+def test_first_of_each_keeps_file_order(labels: list[int], limit: int) -> None:
+    expected = [place for place, label in enumerate(labels) if labels[:place].count(label) < limit]
+    assert first_of_each(torch.tensor(labels), limit).tolist() == expected
+
 
 DIGITS = Data(name="digits")
 

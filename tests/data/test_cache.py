@@ -1,3 +1,5 @@
+"""Decoded data sets in a cache file: `mnist_trainer/data/cache.py`."""
+
 from __future__ import annotations
 
 import os

@@ -1,3 +1,5 @@
+"""Folders of data sets and caches: `mnist_trainer/data/paths.py`."""
+
 from __future__ import annotations
 
 import os
