@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from mnist_trainer.config.classes import DIGITS, FASHION_ITEMS, KUZUSHIJI
 from mnist_trainer.data.cache import Decoded, file_fingerprint, load_cached, save_cache
 from mnist_trainer.data.digits import to_mnist
-from mnist_trainer.data.image_dataset import LabeledImages, Part, as_images
+from mnist_trainer.data.image_dataset import ImageDataset, Part, as_images
 from mnist_trainer.data.paths import (
     REPLACE,
     ROOT_VARIABLE,
@@ -127,7 +127,7 @@ PUBLISHED: dict[PublishedName, Published] = {
 }
 
 
-def load_published(name: PublishedName, root: Path, part: Part, progress: Progress | None = None) -> LabeledImages:
+def load_published(name: PublishedName, root: Path, part: Part, progress: Progress | None = None) -> ImageDataset:
     """Return the part of the data set `name` under `root`, downloaded where it is missing.
 
     Only that part's files are read. Raises DataError for a file that is damaged or can be had nowhere, StorageError
@@ -149,7 +149,8 @@ def load_published(name: PublishedName, root: Path, part: Part, progress: Progre
         decoded = _decode(name, paths, advice, part)
         if compressed:
             save_cache(targets, cache_name, fingerprint, decoded)
-    return LabeledImages(as_images(decoded[0]), torch.from_numpy(decoded[1]), published.classes)
+    images, labels = as_images(decoded[0]), torch.from_numpy(decoded[1])
+    return ImageDataset(images, labels, torch.arange(len(labels)), published.classes)
 
 
 def missing_archives(name: PublishedName, root: Path, part: Part) -> list[str]:

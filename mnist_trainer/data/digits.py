@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
 from mnist_trainer.config.classes import DIGITS
-from mnist_trainer.data.image_dataset import LabeledImages, Part
+from mnist_trainer.data.image_dataset import ImageDataset, Part
 
 SIDE, INK = 28, 20
 CENTRE = 14
@@ -46,13 +46,14 @@ TEST_SHARE = 5
 """The last fifth of each class, rounded down, is the test set."""
 
 
-def load_digits(part: Part) -> LabeledImages:
+def load_digits(part: Part) -> ImageDataset:
     """Return 1,442 training images or 355 test images, 8×8 enlarged to 28×28, in the order of the file."""
     packed = files("mnist_trainer.data").joinpath("digits.csv.gz").read_bytes()
     table = np.loadtxt(BytesIO(gzip.decompress(packed)), delimiter=",", dtype=np.uint8)
     chosen = _in_test(table[:, 64]) == (part == "test")
     images = to_mnist(table[chosen, :64].reshape(-1, 8, 8).astype(np.float32) / np.float32(16))
-    return LabeledImages(torch.from_numpy(images), torch.from_numpy(table[chosen, 64].astype(np.int64)), DIGITS)
+    labels = torch.from_numpy(table[chosen, 64].astype(np.int64))
+    return ImageDataset(torch.from_numpy(images), labels, torch.arange(len(labels)), DIGITS)
 
 
 def _in_test(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:

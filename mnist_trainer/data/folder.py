@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mnist_trainer.config.classes import class_positions, nfc, normalized_name
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.cache import IMAGE_BYTES, MIN_CACHED, code_fingerprint, load_or_make
-from mnist_trainer.data.image_dataset import LabeledImages, Part, as_images
+from mnist_trainer.data.image_dataset import ImageDataset, Part, as_images
 from mnist_trainer.data.paths import Progress
 from mnist_trainer.errors import DataError
 from mnist_trainer.files import is_folder, user_path
@@ -229,7 +229,7 @@ MAX_PROBLEMS = 10
 
 def load_folder(
     layout: Layout, part: Part, cache_dirs: Sequence[Path], progress: Progress | None = None
-) -> LabeledImages:
+) -> ImageDataset:
     """Return the pictures of `part` as MNIST-like images, class by class, in the order of their names.
 
     Many are read once, and cached in one of `cache_dirs` for the next start. Raises DataError that names the pictures
@@ -240,7 +240,7 @@ def load_folder(
     return _load(paths, labels, layout.classes, (_folder(layout, part), part), cache_dirs, progress)
 
 
-def load_unseen_pictures(data: Data, trained: Sequence[Data], cache_dirs: Sequence[Path]) -> tuple[LabeledImages, str]:
+def load_unseen_pictures(data: Data, trained: Sequence[Data], cache_dirs: Sequence[Path]) -> tuple[ImageDataset, str]:
     """Return the pictures in `data.path` that can test models trained on `trained`, and a phrase that describes them.
 
     They are those of the test folder, else all, without the pictures that a model was trained with. Raises DataError if
@@ -286,7 +286,7 @@ def _load(
     source: tuple[Path, Part],
     cache_dirs: Sequence[Path],
     progress: Progress | None,
-) -> LabeledImages:
+) -> ImageDataset:
     """Read the pictures in `paths`; many are cached in a file that is named after `source`."""
     if len(paths) < MIN_CACHED:
         images = np.concatenate([*_read(paths, None)])
@@ -294,7 +294,7 @@ def _load(
         folder = blake2b(os.fsencode(source[0].resolve()), digest_size=8).hexdigest()
         name, chunks = f"{folder}-{source[1]}.npy", partial(_read, paths, progress)
         images, labels = load_or_make(cache_dirs, name, _fingerprint(paths, labels), chunks, labels)
-    return LabeledImages(as_images(images), torch.from_numpy(labels), classes)
+    return ImageDataset(as_images(images), torch.from_numpy(labels), torch.arange(len(labels)), classes)
 
 
 def _fingerprint(paths: list[str], labels: NDArray[np.int64]) -> str:

@@ -22,17 +22,6 @@ Split = Part | Literal["test50k"]
 """What can be evaluated on: `test50k` is QMNIST's second half, digits that MNIST never had."""
 
 
-@dataclass(frozen=True, eq=False)
-class LabeledImages:
-    """One part of a data set, in the order of its files."""
-
-    images: Images
-    """uint8 [N, 28, 28], bright ink on black; `MappedImages` where they are too many for the memory."""
-    labels: Tensor
-    """int64 [N], positions in `classes`."""
-    classes: tuple[str, ...]
-
-
 MEMORY_FRACTION = 0.25
 """Of the free memory, a container's limit counted: images that need more of a computer's stay in a mapped file, those
 that need more of a card's stay off it. A quarter, as splitting copies them, a second fit holds both fits' images, and
@@ -176,6 +165,8 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
     """int64 [N]."""
     indices: Tensor
     """int64 [N]: the position of each image in the files of its part of the data set."""
+    classes: tuple[str, ...] = ()
+    """The class names that the labels stand for, where images come from a data set."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -190,16 +181,15 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def subset(self, positions: Tensor) -> ImageDataset:
         """Return a data set of its own with the images at `positions` [B]."""
-        images = select(self.images, positions.to(self.images.device))
-        here = positions.to(self.labels.device)
-        return ImageDataset(images, self.labels.index_select(0, here), self.indices.index_select(0, here))
+        images, rows = select(self.images, positions.to(self.images.device)), positions.to(self.labels.device)
+        return replace(self, images=images, labels=self.labels[rows], indices=self.indices[rows])
 
     def followed_by(self, other: ImageDataset) -> ImageDataset:
         """Return these images, then those of `other`."""
         labels, indices = torch.cat((self.labels, other.labels)), torch.cat((self.indices, other.indices))
-        return ImageDataset(concat(self.images, other.images), labels, indices)
+        return replace(self, images=concat(self.images, other.images), labels=labels, indices=indices)
 
     def to(self, device: torch.device | str) -> ImageDataset:
         """Return the same images on `device`; if they are too many for it, only the batches will go there."""
-        target = torch.device(device)
-        return ImageDataset(to_device(self.images, target), self.labels.to(target), self.indices.to(target))
+        images = to_device(self.images, torch.device(device))
+        return replace(self, images=images, labels=self.labels.to(device), indices=self.indices.to(device))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import assert_never
 
 import torch
@@ -16,7 +15,7 @@ from mnist_trainer.config.schema import Data
 from mnist_trainer.data.datasets import PUBLISHED, load_published, missing_archives
 from mnist_trainer.data.digits import load_digits
 from mnist_trainer.data.folder import evaluated_folders, layout_of, load_folder, load_unseen_pictures
-from mnist_trainer.data.image_dataset import ImageDataset, LabeledImages, Part, Split
+from mnist_trainer.data.image_dataset import ImageDataset, Part, Split
 from mnist_trainer.data.paths import Progress, cache_dirs, data_root
 from mnist_trainer.data.simulated import non_digits, with_photographs
 from mnist_trainer.data.tables import load_table, load_unseen_table, table_of
@@ -87,7 +86,7 @@ def shares(sizes: list[int], count: int) -> list[int]:
     return given
 
 
-def load(data: Data, part: Part, progress: Progress | None = None) -> LabeledImages:
+def load(data: Data, part: Part, progress: Progress | None = None) -> ImageDataset:
     """Return the whole part of the data set that `data` names, before `limit`, `validation` and `binary`.
 
     Missing files are downloaded, and `progress` is called. Raises DataError when they cannot be had or are damaged,
@@ -198,20 +197,18 @@ def load_splits(data: Data, progress: Progress | None = None) -> Splits:
 
 def load_real(data: Data, progress: Progress | None = None) -> Splits:
     """Return the training and validation images, split by `data.split_seed`, and the names of the classes."""
-    whole = load(data, "train", progress)
-    with_binary(data, whole.classes)  # reports an unknown class first
-    dataset = _image_dataset(whole)
+    dataset = load(data, "train", progress)
+    classes = with_binary(data, dataset.classes)  # reports an unknown class first
     if data.limit is not None:
         dataset = dataset.subset(first_of_each(dataset.labels, data.limit))
     validation = None
     if data.validation != 0 and has_validation(data):
-        validation = _image_dataset(load(data, "validation", progress))
+        validation = load(data, "validation", progress)
     elif data.validation != 0:
         # By the real classes, before `binary`: a yes/no task validates with the same images as its data set.
         train, rest = stratified(dataset.labels, data.validation, data.split_seed)
         dataset, validation = dataset.subset(train), dataset.subset(rest) if len(rest) else None
-    binary = partial(_binary, data=data, classes=whole.classes)
-    return Splits(binary(dataset), None if validation is None else binary(validation), with_binary(data, whole.classes))
+    return Splits(_binary(dataset, data), None if validation is None else _binary(validation, data), classes)
 
 
 def load_together(data: Data, progress: Progress | None = None) -> Splits:
@@ -219,24 +216,20 @@ def load_together(data: Data, progress: Progress | None = None) -> Splits:
     alone = load_splits(data.model_copy(update={"validation": 0}), progress)
     if not has_validation(data):
         return alone
-    whole = load(data, "validation", progress)
-    own = _binary(_image_dataset(whole), data, whole.classes)
+    own = _binary(load(data, "validation", progress), data)
     return Splits(alone.train.followed_by(own), None, alone.classes)  # nothing is simulated from a folder
 
 
 def load_test(data: Data, progress: Progress | None = None) -> ImageDataset:
     """Return the test images, which no seed, limit or split ever changes."""
-    whole = load(data, "test", progress)
-    return _binary(_image_dataset(whole), data, whole.classes)
+    return _binary(load(data, "test", progress), data)
 
 
 def load_unseen(data: Data, trained: Sequence[Data]) -> tuple[ImageDataset, str]:
     """Return the images of a folder or a table that can test models trained on `trained`, and a phrase about them."""
     if table := table_of(data):
-        whole, which = load_unseen_table(table, trained)
-    else:
-        whole, which = load_unseen_pictures(data, trained, cache_dirs(data_root(data), "folder"))
-    return _image_dataset(whole), which
+        return load_unseen_table(table, trained)
+    return load_unseen_pictures(data, trained, cache_dirs(data_root(data), "folder"))
 
 
 def load_test50k(data: Data, progress: Progress | None = None) -> ImageDataset:
@@ -304,11 +297,7 @@ def _loader(dataset: ImageDataset, order: Tensor, batch_size: int) -> DataLoader
     )
 
 
-def _image_dataset(whole: LabeledImages) -> ImageDataset:
-    return ImageDataset(whole.images, whole.labels, torch.arange(len(whole.labels)))
-
-
-def _binary(dataset: ImageDataset, data: Data, classes: tuple[str, ...]) -> ImageDataset:
+def _binary(dataset: ImageDataset, data: Data) -> ImageDataset:
     if data.binary is None:
         return dataset
-    return replace(dataset, labels=(dataset.labels == binary_label(data, classes)).long())
+    return replace(dataset, labels=(dataset.labels == binary_label(data, dataset.classes)).long())

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from mnist_trainer.config.classes import DIGITS
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.folder import TEST_SHARE
-from mnist_trainer.data.image_dataset import LabeledImages, Part
+from mnist_trainer.data.image_dataset import ImageDataset, Part
 from mnist_trainer.data.paths import DamagedError, locate_damage
 from mnist_trainer.errors import DataError, one_line
 from mnist_trainer.files import is_folder, user_path
@@ -50,7 +50,7 @@ def table_of(data: Data) -> Path | None:
     return path if data.is_table and not is_folder(path) else None
 
 
-def load_table(path: Path, part: Part) -> LabeledImages:
+def load_table(path: Path, part: Part) -> ImageDataset:
     """Return the images of `part` in the table at `path`, in its order. Raises DataError for a damaged file.
 
     A CSV file has no test set, so about a fifth of its images are taken, which depends on their pixels alone.
@@ -59,10 +59,10 @@ def load_table(path: Path, part: Part) -> LabeledImages:
     chosen = tests == (part == "test")
     if not chosen.any():
         raise DataError(f"{path}: none of its {len(images):,} images falls to the {part} set; it needs more of them.")
-    return LabeledImages(torch.from_numpy(images[chosen]), torch.from_numpy(labels[chosen]), DIGITS)
+    return _dataset(images[chosen], labels[chosen])
 
 
-def load_unseen_table(path: Path, trained: Sequence[Data]) -> tuple[LabeledImages, str]:
+def load_unseen_table(path: Path, trained: Sequence[Data]) -> tuple[ImageDataset, str]:
     """Return the images of a table that can test models trained on `trained`, and a phrase that describes them.
 
     They are all images of a CSV file that none of the models was trained on, else the table's test part.
@@ -72,8 +72,11 @@ def load_unseen_table(path: Path, trained: Sequence[Data]) -> tuple[LabeledImage
         test = load_table(path, "test")
         return test, f"{len(test.labels):,} of {len(_parts_of(path)[1]):,} images in {path}, its test part"
     images, labels, _ = _parts_of(path)
-    whole = LabeledImages(torch.from_numpy(images), torch.from_numpy(labels), DIGITS)
-    return whole, f"all {len(labels):,} images in {path}"
+    return _dataset(images, labels), f"all {len(labels):,} images in {path}"
+
+
+def _dataset(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> ImageDataset:
+    return ImageDataset(torch.from_numpy(images), torch.from_numpy(labels), torch.arange(len(labels)), DIGITS)
 
 
 def _parts_of(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.bool_]]:
