@@ -2,7 +2,7 @@
 
 Where a derivative has a jump, torch's side is taken: at 0 the derivative of relu, leaky_relu, prelu, elu and relu6 is
 that of the negative side (0 or the slope), that of |x| in alrelu is 0, and maxout shares its gradient evenly among
-equal pieces.
+equal values.
 """
 
 from __future__ import annotations
@@ -30,8 +30,16 @@ class Step(nn.Module):
     """1 for x > 0, else 0 (Rosenblatt's threshold; 0 at 0). Its gradient is 0 everywhere."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Same shape, each value 0 or 1."""
+        """Return 0 or 1 for each value."""
         return torch.sign(torch.relu(inputs))
+
+
+class ScaledTanh(nn.Module):
+    """1.7159·tanh(0.6666·x), which is close to ±1 at ±1 (LeCun et al., Efficient BackProp, 1998)."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return values between −1.7159 and 1.7159, of the same shape."""
+        return 1.7159 * torch.tanh(0.6666 * inputs)
 
 
 class SlopedSigmoid(nn.Module):
@@ -42,20 +50,12 @@ class SlopedSigmoid(nn.Module):
         self.slope = slope
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Same shape, each value between 0 and 1."""
+        """Return values between 0 and 1, of the same shape."""
         return torch.sigmoid(self.slope * inputs)
 
     def extra_repr(self) -> str:
-        """Shown when the model is printed."""
+        """Return what is shown when the model is printed."""
         return f"slope={self.slope}"
-
-
-class ScaledTanh(nn.Module):
-    """1.7159·tanh(0.6666·x), which is close to ±1 at ±1 (LeCun et al., Efficient BackProp, 1998)."""
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Same shape, each value between −1.7159 and 1.7159."""
-        return 1.7159 * torch.tanh(0.6666 * inputs)
 
 
 class AbsoluteLeakyReLU(nn.Module):
@@ -66,11 +66,11 @@ class AbsoluteLeakyReLU(nn.Module):
         self.alpha = alpha
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Same shape, no value below 0."""
+        """Return values of at least 0, of the same shape."""
         return torch.where(inputs > 0, inputs, (self.alpha * inputs).abs())
 
     def extra_repr(self) -> str:
-        """Shown when the model is printed."""
+        """Return what is shown when the model is printed."""
         return f"alpha={self.alpha}"
 
 
@@ -82,20 +82,34 @@ class Maxout(nn.Module):
         self.pieces = pieces
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """[B, n·pieces, …] → [B, n, …]."""
+        """Return [B, n, …] for inputs [B, n·pieces, …]."""
         batch, units, *rest = inputs.shape
         return inputs.reshape(batch, units // self.pieces, self.pieces, *rest).amax(dim=2)
 
     def extra_repr(self) -> str:
-        """Shown when the model is printed."""
+        """Return what is shown when the model is printed."""
         return f"pieces={self.pieces}"
 
 
+PLAIN: dict[str, type[nn.Module]] = {
+    "identity": nn.Identity,
+    "step": Step,
+    "tanh": nn.Tanh,
+    "scaled_tanh": ScaledTanh,
+    "relu": nn.ReLU,
+    "selu": nn.SELU,
+    "gelu": nn.GELU,
+    "swish": nn.SiLU,
+    "mish": nn.Mish,
+    "relu6": nn.ReLU6,
+}
+
+
 def build_activation(activation: AnyActivation) -> nn.Module:  # noqa: PLR0911 - one return a kind
-    """The module for an activation of the config."""
+    """Return the module for an activation of the config."""
     match activation:
         case PlainActivation():
-            return _build_plain(activation)
+            return PLAIN[activation.name]()
         case Sigmoid():
             return nn.Sigmoid() if activation.slope == 1 else SlopedSigmoid(activation.slope)
         case LeakyRelu():
@@ -114,29 +128,3 @@ def build_activation(activation: AnyActivation) -> nn.Module:  # noqa: PLR0911 -
             return Maxout(activation.pieces)
         case _:
             assert_never(activation)
-
-
-def _build_plain(activation: PlainActivation) -> nn.Module:  # noqa: PLR0911 - one return a name
-    match activation.name:
-        case "identity":
-            return nn.Identity()
-        case "step":
-            return Step()
-        case "tanh":
-            return nn.Tanh()
-        case "scaled_tanh":
-            return ScaledTanh()
-        case "relu":
-            return nn.ReLU()
-        case "selu":
-            return nn.SELU()
-        case "gelu":
-            return nn.GELU()
-        case "swish":
-            return nn.SiLU()
-        case "mish":
-            return nn.Mish()
-        case "relu6":
-            return nn.ReLU6()
-        case _:
-            assert_never(activation.name)

@@ -1,4 +1,4 @@
-"""From the config's layers to an `nn.Sequential`. The same seed gives the same weights on every device."""
+"""Build an `nn.Sequential` from the layers of a config. The same seed gives the same weights on every device."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ResidualBlock(nn.Module):
         self.body = body
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Same shape as the inputs."""
+        """Return the sum, of the shape of the inputs."""
         residual: Tensor = self.body(inputs)
         return inputs + residual
 
@@ -55,7 +55,7 @@ class SqueezeExciteBlock(nn.Module):
         self.body = body
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Same shape as the inputs, [B, c, h, w]."""
+        """Return the scaled channels, [B, c, h, w] as the inputs."""
         scales: Tensor = self.body(inputs)  # [B, c]
         return inputs * scales[:, :, None, None]
 
@@ -68,19 +68,18 @@ class MaxAndAverage(nn.Module):
         self.largest, self.mean = largest, mean
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Twice as many channels as the inputs."""
+        """Return twice as many channels as the inputs have."""
         return torch.cat((self.largest(inputs), self.mean(inputs)), dim=1)
 
 
 def build_model(model: AnyModel, outputs: int, seed: int = 0) -> nn.Sequential:
-    """The network on the CPU, [B, 1, 28, 28] → [B, outputs], with its initial weights drawn from `seed`.
+    """Return the network on the CPU, [B, 1, 28, 28] → [B, outputs], with initial weights drawn from `seed`.
 
     Under `torch.device("meta")` it takes no memory and its weights have no values.
     """
-    info = infer_shapes(expand(model), outputs)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed_for(seed, "weights"))  # torch.manual_seed would seed CUDA's too
-        network = _sequential(info)
+        network = _sequential(infer_shapes(expand(model), outputs))
         for module in network.modules():
             if isinstance(module, WeightedLayer):
                 _initialise(module, model.init)
@@ -164,12 +163,12 @@ def _initialise(module: WeightedLayer, init: PlainInit | NormalInit | UniformIni
 
 
 def weighted_modules(model: nn.Module) -> list[nn.Module]:
-    """The layers that have parameters of their own, in the order data passes them."""
+    """Return the layers that have parameters of their own, in the order in which data pass them."""
     return [module for module in model.modules() if any(True for _ in module.parameters(recurse=False))]
 
 
 def load_matching_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
-    """The names of the weights that were copied from `weights` into `model`: all whose name and shape agree."""
+    """Copy all `weights` whose name and shape agree into `model`; return their names."""
     own = model.state_dict()
     fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     model.load_state_dict({**own, **fitting})
@@ -177,7 +176,7 @@ def load_matching_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> li
 
 
 def freeze(model: nn.Module, count: int) -> list[nn.Module]:
-    """The first `count` layers with weights, now without gradients; their batch statistics must stay in eval mode."""
+    """Freeze the first `count` layers with weights and return them. Keep them in eval mode, for batch statistics."""
     frozen = weighted_modules(model)[:count]
     for module in frozen:
         module.requires_grad_(False)

@@ -1,13 +1,4 @@
-"""How many CPU threads a model is worth, decided from the config, never by timing.
-
-Which library multiplies float32 matrices on the CPU: oneDNN where that is as exact as MKL and twice as fast.
-
-On AMD's CPUs MKL leaves AVX-512 unused, oneDNN does not. torch asks oneDNN for float32 products only if these may be
-rounded to bfloat16 (`torch.backends.mkldnn.matmul.fp32_precision`), which oneDNN does where it pays: on CPUs with AMX.
-On others they stay float32, and that is not believed but looked at.
-
-Where and how precisely a model computes. `auto` is decided from the hardware and the model, never by timing.
-"""
+"""The device, precision and CPU threads of a model. `auto` is decided from hardware and config, never by timing."""
 
 from __future__ import annotations
 
@@ -21,110 +12,43 @@ import torch
 from torch import nn
 
 from mnist_trainer.config.layers import LayerInfo, expand, infer_shapes
-from mnist_trainer.config.model import Conv
+from mnist_trainer.config.model import Conv, Linear, MaxoutLayer
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import DeviceError
-
-CLASSES = 10
-"""Whatever the data has: no output layer is large."""
-
-MIN_MULTIPLICATIONS = 2**24
-"""Multiplications of a layer with one batch that are worth a second thread. On two cores an epoch then takes 0.8 of the
-time with 26 million, 0.7 with twice as many, and 0.9 with 13 million (benchmarks/RESULTS.md, growth over threads);
-beside a busy program it took three times as long, tried by hand."""
-
-
-def choose_threads(config: Config, own_model: object | None = None) -> int | None:
-    """`config.threads`, else 1 where every piece of work is small; None leaves it to torch, as for a user's own model.
-
-    Threads wait for each other after each operation. Between small ones that takes as long as what they save, and
-    beside other busy programs many times as long.
-    """
-    if config.threads is not None or own_model is not None:
-        return config.threads
-    makes_images = config.data.augment is not None or config.data.simulate.added(1000) > 0
-    layers = infer_shapes(expand(config.model), CLASSES)
-    heavy = makes_images or any(_is_heavy_layer(info, config.data.batch) for info in layers)
-    return None if heavy else 1
-
-
-def _is_heavy_layer(info: LayerInfo, batch: int) -> bool:
-    large = info.parameters >= min(LARGE_LAYER, MIN_MULTIPLICATIONS / batch)
-    return isinstance(info.layer, Conv) or large or any(_is_heavy_layer(inner, batch) for inner in info.inner)
-
-
-EXACT_ERROR = 1e-5
-"""Largest error of a float32 product of numbers about 1, by their length. Rounded to bfloat16 it is a hundred times
-as large."""
-
-
-@contextmanager
-def fast_matmul(are_wanted: bool = True) -> Iterator[None]:
-    """Inside it float32 products are made by the faster library of two that are equally exact, if that is wanted."""
-    with _rounding_allowed(are_wanted and _is_amd() and _stays_float32()):
-        yield
-
-
-def matmul_backend() -> str:
-    """The library that makes float32 products at present; the bits of a training depend on it."""
-    return "oneDNN" if _matmul().fp32_precision == "bf16" else "torch's default"
-
-
-@contextmanager
-def _rounding_allowed(is_allowed: bool) -> Iterator[None]:
-    matmul = _matmul()
-    before = matmul.fp32_precision
-    if is_allowed:
-        matmul.fp32_precision = "bf16"
-    try:
-        yield
-    finally:
-        matmul.fp32_precision = before
-
-
-def _matmul() -> Any:
-    """Where the setting is; torch has no types for it."""
-    return torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-
-
-def _is_amd() -> bool:
-    """Whether this is one of AMD's CPUs with AVX-512."""
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch can't tell
-    return str(capabilities.get("cpu_name", "")).startswith("AMD") and bool(capabilities.get("avx512_f"))
-
-
-@cache
-def _stays_float32() -> bool:
-    """Whether oneDNN multiplies float32 exactly even if it need not."""
-    numbers = torch.linspace(0.5, 1.5, 256 * 784).view(256, 784)
-    with _rounding_allowed(True):
-        product = numbers @ numbers[:64].t()
-    exact = numbers.double() @ numbers[:64].double().t()
-    return bool((product - exact).abs().max() / 784 < EXACT_ERROR)
-
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
 LARGE_LAYER = 2**18
 """Weights from which on a linear layer counts as large."""
 
+MIN_MULTIPLICATIONS = 2**24
+"""Multiplications of a layer with one batch for which a second thread pays (measured: docs/decisions.md)."""
+
+EXACT_ERROR = 1e-5
+"""Largest error of a float32 product of numbers near 1, divided by their count. bfloat16 gives 100 times as much."""
+
+MAX_PROBED = 2048
+"""Largest dimension of a product by which the exactness of oneDNN is checked."""
+
+CLASSES = 10
+"""For the shapes of a model before its data are known: no output layer is large."""
+
 
 def resolve_device(name: str) -> torch.device:
-    """The device `name` stands for; `auto` takes CUDA, else Apple's GPU, else the CPU. Raises `DeviceError`.
+    """Return the device `name`; `auto` takes CUDA, else Apple's GPU, else the CPU. Raises `DeviceError`.
 
-    An accelerator must do one small calculation first: that it is there does not say that this torch can use it.
+    An accelerator must do one small calculation first: it may be there without being usable by this torch.
     """
     if name == "auto":
-        return torch.device(
-            next((kind for kind in ("cuda", "mps") if is_available(kind) and device_error(kind) is None), "cpu")
-        )
+        usable = (kind for kind in ("cuda", "mps") if is_available(kind) and device_error(kind) is None)
+        return torch.device(next(usable, "cpu"))
     device = torch.device(name)
     if device.type == "cpu":
         return device
     advice = "Use device: auto or cpu (on the command line: --device cpu)."
     if not is_available(device.type):
         there = "CUDA device" if device.type == "cuda" else "Apple GPU"
-        raise DeviceError(f"device {name}: there is no {there} here{_cause(device.type)}. {advice}")
+        raise DeviceError(f"device {name}: there is no {there} here{_why_unavailable(device.type)}. {advice}")
     count = torch.cuda.device_count() if device.type == "cuda" else 1
     if (device.index or 0) >= count:
         there = "is 1, cuda:0" if count == 1 else f"are {count}, cuda:0 to cuda:{count - 1}"
@@ -134,17 +58,30 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def has_device(name: str) -> bool:
+    """Return whether this machine has the device `name`."""
+    try:
+        resolve_device(name)
+    except DeviceError:
+        return False
+    return True
+
+
 def skipped_device(name: str) -> str | None:
-    """Why `name`, if it is auto, does not take an accelerator that seems to be there; None where all is as expected."""
+    """Return why `auto` does not take an accelerator that seems to be there; None where all is as expected."""
     if name != "auto" or resolve_device(name).type != "cpu":
         return None
     reasons = {kind: device_error(kind) if is_available(kind) else unavailable_reason(kind) for kind in ("cuda", "mps")}
-    reasons_found = [f"{kind} can't be used: {reason}" for kind, reason in reasons.items() if reason]
-    return f"{'; '.join(reasons_found)}. The CPU is taken" if reasons_found else None
+    found = [f"{kind} can't be used: {reason}" for kind, reason in reasons.items() if reason]
+    return f"{'; '.join(found)}. The CPU is taken" if found else None
+
+
+_WARNINGS: dict[str, list[str]] = {}
+"""torch's warnings by kind of device. It gives them once a process."""
 
 
 def is_available(kind: str) -> bool:
-    """Whether torch sees a device of this kind, cuda or mps."""
+    """Return whether torch sees a device of this kind, cuda or mps."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = torch.cuda.is_available() if kind == "cuda" else torch.backends.mps.is_available()
@@ -152,17 +89,13 @@ def is_available(kind: str) -> bool:
     return found
 
 
-_WARNINGS: dict[str, list[str]] = {}
-"""What torch said of each kind when it was asked; it says so once a process."""
-
-
 def unavailable_reason(kind: str) -> str | None:
-    """What torch has against a device that it does not count as there: a driver that is too old, most often."""
+    """Return torch's warning about a device that it does not see: most often the driver is too old."""
     caught = _WARNINGS.get(kind)
     return _first_sentence(caught[0]) if caught else None
 
 
-def _cause(kind: str) -> str:
+def _why_unavailable(kind: str) -> str:
     if reason := unavailable_reason(kind):
         return f" that can be used: {reason}"
     return " that this torch could use: it was built without CUDA" if kind == "cuda" and not torch.version.cuda else ""
@@ -170,7 +103,7 @@ def _cause(kind: str) -> str:
 
 @cache
 def device_error(name: str) -> str | None:
-    """Why the device `name` can't compute, by one small calculation; None if it can. Asked once a process."""
+    """Return why the device `name` can't compute, by one small calculation; None if it can. Asked once a process."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what matters is whether it computes
         try:
@@ -187,51 +120,44 @@ def _first_sentence(text: str) -> str:
     return text.strip().partition("\n")[0].partition(". ")[0].rstrip(".")
 
 
-def has_device(name: str) -> bool:
-    """Whether this machine has the device `name`."""
-    try:
-        resolve_device(name)
-    except DeviceError:
-        return False
-    return True
+def cpu_capabilities() -> dict[str, Any]:
+    """Return what torch knows of the CPU: name and instruction sets; nothing if this torch can't tell."""
+    return dict(getattr(torch.cpu, "get_capabilities", dict)())
 
 
 def resolve_precision(name: Literal["auto"] | Precision, device: torch.device, model: nn.Module) -> Precision:
-    """The precision `name` stands for. Raises `DeviceError` for float16 on a CPU.
+    """Return the precision `name`. Raises `DeviceError` for float16 on a CPU.
 
-    `auto` is bfloat16 where products in it are faster for sure: for convolutions and large linear layers, on CUDA cards
-    since Ampere and on CPUs that multiply bfloat16 (AMX tiles or AVX-512 BF16); float32 everywhere else.
+    `auto` is bfloat16 where it is certainly faster: for convolutions and large linear layers, on CUDA cards since
+    Ampere and on CPUs that multiply bfloat16 (AMX tiles or AVX-512 BF16). It is float32 everywhere else.
     """
     if name == "float16" and device.type == "cpu":
         raise DeviceError("precision float16 is for GPUs; on a CPU use bfloat16 or float32.")
     if name == "auto":
-        return "bfloat16" if any(map(_is_heavy, model.modules())) and _fast_bfloat16(device) else "float32"
+        return "bfloat16" if any(map(_gains_by_bfloat16, model.modules())) and _has_bfloat16(device) else "float32"
     return name
 
 
-def _is_heavy(module: nn.Module) -> bool:
-    """Whether it gains more by faster products than it loses by converting what goes in and out.
-
-    Measured on AVX-512 BF16, a whole step: ×1.2 with 200,000 weights in the largest linear layer, ×2.2 with 400,000.
-    """
+def _gains_by_bfloat16(module: nn.Module) -> bool:
     return isinstance(module, nn.Conv2d) or (isinstance(module, nn.Linear) and module.weight.numel() >= LARGE_LAYER)
 
 
-def _fast_bfloat16(device: torch.device) -> bool:
+def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu" and bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+    has = cpu_capabilities()
+    return device.type == "cpu" and bool(has.get("amx_tile") or has.get("avx512_bf16"))
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    """A context in which matrix products and convolutions run in `precision`; nothing for float32."""
+    """Return a context in which matrix products and convolutions run in `precision`."""
     if precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, dtype=getattr(torch, precision))
 
 
 def to_device(model: nn.Module, device: torch.device, precision: Precision) -> nn.Module:
-    """Move `model` to `device`, convolutions in the memory layout in which they are fastest and exact.
+    """Move `model` to `device`; convolutions get the memory layout that is fastest and exact.
 
     torch's batch norm on a CPU sums a channels_last batch one by one: in float32 its gradient is then wrong by 1 %.
     """
@@ -241,13 +167,33 @@ def to_device(model: nn.Module, device: torch.device, precision: Precision) -> n
     return model.to(device)
 
 
-@contextmanager
-def settings(config: Config, threads: int | None, device: torch.device | None = None) -> Iterator[None]:
-    """Inside it torch uses so many CPU threads (None: its own choice), only deterministic CUDA kernels if `config` asks
-    so, and where its precision is auto the faster library for products.
+def choose_threads(config: Config, own_model: object | None = None) -> int | None:
+    """Return `config.threads`, else 1 if all operations are small, else None: torch's choice, as for a user's model.
 
-    Restored afterwards, as is the state of torch's random generators: that of the CPU, and that of `device` (None: of
-    what `config.device` stands for).
+    Threads wait for each other after each operation. Between small ones that takes as long as what they save, and
+    beside other busy programs many times as long.
+    """
+    if config.threads is not None or own_model is not None:
+        return config.threads
+    makes_images = config.data.augment is not None or config.data.simulate.added(1000) > 0
+    layers = infer_shapes(expand(config.model), CLASSES)
+    return None if makes_images or any(_needs_threads(layer, config.data.batch) for layer in layers) else 1
+
+
+def _needs_threads(info: LayerInfo, batch: int) -> bool:
+    large = info.parameters >= min(LARGE_LAYER, MIN_MULTIPLICATIONS / batch)
+    return isinstance(info.layer, Conv) or large or any(_needs_threads(inner, batch) for inner in info.inner)
+
+
+@contextmanager
+def settings(
+    config: Config, threads: int | None, device: torch.device | None = None, model: nn.Module | None = None
+) -> Iterator[None]:
+    """A context with torch's settings for `config`: `threads` CPU threads (None: torch's choice), deterministic CUDA
+    kernels, and where the precision is auto the faster library for float32 products.
+
+    They are restored afterwards, as is the state of torch's random generators: that of the CPU, and that of `device`
+    (None: of `config.device`). `model` is a user's own, whose layers the config does not describe.
     """
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic
     generators = _generator_states(config.device if device is None else device.type)
@@ -257,7 +203,7 @@ def settings(config: Config, threads: int | None, device: torch.device | None = 
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.deterministic = True
     try:
-        with fast_matmul(config.precision == "auto"):
+        with fast_matmul(config, model):
             yield
     finally:
         torch.set_num_threads(before[0])
@@ -277,3 +223,74 @@ def _generator_states(name: str) -> list[tuple[Callable[..., None], Any]]:
     if kind in ("auto", "mps") and is_available("mps") and device_error("mps") is None:
         states.append((torch.mps.set_rng_state, torch.mps.get_rng_state()))
     return states
+
+
+def matmul_shapes(config: Config, model: nn.Module | None = None) -> set[tuple[int, int, int]]:
+    """Return the shapes [rows, inner] · [inner, columns] of the products of all linear layers with a training batch:
+    forward, and backward for inputs and weights. The layers are those of `model`, else of the config.
+
+    No dimension is above `MAX_PROBED`, so that a model that is too large for the memory is still refused as such.
+    """
+    if model is None:
+        sizes = set(_linear_sizes(infer_shapes(expand(config.model), CLASSES)))
+    else:
+        linear = (module for module in model.modules() if isinstance(module, nn.Linear))
+        sizes = {(module.in_features, module.out_features) for module in linear}
+    batch = config.data.batch
+    shapes = (shape for i, o in sizes for shape in ((batch, i, o), (batch, o, i), (o, batch, i)))
+    return {(min(a, MAX_PROBED), min(b, MAX_PROBED), min(c, MAX_PROBED)) for a, b, c in shapes}
+
+
+def _linear_sizes(layers: tuple[LayerInfo, ...]) -> Iterator[tuple[int, int]]:
+    for info in layers:
+        if isinstance(info.layer, Linear):
+            yield info.inputs[0], info.outputs[0]
+        elif isinstance(info.layer, MaxoutLayer):
+            yield info.inputs[0], info.layer.units * info.layer.pieces
+        yield from _linear_sizes(info.inner)
+
+
+@contextmanager
+def fast_matmul(config: Config, model: nn.Module | None = None) -> Iterator[None]:
+    """A context in which oneDNN multiplies float32 on AMD's CPUs with AVX-512, which MKL leaves unused.
+
+    torch asks oneDNN only if it may round to bfloat16. oneDNN does so on CPUs with AMX; on others products stay
+    float32. That is checked with all `matmul_shapes`. Only where the config's precision is auto.
+    """
+    has, backend = cpu_capabilities(), _matmul_settings()
+    is_amd = str(has.get("cpu_name", "")).startswith("AMD") and bool(has.get("avx512_f"))
+    if config.precision != "auto" or not is_amd or not all(map(_stays_float32, matmul_shapes(config, model))):
+        yield
+        return
+    before, backend.fp32_precision = backend.fp32_precision, "bf16"
+    try:
+        yield
+    finally:
+        backend.fp32_precision = before
+
+
+def matmul_backend() -> str:
+    """Return the library that makes float32 products now. The bits of a training depend on it."""
+    return "oneDNN" if getattr(_matmul_settings(), "fp32_precision", None) == "bf16" else "torch's default"
+
+
+def _matmul_settings() -> Any:
+    return getattr(torch.backends.mkldnn, "matmul", None)
+
+
+@cache
+def _stays_float32(shape: tuple[int, int, int]) -> bool:
+    """Return whether oneDNN makes a product of this shape in float32 though it may round. 16 rows are compared."""
+    rows, inner, columns = shape
+    left = torch.linspace(0.5, 1.5, rows * inner).view(rows, inner)
+    right = torch.linspace(1.5, 0.5, inner * columns).view(inner, columns)
+    backend = _matmul_settings()
+    before = getattr(backend, "fp32_precision", None)
+    if before is None:  # this torch has no such setting
+        return False
+    backend.fp32_precision = "bf16"
+    try:
+        product = left @ right
+    finally:
+        backend.fp32_precision = before
+    return bool((product[:16] - left[:16].double() @ right.double()).abs().max() / inner < EXACT_ERROR)

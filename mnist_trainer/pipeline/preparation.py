@@ -114,7 +114,7 @@ def prepare_training(
         reason = "holds weights alone: whether images that validate here trained them can't be checked"
         on_warning("model.init_from", f"{config.model.init_from} {reason}")
     parts = vars(custom)
-    with settings(config, choose_threads(config, custom.model)):
+    with settings(config, choose_threads(config, custom.model), model=custom.model):
         return prepare_state(config, splits, **parts, start=loaded, identity=identity, phase=phase)
 
 

@@ -87,7 +87,7 @@ def train(
     )
     with with_console(callback, progress) as heard:
         _warn(config, heard)
-        with settings(config, choose_threads(config, model)), convert_device_errors():
+        with settings(config, choose_threads(config, model), model=model), convert_device_errors():
             began = perf_counter()
             if run_dir is not None:
                 check_free(run_dir)  # before data are fetched for nothing
@@ -132,7 +132,7 @@ def resume(
             check_same_parts(resume_point, custom.names)
             _warn(resume_point.config, heard)
             threads = resume_point.threads or choose_threads(resume_point.config, model)
-            with settings(resume_point.config, threads), convert_device_errors():
+            with settings(resume_point.config, threads, model=model), convert_device_errors():
                 began = perf_counter()
                 state, second = _prepare(resume_point.config, custom, heard, resume_point.initial)
                 resume_point.restore(state)

@@ -94,7 +94,7 @@ def _with_settings(state: TrainingState, loop: Iterator[Item]) -> Iterator[Item]
     """Yield what `loop` yields. It runs with the settings of the training; the caller's are restored at each item."""
     setup = state.setup
     while True:
-        with settings(setup.config, setup.threads, setup.device):
+        with settings(setup.config, setup.threads, setup.device, state.model):
             try:
                 item = next(loop)
             except StopIteration:

@@ -214,10 +214,15 @@ def test_auto_precision_follows_from_the_hardware_and_the_model(
     capability: tuple[int, int],
     precision: str,
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has == "amx")
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has == "avx512")
+    has_set = {"amx_tile": has == "amx", "avx512_bf16": has == "avx512"}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has_set)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     assert resolve_precision("auto", device, model) == precision
+
+
+def test_auto_precision_is_float32_where_torch_cannot_tell_what_the_cpu_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert resolve_precision("auto", CPU, CONVOLUTION) == "float32"
 
 
 def test_a_named_precision_is_taken_as_it_is() -> None:

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from torch import nn
 
 from mnist_trainer.config.schema import Config
 from mnist_trainer.model import device
-from mnist_trainer.model.device import EXACT_ERROR, fast_matmul, settings
+from mnist_trainer.model.build import build_model
+from mnist_trainer.model.device import EXACT_ERROR, fast_matmul, matmul_shapes, settings
 
-SETTING = device._matmul()
+SETTING = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
 
 
 def error(rows: int, inner: int, columns: int) -> float:
@@ -22,9 +24,13 @@ def error(rows: int, inner: int, columns: int) -> float:
     return float((left @ right - left.double() @ right.double()).abs().max() / inner)
 
 
+def config(precision: str = "auto") -> Config:
+    return Config.model_validate({"model": {"architecture": "neuron"}, "precision": precision})
+
+
 @pytest.mark.parametrize("shape", [(1, 784, 64), (256, 784, 64), (64, 256, 784), (256, 64, 10), (1000, 784, 1200)])
 def test_products_are_as_exact_as_float32_is(shape: tuple[int, int, int]) -> None:
-    with fast_matmul():
+    with fast_matmul(config()):
         assert error(*shape) < EXACT_ERROR
 
 
@@ -33,10 +39,6 @@ def test_what_is_rounded_to_bfloat16_would_be_noticed() -> None:
     rounded = numbers.bfloat16().float()
     product = rounded @ rounded[:64].t() - numbers.double() @ numbers[:64].double().t()
     assert product.abs().max() / 784 > 10 * EXACT_ERROR
-
-
-def config(precision: str) -> Config:
-    return Config.model_validate({"model": {"architecture": "neuron"}, "precision": precision})
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def amd(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
 def test_the_setting_is_the_users_again_afterwards(amd: pytest.MonkeyPatch) -> None:
     amd.setattr(device, "EXACT_ERROR", 1.0)
     before = SETTING.fp32_precision
-    with fast_matmul():
+    with fast_matmul(config()):
         assert SETTING.fp32_precision == "bf16"
     assert SETTING.fp32_precision == before
 
@@ -70,12 +72,28 @@ def test_they_are_as_torch_makes_them_where_that_is_wanted(amd: pytest.MonkeyPat
 def test_other_cpus_are_left_to_torch(amd: pytest.MonkeyPatch, cpu: dict[str, object]) -> None:
     amd.setattr(torch.cpu, "get_capabilities", lambda: cpu)
     before = SETTING.fp32_precision
-    with fast_matmul():
+    with fast_matmul(config()):
         assert SETTING.fp32_precision == before
 
 
 def test_a_cpu_that_would_round_is_left_to_torch(amd: pytest.MonkeyPatch) -> None:
     amd.setattr(device, "EXACT_ERROR", 0.0)  # nothing is as exact as that
     before = SETTING.fp32_precision
-    with fast_matmul():
+    with fast_matmul(config()):
         assert SETTING.fp32_precision == before
+
+
+def test_a_torch_without_the_setting_is_left_alone(amd: pytest.MonkeyPatch) -> None:
+    amd.setattr(device, "_matmul_settings", lambda: None)
+    with fast_matmul(config()):
+        assert device.matmul_backend() == "torch's default"
+
+
+def test_the_products_of_all_linear_layers_are_checked() -> None:
+    whole = Config.model_validate(
+        {"model": {"architecture": "mlp", "hidden": [64], "activation": "maxout"}, "data": {"batch_size": 50}}
+    )
+    shapes = {(50, 784, 128), (50, 128, 784), (128, 50, 784), (50, 64, 10), (50, 10, 64), (10, 50, 64)}
+    assert matmul_shapes(whole) == shapes
+    assert matmul_shapes(whole, build_model(whole.model, 10)) == shapes
+    assert matmul_shapes(whole, nn.Sequential(nn.Linear(5000, 3))) == {(50, 2048, 3), (50, 3, 2048), (3, 50, 2048)}
