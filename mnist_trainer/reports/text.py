@@ -12,8 +12,6 @@ from pathlib import Path
 from textwrap import TextWrapper
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len, set_cell_size
-
 from mnist_trainer.config.layers import LayerInfo
 from mnist_trainer.config.model import ActivationLayer, Conv, Dropout, Output, Pool, SqueezeExcite
 from mnist_trainer.errors import shell_quote
@@ -231,6 +229,8 @@ def table_lines(
     columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None = None
 ) -> tuple[list[str], list[str]]:
     """The table's lines, the heads first, and the heads of the columns that were left out to keep within `width`."""
+    from rich.cells import cell_len
+
     table = [[column.head for column in columns], *rows]
     natural = [max(cell_len(cells[index]) for cells in table) for index in range(len(columns))]
     widths = natural if width is None else _fitted(columns, natural, width)
@@ -245,6 +245,8 @@ def table_lines(
 
 def _fitted(columns: Sequence[Column], natural: Sequence[int], width: int) -> list[int]:
     """The columns' widths; 0 is a column that is left out. What room is left goes to those that were cut."""
+    from rich.cells import cell_len
+
     least = [
         wide if column.least is None else min(wide, max(column.least, cell_len(column.head)))
         for column, wide in zip(columns, natural, strict=True)
@@ -266,6 +268,8 @@ def _total_width(widths: Sequence[int]) -> int:
 
 
 def _cell(column: Column, text: str, width: int) -> str:
+    from rich.cells import cell_len, set_cell_size
+
     length = cell_len(text)
     if length > width and column.keeps_end:
         text = text[-width:]
