@@ -94,7 +94,8 @@ def evaluate_target(
     if custom.loss is not None and len(checkpoint.members) > 1:
         raise UsageError("loss= is for a lone checkpoint: an ensemble's loss is -ln of its mean probability.")
     advice = "Take another device (on the command line: --device cpu), or fewer members of an ensemble."
-    with settings(config, choose_threads(config, custom.model), model=custom.model), convert_device_errors("evaluation", advice):
+    threads = choose_threads(config, custom.model)
+    with settings(config, threads, model=custom.model), convert_device_errors("evaluation", advice):
         dataset, pictures = _load_images(target, split, trained_on)
         predictor = checkpoint.predictor(resolve_device(config.device), custom.model)
         predictions = predict(predictor, dataset, views)
