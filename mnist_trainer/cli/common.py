@@ -114,8 +114,12 @@ def handle_signals(callback: Callback) -> None:
 
 
 @contextmanager
-def reporting(console: Console) -> Iterator[Console]:
-    """Inside it signals stop the training that `console` reports; it is closed afterwards."""
+def open_console(quiet: bool, *, as_json: bool = False, on_interrupt: str = "stop") -> Iterator[Console]:
+    """Inside it signals stop the training that the console reports; it is closed afterwards."""
+    from mnist_trainer.reports.console import Console
+
+    console = Console(quiet=quiet, as_json=as_json)
+    console.finish_on_stop = on_interrupt == "finish"
     handle_signals(console)
     try:
         yield console

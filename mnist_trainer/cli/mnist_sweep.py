@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mnist_trainer.cli.arguments import ConfigCommand, find_config
-from mnist_trainer.cli.common import handle_errors, list_shipped, reporting
+from mnist_trainer.cli.common import handle_errors, list_shipped, open_console
 from mnist_trainer.cli.completion import complete_sweep
 from mnist_trainer.cli.options import Debug, Json, Quiet, Version, new_app, option, run_app
 
@@ -77,10 +77,9 @@ def sweep(  # noqa: PLR0913, PLR0917 - one for each option
 
 
 def _sweep(loaded: Sweep, options: SweepOptions, quiet: bool, as_json: bool) -> None:
-    from mnist_trainer.reports.console import Console
     from mnist_trainer.studies.sweep_search import run_sweep
 
-    with reporting(Console(quiet=quiet, as_json=as_json)) as console:
+    with open_console(quiet, as_json=as_json) as console:
         result = run_sweep(loaded, options, console)
     result.raise_failure()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mnist_trainer.cli.arguments import ConfigCommand, find_config
-from mnist_trainer.cli.common import handle_errors, list_shipped, print_safe, problems_at_options, reporting, require
+from mnist_trainer.cli.common import handle_errors, list_shipped, open_console, print_safe, problems_at_options, require
 from mnist_trainer.cli.completion import Completion, complete, complete_config
 from mnist_trainer.cli.options import Debug, Device, Quiet, Version, flag, new_app, option, run_app
 from mnist_trainer.errors import UsageError
@@ -90,11 +90,14 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
             _copy_config(copy_config)
         elif resume is not None:
             others = {"config": config, "run-dir": run_dir, "seed": seed, "seeds": seeds, "check": check or None}
-            _check_resume_options({**others, "show-batch": show_batch})
+            given = [f"--{name}" for name, value in {**others, "show-batch": show_batch}.items() if value is not None]
+            require({f"--resume takes all that from the run itself: leave {' and '.join(given)} out.": not given})
             changes = [*(arguments or []), *([] if device is None else [f"device={device}"])]
             _resume(resume, changes, jobs, take_over, on_interrupt, quiet)
         elif source is None:
-            list_configs(overrides)
+            from mnist_trainer.config.shipped import shipped
+
+            list_shipped(shipped(), CONFIGS, "mnist-train quickstart", overrides)
         else:
             series = _read_series(seeds, jobs, seed, on_interrupt, overrides)
             trains = check or series is not None or run_dir is not None
@@ -140,26 +143,16 @@ def _train(config: Config, run_dir: Path | None, on_interrupt: str, quiet: bool)
 
     with painter_beside(config.report.plots or config.report.gallery):  # first: it loads while torch does
         from mnist_trainer.pipeline import train as pipeline
-        from mnist_trainer.reports.console import Console
 
-        with reporting(Console(quiet=quiet)) as console:
-            console.finish_on_stop = on_interrupt == "finish"
+        with open_console(quiet, on_interrupt=on_interrupt) as console:
             pipeline.train(config, run_dir=run_dir, callback=console)
 
 
 def _train_series(config: Config, seeds: tuple[int, ...], jobs: int, run_dir: Path | None, quiet: bool) -> None:
-    from mnist_trainer.reports.console import Console
     from mnist_trainer.studies.seed_series import train_seeds
 
-    with reporting(Console(quiet=quiet)) as console:
-        series = train_seeds(config, seeds, jobs=jobs, run_dir=run_dir, callback=console)
-    series.raise_failures()
-
-
-def _check_resume_options(options: Mapping[str, object]) -> None:
-    """Raise `UsageError` if one of `options` is given: not None."""
-    given = [f"--{name}" for name, value in options.items() if value is not None]
-    require({f"--resume takes all that from the run itself: leave {' and '.join(given)} out.": not given})
+    with open_console(quiet) as console:
+        train_seeds(config, seeds, jobs=jobs, run_dir=run_dir, callback=console).raise_failures()
 
 
 def _resume(
@@ -173,24 +166,16 @@ def _resume(
     if is_series(folder):
         alone = f"{folder} is a series of runs: leave --take-over and --on-interrupt out."
         require({alone: not take_over and on_interrupt == "stop"})
-        _resume_series(folder, overrides, jobs, quiet)
+        from mnist_trainer.studies.seed_series import resume_seeds
+
+        with open_console(quiet) as console:
+            resume_seeds(folder, *overrides, jobs=jobs, callback=console).raise_failures()
         return
     require({"--jobs is how many runs of a series are trained at a time.": jobs is None})
     from mnist_trainer.pipeline import train as pipeline
-    from mnist_trainer.reports.console import Console
 
-    with reporting(Console(quiet=quiet)) as console:
-        console.finish_on_stop = on_interrupt == "finish"
+    with open_console(quiet, on_interrupt=on_interrupt) as console:
         pipeline.resume(folder, *overrides, take_over=take_over, callback=console)
-
-
-def _resume_series(folder: Path, overrides: Sequence[str], jobs: int | None, quiet: bool) -> None:
-    from mnist_trainer.reports.console import Console
-    from mnist_trainer.studies.seed_series import resume_seeds
-
-    with reporting(Console(quiet=quiet)) as console:
-        series = resume_seeds(folder, *overrides, jobs=jobs, callback=console)
-    series.raise_failures()
 
 
 def _show_plan(config: Config, run_dir: Path | None) -> None:
@@ -228,13 +213,6 @@ def _show_batch(config: Config, file: Path) -> None:
     make_folder(file.parent)
     write_bytes(file, png)
     print(f"The first batch of {config.name} is drawn in {file}; nothing was trained.")
-
-
-def list_configs(overrides: Sequence[str]) -> None:
-    """Print the shipped configs. Raises `UsageError` if there are `overrides`: then no config was named."""
-    from mnist_trainer.config.shipped import shipped
-
-    list_shipped(shipped(), CONFIGS, "mnist-train quickstart", overrides)
 
 
 def _copy_config(name: str) -> None:
