@@ -189,13 +189,7 @@ UNBOUNDED = ("identity", "leaky_relu", "prelu", "rrelu", "maxout")
 
 def find_warnings(config: Config) -> list[Finding]:
     """Return the path of each key that is most likely not meant as it is, with the reason; usually an empty list."""
-    return [
-        *_output(config),
-        *_layers(config),
-        *_learning_rate(config),
-        *_length(config),
-        *_constant_schedule(config),
-    ]
+    return [*_output(config), *_layers(config), *_learning_rate(config), *_length(config), *_constant_schedule(config)]
 
 
 def _output(config: Config) -> Iterator[Finding]:
@@ -235,10 +229,8 @@ def _layers(config: Config) -> Iterator[Finding]:
     if model.init.name in ("constant", "zeros") and hidden and model.init_from is None:
         yield ("model", "init"), "with equal weights all units of a hidden layer stay equal: it learns like one unit"
     if optimizer.name == "gradient_descent" and "batch_norm" in types:
-        yield (
-            ("model",),
-            "gradient_descent accumulates over chunks, and batch norm takes its statistics from each chunk",
-        )
+        reason = "batch norm takes its statistics from each chunk"
+        yield ("model",), f"gradient_descent accumulates over chunks, and {reason}"
 
 
 def _linear_runs(layers: tuple[AnyLayer, ...]) -> Iterator[int]:

@@ -124,10 +124,7 @@ class Choice(_Parameter):
 
 Parameter = LogUniform | Uniform | IntUniform | Choice
 PARAMETER_TYPES: Mapping[str, type[Parameter]] = {
-    "log_uniform": LogUniform,
-    "uniform": Uniform,
-    "int": IntUniform,
-    "choice": Choice,
+    next(iter(kind.model_fields)): kind for kind in (LogUniform, Uniform, IntUniform, Choice)
 }
 
 
