@@ -1,8 +1,9 @@
-"""The end of a training: the best model is tested, reports are drawn, `run.json` is finished."""
+"""The end of a training: the best model is tested, plots are drawn, `run.json` is completed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,8 +40,10 @@ from mnist_trainer.training.prepare import build_criterion
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training. `model` has the best epoch's weights, or the second fit's where there was one, and is in
-    evaluation mode; `validation` is always the first fit's. `test` is None with `report.test: false`."""
+    """A finished training. `model` has the weights of the best epoch, or of the second fit, and is in evaluation mode.
+
+    `validation` is always that of the first fit. `test` is None with `report.test: false`.
+    """
 
     folder: Path
     config: Config
@@ -60,7 +63,7 @@ class Run:
 
 
 class SplitResult(NamedTuple):
-    """A model's figures, and the answers and images that they are of."""
+    """The metrics of a split, and the predictions and images they were computed from."""
 
     evaluation: Evaluation
     predictions: Predictions
@@ -68,10 +71,7 @@ class SplitResult(NamedTuple):
 
 
 def load_test_images(config: Config, loading: Loading | None) -> ImageDataset | None:
-    """Return the test images; None with `report.test: false`. Called before the first step, so that errors come early.
-
-    Raises `DataError`.
-    """
+    """Return the test images; None with `report.test: false`. Raises `DataError`, before the first step."""
     if not config.report.test:
         return None
     try:
@@ -81,7 +81,7 @@ def load_test_images(config: Config, loading: Loading | None) -> ImageDataset | 
 
 
 def check_reports(report: Report) -> None:
-    """Raises `UsageError` if a package is missing that the reports need, or a file of settings can't be read."""
+    """Raise `UsageError` if a package is missing that the reports need, or matplotlib's settings can't be read."""
     if report.tensorboard:
         require_tensorboard()
     if report.plots or report.gallery:
@@ -92,20 +92,17 @@ def check_reports(report: Report) -> None:
 
 
 def evaluate_best(writer: RunWriter, dataset: ImageDataset, split: str, loss: LossFunction | None) -> SplitResult:
-    """Measure the best epoch's model on `dataset`."""
+    """Return the metrics of the best epoch's model on `dataset`."""
     setup = writer.state.setup
     config, classes = setup.config, setup.classes
     predictor = writer.best().predictor(setup.device, writer.state.best_model())
-    if split == "validation":
-        with monitor_firing(predictor.members[0]) as monitor:
-            predictions = predict(predictor, dataset)
-        writer.dead_units = monitor.dead
-    else:
+    with monitor_firing(predictor.members[0]) if split == "validation" else nullcontext() as monitor:
         predictions = predict(predictor, dataset)
+    if monitor is not None:
+        writer.dead_units = monitor.dead
     mean_loss = build_criterion(config, classes, loss=loss).mean_loss
-    return SplitResult(
-        measure(predictor, predictions, mean_loss, classes, config.data.name, split), predictions, dataset
-    )
+    evaluation = measure(predictor, predictions, mean_loss, classes, config.data.name, split)
+    return SplitResult(evaluation, predictions, dataset)
 
 
 def conclude(
@@ -115,9 +112,9 @@ def conclude(
     validation: SplitResult | None,
     loss: LossFunction | None,
 ) -> tuple[Run, RunResult]:
-    """The best model is measured on the test `images`, once; reports are drawn; `run.json` is finished.
+    """Evaluate the best model on the test `images`, once; draw the plots; complete `run.json`.
 
-    Without test images the pictures show the `validation` images.
+    Without test images the plots show the `validation` images.
     """
     callback.on_test_start()
     began = perf_counter()
@@ -156,7 +153,7 @@ def conclude(
 
 
 def _training_summary(writer: RunWriter) -> TrainingSummary:
-    """Return what the curves show of a training besides its rows."""
+    """Return what `curves.png` shows besides the metrics of the epochs."""
     config, best = writer.config, writer.first.best
     rule = config.training.early_stopping
     reason = STOP_REASONS[writer.stop_reason]

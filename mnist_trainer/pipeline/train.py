@@ -1,11 +1,11 @@
-"""From a config to a finished run: `train` drives a training to its end, `resume` one that was stopped before it."""
+"""`train` drives a training from its config to a finished run folder, `resume` one that was stopped before its end."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -23,7 +23,7 @@ from mnist_trainer.pipeline.describe import build_header, run_facts
 from mnist_trainer.pipeline.finish import Run, check_reports, conclude, evaluate_best, load_test_images
 from mnist_trainer.pipeline.preparation import CustomParts, config_warnings, prepare_training, refit_config
 from mnist_trainer.pipeline.resume import (
-    check_same_parts,
+    ResumePoint,
     check_single_run,
     find_run,
     is_finished,
@@ -33,30 +33,13 @@ from mnist_trainer.pipeline.resume import (
 from mnist_trainer.reports.callbacks import Callback
 from mnist_trainer.reports.console import with_console
 from mnist_trainer.reports.run_writer import RunWriter
-from mnist_trainer.storage.run_folder import as_folder, check_free, check_no_run, create_run_folder
+from mnist_trainer.storage.run_folder import RunFolder, as_folder, check_free, check_no_run, create_run_folder
 from mnist_trainer.training.divergence import Restore
 from mnist_trainer.training.loop import fit
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.not_learning import not_learning
 from mnist_trainer.training.prepare import OptimizerFactory
-from mnist_trainer.training.state import InitialWeights, TrainingState
-
-
-def _prepare(
-    config: Config, custom: CustomParts, callback: Callback, initial: InitialWeights | None = None
-) -> tuple[TrainingState, Callable[[int], TrainingState]]:
-    """Return the state of the first fit, and a function that makes that of the second from the best epoch."""
-    fresh = replace(custom, model=deepcopy(custom.model)) if config.training.refit else custom
-    loading, on_warning = callback.on_loading, callback.on_warning
-    state = prepare_training(config, custom, loading=loading, on_warning=on_warning, initial=initial)
-    _warn_of_device(config, state, callback)
-    setup = state.setup  # its batch size is a number
-
-    def prepare_refit(epochs: int) -> TrainingState:
-        again = refit_config(setup.config, epochs)
-        return prepare_training(again, fresh, loading=loading, phase="refit", initial=setup.initial)
-
-    return state, prepare_refit
+from mnist_trainer.training.state import TrainingState
 
 
 def train(
@@ -70,33 +53,26 @@ def train(
     progress: bool = False,
     **keys: Any,
 ) -> Run:
-    """Trains, tests and writes a run folder: `run_dir`, or a new one below `runs/`.
+    """Train, test, and write a run folder: `run_dir`, or a new one below `runs/`.
 
-    `overrides` change keys of the config: `"training.epochs=3"`, or `{"training": {"epochs": 3}}`; so do
-    other keyword arguments, as `training={"epochs": 3}`.
-    `model` (trained in place), `loss` and `optimizer` (a class or a function of the parameters) take the place of the
-    config's. `callback` (a `mnist_trainer.Callback`) hears what happens; with `progress` header, epochs and a bar are
-    printed, in a terminal or a notebook, else nothing. Raises the errors of `prepare`, `DivergedError`,
-    `StorageError`, and `InterruptedRunError` if the callback wants a stop; what was trained by then is in the folder,
-    and `resume` goes on with it.
+    `overrides` change keys of the config: `"training.epochs=3"`, or `{"training": {"epochs": 3}}`; so do other keyword
+    arguments, as `training={"epochs": 3}`. `model` (trained in place), `loss` and `optimizer` (a class or a function of
+    the parameters) replace the config's. The methods of `callback` are called as the training proceeds; with `progress`
+    a header, the epochs and a progress bar are printed.
+
+    Raises the errors of `prepare`, `DivergedError`, `StorageError`, and `InterruptedRunError` if the callback asks for
+    a stop; what was trained by then is in the folder, and `resume` continues it.
     """
-    custom, run_dir, config = (
-        CustomParts(model, loss, optimizer),
-        as_folder(run_dir),
-        load_config(config, (*overrides, keys)),
-    )
-    with with_console(callback, progress) as heard:
-        _warn(config, heard)
-        with settings(config, choose_threads(config, model), model=model), convert_device_errors():
-            began = perf_counter()
-            if run_dir is not None:
-                check_free(run_dir)  # before data are fetched for nothing
-            state, second = _prepare(config, custom, heard)
-            test = load_test_images(config, heard.on_loading)
-            folder = create_run_folder(config.name, run_dir)
-            with folder_lock(folder.path):
-                check_no_run(folder.path)  # again: another process may have come first
-                return _run_training(RunWriter(folder, state, custom.names, began), second, test, loss, heard)
+    custom, folder = CustomParts(model, loss, optimizer), as_folder(run_dir)
+    config = load_config(config, (*overrides, keys))
+    with with_console(callback, progress) as news:
+        if folder is not None:
+            check_free(folder)  # before data are downloaded
+        with _prepared(config, custom, news) as session:
+            run_folder = create_run_folder(config.name, folder)
+            with folder_lock(run_folder.path):
+                check_no_run(run_folder.path)  # again: another process may have been faster
+                return session.run(run_folder)
 
 
 def resume(
@@ -110,78 +86,101 @@ def resume(
     take_over: bool = False,
     **keys: Any,
 ) -> Run | None:
-    """Goes on with the run in the folder `place`, or `latest`, as if it had never been stopped; None if it is finished.
+    """Continue the run in the folder `place`, or `latest`; return None if it is finished.
 
-    What it then has in its folder is to the bit what it would have been, but for times and `sessions` in `run.json`.
-    `overrides` may change what `CHANGEABLE` names. Own parts must be those of its beginning, and fresh. `take_over`
-    goes on although the folder says that a process on another machine is at work in it. Raises what `train` and
-    `load_resume_point` raise.
+    The result is bit-identical to an uninterrupted run, but for times and `sessions` in `run.json`. `overrides` may
+    change the keys in `CHANGEABLE`. Custom parts must be those the run was started with, and fresh. `take_over`
+    continues although the folder is locked by a process on another machine. Raises the errors of `train` and
+    `load_resume_point`.
     """
-    custom, texts, folder = (
-        CustomParts(model, loss, optimizer),
-        override_texts((*overrides, keys)),
-        find_run(str(place)),
-    )
+    custom, texts = CustomParts(model, loss, optimizer), override_texts((*overrides, keys))
+    folder = find_run(str(place))
     check_single_run(folder)
-    with with_console(callback, progress) as heard:
+    with with_console(callback, progress) as news:
         if is_finished(folder, texts):
-            heard.on_already_finished(folder.path)
+            news.on_already_finished(folder.path)
             return None
         with folder_lock(folder.path, steal_lock=take_over):
-            resume_point = load_resume_point(folder, texts)
-            check_same_parts(resume_point, custom.names)
-            _warn(resume_point.config, heard)
-            threads = resume_point.threads or choose_threads(resume_point.config, model)
-            with settings(resume_point.config, threads, model=model), convert_device_errors():
-                began = perf_counter()
-                state, second = _prepare(resume_point.config, custom, heard, resume_point.initial)
-                resume_point.restore(state)
-                for key, reason in resume_point.notes(state):
-                    heard.on_warning(key, reason)
-                test = load_test_images(resume_point.config, heard.on_loading)
-                writer = RunWriter(folder, state, custom.names, began, resume_point.last)
-                return _run_training(writer, second, test, loss, heard, resume_point.position())
+            point = load_resume_point(folder, texts, custom.names)
+            with _prepared(point.config, custom, news, point) as session:
+                return session.run(folder)
 
 
-def _warn(config: Config, callback: Callback) -> None:
+@dataclass(frozen=True)
+class _Session:
+    """One session of a run: its state, the function that prepares the second fit, and the test images."""
+
+    state: TrainingState
+    prepare_refit: Callable[[int], TrainingState]
+    test: ImageDataset | None
+    custom: CustomParts
+    callback: Callback
+    start_time: float
+    point: ResumePoint | None
+
+    def run(self, folder: RunFolder) -> Run:
+        """Train from the present state, test, and write everything to `folder`."""
+        state, callback, loss = self.state, self.callback, self.custom.loss
+        last, resumed = (self.point.last, self.point.position()) if self.point else (None, "")
+        writer = RunWriter(folder, state, self.custom.names, self.start_time, last)
+        writer.start(run_facts(state, writer.custom))
+        with _record_failure(writer, callback):
+            callback.on_train_start(build_header(state, folder.path, writer.custom, resumed))
+            if not writer.is_in_refit:
+                _fit(state, writer, callback)
+            validation = None
+            if state.setup.validation is not None:
+                validation = evaluate_best(writer, state.setup.validation, "validation", loss)
+                writer.set_validation(validation.evaluation)
+            if writer.config.training.refit and state.stop_reason != "interrupted":
+                self._refit(writer)
+            run, result = conclude(writer, callback, self.test, validation, loss)
+        callback.on_train_end(result)
+        return run
+
+    def _refit(self, writer: RunWriter) -> None:
+        """Train the second fit (`training.refit`)."""
+        epochs = self.state.best.epoch
+        refit = self.prepare_refit(epochs)
+        refit.setup = replace(refit.setup, threads=self.state.setup.threads)
+        self.callback.on_refit_start(epochs, len(refit.setup.train))
+        writer.refit(refit)
+        _fit(refit, writer, self.callback)
+        writer.finish_refit()
+
+
+@contextmanager
+def _prepared(
+    config: Config, custom: CustomParts, callback: Callback, point: ResumePoint | None = None
+) -> Iterator[_Session]:
+    """Yield a session that can run, inside the settings of `config`."""
     for key, reason in config_warnings(config):
         callback.on_warning(key, reason)
     check_reports(config.report)
+    threads = (None if point is None else point.threads) or choose_threads(config, custom.model)
+    with settings(config, threads, model=custom.model), convert_device_errors():
+        start_time = perf_counter()
+        fresh = replace(custom, model=deepcopy(custom.model)) if config.training.refit else custom
+        loading, on_warning = callback.on_loading, callback.on_warning
+        initial = None if point is None else point.initial
+        state = prepare_training(config, custom, loading=loading, on_warning=on_warning, initial=initial)
+        _warn_of_device(config, state, callback)
+        setup = state.setup  # its batch size is a number
 
+        def prepare_refit(epochs: int) -> TrainingState:
+            again = refit_config(setup.config, epochs)
+            return prepare_training(again, fresh, loading=loading, phase="refit", initial=setup.initial)
 
-def _run_training(
-    writer: RunWriter,
-    second: Callable[[int], TrainingState],
-    test: ImageDataset | None,
-    loss: LossFunction | None,
-    callback: Callback,
-    resumed: str = "",
-) -> Run:
-    """Trains from where the journal's state is, tests on the images `test`, and writes it all."""
-    state, config = writer.state, writer.config
-    writer.start(run_facts(state, writer.custom))
-    with _record_failure(writer, callback):
-        callback.on_train_start(build_header(state, writer.folder.path, writer.custom, resumed))
-        if not writer.is_in_refit:
-            _fit(state, writer, callback)
-        validation = None
-        if state.setup.validation is not None:
-            validation = evaluate_best(writer, state.setup.validation, "validation", loss)
-            writer.set_validation(validation.evaluation)
-        if config.training.refit and state.stop_reason != "interrupted":
-            refit = second(state.best.epoch)
-            refit.setup = replace(refit.setup, threads=state.setup.threads)
-            callback.on_refit_start(state.best.epoch, len(refit.setup.train))
-            writer.refit(refit)
-            _fit(refit, writer, callback)
-            writer.finish_refit()
-        run, result = conclude(writer, callback, test, validation, loss)
-    callback.on_train_end(result)
-    return run
+        if point is not None:
+            point.restore(state)
+            for key, reason in point.notes(state):
+                callback.on_warning(key, reason)
+        test = load_test_images(config, loading)
+        yield _Session(state, prepare_refit, test, custom, callback, start_time, point)
 
 
 def _warn_of_device(config: Config, state: TrainingState, callback: Callback) -> None:
-    """What `auto` became, where that is not what one would expect."""
+    """Warn if `auto` became another device or batch size than one would expect."""
     if reason := skipped_device(config.device):
         callback.on_warning("device", reason)
     asked, size = config.data, state.setup.config.data.batch
@@ -192,7 +191,7 @@ def _warn_of_device(config: Config, state: TrainingState, callback: Callback) ->
 
 @contextmanager
 def _record_failure(writer: RunWriter, callback: Callback) -> Iterator[None]:
-    """Writes down how a training ended that did not come to its end, and says how to go on."""
+    """Record why a training ended early, and add the command that continues it to the error."""
     try:
         yield
     except (InterruptedRunError, KeyboardInterrupt) as error:
