@@ -192,8 +192,8 @@ def test_a_failed_trial_is_not_the_end(make: Making, monkeypatch: pytest.MonkeyP
             raise RuntimeError("a bug")
         return prepare(config, *arguments, **options)
 
-    prepare = trial_module.prepare
-    monkeypatch.setattr(trial_module, "prepare", build)
+    prepare = trial_module.prepare_training
+    monkeypatch.setattr(trial_module, "prepare_training", build)
     space = {
         "optimizer.name": {"choice": ["sgd", "adam"]},
         "optimizer.momentum": {"choice": [0.5]},
