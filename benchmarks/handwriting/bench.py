@@ -26,7 +26,7 @@ from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.storage.find import find_checkpoint
 
 Pixels = NDArray[np.uint8]
-LONGEST = 40
+MAX_NAME_LENGTH = 40
 """Letters of an answer in the name of a file."""
 
 Picture = Path | BytesIO | Pixels
@@ -51,7 +51,7 @@ class Answer:
     confidence: float | None
 
     @property
-    def right(self) -> bool:
+    def correct(self) -> bool:
         return self.text == self.label
 
 
@@ -92,7 +92,7 @@ class Bench:
 
     def _keep(self, folder: Path, sample: Sample, text: str) -> None:
         """The picture, and its strip beside it."""
-        told = f"{sample.label or 'none'}-read-{text[:LONGEST] or 'refused'}-{sample.name}"
+        told = f"{sample.label or 'none'}-read-{text[:MAX_NAME_LENGTH] or 'refused'}-{sample.name}"
         name = re.sub(r"[^\w.-]", "_", told.replace("?", "x"))
         picture = sample.picture
         if isinstance(picture, BytesIO):
@@ -139,11 +139,11 @@ TALLY = ("pictures", "right", "refused", "wrong", "right, with 95 % interval")
 
 def tally(answers: Sequence[Answer], decimals: int = 1) -> tuple[str, ...]:
     """The cells under `TALLY`; what is rightly refused counts as right."""
-    count, right = len(answers), sum(answer.right for answer in answers)
-    refused = sum(not answer.text and not answer.right for answer in answers)
-    low, high = (100 * end for end in wilson_interval(right, count))
-    interval = f"{100 * right / max(1, count):.{decimals}f} % ({low:.{decimals}f} to {high:.{decimals}f})"
-    return f"{count:,}", f"{right:,}", f"{refused:,}", f"{count - right - refused:,}", interval
+    count, correct = len(answers), sum(answer.correct for answer in answers)
+    refused = sum(not answer.text and not answer.correct for answer in answers)
+    low, high = (100 * end for end in wilson_interval(correct, count))
+    interval = f"{100 * correct / max(1, count):.{decimals}f} % ({low:.{decimals}f} to {high:.{decimals}f})"
+    return f"{count:,}", f"{correct:,}", f"{refused:,}", f"{count - correct - refused:,}", interval
 
 
 def percent(part: float) -> str:
@@ -152,4 +152,4 @@ def percent(part: float) -> str:
 
 def share(answers: Sequence[Answer], *, refused: bool = False) -> float:
     """How many are right, or refused."""
-    return sum(not answer.text if refused else answer.right for answer in answers) / len(answers)
+    return sum(not answer.text if refused else answer.correct for answer in answers) / len(answers)

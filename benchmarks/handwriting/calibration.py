@@ -34,10 +34,12 @@ def _as_they_are(bench: Bench) -> Iterator[Sample]:
 
 
 def _row(name: str, answers: Sequence[Answer]) -> str:
-    given = [(answer.confidence, answer.right) for answer in answers if answer.label and answer.confidence is not None]
+    given = [
+        (answer.confidence, answer.correct) for answer in answers if answer.label and answer.confidence is not None
+    ]
     if not given:
         return row(name, "0", "", "", "")
-    confidences, rights = zip(*given, strict=True)
-    error = calibration_error(torch.tensor(confidences, dtype=torch.float64), torch.tensor(rights))
-    shares = (f"{100 * value:.2f} %" for value in (mean(rights), mean(confidences), error))
+    confidences, corrects = zip(*given, strict=True)
+    error = calibration_error(torch.tensor(confidences, dtype=torch.float64), torch.tensor(corrects))
+    shares = (f"{100 * value:.2f} %" for value in (mean(corrects), mean(confidences), error))
     return row(name, f"{len(given):,}", *shares)

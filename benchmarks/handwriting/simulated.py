@@ -49,7 +49,7 @@ def _pages(bench: Bench, name: str) -> Iterator[Sample]:
 def digits_right(answers: Sequence[Answer]) -> float:
     """1 − edits/digits: the edits that make the right digits of those that were read, wherever their lines end."""
     texts = [(answer.text.replace("\n", ""), answer.label.replace("\n", "")) for answer in answers]
-    return 1 - sum(edits(read, right) for read, right in texts) / sum(len(right) for _, right in texts)
+    return 1 - sum(edits(read, correct) for read, correct in texts) / sum(len(correct) for _, correct in texts)
 
 
 def edits(one: str, other: str) -> int:
@@ -98,8 +98,8 @@ def photographs(bench: Bench) -> Iterator[str]:
     yield row(f"**worst: {worst}**", *_shares(*shares[worst]))
 
 
-def _shares(right: float, refused: float) -> tuple[str, str, str]:
-    return percent(right), percent(refused), percent(1 - right - refused)
+def _shares(correct: float, refused: float) -> tuple[str, str, str]:
+    return percent(correct), percent(refused), percent(1 - correct - refused)
 
 
 def photographed(bench: Bench, kind: str, count: int) -> Iterator[Sample]:

@@ -47,12 +47,12 @@ class _HangError(BaseException):
     pass
 
 
-def judged(kind: Kind, path: Path, name: str = "", number: int = 0) -> RunResult:
+def run_case(kind: Kind, path: Path, name: str = "", number: int = 0) -> RunResult:
     """Feeds the file at `path` to its kind."""
     began, before = time.perf_counter(), peak_memory()
     code, text, fault = 0, "", ""
     try:
-        with warnings.catch_warnings(record=True) as told, _alarm():
+        with warnings.catch_warnings(record=True) as caught, _alarm():
             warnings.simplefilter("always")
             try:
                 text = "\n".join(kind.feed(path))
@@ -60,18 +60,18 @@ def judged(kind: Kind, path: Path, name: str = "", number: int = 0) -> RunResult
                 code, text = getattr(error, "exit_code", 1), str(error)
                 if code not in kind.codes:
                     fault = f"{type(error).__name__}, exit code {code}"
-        if told and not fault:
-            fault = f"warns: {told[0].message}"
+        if caught and not fault:
+            fault = f"warns: {caught[0].message}"
     except _HangError:
         fault = f"takes longer than {SECONDS} s"
     taken = peak_memory() - before
     if taken > MEGABYTES:
         fault = fault or f"takes {taken:.0f} MB"
-    fault = fault or _unfit(text, is_error=code != 0)
+    fault = fault or _text_fault(text, is_error=code != 0)
     return RunResult(name, number, code, text[:2000], time.perf_counter() - began, fault)
 
 
-def _unfit(text: str, is_error: bool) -> str:
+def _text_fault(text: str, is_error: bool) -> str:
     """What is wrong with a text that a person shall read."""
     odd = [char for char in text if not char.isprintable() and char != "\n"]
     if odd:
@@ -130,7 +130,7 @@ def work(names: list[str], numbers: range, begin: int, folder: Path) -> None:
         case = kinds[name].case(Random(f"{name} {number}"))
         path = folder / case.file
         path.write_bytes(case.content)
-        print(json.dumps(asdict(judged(kinds[name], path, name, number))), flush=True)
+        print(json.dumps(asdict(run_case(kinds[name], path, name, number))), flush=True)
 
 
 def _plan(names: list[str], numbers: range) -> list[tuple[str, int]]:
@@ -147,11 +147,11 @@ def run(names: list[str], numbers: range) -> Iterator[RunResult]:
             command = [sys.executable, "-m", "reliability.fuzz", "--work", *arguments]
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_environment()) as child:
                 for line in _lines(child):
-                    told = json.loads(line)
-                    if isinstance(told, int):
-                        place = told
+                    caught = json.loads(line)
+                    if isinstance(caught, int):
+                        place = caught
                     else:
-                        yield RunResult(**told)
+                        yield RunResult(**caught)
                         begin += 1
         if begin < len(plan):
             assert place == begin, f"the process ended ({child.returncode}) before it was fed anything"
@@ -187,9 +187,9 @@ def table(outcomes: list[RunResult]) -> Iterator[str]:
     for name in dict.fromkeys(outcome.kind for outcome in outcomes):
         own = [outcome for outcome in outcomes if outcome.kind == name]
         codes = Counter(outcome.code for outcome in own)
-        told = ", ".join(f"{code}: {count}" for code, count in sorted(codes.items()) if code)
+        caught = ", ".join(f"{code}: {count}" for code, count in sorted(codes.items()) if code)
         slowest, faults = max(outcome.seconds for outcome in own), sum(bool(outcome.fault) for outcome in own)
-        yield f"| {name} | {len(own):,} | {codes[0]:,} | {told} | {slowest:.1f} s | {faults} |"
+        yield f"| {name} | {len(own):,} | {codes[0]:,} | {caught} | {slowest:.1f} s | {faults} |"
     for outcome in outcomes:
         if outcome.fault:
             yield f"- {outcome.kind} {outcome.number}: {outcome.fault}: {outcome.text[:300]!r}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic
 
 from reliability.setting import KINDS, command, config_file, require, require_alike, table
-from reliability.zygote import PHASES, Ended, Zygote
+from reliability.zygote import PHASES, SessionResult, Zygote
 
 KILLED = -9
 AIMED = ("start-up", "epochs", "epochs", "epochs", "evaluation", "pictures")
@@ -29,9 +29,9 @@ def kills(folder: Path, count: int, real: int, seed: int) -> None:
             config = config_file(place, sections)
             whole = zygote.train(command(config, place / "whole"), place)
             require(whole.code == 0, whole)
-            runs, fell = _forked(zygote, place, config, whole, (count - real) // len(KINDS), chance)
+            runs, counts = _forked(zygote, place, config, whole, (count - real) // len(KINDS), chance)
             more, started = _started(zygote, place, config, real // len(KINDS), chance)
-            rows.append([kind, *(fell[phase] for phase in PHASES), started, runs + more, runs + more])
+            rows.append([kind, *(counts[phase] for phase in PHASES), started, runs + more, runs + more])
             print(*rows[-1], sep="\t", file=sys.stderr, flush=True)
     table(["kind of run", *PHASES, "real processes", "runs", "equal to the bit"], rows)
     total = sum(sum(row[1:7]) for row in rows)  # type: ignore[arg-type]
@@ -39,26 +39,26 @@ def kills(folder: Path, count: int, real: int, seed: int) -> None:
 
 
 def _forked(
-    zygote: Zygote, place: Path, config: Path, whole: Ended, count: int, chance: random.Random
+    zygote: Zygote, place: Path, config: Path, whole: SessionResult, count: int, chance: random.Random
 ) -> tuple[int, Counter[str]]:
     """The number of runs, and where `count` kills of them fell."""
-    fell: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     runs, run = 0, place / "run"
-    while fell.total() < count:
-        for phase in chance.sample(AIMED, len(AIMED))[: count - fell.total()]:
-            fate = {} if phase == "start-up" else {"since": phase}
-            ended = zygote.train(command(config, run), place, after=chance.uniform(0, _length(whole, phase)), **fate)
+    while counts.total() < count:
+        for phase in chance.sample(AIMED, len(AIMED))[: count - counts.total()]:
+            event = {} if phase == "start-up" else {"since": phase}
+            ended = zygote.train(command(config, run), place, after=chance.uniform(0, _length(whole, phase)), **event)
             if ended.code == KILLED:
-                fell[ended.phase] += 1
+                counts[ended.phase] += 1
                 continue
             require(ended.code == 0, ended)  # it came to its end before
             if not ended.calls:
                 break
         runs += _complete(zygote, place, config)
-    return runs, fell
+    return runs, counts
 
 
-def _length(whole: Ended, phase: str) -> float:
+def _length(whole: SessionResult, phase: str) -> float:
     """How long a phase takes, in seconds."""
     order = ["epochs", "evaluation", "pictures", ""]
     following = order[0] if phase == "start-up" else order[order.index(phase) + 1]

@@ -186,7 +186,7 @@ class Checkpoints(Kind):
         from mnist_trainer.pipeline.predict import InputImage, load_reader
 
         reader = load_reader(path)
-        return [reader.name, *_told(reader.read([InputImage(str(self.picture), self.picture)]))]
+        return [reader.name, *_reading_lines(reader.read([InputImage(str(self.picture), self.picture)]))]
 
 
 def _damaged_and_summed(content: bytes, random: Random) -> bytes:
@@ -229,7 +229,7 @@ class Pictures(Kind):
     def feed(self, path: Path) -> list[str]:
         from mnist_trainer.pipeline.predict import InputImage
 
-        return list(_told(self.reader.read([InputImage(str(path), path)])))
+        return list(_reading_lines(self.reader.read([InputImage(str(path), path)])))
 
 
 KINDS: dict[str, type[Kind]] = {
@@ -250,7 +250,7 @@ TINY = {
 }
 
 
-def _told(predictions: Any) -> Iterator[str]:
+def _reading_lines(predictions: Any) -> Iterator[str]:
     """What `mnist-predict` prints. Raises `TrainerError` with a picture's error, as its exit code is that of one."""
     from mnist_trainer.errors import DataError
     from mnist_trainer.reports.results import prediction_lines

@@ -46,15 +46,15 @@ IMPORTED = (
 
 
 class Calls:
-    """Counts calls, and lets happen what the request says; `tell` hears of each."""
+    """Counts calls, and lets happen what the request says; `report` hears of each."""
 
-    def __init__(self, tell: Callable[[str], None], request: dict[str, Any]) -> None:
-        self.tell, self.request, self.count = tell, request, 0
+    def __init__(self, report: Callable[[str], None], request: dict[str, Any]) -> None:
+        self.report, self.request, self.count = report, request, 0
 
-    def come(self, name: str, place: object, half: Callable[[], object] | None = None) -> None:
+    def count_call(self, name: str, place: object, half: Callable[[], object] | None = None) -> None:
         """One more call; where it is the one that must not be, `half` of it is done before."""
         self.count += name in self.request.get("only", [name])
-        self.tell(f"{name} {os.path.basename(str(place))}")  # noqa: PTH119 - bytes and descriptors as well
+        self.report(f"{name} {os.path.basename(str(place))}")  # noqa: PTH119 - bytes and descriptors as well
         if name not in self.request.get("only", [name]) or self.count != self.request.get("at"):
             return
         match self.request:
@@ -80,7 +80,7 @@ class Calls:
 
     def _counted(self, name: str, call: Callable[..., Any], place: Any, *rest: Any, **options: Any) -> Any:
         if str(place) != os.devnull:
-            self.come(name, _name(place))
+            self.count_call(name, _name(place))
         return call(place, *rest, **options)
 
     def _open(self, plain: Callable[..., Any], file: Any, mode: str = "r", *rest: Any, **options: Any) -> Any:
@@ -89,7 +89,7 @@ class Calls:
             return plain(file, mode, *rest, **options)
         opener = options.get("opener")
         if opener is None:  # others call os.open, which is counted
-            self.come("open", file)
+            self.count_call("open", file)
         raw = _Counted(self, file, mode, opener=opener)
         if options.get("buffering") == 0:
             return raw
@@ -107,7 +107,7 @@ class _Counted(io.FileIO):
         if self.is_new:
             self.is_new = False
             part = memoryview(content).cast("B")
-            self.calls.come("write", self.name, lambda: super(_Counted, self).write(part[: len(part) // 2]))
+            self.calls.count_call("write", self.name, lambda: super(_Counted, self).write(part[: len(part) // 2]))
         return super().write(content)
 
 
@@ -127,11 +127,11 @@ def _name(place: Any) -> Any:
     return Path(f"/proc/self/fd/{place}").readlink() if isinstance(place, int) else place
 
 
-def mark_phases(tell: Callable[[str], None]) -> None:
+def mark_phases(report: Callable[[str], None]) -> None:
     """Tells when a phase of a training begins."""
 
     def marked(phase: str, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Any:
-        tell(f"phase {phase}")
+        report(f"phase {phase}")
         return function(*arguments, **options)
 
     for module, functions in MARKED.items():
@@ -145,13 +145,13 @@ def run_session(request: dict[str, Any], trace: int) -> int:
 
     began = monotonic()
 
-    def tell(what: str) -> None:
+    def report(what: str) -> None:
         os.write(trace, f"{monotonic() - began:.4f} {what}\n".encode())
 
     os.chdir(request["cwd"])
     sys.argv = ["mnist-train", *request["argv"]]
-    mark_phases(tell)
-    Calls(tell, request).count_all()
+    mark_phases(report)
+    Calls(report, request).count_all()
     try:
         main()
     except SystemExit as ended:
@@ -185,17 +185,17 @@ class Session:
 
     def end(self) -> dict[str, Any]:
         """How it ended: `code` (negative: the signal), what it wrote to `out` and `err`, and its `trace`."""
-        told = self._listen()
+        output = self._listen()
         code = os.waitstatus_to_exitcode(os.waitpid(self.child, 0)[1])
-        return {"code": code, "out": told["out"], "err": told["err"], "trace": told["trace"].splitlines()}
+        return {"code": code, "out": output["out"], "err": output["err"], "trace": output["trace"].splitlines()}
 
     def _listen(self) -> dict[str, str]:
         """All that the child tells until its end, which is made `after` so many seconds."""
         after, since = self.request.get("after"), f"phase {self.request.get('since', '')}".encode()
         end = None if after is None or "since" in self.request else monotonic() + after
-        told = dict.fromkeys(self.readers.values(), b"")
+        output = dict.fromkeys(self.readers.values(), b"")
         while self.readers:
-            if after is not None and end is None and since in told["trace"]:
+            if after is not None and end is None and since in output["trace"]:
                 end = monotonic() + after
             ready = select.select(list(self.readers), [], [], None if end is None else max(0.0, end - monotonic()))[0]
             if not ready:
@@ -203,11 +203,11 @@ class Session:
                 end = after = None
             for reader in ready:
                 piece = os.read(reader, 65536)
-                told[self.readers[reader]] += piece
+                output[self.readers[reader]] += piece
                 if not piece:
                     del self.readers[reader]
                     os.close(reader)
-        return {name: text.decode() for name, text in told.items()}
+        return {name: text.decode() for name, text in output.items()}
 
 
 def warm_up() -> None:

@@ -21,7 +21,7 @@ PHASES = ("start-up", "epochs", "a state", "evaluation", "pictures")
 
 
 @dataclass(frozen=True)
-class Ended:
+class SessionResult:
     """How a session ended: its exit code (negative: the signal), what it printed, and its events, with times."""
 
     code: int
@@ -71,18 +71,18 @@ class Zygote:
     def __exit__(self, *error: object) -> None:
         self.process.communicate()
 
-    def train(self, argv: Sequence[str], cwd: Path, **fate: float | str | Sequence[str]) -> Ended:
-        """A session of `mnist-train` in the folder `cwd`; `fate` is what is to happen, as `sessions.py` says."""
-        (ended,) = self.train_together([argv], cwd, **fate)
-        return ended
+    def train(self, argv: Sequence[str], cwd: Path, **event: float | str | Sequence[str]) -> SessionResult:
+        """A session of `mnist-train` in the folder `cwd`; `event` is what is to happen, as `sessions.py` says."""
+        (result,) = self.train_together([argv], cwd, **event)
+        return result
 
     def train_together(
-        self, argvs: Sequence[Sequence[str]], cwd: Path, **fate: float | str | Sequence[str]
-    ) -> list[Ended]:
+        self, argvs: Sequence[Sequence[str]], cwd: Path, **event: float | str | Sequence[str]
+    ) -> list[SessionResult]:
         """As `train`, several at a time."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        requests = [{"argv": list(argv), "cwd": str(cwd), **fate} for argv in argvs]
+        requests = [{"argv": list(argv), "cwd": str(cwd), **event} for argv in argvs]
         self.process.stdin.write(f"{json.dumps(requests)}\n")
         self.process.stdin.flush()
-        return [Ended(**ended) for ended in json.loads(self.process.stdout.readline())]
+        return [SessionResult(**result) for result in json.loads(self.process.stdout.readline())]

@@ -255,7 +255,8 @@ def _fetch_any(urls: Sequence[str], md5: str, path: Path, archive: str, report: 
         except (OSError, HTTPException, ValueError, DamagedError) as error:
             if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT):
                 raise
-            reason = f"HTTP {error.code}" if isinstance(error, HTTPError) else getattr(error, "reason", error)
+            cause = getattr(error, "reason", error)  # what a URLError wraps
+            reason = f"HTTP {error.code}" if isinstance(error, HTTPError) else getattr(cause, "strerror", None) or cause
             failures.append(f"{urlsplit(url).netloc}: {one_line(str(reason) or type(error).__name__, 200)}")
         else:
             return

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 from reliability import fuzz
-from reliability.fuzz import RunResult, judged, run
+from reliability.fuzz import RunResult, run, run_case
 from reliability.kinds import KINDS, Checkpoints, DataSets, Kind, Pictures
 
 COUNT = 200
@@ -47,7 +47,7 @@ FAILED = {
 @pytest.mark.parametrize("name", FAILED)
 def test_what_failed_once_does_not_again(name: str, tmp_path: Path) -> None:
     kind = FAILED[name][0]
-    outcome = judged(kind(tmp_path), SAMPLES / name)
+    outcome = run_case(kind(tmp_path), SAMPLES / name)
     assert outcome.fault == ""
     assert outcome.code == kind.codes[0]
 
@@ -80,18 +80,18 @@ class Faulty(Kind):
 )
 def test_the_judge_sees_faults(tmp_path: Path, code: str, fault: str) -> None:
     (tmp_path / "code").write_text(code)
-    assert judged(Faulty(tmp_path), tmp_path / "code").fault == fault
+    assert run_case(Faulty(tmp_path), tmp_path / "code").fault == fault
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="signals and memory are told by POSIX systems")
 def test_the_judge_sees_what_takes_long_or_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fuzz, "SECONDS", 0.05)
     (tmp_path / "code").write_text("while True: pass")
-    assert judged(Faulty(tmp_path), tmp_path / "code").fault == "takes longer than 0.05 s"
+    assert run_case(Faulty(tmp_path), tmp_path / "code").fault == "takes longer than 0.05 s"
     peaks = iter([100.0, 1101.0])
     monkeypatch.setattr(fuzz, "peak_memory", lambda: next(peaks))
     (tmp_path / "code").write_text("pass")
-    assert judged(Faulty(tmp_path), tmp_path / "code").fault == "takes 1001 MB"
+    assert run_case(Faulty(tmp_path), tmp_path / "code").fault == "takes 1001 MB"
 
 
 def test_a_process_that_dies_is_an_outcome_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from PIL import Image
-from reliability.fuzz import judged
+from reliability.fuzz import run_case
 from reliability.kinds import Pictures
 from reliability.mutations import png_chunks, png_of
 from typer.testing import CliRunner
@@ -322,7 +322,7 @@ BOMBS = dict(bombs())
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_takes_neither_time_nor_memory(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(BOMBS[name])
-    outcome = judged(Pictures(tmp_path), tmp_path / name)
+    outcome = run_case(Pictures(tmp_path), tmp_path / name)
     assert outcome.fault == ""
     done = command(mnist_predict.app, tmp_path / name)
     assert done.code == outcome.code in (0, 3)
