@@ -54,7 +54,7 @@ def handle_errors(debug: bool) -> Iterator[None]:
         raise
     except Exception as error:
         text = (
-            f"This is a mistake in mnist-trainer itself, not yours: {type(error).__name__}: {error}\n"
+            f"This is a bug in mnist-trainer, not a mistake of yours: {type(error).__name__}: {error}\n"
             "Please report it, with what the same command prints with --debug."
         )
         _end(error, text, TrainerError.exit_code, debug)

@@ -125,7 +125,7 @@ def _read_series(
     given = [override for override in overrides if override.partition("=")[0].strip() == "seed"]
     given += [] if seed is None else ["--seed"]
     require({f"--seeds names the seeds of a series; leave {' and '.join(given)} out.": not given})
-    alone = "--on-interrupt is for a single run: a series keeps what is finished, and goes on later."
+    alone = "--on-interrupt is for a single run. A stopped series keeps its finished runs and can be resumed."
     require({alone: on_interrupt == "stop"})
     return parse_seeds(seeds)
 

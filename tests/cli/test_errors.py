@@ -65,7 +65,7 @@ def test_a_bug_of_ours_asks_for_a_report(
     monkeypatch.setattr("mnist_trainer.config.load.load_config", raising(ZeroDivisionError("division by zero")))
     done = command("train", "--config", "tiny.yaml", *["--debug"] * debug)
     paragraph = (
-        "This is a mistake in mnist-trainer itself, not yours: ZeroDivisionError: division by zero\n"
+        "This is a bug in mnist-trainer, not a mistake of yours: ZeroDivisionError: division by zero\n"
         "Please report it, with what the same command prints with --debug.\n"
     )
     assert (done.code, done.out) == (1, "")
