@@ -164,30 +164,23 @@ def read_config(path: Path, problems: list[str]) -> Config | None:
     return None
 
 
-def read_metrics(folder: RunFolder, problems: list[str]) -> tuple[Row, ...]:
-    """Return the rows of the first fit in `metrics.csv`; empty if there is no such file yet."""
-    name = folder.metrics.name
-    found = _parse(folder.metrics, _split_table, "table", problems)
-    if found is None:
-        return ()
-    head, rows, rest = found
+def read_metrics(path: Path, problems: list[str]) -> tuple[Row, ...]:
+    """Return the rows of the first fit in a table of epochs; empty if there is no such file yet."""
+    head, rows, rest = _parse(path, _split_table, "table", problems) or ([], [], "")
     cells = [dict(zip(head, row, strict=False)) for row in rows if len(row) == len(head)]
     read = [_numbers(each) for each in cells if each.get("phase", "train") == "train"]
     whole = tuple(row for row in read if row is not None)
-    problems += [f"{name}: its last row is torn"] if rest else []
+    problems += [f"{path.name}: its last row is torn"] if rest else []
     if broken := len(rows) - len(cells) + len(read) - len(whole):
-        problems.append(f"{name}: {broken} unreadable row{'' if broken == 1 else 's'}")
+        problems.append(f"{path.name}: {broken} unreadable row{'' if broken == 1 else 's'}")
     return whole
 
 
 def read_trials(path: Path) -> list[Sequence[Row]]:
     """Return the rows of each trial in the `curves.csv` of a sweep; empty if it can't be read."""
-    head, rows, _ = _parse(path, _split_table, "table", []) or ([], [], "")
-    trials: dict[float, list[Row]] = {}
-    for row in rows:
-        cells = _numbers(dict(zip(head, row, strict=False)))
-        if cells is not None and (trial := cells.pop("trial", None)) is not None:
-            trials.setdefault(trial, []).append(cells)
+    trials: dict[float | None, list[Row]] = {}
+    for row in read_metrics(path, []):
+        trials.setdefault(row.pop("trial", None), []).append(row)
     return list(trials.values())
 
 
@@ -204,9 +197,8 @@ def _numbers(cells: Mapping[str, str]) -> Row | None:
         row = {name: float(text) if text else None for name, text in cells.items() if name != "phase"}
     except ValueError:
         return None
-    if not 1 <= (row.get("epoch") or 0) < 1e9:
-        return None
-    return {name: value if value is not None and abs(value) < MAX_METRIC else None for name, value in row.items()}
+    limited = {name: value if value is not None and abs(value) < MAX_METRIC else None for name, value in row.items()}
+    return limited if 1 <= (row.get("epoch") or 0) < 1e9 else None
 
 
 def _parse(
@@ -356,7 +348,7 @@ def _summarise(folder: RunFolder, started_at: datetime | None, name: str) -> Run
     config = None
     if kind != "sweep" or record.best is not None:
         config = read_config(folder.path / "best.yaml" if kind == "sweep" else folder.config, problems)
-    rows = read_metrics(folder, problems)
+    rows = read_metrics(folder.metrics, problems)
     if record.status == "finished" and kind == "run" and not rows and not problems:
         problems.append(f"no {folder.metrics.name}")
     status = record.status

@@ -298,7 +298,7 @@ def _member_rows(run: RunSummary) -> list[Sequence[Row]]:
     """Return the rows of each run of a series, of each trial of a sweep, or of the run itself."""
     match run.kind:
         case "seeds":
-            return [read_metrics(RunFolder(path), []) for path in sorted(run.path.glob("seed-*"))]
+            return [read_metrics(RunFolder(path).metrics, []) for path in sorted(run.path.glob("seed-*"))]
         case "sweep":
             return read_trials(run.path / "curves.csv")
         case _:

@@ -96,13 +96,13 @@ def test_a_config_that_is_none_is_named(tmp_path: Path, content: str, problem: s
 def test_whole_rows_are_read(tmp_path: Path, text: str, epochs: list[int], problems: list[str]) -> None:
     (tmp_path / "metrics.csv").write_text(text)
     found: list[str] = []
-    assert [row["epoch"] for row in read_metrics(RunFolder(tmp_path), found)] == epochs
+    assert [row["epoch"] for row in read_metrics(tmp_path / "metrics.csv", found)] == epochs
     assert found == problems
 
 
 def test_numbers_are_finite_or_nothing(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text(f"{HEAD}1,train,nan,\n2,train,inf,0.5\n")
-    first, second = read_metrics(RunFolder(tmp_path), [])
+    first, second = read_metrics(tmp_path / "metrics.csv", [])
     assert first == {"epoch": 1, "val_loss": None, "val_accuracy": None}
     assert second == {"epoch": 2, "val_loss": None, "val_accuracy": 0.5}
 
@@ -111,7 +111,7 @@ def test_files_that_are_missing_are_named_but_for_metrics_that_may_come(tmp_path
     problems: list[str] = []
     folder = RunFolder(tmp_path)
     assert (read_record(folder, problems), read_config(folder.config, problems)) == (Record(), None)
-    assert read_metrics(folder, problems) == ()
+    assert read_metrics(folder.metrics, problems) == ()
     assert problems == ["no run.json", "no config.yaml"]
 
 
