@@ -167,8 +167,8 @@ class Writing:
     """The writing on a picture as found with one background.
 
     `contrast` float32 [H, W] in grey levels; `levels` float32 [H, W] of ink, 0 to 1; `parts` of that ink; `ink`: boxes
-    of all connected ink, also of what is no writing; `score`: how likely the background is right; `best`: the maximum
-    score of all backgrounds.
+    of all connected ink, also of what is no writing; `score`: how likely the background is right; `cost`: −ln of the
+    score as a share of the best one.
     """
 
     contrast: NDArray[np.float32]
@@ -176,12 +176,7 @@ class Writing:
     parts: Parts
     ink: tuple[Box, ...] = ()
     score: float = 1.0
-    best: float = 1.0
-
-    @property
-    def cost(self) -> float:
-        """−ln of its score as a share of the best one."""
-        return -log(max(self.score, MIN_SCORE) / max(self.best, MIN_SCORE))
+    cost: float = 0.0
 
 
 def find_writing(pixels: NDArray[np.uint8]) -> list[Writing]:
@@ -191,7 +186,7 @@ def find_writing(pixels: NDArray[np.uint8]) -> list[Writing]:
     if even is not None:
         plain = _segment_ink(grey, even, _ruling(grey, even))
         if _is_clear(plain):
-            return [replace(plain, best=plain.score)]
+            return [plain]
     small = paper.shrunk(grey, SMALL_SIDE)
     found = _compare_backgrounds(small, even)
     ranking = sorted(found, key=lambda background: -found[background].score)[:MAX_BACKGROUNDS]
@@ -199,10 +194,11 @@ def find_writing(pixels: NDArray[np.uint8]) -> list[Writing]:
     if len(found[ranking[0]].parts.parts) > MANY_PARTS:
         ranking = ranking[:1]
     followed = [each for each in ranking if each is ranking[0] or found[each].score > MIN_RATIO * best]
+    costs = {each: -log(max(found[each].score, MIN_SCORE) / best) for each in followed}
     if small is grey:
-        return [replace(found[background], best=best) for background in followed]
+        return [replace(found[each], cost=costs[each]) for each in followed]
     ruling = _ruling(grey, RULING_BACKGROUND)
-    return [replace(_segment_ink(grey, each, ruling), score=found[each].score, best=best) for each in followed]
+    return [replace(_segment_ink(grey, each, ruling), score=found[each].score, cost=costs[each]) for each in followed]
 
 
 def _is_clear(plain: Writing) -> bool:

@@ -9,28 +9,10 @@ import numpy as np
 
 from mnist_trainer.pictures.page import bounding_box
 from mnist_trainer.pictures.render import render
+from mnist_trainer.simulator import photographs, scene
 from mnist_trainer.simulator.effects import PicturePlan, render_scene
 from mnist_trainer.simulator.letters import letter, printed, symbol
-from mnist_trainer.simulator.photographs import (
-    PlacedPatch,
-    choose_nib,
-    merge_patches,
-    place_row,
-    plan_picture,
-    write_on_sheet,
-)
-from mnist_trainer.simulator.scene import (
-    LARGEST,
-    DrawnInk,
-    Image,
-    Rng,
-    clouds,
-    grain,
-    random_colour,
-    slope,
-    to_unit_range,
-    waves,
-)
+from mnist_trainer.simulator.scene import LARGEST, DrawnInk, Image, Rng, random_colour, to_unit_range
 from mnist_trainer.simulator.strokes import Strokes, deform, draw, normalize_strokes, polyline, trace
 
 SPOILING = frozenset({"broken", "two_parts", "faint", "tiny", "border", "small28", "enlarged"})
@@ -43,9 +25,9 @@ def non_digit(rng: Rng, digits: Image, kind: str | None = None) -> Image:
 
 
 def _plan(rng: Rng, without: frozenset[str] = SPOILING) -> PicturePlan:
-    plan = plan_picture(rng)
+    plan = photographs.plan_picture(rng)
     while plan.effects & without:
-        plan = plan_picture(rng)
+        plan = photographs.plan_picture(rng)
     return plan
 
 
@@ -56,7 +38,7 @@ def _size(low: int, high: int, rng: Rng) -> tuple[int, int]:
 
 def _write(strokes: Strokes, rng: Rng) -> Image:
     plan = _plan(rng)
-    return render_scene(write_on_sheet(strokes, plan, rng), plan, rng)
+    return render_scene(photographs.write_on_sheet(strokes, plan, rng), plan, rng)
 
 
 def _blank(rng: Rng, digits: Image) -> Image:
@@ -89,10 +71,10 @@ def _filled(shape: Image, rng: Rng) -> Image:
 def _word(rng: Rng, digits: Image) -> Image:
     plan = _plan(rng)
     size = float(rng.uniform(30, 70))
-    nib = choose_nib(plan, size, rng)
+    nib = photographs.choose_nib(plan, size, rng)
     patches = [draw(deform(trace(letter(rng)), rng), size, nib) for _ in range(rng.integers(2, 8))]
-    placed = place_row(patches, (0, 0), rng.normal(0, 0.03), size, rng)
-    ink, _ = merge_patches(placed, rng.uniform(0.3, 1.2, 4) * size)
+    placed = photographs.place_row(patches, (0, 0), rng.normal(0, 0.03), size, rng)
+    ink, _ = photographs.merge_patches(placed, rng.uniform(0.3, 1.2, 4) * size)
     return render_scene(DrawnInk(ink, size, nib.width), plan, rng)
 
 
@@ -120,7 +102,7 @@ def _object(rng: Rng, digits: Image) -> Image:
         return _filled(outline(rng), rng)
     picture = np.empty((*shape, 3), np.float32)
     picture[:] = random_colour(rng.uniform(40, 220), 40, rng).ravel()
-    picture += (slope(shape, rng.uniform(0, 6.3)) * rng.uniform(0, 150) / max(shape))[..., None]
+    picture += (scene.slope(shape, rng.uniform(0, 6.3)) * rng.uniform(0, 150) / max(shape))[..., None]
     for _ in range(rng.integers(2, 9)):
         colour = random_colour(rng.uniform(10, 245), 50, rng).ravel().tolist()
         middle, size = rng.uniform(0, 1, 2) * shape[::-1], rng.uniform(0.08, 0.5) * max(shape)
@@ -132,7 +114,7 @@ def _object(rng: Rng, digits: Image) -> Image:
             cv2.ellipse(picture, middle.astype(int).tolist(), axes, rng.uniform(0, 180), 0, 360, colour, -1)
     if rng.random() < 0.5:
         cv2.GaussianBlur(picture, (0, 0), rng.uniform(1, 0.06 * max(shape)), dst=picture)
-    for table in (clouds, waves):
+    for table in (scene.clouds, scene.waves):
         picture += (table(shape, rng) * rng.uniform(0, 30))[..., None]
     return np.clip(picture, 0, 255).astype(np.uint8)
 
@@ -169,7 +151,7 @@ def _print(rng: Rng, digits: Image) -> Image:
 
 def _noise(rng: Rng, digits: Image) -> Image:
     shape = _size(28, 300, rng)
-    table = (grain, clouds)[rng.integers(2)]
+    table = (scene.grain, scene.clouds)[rng.integers(2)]
     planes = [rng.uniform(60, 200) + rng.uniform(15, 80) * table(shape, rng) for _ in range(3)]
     if rng.random() < 0.5:
         planes = planes[:1] * 3
@@ -180,12 +162,12 @@ def _joined(rng: Rng, digits: Image) -> Image:
     """Two or three digits on top of each other."""
     plan = _plan(rng, SPOILING | {"thick", "brush"})
     height = float(rng.uniform(40, 150))
-    nib, placed = choose_nib(plan, height, rng), list[PlacedPatch]()
+    nib, placed = photographs.choose_nib(plan, height, rng), list[photographs.PlacedPatch]()
     for number in range(rng.integers(2, 4)):
         strokes = _first(lambda: trace(rng.choice(digits)), _is_bent)
         down, right = (0.0, 0.0) if not number else rng.choice([-1, 1], 2) * rng.uniform((0.3, 0), (0.45, 0.3))
         placed.append((draw(deform(strokes, rng), height, nib), down * height, right * height))
-    ink, _ = merge_patches(placed, rng.uniform(0.2, 1, 4) * height)
+    ink, _ = photographs.merge_patches(placed, rng.uniform(0.2, 1, 4) * height)
     return render_scene(DrawnInk(ink, height, nib.width), plan, rng)
 
 
