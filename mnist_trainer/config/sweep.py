@@ -168,6 +168,12 @@ class Sweep:
         return self.settings.objective
 
     @property
+    def search(self) -> str:
+        """The sampler and the pruner, in words."""
+        sampler, pruner = self.settings.sampler, self.settings.pruner
+        return sampler if pruner == "none" else f"{sampler} with {pruner} pruning"
+
+    @property
     def combinations(self) -> int:
         """The number of points of a grid."""
         return prod(len(parameter.samples) for parameter in self.space.values())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from mnist_trainer.config.schema import Config
+from mnist_trainer.config.sweep import Sweep
 from mnist_trainer.errors import TrainerError
 from mnist_trainer.inference.metrics import Evaluation, Spread
 from mnist_trainer.training.loop import EpochRecord
@@ -139,18 +140,14 @@ class TrialRow:
 
 @dataclass(frozen=True)
 class SweepInfo:
-    """What is known before the first trial. `begun` are the trials of earlier sessions."""
+    """What is known before the first trial; `rows` are the trials that are there already."""
 
-    name: str
+    sweep: Sweep
     folder: Path
     storage: str
-    keys: tuple[str, ...]
-    objective: str
-    search: str
-    trials: int
     jobs: int
     threads: int
-    begun: Sequence[TrialRow]
+    rows: Sequence[TrialRow]
 
 
 @dataclass(frozen=True)

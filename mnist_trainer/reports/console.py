@@ -249,13 +249,14 @@ class Console(Callback):
 
     def on_sweep_start(self, info: SweepInfo) -> None:
         self.close()
-        self.print_line(f"{'sweep':<8}{info.name}: {info.trials} trials, {info.search}, by {info.objective}")
-        self.print_line(f"{'space':<8}{', '.join(info.keys)}")
+        sweep = info.sweep
+        self.print_line(f"{'sweep':<8}{sweep.name}: {sweep.trials} trials, {sweep.search}, by {sweep.objective}")
+        self.print_line(f"{'space':<8}{', '.join(sweep.space)}")
         self.print_line(f"{'jobs':<8}{info.jobs} at a time, {plural(info.threads, 'thread')} each")
         self.print_line(f"{'study':<8}{info.storage}")
         self.print_line(f"{'folder':<8}{info.folder}", wrap=False)
-        if ended := sum(row.has_ended for row in info.begun):
-            self.print_line(f"{ended} of {info.trials} trials are there already.")
+        if ended := sum(row.has_ended for row in info.rows):
+            self.print_line(f"{ended} of {sweep.trials} trials are there already.")
         self.print_line(trial_row(TRIAL_COLUMNS), "bold", wrap=False)
 
     def on_trial_end(self, row: TrialRow, is_best: bool) -> None:

@@ -178,7 +178,8 @@ class _Run(Scheduler):
         rows = self.write()
         self.best = best_trial(rows, self.sweep)
         try:
-            self.callback.on_sweep_start(self._header(rows))
+            info = SweepInfo(self.sweep, self.folder.path, str(self.storage), self.jobs, self.threads, rows)
+            self.callback.on_sweep_start(info)
             self._run_trials()
         except KeyboardInterrupt:
             raise self._interrupted() from None
@@ -190,22 +191,6 @@ class _Run(Scheduler):
         if self.callback.should_stop:
             raise self._interrupted()
         return self._finish()
-
-    def _header(self, rows: Sequence[TrialRow]) -> SweepInfo:
-        settings = self.sweep.settings
-        pruning = "" if settings.pruner == "none" else f" with {settings.pruner} pruning"
-        return SweepInfo(
-            name=self.sweep.name,
-            folder=self.folder.path,
-            storage=str(self.storage),
-            keys=tuple(self.sweep.space),
-            objective=self.sweep.objective,
-            search=f"{settings.sampler}{pruning}",
-            trials=self.sweep.trials,
-            jobs=self.jobs,
-            threads=self.threads,
-            begun=rows,
-        )
 
     def _run_trials(self) -> None:
         self.callback.can_stop = True

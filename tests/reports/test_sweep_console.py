@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mnist_trainer.config.sweep import Sweep, SweepFile
 from mnist_trainer.reports.callbacks import SweepInfo, SweepResult, TrialRow
 from mnist_trainer.reports.console import Console, sweep_result_lines, trial_lines, trial_values_text
 
@@ -78,5 +79,6 @@ def test_the_bar_of_a_download_goes_when_the_sweep_begins() -> None:
     console = Console(terminal=True)
     console.on_loading("images", 1, 1)
     assert console.bar is not None
-    console.on_sweep_start(SweepInfo("x", Path("x"), "x", ("seed",), "val_loss", "random", 2, 1, 1, begun=()))
+    sweep = Sweep(SweepFile(base={}, space={"seed": {}}), {}, {})
+    console.on_sweep_start(SweepInfo(sweep, Path("x"), "x", 1, 1, ()))
     assert console.bar is None

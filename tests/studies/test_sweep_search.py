@@ -234,7 +234,7 @@ def test_a_stopped_sweep_goes_on_and_has_the_same_trials_in_the_end(make: Making
     assert json.loads((here / "mine" / "run.json").read_text())["status"] == "interrupted"
     callback = Remembering()
     result = run_sweep(load_sweep("mine/sweep.yaml"), place, callback)
-    assert len(callback.headers[0].begun) == 2
+    assert len(callback.headers[0].rows) == 2
     assert [row.trial for row in callback.rows] == [2, 3]
     assert values_of(result) == values_of(whole)
     assert [row.value for row in result.rows] == [row.value for row in whole.rows]
