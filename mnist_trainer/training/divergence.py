@@ -1,4 +1,4 @@
-"""What happens when a loss, a gradient or a weight is no longer a finite number: the training stops, or goes back."""
+"""Checks for losses, gradients and weights that are not finite, and going back to the start of the epoch."""
 
 from __future__ import annotations
 
@@ -15,15 +15,12 @@ from mnist_trainer.errors import DivergedError
 from mnist_trainer.training.state import TrainingState
 
 MAX_RESTORES = 3
-"""A training goes back so many times; then it stops."""
+"""How often a training goes back before it stops."""
 
 
 @dataclass(frozen=True)
 class Restore:
-    """A training that went back to the start of `epoch` because of `event`, in `step` of it or after its last one.
-
-    From there on every learning rate is × `factor`, on top of what the schedule says.
-    """
+    """A return to the start of `epoch` because of `event` in `step`. Learning rates are × `factor` from there on."""
 
     epoch: int
     step: int
@@ -95,7 +92,7 @@ def check_finite_epoch(state: TrainingState) -> None:
 
 
 def divergence_error(state: TrainingState, what: str, step: int | None = None) -> DivergedError:
-    """What to tell a person whose training is no longer finite: `what`, and when."""
+    """Return the error that says `what` happened and when, what is kept, and what to try."""
     where = f"epoch {state.epoch + 1}"
     if step is not None:
         where += f", step {step} of {state.setup.steps_per_epoch}"
@@ -108,8 +105,7 @@ def divergence_error(state: TrainingState, what: str, step: int | None = None) -
 
 
 def save_epoch_start(state: TrainingState) -> None:
-    """Keeps what `restore_epoch_start` goes back to: the state between two epochs, so that it never depends on the
-    clock."""
+    """Keep the state between two epochs for `restore_epoch_start`, if the config asks for it."""
     if state.setup.config.training.on_divergence == "restore":
         present = {name: value for name, value in state.state_dict().items() if name not in ("epoch_start", "restores")}
         best = present["best_weights"]  # made anew by each best epoch, never changed
@@ -117,9 +113,9 @@ def save_epoch_start(state: TrainingState) -> None:
 
 
 def restore_epoch_start(state: TrainingState, error: DivergedError) -> Restore:
-    """Goes back to the start of the epoch, with half the learning rate; seconds go on.
+    """Go back to the start of the epoch, with half the learning rate. The time taken still counts.
 
-    Raises `error` where `training.on_divergence` says stop, and `DivergedError` after `MAX_RESTORES` times.
+    Raises `error` if `training.on_divergence` is stop, and `DivergedError` after `MAX_RESTORES` times.
     """
     if state.epoch_start is None:
         raise error

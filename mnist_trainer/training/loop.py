@@ -1,4 +1,4 @@
-"""The training loop: forward, loss, zero_grad, backward, step. It yields what happened; it never writes or prints."""
+"""The training loop: zero_grad, forward, loss, backward, step. It yields records, and never writes or prints."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from mnist_trainer.training.state import Totals, TrainingState
 Item = TypeVar("Item")
 
 Batch = tuple[Tensor, Labels]
-"""Images [B, 28, 28] with grey levels from 0 to 255, and labels [B]; see `TrainingState.batches`."""
+"""Images [B, 28, 28] with values from 0 to 255, and labels [B]; see `TrainingState.batches`."""
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One row of `metrics.csv`. Losses and accuracies are means over all images; `lr` is the last step's."""
+    """One row of `metrics.csv`. Losses and accuracies are means over all images; `lr` is that of the last step."""
 
     epoch: int
     train_loss: float
@@ -49,15 +49,15 @@ class EpochRecord:
     phase: str = "train"
     terms: dict[str, float] = field(default_factory=dict)
     best: bool = False
-    """The best so far by validation; never in a second fit."""
+    """Whether it is the best epoch so far by validation; never in a second fit."""
     curve: tuple[tuple[float, float, float, float], ...] = ()
-    """Points within the epoch: epochs done (2.5 is the middle of the third), the mean training loss and accuracy of an
-    interval around it, and the learning rate at its end. They are kept in `last.pt`, for `curves.png`."""
+    """Points within the epoch, for `curves.png`: epochs done (2.5 is the middle of the third), mean training loss and
+    accuracy of an interval around it, and the learning rate at its end."""
 
 
 POINTS = 50
-"""Points in the first epoch; the second has half as many, the third a third, and from the 26th on there are none. What
-a saved state holds depends on the epoch alone: training.epochs may change on resume."""
+"""Points in the first epoch. The second has half as many, the third a third, and from the 26th on there are none. They
+do not depend on training.epochs, which may change on resume."""
 
 
 def train_step(state: TrainingState, micro_batches: Sequence[Batch]) -> None:
@@ -85,13 +85,13 @@ def train_step(state: TrainingState, micro_batches: Sequence[Batch]) -> None:
 
 
 def steps(state: TrainingState) -> Iterator[TrainingState]:
-    """The rest of the present epoch; yields the state after each step, ready to be saved."""
+    """Run the rest of this epoch. Yields the state after each step, when it can be saved."""
     _require_state(state)
     return _with_settings(state, _steps(state))
 
 
 def _with_settings(state: TrainingState, loop: Iterator[Item]) -> Iterator[Item]:
-    """Yield what `loop` yields. It runs with the settings of the training; the caller's are restored at each item."""
+    """Yield the items of `loop`, which runs with the settings of the training. At each item the caller has its own."""
     setup = state.setup
     while True:
         with settings(setup.config, setup.threads, setup.device, state.model):
@@ -139,11 +139,11 @@ def fit(
     after_step: Callable[[TrainingState], None] | None = None,
     on_rollback: Callable[[Restore], None] | None = None,
 ) -> Iterator[EpochRecord]:
-    """Trains until there is a reason to stop, `state.stop_reason`; yields a record after each epoch.
+    """Train until `state.stop_reason` is set. Yields a record after each epoch.
 
-    What is not finite never reaches the weights: `DivergedError`, or back to the epoch's start if
-    `training.on_divergence` says restore, which `on_rollback` hears of. `config.threads` and `deterministic` hold
-    until a record is yielded, and so in `after_step`.
+    A loss or gradient that is not finite never reaches the weights. It raises `DivergedError`, or with
+    `training.on_divergence: restore` training goes back to the start of the epoch and `on_rollback` is called.
+    `config.threads` and `deterministic` apply inside the loop and in `after_step`, but not where records are yielded.
     """
     _require_state(state)
     return _with_settings(state, _fit(state, after_step, on_rollback))
@@ -172,21 +172,19 @@ def _fit(
 
 
 def finish_epoch(state: TrainingState) -> EpochRecord:
-    """The epoch's figures; judges it on the validation images, keeps the best weights, decides whether to go on."""
+    """Validate, keep the best weights, decide whether to stop, and return the record of the epoch."""
     started = perf_counter()
     training = state.setup.config.training
     check_finite_epoch(state)
     train_loss, train_accuracy, terms = state.totals.averages()
-    steps = state.setup.steps_per_epoch
+    steps, train_seconds = state.setup.steps_per_epoch, state.epoch_seconds
     curve = tuple((state.epoch + step / steps, loss, correct, lr) for step, loss, correct, lr in state.totals.curve())
     val_loss, val_accuracy = validate(state)
     state.epoch += 1
-    best = state.best.update(training.early_stopping, state.epoch, val_loss, val_accuracy)
-    if best:
+    is_best = state.best.update(training.early_stopping, state.epoch, val_loss, val_accuracy)
+    if is_best:
         state.save_best_weights()
     state.plateau.update(state.setup.config.schedule, val_loss)
-    train_seconds = state.epoch_seconds
-    seconds = train_seconds + perf_counter() - started
     record = EpochRecord(
         epoch=state.epoch,
         train_loss=train_loss,
@@ -194,21 +192,21 @@ def finish_epoch(state: TrainingState) -> EpochRecord:
         val_loss=val_loss,
         val_accuracy=val_accuracy,
         lr=state.lr,
-        seconds=seconds,
+        seconds=train_seconds + perf_counter() - started,
         images_per_second=state.totals.images / train_seconds,
         phase=state.setup.phase,
         terms=terms,
-        best=best and state.setup.phase == "train",
+        best=is_best and state.setup.phase == "train",
         curve=curve,
     )
-    state.seconds += seconds
+    state.seconds += record.seconds
     state.step, state.epoch_seconds, state.totals = 0, 0.0, Totals.empty(state.setup.device)
     state.stop_reason = state.stop_reason or state.reason_to_stop()
     return record
 
 
 def validate(state: TrainingState) -> tuple[float | None, float | None]:
-    """Validation loss and accuracy of the model as it is judged now; None without validation images."""
+    """Return the validation loss and accuracy; None without validation images."""
     if state.setup.validation is None:
         return None, None
     predictions = predict(state.predictor(), state.setup.validation)

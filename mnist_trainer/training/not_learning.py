@@ -1,40 +1,41 @@
-"""Finds the likely cause if a model is no better than guessing, and suggests what to try."""
+"""Finds the likely cause if a model is no better than guessing after its first steps, and suggests what to try."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from math import log, sqrt
 
 import torch
 from torch import Tensor, nn
 
 from mnist_trainer.config.layers import expand, walk
-from mnist_trainer.config.model import ActivationLayer, PlainActivation, PlainInit
+from mnist_trainer.config.model import ActivationLayer, AnyModel, PlainActivation, PlainInit
 from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.training.loop import EpochRecord
 from mnist_trainer.training.state import TrainingState
 
 CHANCE_MARGIN = 2.0
-"""Standard deviations above the share of the largest class up to which an accuracy may be luck."""
+"""Standard deviations by which an accuracy may exceed the share of the largest class by chance."""
 
 MIN_STEPS = 20
-"""No training is judged before so many steps: an epoch of gradient descent is a single one."""
+"""Steps before which no training is judged: an epoch of gradient descent is a single one."""
 
 SAMPLE = 1000
 """Training images that are examined."""
 
 DECREASING = 0.98
-"""A loss below this share of the first epoch's mean is falling, and not by chance."""
+"""A loss below this share of the first epoch's mean decreases, and not by chance."""
 
 HIGH_LOSS = 2.0
-"""A loss this many times that of equal outputs is too high: the training is not just slow."""
+"""A loss this many times that of equal outputs is too high: training is not just slow."""
 
 SAME_TOLERANCE = 1e-6
-"""Values are the same for all images if they differ by no more than this share of the largest."""
+"""Largest difference between values that count as the same, as a share of the largest value."""
 
 
 def not_learning(state: TrainingState, records: Sequence[EpochRecord], custom: Collection[str] = ()) -> str | None:
-    """What is wrong and what to try, after the first epoch that can tell; None in every other, or if all is well.
+    """Return what is wrong and what to try, after the first epoch with `MIN_STEPS` steps; None if all is well.
 
     `records` are those of the epochs until now; `custom` names the parts that are the user's own.
     """
@@ -42,15 +43,15 @@ def not_learning(state: TrainingState, records: Sequence[EpochRecord], custom: C
     steps = setup.steps_per_epoch
     if record.phase != "train" or record.epoch != -(-MIN_STEPS // steps):
         return None
-    judged = setup.train if setup.validation is None else setup.validation
+    evaluated = setup.train if setup.validation is None else setup.validation
     accuracy = record.train_accuracy if record.val_accuracy is None else record.val_accuracy
-    if not _is_chance_level(accuracy, judged):
+    if not _is_chance_level(accuracy, evaluated):
         return None
     split = "training" if setup.validation is None else "validation"
     when = "one epoch" if record.epoch == 1 else f"{record.epoch} epochs"
     return (
         f"after {when} ({record.epoch * steps} steps) the model is right on {accuracy:.1%} of the {split} images, and "
-        f"one that always names the largest class on {_majority_share(judged):.1%}. "
+        f"one that always names the largest class on {_majority_share(evaluated):.1%}. "
         f"{likely_cause(state, records, custom)}"
     )
 
@@ -58,8 +59,8 @@ def not_learning(state: TrainingState, records: Sequence[EpochRecord], custom: C
 def likely_cause(state: TrainingState, records: Sequence[EpochRecord], custom: Collection[str] = ()) -> str:
     """Return a sentence on why the model is no better than guessing, and what to try; see `not_learning`."""
     setup, record = state.setup, records[-1]
-    if "model" not in custom and (reason := _steps(state)):
-        return reason
+    if "model" not in custom and (advice := _without_gradient(setup.config.model)):
+        return f"The activation step has no gradient, so that the layers before it can't learn. Try {advice}"
     if not _is_chance_level(record.train_accuracy, setup.train):
         learned = f"On the training images it is right on {record.train_accuracy:.1%}"
         if state.ema is not None:
@@ -68,50 +69,51 @@ def likely_cause(state: TrainingState, records: Sequence[EpochRecord], custom: C
     images, labels = setup.train.gather(torch.arange(min(SAMPLE, len(setup.train))))
     if _is_same(images):
         return "All training images are the same: look at the data"
-    loss, uniform_loss, same = _inspect(state, images.to(setup.device), labels.to(setup.device))
-    learning_rates = [f"optimizer.lr={factor * state.base_lrs[0]:g}" for factor in (0.1, 10)]
+    loss, uniform_loss, constant_layer = _inspect(state, images.to(setup.device), labels.to(setup.device))
+    lower, higher = (f"optimizer.lr={factor * state.base_lrs[0]:g}" for factor in (0.1, 10))
     if "optimizer" in custom:
-        learning_rates = ["a smaller learning rate", "a larger one"]
-    if same is not None:
-        tries = [learning_rates[0], *_model_keys(state, custom, "leaky_relu")]
-        return f"{same} has the same outputs for every image, and so it can't learn. Try {_join_or(tries)}"
+        lower, higher = "a smaller learning rate", "a larger one"
+    if constant_layer is not None:
+        tries = [lower, *_model_keys(setup.config.model, custom, "leaky_relu")]
+        return f"{constant_layer} has the same outputs for every image, and so it can't learn. Try {_join_or(tries)}"
     first = next(each for each in records if each.phase == record.phase).train_loss
-    more_epochs = f"training.epochs={4 * setup.config.training.epochs}"
+    more_epochs, is_decreasing = f"training.epochs={4 * setup.config.training.epochs}", loss < DECREASING * first
     if "loss" not in custom and loss > HIGH_LOSS * uniform_loss:
+        tries = [lower, *([more_epochs] if is_decreasing else [])]
         high = f"The loss is {loss:.4g}, and equal outputs for all classes would give {uniform_loss:.4g}"
-        tries = [learning_rates[0], *([more_epochs] if loss < DECREASING * first else [])]
         return f"{high}: steps or initial weights are too large. Try {_join_or(tries)}"
-    if loss < DECREASING * first:
+    if is_decreasing:
         fall = f"The loss is falling ({first:.4g} in the first epoch, {loss:.4g} now): it needs more steps"
-        return f"{fall}. Try {_join_or([more_epochs, learning_rates[1]])}"
-    return f"The loss does not fall. Try {_join_or([*learning_rates, *_model_keys(state, custom, 'relu')])}"
+        return f"{fall}. Try {_join_or([more_epochs, higher])}"
+    tries = [lower, higher, *_model_keys(setup.config.model, custom, "relu")]
+    return f"The loss does not fall. Try {_join_or(tries)}"
 
 
 def _is_chance_level(accuracy: float, dataset: ImageDataset) -> bool:
-    """Who always names the largest class is right on its share p of the images; who guesses is right on fewer. Their
-    numbers spread by √(p·(1 − p)/n) on n images, so that a little more than p says nothing yet."""
-    batch_weight = _majority_share(dataset)
-    return accuracy <= batch_weight + CHANCE_MARGIN * sqrt(batch_weight * (1 - batch_weight) / len(dataset))
+    """Return whether naming the largest class, with the share p, or guessing could reach `accuracy` by chance.
+
+    The number of correct answers of n images has the standard deviation √(p·(1 − p)/n).
+    """
+    share = _majority_share(dataset)
+    return accuracy <= share + CHANCE_MARGIN * sqrt(share * (1 - share) / len(dataset))
 
 
 def _majority_share(dataset: ImageDataset) -> float:
     return float(dataset.labels.bincount().max()) / len(dataset)
 
 
-def _steps(state: TrainingState) -> str | None:
-    model = state.setup.config.model
-    layers = (layer for layer in walk(expand(model)) if isinstance(layer, ActivationLayer))
-    if all(layer.function != PlainActivation(name="step") for layer in layers):
-        return None
-    keys = {"activation": "model.activation=relu", "output": "model.output=sigmoid"}
+def _without_gradient(model: AnyModel) -> str | None:
+    """Return what to try if the model has the activation step; None if it has not."""
     step = PlainActivation(name="step")
-    advice = next((key for name, key in keys.items() if getattr(model, name, None) == step), "another in model.layers")
-    return f"The activation step has no gradient, so that the layers before it can't learn. Try {advice}"
+    if not any(isinstance(layer, ActivationLayer) and layer.function == step for layer in walk(expand(model))):
+        return None
+    if getattr(model, "activation", None) == step:
+        return "model.activation=relu"
+    return "model.output=sigmoid" if getattr(model, "output", None) == step else "another in model.layers"
 
 
-def _model_keys(state: TrainingState, custom: Collection[str], activation: str) -> Iterator[str]:
+def _model_keys(model: AnyModel, custom: Collection[str], activation: str) -> Iterator[str]:
     """Yield changes of the model to try; if it starts from trained weights, only those that keep them useful."""
-    model = state.setup.config.model
     if "model" in custom:
         return
     if model.init_from is not None:
@@ -140,15 +142,14 @@ def _is_same(values: Tensor) -> bool:
 def _inspect(state: TrainingState, images: Tensor, labels: Tensor) -> tuple[float, float, str | None]:
     """Return the loss on these images, the loss of equal outputs, and, if the outputs are the same for all images, the
     first layer whose outputs are."""
-    same: list[str] = []
+    constant: list[str] = []
 
-    def watch(module: nn.Module, _: object, outputs: Tensor) -> None:
-        if not same and _is_same(outputs):
-            same.append(names[module])
+    def watch(name: str, module: nn.Module, _: object, outputs: Tensor) -> None:
+        if not constant and _is_same(outputs):
+            constant.append(f"Layer {name} ({type(module).__name__})")
 
-    leaves = {name: module for name, module in state.model.named_modules() if not any(module.children())}
-    names = {module: f"Layer {name} ({type(module).__name__})" for name, module in leaves.items()}
-    handles = [module.register_forward_hook(watch) for module in leaves.values()]
+    leaves = ((name, module) for name, module in state.model.named_modules() if not any(module.children()))
+    handles = [module.register_forward_hook(partial(watch, name)) for name, module in leaves]
     state.model.eval()
     try:
         with state.autocast():
@@ -156,11 +157,11 @@ def _inspect(state: TrainingState, images: Tensor, labels: Tensor) -> tuple[floa
     finally:
         for handle in handles:
             handle.remove()
-    empty = torch.zeros_like(outputs)
+    equal = torch.zeros_like(outputs)
     if state.setup.spec.kind == "log_probabilities":
-        empty -= log(outputs.shape[1])
+        equal -= log(outputs.shape[1])
     factor, divisor = state.criterion.batch_weight(labels)
     loss, uniform_loss = (
-        float(state.criterion(each, labels) * factor) / (float(divisor) or 1.0) for each in (outputs, empty)
+        float(state.criterion(each, labels) * factor) / (float(divisor) or 1.0) for each in (outputs, equal)
     )
-    return loss, uniform_loss, same[0] if same and _is_same(outputs) else None
+    return loss, uniform_loss, constant[0] if constant and _is_same(outputs) else None

@@ -1,13 +1,7 @@
-"""Optimizers by name: torch's own, with the fused kernels where there are some.
+"""What changes the weights over time: optimizers, learning-rate schedules, early stopping, and an EMA of the weights.
 
-Torch's momentum is v ← β·v + g, θ ← θ − α·v. The lecture's v ← β·v + α·g, θ ← θ − v takes the same steps as long as
-the rate α stays constant; when α falls, torch's shrinks the remembered direction with it.
-
-The learning rate as a function of the step: nothing is remembered, so any step can be asked for.
-
-Which epoch was the best so far, and whether there is hope for a better one (Prechelt 1998, "Early stopping").
-
-The running mean of a model's weights.
+torch's momentum is v ← β·v + g, θ ← θ − α·v. The lecture's v ← β·v + α·g, θ ← θ − v takes the same steps as long as
+the learning rate α is constant. When α decreases, torch's version scales the momentum down with it.
 """
 
 from __future__ import annotations
@@ -41,67 +35,54 @@ from mnist_trainer.config.schema import EarlyStopping
 
 
 def build_optimizer(config: AnyOptimizer, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The torch optimizer for `config`, over those parameters that are to be trained.
+    """Return the torch optimizer for `config`, with fused kernels where there are some, over unfrozen `parameters`.
 
-    `gradient_descent` is plain SGD too: that its one step an epoch sees all images is the loop's business.
+    `gradient_descent` is plain SGD; the loop gives it all images in each step.
     """
-    parameters = [parameter for parameter in parameters if parameter.requires_grad]
-    decay = config.weight_decay
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    lr, decay = config.lr, config.weight_decay
     match config:
         case GradientDescent():
-            return torch.optim.SGD(parameters, lr=config.lr, weight_decay=decay, fused=True)
+            return torch.optim.SGD(trained, lr, weight_decay=decay, fused=True)
         case Sgd():
-            return torch.optim.SGD(
-                parameters,
-                lr=config.lr,
-                momentum=config.momentum,
-                nesterov=config.nesterov,
-                weight_decay=decay,
-                fused=True,
-            )
+            momentum, nesterov = config.momentum, config.nesterov
+            return torch.optim.SGD(trained, lr, momentum, weight_decay=decay, nesterov=nesterov, fused=True)
         case Adam():
             kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
             beta1, beta2 = config.betas
-            return kind(parameters, lr=config.lr, betas=(beta1, beta2), eps=config.eps, weight_decay=decay, fused=True)
+            return kind(trained, lr, betas=(beta1, beta2), eps=config.eps, weight_decay=decay, fused=True)
         case RmsProp():
-            return torch.optim.RMSprop(
-                parameters,
-                lr=config.lr,
-                alpha=config.alpha,
-                momentum=config.momentum,
-                eps=config.eps,
-                weight_decay=decay,
-            )
+            return torch.optim.RMSprop(trained, lr, config.alpha, config.eps, decay, config.momentum)
         case Adagrad():
-            return torch.optim.Adagrad(parameters, lr=config.lr, eps=config.eps, weight_decay=decay)
+            return torch.optim.Adagrad(trained, lr, eps=config.eps, weight_decay=decay)
         case _:
             assert_never(config)
 
 
 def lr_multiplier(schedule: AnySchedule, step: int, steps_per_epoch: int, epochs: int) -> float:
-    """What the learning rate is multiplied with at `step` (from 0); plateau's own falls come on top of it.
+    """Return the factor of the learning rate at `step` (from 0), without the reductions of `plateau`.
 
-    `warmup` is a straight climb over its share of the steps, and the schedule itself runs over the steps after it
-    (step and exponential count epochs from the start). one_cycle climbs and falls along half cosines (Smith & Topin
-    2018, arXiv 1708.07120). cosine, linear and one_cycle reach `final` at the last step; a single step, also one that
-    the warmup leaves alone, has the full rate.
+    `warmup` is a linear increase over its share of the steps. The schedule itself runs over the steps after it (step
+    and exponential count epochs from the start). one_cycle rises and falls along half cosines (Smith & Topin 2018,
+    arXiv 1708.07120). cosine, linear and one_cycle reach `final` at the last step. A single step, also one that the
+    warmup leaves, has the full rate.
 
-    The factors are torch's: OneCycleLR (but momentum stays as it is, and a warmup of a single step or none starts at
-    the full rate), StepLR and ExponentialLR called once an epoch, CosineAnnealingLR and LinearLR called once a step
-    with T_max and total_iters one less than the number of steps.
+    The factors are torch's: OneCycleLR (but momentum is constant, and a warmup of at most one step starts at the full
+    rate), StepLR and ExponentialLR called once an epoch, CosineAnnealingLR and LinearLR called once a step with T_max
+    and total_iters one less than the number of steps.
     """
     total_steps = steps_per_epoch * epochs
     last = total_steps - 1
-    warm = min(round(schedule.warmup * total_steps), last)
     epoch = step // steps_per_epoch
     if isinstance(schedule, OneCycle):
         peak = max(schedule.warmup * total_steps - 1, 0)
         if step < peak:
             return _cosine_ramp(schedule.start, 1.0, step / peak)
         return _cosine_ramp(1.0, schedule.final, (step - peak) / (last - peak or 1))
-    if step < warm:
-        return (step + 1) / (warm + 1)
-    done = (step - warm) / max(last - warm, 1)
+    warmup_steps = min(round(schedule.warmup * total_steps), last)
+    if step < warmup_steps:
+        return (step + 1) / (warmup_steps + 1)
+    progress = (step - warmup_steps) / max(last - warmup_steps, 1)
     match schedule:
         case Constant() | Plateau():
             return 1.0
@@ -110,28 +91,28 @@ def lr_multiplier(schedule: AnySchedule, step: int, steps_per_epoch: int, epochs
         case Exponential():
             return schedule.gamma**epoch
         case Decay(name="cosine"):
-            return _cosine_ramp(1.0, schedule.final, done)
+            return _cosine_ramp(1.0, schedule.final, progress)
         case Decay():
-            return 1.0 + (schedule.final - 1.0) * done
+            return 1.0 + (schedule.final - 1.0) * progress
         case _:
             assert_never(schedule)
 
 
 def _cosine_ramp(start: float, end: float, progress: float) -> float:
-    """From `start` (share 0) to `end` (share 1) along half a cosine."""
+    """Return the value at `progress` (0 to 1) on half a cosine from `start` to `end`."""
     return end + (start - end) * (1 + cos(pi * min(progress, 1.0))) / 2
 
 
 @dataclass
 class PlateauState:
-    """Falls made so far by `plateau`: × factor after more than `patience` epochs without a lower validation loss."""
+    """The reductions so far by the schedule `plateau`, as in torch's ReduceLROnPlateau."""
 
     factor: float = 1.0
     best: float = float("inf")
     num_bad_epochs: int = 0
 
     def update(self, schedule: AnySchedule, val_loss: float | None) -> None:
-        """Takes an epoch's validation loss into account; other schedules than plateau are let be."""
+        """Multiply `factor` after more than `patience` epochs without a lower validation loss."""
         if not isinstance(schedule, Plateau) or val_loss is None:
             return
         if val_loss < self.best:
@@ -144,9 +125,10 @@ class PlateauState:
 
 @dataclass
 class BestEpoch:
-    """The best epoch by a validation figure; ties go to the earlier epoch. Without figures the last epoch is best.
+    """The best epoch by a validation metric, and the patience that is left (Prechelt 1998, "Early stopping").
 
-    A figure must be better by more than `min_delta` for patience to start anew, but any better figure is kept as best.
+    Of equal epochs the first is best, and without validation the last. Patience starts anew when the metric is better
+    by more than `min_delta`, but any better epoch becomes the best. Metrics are kept so that larger is better.
     """
 
     epoch: int = 0
@@ -157,13 +139,13 @@ class BestEpoch:
     def update(
         self, rule: EarlyStopping | None, epoch: int, val_loss: float | None, val_accuracy: float | None
     ) -> bool:
-        """Whether `epoch` (from 1) is the best so far."""
+        """Return whether `epoch` (from 1) is the best so far."""
         monitored, margin = (rule.monitor, rule.min_delta) if rule else ("val_loss", 0.0)
         metric = val_loss if monitored == "val_loss" else val_accuracy
         if metric is None:
             self.epoch = epoch
             return True
-        score = -metric if monitored == "val_loss" else metric  # larger is better
+        score = -metric if monitored == "val_loss" else metric
         if self.patience_score is None or score > self.patience_score + margin:
             self.patience_score, self.num_bad_epochs = score, 0
         else:
@@ -174,16 +156,15 @@ class BestEpoch:
         return improved
 
     def is_exhausted(self, rule: EarlyStopping | None) -> bool:
-        """Whether patience has run out."""
+        """Return whether patience has run out."""
         return rule is not None and self.num_bad_epochs >= rule.patience
 
 
 class ExponentialMovingAverage(AveragedModel):
-    """Torch's averaged model, as mean ← d·mean + (1 − d)·weights, with d = min(decay, (1 + n) / (10 + n)) at update n.
+    """A running mean of a model: mean ← d·mean + (1 − d)·weights, d = min(decay, (1 + n) / (10 + n)) at update n ≥ 0.
 
-    n counts from 0. The mean of a short training forgets the initial weights, too (as in TensorFlow's
-    ExponentialMovingAverage). Torch's own update sends its count to the weights' device at each step, and an
-    accelerator is waited for.
+    So the mean of a short training forgets the initial weights, too (as in TensorFlow's ExponentialMovingAverage).
+    Unlike torch's own update, this one does not wait for an accelerator.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -192,7 +173,7 @@ class ExponentialMovingAverage(AveragedModel):
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """Take the model's present weights into the mean; of what is counted in whole numbers the last."""
+        """Update the mean with the present weights and batch statistics; copy integers, such as counts of batches."""
         count = int(self.n_averaged)
         decay = min(self.decay, (1 + count) / (10 + count))
         pairs = list(zip(_values(self.module), _values(model), strict=True))

@@ -1,7 +1,4 @@
-"""`data.batch_size: auto`: 128 images a step, or as many as the memory of the accelerator takes.
-
-From a config and its images to a `TrainingState` at its start.
-"""
+"""From a config and its images to a `TrainingState` that is ready to train."""
 
 from __future__ import annotations
 
@@ -31,37 +28,11 @@ from mnist_trainer.training.losses import BaseCriterion, Criterion, CustomCriter
 from mnist_trainer.training.optim import build_optimizer
 from mnist_trainer.training.state import InitialWeights, Phase, Setup, TrainingState
 
-
-def choose_batch_size(state: TrainingState) -> int:
-    """Halves `AUTO_BATCH` until a step of so many images fits. A CPU's memory is not tried: it takes all of them."""
-    size = AUTO_BATCH
-    while state.setup.device.type != "cpu" and size > 1 and not step_fits(state, size):
-        size //= 2
-        torch.accelerator.empty_cache()
-    return size
-
-
-def step_fits(state: TrainingState, size: int) -> bool:
-    """Whether the memory is enough for a step of `size` images, taken with a copy that is thrown away."""
-    try:
-        trial = deepcopy(state, {id(state.setup): state.setup})  # the images are shared
-        images, labels = state.setup.train.gather(torch.arange(min(size, len(state.setup.train))))
-        trial.train_mode()
-        trial.seed_dropout()
-        train_step(trial, [(images, labels)])
-        bool(trial.nonfinite)  # waits for the device, so that errors are raised here
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        return False
-    return True
-
-
 INK_SAMPLE = 1000
-"""Images that are deformed for a try before training starts."""
+"""Images that are augmented on trial before training starts."""
 
 MAX_ERASED = 0.01
-"""Of them so many may lose their ink: more are no accident."""
+"""Largest share of them that may lose their ink."""
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 """A user's own optimizer class, or a function that makes one from parameters."""
@@ -78,12 +49,14 @@ def prepare_state(
     identity: Identity | None = None,
     phase: Phase = "train",
 ) -> TrainingState:
-    """A training that can start: on its device, with its initial weights.
+    """Return a training at its start: on its device, with its initial weights.
 
-    `model`, `loss` and `optimizer` replace the config's; `identity` belongs to the images of `splits`.
+    `model`, `loss` and `optimizer` replace those of the config; `identity` is that of the images in `splits`.
+    Raises `DeviceError`, `CheckpointError` or `ConfigError`.
     """
     device = resolve_device(config.device)
-    network = model if model is not None else build_model(config.model, num_outputs(config, splits), config.seed)
+    outputs = output_count(config, len(splits.classes))
+    network = build_model(config.model, outputs, config.seed) if model is None else model
     frozen = freeze(network, config.model.freeze)
     num_loaded_tensors = None if start is None else load_initial_weights(config, network, start.weights)
     check_images(config, network, splits)
@@ -108,18 +81,14 @@ def prepare_state(
         lineage=(*(start.lineage if start else ()), *([identity.sample] if identity else ())),
     )
     criterion = build_criterion(config, splits.classes, network, loss).to(device)
-    made = (
-        build_optimizer(config.optimizer, network.parameters())
-        if optimizer is None
-        else optimizer(trainable_parameters(network))
-    )
+    made = (optimizer or partial(build_optimizer, config.optimizer))(trainable_parameters(network))
     if not isinstance(made, torch.optim.Optimizer):
         raise UsageError(f"optimizer= must make a torch.optim.Optimizer, not {one_line(repr(made))}.")
     return _resolve_batch_size(TrainingState(setup, network, criterion, made))
 
 
 def _resolve_batch_size(state: TrainingState) -> TrainingState:
-    """`state` with the number that `data.batch_size: auto` comes to in its config."""
+    """Put the batch size that `data.batch_size: auto` stands for into the config of `state`."""
     setup = state.setup
     if setup.config.data.batch_size == "auto":
         state.setup = replace(setup, config=setup.config.with_batch(choose_batch_size(state)))
@@ -127,62 +96,59 @@ def _resolve_batch_size(state: TrainingState) -> TrainingState:
     return state
 
 
+def choose_batch_size(state: TrainingState) -> int:
+    """Return `AUTO_BATCH`, halved until a step fits into the memory of the accelerator. A CPU takes it at once."""
+    size = AUTO_BATCH
+    while state.setup.device.type != "cpu" and size > 1 and not step_fits(state, size):
+        size //= 2
+        torch.accelerator.empty_cache()
+    return size
+
+
+def step_fits(state: TrainingState, size: int) -> bool:
+    """Return whether the memory is enough for a step of `size` images, which a copy of the state takes."""
+    try:
+        trial = deepcopy(state, {id(state.setup): state.setup})  # the images are shared
+        images, labels = state.setup.train.gather(torch.arange(min(size, len(state.setup.train))))
+        trial.train_mode()
+        trial.seed_dropout()
+        train_step(trial, [(images, labels)])
+        bool(trial.nonfinite)  # waits for the device, so that errors are raised here
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
+    return True
+
+
 def check_images(config: Config, network: nn.Module, splits: Splits) -> None:
-    """Raises `ConfigError` for what only the model and the number of images, or the images, show."""
+    """Raise `ConfigError` for problems that only the model together with the images shows."""
     _check(config, network, len(splits.train))
     if config.training.refit:  # now, not after the first fit
         if splits.validation is None:
-            raise _config_error(
-                "training.refit", "there are too few images to validate with, so there is nothing to add"
-            )
+            reason = "there are too few images to validate with, so there is nothing to add"
+            raise _config_error("training.refit", reason)
         together = sum(splits.counts)
         _check(config, network, together + config.data.simulate.added(together))
     _check_ink(with_labels(config, splits.classes), splits.train)
-
-
-def load_initial_weights(config: Config, network: nn.Module, weights: Mapping[str, Tensor]) -> int:
-    """How many tensors of `model.init_from` fitted and are now the network's; a frozen layer must get its own."""
-    taken = load_matching_weights(network, weights)
-    if not taken:
-        theirs, own = (_format_tensors(tensors) for tensors in (weights, network.state_dict()))
-        raise CheckpointError(
-            f"{config.model.init_from}: no weight has the name and shape of one in this model. It has {theirs}; the "
-            f"model has {own}."
-        )
-    if broken := [name for name in taken if not weights[name].isfinite().all()]:
-        raise CheckpointError(f"{config.model.init_from}: not all numbers in {', '.join(broken)} are finite.")
-    random = [name for name, value in network.named_parameters() if not value.requires_grad and name not in taken]
-    if random:
-        raise CheckpointError(
-            f"{config.model.init_from} has no weights that fit {', '.join(random)}, and model.freeze would keep them "
-            "random. Freeze fewer layers, or make them as they are there."
-        )
-    return len(taken)
-
-
-def _format_tensors(weights: Mapping[str, Tensor]) -> str:
-    """`1.weight [512, 784], 1.bias [512] and 4 more`."""
-    shown = [f"{one_line(name, 80)} {list(value.shape)}" for name, value in list(weights.items())[:2]]
-    more = [f"{len(weights) - len(shown)} more"] if len(weights) > len(shown) else []
-    return f"{', '.join(shown)}{' and ' if more else ''}{''.join(more)}" or "none"
 
 
 def _check(config: Config, network: nn.Module, images: int) -> None:
     if not trainable_parameters(network):
         raise _config_error("model.freeze", f"with {config.model.freeze} frozen layers there is nothing left to train")
     batch_size = config.data.batch
-    normed = any(isinstance(module, nn.BatchNorm1d) for module in network.modules())
-    if normed and (images % batch_size or batch_size) == 1:
+    has_batch_norm = any(isinstance(module, nn.BatchNorm1d) for module in network.modules())
+    if has_batch_norm and (images % batch_size or batch_size) == 1:
         reason = f"the last of the batches of {images} images holds a single one, and batch_norm needs two"
         raise _config_error("data.batch_size", f"{reason}: choose another size than {batch_size}")
 
 
 def _check_ink(config: Config, train: ImageDataset) -> None:
-    augment = config.data.augment
-    if augment is None:
+    if config.data.augment is None:
         return
     images, labels = train.gather(torch.arange(min(INK_SAMPLE, len(train))))
-    deformed = augmented(images, labels, augment, seed=0, epoch=0, batch=0)  # every seed of a series gets one answer
+    # the same seed for all runs of a series
+    deformed = augmented(images, labels, config.data.augment, seed=0, epoch=0, batch=0)
     ink, left = (pixels.sum(dim=(1, 2), dtype=torch.int64) for pixels in (images, deformed))
     empty = int((20 * left < ink).sum())
     if empty > MAX_ERASED * len(images):
@@ -194,37 +160,49 @@ def _config_error(path: str, message: str) -> ConfigError:
     return ConfigError([ConfigProblem("", path, message)])
 
 
-def num_outputs(config: Config, splits: Splits) -> int:
-    """How many outputs the model of `config` has on these classes."""
-    return output_count(config, len(splits.classes))
+def load_initial_weights(config: Config, network: nn.Module, weights: Mapping[str, Tensor]) -> int:
+    """Load the matching tensors of `model.init_from` into the network; return how many. Raises `CheckpointError`."""
+    path, loaded = config.model.init_from, load_matching_weights(network, weights)
+    if not loaded:
+        theirs, own = (_format_tensors(tensors) for tensors in (weights, network.state_dict()))
+        raise CheckpointError(
+            f"{path}: no weight has the name and shape of one in this model. It has {theirs}; the model has {own}."
+        )
+    if broken := [name for name in loaded if not weights[name].isfinite().all()]:
+        raise CheckpointError(f"{path}: not all numbers in {', '.join(broken)} are finite.")
+    random = [name for name, value in network.named_parameters() if not value.requires_grad and name not in loaded]
+    if random:
+        raise CheckpointError(
+            f"{path} has no weights that fit {', '.join(random)}, and model.freeze would keep them random. Freeze "
+            "fewer layers, or make them as they are there."
+        )
+    return len(loaded)
+
+
+def _format_tensors(weights: Mapping[str, Tensor]) -> str:
+    """Return `1.weight [512, 784], 1.bias [512] and 4 more`."""
+    shown = ", ".join(f"{one_line(name, 80)} {list(value.shape)}" for name, value in list(weights.items())[:2])
+    return f"{shown} and {len(weights) - 2} more" if len(weights) > 2 else shown or "none"
 
 
 def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters that are not frozen."""
+    """Return the parameters that are not frozen."""
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def build_criterion(
     config: Config, classes: tuple[str, ...], model: nn.Module | None = None, loss: LossFunction | None = None
 ) -> BaseCriterion:
-    """The loss of `config`, or the user's own; `model` is needed for `smooth_weights` in training alone."""
-    learns_rejection = config.data.simulate.non_digits > 0
+    """Return the loss of `config`, or the user's own. Only `smooth_weights` in training needs `model`."""
+    has_rejection = config.data.simulate.non_digits > 0
     if loss is not None:
-        if learns_rejection:
+        if has_rejection:
             raise _config_error("data.simulate.non_digits", "needs loss: cross_entropy, not a function of your own")
         return CustomCriterion(loss)
     weight_images = None
     if model is not None and config.loss.smooth_weights:
         if first_layer_images(model) is None:
             raise _config_error("loss.smooth_weights", "the first layer's weights are not laid out like a picture")
-        weight_images = partial(first_pictures, model)
-    return Criterion(
-        with_labels(config, classes).loss, output_kind(config), len(classes), weight_images, learns_rejection
-    )
-
-
-def first_pictures(model: nn.Module) -> Tensor:
-    """The first layer's weights as pictures [units, h, w], with their gradient."""
-    weight_images = first_layer_images(model)
-    assert weight_images is not None
-    return weight_images
+        weight_images = partial(first_layer_images, model)
+    labelled = with_labels(config, classes).loss
+    return Criterion(labelled, output_kind(config), len(classes), weight_images, has_rejection)

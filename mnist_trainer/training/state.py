@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -31,9 +31,9 @@ class InitialWeights:
 
     weights: Mapping[str, Tensor]
     normalization: Normalization | None = None
-    """What they were trained with; None where that is not known."""
+    """That of their training; None if unknown."""
     lineage: tuple[Tensor, ...] = ()
-    """As `Setup.lineage`, of the training that they are from and of those before it."""
+    """`Setup.lineage` of their training."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and plain values that a resumed run starts from instead of the file."""
@@ -49,12 +49,12 @@ class InitialWeights:
 
 
 Phase = Literal["train", "refit"]
-"""`refit` is the second fit that `training.refit` asks for, on training and validation images together."""
+"""`refit` is the second fit of `training.refit`, on training and validation images together."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What stays as it is: the config, the images, and how they are read."""
+    """What is constant during a training: the config, the images, and how the model sees them."""
 
     config: Config
     train: ImageDataset
@@ -64,33 +64,33 @@ class Setup:
     device: torch.device
     frozen: tuple[nn.Module, ...] = ()
     threads: int | None = None
-    """CPU threads of the loop; None: as many as torch uses."""
+    """CPU threads of the loop; None: torch's default."""
     initial: InitialWeights | None = None
     num_loaded_tensors: int | None = None
-    """How many tensors came from `model.init_from`."""
+    """Tensors that were loaded from `model.init_from`."""
     phase: Phase = "train"
     simulated: tuple[int, int] = (0, 0)
-    """How many of the images to train and to validate with are made from others, by `data.simulate`."""
+    """How many training and validation images were made from others, by `data.simulate`."""
     fingerprint: str | None = None
-    """Of the images, see `data/identity.py`."""
+    """The hash of all images (`data/identity.py`)."""
     lineage: tuple[Tensor, ...] = ()
-    """A sample of the images that train here, after one for each training before this one (`model.init_from`)."""
+    """A sample of the training images, after one for each earlier training (`model.init_from`)."""
 
     @property
     def accumulation_steps(self) -> int:
-        """Batches whose gradients make one step: all of them for gradient descent."""
+        """Return the number of micro-batches in a step: all batches of the epoch for gradient descent."""
         if isinstance(self.config.optimizer, GradientDescent):
             return self._batches
         return self.config.training.accumulate
 
     def augment_for(self, epoch: int) -> Augment | None:
-        """How images are deformed in `epoch` (from 0), if at all: `clean_last` epochs see them as they are."""
+        """Return the augmentation in `epoch` (from 0), if any: the `clean_last` epochs at the end have none."""
         augment = with_labels(self.config, self.classes).data.augment
         return None if augment is None or epoch >= self.config.training.epochs - augment.clean_last else augment
 
     @property
     def counts(self) -> tuple[int, int]:
-        """How many images of the data set train, and how many validate."""
+        """Return how many images of the data set train, and how many validate."""
         train, validation = self.simulated
         return len(self.train) - train, len(self.validation or ()) - validation
 
@@ -106,7 +106,7 @@ class Setup:
 
 @dataclass
 class Totals:
-    """Exact sums over the images trained on in this epoch; they stay on the device until the epoch is over."""
+    """Exact sums over the images of this epoch. They stay on the device until the epoch is over."""
 
     loss: Tensor
     divisor: Tensor
@@ -114,24 +114,21 @@ class Totals:
     images: int = 0
     terms: dict[str, Tensor] = field(default_factory=dict)
     points: list[tuple[int, int, float, Tensor]] = field(default_factory=list)
-    """After some of the steps: numbers of steps and images, the learning rate, and `loss`, `divisor`, `correct` [3]
-    until
-    then."""
+    """For points of the curve: steps and images until then, the learning rate, and `loss, divisor, correct` [3]."""
 
     @classmethod
     def empty(cls, device: torch.device) -> Totals:
-        """Nothing added yet."""
+        """Return sums of nothing."""
         kind = torch.float32 if device.type == "mps" else torch.float64
         loss, divisor, correct = torch.zeros(3, dtype=kind, device=device).unbind()
         return cls(loss, divisor, correct)
 
     def to(self, device: torch.device) -> Totals:
-        """The same sums on another device."""
+        """Return the same sums on another device."""
+        loss, divisor, correct = (each.to(device) for each in (self.loss, self.divisor, self.correct))
         terms = {name: total.to(device) for name, total in self.terms.items()}
-        points = [(step, images, lr, sums.to(device)) for step, images, lr, sums in self.points]
-        return Totals(
-            self.loss.to(device), self.divisor.to(device), self.correct.to(device), self.images, terms, points
-        )
+        points = [(step, images, lr, each.to(device)) for step, images, lr, each in self.points]
+        return Totals(loss, divisor, correct, self.images, terms, points)
 
     def add_point(self, step: int, steps: int, count: int, lr: float) -> None:
         """Keep the sums after `step` of `steps` if it ends one of `count` intervals of equal length."""
@@ -140,25 +137,31 @@ class Totals:
 
     def curve(self) -> Iterator[tuple[float, float, float, float]]:
         """Yield for each interval its middle (in steps), the mean loss, the accuracy, and the last learning rate."""
-        before, seen, past = 0, 0, torch.zeros(3)
+        last_step, last_images, last_sums = 0, 0, torch.zeros(3)
         for step, images, lr, device_sums in self.points:
             sums = device_sums.cpu()
-            loss, divisor, correct = (sums - past).tolist()
+            loss, divisor, correct = (sums - last_sums).tolist()
             if divisor > 0:
-                yield (before + step) / 2, loss / divisor, correct / (images - seen), lr
-            before, seen, past = step, images, sums
+                yield (last_step + step) / 2, loss / divisor, correct / (images - last_images), lr
+            last_step, last_images, last_sums = step, images, sums
 
     def averages(self) -> tuple[float, float, dict[str, float]]:
-        """Mean loss, accuracy, and the mean of each term of the loss."""
+        """Return the mean loss, the accuracy, and the mean of each term of the loss."""
         divisor = float(self.divisor) or 1.0  # 0 where all images have a class weight of 0: then all totals are 0
         terms = {name: float(total) / divisor for name, total in self.terms.items()}
         return float(self.loss) / divisor, float(self.correct) / self.images, terms
 
 
-class TrainingState:
-    """A training at one moment: `epoch` epochs are complete, and `step` steps of the next one are done.
+SAVED = ("epoch", "step", "seconds", "epoch_seconds", "best_weights", "stop_reason", "epoch_start", "restores")
+"""Attributes of `TrainingState` that are plain values, or tensors on the CPU."""
 
-    A state that was saved with `state_dict` and loaded into a fresh one goes on with the same bits, in mid-epoch too.
+OUTCOME = ("epoch", "seconds", "best", "best_weights", "stop_reason", "restores")
+
+
+class TrainingState:
+    """A training after `epoch` complete epochs and `step` steps of the next one.
+
+    A fresh state that loads the `state_dict` of another continues with the same bits, also in mid-epoch.
     """
 
     def __init__(
@@ -172,16 +175,13 @@ class TrainingState:
         self.clip_norm = training.clip_norm
         self.ema = None if training.ema is None else ExponentialMovingAverage(model, training.ema)
         self.checks_every_step = device.type == "cpu"
-        """Whether each loss and gradient is checked at once. An accelerator would have to be waited for: see
-        `divergence.check_finite`."""
+        """Whether each loss and gradient is checked at once; an accelerator would have to be waited for."""
         self.nonfinite = torch.zeros((), device=device)
-        """1 once a loss or gradient was not finite."""
+        """1 from the first loss or gradient on that is not finite."""
         self.skipped_steps = torch.zeros((), device=device)
-        """Steps that an accelerator has left out since then."""
-        self.epoch = 0
-        self.step = 0
-        self.seconds = 0.0
-        self.epoch_seconds = 0.0
+        """Steps that were left out since then, on an accelerator."""
+        self.epoch = self.step = 0
+        self.seconds = self.epoch_seconds = 0.0
         self.totals = Totals.empty(device)
         self.plateau = PlateauState()
         self.best = BestEpoch()
@@ -206,9 +206,9 @@ class TrainingState:
             group["lr"] = base * multiplier
 
     def batches(self) -> Iterator[tuple[Tensor, Labels]]:
-        """The rest of this epoch's batches, in this epoch's order: images [B, 28, 28] from 0 to 255, and labels [B].
+        """Yield the remaining batches of this epoch: images [B, 28, 28] from 0 to 255, and labels [B].
 
-        Images are uint8, deformed as `data.augment` says; float32 where `training.mixup` mixes them.
+        Images are uint8, with `data.augment` applied; float32 if `training.mixup` mixes them.
         """
         setup, data, seed = self.setup, self.setup.config.data, self.setup.config.seed
         first = self.step * setup.accumulation_steps
@@ -242,13 +242,13 @@ class TrainingState:
             self.totals.terms[name] = self.totals.terms.get(name, torch.zeros_like(self.totals.loss)) + term * factor
 
     def train_mode(self) -> None:
-        """Dropout and batch statistics on, but for frozen layers."""
+        """Turn dropout and batch statistics on, except in frozen layers."""
         self.model.train()
         for module in self.setup.frozen:
             module.eval()
 
     def seed_dropout(self) -> None:
-        """Dropout and every other draw inside the model gets the generator of this epoch and step."""
+        """Seed torch's generator for this epoch and step: dropout and all other random numbers inside the model."""
         seed = seed_for(self.setup.config.seed, "dropout", self.epoch, self.step)
         match self.setup.device.type:
             case "cpu":
@@ -259,23 +259,23 @@ class TrainingState:
                 torch.mps.manual_seed(seed)
 
     def predictor(self) -> Predictor:
-        """The model as it is judged now: the running mean of its weights where there is one."""
+        """Return the model to evaluate: the EMA of the weights if there is one."""
         model = self.model if self.ema is None else self.ema.module
         return Predictor([model], [self.setup.spec], self.setup.device)
 
     def save_best_weights(self) -> None:
-        """Remember the judged weights as the best epoch's."""
+        """Keep the evaluated weights as those of the best epoch."""
         (model,) = self.predictor().members
         self.best_weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
 
     def best_model(self) -> nn.Module:
-        """A copy of the model with the best epoch's weights, in evaluation mode."""
+        """Return a copy of the model with the best epoch's weights, in evaluation mode."""
         model = deepcopy(self.model)
         model.load_state_dict(self.best_weights)
         return model.eval()
 
     def reason_to_stop(self) -> str | None:
-        """Why the config wants no further epoch after those that are complete; None if it does."""
+        """Return why the config wants no further epoch; None if it does."""
         training = self.setup.config.training
         if self.best.is_exhausted(training.early_stopping):
             return "early_stopping"
@@ -284,52 +284,42 @@ class TrainingState:
         is_late = training.max_minutes is not None and self.seconds >= 60 * training.max_minutes
         return "max_minutes" if is_late else None
 
-    def outcome(self) -> dict[str, Any]:
-        """What is left of a fit that has ended, a part of `state_dict`."""
-        saved = self.state_dict()
-        return {key: saved[key] for key in ("epoch", "seconds", "best", "best_weights", "stop_reason", "restores")}
-
-    def load_outcome(self, saved: Mapping[str, Any]) -> None:
-        """Be what `outcome` told of."""
-        self.epoch, self.seconds, self.stop_reason = saved["epoch"], saved["seconds"], saved["stop_reason"]
-        self.best, self.best_weights = BestEpoch(**saved["best"]), saved["best_weights"]
-        self.restores = list(saved["restores"])
-
     def state_dict(self) -> dict[str, Any]:
-        """Everything that changes, as tensors and plain values."""
-        totals = {entry.name: getattr(self.totals, entry.name) for entry in fields(self.totals)}
+        """Return everything that changes, as tensors and plain values."""
         return {
+            **{name: getattr(self, name) for name in SAVED},
             "phase": self.setup.phase,
-            "epoch": self.epoch,
-            "step": self.step,
-            "seconds": self.seconds,
-            "epoch_seconds": self.epoch_seconds,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
-            "totals": totals,
+            "totals": dict(vars(self.totals)),
             "plateau": asdict(self.plateau),
             "best": asdict(self.best),
-            "best_weights": self.best_weights,
-            "stop_reason": self.stop_reason,
             "nonfinite": self.nonfinite,
             "skipped_steps": self.skipped_steps,
-            "epoch_start": self.epoch_start,
-            "restores": self.restores,
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
-        self.load_outcome(saved)
-        self.step, self.epoch_seconds = saved["step"], saved["epoch_seconds"]
+        """Restore from `state_dict()`."""
+        for name in SAVED:
+            setattr(self, name, saved[name])
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
         if self.ema is not None:
             self.ema.load_state_dict(saved["ema"])
         self.totals = Totals(**saved["totals"]).to(self.setup.device)
-        self.plateau = PlateauState(**saved["plateau"])
+        self.plateau, self.best = PlateauState(**saved["plateau"]), BestEpoch(**saved["best"])
         self.nonfinite.copy_(saved["nonfinite"])
         self.skipped_steps.copy_(saved["skipped_steps"])
-        self.epoch_start = saved["epoch_start"]
+
+    def outcome(self) -> dict[str, Any]:
+        """Return the part of `state_dict` that is needed of a fit that has ended."""
+        saved = self.state_dict()
+        return {name: saved[name] for name in OUTCOME}
+
+    def load_outcome(self, saved: Mapping[str, Any]) -> None:
+        """Restore from `outcome()`."""
+        for name in OUTCOME:
+            setattr(self, name, BestEpoch(**saved[name]) if name == "best" else saved[name])
