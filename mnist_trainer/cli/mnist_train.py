@@ -139,9 +139,9 @@ def _load_config(source: str, overrides: Sequence[str], keys: Mapping[str, str |
 
 
 def _train(config: Config, run_dir: Path | None, on_interrupt: str, quiet: bool) -> None:
-    from mnist_trainer.reports.painting import painter_beside
+    from mnist_trainer.reports.canvas import plot_process
 
-    with painter_beside(config.report.plots or config.report.gallery):  # first: it loads while torch does
+    with plot_process(config.report.plots or config.report.gallery):  # first: it loads while torch does
         from mnist_trainer.pipeline import train as pipeline
 
         with open_console(quiet, on_interrupt=on_interrupt) as console:

@@ -119,6 +119,7 @@ def _run_command(name: str) -> None:
         leave_compiler_out()
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when torch is imported
+    os.environ["MPLBACKEND"] = "agg"  # Jupyter sets one for its child processes that may not be installed
     code: object = 0
     try:
         import_module(f"mnist_trainer.cli.mnist_{name}").main()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
@@ -15,12 +14,12 @@ from torch import nn
 from mnist_trainer.config.schema import Config, Report
 from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import load_test
-from mnist_trainer.errors import DataError, UsageError
+from mnist_trainer.errors import DataError
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.inference.predictions import Predictions, describe_dead_units, measure, monitor_firing, predict
 from mnist_trainer.pipeline.preparation import Loading
 from mnist_trainer.reports.callbacks import Callback, RunResult, metrics_row
-from mnist_trainer.reports.canvas import require_readable_settings
+from mnist_trainer.reports.canvas import check_matplotlib
 from mnist_trainer.reports.curves import TrainingSummary
 from mnist_trainer.reports.run_plots import (
     Drawing,
@@ -85,10 +84,7 @@ def check_reports(report: Report) -> None:
     if report.tensorboard:
         require_tensorboard()
     if report.plots or report.gallery:
-        require_readable_settings()
-        if find_spec("matplotlib") is None:
-            advice = "pip install matplotlib, or set report.plots=false and report.gallery=false"
-            raise UsageError(f"report.plots and report.gallery need matplotlib: {advice}.")
+        check_matplotlib()
 
 
 def evaluate_best(writer: RunWriter, dataset: ImageDataset, split: str, loss: LossFunction | None) -> SplitResult:

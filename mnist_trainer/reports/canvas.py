@@ -1,23 +1,23 @@
-"""The common style and colours of all drawings, and rendering to the bytes of a PNG, SVG or PDF; no pyplot.
+"""The style of all plots, rendering them to the bytes of a PNG, SVG or PDF without pyplot, and drawing in a process.
 
 100 dots an inch, at most 1200 pixels wide. The colours suit colour-blind readers (Okabe & Ito 2008,
-https://jfly.uni-koeln.de/color/). Equal input gives equal bytes, whatever matplotlibrc and MPLBACKEND say: drawings
-start from matplotlib's own defaults, and the settings of the calling program are restored afterwards.
+https://jfly.uni-koeln.de/color/). Equal input gives equal bytes: plots are drawn with matplotlib's default settings,
+whatever the user's matplotlibrc says.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec
 
 from mnist_trainer.errors import UsageError
 
@@ -43,13 +43,15 @@ _STYLE: Any = {
     "text.parse_math": False,  # a class may be called $5
 }
 
-
 FileFormat = Literal["png", "svg", "pdf"]
+Parameters = ParamSpec("Parameters")
+
+Picture = Callable[[], bytes]
+"""Returns the bytes of a plot, and waits until it is drawn."""
 
 
 def render(size: tuple[int, int], title: str, draw: Callable[[Figure], None], file_format: FileFormat = "png") -> bytes:
     """Return what `draw` draws on an empty figure of `size` (width, height in pixels) under `title`."""
-    load_matplotlib()
     from matplotlib import rc_context, rcdefaults, rcParams
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -64,8 +66,8 @@ def render(size: tuple[int, int], title: str, draw: Callable[[Figure], None], fi
         canvas = FigureCanvasAgg(figure)
         figure.suptitle(fill(title, size[0] // 10), fontsize=13)
         draw(figure)
-        # Without a version or a date, which would change the bytes.
-        if file_format == "png":  # savefig would draw twice, once to see where things go
+        # Metadata without a version or a date, which would change the bytes.
+        if file_format == "png":  # savefig would draw twice, once for the layout
             canvas.print_png(stream, metadata={"Software": None})  # type: ignore[no-untyped-call]
         else:
             fields = ("Date",) if file_format == "svg" else ("CreationDate", "Creator", "Producer")
@@ -73,57 +75,91 @@ def render(size: tuple[int, int], title: str, draw: Callable[[Figure], None], fi
     return stream.getvalue()
 
 
-def load_matplotlib() -> None:
-    """Import matplotlib, whatever `MPLBACKEND` and the user's matplotlibrc say.
-
-    Jupyter sets `MPLBACKEND` for all its child processes, and `import matplotlib` raises `ValueError` where that names
-    a backend which is not installed. Valid settings of both are applied afterwards, as for a program that imports
-    matplotlib itself. Raises `UsageError` if a matplotlibrc in the working directory can't be read.
-    """
-    if "matplotlib" in sys.modules:
-        return
-    require_readable_settings()
-    package, logger = find_spec("matplotlib"), logging.getLogger("matplotlib")
-    assert package is not None and package.origin is not None
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)  # a wrong line in matplotlibrc does not matter here
-    users = {name: os.environ.pop(name) for name in ("MPLBACKEND", "MATPLOTLIBRC") if name in os.environ}
-    os.environ["MATPLOTLIBRC"] = str(Path(package.origin).parent / "mpl-data/matplotlibrc")
-    try:
+def check_matplotlib() -> None:
+    """Raise `UsageError` if matplotlib is missing, or can't be imported with the settings of the user."""
+    if find_spec("matplotlib") is None:
+        advice = "pip install matplotlib, or set report.plots=false and report.gallery=false"
+        raise UsageError(f"report.plots and report.gallery need matplotlib: {advice}.")
+    if {"MPLBACKEND", "MATPLOTLIBRC"} & os.environ.keys() or Path("matplotlibrc").exists():
         try:
-            import matplotlib
+            import matplotlib  # noqa: F401
+        except (OSError, ValueError) as error:
+            advice = "Check MPLBACKEND, MATPLOTLIBRC and the file matplotlibrc"
+            raise UsageError(f"matplotlib can't be loaded with your settings: {error}. {advice}.") from error
+
+
+_pools: list[ProcessPoolExecutor] = []
+"""The process that draws, if there is one."""
+
+
+@contextmanager
+def plot_process(is_wanted: bool) -> Iterator[None]:
+    """Inside the block, `draw_in_background` uses a process, if plots are wanted and there is a second CPU core.
+
+    The process loads matplotlib, which takes as long as some epochs of a small model, while the model is trained.
+    """
+    if not is_wanted or _pools or _cores() == 1:
+        yield
+        return
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        pool.submit(_warm_up)
+        _pools.append(pool)
+        try:
+            yield
         finally:
-            del os.environ["MATPLOTLIBRC"]
-            os.environ.update(users)
-        with suppress(OSError, ValueError):
-            settings = matplotlib.rc_params_from_file(matplotlib.matplotlib_fname(), use_default_template=False)
-            matplotlib.rcParams.update(settings)
-            matplotlib.rcParamsOrig.update(settings)
-        with suppress(KeyError, ValueError):
-            matplotlib.rcParams["backend"] = users["MPLBACKEND"]
-    finally:
-        logger.setLevel(level)
+            _pools.clear()
+            pool.shutdown(cancel_futures=True)
 
 
-def require_readable_settings() -> None:
-    """Raise `UsageError` if a matplotlibrc in the working directory can't be read: `import matplotlib` needs it."""
-    path = Path("matplotlibrc").absolute()
+def draw_in_background(
+    draw: Callable[Parameters, bytes], *arguments: Parameters.args, **options: Parameters.kwargs
+) -> Picture:
+    """Return what `draw`, a module-level function, returns. It is called at once in the process of `plot_process`.
+
+    Without that process, or if it has died, `draw` is called in this process when the picture is wanted.
+    """
     try:
-        if path.is_file():
-            path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} can't be read: {error}. Save it as UTF-8.") from error
+        future: Future[bytes] | None = _pools[0].submit(draw, *arguments, **options) if _pools else None
+    except BrokenProcessPool:
+        future = None
+
+    def picture() -> bytes:
+        if future is not None:
+            try:
+                return future.result()
+            except BrokenProcessPool:
+                pass
+        return draw(*arguments, **options)
+
+    return picture
 
 
-def get_ready() -> None:
-    """Loads what drawing needs, and draws a first figure: what is looked up once then is known."""
-    load_matplotlib()
-    from matplotlib import ticker  # noqa: F401 - as the drawings do
+def _cores() -> int:
+    """Return how many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _warm_up() -> None:
+    """Load what plots need and draw a first one, which fills matplotlib's caches; end with the parent process."""
+    import signal
+    import threading
+    from multiprocessing import parent_process
+
+    def exit_with_parent() -> None:
+        if (parent := parent_process()) is not None:
+            parent.join()
+            os._exit(0)
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot(title="0")
         axes.imshow([[0, 1]])
         axes.plot([0, 1], [0, 1], label="0")
         axes.legend()
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    threading.Thread(target=exit_with_parent, daemon=True).start()
+    from mnist_trainer.reports import curves, plots  # noqa: F401
 
     render((100, 100), "", draw)

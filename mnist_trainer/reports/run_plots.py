@@ -17,9 +17,8 @@ from mnist_trainer.inference.calibration import reliability
 from mnist_trainer.inference.metrics import Evaluation, calibration_error
 from mnist_trainer.inference.predictions import DeadUnits, Predictions, most_confident_errors
 from mnist_trainer.reports import plots
-from mnist_trainer.reports.canvas import FileFormat
+from mnist_trainer.reports.canvas import FileFormat, Picture, draw_in_background
 from mnist_trainer.reports.curves import TrainingSummary, curves
-from mnist_trainer.reports.painting import Picture, paint
 from mnist_trainer.reports.plots import reliability_diagrams
 from mnist_trainer.reports.text import SAMPLE_FILE, percent
 from mnist_trainer.training.losses import first_weights
@@ -32,7 +31,7 @@ Drawing = tuple[str, Picture]
 
 def draw_training(rows: Rows, summary: TrainingSummary, title: str, file_format: FileFormat = "png") -> Drawing:
     """`curves.png` of the rows of `metrics.csv`."""
-    return f"curves.{file_format}", paint(curves, rows, summary, title, file_format)
+    return f"curves.{file_format}", draw_in_background(curves, rows, summary, title, file_format)
 
 
 def draw_weights(
@@ -43,14 +42,14 @@ def draw_weights(
     if pictures is not None:
         crossed = [unit for layer in dead if layer.layer == 1 and layer.count == len(pictures) for unit in layer.units]
         values = pictures.detach().float().cpu().numpy()
-        yield f"weights.{file_format}", paint(plots.weights, values, title, crossed, file_format)
+        yield f"weights.{file_format}", draw_in_background(plots.weights, values, title, crossed, file_format)
 
 
 def draw_confusion(evaluation: Evaluation, classes: tuple[str, ...], file_format: FileFormat = "png") -> Drawing:
     """`confusion.png`."""
     title = f"{evaluation.dataset}, {evaluation.split}: {percent(evaluation.accuracy)} right"
     counts = np.array(evaluation.confusion, dtype=np.int64)
-    return f"confusion.{file_format}", paint(plots.confusion, counts, classes, title, file_format)
+    return f"confusion.{file_format}", draw_in_background(plots.confusion, counts, classes, title, file_format)
 
 
 def draw_mistakes(
@@ -65,7 +64,7 @@ def draw_mistakes(
     images, labels = dataset.gather(worst.to(dataset.labels.device))
     which = "All" if evaluation.errors == len(worst) else "The surest of"
     shown = [None if evaluation.ece is None else float(value) for value in predictions.confidence[worst]]
-    return f"mistakes.{file_format}", paint(
+    return f"mistakes.{file_format}", draw_in_background(
         plots.mistakes,
         images.cpu().numpy(),
         [classes[label] for label in labels.tolist()],

@@ -211,11 +211,10 @@ COLUMN_GAP = 2
 
 @dataclass(frozen=True)
 class Column:
-    """A column's head, and what may become of it where the table is too wide.
+    """A column of a table: its head, and how it may shrink where the table is too wide.
 
-    It can be cut to `least` characters (None: not at all): at its end to any width from there on, or with `keeps_end`
-    to its last `least` characters alone. Columns with a `rank` above 0 may be left out, those with a low one are taken
-    first.
+    It is cut to `least` characters or more (None: never cut), at its end or, with `keeps_end`, to its last `least`
+    characters. Columns with a `rank` above 0 may be left out, those with the highest rank first.
     """
 
     head: str
@@ -228,52 +227,45 @@ class Column:
 def table_lines(
     columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None = None
 ) -> tuple[list[str], list[str]]:
-    """The table's lines, the heads first, and the heads of the columns that were left out to keep within `width`."""
+    """Return the lines of a table, and the heads of the columns that were left out to keep within `width`."""
     from rich.cells import cell_len
 
     table = [[column.head for column in columns], *rows]
     natural = [max(cell_len(cells[index]) for cells in table) for index in range(len(columns))]
-    widths = natural if width is None else _fitted(columns, natural, width)
+    widths = natural if width is None else _fit_widths(columns, natural, width)
     lines = [
-        (" " * COLUMN_GAP)
-        .join(_cell(*entry) for entry in zip(columns, cells, widths, strict=True) if entry[2])
-        .rstrip()
+        (" " * COLUMN_GAP).join(_fit_cell(*cell) for cell in zip(columns, cells, widths, strict=True) if cell[2])
         for cells in table
     ]
-    return lines, [column.head for column, kept in zip(columns, widths, strict=True) if not kept]
+    left_out = [column.head for column, kept in zip(columns, widths, strict=True) if not kept]
+    return [line.rstrip() for line in lines], left_out
 
 
-def _fitted(columns: Sequence[Column], natural: Sequence[int], width: int) -> list[int]:
-    """The columns' widths; 0 is a column that is left out. What room is left goes to those that were cut."""
-    from rich.cells import cell_len
-
-    least = [
-        wide if column.least is None else min(wide, max(column.least, cell_len(column.head)))
-        for column, wide in zip(columns, natural, strict=True)
-    ]
+def _fit_widths(columns: Sequence[Column], natural: Sequence[int], width: int) -> list[int]:
+    """Return the width of each column, 0 for one that is left out. Spare room goes to those that were cut."""
     widths = [0] * len(columns)
+
+    def room() -> int:
+        kept = [size for size in widths if size]
+        return width - sum(kept) - COLUMN_GAP * (len(kept) - 1)
+
     for index in sorted(range(len(columns)), key=lambda index: columns[index].rank):
-        if columns[index].rank == 0 or _total_width([*widths, least[index]]) <= width:
-            widths[index] = least[index]
-    for index, wide in enumerate(natural):
-        room = max(0, width - _total_width(widths))
-        if widths[index] and (widths[index] + room >= wide or not columns[index].keeps_end):
-            widths[index] = min(wide, widths[index] + room)
+        column = columns[index]
+        least = natural[index] if column.least is None else max(column.least, len(column.head))
+        widths[index] = min(least, natural[index])
+        if column.rank and room() < 0:
+            widths[index] = 0
+    for index, full in enumerate(natural):
+        wider = min(full, widths[index] + max(0, room()))
+        if widths[index] and (wider == full or not columns[index].keeps_end):
+            widths[index] = wider
     return widths
 
 
-def _total_width(widths: Sequence[int]) -> int:
-    kept = [wide for wide in widths if wide]
-    return sum(kept) + COLUMN_GAP * (len(kept) - 1)
-
-
-def _cell(column: Column, text: str, width: int) -> str:
+def _fit_cell(column: Column, text: str, width: int) -> str:
     from rich.cells import cell_len, set_cell_size
 
-    length = cell_len(text)
-    if length > width and column.keeps_end:
-        text = text[-width:]
-    elif length > width:
-        text = f"{set_cell_size(text, width - 1).rstrip()}…"
+    if cell_len(text) > width:
+        text = text[-width:] if column.keeps_end else f"{set_cell_size(text, width - 1).rstrip()}…"
     spaces = " " * (width - cell_len(text))
     return f"{spaces}{text}" if column.right else f"{text}{spaces}"

@@ -117,13 +117,6 @@ def no_test_picture(own: Path) -> str:
     return "has no picture for the test set"
 
 
-def test_a_matplotlibrc_that_cannot_be_read_is_told_before_training(here: Path) -> None:
-    (here / "matplotlibrc").write_bytes(b"# gr\xfcn")
-    with pytest.raises(UsageError, match=r"matplotlibrc can't be read: .*Save it as UTF-8"):
-        plan(config_of({"architecture": "mlp"}))
-    plan(config_of({"architecture": "mlp"}, report={"plots": False, "gallery": False}))
-
-
 @pytest.mark.parametrize("damage", [half_a_picture, flat_test, no_test_picture])
 def test_test_pictures_that_cannot_be_used_are_told_before_training(
     damage: Callable[[Path], str], tiny: dict[str, Any], here: Path, pictures: Pictures
@@ -177,7 +170,7 @@ def test_a_start_that_does_not_fit_is_told(tiny: dict[str, Any], here: Path) -> 
 
 
 def test_a_package_that_is_missing_is_told(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
-    monkeypatch.setattr("mnist_trainer.pipeline.finish.find_spec", lambda name: None)
+    monkeypatch.setattr("mnist_trainer.reports.canvas.find_spec", lambda name: None)
     for make in (plan, train, lambda config: train_seeds(config, [0])):
         with pytest.raises(UsageError, match=r"report\.plots and report\.gallery need matplotlib: pip install"):
             make(load_config(tiny, ["report.plots=true"]))
