@@ -1,9 +1,8 @@
-"""Finds what a user names: a path, a name below `runs/`, `latest` or `bundled`."""
+"""Find what a user names: a path, a name below `runs/`, `latest` or `bundled`."""
 
 from __future__ import annotations
 
 import os
-from operator import itemgetter
 from pathlib import Path
 
 from mnist_trainer.errors import CheckpointError
@@ -26,28 +25,24 @@ def tried_paths(path: Path) -> str:
 
 
 def latest_run(runs: Path = RUNS) -> RunFolder:
-    """The finished run under `runs`, or in a series there, that ended last. Raises `CheckpointError` without one."""
-    records = (*runs.glob("*/run.json"), *runs.glob("*/seed-*/run.json"))
-    found = [RunFolder(record.parent) for record in records]
-    ended = [(folder.read_record(), folder) for folder in found if folder.best.exists()]
-    finished = [
-        (str(record.get("finished_at")), str(folder.path), folder)
-        for record, folder in ended
-        if record.get("status") == "finished"
-    ]
+    """Return the finished run under `runs`, or in a series there, that ended last. Raises `CheckpointError`."""
+    finished: list[tuple[str, str]] = []
+    for path in (*runs.glob("*/run.json"), *runs.glob("*/seed-*/run.json")):
+        folder = RunFolder(path.parent)
+        record = folder.read_record() if folder.best.exists() else {}
+        if record.get("status") == "finished":
+            finished.append((str(record.get("finished_at")), str(folder.path)))
     if not finished:
         raise CheckpointError(
             f"There is no finished run under {runs}. Train one (mnist-train --config quickstart) or name a checkpoint."
         )
-    return max(finished, key=itemgetter(0, 1))[2]
+    return RunFolder(Path(max(finished)[1]))
 
 
 def find_checkpoint(ref: str) -> Path:
-    """The `.pt` file that `ref` stands for: itself, a run folder's `best.pt`, `latest`, or `bundled`.
+    """Return the `.pt` file that `ref` stands for: itself, a run folder's `best.pt`, `latest`, or `bundled`.
 
-    A path that does not exist is looked for below `runs/` (see `find_path`).
-    `bundled` always is the package's own model, whatever is called so in the present folder. Raises `CheckpointError`
-    if there is none.
+    `bundled` always is the package's own model. Raises `CheckpointError` if there is none.
     """
     if ref == BUNDLED:
         return Path(__file__).parents[1] / "bundled.pt"
@@ -55,21 +50,25 @@ def find_checkpoint(ref: str) -> Path:
     if ref == "latest" and not Path(ref).exists():
         return latest_run().best
     if is_folder(path):
-        best = RunFolder(path).best
-        if is_series(path):
-            runs = path / "seed-*"
-            raise CheckpointError(f"{path} is a series: its models are in {runs}. Name one of these folders, or all.")
-        if not os.path.lexists(best):
-            record = RunFolder(path).read_record()
-            reason = "its training has not completed an epoch" if record else "it is no run folder"
-            if record.get("kind") == "sweep":
-                reason = f"it is a sweep, which keeps no models; train its best one: --config {path / 'best.yaml'}"
-            elif any(map(holds_run, path.glob("*"))):
-                reason = "it is a folder of runs; name one of them"
-            raise CheckpointError(f"{path} holds no best.pt: {reason}.")
-        return best
+        return _best_of_folder(path)
     if not os.path.lexists(path):
         raise CheckpointError(
             f"{path}: there is no such file{tried_paths(path)}. Name a .pt file, a run folder, latest or bundled."
         )
     return path
+
+
+def _best_of_folder(path: Path) -> Path:
+    folder = RunFolder(path)
+    if is_series(path):
+        runs = path / "seed-*"
+        raise CheckpointError(f"{path} is a series: its models are in {runs}. Name one of these folders, or all.")
+    if not os.path.lexists(folder.best):
+        record = folder.read_record()
+        reason = "its training has not completed an epoch" if record else "it is no run folder"
+        if record.get("kind") == "sweep":
+            reason = f"it is a sweep, which keeps no models; train its best one: --config {path / 'best.yaml'}"
+        elif any(map(holds_run, path.glob("*"))):
+            reason = "it is a folder of runs; name one of them"
+        raise CheckpointError(f"{path} holds no best.pt: {reason}.")
+    return folder.best

@@ -1,11 +1,11 @@
 """A run's folder: config, status, metrics, checkpoints and plots of one training.
 
 runs/2026-03-14_15-09-26-mlp/
-  config.yaml    resolved, runnable as it is; the first file to appear
+  config.yaml    complete, can be trained as it is; the first file to appear
   run.json       status, versions, device, timings, result
   metrics.csv    one row an epoch, appended whole
   best.pt        the best epoch's weights: all that eval and predict need
-  last.pt        the same and the state of the training, to go on from
+  last.pt        the same and the state of the training, to resume from
   plots/*.png    log.txt
 """
 
@@ -15,9 +15,11 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -34,25 +36,20 @@ from mnist_trainer.files import (
 )
 
 COLUMNS = (
-    "epoch",
-    "phase",
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "lr",
-    "seconds",
-    "images_per_second",
+    *("epoch", "phase", "train_loss", "train_accuracy", "val_loss", "val_accuracy"),
+    *("lr", "seconds", "images_per_second"),
 )
+
 RUN_FILES = ("config.yaml", "run.json", "metrics.csv", "best.pt", "last.pt")
 """A folder with one of these holds a run."""
+
 RUNS = Path("runs")
-"""Where runs go unless told otherwise, below the present folder."""
+"""The default folder of runs, below the working directory."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of one run. Reading and writing go through here, so that their names stand in one place."""
+    """The files of one run. The names of its files stand here only."""
 
     path: Path
 
@@ -82,11 +79,11 @@ class RunFolder:
         return self.path / "plots"
 
     def write_record(self, record: Mapping[str, Any]) -> None:
-        """Replaces `run.json`."""
+        """Replace `run.json`."""
         write_text(self.path / "run.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
     def read_record(self) -> dict[str, Any]:
-        """`run.json` as it stands; empty if it is missing or damaged."""
+        """Return the content of `run.json`; empty if it is missing or damaged."""
         try:
             record = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
@@ -94,13 +91,13 @@ class RunFolder:
         return record if isinstance(record, dict) else {}
 
     def add_metrics(self, row: Mapping[str, object]) -> None:
-        """Appends an epoch's row, and the header before the first."""
+        """Append an epoch's row to `metrics.csv`, and the header before the first row."""
         if not self.metrics.exists():
             append_line(self.metrics, ",".join(COLUMNS))
         append_line(self.metrics, _metrics_line(row))
 
     def rewrite_metrics(self, rows: Iterable[Mapping[str, object]]) -> None:
-        """Makes `metrics.csv` hold `rows` alone; without any there is no such file."""
+        """Replace `metrics.csv` by `rows`; without any row it is removed."""
         lines = [",".join(COLUMNS), *map(_metrics_line, rows)]
         if len(lines) == 1:
             remove_file(self.metrics)
@@ -108,11 +105,11 @@ class RunFolder:
             write_text(self.metrics, "".join(f"{line}\n" for line in lines))
 
     def log(self, line: str) -> None:
-        """Appends a line with the time to `log.txt`."""
+        """Append a line with the time to `log.txt`."""
         append_line(self.path / "log.txt", f"{datetime.now():%Y-%m-%d %H:%M:%S}  {line}")
 
     def write_plot(self, name: str, png: bytes) -> None:
-        """Makes `plots/<name>` hold a picture."""
+        """Write a picture to `plots/<name>`."""
         make_folder(self.plots)
         write_bytes(self.plots / name, png)
 
@@ -124,36 +121,35 @@ def _metrics_line(row: Mapping[str, object]) -> str:
 
 
 def create_run_folder(name: str, folder: Path | None = None) -> RunFolder:
-    """A new folder, `folder` itself or one below `runs/`, that no other run has.
+    """Create `folder`, or a new one `runs/<time>-<name>`, with -2, -3, … behind it if another run has that name.
 
-    Raises `UsageError` if `folder` already holds a run, `StorageError` if it cannot be made.
+    Raises `UsageError` if `folder` already holds a run, `StorageError` if it cannot be created.
     """
     if folder is not None:
         check_free(folder)
         make_folder(folder)
         return RunFolder(folder)
-    for path in _names(name):
-        try:
+    path = first = RUNS / f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{name}"
+    for number in count(2):
+        with suppress(FileExistsError):
             make_folder(path, exist_ok=False)
-        except FileExistsError:
-            continue
-        return RunFolder(path)
-    raise AssertionError("unreachable")
+            break
+        path = first.with_name(f"{first.name}-{number}")
+    return RunFolder(path)
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether the folder `folder` holds a run, or what was begun of one."""
+    """Return whether `folder` holds a run, finished or not."""
     return any(os.path.lexists(folder / name) for name in RUN_FILES)
 
 
 def belongs_to_run(path: Path) -> bool:
-    """Whether `path` is, or would be, one of the files that a run keeps in its folder."""
+    """Return whether `path` is, or would be, a file of a run."""
     return path.name in (*RUN_FILES, "log.txt") and holds_run(path.parent)
 
 
 def check_free(folder: Path) -> None:
-    """Raises `UsageError` if the folder `folder` holds a run, `StorageError` if another process is at work there, if it
-    can't be written, or is a file."""
+    """Raise `UsageError` if `folder` holds a run, `StorageError` if it is locked, can't be written, or is a file."""
     if is_folder(folder):
         with folder_lock(folder):
             check_no_run(folder)
@@ -168,24 +164,14 @@ def check_not_file(folder: Path | None) -> None:
 
 
 def check_no_run(folder: Path) -> None:
-    """Raises `UsageError` if the folder `folder` holds a run."""
+    """Raise `UsageError` if `folder` holds a run."""
     if holds_run(folder):
         raise UsageError(f"{folder} already holds a run. Choose another --run-dir, or remove it first.")
 
 
 def is_series(folder: Path) -> bool:
-    """Whether the folder `folder` holds a series of runs, one a seed, each in a folder of its own."""
+    """Return whether `folder` holds a series of runs, one a seed, each in a folder of its own."""
     return RunFolder(folder).read_record().get("kind") == "seeds"
-
-
-def _names(name: str) -> Iterator[Path]:
-    """`runs/<time>-<name>`, then the same with 2, 3, … behind it."""
-    stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{name}"
-    yield RUNS / stem
-    count = 2
-    while True:
-        yield RUNS / f"{stem}-{count}"
-        count += 1
 
 
 def as_folder(run_dir: str | Path | None) -> Path | None:
