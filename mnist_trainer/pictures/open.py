@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -211,7 +212,7 @@ def _pdf_pages(file: BinaryIO, name: str) -> Iterator[Image.Image | DataError]:
         raise _damaged(name, error) from None
     if not count:
         raise DataError(f"{name} has no page.")
-    try:
+    with closing(document):
         for number in range(count):
             page = name if number == 0 else f"{name}[{number + 1}]"
             try:
@@ -220,8 +221,6 @@ def _pdf_pages(file: BinaryIO, name: str) -> Iterator[Image.Image | DataError]:
                 yield error
             except Exception as error:
                 yield _damaged(page, error)
-    finally:
-        document.close()
 
 
 def _render_page(document: PdfDocument, number: int, name: str) -> Image.Image:
@@ -229,8 +228,7 @@ def _render_page(document: PdfDocument, number: int, name: str) -> Image.Image:
     from pypdfium2 import PdfImage
     from pypdfium2.raw import FPDF_PAGEOBJ_IMAGE
 
-    page = document[number]
-    try:
+    with closing(document[number]) as page:
         for scan in page.get_objects(filter=[FPDF_PAGEOBJ_IMAGE]):
             assert isinstance(scan, PdfImage)
             width, height = scan.get_px_size()
@@ -239,8 +237,6 @@ def _render_page(document: PdfDocument, number: int, name: str) -> Image.Image:
         scale = min(PDF_DPI / 72, PDF_SIDE / max(1.0, *page.get_size()))
         drawn: Image.Image = page.render(scale=scale, rev_byteorder=True).to_pil()
         return drawn.copy()
-    finally:
-        page.close()
 
 
 def _decode(image: Image.Image, name: str) -> Picture | DataError:

@@ -12,7 +12,7 @@ from mnist_trainer.pictures.render import render
 from mnist_trainer.simulator import photographs, scene
 from mnist_trainer.simulator.effects import PicturePlan, render_scene
 from mnist_trainer.simulator.letters import letter, printed, symbol
-from mnist_trainer.simulator.scene import LARGEST, DrawnInk, Image, Rng, random_colour, to_unit_range
+from mnist_trainer.simulator.scene import LARGEST, DrawnInk, Image, Levels, Rng, paste, random_colour, to_unit_range
 from mnist_trainer.simulator.strokes import Strokes, deform, draw, normalize_strokes, polyline, trace
 
 SPOILING = frozenset({"broken", "two_parts", "faint", "tiny", "border", "small28", "enlarged"})
@@ -222,15 +222,14 @@ def glyph_non_digit(rng: Rng, digits: Image) -> Image:
     """Return what a wrong cut leaves of a row, uint8 [28, 28] as in MNIST: digits and parts of them side by side."""
     first, second = (_trimmed(rng.choice(digits)) for _ in range(2))
     way = int(rng.integers(8))
-    together = _side_by_side(first, second, rng)
+    ink = _side_by_side(first, second, rng)
     if way == 0 and first.shape[1] > 12:
-        together = _left_part(first, rng)
+        ink = to_unit_range(_left_part(first, rng))
     elif 0 < way < 4:
         part = _left_part(second, rng)
         if np.sum(part > 127) > 0.25 * np.sum(first > 127):
-            together = _side_by_side(first, part, rng) if way < 3 else _side_by_side(part, first, rng)
-    levels = to_unit_range(together)
-    return render(levels, bounding_box(levels > 0))
+            ink = _side_by_side(first, part, rng) if way < 3 else _side_by_side(part, first, rng)
+    return render(ink, bounding_box(ink > 0))
 
 
 def _trimmed(digit: Image) -> Image:
@@ -243,12 +242,10 @@ def _left_part(digit: Image, rng: Rng) -> Image:
     return digit[:, : max(4, round(digit.shape[1] * rng.uniform(0.3, 0.5)))]
 
 
-def _side_by_side(left: Image, right: Image, rng: Rng) -> Image:
+def _side_by_side(left: Image, right: Image, rng: Rng) -> Levels:
     overlap = min(3, left.shape[1] // 3, right.shape[1] // 3)
     gap, fall = int(rng.integers(-overlap, 2)), int(rng.integers(-3, 4))
-    together = np.zeros((40, max(left.shape[1], left.shape[1] + gap + right.shape[1])), np.uint8)
-    together[6:34, : left.shape[1]] = left
-    start = max(0, left.shape[1] + gap)
-    target = together[6 + fall : 34 + fall, start : start + right.shape[1]]
-    np.maximum(target, right[:, : target.shape[1]], out=target)
-    return together
+    ink = np.zeros((40, 60), np.float32)
+    paste(ink, left, 6, 0)
+    paste(ink, right, 6 + fall, left.shape[1] + gap)
+    return ink
