@@ -1,4 +1,4 @@
-"""Where and with what a run was made: the part of `run.json` that lets somebody else make it again."""
+"""Describe the machine, the versions and the code of a run, for `run.json`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mnist_trainer.training.state import TrainingState
 
 
 def git_commit() -> str | None:
-    """The commit of the present folder's repository, with `+changes` if files differ from it; None outside of one."""
+    """Return the commit of the current folder's repository, with `+changes` if files differ from it, or None."""
     try:
         commit = _git("rev-parse", "HEAD")
         return f"{commit}+changes" if _git("status", "--porcelain", "--untracked-files=no") else commit
@@ -28,7 +28,7 @@ def _git(*arguments: str) -> str:
 
 
 def describe_environment(state: TrainingState) -> dict[str, Any]:
-    """Versions, device and what every `auto` became."""
+    """Return versions, device and what every `auto` became."""
     setup = state.setup
     device = setup.device
     return {
@@ -49,12 +49,12 @@ def describe_environment(state: TrainingState) -> dict[str, Any]:
 
 
 def machine_info(state: TrainingState) -> dict[str, Any]:
-    """What of the machine decides on the bits of a training."""
+    """Return what determines the bits of a training besides the config."""
     return {
         "device": str(state.setup.device),
         "precision": state.setup.spec.precision,
         "threads": torch.get_num_threads(),
         "products": matmul_backend(),
-        "torch": str(torch.__version__),  # it has a class of its own, which no checkpoint may hold
+        "torch": str(torch.__version__),  # a subclass of str, which no checkpoint may contain
         "instructions": torch.backends.cpu.get_cpu_capability(),
     }

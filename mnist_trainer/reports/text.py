@@ -131,11 +131,6 @@ def duration_text(seconds: float) -> str:
     return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
-def terms_line(record: EpochRecord) -> str:
-    """The size of each term of the loss, for the log."""
-    return ", ".join(f"{name} {value:.4g}" for name, value in record.terms.items())
-
-
 def run_result_lines(result: RunResult) -> list[str]:
     """Why it stopped, what was written where, what to try next; the last line is the result alone."""
     shown = result.test or result.validation

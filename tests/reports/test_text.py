@@ -21,7 +21,6 @@ from mnist_trainer.reports.text import (
     layer_lines,
     percent,
     run_result_lines,
-    terms_line,
     wrap_text,
 )
 from mnist_trainer.training.loop import EpochRecord
@@ -65,10 +64,6 @@ def test_an_epoch_has_a_cell_for_each_column(record: EpochRecord) -> None:
     assert len(EPOCH_COLUMNS) == len(epoch_cells(record))
     bare = replace(record, val_loss=None, val_accuracy=None, best=False, lr=1e-5)
     assert epoch_cells(bare) == ("3", "0.1234", "-", "-", "1e-05", "2.3", "")
-
-
-def test_the_terms_of_a_loss_are_named(record: EpochRecord) -> None:
-    assert terms_line(record) == "cross_entropy 0.1, penalties 0.02344"
 
 
 def test_an_accuracy_comes_with_its_interval(evaluation: Evaluation) -> None:
