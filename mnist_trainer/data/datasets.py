@@ -200,7 +200,6 @@ def _download(name: PublishedName, file: str, folders: Sequence[Path], progress:
     Of several processes one downloads, the others wait for it. Raises DataError when no server gives the file.
     """
     archive, report = PUBLISHED[name].archive.format(file), progress or (lambda *_: None)
-    urls, md5 = resources(name)[archive]
 
     def write(path: Path) -> None:
         target = path.with_name(archive)
@@ -209,23 +208,9 @@ def _download(name: PublishedName, file: str, folders: Sequence[Path], progress:
                 copyfile(target, path)
             else:
                 path.touch()  # a folder that cannot be written fails here, not as a network error
-                _fetch_any(urls, md5, path, archive, report)
+                _fetch_any(name, archive, path, folders[0], report)
 
-    try:
-        return write_to_first(folders, archive, write)
-    except _UnreachableError as error:
-        archives, home = PUBLISHED[name].archives, urls[0].removesuffix(archive)
-        listed = " and ".join(filter(None, (", ".join(archives[:-1]), archives[-1])))
-        raise DataError(
-            f"{name} is not complete in {folders[0]}, and {archive} could not be downloaded ({error}). Behind a proxy, "
-            f"name it in HTTPS_PROXY and HTTP_PROXY; where a network wants a log-in, do that in a browser. Without a "
-            f"network, put {listed} there, compressed or not (to be had at {home}), or name another data root with "
-            f"data.root or {ROOT_VARIABLE}. data.name=digits needs no download."
-        ) from None
-
-
-class _UnreachableError(Exception):
-    """No server gave the file; the text has each one and its reason."""
+    return write_to_first(folders, archive, write)
 
 
 @contextmanager
@@ -243,24 +228,30 @@ def _one_at_a_time(target: Path, report: Progress) -> Iterator[None]:
                 lock.unlink()
 
 
-def _fetch_any(urls: Sequence[str], md5: str, path: Path, archive: str, report: Progress) -> None:
-    """Write the archive from the first of `urls` that has it to `path`.
+def _fetch_any(name: PublishedName, archive: str, path: Path, folder: Path, report: Progress) -> None:
+    """Write `archive` from the first server that has it to `path`.
 
-    Raises _UnreachableError when none has, OSError when the disk is full.
+    Raises DataError when none has, which says where to put the files by hand, and OSError when the disk is full.
     """
     failures = []
+    urls, md5 = resources(name)[archive]
     for url in urls:
         try:
-            _fetch(url, md5, path, lambda done, total: report(f"downloading {archive}", done, total))
+            return _fetch(url, md5, path, lambda done, total: report(f"downloading {archive}", done, total))
         except (OSError, HTTPException, ValueError, DamagedError) as error:
             if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT):
                 raise
             cause = getattr(error, "reason", error)  # what a URLError wraps
             reason = f"HTTP {error.code}" if isinstance(error, HTTPError) else getattr(cause, "strerror", None) or cause
             failures.append(f"{urlsplit(url).netloc}: {one_line(str(reason) or type(error).__name__, 200)}")
-        else:
-            return
-    raise _UnreachableError("; ".join(failures))
+    *others, last = PUBLISHED[name].archives
+    listed = f"{', '.join(others)} and {last}" if others else last
+    raise DataError(
+        f"{name} is not complete in {folder}, and {archive} could not be downloaded ({'; '.join(failures)}). Behind a "
+        f"proxy, name it in HTTPS_PROXY and HTTP_PROXY; where a network wants a log-in, do that in a browser. Without "
+        f"a network, put {listed} there, compressed or not (to be had at {urls[0].removesuffix(archive)}), or name "
+        f"another data root with data.root or {ROOT_VARIABLE}. data.name=digits needs no download."
+    )
 
 
 def _fetch(url: str, md5: str, path: Path, report: Callable[[int, int | None], None]) -> None:
