@@ -141,7 +141,7 @@ def test_a_terminal_gets_colours_and_bars(
     assert any(re.fullmatch(r"downloading train-images-idx3-ubyte\.gz .* 5 MB *", line) for line in lines)
     assert any(re.fullmatch(r"testing and drawing ━+ *", line) for line in lines)
     assert stylings(captured.out, BEST) == {"32"}
-    assert stylings(captured.out, OTHER) == set()
+    assert stylings(captured.out, OTHER) <= {"0"}  # rich before 14.3 resets the style of plain text, too
     assert stylings(captured.out, "one") == {"1;32"}
     assert bare(captured.err) == "warning: model.output: cross_entropy [twice]\n"
     assert stylings(captured.err, "warning: model.output:") == {"33"}
