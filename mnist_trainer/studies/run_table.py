@@ -14,7 +14,7 @@ from mnist_trainer.config.yaml_reader import SourceLocation, read_text
 from mnist_trainer.errors import UsageError, one_line, shell_quote
 from mnist_trainer.reports.text import Column, interval, loss_text, percent, table_lines
 from mnist_trainer.storage.run_folder import RunFolder
-from mnist_trainer.studies.run_summary import DAMAGED, KILLED, Row, RunSummary, read_metrics, read_trials
+from mnist_trainer.studies.run_summary import DAMAGED, KILLED, Row, RunSummary, read_metrics
 
 if TYPE_CHECKING:
     from mnist_trainer.reports.curves import RunCurve
@@ -300,6 +300,9 @@ def _member_rows(run: RunSummary) -> list[Sequence[Row]]:
         case "seeds":
             return [read_metrics(RunFolder(path).metrics, []) for path in sorted(run.path.glob("seed-*"))]
         case "sweep":
-            return read_trials(run.path / "curves.csv")
+            trials: dict[float | None, list[Row]] = {}
+            for row in read_metrics(run.path / "curves.csv", []):
+                trials.setdefault(row.pop("trial", None), []).append(row)
+            return list(trials.values())
         case _:
             return [run.rows]

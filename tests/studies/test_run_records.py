@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mnist_trainer.storage.run_folder import RunFolder
 from mnist_trainer.studies import run_summary
-from mnist_trainer.studies.run_summary import Record, read_config, read_metrics, read_record, read_run
+from mnist_trainer.studies.run_summary import TYPES, read_config, read_metrics, read_record, read_run
 from mnist_trainer.studies.run_table import table
 
 FakeRun = Callable[..., Path]
@@ -47,7 +47,7 @@ HEAD = "epoch,phase,val_loss,val_accuracy\n"
 def test_a_record_that_is_none_is_named(tmp_path: Path, content: bytes, problem: str) -> None:
     (tmp_path / "run.json").write_bytes(content)
     problems: list[str] = []
-    assert read_record(RunFolder(tmp_path), problems) == Record()
+    assert read_record(RunFolder(tmp_path), problems) == {}
     assert problems == [problem]
 
 
@@ -56,7 +56,7 @@ def test_what_is_right_in_a_record_is_kept(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps(content))
     problems: list[str] = []
     record = read_record(RunFolder(tmp_path), problems)
-    assert (record.name, record.best_epoch, record.epochs) == ("kept", 2, None)
+    assert record == {"name": "kept", "best_epoch": 2}
     assert problems == ["run.json: wrong epochs"]
 
 
@@ -110,7 +110,7 @@ def test_numbers_are_finite_or_nothing(tmp_path: Path) -> None:
 def test_files_that_are_missing_are_named_but_for_metrics_that_may_come(tmp_path: Path) -> None:
     problems: list[str] = []
     folder = RunFolder(tmp_path)
-    assert (read_record(folder, problems), read_config(folder.config, problems)) == (Record(), None)
+    assert (read_record(folder, problems), read_config(folder.config, problems)) == ({}, None)
     assert read_metrics(folder.metrics, problems) == ()
     assert problems == ["no run.json", "no config.yaml"]
 
@@ -133,10 +133,9 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path, kind: str) -> None:
     for name in ("run.json", "config.yaml", "metrics.csv"):
         stand_in(kind, tmp_path / name)
     found = read_run(tmp_path)
-    assert found.problems == (
-        "run.json can't be read: it is no file",
-        "config.yaml is no file",
-        "metrics.csv can't be read: it is no file",
+    reason = "Too many levels of symbolic links" if kind == "loop" else "it is no file"
+    assert found.problems == tuple(
+        f"{name} can't be read: {reason}" for name in ("run.json", "config.yaml", "metrics.csv")
     )
 
 
@@ -152,7 +151,7 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
 )
-KEYS = st.sampled_from([*Record.model_fields, "accuracy", "interval", "mean", "training_seconds"])
+KEYS = st.sampled_from([*TYPES, "accuracy", "interval", "mean", "training_seconds"])
 
 
 @pytest.mark.slow
