@@ -1,1 +1,1 @@
-"""From images to probabilities and from probabilities to figures."""
+"""From images to probabilities, and from probabilities to metrics and text."""

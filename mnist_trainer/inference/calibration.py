@@ -1,4 +1,4 @@
-"""Temperature scaling, and how far confidence and accuracy are apart (Guo et al. 2017, arXiv 1706.04599)."""
+"""Temperature scaling and reliability diagrams (Guo et al. 2017, arXiv 1706.04599)."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ from mnist_trainer.errors import DataError
 from mnist_trainer.inference.metrics import BINS, bin_of
 
 BOUNDS = 0.001, 10_000.0
-"""The temperatures among which one is sought."""
+"""The range of temperatures."""
 
 EQUAL_WITHIN = 1e-6
-"""Figures that differ by no more than this are equal."""
+"""Metrics that differ by no more than this are equal."""
 
 TOLERANCE = 1e-6
-"""How exactly, as a fraction."""
+"""The relative precision of the temperature."""
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """What to divide `logits` [N, K] by, so that −ln of the right class's probability is least in the mean.
+    """Return the temperature T that minimises the mean cross-entropy of `logits` [N, K] / T.
 
-    Golden-section search over log T within `BOUNDS`. It finds the least value there is: the loss is convex in 1/T, and
-    so has one valley in log T too. Raises `DataError` where every answer is right: then the loss falls for ever with T;
-    and where the least value lies beyond a bound.
+    Golden-section search over log T within `BOUNDS`: the loss is convex in 1/T, so it has one minimum in log T too.
+    Raises `DataError` if every prediction is correct (then the best T is 0), or if the minimum is not within bounds.
     """
     if bool((logits.argmax(dim=1) == labels).all()):
         raise DataError(
@@ -62,19 +61,19 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 
 @dataclass(frozen=True)
 class CalibrationMetrics:
-    """How true a model's confidence is: −ln of the right class's probability, and the expected calibration error."""
+    """The mean −ln of the correct class's probability, and the expected calibration error."""
 
     loss: float
     ece: float
 
     def worse_than(self, other: CalibrationMetrics) -> list[str]:
-        """Return the names of the figures that are larger than those of `other`, by more than rounding."""
+        """Return the names of the metrics that are larger than those of `other`, by more than rounding."""
         return [key for key, value in vars(self).items() if value > getattr(other, key) + EQUAL_WITHIN]
 
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """The answers whose confidence lies in one of `BINS` equal parts: how many, their mean confidence and accuracy."""
+    """A bin of a reliability diagram: number of predictions, mean confidence and accuracy."""
 
     count: int
     confidence: float

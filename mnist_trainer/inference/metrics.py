@@ -1,9 +1,4 @@
-"""Figures of a classifier: exact counts, and intervals that say how much they mean.
-
-Which of two models is better, on the same images.
-
-How far a figure differs from run to run, and what that says about its mean.
-"""
+"""Metrics of a classifier, the comparison of two classifiers, and the spread of a metric over several runs."""
 
 from __future__ import annotations
 
@@ -17,15 +12,15 @@ import torch
 from torch import Tensor
 
 BINS = 15
-"""Bins of equal width for the expected calibration error (Guo et al. 2017, arXiv 1706.04599)."""
+"""Number of equal bins of the expected calibration error (Guo et al. 2017, arXiv 1706.04599)."""
 
 Z95 = 1.959963984540054
-"""The normal distribution's 97.5 % quantile: two-sided 95 %."""
+"""The 97.5 % quantile of the normal distribution: two-sided 95 %."""
 
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """One class: its images, how many were read right, and the wrong answer given most often."""
+    """The metrics of one class, and the class it is most often confused with."""
 
     label: str
     count: int
@@ -37,7 +32,7 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class MemberMetrics:
-    """One member of an ensemble, alone on the same images; the loss is −ln of the right class's probability."""
+    """The metrics of one member of an ensemble; the loss is −ln of the correct class's probability."""
 
     path: str
     name: str
@@ -50,15 +45,13 @@ class MemberMetrics:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's figures on one split; accuracies and probabilities are fractions from 0 to 1.
+    """The metrics of a model on one split; accuracies and probabilities are fractions from 0 to 1.
 
-    `interval` is the 95 % Wilson interval of the accuracy, `ece` the expected calibration error (None where outputs
-    are no probabilities), `confusion[label][predicted]` counts images. `loss` is None where it is a user's own function
-    that was not given.
-
-    The loss of a `plain` answer is the one the model was trained with. That of an ensemble, of several `views` or at a
-    temperature is −ln of the probability given to the right class. An ensemble also has its `members`, and the share of
-    images that they answer differently, `disagreement`.
+    `interval` is the 95 % Wilson interval of the accuracy, `ece` the expected calibration error (None if outputs are no
+    probabilities), `confusion[label][predicted]` counts images. `loss` is the one the model was trained with if
+    `plain`; that of an ensemble, of several `views` or at a temperature is −ln of the correct class's probability. It
+    is None if it is a user's own function that was not given. An ensemble has its `members`, and `disagreement`: the
+    fraction of images for which not all members predict the same class.
     """
 
     accuracy: float
@@ -76,9 +69,9 @@ class Evaluation:
     disagreement: float | None = None
     plain: bool = True
     pictures: str = field(default="", compare=False)
-    """Of a folder: which of its pictures were measured."""
+    """Which pictures of a folder were evaluated."""
     notes: tuple[str, ...] = field(default=(), compare=False)
-    """Why the figures may be too good: the model knows some of the images."""
+    """Why the metrics are too good: some of the images trained the model."""
 
     @property
     def majority_class(self) -> ClassMetrics:
@@ -87,12 +80,12 @@ class Evaluation:
 
     @property
     def is_guessing(self) -> bool:
-        """Whether it is no better than naming the commonest class each time, and makes errors."""
+        """Whether it is no better than always predicting the majority class."""
         return self.errors > 0 and self.accuracy <= self.majority_class.count / self.count
 
     @property
     def gains(self) -> tuple[float, float]:
-        """How much larger an ensemble's accuracy is than its members' mean, and than that of the best of them."""
+        """How much the accuracy of an ensemble exceeds the mean of its members', and the best of them."""
         each = [member.accuracy for member in self.members]
         return self.accuracy - sum(each) / len(each), self.accuracy - max(each)
 
@@ -104,34 +97,28 @@ class Evaluation:
         return f"{self.split} accuracy {100 * self.accuracy:.2f} % ({errors}; 95 % interval {low} to {high} %)"
 
     def __repr__(self) -> str:
-        """Return the sentence, the data, and the figures that are known; all else is in the attributes."""
+        """Return the sentence, the data set and the other metrics; everything else is in the attributes."""
         loss = [] if self.loss is None else [f"loss {self.loss:.4f}"]
         ece = [] if self.ece is None else [f"expected calibration error {100 * self.ece:.2f} %"]
         return f"{self.sentence}\n{', '.join([f'data {self.dataset}', *loss, *ece])}"
 
     def to_json(self) -> dict[str, Any]:
-        """What `mnist-eval --json` prints: the same keys for all, `views` and `notes` where there are some, and of an
-        ensemble `members`, `disagreement`, `gain_over_mean` and `gain_over_best`."""
+        """Return what `mnist-eval --json` prints; `views`, `pictures` and `notes` only if there are any."""
         content = asdict(self)
-        del content["plain"]
-        if not self.notes:
-            del content["notes"]
-        if self.views == 1:
-            del content["views"]
-        if not self.pictures:
-            del content["pictures"]
-        if not self.members:
-            del content["members"], content["disagreement"]
-            return content
-        return {**content, **dict(zip(("gain_over_mean", "gain_over_best"), self.gains, strict=True))}
+        optional = {"notes": self.notes, "views": self.views > 1, "pictures": self.pictures}
+        optional |= dict.fromkeys(("members", "disagreement"), self.members)
+        for key in ("plain", *(key for key, has in optional.items() if not has)):
+            del content[key]
+        gains = zip(("gain_over_mean", "gain_over_best"), self.gains, strict=True) if self.members else ()
+        return {**content, **dict(gains)}
 
     def summary(self) -> dict[str, Any]:
-        """The figures that `run.json` keeps."""
+        """Return the metrics that `run.json` holds."""
         return {key: getattr(self, key) for key in ("accuracy", "errors", "count", "loss", "interval")}
 
 
 def wilson_interval(correct: int, count: int) -> tuple[float, float]:
-    """The 95 % interval of a fraction, `correct` of `count` (Wilson 1927); (0, 1) for a count of 0."""
+    """Return the 95 % interval of the fraction `correct` / `count` (Wilson 1927); (0, 1) for a count of 0."""
     if count == 0:
         return 0.0, 1.0
     fraction, z2 = correct / count, Z95**2
@@ -151,12 +138,12 @@ def calibration_error(confidence: Tensor, correct: Tensor) -> float:
 
 
 def bin_of(confidence: Tensor) -> Tensor:
-    """Which of the `BINS` each confidence [N] falls into, int64 [N]; a bin has its upper border, and not its lower."""
+    """Return the bin of each confidence [N], int64 [N]; a bin includes its upper edge."""
     return (confidence * BINS).ceil().long().clamp(1, BINS) - 1
 
 
 def confusion_matrix(labels: Tensor, predicted: Tensor, classes: int) -> Tensor:
-    """Counts [classes, classes] int64; rows are labels, columns predictions."""
+    """Return counts [classes, classes] int64; rows are labels, columns predictions."""
     return torch.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
@@ -181,7 +168,7 @@ def _class_metrics(row: list[int], index: int, classes: tuple[str, ...]) -> Clas
 
 @dataclass(frozen=True)
 class Comparison:
-    """On how many images the first alone, or the second alone, is right, and how likely that is by chance."""
+    """On how many images only the first or only the second model is correct, and McNemar's p-value."""
 
     only_first: int
     only_second: int
@@ -195,10 +182,10 @@ def compare_predictions(first: Tensor, second: Tensor) -> Comparison:
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """The p-value of McNemar's exact test (1947): were both equally good, how often would they differ at least so much?
+    """Return the p-value of McNemar's exact test (1947) of two equally good models; 1 without any difference.
 
-    Of n images that one alone gets right, each would fall to either with probability 1/2: two-sided binomial, summed
-    exactly in whole numbers. 1 where there are none.
+    Each of the images that only one model gets correct falls to either with probability 1/2: a two-sided binomial
+    test, summed exactly in integers.
     """
     images, fewer = only_first + only_second, min(only_first, only_second)
     term = tail = 1
@@ -211,11 +198,9 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 @dataclass(frozen=True)
 class Spread:
-    """One figure of `count` runs.
+    """A metric over `count` runs: mean, sample standard deviation (n − 1), range, and 95 % t interval of the mean.
 
-    `sd` is the standard deviation of the sample (n − 1), `interval` the 95 % interval of the mean by Student's t; a
-    single run has neither. The interval covers what the seed changes: on which images all runs were tested it can't
-    know.
+    A single run has no `sd` and no `interval`. The interval covers what the seed changes, not the choice of images.
     """
 
     mean: float
@@ -226,12 +211,12 @@ class Spread:
     count: int
 
     def to_json(self) -> dict[str, Any]:
-        """What a series' `run.json` keeps."""
+        """Return what `run.json` of a series holds."""
         return asdict(self)
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """The spread of at least one value."""
+    """Return the spread of at least one value."""
     mean, count = fmean(values), len(values)
     if count == 1:
         return Spread(mean, None, mean, mean, None, count)
@@ -241,7 +226,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def t95(degrees: int) -> float:
-    """Student's t for two-sided 95 % with `degrees` ≥ 1 degrees of freedom: P(|T| ≤ t) = 0.95."""
+    """Return Student's t with P(|T| ≤ t) = 0.95 for `degrees` ≥ 1 degrees of freedom."""
     low, high = 0.0, pi / 2
     for _ in range(60):  # each halves what is left of the angle: down to the last bits of a float
         angle = (low + high) / 2
@@ -250,10 +235,7 @@ def t95(degrees: int) -> float:
 
 
 def _probability_within(angle: float, degrees: int) -> float:
-    """P(|T| ≤ t) for t = √freedom · tan(angle).
-
-    The finite sums for whole degrees of freedom: Abramowitz & Stegun 1964, 26.7.3 (odd) and 26.7.4 (even).
-    """
+    """Return P(|T| ≤ t) for t = √degrees · tan(angle) (Abramowitz & Stegun 1964, 26.7.3 and 26.7.4)."""
     odd = degrees % 2
     term, total = 1.0, 0.0
     for k in range(degrees // 2):

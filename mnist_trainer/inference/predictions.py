@@ -1,17 +1,7 @@
-"""`--views`: several slightly deformed copies of each image, whose answers are averaged.
+"""Predictions of a whole split and their metrics. Training, `mnist-eval` and the Python API get the same bits here.
 
-How far they go was chosen on MNIST's 5,000 validation images among 2, 4, 6 and 8 degrees with the other strengths in
-proportion: the least did best. They are for models trained with such deformations, and gain little even
-there. Errors, and the loss −ln at the temperature best for each, for 1, 5 and 9 views at these strengths:
-
-| model                                                                      | 1          | 5          | 9          |
-|----------------------------------------------------------------------------|------------|------------|------------|
-| `cnn`, 6 epochs, augment {rotate: 10, shear: 10, scale: 0.1, shift: 1.5}   | 36, 0.0265 | 36, 0.0264 | 36, 0.0265 |
-| `cnn` as shipped                                                           | 40, 0.0311 | 42, 0.0323 | 44, 0.0332 |
-
-Figures of a predictor on a split. Training, `mnist-eval` and the Python API all measure here, with equal bits.
-
-Units that never fire: ReLU units whose output is 0 for every image, so that no gradient reaches their weights.
+`--views` averages over slightly deformed copies of each image (test-time augmentation). Dead units are ReLU units whose
+output is 0 for every image, so that no gradient reaches their weights.
 """
 
 from __future__ import annotations
@@ -42,24 +32,24 @@ from mnist_trainer.inference.predictor import Predictor
 from mnist_trainer.seeds import seed_for
 
 View = Callable[[Tensor], Tensor]
-"""uint8 images [B, 28, 28] to deformed ones."""
+"""Deforms uint8 images [B, 28, 28]."""
 
 ROTATE, SHEAR, SCALE, SHIFT = 2.0, 2.0, 0.02, 0.25
-"""How far views go at most: degrees, degrees, a fraction, pixels."""
+"""The largest deformations of views: degrees, degrees, a fraction, pixels."""
 
 
 def make_views(count: int) -> list[View]:
-    """The first `count` views of one fixed series: the image itself, then pairs of opposite deformations.
+    """Return the first `count` views of a fixed series: the image itself, then pairs of opposite deformations.
 
-    So an odd number is balanced, turned and moved as far one way as the other. Raises `UsageError` for a count below 1.
+    Raises `UsageError` for a count below 1.
     """
     if not isinstance(count, int) or count < 1:
         raise UsageError(f"views must be 1 or more, got {count!r}. 1 is the plain answer, without deformed copies.")
-    return [_identity, *map(_deformed, _draws(count - 1))]
+    return [lambda images: images, *map(_deformed, _draws(count - 1))]
 
 
 def _draws(count: int) -> Tensor:
-    """How far each view goes [count, 6], from -1 to 1: rotation, shear, scale and shift, both across and down."""
+    """Return the strengths [count, 6], from -1 to 1: rotation, shear, scale (x, y), shift (x, y)."""
     generator = torch.Generator().manual_seed(seed_for(0, "views"))
     draws = torch.rand(-(-count // 2), 6, generator=generator) * 2 - 1
     return torch.stack((draws, -draws), dim=1).reshape(-1, 6)[:count]
@@ -71,21 +61,16 @@ def _deformed(draw: Tensor) -> View:
     return lambda images: warp(images, matrix.to(images.device))
 
 
-def _identity(images: Tensor) -> Tensor:
-    return images
-
-
 MeanLoss = Callable[[Tensor, Tensor], float | None]
 """The mean loss over raw outputs [N, K] and labels [N]."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a predictor answered to a whole split; all on the CPU.
+    """The predictions for a whole split, on the CPU.
 
-    `plain` outputs are the model's own raw ones. Those of an ensemble, of several views, or at a temperature are the
-    logarithms of the probabilities (the mean values of models without probabilities). An ensemble has its `members`'
-    answers too.
+    `plain` outputs are the raw outputs of one model. Those of an ensemble, of several views, or at a temperature are
+    the logarithms of the probabilities (the mean values of models without probabilities).
     """
 
     outputs: Tensor
@@ -98,24 +83,24 @@ class Predictions:
 
     @property
     def correct(self) -> Tensor:
-        """Bool [N]."""
+        """Which predictions are correct, bool [N]."""
         return self.predicted == self.labels
 
     @property
     def disagreement(self) -> float:
-        """The share of the images to which not all members give the same answer."""
+        """The fraction of the images for which not all members predict the same class."""
         each = torch.stack([member.predicted for member in self.members])
         return float((each != each[0]).any(dim=0).double().mean())
 
 
 def predict(predictor: Predictor, dataset: ImageDataset, views: int = 1) -> Predictions:
-    """The answers of `predictor` to every image of `dataset` in its order; the mean over so many `views` of each image.
+    """Return the predictions for every image of `dataset`, averaged over so many `views` of each image.
 
-    Each member reads in batches of its own size, so that it gives the bits that it gives alone. Raises `UsageError`
-    for fewer than one view.
+    Each member has its own batch size, so that it gives the same bits as alone. Raises `UsageError` for fewer than one
+    view.
     """
     chosen = make_views(views)
-    members = tuple(_predict_member(predictor, number, dataset, chosen) for number in range(len(predictor.specs)))
+    members = tuple(_predict_member(predictor, index, dataset, chosen) for index in range(len(predictor.specs)))
     if len(members) == 1 and predictor.temperature == 1:
         return members[0]
     probabilities = predictor.average([member.probabilities for member in members])
@@ -123,21 +108,20 @@ def predict(predictor: Predictor, dataset: ImageDataset, views: int = 1) -> Pred
     return _make_predictions(probabilities, dataset.labels.cpu(), outputs, plain=False, members=members)
 
 
-def _predict_member(predictor: Predictor, number: int, dataset: ImageDataset, chosen: Sequence[View]) -> Predictions:
-    spec, labels = predictor.specs[number], dataset.labels.cpu()
+def _predict_member(predictor: Predictor, index: int, dataset: ImageDataset, chosen: Sequence[View]) -> Predictions:
+    spec, labels = predictor.specs[index], dataset.labels.cpu()
     each = []
     for view in chosen:
         loader = ordered_loader(dataset, spec.batch_size)
-        each.append(predictor.outputs((view(images.to(predictor.device)) for images, _ in loader), number))
+        each.append(predictor.outputs((view(images.to(predictor.device)) for images, _ in loader), index))
     probabilities = torch.stack(list(map(spec.probabilities, each))).mean(dim=0)
     plain = len(each) == 1 and spec.temperature == 1
-    return _make_predictions(
-        probabilities, labels, each[0] if plain else _log_outputs(predictor, probabilities), plain=plain
-    )
+    outputs = each[0] if plain else _log_outputs(predictor, probabilities)
+    return _make_predictions(probabilities, labels, outputs, plain=plain)
 
 
 def log_probabilities(probabilities: Tensor) -> Tensor:
-    """Their logarithms, finite for 0 too."""
+    """Return the logarithms, which are finite for 0 too."""
     return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
 
 
@@ -153,27 +137,26 @@ def _make_predictions(
 
 
 def log_loss(logarithms: Tensor, labels: Tensor) -> float:
-    """−ln of the right class's probability, the mean over the images, of the probabilities' `logarithms` [N, K]."""
+    """Return the mean of −ln of the correct class's probability, from the `logarithms` [N, K] of probabilities."""
     return float(F.nll_loss(logarithms, labels))
 
 
 def measure(
     predictor: Predictor, predictions: Predictions, loss: MeanLoss, classes: tuple[str, ...], dataset: str, split: str
 ) -> Evaluation:
-    """The figures of `predictions`; there is no calibration error where outputs are no probabilities.
+    """Return the metrics of `predictions`, without those of members; there is no `ece` without probabilities.
 
-    `loss` is that of the model's own outputs; of answers that are not `plain` the `log_loss` is told. The members'
-    figures are left to `measure_members`.
+    `loss` is used for `plain` outputs, `log_loss` for all others.
     """
     count, correct = len(predictions.labels), int(predictions.correct.sum())
     confusion = confusion_matrix(predictions.labels, predictions.predicted, len(classes))
     gives_probabilities = predictor.gives_probabilities
-    metric = loss if predictions.plain else log_loss if gives_probabilities else _no_loss
+    mean_loss = loss if predictions.plain else log_loss if gives_probabilities else None
     return Evaluation(
         accuracy=correct / count,
         errors=count - correct,
         count=count,
-        loss=metric(predictions.outputs, predictions.labels),
+        loss=mean_loss and mean_loss(predictions.outputs, predictions.labels),
         interval=wilson_interval(correct, count),
         ece=calibration_error(predictions.confidence, predictions.correct) if gives_probabilities else None,
         per_class=metrics_by_class(confusion, classes),
@@ -187,7 +170,7 @@ def measure(
 def measure_members(
     predictor: Predictor, predictions: Predictions, member_names: Sequence[tuple[str, str]]
 ) -> tuple[MemberMetrics, ...]:
-    """The figures of an ensemble's members, whose paths and names are `member_names`; all have the `log_loss`."""
+    """Return the metrics of an ensemble's members, whose paths and names are `member_names`, with `log_loss`."""
     metrics = []
     for (path, name), own in zip(member_names, predictions.members, strict=True):
         count, correct = len(own.labels), int(own.correct.sum())
@@ -197,12 +180,8 @@ def measure_members(
     return tuple(metrics)
 
 
-def _no_loss(outputs: Tensor, labels: Tensor) -> None:
-    """Values that are no probabilities have none that ensembles share."""
-
-
 def most_confident_errors(predictions: Predictions, count: int = 25) -> Tensor:
-    """Positions [≤ count] of the wrong answers given with the largest confidence, surest first."""
+    """Return the positions [≤ count] of the wrong predictions with the largest confidence, in descending order."""
     wrong = torch.nonzero(~predictions.correct).flatten()
     order = torch.argsort(predictions.confidence[wrong], descending=True, stable=True)
     return wrong[order][:count]
@@ -213,7 +192,7 @@ WEIGHTED = (nn.Linear, nn.Conv2d)
 
 @dataclass(frozen=True)
 class DeadUnits:
-    """The units of `layer` that never fired, of its `count`; layers with weights are numbered from 1."""
+    """The dead units of `layer`, of its `count` units; layers with weights are numbered from 1."""
 
     layer: int
     units: tuple[int, ...]
@@ -228,11 +207,11 @@ class FiringMonitor:
         self.fired: dict[int, tuple[int, Tensor]] = {}
 
     def reset(self, *_: Any) -> None:
-        """Called before each batch."""
+        """Forward pre-hook of the model."""
         self.layer = self.position = 0
 
     def record(self, module: nn.Module, inputs: Any, outputs: Tensor) -> None:
-        """Called after each layer with weights and each ReLU, with its outputs [B, units, …]."""
+        """Forward hook of each layer with weights and each ReLU, with `outputs` [B, units, …]."""
         if isinstance(module, WEIGHTED):
             self.layer += 1
             return
@@ -244,7 +223,7 @@ class FiringMonitor:
 
     @property
     def dead(self) -> list[DeadUnits]:
-        """The layers with units that never fired, in the order in which data pass them."""
+        """The layers with dead units, in forward order."""
         found = [(layer, fired.cpu()) for layer, fired in self.fired.values()]
         dead = [DeadUnits(layer, tuple((~fired).nonzero().flatten().tolist()), len(fired)) for layer, fired in found]
         return [layer for layer in dead if layer.units]

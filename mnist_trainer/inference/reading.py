@@ -1,7 +1,4 @@
-"""Which of the glyphs on a page are its digits.
-
-What is read from a picture: the shape that `mnist-predict --json` prints and `predict` returns.
-"""
+"""From the candidate glyphs of a page and the model's scores to its text: `Prediction`, as `predict` returns it."""
 
 from __future__ import annotations
 
@@ -16,32 +13,29 @@ from mnist_trainer.inference.sign_warnings import sign_warnings
 from mnist_trainer.pictures.page import Box, Glyph, Layout, Line, Page, ReadingSteps, touches_border
 
 MIN_PROBABILITY, REFUSAL_COST = 0.005, 0.5
-"""Probabilities are taken to be at least the first; what is rather no digit costs the second besides."""
+"""The lower limit of probabilities, and the extra cost of a glyph that is rather no digit."""
 
 MIN_SIDE, SMALL_COST = 0.5, 10.0
-"""Of the usual glyph's longer side: a smaller glyph is hardly a digit among others, and costs the second times what it
-lacks."""
+"""A glyph is small below this fraction of the median side; the cost of each unit below it."""
 
 SKIP_COST = 10.0
-"""The cost of taking such a small one for no writing, times its side as a share of the usual one."""
+"""The cost of skipping a small glyph, times its side as a fraction of the median side."""
 
 SKIPPED_SURPRISE = 5.0
-"""How much what is skipped surprises, where layouts are compared."""
+"""The −ln probability of a skipped glyph, for comparing layouts."""
 
 
 def choose_glyphs(page: Page, probabilities: NDArray[np.float64], none: NDArray[np.float64]) -> list[list[int]]:
-    """The digits of `page` as places in `page.glyphs`, line by line; none in none where nothing is worth reading.
+    """Return the digits of `page`, line by line, as indices into `page.glyphs`; empty if there is nothing to read.
 
-    `probabilities` [G, K] and `none` [G], the probability that it is no digit, belong to those G glyphs. In each line
-    the chain of glyphs is chosen that is least surprising: the least sum of −ln P(a digit, and the one it is taken for)
-    and of the costs of its cuts and joins (Viterbi; LeCun et al. 1998, section V). Glyphs that are far smaller than the
-    others may be skipped: specks, and what is left of lines. Among the layouts it is the one whose digits, weighted by
-    their size, surprise least.
+    `probabilities` [G, K] and `none` [G], the probability of being no digit, belong to those G glyphs. The answer in
+    each line is the most likely sequence of glyphs: the least sum of −ln P(a digit, and the predicted one) and of the
+    costs of cuts and joins (Viterbi; LeCun et al. 1998, section V). Glyphs that are far smaller than the others may be
+    skipped: specks, and what is left of ruled lines. The layout with the least mean −ln P, weighted by size, is used.
     """
     glyphs = page.glyphs
-    surprise = -np.log(np.maximum(probabilities.max(axis=1) * (1 - none), MIN_PROBABILITY)) + REFUSAL_COST * (
-        none > 0.5
-    )
+    likelihood = np.maximum(probabilities.max(axis=1) * (1 - none), MIN_PROBABILITY)
+    surprise = -np.log(likelihood) + REFUSAL_COST * (none > 0.5)
     costs = surprise + np.array([glyph.cost for glyph in glyphs])
     sides = np.array([max(glyph.box[2:]) for glyph in glyphs], np.float64)
     best: list[list[int]] = []
@@ -66,7 +60,7 @@ def choose_glyphs(page: Page, probabilities: NDArray[np.float64], none: NDArray[
 
 
 def _median_side(layout: Layout, surprise: NDArray[np.float64]) -> float:
-    """The longer side of the glyph in the middle, each counted for its length and how likely it is a digit."""
+    """Return the median of the longer sides, weighted by length and by the probability of being a digit."""
     glyphs = [glyph for line in layout.lines for glyph in line.glyphs]
     sides = np.array([max(glyph.box[2:]) for glyph in glyphs], np.float64)
     order = np.argsort(sides)
@@ -75,9 +69,9 @@ def _median_side(layout: Layout, surprise: NDArray[np.float64]) -> float:
 
 
 def _viterbi(line: Line, costs: NDArray[np.float64], skips: NDArray[np.float64]) -> tuple[list[int], list[int]]:
-    """The places of the glyphs in the cheapest chain from the line's first piece to its last, and of those skipped.
+    """Return the indices of the glyphs in the cheapest sequence from the line's start to its end, and of those skipped.
 
-    Each glyph may be skipped for what `skips` says.
+    `costs` and `skips` are the costs of reading and of skipping each glyph.
     """
     least = np.full(line.end + 1, np.inf)
     least[0] = 0
@@ -97,26 +91,26 @@ def _viterbi(line: Line, costs: NDArray[np.float64], skips: NDArray[np.float64])
 
 
 RUNNER_UP = 0.1
-"""A second answer that is at least as probable as this is worth naming."""
+"""The second class is shown if it is at least as probable as this."""
 
 MIN_DIGIT_SHARE = 0.64
-"""Of several signs, that must be digits, each counted as likely as it is one: words have one now and then."""
+"""A text is refused if the mean probability of being a digit is below this: words contain a digit now and then."""
 
 HEIGHT_RANGE = 0.5, 1.7
-"""Least and most height of a refused sign that stands among digits, as shares of theirs."""
+"""A refused sign is kept among digits if its height, as a fraction of theirs, is in this range."""
 
 Name = int | str
-"""A digit, or the name of a class that is none."""
+"""A digit, or the name of another class."""
 
 
 @dataclass(frozen=True)
 class DigitPrediction:
-    """One digit: the answer (a class name where classes are no digits), its probability, and all probabilities.
+    """One digit, or another class: its prediction, confidence and all probabilities.
 
-    A model whose outputs are no probabilities (squared error without an output function) gives None and none. `box` is
-    (x, y, width, height) in pixels of the upright picture. The fields below `reason` are for people to look at, and in
-    no JSON: what the network saw, uint8 [28, 28], the names that `probabilities` belong to, the line, from 0, and how
-    likely it is a digit at all.
+    Without probabilities (squared error without an output function) `confidence` is None and `probabilities` is empty.
+    `box` is (x, y, width, height) in pixels of the upright picture. The fields below `reason` are not in the JSON: the
+    network's input, uint8 [28, 28], the class names of `probabilities`, the line, from 0, and the probability of being
+    a digit at all.
     """
 
     digit: Name
@@ -132,27 +126,27 @@ class DigitPrediction:
 
     @property
     def sign(self) -> str:
-        """The answer as it stands in `Prediction.text`: `?` if it is refused."""
+        """The text in `Prediction.text`: `?` if it is refused."""
         return "?" if self.refused else str(self.digit)
 
     def ranked(self, most: int | None = None) -> list[tuple[Name, float]]:
-        """The `most` probable names, each with its probability; None: the answer, and the second where it is close."""
+        """Return the `most` probable classes with their probabilities; None: one, or two if the second is close."""
         ranking = sorted(zip(self.names, self.probabilities, strict=True), key=lambda pair: -pair[1])
         if most is None:
             most = 2 if len(ranking) > 1 and ranking[1][1] >= RUNNER_UP else 1
         return ranking[:most]
 
     def to_json(self) -> dict[str, Any]:
-        """Its object in `digits`."""
+        """Return its object in `digits`."""
         keys = ("digit", "confidence", "probabilities", "box", "refused", "reason")
         return {key: getattr(self, key) for key in keys}
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One picture: its digits in reading order as `text`; `confidence` is the lowest of its answered digits'.
+    """What was read from one picture: `text` in reading order; `confidence` is the lowest of the accepted digits'.
 
-    `steps` show how it was read, if that was asked for; they are in no JSON.
+    `steps` show how it was read, if that was asked for; they are not in the JSON.
     """
 
     path: str | None
@@ -164,11 +158,11 @@ class Prediction:
     error: str | None = None
     steps: ReadingSteps | None = field(default=None, repr=False, compare=False)
     page: int | None = None
-    """Its number, from 1, if the file has several pages."""
+    """The page number, from 1, if the file has several pages."""
     warnings: tuple[str, ...] = ()
-    """What makes the answer doubtful, in words."""
+    """Sentences about what may have been misread."""
     can_refuse: bool = field(default=True, compare=False)
-    """Whether the model can tell that a sign is no digit."""
+    """Whether the model can refuse what is no digit."""
 
     @property
     def name(self) -> str:
@@ -176,7 +170,7 @@ class Prediction:
         return f"{self.path}" if self.page is None else f"{self.path}[{self.page}]"
 
     def to_json(self) -> dict[str, Any]:
-        """The object that `--json` lists; `page` and `warnings` only where there are any, `can_refuse` where not."""
+        """Return what `--json` prints; `page`, `warnings` and `can_refuse` only if they are not the default."""
         keys = ("path", "text", "digits", "confidence", "refused", "reason", "error")
         content = {key: getattr(self, key) for key in keys} | {"digits": [digit.to_json() for digit in self.digits]}
         if self.page is not None:
@@ -190,7 +184,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Scores:
-    """What a model says of images: `probabilities` [N, K] of the classes, and of showing `none` of them [N]."""
+    """The output of a model for images: `probabilities` [N, K] of the classes, and of `none` of them [N]."""
 
     probabilities: NDArray[np.float64]
     none: NDArray[np.float64]
@@ -198,13 +192,8 @@ class Scores:
 
 @dataclass(frozen=True)
 class RejectPolicy:
-    """How answers are made of scores: the classes' names, and when a digit is refused.
-
-    It is where showing no digit is at least as probable as `refusal_threshold` (None: the model can't tell), and where
-    the answer
-    is less probable than `min_confidence`. Scores that are not `gives_probabilities` are no probabilities, and never
-    refused.
-    """
+    """When a digit is refused: if `none` is at least `refusal_threshold` (None: never), or if its confidence is below
+    `min_confidence`. Without probabilities nothing is refused."""
 
     names: tuple[Name, ...]
     gives_probabilities: bool = True
@@ -212,7 +201,7 @@ class RejectPolicy:
     min_confidence: float = 0.0
 
     def decide(self, glyph: Glyph, probabilities: NDArray[np.float64], none: float) -> DigitPrediction:
-        """The answer to an image with `probabilities` [K]."""
+        """Return the prediction for a glyph with `probabilities` [K]."""
         best = int(probabilities.argmax())
         values = tuple(probabilities.tolist()) if self.gives_probabilities else ()
         names = self.names if self.gives_probabilities else ()
@@ -224,7 +213,7 @@ class RejectPolicy:
         return replace(shown, digit_probability=1.0 if self.refusal_threshold is None else 1 - none)
 
     def _reason(self, probabilities: NDArray[np.float64], none: float) -> str | None:
-        """Why such a digit is refused; None if it is not."""
+        """Return why such a digit is refused; None if it is not."""
         if not self.gives_probabilities:
             return None
         if self.refusal_threshold is not None and none >= self.refusal_threshold:
@@ -237,12 +226,12 @@ class RejectPolicy:
 
 
 def class_labels(classes: Sequence[str]) -> tuple[Name, ...]:
-    """The classes' names: numbers where they are digits."""
+    """Return the class names; those that are digits as numbers."""
     return tuple(int(name) if name.isdecimal() else name for name in classes)
 
 
 def predict_page(page: Page, scores: Scores, policy: RejectPolicy, path: str | None) -> Prediction:
-    """The answer to a picture, of what a model says of `page.glyphs`."""
+    """Return the prediction for a picture from the `scores` of `page.glyphs`."""
     glyphs, can_refuse = page.glyphs, policy.refusal_threshold is not None
     warnings = page.warnings
     chosen = choose_glyphs(page, scores.probabilities, scores.none) if glyphs else []
@@ -269,10 +258,9 @@ def predict_page(page: Page, scores: Scores, policy: RejectPolicy, path: str | N
 def _drop_non_digits(
     lines: list[list[DigitPrediction]], accepted: Sequence[DigitPrediction], size: tuple[int, int]
 ) -> list[list[DigitPrediction]]:
-    """The lines without what was refused and is no sign among digits: lines of it alone, what is far from as high, and
-    what touches the picture's border.
+    """Return the lines without refused signs of another height than digits, at the border, or in lines of their own.
 
-    Such are the edge of a table, a finger, a smudge.
+    They are the edge of a table, a finger, a smudge.
     """
     usual = float(np.median([decide.box[3] for decide in accepted]))
     kept = [line for line in lines if not all(decide.refused for decide in line)]
@@ -284,7 +272,7 @@ def _is_sign(decide: DigitPrediction, usual: float, size: tuple[int, int]) -> bo
 
 
 def unreadable(path: str | None, error: str) -> Prediction:
-    """The prediction of a picture that could not be read, with the reason in `error`."""
+    """Return the prediction for a picture that could not be read."""
     return Prediction(path, "", (), None, error=error)
 
 
@@ -302,10 +290,10 @@ def _refusal_reason(digits: Sequence[DigitPrediction]) -> str:
 
 
 def _join_signs(signs: Sequence[str]) -> str:
-    """`407`, or `three seven` where names are longer than a character."""
+    """Return `407`, or `three seven` if names are longer than a character."""
     return ("" if all(len(sign) == 1 for sign in signs) else " ").join(signs)
 
 
 def _percent(fraction: float) -> str:
-    """`87 %`; never 100, for nothing is so sure."""
+    """Return `87 %`; never 100."""
     return f"{min(99, round(100 * fraction))} %"

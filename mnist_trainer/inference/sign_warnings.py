@@ -1,6 +1,6 @@
 """Warnings about signs among digits: dots, commas and bars that were left out, and a slash that was read as 1.
 
-All limits are fractions of the height of a digit.
+All lengths are fractions of the height of a digit.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
     from mnist_trainer.inference.reading import DigitPrediction
 
 MIN_SIGN, MAX_SIGN = 0.09, 1.6
-"""Longer side of a sign."""
+"""Limits of the longer side of a sign."""
 
 MAX_GAP, MIN_GAP = 0.6, 0.01
-"""Largest and smallest distance of a sign from the nearest digit."""
+"""Limits of the distance of a sign from the nearest digit."""
 
 MAX_DOT, MIN_DOT, MAX_DOT_RATIO = 0.4, 0.06, 2.2
-"""Longest side and shortest side of a dot or comma, and the largest ratio of the two."""
+"""Limits of the longer side and the shorter side of a dot or comma, and of their ratio."""
 
 BAR_LENGTH, MIN_BAR_RATIO = (0.25, 0.9), 1.8
-"""Length of a bar, and how many times longer than thick it is."""
+"""The range of a bar's length, and its least ratio of length to thickness."""
 
 MAX_SIGNS = 6
-"""Signs in a line, at most: more of them are specks."""
+"""More signs than this in a line are specks."""
 
 SLASH_DEGREES, SLASH_HEIGHT, SLASH_BELOW, SLASH_RATIO = (16.0, 40.0), 1.05, 0.03, 0.11
-"""A slash leans to the right (degrees), is longer than the digits, ends below them, and is thin for its length."""
+"""A slash leans to the right (degrees), is longer than the digits by this factor, ends below them, and is thin."""
 
 
 def sign_warnings(
     lines: Sequence[Sequence[DigitPrediction]], ink: Sequence[Box], size: tuple[int, int]
 ) -> tuple[str, ...]:
-    """Return what may be a sign and was left out or read as a digit; `ink` are the boxes of all connected ink."""
+    """Return warnings; `ink` are the boxes of all connected components, `size` is that of the picture."""
     digits = [digit for line in lines for digit in line]
     bodies = {digit.box: _body(digit.box, ink) for digit in digits}
     found = [text for line in lines for text in (*_missed_signs(line, bodies, ink, size), *_slashes(line))]
@@ -46,7 +46,7 @@ def sign_warnings(
 
 
 def _body(box: Box, ink: Sequence[Box]) -> Box:
-    """The largest connected ink of a digit; the rest of its ink may be a sign beside it."""
+    """Return the largest component of a digit; the others may be a sign next to it."""
     return max((each for each in ink if _within(each, box)), key=lambda each: max(each[2:]), default=box)
 
 
@@ -71,7 +71,7 @@ def _missed_signs(
 
 
 def _is_adjacent(box: Box, own: Sequence[Box], all_bodies: Sequence[Box], height: float, size: tuple[int, int]) -> bool:
-    """Whether ink is of a sign's size and stands beside the digits of a line, not above, below or in one."""
+    """Return whether a box has a sign's size and is next to the digits of a line, not above, below or in one."""
     if box in all_bodies or not MIN_SIGN * height <= max(box[2:]) <= MAX_SIGN * height or touches_border(box, size):
         return False
     if min(-overlap(box, body, 0) for body in own) > MAX_GAP * height:
@@ -82,7 +82,7 @@ def _is_adjacent(box: Box, own: Sequence[Box], all_bodies: Sequence[Box], height
 
 
 def _kind(width: float, height: float, level: float, stacked: bool, joined: bool) -> str | None:
-    """Return what such ink may be. Its middle is at `level`: 0 at the top of the digit beside it, 1 at its foot."""
+    """Return the kind of sign. Its centre is at `level`: 0 at the top of the nearest digit, 1 at its foot."""
     small, large = sorted((width, height))
     if large <= MAX_DOT and small >= MIN_DOT and large <= MAX_DOT_RATIO * small:
         if stacked and 0 < level < 1.1:
@@ -96,7 +96,7 @@ def _kind(width: float, height: float, level: float, stacked: bool, joined: bool
 
 
 def _position(box: Box, line: Sequence[DigitPrediction]) -> str:
-    """`between 2 and 5`, `before 7`, `after 7`."""
+    """Return `between 2 and 5`, `before 7` or `after 7`."""
     middle = box[0] + box[2] / 2
     before = [digit.sign for digit in line if digit.box != box and digit.box[0] + digit.box[2] / 2 < middle]
     after = [digit.sign for digit in line if digit.box != box and digit.box[0] + digit.box[2] / 2 >= middle]

@@ -1,1 +1,1 @@
-"""train, evaluate, predict: each puts the stages together. The first place that knows all of them."""
+"""train, resume, evaluate, predict and plan: each runs the stages before it."""

@@ -1,1 +1,1 @@
-"""What a training keeps on disk: run folders and checkpoints."""
+"""Run folders and checkpoints on disk."""
