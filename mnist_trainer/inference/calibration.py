@@ -81,8 +81,7 @@ class ReliabilityBin:
 
 
 def reliability(confidence: Tensor, correct: Tensor) -> tuple[ReliabilityBin | None, ...]:
-    """The bins of a reliability diagram, from `confidence` [N] float64 and `correct` [N] bool; None for an empty
-    one."""
+    """Return the bins of `confidence` [N] float64 and `correct` [N] bool; None for an empty one."""
     bins = bin_of(confidence)
     counts = torch.bincount(bins, minlength=BINS)
     sums = [torch.bincount(bins, weights=values, minlength=BINS) for values in (confidence, correct.double())]

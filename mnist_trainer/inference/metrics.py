@@ -128,9 +128,9 @@ def wilson_interval(correct: int, count: int) -> tuple[float, float]:
 
 
 def calibration_error(confidence: Tensor, correct: Tensor) -> float:
-    """The expected calibration error: Σ over bins of (share of images in it) · |accuracy − mean confidence|.
+    """Return the expected calibration error: Σ over bins of (fraction of images in it) · |accuracy − mean confidence|.
 
-    `confidence` [N] float64 are the probabilities of the given answers, `correct` [N] bool whether they were right.
+    `confidence` [N] float64 are the probabilities of the predicted classes, `correct` is bool [N].
     """
     zeros = torch.zeros(BINS, dtype=torch.float64)
     gap = zeros.index_add(0, bin_of(confidence), correct.double() - confidence)
@@ -176,7 +176,7 @@ class Comparison:
 
 
 def compare_predictions(first: Tensor, second: Tensor) -> Comparison:
-    """The comparison of two models that are right [N] bool on the same images."""
+    """Return the comparison of two models; `first` and `second` are bool [N]: correct on the same images."""
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     return Comparison(only_first, only_second, mcnemar(only_first, only_second))
 
