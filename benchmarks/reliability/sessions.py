@@ -28,8 +28,12 @@ from time import monotonic
 from typing import Any
 
 MARKED = {
-    "mnist_trainer.pipeline.train": {"prepare_training": "start-up", "fit": "epochs", "conclude": "evaluation"},
-    "mnist_trainer.pipeline.finish": {"draw_training": "pictures"},
+    "mnist_trainer.pipeline.train": {
+        "prepare_training": "start-up",
+        "fit": "epochs",
+        "conclude": "evaluation",
+        "draw_training": "pictures",
+    },
 }
 """Functions, by module, whose first call begins a phase of a training."""
 

@@ -110,7 +110,7 @@ def _check_options(
 def _make_output_folders(checkpoints: list[str], file: Path | None, out: Path | None) -> None:
     """Create the folders of the files to write, before the work. Raises `UsageError` for files that must stay."""
     from mnist_trainer.files import make_folder
-    from mnist_trainer.pipeline.eval_target import check_output_file, find_checkpoints
+    from mnist_trainer.pipeline.evaluate import check_output_file, find_checkpoints
 
     sources = find_checkpoints(checkpoints)
     if file is not None:

@@ -15,7 +15,6 @@ from mnist_trainer.data.loaders import load_real, missing_files, training_loader
 from mnist_trainer.model.build import build_model, freeze
 from mnist_trainer.model.device import resolve_device, settings
 from mnist_trainer.model.memory import Footprint, check_memory, footprint
-from mnist_trainer.pipeline.finish import check_reports, load_test_images
 from mnist_trainer.pipeline.preparation import (
     CustomParts,
     check_classes,
@@ -25,6 +24,7 @@ from mnist_trainer.pipeline.preparation import (
     with_absolute_paths,
     with_smallest_batch,
 )
+from mnist_trainer.pipeline.train import check_reports, load_test_images
 from mnist_trainer.reports.plots import batch
 from mnist_trainer.storage.checkpoint import Member
 from mnist_trainer.training.losses import Labels

@@ -26,10 +26,9 @@ from mnist_trainer.inference.metrics import spread
 from mnist_trainer.model.device import choose_threads, settings
 from mnist_trainer.model.memory import convert_device_errors
 from mnist_trainer.pipeline.describe import build_header, run_facts
-from mnist_trainer.pipeline.finish import check_reports, load_test_images
 from mnist_trainer.pipeline.preparation import check_same_images, config_warnings, prepare, with_absolute_paths
 from mnist_trainer.pipeline.resume import resume_command
-from mnist_trainer.pipeline.train import resume, train
+from mnist_trainer.pipeline.train import check_reports, load_test_images, resume, train
 from mnist_trainer.reports.callbacks import (
     Callback,
     RunInfo,

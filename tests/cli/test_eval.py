@@ -14,7 +14,7 @@ from PIL import Image
 
 from mnist_trainer import Run, train
 from mnist_trainer.data.digits import load_digits
-from mnist_trainer.pipeline.eval_target import CHANGEABLE
+from mnist_trainer.pipeline.evaluate import CHANGEABLE
 from mnist_trainer.reports.results import evaluation_lines
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 

@@ -240,7 +240,7 @@ def test_a_terminal_is_left_as_it_was(
         def fail(*arguments: object) -> None:
             raise error
 
-        monkeypatch.setattr("mnist_trainer.pipeline.finish.evaluate_best", fail)
+        monkeypatch.setattr("mnist_trainer.pipeline.train.evaluate_best", fail)
     done = command("train", "--config", "tiny.yaml", "--run-dir", "mine")
     assert done.code == (0 if error is None else 130)
     assert done.out.count("\x1b[?25l") == done.out.count("\x1b[?25h") > 0  # hides and shows of the cursor

@@ -15,7 +15,7 @@ from torch.nn import CrossEntropyLoss
 import mnist_trainer
 from mnist_trainer import evaluate, fit, predict, prepare, resume, steps, train
 from mnist_trainer.errors import UsageError
-from mnist_trainer.pipeline.finish import Run
+from mnist_trainer.pipeline.train import Run
 
 SOURCE = "A config is a file, the name of a shipped one, a mapping or a Config, not 5."
 CHANGE = "A change of a config is 'training.epochs=3' or {'training': {'epochs': 3}}, not 5."

@@ -25,7 +25,7 @@ def _no_test_images(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: Any) -> None:
         raise AssertionError("the test images were loaded")
 
-    monkeypatch.setattr("mnist_trainer.pipeline.finish.load_test", fail)
+    monkeypatch.setattr("mnist_trainer.pipeline.train.load_test", fail)
 
 
 def record_of(folder: Path) -> dict[str, Any]:

@@ -14,8 +14,7 @@ import torch
 
 from mnist_trainer import Run, evaluate, predict, train
 from mnist_trainer.errors import CheckpointError, UsageError
-from mnist_trainer.pipeline.eval_target import load_target
-from mnist_trainer.pipeline.evaluate import run_evaluation
+from mnist_trainer.pipeline.evaluate import load_target, run_evaluation
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 
 

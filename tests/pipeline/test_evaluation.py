@@ -11,8 +11,7 @@ import torch
 
 from mnist_trainer import Run, evaluate, train
 from mnist_trainer.errors import CheckpointError, ConfigError, DataError, DeviceError, InterruptedRunError
-from mnist_trainer.pipeline.eval_target import CHANGEABLE
-from mnist_trainer.pipeline.evaluate import run_evaluation
+from mnist_trainer.pipeline.evaluate import CHANGEABLE, run_evaluation
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 
 

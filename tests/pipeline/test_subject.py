@@ -1,4 +1,4 @@
-"""Who is judged, on which data: `mnist_trainer/pipeline/eval_target.py`."""
+"""What is evaluated, on which data: `mnist_trainer/pipeline/evaluate.py`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import pytest
 
 from mnist_trainer import Run, evaluate, train
 from mnist_trainer.errors import CheckpointError, ConfigError, UsageError
-from mnist_trainer.pipeline.eval_target import check_output_file
-from mnist_trainer.pipeline.evaluate import calibrate, compare
+from mnist_trainer.pipeline.evaluate import calibrate, check_output_file, compare
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 
 

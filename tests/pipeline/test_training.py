@@ -24,7 +24,8 @@ from mnist_trainer.errors import (
     UsageError,
 )
 from mnist_trainer.model.build import build_model
-from mnist_trainer.pipeline import finish, preparation
+from mnist_trainer.pipeline import preparation
+from mnist_trainer.pipeline import train as train_module
 from mnist_trainer.pipeline.describe import build_header
 from mnist_trainer.reports.callbacks import RunResult
 from mnist_trainer.storage.checkpoint import load_checkpoint
@@ -342,7 +343,7 @@ def test_the_model_is_tested_once_after_the_training(
     tiny: dict[str, Any], callback: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[str]] = []
-    load_test, answer = finish.load_test, finish.predict
+    load_test, answer = train_module.load_test, train_module.predict
     tests: list[Any] = []
 
     def loaded(*arguments: Any) -> Any:
@@ -355,8 +356,8 @@ def test_the_model_is_tested_once_after_the_training(
             seen.append(list(callback.told))
         return answer(predictor, source)
 
-    monkeypatch.setattr(finish, "load_test", loaded)
-    monkeypatch.setattr(finish, "predict", answered)
+    monkeypatch.setattr(train_module, "load_test", loaded)
+    monkeypatch.setattr(train_module, "predict", answered)
     train(tiny, callback=callback)
     assert seen == [[], ["started", "epoch 1", "epoch 2", "drawing"]]
 
@@ -444,7 +445,7 @@ def test_a_failure_after_the_training_keeps_what_was_trained(
     def fail(*arguments: Any) -> None:
         raise damaged
 
-    monkeypatch.setattr(finish, "evaluate_best", fail)
+    monkeypatch.setattr(train_module, "evaluate_best", fail)
     with pytest.raises(DataError):
         train(tiny, run_dir=here / "run")
     record = record_of(here / "run")
