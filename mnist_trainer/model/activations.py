@@ -12,18 +12,7 @@ from typing import assert_never
 import torch
 from torch import Tensor, nn
 
-from mnist_trainer.config.model import (
-    AbsoluteLeakyRelu,
-    AnyActivation,
-    Elu,
-    LeakyRelu,
-    ParametricRelu,
-    PlainActivation,
-    RandomRelu,
-    Sigmoid,
-    Softplus,
-)
-from mnist_trainer.config.model import Maxout as MaxoutConfig
+from mnist_trainer.config import model as cfg
 
 
 class Step(nn.Module):
@@ -105,26 +94,26 @@ PLAIN: dict[str, type[nn.Module]] = {
 }
 
 
-def build_activation(activation: AnyActivation) -> nn.Module:  # noqa: PLR0911 - one return a kind
+def build_activation(activation: cfg.AnyActivation) -> nn.Module:  # noqa: PLR0911 - one return a kind
     """Return the module for an activation of the config."""
     match activation:
-        case PlainActivation():
+        case cfg.PlainActivation():
             return PLAIN[activation.name]()
-        case Sigmoid():
+        case cfg.Sigmoid():
             return nn.Sigmoid() if activation.slope == 1 else SlopedSigmoid(activation.slope)
-        case LeakyRelu():
+        case cfg.LeakyRelu():
             return nn.LeakyReLU(activation.slope)
-        case AbsoluteLeakyRelu():
+        case cfg.AbsoluteLeakyRelu():
             return AbsoluteLeakyReLU(activation.alpha)
-        case ParametricRelu():
+        case cfg.ParametricRelu():
             return nn.PReLU(init=activation.slope)
-        case RandomRelu():
+        case cfg.RandomRelu():
             return nn.RReLU(activation.lower, activation.upper)
-        case Elu():
+        case cfg.Elu():
             return nn.ELU(activation.alpha)
-        case Softplus():
+        case cfg.Softplus():
             return nn.Softplus(activation.beta)
-        case MaxoutConfig():
+        case cfg.Maxout():
             return Maxout(activation.pieces)
         case _:
             assert_never(activation)

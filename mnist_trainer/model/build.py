@@ -8,26 +8,8 @@ from typing import assert_never
 import torch
 from torch import Tensor, nn
 
+from mnist_trainer.config import model as cfg
 from mnist_trainer.config.layers import LayerInfo, Shape, expand, infer_shapes
-from mnist_trainer.config.model import (
-    ActivationLayer,
-    AnyModel,
-    BatchNorm,
-    ConstantInit,
-    Conv,
-    Dropout,
-    Flatten,
-    LayerNorm,
-    Linear,
-    MaxoutLayer,
-    NormalInit,
-    Output,
-    PlainInit,
-    Pool,
-    Residual,
-    SqueezeExcite,
-    UniformInit,
-)
 from mnist_trainer.model.activations import Maxout, build_activation
 from mnist_trainer.seeds import seed_for
 
@@ -72,7 +54,7 @@ class MaxAndAverage(nn.Module):
         return torch.cat((self.largest(inputs), self.mean(inputs)), dim=1)
 
 
-def build_model(model: AnyModel, outputs: int, seed: int = 0) -> nn.Sequential:
+def build_model(model: cfg.AnyModel, outputs: int, seed: int = 0) -> nn.Sequential:
     """Return the network on the CPU, [B, 1, 28, 28] → [B, outputs], with initial weights drawn from `seed`.
 
     Under `torch.device("meta")` it takes no memory and its weights have no values.
@@ -93,35 +75,35 @@ def _sequential(info: Sequence[LayerInfo]) -> nn.Sequential:
 def _build_layer(info: LayerInfo) -> nn.Module:  # noqa: PLR0911 - one return a layer
     layer, inputs, outputs = info.layer, info.inputs, info.outputs
     match layer:
-        case Linear():
+        case cfg.Linear():
             return nn.Linear(inputs[0], outputs[0], bias=layer.bias)
-        case MaxoutLayer():
+        case cfg.MaxoutLayer():
             return nn.Sequential(nn.Linear(inputs[0], layer.units * layer.pieces), Maxout(layer.pieces))
-        case Conv():
+        case cfg.Conv():
             return _build_conv(layer, inputs[0])
-        case Pool():
+        case cfg.Pool():
             return _build_pool(layer, inputs[1:])
-        case Flatten():
+        case cfg.Flatten():
             return nn.Flatten()
-        case BatchNorm():
+        case cfg.BatchNorm():
             return nn.BatchNorm1d(inputs[0]) if len(inputs) == 1 else nn.BatchNorm2d(inputs[0])
-        case LayerNorm():
+        case cfg.LayerNorm():
             return nn.LayerNorm(inputs)
-        case Dropout():
+        case cfg.Dropout():
             return nn.Dropout(layer.rate)
-        case ActivationLayer():
+        case cfg.ActivationLayer():
             return build_activation(layer.function)
-        case Output():
+        case cfg.Output():
             return {"softmax": nn.Softmax(1), "log_softmax": nn.LogSoftmax(1), "sigmoid": nn.Sigmoid()}[layer.function]
-        case Residual():
+        case cfg.Residual():
             return ResidualBlock(_sequential(info.inner))
-        case SqueezeExcite():
+        case cfg.SqueezeExcite():
             return SqueezeExciteBlock(_sequential(info.inner))
         case _:
             assert_never(layer)
 
 
-def _build_conv(layer: Conv, inputs: int) -> nn.Module:
+def _build_conv(layer: cfg.Conv, inputs: int) -> nn.Module:
     if layer.padding == "same" and layer.kernel % 2 == 0:
         # torch's own `same` does this too for even kernels, but it warns at each start.
         before, after = (layer.kernel - 1) // 2, layer.kernel // 2
@@ -130,7 +112,7 @@ def _build_conv(layer: Conv, inputs: int) -> nn.Module:
     return nn.Conv2d(inputs, layer.channels, layer.kernel, stride=layer.stride, padding=layer.padding, bias=layer.bias)
 
 
-def _build_pool(layer: Pool, sides: Shape) -> nn.Module:
+def _build_pool(layer: cfg.Pool, sides: Shape) -> nn.Module:
     if layer.kind == "both":
         kinds = (layer.model_copy(update={"kind": kind}) for kind in ("max", "average"))
         return MaxAndAverage(*(_build_pool(part, sides) for part in kinds))
@@ -140,21 +122,23 @@ def _build_pool(layer: Pool, sides: Shape) -> nn.Module:
     return nn.AdaptiveAvgPool2d(1) if layer.size == "global" else nn.AvgPool2d(layer.size)
 
 
-def _initialise(module: WeightedLayer, init: PlainInit | NormalInit | UniformInit | ConstantInit) -> None:
+def _initialise(
+    module: WeightedLayer, init: cfg.PlainInit | cfg.NormalInit | cfg.UniformInit | cfg.ConstantInit
+) -> None:
     match init:
-        case PlainInit(name="default"):
+        case cfg.PlainInit(name="default"):
             return
-        case PlainInit(name="xavier"):
+        case cfg.PlainInit(name="xavier"):
             nn.init.xavier_uniform_(module.weight)
-        case PlainInit(name="kaiming"):
+        case cfg.PlainInit(name="kaiming"):
             nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
-        case PlainInit():
+        case cfg.PlainInit():
             nn.init.zeros_(module.weight)
-        case NormalInit():
+        case cfg.NormalInit():
             nn.init.normal_(module.weight, std=init.std)
-        case UniformInit():
+        case cfg.UniformInit():
             nn.init.uniform_(module.weight, -init.bound, init.bound)
-        case ConstantInit():
+        case cfg.ConstantInit():
             nn.init.constant_(module.weight, init.value)
         case _:
             assert_never(init)

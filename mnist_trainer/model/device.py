@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from mnist_trainer.config.layers import LayerInfo, expand, infer_shapes
-from mnist_trainer.config.model import Conv, Linear, MaxoutLayer
+from mnist_trainer.config.model import Conv
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import DeviceError
+from mnist_trainer.model.build import build_model
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -232,22 +233,13 @@ def matmul_shapes(config: Config, model: nn.Module | None = None) -> set[tuple[i
     No dimension is above `MAX_PROBED`, so that a model that is too large for the memory is still refused as such.
     """
     if model is None:
-        sizes = set(_linear_sizes(infer_shapes(expand(config.model), CLASSES)))
-    else:
-        linear = (module for module in model.modules() if isinstance(module, nn.Linear))
-        sizes = {(module.in_features, module.out_features) for module in linear}
+        with torch.device("meta"):  # without memory
+            model = build_model(config.model, CLASSES)
+    linear = (module for module in model.modules() if isinstance(module, nn.Linear))
+    sizes = {(module.in_features, module.out_features) for module in linear}
     batch = config.data.batch
     shapes = (shape for i, o in sizes for shape in ((batch, i, o), (batch, o, i), (o, batch, i)))
     return {(min(a, MAX_PROBED), min(b, MAX_PROBED), min(c, MAX_PROBED)) for a, b, c in shapes}
-
-
-def _linear_sizes(layers: tuple[LayerInfo, ...]) -> Iterator[tuple[int, int]]:
-    for info in layers:
-        if isinstance(info.layer, Linear):
-            yield info.inputs[0], info.outputs[0]
-        elif isinstance(info.layer, MaxoutLayer):
-            yield info.inputs[0], info.layer.units * info.layer.pieces
-        yield from _linear_sizes(info.inner)
 
 
 @contextmanager

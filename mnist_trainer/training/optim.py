@@ -16,25 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from mnist_trainer.config.objective import (
-    Adagrad,
-    Adam,
-    AnyOptimizer,
-    AnySchedule,
-    Constant,
-    Decay,
-    Exponential,
-    GradientDescent,
-    OneCycle,
-    Plateau,
-    RmsProp,
-    Sgd,
-    StepDecay,
-)
+from mnist_trainer.config import objective as cfg
 from mnist_trainer.config.schema import EarlyStopping
 
 
-def build_optimizer(config: AnyOptimizer, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+def build_optimizer(config: cfg.AnyOptimizer, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """Return the torch optimizer for `config`, with fused kernels where there are some, over unfrozen `parameters`.
 
     `gradient_descent` is plain SGD; the loop gives it all images in each step.
@@ -42,24 +28,24 @@ def build_optimizer(config: AnyOptimizer, parameters: Iterable[nn.Parameter]) ->
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     lr, decay = config.lr, config.weight_decay
     match config:
-        case GradientDescent():
+        case cfg.GradientDescent():
             return torch.optim.SGD(trained, lr, weight_decay=decay, fused=True)
-        case Sgd():
+        case cfg.Sgd():
             momentum, nesterov = config.momentum, config.nesterov
             return torch.optim.SGD(trained, lr, momentum, weight_decay=decay, nesterov=nesterov, fused=True)
-        case Adam():
+        case cfg.Adam():
             kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
             beta1, beta2 = config.betas
             return kind(trained, lr, betas=(beta1, beta2), eps=config.eps, weight_decay=decay, fused=True)
-        case RmsProp():
+        case cfg.RmsProp():
             return torch.optim.RMSprop(trained, lr, config.alpha, config.eps, decay, config.momentum)
-        case Adagrad():
+        case cfg.Adagrad():
             return torch.optim.Adagrad(trained, lr, eps=config.eps, weight_decay=decay)
         case _:
             assert_never(config)
 
 
-def lr_multiplier(schedule: AnySchedule, step: int, steps_per_epoch: int, epochs: int) -> float:
+def lr_multiplier(schedule: cfg.AnySchedule, step: int, steps_per_epoch: int, epochs: int) -> float:
     """Return the factor of the learning rate at `step` (from 0), without the reductions of `plateau`.
 
     `warmup` is a linear increase over its share of the steps. The schedule itself runs over the steps after it (step
@@ -74,7 +60,7 @@ def lr_multiplier(schedule: AnySchedule, step: int, steps_per_epoch: int, epochs
     total_steps = steps_per_epoch * epochs
     last = total_steps - 1
     epoch = step // steps_per_epoch
-    if isinstance(schedule, OneCycle):
+    if isinstance(schedule, cfg.OneCycle):
         peak = max(schedule.warmup * total_steps - 1, 0)
         if step < peak:
             return _cosine_ramp(schedule.start, 1.0, step / peak)
@@ -84,15 +70,15 @@ def lr_multiplier(schedule: AnySchedule, step: int, steps_per_epoch: int, epochs
         return (step + 1) / (warmup_steps + 1)
     progress = (step - warmup_steps) / max(last - warmup_steps, 1)
     match schedule:
-        case Constant() | Plateau():
+        case cfg.Constant() | cfg.Plateau():
             return 1.0
-        case StepDecay():
+        case cfg.StepDecay():
             return schedule.gamma ** (epoch // schedule.every)
-        case Exponential():
+        case cfg.Exponential():
             return schedule.gamma**epoch
-        case Decay(name="cosine"):
+        case cfg.Decay(name="cosine"):
             return _cosine_ramp(1.0, schedule.final, progress)
-        case Decay():
+        case cfg.Decay():
             return 1.0 + (schedule.final - 1.0) * progress
         case _:
             assert_never(schedule)
@@ -111,9 +97,9 @@ class PlateauState:
     best: float = float("inf")
     num_bad_epochs: int = 0
 
-    def update(self, schedule: AnySchedule, val_loss: float | None) -> None:
+    def update(self, schedule: cfg.AnySchedule, val_loss: float | None) -> None:
         """Multiply `factor` after more than `patience` epochs without a lower validation loss."""
-        if not isinstance(schedule, Plateau) or val_loss is None:
+        if not isinstance(schedule, cfg.Plateau) or val_loss is None:
             return
         if val_loss < self.best:
             self.best, self.num_bad_epochs = val_loss, 0

@@ -1,7 +1,7 @@
 """An accelerator is never waited for between the steps of an epoch: nobody asks for the value of a tensor there.
 
-It is simulated on the CPU, as in `test_train_step.py`, for each kind of training that is shipped; where there is a card,
-torch itself refuses to wait.
+It is simulated on the CPU, as in `test_train_step.py`, for each kind of training that is shipped; where there is a
+card, torch itself refuses to wait.
 """
 
 from __future__ import annotations
