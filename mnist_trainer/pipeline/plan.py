@@ -25,7 +25,7 @@ from mnist_trainer.pipeline.preparation import (
     with_smallest_batch,
 )
 from mnist_trainer.pipeline.train import check_reports, load_test_images
-from mnist_trainer.reports.plots import batch
+from mnist_trainer.reports.plots import batch_grid
 from mnist_trainer.storage.checkpoint import Member
 from mnist_trainer.training.losses import Labels
 from mnist_trainer.training.prepare import check_images, load_initial_weights
@@ -93,7 +93,7 @@ def first_batch(config: Config) -> bytes:
     captions = [caption(classes, labels, position) for position in range(len(originals))]
     mixed = "" if isinstance(labels, torch.Tensor) else f", {labels.lam:.2f} of the first + {1 - labels.lam:.2f}"
     title = f"{config.name}: the first training batch, as in the data set (above) and as the model sees it (below)"
-    return batch(originals.cpu().numpy(), seen.round().to(torch.uint8).cpu().numpy(), captions, title + mixed)
+    return batch_grid(originals.cpu().numpy(), seen.round().to(torch.uint8).cpu().numpy(), captions, title + mixed)
 
 
 def caption(classes: tuple[str, ...], labels: Labels, position: int) -> str:

@@ -1,11 +1,4 @@
-"""The drawings of a run, each as the bytes of a picture: plain values in, nothing written, no torch and no pyplot.
-
-The reliability diagram: how often answers are right, by how sure they are.
-
-The drawing of a series: a dot for each run, and what all of them say together.
-
-A training batch as a picture: each image as it lies in the data set, and below it as the model sees it.
-"""
+"""The plots of runs, evaluations, series and batches: plain values in, the bytes of a PNG, SVG or PDF out; no torch."""
 
 from __future__ import annotations
 
@@ -29,14 +22,11 @@ if TYPE_CHECKING:
 MAX_MISTAKES = 25
 MAX_UNITS = 64
 SMALLEST_WITH_SHARE = 40
-"""Pixels of a cell of the confusion matrix that has room for a count and a share."""
+"""Width in pixels from which on a cell of the confusion matrix holds a share besides the count."""
 
 
 def confusion(matrix: NDArray[np.int64], classes: Sequence[str], title: str, file_format: FileFormat = "png") -> bytes:
-    """Counts [K, K], rows the true classes, columns the predicted ones; and shares of the row where there is room.
-
-    Mistakes are coloured by these shares.
-    """
+    """Draw the confusion matrix [K, K]: rows are true classes, columns predicted ones; errors are coloured by share."""
     count = len(classes)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     rates = shares.copy()
@@ -49,8 +39,8 @@ def confusion(matrix: NDArray[np.int64], classes: Sequence[str], title: str, fil
         picture = axes.imshow(100 * rates, cmap="Oranges", vmin=0, vmax=100 * worst)
         for row, column in np.ndindex(matrix.shape):
             if matrix[row, column] or row == column:
-                shade = "white" if rates[row, column] > 0.6 * worst else "black"
-                _write_count(axes, (row, column), int(matrix[row, column]), float(shares[row, column]), shade, cell)
+                colour = "white" if rates[row, column] > 0.6 * worst else "black"
+                _write_count(axes, row, column, int(matrix[row, column]), float(shares[row, column]), colour, cell)
         names = [_truncate(name, 18) for name in classes]
         upright = max(map(len, names)) * 8 < cell
         size = min(11, cell * 0.55)
@@ -58,12 +48,10 @@ def confusion(matrix: NDArray[np.int64], classes: Sequence[str], title: str, fil
         axes.set_yticks(range(count), names, fontsize=size)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        bar = figure.colorbar(picture, ax=axes, fraction=0.04, pad=0.02, label="mistakes, % of the true class")
-        bar.outline.set_visible(False)
+        _add_colorbar(figure, axes, picture, label="mistakes, % of the true class")
 
-    return render(
-        (min(MAX_WIDTH, max(460, cell * count + 200)), max(420, cell * count + 130)), title, draw, file_format
-    )
+    side = cell * count
+    return render((min(MAX_WIDTH, max(460, side + 200)), max(420, side + 130)), title, draw, file_format)
 
 
 def mistakes(
@@ -74,61 +62,56 @@ def mistakes(
     title: str,
     file_format: FileFormat = "png",
 ) -> bytes:
-    """The first 25 of `images` [n, 28, 28], each under its label, the answer, and the answer's probability (0 to 1)."""
-    shown = min(len(images), MAX_MISTAKES)
-    rows = ceil(shown / 5)
-    wide, high = 36, 40  # of a picture with its words and what is around it, in the pixels of the picture
-    mosaic = np.full((rows * high, 5 * wide), np.nan, np.float32)
+    """Draw the first 25 of `images` [n, 28, 28] with label, predicted class and its probability (0 to 1)."""
+    images = images[:MAX_MISTAKES]
+    rows = ceil(len(images) / 5)
+    mosaic, corners = _mosaic(images, columns=5, cell=(40, 36), offset=(12, 4))
 
     def draw(figure: Figure) -> None:
-        if not shown:
+        if not rows:
             figure.text(0.5, 0.45, "There are no mistakes.", ha="center", va="center", fontsize=16, color=GREEN)
             return
-        axes = figure.add_subplot()  # one for all: 25 of them would take four times as long
-        for index in range(shown):
-            y, x = index // 5 * high, index % 5 * wide
-            mosaic[y + high - 28 : y + high, x + 4 : x + 32] = images[index]
-            words = _mistake_caption(labels[index], predicted[index], probabilities[index])
-            axes.text(x + 17.5, y + high - 30, words, ha="center", va="bottom", fontsize=12, in_layout=False)
+        axes = figure.add_subplot()  # a subplot for each image would take four times as long
+        for (y, x), *caption in zip(corners, labels, predicted, probabilities, strict=False):
+            words = _mistake_caption(*caption)
+            axes.text(x + 13.5, y - 2, words, ha="center", va="bottom", fontsize=12, in_layout=False)
         axes.imshow(mosaic, cmap="gray", vmin=0, vmax=255)
         axes.set_axis_off()
 
-    return render((1000, 70 + 225 * rows) if shown else (700, 200), title, draw, file_format)
+    return render((1000, 70 + 225 * rows) if rows else (700, 200), title, draw, file_format)
 
 
 def weights(
     pictures: NDArray[np.float32], title: str, dead: Sequence[int] | None = None, file_format: FileFormat = "png"
 ) -> bytes:
-    """The weights [units, h, w] of the first 64 units as pictures on one scale: red above 0, blue below.
+    """Draw the weights [units, h, w] of the first 64 units on one scale: red above 0, blue below.
 
-    `dead` units, which never fired on the validation images, are crossed out; None: that is not known.
+    `dead` units, which never fired on the validation images, are crossed out.
     """
     shown = pictures[:MAX_UNITS]
-    enlarged = max(1, 28 // shown.shape[1])  # so that small filters have small gaps
-    shown = shown.repeat(enlarged, axis=1).repeat(enlarged, axis=2)
+    scale = max(1, 28 // shown.shape[1])  # so that small filters have small gaps
+    shown = shown.repeat(scale, axis=1).repeat(scale, axis=2)
     columns = min(8, ceil(sqrt(len(shown))))
     rows = ceil(len(shown) / columns)
     sizes = np.abs(shown[np.isfinite(shown)])
-    limit = float(np.percentile(sizes, 99.8) or sizes.max()) if sizes.any() else 1.0  # few outliers must not pale all
-    high, wide = shown.shape[1] + 2, shown.shape[2] + 2
-    mosaic = np.full((rows * high, columns * wide), np.nan, np.float32)
+    limit = (
+        float(np.percentile(sizes, 99.8) or sizes.max()) if sizes.any() else 1.0
+    )  # without outliers
+    height, width = shown.shape[1:]
+    mosaic, corners = _mosaic(shown, columns, cell=(height + 2, width + 2), offset=(1, 1))
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        for index, weight in enumerate(shown):
-            y, x = index // columns * high, index % columns * wide
-            mosaic[y + 1 : y + high - 1, x + 1 : x + wide - 1] = weight
+        for index, (y, x) in enumerate(corners):
             is_dead = index in (dead or ())
             style = {"edgecolor": ORANGE, "linewidth": 2.5} if is_dead else {"edgecolor": GREY, "linewidth": 0.6}
-            _rectangle(axes, (x + 0.5, y + 0.5), (wide - 2, high - 2), fill=False, **style)
-            if is_dead:
-                ends = ((x + 0.5, x + wide - 1.5), (y + 0.5, y + high - 1.5))
-                for heights in (ends[1], ends[1][::-1]):
-                    axes.plot(ends[0], heights, color=ORANGE, linewidth=2.5, scalex=False, scaley=False)
+            left, top, right, bottom = x - 0.5, y - 0.5, x - 0.5 + width, y - 0.5 + height
+            _add_rectangle(axes, (left, top), (width, height), fill=False, **style)
+            for heights in ((top, bottom), (bottom, top)) if is_dead else ():
+                axes.plot((left, right), heights, color=ORANGE, linewidth=2.5, scalex=False, scaley=False)
         picture = axes.imshow(mosaic, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
         axes.set_axis_off()
-        bar = figure.colorbar(picture, ax=axes, fraction=0.04, pad=0.02, extend="both", label="weight")
-        bar.outline.set_visible(False)
+        _add_colorbar(figure, axes, picture, extend="both", label="weight")
 
     crossed = f"; crossed out: {len(dead)} that never fired on the validation images" if dead else ""
     some = f" (the first {len(shown)} of {len(pictures)} units)" if len(pictures) > len(shown) else ""
@@ -136,15 +119,26 @@ def weights(
     return render((side * columns + 130, side * rows + 70), title + some + crossed, draw, file_format)
 
 
-def _write_count(axes: Axes, place: tuple[int, int], count: int, share: float, shade: str, cell: int) -> None:
-    """The count in its cell of `cell` pixels, above its share of the row where both can be read; the diagonal stays
-    neutral."""
-    row, column = place
+def _mosaic(
+    images: NDArray[Any], columns: int, cell: tuple[int, int], offset: tuple[int, int], background: float = np.nan
+) -> tuple[NDArray[np.float32], list[tuple[int, int]]]:
+    """Return `images` [n, h, w] side by side in cells of `cell` pixels, and the upper left corner (y, x) of each."""
+    (cell_height, cell_width), (height, width) = cell, images.shape[1:]
+    mosaic = np.full((ceil(len(images) / columns) * cell_height, columns * cell_width), background, np.float32)
+    indices = range(len(images))
+    corners = [(i // columns * cell_height + offset[0], i % columns * cell_width + offset[1]) for i in indices]
+    for image, (y, x) in zip(images, corners, strict=True):
+        mosaic[y : y + height, x : x + width] = image
+    return mosaic, corners
+
+
+def _write_count(axes: Axes, row: int, column: int, count: int, share: float, colour: str, cell: int) -> None:
+    """Write a count into its cell of `cell` pixels, above its share of the row if both can be read."""
     if row == column:
-        _rectangle(axes, (column - 0.5, row - 0.5), (1, 1), facecolor=PALE, edgecolor="none")
+        _add_rectangle(axes, (column - 0.5, row - 0.5), (1, 1), facecolor=PALE, edgecolor="none")
     text = f"{count}" if count < 100_000 else f"{count / 1000:.0f}k"
     size = max(4.8, min(12.0, 0.4 * cell, 0.95 * cell / len(text)))
-    style: Any = {"ha": "center", "color": shade, "in_layout": False}  # thousands that are measured would take seconds
+    style: Any = {"ha": "center", "color": colour, "in_layout": False}  # measuring thousands of texts takes seconds
     if cell < SMALLEST_WITH_SHARE:
         axes.text(column, row, text, va="center", fontsize=size, **style)
         return
@@ -153,102 +147,105 @@ def _write_count(axes: Axes, place: tuple[int, int], count: int, share: float, s
     axes.text(column, row + 0.06, percent, va="top", fontsize=max(6.0, min(9.0, 0.17 * cell)), **style)
 
 
-def _rectangle(axes: Axes, corner: tuple[float, float], size: tuple[float, float], **style: Any) -> None:
+def _add_rectangle(axes: Axes, corner: tuple[float, float], size: tuple[float, float], **style: Any) -> None:
     from matplotlib.patches import Rectangle
 
     axes.add_artist(Rectangle(corner, *size, in_layout=False, **style))
 
 
+def _add_colorbar(figure: Figure, axes: Axes, picture: Any, **options: Any) -> None:
+    bar = figure.colorbar(picture, ax=axes, fraction=0.04, pad=0.02, **options)
+    bar.outline.set_visible(False)
+
+
 def _mistake_caption(label: str, predicted: str, probability: float | None) -> str:
-    """`7 → 2 (98 %)`, on two lines where the names are long."""
+    """Return `7 → 2 (98 %)`, on two lines if the names are long."""
     label, predicted = _truncate(label, 16), _truncate(predicted, 12)
     between = "\n" if len(label) + len(predicted) > 10 else ""
     if probability is None:
         return f"{label} → {between}{predicted}"
-    sure = "> 99" if 0.995 <= probability < 1 else f"{100 * probability:.0f}"
-    return f"{label} → {between}{predicted} ({sure} %)"
+    confidence = "> 99" if 0.995 <= probability < 1 else f"{100 * probability:.0f}"
+    return f"{label} → {between}{predicted} ({confidence} %)"
 
 
-def _truncate(name: str, most: int) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"
+def _truncate(name: str, limit: int) -> str:
+    return name if len(name) <= limit else f"{name[: limit - 1]}…"
 
 
 Bins = Sequence["ReliabilityBin | None"]
 
 
 def reliability_diagrams(panels: Mapping[str, Bins], title: str) -> bytes:
-    """Accuracy over confidence in bins of equal width, a panel for each heading; below, how many answers a bin holds.
+    """Draw accuracy over confidence in bins of equal width, a panel for each heading, and the size of each bin below.
 
-    A bar that ends on the diagonal is as often right as it says.
+    A bar that ends on the diagonal belongs to a calibrated bin.
     """
 
     def draw(figure: Figure) -> None:
         grid = figure.add_gridspec(2, len(panels), height_ratios=(3, 1))
-        most = max(entry.count for bins in panels.values() for entry in bins if entry is not None)
+        largest = max(each.count for bins in panels.values() for each in bins if each is not None)
         for column, (heading, bins) in enumerate(panels.items()):
             axes = figure.add_subplot(grid[0, column], title=heading)
             _draw_bins(axes, bins)
-            _draw_counts(figure.add_subplot(grid[1, column], xlabel="confidence (%)"), bins, most)
+            _draw_counts(figure.add_subplot(grid[1, column], xlabel="confidence (%)"), bins, largest)
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
 
     return render((1000, 640), title, draw)
 
 
 def _draw_bins(axes: Axes, bins: Bins) -> None:
-    places, filled = _non_empty(bins)
-    lows, highs = places * 100 / len(bins), (places + 1) * 100 / len(bins)
-    heights = [100 * entry.accuracy for entry in filled]
-    axes.bar(
-        lows, heights, highs - lows, align="edge", color=BLUE, edgecolor="white", label="answers that are right (%)"
-    )
-    sure = [100 * entry.confidence for entry in filled]
-    axes.hlines(sure, lows, highs, color=ORANGE, linewidth=2.5, label="their mean confidence (%)")
+    indices, filled = _non_empty(bins)
+    lows, highs = indices * 100 / len(bins), (indices + 1) * 100 / len(bins)
+    style: Any = {"align": "edge", "color": BLUE, "edgecolor": "white", "label": "answers that are right (%)"}
+    axes.bar(lows, [100 * each.accuracy for each in filled], highs - lows, **style)
+    confidences = [100 * each.confidence for each in filled]
+    axes.hlines(confidences, lows, highs, color=ORANGE, linewidth=2.5, label="their mean confidence (%)")
     axes.plot((0, 100), (0, 100), color=GREY, linestyle="--", linewidth=1, label="as right as sure")
     axes.set(xlim=(0, 100), ylim=(0, 102))
     axes.grid(visible=True, axis="y")
 
 
-def _draw_counts(axes: Axes, bins: Bins, most: int) -> None:
-    places, filled = _non_empty(bins)
-    middles, counts = (places + 0.5) * 100 / len(bins), [entry.count for entry in filled]
+def _draw_counts(axes: Axes, bins: Bins, largest: int) -> None:
+    indices, filled = _non_empty(bins)
+    middles, counts = (indices + 0.5) * 100 / len(bins), [each.count for each in filled]
     axes.bar(middles, counts, 100 / len(bins), color=GREY, edgecolor="white")
     for middle, count in zip(middles, counts, strict=True):
         axes.text(middle, count * 1.3, f"{count:,}", ha="center", fontsize=8, in_layout=False)
-    axes.set(xlim=(0, 100), ylim=(0.7, 8 * most), ylabel="images", yscale="log")
+    axes.set(xlim=(0, 100), ylim=(0.7, 8 * largest), ylabel="images", yscale="log")
     axes.tick_params(axis="y", which="both", left=False, labelleft=False)
 
 
 def _non_empty(bins: Bins) -> tuple[NDArray[np.int64], list[ReliabilityBin]]:
-    """The places of the bins that hold answers, and what they hold."""
-    filled = [(place, entry) for place, entry in enumerate(bins) if entry is not None]
-    return np.array([place for place, _ in filled], np.int64), [entry for _, entry in filled]
+    """Return the indices of the bins that hold predictions, and these bins."""
+    filled = {index: each for index, each in enumerate(bins) if each is not None}
+    return np.array(list(filled), np.int64), list(filled.values())
 
 
 class SeedAccuracy(NamedTuple):
-    """A run's accuracy and its own interval (low, high), as fractions."""
+    """The accuracy of a run and its interval (low, high), as fractions."""
 
     seed: int
     accuracy: float
     interval: tuple[float, float]
 
 
-def seed_accuracies(runs: Sequence[SeedAccuracy], whole: Spread, title: str, count: int, part: str = "test") -> bytes:
-    """The accuracies of `runs` on the `count` images of `part`, and their mean, each with its interval."""
+def seed_accuracies(runs: Sequence[SeedAccuracy], spread: Spread, title: str, count: int, split: str = "test") -> bytes:
+    """Draw the accuracies of `runs` on the `count` images of `split`, and their mean, each with its interval."""
     positions = np.arange(len(runs))
     values = 100 * np.array([run.accuracy for run in runs])
     reach = np.abs(100 * np.array([run.interval for run in runs]).T - values)
 
     def draw(figure: Figure) -> None:
-        axes = figure.add_subplot(xlabel="seed", ylabel=f"{part} accuracy (%)")
-        if whole.interval is not None:
-            low, high = clip_to_range(whole.interval)
+        axes = figure.add_subplot(xlabel="seed", ylabel=f"{split} accuracy (%)")
+        if spread.interval is not None:
+            low, high = clip_to_range(spread.interval)
             label = "interval of the mean (other seeds)"
             axes.axhspan(100 * low, 100 * high, color=GREEN, alpha=0.15, linewidth=0, label=label)
-        axes.axhline(100 * whole.mean, color=GREEN, label=f"mean {100 * whole.mean:.2f} %")
+        axes.axhline(100 * spread.mean, color=GREEN, label=f"mean {100 * spread.mean:.2f} %")
         label = f"a run (other {count:,} images)"
         axes.errorbar(positions, values, reach, fmt="o", color=BLUE, capsize=3, elinewidth=1.8, label=label)
         shown = positions[:: max(1, round(len(runs) / 25))]
-        axes.set_xticks(shown, [str(runs[place].seed) for place in shown])
+        axes.set_xticks(shown, [str(runs[index].seed) for index in shown])
         axes.set_xlim(-0.5, len(runs) - 0.5)
         axes.grid(visible=True, axis="y")
         figure.legend(loc="outside lower center", ncols=3)
@@ -257,31 +254,26 @@ def seed_accuracies(runs: Sequence[SeedAccuracy], whole: Spread, title: str, cou
 
 
 PAIR_COLUMNS, MAX_PAIRS = 12, 48
-"""Pairs in a row, and in all."""
+"""Pairs of images in a row of `batch_grid`, and in all."""
 
-BATCH_SIDE, BATCH_GAP, BATCH_CAPTION = 28, 3, 8
-"""In pixels of the images."""
-
-PAIR_WIDTH, PAIR_HEIGHT = BATCH_SIDE + BATCH_GAP, 2 * BATCH_SIDE + BATCH_GAP + BATCH_CAPTION
+BATCH_CAPTION = 8
+"""Height of a caption in pixels of the images."""
 
 
-def batch(originals: NDArray[np.uint8], seen: NDArray[np.uint8], captions: Sequence[str], title: str) -> bytes:
-    """The first 48 of `originals` [n, 28, 28], each above the same image in `seen` and under its caption."""
-    shown = min(len(originals), MAX_PAIRS)
-    columns, rows = min(shown, PAIR_COLUMNS), ceil(shown / PAIR_COLUMNS)
-    paper = np.full((rows * PAIR_HEIGHT, columns * PAIR_WIDTH), 255, np.uint8)
-    corners = [(index // PAIR_COLUMNS * PAIR_HEIGHT, index % PAIR_COLUMNS * PAIR_WIDTH) for index in range(shown)]
-    for (y, x), original, image in zip(corners, originals, seen, strict=False):
-        top = y + BATCH_CAPTION
-        paper[top : top + BATCH_SIDE, x : x + BATCH_SIDE] = original
-        paper[top + BATCH_SIDE + 1 : top + 2 * BATCH_SIDE + 1, x : x + BATCH_SIDE] = image
+def batch_grid(originals: NDArray[np.uint8], seen: NDArray[np.uint8], captions: Sequence[str], title: str) -> bytes:
+    """Draw the first 48 of `originals` [n, 28, 28], each with its caption above the same image in `seen`."""
+    originals, seen = originals[:MAX_PAIRS], seen[:MAX_PAIRS]
+    pairs = np.full((len(originals), 57, 28), 255, np.uint8)  # a white line between both
+    pairs[:, :28], pairs[:, 29:] = originals, seen
+    columns = min(len(pairs), PAIR_COLUMNS)
+    mosaic, corners = _mosaic(pairs, columns, cell=(59 + BATCH_CAPTION, 31), offset=(BATCH_CAPTION, 0), background=255)
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        axes.imshow(paper, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.imshow(mosaic, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axes.set_axis_off()
         for (y, x), caption in zip(corners, captions, strict=False):
-            middle = x + BATCH_SIDE / 2 - 0.5
-            axes.text(middle, y + BATCH_CAPTION - 1.5, caption, ha="center", va="bottom", fontsize=9, in_layout=False)
+            axes.text(x + 13.5, y - 1.5, caption, ha="center", va="bottom", fontsize=9, in_layout=False)
 
-    return render((max(3 * columns * PAIR_WIDTH, 420), 3 * rows * PAIR_HEIGHT + 60), title, draw)
+    height, width = mosaic.shape
+    return render((max(3 * width, 420), 3 * height + 60), title, draw)

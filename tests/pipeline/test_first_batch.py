@@ -13,7 +13,7 @@ from PIL import Image
 
 from mnist_trainer import load_config, prepare
 from mnist_trainer.pipeline import plan
-from mnist_trainer.reports.plots import BATCH_CAPTION, PAIR_COLUMNS, batch
+from mnist_trainer.reports.plots import BATCH_CAPTION, PAIR_COLUMNS, batch_grid
 from mnist_trainer.training.losses import MixedLabels
 
 
@@ -49,7 +49,7 @@ def test_the_picture_holds_each_pair(tiny: dict[str, Any]) -> None:
     del tiny
     originals = np.full((PAIR_COLUMNS + 1, 28, 28), 0, np.uint8)
     seen = np.full((PAIR_COLUMNS + 1, 28, 28), 0, np.uint8)
-    picture = Image.open(BytesIO(batch(originals, seen, ["5"] * len(seen), "title"))).convert("L")
+    picture = Image.open(BytesIO(batch_grid(originals, seen, ["5"] * len(seen), "title"))).convert("L")
     dark = np.asarray(picture) < 30
     # 13 pairs of black squares, three dots a pixel: two rows of pairs, the second with one
     assert dark.sum() == pytest.approx(13 * 2 * (28 * 3) ** 2, rel=0.05)
