@@ -27,7 +27,7 @@ def test_the_images_of_the_first_step_are_drawn_below_their_originals(
         drawn.update(originals=originals, seen=seen, captions=captions)
         return b"png"
 
-    monkeypatch.setattr(plan, "batch", remember)
+    monkeypatch.setattr(plan, "batch_grid", remember)
     assert plan.first_batch(load_config(tiny)) == b"png"
     images, labels = next(prepare(tiny).batches())
     assert isinstance(labels, torch.Tensor)
