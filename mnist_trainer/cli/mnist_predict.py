@@ -92,7 +92,7 @@ def predict(  # noqa: PLR0913, PLR0917 - one an option
             from mnist_trainer.reports.digit_images import StripFolder
 
             strips = StripFolder(save_steps)
-            predictions = strips.written(predictions)
+            predictions = strips.write_strips(predictions)
         if for_programs:
             failed = _print_json(predictions) if as_json else _print_csv(predictions)
         else:

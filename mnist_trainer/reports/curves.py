@@ -1,8 +1,4 @@
-"""The drawing of a training: loss, accuracy and learning rate over the epochs. Plain values in, bytes of a picture out;
-no torch.
-
-The drawing of many runs: their curves over each other. Plain values in, the bytes of a PNG out; no torch.
-"""
+"""Plots of metrics over epochs: of one training, and of many runs; rows of `metrics.csv` in, bytes out; no torch."""
 
 from __future__ import annotations
 
@@ -16,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_trainer.reports.canvas import BLUE, GREEN, GREY, MAX_WIDTH, ORANGE, FileFormat, render
+from mnist_trainer.reports.text import plural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,10 +21,10 @@ if TYPE_CHECKING:
 MetricsRow = Mapping[str, float | int | str | None]
 
 MAX_EPOCHS_WITH_POINTS = 10
-"""The most epochs for which the points within them are drawn."""
+"""The largest number of epochs for which the points within epochs are drawn."""
 
 LOG_SCALE_DECADES = 1.3
-"""Orders of magnitude from which on an axis is logarithmic."""
+"""Orders of magnitude between values from which on an axis is logarithmic."""
 
 OTHER = {"val_loss": "val_accuracy", "val_accuracy": "val_loss"}
 FORMS = {"loss": "{:.4f}", "accuracy": "{:.2f} %"}
@@ -35,12 +32,11 @@ FORMS = {"loss": "{:.4f}", "accuracy": "{:.2f} %"}
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """What the drawing shows of a training besides its rows.
+    """What the plot of a training shows besides its rows.
 
-    `points` within the epochs are (epochs done, training loss, training accuracy, learning rate). The best epoch is the
-    one by `monitor`; the last `num_bad_epochs` epochs brought no improvement, and early stopping has this `patience`
-    (None:
-    there is no early stopping). `reason` says why it stopped; `loss` is the name of the loss.
+    `points` within the epochs are (epochs done, training loss, training accuracy, learning rate). `monitor` is the
+    metric of early stopping, `patience` is None without it; `reason` says why the training stopped; `loss` names the
+    loss.
     """
 
     best_epoch: int | None = None
@@ -53,9 +49,9 @@ class TrainingSummary:
 
 
 def curves(rows: Sequence[MetricsRow], summary: TrainingSummary, title: str, file_format: FileFormat = "png") -> bytes:
-    """Loss, accuracy and learning rate by epoch, from rows of `metrics.csv`; the best epoch is marked.
+    """Draw loss, accuracy and learning rate over the epochs, and mark the best epoch.
 
-    Accuracies are fractions in `rows` and percent in the drawing. What is None, or not finite, is left out.
+    Accuracies are fractions in `rows` and percent in the plot. Missing and non-finite values are left out.
     """
     is_short = len(rows) <= min(MAX_EPOCHS_WITH_POINTS, len(summary.points) - 1)
     positions, *within = (
@@ -91,7 +87,7 @@ def curves(rows: Sequence[MetricsRow], summary: TrainingSummary, title: str, fil
 
 
 def _draw_pair(axes: Axes, rows: Sequence[MetricsRow], summary: TrainingSummary, kind: str) -> None:
-    """Training and validation figures over the epochs; the best epoch is marked by a line, a dot and its value."""
+    """Draw training and validation metrics; the best epoch has a line, a marker and its value in the legend."""
     epochs = column(rows, "epoch")
     factor = 100 if kind == "accuracy" else 1
     train, validation = (factor * column(rows, f"{split}_{kind}") for split in ("train", "val"))
@@ -108,20 +104,18 @@ def _draw_pair(axes: Axes, rows: Sequence[MetricsRow], summary: TrainingSummary,
         if validated and f"val_{kind}" == OTHER[summary.monitor]:
             _mark_other_best(axes, epochs, validation, position, kind)
     if summary.num_bad_epochs and len(epochs):
-        epochs_waited = f"{summary.num_bad_epochs} epoch{'' if summary.num_bad_epochs == 1 else 's'}"
-        label = f"{epochs_waited} without improvement (patience {summary.patience})"
-        axes.axvspan(
-            epochs.max() - summary.num_bad_epochs, epochs.max(), color=GREY, alpha=0.13, linewidth=0, label=label
-        )
+        start, end = epochs.max() - summary.num_bad_epochs, epochs.max()
+        label = f"{plural(summary.num_bad_epochs, 'epoch')} without improvement (patience {summary.patience})"
+        axes.axvspan(start, end, color=GREY, alpha=0.13, linewidth=0, label=label)
     axes.grid(visible=True)
-    # Losses fall and accuracies rise. matplotlib's "best" place avoids the shaded area, and covers curves instead.
+    # Losses fall and accuracies rise. matplotlib's "best" location avoids the shaded area and covers curves.
     axes.legend(loc="upper right" if kind == "loss" else "lower right", fontsize=10)
 
 
 def _mark_other_best(
     axes: Axes, epochs: NDArray[np.float64], values: NDArray[np.float64], best: int, kind: str
 ) -> None:
-    """Mark the best epoch by the figure that does not decide, if it is another one."""
+    """Mark the best epoch by the metric that is not monitored, if it is another epoch."""
     heights = np.where(np.isfinite(values), values if kind == "accuracy" else -values, -np.inf)
     highest = int(heights.argmax())
     if heights[highest] > heights[best]:
@@ -131,24 +125,24 @@ def _mark_other_best(
 
 
 def column(rows: Sequence[MetricsRow], name: str) -> NDArray[np.float64]:
-    """One column as numbers [rows], NaN where there is none."""
+    """Return one column as numbers [rows], NaN for missing and non-finite values."""
     values = [row.get(name) for row in rows]
     return finite([np.nan if value in (None, "") else float(value or 0) for value in values])
 
 
 def finite(values: Sequence[float]) -> NDArray[np.float64]:
-    """The values [n], NaN for those that are not finite."""
-    column = np.array(values, np.float64)
-    return np.where(np.isfinite(column), column, np.nan)
+    """Return the values [n], NaN for those that are not finite."""
+    array = np.array(values, np.float64)
+    return np.where(np.isfinite(array), array, np.nan)
 
 
 def _point_style(epochs: NDArray[np.float64]) -> dict[str, Any]:
-    """A dot at each epoch while dots can be told apart: a single epoch has no line to be seen by."""
+    """Return a line style with a dot at each epoch, without dots if there are many; one epoch alone has no line."""
     return {"marker": "o" if len(epochs) <= 40 else "", "markersize": 4, "linewidth": 1.8}
 
 
 def set_epoch_ticks(axes: Axes, epochs: NDArray[np.float64], first: float | None = None) -> None:
-    """Put ticks at whole numbers, from `first` on; without it, leave half an epoch of room on both sides."""
+    """Put ticks at whole numbers, from `first` on; without it, leave half an epoch of space on both sides."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))
@@ -159,7 +153,7 @@ def set_epoch_ticks(axes: Axes, epochs: NDArray[np.float64], first: float | None
 
 
 def orders_of_magnitude(columns: Sequence[NDArray[np.float64]]) -> float:
-    """Powers of ten between the smallest and the largest value; 0 where a logarithm can't show all of them."""
+    """Return the powers of ten between smallest and largest value; 0 if a value has no logarithm."""
     values = np.concatenate(columns)
     values = values[np.isfinite(values)]
     return float(np.log10(values.max()) - np.log10(values.min())) if values.size and values.min() > 0 else 0.0
@@ -173,7 +167,9 @@ def set_log_scale(axes: Axes, columns: Sequence[NDArray[np.float64]]) -> bool:
     if orders <= LOG_SCALE_DECADES:
         return False
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if orders < 3 else (1,)))  # more would name none at all
+    axes.yaxis.set_major_locator(
+        LogLocator(subs=(1, 2, 5) if orders < 3 else (1,))
+    )  # with more decades matplotlib labels none of these ticks
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_locator(NullLocator())
     return True
@@ -181,10 +177,10 @@ def set_log_scale(axes: Axes, columns: Sequence[NDArray[np.float64]]) -> bool:
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = [{"color": colour, "marker": marker} for marker, colour in product(("", "o", "^", "s"), COLOURS)]
-"""So many runs can be told apart."""
+"""The styles of runs that can be told apart."""
 
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
-"""Errors in percent that are named on the axis."""
+"""Errors in percent that are labelled on the axis."""
 
 Style = dict[str, Any]
 Values = NDArray[np.float64]
@@ -192,9 +188,9 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RunCurve:
-    """One run: its rows of `metrics.csv`, the kind of its loss, and its data set.
+    """The rows of `metrics.csv` of a run, the kind of its loss and its data set (`task`).
 
-    Only runs of one kind or data set can be compared. Runs of one series or sweep share a label and a look.
+    Only runs with the same kind and data set can be compared. Runs of a series or sweep share a label and a style.
     """
 
     label: str
@@ -203,22 +199,21 @@ class RunCurve:
     task: str = ""
 
     @property
-    def part(self) -> str:
-        """The figures that are drawn: val, but train without validation."""
+    def split(self) -> str:
+        """The split that is drawn: val, or train without validation."""
         validated = [np.isfinite(column(self.rows, f"val_{name}")).any() for name in ("accuracy", "loss")]
         return "val" if any(validated) else "train"
 
     @property
     def name(self) -> str:
         """The label, with a note if the run has no validation."""
-        return self.label if self.part == "val" else f"{self.label} (training: it has no validation)"
+        return self.label if self.split == "val" else f"{self.label} (training: it has no validation)"
 
 
 def overlaid_curves(runs: Sequence[RunCurve], title: str) -> bytes:
-    """Validation losses, a panel for each kind, and accuracies in percent, a panel for each data set; a run without
-    validation is dashed.
+    """Draw validation losses, a panel for each kind, and accuracies, a panel for each data set.
 
-    The last 28 names have a look of their own, those before them are grey.
+    A run without validation is dashed. The last 28 names have a style each, earlier ones are grey.
     """
     names = list(dict.fromkeys(run.name for run in runs))
     earlier = max(0, len(names) - len(STYLES))
@@ -229,9 +224,8 @@ def overlaid_curves(runs: Sequence[RunCurve], title: str) -> bytes:
     panels = len(kinds) + len(tasks)
     height = ceil(panels / 2)
     if panels > 2:
-        title = (
-            f"{title}; {'losses of different kinds' if len(tasks) == 1 else 'different data sets'} can't be compared"
-        )
+        different = "losses of different kinds" if len(tasks) == 1 else "different data sets"
+        title = f"{title}; {different} can't be compared"
     columns = 3 if max(map(len, names)) <= MAX_WIDTH // 33 else 2
 
     def draw(figure: Figure) -> None:
@@ -256,29 +250,30 @@ def overlaid_curves(runs: Sequence[RunCurve], title: str) -> bytes:
     return render((MAX_WIDTH, 440 * height + 22 * ceil(min(len(names), len(STYLES) + 1) / columns) + 60), title, draw)
 
 
-def shorten(text: str, most: int) -> str:
-    """Return at most so many characters of `text`; a longer one loses its middle."""
-    half = (most - 1) // 2
-    return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
+def shorten(text: str, limit: int) -> str:
+    """Return at most `limit` characters of `text`; a longer text loses its middle."""
+    half = (limit - 1) // 2
+    return text if len(text) <= limit else f"{text[:half]}…{text[-half:]}"
 
 
 def _loss_values(run: RunCurve) -> Values:
-    return column(run.rows, f"{run.part}_loss")
+    return column(run.rows, f"{run.split}_loss")
 
 
 def _error_values(run: RunCurve) -> Values:
-    """In percent: what is missing to an accuracy of 100."""
-    return 100 - 100 * column(run.rows, f"{run.part}_accuracy")
+    """Return the error rates in percent."""
+    return 100 - 100 * column(run.rows, f"{run.split}_accuracy")
 
 
 def _clip_diverged(axes: Axes, runs: Sequence[RunCurve]) -> str:
     """Scale the loss axis to the runs that did not diverge; return a note on how many go beyond it."""
-    losses = [found for run in runs if (found := (column := _loss_values(run))[np.isfinite(column)]).size]
+    columns = [_loss_values(run) for run in runs]
+    losses = [finite for values in columns if (finite := values[np.isfinite(values)]).size]
     if not losses:
         return ""
-    usual = sorted(float(each[-1]) for each in losses)[(len(losses) - 1) // 2]
-    sane = [each for each in losses if each[-1] <= 10 * usual] or losses
-    top = max(max(each[0], each[-1], float(np.median(each))) for each in sane)
+    typical = sorted(float(each[-1]) for each in losses)[(len(losses) - 1) // 2]
+    converged = [each for each in losses if each[-1] <= 10 * typical] or losses
+    top = max(max(each[0], each[-1], float(np.median(each))) for each in converged)
     beyond = sum(bool((each > top).any()) for each in losses if each.max() > 3 * top)
     shown = np.concatenate(losses)
     shown = shown[shown <= top] if beyond else shown
@@ -295,16 +290,16 @@ def _draw_curves(
 ) -> None:
     for run in runs:
         values = values_of(run)
-        is_alone = len(values) == 1  # a single epoch has no line to be seen by
+        marker = {"marker": "D"} if len(values) == 1 else {}  # a single epoch has no line
         axes.plot(
             column(run.rows, "epoch"),
             values,
             label=run.name,
-            linestyle="-" if run.part == "val" else "--",
+            linestyle="-" if run.split == "val" else "--",
             linewidth=1.4,
             markersize=5,
             markevery=max(1, len(values) // 10),
-            **(styles[run.name] | ({"marker": "D"} if is_alone else {})),
+            **(styles[run.name] | marker),
         )
     axes.grid(visible=True)
     axes.set_xlabel("epoch")
@@ -312,12 +307,12 @@ def _draw_curves(
 
 
 def _set_accuracy_axis(axes: Axes, errors: Values) -> None:
-    """Shows errors as accuracies, with most room near 100 %, where a tenth makes a difference."""
-    some = errors[errors > 0]
-    if some.size and some.max() > 5 * some.min():
-        smallest = max(0.01, float(some.min()))  # no logarithms below it, so that an error of 0 has its place
+    """Label error rates as accuracies, on a scale with most space near 100 %."""
+    positive = errors[errors > 0]
+    if positive.size and positive.max() > 5 * positive.min():
+        smallest = max(0.01, float(positive.min()))  # linear below it, so that an error of 0 can be shown
         axes.set_yscale("symlog", linthresh=smallest, linscale=0.3)
         axes.set_yticks([0, *(error for error in TICKS if error >= smallest)])
-        axes.set_ylim(0 if (errors <= 0).any() else 0.9 * smallest, 1.1 * float(some.max()))
+        axes.set_ylim(0 if (errors <= 0).any() else 0.9 * smallest, 1.1 * float(positive.max()))
     axes.invert_yaxis()
     axes.yaxis.set_major_formatter(lambda error, _: f"{100 - error:g}")

@@ -1,7 +1,4 @@
-"""A strip that shows how a picture was read: as it came, evened out, its ink, the answers, what the network saw.
-
-Images of 28×28 pixels drawn in a terminal: two pixels in each character, several images side by side.
-"""
+"""How a picture was read, as images: a strip of its steps as a PNG, and 28×28 images in a terminal."""
 
 from __future__ import annotations
 
@@ -30,20 +27,20 @@ TILE_COLUMNS = (MAX_WIDTH - GAP) // (TILE + GAP)
 
 Colour = str
 Panel = tuple[str, Image.Image]
-"""What it shows, and the picture."""
+"""A title and an image."""
 
 
 class StripFolder:
-    """The folder that strips are written to, each under a name of its own."""
+    """A folder that strips are written to, each with a unique name."""
 
     def __init__(self, folder: Path) -> None:
         make_folder(folder)
         self.folder = folder
         self.names: list[str] = []
 
-    def written(self, answers: Iterable[Prediction]) -> Iterator[Prediction]:
-        """The answers as they come; that of a picture which could be read after its strip is written."""
-        for prediction in answers:
+    def write_strips(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
+        """Yield the predictions, each after the strip of its picture is written, if it could be read."""
+        for prediction in predictions:
             if prediction.error is None:
                 name = self._new_name(prediction)
                 write_bytes(self.folder / name, strip(prediction))
@@ -51,7 +48,7 @@ class StripFolder:
             yield prediction
 
     def summary(self) -> str:
-        """What was written, in words."""
+        """Return a sentence about what was written."""
         what = self.names[0] if len(self.names) == 1 else f"{len(self.names)} strips"
         return f"Written to {self.folder}: {what}"
 
@@ -59,13 +56,13 @@ class StripFolder:
         path, page = prediction.path, prediction.page
         stem = "picture" if path in (None, "-") else Path(str(path)).stem
         stem += "" if page is None else f"-page-{page}"
-        taken = {name.casefold() for name in self.names}  # some systems take a.png and A.PNG for one
+        taken = {name.casefold() for name in self.names}  # on some systems a.png and A.PNG are one file
         tries = (f"{stem}-steps{suffix}.png" for suffix in chain([""], (f"-{number}" for number in count(2))))
         return next(name for name in tries if name.casefold() not in taken)
 
 
 def strip(prediction: Prediction) -> bytes:
-    """A PNG, 1200 pixels wide: the steps of a picture, and below them each digit as the network saw it."""
+    """Return a PNG, 1200 pixels wide: the steps of reading a picture, and each digit as the network saw it."""
     head = _head(prediction)
     steps, digits = prediction.steps, prediction.digits
     panels, columns = ([], 1) if steps is None else (_panels(steps, digits), _panel_columns(steps.ink))
@@ -96,27 +93,27 @@ def _head(prediction: Prediction) -> list[str]:
 
 
 def _panel_columns(ink: NDArray[np.uint8]) -> int:
-    """How many panels stand side by side: few where they are far wider than high."""
+    """Return how many panels are drawn side by side: few if they are much wider than high."""
     high, wide = ink.shape
     return 4 if wide < 2 * high else 2 if wide < 6 * high else 1
 
 
 def _panels(steps: ReadingSteps, digits: Sequence[DigitPrediction]) -> list[Panel]:
     side = (MAX_WIDTH - GAP) // _panel_columns(steps.ink) - GAP
-    upright = _fitted(steps.upright, side).convert("RGB")
-    answers = upright.copy()
+    upright = _resize(steps.upright, side).convert("RGB")
+    labelled = upright.copy()
     for digit in digits:
-        _draw_box(answers, digit, answers.width / steps.ink.shape[1] / steps.scale)
+        _draw_box(labelled, digit, labelled.width / steps.ink.shape[1] / steps.scale)
     return [
         ("as it came, upright", upright),
-        ("the paper evened out", _fitted(steps.flattened, side)),
-        ("what was taken for ink", _fitted(steps.ink, side)),
-        ("what was read", answers),
+        ("the paper evened out", _resize(steps.flattened, side)),
+        ("what was taken for ink", _resize(steps.ink, side)),
+        ("what was read", labelled),
     ]
 
 
-def _fitted(pixels: NDArray[np.uint8], side: int) -> Image.Image:
-    """Pixels [H, W] or [H, W, 3] with `side` as their longer side; small pictures keep square pixels."""
+def _resize(pixels: NDArray[np.uint8], side: int) -> Image.Image:
+    """Return pixels [H, W] or [H, W, 3] as an image whose longer side is `side`."""
     image = Image.fromarray(pixels)
     scale = side / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
@@ -124,7 +121,7 @@ def _fitted(pixels: NDArray[np.uint8], side: int) -> Image.Image:
 
 
 def _draw_box(image: Image.Image, digit: DigitPrediction, scale: float) -> None:
-    """The digit's box and its answer beside it; `scale` is from the upright picture's pixels to those of `image`."""
+    """Draw the box of a digit and its class; `scale` converts pixels of the upright picture to those of `image`."""
     x, y, width, height = (value * scale for value in digit.box)
     colour = _colour(digit)
     ImageDraw.Draw(image).rectangle((x - 1, y - 1, x + width, y + height), outline=colour, width=2)
@@ -155,36 +152,34 @@ IMAGE_GAP = 2
 """Columns between two images."""
 
 BLOCKS = " ▀▄█"
-"""Without colours: by upper pixel + 2 × lower pixel, each 0 or 1."""
+"""Characters without colours, by upper pixel + 2 × lower pixel."""
 
 BLACK, GREYS, WHITE = 16, range(232, 256), 231
-"""Of the 256 colours that terminals have (ECMA-48, `38;5;n`): the greys from dark to light between black and white."""
+"""The shades among the 256 colours of terminals (ECMA-48, `38;5;n`), from dark to light."""
 
 
 def glyph_lines(images: Sequence[NDArray[np.uint8]], captions: Sequence[str], width: int, colour: bool) -> list[str]:
-    """The `images` [28, 28], as many in a row as fit in `width` columns, each above its caption.
+    """Return `images` [28, 28] as lines of text, as many side by side as fit in `width` columns, above their captions.
 
-    Without `colour` a pixel is there or not.
+    A character shows two pixels; without `colour` they are black or white.
     """
     draw = _grey_rows if colour else _block_rows
-    drawn = [[*draw(image), caption] for image, caption in zip(images, captions, strict=True)]
-    if not drawn:
-        return []
-    wide = images[0].shape[1] + IMAGE_GAP
-    columns = max(1, (width + IMAGE_GAP) // wide)
-    rows = [drawn[start : start + columns] for start in range(0, len(drawn), columns)]
-    return [_side_by_side(cells, wide) for row in rows for cells in zip(*row, strict=True)]
+    cells = [[*draw(image), caption] for image, caption in zip(images, captions, strict=True)]
+    size = max((image.shape[1] for image in images), default=0)
+    columns = max(1, (width + IMAGE_GAP) // (size + IMAGE_GAP))
+    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
+    return [_join(parts, size) for row in rows for parts in zip(*row, strict=True)]
 
 
-def _side_by_side(cells: Sequence[str], wide: int) -> str:
-    # codes for colours take no room, and captions none that is not theirs
-    padded = (cell if "\x1b" in cell else cell.ljust(wide - IMAGE_GAP)[: wide - IMAGE_GAP] for cell in cells)
+def _join(parts: Sequence[str], size: int) -> str:
+    """Join parts of `size` columns; escape codes take no columns, and captions are cut."""
+    padded = (part if "\x1b" in part else part.ljust(size)[:size] for part in parts)
     return (" " * IMAGE_GAP).join(padded).rstrip()
 
 
 def _block_rows(image: NDArray[np.uint8]) -> list[str]:
     bits = (image >= 128).astype(np.intp)
-    return ["".join(BLOCKS[place] for place in row) for row in (bits[0::2] + 2 * bits[1::2]).tolist()]
+    return ["".join(BLOCKS[index] for index in row) for row in (bits[0::2] + 2 * bits[1::2]).tolist()]
 
 
 def _grey_rows(image: NDArray[np.uint8]) -> list[str]:
@@ -193,7 +188,7 @@ def _grey_rows(image: NDArray[np.uint8]) -> list[str]:
 
 
 def _grey_row(upper: list[int], lower: list[int]) -> str:
-    """Both rows of pixels in one row of characters; what has the same two shades shares a code."""
+    """Return two rows of pixels as one row of characters; equal neighbours share an escape code."""
     runs = groupby(zip(upper, lower, strict=True))
     text = (f"\x1b[38;5;{above};48;5;{below}m{'▀' * len(list(same))}" for (above, below), same in runs)
     return f"{''.join(text)}\x1b[0m"

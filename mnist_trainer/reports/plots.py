@@ -72,9 +72,8 @@ def mistakes(
             figure.text(0.5, 0.45, "There are no mistakes.", ha="center", va="center", fontsize=16, color=GREEN)
             return
         axes = figure.add_subplot()  # a subplot for each image would take four times as long
-        for (y, x), *caption in zip(corners, labels, predicted, probabilities, strict=False):
-            words = _mistake_caption(*caption)
-            axes.text(x + 13.5, y - 2, words, ha="center", va="bottom", fontsize=12, in_layout=False)
+        for (y, x), caption in zip(corners, map(_mistake_caption, labels, predicted, probabilities), strict=False):
+            axes.text(x + 13.5, y - 2, caption, ha="center", va="bottom", fontsize=12, in_layout=False)
         axes.imshow(mosaic, cmap="gray", vmin=0, vmax=255)
         axes.set_axis_off()
 
@@ -94,9 +93,7 @@ def weights(
     columns = min(8, ceil(sqrt(len(shown))))
     rows = ceil(len(shown) / columns)
     sizes = np.abs(shown[np.isfinite(shown)])
-    limit = (
-        float(np.percentile(sizes, 99.8) or sizes.max()) if sizes.any() else 1.0
-    )  # without outliers
+    limit = float(np.percentile(sizes, 99.8) or sizes.max()) if sizes.any() else 1.0  # without outliers
     height, width = shown.shape[1:]
     mosaic, corners = _mosaic(shown, columns, cell=(height + 2, width + 2), offset=(1, 1))
 

@@ -1,4 +1,4 @@
-"""Which pictures a run or an evaluation gets, drawn by `curves.py` and `plots.py`, and named as in the run folder."""
+"""The plots of a run or an evaluation, with their file names, and its predictions as CSV."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from mnist_trainer.training.losses import first_weights
 Rows = list[Mapping[str, float | int | str | None]]
 
 Drawing = tuple[str, Picture]
-"""A file's name, and what gives the PNG in it."""
+"""A file name, and the function that returns the content of the file."""
 
 
 def draw_training(rows: Rows, summary: TrainingSummary, title: str, file_format: FileFormat = "png") -> Drawing:
-    """`curves.png` of the rows of `metrics.csv`."""
+    """Return `curves.png` of the rows of `metrics.csv`."""
     return f"curves.{file_format}", draw_in_background(curves, rows, summary, title, file_format)
 
 
 def draw_weights(
     model: nn.Module, title: str, dead: Sequence[DeadUnits] = (), file_format: FileFormat = "png"
 ) -> Iterator[Drawing]:
-    """`weights.png`, where the first layer sees the whole 28×28 image or has filters that see the image itself."""
+    """Yield `weights.png` if the first layer is fully connected or convolutional."""
     pictures = first_weights(model)
     if pictures is not None:
         crossed = [unit for layer in dead if layer.layer == 1 and layer.count == len(pictures) for unit in layer.units]
@@ -46,7 +46,7 @@ def draw_weights(
 
 
 def draw_confusion(evaluation: Evaluation, classes: tuple[str, ...], file_format: FileFormat = "png") -> Drawing:
-    """`confusion.png`."""
+    """Return `confusion.png`."""
     title = f"{evaluation.dataset}, {evaluation.split}: {percent(evaluation.accuracy)} right"
     counts = np.array(evaluation.confusion, dtype=np.int64)
     return f"confusion.{file_format}", draw_in_background(plots.confusion, counts, classes, title, file_format)
@@ -59,7 +59,7 @@ def draw_mistakes(
     classes: tuple[str, ...],
     file_format: FileFormat = "png",
 ) -> Drawing:
-    """`mistakes.png`: the 25 wrong answers that were given with the largest probability."""
+    """Return `mistakes.png`: the 25 wrong predictions with the largest probability."""
     worst = most_confident_errors(predictions)
     images, labels = dataset.gather(worst.to(dataset.labels.device))
     which = "All" if evaluation.errors == len(worst) else "The surest of"
@@ -76,7 +76,7 @@ def draw_mistakes(
 
 
 def draw_sample(predictions: Predictions, dataset: ImageDataset) -> Drawing:
-    """`sample.png`: the first image with a right answer (else the first one), to try `mnist-predict` on."""
+    """Return `sample.png`: the first image that is classified correctly (else the first one), to try the model on."""
     first = int(predictions.correct.int().argmax())
     images, _ = dataset.gather(torch.tensor([first], device=dataset.labels.device))
     return SAMPLE_FILE, partial(_png, images[0].cpu().numpy())
@@ -91,7 +91,7 @@ def _png(image: NDArray[np.uint8]) -> bytes:
 
 
 def draw_reliability(before: Predictions, after: Predictions, evaluation: Evaluation, temperature: float) -> Drawing:
-    """`reliability.png`: the answers of `evaluation` before and after calibration."""
+    """Return `reliability.png`: the calibration of the predictions of `evaluation` before and after."""
     words = ("before", f"at temperature {temperature:.3f}")
     panels = {}
     for word, each in zip(words, (before, after), strict=True):
@@ -102,16 +102,16 @@ def draw_reliability(before: Predictions, after: Predictions, evaluation: Evalua
 
 
 def predictions_csv(
-    predictions: Predictions, dataset: ImageDataset, classes: tuple[str, ...], honest: bool = True
+    predictions: Predictions, dataset: ImageDataset, classes: tuple[str, ...], has_probabilities: bool = True
 ) -> str:
-    """Text with the columns index (in the data set's own order), label, predicted, probability (of the answer).
+    """Return CSV with the columns index (in the order of the data set), label, predicted and probability.
 
-    The last one is empty if `honest` is false: the outputs are no probabilities.
+    The probability is empty if `has_probabilities` is false.
     """
     stream = StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(("index", "label", "predicted", "probability"))
     columns = (dataset.indices, predictions.labels, predictions.predicted, predictions.confidence)
     for index, label, predicted, confidence in zip(*(column.tolist() for column in columns), strict=True):
-        writer.writerow((index, classes[label], classes[predicted], f"{confidence:.6g}" if honest else ""))
+        writer.writerow((index, classes[label], classes[predicted], f"{confidence:.6g}" if has_probabilities else ""))
     return stream.getvalue()

@@ -1,4 +1,4 @@
-"""The drawings of a sweep, each as the bytes of a picture. Plain values in, nothing written; no pyplot, no Optuna."""
+"""The plots of a sweep: trials in, the bytes of an image out; no pyplot, no Optuna."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class SweepPlots:
 
     @property
     def factor(self) -> float:
-        """The scale of the objective in drawings: accuracies are in percent."""
+        """The factor of the objective in plots: accuracies are in percent."""
         return 100.0 if self.objective == "val_accuracy" else 1.0
 
     @property
     def unit(self) -> str:
-        """The objective's name on an axis."""
+        """The label of the objective on an axis."""
         return "validation accuracy (%)" if self.objective == "val_accuracy" else "validation loss"
 
     @property
@@ -53,11 +53,11 @@ class SweepPlots:
         return min(self.finished, key=lambda row: sign * (row.value or 0.0))
 
     def value(self, row: TrialRow) -> float:
-        """Return the objective of a trial's best epoch, as it is drawn."""
+        """Return the objective of the best epoch of a trial, in the unit of the plots."""
         return self.factor * (row.value or 0.0)
 
     def history(self) -> bytes:
-        """The objective of each trial, and the best one until then."""
+        """Draw the objective of each trial, and the best one so far."""
         pruned = [row for row in self.rows if row.status == "pruned" and row.value is not None]
         best = np.maximum.accumulate if self.objective == "val_accuracy" else np.minimum.accumulate
 
@@ -74,7 +74,7 @@ class SweepPlots:
         return self._render(500, "the best value until each trial", draw)
 
     def curves(self) -> bytes:
-        """The objective after each epoch of each trial."""
+        """Draw the objective after each epoch of each trial."""
         best = self.best
 
         def draw(figure: Figure) -> None:
@@ -99,7 +99,7 @@ class SweepPlots:
         return self._render(500, "each trial's epochs", draw)
 
     def slice(self) -> bytes:
-        """The objective over the values of each key."""
+        """Draw the objective over the values of each key."""
         keys = list(self.best.values)
         columns = min(3, len(keys))
         rows = ceil(len(keys) / columns)
@@ -121,7 +121,7 @@ class SweepPlots:
         return self._render(360 * rows + 60, "the finished trials by each key; the best one is a diamond", draw)
 
     def parallel(self) -> bytes:
-        """A line through all its values for each finished trial, the better the darker."""
+        """Draw a line through the values of each finished trial; better ones are darker."""
         keys = list(self.best.values)
         ordered = sorted(self.finished, key=self.value, reverse=self.objective == "val_loss")
 
@@ -151,7 +151,7 @@ class SweepPlots:
         return self._render(520, "each finished trial is a line, the better the darker; the best one is green", draw)
 
     def importance(self, importances: Mapping[str, float]) -> bytes:
-        """How much of the objective's spread each key explains, from 0 to 1, as Optuna estimates it."""
+        """Draw the share of the objective's variance that each key explains, as Optuna estimates it."""
         count = len(self.finished)
         few = ", too few to rely on" if count < TRIALS_A_KEY * len(importances) else ""
 
@@ -170,7 +170,7 @@ class SweepPlots:
 
 
 def _positions(values: Sequence[Any]) -> tuple[list[float], list[str], bool]:
-    """Return the positions of values on an axis, the names of those that are no numbers, and if a logarithm suits."""
+    """Return the positions of values on an axis, the labels of non-numeric ones, and whether to use a log scale."""
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         numbers = [float(value) for value in values]
         return numbers, [], orders_of_magnitude([np.array(numbers)]) > LOG_SCALE_DECADES

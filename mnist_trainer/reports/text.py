@@ -1,7 +1,4 @@
-"""Figures as people read them: percent, counts with commas, sentences. Consoles and commands share these.
-
-A table as aligned text that fits a width: columns are cut first, then left out.
-"""
+"""Text that consoles and commands share: percentages, losses, sentences about runs, layers, and tables."""
 
 from __future__ import annotations
 
@@ -24,25 +21,22 @@ if TYPE_CHECKING:
 
 STOP_REASONS = {
     "epochs": "All epochs are done.",
-    "early_stopping": "Stopped early: the validation figure did not improve any more.",
+    "early_stopping": "Stopped early: the validation metric did not improve any more.",
     "max_minutes": "Stopped: training.max_minutes is over.",
     "interrupted": "Stopped by a signal; this is the best epoch until then.",
 }
 
 _COMMAND = re.compile(r"\bmnist-(?:train|eval|predict|runs|sweep) .*?(?=[)`;]|\. |, |$)")
-"""A command in a text, which must stay on one line to be pasted."""
+"""A command in a text, which stays on one line so that it can be pasted."""
 
 SAMPLE_FILE = "sample.png"
-"""The picture of a run that holds one image, to try the model on."""
+"""The file in `plots/` that holds one image, to try the model on."""
 
 EPOCH_COLUMNS = ("epoch", "train loss", "val loss", "val accuracy", "lr", "seconds", "")
 
 
 def wrap_text(text: str, columns: int, indent: int = 0) -> str:
-    """Wrap `text` to lines of at most `columns` between words, but not within a command or a long word.
-
-    Continuation lines begin with `indent` spaces.
-    """
+    """Wrap `text` between words to `columns`, but not within a command; later lines start with `indent` spaces."""
     lines: list[str] = []
     for line in text.split("\n"):
         bound = _COMMAND.sub(lambda command: command[0].replace(" ", "\0"), line)  # a space that does not break
@@ -52,7 +46,7 @@ def wrap_text(text: str, columns: int, indent: int = 0) -> str:
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:
-    """`98.21 %`; a dash for None."""
+    """Return `98.21 %`, or a dash for None."""
     return "-" if fraction is None else f"{100 * fraction:.{digits}f} %"
 
 
@@ -62,13 +56,13 @@ def plural(count: int, noun: str) -> str:
 
 
 def clip_to_range(bounds: tuple[float, float]) -> tuple[float, float]:
-    """An interval of accuracies as it is shown, from 0 to 1: that of a mean of few runs reaches beyond."""
+    """Return an interval of accuracies limited to 0 to 1; that of the mean of a few runs may exceed it."""
     low, high = bounds
     return max(0.0, low), min(1.0, high)
 
 
 def interval(bounds: tuple[float, float] | None) -> str:
-    """`95.25 to 98.66 %`; a dash for None."""
+    """Return `95.25 to 98.66 %`, or a dash for None."""
     if bounds is None:
         return "-"
     low, high = clip_to_range(bounds)
@@ -76,12 +70,12 @@ def interval(bounds: tuple[float, float] | None) -> str:
 
 
 def loss_text(loss: float | None) -> str:
-    """`0.1234`, `1.23e+12` where that would be too long, a dash for None."""
+    """Return `0.1234`, `1.23e+12` if that would be too long, or a dash for None."""
     return "-" if loss is None else f"{loss:.4f}" if abs(loss) < 10_000 else f"{loss:.3g}"
 
 
 def header_lines(info: RunInfo) -> list[tuple[str, str]]:
-    """What is about to happen: pairs of a word and what it is."""
+    """Return the lines of the header of a run, as (heading, text)."""
     return [
         ("data", info.data),
         ("model", info.model),
@@ -93,7 +87,7 @@ def header_lines(info: RunInfo) -> list[tuple[str, str]]:
 
 
 def epoch_cells(record: EpochRecord) -> tuple[str, ...]:
-    """One row of the table of epochs, a cell for each of `EPOCH_COLUMNS`."""
+    """Return a row of the table of epochs, a cell for each of `EPOCH_COLUMNS`."""
     return (
         str(record.epoch),
         loss_text(record.train_loss),
@@ -106,13 +100,15 @@ def epoch_cells(record: EpochRecord) -> tuple[str, ...]:
 
 
 def refit_line(epochs: int, images: int) -> str:
-    """What is between the two fits of `training.refit`."""
+    """Return the line between the two fits of `training.refit`."""
     return f"refit: {plural(epochs, 'epoch')} anew on all {images:,} images, as the best one above"
 
 
 def progress_text(state: TrainingState) -> str:
-    """Return `loss 0.0877  12,345 img/s  epoch 0:05, run 1:20 left`: loss and speed of the epoch so far, and the
-    estimated time until it and the run end. Reading the loss synchronizes with the device."""
+    """Return `loss 0.0877  12,345 img/s  epoch 0:05, run 1:20 left`: loss and speed of the epoch so far, time left.
+
+    Reading the loss synchronizes with the device.
+    """
     training, steps = state.setup.config.training, state.setup.steps_per_epoch
     elapsed = max(state.epoch_seconds, 1e-9)
     epoch = elapsed * (steps - state.step) / state.step
@@ -132,25 +128,25 @@ def duration_text(seconds: float) -> str:
 
 
 def run_result_lines(result: RunResult) -> list[str]:
-    """Why it stopped, what was written where, what to try next; the last line is the result alone."""
+    """Return why a run stopped, what was written, and what to try next; the last line is the result."""
     shown = result.test or result.validation
-    lines_found = [] if shown is None else [shown.sentence]
-    lines_found += ["not tested"] if result.test is None else []
-    sample = [result.folder / plot for plot in result.plots if Path(plot).name == SAMPLE_FILE]
+    metrics = [] if shown is None else [shown.sentence]
+    metrics += ["not tested"] if result.test is None else []
+    samples = [result.folder / plot for plot in result.plots if Path(plot).name == SAMPLE_FILE]
     written = ["best.pt", "last.pt", "metrics.csv", "run.json", "config.yaml", *result.plots]
     return [
         f"{STOP_REASONS[result.stop_reason]} Best epoch: {result.best_epoch}. {result.seconds:.1f} s of training.",
         f"Written to {result.folder}: {', '.join(written)}",
         f"Try next: mnist-eval {shell_quote(result.folder)}",
-        *(f"          mnist-predict {shell_quote(picture, '--checkpoint', result.folder)}" for picture in sample),
+        *(f"          mnist-predict {shell_quote(picture, '--checkpoint', result.folder)}" for picture in samples),
         *([result.dead] if result.dead else []),
         *([] if shown is None else guessing_lines(shown, result.advice)),
-        f"{result.folder.name}: {'; '.join(lines_found)}",
+        f"{result.folder.name}: {'; '.join(metrics)}",
     ]
 
 
 def finished_lines(folder: Path) -> list[str]:
-    """What to say where a finished run was to go on."""
+    """Return what is printed if a finished run is resumed."""
     return [
         f"{folder} is finished: there is nothing to go on with.",
         f"Longer: mnist-train --resume {shell_quote(folder)} training.epochs=N",
@@ -158,30 +154,29 @@ def finished_lines(folder: Path) -> list[str]:
 
 
 def guessing_lines(evaluation: Evaluation, advice: str) -> list[str]:
-    """Return what to say if a model is no better than naming the commonest class each time; else nothing."""
+    """Return a warning if a model is no better than always predicting the most frequent class."""
     if not evaluation.is_guessing:
         return []
-    majority_class = evaluation.majority_class
-    always = (
-        f"always answering {majority_class.label} would be right for {percent(majority_class.count / evaluation.count)}"
-    )
+    majority = evaluation.majority_class
+    share = percent(majority.count / evaluation.count)
+    always = f"always answering {majority.label} would be right for {share}"
     return [f"It is no better than guessing: {always}.", *([f"{advice}."] if advice else [])]
 
 
 def layer_lines(layers: Sequence[LayerInfo], depth: int = 0) -> list[str]:
-    """The table of layers: what it is, the shape that comes out, parameters."""
+    """Return the table of layers: type, output shape, parameters."""
     lines = []
-    for position, entry in enumerate(layers):
-        shape = f"[B, {', '.join(map(str, entry.outputs))}]"
-        name = f"{'  ' * depth}{position}  {_layer_name(entry)}"
-        lines.append(f"{name:<36}{shape:<20}{entry.parameters:>12,}")
-        lines.extend(layer_lines(entry.inner, depth + 1))
+    for position, info in enumerate(layers):
+        shape = f"[B, {', '.join(map(str, info.outputs))}]"
+        name = f"{'  ' * depth}{position}  {_layer_name(info)}"
+        lines.append(f"{name:<36}{shape:<20}{info.parameters:>12,}")
+        lines += layer_lines(info.inner, depth + 1)
     return lines
 
 
-def _layer_name(entry: LayerInfo) -> str:
-    """`conv 3×3`, `activation relu`: the type, and what tells it from others of its type."""
-    layer = entry.layer
+def _layer_name(info: LayerInfo) -> str:
+    """Return the type of a layer and its main options: `conv 3×3`, `activation relu`."""
+    layer = info.layer
     match layer:
         case Conv():
             stride = f", stride {layer.stride}" if layer.stride > 1 else ""

@@ -103,7 +103,7 @@ def test_each_picture_has_a_file_of_its_own(tmp_path: Path) -> None:
     paths = ["one/a.png", "two/a.png", "two/A.jpg", "a-steps-2.png", "-", None, "ü 1.png"]
     answers = [picture(path) for path in paths]
     answers.insert(1, unreadable("broken.png", "damaged"))
-    assert list(strips.written(answers)) == answers
+    assert list(strips.write_strips(answers)) == answers
     names = ["a-steps.png", "a-steps-2.png", "A-steps-3.png", "a-steps-2-steps.png"]
     names += ["picture-steps.png", "picture-steps-2.png", "ü 1-steps.png"]
     assert strips.names == names
@@ -114,13 +114,13 @@ def test_each_picture_has_a_file_of_its_own(tmp_path: Path) -> None:
 
 def test_each_page_has_a_file_of_its_own(tmp_path: Path) -> None:
     strips = StripFolder(tmp_path)
-    list(strips.written([replace(picture("scan.tif"), page=number) for number in (1, 2)]))
+    list(strips.write_strips([replace(picture("scan.tif"), page=number) for number in (1, 2)]))
     assert strips.names == ["scan-page-1-steps.png", "scan-page-2-steps.png"]
 
 
 def test_strips_are_written_as_answers_come(tmp_path: Path) -> None:
     strips = StripFolder(tmp_path)
-    coming = strips.written(picture(path) for path in ("a.png", "b.png"))
+    coming = strips.write_strips(picture(path) for path in ("a.png", "b.png"))
     assert list(tmp_path.iterdir()) == []
     next(coming)
     assert [path.name for path in tmp_path.iterdir()] == ["a-steps.png"]
