@@ -239,19 +239,19 @@ def predict_page(page: Page, scores: Scores, policy: RejectPolicy, path: str | N
         [policy.decide(glyphs[at], scores.probabilities[at], float(scores.none[at])) for at in indices]
         for indices in chosen
     ]
-    accepted = [decide for line in lines for decide in line if not decide.refused]
+    accepted = [digit for line in lines for digit in line if not digit.refused]
     if accepted:
         lines = _drop_non_digits(lines, accepted, page.size)
         warnings += sign_warnings(lines, page.layout_of(chosen[0][0]).ink, page.size)
-    digits = tuple(replace(decide, line=number) for number, line in enumerate(lines) for decide in line)
+    digits = tuple(replace(digit, line=number) for number, line in enumerate(lines) for digit in line)
     if not accepted or (
         len(digits) > 1 and sum(each.digit_probability for each in accepted) < MIN_DIGIT_SHARE * len(digits)
     ):
         reason = page.reason or _refusal_reason(digits)
         refused = Prediction(path, "", digits, None, True, reason, steps=page.steps, can_refuse=can_refuse)
         return replace(refused, warnings=page.warnings)
-    text = "\n".join(_join_signs([decide.sign for decide in line]) for line in lines)
-    confidence = min((decide.confidence for decide in accepted if decide.confidence is not None), default=None)
+    text = "\n".join(_join_signs([digit.sign for digit in line]) for line in lines)
+    confidence = min((digit.confidence for digit in accepted if digit.confidence is not None), default=None)
     return Prediction(path, text, digits, confidence, steps=page.steps, can_refuse=can_refuse, warnings=warnings)
 
 
@@ -262,13 +262,13 @@ def _drop_non_digits(
 
     They are the edge of a table, a finger, a smudge.
     """
-    usual = float(np.median([decide.box[3] for decide in accepted]))
-    kept = [line for line in lines if not all(decide.refused for decide in line)]
+    usual = float(np.median([digit.box[3] for digit in accepted]))
+    kept = [line for line in lines if not all(digit.refused for digit in line)]
     return [[each for each in line if not each.refused or _is_sign(each, usual, size)] for line in kept]
 
 
-def _is_sign(decide: DigitPrediction, usual: float, size: tuple[int, int]) -> bool:
-    return not touches_border(decide.box, size) and HEIGHT_RANGE[0] < decide.box[3] / usual < HEIGHT_RANGE[1]
+def _is_sign(digit: DigitPrediction, usual: float, size: tuple[int, int]) -> bool:
+    return not touches_border(digit.box, size) and HEIGHT_RANGE[0] < digit.box[3] / usual < HEIGHT_RANGE[1]
 
 
 def unreadable(path: str | None, error: str) -> Prediction:
@@ -279,7 +279,7 @@ def unreadable(path: str | None, error: str) -> Prediction:
 def _refusal_reason(digits: Sequence[DigitPrediction]) -> str:
     if not digits:
         return "nothing that looks like a digit"
-    refused = [str(decide.reason) for decide in digits if decide.refused]
+    refused = [str(digit.reason) for digit in digits if digit.refused]
     if len(digits) == 1:
         return refused[0]
     if not refused:

@@ -1,8 +1,9 @@
-"""A training in words: for the header that a callback is told, and for `run.json`."""
+"""A description of a training: `RunInfo` for callbacks, and facts for `run.json`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from mnist_trainer.training.state import TrainingState
 
 
 def run_facts(state: TrainingState, custom: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """What `run.json` says of data and model; `custom` names what of it is the user's own code."""
+    """Return what `run.json` holds about data and model; `custom` names the user's own parts."""
     setup, custom = state.setup, dict(custom or {})
     data = setup.config.data
     return {
@@ -33,17 +34,14 @@ def run_facts(state: TrainingState, custom: Mapping[str, str] | None = None) -> 
             "split_seed": data.split_seed,
             "fingerprint": setup.fingerprint,
             "batch_size": data.batch,
-            "normalization": {
-                "mean": setup.spec.normalization.mean,
-                "std": setup.spec.normalization.std,
-            },
+            "normalization": asdict(setup.spec.normalization),
         },
         "parameters": sum(parameter.numel() for parameter in state.model.parameters()),
     }
 
 
 def build_header(state: TrainingState, folder: Path, custom: dict[str, str], resumed: str = "") -> RunInfo:
-    """What a callback is told before the first step; `resumed` says where a run goes on."""
+    """Return the `RunInfo` of a training; `resumed` says where a run continues."""
     setup, facts = state.setup, run_facts(state, custom)
     counts = f"{len(setup.train):,} images to train, {facts['data']['validation_count']:,} to validate"
     if any(setup.simulated):
@@ -53,7 +51,7 @@ def build_header(state: TrainingState, folder: Path, custom: dict[str, str], res
     return RunInfo(
         name=setup.config.name,
         data=f"{setup.config.data.name}: {counts}{_mapped(setup.train)}{_classes(state)}",
-        model=f"{facts['model']}, {facts['parameters']:,} parameters{_taken_over(state)}",
+        model=f"{facts['model']}, {facts['parameters']:,} parameters{_initial_weights(state)}",
         device=f"{setup.device}, {_precision(state)}{threads}",
         seed=setup.config.seed,
         epochs=setup.config.training.epochs,
@@ -63,39 +61,37 @@ def build_header(state: TrainingState, folder: Path, custom: dict[str, str], res
 
 
 def _precision(state: TrainingState) -> str:
-    """`float32 by oneDNN`: what `precision: auto` came to."""
+    """Return the precision, as `float32 by oneDNN`."""
     precision, library = state.setup.spec.precision, matmul_backend()
     is_worth_a_word = precision == "float32" and state.setup.device.type == "cpu" and library == "oneDNN"
     return f"{precision} by {library}" if is_worth_a_word else precision
 
 
 def _mapped(dataset: ImageDataset) -> str:
-    """That the data set is too large for the memory, if it is."""
+    """Return a note if the data set is too large for memory, and memory-mapped."""
     if isinstance(dataset.images, Tensor):
         return ""
     return f"; more than {100 * MEMORY_FRACTION:g} % of the free memory, so read a batch at a time"
 
 
 def _classes(state: TrainingState) -> str:
-    """The classes of a folder, which only its sub-folders tell."""
+    """Return the classes of a folder, which are the names of its sub-folders."""
     names = state.setup.classes
     return f"; {len(names)} classes: {', '.join(names)}" if state.setup.config.data.name == "folder" else ""
 
 
-def _taken_over(state: TrainingState) -> str:
-    """What `model.init_from` and `freeze` came to."""
+def _initial_weights(state: TrainingState) -> str:
+    """Return how many tensors `model.init_from` gave, and how many layers are frozen."""
     setup = state.setup
     if setup.num_loaded_tensors is None:
         return ""
-    taken = (
-        f"; {setup.num_loaded_tensors} of {len(state.model.state_dict())} tensors from {setup.config.model.init_from}"
-    )
-    count = len(setup.frozen)
-    return f"{taken}, {count} layer{'' if count == 1 else 's'} frozen" if count else taken
+    total, count = len(state.model.state_dict()), len(setup.frozen)
+    frozen = f", {count} layer{'' if count == 1 else 's'} frozen" if count else ""
+    return f"; {setup.num_loaded_tensors} of {total} tensors from {setup.config.model.init_from}{frozen}"
 
 
 def describe_model(config: Config) -> str:
-    """The model in short: `mlp 784-512-256-10, relu`."""
+    """Return the model in short: `mlp 784-512-256-10, relu`."""
     model = config.model
     match model.architecture:
         case "mlp" | "ciresan_mlp" as name:
@@ -116,7 +112,7 @@ def describe_model(config: Config) -> str:
 
 
 def _stacked(model: FullyConvolutional, each: int) -> str:
-    """`2×32-2×64-2×128, squeeze_excite 16, max pooling`."""
+    """Return `2×32-2×64-2×128, squeeze_excite 16, max pooling`."""
     blocks = "-".join(f"{each}×{channels}" for channels in model.channels)
     excited = f", squeeze_excite {model.squeeze_excite}" if model.squeeze_excite else ""
     return f"{blocks}{excited}, {'max and average' if model.pooling == 'both' else model.pooling} pooling"

@@ -112,7 +112,7 @@ def find_checkpoints(checkpoint: object) -> tuple[Path, ...]:
     """
     paths = tuple(find_checkpoint(str(ref)) for ref in _flatten(checkpoint))
     if not paths:
-        raise UsageError("There is no checkpoint to judge: name a .pt file, a run folder or latest.")
+        raise UsageError("There is no checkpoint to evaluate: name a .pt file, a run folder or latest.")
     for number, path in enumerate(paths):
         if any(path.samefile(other) for other in paths[:number]):
             raise UsageError(f"{path} is named twice: each checkpoint counts once.")
@@ -133,11 +133,13 @@ def _flatten(checkpoint: object) -> list[CheckpointRef]:
 def check_output_file(out: Path, sources: Sequence[Path]) -> None:
     """Raise `UsageError` if `out` is a folder, one of the files `sources`, or a file of a run."""
     if out.exists() and any(out.samefile(source) for source in sources):
-        raise UsageError(f"{out} is what is judged, and stays as it is. Name another file to write to.")
+        raise UsageError(f"{out} is what is evaluated, and is not overwritten. Name another file to write to.")
     if is_folder(out):
         raise UsageError(f"{out} is a folder. Name a file to write to.")
     if belongs_to_run(out):
-        raise UsageError(f"{out} belongs to the run in that folder, and stays as it is. Name another file to write to.")
+        raise UsageError(
+            f"{out} belongs to the run in that folder, and is not overwritten. Name another file to write to."
+        )
 
 
 def check_same_split(names: Sequence[str], datasets: Sequence[Data], split: Split) -> None:
@@ -151,9 +153,9 @@ def check_same_split(names: Sequence[str], datasets: Sequence[Data], split: Spli
         if differs is None or (differs == "validation" and load_real(data).counts == load_real(first).counts):
             continue  # if all else is equal, as many validation images are the same ones
         theirs, own = (attrgetter(differs)(each) for each in (first, data))
-        advice = "What validates one may have trained the other; judge them on --split test."
+        advice = "What validates one may have trained the other; evaluate them on --split test."
         if differs in ("name", "path"):
-            advice = f"Name the data to judge both on, as data.name={first.name}."
+            advice = f"Name the data to evaluate both on, as data.name={first.name}."
         raise CheckpointError(
             f"They have not the same {split} images: data.{differs} is {theirs} for {names[0]} and {own} for {name}. "
             f"{advice}"
@@ -173,7 +175,7 @@ def _check_split_counts(names: Sequence[str], members: Sequence[Member], data: D
             raise CheckpointError(
                 f"The images of {data.name} have changed since {name} was trained: {then[0]:,} trained it and "
                 f"{then[1]:,} validated it, and now these are {now[0]:,} and {now[1]:,}. What validates now may have "
-                "trained it; judge it on --split test."
+                "trained it; evaluate it on --split test."
             )
 
 
@@ -271,8 +273,8 @@ def evaluate_target(
             evaluation = replace(evaluation, members=members, disagreement=predictions.disagreement)
     names = zip(target.member_names, checkpoint.members, strict=True)
     notes = [_known_images_note(path, member, config.data, split, dataset) for (path, _), member in names]
-    kept = tuple(dict.fromkeys(note for note in notes if note))
-    evaluation = replace(evaluation, views=views, pictures=pictures, notes=kept)
+    unique = tuple(dict.fromkeys(note for note in notes if note))
+    evaluation = replace(evaluation, views=views, pictures=pictures, notes=unique)
     return EvalResult(target, evaluation, predictions, dataset)
 
 

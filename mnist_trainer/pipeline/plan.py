@@ -1,4 +1,4 @@
-"""What a config would train, without training it: its layers, parameters and memory, and its first batch."""
+"""`--check` and `--first-batch`: layers, parameters and memory of a config, and its first batch, without training."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ from mnist_trainer.training.prepare import check_images, load_initial_weights
 
 @dataclass(frozen=True)
 class Plan:
-    """A model that can be trained here: its layers at their places, and what it needs."""
+    """A model that can be trained here: its layers, and the memory it needs."""
 
     config: Config
     device: torch.device
     layers: tuple[LayerInfo, ...]
     footprint: Footprint
     notes: tuple[str, ...]
-    """What was not checked."""
+    """Sentences about what was not checked."""
 
 
 def plan(config: Config) -> Plan:
-    """The plan for `config`; its model is built on the meta device, which takes no memory, but for `model.init_from`.
+    """Return the plan for `config`. Without `model.init_from` the model is built on the meta device, without memory.
 
     Images that are here are loaded, and nothing is downloaded. Raises what a training would raise before its first
     step.
@@ -65,7 +65,7 @@ def plan(config: Config) -> Plan:
 
 
 def _check_inputs(config: Config, classes: tuple[str, ...], model: nn.Module) -> Iterator[str]:
-    """Check `model.init_from` and the images: raises for mistakes, and yields what could not be checked."""
+    """Check `model.init_from` and the images; yield what could not be checked."""
     loaded, data = load_initial(config, classes), config.data
     freeze(model, config.model.freeze)
     if loaded is not None:
@@ -83,8 +83,10 @@ def _check_inputs(config: Config, classes: tuple[str, ...], model: nn.Module) ->
 
 
 def first_batch(config: Config) -> bytes:
-    """A PNG of the first batch that a training of `config` would see: each image before and after `data.augment` and
-    `training.mixup`. Raises the errors of `prepare`."""
+    """Return a PNG of the first training batch: each image before and after `data.augment` and `training.mixup`.
+
+    Raises the errors of `prepare`.
+    """
     with settings(config, config.threads):
         state = prepare_training(config, CustomParts())
         data, classes = config.data, state.setup.classes
@@ -97,7 +99,7 @@ def first_batch(config: Config) -> bytes:
 
 
 def caption(classes: tuple[str, ...], labels: Labels, position: int) -> str:
-    """`7`, or `7 + 3` where the images of both are mixed; `none` of what is none of the classes."""
+    """Return `7`, or `7 + 3` for a mixed image; `none` for an image of none of the classes."""
     names = (*classes, "none")
     parts = (labels,) if isinstance(labels, torch.Tensor) else (labels.labels_a, labels.labels_b)
     return " + ".join(names[int(part[position])] for part in parts)

@@ -172,7 +172,7 @@ def _validate(path: Path, content: Any, has_checksum: bool) -> Checkpoint:
         newer = "A newer mnist-trainer wrote it: update yours, or use that one."
         older = (
             "A development version of mnist-trainer wrote it, before the first release. Use it with that version, or "
-            "train the model again from the config.yaml beside it."
+            "train the model again from the config.yaml in its folder."
         )
         raise CheckpointError(
             f"{path} has checkpoint format {version}, and this program reads format {VERSION}. "
@@ -208,7 +208,7 @@ def combine(checkpoints: Mapping[str, Checkpoint]) -> Checkpoint:
                 own = one_line(member.custom["model"], 80)
                 raise CheckpointError(
                     f"The model of {name} is {own}, which is not part of mnist_trainer, and an "
-                    "ensemble is made of models that are. Judge it alone, in Python: evaluate(…, model=…)."
+                    "ensemble is made of models that are. Evaluate it alone, in Python: evaluate(…, model=…)."
                 )
     members = (member for checkpoint in checkpoints.values() for member in checkpoint.members)
     return Checkpoint(tuple(members), next(iter(checkpoints.values())).classes)

@@ -280,7 +280,7 @@ def test_options_that_do_not_go_together_are_refused(
 def test_what_is_judged_is_not_written_over(command: Command, pair: tuple[str, str]) -> None:
     best = Path("first") / "best.pt"
     before = best.read_bytes()
-    message = f"{best} is what is judged, and stays as it is. Name another file to write to.\n"
+    message = f"{best} is what is evaluated, and is not overwritten. Name another file to write to.\n"
     assert command("eval", *pair, "--save", best) == (2, "", message)
     assert command("eval", pair[0], "--calibrate", best) == (2, "", message)
     assert best.read_bytes() == before
@@ -290,7 +290,7 @@ def test_another_runs_model_is_not_written_over(command: Command, pair: tuple[st
     train("tiny.yaml", run_dir=here / "third")
     best = Path("third") / "best.pt"
     before = best.read_bytes()
-    message = f"{best} belongs to the run in that folder, and stays as it is. Name another file to write to.\n"
+    message = f"{best} belongs to the run in that folder, and is not overwritten. Name another file to write to.\n"
     assert command("eval", *pair, "--save", best) == (2, "", message)
     assert command("eval", pair[0], "--calibrate", best) == (2, "", message)
     assert best.read_bytes() == before

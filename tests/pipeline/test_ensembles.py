@@ -103,7 +103,7 @@ def test_a_missing_member_is_named(trio: list[Path]) -> None:
         evaluate([trio[0], "nowhere"])
     with pytest.raises(UsageError, match="is named twice"):
         evaluate([trio[0], trio[0] / "best.pt"])
-    with pytest.raises(UsageError, match="There is no checkpoint to judge"):
+    with pytest.raises(UsageError, match="There is no checkpoint to evaluate"):
         evaluate([])
 
 
@@ -117,7 +117,7 @@ def test_members_from_other_data_need_data_that_are_named(
         evaluate([trio[0], stranger])
     assert str(caught.value) == (
         f"They have not the same test images: data.name is digits for {trio[0] / 'best.pt'} and folder for "
-        f"{stranger / 'best.pt'}. Name the data to judge both on, as data.name=digits."
+        f"{stranger / 'best.pt'}. Name the data to evaluate both on, as data.name=digits."
     )
     found = evaluate([trio[0], stranger], "data.name=folder", f"data.path={here / 'mine'}")
     assert (found.dataset, found.count) == ("folder", 150)
@@ -129,7 +129,7 @@ def test_another_validation_split_is_refused_for_validation_alone(trio: list[Pat
         evaluate([trio[0], other], split="validation")
     assert str(caught.value) == (
         f"They have not the same validation images: data.split_seed is 0 for {trio[0] / 'best.pt'} and 5 for "
-        f"{other / 'best.pt'}. What validates one may have trained the other; judge them on --split test."
+        f"{other / 'best.pt'}. What validates one may have trained the other; evaluate them on --split test."
     )
     assert evaluate([trio[0], other]).count == 355
     assert evaluate(trio[:2], split="validation").count == 100

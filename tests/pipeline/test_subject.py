@@ -19,7 +19,7 @@ from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 @pytest.mark.parametrize("name", ["best.pt", "last.pt", "run.json", "metrics.csv", "config.yaml", "log.txt"])
 def test_no_file_of_a_run_is_written_over(fake_run: Callable[..., Path], name: str) -> None:
     run = fake_run("runs/other")
-    with pytest.raises(UsageError, match="belongs to the run in that folder, and stays as it is"):
+    with pytest.raises(UsageError, match="belongs to the run in that folder, and is not overwritten"):
         check_output_file(run / name, [])
 
 
@@ -53,7 +53,7 @@ def grown(tiny: dict[str, Any], here: Path, pictures: Callable[[Path, dict[str, 
 def test_pictures_that_came_later_let_no_training_image_validate(grown: Path) -> None:
     message = (
         f"The images of folder have changed since {grown / 'best.pt'} was trained: 130 trained it and 20 validated it, "
-        "and now these are 131 and 20. What validates now may have trained it; judge it on --split test."
+        "and now these are 131 and 20. What validates now may have trained it; evaluate it on --split test."
     )
     for ask in (lambda: evaluate(grown, split="validation"), lambda: calibrate(grown)):
         with pytest.raises(CheckpointError) as caught:
