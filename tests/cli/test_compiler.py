@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 START = "import sys\nfrom mnist_trainer.cli.start import leave_compiler_out\nleave_compiler_out()\n"
 TRAIN = """
 from mnist_trainer import fit, prepare
@@ -32,18 +34,22 @@ def run(code: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_command_trains_without_it() -> None:
     run(START + TRAIN + WITHOUT)
 
 
+@pytest.mark.slow
 def test_it_is_there_for_who_wants_it() -> None:
     run(START + TRAIN + USE)
 
 
+@pytest.mark.slow
 def test_it_is_left_alone_where_it_is_loaded() -> None:
     run("import torch._dynamo as real\n" + START + TRAIN + "assert sys.modules['torch._dynamo'] is real\n")
 
 
+@pytest.mark.slow
 def test_training_from_python_changes_no_module() -> None:
     types = "{type(module).__name__ for module in sys.modules.values()}"
     run(f"import sys\n{TRAIN}assert 'CompilerPlaceholder' not in {types}")

@@ -208,7 +208,7 @@ def folder_of(path: Path, *classes: str) -> Data:
 @pytest.mark.parametrize("name", [ESCAPE, "a\nb", "\udcff"])
 def test_a_class_that_cannot_be_printed_is_refused(tmp_path: Path, name: str) -> None:
     data = folder_of(tmp_path / "data", "one", name)
-    with pytest.raises(DataError, match=r"a folder's name is that of its class, and this one can't be printed; rename"):
+    with pytest.raises(DataError, match="the name of a class that can't be printed; rename the folder"):
         layout_of(data)
 
 

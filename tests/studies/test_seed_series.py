@@ -138,6 +138,7 @@ def test_the_folder_holds_a_run_a_seed(series: SeriesResult) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_figures_are_those_of_the_runs(series: SeriesResult) -> None:
     record = record_of(series.folder)
     runs = [record_of(series.folder / f"seed-{seed}") for seed in (0, 1, 4)]
@@ -213,6 +214,7 @@ def test_the_listener_hears_how_it_goes(here: Path) -> None:
     assert not callback.can_stop
 
 
+@pytest.mark.slow
 def test_threads_are_shared_out_and_written_down(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "threads_per_job", lambda jobs: {1: 2, 2: 1}[jobs])
     monkeypatch.setattr(module, "choose_threads", lambda config: config.threads)  # as if the model were a large one

@@ -155,6 +155,7 @@ def test_a_grid_covers_all_and_the_written_sweep_is_the_same(make: Making, here:
     assert (again.base, again.space) == (load_sweep("tiny.yaml").base, load_sweep("tiny.yaml").space)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
 def test_equal_seeds_give_equal_trials(make: Making, sampler: str) -> None:
     base = {"training": {"epochs": 1}}
@@ -374,6 +375,7 @@ def test_minutes_are_the_reason_only_if_they_are_over(
     assert (result.complete, record["stop_reason"]) == (False, "trials are left")
 
 
+@pytest.mark.slow
 def test_others_are_waited_for_only_if_they_make_trials_of_this_sweep(make: Making, here: Path) -> None:
     """Trial 1 is in work elsewhere, and here one is wanted."""
     url = f"sqlite:///{here}/study.db"
