@@ -32,8 +32,8 @@ MARKED = {
         "prepare_training": "start-up",
         "fit": "epochs",
         "conclude": "evaluation",
-        "draw_training": "pictures",
     },
+    "mnist_trainer.reports.run_plots": {"draw_training": "pictures"},
 }
 """Functions, by module, whose first call begins a phase of a training."""
 

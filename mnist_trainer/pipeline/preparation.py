@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,12 @@ from mnist_trainer.data.loaders import Splits, all_classes, load_splits, load_to
 from mnist_trainer.errors import ConfigError, ConfigProblem, DataError, UsageError, one_line, shell_quote
 from mnist_trainer.model.device import choose_threads, resolve_device, settings
 from mnist_trainer.model.memory import check_memory, footprint
+from mnist_trainer.reports.callbacks import Callback
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, load_weights
 from mnist_trainer.storage.find import BUNDLED, find_checkpoint, find_path, latest_run
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import OptimizerFactory, prepare_state
 from mnist_trainer.training.state import InitialWeights, Phase, TrainingState
-
-Loading = Callable[[str, int, int | None], None]
-Warned = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)
@@ -69,8 +67,6 @@ def prepare(
     model: nn.Module | None = None,
     loss: LossFunction | None = None,
     optimizer: OptimizerFactory | None = None,
-    loading: Loading | None = None,
-    on_warning: Warned | None = None,
     **keys: Any,
 ) -> TrainingState:
     """Return a training at its start: data loaded, model built and on its device. `fit(state)` trains it.
@@ -79,15 +75,14 @@ def prepare(
     fit into memory) or `CheckpointError`.
     """
     custom = CustomParts(model, loss, optimizer)
-    return prepare_training(load_config(config, (*overrides, keys)), custom, loading=loading, on_warning=on_warning)
+    return prepare_training(load_config(config, (*overrides, keys)), custom)
 
 
 def prepare_training(
     config: Config,
     custom: CustomParts,
+    callback: Callback | None = None,
     *,
-    loading: Loading | None = None,
-    on_warning: Warned | None = None,
     phase: Phase = "train",
     splits: Splits | None = None,
     initial: InitialWeights | None = None,
@@ -97,7 +92,7 @@ def prepare_training(
     `splits` are the images of `config.data`, if they are loaded already; `initial` replaces the file that
     `model.init_from` names.
     """
-    config = with_absolute_paths(config)
+    config, callback = with_absolute_paths(config), callback or Callback()
     classes = check_classes(config)
     if custom.model is None:
         layers = infer_shapes(expand(config.model), output_count(config, len(classes)))
@@ -105,14 +100,15 @@ def prepare_training(
         check_memory(footprint(with_smallest_batch(config, device), layers), device)
     loaded = load_initial(config, classes) if initial is None else initial
     if splits is None:
-        splits = load_splits(config.data, loading) if phase == "train" else load_together(config.data, loading)
+        load = load_splits if phase == "train" else load_together
+        splits = load(config.data, callback.on_loading)
     identity = identify(splits, config.data.name)
     if isinstance(loaded, Member):
         check_unseen_validation(loaded, splits, identity)
         loaded = InitialWeights(loaded.weights, loaded.spec.normalization, loaded.lineage)
-    elif loaded and initial is None and on_warning is not None:
+    elif loaded and initial is None:
         reason = "holds weights alone: whether images that validate here trained them can't be checked"
-        on_warning("model.init_from", f"{config.model.init_from} {reason}")
+        callback.on_warning("model.init_from", f"{config.model.init_from} {reason}")
     parts = vars(custom)
     with settings(config, choose_threads(config, custom.model), model=custom.model):
         return prepare_state(config, splits, **parts, start=loaded, identity=identity, phase=phase)

@@ -16,6 +16,7 @@ from mnist_trainer.config.load import ConfigSource, Override, load_config, overr
 from mnist_trainer.config.schema import Config, Report
 from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import load_test
+from mnist_trainer.data.paths import Progress
 from mnist_trainer.errors import DataError, InterruptedRunError
 from mnist_trainer.files import folder_lock
 from mnist_trainer.inference.metrics import Evaluation
@@ -23,7 +24,7 @@ from mnist_trainer.inference.predictions import Predictions, describe_dead_units
 from mnist_trainer.model.device import choose_threads, settings, skipped_device
 from mnist_trainer.model.memory import convert_device_errors
 from mnist_trainer.pipeline.describe import build_header, run_facts
-from mnist_trainer.pipeline.preparation import CustomParts, Loading, config_warnings, prepare_training, refit_config
+from mnist_trainer.pipeline.preparation import CustomParts, config_warnings, prepare_training, refit_config
 from mnist_trainer.pipeline.resume import (
     ResumePoint,
     check_single_run,
@@ -32,18 +33,11 @@ from mnist_trainer.pipeline.resume import (
     load_resume_point,
     resume_command,
 )
+from mnist_trainer.reports import run_plots
 from mnist_trainer.reports.callbacks import Callback, RunResult, metrics_row
 from mnist_trainer.reports.canvas import check_matplotlib
 from mnist_trainer.reports.console import with_console
 from mnist_trainer.reports.curves import TrainingSummary
-from mnist_trainer.reports.run_plots import (
-    Drawing,
-    draw_confusion,
-    draw_mistakes,
-    draw_sample,
-    draw_training,
-    draw_weights,
-)
 from mnist_trainer.reports.run_writer import RunWriter, require_tensorboard
 from mnist_trainer.reports.text import STOP_REASONS
 from mnist_trainer.storage.run_folder import RunFolder, as_folder, check_free, check_no_run, create_run_folder
@@ -198,21 +192,20 @@ def _prepared(
     with settings(config, threads, model=custom.model), convert_device_errors():
         start_time = perf_counter()
         fresh = replace(custom, model=deepcopy(custom.model)) if config.training.refit else custom
-        loading, on_warning = callback.on_loading, callback.on_warning
         initial = None if point is None else point.initial
-        state = prepare_training(config, custom, loading=loading, on_warning=on_warning, initial=initial)
+        state = prepare_training(config, custom, callback, initial=initial)
         _warn_of_device(config, state, callback)
         setup = state.setup  # its batch size is a number
 
         def prepare_refit(epochs: int) -> TrainingState:
             again = refit_config(setup.config, epochs)
-            return prepare_training(again, fresh, loading=loading, phase="refit", initial=setup.initial)
+            return prepare_training(again, fresh, callback, phase="refit", initial=setup.initial)
 
         if point is not None:
             point.restore(state)
             for key, reason in point.notes(state):
                 callback.on_warning(key, reason)
-        test = load_test_images(config, loading)
+        test = load_test_images(config, callback.on_loading)
         yield _Session(state, prepare_refit, test, custom, callback, start_time, point)
 
 
@@ -279,12 +272,12 @@ class SplitResult(NamedTuple):
     dataset: ImageDataset
 
 
-def load_test_images(config: Config, loading: Loading | None) -> ImageDataset | None:
+def load_test_images(config: Config, progress: Progress | None) -> ImageDataset | None:
     """Return the test images; None with `report.test: false`. Raises `DataError`, before the first step."""
     if not config.report.test:
         return None
     try:
-        return load_test(config.data, loading)
+        return load_test(config.data, progress)
     except DataError as error:
         raise DataError(f"{error}\nA training without a test needs no test images: report.test=false") from error
 
@@ -327,12 +320,12 @@ def conclude(
     config, folder, best_epoch = writer.config, writer.folder, writer.best_epoch
     model = writer.state.best_model()
     file_format = config.report.format
-    drawings: list[Drawing] = []
+    drawings: list[run_plots.Drawing] = []
     if config.report.plots:  # drawn while the model is tested
         rows = [metrics_row(record) for record in writer.records if record.phase == "train"]
-        drawings.append(draw_training(rows, _training_summary(writer), config.name, file_format))
+        drawings.append(run_plots.draw_training(rows, _training_summary(writer), config.name, file_format))
         title = f"{config.name}: weights of the first layer"
-        drawings += draw_weights(model, title, writer.dead_units, file_format)
+        drawings += run_plots.draw_weights(model, title, writer.dead_units, file_format)
     tested = None if images is None else evaluate_best(writer, images, "test", loss)
     evaluated = perf_counter() - began
     if shown := tested or validation:
@@ -376,10 +369,10 @@ def _training_summary(writer: RunWriter) -> TrainingSummary:
     )
 
 
-def _draw_predictions(measured: SplitResult, classes: tuple[str, ...], report: Report) -> Iterator[Drawing]:
+def _draw_predictions(measured: SplitResult, classes: tuple[str, ...], report: Report) -> Iterator[run_plots.Drawing]:
     evaluation, predictions, dataset = measured
     if report.plots:
-        yield draw_confusion(evaluation, classes, report.format)
+        yield run_plots.draw_confusion(evaluation, classes, report.format)
     if report.gallery:
-        yield draw_mistakes(predictions, dataset, evaluation, classes, report.format)
-        yield draw_sample(predictions, dataset)
+        yield run_plots.draw_mistakes(predictions, dataset, evaluation, classes, report.format)
+        yield run_plots.draw_sample(predictions, dataset)

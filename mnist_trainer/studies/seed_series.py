@@ -26,7 +26,13 @@ from mnist_trainer.inference.metrics import spread
 from mnist_trainer.model.device import choose_threads, settings
 from mnist_trainer.model.memory import convert_device_errors
 from mnist_trainer.pipeline.describe import build_header, run_facts
-from mnist_trainer.pipeline.preparation import check_same_images, config_warnings, prepare, with_absolute_paths
+from mnist_trainer.pipeline.preparation import (
+    CustomParts,
+    check_same_images,
+    config_warnings,
+    prepare_training,
+    with_absolute_paths,
+)
 from mnist_trainer.pipeline.resume import resume_command
 from mnist_trainer.pipeline.train import check_reports, load_test_images, resume, train
 from mnist_trainer.reports.callbacks import (
@@ -175,7 +181,7 @@ def _prepare(config: Config, run_dir: Path | None, callback: Callback) -> tuple[
     """
     check_reports(config.report)
     with settings(config, config.threads), convert_device_errors():
-        state = prepare(config, loading=callback.on_loading, on_warning=callback.on_warning)
+        state = prepare_training(config, CustomParts(), callback)
         load_test_images(config, callback.on_loading)  # once, before several processes would download them
         if run_dir is not None and is_series(run_dir):
             folder = RunFolder(run_dir)
