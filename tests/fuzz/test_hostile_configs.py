@@ -25,10 +25,10 @@ HUGE = 2**62
 HOSTILE = {
     "billion laughs": (LAUGHS, "c.yaml:5:1  more than 10,000 values, counting those that aliases repeat"),
     "a list without end": (f"a: [{'1,' * 490_000}]", "more than 10,000 values"),
-    "an alias in itself": ("a: &a [*a]", "the alias stands inside the value it names"),
-    "merge keys in a ring": (f"{MODEL}a: &a\n  <<: *a\n", "the alias stands inside the value it names"),
+    "an alias in itself": ("a: &a [*a]", "the alias is inside its own anchor"),
+    "merge keys in a ring": (f"{MODEL}a: &a\n  <<: *a\n", "the alias is inside its own anchor"),
     "merge keys": (f"{MODEL}data: &d {{limit: 1}}\nreport: {{<<: *d}}\n", "merge keys (<<) are not supported"),
-    "an anchor twice": (f"{MODEL}seed: &a 1\nname: &a x\n", "this & name was given before"),
+    "an anchor twice": (f"{MODEL}seed: &a 1\nname: &a x\n", "this anchor (&) exists already"),
     "brackets": (f"a: {'[' * 100_000}", "nested too deeply"),
     "braces": (f"a: {'{a: ' * 100_000}", "nested too deeply"),
     "dashes": ("- " * 100_000, "nested too deeply"),
