@@ -19,7 +19,7 @@ from traceback import format_exc
 from types import FrameType
 from typing import Any, cast
 
-from mnist_trainer.errors import DeviceError, TrainerError
+from mnist_trainer.errors import DeviceError, TrainerError, UsageError
 
 POLL_SECONDS = 0.1
 """How often the parent checks whether it should stop."""
@@ -50,6 +50,10 @@ class Scheduler:
         """Whether running tasks should stop and no other should start."""
         return False
 
+    def should_cancel(self, task: Any) -> bool:
+        """Whether this running task alone should stop."""
+        return False
+
     def next_task(self) -> Any:
         """Return the next task, or None if there is none at present."""
 
@@ -58,6 +62,13 @@ class Scheduler:
 
     def on_end(self, task: Any, error: Exception | None) -> None:
         """Called when a task has ended, with the error that ended it."""
+
+
+def limit_jobs(jobs: int, tasks: int) -> int:
+    """Return `jobs`, but no more than there are tasks. Raises `UsageError` without any."""
+    if jobs < 1:
+        raise UsageError(f"At least 1 job is needed; got {jobs}.")
+    return min(jobs, tasks)
 
 
 def threads_per_job(jobs: int) -> int:
@@ -78,8 +89,13 @@ def run_tasks(function: Function, scheduler: Scheduler, jobs: int) -> None:
         _run_in_processes(function, scheduler, jobs)
         return
     while not scheduler.should_stop and (task := scheduler.next_task()) is not None:
-        context = WorkerContext(partial(scheduler.on_message, task), lambda: scheduler.should_stop)
+        stop_requested = partial(_stop_requested, scheduler, task)
+        context = WorkerContext(partial(scheduler.on_message, task), stop_requested)
         scheduler.on_end(task, _call(function, task, context))
+
+
+def _stop_requested(scheduler: Scheduler, task: object) -> bool:
+    return scheduler.should_stop or scheduler.should_cancel(task)
 
 
 def _run_in_processes(function: Function, scheduler: Scheduler, jobs: int) -> None:
@@ -93,8 +109,8 @@ def _run_in_processes(function: Function, scheduler: Scheduler, jobs: int) -> No
     try:
         start_workers()
         while workers:
-            if scheduler.should_stop:
-                for worker in workers.values():
+            for worker in workers.values():
+                if _stop_requested(scheduler, worker.task):
                     worker.request_stop()
             for connection in wait(list(workers), POLL_SECONDS):
                 worker = workers[cast("Connection", connection)]

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,11 +21,13 @@ from mnist_trainer.config.sweep import Choice, Sweep
 from mnist_trainer.errors import DataError, StorageError, UsageError
 from mnist_trainer.files import truncate_torn_line
 from mnist_trainer.reports.callbacks import Status, TrialRow
+from mnist_trainer.training.loop import EpochRecord
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import BaseStorage
-    from optuna.trial import FrozenTrial
+    from optuna.storages._heartbeat import BaseHeartbeatThread
+    from optuna.trial import FrozenTrial, Trial
     from sqlalchemy import URL
 
 HEARTBEAT_SECONDS, GRACE_SECONDS = 15, 60
@@ -56,13 +57,13 @@ class StudyStorage:
     @property
     def is_postgresql(self) -> bool:
         """Whether the study is in a PostgreSQL database."""
-        return self.url is not None and _parse_url(self.url).get_backend_name() == "postgresql"
+        return self.url is not None and parse_url(self.url).get_backend_name() == "postgresql"
 
     def __str__(self) -> str:
         """Return the file or the URL, without the password."""
         if self.url is None:
             return str(self.journal)
-        url = _parse_url(self.url)
+        url = parse_url(self.url)
         return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
 
 
@@ -75,58 +76,55 @@ def require_optuna() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def require_url(url: str) -> None:
-    """Raise `UsageError` if `url` does not name a database that can hold a study."""
+def parse_url(text: str) -> URL:
+    """Return the URL of a database: PostgreSQL with the installed driver, and without a password in its query.
+
+    Raises `UsageError` if it does not name a database that can hold a study.
+    """
+    from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
 
-    try:
-        kind = _parse_url(url).get_backend_name()
-    except (ArgumentError, ValueError):
-        kind = ""
-    if kind not in ("sqlite", "postgresql") or (
-        kind == "sqlite" and _parse_url(url).database in (None, "", ":memory:")
-    ):
-        raise UsageError("--storage takes sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE.")
+    with suppress(ArgumentError, ValueError):
+        url = make_url(text)
+        if url.get_backend_name() in ("postgres", "postgresql"):
+            password = url.query.get("password") or url.password
+            url = url.difference_update_query(["password"])
+            return url.set(drivername="postgresql+psycopg", password=password and str(password))
+        if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
+            return url
+    raise UsageError("--storage takes sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE.")
 
 
-def _parse_url(url: str) -> URL:
-    """Return the parsed URL; PostgreSQL with the installed driver, and without a password in its query."""
-    from sqlalchemy import make_url
+@contextmanager
+def joined_study(storage: StudyStorage, sweep: Sweep, images: str) -> Iterator[Study]:
+    """Yield the study of the sweep, and close its connections after the block.
 
-    made = make_url(url)
-    if made.get_backend_name() in ("postgres", "postgresql"):
-        made = made.set(drivername="postgresql+psycopg")
-        password = made.query.get("password")
-        made = made.set(password=str(password)).difference_update_query(["password"]) if password else made
-    return made
+    Raises `StorageError` if it can't be read or written, also by the block, and what `check_definition` raises.
+    """
+    with storage_errors(storage):
+        if storage.url is None and storage.journal.exists():
+            truncate_torn_line(storage.journal)  # a full disk or a power cut leaves one
+        study = open_study(storage, sweep.objective)
+        try:
+            check_definition(study, sweep, storage, images)
+            yield study
+        finally:
+            close_study(study)
 
 
-@lru_cache(maxsize=1)
 def open_study(storage: StudyStorage, objective: str) -> Study:
-    """Return the study, created if it does not exist; opened once a process. Raises `StorageError`."""
+    """Return the study, created if it does not exist."""
     import optuna
 
-    require_optuna()
     direction: Literal["minimize", "maximize"] = "minimize" if objective == "val_loss" else "maximize"
-    with storage_errors(storage):
-        backend = _open_backend(storage)
-        with suppress(KeyError):  # loading alone writes nothing
-            return optuna.load_study(study_name=storage.name, storage=backend)
-        return optuna.create_study(study_name=storage.name, storage=backend, direction=direction, load_if_exists=True)
-
-
-def join_study(storage: StudyStorage, sweep: Sweep, images: str, stack: ExitStack) -> Study:
-    """Return the study, open until `stack` is closed. Raises as `check_definition`, and `StorageError`."""
-    with storage_errors(storage):
-        study = open_study(storage, sweep.objective)
-        stack.callback(close_study, study)
-        check_definition(study, sweep, storage, images)
-    return study
+    backend = _open_journal(storage) if storage.url is None else _open_database(storage)
+    with suppress(KeyError):  # loading alone writes nothing
+        return optuna.load_study(study_name=storage.name, storage=backend)
+    return optuna.create_study(study_name=storage.name, storage=backend, direction=direction, load_if_exists=True)
 
 
 def close_study(study: Study) -> None:
     """Close the connections to the database."""
-    open_study.cache_clear()
     backend: Any = study._storage
     backend.remove_session()
     engine = getattr(getattr(backend, "_backend", None), "engine", None)
@@ -134,54 +132,35 @@ def close_study(study: Study) -> None:
         engine.dispose()
 
 
-def _open_backend(storage: StudyStorage) -> BaseStorage:
+def _open_journal(storage: StudyStorage) -> BaseStorage:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-    if storage.url is None:
-        path = str(storage.journal)
-        return JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path)))
-    from sqlalchemy.exc import IntegrityError, ProgrammingError
-
-    for _ in range(4):
-        with suppress(IntegrityError, ProgrammingError):  # another process created the same tables at the same moment
-            return _open_database(storage)
-        sleep(0.5)
-    return _open_database(storage)
+    path = str(storage.journal)
+    return JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path)))
 
 
 def _open_database(storage: StudyStorage) -> BaseStorage:
     from optuna.storages import RDBStorage
+    from sqlalchemy.exc import IntegrityError, ProgrammingError
 
     timeout = {"connect_timeout": CONNECT_SECONDS} if storage.is_postgresql else {"timeout": 60}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Optuna calls heartbeats experimental
-        return RDBStorage(
-            _parse_url(str(storage.url)).render_as_string(hide_password=False),
-            engine_kwargs={"connect_args": timeout, "pool_pre_ping": True},
-            heartbeat_interval=storage.heartbeat_seconds,
-            grace_period=storage.grace_seconds,
-            heartbeat_stale_trial_callback=retry,
-        )
-
-
-def repair_journal(storage: StudyStorage) -> None:
-    """Drop a half-written last line, which a full disk or a power cut leaves in a journal.
-
-    No other process may write to it. Raises `StorageError` if another line is damaged.
-    """
-    path = storage.journal
-    if storage.url is not None or not path.exists():
-        return
-    truncate_torn_line(path)
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        with suppress(ValueError, TypeError):
-            if "op_code" in json.loads(line):
-                continue
-        raise StorageError(
-            f"{path}: the journal is damaged at its line {number}. Remove this line and all after it to continue with "
-            "the trials before it, or choose another --run-dir."
-        )
+    for attempts_left in range(4, -1, -1):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Optuna calls heartbeats experimental
+                return RDBStorage(
+                    parse_url(str(storage.url)).render_as_string(hide_password=False),
+                    engine_kwargs={"connect_args": timeout, "pool_pre_ping": True},
+                    heartbeat_interval=storage.heartbeat_seconds,
+                    grace_period=storage.grace_seconds,
+                    heartbeat_stale_trial_callback=retry,
+                )
+        except (IntegrityError, ProgrammingError):  # another process created the same tables at the same moment
+            if not attempts_left:
+                raise
+            sleep(0.5)
+    raise AssertionError("unreachable")
 
 
 @contextmanager
@@ -192,12 +171,12 @@ def storage_errors(storage: StudyStorage) -> Iterator[None]:
 
     try:
         yield
-    except (StorageInternalError, SQLAlchemyError, OSError, json.JSONDecodeError) as error:  # the last of a journal
+    except (StorageInternalError, SQLAlchemyError, OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         origin = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None) or error
         reason = " ".join(str(origin).partition("\n\tIs the server running")[0].split()).rstrip(".")
-        if storage.url is not None and (password := _parse_url(storage.url).password):
+        if storage.url is not None and (password := parse_url(storage.url).password):
             reason = reason.replace(str(password), "***")
-        advice = "Is there room, and may the file be written?"
+        advice = "Is there room, may the file be written, and is it undamaged?"
         if storage.is_postgresql:
             advice = "Is the server running, and are host, port, user, password and database right?"
         raise StorageError(f"{storage}: the study can't be read or written: {reason}. {advice}") from None
@@ -230,6 +209,39 @@ def check_definition(study: Study, sweep: Sweep, storage: StudyStorage, images: 
 
 
 # --- trials and their attempts ---
+
+
+@dataclass
+class Attempt:
+    """A running attempt of this command; the `heartbeat` shows a database that it is alive."""
+
+    trial: Trial
+    heartbeat: BaseHeartbeatThread
+    best: EpochRecord | None = None
+
+    def end(self, study: Study, state: str, objective: str, attributes: Mapping[str, Any]) -> None:
+        """Record the state, the best epoch and other attributes, unless another command took the attempt for dead."""
+        from optuna.exceptions import UpdateFinishedTrialError
+        from optuna.trial import TrialState
+
+        best = {name: getattr(self.best, name) for name in ("epoch", "val_loss", "val_accuracy")} if self.best else {}
+        with suppress(UpdateFinishedTrialError):
+            for name, value in {"best": best, **attributes}.items():
+                self.trial.set_user_attr(name, value)
+            value = best[objective] if state == "COMPLETE" else None
+            study.tell(self.trial, value, TrialState[state], skip_if_finished=True)
+
+
+def start_attempt(study: Study) -> Attempt:
+    """Start a trial that waits to be retried, else a new one."""
+    from optuna.storages._heartbeat import get_heartbeat_thread
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna does not know that the heartbeat is started here
+        trial = study.ask()
+    heartbeat = get_heartbeat_thread(trial._trial_id, study._storage)
+    heartbeat.start()
+    return Attempt(trial, heartbeat)
 
 
 def attempts_of(study: Study) -> dict[int, list[FrozenTrial]]:
@@ -287,26 +299,30 @@ def retry(study: Study, attempt: FrozenTrial, died: bool = True) -> None:
     study.enqueue_trial(attempt.params, user_attrs={"trial": trial, "deaths": deaths})
 
 
-def retry_dead(study: Study, number: int) -> None:
-    """Mark attempt `number`, whose process has died, as failed, and retry it."""
+def cut_off(study: Study, number: int, died: bool) -> None:
+    """Record that the running attempt `number` `died` or was stopped, and retry it."""
     from optuna.trial import TrialState
 
     attempt = study.get_trials(deepcopy=False)[number]
-    if attempt.state == TrialState.RUNNING:
+    if attempt.state == TrialState.RUNNING:  # else another command took it for dead, and retries it
         study.tell(number, state=TrialState.FAIL)
-        retry(study, attempt)
+        retry(study, attempt, died)
 
 
-def requeue_abandoned(study: Study, trials: int, is_alone: bool) -> None:
-    """Retry those of the first `trials` trials of which every attempt was cut off.
+def requeue_abandoned(study: Study, trials: int, storage: StudyStorage) -> None:
+    """Retry those of the first `trials` trials of which every attempt was cut off, and those whose process is dead.
 
-    If no other process works on the study (`is_alone`), attempts that still seem to run were cut off as well.
+    A journal belongs to one command: attempts in it that still seem to run, while none does, were cut off.
     """
+    from optuna.storages import fail_stale_trials
     from optuna.trial import TrialState
 
-    if is_alone:
+    if storage.url is None:
         for attempt in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             study.tell(attempt.number, state=TrialState.FAIL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna calls it experimental
+        fail_stale_trials(study)
     for index, attempts in attempts_of(study).items():
         if index < trials and all(map(was_cut_off, attempts)):
             retry(study, attempts[-1], died=False)

@@ -20,7 +20,7 @@ from mnist_trainer.studies import processes, sweep_study
 from mnist_trainer.studies import sweep_search as sweep_module
 from mnist_trainer.studies.sweep_search import SweepOptions, run_sweep
 from mnist_trainer.studies.sweep_study import StudyStorage, close_study, open_study
-from mnist_trainer.studies.sweep_trial import TrialRequest
+from mnist_trainer.studies.sweep_trial import TrialTask
 
 pytest.importorskip("optuna", reason="needs the extra [sweep]")
 REPOSITORY = Path(__file__).parents[2]
@@ -77,21 +77,19 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str] | N
 @pytest.mark.slow
 def test_a_killed_process_costs_its_trial_no_more_than_time(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of two processes is killed in a trial: the values are tried again, and all trials are as ever."""
-    killed: list[int] = []
     on_message = sweep_module._Run.on_message
 
-    def kill(run: sweep_module._Run, task: TrialRequest, message: tuple[str, int]) -> None:
-        on_message(run, task, message)
-        if message == ("started", 2):  # what the process sent before its end is read after it
-            killed.append(pids[task.worker])
-            os.kill(killed[-1], signal.SIGKILL)
+    def kill(run: sweep_module._Run, task: TrialTask, message: object) -> None:
+        on_message(run, task, message)  # type: ignore[arg-type]
+        if task.number == 2 and 2 in pids:  # what the process sent before its end is read after it
+            os.kill(pids.pop(2), signal.SIGKILL)
 
     pids: dict[int, int] = {}
     start = processes._Worker.__init__
 
-    def remember(worker: Any, function: Any, task: TrialRequest) -> None:
+    def remember(worker: Any, function: Any, task: TrialTask) -> None:
         start(worker, function, task)
-        pids[task.worker] = worker.process.pid
+        pids[task.number] = worker.process.pid
 
     monkeypatch.setattr(processes._Worker, "__init__", remember)
     monkeypatch.setattr(sweep_module._Run, "on_message", kill)
