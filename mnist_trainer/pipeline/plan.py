@@ -1,4 +1,4 @@
-"""`--check` and `--first-batch`: layers, parameters and memory of a config, and its first batch, without training."""
+"""`--check` and `--show-batch`: layers, parameters and memory of a config, and its first batch, without training."""
 
 from __future__ import annotations
 

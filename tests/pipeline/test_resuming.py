@@ -118,6 +118,7 @@ def test_killed_again_and_again_it_is_the_same_run(kind: str, here: Path, differ
         assert ("restores" in json.loads((folder / "run.json").read_text())) == (kind == "restored")
 
 
+@pytest.mark.slow
 def test_a_second_fit_is_gone_on_with_as_well(here: Path, differences_of_runs: Alike) -> None:
     sections = config("second fit", checkpoint_seconds=1e-9)
     train(sections, run_dir=here / "whole")
@@ -138,7 +139,7 @@ def test_a_second_fit_is_gone_on_with_as_well(here: Path, differences_of_runs: A
 
 
 @pytest.mark.parametrize("change", ["replaced", "deleted"])
-@pytest.mark.parametrize("kind", ["early stopping", "second fit"])
+@pytest.mark.parametrize("kind", ["early stopping", pytest.param("second fit", marks=pytest.mark.slow)])
 def test_the_file_of_init_from_is_read_only_once(
     kind: str, change: str, here: Path, differences_of_runs: Alike
 ) -> None:
@@ -263,6 +264,7 @@ def test_a_longer_patience_goes_on_where_it_had_stopped(here: Path, differences_
     assert differences_of_runs(here / "run", here / "fresh") == []
 
 
+@pytest.mark.slow
 def test_a_schedule_that_depends_on_the_length_is_computed_anew(here: Path) -> None:
     train(config("convolutions"), run_dir=here / "run")
     callback = Remembering()
@@ -300,6 +302,7 @@ def test_too_few_epochs_are_refused(here: Path) -> None:
     resume(here / "run", "training.epochs=3")
 
 
+@pytest.mark.slow
 def test_another_number_of_threads_is_told(here: Path) -> None:
     killed(here / "run", config(), after=7)
     callback = Remembering()

@@ -141,7 +141,7 @@ def test_without_what_is_no_digit_nothing_is_refused(tiny: dict[str, Any]) -> No
 def test_the_first_batch_names_what_is_none(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     tiny["data"] |= {"simulate": {"non_digits": 1}, "batch_size": 64}
     drawn: list[list[str]] = []
-    monkeypatch.setattr(plan, "batch", lambda *content: drawn.append(content[2]) or b"png")
+    monkeypatch.setattr(plan, "batch_grid", lambda *content: drawn.append(content[2]) or b"png")
     plan.first_batch(load_config(tiny))
     plan.first_batch(load_config(tiny, ["training.mixup=0.3"]))
     assert "none" in drawn[0] and "3" in drawn[0]

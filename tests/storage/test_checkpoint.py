@@ -208,6 +208,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(place=st.floats(0, 1, exclude_max=True), value=st.integers(1, 255))
 def test_no_flipped_byte_goes_unnoticed_or_ends_in_another_error(whole: Path, place: float, value: int) -> None:
@@ -240,7 +241,7 @@ def test_older_versions_of_the_format_are_refused_with_what_to_do(saved: Path, v
     assert error_of(saved) == (
         f"{saved} has checkpoint format {version}, and this program reads format 4. A development version of "
         "mnist-trainer wrote it, before the first release. Use it with that version, or train the model again from the "
-        "config.yaml beside it."
+        "config.yaml in its folder."
     )
 
 
