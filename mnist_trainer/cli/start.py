@@ -132,4 +132,7 @@ def _run_command(name: str) -> None:
     os._exit(code if isinstance(code, int) else 0 if code is None else 1)
 
 
+if "__mp_main__" in sys.modules:  # a spawned worker of a series or a sweep imports this file before it starts
+    leave_compiler_out()
+
 train, evaluate, predict, runs, sweep = (partial(_run_command, name) for name in COMMANDS)

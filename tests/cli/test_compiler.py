@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +54,25 @@ def test_it_is_left_alone_where_it_is_loaded() -> None:
 def test_training_from_python_changes_no_module() -> None:
     types = "{type(module).__name__ for module in sys.modules.values()}"
     run(f"import sys\n{TRAIN}assert 'CompilerPlaceholder' not in {types}")
+
+
+WORKER = """
+import sys
+from multiprocessing import get_context
+from mnist_trainer.cli import start
+
+def work():
+    print(type(sys.modules.get("torch._dynamo")).__name__)
+
+if __name__ == "__main__":
+    work()
+    process = get_context("spawn").Process(target=work)
+    process.start()
+    process.join()
+"""
+
+
+def test_spawned_workers_of_a_command_train_without_it_too(tmp_path: Path) -> None:
+    (tmp_path / "command.py").write_text(WORKER)
+    done = subprocess.run([sys.executable, "command.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["NoneType", "CompilerPlaceholder"], done.stderr
