@@ -17,14 +17,14 @@ from mnist_trainer.inference.predictor import InferenceSpec, Predictor
 
 CPU = torch.device("cpu")
 CLASSES = tuple("0123456789")
-READING = InferenceSpec(Normalization(0.13, 0.31), "logits")
+SPEC = InferenceSpec(Normalization(0.13, 0.31), "logits")
 
 
 def mean_loss(outputs: Tensor, labels: Tensor) -> float:
     return float(F.cross_entropy(outputs.double(), labels))
 
 
-def judged(network: nn.Module, dataset: ImageDataset, spec: InferenceSpec = READING) -> tuple[Predictions, Evaluation]:
+def evaluated(network: nn.Module, dataset: ImageDataset, spec: InferenceSpec = SPEC) -> tuple[Predictions, Evaluation]:
     predictor = Predictor([network], [spec], CPU)
     predictions = predict(predictor, dataset)
     return predictions, measure(predictor, predictions, mean_loss, CLASSES, "mnist", "validation")
@@ -32,48 +32,48 @@ def judged(network: nn.Module, dataset: ImageDataset, spec: InferenceSpec = READ
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 150])
 def test_the_batch_size_changes_no_answer(dataset: ImageDataset, network: nn.Module, batch_size: int) -> None:
-    predictions, figures = judged(network, dataset)
-    others, other_figures = judged(network, dataset, replace(READING, batch_size=batch_size))
+    predictions, metrics = evaluated(network, dataset)
+    others, other_metrics = evaluated(network, dataset, replace(SPEC, batch_size=batch_size))
     assert torch.equal(others.predicted, predictions.predicted)
-    assert other_figures.confusion == figures.confusion
-    assert other_figures.loss == pytest.approx(figures.loss, abs=1e-6)
+    assert other_metrics.confusion == metrics.confusion
+    assert other_metrics.loss == pytest.approx(metrics.loss, abs=1e-6)
 
 
 def test_figures_are_counted_over_all_images(dataset: ImageDataset, network: nn.Module) -> None:
-    _, figures = judged(network, dataset)
+    _, metrics = evaluated(network, dataset)
     inputs = ((dataset.images.float() / 255 - 0.13) / 0.31)[:, None]
     outputs = network.eval()(inputs).detach()
     correct = int((outputs.argmax(dim=1) == dataset.labels).sum())
-    assert (figures.count, figures.errors, figures.accuracy) == (150, 150 - correct, correct / 150)
-    assert figures.loss == pytest.approx(mean_loss(outputs, dataset.labels), abs=1e-6)
-    assert figures.interval[0] < figures.accuracy < figures.interval[1]
-    assert (figures.dataset, figures.split) == ("mnist", "validation")
+    assert (metrics.count, metrics.errors, metrics.accuracy) == (150, 150 - correct, correct / 150)
+    assert metrics.loss == pytest.approx(mean_loss(outputs, dataset.labels), abs=1e-6)
+    assert metrics.interval[0] < metrics.accuracy < metrics.interval[1]
+    assert (metrics.dataset, metrics.split) == ("mnist", "validation")
 
 
 def test_confusion_and_classes_agree_with_the_errors(dataset: ImageDataset, network: nn.Module) -> None:
-    predictions, figures = judged(network, dataset)
-    assert sum(map(sum, figures.confusion)) == 150
-    assert sum(figures.confusion[digit][digit] for digit in range(10)) == 150 - figures.errors
-    assert sum(each.errors for each in figures.per_class) == figures.errors
-    assert figures.confusion[3][5] == int(((predictions.labels == 3) & (predictions.predicted == 5)).sum())
+    predictions, metrics = evaluated(network, dataset)
+    assert sum(map(sum, metrics.confusion)) == 150
+    assert sum(metrics.confusion[digit][digit] for digit in range(10)) == 150 - metrics.errors
+    assert sum(each.errors for each in metrics.per_class) == metrics.errors
+    assert metrics.confusion[3][5] == int(((predictions.labels == 3) & (predictions.predicted == 5)).sum())
 
 
 def test_the_confidence_is_the_probability_of_the_answer(dataset: ImageDataset, network: nn.Module) -> None:
-    predictions, figures = judged(network, dataset)
+    predictions, metrics = evaluated(network, dataset)
     chosen = predictions.probabilities.gather(1, predictions.predicted[:, None])[:, 0]
     assert torch.equal(predictions.confidence, chosen)
-    assert figures.ece is not None and 0 < figures.ece < 1
+    assert metrics.ece is not None and 0 < metrics.ece < 1
 
 
 def test_outputs_that_are_no_probabilities_have_no_calibration_error(dataset: ImageDataset, network: nn.Module) -> None:
-    predictions, figures = judged(network, dataset, replace(READING, kind="values"))
-    assert figures.ece is None
+    predictions, metrics = evaluated(network, dataset, replace(SPEC, kind="values"))
+    assert metrics.ece is None
     assert torch.equal(predictions.predicted, predictions.outputs.argmax(dim=1))
 
 
 def test_evaluating_leaves_the_global_generator_alone(dataset: ImageDataset, network: nn.Module) -> None:
     before = torch.get_rng_state()
-    judged(network, dataset)
+    evaluated(network, dataset)
     assert torch.equal(torch.get_rng_state(), before)
 
 
