@@ -132,7 +132,8 @@ def _run_command(name: str) -> None:
     os._exit(code if isinstance(code, int) else 0 if code is None else 1)
 
 
-if "__mp_main__" in sys.modules:  # a spawned worker of a series or a sweep imports this file before it starts
+# A spawned worker of a series or a sweep imports this file from `__mp_main__`; elsewhere that is `__main__` itself.
+if sys.modules.get("__mp_main__") not in (None, sys.modules["__main__"]):
     leave_compiler_out()
 
 train, evaluate, predict, runs, sweep = (partial(_run_command, name) for name in COMMANDS)
