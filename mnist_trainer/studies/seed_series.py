@@ -15,12 +15,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from mnist_trainer.config.load import ConfigSource, differences, dump_config, load_config
 from mnist_trainer.config.schema import Config
-from mnist_trainer.errors import CheckpointError, InterruptedRunError, StorageError, UsageError
+from mnist_trainer.errors import CheckpointError, InterruptedRunError, UsageError
 from mnist_trainer.files import folder_lock, make_folder, remove_folder, write_text
 from mnist_trainer.inference.metrics import spread
 from mnist_trainer.model.device import choose_threads, settings
@@ -57,7 +56,8 @@ from mnist_trainer.storage.run_folder import (
     holds_run,
     is_series,
 )
-from mnist_trainer.studies.processes import Scheduler, WorkerContext, run_tasks, threads_per_job
+from mnist_trainer.studies.processes import Scheduler, WorkerContext, limit_jobs, run_tasks, threads_per_job
+from mnist_trainer.studies.study_record import StudyRecord
 from mnist_trainer.training.loop import EpochRecord
 
 METRICS = {
@@ -92,9 +92,7 @@ def train_seeds(
     """
     callback, run_dir = callback or Callback(), as_folder(run_dir)
     config, seeds = with_absolute_paths(load_config(config, overrides)), check_seeds(seeds)
-    if jobs < 1:
-        raise UsageError(f"At least 1 job is needed; got {jobs}.")
-    jobs = min(jobs, len(seeds))
+    jobs = limit_jobs(jobs, len(seeds))
     if run_dir is not None:
         check_not_file(run_dir)
         config = _check_folder(RunFolder(run_dir), config, seeds)
@@ -134,24 +132,21 @@ def _check_folder(folder: RunFolder, config: Config, seeds: tuple[int, ...]) -> 
             f"{folder.path} holds a series with the seeds {', '.join(map(str, known))}; "
             f"{', '.join(map(str, missing))} can't be left out. Name all of them; you may add others."
         )
-    runs = {seed: _run_folder(folder, seed) for seed in seeds}
-    for seed, run in runs.items():
-        _refuse_foreign(run.path, seed in known)
-    for made in (folder, *runs.values()):
+    runs = [_run_folder(folder, seed) for seed in seeds]
+    for seed, run in zip(seeds, runs, strict=True):
+        if run.path.exists() and not (seed in known and _is_run(run.path)):
+            raise UsageError(
+                f"{run.path} is no run of this series. Choose another --run-dir, or move that folder away."
+            )
+    for made in (folder, *runs):
         if made.config.exists():
             config = _same_config(made, config)
     return config
 
 
-def _refuse_foreign(path: Path, is_known: bool) -> None:
-    """Raise `UsageError` if `path` holds what the series has not written, so must not remove.
-
-    A run that it `is_known` to have may be there in part: as an empty folder, or with hidden files (temporary files
-    and a lock) alone.
-    """
-    is_own = is_known and path.is_dir() and (holds_run(path) or all(file.name[0] == "." for file in path.iterdir()))
-    if path.exists() and not is_own:
-        raise UsageError(f"{path} is no run of this series. Choose another --run-dir, or move that folder away.")
+def _is_run(path: Path) -> bool:
+    """Whether `path` is a run, or what a killed one left: an empty folder, or a lock and temporary files alone."""
+    return path.is_dir() and (holds_run(path) or all(file.name.startswith(".") for file in path.iterdir()))
 
 
 def _same_config(folder: RunFolder, config: Config) -> Config:
@@ -195,8 +190,7 @@ def _prepare(config: Config, run_dir: Path | None, callback: Callback) -> tuple[
 # --- the runs ---
 
 
-@dataclass(frozen=True)
-class RunTask:
+class RunTask(NamedTuple):
     """A run of a series to be trained, or continued."""
 
     config: Config
@@ -243,24 +237,10 @@ class _SeriesRun(Scheduler):
 
     def __post_init__(self) -> None:
         self.failures: dict[int, Exception] = {}
-        self.started = perf_counter()
-        old = self.folder.read_record()
-        self.seconds_before = (old.get("timings") or {}).get("total_seconds", 0.0)
-        self.record: dict[str, Any] = {
-            "kind": "seeds",
-            "name": self.config.name,
-            "status": "running",
-            "stop_reason": None,
-            "test": None,
-            "validation": None,
-            "seeds": list(self.seeds),
-            "jobs": self.jobs,
-            "runs": [],
-            **self.facts,
-            "started_at": old.get("started_at") or now(),
-            "finished_at": None,
-            "timings": {},
-        }
+        seeds = list(self.seeds)
+        self.record = StudyRecord(
+            self.folder, kind="seeds", name=self.config.name, seeds=seeds, jobs=self.jobs, **self.facts
+        )
         self.write()  # before anything else, so that the folder is known as a series if this process is killed
         write_text(self.folder.config, dump_config(self.config))
         missing = [run for run in self.runs() if not _is_finished(run)]
@@ -273,7 +253,7 @@ class _SeriesRun(Scheduler):
     def run(self, common: RunInfo) -> SeriesResult:
         """Train the runs that are not finished; raises as `train_seeds`."""
         finished = self.finished()
-        try:
+        with self.record.closed_on_error(self.callback, self._how_to_continue):
             self.callback.on_series_start(SeriesInfo(common, self.seeds, self.jobs, finished))
             self.callback.can_stop = True
             run_tasks(_train_one, self, max(1, min(self.jobs, len(self.seeds) - len(finished))))
@@ -281,17 +261,14 @@ class _SeriesRun(Scheduler):
             if len(self.finished()) + len(self.failures) < len(self.seeds):
                 raise KeyboardInterrupt
             series = self._conclude()
-        except KeyboardInterrupt:
-            self._close("interrupted", self.callback.stopped_by)
-            done = len(self.finished())
-            are, command = "is" if done == 1 else "are", resume_command(self.folder.path)
-            text = f"Stopped; {done} of {len(self.seeds)} runs {are} finished.\nGo on with: {command}"
-            raise InterruptedRunError(text) from None
-        except BaseException as error:
-            self._close("failed", type(error).__name__)
-            raise
         self.callback.on_series_end(series)
         return series
+
+    def _how_to_continue(self) -> str:
+        self.write()
+        done = len(self.finished())
+        are, command = "is" if done == 1 else "are", resume_command(self.folder.path)
+        return f"Stopped; {done} of {len(self.seeds)} runs {are} finished.\nGo on with: {command}"
 
     def next_task(self) -> RunTask | None:
         return next(self.tasks, None)
@@ -326,18 +303,16 @@ class _SeriesRun(Scheduler):
         """Rewrite `run.json` from those of the runs."""
         runs, summary = self.runs(), summarise(self.finished())
         spreads = {part: {name: vars(found) for name, found in each.items()} for part, each in summary.items()}
-        total = self.seconds_before + perf_counter() - self.started
-        self.record |= {
-            "test": spreads.get("test"),
-            "validation": spreads.get("validation"),
-            "runs": [
+        self.record.write(
+            test=spreads.get("test"),
+            validation=spreads.get("validation"),
+            runs=[
                 {"seed": run.seed, "folder": run.folder.name, "status": run.status}
                 | {key: run.record.get(key) for key in RUN_KEYS}
                 for run in runs
             ],
-            "timings": {**spreads.get("timings", {}), "total_seconds": total},
-        }
-        self.folder.write_record(self.record)
+            timings=spreads.get("timings", {}),
+        )
 
     def _conclude(self) -> SeriesResult:
         """Draw the plot and write the last record, when all runs have ended."""
@@ -351,14 +326,8 @@ class _SeriesRun(Scheduler):
             plot = seed_accuracies(points, summary[part]["accuracy"], title, found[0][1]["count"], part)
             self.folder.write_plot("seeds.png", plot)
         reason = next((type(error).__name__ for error in self.failures.values()), None)
-        self._close("failed" if self.failures else "finished", reason)
+        self.record.close("failed" if self.failures else "finished", reason)
         return SeriesResult(self.folder.path, self.config, self.runs(), summary, self.failures)
-
-    def _close(self, status: str, reason: str | None = None) -> None:
-        self.record |= {"status": status, "stop_reason": reason, "finished_at": now()}
-        with suppress(StorageError):  # the reason of a failure matters more
-            self.write()
-            self.folder.log(status if reason is None else f"{status}: {reason}")
 
 
 def summarise(finished: Sequence[SubRun]) -> Summary:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from time import perf_counter
 from typing import Any
 
-from mnist_trainer.errors import StorageError
+from mnist_trainer.errors import InterruptedRunError, StorageError
+from mnist_trainer.reports.callbacks import Callback
 from mnist_trainer.reports.run_writer import now
 from mnist_trainer.storage.run_folder import RunFolder
 
@@ -18,22 +20,36 @@ class StudyRecord:
         old = folder.read_record()
         self.folder = folder
         self.started = perf_counter() - (old.get("timings") or {}).get("total_seconds", 0.0)
-        self.content = {
+        self.content: dict[str, Any] = {
+            **facts,
             "status": "running",
             "stop_reason": None,
-            **facts,
             "started_at": old.get("started_at") or now(),
             "finished_at": None,
+            "timings": {},
         }
 
-    def write(self, timings: dict[str, Any] | None = None, **changes: Any) -> None:
+    def write(self, **changes: Any) -> None:
         """Rewrite `run.json` with `changes` of its keys."""
-        self.content |= {**changes, "timings": {**(timings or {}), "total_seconds": perf_counter() - self.started}}
+        self.content |= changes
+        self.content["timings"] = {**self.content["timings"], "total_seconds": perf_counter() - self.started}
         self.folder.write_record(self.content)
 
     def close(self, status: str, reason: str | None) -> None:
         """Record how the session ended; a folder that can't be written is ignored: the reason matters more."""
-        self.content |= {"status": status, "stop_reason": reason, "finished_at": now()}
         with suppress(StorageError):
-            self.folder.write_record(self.content)
+            self.write(status=status, stop_reason=reason, finished_at=now())
             self.folder.log(status if reason is None else f"{status}: {reason}")
+
+    @contextmanager
+    def closed_on_error(self, callback: Callback, how_to_continue: Callable[[], str]) -> Iterator[None]:
+        """Record an error or a stop of the block. A KeyboardInterrupt becomes an `InterruptedRunError`."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            text = how_to_continue()
+            self.close("interrupted", callback.stopped_by)
+            raise InterruptedRunError(text) from None
+        except BaseException as error:
+            self.close("failed", type(error).__name__)
+            raise

@@ -168,27 +168,26 @@ class _Run(Scheduler):
         """Run the sweep as `run_sweep` says."""
         write_text(self.folder.path / "sweep.yaml", dump_config(sweep_items(self.sweep, self.sweep.trials)))
         try:
-            requeue_abandoned(self.study, self.sweep.trials, self.storage)
-            rows = self.write()
-            self.best = best_trial(rows, self.sweep)
-            info = SweepInfo(self.sweep, self.folder.path, str(self.storage), self.jobs, self.threads, rows)
-            self.callback.on_sweep_start(info)
-            self._run_trials()
-            if self.callback.should_stop:
-                raise KeyboardInterrupt
-            return self._finish()
-        except KeyboardInterrupt:
-            for number in list(self.running):
-                self._cut_off(number, died=False)
-            result = self._result(self.write())
-            self.record.close("interrupted", self.callback.stopped_by)
-            raise InterruptedRunError(f"Stopped; {result.progress}\n{result.resume}") from None
-        except BaseException as error:
-            self.record.close("failed", type(error).__name__)
-            raise
+            with self.record.closed_on_error(self.callback, self._stop):
+                requeue_abandoned(self.study, self.sweep.trials, self.storage)
+                rows = self.write()
+                self.best = best_trial(rows, self.sweep)
+                info = SweepInfo(self.sweep, self.folder.path, str(self.storage), self.jobs, self.threads, rows)
+                self.callback.on_sweep_start(info)
+                self._run_trials()
+                if self.callback.should_stop:
+                    raise KeyboardInterrupt
+                return self._finish()
         finally:
             for attempt in self.running.values():
                 attempt.heartbeat.join()
+
+    def _stop(self) -> str:
+        """Free the running trials for the next command, and return how to continue."""
+        for number in list(self.running):
+            self._cut_off(number, died=False)
+        result = self._result(self.write())
+        return f"Stopped; {result.progress}\n{result.resume}"
 
     def _run_trials(self) -> None:
         """Run trials until all have ended; wait while other commands run the last ones."""
