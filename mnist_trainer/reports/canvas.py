@@ -143,6 +143,7 @@ def _cores() -> int:
 
 def _warm_up() -> None:
     """Load what plots need and draw a first one, which fills matplotlib's caches; end with the parent process."""
+    import atexit
     import signal
     import threading
     from multiprocessing import parent_process
@@ -158,6 +159,7 @@ def _warm_up() -> None:
         axes.plot([0, 1], [0, 1], label="0")
         axes.legend()
 
+    atexit.register(os._exit, 0)  # skips the teardown of matplotlib, which the parent would wait for
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     threading.Thread(target=exit_with_parent, daemon=True).start()
     from mnist_trainer.reports import curves, plots  # noqa: F401

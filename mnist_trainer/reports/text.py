@@ -9,11 +9,10 @@ from pathlib import Path
 from textwrap import TextWrapper
 from typing import TYPE_CHECKING
 
-from mnist_trainer.config.layers import LayerInfo
-from mnist_trainer.config.model import ActivationLayer, Conv, Dropout, Output, Pool, SqueezeExcite
 from mnist_trainer.errors import shell_quote
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the process that draws plots needs neither torch nor pydantic
+    from mnist_trainer.config.layers import LayerInfo
     from mnist_trainer.inference.metrics import Evaluation
     from mnist_trainer.reports.callbacks import RunInfo, RunResult
     from mnist_trainer.training.loop import EpochRecord
@@ -176,6 +175,8 @@ def layer_lines(layers: Sequence[LayerInfo], depth: int = 0) -> list[str]:
 
 def _layer_name(info: LayerInfo) -> str:
     """Return the type of a layer and its main options: `conv 3×3`, `activation relu`."""
+    from mnist_trainer.config.model import ActivationLayer, Conv, Dropout, Output, Pool, SqueezeExcite
+
     layer = info.layer
     match layer:
         case Conv():
