@@ -71,17 +71,17 @@ def strip(prediction: Prediction) -> bytes:
     rows = ceil(len(digits) / TILE_COLUMNS)
     paper = Image.new("RGB", (MAX_WIDTH, bottom + LINE + rows * (TILE + LINE + GAP)), "white")
     _write_text(paper, (GAP, GAP), "\n".join(head))
-    for place, (title, panel) in enumerate(panels):
-        row, column = divmod(place, columns)
+    for index, (title, panel) in enumerate(panels):
+        row, column = divmod(index, columns)
         x, y = GAP + column * (MAX_WIDTH - GAP) // columns, top + row * high
-        _write_text(paper, (x, y), f"{place + 1}. {title}", GREY)
+        _write_text(paper, (x, y), f"{index + 1}. {title}", GREY)
         paper.paste(panel, (x, y + LINE))
         frame = (x - 1, y + LINE - 1, x + panel.width, y + LINE + panel.height)
         ImageDraw.Draw(paper).rectangle(frame, outline=PALE)  # where white pictures end
     if digits:
         _write_text(paper, (GAP, bottom), f"{len(panels) + 1}. what the network saw", GREY)
-    for place, digit in enumerate(digits):
-        row, column = divmod(place, TILE_COLUMNS)
+    for index, digit in enumerate(digits):
+        row, column = divmod(index, TILE_COLUMNS)
         _draw_tile(paper, (GAP + column * (TILE + GAP), bottom + LINE + row * (TILE + LINE + GAP)), digit)
     return _strip_png(paper)
 
@@ -128,18 +128,18 @@ def _draw_box(image: Image.Image, digit: DigitPrediction, scale: float) -> None:
     _write_text(image, (x + 1, max(0, y - LINE)), digit.sign, colour)
 
 
-def _draw_tile(paper: Image.Image, place: tuple[int, int], digit: DigitPrediction) -> None:
+def _draw_tile(paper: Image.Image, position: tuple[int, int], digit: DigitPrediction) -> None:
     if digit.image is not None:
-        paper.paste(Image.fromarray(digit.image).resize((TILE, TILE), Image.Resampling.NEAREST), place)
-    _write_text(paper, (place[0], place[1] + TILE + 1), digit_caption(digit), _colour(digit))
+        paper.paste(Image.fromarray(digit.image).resize((TILE, TILE), Image.Resampling.NEAREST), position)
+    _write_text(paper, (position[0], position[1] + TILE + 1), digit_caption(digit), _colour(digit))
 
 
 def _colour(digit: DigitPrediction) -> Colour:
     return ORANGE if digit.refused else GREEN
 
 
-def _write_text(image: Image.Image, place: tuple[float, float], text: str, colour: Colour = "black") -> None:
-    ImageDraw.Draw(image).text(place, text, colour, ImageFont.load_default(14))
+def _write_text(image: Image.Image, position: tuple[float, float], text: str, colour: Colour = "black") -> None:
+    ImageDraw.Draw(image).text(position, text, colour, ImageFont.load_default(14))
 
 
 def _strip_png(image: Image.Image) -> bytes:

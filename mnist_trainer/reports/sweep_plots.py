@@ -79,20 +79,19 @@ class SweepPlots:
 
         def draw(figure: Figure) -> None:
             axes = figure.add_subplot(xlabel="epoch", ylabel=self.unit)
-            shown = [row for row in self.rows if row.curve and row is not best]
-            for row in [*shown, best]:
+            rows = [*(row for row in self.rows if row.curve and row is not best), best]
+            for row in rows:
                 style: dict[str, Any] = {"color": GREY, "alpha": 0.5, "linewidth": 1.2}
-                style |= {"linestyle": "--"} if row.status == "pruned" else {}
-                style = (
-                    {"color": GREEN, "linewidth": 2.2, "label": f"best: trial {best.trial}"} if row is best else style
-                )
-                axes.plot(
-                    list(row.curve), [self.factor * value for value in row.curve.values()], marker="o", ms=3, **style
-                )
+                if row is best:
+                    style = {"color": GREEN, "linewidth": 2.2, "label": f"best: trial {best.trial}"}
+                elif row.status == "pruned":
+                    style["linestyle"] = "--"
+                values = [self.factor * value for value in row.curve.values()]
+                axes.plot(list(row.curve), values, marker="o", ms=3, **style)
             axes.plot([], [], color=GREY, label="other trials")
             axes.plot([], [], color=GREY, linestyle="--", label="pruned")
-            epochs = [epoch for row in [*shown, best] for epoch in row.curve]
-            values = [self.factor * value for row in [*shown, best] for value in row.curve.values()]
+            epochs = [epoch for row in rows for epoch in row.curve]
+            values = [self.factor * value for row in rows for value in row.curve.values()]
             _finish(axes, values, np.array(epochs, np.float64))
             figure.legend(loc="outside lower center", ncols=3)
 
