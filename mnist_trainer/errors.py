@@ -7,8 +7,8 @@
     ├── CheckpointError         4  a file that is not a checkpoint, or one that does not fit
     ├── DeviceError             5  a device that is missing or fails, or not enough memory
     ├── DivergedError           6  a loss, gradient or weight is not finite
-    ├── StorageError            7  disk full, no rights, folder in use
-    └── InterruptedRunError   130  stopped by Ctrl-C; what was trained is saved (143: by SIGTERM or SIGHUP)
+    ├── StorageError            7  disk full, no permission, folder in use
+    └── InterruptedRunError   130  stopped by Ctrl-C; the state is saved (143: by SIGTERM or SIGHUP)
 
 A message says what happened, where, and how to fix it.
 """
@@ -23,7 +23,7 @@ from subprocess import list2cmdline
 from unicodedata import category
 
 MAX_SHOWN = 30
-"""How many problems of a config are printed."""
+"""Maximum number of problems of a config that are printed."""
 
 
 def escape_controls(text: str) -> str:
@@ -38,7 +38,7 @@ def one_line(text: str, limit: int = 40) -> str:
 
 
 def _is_harmless(char: str) -> bool:
-    return char.isprintable() or char == "\n" or category(char) == "Zs"  # macOS names screenshots with narrow spaces
+    return char.isprintable() or char == "\n" or category(char) == "Zs"  # macOS puts narrow spaces in screenshot names
 
 
 def shell_quote(*words: object) -> str:
@@ -48,7 +48,7 @@ def shell_quote(*words: object) -> str:
 
 
 class TrainerError(Exception):
-    """Base class of the errors of this package; `exit_code` is what a command ends with."""
+    """Base class of the errors of this package; `exit_code` is the exit code of a command that raises it."""
 
     exit_code = 1
 
@@ -65,7 +65,7 @@ class UsageError(TrainerError):
 
 @dataclass(frozen=True)
 class ConfigProblem:
-    """A mistake in a config: its `location` (`file:line:column` or `override 2`), the key's `path`, the `message`."""
+    """A problem in a config: its `location` (`file:line:column` or `override 2`), the key's `path`, the `message`."""
 
     location: str
     path: str
@@ -77,7 +77,7 @@ class ConfigProblem:
 
 
 class ConfigError(UsageError):
-    """All problems of a config, each in a line of the text."""
+    """All problems of a config, one line each."""
 
     def __init__(self, problems: Sequence[ConfigProblem]) -> None:
         self.problems = tuple(problems)
@@ -112,7 +112,7 @@ class DeviceError(TrainerError):
 class DivergedError(TrainerError):
     """A loss or gradient became infinite or NaN. No step was taken with it, and the best epoch is kept.
 
-    `event` says what happened when; `step` is the step in the epoch, from 1, if it happened in a step.
+    `event` describes what happened and when. `step` is the step in the epoch, from 1, or None.
     """
 
     exit_code = 6
@@ -123,7 +123,7 @@ class DivergedError(TrainerError):
 
 
 class StorageError(TrainerError):
-    """A folder can't be written: full, no rights, a file in its place, already in use."""
+    """A folder can't be written: the disk is full, there is no permission, a file is in its place, or it is in use."""
 
     exit_code = 7
 

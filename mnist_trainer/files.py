@@ -1,8 +1,8 @@
-"""Writing files and locking folders: all writing of the package goes through here.
+"""Atomic writes and folder locks. The package writes files only with the functions of this module.
 
-A file is written beside its target, flushed, and moved into place, so that a reader sees the old file or the new one.
-Only `metrics.csv` and `log.txt` grow by appending. A folder is locked by a file `.lock` in it, which the operating
-system locks and which says who holds it.
+A file is written under a temporary name in the same folder, flushed, and renamed, so that a reader sees the old file or
+the new one. Only `metrics.csv` and `log.txt` are appended to. A folder is locked by the operating system's lock on the
+file `.lock` in it, which names the process that holds the lock.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mnist_trainer.errors import StorageError, one_line
 WINDOWS = os.name == "nt"
 
 TEMPORARY_FILES = ".*.????????.part"
-"""The names of files that are being written, as a pattern."""
+"""Pattern of the names of temporary files."""
 
 RETRY_DELAYS = (0.05, 0.1, 0.2, 0.4)
 """Seconds between attempts to replace a file on Windows, which refuses while another process reads it."""
@@ -36,7 +36,7 @@ UNSUPPORTED = {errno.ENOLCK, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errn
 """Errors of file systems that cannot lock a file or flush a folder."""
 
 LOCK_OFFSET = 1 << 30
-"""The byte that is locked on Windows, far behind the end because nobody can read a locked byte."""
+"""The byte that is locked on Windows, far beyond the end of the file, because a locked byte can't be read."""
 
 ADVICE = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Make room there, or choose a folder that can be written"),
@@ -60,12 +60,12 @@ def user_path(path: str | os.PathLike[str]) -> Path:
 
 
 def write_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write to `path` what `write` puts into the stream it is given. Raises `StorageError`; then nothing is left."""
+    """Write `path` atomically: `write` is called with a stream. Raises `StorageError`; then no file is left."""
     try:
         with atomic_write(path) as temporary, temporary.open("w+b") as stream:
             write(stream)
     except (OSError, RuntimeError) as error:
-        # torch.save raises a RuntimeError when it closes what it could not write; its context is the first error.
+        # After a failed write, torch.save raises a RuntimeError when it closes the file; its context is the cause.
         first = error.__context__ if isinstance(error, RuntimeError) else None
         raise storage_error(path, first if isinstance(first, OSError) else error) from error
 
@@ -82,10 +82,10 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def atomic_write(target: Path, keep_existing: bool = False) -> Iterator[Path]:
-    """Yield a temporary path beside `target`, which is flushed and moved to `target` after the block.
+    """Yield a temporary path in the folder of `target`; after the block, flush the file and rename it to `target`.
 
-    If the block or the move raises, the temporary file is removed. Windows refuses the move while another process
-    reads `target`; with `keep_existing` the file that is there then stays.
+    If the block or the renaming raises, the temporary file is removed. Windows refuses to rename while another process
+    reads `target`; with `keep_existing`, the existing `target` then stays without an error.
     """
     temporary = target.with_name(f".{target.name[:40]}.{token_hex(4)}.part")
     try:
@@ -115,7 +115,7 @@ def _replace(temporary: Path, target: Path, keep_existing: bool) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make it durable that a file was moved into `folder` or created there; Windows cannot."""
+    """Flush `folder`, so that new and renamed files in it survive a power failure. Windows has no such call."""
     if WINDOWS:
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -129,13 +129,13 @@ def _flush_folder(folder: Path) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append `line` to `path`. Raises `StorageError`; then the file is cut back to what it was, if possible."""
+    """Append `line` to `path`. Raises `StorageError`; then the file is truncated to its former length."""
     try:
         with open(path, "ab", buffering=0, opener=open_regular) as stream:
             before = stream.seek(0, os.SEEK_END)
             try:
                 rest = f"{line}\n".encode()
-                while rest:  # a disk that fills up takes some bytes before it refuses
+                while rest:  # a write to a nearly full disk may be partial
                     rest = rest[stream.write(rest) :]
             except BaseException:
                 with suppress(OSError):
@@ -163,9 +163,9 @@ def remove_file(path: Path) -> None:
 
 
 def open_regular(path: str, flags: int) -> int:
-    """Open a regular file only, as an opener for `open`. Raises OSError.
+    """Open a regular file; an `opener` for `open`. Raises OSError for pipes, devices and links.
 
-    A folder from another person may hold a pipe, or a link to a file of the user's.
+    A folder from another person may contain a pipe, or a link to one of the user's files.
     """
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     descriptor = os.open(path, flags, 0o666)
@@ -206,7 +206,7 @@ def make_folder(path: Path, exist_ok: bool = True) -> None:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether `path` is a folder or a link to one; false where that can't be seen (no rights, a name too long)."""
+    """Return whether `path` is a folder or a link to one; False if there is no permission to see it."""
     try:
         return path.is_dir()
     except OSError:
@@ -215,20 +215,20 @@ def is_folder(path: Path) -> bool:
 
 @contextmanager
 def created_parents(path: Path) -> Iterator[None]:
-    """Create the parents of `path`; those that were created are removed again if the block raises."""
-    made = _missing(path.parent)
+    """Create the parents of `path`; if the block raises, remove those that were created."""
+    created = _missing(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield
     except BaseException:
-        with suppress(OSError):  # another process may have put something there
-            for folder in made:
+        with suppress(OSError):  # another process may have created a file in it
+            for folder in created:
                 folder.rmdir()
         raise
 
 
 def _missing(folder: Path) -> list[Path]:
-    """Return `folder` and its parents as far as they don't exist, the deepest first."""
+    """Return `folder` and its parents that don't exist, the deepest first."""
     return [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
 
 
@@ -243,7 +243,7 @@ def remove_folder(path: Path) -> None:
 
 
 def _folder_error(path: Path, error: OSError) -> StorageError:
-    """Return the error to raise when the folder `path` could not be created: it names a file that is in the way."""
+    """Return the error to raise when the folder `path` could not be created; it names a file in its place."""
     found = next((each for each in (path, *path.parents) if os.path.lexists(each)), Path())
     if is_folder(found):
         return storage_error(path, error)
@@ -258,9 +258,9 @@ def _folder_error(path: Path, error: OSError) -> StorageError:
 def folder_lock(folder: Path, *, steal_lock: bool = False) -> Iterator[None]:
     """Lock the folder for this process. Temporary files that a killed process left in it are removed.
 
-    The lock ends with the process at the latest; children do not inherit it. A stale lock of a dead process on the
-    same host is replaced. Raises `StorageError` that names the holder of the lock; one on another host, which may be
-    dead, is replaced if `steal_lock`.
+    The lock is released when the process ends; forked children do not inherit it. A stale lock of a dead process on
+    the same host is replaced. Raises `StorageError` with the process that holds the lock. With `steal_lock`, the lock
+    of a process on another host, which may be dead, is replaced.
     """
     path, owner = folder / ".lock", os.getpid()
     try:
@@ -285,7 +285,7 @@ def folder_lock(folder: Path, *, steal_lock: bool = False) -> Iterator[None]:
 
 
 def _acquire(folder: Path, steal_lock: bool) -> IO[bytes] | None:
-    """Return the locked file; None if another process replaced it meanwhile. Raises as `folder_lock`, and OSError."""
+    """Return the locked file; None if another process replaced it meanwhile. Raises `StorageError` and OSError."""
     path = folder / ".lock"
     stream = open(path, "ab+", opener=open_regular)  # noqa: SIM115
     try:
@@ -320,13 +320,13 @@ def _raise_in_use(folder: Path, holder: dict[str, object], advice: str = "") -> 
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process holds the lock of the folder; of one on another host only its `.lock` is known."""
+    """Return whether a process holds the lock of the folder. A `.lock` of another host always counts as held."""
     try:
         with open(folder / ".lock", "rb", opener=open_regular) as stream:
             holder = _read_holder(stream)
             if holder.get("host") != socket.gethostname():
                 return True
-            # A dead process's number may be another's by now, or its parent has not yet waited for it.
+            # The process ID of a dead process may have been reused, or the process may be a zombie.
             return _is_alive(holder.get("pid")) and not try_lock(stream, shared=True)
     except FileNotFoundError:
         return False
@@ -335,7 +335,7 @@ def is_locked(folder: Path) -> bool:
 
 
 def _read_holder(stream: IO[bytes]) -> dict[str, object]:
-    """Return host, pid and time of the holder; empty if the file does not say them."""
+    """Return host, pid and start time of the process that holds the lock; empty if the file has none."""
     stream.seek(0)
     try:
         holder = json.loads(stream.read(4096))
@@ -345,7 +345,7 @@ def _read_holder(stream: IO[bytes]) -> dict[str, object]:
 
 
 def is_same_file(stream: IO[bytes], path: Path) -> bool:
-    """Whether the open file still is the one at `path`: another process may have removed or replaced it."""
+    """Return whether the open file is still the one at `path`; another process may have replaced it."""
     try:
         return os.path.samestat(os.fstat(stream.fileno()), path.stat())
     except FileNotFoundError:
@@ -353,7 +353,7 @@ def is_same_file(stream: IO[bytes], path: Path) -> bool:
 
 
 def try_lock(stream: IO[bytes], shared: bool = False) -> bool | None:
-    """Lock the file, for this process or with other readers; return whether that worked, None if locks are unknown."""
+    """Lock the file, exclusively or `shared`. Return whether that worked; None if the file system has no locks."""
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -374,7 +374,7 @@ def try_lock(stream: IO[bytes], shared: bool = False) -> bool | None:
 
 
 def _is_alive(pid: object) -> bool:
-    """Whether a process of this host, also of another user, has the number."""
+    """Return whether this host has a process with this ID, of any user."""
     if not isinstance(pid, int) or pid <= 0:
         return False
     try:
@@ -387,7 +387,7 @@ def _is_alive(pid: object) -> bool:
 
 
 def _close_in_child() -> None:
-    """In a forked child, close the files of the locks: the parent keeps them, and they end with the parent."""
+    """Close the lock files in a forked child: the locks belong to the parent."""
     for stream in _open_locks:
         with suppress(OSError):
             stream.close()

@@ -13,7 +13,7 @@ from typing import Literal
 from mnist_trainer.errors import UsageError
 
 MAX_SEEDS = 1000
-"""The most runs of a series: a larger number is probably a seed."""
+"""Maximum number of runs in a series; a larger number is probably meant as a seed."""
 
 Stream = Literal[
     "weights", "order", "augment", "mixup", "dropout", "split", "views", "sweep", "photographs", "non_digits"
@@ -49,11 +49,11 @@ def format_seeds(seeds: Sequence[int]) -> str:
 
 
 def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
-    """Return the seeds of a series. Raises `UsageError` for none, too many, one twice, or one below 0."""
+    """Return the seeds of a series. Raises `UsageError` if there are none, too many, duplicates or negative ones."""
     if not 1 <= len(seeds) <= MAX_SEEDS:
         raise UsageError(f"A series has 1 to {MAX_SEEDS} seeds. One run with a seed of its own: --seed N.")
-    if (twice := next((seed for seed in seeds if seeds.count(seed) > 1), None)) is not None:
-        raise UsageError(f"The seeds of a series differ from each other, and {twice} is given twice.")
+    if (duplicate := next((seed for seed in seeds if seeds.count(seed) > 1), None)) is not None:
+        raise UsageError(f"The seeds of a series differ from each other, and {duplicate} is given twice.")
     if min(seeds) < 0:
         raise UsageError(f"Seeds are whole numbers from 0 on; got {min(seeds)}.")
     return tuple(seeds)

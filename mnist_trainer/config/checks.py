@@ -1,5 +1,5 @@
 """Checks between the keys of a valid config. Problems are keys that contradict each other; warnings are keys that work
-but are most likely not meant. Each has its reason.
+but are probably not intended.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ Classes = tuple[str, ...] | None
 
 
 def find_problems(config: Config, classes: Classes = None) -> list[Finding]:
-    """Return every contradiction between keys. `classes` are the data set's before `data.binary`; a folder's can only
-    be known by the caller."""
+    """Return every contradiction between keys.
+
+    `classes` are the classes of the data set, without regard to `data.binary`. Without them, class names of a folder
+    are not checked."""
     data = config.data
     known = known_classes(data) if classes is None else classes
     names = None if known is None and data.binary is None else task_classes(data, known or ())
@@ -107,8 +109,10 @@ def _class_weights(config: Config, names: Classes) -> Iterator[Finding]:
         for name in weights:
             yield from _unknown((*key, name), name, data, names)
         labels = [label_of(name, names, data) for name in weights] if names else []
-        if twice := next((name for name, label in zip(weights, labels, strict=False) if labels.count(label) > 1), None):
-            yield (*key, twice), "another name means the same class; keep one of them"
+        if duplicate := next(
+            (name for name, label in zip(weights, labels, strict=False) if labels.count(label) > 1), None
+        ):
+            yield (*key, duplicate), "another name means the same class; keep one of them"
         if weights and names is not None and len(weights) == len(names) and not any(weights.values()):
             yield key, "all zero: nothing would be learned"
     elif weights is not None:
@@ -173,7 +177,7 @@ def _model(config: Config, classes: Classes) -> Iterator[Finding]:
 
 
 def _key_of_layer(config: Config, position: tuple[int, ...]) -> KeyPath:
-    """Return the key of the layer at `position` if layers are written out, else the key that most likely made it."""
+    """Return the key of the layer at `position` in a list of layers, else the key that is the most likely cause."""
     if not isinstance(config.model, Layers):
         return ("model", "pool") if config.model.architecture == "cnn" else ("model",)
     inner = [part for index in position[1:] for part in ("layers", index)]
@@ -188,7 +192,7 @@ UNBOUNDED = ("identity", "leaky_relu", "prelu", "rrelu", "maxout")
 
 
 def find_warnings(config: Config) -> list[Finding]:
-    """Return the path of each key that is most likely not meant as it is, with the reason; usually an empty list."""
+    """Return the path of each key whose value is probably not intended, with the reason; usually an empty list."""
     return [*_output(config), *_layers(config), *_learning_rate(config), *_length(config), *_constant_schedule(config)]
 
 
@@ -234,7 +238,7 @@ def _layers(config: Config) -> Iterator[Finding]:
 
 
 def _linear_runs(layers: tuple[AnyLayer, ...]) -> Iterator[int]:
-    """Yield how many linear layers and convolutions follow each other without a nonlinear layer between them."""
+    """Yield the lengths of runs of linear layers and convolutions without a nonlinear layer between them."""
     run = 0
     for layer in layers:
         if _is_linear(layer):

@@ -1,8 +1,8 @@
 """Class names in `data.binary`, `halve_for`, `class_weights` and `penalties`, and the labels that they stand for.
 
 Images carry labels, whole numbers from 0 in the order of the class names. A folder's classes are named after its
-sub-folders. A published data set's classes also go by its own labels, 7 for a Sneaker of Fashion-MNIST. A yes/no task
-has the classes 0 (no) and 1 (yes).
+sub-folders. A class of a published data set can also be named by its label: 7 is Sneaker of Fashion-MNIST. A yes/no
+task has the classes 0 (no) and 1 (yes).
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ DIGIT_WORDS = (
 _DIGITS = {word: str(digit) for words in DIGIT_WORDS for digit, word in enumerate(words)}
 
 MAX_DIGITS = 20
-"""The most digits that a class name has if it is read as a number."""
+"""Class names of this many digits or more are not compared as numbers."""
 
 MAX_LISTED = 20
-"""The most classes that a message names."""
+"""Maximum number of classes that a message lists."""
 
 
 def known_classes(data: Data) -> tuple[str, ...] | None:
-    """Return the classes of the data set, before `binary`; None for a folder, whose classes are read from the disk."""
+    """Return the classes of the data set, without regard to `binary`; None for a folder (they are read from disk)."""
     return {"folder": None, "fashion-mnist": FASHION_ITEMS, "kmnist": KUZUSHIJI}.get(data.name, DIGITS)
 
 

@@ -1,4 +1,4 @@
-"""What all sections of a config share: strict types, synonyms, short forms, and the types of fields."""
+"""The base class of the sections of a config, types of fields, synonyms of names, and short forms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic_core import CoreSchema, core_schema
 from mnist_trainer.config.yaml_reader import parse_scalar
 
 MAX_WORD_LENGTH = 100
-"""Longer texts are not compared with names, which would take too long."""
+"""Longer texts are not compared with names, because that would take too long."""
 
 _SYNONYMS = {
     "absolute": "mae l1 mean_absolute_error",
@@ -39,16 +39,18 @@ _SYNONYMS = {
     "val_accuracy": "val_acc",
     "xavier": "glorot glorot_uniform xavier_uniform",
 }
-"""Synonyms of names in PyTorch, Keras and common use. `linear` is a layer, an activation and an output: the names that
-are possible for a key decide which one is meant."""
+"""Synonyms of names, from PyTorch, Keras and common use. `linear` is a layer, an activation and an output; the key
+decides which one it is."""
 
 
 def canonical(word: object, names: Iterable[str]) -> object:
     """Return the one of `names` that `word` stands for, else `word` itself."""
     if not isinstance(word, str) or word in names or len(word) > MAX_WORD_LENGTH:
         return word
-    meant = {_plain(word), _plain(word).removesuffix("loss")}
-    return next((name for name in names if meant & set(map(_plain, (name, *_SYNONYMS.get(name, "").split())))), word)
+    spellings = {_plain(word), _plain(word).removesuffix("loss")}
+    return next(
+        (name for name in names if spellings & set(map(_plain, (name, *_SYNONYMS.get(name, "").split())))), word
+    )
 
 
 def _plain(word: str) -> str:
@@ -100,12 +102,12 @@ def literal_values(source: Any, key: str) -> tuple[str, ...]:
 
 
 def bool_as_section(value: object) -> object:
-    """Read `true` as an optional section with its defaults, and `false` as null."""
+    """Return the defaults of an optional section for `true`, and None for `false`."""
     return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
 
 def false_as_none(value: object) -> object:
-    """Read `false` as null. `true` stays an error: the defaults of the section would do nothing."""
+    """Return None for `false`. `true` stays an error, because the defaults of the section have no effect."""
     return None if value is False else value
 
 
@@ -130,9 +132,9 @@ class ShortForm:
     by_value: bool = False
     values: Mapping[str, Sequence[str]] = field(default_factory=dict)
     names: Sequence[str] = ()
-    """All names; set when the schema is built."""
+    """Names of the sections; set when the schema is built."""
     value_keys: dict[str, str] = field(default_factory=dict)
-    """The first key beside the name, by name; set when the schema is built."""
+    """The first key after the name, for each name; set when the schema is built."""
 
     def full_form(self, value: object) -> object:
         """Return the full form of `value`, or `value` itself if it is no short form."""
@@ -149,7 +151,9 @@ class ShortForm:
                 ((written, inner),) = value.items()
                 name = canonical(written, self.value_keys)
                 if isinstance(name, str) and name in self.value_keys:
-                    is_rest = isinstance(inner, dict) and "name" not in inner  # with a name it is itself the value
+                    is_rest = (
+                        isinstance(inner, dict) and "name" not in inner
+                    )  # a mapping with a name is the value itself
                     return {self.key: name, **(inner if is_rest else {self.value_keys[name]: inner})}
         return value
 

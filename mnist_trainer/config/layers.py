@@ -1,5 +1,5 @@
-"""The layers of a model. Architectures are expanded into lists of layers; the shapes of their outputs and their numbers
-of parameters are inferred in plain numbers, without torch; the kind of the model's outputs is named.
+"""The layers of a model: architectures are expanded into lists of layers, and output shapes and parameter counts are
+inferred without torch.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _vgg(model: Vgg) -> Iterator[WrittenLayer]:
     for block, channels in enumerate(model.channels):
         if block:
             yield Pool()
-        # a batch norm subtracts the mean, so that a bias before it would do nothing
+        # batch norm subtracts the mean, so that a bias before it has no effect
         conv = Conv(channels=channels, kernel=model.kernel, bias=not model.batch_norm)
         yield from model.convolutions * _activated(conv, model.activation, batch_norm=model.batch_norm)
         yield from _squeeze_excite(model)
@@ -145,7 +145,7 @@ def _dropout(rate: float) -> tuple[Dropout, ...]:
 
 
 def _activated(layer: Linear | Conv, activation: AnyActivation, batch_norm: bool = False) -> tuple[WrittenLayer, ...]:
-    """Return `layer` (wider where a maxout takes the largest of several units), batch norm and activation."""
+    """Return `layer` (widened for a maxout, which takes the largest of several units), batch norm and activation."""
     pieces = activation.pieces if isinstance(activation, Maxout) else 1
     match layer:
         case Linear(units=int(units)):
@@ -160,7 +160,7 @@ def _activation(activation: AnyActivation) -> tuple[ActivationLayer, ...]:
 
 
 def walk(layers: tuple[AnyLayer, ...]) -> Iterator[AnyLayer]:
-    """Yield every layer in the order in which data pass it; a residual block is followed by the layers inside it."""
+    """Yield every layer in order; a residual block is followed by the layers inside it."""
     for layer in layers:
         yield layer
         if isinstance(layer, Residual):
@@ -292,7 +292,7 @@ def _activation_shape(layer: ActivationLayer, shape: Shape) -> Shape:
 
 
 def _excitation(layer: SqueezeExcite, channels: int) -> tuple[AnyLayer, ...]:
-    """Return the layers from an image to a factor for each channel; without biases, as in section 6.1 of the paper."""
+    """Return the layers that compute a factor for each channel; without biases, as in section 6.1 of the paper."""
     return (
         Pool(size="global", kind="average"),
         Flatten(),
@@ -309,17 +309,17 @@ def format_shape(shape: Shape) -> str:
 
 
 OutputKind = Literal["logits", "probabilities", "log_probabilities", "sigmoid", "values"]
-"""How raw outputs turn into probabilities (`inference/predictor.py`)."""
+"""Kind of the raw outputs, which decides how they are converted to probabilities (`inference/predictor.py`)."""
 
 
 def output_count(config: Config, classes: int) -> int:
-    """Return the number of outputs: one a class, but one for a yes/no task whose loss does not compare classes."""
+    """Return the number of outputs: one for each class, or a single one for a yes/no task with bce, mse or absolute."""
     yes_or_no = config.data.binary is not None
     return 1 if yes_or_no and not isinstance(config.loss, ClassLoss) else classes
 
 
 def output_kind(config: Config) -> OutputKind:
-    """Return the kind of the raw outputs: it follows from `model.output` and, without one, from the loss."""
+    """Return the kind of the raw outputs, from `model.output` or, if that is `none`, from the loss."""
     is_distance = isinstance(config.loss, DistanceLoss)
     match config.model.output.name if isinstance(config.model, Neuron) else config.model.output:
         case "none" | "identity":

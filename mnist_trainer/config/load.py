@@ -1,7 +1,7 @@
-"""From a config file, a shipped config or a mapping, and overrides, to a checked `Config`; and back to YAML.
+"""Load a config (a file, a shipped one or a mapping, with overrides) as a checked `Config`; write a config as YAML.
 
-Overrides, `key.sub=value`, are written into the document before it is checked. Their values are YAML, but the value of
-a key that takes text is taken literally, with every `#`, `\\` and digit.
+Overrides, `key.sub=value`, are written into the document before it is checked. Their values are YAML, except that the
+value of a key that takes text is used literally, with every `#`, `\\` and digit.
 """
 
 from __future__ import annotations
@@ -49,10 +49,9 @@ ConfigSource = Config | str | Path | Mapping[str, Any]
 
 
 def load_config(source: ConfigSource, overrides: Iterable[Override] = ()) -> Config:
-    """Return the checked config of `source`, with overrides: `key.sub=value`, or mappings.
+    """Return the checked config of `source` with `overrides` applied: `key.sub=value`, or mappings.
 
-    Raises `ConfigError` with all problems, in the order of the file and then of the overrides, and `UsageError` for
-    other types.
+    Raises `ConfigError` with all problems, those of the file first, and `UsageError` for other types.
     """
     texts, given = override_texts(overrides), cast(object, source)
     match given:
@@ -71,7 +70,7 @@ def load_config(source: ConfigSource, overrides: Iterable[Override] = ()) -> Con
 
 
 def _plain_copy(value: Any) -> Any:
-    """Return a copy as YAML would have given it: text as keys, lists, dicts."""
+    """Return a copy that consists of dicts with text as keys, lists, and plain values, as read from YAML."""
     match value:
         case Mapping():
             keys = (str(key).lower() if isinstance(key, bool) else str(key) for key in value)
@@ -87,7 +86,7 @@ def _plain_copy(value: Any) -> Any:
 def read_config(source: str | PathLike[str]) -> Document:
     """Return the document of a config file or a shipped config, with its problems. A run is named after its file."""
     path = user_path(source)
-    if not os.path.isfile(path) and str(source) in shipped():  # noqa: PTH113 - Path.is_file raises where it may not look
+    if not os.path.isfile(path) and str(source) in shipped():  # noqa: PTH113 - Path.is_file raises without permission
         path = shipped_path(str(source))
     try:
         document = read_file(path)
@@ -102,8 +101,8 @@ def read_config(source: str | PathLike[str]) -> Document:
 
 def run_name(stem: str) -> str:
     """Return a file's name with only the characters that the schema allows for runs."""
-    kept = "".join(char if char.isalpha() or char.isdecimal() or char in "_.+-" else " " for char in stem)
-    return "-".join(kept.split()).lstrip("-.+")[:100] or "run"
+    allowed = "".join(char if char.isalpha() or char.isdecimal() or char in "_.+-" else " " for char in stem)
+    return "-".join(allowed.split()).lstrip("-.+")[:100] or "run"
 
 
 def config_of(document: Document) -> Config:
@@ -122,7 +121,7 @@ def config_of(document: Document) -> Config:
 
 
 def dump_config(data: Section | Mapping[str, Any]) -> str:
-    """Return the YAML of a config with every default written out, or of plain data; loading it gives an equal one."""
+    """Return the YAML of plain data, or of a config with all defaults; loading it returns an equal config."""
     return yaml.dump(_plain_data(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -141,7 +140,7 @@ def _plain_data(value: Any) -> Any:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes sections as blocks and what they hold on a line, without anchors."""
+    """Writes each section as a block and each of its values on one line, without anchors."""
 
     depth = 0
 
@@ -150,7 +149,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
     def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
-        """Return a node of one line, if it is within a section and its values are of one line each."""
+        """Return a node that is written on one line if it is inside a section and all its values fit on one line."""
         self.depth += 1
         node = super().represent_mapping(tag, mapping, flow_style=False)
         self.depth -= 1
@@ -158,7 +157,7 @@ class _Dumper(yaml.SafeDumper):
         return node
 
     def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
-        """Return a node of one line, unless it holds mappings."""
+        """Return a node that is written on one line unless it contains mappings."""
         node = super().represent_sequence(tag, sequence, flow_style=False)
         node.flow_style = not any(isinstance(item, yaml.MappingNode) for item in node.value)
         return node
@@ -206,10 +205,10 @@ def format_override(change: tuple[str, Any]) -> str:
         raise UsageError(f"{key} can't be {one_line(repr(value))}: a config has text, numbers, lists …") from None
 
 
-def _leaves(changes: Mapping[str, Any], above: KeyPath = ()) -> Iterator[tuple[str, Any]]:
-    """Yield keys and values. A section with its name, as `{"name": "sgd"}`, is one value: it replaces the section."""
+def _leaves(changes: Mapping[str, Any], prefix: KeyPath = ()) -> Iterator[tuple[str, Any]]:
+    """Yield keys and values. A section with a name, as `{"name": "sgd"}`, is one value, which replaces the section."""
     for written, value in changes.items():
-        path = (*above, *str(written).split("."))
+        path = (*prefix, *str(written).split("."))
         sections = [kind for kind in types_at(path) if kind is not NoneType]
         is_part = bool(sections) and all(isinstance(kind, type) and issubclass(kind, Section) for kind in sections)
         if isinstance(value, Mapping) and value and is_part and discriminator_key(sections[0]) not in value:
@@ -255,7 +254,7 @@ def _read(text: str, types: tuple[Any, ...], location: SourceLocation) -> Docume
 
 
 def _write(document: Document, parts: list[str], value: Any, location: SourceLocation) -> KeyPath:
-    """Put `value` at its key, with new sections where there are none. Returns the path of the value or problem."""
+    """Set `value` at its key and create missing sections. Return the path of the value or of the problem."""
     node = document.data
     path: KeyPath = ()
     for part, following in zip(parts, [*parts[1:], None], strict=True):
@@ -275,7 +274,7 @@ def _write(document: Document, parts: list[str], value: Any, location: SourceLoc
 
 
 def _as_container(old: Any, path: KeyPath, key: str) -> Any:
-    """Return `old` in a form that can hold `key`, with short forms written out; None if there is none."""
+    """Return `old` as a list or mapping that can contain `key`, with short forms expanded; None if it can't."""
     if isinstance(old, list) or (isinstance(old, dict) and key in old):
         return old
     short_form = short_form_at(path)
@@ -284,7 +283,7 @@ def _as_container(old: Any, path: KeyPath, key: str) -> Any:
 
 
 def _new_section(path: KeyPath, key: str) -> dict[str, Any]:
-    """Return a new section for `key`, with the name of the default one: `optimizer.lr` alone means adam's."""
+    """Return a new section for `key`, with the name of the default section: `optimizer.lr` alone is that of adam."""
     field, short_form = field_at(path), short_form_at(path)
     if field is None or not isinstance(field.default, Section) or (short_form and key in short_form.value_keys):
         return {}
@@ -295,13 +294,13 @@ def _new_section(path: KeyPath, key: str) -> dict[str, Any]:
 def _mark_overridden(document: Document, path: KeyPath, location: SourceLocation) -> None:
     """Give `location` to everything at `path` and below."""
     length = len(path)
-    document.locations = {old: both for old, both in document.locations.items() if old[:length] != path}
+    document.locations = {old: pair for old, pair in document.locations.items() if old[:length] != path}
     document.locations[path] = (location, location)
     document.reported = {old for old in document.reported if old[:length] != path}
 
 
 class Difference(NamedTuple):
-    """A key, `optimizer.lr`, and its two values; None where there is none."""
+    """A key, such as `optimizer.lr`, and its two values; None if it is not set."""
 
     key: str
     first: Any
@@ -312,10 +311,10 @@ class Difference(NamedTuple):
         return f"{self.key} is {first} there and {second} here"
 
 
-def differences(first: Mapping[str, Any], second: Mapping[str, Any], above: str = "") -> Iterator[Difference]:
+def differences(first: Mapping[str, Any], second: Mapping[str, Any], prefix: str = "") -> Iterator[Difference]:
     """Yield the keys whose values differ, of configs as plain mappings (`model_dump(mode="json")`)."""
     for name in dict.fromkeys([*first, *second]):
-        one, other, key = first.get(name), second.get(name), f"{above}{name}"
+        one, other, key = first.get(name), second.get(name), f"{prefix}{name}"
         if isinstance(one, Mapping) and isinstance(other, Mapping):
             yield from differences(one, other, f"{key}.")
         elif one != other:

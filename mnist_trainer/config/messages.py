@@ -1,8 +1,8 @@
-"""From pydantic's errors to sentences: what was expected, what was got, how to correct it, and at which location.
+"""Messages for pydantic's errors: what was expected, what was found, how to correct it, and at which location.
 
-Pydantic reports each branch of a union, and a list as too short if only one of its items is wrong. Here the branches
-become one sentence, and consequences of another problem are left out. The first part reads the schema: which sections
-may stand where, and what their keys are called.
+Pydantic reports each member of a union, and reports a list with one wrong item also as too short. Here the reports
+of one value become one sentence, and consequences of another problem are left out. The functions at the top look up
+fields, sections and keys in the schema.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ SectionType = type[Section]
 
 
 class FieldRef(NamedTuple):
-    """The end of a path: its field (None at the top), and the sections that may stand there."""
+    """The field at the end of a path (None at the top), and the sections that its value may be."""
 
     path: KeyPath
     field: FieldInfo | None
     sections: tuple[SectionType, ...]
     siblings: tuple[SectionType, ...]
-    """The sections of the union of which the path chose one."""
+    """All sections of the union, if the path has selected one of them."""
 
     @property
     def names(self) -> list[str]:
@@ -50,7 +50,7 @@ class FieldRef(NamedTuple):
 
 
 def resolve(loc: Sequence[str | int], root: SectionType = Config) -> FieldRef:
-    """Return the field of a pydantic error's location, whose path has no tags of union members."""
+    """Return the field at the location of a pydantic error; its path is without the tags of union members."""
     path: KeyPath = ()
     field: FieldInfo | None = None
     sections: tuple[SectionType, ...] = (root,)
@@ -75,7 +75,7 @@ def _parts(annotation: Any) -> Iterator[Any]:
 
 
 def sections_in(annotation: Any) -> tuple[SectionType, ...]:
-    """Return every section that a value of this type may be, or may hold as a list."""
+    """Return every section that a value of this type, or an item of a list, may be."""
     return tuple(part for part in _parts(annotation) if isinstance(part, type) and issubclass(part, Section))
 
 
@@ -95,7 +95,7 @@ def keys_of(section: SectionType) -> list[str]:
 
 
 def field_at(path: KeyPath) -> FieldInfo | None:
-    """Return the field at a path of a config: of a list its own, of several sections the first that has one."""
+    """Return the field at a path of a config; for an item, the field of its list; for a union, the first match."""
     field: FieldInfo | None = None
     sections: tuple[SectionType, ...] = (Config,)
     for key in path:
@@ -128,7 +128,7 @@ def _alternatives(annotation: Any) -> tuple[Any, ...]:
 
 
 def short_form_at(path: KeyPath) -> ShortForm | None:
-    """Return the short form that may stand at `path` of a config, if any."""
+    """Return the short form that the value at `path` of a config may have, if any."""
     field = field_at(path)
     parts = (part for each in (*field.metadata, field.annotation) for part in _parts(each)) if field else ()
     return next((part for part in parts if isinstance(part, ShortForm)), None)
@@ -172,11 +172,11 @@ _BOUNDS = {
     "less_than_equal": ("le", "at most"),
 }
 _ALSO_CALLED = {"learning_rate": "lr", "he_normal": "kaiming", "glorot_normal": "xavier"}
-"""Words that do not resemble the name that is meant, or is nearest to it (`kaiming` and `xavier` are uniform here)."""
+"""Words of other libraries and the names that correspond to them (`kaiming` and `xavier` are uniform here)."""
 
 
 def _message(details: Sequence[ErrorDetails], ref: FieldRef, path: KeyPath) -> str:  # noqa: PLR0911 - one return a kind
-    """Return one sentence for pydantic's `details` about the value at `path`, one for each branch of a union."""
+    """Return one sentence for pydantic's `details` about the value at `path`, one for each member of a union."""
     detail, description = details[0], " ".join((ref.field.description or "").split()) if ref.field else ""
     value, context = detail["input"], detail.get("ctx", {})
     match detail["type"]:
@@ -206,7 +206,7 @@ def _message(details: Sequence[ErrorDetails], ref: FieldRef, path: KeyPath) -> s
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """Return the one of `known` that `word` is most likely meant to be; `cutoff` (0 to 1) is the least similarity."""
+    """Return the one of `known` that is most similar to `word`; `cutoff` (0 to 1) is the minimum similarity."""
     if len(word) > MAX_WORD_LENGTH:
         return None
     spellings = {_plain(name): name for name in known}
@@ -225,7 +225,7 @@ def _plain(word: str) -> str:
 def _unknown_key(key: str, ref: FieldRef) -> str:
     section = ref.sections[0]
     siblings = [name for other in ref.siblings if key in other.model_fields for name in names_of(other)]
-    last = _meant(key.rpartition(".")[2])  # of `optimizer.lr:`, written as if it were an override
+    last = _meant(key.rpartition(".")[2])  # a key `optimizer.lr:`, written like an override
     owners = [path.rpartition(".")[0] for path in paths_of(last)]
     is_known_elsewhere = 0 < len(owners) <= 3
     if siblings:
@@ -247,7 +247,7 @@ def _unknown_name(value: Any, names: Sequence[str]) -> str:
 
 
 def _unnamed(value: Any, written: str, ref: FieldRef) -> str:
-    """Describe a mapping without its name; often a short form with a wrong name, or with more than its one entry."""
+    """Return the message for a mapping without a name, often a short form with a wrong name or with other keys."""
     if written != ref.key:
         return f"unknown key; did you mean '{ref.key}'?"
     first = next(iter(value), "")
@@ -332,16 +332,16 @@ def _stands_for(text: str, wanted: str) -> bool:
 
 
 def _bare(text: str) -> str:
-    """Remove the marks between thousands."""
+    """Return a number without its thousands separators."""
     return re.sub(r"(?<=\d)[_',](?=\d\d\d)", "", text)
 
 
 _Group = Sequence[tuple[ErrorDetails, FieldRef]]
-"""Pydantic's errors about one value, one for each branch of a union."""
+"""Pydantic's errors about one value, one for each member of a union."""
 
 
 def problems_of(error: ValidationError, document: Document, root: SectionType = Config) -> list[Problem]:
-    """Return one problem for each mistake in `document`, a `root`, that the reader has not reported."""
+    """Return one problem for each error in `document`, validated as `root`, that the reader has not reported."""
     groups: dict[KeyPath, list[tuple[ErrorDetails, FieldRef]]] = {}
     for detail in error.errors(include_url=False):
         path, ref = _locate(detail, root)
@@ -354,11 +354,13 @@ def problems_of(error: ValidationError, document: Document, root: SectionType = 
             at_key = kind in ("extra_forbidden", "missing", "union_tag_not_found")
             location = document.location_of(path[:-1] if kind == "missing" else path, at_key)
             found.append(Problem(location, path, _message([detail for detail, _ in group], group[0][1], path)))
-    return [*found, *_problems_behind_names(groups, document, root)]
+    return [*found, *_problems_in_misnamed_sections(groups, document, root)]
 
 
-def _problems_behind_names(groups: Mapping[KeyPath, _Group], document: Document, root: SectionType) -> list[Problem]:
-    """Return the problems of sections whose name is misspelled: pydantic does not check their keys."""
+def _problems_in_misnamed_sections(
+    groups: Mapping[KeyPath, _Group], document: Document, root: SectionType
+) -> list[Problem]:
+    """Return the problems inside sections whose name is misspelled, which pydantic does not check."""
     fixed = Document(deepcopy(document.data), dict(document.locations), reported=document.reported)
     if not [True for path, group in groups.items() if _fix_name(path, *group[0], fixed)]:
         return []
@@ -370,7 +372,7 @@ def _problems_behind_names(groups: Mapping[KeyPath, _Group], document: Document,
 
 
 def _fix_name(path: KeyPath, detail: ErrorDetails, ref: FieldRef, document: Document) -> bool:
-    """Correct a misspelled name, or the misspelled key of a name. Returns whether that was possible."""
+    """Correct a misspelled name, or the misspelled key of a name. Return whether that was possible."""
     node = document.value_at(ref.path)
     if detail["type"] not in ("union_tag_invalid", "union_tag_not_found") or not isinstance(node, dict):
         return False
@@ -387,7 +389,7 @@ def _fix_name(path: KeyPath, detail: ErrorDetails, ref: FieldRef, document: Docu
 
 
 def _misspelled_keys(groups: Mapping[KeyPath, _Group]) -> set[KeyPath]:
-    """Return the keys that unknown keys are most likely meant to be: that they are missing is the same mistake."""
+    """Return the keys that the unknown keys probably stand for: they are not reported as missing too."""
     return {
         (*path[:-1], meant)
         for path, ((detail, ref), *_) in groups.items()
@@ -396,7 +398,7 @@ def _misspelled_keys(groups: Mapping[KeyPath, _Group]) -> set[KeyPath]:
 
 
 def _locate(detail: ErrorDetails, root: SectionType) -> tuple[KeyPath, FieldRef]:
-    """Return the path of the wrong key, and the field that it belongs to: for an unknown key the section around it."""
+    """Return the path of the wrong key, and its field; for an unknown key, the section that contains it."""
     loc = detail["loc"]
     ref = resolve(loc, root)
     match detail["type"]:

@@ -1,5 +1,5 @@
-"""The `model` section of a config: activations, initial weights, layers, and the architectures, each of which is a
-short form of a list of layers (`layers.py` expands it). The formulas stand in `model/activations.py`.
+"""The `model` section of a config: activations, initial weights, layers, and architectures. `layers.py` expands an
+architecture into a list of layers.
 """
 
 from __future__ import annotations
@@ -288,7 +288,7 @@ class HiddenShape(Section):
     """units of each hidden layer"""
 
 
-def _kind_of_widths(hidden: Any) -> str:
+def _widths_tag(hidden: Any) -> str:
     return "number" if isinstance(hidden, int) else "shape" if isinstance(hidden, dict | HiddenShape) else "list"
 
 
@@ -299,13 +299,13 @@ def _as_widths(hidden: int | HiddenShape | tuple[int, ...]) -> tuple[int, ...]:
 
 
 if TYPE_CHECKING:
-    Widths: TypeAlias = tuple[int, ...]  # what is there after validation
+    Widths: TypeAlias = tuple[int, ...]  # the type after validation
 else:
     Widths = Annotated[
         Annotated[Positive, Tag("number")]
         | Annotated[HiddenShape, Tag("shape")]
         | Annotated[ListOf[Positive], Tag("list")],
-        Discriminator(_kind_of_widths),
+        Discriminator(_widths_tag),
         AfterValidator(_as_widths),
     ]
 """The units of each hidden layer. `64` is short for `[64]`, `{layers: 3, units: 64}` for `[64, 64, 64]`."""

@@ -30,8 +30,8 @@ from mnist_trainer.config.objective import Adam, ClassLoss, Constant, Loss, Opti
 
 
 class Simulate(Section):
-    """Simulated images, which are made once before training from those of a data set of digits: digits drawn on paper,
-    photographed and read as `mnist-predict` reads pictures, and non-digits. The test images contain none."""
+    """Simulated images, made once before training from a data set of digits: photographs of digits on paper, cut out
+    as by `mnist-predict`, and non-digits. The test images contain none."""
 
     photographs: NotNegativeNumber = 0.0
     """number relative to the images: 1 adds one for each training and each validation image"""
@@ -79,12 +79,12 @@ class Augment(Section):
 
     @property
     def moves(self) -> bool:
-        """Whether pixels are moved."""
+        """Whether the deformations move pixels."""
         return any((self.rotate, self.shear, self.scale, self.shift)) or self.elastic is not None
 
 
 AUTO_BATCH = 128
-"""The batch size that `data.batch_size: auto` starts with: the default, so that results are the same if it fits."""
+"""The initial batch size of `data.batch_size: auto`; it is the default, so that results are the same if it fits."""
 
 CSV_ENDINGS = (".csv", ".csv.gz")
 """File name endings of tables of images."""
@@ -136,7 +136,7 @@ class Data(Section):
 
     @property
     def batch(self) -> int:
-        """`batch_size` as a number; for `auto` the one that it starts with."""
+        """`batch_size` as a number; for `auto`, the initial one."""
         return AUTO_BATCH if self.batch_size == "auto" else self.batch_size
 
 

@@ -1,4 +1,4 @@
-"""The configs and sweeps in the package, which can be named like files (`mlp`), and the version of the package."""
+"""The configs and sweeps that are shipped with the package, and the version of the package."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ CONFIG_ORDER = (
     "cnn-deformed",
     "bundled",
 )
-"""The shipped configs in the order of a course, in which they are listed."""
+"""The shipped configs, in the order in which they are listed: that of a course."""
 
 
 def shipped() -> dict[str, str]:
-    """Return the description of every shipped config by name: the first comment below the editor's line."""
+    """Return the description of every shipped config by name: the comment in its second line."""
     return {name: _description(_folder() / f"{name}.yaml") for name in CONFIG_ORDER}
 
 
 def shipped_path(name: str) -> Path:
-    """Return the file of a shipped config. Raises `KeyError` if there is none of that name."""
+    """Return the file of a shipped config. Raises `KeyError` for an unknown name."""
     if name not in shipped():
         raise KeyError(name)
     return _folder() / f"{name}.yaml"

@@ -1,4 +1,4 @@
-"""From a sweep's file to a checked `Sweep` (a base config, the keys to vary, how to search), and back to YAML."""
+"""Sweeps: the schema of a sweep file, and its loading into a checked `Sweep`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class _Range(_Parameter):
 
     @property
     def samples(self) -> tuple[Any, ...]:
-        """The values that a key is checked with: the bounds, as floats even if they were written without a point."""
+        """The values with which a key is checked: both bounds, as floats."""
         return tuple(map(float, self.bounds))
 
     @model_validator(mode="after")
@@ -111,14 +111,14 @@ class Choice(_Parameter):
 
     @property
     def labels(self) -> dict[str, Any]:
-        """The values by their names in the study's records."""
+        """The values by their labels in the study."""
         return {label(value): value for value in self.choice}
 
     @model_validator(mode="after")
     def _all_different(self) -> Self:
         names = [label(value) for value in self.choice]
-        if twice := next((name for name in names if names.count(name) > 1), None):
-            raise ValueError(f"{twice} is given twice")
+        if duplicate := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"{duplicate} is given twice")
         return self
 
 
@@ -151,7 +151,7 @@ class SweepFile(Section):
 
 @dataclass(frozen=True)
 class Sweep:
-    """A checked sweep. `base` is plain data as it was written, short forms included."""
+    """A checked sweep. `base` is the base config as plain data, with short forms not expanded."""
 
     settings: SweepFile
     base: dict[str, Any]
@@ -175,7 +175,7 @@ class Sweep:
 
     @property
     def combinations(self) -> int:
-        """The number of points of a grid."""
+        """The number of combinations of a grid."""
         return prod(len(parameter.samples) for parameter in self.space.values())
 
     @property
@@ -196,7 +196,7 @@ class Sweep:
 
 
 def as_overrides(values: Mapping[str, Any]) -> list[str]:
-    """Return `values` as overrides: whole sections before the keys inside them."""
+    """Return `values` as overrides, with whole sections before the keys inside them."""
     ordered = sorted(values.items(), key=lambda item: item[0].count("."))
     return list(map(format_override, ordered))
 
@@ -214,7 +214,7 @@ _KEY_ERRORS = ("unknown key", "no such item", "an empty key")
 def load_sweep(source: str | Path, overrides: Sequence[str] = (), changes: Mapping[str, Any] | None = None) -> Sweep:
     """Return the checked sweep of a file or a shipped sweep, with `key=value` overrides of its base config.
 
-    `changes` replace the file's own keys. Raises `ConfigError` with all problems of the sweep and its base.
+    `changes` replace keys of the sweep. Raises `ConfigError` with all problems of the sweep and of its base config.
     """
     path = user_path(source)
     if str(source) in sweeps() and not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises on long texts
@@ -265,7 +265,7 @@ def _settings(document: Document, path: Path, changes: Mapping[str, Any]) -> Swe
 
 
 def _base(document: Document, path: Path, overrides: Sequence[str]) -> tuple[Document, Sequence[ConfigProblem]]:
-    """Return the base config with its overrides as a document of its own, and its problems."""
+    """Return the document of the base config with its overrides, and its problems."""
     written = document.data.get("base")
     match written:
         case str():
@@ -287,7 +287,7 @@ def _base(document: Document, path: Path, overrides: Sequence[str]) -> tuple[Doc
 
 
 def _problems(document: Document, overrides: Sequence[str]) -> Sequence[ConfigProblem]:
-    """Return the problems of a config after `overrides` were written into it."""
+    """Write `overrides` into a config, and return its problems."""
     for number, override in enumerate(overrides, 1):
         apply_override(document, number, override)
     try:
@@ -298,7 +298,7 @@ def _problems(document: Document, overrides: Sequence[str]) -> Sequence[ConfigPr
 
 
 def _parameter(document: Document, key: str) -> Parameter | None:
-    """Return the parameter of `key` in the space; None if it has problems, which are added to the document."""
+    """Return the parameter of `key` in the space; add its problems to the document and return None if it has any."""
     path: KeyPath = ("space", key)
     if document.is_reported(path):
         return None
@@ -320,7 +320,7 @@ def _parameter(document: Document, key: str) -> Parameter | None:
 
 
 def _check_comparable(document: Document, space: Mapping[str, Parameter], base: Document) -> None:
-    """Add problems of parameters whose trials could not be compared, and of a base without validation images."""
+    """Add a problem for each parameter whose trials can't be compared, and for a base without validation images."""
     by_accuracy = document.data.get("objective") == "val_accuracy"
     for key, parameter in space.items():
         section, _, name = key.partition(".")
@@ -345,7 +345,7 @@ def _add_problem(document: Document, key: str, parameter: Parameter, message: st
 
 
 def _check_values(document: Document, space: Mapping[str, Parameter], key: str, base: Document, is_valid: bool) -> None:
-    """Write the bounds or choices of `key` into the base, and add the problems that the config then has."""
+    """Validate the base config with each bound or choice of `key`, and add its problems to the document."""
     parameter = space[key]
     for index, value in enumerate(parameter.samples):
         problems = _value_problems(base, space, key, value, is_valid)
@@ -366,9 +366,9 @@ def _check_values(document: Document, space: Mapping[str, Parameter], key: str, 
 def _value_problems(
     base: Document, space: Mapping[str, Parameter], key: str, value: Any, is_valid: bool
 ) -> list[ConfigProblem]:
-    """Return the problems of `value` in the base; none if some value of another key of its section mends them.
+    """Return the problems of the base with `value`; none if a value of another key in the same section removes them.
 
-    If the base is not valid, only problems of the overrides count, which are those with a location.
+    If the base is not valid, only problems of the overrides count: those with a location.
     """
 
     def problems(values: Mapping[str, Any]) -> list[ConfigProblem]:
@@ -378,8 +378,8 @@ def _value_problems(
     found = problems({key: value})
     section = key.split(".", maxsplit=1)[0]
     others = [other for other in space if found and other != key and other.split(".")[0] == section]
-    mended = (not problems({other: sample, key: value}) for other in others for sample in space[other].samples)
-    return [] if any(mended) else found
+    resolved = (not problems({other: sample, key: value}) for other in others for sample in space[other].samples)
+    return [] if any(resolved) else found
 
 
 def sweep_items(sweep: Sweep, trials: int) -> dict[str, Any]:

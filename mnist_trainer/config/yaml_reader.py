@@ -1,8 +1,8 @@
-"""From YAML text to a `Document`: plain data, and the line and column of every value, by the rules of YAML 1.2.
+"""A reader of YAML 1.2 that returns a `Document`: plain data, with the line and column of every value.
 
-PyYAML scans, parses and composes; its constructor is replaced here. PyYAML reads `1e-3` as text, `010` as 8 and `off`
-as false, and silently keeps the last of two equal keys. Here `1e-3` is a number, `010` is 10, and the other two are
-problems with a location. A problem that leaves the rest readable does not stop the reader.
+PyYAML composes the nodes; its constructor is replaced, because it reads `1e-3` as text, `010` as 8 and `off` as false,
+and silently keeps the last of two equal keys. Here `1e-3` is a number, `010` is 10, and the other two are problems with
+a location. The reader continues after a problem if the rest of the text can be read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ KeyPath = tuple[str | int, ...]
 
 
 class SourceLocation(NamedTuple):
-    """The location of a key or value. Locations sort in reading order, overrides last. Lines and columns from 1."""
+    """The location of a key or value. Locations sort by position, overrides last. Lines and columns from 1."""
 
     override: int = 0
     line: int = 0
@@ -45,7 +45,7 @@ class Problem(NamedTuple):
 
 @dataclass
 class Document:
-    """What was read: `data` as plain values (None if unreadable) and the locations of each path's key and value."""
+    """The result of reading: `data` as plain values (None if unreadable), and the locations of each key and value."""
 
     data: Any = None
     locations: dict[KeyPath, tuple[SourceLocation, SourceLocation]] = field(default_factory=dict)
@@ -66,11 +66,11 @@ class Document:
 
     def is_reported(self, path: KeyPath) -> bool:
         """Return whether the value at `path`, or one that contains it, has already been reported."""
-        ways = (path, self._written(path)[0])
-        return any(way[:length] in self.reported for way in ways for length in range(len(way) + 1))
+        paths = (path, self._written(path)[0])
+        return any(each[:length] in self.reported for each in paths for length in range(len(each) + 1))
 
     def location_of(self, path: KeyPath, at_key: bool = False) -> SourceLocation:
-        """Return the location of the value (or key) at `path`, or else of the nearest section around it."""
+        """Return the location of the value (or key) at `path`, or else of the innermost section that contains it."""
         written, is_whole = self._written(path)
         while written and written not in self.locations:
             written, is_whole = written[:-1], False
@@ -85,17 +85,17 @@ class Document:
         return data if is_whole else None
 
     def subdocument(self, path: KeyPath) -> Document:
-        """Return the part at `path` as a document of its own, without problems."""
+        """Return the part at `path` as a separate document, without problems."""
         data: Any = self.data
         for key in path:
             data = data[key]
         length = len(path)
-        locations = {inner[length:]: both for inner, both in self.locations.items() if inner[:length] == path}
+        locations = {inner[length:]: pair for inner, pair in self.locations.items() if inner[:length] == path}
         reported = {inner[length:] for inner in self.reported if inner[:length] == path}
         return Document(data, locations, reported=reported)
 
     def _written(self, path: KeyPath) -> tuple[KeyPath, bool]:
-        """Return the part of `path` that is in the data, through short forms, and whether that is all of it."""
+        """Return the part of `path` that exists in the data, with short forms followed, and whether it is complete."""
         node: Any = self.data
         written: KeyPath = ()
         for key in path:
@@ -131,7 +131,7 @@ _SIGNATURES = {
     (b"PK\3\4",): "a checkpoint, for mnist-eval, or another archive",
     (b"\x1f\x8b",): "a compressed file",
 }
-"""Other files that users pass as configs, by their first bytes."""
+"""Files that are passed as configs by mistake, by their first bytes."""
 
 YAML11_BOOLEANS = {"on": "true", "yes": "true", "y": "true", "off": "false", "no": "false", "n": "false"}
 """Booleans of YAML 1.1, in any case, which are text in YAML 1.2."""
@@ -144,7 +144,7 @@ _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?
 
 
 def parse_scalar(text: str) -> Any:
-    """Return what unquoted text stands for in YAML 1.2's core schema: None, a bool, a number or the text itself."""
+    """Return the value of unquoted text in YAML 1.2's core schema: None, a bool, a number or the text itself."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]
     if _WHOLE.fullmatch(text):
@@ -158,7 +158,7 @@ def read_file(path: Path) -> Document:
     """Return the document of a config file, with all its `problems`. Raises `FileNotFoundError`."""
     start = SourceLocation(file=str(path))
     try:
-        document = _unreadable(start, why) if (why := _why_no_file(path)) else _read_bytes(path, start)
+        document = _unreadable(start, why) if (why := _why_not_a_file(path)) else _read_bytes(path, start)
     except FileNotFoundError:
         raise
     except NotADirectoryError:
@@ -175,7 +175,7 @@ def read_file(path: Path) -> Document:
     return document
 
 
-def _why_no_file(path: Path) -> str:
+def _why_not_a_file(path: Path) -> str:
     """Return why `path` can't be a config file; empty if it may be one, or does not exist."""
     if path.is_dir():
         config = path / "config.yaml"
@@ -217,7 +217,7 @@ def _no_mapping(data: Any) -> str:
 
 
 def read_text(text: str, origin: SourceLocation) -> Document:
-    """Return the document of a YAML text. `origin` names the file, or the override that all locations shall be."""
+    """Return the document of a YAML text. `origin` is the file, or the override to use as every location."""
     document = Document(locations={(): (_at(origin, 0, 0),) * 2})
     try:
         node = _Loader(text).get_single_node()
@@ -236,7 +236,7 @@ def read_text(text: str, origin: SourceLocation) -> Document:
 
 
 def _at(origin: SourceLocation, line: int, column: int) -> SourceLocation:
-    """Return the location of a line and column that count from 0."""
+    """Return the location of a line and column, which are counted from 0."""
     return origin if origin.override else SourceLocation(0, line + 1, column + 1, origin.file)
 
 
@@ -245,15 +245,15 @@ def _location_after(text: str, origin: SourceLocation) -> SourceLocation:
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes whose tags say how they were written: `plain`, `quoted`, `list` or `mapping`; any other tag comes
-    from the text. The node of an alias has the alias's position. Depth is limited."""
+    """Composes nodes with the tag `plain`, `quoted`, `list` or `mapping`; any other tag comes from the text. The node
+    of an alias has the position of the alias. The depth is limited."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.parents: list[yaml.Node | None] = []
 
     def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
-        """Return the tag of a node that has none in the text."""
+        """Return the tag of a node without a tag in the text."""
         if kind is yaml.ScalarNode:
             return "plain" if implicit[0] else "quoted"
         return "list" if kind is yaml.SequenceNode else "mapping"
@@ -343,7 +343,7 @@ class _Builder:
 
 
 _AT_START = "at start"
-"""Marks errors that PyYAML sees late: they are reported where the unfinished part starts."""
+"""Marks errors that PyYAML detects late; they are reported at the start of the unfinished part."""
 
 _EXPLANATIONS = (
     ("found another document", "a second document starts here; a config is one: take the '---' away"),
@@ -374,18 +374,18 @@ _EXPLANATIONS = (
 
 
 def _explain(error: yaml.MarkedYAMLError, text: str) -> tuple[int, int, str]:
-    """Return line and column (from 0) of the error in `text`, and a message that says how to mend it."""
+    """Return the line and column (from 0) of the error in `text`, and a message with a correction."""
     mark = error.problem_mark or error.context_mark
-    said = ", ".join(part for part in (error.context, error.problem) if part)
+    description = ", ".join(part for part in (error.context, error.problem) if part)
     line, column = (mark.line, mark.column) if mark else (0, 0)
     lines = text.split("\n")
     indent = lines[line][: len(lines[line]) - len(lines[line].lstrip())] if line < len(lines) else ""
     if "\t" in indent:
         return line, indent.index("\t"), "a tab; YAML is indented with spaces"
-    if "'\\t'" in said:
+    if "'\\t'" in description:
         return line, column, "a tab; YAML takes only spaces here"
     for needle, message, *where in _EXPLANATIONS:
-        if needle in said:
+        if needle in description:
             start = error.context_mark if where and error.context_mark else None
             return (start.line, start.column, message) if start else (line, column, message)
-    return line, column, f"no valid YAML: {said}"
+    return line, column, f"no valid YAML: {description}"
