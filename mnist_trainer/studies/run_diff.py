@@ -34,14 +34,12 @@ class Comparison:
     @property
     def have_one_task(self) -> bool:
         """Whether both have the same data set and classes, so that accuracies can be compared."""
-        first, second = self.runs
-        return first.task == second.task
+        return len({run.task for run in self.runs}) == 1
 
     @property
     def have_one_loss(self) -> bool:
         """Whether the kind of both losses is known and the same."""
-        first, second = self.runs
-        return first.loss is not None and first.loss == second.loss
+        return len({run.loss for run in self.runs}) == 1 and self.runs[0].loss is not None
 
     def to_json(self) -> dict[str, Any]:
         """Return pairs by key under `config` (null if one is not known), `made_with` and `results`."""
@@ -87,7 +85,7 @@ def find_run(wanted: str, folder: Path) -> RunSummary:
 def difference_table(found: Comparison, width: int | None = None) -> Table:
     """Return the differences as a table with a column for each run."""
     names = [run.folder for run in found.runs]
-    heads = names if names[0] != names[1] else [format_value("", run.path) for run in found.runs]
+    heads = names if names[0] != names[1] else [one_line(str(run.path), 300) for run in found.runs]
     lines, _ = table_lines([Column(""), *(Column(head, least=12) for head in heads)], list(_rows(found)), width)
     notes = []
     if not found.have_one_task:
@@ -100,22 +98,15 @@ def difference_table(found: Comparison, width: int | None = None) -> Table:
 
 
 def _rows(found: Comparison) -> Iterator[Sequence[str]]:
-    if found.config:
-        yield from _section("config", found.config)
-    else:
-        states = (
-            ["the same"] * 2 if found.config == [] else ["known" if run.config else "unknown" for run in found.runs]
-        )
-        yield ("config", *states)
-    yield from _section("made with", found.made_with)
-    marks = {} if found.have_one_loss else dict.fromkeys(LOSSES, " (another loss)")
-    if not found.have_one_task:
-        marks = dict.fromkeys(LOSSES, " (another loss)") | dict.fromkeys(ACCURACIES, " (another task)")
-    yield from _section("results", found.results, marks)
-
-
-def _section(head: str, found: Sequence[Difference], marks: dict[str, str] | None = None) -> Iterator[Sequence[str]]:
-    if found:
-        yield (head, "", "")
-    for key, *values in found:
-        yield (f"  {key}{(marks or {}).get(key, '')}", *(format_value(key, value) for value in values))
+    is_comparable = found.have_one_loss and found.have_one_task
+    marks = {} if is_comparable else dict.fromkeys(LOSSES, " (another loss)")
+    marks |= {} if found.have_one_task else dict.fromkeys(ACCURACIES, " (another task)")
+    if found.config is None:
+        yield ("config", *("known" if run.config else "unknown" for run in found.runs))
+    elif not found.config:
+        yield ("config", "the same", "the same")
+    for head, part in (("config", found.config), ("made with", found.made_with), ("results", found.results)):
+        if part:
+            yield (head, "", "")
+        for key, *values in part or []:
+            yield (f"  {key}{marks.get(key, '')}", *(format_value(key, value) for value in values))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -42,13 +43,9 @@ TABLE_COLUMNS = (
     Column("name", least=12, rank=6),
     Column("model", least=12, rank=7),
     Column("data", least=6, rank=9),
-    Column("epochs", right=True, rank=2),
-    Column("best", right=True, rank=3),
-    Column("val_loss", right=True, rank=4),
-    Column("val_acc", right=True),
-    Column("test_acc", right=True),
-    Column("interval", right=True, rank=8),
-    Column("seconds", right=True, rank=5),
+    *(Column(head, right=True, rank=rank) for head, rank in (("epochs", 2), ("best", 3), ("val_loss", 4))),
+    *(Column(head, right=True) for head in ("val_acc", "test_acc")),
+    *(Column(head, right=True, rank=rank) for head, rank in (("interval", 8), ("seconds", 5))),
     Column("status"),
 )
 """On a narrow terminal, columns with a high rank are left out first. Folders are never cut."""
@@ -135,6 +132,11 @@ def ordered(runs: Sequence[RunSummary], key: str | None, reverse: bool = False) 
     return sorted(known, key=lambda run: _sort_key(value_of(run, key)), reverse=reverse) + unknown
 
 
+def _sort_key(value: Any) -> tuple[bool, Any]:
+    """Sort numbers, times and intervals before text: a config key may hold `auto` or 3."""
+    return (False, value) if isinstance(value, int | float | datetime | tuple) else (True, str(value))
+
+
 def _check_key(runs: Sequence[RunSummary], key: str) -> None:
     if key in SORT_KEYS or (key and field_at(tuple(key.split("."))) is not None):
         return
@@ -148,19 +150,6 @@ def _keys(config: Mapping[str, Any], above: str = "") -> Iterator[str]:
         yield f"{above}{key}"
         if isinstance(value, Mapping):
             yield from _keys(value, f"{above}{key}.")
-
-
-def _sort_key(value: Any) -> tuple[bool, Any]:
-    """Sort numbers before text: a key may hold either, `auto` or 3."""
-    match value:
-        case datetime():
-            return False, value.timestamp()
-        case (float(low), _):
-            return False, low
-        case int() | float():
-            return False, value
-        case _:
-            return True, str(value)
 
 
 def order_notes(runs: Sequence[RunSummary], key: str | None) -> list[str]:
@@ -185,61 +174,53 @@ def table(runs: Sequence[RunSummary], width: int | None = None) -> Table:
     notes += [_legend("Losses", losses)] if losses and "val_loss" not in left_out else []
     notes += [about for kind, about in SERIES.items() if any(run.kind == kind for run in runs)]
     notes += [note for run in runs for note in _notes(run)]
-    return Table(lines, [*notes, *([f"Not shown, for want of width: {', '.join(left_out)}."] if left_out else [])])
+    notes += [f"Not shown, for want of width: {', '.join(left_out)}."] if left_out else []
+    return Table(lines, notes)
 
 
 def format_value(key: str, value: Any) -> str:
     """Return the value of a column or a config key as text."""
-    if value is None or key in FORMATS:
-        return "-" if value is None else FORMATS[key](value)
-    match value:
-        case bool():
-            return str(value).lower()
-        case Mapping():
-            return "{" + ", ".join(f"{name}: {format_value('', inner)}" for name, inner in value.items()) + "}"
-        case list():
-            return f"[{', '.join(format_value('', inner) for inner in value)}]"
-        case _:
-            return one_line(str(value), 300)
+    if value is None:
+        return "-"
+    if key in FORMATS:
+        return FORMATS[key](value)
+    return one_line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), 300)
 
 
 def _cells(run: RunSummary, losses: Mapping[str, str], tasks: Mapping[str, str]) -> tuple[str, ...]:
-    members = "" if run.members is None else f" ({run.members} {MEMBERS.get(run.kind, 'runs')})"
-    planned = "" if run.planned_epochs is None else f"/{run.planned_epochs}"
-    loss, task = losses.get(run.loss or ""), tasks.get(run.task or "")
+    def cell(key: str, letter: str = "") -> str:
+        text = format_value(key, getattr(run, key))
+        return f"{text} {letter}".rstrip() if text != "-" else text
+
+    loss, task = losses.get(run.loss or "", ""), tasks.get(run.task or "", "")
     return (
         run.folder,
-        "-" if run.started_at is None else f"{run.started_at.astimezone():%Y-%m-%d %H:%M}",
-        format_value("", run.name) + members,
-        format_value("", run.model),
+        f"{run.started_at.astimezone():%Y-%m-%d %H:%M}" if run.started_at else "-",
+        cell("name", f"({run.members} {MEMBERS.get(run.kind, 'runs')})" if run.members is not None else ""),
+        cell("model"),
         run.task or "-",
-        f"{format_value('', run.epochs)}{planned}",
-        format_value("", run.best_epoch),
-        _lettered(format_value("val_loss", run.val_loss), loss),
-        _lettered(format_value("val_accuracy", run.val_accuracy), task),
-        _lettered(format_value("test_accuracy", run.test_accuracy), task),
-        format_value("test_interval", run.test_interval),
-        format_value("seconds", run.seconds),
+        cell("epochs") + (f"/{run.planned_epochs}" if run.planned_epochs is not None else ""),
+        cell("best_epoch"),
+        cell("val_loss", loss),
+        cell("val_accuracy", task),
+        cell("test_accuracy", task),
+        cell("test_interval"),
+        cell("seconds"),
         _status(run),
     )
-
-
-def _lettered(text: str, letter: str | None) -> str:
-    return text if letter is None or text == "-" else f"{text} {letter}"
 
 
 def _status(run: RunSummary) -> str:
     status = one_line(run.status or "-", 20)
     if run.status == "running" and run.started_at is not None:
         started = run.started_at.astimezone()
-        today = started.date() == datetime.now().date()
-        status = f"running since {started:{'%H:%M' if today else '%m-%d'}}"
+        status = f"running since {started:{'%H:%M' if started.date() == datetime.now().date() else '%m-%d'}}"
     elif run.status == "failed" and run.stop_reason:
         status = f"failed ({one_line(run.stop_reason.removesuffix('Error'), 20)})"
     return f"{status}, {DAMAGED}" if run.problems and run.status != DAMAGED else status
 
 
-def _letters(kinds: Sequence[str | None], first: str) -> dict[str, str]:
+def _letters(kinds: Iterable[str | None], first: str) -> dict[str, str]:
     """Return a letter for each kind, from `first` on; empty if all are of one kind."""
     found = [kind for kind in dict.fromkeys(kinds) if kind is not None]
     letters = [chr(ord(first) + index) if index < 26 else f"{first}{index}" for index in range(len(found))]
@@ -257,12 +238,11 @@ def _notes(run: RunSummary) -> Iterator[str]:
     if run.status in (KILLED, "interrupted") and run.kind != "sweep":
         command = f"mnist-train --resume {shell_quote(one_line(str(run.path), 300))}"
         yield f"{run.folder} was {run.status}. Go on with: {command}"
-    minutes = 0.0 if run.written_at is None else (datetime.now(UTC) - run.written_at).total_seconds() / 60
+    minutes = (datetime.now(UTC) - run.written_at).total_seconds() / 60 if run.written_at else 0.0
     if minutes > SILENT_MINUTES:
         units = ((24 * 60, "days"), (60, "hours"), (1, "minutes"))
-        size, unit = next(each for each in units if minutes >= 2 * each[0])
-        text = f"{minutes / size:.0f} {unit}"
-        yield f"{run.folder}: has written nothing for {text}; its process may be dead."
+        silent = next(f"{minutes / size:.0f} {unit}" for size, unit in units if minutes >= 2 * size)
+        yield f"{run.folder}: has written nothing for {silent}; its process may be dead."
 
 
 def format_problems(run: RunSummary) -> str:
@@ -294,15 +274,13 @@ def curves(runs: Sequence[RunSummary]) -> tuple[list[RunCurve], list[str]]:
     return drawn, left_out
 
 
-def _member_rows(run: RunSummary) -> list[Sequence[Row]]:
+def _member_rows(run: RunSummary) -> Iterable[Sequence[Row]]:
     """Return the rows of each run of a series, of each trial of a sweep, or of the run itself."""
-    match run.kind:
-        case "seeds":
-            return [read_metrics(RunFolder(path).metrics, []) for path in sorted(run.path.glob("seed-*"))]
-        case "sweep":
-            trials: dict[float | None, list[Row]] = {}
-            for row in read_metrics(run.path / "curves.csv", []):
-                trials.setdefault(row.pop("trial", None), []).append(row)
-            return list(trials.values())
-        case _:
-            return [run.rows]
+    if run.kind == "seeds":
+        return [read_metrics(RunFolder(path).metrics, []) for path in sorted(run.path.glob("seed-*"))]
+    if run.kind != "sweep":
+        return [run.rows]
+    trials: dict[float | None, list[Row]] = {}
+    for row in read_metrics(run.path / "curves.csv", []):
+        trials.setdefault(row.pop("trial", None), []).append(row)
+    return trials.values()

@@ -223,7 +223,7 @@ def test_the_runs_of_a_series_and_the_trials_of_a_sweep_are_drawn(fake_run: Fake
     (sweep / "curves.csv").write_text("trial,epoch,val_loss\n0,1,0.5\n0,2,0.4\n3,1,0.6\nx,1,2\n")
     drawn, left_out = curves(read_runs(tmp_path / "runs"))
     assert left_out == []
-    assert sorted((curve.label, len(curve.rows), curve.part) for curve in drawn) == [
+    assert sorted((curve.label, len(curve.rows), curve.split) for curve in drawn) == [
         ("many: 2 seeds", 3, "val"),
         ("many: 2 seeds", 3, "val"),
         ("search: 2 trials", 1, "val"),
