@@ -80,7 +80,8 @@ def check_matplotlib() -> None:
     if find_spec("matplotlib") is None:
         advice = "pip install matplotlib, or set report.plots=false and report.gallery=false"
         raise UsageError(f"report.plots and report.gallery need matplotlib: {advice}.")
-    if {"MPLBACKEND", "MATPLOTLIBRC"} & os.environ.keys() or Path("matplotlibrc").exists():
+    has_settings = "MATPLOTLIBRC" in os.environ or Path("matplotlibrc").exists()
+    if has_settings or os.environ.get("MPLBACKEND", "agg") != "agg":  # importing it takes 0.2 s, so only then
         try:
             import matplotlib  # noqa: F401
         except (OSError, ValueError) as error:
