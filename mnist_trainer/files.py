@@ -39,11 +39,11 @@ LOCK_OFFSET = 1 << 30
 """The byte that is locked on Windows, far beyond the end of the file, because a locked byte can't be read."""
 
 ADVICE = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Make room there, or choose a folder that can be written"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Free some disk space, or choose another folder"),
     errno.EFBIG: "Raise the limit on the size of files (ulimit -f), or choose a folder that can be written",
     errno.EMFILE: "Raise the limit on open files (ulimit -n), and try again",
     errno.ENFILE: "Close other programs, and try again",
-    errno.EIO: "The disk or the way to it fails: choose a folder on another one",
+    errno.EIO: "The disk or its connection fails: choose a folder on another disk",
     errno.ENAMETOOLONG: "Choose a shorter name",
     errno.EISDIR: "It is a folder: name a file",
 }
@@ -171,7 +171,7 @@ def open_regular(path: str, flags: int) -> int:
     descriptor = os.open(path, flags, 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is no regular file")
+        raise OSError(errno.EINVAL, "it is not a regular file")
     return descriptor
 
 
@@ -247,7 +247,7 @@ def _folder_error(path: Path, error: OSError) -> StorageError:
     found = next((each for each in (path, *path.parents) if os.path.lexists(each)), Path())
     if is_folder(found):
         return storage_error(path, error)
-    kind = "a link that leads nowhere" if found.is_symlink() else "a file"
+    kind = "a broken link" if found.is_symlink() else "a file"
     return StorageError(f"{found}: {kind} is where a folder is needed. Choose another path.")
 
 
@@ -294,7 +294,7 @@ def _acquire(folder: Path, steal_lock: bool) -> IO[bytes] | None:
             if acquired is False or (acquired is None and _is_alive(holder.get("pid"))):
                 _raise_in_use(folder, holder)
         elif not steal_lock:
-            _raise_in_use(folder, holder, " If that process is dead, take the folder over with --take-over.")
+            _raise_in_use(folder, holder, " If that process is dead, replace its lock with --take-over.")
         elif not acquired:  # the file server may hold the lock for a process that is dead
             path.unlink(missing_ok=True)
         if acquired is not False and is_same_file(stream, path):
@@ -316,7 +316,7 @@ def _raise_in_use(folder: Path, holder: dict[str, object], advice: str = "") -> 
     if holder:
         pid, host, started = (one_line(str(holder.get(key)), 60) for key in ("pid", "host", "started"))
         who = f"process {pid} on {host}, since {started}"
-    raise StorageError(f"{folder} is in use by {who}. Wait for its end, or take another folder.{advice}")
+    raise StorageError(f"{folder} is in use by {who}. Wait until it ends, or use another folder.{advice}")
 
 
 def is_locked(folder: Path) -> bool:

@@ -36,7 +36,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """Return the seeds that `--seeds` names: `3` is 0, 1, 2; `4,7` is 4, 7; `5,` is 5 alone. Raises `UsageError`."""
     parts = [part.strip() for part in text.removesuffix(",").split(",")]
     if not all(part.isascii() and part.isdigit() for part in parts):
-        raise UsageError(f"--seeds takes how many, as in --seeds 5, or which, as in --seeds 0,1,2; got {text!r}.")
+        raise UsageError(f"--seeds takes a number, as in --seeds 5, or a list, as in --seeds 0,1,2; got {text!r}.")
     numbers = tuple(map(int, parts))
     return check_seeds(numbers if "," in text else range(min(numbers[0], MAX_SEEDS + 1)))
 
@@ -51,9 +51,9 @@ def format_seeds(seeds: Sequence[int]) -> str:
 def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
     """Return the seeds of a series. Raises `UsageError` if there are none, too many, duplicates or negative ones."""
     if not 1 <= len(seeds) <= MAX_SEEDS:
-        raise UsageError(f"A series has 1 to {MAX_SEEDS} seeds. One run with a seed of its own: --seed N.")
+        raise UsageError(f"A series has 1 to {MAX_SEEDS} seeds. For one run with a given seed, use --seed N.")
     if (duplicate := next((seed for seed in seeds if seeds.count(seed) > 1), None)) is not None:
-        raise UsageError(f"The seeds of a series differ from each other, and {duplicate} is given twice.")
+        raise UsageError(f"The seeds of a series must differ, but {duplicate} is given twice.")
     if min(seeds) < 0:
-        raise UsageError(f"Seeds are whole numbers from 0 on; got {min(seeds)}.")
+        raise UsageError(f"Seeds are whole numbers, 0 or greater; got {min(seeds)}.")
     return tuple(seeds)

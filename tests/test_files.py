@@ -22,7 +22,7 @@ from mnist_trainer.files import (
     write_text,
 )
 
-ADVICE = "Make room there, or choose a folder that can be written."
+ADVICE = "Free some disk space, or choose another folder."
 ELSEWHERE = "Choose a folder that can be written."
 
 
@@ -126,7 +126,7 @@ def test_simulated_a_folder_that_cannot_be_flushed_is_told_unless_its_system_nev
 
     monkeypatch.setattr(os, "fsync", flush)
     if fails:
-        with pytest.raises(StorageError, match=r"Input/output error\. The disk or the way to it fails"):
+        with pytest.raises(StorageError, match=r"Input/output error\. The disk or its connection fails"):
             write_bytes(tmp_path / "a.bin", b"new")
     else:
         write_bytes(tmp_path / "a.bin", b"new")
@@ -215,7 +215,7 @@ def test_an_error_without_a_number_is_told_in_its_own_words(tmp_path: Path) -> N
     def fail(stream: IO[bytes]) -> None:
         raise RuntimeError("unexpected pos 64 vs 0")
 
-    with pytest.raises(StorageError, match=r"best\.pt can't be written: unexpected pos 64 vs 0\. Make room"):
+    with pytest.raises(StorageError, match=r"best\.pt can't be written: unexpected pos 64 vs 0\. Free some disk space"):
         write_file(tmp_path / "best.pt", fail)
 
 
@@ -263,7 +263,7 @@ def test_simulated_a_line_that_finds_the_disk_full_is_taken_back(
 
     append_line(tmp_path / "a.csv", "first")
     monkeypatch.setattr(files, "open", full, raising=False)
-    with pytest.raises(StorageError, match=r"a\.csv can't be written: No space left on device\. Make room there"):
+    with pytest.raises(StorageError, match=r"a\.csv can't be written: No space left on device\. Free some disk space"):
         append_line(tmp_path / "a.csv", "second")
     assert files_in(tmp_path) == {"a.csv": b"first\n"}
 
@@ -312,9 +312,7 @@ def test_a_link_that_leads_nowhere_or_in_a_circle_is_told(tmp_path: Path, target
     for exist_ok in (True, False):
         with pytest.raises(StorageError) as caught:
             make_folder(place / below, exist_ok)
-        assert str(caught.value) == (
-            f"{place}: a link that leads nowhere is where a folder is needed. Choose another path."
-        )
+        assert str(caught.value) == (f"{place}: a broken link is where a folder is needed. Choose another path.")
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_a_second_process_hears_who_holds_the_folder(tmp_path: Path) -> None:
             == refusal(tmp_path, steal_lock=True)
             == (
                 f"{tmp_path} is in use by process {other.pid} on {said['host']}, since {said['started']}. "
-                "Wait for its end, or take another folder."
+                "Wait until it ends, or use another folder."
             )
         )
         assert names(tmp_path) == [".lock"]
@@ -114,8 +114,8 @@ def test_simulated_the_lock_of_another_host_is_taken_over_when_asked_for(tmp_pat
     sign(tmp_path, host="far\x1b[31m", pid=7)
     assert refusal(tmp_path) == (
         f"{tmp_path} is in use by process 7 on far\\x1b[31m, since 2026-03-14 15:09:26+00:00. "
-        "Wait for its end, or take another folder. "
-        "If that process is dead, take the folder over with --take-over."
+        "Wait until it ends, or use another folder. "
+        "If that process is dead, replace its lock with --take-over."
     )
     with folder_lock(tmp_path, steal_lock=True):
         assert json.loads((tmp_path / ".lock").read_text())["host"] == socket.gethostname()
@@ -125,7 +125,7 @@ def test_simulated_the_lock_of_another_host_is_taken_over_when_asked_for(tmp_pat
 def test_simulated_a_lock_that_the_network_keeps_for_another_host_is_taken_over_when_asked_for(tmp_path: Path) -> None:
     with another_process(tmp_path):
         sign(tmp_path, host="far")
-        assert "take the folder over with --take-over" in refusal(tmp_path)
+        assert "replace its lock with --take-over" in refusal(tmp_path)
         with folder_lock(tmp_path, steal_lock=True):
             assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
     assert names(tmp_path) == []
@@ -138,7 +138,7 @@ def test_a_lock_that_says_nothing_is_no_hindrance(tmp_path: Path, content: bytes
         assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
     with another_process(tmp_path):
         (tmp_path / ".lock").write_bytes(content)
-        assert "is in use by another process. Wait for its end" in refusal(tmp_path)
+        assert "is in use by another process. Wait until it ends" in refusal(tmp_path)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows always locks")
@@ -212,7 +212,7 @@ def test_a_lock_that_is_a_link_or_a_pipe_is_told_and_left_alone(tmp_path: Path) 
     (tmp_path / ".lock").unlink()
     os.mkfifo(tmp_path / ".lock")
     assert refusal(tmp_path) == (
-        f"{tmp_path / '.lock'} can't be written: it is no regular file. Choose a folder that can be written."
+        f"{tmp_path / '.lock'} can't be written: it is not a regular file. Choose a folder that can be written."
     )
 
 

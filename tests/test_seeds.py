@@ -52,16 +52,16 @@ def test_seeds_are_read_as_they_were_written(seeds: tuple[int, ...]) -> None:
 def test_what_is_no_list_of_seeds_is_told(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_seeds(text)
-    form = "--seeds takes how many, as in --seeds 5, or which, as in --seeds 0,1,2"
+    form = "--seeds takes a number, as in --seeds 5, or a list, as in --seeds 0,1,2"
     assert str(caught.value) == f"{form}; got {text!r}."
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("0", f"A series has 1 to {MAX_SEEDS} seeds. One run with a seed of its own: --seed N."),
-        ("20260314000000", f"A series has 1 to {MAX_SEEDS} seeds. One run with a seed of its own: --seed N."),
-        ("3,0,1,0", "The seeds of a series differ from each other, and 0 is given twice."),
+        ("0", f"A series has 1 to {MAX_SEEDS} seeds. For one run with a given seed, use --seed N."),
+        ("20260314000000", f"A series has 1 to {MAX_SEEDS} seeds. For one run with a given seed, use --seed N."),
+        ("3,0,1,0", "The seeds of a series must differ, but 0 is given twice."),
     ],
 )
 def test_seeds_that_make_no_series_are_told(text: str, message: str) -> None:
@@ -71,5 +71,5 @@ def test_seeds_that_make_no_series_are_told(text: str, message: str) -> None:
 
 
 def test_a_negative_seed_is_told() -> None:
-    with pytest.raises(UsageError, match="whole numbers from 0 on; got -2"):
+    with pytest.raises(UsageError, match="whole numbers, 0 or greater; got -2"):
         check_seeds([1, -2])

@@ -41,7 +41,7 @@ def runs(
     """List the runs in a folder: what was trained, how it ended, validation and test figures."""
     with handle_errors(debug):
         folder = _find_folder(folders)
-        require({f"--plot writes a PNG; {plot} has another ending.": plot is None or plot.suffix.lower() == ".png"})
+        require({f"--plot writes a PNG; {plot} does not end in .png.": plot is None or plot.suffix.lower() == ".png"})
         if diff is not None:
             alone = "--diff names its two runs itself: leave --filter, --sort and --reverse out."
             require({alone: not (filters or reverse or sort)})
@@ -105,7 +105,7 @@ def _draw_curves(listed: Sequence[RunSummary], file: Path, folder: Path) -> str:
     from mnist_trainer.studies.run_table import curves
 
     drawn, others = curves(listed)
-    require({f"There is nothing to draw: no run listed of {folder} has completed an epoch.": drawn})
+    require({f"Nothing to draw: no run listed of {folder} has completed an epoch.": drawn})
     write_bytes(file, overlaid_curves(drawn, f"{folder}: {len(drawn)} run{'' if len(drawn) == 1 else 's'}"))
     left_out = f"; left out, without an epoch: {', '.join(others)}" if others else ""
     return f"Written to {file}{left_out}"

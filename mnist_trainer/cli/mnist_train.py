@@ -91,7 +91,7 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
         elif resume is not None:
             others = {"config": config, "run-dir": run_dir, "seed": seed, "seeds": seeds, "check": check or None}
             given = [f"--{name}" for name, value in {**others, "show-batch": show_batch}.items() if value is not None]
-            require({f"--resume takes all that from the run itself: leave {' and '.join(given)} out.": not given})
+            require({f"--resume reads these settings from the run: leave {' and '.join(given)} out.": not given})
             changes = [*(arguments or []), *([] if device is None else [f"device={device}"])]
             _resume(resume, changes, jobs, take_over, on_interrupt, quiet)
         elif source is None:
@@ -195,7 +195,7 @@ def _show_plan(config: Config, run_dir: Path | None) -> None:
         f"\n{needed.parameters:,} parameters; besides torch itself, training needs at least",
         f"{human_bytes(needed.total)} on {made.device}:",
         f"{human_bytes(needed.weights)} for weights, gradients, optimizer and best epoch,",
-        f"{human_bytes(needed.activations)} for what the layers make of a batch of {config.data.batch}.",
+        f"{human_bytes(needed.activations)} for the outputs of the layers for a batch of {config.data.batch}.",
         *made.notes,
     ]
     print("\n".join(lines))
@@ -227,7 +227,7 @@ def _copy_config(name: str) -> None:
         raise UsageError(f"No config called {name} comes with the package. {hint}")
     source, target = shipped_path(name), Path(f"{name}.yaml")
     if os.path.lexists(target):
-        raise UsageError(f"{target} is there already, and is not overwritten. Rename it, or copy in another folder.")
+        raise UsageError(f"{target} already exists, and is not overwritten. Rename it, or copy in another folder.")
     schema = source.with_name("schema.json").as_uri()  # else editors look for it beside the copy
     write_text(target, source.read_text(encoding="utf-8").replace("$schema=schema.json", f"$schema={schema}", 1))
     print_safe(f"Written to {target}. Edit it, then train it: mnist-train {target}")

@@ -75,7 +75,7 @@ def _simulate(config: Config) -> Iterator[Finding]:
     if data.name not in DIGIT_DATASETS and not data.is_table:
         yield ("data", "simulate"), f"only pictures of digits can be simulated, and '{data.name}' holds others"
     if data.binary is not None:
-        yield ("data", "simulate"), "is for all ten digits, and data.binary asks for one of them"
+        yield ("data", "simulate"), "needs all ten digits, and data.binary asks for only one"
     if not data.simulate.non_digits or isinstance(model, Neuron):
         return
     given = loss.name if loss.name != "cross_entropy" else model.output
@@ -94,7 +94,7 @@ def _loss(config: Config) -> Iterator[Finding]:
             hint = "set data.binary to the class to recognise (one neuron for each class: mlp with hidden: [])"
             yield ("model", "architecture"), f"a single neuron is for yes/no tasks: {hint}"
         if loss.name in ("cross_entropy", "nll"):
-            yield ("loss", "name"), f"a single neuron has one output and {loss.name} needs one a class; use bce"
+            yield ("loss", "name"), f"a single neuron has one output and {loss.name} needs one per class; use bce"
     elif loss.name == "nll" and model.output != "log_softmax":
         yield ("loss", "name"), f"nll needs model.output: log_softmax, not {model.output}; or use cross_entropy"
     elif loss.name == "bce" and model.output == "log_softmax":
@@ -117,7 +117,7 @@ def _class_weights(config: Config, names: Classes) -> Iterator[Finding]:
             yield key, "all zero: nothing would be learned"
     elif weights is not None:
         if names is not None and len(weights) != len(names):
-            yield key, f"needs {len(names)} numbers, one a class, got {len(weights)}"
+            yield key, f"needs {len(names)} numbers, one per class, got {len(weights)}"
         elif names is not None and data.name == "folder" and not is_numbered(names):
             pairs = ", ".join(f"{name}: {weight:g}" for name, weight in zip(names, weights, strict=True))
             yield key, f"a list is for classes named 0, 1, 2 …; write {{{pairs}}}"
@@ -159,7 +159,7 @@ def _refit(config: Config) -> Iterator[Finding]:
     if config.schedule.name == "plateau":
         yield key, "plateau needs validation images, and the second fit has none; use another schedule"
     if config.training.max_minutes is not None:
-        yield key, "the second fit must be as long as the first one's best epoch, so max_minutes can't hold; set epochs"
+        yield key, "the second fit has a fixed number of epochs, so max_minutes can't apply; set training.epochs"
 
 
 def _model(config: Config, classes: Classes) -> Iterator[Finding]:
@@ -173,7 +173,7 @@ def _model(config: Config, classes: Classes) -> Iterator[Finding]:
         return
     if isinstance(model, Layers) and last != (outputs,) and (count is not None or len(last) != 1):
         final = ("model", "layers", len(model.layers) - 1)
-        yield final, f"the last layer gives {format_shape(last)}, needed is {outputs}: end with linear: classes"
+        yield final, f"the last layer outputs {format_shape(last)}, but {outputs} is needed: end with linear: classes"
 
 
 def _key_of_layer(config: Config, position: tuple[int, ...]) -> KeyPath:
@@ -208,7 +208,7 @@ def _output(config: Config) -> Iterator[Finding]:
         bound = f"ln(e + {others}) − 1 = {log(e + others) - 1:.3f}"
         yield key, f"{reason} {bound}, and its gradients are small. Use model.output=none"
     elif loss == "cross_entropy" and model.output == "log_softmax":
-        yield key, "cross_entropy applies log_softmax itself; twice does no harm, but loss=nll is meant"
+        yield key, "cross_entropy applies log_softmax itself; twice does no harm, but you probably mean loss=nll"
     elif loss in ("mse", "absolute") and model.output == "log_softmax":
         reason = "log_softmax is never above 0, so it can't reach the target 1"
         yield key, f"{reason}. Use model.output=softmax or model.output=sigmoid"
@@ -306,12 +306,12 @@ def _constant_schedule(config: Config) -> Iterator[Finding]:
             reason = f"{schedule.name} acts between epochs, and there is only one: {never}"
             yield ("schedule", "name"), f"{reason}. Use schedule=linear"
         case StepDecay(every=step_size) if step_size >= epochs:
-            reason = f"the first fall comes after {step_size} epochs, and training.epochs is {epochs}: {never}"
+            reason = f"the first reduction comes after {step_size} epochs, and training.epochs is {epochs}: {never}"
             yield ("schedule", "every"), f"{reason}. Try schedule.every={max(epochs // 3, 1)}"
         case Plateau(patience=patience) if patience + 2 >= epochs:
             reason = f"patience {patience} is not over before the last epoch, {epochs}: {never}"
             advice = f"Try schedule.patience={(epochs - 3) // 2}" if epochs > 2 else "Use schedule=linear"
             yield ("schedule", "patience"), f"{reason}. {advice}"
         case Plateau(patience=patience) if stopping and by_loss and stopping.patience < patience + 2:
-            reason = f"early stopping with patience {stopping.patience} ends the training before the first fall"
+            reason = f"early stopping with patience {stopping.patience} ends the training before the first reduction"
             yield ("schedule", "patience"), f"{reason}: {never}. Try training.early_stopping.patience={patience + 2}"

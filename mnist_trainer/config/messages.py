@@ -235,12 +235,12 @@ def _unknown_key(key: str, ref: FieldRef) -> str:
     if is_known_elsewhere:
         places = " or ".join(f"under '{section}'" if section else "at the top" for section in owners)
         return f"unknown key; {'it' if last == key else repr(last)} belongs {places}"
-    return f"unknown key; known here: {', '.join(keys_of(section))}"
+    return f"unknown key; known keys: {', '.join(keys_of(section))}"
 
 
 def _unknown_name(value: Any, names: Sequence[str]) -> str:
     if value in ("softmax", "log_softmax") and "flatten" in names:
-        return f"it is no layer but a model's output: write output: {value} next to layers; cross_entropy needs none"
+        return f"not a layer, but the output of a model: write output: {value} next to layers; cross_entropy needs none"
     near = nearest(value, names) if isinstance(value, str) else None
     hint = f"did you mean '{near}'? Known" if near else "known"
     return f"unknown name {_got(value).removeprefix('text ')}; {hint}: {', '.join(names)}"

@@ -252,9 +252,9 @@ def _settings(document: Document, path: Path, changes: Mapping[str, Any]) -> Swe
     known = SweepFile.model_fields
     for key in [key for key in document.data if key not in known]:
         near = nearest(key, known)
-        hint = f"did you mean '{near}'?" if near else f"known here: {', '.join(known)}"
+        hint = f"did you mean '{near}'?" if near else f"known keys: {', '.join(known)}"
         if key in Config.model_fields:
-            hint = "keys of the config stand under 'base'"
+            hint = "keys of the config belong under 'base'"
         document.add_problem(document.location_of((key,), at_key=True), (key,), f"unknown key; {hint}")
     data = {key: value for key, value in document.data.items() if key in known}
     try:

@@ -194,7 +194,7 @@ def _read_bytes(path: Path, start: SourceLocation) -> Document:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         is_utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
-        what = "saved as UTF-16" if is_utf16 else f"byte 0x{error.object[error.start]:02X} is no UTF-8"
+        what = "saved as UTF-16" if is_utf16 else f"byte 0x{error.object[error.start]:02X} is not UTF-8"
         location = _location_after(error.object[: error.start].decode(), start)
         return _unreadable(location, f"{what}; save the file as plain text in UTF-8")
     if len(content) > MAX_BYTES:
@@ -211,7 +211,7 @@ def _no_mapping(data: Any) -> str:
         case None:
             return "the file is empty; it needs at least 'model: {architecture: mlp}'"
         case list():
-            return "a list at the top; a config has keys there: take the '- ' or the brackets away"
+            return "a list at the top; a config has keys there: remove the '- ' or the brackets"
         case _:
             return "no keys; a config consists of lines like 'seed: 0'"
 
@@ -304,7 +304,7 @@ class _Builder:
                 return self._plain(node, path)
             case _:
                 tag = node.tag.replace("tag:yaml.org,2002:", "!!")
-                return self._refuse(node, path, f"the tag {tag} is not supported; take it away")
+                return self._refuse(node, path, f"the tag {tag} is not supported; remove it")
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         data: dict[str, Any] = {}
@@ -346,14 +346,14 @@ _AT_START = "at start"
 """Marks errors that PyYAML detects late; they are reported at the start of the unfinished part."""
 
 _EXPLANATIONS = (
-    ("found another document", "a second document starts here; a config is one: take the '---' away"),
+    ("found another document", "a second document starts here; a config is one: remove the '---'"),
     (
         "mapping values are not allowed",
         "an unexpected ': ': a second one in the line, a wrong indentation, or none in the line above; "
         "text with ': ' needs quotes",
     ),
-    ("expected <block end>", "does not line up with the lines above; the keys of a section start in the same column"),
-    ("unindent", "does not line up with the lines above; the keys of a section start in the same column"),
+    ("expected <block end>", "is not aligned with the lines above; the keys of a section start in the same column"),
+    ("unindent", "is not aligned with the lines above; the keys of a section start in the same column"),
     ("could not find expected ':'", "no ': ' after this; a line reads 'key: value'", _AT_START),
     ("expected ',' or ']'", "the '[' is never closed; items stand between [ and ], with commas", _AT_START),
     ("expected ',' or '}'", "the '{' is never closed; keys stand between { and }, with commas", _AT_START),
@@ -388,4 +388,4 @@ def _explain(error: yaml.MarkedYAMLError, text: str) -> tuple[int, int, str]:
         if needle in description:
             start = error.context_mark if where and error.context_mark else None
             return (start.line, start.column, message) if start else (line, column, message)
-    return line, column, f"no valid YAML: {description}"
+    return line, column, f"not valid YAML: {description}"

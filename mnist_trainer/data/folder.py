@@ -138,7 +138,7 @@ def _classes(path: Path, least: int = 2) -> tuple[str, ...]:
     _refuse_parts(path, folders)
     names = {nfc(folder.name) for folder in folders}
     if len(names) < least:
-        wanted = "two sub-folders or more, one a class with its pictures" if least > 1 else "a sub-folder a class"
+        wanted = "two or more sub-folders, one per class" if least > 1 else "a sub-folder a class"
         raise DataError(f"{path} needs {wanted}; it has {len(names)}.{_file_hint(path)}")
     if odd := next((name for name in sorted(names) if not name.isprintable()), None):
         raise DataError(f"{path / odd}: the name of a class that can't be printed; rename the folder.")

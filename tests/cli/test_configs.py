@@ -28,7 +28,7 @@ def test_nothing_is_overwritten(command: Command, here: Path) -> None:
     (here / "mlp.yaml").write_text("mine")
     done = command("train", "--copy-config", "mlp")
     assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("mlp.yaml is there already, and is not overwritten.")
+    assert done.err.startswith("mlp.yaml already exists, and is not overwritten.")
     assert (here / "mlp.yaml").read_text() == "mine"
 
 

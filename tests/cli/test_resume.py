@@ -90,7 +90,7 @@ def test_another_config_is_refused_by_name(command: Command, here: Path) -> None
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--resume", "mine", "--config", "tiny.yaml"], "takes all that from the run itself: leave --config out."),
+        (["--resume", "mine", "--config", "tiny.yaml"], "reads these settings from the run: leave --config out."),
         (["--resume", "mine", "--seed", "3", "--check"], "leave --seed and --check out."),
         (["--resume", "mine", "--show-batch", "a.png"], "leave --show-batch out."),
         (["--config", "tiny.yaml", "--take-over"], "--take-over goes with --resume."),

@@ -115,9 +115,9 @@ def test_an_empty_folder_says_what_to_do(command: Command, here: Path) -> None:
         (["--diff", "one", "two", "--sort", "name"], 2, "--diff names its two runs itself"),
         (["--diff", "one", "two", "--reverse"], 2, "--diff names its two runs itself"),
         (["--diff", "one", "two", "--filter", "name=one"], 2, "--diff names its two runs itself"),
-        (["--plot", "curves.jpg"], 2, "--plot writes a PNG; curves.jpg has another ending."),
+        (["--plot", "curves.jpg"], 2, "--plot writes a PNG; curves.jpg does not end in .png."),
         (["--plot", "missing/curves.png"], 7, "missing/curves.png can't be written: No such file or directory."),
-        (["--filter", "name=three", "--plot", "a.png"], 2, "There is nothing to draw: no run listed of runs"),
+        (["--filter", "name=three", "--plot", "a.png"], 2, "Nothing to draw: no run listed of runs"),
     ],
 )
 def test_mistakes_are_told_in_a_line(command: Command, arguments: list[str], code: int, message: str) -> None:

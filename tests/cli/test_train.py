@@ -107,7 +107,7 @@ layer                               output                parameters
 59,210 parameters; besides torch itself, training needs at least
 2.39 MB on cpu:
 1.18 MB for weights, gradients, optimizer and best epoch,
-1.21 MB for what the layers make of a batch of 256.
+1.21 MB for the outputs of the layers for a batch of 256.
 """
 
 
@@ -122,7 +122,7 @@ def test_check_takes_auto_for_the_batch_size_that_it_becomes_on_a_cpu(command: C
         "train", "--config", "lecture", "--check", "--device", "cpu", "data={name: digits, batch_size: auto}"
     )
     assert (done.code, done.err) == (0, "")
-    assert done.out.endswith(" for what the layers make of a batch of 128.\n")
+    assert done.out.endswith(" for the outputs of the layers for a batch of 128.\n")
 
 
 def test_check_says_why_auto_passes_a_simulated_broken_card_over(

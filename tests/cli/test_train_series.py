@@ -104,7 +104,7 @@ def test_a_series_in_use_is_refused(command: Command, here: Path) -> None:
         done = command("train", "--config", "tiny.yaml", "--seeds", "1", "--run-dir", "many")
     assert (done.code, done.out) == (7, "")
     assert done.err.startswith("many is in use by process ")
-    assert done.err.endswith(". Wait for its end, or take another folder.\n")
+    assert done.err.endswith(". Wait until it ends, or use another folder.\n")
     assert list((here / "many").iterdir()) == []
 
 
@@ -119,10 +119,10 @@ def test_a_failure_ends_the_command_with_its_code(command: Command, here: Path) 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--seeds", "0"], "A series has 1 to 1000 seeds. One run with a seed of its own: --seed N."),
-        (["--seeds", "0,0"], "The seeds of a series differ from each other, and 0 is given twice."),
-        (["--seeds", "a"], "--seeds takes how many, as in --seeds 5, or which, as in --seeds 0,1,2; got 'a'."),
-        (["--seeds", "-1"], "--seeds takes how many, as in --seeds 5, or which, as in --seeds 0,1,2; got '-1'."),
+        (["--seeds", "0"], "A series has 1 to 1000 seeds. For one run with a given seed, use --seed N."),
+        (["--seeds", "0,0"], "The seeds of a series must differ, but 0 is given twice."),
+        (["--seeds", "a"], "--seeds takes a number, as in --seeds 5, or a list, as in --seeds 0,1,2; got 'a'."),
+        (["--seeds", "-1"], "--seeds takes a number, as in --seeds 5, or a list, as in --seeds 0,1,2; got '-1'."),
         (["--seeds", "2", "--seed", "1"], "--seeds names the seeds of a series; leave --seed out."),
         (["--seeds", "2", "seed=1"], "--seeds names the seeds of a series; leave seed=1 out."),
         (["--jobs", "2"], "--jobs is how many runs of a series are trained at a time; it needs --seeds."),

@@ -87,7 +87,7 @@ def test_what_fits_together_is_not_complained_about(sections: dict[str, Any]) ->
         (
             {"training": {"refit": True, "max_minutes": 5}},
             ("training", "refit"),
-            "the second fit must be as long as the first one's best epoch, so max_minutes can't hold; set epochs",
+            "the second fit has a fixed number of epochs, so max_minutes can't apply; set training.epochs",
         ),
         (
             {"data": {"name": "folder"}},
@@ -109,7 +109,7 @@ def test_what_fits_together_is_not_complained_about(sections: dict[str, Any]) ->
         (
             {"model": NEURON, "data": YES_OR_NO},
             ("loss", "name"),
-            "a single neuron has one output and cross_entropy needs one a class; use bce",
+            "a single neuron has one output and cross_entropy needs one per class; use bce",
         ),
         (
             {"loss": "nll"},
@@ -129,12 +129,12 @@ def test_what_fits_together_is_not_complained_about(sections: dict[str, Any]) ->
         (
             {"loss": {"name": "mse", "class_weights": [1, 2]}},
             ("loss", "class_weights"),
-            "needs 10 numbers, one a class, got 2",
+            "needs 10 numbers, one per class, got 2",
         ),
         (
             {"loss": {"name": "cross_entropy", "class_weights": [1] * 10}, "data": YES_OR_NO},
             ("loss", "class_weights"),
-            "needs 2 numbers, one a class, got 10",
+            "needs 2 numbers, one per class, got 10",
         ),
         (
             {"loss": {"name": "mse", "class_weights": [0] * 10}},
@@ -194,27 +194,27 @@ def test_what_fits_together_is_not_complained_about(sections: dict[str, Any]) ->
         (
             {"model": layered("flatten", {"linear": 9})},
             ("model", "layers", 1),
-            "the last layer gives 9, needed is 10: end with linear: classes",
+            "the last layer outputs 9, but 10 is needed: end with linear: classes",
         ),
         (
             {"model": layered({"conv": 4})},
             ("model", "layers", 0),
-            "the last layer gives 4×28×28, needed is 10: end with linear: classes",
+            "the last layer outputs 4×28×28, but 10 is needed: end with linear: classes",
         ),
         (
             {"model": layered("flatten", {"linear": 10}), "data": YES_OR_NO},
             ("model", "layers", 1),
-            "the last layer gives 10, needed is 2: end with linear: classes",
+            "the last layer outputs 10, but 2 is needed: end with linear: classes",
         ),
         (
             {"model": layered("flatten", {"linear": 2}), "data": YES_OR_NO, "loss": "bce"},
             ("model", "layers", 1),
-            "the last layer gives 2, needed is 1: end with linear: classes",
+            "the last layer outputs 2, but 1 is needed: end with linear: classes",
         ),
         (
             {"model": layered({"conv": 4}), "data": {"name": "folder", "path": "pictures"}},
             ("model", "layers", 0),
-            "the last layer gives 4×28×28, needed is 10: end with linear: classes",
+            "the last layer outputs 4×28×28, but 10 is needed: end with linear: classes",
         ),
     ],
 )
@@ -237,10 +237,10 @@ def test_a_folder_is_judged_once_its_classes_are_known() -> None:
     weights = {"loss": {"name": "mse", "class_weights": [1, 2, 3]}}
     four = ("0", "1", "2", "3")
     assert found(**folder, **weights, classes=four) == [
-        (("loss", "class_weights"), "needs 4 numbers, one a class, got 3")
+        (("loss", "class_weights"), "needs 4 numbers, one per class, got 3")
     ]
     assert found(**folder, model=layered("flatten", {"linear": 3}), classes=four) == [
-        (("model", "layers", 1), "the last layer gives 3, needed is 4: end with linear: classes")
+        (("model", "layers", 1), "the last layer outputs 3, but 4 is needed: end with linear: classes")
     ]
 
 
@@ -324,7 +324,7 @@ def test_what_cannot_learn_to_refuse_is_named(sections: dict[str, Any], path: tu
         ({"name": "fashion-mnist"}, "only pictures of digits can be simulated, and 'fashion-mnist' holds others"),
         ({"name": "kmnist"}, "only pictures of digits can be simulated, and 'kmnist' holds others"),
         ({"name": "folder", "path": "mine"}, "only pictures of digits can be simulated, and 'folder' holds others"),
-        ({"binary": 7}, "is for all ten digits, and data.binary asks for one of them"),
+        ({"binary": 7}, "needs all ten digits, and data.binary asks for only one"),
     ],
 )
 def test_only_of_the_ten_digits_pictures_are_made(kind: str, data: dict[str, Any], message: str) -> None:

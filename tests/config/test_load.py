@@ -150,7 +150,7 @@ def test_the_mistakes_of_a_mapping_have_no_place_but_are_all_told() -> None:
         [
             "model.hidden: expected a list, got a Python object",
             "loss.name: missing; choose one: cross_entropy, nll, bce, mse, sse, absolute",
-            "3: unknown key; known here: name, seed, device, precision, deterministic, threads, data, model, loss, "
+            "3: unknown key; known keys: name, seed, device, precision, deterministic, threads, data, model, loss, "
             "optimizer, schedule, training, report",
         ]
     )

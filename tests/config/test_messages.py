@@ -78,10 +78,10 @@ def test_many_mistakes_are_told_at_once_each_at_its_place(config_errors: Told) -
             "2:12  training.patience: unknown key; it belongs under 'schedule' or under 'training.early_stopping'",
         ),
         ("optimizer: {name: adam, Beta: 1}", "2:25  optimizer.Beta: unknown key; did you mean 'betas'?"),
-        ("report: {zzz: 1}", "2:10  report.zzz: unknown key; known here: test, plots, format, tensorboard, gallery"),
+        ("report: {zzz: 1}", "2:10  report.zzz: unknown key; known keys: test, plots, format, tensorboard, gallery"),
         (
             'report: {"a\\nb": 1}',
-            "2:10  report.a\\nb: unknown key; known here: test, plots, format, tensorboard, gallery",
+            "2:10  report.a\\nb: unknown key; known keys: test, plots, format, tensorboard, gallery",
         ),
         (
             "optimizer: {name: adam, eps: 1, every: 2}",
@@ -288,7 +288,7 @@ model:
         "null switches a part off",
         f"c.yaml:15:7  {path}9: expected a name or a mapping (key: value), got 5",
         f"c.yaml:16:22  {path}10.unit: unknown key; did you mean 'units'?",
-        f"c.yaml:17:7  {path}11.type: it is no layer but a model's output: write output: softmax next to layers; "
+        f"c.yaml:17:7  {path}11.type: not a layer, but the output of a model: write output: softmax next to layers; "
         "cross_entropy needs none",
     ]
 

@@ -101,7 +101,7 @@ training: {epochs: 3}
         "mine.yaml:13:35  space.data.limit.step: expected a whole number, got text 'x'",
         "mine.yaml:14:13  space.schedule: needs one of log_uniform, uniform, int, choice, as in {choice: [1, 2]}",
         "mine.yaml:15:10  sampler: unknown name 'grit'; did you mean 'grid'? Known: tpe, random, grid",
-        "mine.yaml:16:1  training: unknown key; keys of the config stand under 'base'",
+        "mine.yaml:16:1  training: unknown key; keys of the config belong under 'base'",
         "mine.yaml:2:72  model.hiden: unknown key; did you mean 'hidden'?",
         "override 1  seed: expected a whole number, got text 'x'",
     ]
@@ -134,7 +134,7 @@ training: {epochs: 3}
             "base: mlpp\nspace: {seed: {int: [1, 9]}}\n",
             "mine.yaml:1:7  base: mlpp: no such file; did you mean the shipped config 'mlp'?",
         ),
-        ("- 1\n", "mine.yaml:1:1  a list at the top; a config has keys there: take the '- ' or the brackets away"),
+        ("- 1\n", "mine.yaml:1:1  a list at the top; a config has keys there: remove the '- ' or the brackets"),
     ],
 )  # fmt: skip
 def test_one_mistake_is_told_once(tmp_path: Path, text: str, problem: str) -> None:

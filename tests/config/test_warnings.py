@@ -102,7 +102,7 @@ EACH: list[tuple[dict[str, Any], tuple[str | int, ...], str]] = [
     (
         {"model": mlp(output="log_softmax")},
         ("model", "output"),
-        "cross_entropy applies log_softmax itself; twice does no harm, but loss=nll is meant",
+        "cross_entropy applies log_softmax itself; twice does no harm, but you probably mean loss=nll",
     ),
     (
         {"model": mlp(output="log_softmax"), "loss": "absolute"},
@@ -234,13 +234,13 @@ EACH: list[tuple[dict[str, Any], tuple[str | int, ...], str]] = [
     (
         {"schedule": "step"},
         ("schedule", "every"),
-        "the first fall comes after 10 epochs, and training.epochs is 10: the learning rate never falls. "
+        "the first reduction comes after 10 epochs, and training.epochs is 10: the learning rate never falls. "
         "Try schedule.every=3",
     ),
     (
         {"schedule": {"name": "step", "every": 3}, "training": {"epochs": 2}},
         ("schedule", "every"),
-        "the first fall comes after 3 epochs, and training.epochs is 2: the learning rate never falls. "
+        "the first reduction comes after 3 epochs, and training.epochs is 2: the learning rate never falls. "
         "Try schedule.every=1",
     ),
     (
@@ -271,7 +271,7 @@ EACH: list[tuple[dict[str, Any], tuple[str | int, ...], str]] = [
     (
         {"schedule": "plateau", "training": {"epochs": 20, "early_stopping": {"patience": 3}}},
         ("schedule", "patience"),
-        "early stopping with patience 3 ends the training before the first fall: the learning rate never falls. "
+        "early stopping with patience 3 ends the training before the first reduction: the learning rate never falls. "
         "Try training.early_stopping.patience=4",
     ),
 ]

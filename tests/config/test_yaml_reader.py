@@ -145,8 +145,8 @@ MODEL = "model: {architecture: mlp}\n"
             f"{MODEL}<<: {{seed: 1}}\nseed: !!python/object:os.system [ls]\nname: !env NAME\n? [a]\n: 1\n",
             [
                 "c.yaml:2:1  merge keys (<<) are not supported; write the keys out",
-                "c.yaml:3:7  seed: the tag !!python/object:os.system is not supported; take it away",
-                "c.yaml:4:7  name: the tag !env is not supported; take it away",
+                "c.yaml:3:7  seed: the tag !!python/object:os.system is not supported; remove it",
+                "c.yaml:4:7  name: the tag !env is not supported; remove it",
                 "c.yaml:5:3  a key must be a plain name, as in 'seed: 0'",
             ],
         ),
@@ -169,14 +169,14 @@ def test_mistakes_that_leave_the_rest_readable(config_errors: Told, text: str, l
         ("", "c.yaml:1:1  the file is empty; it needs at least 'model: {architecture: mlp}'"),
         ("# nothing\n", "c.yaml:1:1  the file is empty; it needs at least 'model: {architecture: mlp}'"),
         ("---\n...\n", "c.yaml:2:1  the file is empty; it needs at least 'model: {architecture: mlp}'"),
-        ("- a\n", "c.yaml:1:1  a list at the top; a config has keys there: take the '- ' or the brackets away"),
+        ("- a\n", "c.yaml:1:1  a list at the top; a config has keys there: remove the '- ' or the brackets"),
         ("mlp\n", "c.yaml:1:1  no keys; a config consists of lines like 'seed: 0'"),
         ("model:\n\tarchitecture: mlp\n", "c.yaml:2:1  a tab; YAML is indented with spaces"),
         ("model:\n  hidden: 3\n  \tbias: true\n", "c.yaml:3:3  a tab; YAML is indented with spaces"),
         ("seed:\t1\n", "c.yaml:1:6  a tab; YAML takes only spaces here"),
         (
             "seed: 0\n---\nseed: 1\n",
-            "c.yaml:2:1  a second document starts here; a config is one: take the '---' away",
+            "c.yaml:2:1  a second document starts here; a config is one: remove the '---'",
         ),
         (
             "name: a: b\n",
@@ -185,7 +185,7 @@ def test_mistakes_that_leave_the_rest_readable(config_errors: Told, text: str, l
         ),
         (
             "data:\n   limit: 1\n  binary: 2\n",
-            "c.yaml:3:3  does not line up with the lines above; the keys of a section start in the same column",
+            "c.yaml:3:3  is not aligned with the lines above; the keys of a section start in the same column",
         ),
         ("seed: 1\nname\n", "c.yaml:2:1  no ': ' after this; a line reads 'key: value'"),
         ("a: [1, 2\nb: 3\n", "c.yaml:1:4  the '[' is never closed; items stand between [ and ], with commas"),
@@ -208,7 +208,7 @@ def test_mistakes_that_leave_the_rest_readable(config_errors: Told, text: str, l
         ("a: \x07\n", "c.yaml:1:4  control character U+0007; a config is plain text"),
         (
             "%YAML 2.0\n---\na: 1\n",
-            "c.yaml:1:1  no valid YAML: found incompatible YAML document (version 1.* is required)",
+            "c.yaml:1:1  not valid YAML: found incompatible YAML document (version 1.* is required)",
         ),
     ],
 )
@@ -229,8 +229,8 @@ def test_exploding_aliases_are_placed_at_the_section_that_bursts(config_errors: 
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        (b"seed: 1\nname: \xe4\n", "c.yaml:2:7  byte 0xE4 is no UTF-8; save the file as plain text in UTF-8"),
-        (b"\xef\xbb\xbfn: \xe4\n", "c.yaml:1:4  byte 0xE4 is no UTF-8; save the file as plain text in UTF-8"),
+        (b"seed: 1\nname: \xe4\n", "c.yaml:2:7  byte 0xE4 is not UTF-8; save the file as plain text in UTF-8"),
+        (b"\xef\xbb\xbfn: \xe4\n", "c.yaml:1:4  byte 0xE4 is not UTF-8; save the file as plain text in UTF-8"),
         ("seed: 1".encode("utf-16"), "c.yaml:1:1  saved as UTF-16; save the file as plain text in UTF-8"),
         (b"\x89PNG\r\n\x1a\n", "c.yaml  a picture, for mnist-predict; a config is a text file, as mlp.yaml"),
         (b"P\x03", "c.yaml:1:2  control character U+0003; a config is plain text"),

@@ -246,7 +246,7 @@ class TestMistakes:
     def test_no_classes(self, tmp_path: Path) -> None:
         data = fill(tmp_path, {"7.png": 1, "only/8.png": 2})
         assert told(lambda: class_names(data)) == (
-            f"{tmp_path} needs two sub-folders or more, one a class with its pictures; it has 1."
+            f"{tmp_path} needs two or more sub-folders, one per class; it has 1."
         )
 
     def test_a_folder_that_would_not_be_read(self, tmp_path: Path) -> None:

@@ -111,8 +111,7 @@ def test_a_disk_that_is_full_is_told_and_once_there_is_room_it_goes_on(
     ended = zygote.train(command(run, "report.gallery=true"), small_disk, at=place_in(whole.calls, what), leave=leave)
     assert_told(ended)
     assert ended.err == (
-        f"{run / name} can't be written: No space left on device. "
-        "Make room there, or choose a folder that can be written.\n"
+        f"{run / name} can't be written: No space left on device. Free some disk space, or choose another folder.\n"
     )
     assert_readable(run)
     assert (run / "last.pt").exists() == (what != "a row")

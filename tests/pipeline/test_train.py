@@ -416,7 +416,7 @@ def test_a_folder_of_pictures(
     assert all(str(here) not in text for text in texts_in(record_of(run.folder)))
     with pytest.raises(ConfigError) as caught:
         train({**config, "loss": {"name": "cross_entropy", "class_weights": [1.0] * 10}})
-    assert str(caught.value) == "loss.class_weights: needs 3 numbers, one a class, got 10"
+    assert str(caught.value) == "loss.class_weights: needs 3 numbers, one per class, got 10"
 
 
 # --- how a run ends before its time ---

@@ -389,7 +389,9 @@ def test_simulated_a_full_disk_leaves_the_old_checkpoint(
 
     before, save = saved.read_bytes(), torch.save
     monkeypatch.setattr(torch, "save", lambda content, stream: save(content, Full()))
-    with pytest.raises(StorageError, match=r"best\.pt can't be written: No space left on device\. Make room there"):
+    with pytest.raises(
+        StorageError, match=r"best\.pt can't be written: No space left on device\. Free some disk space"
+    ):
         save_checkpoint(saved, make_checkpoint())
     assert saved.read_bytes() == before
     assert [path.name for path in saved.parent.iterdir()] == ["best.pt"]

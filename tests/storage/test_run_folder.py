@@ -120,7 +120,7 @@ def test_simulated_a_disk_that_refuses_a_folder_is_told(monkeypatch: pytest.Monk
 def test_a_link_that_leads_nowhere_in_the_place_of_runs_is_told(here: Path, target: str) -> None:
     (here / "runs").symlink_to(target)
     for place in (None, Path("runs"), Path("runs/mine")):
-        with pytest.raises(StorageError, match=r"^runs: a link that leads nowhere is where a folder is needed"):
+        with pytest.raises(StorageError, match=r"^runs: a broken link is where a folder is needed"):
             create_run_folder("mlp", place)
 
 
