@@ -23,6 +23,7 @@ from mnist_trainer.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL.Image import Image
 
 MAX_WIDTH = 1200
 _DPI = 100
@@ -72,6 +73,13 @@ def render(size: tuple[int, int], title: str, draw: Callable[[Figure], None], fi
         else:
             fields = ("Date",) if file_format == "svg" else ("CreationDate", "Creator", "Producer")
             figure.savefig(stream, format=file_format, metadata=dict.fromkeys(fields))
+    return stream.getvalue()
+
+
+def encode_png(image: Image) -> bytes:
+    """Return an image as a PNG."""
+    stream = BytesIO()
+    image.save(stream, format="PNG")
     return stream.getvalue()
 
 

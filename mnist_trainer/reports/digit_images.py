@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from io import BytesIO
 from itertools import chain, count, groupby
 from math import ceil
 from pathlib import Path
@@ -16,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from mnist_trainer.files import make_folder, write_bytes
 from mnist_trainer.inference.reading import DigitPrediction, Prediction
 from mnist_trainer.pictures.page import ReadingSteps
-from mnist_trainer.reports.canvas import GREEN, GREY, MAX_WIDTH, ORANGE, PALE
+from mnist_trainer.reports.canvas import GREEN, GREY, MAX_WIDTH, ORANGE, PALE, encode_png
 from mnist_trainer.reports.results import digit_caption
 from mnist_trainer.reports.text import percent
 
@@ -83,7 +82,7 @@ def strip(prediction: Prediction) -> bytes:
     for index, digit in enumerate(digits):
         row, column = divmod(index, TILE_COLUMNS)
         _draw_tile(paper, (GAP + column * (TILE + GAP), bottom + LINE + row * (TILE + LINE + GAP)), digit)
-    return _strip_png(paper)
+    return encode_png(paper)
 
 
 def _head(prediction: Prediction) -> list[str]:
@@ -140,12 +139,6 @@ def _colour(digit: DigitPrediction) -> Colour:
 
 def _write_text(image: Image.Image, position: tuple[float, float], text: str, colour: Colour = "black") -> None:
     ImageDraw.Draw(image).text(position, text, colour, ImageFont.load_default(14))
-
-
-def _strip_png(image: Image.Image) -> bytes:
-    stream = BytesIO()
-    image.save(stream, format="PNG")
-    return stream.getvalue()
 
 
 IMAGE_GAP = 2

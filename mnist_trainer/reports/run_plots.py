@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from io import BytesIO, StringIO
+from io import StringIO
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from PIL import Image
 from torch import nn
 
 from mnist_trainer.data.image_dataset import ImageDataset
@@ -17,7 +17,7 @@ from mnist_trainer.inference.calibration import reliability
 from mnist_trainer.inference.metrics import Evaluation, calibration_error
 from mnist_trainer.inference.predictions import DeadUnits, Predictions, most_confident_errors
 from mnist_trainer.reports import plots
-from mnist_trainer.reports.canvas import FileFormat, Picture, draw_in_background
+from mnist_trainer.reports.canvas import FileFormat, Picture, draw_in_background, encode_png
 from mnist_trainer.reports.curves import TrainingSummary, curves
 from mnist_trainer.reports.plots import reliability_diagrams
 from mnist_trainer.reports.text import SAMPLE_FILE, percent
@@ -79,15 +79,7 @@ def draw_sample(predictions: Predictions, dataset: ImageDataset) -> Drawing:
     """Return `sample.png`: the first image that is classified correctly (else the first one), to try the model on."""
     first = int(predictions.correct.int().argmax())
     images, _ = dataset.gather(torch.tensor([first], device=dataset.labels.device))
-    return SAMPLE_FILE, partial(_png, images[0].cpu().numpy())
-
-
-def _png(image: NDArray[np.uint8]) -> bytes:
-    from PIL import Image
-
-    stream = BytesIO()
-    Image.fromarray(image).save(stream, "PNG")
-    return stream.getvalue()
+    return SAMPLE_FILE, partial(encode_png, Image.fromarray(images[0].cpu().numpy()))
 
 
 def draw_reliability(before: Predictions, after: Predictions, evaluation: Evaluation, temperature: float) -> Drawing:
