@@ -38,7 +38,7 @@ def test_a_list_of_sweeps_with_a_phrase_each(light: Command) -> None:
     done = light("sweep")
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines()[0] == "Sweeps that come with mnist-sweep:"
-    assert "  mlp  What helps the plain network" in done.out
+    assert "  mlp  Hyperparameters of the MLP" in done.out
 
 
 def test_mistakes_are_told_before_anything_is_loaded(light: Command, here: Path) -> None:

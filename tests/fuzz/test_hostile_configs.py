@@ -51,7 +51,7 @@ HOSTILE = {
     "the same key": (MODEL + "seed: 1\n" * 4000, "There are 3,969 more; fix these first."),
     "escapes in a value": (f'{MODEL}name: "{ESCAPE}"\n'.replace("\x1b", "\\e").replace("\x07", "\\a"), SHOWN),
     "escapes in a key": (f'{MODEL}"\\e[31m": 1\n', r"\x1b[31m: unknown key"),
-    "escapes in an alias": (f"{MODEL}seed: *\u202e\n", "no valid YAML"),
+    "escapes in an alias": (f"{MODEL}seed: *\u202e\n", "not valid YAML"),
     "a raw escape": (f"{MODEL}name: \x1b[31m\n", "control character U+001B"),
     "UTF-16": ((MODEL * 3).encode("utf-16"), "saved as UTF-16"),
     "a program": (b"\x7fELF\x02\x01\x01\x00" + bytes(1000), "control character U+007F"),
