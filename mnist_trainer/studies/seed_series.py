@@ -21,7 +21,7 @@ from mnist_trainer.config.load import ConfigSource, differences, dump_config, lo
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import CheckpointError, InterruptedRunError, UsageError
 from mnist_trainer.files import folder_lock, make_folder, remove_folder, write_text
-from mnist_trainer.inference.metrics import spread
+from mnist_trainer.inference.metrics import Spread, spread
 from mnist_trainer.model.device import choose_threads, settings
 from mnist_trainer.model.memory import convert_device_errors
 from mnist_trainer.pipeline.describe import build_header, run_facts
@@ -52,19 +52,17 @@ from mnist_trainer.storage.run_folder import (
     as_folder,
     check_no_run,
     check_not_file,
-    create_run_folder,
     holds_run,
     is_series,
 )
 from mnist_trainer.studies.processes import Scheduler, WorkerContext, limit_jobs, run_tasks, threads_per_job
-from mnist_trainer.studies.study_record import StudyRecord
+from mnist_trainer.studies.study_record import StudyRecord, open_folder
 from mnist_trainer.training.loop import EpochRecord
 
-METRICS = {
-    "test": ("accuracy", "errors", "loss"),
-    "validation": ("accuracy", "errors", "loss"),
-    "timings": ("training_seconds",),
-}
+METRICS = (
+    *((split, name) for split in ("test", "validation") for name in ("accuracy", "errors", "loss")),
+    ("timings", "training_seconds"),
+)
 """What is summarised, under the keys of a run's `run.json`."""
 
 RUN_KEYS = ("stop_reason", "best_epoch", "epochs", "test", "validation", "timings")
@@ -178,10 +176,7 @@ def _prepare(config: Config, run_dir: Path | None, callback: Callback) -> tuple[
     with settings(config, config.threads), convert_device_errors():
         state = prepare_training(config, CustomParts(), callback)
         load_test_images(config, callback.on_loading)  # once, before several processes would download them
-        if run_dir is not None and is_series(run_dir):
-            folder = RunFolder(run_dir)
-        else:
-            folder = create_run_folder(f"{config.name}-seeds", run_dir)
+        folder = open_folder("seeds", f"{config.name}-seeds", run_dir)
         facts = run_facts(state)
         check_same_images(folder.path, folder.read_record().get("data"), facts["data"])
         return folder, build_header(state, folder.path, {}), {**facts, **describe_environment(state)}
@@ -332,11 +327,10 @@ class _SeriesRun(Scheduler):
 
 def summarise(finished: Sequence[SubRun]) -> Summary:
     """Return the spread of each metric over the finished runs; empty if there are none."""
-    summary: dict[str, dict[str, Any]] = {}
-    for part, names in METRICS.items():
-        for name in names:
-            if values := [value for run in finished if (value := run.metric(part, name)) is not None]:
-                summary.setdefault(part, {})[name] = spread(values)
+    summary: dict[str, dict[str, Spread]] = {}
+    for part, name in METRICS:
+        if values := [value for run in finished if (value := run.metric(part, name)) is not None]:
+            summary.setdefault(part, {})[name] = spread(values)
     return summary
 
 

@@ -1,16 +1,24 @@
-"""The `run.json` of a series or a sweep."""
+"""The folder of a series or a sweep, and its `run.json`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from mnist_trainer.errors import InterruptedRunError, StorageError
 from mnist_trainer.reports.callbacks import Callback
 from mnist_trainer.reports.run_writer import now
-from mnist_trainer.storage.run_folder import RunFolder
+from mnist_trainer.storage.run_folder import RunFolder, create_run_folder
+
+
+def open_folder(kind: str, name: str, folder: Path | None) -> RunFolder:
+    """Return `folder` if it holds a study of this kind, else a new folder. Raises as `create_run_folder`."""
+    if folder is not None and RunFolder(folder).read_record().get("kind") == kind:
+        return RunFolder(folder)
+    return create_run_folder(name, folder)
 
 
 class StudyRecord:

@@ -18,12 +18,12 @@ import csv
 import io
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, sleep
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -39,9 +39,9 @@ from mnist_trainer.reports.callbacks import Callback, SweepInfo, SweepResult, Tr
 from mnist_trainer.reports.environment import git_commit
 from mnist_trainer.reports.sweep_plots import SweepPlots
 from mnist_trainer.reports.text import plural
-from mnist_trainer.storage.run_folder import RunFolder, check_not_file, create_run_folder
+from mnist_trainer.storage.run_folder import RunFolder, check_not_file
 from mnist_trainer.studies.processes import Scheduler, limit_jobs, run_tasks, threads_per_job
-from mnist_trainer.studies.study_record import StudyRecord
+from mnist_trainer.studies.study_record import StudyRecord, open_folder
 from mnist_trainer.studies.sweep_study import (
     Attempt,
     StudyStorage,
@@ -52,7 +52,6 @@ from mnist_trainer.studies.sweep_study import (
     requeue_abandoned,
     require_optuna,
     start_attempt,
-    trial_index,
     trial_rows,
 )
 from mnist_trainer.studies.sweep_trial import Failure, TrialTask, build_pruner, build_sampler, suggest, train_trial
@@ -69,6 +68,9 @@ MAX_DEATHS = 3
 
 METRICS = ("trial", "status", "value", "epoch", "val_loss", "val_accuracy", "seconds")
 """The first columns of `trials.csv`."""
+
+BEST_EPOCH = ("epoch", "val_loss", "val_accuracy")
+"""What the study keeps of the best epoch of a trial."""
 
 PLOTS = ("history", "curves", "slice", "parallel")
 MIN_TRIALS = 2
@@ -109,19 +111,12 @@ def run_sweep(sweep: Sweep, options: SweepOptions | None = None, callback: Callb
         study = None
         if storage.url is not None:  # before the folder: if this fails, none is made
             study = stack.enter_context(joined_study(storage, sweep, images))
-        folder = _open_folder(sweep, options.run_dir)
+        folder = open_folder("sweep", f"{sweep.name}-sweep", options.run_dir)
         stack.enter_context(folder_lock(folder.path))
         if study is None:
             storage = StudyStorage("sweep", None, folder.path / "journal.log")
             study = stack.enter_context(joined_study(storage, sweep, images))
         return _Run(sweep, options, jobs, callback, folder, storage, study).run()
-
-
-def _open_folder(sweep: Sweep, folder: Path | None) -> RunFolder:
-    """Return `folder` if it holds a sweep, else a new folder. Raises as `create_run_folder`."""
-    if folder is not None and RunFolder(folder).read_record().get("kind") == "sweep":
-        return RunFolder(folder)
-    return create_run_folder(f"{sweep.name}-sweep", folder)
 
 
 @dataclass
@@ -210,13 +205,13 @@ class _Run(Scheduler):
     def next_task(self) -> TrialTask | None:
         while open_trials(self.study, self.sweep.trials)[0]:
             attempt = start_attempt(self.study)
-            number, index = attempt.trial.number, trial_index(self.study, attempt.trial.number)
+            number, index = attempt.trial.number, attempt.index
             self.running[number] = attempt
             if index >= self.sweep.trials:  # another command started the last trial at the same moment
                 self._cut_off(number, died=False)
             elif attempt.trial.user_attrs.get("deaths", 0) >= MAX_DEATHS:
                 reason = f"Its process died {MAX_DEATHS} times, as happens when the memory is full."
-                self._end(number, "FAIL", {"reason": reason, "code": DeviceError.exit_code})
+                self._end(number, "FAIL", Failure(reason, DeviceError.exit_code))
             else:
                 self.study.sampler = build_sampler(self.sweep, index)
                 return TrialTask(number, self.sweep, suggest(attempt.trial, self.sweep.space), self.threads)
@@ -231,7 +226,7 @@ class _Run(Scheduler):
         if task.number not in self.running:  # pruned; the training has not yet stopped
             return
         if isinstance(message, Failure):
-            self._end(task.number, "FAIL", vars(message))
+            self._end(task.number, "FAIL", message)
             return
         attempt = self.running[task.number]
         attempt.best = message if message.best else attempt.best
@@ -258,21 +253,27 @@ class _Run(Scheduler):
         return attempt
 
     def _cut_off(self, number: int, died: bool) -> None:
-        self._release(number)
+        attempt = self._release(number)
         cut_off(self.study, number, died)
         if died:
             self.write()
-            index = trial_index(self.study, number)
-            self.callback.on_message(
-                f"{index:>5}  its process died, as happens when the memory is full; it is repeated"
-            )
+            text = "its process died, as happens when the memory is full; it is repeated"
+            self.callback.on_message(f"{attempt.index:>5}  {text}")
 
-    def _end(self, number: int, state: str, attributes: Mapping[str, Any] | None = None) -> None:
-        """Record how an attempt ended, and its best epoch."""
-        self._release(number).end(self.study, state, self.sweep.objective, attributes or {})
-        rows, index = self.write(), trial_index(self.study, number)
-        row = next(row for row in rows if row.trial == index)
-        if row.has_ended:  # else another command took it for dead, and retries it
+    def _end(self, number: int, state: str, failure: Failure | None = None) -> None:
+        """Record the state and the best epoch of an attempt, unless another command took it for dead."""
+        from optuna.exceptions import UpdateFinishedTrialError
+        from optuna.trial import TrialState
+
+        attempt = self._release(number)
+        best = {name: getattr(attempt.best, name) for name in BEST_EPOCH} if attempt.best else {}
+        value = best[self.sweep.objective] if state == "COMPLETE" else None
+        with suppress(UpdateFinishedTrialError):
+            for name, attribute in {"best": best, **(vars(failure) if failure else {})}.items():
+                attempt.trial.set_user_attr(name, attribute)
+            self.study.tell(attempt.trial, value, TrialState[state], skip_if_finished=True)
+        row = next(row for row in self.write() if row.trial == attempt.index)
+        if row.has_ended:
             before, self.best = self.best, best_trial([*([self.best] if self.best else []), row], self.sweep)
             self.callback.on_trial_end(row, is_best=self.best is not before)
 

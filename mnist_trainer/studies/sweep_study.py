@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +51,6 @@ class StudyStorage:
     name: str
     url: str | None
     journal: Path = Path()
-    heartbeat_seconds: int = HEARTBEAT_SECONDS
-    grace_seconds: int = GRACE_SECONDS
 
     @property
     def is_postgresql(self) -> bool:
@@ -117,7 +115,7 @@ def open_study(storage: StudyStorage, objective: str) -> Study:
     import optuna
 
     direction: Literal["minimize", "maximize"] = "minimize" if objective == "val_loss" else "maximize"
-    backend = _open_journal(storage) if storage.url is None else _open_database(storage)
+    backend = _open_journal(str(storage.journal)) if storage.url is None else _open_database(storage)
     with suppress(KeyError):  # loading alone writes nothing
         return optuna.load_study(study_name=storage.name, storage=backend)
     return optuna.create_study(study_name=storage.name, storage=backend, direction=direction, load_if_exists=True)
@@ -132,35 +130,33 @@ def close_study(study: Study) -> None:
         engine.dispose()
 
 
-def _open_journal(storage: StudyStorage) -> BaseStorage:
+def _open_journal(path: str) -> BaseStorage:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-    path = str(storage.journal)
     return JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path)))
 
 
-def _open_database(storage: StudyStorage) -> BaseStorage:
+def _open_database(storage: StudyStorage, attempts: int = 5) -> BaseStorage:
     from optuna.storages import RDBStorage
     from sqlalchemy.exc import IntegrityError, ProgrammingError
 
     timeout = {"connect_timeout": CONNECT_SECONDS} if storage.is_postgresql else {"timeout": 60}
-    for attempts_left in range(4, -1, -1):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Optuna calls heartbeats experimental
-                return RDBStorage(
-                    parse_url(str(storage.url)).render_as_string(hide_password=False),
-                    engine_kwargs={"connect_args": timeout, "pool_pre_ping": True},
-                    heartbeat_interval=storage.heartbeat_seconds,
-                    grace_period=storage.grace_seconds,
-                    heartbeat_stale_trial_callback=retry,
-                )
-        except (IntegrityError, ProgrammingError):  # another process created the same tables at the same moment
-            if not attempts_left:
-                raise
-            sleep(0.5)
-    raise AssertionError("unreachable")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Optuna calls heartbeats experimental
+            return RDBStorage(
+                parse_url(str(storage.url)).render_as_string(hide_password=False),
+                engine_kwargs={"connect_args": timeout, "pool_pre_ping": True},
+                heartbeat_interval=HEARTBEAT_SECONDS,
+                grace_period=GRACE_SECONDS,
+                heartbeat_stale_trial_callback=retry,
+            )
+    except (IntegrityError, ProgrammingError):  # another process created the same tables at the same moment
+        if attempts == 1:
+            raise
+        sleep(0.5)
+        return _open_database(storage, attempts - 1)
 
 
 @contextmanager
@@ -213,23 +209,12 @@ def check_definition(study: Study, sweep: Sweep, storage: StudyStorage, images: 
 
 @dataclass
 class Attempt:
-    """A running attempt of this command; the `heartbeat` shows a database that it is alive."""
+    """A running attempt of this command at trial `index`; the `heartbeat` shows a database that it is alive."""
 
     trial: Trial
+    index: int
     heartbeat: BaseHeartbeatThread
     best: EpochRecord | None = None
-
-    def end(self, study: Study, state: str, objective: str, attributes: Mapping[str, Any]) -> None:
-        """Record the state, the best epoch and other attributes, unless another command took the attempt for dead."""
-        from optuna.exceptions import UpdateFinishedTrialError
-        from optuna.trial import TrialState
-
-        best = {name: getattr(self.best, name) for name in ("epoch", "val_loss", "val_accuracy")} if self.best else {}
-        with suppress(UpdateFinishedTrialError):
-            for name, value in {"best": best, **attributes}.items():
-                self.trial.set_user_attr(name, value)
-            value = best[objective] if state == "COMPLETE" else None
-            study.tell(self.trial, value, TrialState[state], skip_if_finished=True)
 
 
 def start_attempt(study: Study) -> Attempt:
@@ -241,7 +226,7 @@ def start_attempt(study: Study) -> Attempt:
         trial = study.ask()
     heartbeat = get_heartbeat_thread(trial._trial_id, study._storage)
     heartbeat.start()
-    return Attempt(trial, heartbeat)
+    return Attempt(trial, trial_index(study, trial.number), heartbeat)
 
 
 def attempts_of(study: Study) -> dict[int, list[FrozenTrial]]:

@@ -438,13 +438,14 @@ def test_a_silent_process_on_a_database_counts_as_dead(
 ) -> None:
     monkeypatch.setattr("mnist_trainer.studies.sweep_search.WAIT_SECONDS", 0.1)
     url = f"sqlite:///{here}/study.db"
-    place = StudyStorage("tiny", url, heartbeat_seconds=1, grace_seconds=1)
+    for name in ("HEARTBEAT_SECONDS", "GRACE_SECONDS"):
+        monkeypatch.setattr(f"mnist_trainer.studies.sweep_study.{name}", 1)
+    place = StudyStorage("tiny", url)
     study = open_study(place, "val_loss")
     with pytest.warns(UserWarning, match="Heartbeat"):
         attempt = study.ask()
     study._storage._backend.record_heartbeat(attempt._trial_id)
     close_study(study)
-    monkeypatch.setattr("mnist_trainer.studies.sweep_search.StudyStorage", lambda name, url: place)
     callback = Remembering()
     result = run_sweep(make(trials=2), SweepOptions(storage=url), callback)
     assert [row.status for row in result.rows] == ["finished"] * 2
