@@ -66,7 +66,7 @@ def test_classes_may_be_called_like_parts(tmp_path: Path) -> None:
 
 def test_flat_parts_are_no_classes(tmp_path: Path) -> None:
     data = fill(tmp_path, "Training/x.png", "Testing/x.png")
-    assert refusal(data).startswith(f"{tmp_path / 'Training'} needs two sub-folders or more")
+    assert refusal(data).startswith(f"{tmp_path / 'Training'} needs two or more sub-folders")
 
 
 class TestWrapped:

@@ -252,7 +252,7 @@ def test_a_table_that_is_not_there_is_told(name: str, tmp_path: Path) -> None:
 
 def test_a_folder_may_be_named_like_a_table(tmp_path: Path) -> None:
     (tmp_path / "a.csv" / "0").mkdir(parents=True)
-    with pytest.raises(DataError, match="needs two sub-folders or more"):
+    with pytest.raises(DataError, match="needs two or more sub-folders"):
         load(data_of(tmp_path / "a.csv"), "train")
 
 
