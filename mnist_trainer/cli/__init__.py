@@ -1,1 +1,1 @@
-"""The commands: they parse, call the pipeline, and print. Nothing heavy is imported before it is needed."""
+"""The commands: they parse arguments, call the pipeline and print. Heavy modules are imported only when needed."""

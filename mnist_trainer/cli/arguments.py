@@ -26,7 +26,7 @@ _KEYS = {
     "dataset": "data.name",
     "wd": "optimizer.weight_decay",
 }
-"""Options of other programs, and the option or the config key that does the same here."""
+"""Options of other programs, and the corresponding option or config key of this one."""
 
 
 class Command(TyperCommand):
@@ -65,7 +65,7 @@ class Command(TyperCommand):
         return super().parse_args(ctx, words)
 
     def _suggest(self, command: str, option: str, value: str | None, names: Sequence[str]) -> str:
-        """Return a line that says what an unknown option was most likely meant to be."""
+        """Return a message that suggests the option or key that an unknown option probably stands for."""
         from mnist_trainer.config.messages import nearest
 
         start, plain = f"{command} has no option {option}.", option.lstrip("-").replace("-", "_")
@@ -86,7 +86,7 @@ class Command(TyperCommand):
         )
 
     def _paths(self, plain: str) -> list[str]:
-        """Return the keys of the config that an option called `plain` most likely stands for."""
+        """Return the config keys that an option called `plain` probably stands for."""
         from mnist_trainer.config.messages import all_keys, nearest, paths_of
 
         if self.keys is None:
@@ -124,7 +124,7 @@ def _split(args: list[str], options: Mapping[str, Any]) -> tuple[list[str], list
             count = 0 if equals or known.is_flag or name not in options else known.nargs
             words += [word, *args[:count]]
             del args[:count]
-        elif word[1] != "-" and os.path.lexists(word):  # `-7.png`, as `*.png` brings it
+        elif word[1] != "-" and os.path.lexists(word):  # a file such as `-7.png`, from `*.png`
             words.append(f"./{word}")
         else:
             has_value = args and not equals and not args[0].startswith("-") and "=" not in args[0]

@@ -1,4 +1,4 @@
-"""What all commands share: errors and exit codes, signals, and what is printed."""
+"""Functions that all commands share: errors and exit codes, signals, and printing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def handle_errors(debug: bool) -> Iterator[None]:
-    """End the command with one red paragraph and the error's exit code; with `debug` after its traceback."""
+    """Print an error as one red paragraph and exit with its exit code; with `debug`, print its traceback first."""
     from mnist_trainer.data.paths import set_cache_variables
 
     if isinstance(sys.stdout, TextIOWrapper):
@@ -69,7 +69,7 @@ def _end(error: BaseException, text: str, code: int, debug: bool) -> NoReturn:
 
 @contextmanager
 def problems_at_options(overrides: Sequence[str], options: Sequence[str]) -> Iterator[None]:
-    """Inside it a config's problems are located at the `options` that caused them, which follow the `overrides`."""
+    """Report problems of a config at the `options` that caused them; options are applied after the `overrides`."""
     try:
         yield
     except ConfigError as error:
@@ -79,7 +79,7 @@ def problems_at_options(overrides: Sequence[str], options: Sequence[str]) -> Ite
 
 
 def require(rules: Mapping[str, object]) -> None:
-    """Raise `UsageError` with the first text whose condition is false: options that do not go together."""
+    """Raise `UsageError` with the first text whose condition is false."""
     for text, is_met in rules.items():
         if not is_met:
             raise UsageError(text)
@@ -90,10 +90,10 @@ _received_signals: list[str] = []
 
 
 def handle_signals(callback: Callback) -> None:
-    """Make the first Ctrl-C end the training after its present step, and a second one at once.
+    """Install signal handlers: the first Ctrl-C ends the training after the current step, the second one immediately.
 
-    SIGTERM (batch systems) and SIGHUP (closed terminals) work in the same way. A SIGHUP that is ignored already, as
-    `nohup` does, stays ignored. SIGINT does not, because shells ignore it for background processes.
+    SIGTERM (batch systems) and SIGHUP (closed terminals) work in the same way. A SIGHUP that is already ignored, as by
+    `nohup`, stays ignored; SIGINT does not, because shells ignore it for background processes.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -115,7 +115,7 @@ def handle_signals(callback: Callback) -> None:
 
 @contextmanager
 def open_console(quiet: bool, *, as_json: bool = False, on_interrupt: str = "stop") -> Iterator[Console]:
-    """Inside it signals stop the training that the console reports; it is closed afterwards."""
+    """Yield a console whose training stops on signals, and close it after the block."""
     from mnist_trainer.reports.console import Console
 
     console = Console(quiet=quiet, as_json=as_json)
@@ -134,16 +134,16 @@ def _redirect_to_devnull(streams: Sequence[int]) -> None:
         os.dup2(devnull, stream)
 
 
-# --- what is printed ---
+# --- printing ---
 
 
 def print_safe(text: str, err: bool = False) -> None:
-    """Print text that may hold names from strangers, with control characters escaped; on stderr also wrapped."""
+    """Print text with control characters escaped, because it may contain names from other people."""
     print(_wrap_for_stderr(text) if err else escape_controls(text), file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def print_error(text: str) -> None:
-    """Print to stderr; on a terminal in red and wrapped between words."""
+    """Print to stderr; on a terminal, in red and wrapped between words."""
     typer.secho(_wrap_for_stderr(text), fg="red" if sys.stderr.isatty() else None, err=True)
 
 
@@ -155,14 +155,14 @@ def _wrap_for_stderr(text: str) -> str:
 
 
 def terminal_width() -> int | None:
-    """Return the columns of the terminal, or None if stdout is a file or a pipe, where lines may have any length."""
+    """Return the number of columns of the terminal, or None if stdout is not a terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def list_shipped(phrases: Mapping[str, str], text: str, command: str, overrides: Sequence[str]) -> None:
-    """Print `text` with a table of names and `phrases` in the place of its `{}`.
+    """Print `text`, with `{}` replaced by a table of names and `phrases`.
 
-    Raises `UsageError` if there are `overrides`: then a name was forgotten, as `command` has one.
+    Raises `UsageError` if there are `overrides`, because then a name is missing; `command` is an example with one.
     """
     from mnist_trainer.reports.text import wrap_text
 

@@ -1,4 +1,4 @@
-"""Shell completion, by typer. Tab starts the command, which answers in a tenth of a second: torch is not imported."""
+"""Shell completion with typer. The shell starts the command for each Tab; it takes 0.1 s, without importing torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Shell = Literal["bash", "zsh", "fish"]
 
 
 def complete(*words: str) -> Callable[[str], list[str]]:
-    """Return the completion of a value that is often one of `words`."""
+    """Return a completion function that suggests `words`."""
     return lambda incomplete: [word for word in words if word.startswith(incomplete)]
 
 
@@ -34,7 +34,7 @@ def complete_sweep(incomplete: str) -> list[str]:
 
 
 def prepare_completion(name: str) -> None:
-    """Register typer's shells if this process was started by Tab."""
+    """Register typer's shells if the shell started this process for a completion."""
     if _variable(name) in os.environ:
         _typer_completion().completion_init()
 
@@ -69,5 +69,5 @@ def _variable(name: str) -> str:
 
 
 def _typer_completion() -> Any:
-    """Return typer's module. Its functions are not documented; tests/cli/test_completion.py fails without them."""
+    """Return typer's completion module. Its functions are undocumented; tests/cli/test_completion.py uses them."""
     return import_module("typer.completion")

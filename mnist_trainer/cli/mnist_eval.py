@@ -1,4 +1,4 @@
-"""`mnist-eval`: checkpoints in, their metrics out."""
+"""`mnist-eval`: compute the metrics of checkpoints."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 app = new_app()
 
 Report = tuple[list[str], dict[str, Any]]
-"""The lines to print, and the object that --json prints instead."""
+"""The lines to print, and the object that `--json` prints instead."""
 
 NO_CHECKPOINT = """\
 Name what to measure: a run folder, a .pt file, or latest, the newest finished run. For example:
@@ -44,7 +44,7 @@ SPLIT = (
     "Which images: test, validation, train; with data.name=qmnist also test50k, the 50,000 that are not part of MNIST."
 )
 OUT = "Write confusion.png, mistakes.png and predictions.csv to this folder."
-VIEWS = "Average the answers to N slightly deformed copies of each image (test-time augmentation)."
+VIEWS = "Average the predictions for N slightly deformed copies of each image (test-time augmentation)."
 CALIBRATE = "Save a copy whose probabilities are calibrated on the validation images."
 COMPARE = "Compare two checkpoints: is one significantly better? (McNemar's test)"
 
@@ -81,7 +81,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one an option
 
 
 def _split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Return the checkpoints and the overrides. What exists as a path is a checkpoint, whatever its name."""
+    """Return the checkpoints and the overrides. An argument that exists as a path is a checkpoint."""
     checkpoints = [argument for argument in arguments if "=" not in argument or os.path.lexists(argument)]
     return checkpoints, [argument for argument in arguments if argument not in checkpoints]
 
@@ -95,20 +95,20 @@ def _check_options(
     writes = out or save or calibrate
     rules = {
         NO_CHECKPOINT: count,
-        f"--views must be 1 or more, got {views}; 1 is the plain answer, without deformed copies.": views >= 1,
+        f"--views must be 1 or more, got {views}; 1 means without deformed copies.": views >= 1,
         f"--compare takes exactly two checkpoints, got {count}. An ensemble is one with --save.": is_pair
         or not compare,
-        "--compare prints alone: leave out --out, --save and --calibrate.": not (compare and writes),
+        "--compare only prints: leave out --out, --save and --calibrate.": not (compare and writes),
         "--save writes an ensemble, so it takes two checkpoints or more; got 1.": not save or count > 1,
         "--calibrate writes the ensemble itself: leave out --save.": not (calibrate and save),
-        f"--save writes the plain ensemble, {plain}": not save or views == 1,
-        f"--calibrate is for the plain answer, {plain}": not calibrate or views == 1,
+        f"--save writes the ensemble without views, {plain}": not save or views == 1,
+        f"--calibrate works without views, {plain}": not calibrate or views == 1,
     }
     require(rules)
 
 
 def _make_output_folders(checkpoints: list[str], file: Path | None, out: Path | None) -> None:
-    """Create the folders of the files to write, before the work. Raises `UsageError` for files that must stay."""
+    """Create the folders of the output files. Raises `UsageError` if a file would overwrite a checkpoint."""
     from mnist_trainer.files import make_folder
     from mnist_trainer.pipeline.evaluate import check_output_file, find_checkpoints
 
@@ -176,7 +176,7 @@ def _calibrate(checkpoints: list[str], overrides: list[str], split: Split, file:
 
 
 def _print_folder_notes(result: EvalResult) -> None:
-    """Print what was ignored in the folder of pictures that was measured."""
+    """Print warnings about files that were ignored in a folder of pictures."""
     from mnist_trainer.data.folder import notes
 
     for note in notes(result.target.config.data):

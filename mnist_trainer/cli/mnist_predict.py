@@ -1,4 +1,4 @@
-"""`mnist-predict`: pictures in, digits out."""
+"""`mnist-predict`: read digits from pictures."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ mnist-predict --help lists all options."""
 
 ONE_CSV = (
     "--out is for one CSV file with an image in each row: mnist-predict test.csv --out submission.csv. "
-    "The answers to pictures are printed, with --csv or --json in a form for programs."
+    "Predictions for pictures are printed; for programs use --csv or --json."
 )
 
 Content = Literal["auto", "single", "row", "page"]
-"""What a picture holds."""
+"""The content of a picture."""
 
 IMAGES = "Pictures, folders of pictures, or - for one from a pipe; with --out a CSV file."
 Checkpoint = Annotated[
@@ -48,9 +48,9 @@ Checkpoint = Annotated[
     ),
 ]
 EXPECT = "What a picture holds: single (one digit), row, page, or auto (find out)."
-MIN_CONFIDENCE = "Refuse digits whose probability is below P (0 to 1)."
+MIN_CONFIDENCE = "Reject digits whose probability is below P (0 to 1)."
 MinConfidence = Annotated[float, option("--min-confidence", "P", MIN_CONFIDENCE, show_default=False)]
-TOP = "Show the K most likely answers to each digit. Without it only close ones."
+TOP = "Show the K most likely classes of each digit; by default only close ones."
 SHOW = "Draw each 28×28 image that the network reads, in the terminal."
 SAVE_STEPS = "Write a PNG for each picture that shows how it was read, step by step."
 OUT = "Write Kaggle's ImageId,Label for the images in the rows of a CSV file."
@@ -77,10 +77,10 @@ def predict(  # noqa: PLR0913, PLR0917 - one an option
         _check_options(images, min_confidence, as_json and as_csv, for_people and for_programs)
         if out is not None:
             others = for_people or for_programs or save_steps or min_confidence or expect != "auto"
-            require({"--out writes the answer to each row and goes with --checkpoint alone.": not others})
+            require({"--out takes no other option but --checkpoint.": not others})
             _write_submission(images or [], checkpoint, out)
             return
-        os.environ.setdefault("OMP_NUM_THREADS", "1")  # one digit is read before more threads have started
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # a digit is read faster than more threads start
         from mnist_trainer.pipeline.predict import expand_inputs, load_reader
 
         sources, notes = expand_inputs(images or [])
@@ -109,14 +109,14 @@ def _check_options(images: object, min_confidence: float, two_forms: bool, two_r
     rules = {
         NO_PICTURE: images,
         f"--min-confidence must be from 0 to 1, got {min_confidence:g}; 90 % is 0.9.": 0 <= min_confidence <= 1,
-        "--json and --csv print the same answers in two forms: leave one out.": not two_forms,
-        "--show and --top are for people to look at: leave them out, or --json and --csv.": not two_readers,
+        "--json and --csv print the same predictions in two formats: leave one out.": not two_forms,
+        "--show and --top can't be combined with --json or --csv: leave one out.": not two_readers,
     }
     require(rules)
 
 
 def _write_submission(images: list[str], checkpoint: str, out: Path) -> None:
-    """Write the answers to the rows of a CSV file in Kaggle's format."""
+    """Write the predictions for the rows of a CSV file in Kaggle's format."""
     from mnist_trainer.config.schema import CSV_ENDINGS
 
     require({ONE_CSV: len(images) == 1 and images[0].lower().endswith(CSV_ENDINGS)})
@@ -134,11 +134,11 @@ def _write_submission(images: list[str], checkpoint: str, out: Path) -> None:
     if labels is not None:
         print_safe(f"{path}: its column of labels is ignored.", err=True)
     write_text(out, kaggle_submission(reader.read_rows(pixels)))
-    print_safe(f"Written to {out}: the answers to {len(pixels):,} images.\nmodel: {reader.name}")
+    print_safe(f"Written to {out}: the predictions for {len(pixels):,} images.\nmodel: {reader.name}")
 
 
 def _print_json(predictions: Iterable[Prediction]) -> bool:
-    """Print a list; return whether a picture could not be read, as the next two functions do."""
+    """Print a JSON list. Return whether a picture could not be read, like the next two functions."""
     content = [prediction.to_json() for prediction in predictions]
     print(json.dumps(content))
     return any(picture["error"] for picture in content)

@@ -1,4 +1,4 @@
-"""`mnist-runs`: a folder of runs in, a table of them out."""
+"""`mnist-runs`: list the runs in a folder as a table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 app = new_app()
 
-FOLDER = "The folder that holds the runs, or the folder of a series; else runs."
+FOLDER = "The folder that contains the runs, or the folder of a series; default: runs."
 SORT = "Sort by a column or a key of the config, lowest first. Without it the newest is last."
 FILTER = "List only runs with this value: status=finished, name=mlp*, optimizer=adam. May be repeated."
 DIFF = "Compare two runs, by folder, name or latest: which keys and results differ."
@@ -38,12 +38,12 @@ def runs(
     debug: Debug = False,
     _version: Version = False,
 ) -> None:
-    """List the runs in a folder: what was trained, how it ended, validation and test figures."""
+    """List the runs in a folder: what was trained, how it ended, validation and test metrics."""
     with handle_errors(debug):
         folder = _find_folder(folders)
         require({f"--plot writes a PNG; {plot} does not end in .png.": plot is None or plot.suffix.lower() == ".png"})
         if diff is not None:
-            alone = "--diff names its two runs itself: leave --filter, --sort and --reverse out."
+            alone = "--diff already names its two runs: leave --filter, --sort and --reverse out."
             require({alone: not (filters or reverse or sort)})
             listed = _show_difference(folder, diff, as_json)
         else:
@@ -53,7 +53,7 @@ def runs(
 
 
 def _find_folder(folders: Sequence[Path] | None) -> Path:
-    """Return the one folder that was named, else `runs`. Raises `UsageError` if there are several."""
+    """Return the folder in the arguments, or `runs` if there is none. Raises `UsageError` if there are several."""
     folder, *others = folders or [Path("runs")]
     require({f"Name one folder, the one that holds the runs: mnist-runs {shell_quote(folder.parent)}": not others})
     return folder
@@ -99,7 +99,7 @@ def _print_table(lines: Sequence[str], notes: Sequence[str]) -> None:
 
 
 def _draw_curves(listed: Sequence[RunSummary], file: Path, folder: Path) -> str:
-    """Draw the learning curves of the runs to `file`; return which were drawn."""
+    """Plot the learning curves of the runs to `file`. Return the message to print."""
     from mnist_trainer.files import write_bytes
     from mnist_trainer.reports.curves import overlaid_curves
     from mnist_trainer.studies.run_table import curves

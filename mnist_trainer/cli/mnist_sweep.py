@@ -1,4 +1,4 @@
-"""`mnist-sweep`: a YAML file that says what to vary in, the best config out."""
+"""`mnist-sweep`: search for the best config, with the keys to vary from a YAML file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mnist-train`: one YAML file in, a run folder out; with `--resume` a stopped run, or a series, is continued."""
+"""`mnist-train`: train a model from a YAML file, or continue a stopped run or series with `--resume`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 app = new_app()
 
 CONFIGS = """\
-Configs that come with mnist-train, in the order of a lesson:
+Configs that come with mnist-train, in the order of a course:
 
 {}
 
@@ -80,7 +80,7 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
     debug: Debug = False,
     _version: Version = False,
 ) -> None:
-    """Train a model for handwritten digits as a YAML file says, measure it, and write everything to runs/.
+    """Train a model for handwritten digits from a YAML file, evaluate it, and write everything to runs/.
 
     Without CONFIG the configs that come with the package are listed.
     """
@@ -116,7 +116,7 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
 def _read_series(
     seeds: str | None, jobs: int | None, seed: str | None, on_interrupt: str, overrides: Sequence[str]
 ) -> tuple[int, ...] | None:
-    """Return the seeds of a series, or None for a single run. Raises `UsageError` for options that do not fit."""
+    """Return the seeds of a series, or None for a single run. Raises `UsageError` for conflicting options."""
     from mnist_trainer.seeds import parse_seeds
 
     if seeds is None:
@@ -141,7 +141,9 @@ def _load_config(source: str, overrides: Sequence[str], keys: Mapping[str, str |
 def _train(config: Config, run_dir: Path | None, on_interrupt: str, quiet: bool) -> None:
     from mnist_trainer.reports.canvas import plot_process
 
-    with plot_process(config.report.plots or config.report.gallery):  # first: it loads while torch does
+    with plot_process(
+        config.report.plots or config.report.gallery
+    ):  # first, so that it loads at the same time as torch
         from mnist_trainer.pipeline import train as pipeline
 
         with open_console(quiet, on_interrupt=on_interrupt) as console:
@@ -158,7 +160,7 @@ def _train_series(config: Config, seeds: tuple[int, ...], jobs: int, run_dir: Pa
 def _resume(
     name: str, overrides: Sequence[str], jobs: int | None, take_over: bool, on_interrupt: str, quiet: bool
 ) -> None:
-    """Train the run, or the series of runs, called `name` to its end."""
+    """Continue the run, or the series of runs, called `name`."""
     from mnist_trainer.pipeline.resume import find_run
     from mnist_trainer.storage.run_folder import is_series
 
@@ -228,7 +230,7 @@ def _copy_config(name: str) -> None:
     source, target = shipped_path(name), Path(f"{name}.yaml")
     if os.path.lexists(target):
         raise UsageError(f"{target} already exists, and is not overwritten. Rename it, or copy in another folder.")
-    schema = source.with_name("schema.json").as_uri()  # else editors look for it beside the copy
+    schema = source.with_name("schema.json").as_uri()  # else editors look for it in the folder of the copy
     write_text(target, source.read_text(encoding="utf-8").replace("$schema=schema.json", f"$schema={schema}", 1))
     print_safe(f"Written to {target}. Edit it, then train it: mnist-train {target}")
 

@@ -1,4 +1,4 @@
-"""How commands and their options are declared, and the options that several commands have."""
+"""Functions to declare commands and options, and the options that several commands share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mnist_trainer.cli.completion import complete, prepare_completion
 
 
 def new_app() -> typer.Typer:
-    """Return an app that starts fast: without rich markup, pretty tracebacks and options for completion."""
+    """Return an app without rich markup, pretty tracebacks and completion options, so that it starts quickly."""
     return typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 
 
@@ -21,7 +21,7 @@ def run_app(app: typer.Typer, name: str) -> None:
 
 
 def option(names: str, metavar: str, text: str, **settings: Any) -> Any:
-    """Return an option; `names` as in `"-c --config"`, `text` for the help."""
+    """Return an option with a value; `names` as in `"-c --config"`, `text` is its help."""
     return typer.Option(*names.split(), metavar=metavar, help=text, **settings)
 
 

@@ -1,4 +1,4 @@
-"""The console scripts. All settings of the process that save time are in this file; see docs/decisions.md."""
+"""The console scripts, with all process settings that save time; see docs/decisions.md."""
 
 from __future__ import annotations
 
@@ -27,26 +27,27 @@ Each command has --help. They are installed as mnist-train, mnist-eval, … as w
 COMMANDS = ("train", "eval", "predict", "runs", "sweep")
 
 SPIN_COUNT = "3000"
-"""Turns of a loop (some dozens of microseconds) that an idle OpenMP thread waits awake. GNU OpenMP's default: 300,000.
+"""Number of iterations (some dozens of microseconds) of an idle OpenMP thread's busy loop; GNU OpenMP's default is
+300,000.
 
-Gain: beside another busy program `fast` takes a fraction of the time; with few turns all operations get slower. If a
-torch without GNU OpenMP ignores the variable, only this gain is lost.
+Gain: `fast` takes a fraction of the time while another program is busy. Smaller values make all operations slower. If
+torch is built without GNU OpenMP, only this gain is lost.
 """
 
 MALLOC_OPTIONS = {"MALLOC_MMAP_THRESHOLD_": (-3, 2**25), "MALLOC_TRIM_THRESHOLD_": (-1, 2**28)}
-"""glibc's variables, with the parameter numbers and bytes of `mallopt`: blocks of up to 32 MiB are taken from freed
-memory, of which up to 256 MiB are kept.
+"""glibc's variables, with the parameter numbers and bytes of `mallopt`: blocks of up to 32 MiB are allocated
+from freed memory, and up to 256 MiB of it are not returned to the system.
 
-Gain: the epoch of `fast` takes 1.7 s instead of 2.7 s, because a batch's memory is not returned and requested again. If
-glibc changes the numbers or there is another libc, only this gain is lost.
+Gain: the epoch of `fast` takes 1.7 s instead of 2.7 s, because the memory of a batch is reused. If glibc changes the
+numbers, or with another libc, only this gain is lost.
 """
 
 
 class CompilerPlaceholder(ModuleType):
-    """Stands for `torch._dynamo`, which optimizers import at their first step only to say what not to compile.
+    """Replaces `torch._dynamo`, which optimizers import at their first step only to mark code as not compiled.
 
-    Gain: 0.9 s of CPU time, nearly as much as `import torch` takes. The real module is loaded as soon as anything but
-    these two functions is asked for. If a later torch asks for more, only this gain is lost.
+    Gain: 0.9 s of CPU time, nearly as much as `import torch` takes. Access to any other attribute loads the real
+    module. If a later torch uses more attributes, only this gain is lost.
     """
 
     def graph_break(self, *arguments: object, **options: object) -> None:
@@ -57,7 +58,7 @@ class CompilerPlaceholder(ModuleType):
         return fn
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") and name != "__path__":  # asked for by whoever looks through all modules
+        if name.startswith("__") and name != "__path__":  # accessed by code that inspects all modules
             raise AttributeError(name)
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
@@ -65,7 +66,7 @@ class CompilerPlaceholder(ModuleType):
 
 
 def leave_compiler_out() -> None:
-    """Put the placeholder into `sys.modules`, unless the real module is there."""
+    """Put the placeholder into `sys.modules`, unless the real module is already imported."""
     sys.modules.setdefault("torch._dynamo", CompilerPlaceholder("torch._dynamo"))
 
 
@@ -85,7 +86,7 @@ def main() -> None:
 
 
 def _set_malloc_options() -> None:
-    """Set `MALLOC_OPTIONS` for this process and its children, except those that the user has set."""
+    """Set `MALLOC_OPTIONS` for this process and its children, except variables that the user has set."""
     if sys.platform != "linux":
         return
     import ctypes
@@ -99,7 +100,7 @@ def _set_malloc_options() -> None:
 
 
 def _expand_user(word: str) -> str:
-    """Expand a `~` at the beginning of a path, also in `--run-dir=~/x`, which not every shell does."""
+    """Return `word` with `~` at the beginning of a path expanded, also in `--run-dir=~/x`, as not every shell does."""
     option, equals, value = word.partition("=")
     is_option = bool(equals) and option.startswith("--")
     path = os.path.expanduser(value if is_option else word)  # noqa: PTH111 - as a shell does
@@ -109,9 +110,8 @@ def _expand_user(word: str) -> str:
 def _run_command(name: str) -> None:
     """Run a command and end the process with its exit code.
 
-    `os._exit` skips Python's teardown of torch. Gain: a quarter of the time that importing torch takes. What has to
-    happen at exit is done before it: streams are flushed and `atexit` functions run. If a library starts to need
-    more (threads that must be joined), it would be cut off here.
+    `os._exit` skips the teardown of torch. Gain: a quarter of the time of `import torch`. Before it, streams are
+    flushed and `atexit` functions are called. A library that needs more at exit (threads to join) would be cut off.
     """
     sys.argv[1:] = map(_expand_user, sys.argv[1:])
     if name in ("train", "sweep"):
@@ -119,14 +119,14 @@ def _run_command(name: str) -> None:
         leave_compiler_out()
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when torch is imported
-    os.environ["MPLBACKEND"] = "agg"  # Jupyter sets one for its child processes that may not be installed
+    os.environ["MPLBACKEND"] = "agg"  # the backend that Jupyter sets for child processes may not be installed
     code: object = 0
     try:
         import_module(f"mnist_trainer.cli.mnist_{name}").main()
     except SystemExit as end:
         code = end.code
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # the reader of a pipe may have gone
+        with suppress(OSError, ValueError):  # the reader of a pipe may have exited
             stream.flush()
     atexit._run_exitfuncs()
     os._exit(code if isinstance(code, int) else 0 if code is None else 1)

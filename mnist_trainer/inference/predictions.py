@@ -44,7 +44,7 @@ def make_views(count: int) -> list[View]:
     Raises `UsageError` for a count below 1.
     """
     if not isinstance(count, int) or count < 1:
-        raise UsageError(f"views must be 1 or more, got {count!r}. 1 is the plain answer, without deformed copies.")
+        raise UsageError(f"views must be 1 or more, got {count!r}. 1 means without deformed copies.")
     return [lambda images: images, *map(_deformed, _draws(count - 1))]
 
 

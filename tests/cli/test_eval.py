@@ -252,22 +252,22 @@ def test_a_calibrated_copy_and_its_picture_are_written(command: Command, pair: t
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["a", "--views", "0"], "--views must be 1 or more, got 0; 1 is the plain answer, without deformed copies."),
+        (["a", "--views", "0"], "--views must be 1 or more, got 0; 1 means without deformed copies."),
         (["a", "--compare"], "--compare takes exactly two checkpoints, got 1. An ensemble is one with --save."),
         (
             ["a", "b", "c", "--compare"],
             "--compare takes exactly two checkpoints, got 3. An ensemble is one with --save.",
         ),
-        (["a", "b", "--compare", "--save", "c"], "--compare prints alone: leave out --out, --save and --calibrate."),
+        (["a", "b", "--compare", "--save", "c"], "--compare only prints: leave out --out, --save and --calibrate."),
         (["a", "--save", "c"], "--save writes an ensemble, so it takes two checkpoints or more; got 1."),
         (
             ["a", "b", "--save", "c", "--views", "3"],
-            "--save writes the plain ensemble, as a checkpoint stores no views: leave out --views.",
+            "--save writes the ensemble without views, as a checkpoint stores no views: leave out --views.",
         ),
         (["a", "b", "--save", "c", "--calibrate", "d"], "--calibrate writes the ensemble itself: leave out --save."),
         (
             ["a", "--calibrate", "c", "--views", "2"],
-            "--calibrate is for the plain answer, as a checkpoint stores no views: leave out --views.",
+            "--calibrate works without views, as a checkpoint stores no views: leave out --views.",
         ),
     ],
 )

@@ -360,7 +360,7 @@ def test_the_rows_of_a_table_are_answered_for_kaggle(
 ) -> None:
     done = command("predict", "test.csv", "--checkpoint", digits_run.folder, "--out", "new/submission.csv")
     model = f"model: {digits_run.folder / 'best.pt'} (shared, trained on digits)"
-    written = f"Written to {Path('new/submission.csv')}: the answers to 40 images."
+    written = f"Written to {Path('new/submission.csv')}: the predictions for 40 images."
     assert done == (0, f"{written}\n{model}\n", "")
     head, *lines = (here / "new" / "submission.csv").read_text().splitlines()
     assert head == "ImageId,Label"
@@ -385,8 +385,8 @@ def test_what_is_refused_has_an_answer_in_a_table(command: Command, here: Path) 
     [
         (["7.png", "--out", "a.csv"], 2, "--out is for one CSV file with an image in each row: mnist-predict test.csv"),
         (["test.csv", "plain.csv", "--out", "a.csv"], 2, "--out is for one CSV file"),
-        (["test.csv", "--out", "a.csv", "--json"], 2, "--out writes the answer to each row and goes with --checkpoint"),
-        (["test.csv", "--out", "a.csv", "--min-confidence", "0.5"], 2, "goes with --checkpoint alone"),
+        (["test.csv", "--out", "a.csv", "--json"], 2, "--out takes no other option but"),
+        (["test.csv", "--out", "a.csv", "--min-confidence", "0.5"], 2, "no other option but --checkpoint"),
         (["test.csv", "--out", "./test.csv"], 2, "Name another file to write to"),
         (["none.csv", "--out", "a.csv"], 3, "none.csv cannot be read: No such file"),
         (["broken.csv", "--out", "a.csv"], 3, "broken.csv is damaged: line 1 has 3 columns"),

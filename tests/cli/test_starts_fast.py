@@ -1,4 +1,4 @@
-"""What needs no training loads nothing heavy: help, the list of configs, mistakes in commands and configs."""
+"""Commands that train nothing import nothing heavy: help, the list of configs, errors in commands and configs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Light = Callable[..., Any]
 
 HELP = {
     "train": """\
-  Train a model for handwritten digits as a YAML file says, measure it, and
+  Train a model for handwritten digits from a YAML file, evaluate it, and
   write everything to runs/.
 
   Without CONFIG the configs that come with the package are listed.
@@ -59,8 +59,8 @@ Options:
   --out DIR         Write confusion.png, mistakes.png and predictions.csv to
                     this folder.
   --save FILE       Save the ensemble as one checkpoint.
-  --views N         Average the answers to N slightly deformed copies of each
-                    image (test-time augmentation).  [default: 1]
+  --views N         Average the predictions for N slightly deformed copies of
+                    each image (test-time augmentation).  [default: 1]
   --calibrate FILE  Save a copy whose probabilities are calibrated on the
                     validation images.
   --compare         Compare two checkpoints: is one significantly better?
@@ -82,10 +82,10 @@ Options:
                                 with the package).  [default: bundled]
   --expect KIND                 What a picture holds: single (one digit), row,
                                 page, or auto (find out).  [default: auto]
-  --min-confidence P            Refuse digits whose probability is below P (0
+  --min-confidence P            Reject digits whose probability is below P (0
                                 to 1).
-  --top K                       Show the K most likely answers to each digit.
-                                Without it only close ones.  [x>=1]
+  --top K                       Show the K most likely classes of each digit;
+                                by default only close ones.  [x>=1]
   --show                        Draw each 28×28 image that the network reads,
                                 in the terminal.
   --save-steps DIR              Write a PNG for each picture that shows how it
@@ -100,7 +100,7 @@ Options:
 """,
     "runs": """\
   List the runs in a folder: what was trained, how it ended, validation and
-  test figures.
+  test metrics.
 
 Options:
   --sort KEY          Sort by a column or a key of the config, lowest first.
@@ -165,7 +165,7 @@ def test_a_list_of_configs_with_a_phrase_each(light: Light) -> None:
     done = light("train")
     head, table, examples = done.out.split("\n\n")
     assert (done.code, done.err) == (0, "")
-    assert head == "Configs that come with mnist-train, in the order of a lesson:"
+    assert head == "Configs that come with mnist-train, in the order of a course:"
     found = [line.split(maxsplit=1) for line in table.splitlines()]
     assert found == [[name, phrase] for name, phrase in shipped().items()]
     assert "mnist-train quickstart\n" in examples
@@ -229,9 +229,9 @@ def test_the_version(name: str, command: Any, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--json", "--csv"], "--json and --csv print the same answers in two forms: leave one out."),
-        (["--json", "--top", "3"], "--show and --top are for people to look at: leave them out, or --json and --csv."),
-        (["--csv", "--show"], "--show and --top are for people to look at: leave them out, or --json and --csv."),
+        (["--json", "--csv"], "--json and --csv print the same predictions in two formats: leave one out."),
+        (["--json", "--top", "3"], "--show and --top can't be combined with --json or --csv: leave one out."),
+        (["--csv", "--show"], "--show and --top can't be combined with --json or --csv: leave one out."),
         (["--min-confidence", "90"], "--min-confidence must be from 0 to 1, got 90; 90 % is 0.9."),
         (["--min-confidence", "nan"], "--min-confidence must be from 0 to 1, got nan; 90 % is 0.9."),
     ],

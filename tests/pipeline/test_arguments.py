@@ -23,7 +23,7 @@ CHECKPOINT = "A checkpoint is a .pt file, a run folder or latest, or a list of t
 PICTURE = "A picture is a file, a Pillow image or a NumPy array, not 5."
 STATE = "fit and steps take what prepare returns, as in fit(prepare('quickstart')), not 5."
 SPLIT = "split must be one of train, validation, test, test50k; got 'tests'."
-VIEWS = "views must be 1 or more, got '2'. 1 is the plain answer, without deformed copies."
+VIEWS = "views must be 1 or more, got '2'. 1 means without deformed copies."
 CONFIDENCE = "min_confidence must be from 0 to 1, got high; 90 % is 0.9."
 MODEL = "model= takes a torch.nn.Module, not 'cnn'; the config's is chosen by 'model=mlp'."
 LOSS = "loss= takes a function of outputs and labels, not 'mse'; the config's is chosen by 'loss=mse'."
