@@ -45,13 +45,8 @@ Function = Callable[[Any, WorkerContext], object]
 class Scheduler:
     """Base class of what hands out tasks and receives their messages. Its methods are called in the parent process."""
 
-    @property
-    def should_stop(self) -> bool:
-        """Whether running tasks should stop and no other should start."""
-        return False
-
-    def should_cancel(self, task: Any) -> bool:
-        """Whether this running task alone should stop."""
+    def should_stop(self, task: Any = None) -> bool:
+        """Whether this running task should stop; without a task, whether no other should start."""
         return False
 
     def next_task(self) -> Any:
@@ -88,21 +83,16 @@ def run_tasks(function: Function, scheduler: Scheduler, jobs: int) -> None:
     if jobs > 1:
         _run_in_processes(function, scheduler, jobs)
         return
-    while not scheduler.should_stop and (task := scheduler.next_task()) is not None:
-        stop_requested = partial(_stop_requested, scheduler, task)
-        context = WorkerContext(partial(scheduler.on_message, task), stop_requested)
+    while not scheduler.should_stop() and (task := scheduler.next_task()) is not None:
+        context = WorkerContext(partial(scheduler.on_message, task), partial(scheduler.should_stop, task))
         scheduler.on_end(task, _call(function, task, context))
-
-
-def _stop_requested(scheduler: Scheduler, task: object) -> bool:
-    return scheduler.should_stop or scheduler.should_cancel(task)
 
 
 def _run_in_processes(function: Function, scheduler: Scheduler, jobs: int) -> None:
     workers: dict[Connection, _Worker] = {}
 
     def start_workers() -> None:
-        while len(workers) < jobs and not scheduler.should_stop and (task := scheduler.next_task()) is not None:
+        while len(workers) < jobs and not scheduler.should_stop() and (task := scheduler.next_task()) is not None:
             worker = _Worker(function, task)
             workers[worker.connection] = worker
 
@@ -110,7 +100,7 @@ def _run_in_processes(function: Function, scheduler: Scheduler, jobs: int) -> No
         start_workers()
         while workers:
             for worker in workers.values():
-                if _stop_requested(scheduler, worker.task):
+                if scheduler.should_stop(worker.task):
                     worker.request_stop()
             for connection in wait(list(workers), POLL_SECONDS):
                 worker = workers[cast("Connection", connection)]

@@ -241,8 +241,7 @@ class _SeriesRun(Scheduler):
         missing = [run for run in self.runs() if not _is_finished(run)]
         self.tasks = iter([RunTask(self.config.model_copy(update={"seed": run.seed}), run.folder) for run in missing])
 
-    @property
-    def should_stop(self) -> bool:
+    def should_stop(self, task: RunTask | None = None) -> bool:
         return self.callback.should_stop
 
     def run(self, common: RunInfo) -> SeriesResult:

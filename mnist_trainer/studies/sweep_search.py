@@ -155,9 +155,9 @@ class _Run(Scheduler):
         minutes = self.options.minutes
         return minutes is not None and perf_counter() - self.started >= 60 * minutes
 
-    @property
-    def should_stop(self) -> bool:
-        return self.callback.should_stop or self.is_over
+    def should_stop(self, task: TrialTask | None = None) -> bool:
+        is_cancelled = task is not None and task.number not in self.running  # pruned, or taken for dead
+        return is_cancelled or self.callback.should_stop or self.is_over
 
     def run(self) -> SweepResult:
         """Run the sweep as `run_sweep` says."""
@@ -188,7 +188,7 @@ class _Run(Scheduler):
         """Run trials until all have ended; wait while other commands run the last ones."""
         self.callback.can_stop = True
         announced = 0
-        while not self.should_stop and any(found := open_trials(self.study, self.sweep.trials)):
+        while not self.should_stop() and any(found := open_trials(self.study, self.sweep.trials)):
             startable, running = found
             if startable:
                 run_tasks(train_trial, self, min(self.jobs, startable))
@@ -216,9 +216,6 @@ class _Run(Scheduler):
                 self.study.sampler = build_sampler(self.sweep, index)
                 return TrialTask(number, self.sweep, suggest(attempt.trial, self.sweep.space), self.threads)
         return None
-
-    def should_cancel(self, task: TrialTask) -> bool:
-        return task.number not in self.running
 
     def on_message(self, task: TrialTask, message: EpochRecord | Failure) -> None:
         from optuna.exceptions import UpdateFinishedTrialError

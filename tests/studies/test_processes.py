@@ -74,8 +74,7 @@ class Remembering(Scheduler):
         self.errors: dict[Any, Exception] = {}
         self.stop_after = stop_after
 
-    @property
-    def should_stop(self) -> bool:
+    def should_stop(self, task: Any = None) -> bool:
         return self.stop_after is not None and len(self.news) >= self.stop_after
 
     def next_task(self) -> Any:
