@@ -23,7 +23,7 @@ from mnist_trainer.config.messages import (
     discriminator_key,
     field_at,
     keys_of,
-    nearest,
+    near_hint,
     problems_of,
     short_form_at,
     types_at,
@@ -91,8 +91,7 @@ def read_config(source: str | PathLike[str]) -> Document:
     try:
         document = read_file(path)
     except FileNotFoundError:
-        near = nearest(path.stem, shipped())
-        hint = f"; did you mean the shipped config '{near}'?" if near else ""
+        hint = near_hint(path.stem, shipped(), "the shipped config ")
         return Document(problems=[Problem(SourceLocation(file=str(path)), (), f"no such file{hint}")])
     if document.data is not None:
         document.data.setdefault("name", run_name(path.stem))
@@ -167,12 +166,12 @@ def _is_inline(node: Any) -> bool:
     return isinstance(node, yaml.ScalarNode) or bool(node.flow_style)
 
 
-def _write_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
     is_plain = isinstance(parse_scalar(text), str) and text.lower() not in YAML11_BOOLEANS
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_plain else "'")
 
 
-_Dumper.add_representer(str, _write_text)
+_Dumper.add_representer(str, _represent_text)
 
 
 Override = str | Mapping[str, Any]
@@ -231,14 +230,14 @@ def apply_override(document: Document, number: int, text: str) -> None:
     elif not written.strip():
         document.add_problem(location, tuple(parts), "no value after '='; null switches a part off")
     else:
-        read = _read(written.strip(), types_at(tuple(parts)), location)
-        path = tuple(parts) if document.data is None else _write(document, parts, read.data, location)
+        read = _parse_value(written.strip(), types_at(tuple(parts)), location)
+        path = tuple(parts) if document.data is None else _set_value(document, parts, read.data, location)
         for problem in read.problems:
             document.add_problem(location, (*path, *problem.path), problem.message)
         document.reported |= {(*path, *reported) for reported in read.reported}
 
 
-def _read(text: str, types: tuple[Any, ...], location: SourceLocation) -> Document:
+def _parse_value(text: str, types: tuple[Any, ...], location: SourceLocation) -> Document:
     """Return the value of an override for a key that takes `types`."""
     quote = text[0] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else ""
     if str in types and quote:
@@ -253,7 +252,7 @@ def _read(text: str, types: tuple[Any, ...], location: SourceLocation) -> Docume
     return read
 
 
-def _write(document: Document, parts: list[str], value: Any, location: SourceLocation) -> KeyPath:
+def _set_value(document: Document, parts: list[str], value: Any, location: SourceLocation) -> KeyPath:
     """Set `value` at its key and create missing sections. Return the path of the value or of the problem."""
     node = document.data
     path: KeyPath = ()
@@ -267,7 +266,7 @@ def _write(document: Document, parts: list[str], value: Any, location: SourceLoc
         old = node.get(key) if isinstance(node, dict) else node[key]
         inner = None if following is None else _as_container(old, path, following)
         if following is None or inner is None:
-            _mark_overridden(document, path, location)
+            _set_locations(document, path, location)
             inner = value if following is None else _new_section(path, following)
         node[key] = node = inner
     return path
@@ -291,7 +290,7 @@ def _new_section(path: KeyPath, key: str) -> dict[str, Any]:
     return {name: getattr(field.default, name)} if name else {}
 
 
-def _mark_overridden(document: Document, path: KeyPath, location: SourceLocation) -> None:
+def _set_locations(document: Document, path: KeyPath, location: SourceLocation) -> None:
     """Give `location` to everything at `path` and below."""
     length = len(path)
     document.locations = {old: pair for old, pair in document.locations.items() if old[:length] != path}

@@ -155,7 +155,7 @@ def _upper_sections() -> Iterator[tuple[tuple[str, ...], SectionType]]:
                         yield (name, inner_name), inner
 
 
-_WANTED = {
+_EXPECTED = {
     "int_type": "a whole number",
     "float_type": "a number",
     "bool_type": "true or false",
@@ -171,7 +171,7 @@ _BOUNDS = {
     "less_than": ("lt", "less than"),
     "less_than_equal": ("le", "at most"),
 }
-_ALSO_CALLED = {"learning_rate": "lr", "he_normal": "kaiming", "glorot_normal": "xavier"}
+_OTHER_NAMES = {"learning_rate": "lr", "he_normal": "kaiming", "glorot_normal": "xavier"}
 """Words of other libraries and the names that correspond to them (`kaiming` and `xavier` are uniform here)."""
 
 
@@ -188,7 +188,7 @@ def _message(details: Sequence[ErrorDetails], ref: FieldRef, path: KeyPath) -> s
         case "union_tag_invalid":
             return _unknown_name(value[path[-1]], ref.names)
         case "union_tag_not_found":
-            return _unnamed(value, str(path[-1]), ref)
+            return _missing_name(value, str(path[-1]), ref)
         case "literal_error" if len(details) == 1:
             return _unknown_name(value, _choices(detail))
         case "string_pattern_mismatch" | "string_too_long":
@@ -199,8 +199,8 @@ def _message(details: Sequence[ErrorDetails], ref: FieldRef, path: KeyPath) -> s
             return f"takes {context['max_length']} or fewer items, got {context['actual_length']}"
         case "value_error":
             return str(context["error"])
-        case kind if kind in _BOUNDS and len(set(map(_wanted, details))) == 1:
-            return f"must be {_bound(detail)}, got {_got(value)}"
+        case kind if kind in _BOUNDS and len(set(map(_expected, details))) == 1:
+            return f"must be {_bound(detail)}, got {_format_value(value)}"
         case _:
             return _mismatch(details, ref)
 
@@ -210,12 +210,18 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     if len(word) > MAX_WORD_LENGTH:
         return None
     spellings = {_plain(name): name for name in known}
-    close = get_close_matches(_meant(word), spellings, n=1, cutoff=cutoff)
+    close = get_close_matches(_search_word(word), spellings, n=1, cutoff=cutoff)
     return spellings[close[0]] if close else None
 
 
-def _meant(word: str) -> str:
-    return _ALSO_CALLED.get(_plain(word), _plain(word))
+def near_hint(word: str, known: Iterable[str], kind: str = "") -> str:
+    """Return `; did you mean 'mlp'?` for a message, with `kind` before the name; empty if nothing is similar."""
+    near = nearest(word, known)
+    return f"; did you mean {kind}'{near}'?" if near else ""
+
+
+def _search_word(word: str) -> str:
+    return _OTHER_NAMES.get(_plain(word), _plain(word))
 
 
 def _plain(word: str) -> str:
@@ -225,7 +231,7 @@ def _plain(word: str) -> str:
 def _unknown_key(key: str, ref: FieldRef) -> str:
     section = ref.sections[0]
     siblings = [name for other in ref.siblings if key in other.model_fields for name in names_of(other)]
-    last = _meant(key.rpartition(".")[2])  # a key `optimizer.lr:`, written like an override
+    last = _search_word(key.rpartition(".")[2])  # a key `optimizer.lr:`, written like an override
     owners = [path.rpartition(".")[0] for path in paths_of(last)]
     is_known_elsewhere = 0 < len(owners) <= 3
     if siblings:
@@ -233,8 +239,8 @@ def _unknown_key(key: str, ref: FieldRef) -> str:
     if near := nearest(last, section.model_fields, cutoff=0.8 if is_known_elsewhere else 0.6):
         return f"unknown key; did you mean '{near}'?"
     if is_known_elsewhere:
-        places = " or ".join(f"under '{section}'" if section else "at the top" for section in owners)
-        return f"unknown key; {'it' if last == key else repr(last)} belongs {places}"
+        sections = " or ".join(f"under '{section}'" if section else "at the top" for section in owners)
+        return f"unknown key; {'it' if last == key else repr(last)} belongs {sections}"
     return f"unknown key; known keys: {', '.join(keys_of(section))}"
 
 
@@ -243,10 +249,10 @@ def _unknown_name(value: Any, names: Sequence[str]) -> str:
         return f"not a layer, but the output of a model: write output: {value} next to layers; cross_entropy needs none"
     near = nearest(value, names) if isinstance(value, str) else None
     hint = f"did you mean '{near}'? Known" if near else "known"
-    return f"unknown name {_got(value).removeprefix('text ')}; {hint}: {', '.join(names)}"
+    return f"unknown name {_format_value(value).removeprefix('text ')}; {hint}: {', '.join(names)}"
 
 
-def _unnamed(value: Any, written: str, ref: FieldRef) -> str:
+def _missing_name(value: Any, written: str, ref: FieldRef) -> str:
     """Return the message for a mapping without a name, often a short form with a wrong name or with other keys."""
     if written != ref.key:
         return f"unknown key; did you mean '{ref.key}'?"
@@ -260,21 +266,21 @@ def _unnamed(value: Any, written: str, ref: FieldRef) -> str:
 
 def _mismatch(details: Sequence[ErrorDetails], ref: FieldRef) -> str:
     value = details[0]["input"]
-    parts = list(dict.fromkeys(map(_wanted, details)))
+    parts = list(dict.fromkeys(map(_expected, details)))
     if "a number" in parts and "a whole number" in parts:
         parts.remove("a whole number")
     if short_form_at(ref.path):
         parts.insert(0, "a name")
-    wanted = " or ".join(parts)
+    expected = " or ".join(parts)
     choices = [choice for detail in details if detail["type"] == "literal_error" for choice in _choices(detail)]
-    return f"expected {wanted}, got {_got(value)}{_hint(value, wanted, ref, [*ref.names, *choices])}"
+    return f"expected {expected}, got {_format_value(value)}{_hint(value, expected, ref, [*ref.names, *choices])}"
 
 
-def _wanted(detail: ErrorDetails) -> str:
+def _expected(detail: ErrorDetails) -> str:
     kind = detail["type"]
     if kind == "literal_error":
         return " or ".join(map(repr, _choices(detail)))
-    return f"a number {_bound(detail)}" if kind in _BOUNDS else _WANTED.get(kind, detail["msg"])
+    return f"a number {_bound(detail)}" if kind in _BOUNDS else _EXPECTED.get(kind, detail["msg"])
 
 
 def _bound(detail: ErrorDetails) -> str:
@@ -286,7 +292,7 @@ def _choices(detail: ErrorDetails) -> list[str]:
     return re.findall(r"'([^']*)'", detail["ctx"]["expected"])
 
 
-def _got(value: Any) -> str:
+def _format_value(value: Any) -> str:
     match value:
         case None | True | False:
             return json.dumps(value)
@@ -302,36 +308,38 @@ def _got(value: Any) -> str:
             return f"a Python {type(value).__name__}"
 
 
-def _hint(value: Any, wanted: str, ref: FieldRef, names: Sequence[str]) -> str:  # noqa: PLR0911 - one return a hint
+def _hint(value: Any, expected: str, ref: FieldRef, names: Sequence[str]) -> str:  # noqa: PLR0911 - one return a hint
     match value:
         case None if ref.field and not ref.field.is_required():
             return "; leave the key out for its default"
         case False | "none" | "None" if ref.field and NoneType in get_args(ref.field.annotation):
             return "; null switches it off"
-        case True if "a mapping" in wanted and ref.sections:
+        case True if "a mapping" in expected and ref.sections:
             return f"; its keys are {', '.join(keys_of(ref.sections[0])[:3])} …"
-        case float() if "whole" in wanted and value.is_integer():
+        case float() if "whole" in expected and value.is_integer():
             return f"; write {value:.0f}"
-        case int() | float() if wanted == "text":
+        case int() | float() if expected == "text":
             return "; put it in quotes"
         case str() if ref.sections and value in names:
             return f"; write {{{ref.key}: {value}}}"
         case str() if near := nearest(value, names):
             return f"; did you mean '{near}'?"
-        case str() if "number" in wanted and re.fullmatch(r"0,\d+|\d+,\d{1,2}", value):
+        case str() if "number" in expected and re.fullmatch(r"0,\d+|\d+,\d{1,2}", value):
             return f"; write {value.replace(',', '.')}"
-        case str() if _stands_for(value, wanted):
-            return f"; write {_bare(value)} without quotes"
+        case str() if _parses_as(value, expected):
+            return f"; write {_without_separators(value)} without quotes"
         case _:
             return ""
 
 
-def _stands_for(text: str, wanted: str) -> bool:
-    value = parse_scalar(_bare(text)) if len(text) < 20 else text
-    return isinstance(value, bool) if wanted == "true or false" else "number" in wanted and type(value) in (int, float)
+def _parses_as(text: str, expected: str) -> bool:
+    value = parse_scalar(_without_separators(text)) if len(text) < 20 else text
+    return (
+        isinstance(value, bool) if expected == "true or false" else "number" in expected and type(value) in (int, float)
+    )
 
 
-def _bare(text: str) -> str:
+def _without_separators(text: str) -> str:
     """Return a number without its thousands separators."""
     return re.sub(r"(?<=\d)[_',](?=\d\d\d)", "", text)
 
@@ -391,9 +399,9 @@ def _fix_name(path: KeyPath, detail: ErrorDetails, ref: FieldRef, document: Docu
 def _misspelled_keys(groups: Mapping[KeyPath, _Group]) -> set[KeyPath]:
     """Return the keys that the unknown keys probably stand for: they are not reported as missing too."""
     return {
-        (*path[:-1], meant)
+        (*path[:-1], suggestion)
         for path, ((detail, ref), *_) in groups.items()
-        if detail["type"] == "extra_forbidden" and (meant := nearest(str(path[-1]), ref.sections[0].model_fields))
+        if detail["type"] == "extra_forbidden" and (suggestion := nearest(str(path[-1]), ref.sections[0].model_fields))
     }
 
 

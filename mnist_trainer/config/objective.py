@@ -17,6 +17,7 @@ from mnist_trainer.config.fields import (
     PositiveNumber,
     Section,
     ShortForm,
+    ZeroToOne,
 )
 
 
@@ -87,7 +88,7 @@ class DistanceLoss(LossSection):
 
     @model_validator(mode="before")
     @classmethod
-    def _spread_sse(cls, value: Any) -> Any:
+    def _sse_as_mse(cls, value: Any) -> Any:
         if isinstance(value, dict) and value.get("name") == "sse" and value.get("reduction", "sum") == "sum":
             return {**value, "name": "mse", "reduction": "sum"}
         return value
@@ -101,8 +102,6 @@ class DistanceLoss(LossSection):
 
 AnyLoss: TypeAlias = ClassLoss | BinaryCrossEntropy | DistanceLoss
 Loss = Annotated[AnyLoss, Field(discriminator="name"), ShortForm()]
-
-Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimizerSection(Section):
@@ -139,7 +138,7 @@ class Adam(OptimizerSection):
     """adamw decouples the weight decay (Loshchilov & Hutter 2019)"""
     lr: PositiveNumber = 0.001
     """learning rate"""
-    betas: ListOf[Beta] = Field(default=(0.9, 0.999), min_length=2, max_length=2)
+    betas: ListOf[Fraction] = Field(default=(0.9, 0.999), min_length=2, max_length=2)
     """decay rates of the two running means"""
     eps: PositiveNumber = 1e-8
     """added to the denominator for numerical stability"""
@@ -151,7 +150,7 @@ class RmsProp(OptimizerSection):
     name: Literal["rmsprop"] = "rmsprop"
     lr: PositiveNumber = 0.001
     """learning rate"""
-    alpha: Beta = 0.99
+    alpha: Fraction = 0.99
     """decay rate of the running mean"""
     momentum: Fraction = 0.0
     """factor of the previous step's direction"""
@@ -209,7 +208,7 @@ class Decay(ScheduleSection):
 
     name: Literal["cosine", "linear"]
     """the curve of the decay"""
-    final: Annotated[float, Field(ge=0, le=1)] = 0.0
+    final: ZeroToOne = 0.0
     """fraction of the learning rate at the last step"""
 
 
@@ -221,7 +220,7 @@ class OneCycle(Section):
     """fraction of all steps in which the learning rate rises"""
     start: Annotated[float, Field(gt=0, le=1)] = 0.04
     """fraction of the learning rate at the first step"""
-    final: Annotated[float, Field(ge=0, le=1)] = 4e-6
+    final: ZeroToOne = 4e-6
     """fraction of the learning rate at the last step"""
 
 

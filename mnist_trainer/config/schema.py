@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field
 from mnist_trainer.config.fields import (
     AnySpelling,
     ClassName,
+    Fraction,
     ListOf,
     Name,
     NotNegative,
@@ -61,7 +62,7 @@ class Augment(Section):
     """rotation about the centre, in degrees"""
     shear: Annotated[float, Field(ge=0, le=80)] = 0.0
     """slant to the side, in degrees"""
-    scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    scale: Fraction = 0.0
     """relative change of width and of height, independently"""
     shift: Annotated[float, Field(ge=0, le=28)] = 0.0
     """shift in both directions, in pixels"""
@@ -114,7 +115,7 @@ class Data(Section):
     """folder of data sets, in torchvision's layout; default: MNIST_TRAINER_DATA, else a cache folder"""
     batch_size: Positive | Literal["auto"] = 128
     """images in a batch; auto starts at 128 and is halved until a step fits into GPU memory"""
-    validation: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)] | None = None
+    validation: NotNegative | Fraction | None = None
     """number of validation images, or their fraction; default 5000, or a tenth of fewer than 50,000 images"""
     split_seed: NotNegative = 0
     """random seed for the choice of validation images; independent of `seed`"""

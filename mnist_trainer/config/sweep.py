@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from mnist_trainer.config.fields import ListOf, Name, NotNegative, Positive, Section
 from mnist_trainer.config.load import apply_override, config_of, format_override, load_config, read_config, run_name
-from mnist_trainer.config.messages import nearest, problems_of
+from mnist_trainer.config.messages import near_hint, nearest, problems_of
 from mnist_trainer.config.schema import Config
 from mnist_trainer.config.shipped import shipped, shipped_path, sweep_path, sweeps
 from mnist_trainer.config.yaml_reader import Document, KeyPath, Problem, SourceLocation, read_file
@@ -238,8 +238,7 @@ def _read(path: Path) -> Document:
     try:
         document = read_file(path)
     except FileNotFoundError:
-        near = nearest(path.stem, sweeps())
-        hint = f"; did you mean the shipped sweep '{near}'?" if near else ""
+        hint = near_hint(path.stem, sweeps(), "the shipped sweep ")
         if path.name in shipped():
             hint = f"; {path} is a config, not a sweep: write a sweep with 'base: {path}' in it"
         document = Document(problems=[Problem(SourceLocation(file=str(path)), (), f"no such file{hint}")])
@@ -273,8 +272,7 @@ def _base(document: Document, path: Path, overrides: Sequence[str]) -> tuple[Doc
             if written in shipped() and not file.is_file():
                 file = shipped_path(written)
             if not file.exists():
-                near = nearest(Path(written).stem, shipped())
-                hint = f"; did you mean the shipped config '{near}'?" if near else ""
+                hint = near_hint(Path(written).stem, shipped(), "the shipped config ")
                 document.add_problem(document.location_of(("base",)), ("base",), f"{file}: no such file{hint}")
                 return Document(), ()
             base = read_config(file)
@@ -306,8 +304,7 @@ def _parameter(document: Document, key: str) -> Parameter | None:
     data = written.data if isinstance(written.data, dict) else {}
     kinds = [kind for kind in PARAMETER_TYPES if kind in data]
     if len(kinds) != 1:
-        near = nearest(next(iter(data), ""), PARAMETER_TYPES)
-        hint = f"; did you mean '{near}'?" if near and not kinds else ""
+        hint = "" if kinds else near_hint(next(iter(data), ""), PARAMETER_TYPES)
         message = f"needs one of {', '.join(PARAMETER_TYPES)}, as in {{choice: [1, 2]}}{hint}"
         document.add_problem(document.location_of(path), path, message)
         return None

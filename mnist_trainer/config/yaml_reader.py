@@ -66,23 +66,23 @@ class Document:
 
     def is_reported(self, path: KeyPath) -> bool:
         """Return whether the value at `path`, or one that contains it, has already been reported."""
-        paths = (path, self._written(path)[0])
+        paths = (path, self._existing_path(path)[0])
         return any(each[:length] in self.reported for each in paths for length in range(len(each) + 1))
 
     def location_of(self, path: KeyPath, at_key: bool = False) -> SourceLocation:
         """Return the location of the value (or key) at `path`, or else of the innermost section that contains it."""
-        written, is_whole = self._written(path)
+        written, is_complete = self._existing_path(path)
         while written and written not in self.locations:
-            written, is_whole = written[:-1], False
+            written, is_complete = written[:-1], False
         key, value = self.locations.get(written, (SourceLocation(), SourceLocation()))
-        return key if at_key or not is_whole else value
+        return key if at_key or not is_complete else value
 
     def value_at(self, path: KeyPath) -> Any:
         """Return the value at `path`, also within short forms; None if there is none."""
-        data, (written, is_whole) = self.data, self._written(path)
+        data, (written, is_complete) = self.data, self._existing_path(path)
         for key in written:
             data = data[key]
-        return data if is_whole else None
+        return data if is_complete else None
 
     def subdocument(self, path: KeyPath) -> Document:
         """Return the part at `path` as a separate document, without problems."""
@@ -94,7 +94,7 @@ class Document:
         reported = {inner[length:] for inner in self.reported if inner[:length] == path}
         return Document(data, locations, reported=reported)
 
-    def _written(self, path: KeyPath) -> tuple[KeyPath, bool]:
+    def _existing_path(self, path: KeyPath) -> tuple[KeyPath, bool]:
         """Return the part of `path` that exists in the data, with short forms followed, and whether it is complete."""
         node: Any = self.data
         written: KeyPath = ()
@@ -121,7 +121,7 @@ def format_path(path: KeyPath) -> str:
 MAX_BYTES = 1_000_000
 MAX_VALUES = 10_000
 MAX_DEPTH = 50
-MAX_WHOLE = 2**63 - 1
+MAX_INTEGER = 2**63 - 1
 
 PICTURE_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"%PDF")
 """The first bytes of picture files."""
@@ -139,7 +139,7 @@ YAML11_BOOLEANS = {"on": "true", "yes": "true", "y": "true", "off": "false", "no
 _WORDS = {"null": None, "true": True, "false": False}
 _CONSTANTS = {case(word): value for word, value in _WORDS.items() for case in (str.lower, str.title, str.upper)}
 _CONSTANTS |= {"": None, "~": None}
-_WHOLE = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
@@ -147,7 +147,7 @@ def parse_scalar(text: str) -> Any:
     """Return the value of unquoted text in YAML 1.2's core schema: None, a bool, a number or the text itself."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]
-    if _WHOLE.fullmatch(text):
+    if _INTEGER.fullmatch(text):
         return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
     if _NUMBER.fullmatch(text):
         return float(text.replace(".", "") if text.lower().endswith(("inf", "nan")) else text)
@@ -168,7 +168,7 @@ def read_file(path: Path) -> Document:
     if document.problems and document.data is None:
         return document
     if not isinstance(document.data, dict):
-        document.add_problem(document.location_of(()), (), _no_mapping(document.data))
+        document.add_problem(document.location_of(()), (), _describe_non_mapping(document.data))
         document.data = None
     elif {"status", "versions"} <= document.data.keys():
         return _unreadable(start, f"the record of a run; its config is {path.with_name('config.yaml')}")
@@ -206,7 +206,7 @@ def _unreadable(location: SourceLocation, message: str) -> Document:
     return Document(problems=[Problem(location, (), message)])
 
 
-def _no_mapping(data: Any) -> str:
+def _describe_non_mapping(data: Any) -> str:
     match data:
         case None:
             return "the file is empty; it needs at least 'model: {architecture: mlp}'"
@@ -218,7 +218,7 @@ def _no_mapping(data: Any) -> str:
 
 def read_text(text: str, origin: SourceLocation) -> Document:
     """Return the document of a YAML text. `origin` is the file, or the override to use as every location."""
-    document = Document(locations={(): (_at(origin, 0, 0),) * 2})
+    document = Document(locations={(): (_location_at(origin, 0, 0),) * 2})
     try:
         node = _Loader(text).get_single_node()
         if node is not None:
@@ -229,19 +229,19 @@ def read_text(text: str, origin: SourceLocation) -> Document:
     except yaml.MarkedYAMLError as error:
         line, column, message = _explain(error, text)
         document.data = None
-        document.add_problem(_at(origin, line, column), (), message)
+        document.add_problem(_location_at(origin, line, column), (), message)
     if document.data is None and document.problems:
         document.reported.add(())
     return document
 
 
-def _at(origin: SourceLocation, line: int, column: int) -> SourceLocation:
+def _location_at(origin: SourceLocation, line: int, column: int) -> SourceLocation:
     """Return the location of a line and column, which are counted from 0."""
     return origin if origin.override else SourceLocation(0, line + 1, column + 1, origin.file)
 
 
 def _location_after(text: str, origin: SourceLocation) -> SourceLocation:
-    return _at(origin, text.count("\n"), len(text) - text.rfind("\n") - 1)
+    return _location_at(origin, text.count("\n"), len(text) - text.rfind("\n") - 1)
 
 
 class _Loader(yaml.SafeLoader):
@@ -304,7 +304,7 @@ class _Builder:
                 return self._plain(node, path)
             case _:
                 tag = node.tag.replace("tag:yaml.org,2002:", "!!")
-                return self._refuse(node, path, f"the tag {tag} is not supported; remove it")
+                return self._reject(node, path, f"the tag {tag} is not supported; remove it")
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         data: dict[str, Any] = {}
@@ -323,15 +323,15 @@ class _Builder:
 
     def _plain(self, node: yaml.ScalarNode, path: KeyPath) -> Any:
         text = node.value
-        if meant := YAML11_BOOLEANS.get(text.lower()):
-            off = "; null switches a part off" if meant == "false" else ""
-            message = f"programs disagree whether {text} is {meant} or text; write {meant}, or quote it{off}"
-            return self._refuse(node, path, message)
-        if _WHOLE.fullmatch(text) and (len(text) > 40 or abs(int(parse_scalar(text))) > MAX_WHOLE):
-            return self._refuse(node, path, f"too large; whole numbers end at {MAX_WHOLE}")
+        if boolean := YAML11_BOOLEANS.get(text.lower()):
+            off = "; null switches a part off" if boolean == "false" else ""
+            message = f"programs disagree whether {text} is {boolean} or text; write {boolean}, or quote it{off}"
+            return self._reject(node, path, message)
+        if _INTEGER.fullmatch(text) and (len(text) > 40 or abs(int(parse_scalar(text))) > MAX_INTEGER):
+            return self._reject(node, path, f"too large; whole numbers end at {MAX_INTEGER}")
         return parse_scalar(text)
 
-    def _refuse(self, node: yaml.Node, path: KeyPath, message: str) -> None:
+    def _reject(self, node: yaml.Node, path: KeyPath, message: str) -> None:
         self._add_problem(node, path, message)
         self.document.reported.add(path)
 
@@ -339,7 +339,7 @@ class _Builder:
         self.document.add_problem(self._location(node), path, message)
 
     def _location(self, node: yaml.Node) -> SourceLocation:
-        return _at(self.origin, node.start_mark.line, node.start_mark.column)
+        return _location_at(self.origin, node.start_mark.line, node.start_mark.column)
 
 
 _AT_START = "at start"
