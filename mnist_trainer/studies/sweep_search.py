@@ -8,8 +8,9 @@ runs/2026-03-14_15-09-26-mlp-sweep/
   curves.csv     the objective after each epoch of each trial
   best.yaml      the config of the best trial, runnable as it is
   plots/*.png    plots of the trials
+  log.txt        how each session ended
 
-All but the first two are rewritten from the study after each trial.
+The files from run.json to best.yaml are rewritten from the study after each trial.
 """
 
 from __future__ import annotations
