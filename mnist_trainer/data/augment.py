@@ -89,12 +89,12 @@ def thicken(images: Tensor, amount: Tensor) -> Tensor:
     Between 0 and ±1 it is a mean of the image and its grey dilation or erosion over 3×3 pixels.
     """
     share = amount.abs()[:, None, None]
-    grown, shrunk = _largest_around(images), 255 - _largest_around(255 - images, outside=255)
+    grown, shrunk = _dilate(images), 255 - _dilate(255 - images, outside=255)
     target = torch.where((amount > 0)[:, None, None], grown, shrunk).float()
     return torch.lerp(images.float(), target, share).round_().to(torch.uint8)
 
 
-def _largest_around(images: Tensor, outside: int = 0) -> Tensor:
+def _dilate(images: Tensor, outside: int = 0) -> Tensor:
     """Return the largest of each pixel and its eight neighbours; beyond the border all is `outside`."""
     padded = F.pad(images, (1, 1, 1, 1), value=outside)
     rows = torch.maximum(torch.maximum(padded[:, :, :-2], padded[:, :, 1:-1]), padded[:, :, 2:])
@@ -118,7 +118,7 @@ def augmented(images: Tensor, labels: Tensor, augment: Augment, seed: int, epoch
         images = thicken(images, draws[6] * augment.thickness * kept)
     if not augment.moves:
         return images
-    angles = kept if not augment.halve_for else kept * _halved(labels, tuple(map(int, augment.halve_for)))
+    angles = kept if not augment.halve_for else kept * _angle_factors(labels, tuple(map(int, augment.halve_for)))
     matrix = inverse_affine(
         rotation=draws[0] * angles * radians(augment.rotate),
         shear=draws[1] * angles * radians(augment.shear),
@@ -132,7 +132,7 @@ def augmented(images: Tensor, labels: Tensor, augment: Augment, seed: int, epoch
     return warp(images, matrix, displacement)
 
 
-def _halved(labels: Tensor, classes: tuple[int, ...]) -> Tensor:
+def _angle_factors(labels: Tensor, classes: tuple[int, ...]) -> Tensor:
     """Return 0.5 for each label [B] among `classes`, else 1."""
     among = torch.stack([labels == halved for halved in classes])  # a tensor of classes would be waited for on a GPU
     return torch.where(among.any(dim=0), 0.5, 1.0)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.page import Box, crop, padded, union
+from mnist_trainer.pictures.page import Box, crop, pad, union
 
 MIN_CONTRAST = 12.0
 """Grey levels (of 255) by which ink differs from its paper at least."""
@@ -169,9 +169,9 @@ def find_parts(ink: Ink, *, photograph: bool) -> Parts:
     inner = [part for part in kept if along[part.number] <= EDGE]
     if photograph or any(part.side > kept[0].side / 4 for part in inner):
         kept = inner
-    unframed = _without_frames(_without_broken_frame(kept, ink.map), ink.map)
+    unframed = _remove_frames(_remove_broken_frame(kept, ink.map), ink.map)
     ink_area = int(boxes[:, 4].sum()) - sum(part.area for part in kept) + sum(part.area for part in unframed)
-    kept = _without_specks(_without_lines(unframed, ink.map))
+    kept = _remove_specks(_remove_lines(unframed, ink.map))
     if len(kept) > MAX_WRITTEN:
         return Parts(ink.map, (), 0.0, crowded=True)
     dots = (
@@ -187,7 +187,7 @@ def _part(number: int, ink: Ink, along: float, min_score: float) -> Part:
     import cv2
 
     *box, area = ink.boxes[number].tolist()
-    inside = padded((crop(ink.map, tuple(box)) == number).astype(np.uint8), 1)
+    inside = pad((crop(ink.map, tuple(box)) == number).astype(np.uint8), 1)
     thickness = 2 * float(cv2.distanceTransform(inside, cv2.DIST_L2, 3).max()) / max(box[2:])
     slimness = min(1.0, max(min_score, (THICK - thickness) / (THICK - THIN)))
     return Part(number, tuple(box), area, slimness * (1 - 0.5 * along))
@@ -200,7 +200,7 @@ def _share_along_border(ink: Ink) -> NDArray[np.float64]:
     return shares
 
 
-def _without_frames(parts: list[Part], labels: NDArray[np.int32]) -> list[Part]:
+def _remove_frames(parts: list[Part], labels: NDArray[np.int32]) -> list[Part]:
     """Remove parts around others: their box contains another one of some size, and their ink lies along its sides.
 
     `parts` come from the largest on, and only the first ones can be frames.
@@ -216,7 +216,7 @@ def _without_frames(parts: list[Part], labels: NDArray[np.int32]) -> list[Part]:
     return [part for part in parts if part not in frames]
 
 
-def _without_broken_frame(parts: list[Part], labels: NDArray[np.int32]) -> list[Part]:
+def _remove_broken_frame(parts: list[Part], labels: NDArray[np.int32]) -> list[Part]:
     """Remove the pieces of a frame around everything else.
 
     These are the parts that lie only along the sides of the box around everything, if they cover most of three sides
@@ -253,7 +253,7 @@ def _is_hollow(part: Part, labels: NDArray[np.int32]) -> bool:
     return float(inside.sum()) < 0.05 * part.area
 
 
-def _without_lines(parts: list[Part], labels: NDArray[np.int32]) -> list[Part]:
+def _remove_lines(parts: list[Part], labels: NDArray[np.int32]) -> list[Part]:
     """Remove long straight lines beside things that are no dots: creases, and the rest of frames and ruling."""
     straight = [part for part in parts if part.area < STRAIGHT * part.side**2 and _is_straight(part, labels)]
     longest = max((part.side for part in parts if part not in straight and not part.is_dot), default=0)
@@ -275,7 +275,7 @@ def rotated_sides(part: Part, labels: NDArray[np.int32]) -> tuple[float, float]:
     return shorter, longer
 
 
-def _without_specks(parts: list[Part]) -> list[Part]:
+def _remove_specks(parts: list[Part]) -> list[Part]:
     if not parts:
         return []
     sides = sorted((part.side for part in parts), reverse=True)

@@ -133,7 +133,7 @@ def find_layouts(levels: Levels, parts: Parts, expect: Expect, cost: float = 0.0
     for group in (group for chosen in choices for group in main_groups(chosen, MAX_GROUPS)):
         groups.setdefault(frozenset(group), group)
     single = [
-        Layout((Line(1, (_glyph([_segment(group, levels, parts)], 0.0),)),), cost + _cost_of_rest(group, found, inner))
+        Layout((Line(1, (_glyph([_segment(group, levels, parts)], 0.0),)),), cost + _unread_cost(group, found, inner))
         for group in groups.values()
     ]
     if expect == "single" or (len(found) == 1 and found[0].box[2] < found[0].box[3]):
@@ -145,11 +145,11 @@ def find_layouts(levels: Levels, parts: Parts, expect: Expect, cost: float = 0.0
             lines = [sorted((group for line in lines for group in line), key=lambda group: group[0].box[0])]
         stacked = STACKED if expect == "auto" and sum(len(line) == 1 for line in lines) > 1 else 0.0
         candidates = tuple(_candidates(line, levels, parts) for line in lines)
-        full.append(Layout(candidates, cost + stacked + _cost_of_rest(chosen, found, inner)))
+        full.append(Layout(candidates, cost + stacked + _unread_cost(chosen, found, inner)))
     return [*full, *(single if expect == "auto" else [])]
 
 
-def _cost_of_rest(chosen: Sequence[Part], found: Sequence[Part], inner: Sequence[Part]) -> float:
+def _unread_cost(chosen: Sequence[Part], found: Sequence[Part], inner: Sequence[Part]) -> float:
     """Return the cost of reading no more than some of the parts; those that touch the border are not among `inner`."""
 
     def ink(parts: Sequence[Part]) -> float:
@@ -262,7 +262,7 @@ def find_seams(levels: Levels, count: int) -> list[Seam]:
     columns = max(1, round(width * SEAM_HEIGHT / height))
     interpolation = cv2.INTER_AREA if height > SEAM_HEIGHT else cv2.INTER_LINEAR
     small = np.asarray(cv2.resize(levels, (columns, SEAM_HEIGHT), interpolation=interpolation), np.float32)
-    paths = sorted(_paths(small, count), key=lambda found: _share_left_of(small, found[0]))
+    paths = sorted(_paths(small, count), key=lambda found: _ink_share_left_of(small, found[0]))
     rows = np.minimum((np.arange(height) + 0.5) * SEAM_HEIGHT / height, SEAM_HEIGHT - 1).astype(np.intp)
     return [
         Seam(np.rint((path[rows] + 0.5) * width / columns).astype(np.intp), cost / SEAM_HEIGHT) for path, cost in paths
@@ -283,7 +283,7 @@ def _pixel_costs(small: Levels) -> NDArray[np.float64]:
     return costs.astype(np.float64)
 
 
-def _share_left_of(small: Levels, path: NDArray[np.intp]) -> float:
+def _ink_share_left_of(small: Levels, path: NDArray[np.intp]) -> float:
     left = np.arange(small.shape[1]) < path[:, None]
     return float(small[left].sum() / small.sum())
 
@@ -302,7 +302,7 @@ def _paths(small: Levels, count: int) -> list[tuple[NDArray[np.intp], float]]:
         path = np.array([*up[::-1], *down[1:]], np.intp)
         through[np.abs(columns - path[:, None]) < MIN_DISTANCE] = np.inf
         near = sum(abs(path.mean() - other.mean()) < ALTERNATIVE_DISTANCE for other, _ in found)
-        has_two_sides = MIN_SIDE < _share_left_of(small, path) < 1 - MIN_SIDE
+        has_two_sides = MIN_SIDE < _ink_share_left_of(small, path) < 1 - MIN_SIDE
         if near < MAX_ALTERNATIVES and has_two_sides and small[rows, path].mean() < MAX_CROSSED:
             found.append((path, cost))
     return found

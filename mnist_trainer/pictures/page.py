@@ -131,7 +131,7 @@ def touches_border(box: Box, size: tuple[int, int]) -> bool:
     return min(x, y, size[0] - x - width, size[1] - y - height) <= BORDER_DISTANCE * max(size)
 
 
-def padded(values: NDArray[Any], margin: int) -> NDArray[Any]:
+def pad(values: NDArray[Any], margin: int) -> NDArray[Any]:
     """Return `values` [H, W] with a margin of zeros: ten times faster than `np.pad` on small arrays."""
     height, width = values.shape
     wide = np.zeros((height + 2 * margin, width + 2 * margin), values.dtype)

@@ -84,7 +84,7 @@ def even_background(grey: Grey) -> Background | None:
     return Background(light=bool(tail > 0), window=None)
 
 
-def contrast_of(grey: Grey, background: Background) -> NDArray[np.float32]:
+def compute_contrast(grey: Grey, background: Background) -> NDArray[np.float32]:
     """Return by how many grey levels each pixel of [H, W] is darker than its paper, or lighter for light ink.
 
     float32 [H, W], negative on the other side.
@@ -99,7 +99,7 @@ def _border_level(grey: Grey) -> np.float32:
     return np.float32(quantile(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]]), 0.5))
 
 
-def in_one_channel(pixels: Grey) -> Grey:
+def to_grey(pixels: Grey) -> Grey:
     """Return [H, W] of [H, W] or [H, W, 3]: the mix of channels that shows fine structure, so ink, best.
 
     Yellow ink on white hardly shows in luminance, but well in blue. The weights are those of the first principal
@@ -109,14 +109,14 @@ def in_one_channel(pixels: Grey) -> Grey:
         return pixels
     import cv2
 
-    small = shrunk(pixels, COLOUR_SIDE).astype(np.float32)
+    small = downscale(pixels, COLOUR_SIDE).astype(np.float32)
     fine = (small - cv2.blur(small, (COLOUR_SIDE // 8 + 1,) * 2)).reshape(-1, 3).astype(np.float64)
     main = np.linalg.eigh(fine.T @ fine).eigenvectors[:, -1]
     weights = np.maximum(main * np.sign(main.sum() or 1), 0).astype(np.float32)
     return np.asarray(cv2.transform(pixels, (weights / weights.sum())[None]), np.uint8).reshape(pixels.shape[:2])
 
 
-def shrunk(values: NDArray[Any], side: int) -> NDArray[Any]:
+def downscale(values: NDArray[Any], side: int) -> NDArray[Any]:
     """Return `values` [H, W, …] with a longer side of at most `side` pixels; the same array if it is not longer."""
     import cv2
 
@@ -127,7 +127,7 @@ def shrunk(values: NDArray[Any], side: int) -> NDArray[Any]:
     return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_AREA))
 
 
-def without_noise(grey: Grey) -> Grey:
+def denoise(grey: Grey) -> Grey:
     """Return a picture [H, W] smoothed as far as its noise requires; the same array where there is little.
 
     The noise is measured by a mask that removes constants and slopes, in the quietest quarter of the picture: the rest
@@ -246,7 +246,7 @@ def _thick(mask: Mask, thickness: int) -> Mask:
 
 def _slope(contrast: NDArray[np.float32], threshold: float, coverage: float) -> float | None:
     """Return the slope at which rows of pixels are fullest; None if none is full enough to be a line."""
-    small = shrunk(contrast, SLOPE_SIDE) > 0.7 * threshold
+    small = downscale(contrast, SLOPE_SIDE) > 0.7 * threshold
     height, width = small.shape
     thin = small & ~_thick(small, max(2, round(MAX_THICKNESS * max(width, height)) + 1))
     if float(thin.any(axis=0).mean()) < coverage:

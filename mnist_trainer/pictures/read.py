@@ -21,7 +21,7 @@ from mnist_trainer.pictures.ink import Parts, find_ink, find_parts, ink_threshol
 from mnist_trainer.pictures.layouts import find_layouts
 from mnist_trainer.pictures.lines import group_box, typical_height
 from mnist_trainer.pictures.open import Picture, decode_pages, open_pages, open_picture, picture_from_image
-from mnist_trainer.pictures.page import Box, Expect, Glyph, Layout, Line, Page, ReadingSteps, bounding_box, crop, padded
+from mnist_trainer.pictures.page import Box, Expect, Glyph, Layout, Line, Page, ReadingSteps, bounding_box, crop, pad
 from mnist_trainer.pictures.render import looks_rendered
 
 NO_INK = "no ink: nothing on it stands out from the paper"
@@ -130,7 +130,7 @@ def _read(picture: Picture, expect: Expect, steps: bool) -> Page:
         )
     writings = find_writing(pixels)
     layouts = tuple(
-        _in_original_pixels(replace(layout, ink=writing.ink), picture)
+        _scale_boxes(replace(layout, ink=writing.ink), picture)
         for writing in writings
         for layout in find_layouts(writing.levels, writing.parts, expect, writing.cost)
     )
@@ -138,7 +138,7 @@ def _read(picture: Picture, expect: Expect, steps: bool) -> Page:
     return Page(layouts, reason, _steps(picture, writings[0]) if steps else None, picture.size)
 
 
-def _in_original_pixels(layout: Layout, picture: Picture) -> Layout:
+def _scale_boxes(layout: Layout, picture: Picture) -> Layout:
     """Scale all boxes to pixels of the picture before it was shrunk, rounded outwards."""
     rows, columns = picture.pixels.shape[:2]
     across, down = picture.size[0] / columns, picture.size[1] / rows
@@ -181,13 +181,13 @@ class Writing:
 
 def find_writing(pixels: NDArray[np.uint8]) -> list[Writing]:
     """Return the writing on a picture [H, W] or [H, W, 3] with one or several backgrounds, the best first."""
-    grey = paper.without_noise(paper.in_one_channel(pixels))
+    grey = paper.denoise(paper.to_grey(pixels))
     even = paper.even_background(grey)
     if even is not None:
         plain = _segment_ink(grey, even, _ruling(grey, even))
         if _is_clear(plain):
             return [plain]
-    small = paper.shrunk(grey, SMALL_SIDE)
+    small = paper.downscale(grey, SMALL_SIDE)
     found = _compare_backgrounds(small, even)
     ranking = sorted(found, key=lambda background: -found[background].score)[:MAX_BACKGROUNDS]
     best = max(found[ranking[0]].score, MIN_SCORE)
@@ -237,12 +237,12 @@ def _compare_backgrounds(grey: NDArray[np.uint8], even: paper.Background | None)
 
 
 def _ruling(grey: NDArray[np.uint8], background: paper.Background) -> NDArray[np.bool_] | None:
-    contrast = paper.contrast_of(grey, background)
+    contrast = paper.compute_contrast(grey, background)
     return paper.find_ruling(contrast, ink_threshold(contrast), photograph=background.window is not None)
 
 
 def _segment_ink(grey: NDArray[np.uint8], background: paper.Background, ruling: NDArray[np.bool_] | None) -> Writing:
-    contrast = paper.contrast_of(grey, background)
+    contrast = paper.compute_contrast(grey, background)
     if ruling is not None:
         contrast = np.where(ruling, np.float32(0), contrast)
     ink = find_ink(contrast, photograph=background.window is not None)
@@ -267,6 +267,6 @@ def _slimness(parts: Parts) -> float:
     import cv2
 
     written = np.isin(crop(parts.map, group_box(parts.parts)), [part.number for part in parts.parts])
-    depths = cv2.distanceTransform(padded(written.astype(np.uint8), 1), cv2.DIST_L2, 3)
+    depths = cv2.distanceTransform(pad(written.astype(np.uint8), 1), cv2.DIST_L2, 3)
     broad = 2 * quantile(depths[depths > 0], 0.9) / typical_height(parts.parts)
     return float(np.clip((BROAD_STROKE - broad) / (BROAD_STROKE - SLIM_STROKE), MIN_RATIO, 1))

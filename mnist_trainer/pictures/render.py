@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mnist_trainer.pictures.page import SIDE, Box, bounding_box, crop, padded
+from mnist_trainer.pictures.page import SIDE, Box, bounding_box, crop, pad
 
 LONGER_SIDE, CENTRE = 20, 14
 MIN_STROKE = 1.4
@@ -31,12 +31,12 @@ def tight_box(levels: NDArray[np.float32]) -> Box:
 
 def render(levels: NDArray[np.float32], box: Box) -> NDArray[np.uint8]:
     """Return the digit in `box` of `levels` [H, W], 0 to 1, as uint8 [28, 28], bright on black."""
-    digit = _thickened(crop(levels, box))
+    digit = _thicken(crop(levels, box))
     scale = LONGER_SIDE / max(digit.shape)
     height, width = (max(1, round(side * scale)) for side in digit.shape)
     resample = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
     small = np.asarray(Image.fromarray(digit).resize((width, height), resample))
-    return _centred((np.clip(small / small.max(), 0, 1) * 255).round().astype(np.uint8))
+    return _centre((np.clip(small / small.max(), 0, 1) * 255).round().astype(np.uint8))
 
 
 def looks_rendered(grey: NDArray[np.uint8]) -> bool:
@@ -61,22 +61,22 @@ def _edges(profile: NDArray[np.float32], step: int) -> tuple[int, int]:
     return int(first), len(profile) - int(last)
 
 
-def _thickened(levels: NDArray[np.float32]) -> NDArray[np.float32]:
+def _thicken(levels: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return `levels` [h, w] with strokes of at least `MIN_STROKE` output pixels; larger by as much as they grew."""
     import cv2
 
-    core = padded((levels > 0.5 * levels.max()).astype(np.uint8), 1)
+    core = pad((levels > 0.5 * levels.max()).astype(np.uint8), 1)
     # Across a stroke of width w the distances to its edge are 1, 2 … w/2 … 2, 1: their mean is w/4 + ½.
     width = 4 * cv2.distanceTransform(core, cv2.DIST_L2, 5)[core > 0].mean() - 2
     missing = round(max(levels.shape) * MIN_STROKE / LONGER_SIDE - width)
     if missing < 1:
         return levels
     brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (missing + 1, missing + 1))
-    grown = cv2.dilate(padded(levels, missing), brush).astype(np.float32, copy=False)
+    grown = cv2.dilate(pad(levels, missing), brush).astype(np.float32, copy=False)
     return crop(grown, tight_box(grown))
 
 
-def _centred(small: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _centre(small: NDArray[np.uint8]) -> NDArray[np.uint8]:
     image = np.zeros((SIDE, SIDE), np.uint8)
     top, left = (
         int(np.clip(np.floor(CENTRE - at + 0.5), 0, SIDE - size))

@@ -347,11 +347,11 @@ def _to_picture(planes: Levels, names: frozenset[str], rng: Rng) -> Image:
     """Return the picture uint8 [H, W, 3] of planes [3, H, W], compressed if a JPEG effect is among `names`."""
     picture = np.ascontiguousarray(np.clip(planes + 0.5, 0, 255).astype(np.uint8).transpose(1, 2, 0))
     if "jpeg" in names:
-        return compressed(picture, int(rng.integers(8, 31)))
-    return compressed(picture, int(rng.integers(60, 97))) if "fine_jpeg" in names else picture
+        return jpeg_compress(picture, int(rng.integers(8, 31)))
+    return jpeg_compress(picture, int(rng.integers(60, 97))) if "fine_jpeg" in names else picture
 
 
-def compressed(picture: Image, quality: int) -> Image:
+def jpeg_compress(picture: Image, quality: int) -> Image:
     """Return `picture` [H, W, 3] after JPEG compression of that quality, 1 to 100."""
     import cv2
 

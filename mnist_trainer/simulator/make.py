@@ -61,7 +61,7 @@ def make_images(kind: Kind, digits: Image, labels: NDArray[np.int64], seeds: NDA
     """Return an image [28, 28] for each of `seeds` [n] from `digits` [n, m, 28, 28], the first of m show `labels`."""
     each = zip(digits, labels.tolist(), map(np.random.default_rng, seeds.tolist()), strict=True)
     if kind == "photographs":
-        return np.stack([_photographed(own, label, rng) for own, label, rng in each])
+        return np.stack([_photographed_glyph(own, label, rng) for own, label, rng in each])
     made: list[Image] = []
     for number, (own, _, rng) in enumerate(each):
         if number == len(made):
@@ -69,7 +69,7 @@ def make_images(kind: Kind, digits: Image, labels: NDArray[np.int64], seeds: NDA
     return np.stack(made[: len(seeds)])
 
 
-def _photographed(digits: Image, label: int, rng: Rng) -> Image:
+def _photographed_glyph(digits: Image, label: int, rng: Rng) -> Image:
     """Return what is read where the first of `digits` is on a picture, alone or in a row; itself if nothing is read."""
     in_a_row = rng.random() < IN_A_ROW
     for _ in range(MAX_TRIES):

@@ -220,7 +220,7 @@ NON_DIGITS: tuple[str, ...] = tuple(KINDS)
 
 def glyph_non_digit(rng: Rng, digits: Image) -> Image:
     """Return what a wrong cut leaves of a row, uint8 [28, 28] as in MNIST: digits and parts of them side by side."""
-    first, second = (_trimmed(rng.choice(digits)) for _ in range(2))
+    first, second = (_trim(rng.choice(digits)) for _ in range(2))
     way = int(rng.integers(8))
     ink = _side_by_side(first, second, rng)
     if way == 0 and first.shape[1] > 12:
@@ -232,7 +232,7 @@ def glyph_non_digit(rng: Rng, digits: Image) -> Image:
     return render(ink, bounding_box(ink > 0))
 
 
-def _trimmed(digit: Image) -> Image:
+def _trim(digit: Image) -> Image:
     """Return a digit without the empty columns at its sides."""
     columns = np.flatnonzero(digit.any(axis=0))
     return digit[:, columns[0] : columns[-1] + 1] if len(columns) else digit

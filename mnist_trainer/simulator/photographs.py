@@ -112,7 +112,7 @@ def write_on_sheet(strokes: Strokes, plan: PicturePlan, rng: Rng, *, slab: bool 
     sheet = _sheet(plan, rng)
     nib = choose_nib(plan, sheet.letter, rng)
     share = nib.width / sheet.letter
-    strokes = _widened(strokes, share)
+    strokes = _widen(strokes, share)
     if "broken" in plan.effects:
         gap = share + rng.uniform(0.01, 0.03) + 1 / sheet.letter
         strokes = break_strokes(strokes, int(rng.integers(2, 4)), gap, rng)
@@ -141,7 +141,7 @@ def _draw_legibly(strokes: Strokes, letter: float, nib: Nib) -> Image:
     return patch
 
 
-def _widened(strokes: Strokes, width: float) -> Strokes:
+def _widen(strokes: Strokes, width: float) -> Strokes:
     """Stretch strokes for a broad pen: people leave room for it, so that loops stay open."""
     points = strokes.points * np.array([1 + max(0, width - 0.08) * 2.5, 1], np.float32)
     return replace(strokes, points=points / max(1, float(np.ptp(points, axis=0).max())))

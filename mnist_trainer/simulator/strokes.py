@@ -66,12 +66,12 @@ def trace(image: Image) -> Strokes:
     large = cv2.addWeighted(large, 1, cv2.morphologyEx(large, cv2.MORPH_BLACKHAT, brush), -2, 20)
     filled = (np.pad(large[1:-1, 1:-1], 1) > 0.53 * max(1, image.max())).astype(np.uint8)
     distances = cv2.distanceTransform(filled, cv2.DIST_L2, 5)
-    thin = _thinned(filled)
+    thin = _skeletonize(filled)
     if not thin.any():
         thin[np.unravel_index(int(distances.argmax()), thin.shape)] = 1
     rows, columns = np.nonzero(thin)
     links = _links(thin)
-    points = _smoothed(np.stack([columns, rows], axis=1).astype(np.float32), links)
+    points = _smooth(np.stack([columns, rows], axis=1).astype(np.float32), links)
     return normalize_strokes(Strokes(points, links, distances[rows, columns]))
 
 
@@ -89,7 +89,7 @@ def normalize_strokes(strokes: Strokes) -> Strokes:
     return Strokes((points - (low + high) / 2) * scale, links.reshape(-1, 2), strokes.radii[used] * scale)
 
 
-def _thinned(filled: Image) -> Image:
+def _skeletonize(filled: Image) -> Image:
     """Return the skeleton of `filled` [h, w], 0 or 1 (Zhang & Suen 1984, doi 10.1145/357994.358023)."""
     import cv2
 
@@ -133,7 +133,7 @@ def _links(thin: Image) -> NDArray[np.intp]:
     return np.concatenate([found, np.stack([dots, dots], axis=1)])
 
 
-def _smoothed(points: Levels, links: NDArray[np.intp]) -> Levels:
+def _smooth(points: Levels, links: NDArray[np.intp]) -> Levels:
     """Return `points` [n, 2] moved towards the mean of their neighbours, except for the ends of lines."""
     fixed = np.eye(len(points), dtype=np.float32)
     near = fixed.copy()

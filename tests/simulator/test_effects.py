@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mnist_trainer.simulator.effects import LIGHT, PENS, SURFACE, PicturePlan, compressed, render_scene
+from mnist_trainer.simulator.effects import LIGHT, PENS, SURFACE, PicturePlan, jpeg_compress, render_scene
 from mnist_trainer.simulator.scene import (
     DrawnInk,
     Scene,
@@ -81,7 +81,7 @@ def test_drawings_are_clean() -> None:
 def test_jpeg_keeps_colours_and_grows_worse_with_less_quality() -> None:
     rows = np.linspace(0, 255, 64, dtype=np.uint8)
     picture = np.stack(np.broadcast_arrays(rows[:, None], rows, np.uint8(30)), axis=-1)
-    errors = [np.abs(compressed(picture, quality).astype(int) - picture).mean() for quality in (95, 50, 10)]
+    errors = [np.abs(jpeg_compress(picture, quality).astype(int) - picture).mean() for quality in (95, 50, 10)]
     assert errors == sorted(errors)
     assert errors[0] < 3
 
