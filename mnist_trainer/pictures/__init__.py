@@ -1,1 +1,1 @@
-"""From any picture to 28×28 digits as MNIST has them: numpy, Pillow and OpenCV, no torch."""
+"""Read any picture: find the glyphs on it and render them as 28×28 images like MNIST's. Does not import torch."""

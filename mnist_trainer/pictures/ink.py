@@ -1,7 +1,7 @@
 """The ink on a picture, its connected parts, and which of them are writing.
 
-Parts that are no writing: specks, frames, edges of the table, fingers, creases. Lengths are shares of a reference that
-each constant names.
+Specks, frames, table edges, fingers and creases are not writing. Lengths are relative to a reference length that each
+constant names.
 """
 
 from __future__ import annotations
@@ -15,59 +15,59 @@ from numpy.typing import NDArray
 from mnist_trainer.pictures.page import Box, crop, pad, union
 
 MIN_CONTRAST = 12.0
-"""Grey levels (of 255) by which ink differs from its paper at least."""
+"""Minimum difference between ink and paper, in grey levels of 255."""
 
 MIN_PIXELS, MIN_LENGTH = 3, 1 / 100
 """Minimum length of connected ink, in pixels and as a share of the picture's longer side."""
 
 PATTERN_SHARE, PATTERN_RATIO = 0.2, 2.2
-"""Where more than this share of the picture is darker than the paper, and some of it so many times darker than the
-median of that, the median is a pattern on the paper, such as the checkerboard that drawing programs show for
-transparency."""
+"""Detects a pattern on the paper, such as the checkerboard that drawing programs show for transparency: more than the
+first share of the picture is darker than the paper, and some pixels have more than the second times the median contrast
+of that share."""
 
 FAINT, CERTAIN = {False: 0.06, True: 0.33}, {False: 0.5, True: 0.4}
 """Hysteresis thresholds as shares of full ink, on a drawing (False) and on a photograph (True): the minimum contrast of
-ink, and of at least one pixel of each connected part. On photographs, faint things are no ink."""
+ink, and of at least one pixel of each connected part. On photographs faint marks are not ink."""
 
 SAMPLE = 20_000
-"""Pixels from which percentiles are taken: more take longer and change nothing."""
+"""Number of pixels from which percentiles are computed. More pixels take longer and do not change the result."""
 
 MIN_SIZE = 0.12
-"""Of the typical height of the largest parts: smaller parts are specks."""
+"""Minimum size of a part, relative to the typical size of the largest parts. Smaller parts are specks."""
 
 THIN, THICK = 0.25, 0.45
-"""Thickness as a share of a part's longer side: up to the first it is a stroke, from the second on it is not."""
+"""Thickness relative to a part's longer side: a stroke up to the first value, no stroke from the second on."""
 
 BOLD_SCORE = 0.25
-"""Minimum stroke score on even paper: it has no edges of other things, but very bold digits."""
+"""Minimum stroke score on evenly lit paper, where thick parts are bold digits and not edges of objects."""
 
 EDGE = 0.5
-"""A part that lies along more than this share of a side of the picture is the edge of something."""
+"""A part that covers more than this share of a side of the picture is the edge of an object."""
 
 STRAIGHT, LONG = 0.15, 1.3
-"""Maximum width of a straight line as a share of its length; and how many times longer than everything else it is, to
-be no 1."""
+"""Maximum width of a straight line relative to its length; and the ratio of its length to that of all other parts from
+which on it is not a 1."""
 
 DOT_FILL, DOT_ASPECT = 0.55, 0.7
 """Minimum share of its box that a dot fills, and minimum aspect ratio of that box."""
 
 MAX_CHECKED, MAX_FRAMES = 300, 4
-"""How many parts are checked at most, from the largest on, and how many of them for being a frame."""
+"""Maximum number of parts that are examined, largest first, and of those that may be frames."""
 
 RIM, RIM_COVER, CONTENT = 0.12, 0.5, 0.2
-"""Of a side of a broken frame: how far its pieces deviate from it, how much of it exists on three sides at least, and
-the minimum length of its content."""
+"""For a broken frame, relative to its sides: the maximum distance of its pieces from a side, the minimum share of a side
+that is present (on three sides), and the minimum size of its content."""
 
 MAX_PARTS, MAX_WRITTEN = 1500, 130
-"""Maximum number of connected parts, and of those that are writing: more are noise, or print."""
+"""Maximum number of connected parts, and of parts that are writing. More are noise or print."""
 
 
 @dataclass(frozen=True)
 class Ink:
-    """`levels` float32 [H, W]: how much ink each pixel holds, from 0 (paper) to 1 (full ink).
+    """The ink of a picture. `levels` float32 [H, W]: the ink of each pixel, from 0 (paper) to 1 (full ink).
 
     `map` int32 [H, W]: the number of each pixel's connected part, 0 for paper; `boxes` int32 [N, 5]: x, y, width,
-    height and pixels of each number; `numbers`: those that are ink.
+    height and area of each number; `numbers`: the numbers that are ink.
     """
 
     levels: NDArray[np.float32]
@@ -78,7 +78,7 @@ class Ink:
 
 @dataclass(frozen=True)
 class Part:
-    """A connected part of the ink: number in `Parts.map`, box, number of pixels, and how stroke-like it is, 0 to 1."""
+    """A connected part of the ink: its number in `Parts.map`, box, area in pixels, and how stroke-like it is, 0 to 1."""
 
     number: int
     box: Box
@@ -92,7 +92,7 @@ class Part:
 
     @property
     def is_dot(self) -> bool:
-        """Whether it is round or square, and filled."""
+        """Whether it is filled, and round or square."""
         *_, width, height = self.box
         return self.area >= DOT_FILL * width * height and min(width, height) >= DOT_ASPECT * max(width, height)
 
@@ -101,8 +101,8 @@ class Part:
 class Parts:
     """The connected parts that may be writing.
 
-    `map` int32 [H, W]: numbers of `parts`, 0 for paper; `parts` from the largest on; `share`: how much of the ink is
-    in `parts`, frames not counted; `crowded`: there were too many parts for handwriting, so `parts` is empty;
+    `map` int32 [H, W]: numbers of `parts`, 0 for paper; `parts`: largest first; `share`: the share of the ink that is
+    in `parts`, without frames; `crowded`: there were too many parts for handwriting, so `parts` is empty;
     `left_out`: lines, specks and, on a photograph, dots that may still belong to a sign.
     """
 
@@ -114,16 +114,16 @@ class Parts:
 
 
 def ink_threshold(contrast: NDArray[np.float32]) -> float:
-    """Return the contrast in grey levels that ink must exceed, by the noise of `contrast` [H, W], mostly paper."""
+    """Return the minimum contrast of ink in grey levels, from the noise of `contrast` [H, W], which is mostly paper."""
     noise = quantile(np.abs(sample(contrast)), 0.25) / 0.3186  # standard deviation of the quiet part
     return max(MIN_CONTRAST, 4 * noise)
 
 
 def find_ink(contrast: NDArray[np.float32], *, photograph: bool) -> Ink:
-    """Return the ink of a picture by its contrast in grey levels [H, W]; none if nothing exceeds paper and noise.
+    """Return the ink of a picture from its contrast in grey levels [H, W]; without any if nothing exceeds the noise.
 
-    Ink is everything that is connected to something dark. On a photograph faint things are no ink: shadows, and what
-    shows through from the back.
+    Ink is every part that contains at least one dark pixel. On a photograph faint parts are not ink: they are shadows,
+    or print that shows through from the back.
     """
     import cv2
 
@@ -157,7 +157,7 @@ def sample(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def find_parts(ink: Ink, *, photograph: bool) -> Parts:
-    """Return the parts of the ink that may be writing; a photograph also has edges of other things."""
+    """Return the parts of the ink that may be writing. On a photograph the edges of objects are removed, too."""
     if len(ink.numbers) > MAX_PARTS:
         return Parts(ink.map, (), 0.0, crowded=True)
     boxes = ink.boxes[ink.numbers]
@@ -183,7 +183,7 @@ def find_parts(ink: Ink, *, photograph: bool) -> Parts:
 
 
 def _part(number: int, ink: Ink, along: float, min_score: float) -> Part:
-    """Return a part; its stroke score falls with its thickness, to `min_score`, and with its share along the border."""
+    """Return a part. Its stroke score decreases with thickness, down to `min_score`, and with contact to the border."""
     import cv2
 
     *box, area = ink.boxes[number].tolist()
@@ -201,9 +201,9 @@ def _share_along_border(ink: Ink) -> NDArray[np.float64]:
 
 
 def _remove_frames(parts: list[Part], labels: NDArray[np.int32]) -> list[Part]:
-    """Remove parts around others: their box contains another one of some size, and their ink lies along its sides.
+    """Remove frames: parts whose ink lies along the sides of their box, and whose box contains another part.
 
-    `parts` come from the largest on, and only the first ones can be frames.
+    `parts` are sorted largest first; only the first ones can be frames.
     """
     boxes = np.array([part.box for part in parts]).reshape(-1, 4)
     starts, ends = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
@@ -219,8 +219,8 @@ def _remove_frames(parts: list[Part], labels: NDArray[np.int32]) -> list[Part]:
 def _remove_broken_frame(parts: list[Part], labels: NDArray[np.int32]) -> list[Part]:
     """Remove the pieces of a frame around everything else.
 
-    These are the parts that lie only along the sides of the box around everything, if they cover most of three sides
-    and something large is inside.
+    The pieces lie only along the sides of the bounding box of all parts, cover most of three sides, and enclose
+    something large.
     """
     if len(parts) < 3:
         return parts
@@ -240,7 +240,7 @@ def _remove_broken_frame(parts: list[Part], labels: NDArray[np.int32]) -> list[P
 
 
 def _has_corners(part: Part, labels: NDArray[np.int32]) -> bool:
-    """Return whether at least three corners of its box hold ink: a 0 with a dot inside has none there."""
+    """Return whether at least three corners of a part's box contain ink, unlike those of a 0 with a dot inside."""
     inside = crop(labels, part.box) == part.number
     across, down = max(1, part.box[2] // 10), max(1, part.box[3] // 10)
     ends = (inside[:down], inside[-down:])
@@ -254,7 +254,7 @@ def _is_hollow(part: Part, labels: NDArray[np.int32]) -> bool:
 
 
 def _remove_lines(parts: list[Part], labels: NDArray[np.int32]) -> list[Part]:
-    """Remove long straight lines beside things that are no dots: creases, and the rest of frames and ruling."""
+    """Remove straight lines much longer than all other parts: creases, and remains of frames and ruling."""
     straight = [part for part in parts if part.area < STRAIGHT * part.side**2 and _is_straight(part, labels)]
     longest = max((part.side for part in parts if part not in straight and not part.is_dot), default=0)
     lines = [part for part in straight if part.side > LONG * longest > 0]
@@ -267,7 +267,7 @@ def _is_straight(part: Part, labels: NDArray[np.int32]) -> bool:
 
 
 def rotated_sides(part: Part, labels: NDArray[np.int32]) -> tuple[float, float]:
-    """Return the shorter and the longer side of the smallest rotated rectangle around a part, between pixel centres."""
+    """Return the sides of a part's minimum-area rectangle, shorter first, measured between pixel centres."""
     import cv2
 
     points = np.argwhere(crop(labels, part.box) == part.number).astype(np.float32)

@@ -1,7 +1,7 @@
-"""Parts of the ink to layouts: lines with all glyphs that their ink may be cut and merged into.
+"""Arrange the parts of the ink into layouts: lines with all candidate glyphs, including merged and split ones.
 
-Digits that touch are cut along seams from top to bottom. A seam may cross strokes, preferably where they meet: there
-is more ink around than along a stroke, in whichever direction.
+Touching digits are cut along seams from top to bottom. Crossing a stroke costs less where strokes meet, which shows as
+more ink in the surrounding window.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ SEAM_HEIGHT = 48
 """Rows to which ink is shrunk before seams are searched."""
 
 WINDOW, POWER, MAX_COST = 4, 8, 3.0
-"""The cost of a pixel is its level times (the mean ink in windows around ink / the ink around this pixel) to the
-second power, at most the third. Windows are wider than a stroke by the first."""
+"""The cost of a pixel is level · min(MAX_COST, (mean ink in windows around ink / ink in its window) ** POWER). The window
+is `WINDOW` pixels wider than a stroke."""
 
 MOVES, MOVE_COSTS = np.array([0, -1, 1, -2, 2]), (0.0, 0.05, 0.05, 0.15, 0.15)
 """Columns by which a seam may move sideways from one row to the next, and their costs."""
 
 MIN_DISTANCE = 5
-"""Columns by which a seam differs from each earlier one, somewhere."""
+"""Minimum distance in columns, in at least one row, between a seam and each earlier one."""
 
 MAX_ALTERNATIVES, ALTERNATIVE_DISTANCE = 3, 10
-"""Maximum number of seams whose mean columns are nearer than the second: there may be other places to cut."""
+"""Maximum number of seams whose mean columns are nearer than the second value, so that others are found elsewhere."""
 
 MAX_CROSSED = 0.7
 """Seams through more ink than this share of the height are not tried."""
@@ -41,54 +41,55 @@ MIN_SIDE = 0.05
 """Minimum share of the ink on either side of a seam."""
 
 MIN_WIDTH, MAX_WIDTH = 0.6, 12.0
-"""Of the line's height: a group wider than the first may be several digits that touch; one wider than the second is no
-row of digits, but print, or the edge of something."""
+"""Widths relative to the line's height: a group wider than the first may be several touching digits; one wider than the
+second is not cut, as it is print or the edge of an object."""
 
 GLYPH_WIDTH = 1.5
-"""Maximum width of a merged glyph as a share of its height or the line's, and mean distance of the cuts around one."""
+"""Maximum width of a merged or cut glyph relative to its height or the line's, whichever is larger."""
 
 SEAMS_PER_WIDTH, CERTAIN_WIDTH = 6, 0.3
-"""Number of seams for each of the line's heights by which a group is wider than the second."""
+"""Number of seams per line height by which a group is wider than `CERTAIN_WIDTH` line heights."""
 
 MAX_GAP = 0.45
-"""Of the line's height: groups with a wider gap are not one digit."""
+"""Maximum gap between the groups of one digit, relative to the line's height."""
 
 MAX_MERGED = 6
 """Maximum number of groups that are merged."""
 
 CUT = 6.0
-"""Cost of a cut, times the cost of its seam."""
+"""Factor from the cost of a seam to the cost of its cut."""
 
 NARROW, NARROW_WIDTH = 3.0, 1.2
-"""Cost of a cut for each height by which its group is narrower than the second: one digit is that wide, too."""
+"""Cost of a cut per line height by which its group is narrower than `NARROW_WIDTH`: a single digit may be that wide."""
 
 WIDE, NORMAL_WIDTH = 7.5, 0.8
-"""Cost for each of the line's heights by which a glyph is wider than the second."""
+"""Cost per line height by which a glyph is wider than `NORMAL_WIDTH`."""
 
 LOW, NORMAL_HEIGHT = 7.5, 0.8
-"""Cost for each of the line's heights by which a glyph is lower than the second."""
+"""Cost per line height by which a glyph is lower than `NORMAL_HEIGHT`."""
 
 MERGE, MERGE_GAP = 1.5, 6.0
-"""Cost of merging two groups of a digit's height, and of the gap between them in heights."""
+"""Cost of merging two groups, and cost per line height of the gap between them."""
 
 SMALL_HEIGHT, SMALL_FACTOR = 0.45, 0.2
-"""Of the line's height: a group as low as the first may be a piece of a digit; merging it costs the second as much."""
+"""A group lower than the first, relative to the line's height, may be a piece of a digit: its merge cost is scaled by
+the second."""
 
 MAX_CUT_COST = 3.75
 """Maximum cost of a glyph that was cut."""
 
 MAX_GROUPS = 3
-"""Maximum number of groups of each sort that may be the only digit of a picture."""
+"""Maximum number of groups of each kind that may be the only digit of a picture."""
 
 STACKED = 0.5
-"""Cost of lines of one digit each: they may well be the pieces of one broken digit."""
+"""Cost of several lines of one digit each: they may be the pieces of one broken digit."""
 
 LEFT_OUT = 5.0
-"""Cost of a layout that leaves out all ink, and of a share of it in proportion."""
+"""Cost of leaving out all ink; a layout pays it in proportion to the ink that it leaves out."""
 
 BORDER_WEIGHT, BORDER_COST = 0.1, 1.0
-"""Weight of the ink that touches the border, and the cost of reading it where there is other ink: it is most often a
-finger, or the edge of a table."""
+"""Weight of ink that touches the border, and the cost of reading it if there is other ink: it is usually a finger or
+the edge of a table."""
 
 Levels = NDArray[np.float32]
 Run = list["Segment"]
@@ -96,9 +97,9 @@ Run = list["Segment"]
 
 @dataclass(frozen=True)
 class Seam:
-    """A path through ink [H, W]: for each row [H] the first column to its right.
+    """A path from top to bottom through ink [H, W]. `columns` [H]: for each row the first column to the right of it.
 
-    `cost` is the ink that it crosses as a share of H; less where strokes meet.
+    `cost` is the ink that it crosses, relative to H, reduced where strokes meet.
     """
 
     columns: NDArray[np.intp]
@@ -123,8 +124,8 @@ class Segment:
 def find_layouts(levels: Levels, parts: Parts, expect: Expect, cost: float = 0.0) -> list[Layout]:
     """Return the layouts of the ink `levels` [H, W], with boxes in its pixels; `cost` is added to each layout's.
 
-    A picture may always hold just one digit, even in many parts, beside other things; and what touches the border may
-    be no writing.
+    Layouts with a single digit are always included: a digit may consist of many parts and have other objects next to
+    it. If some parts touch the border, there are also layouts without them.
     """
     found = parts.parts
     inner = tuple(part for part in found if not touches_border(part.box, levels.shape[::-1]))
@@ -150,7 +151,7 @@ def find_layouts(levels: Levels, parts: Parts, expect: Expect, cost: float = 0.0
 
 
 def _unread_cost(chosen: Sequence[Part], found: Sequence[Part], inner: Sequence[Part]) -> float:
-    """Return the cost of reading no more than some of the parts; those that touch the border are not among `inner`."""
+    """Return the cost of leaving out all parts but `chosen`. `inner` are the parts that do not touch the border."""
 
     def ink(parts: Sequence[Part]) -> float:
         return sum(part.stroke_score * part.area * (1.0 if part in inner else BORDER_WEIGHT) for part in parts)
@@ -160,7 +161,7 @@ def _unread_cost(chosen: Sequence[Part], found: Sequence[Part], inner: Sequence[
 
 
 def _candidates(line: Sequence[Group], levels: Levels, parts: Parts) -> Line:
-    """Return a line with all glyphs that its groups may be: whole, merged with their neighbours, or cut."""
+    """Return a line with all candidate glyphs of its groups: whole, merged with neighbours, or cut."""
     heights = sorted(group_box(group)[3] for group in line)
     height = float(heights[len(heights) * 3 // 4])
     segments: list[list[Segment]] = []
@@ -184,7 +185,7 @@ def _segment(group: Group, levels: Levels, parts: Parts) -> Segment:
 
 
 def _segments(group: Segment, height: float, start: int) -> Iterator[Segment]:
-    """Yield a group that begins at the border `start`, and then, if it is wide, what lies between two of its seams."""
+    """Yield the whole group, which begins at the border `start`; if it is wide, also its segments between two seams."""
     x, y, width, own_height = group.box
     typical, columns = max(height, own_height), np.arange(width)
     is_wide = MIN_WIDTH * height < width <= MAX_WIDTH * height
@@ -206,9 +207,10 @@ def _segments(group: Segment, height: float, start: int) -> Iterator[Segment]:
 
 
 def _runs(run: Run, segments: Sequence[Sequence[Segment]], height: float) -> Iterator[tuple[Run, float]]:
-    """Yield what begins with `run` and may be one digit, with its cost; `segments` are those of its last group and on.
+    """Yield each run that begins with `run` and may be one digit, with its cost.
 
-    A digit may reach from a cut to the end of a group and go on, or end at a cut, but not both.
+    `segments` are those of the last group of `run` and of the groups after it. A merged digit may begin at a cut or end
+    at a cut, but not both.
     """
     cost = _cost(run, height)
     if cost <= MAX_CUT_COST or not (run[0].cut or run[-1].cut):
@@ -255,7 +257,7 @@ def _glyph(segments: Sequence[Segment], cost: float) -> Glyph:
 
 
 def find_seams(levels: Levels, count: int) -> list[Seam]:
-    """Return the `count` cheapest seams through ink [H, W], 0 to 1, the one with least ink on its left first."""
+    """Return the `count` cheapest seams through ink [H, W], 0 to 1, sorted by the ink to their left."""
     import cv2
 
     height, width = levels.shape
@@ -275,7 +277,7 @@ def _pixel_costs(small: Levels) -> NDArray[np.float64]:
 
     rim = np.pad(small, 1)
     edges = float(np.abs(np.diff(rim, axis=0)).sum() + np.abs(np.diff(rim, axis=1)).sum())
-    stroke = 8 / np.pi * float(small.sum()) / edges  # both its sides, and 4/π of them: steps along rows and columns
+    stroke = 8 / np.pi * float(small.sum()) / edges  # a stroke has two edges; steps along rows and columns lengthen them by 4/π
     side = round(WINDOW + stroke) // 2 * 2 + 1
     around = cv2.boxFilter(small, -1, (side, side), borderType=cv2.BORDER_CONSTANT)
     mean = float((around * small).sum() / small.sum())
@@ -292,7 +294,7 @@ def _paths(small: Levels, count: int) -> list[tuple[NDArray[np.intp], float]]:
     """Return the `count` cheapest paths [SEAM_HEIGHT] through the ink `small` [SEAM_HEIGHT, W], and their costs."""
     costs = _pixel_costs(small)
     total, moves = _shortest_paths(np.stack([costs, costs[::-1]], axis=1))
-    through = total[:, 0] + total[::-1, 1] - costs  # a seam from the top to this pixel, and on to the bottom
+    through = total[:, 0] + total[::-1, 1] - costs  # cost of the cheapest seam through this pixel
     through[small < 0.3] = np.inf
     rows, columns = np.arange(SEAM_HEIGHT), np.arange(small.shape[1])
     found: list[tuple[NDArray[np.intp], float]] = []

@@ -1,4 +1,4 @@
-"""Parts of the ink to groups (digits, or pieces of them), groups to lines of writing; and signs of several strokes."""
+"""Group parts of the ink into digits or pieces of digits, and groups into lines; find signs of several strokes."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from mnist_trainer.pictures.ink import Part, Parts, rotated_sides
 from mnist_trainer.pictures.page import Box, overlap, touches_border, union
 
 Group = tuple[Part, ...]
-"""Parts that belong together: a digit, a piece of one, or several that touch."""
+"""Parts that belong together: a digit, a piece of a digit, or several touching digits."""
 
 NEAR = 0.12
-"""Of the typical height: nearer parts belong together if one is above the other."""
+"""Maximum gap, relative to the typical height, between parts above each other that belong together."""
 
 MAX_GAPS = (0.3, 0.08)
-"""Of its longer side: what is nearer than this to the only digit of a picture may belong to it."""
+"""Maximum gaps, relative to a group's longer side, of parts that may belong to the only digit of a picture."""
 
 LINE_GAP = 3.0
-"""Of the typical height: a wider gap ends a line."""
+"""Maximum gap within a line, relative to the typical height."""
 
 SLIM = 0.3
-"""Maximum width of a bar as a share of its length."""
+"""Maximum width of a bar relative to its length."""
 
 DIAGONAL = 0.4
 """Minimum aspect ratio of the box around a slash, as in %."""
 
 ALIGNED = 0.5
-"""Minimum overlap of two parts above or beside each other, as a share of the shorter one."""
+"""Minimum overlap of two aligned parts (above or next to each other), relative to the shorter one."""
 
 BAR_GAP, DOTS_GAP, DOT_GAP = 1.2, 12.0, 0.6
-"""Maximum gap between bars, between dots, and from another shape to its dot above or below, as shares of the longer
-side."""
+"""Maximum gap, relative to the longer side, between bars, between dots, and between another shape and a dot above or
+below it."""
 
 DOT_SIZE = 0.5
-"""Of the mean width of the sign's ink: smaller dots are specks."""
+"""Minimum size of a dot relative to the mean stroke width of the sign. Smaller dots are specks."""
 
 
 def group_into_lines(parts: Sequence[Part]) -> list[list[Group]]:
@@ -50,9 +50,10 @@ def group_into_lines(parts: Sequence[Part]) -> list[list[Group]]:
 
 
 def main_groups(parts: Sequence[Part], count: int) -> list[Group]:
-    """Return groups of parts that may be the only digit of a picture, the more likely first.
+    """Return the groups of parts that may be the only digit of a picture, the most likely first.
 
-    A group is all parts near each other, in a wide sense and in a narrow one, or one part alone; `count` of each sort.
+    A group holds all parts within one of `MAX_GAPS` of each other, or a single part. There are at most `count` groups of
+    each kind.
     """
     ranking = sorted(parts, key=lambda part: -part.stroke_score * part.area)
     groups = [group for gap in MAX_GAPS for group in _cluster(ranking, gap)[:count]]
@@ -83,14 +84,14 @@ def group_box(parts: Sequence[Part]) -> Box:
 
 
 def typical_height(parts: Sequence[Part]) -> float:
-    """Return the height of a digit, estimated from the larger parts; a very wide part is several digits that touch."""
+    """Return the height of a digit, estimated from the larger parts. A very wide part is several touching digits."""
     heights = sorted((part.box[3] for part in parts), reverse=True)
     large = [height for height in heights if height >= heights[0] / 3]
     return max(large[len(large) // 2], max(part.box[2] for part in parts) / 6)
 
 
 def _merge_stacked(parts: Sequence[Part], height: float) -> list[Group]:
-    """Merge parts that are above each other, like the bar of a 5 or the dots of a broken stroke."""
+    """Merge parts above each other, such as the bar of a 5 or the pieces of a broken stroke."""
     groups: list[tuple[Group, Box]] = [((part,), part.box) for part in parts]
     before = len(groups) + 1
     while len(groups) < before:
@@ -119,7 +120,7 @@ def _is_stacked(first: Box, second: Box, height: float) -> bool:
 
 
 def _alignment(line: list[Group], group: Group, height: float) -> float:
-    """Return how well a group continues a line: the share of its height on the level of the line's end, or 0."""
+    """Return how well a group continues a line: its vertical overlap with the end of the line, 0 to 1."""
     end, box = union([group_box(each) for each in line[-2:]]), group_box(group)
     if box[0] - (end[0] + end[2]) > LINE_GAP * max(height, box[3], end[3]):
         return 0.0
@@ -133,10 +134,10 @@ def _middle(group: Group, axis: int) -> float:
 
 
 def find_sign(parts: Parts) -> Group:
-    """Return the parts of the most likely sign, such as = ÷ : i, whose strokes do not touch; there must be some parts.
+    """Return the parts of the most likely sign with separate strokes, such as = ÷ : i. `parts` must not be empty.
 
-    These are the part with most ink and everything near it, and bars and dots further away that are aligned with it,
-    also those that would be lines or specks beside a digit.
+    The sign contains the part with most ink, all parts near it, and aligned bars and dots further away, including those
+    that were left out as lines or specks.
     """
     group: Group = (max(parts.parts, key=lambda part: part.stroke_score * part.area),)
     rest = [part for part in (*parts.parts, *parts.left_out) if part not in group]

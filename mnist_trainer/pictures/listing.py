@@ -1,4 +1,4 @@
-"""The pictures in a folder, chosen by their names alone."""
+"""List the pictures in a folder by their file names, without opening them."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ SYSTEM_FOLDERS = {
     *("__macosx", "network trash folder", "temporary items"),
     *("$recycle.bin", "recycler", "system volume information", "found.000"),
 }
-"""What network storage and Python, macOS, and Windows add to folders, in lower case."""
+"""Folders that network storage, Python, macOS and Windows create, in lower case."""
 
 OTHER_SUFFIXES = (
     "7z bak cfg crdownload db docx identifier ini ipynb jsonl lnk log md npy npz ods odt parquet part pkl pt rar tmp "
     "toml url xcf xlsx yaml yml"
 )
-"""Suffixes of other files for which Python has no type, or not everywhere."""
+"""Suffixes of other files whose type `mimetypes` does not know on every platform."""
 
 TEXT_NAMES = {"readme", "license", "licence", "makefile"}
-"""Usual names of texts without a suffix."""
+"""Common names of text files without a suffix."""
 
 RUN_FILES = ("run.json", "best.pt", "last.pt", "predictions.csv")
-"""Each of them marks a run folder, or that of `mnist-eval --out`."""
+"""Any of these files marks a run folder or the output of `mnist-eval --out`."""
 
 OTHER_RUN_FILES = ("config.yaml", "metrics.csv", ".lock")
-"""Each of them marks a run folder if it holds no picture."""
+"""Any of these files marks a run folder that contains no picture."""
 
 STEPS_IMAGE = re.compile(r".+-steps(-\d+)?\.png")
 """The names of the pictures that `mnist-predict --save-steps` writes."""
@@ -44,7 +44,7 @@ STEPS_IMAGE = re.compile(r".+-steps(-\d+)?\.png")
 
 @dataclass(frozen=True)
 class Listing:
-    """The content of a folder: `pictures` in natural order, `others` that are no pictures by their names, `folders`."""
+    """The content of a folder in natural order: `pictures`, `others` (files without the name of a picture), `folders`."""
 
     pictures: tuple[Path, ...]
     others: tuple[Path, ...]
@@ -67,7 +67,7 @@ class Listing:
 
 
 def list_pictures(folder: Path) -> Listing:
-    """Return the content of `folder` without hidden files, and without folders of the system or of runs.
+    """Return the content of `folder` without hidden files, system folders and run folders.
 
     Raises `DataError` if it holds no picture or can't be read.
     """
@@ -92,12 +92,12 @@ def is_hidden(name: str) -> bool:
 
 
 def is_ignored_folder(folder: Path) -> bool:
-    """Return whether a folder holds no pictures of a class: it was made by the system, or by this program."""
+    """Return whether a folder was created by the system or by this program, so that it is not a class."""
     return is_hidden(folder.name) or folder.name.lower() in SYSTEM_FOLDERS or contains_runs(folder)
 
 
 def contains_runs(folder: Path) -> bool:
-    """Return whether a folder holds what this program writes, or nothing but such folders; false if it can't be read.
+    """Return whether a folder is a run folder or contains only run folders. Returns False if it can't be read.
 
     `runs/` may also hold other files, such as plots that compare runs.
     """
@@ -120,7 +120,7 @@ def contains_runs(folder: Path) -> bool:
 
 
 def has_picture_name(name: str) -> bool:
-    """Return whether a file may be a picture by its name; texts, tables and films are not."""
+    """Return whether a file name may belong to a picture. Texts, tables and videos are excluded."""
     suffix = PurePath(name).suffix.lower()
     if suffix == ".pdf":
         return find_spec("pypdfium2") is not None
@@ -129,10 +129,10 @@ def has_picture_name(name: str) -> bool:
 
 @cache
 def _has_picture_suffix(suffix: str) -> bool:
-    kind, encoding = MimeTypes().guess_type(f"x{suffix}")  # the types that Python knows, not this machine's
+    kind, encoding = MimeTypes().guess_type(f"x{suffix}")  # only Python's built-in types, so that the result is the same on every machine
     return kind.startswith("image/") if kind else encoding is None and suffix[1:] not in OTHER_SUFFIXES.split()
 
 
 def _natural_order(path: Path) -> list[str | int]:
-    """Return a sort key: 9.png before 10.png."""
+    """Return the sort key of natural order: 9.png before 10.png."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name.casefold())] + [path.name]

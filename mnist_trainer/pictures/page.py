@@ -1,4 +1,4 @@
-"""The result of reading a picture without a model: lines of writing, each with all candidate glyphs; and boxes."""
+"""The result of segmenting a picture: layouts, lines and candidate glyphs. Also operations on bounding boxes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIDE = 28
 """Pixels on each side of a glyph."""
 
 BORDER_DISTANCE = 0.005
-"""A box that is nearer to the border than this share of the picture's longer side touches it."""
+"""A box touches the border if it is nearer than this share of the picture's longer side."""
 
 Box = tuple[int, int, int, int]
 """x, y, width, height in pixels; x and y of the upper left corner."""
@@ -24,10 +24,10 @@ Expect = Literal["auto", "single", "row", "page"]
 
 @dataclass(frozen=True)
 class Glyph:
-    """A candidate for one digit: the ink between the borders `first` and `end` of its line, as MNIST would have it.
+    """A candidate for one digit: the ink between the borders `first` and `end` of its line, rendered as in MNIST.
 
     `image` uint8 [28, 28], bright ink on black; `box` in pixels of the upright picture; `cost` is −ln of the prior
-    probability that the ink is cut and merged like this, whatever its shape.
+    probability of this cut or merge, independent of the classifier.
     """
 
     image: NDArray[np.uint8]
@@ -39,10 +39,10 @@ class Glyph:
 
 @dataclass(frozen=True)
 class Line:
-    """One row of writing. Its digits are a chain of glyphs from the border 0, its start, to the border `end`.
+    """One row of writing. A reading of it is a chain of glyphs from border 0 to border `end`; at least one exists.
 
-    The borders are numbered from left to right: gaps between strokes, and cuts where touching digits may end. Cuts
-    near each other are alternatives. Without cuts, `end` is the number of digits. At least one chain exists.
+    Borders are numbered from left to right. They are gaps between groups, and cuts at which touching digits may end;
+    cuts near each other are alternatives. Without cuts, `end` is the number of groups.
     """
 
     end: int
@@ -51,7 +51,7 @@ class Line:
 
 @dataclass(frozen=True)
 class ReadingSteps:
-    """The intermediate images of a reading, for people to look at. All have the upright picture's size / `scale`.
+    """The intermediate images of a reading, for display. Their size is that of the upright picture divided by `scale`.
 
     `upright` uint8 [H, W] or [H, W, 3]: the input; `flattened` uint8 [H, W]: dark ink on even white paper; `ink` uint8
     [H, W]: the detected ink, 255 full.
@@ -77,9 +77,9 @@ class Layout:
 
 @dataclass(frozen=True)
 class Page:
-    """All layouts of a picture, the most likely first; without any, `reason` says why in words.
+    """All layouts of a picture, the most likely first. If there are none, `reason` is the explanation.
 
-    `steps` are there on request; `size` is the width and height of the upright picture.
+    `steps` are the intermediate images, if requested; `size` is the width and height of the upright picture.
     """
 
     layouts: tuple[Layout, ...]
@@ -120,19 +120,19 @@ def union(boxes: Sequence[Box]) -> Box:
 
 
 def overlap(one: Box, other: Box, axis: int) -> int:
-    """Return the pixels that two boxes share in x (0) or y (1); a gap between them is negative."""
+    """Return the overlap of two boxes in pixels along x (0) or y (1). It is negative if there is a gap."""
     start, end = max(one[axis], other[axis]), min(one[axis] + one[axis + 2], other[axis] + other[axis + 2])
     return end - start
 
 
 def touches_border(box: Box, size: tuple[int, int]) -> bool:
-    """Return whether a box touches the border of a picture of `size` (width and height), or nearly."""
+    """Return whether a box is within `BORDER_DISTANCE` of the border of a picture of `size` (width and height)."""
     x, y, width, height = box
     return min(x, y, size[0] - x - width, size[1] - y - height) <= BORDER_DISTANCE * max(size)
 
 
 def pad(values: NDArray[Any], margin: int) -> NDArray[Any]:
-    """Return `values` [H, W] with a margin of zeros: ten times faster than `np.pad` on small arrays."""
+    """Return `values` [H, W] with a margin of zeros. On small arrays it is ten times faster than `np.pad`."""
     height, width = values.shape
     wide = np.zeros((height + 2 * margin, width + 2 * margin), values.dtype)
     wide[margin : margin + height, margin : margin + width] = values
