@@ -1,1 +1,1 @@
-"""From a list of layers to an `nn.Sequential` on a device, and what it needs of the machine."""
+"""Build an `nn.Sequential` from a list of layers; choose device, precision and threads; estimate memory."""

@@ -1,8 +1,7 @@
-"""Activations by name: torch's own where it has them, and the few that it lacks.
+"""Build activations by name: torch's modules, and modules for the few that torch lacks.
 
-Where a derivative has a jump, torch's side is taken: at 0 the derivative of relu, leaky_relu, prelu, elu and relu6 is
-that of the negative side (0 or the slope), that of |x| in alrelu is 0, and maxout shares its gradient evenly among
-equal values.
+Derivatives at discontinuities follow torch: at 0, relu, leaky_relu, prelu, elu and relu6 have the derivative of the
+negative side (0 or the slope), alrelu has 0, and maxout distributes its gradient evenly among equal values.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class ResidualBlock(nn.Module):
 
 
 class SqueezeExciteBlock(nn.Module):
-    """x · body(x), each channel times its own number (Hu et al. 2017, arXiv 1709.01507, equations 2 to 4)."""
+    """x · body(x): each channel times its scale (Hu et al. 2017, arXiv 1709.01507, equations 2 to 4)."""
 
     def __init__(self, body: nn.Sequential) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class SqueezeExciteBlock(nn.Module):
 
 
 class MaxAndAverage(nn.Module):
-    """The largest values of all windows, then their means: [B, c, h, w] → [B, 2c, h′, w′]."""
+    """Max pooling and average pooling, concatenated: [B, c, h, w] → [B, 2c, h′, w′]."""
 
     def __init__(self, largest: nn.Module, mean: nn.Module) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ def _build_layer(info: LayerInfo) -> nn.Module:  # noqa: PLR0911 - one return a 
 
 def _build_conv(layer: cfg.Conv, inputs: int) -> nn.Module:
     if layer.padding == "same" and layer.kernel % 2 == 0:
-        # torch's own `same` does this too for even kernels, but it warns at each start.
+        # torch's `same` pads even kernels in the same way, but warns on each start.
         before, after = (layer.kernel - 1) // 2, layer.kernel // 2
         conv = nn.Conv2d(inputs, layer.channels, layer.kernel, bias=layer.bias)
         return nn.Sequential(nn.ZeroPad2d((before, after, before, after)), conv)
@@ -117,7 +117,7 @@ def _build_pool(layer: cfg.Pool, sides: Shape) -> nn.Module:
         kinds = (layer.model_copy(update={"kind": kind}) for kind in ("max", "average"))
         return MaxAndAverage(*(_build_pool(part, sides) for part in kinds))
     if layer.kind == "max":
-        # one window as large as the picture: CUDA has no deterministic gradient for torch's AdaptiveMaxPool2d
+        # global: AdaptiveMaxPool2d has no deterministic gradient on CUDA
         return nn.MaxPool2d(sides if layer.size == "global" else layer.size)
     return nn.AdaptiveAvgPool2d(1) if layer.size == "global" else nn.AvgPool2d(layer.size)
 
@@ -147,12 +147,12 @@ def _initialise(
 
 
 def weighted_modules(model: nn.Module) -> list[nn.Module]:
-    """Return the layers that have parameters of their own, in the order in which data pass them."""
+    """Return the modules with direct parameters, in forward order."""
     return [module for module in model.modules() if any(True for _ in module.parameters(recurse=False))]
 
 
 def load_matching_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
-    """Copy all `weights` whose name and shape agree into `model`; return their names."""
+    """Copy all `weights` whose name and shape match into `model` and return their names."""
     own = model.state_dict()
     fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     model.load_state_dict({**own, **fitting})
@@ -160,7 +160,7 @@ def load_matching_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> li
 
 
 def freeze(model: nn.Module, count: int) -> list[nn.Module]:
-    """Freeze the first `count` layers with weights and return them. Keep them in eval mode, for batch statistics."""
+    """Freeze the first `count` layers with weights and return them. The caller keeps them in eval mode (batch norm)."""
     frozen = weighted_modules(model)[:count]
     for module in frozen:
         module.requires_grad_(False)

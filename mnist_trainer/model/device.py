@@ -1,4 +1,4 @@
-"""The device, precision and CPU threads of a model. `auto` is decided from hardware and config, never by timing."""
+"""Choose the device, precision and CPU threads of a model. `auto` depends on hardware and config, never on timing."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from mnist_trainer.model.build import build_model
 Precision = Literal["float32", "bfloat16", "float16"]
 
 LARGE_LAYER = 2**18
-"""Weights from which on a linear layer counts as large."""
+"""Minimum number of weights of a large linear layer."""
 
 MIN_MULTIPLICATIONS = 2**24
-"""Multiplications of a layer with one batch for which a second thread pays (measured: docs/decisions.md)."""
+"""Minimum multiplications of a layer per batch for which a second thread is faster (docs/decisions.md)."""
 
 EXACT_ERROR = 1e-5
-"""Largest error of a float32 product of numbers near 1, divided by their count. bfloat16 gives 100 times as much."""
+"""Maximum error of a float32 product of numbers near 1, divided by their count. bfloat16 has 100 times as much."""
 
 MAX_PROBED = 2048
 """Largest dimension of a product by which the exactness of oneDNN is checked."""
 
 CLASSES = 10
-"""For the shapes of a model before its data are known: no output layer is large."""
+"""Number of outputs that is assumed before the data are known."""
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the device `name`; `auto` takes CUDA, else Apple's GPU, else the CPU. Raises `DeviceError`.
+    """Return the device `name`; `auto` is CUDA, else Apple's GPU, else the CPU. Raises `DeviceError`.
 
-    An accelerator must do one small calculation first: it may be there without being usable by this torch.
+    An accelerator is tested by a small calculation, because it may be present but not usable with this torch.
     """
     if name == "auto":
         usable = (kind for kind in ("cuda", "mps") if is_available(kind) and device_error(kind) is None)
@@ -69,7 +69,7 @@ def has_device(name: str) -> bool:
 
 
 def skipped_device(name: str) -> str | None:
-    """Return why `auto` does not take an accelerator that seems to be there; None where all is as expected."""
+    """Return why `auto` does not use an accelerator that seems to be present; else None."""
     if name != "auto" or resolve_device(name).type != "cpu":
         return None
     reasons = {kind: device_error(kind) if is_available(kind) else unavailable_reason(kind) for kind in ("cuda", "mps")}
@@ -78,7 +78,7 @@ def skipped_device(name: str) -> str | None:
 
 
 _WARNINGS: dict[str, list[str]] = {}
-"""torch's warnings by kind of device. It gives them once a process."""
+"""torch's warnings by device type. torch emits them only once per process."""
 
 
 def is_available(kind: str) -> bool:
@@ -91,7 +91,7 @@ def is_available(kind: str) -> bool:
 
 
 def unavailable_reason(kind: str) -> str | None:
-    """Return torch's warning about a device that it does not see: most often the driver is too old."""
+    """Return torch's warning about an unavailable device, usually that the driver is too old."""
     caught = _WARNINGS.get(kind)
     return _first_sentence(caught[0]) if caught else None
 
@@ -104,9 +104,9 @@ def _why_unavailable(kind: str) -> str:
 
 @cache
 def device_error(name: str) -> str | None:
-    """Return why the device `name` can't compute, by one small calculation; None if it can. Asked once a process."""
+    """Return why a small calculation on the device `name` fails, or None if it works. Cached."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what matters is whether it computes
+        warnings.simplefilter("ignore")  # only the result of the calculation matters
         try:
             ones = torch.ones(2, 2, device=name)
             total = float((ones @ ones).sum())
@@ -122,15 +122,15 @@ def _first_sentence(text: str) -> str:
 
 
 def cpu_capabilities() -> dict[str, Any]:
-    """Return what torch knows of the CPU: name and instruction sets; nothing if this torch can't tell."""
+    """Return the CPU's name and instruction sets as torch reports them; empty if this torch does not."""
     return dict(getattr(torch.cpu, "get_capabilities", dict)())
 
 
 def resolve_precision(name: Literal["auto"] | Precision, device: torch.device, model: nn.Module) -> Precision:
     """Return the precision `name`. Raises `DeviceError` for float16 on a CPU.
 
-    `auto` is bfloat16 where it is certainly faster: for convolutions and large linear layers, on CUDA cards since
-    Ampere and on CPUs that multiply bfloat16 (AMX tiles or AVX-512 BF16). It is float32 everywhere else.
+    `auto` is bfloat16 where that is certainly faster: for convolutions and large linear layers on CUDA devices since
+    Ampere and on CPUs with bfloat16 instructions (AMX tiles or AVX-512 BF16). Otherwise it is float32.
     """
     if name == "float16" and device.type == "cpu":
         raise DeviceError("precision float16 is for GPUs; on a CPU use bfloat16 or float32.")
@@ -158,9 +158,9 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 
 
 def to_device(model: nn.Module, device: torch.device, precision: Precision) -> nn.Module:
-    """Move `model` to `device`; convolutions get the memory layout that is fastest and exact.
+    """Move `model` to `device`, with convolutions in the fastest exact memory format.
 
-    torch's batch norm on a CPU sums a channels_last batch one by one: in float32 its gradient is then wrong by 1 %.
+    In float32 that is contiguous: with channels_last, the gradient of torch's CPU batch norm has an error of 1 %.
     """
     if any(isinstance(module, nn.Conv2d) for module in model.modules()):
         layout = torch.contiguous_format if precision == "float32" else torch.channels_last
@@ -169,10 +169,10 @@ def to_device(model: nn.Module, device: torch.device, precision: Precision) -> n
 
 
 def choose_threads(config: Config, own_model: object | None = None) -> int | None:
-    """Return `config.threads`, else 1 if all operations are small, else None: torch's choice, as for a user's model.
+    """Return `config.threads`; if unset, 1 if all layers are small, else None (torch's default, also for `own_model`).
 
-    Threads wait for each other after each operation. Between small ones that takes as long as what they save, and
-    beside other busy programs many times as long.
+    Threads synchronize after each operation. For small operations that costs as much as they save, and many times more
+    while other programs are busy.
     """
     if config.threads is not None or own_model is not None:
         return config.threads
@@ -190,11 +190,11 @@ def _needs_threads(info: LayerInfo, batch: int) -> bool:
 def settings(
     config: Config, threads: int | None, device: torch.device | None = None, model: nn.Module | None = None
 ) -> Iterator[None]:
-    """A context with torch's settings for `config`: `threads` CPU threads (None: torch's choice), deterministic CUDA
-    kernels, and where the precision is auto the faster library for float32 products.
+    """Apply torch's settings for `config` within a context: CPU threads, deterministic kernels, matmul backend.
 
-    They are restored afterwards, as is the state of torch's random generators: that of the CPU, and that of `device`
-    (None: of `config.device`). `model` is a user's own, whose layers the config does not describe.
+    `threads` None keeps torch's default. Settings are restored on exit, and so are the states of torch's random
+    generators on the CPU and on `device` (None: `config.device`). `model` is a user's model that `config` does not
+    describe.
     """
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic
     generators = _generator_states(config.device if device is None else device.type)
@@ -216,7 +216,7 @@ def settings(
 
 
 def _generator_states(name: str) -> list[tuple[Callable[..., None], Any]]:
-    """Return functions that restore torch's random generators, each with its present state. May initialise CUDA."""
+    """Return (restore function, current state) of each of torch's random generators. May initialise CUDA."""
     states: list[tuple[Callable[..., None], Any]] = [(torch.set_rng_state, torch.get_rng_state())]
     kind = name.partition(":")[0]
     if kind in ("auto", "cuda") and is_available("cuda") and device_error("cuda") is None:
@@ -227,10 +227,10 @@ def _generator_states(name: str) -> list[tuple[Callable[..., None], Any]]:
 
 
 def matmul_shapes(config: Config, model: nn.Module | None = None) -> set[tuple[int, int, int]]:
-    """Return the shapes [rows, inner] · [inner, columns] of the products of all linear layers with a training batch:
-    forward, and backward for inputs and weights. The layers are those of `model`, else of the config.
+    """Return the shapes (rows, inner, columns) of all linear layers' matrix products with a training batch.
 
-    No dimension is above `MAX_PROBED`, so that a model that is too large for the memory is still refused as such.
+    These are the forward product and both backward products of each layer of `model`, else of the config. Dimensions
+    are limited to `MAX_PROBED`, so that a model that is too large for the memory is still reported as such.
     """
     if model is None:
         with torch.device("meta"):  # without memory
@@ -244,10 +244,10 @@ def matmul_shapes(config: Config, model: nn.Module | None = None) -> set[tuple[i
 
 @contextmanager
 def fast_matmul(config: Config, model: nn.Module | None = None) -> Iterator[None]:
-    """A context in which oneDNN multiplies float32 on AMD's CPUs with AVX-512, which MKL leaves unused.
+    """Use oneDNN for float32 products within a context, on AMD CPUs with AVX-512, which MKL does not use.
 
-    torch asks oneDNN only if it may round to bfloat16. oneDNN does so on CPUs with AMX; on others products stay
-    float32. That is checked with all `matmul_shapes`. Only where the config's precision is auto.
+    torch only calls oneDNN if rounding to bfloat16 is allowed. oneDNN rounds on CPUs with AMX; on others products stay
+    float32, which is checked for all `matmul_shapes`. Has no effect unless the config's precision is auto.
     """
     has, backend = cpu_capabilities(), _matmul_settings()
     is_amd = str(has.get("cpu_name", "")).startswith("AMD") and bool(has.get("avx512_f"))
@@ -262,7 +262,7 @@ def fast_matmul(config: Config, model: nn.Module | None = None) -> Iterator[None
 
 
 def matmul_backend() -> str:
-    """Return the library that makes float32 products now. The bits of a training depend on it."""
+    """Return the library that computes float32 products. The bits of a training depend on it."""
     return "oneDNN" if getattr(_matmul_settings(), "fp32_precision", None) == "bf16" else "torch's default"
 
 
@@ -272,13 +272,13 @@ def _matmul_settings() -> Any:
 
 @cache
 def _stays_float32(shape: tuple[int, int, int]) -> bool:
-    """Return whether oneDNN makes a product of this shape in float32 though it may round. 16 rows are compared."""
+    """Return whether oneDNN computes a product of this shape in float32 although it may round. Compares 16 rows."""
     rows, inner, columns = shape
     left = torch.linspace(0.5, 1.5, rows * inner).view(rows, inner)
     right = torch.linspace(1.5, 0.5, inner * columns).view(inner, columns)
     backend = _matmul_settings()
     before = getattr(backend, "fp32_precision", None)
-    if before is None:  # this torch has no such setting
+    if before is None:  # this version of torch lacks the setting
         return False
     backend.fp32_precision = "bf16"
     try:

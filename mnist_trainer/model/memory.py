@@ -1,4 +1,4 @@
-"""Memory: what a training needs, refused before it is built, and failures of memory and accelerators as errors."""
+"""Estimate the memory of a training, and convert failures of memory and accelerators into `DeviceError`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MEMORY_ADVICE = (
 
 @dataclass(frozen=True)
 class Footprint:
-    """The memory for training a model: `parameters` as a count, the others in bytes. A lower bound, without torch."""
+    """A lower bound of the memory for training: `parameters` is a count, the others are bytes."""
 
     parameters: int
     weights: int
@@ -33,16 +33,16 @@ class Footprint:
 
     @property
     def total(self) -> int:
-        """Return the bytes in all."""
+        """Return the sum in bytes."""
         return self.weights + self.activations
 
 
 def footprint(config: Config, layers: Sequence[LayerInfo]) -> Footprint:
-    """Return the memory for weights (with gradient, optimizer state, best epoch, EMA) and one batch's activations."""
+    """Return the memory for weights (and gradients, optimizer state, best epoch, EMA) and one batch's activations."""
     parameters = sum(layer.parameters for layer in layers)
     changing = 1 + _optimizer_copies(config.optimizer) + (config.training.ema is not None)
     copies = changing * (2 if config.training.on_divergence == "restore" else 1) + 2
-    values = sum(layer.activations() for layer in layers)  # kept for backward; what backward adds is freed by layer
+    values = sum(layer.activations() for layer in layers)  # kept for backward; its own buffers are freed by layer
     return Footprint(parameters, FLOAT * parameters * copies, FLOAT * values * config.data.batch)
 
 
@@ -68,7 +68,7 @@ def check_memory(needed: Footprint, device: torch.device) -> None:
 
 
 def human_bytes(count: int) -> str:
-    """Return `1.2 GB`: at most three digits and a decimal unit."""
+    """Return a size such as `1.2 GB`: three significant digits and a decimal unit."""
     size, units = float(count), ["bytes", "kB", "MB", "GB", "TB", "PB"]
     while size >= 999.5 and len(units) > 1:
         size /= 1000
@@ -77,19 +77,19 @@ def human_bytes(count: int) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether `error` is a lack of memory. torch words it differently on each kind of device."""
+    """Return whether `error` means that memory ran out. torch's message depends on the device."""
     words = ("allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in str(error) for word in words)
 
 
 def is_device_failure(error: BaseException) -> bool:
-    """Return whether an accelerator failed, after which this process can mostly not use it any more."""
+    """Return whether an accelerator failed. This process can then usually not use it any more."""
     return isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error) or "cuDNN error" in str(error)
 
 
 @contextmanager
 def convert_device_errors(work: str = "training", advice: str = MEMORY_ADVICE) -> Iterator[None]:
-    """A context that turns a lack of memory for `work`, and accelerators that fail, into `DeviceError` with advice."""
+    """Convert out-of-memory and accelerator errors inside the block into `DeviceError` with advice."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

@@ -55,8 +55,8 @@ MAX_CHECKED, MAX_FRAMES = 300, 4
 """Maximum number of parts that are examined, largest first, and of those that may be frames."""
 
 RIM, RIM_COVER, CONTENT = 0.12, 0.5, 0.2
-"""For a broken frame, relative to its sides: the maximum distance of its pieces from a side, the minimum share of a side
-that is present (on three sides), and the minimum size of its content."""
+"""For a broken frame, relative to its sides: the maximum distance of its pieces from a side, the minimum share of
+a side that is present (on three sides), and the minimum size of its content."""
 
 MAX_PARTS, MAX_WRITTEN = 1500, 130
 """Maximum number of connected parts, and of parts that are writing. More are noise or print."""
@@ -78,7 +78,7 @@ class Ink:
 
 @dataclass(frozen=True)
 class Part:
-    """A connected part of the ink: its number in `Parts.map`, box, area in pixels, and how stroke-like it is, 0 to 1."""
+    """A connected part of the ink: number in `Parts.map`, box, area in pixels, and how stroke-like it is, 0 to 1."""
 
     number: int
     box: Box

@@ -22,8 +22,8 @@ SEAM_HEIGHT = 48
 """Rows to which ink is shrunk before seams are searched."""
 
 WINDOW, POWER, MAX_COST = 4, 8, 3.0
-"""The cost of a pixel is level · min(MAX_COST, (mean ink in windows around ink / ink in its window) ** POWER). The window
-is `WINDOW` pixels wider than a stroke."""
+"""The cost of a pixel is level · min(MAX_COST, (mean ink in windows around ink / ink in its window) ** POWER). The
+window is `WINDOW` pixels wider than a stroke."""
 
 MOVES, MOVE_COSTS = np.array([0, -1, 1, -2, 2]), (0.0, 0.05, 0.05, 0.15, 0.15)
 """Columns by which a seam may move sideways from one row to the next, and their costs."""
@@ -277,7 +277,7 @@ def _pixel_costs(small: Levels) -> NDArray[np.float64]:
 
     rim = np.pad(small, 1)
     edges = float(np.abs(np.diff(rim, axis=0)).sum() + np.abs(np.diff(rim, axis=1)).sum())
-    stroke = 8 / np.pi * float(small.sum()) / edges  # a stroke has two edges; steps along rows and columns lengthen them by 4/π
+    stroke = 8 / np.pi * float(small.sum()) / edges  # two edges, lengthened by 4/π by steps along rows and columns
     side = round(WINDOW + stroke) // 2 * 2 + 1
     around = cv2.boxFilter(small, -1, (side, side), borderType=cv2.BORDER_CONSTANT)
     mean = float((around * small).sum() / small.sum())

@@ -52,8 +52,8 @@ def group_into_lines(parts: Sequence[Part]) -> list[list[Group]]:
 def main_groups(parts: Sequence[Part], count: int) -> list[Group]:
     """Return the groups of parts that may be the only digit of a picture, the most likely first.
 
-    A group holds all parts within one of `MAX_GAPS` of each other, or a single part. There are at most `count` groups of
-    each kind.
+    A group holds all parts within one of `MAX_GAPS` of each other, or a single part. There are at most `count` groups
+    of each kind.
     """
     ranking = sorted(parts, key=lambda part: -part.stroke_score * part.area)
     groups = [group for gap in MAX_GAPS for group in _cluster(ranking, gap)[:count]]

@@ -44,7 +44,7 @@ STEPS_IMAGE = re.compile(r".+-steps(-\d+)?\.png")
 
 @dataclass(frozen=True)
 class Listing:
-    """The content of a folder in natural order: `pictures`, `others` (files without the name of a picture), `folders`."""
+    """The content of a folder in natural order: `pictures`, `others` (not pictures by name), `folders`."""
 
     pictures: tuple[Path, ...]
     others: tuple[Path, ...]
@@ -129,7 +129,7 @@ def has_picture_name(name: str) -> bool:
 
 @cache
 def _has_picture_suffix(suffix: str) -> bool:
-    kind, encoding = MimeTypes().guess_type(f"x{suffix}")  # only Python's built-in types, so that the result is the same on every machine
+    kind, encoding = MimeTypes().guess_type(f"x{suffix}")  # the types that Python knows, the same on every machine
     return kind.startswith("image/") if kind else encoding is None and suffix[1:] not in OTHER_SUFFIXES.split()
 
 

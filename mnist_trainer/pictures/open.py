@@ -1,4 +1,4 @@
-"""Files with pictures to their pages as upright pixels, small enough to work on: Pillow's formats, HEIC and PDF.
+"""Decode files into pages: upright and shrunk pixel arrays. Reads Pillow's formats, HEIC and PDF.
 
 Limits on size and pages protect against decompression bombs. Errors name the file, and the page if there are several.
 """
@@ -28,8 +28,8 @@ EXTRA = "pip install 'mnist-trainer[pictures]'"
 
 MEGAPIXELS = 150
 MEGAPIXELS_OF_FORMAT = {"WEBP": 50, "JPEG2000": 50, "HEIF": 100, "AVIF": 100, "progressive": 100}
-"""Maximum size of a picture; less in formats that take more than 6 bytes a pixel to decode (WebP 16, JPEG 2000 19), so
-that none takes 1 GB."""
+"""Maximum size of a picture. It is smaller for formats whose decoders need more than 6 bytes a pixel (WebP 16, JPEG
+2000 19), so that decoding needs less than 1 GB."""
 
 MAX_PAGES, MAX_PIXELS_OF_FILE = 200, 2_000_000_000
 """Maximum number of pages that are read from a file, and of their pixels together."""
@@ -38,10 +38,10 @@ MAX_FRAMES = 2000
 """Maximum number of frames of a file that are searched for pages."""
 
 EXTERNAL = ("EPS", "WMF")
-"""Formats for which Pillow would start other programs: refused."""
+"""Formats that are refused, because Pillow would start other programs to decode them."""
 
 SINGLE = ("MPO", "PSD")
-"""Formats whose further frames are no pages: previews and second eyes of cameras, layers."""
+"""Formats whose other frames are not pages: previews, second images of stereo cameras, layers."""
 
 SUBFILE_TYPE, NO_PAGE = 254, 0b101
 """The tag NewSubfileType of TIFF 6.0, and its bits for a smaller version of another page and for a mask."""
@@ -53,10 +53,10 @@ PDF_DPI, PDF_SIDE = 270, 3200
 """Resolution at which a page of a PDF is drawn, and the maximum number of pixels on its longer side."""
 
 LONGEST = 1600
-"""Maximum number of pixels on the longer side: a digit on 3 % of them still has more than the 20 that it needs."""
+"""Maximum number of pixels on the longer side. A digit on 3 % of it is still larger than the 20 pixels of MNIST."""
 
 BAND = 4_000_000
-"""Pixels that are converted at once before they are shrunk: a whole picture in another mode may not fit in memory."""
+"""Number of pixels that are converted at a time, because a whole converted picture may not fit into memory."""
 
 ORIENTATION = 0x0112
 TRANSPOSES = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
@@ -179,7 +179,7 @@ def _frames(image: Image.Image, name: str) -> Iterator[Image.Image | DataError]:
         except Exception as error:
             number += 1
             yield _damaged(f"{name}[{number}]", error)
-            if failed:  # two in a row: the rest is not worth a message each
+            if failed:  # two errors in a row: stop instead of reporting every frame
                 return
             failed = True
         else:
@@ -190,7 +190,7 @@ def _frames(image: Image.Image, name: str) -> Iterator[Image.Image | DataError]:
 
 
 def _max_frames(image: Image.Image) -> int:
-    """Return 1, or for a file with several pages the limit: counting them would take long."""
+    """Return 1, or `MAX_FRAMES` for a file with several frames, which would take long to count."""
     try:
         with warnings.catch_warnings(action="ignore"):
             return MAX_FRAMES if image.format not in SINGLE and getattr(image, "is_animated", False) else 1
@@ -224,7 +224,7 @@ def _pdf_pages(file: BinaryIO, name: str) -> Iterator[Image.Image | DataError]:
 
 
 def _render_page(document: PdfDocument, number: int, name: str) -> Image.Image:
-    """Return a page of a PDF as a picture. A scan inside it has the same limit as a file."""
+    """Return a rendered page of a PDF. Scans inside it have the same size limit as picture files."""
     from pypdfium2 import PdfImage
     from pypdfium2.raw import FPDF_PAGEOBJ_IMAGE
 
@@ -255,9 +255,9 @@ def _decode(image: Image.Image, name: str) -> Picture | DataError:
 
 
 def _convert(image: Image.Image, size: tuple[int, int]) -> Picture:
-    """Decode, shrink and turn an image whose file says `size`."""
+    """Decode and shrink an image whose file says `size`, and apply its orientation."""
     image.load()
-    orientation = _orientation(image)  # only after load(): some formats turn while they decode
+    orientation = _orientation(image)  # after load(), because some formats apply the orientation while decoding
     small = _downscale(image)
     plain = _flatten_alpha(small) if small.mode == "RGBA" else small
     upright = plain.transpose(Image.Transpose[TRANSPOSES[orientation - 2]]) if 2 <= orientation <= 8 else plain
@@ -272,7 +272,7 @@ def _orientation(image: Image.Image) -> int:
     """Return EXIF's orientation; 1 (upright) without a valid one."""
     try:
         value = image.getexif().get(ORIENTATION)
-    except Exception:  # damaged metadata fail in many ways, and say nothing about the pixels
+    except Exception:  # damaged metadata fail in many ways and do not make the pixels unusable
         return 1
     return value if isinstance(value, int) else 1
 
@@ -295,7 +295,7 @@ def _downscale(image: Image.Image) -> Image.Image:
 
 
 def _value_range(image: Image.Image) -> tuple[float, float]:
-    """Return the values that are black and white: 0 (or the minimum, if negative) and the maximum."""
+    """Return the values of black and white: 0 (or the minimum if it is negative) and the maximum."""
     extrema = [0.0, 1e-9]
     for top in range(0, image.height, rows := max(1, BAND // image.width)):
         values = np.asarray(image.crop((0, top, image.width, min(image.height, top + rows))))
@@ -315,9 +315,9 @@ def _to_mode(image: Image.Image, mode: str, value_range: tuple[float, float] | N
 
 
 def _flatten_alpha(image: Image.Image) -> Image.Image:
-    """Return an RGBA image in mode L or RGB: its alpha channel if that is the drawing, else on paper of its own colour.
+    """Return an RGBA image in mode L or RGB: its alpha channel if that is the drawing, else its colours on paper.
 
-    Alpha is the drawing if everything visible has one colour, or is too sparse to be a sheet with something on it.
+    The alpha channel is the drawing if all visible pixels have one colour, or are too sparse to be a sheet of paper.
     """
     colours, alpha = image.convert("RGB"), image.getchannel("A")
     visible = np.asarray(alpha) >= 128

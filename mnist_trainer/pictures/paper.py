@@ -1,6 +1,7 @@
-"""The paper and what stands out from it: its grey level is estimated everywhere and divided out; and its ruling.
+"""Estimate the paper, compute the contrast of the ink, and find the ruling.
 
-Lines of ruled and squared paper, which run through the whole picture, are removed; strokes that cross them stay.
+The grey level of the paper is estimated at each pixel and divided out. Lines of ruled and squared paper are removed;
+strokes that cross them stay.
 """
 
 from __future__ import annotations
@@ -18,48 +19,48 @@ EVEN = 4
 """Maximum deviation of evenly lit paper from its grey level."""
 
 WINDOWS = (0.15, 0.3, 0.08)
-"""Sizes of the window that estimates the paper, as shares of the longer side: wider strokes would be taken for
+"""Sizes of the window that estimates the paper, relative to the longer side. Strokes that are wider would count as
 paper."""
 
 DARKEST = 32
-"""Minimum grey level in quotients: those of darker pixels are noise."""
+"""Minimum grey level in quotients, because quotients of darker pixels are noise."""
 
 QUIET_NOISE, MAX_SMOOTHING = 4.0, 2.0
-"""Standard deviation of noise in grey levels from which on pictures are smoothed, and by how many pixels at most."""
+"""Standard deviation of the noise, in grey levels, above which pictures are smoothed; and maximum sigma in pixels."""
 
 COLOUR_SIDE = 200
-"""Pixels a side in which the colour of the ink is searched."""
+"""Longer side, in pixels, of the picture from which the colour of the ink is estimated."""
 
 MIN_RULED_SIDE = 64
-"""Pixels a side below which no ruling is searched: a digit's stroke could not be told from a line."""
+"""Minimum side, in pixels, of pictures that are searched for ruling. On smaller ones strokes look like lines."""
 
 MAX_THICKNESS = 1 / 30
-"""Maximum thickness of a line as a share of the longer side."""
+"""Maximum thickness of a line relative to the longer side."""
 
 COVERAGE = {False: 0.85, True: 0.5}
 """Minimum share of the picture's width that a line covers, on a drawing (False) and on a photograph (True), where lines
 are not even."""
 
 FAINT = 0.55
-"""Contrast of lines as a share of the minimum contrast of ink: lines are seen for their length."""
+"""Minimum contrast of lines relative to that of ink. It is lower because lines are long."""
 
 INK_RATIO = 2.0
-"""Minimum contrast of ink on lines, as a multiple of theirs."""
+"""Minimum contrast of ink that crosses lines, as a multiple of theirs."""
 
 MAX_GAP, MIN_RUN, MAX_BREAK = 1 / 35, 1 / 5, 1 / 3
-"""Of the width: maximum gap inside a run of a line, minimum length of a run, maximum gap between runs."""
+"""Relative to the width: maximum gap inside a run of a line, minimum length of a run, maximum gap between runs."""
 
 SEVERAL, FULL_WIDTH = 3, 0.99
-"""Fewer lines than the first must cover the second share of the width: others may be the stroke of a digit."""
+"""If there are fewer lines than the first, each must cover the second share of the width, unlike strokes of digits."""
 
 MARGIN = 0.02
-"""Of the width: a run that begins this near to the picture's side may be a line where there are others."""
+"""Relative to the width: if there are other lines, a run that begins within this distance of a side is a line, too."""
 
 SLOPES = np.linspace(-0.14, 0.14, 33)
 """Slopes at which lines are searched: up to about 8°."""
 
 SLOPE_SIDE, STRIPS = 240, 30
-"""Pixels a side in which the slope is searched, and the number of upright strips that these are cut into."""
+"""Longer side, in pixels, of the picture in which slopes are searched, and the number of its vertical strips."""
 
 Grey = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -67,15 +68,16 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Background:
-    """How the paper is estimated: whether the ink is light, and the window as a share of the picture's longer side, or
-    None for paper of one grey level."""
+    """How the paper is estimated. `light`: the ink is lighter than the paper; `window`: size relative to the picture's
+    longer side, or None for paper of one grey level.
+    """
 
     light: bool
     window: float | None
 
 
 def even_background(grey: Grey) -> Background | None:
-    """Return the background of a picture [H, W] whose paper has one grey level, as in drawings; None if it has not."""
+    """Return the background of a picture [H, W] whose paper has one grey level, as in drawings; else None."""
     level = _border_level(grey)
     if np.mean(np.abs(grey - level) <= EVEN) <= 1 / 4:
         return None
@@ -85,9 +87,9 @@ def even_background(grey: Grey) -> Background | None:
 
 
 def compute_contrast(grey: Grey, background: Background) -> NDArray[np.float32]:
-    """Return by how many grey levels each pixel of [H, W] is darker than its paper, or lighter for light ink.
+    """Return the contrast between paper and ink in grey levels, float32 [H, W], from `grey` [H, W].
 
-    float32 [H, W], negative on the other side.
+    It is positive where a pixel is darker than its paper, or lighter if the ink is light.
     """
     if background.window is None:
         contrast = _border_level(grey) - grey
@@ -100,10 +102,10 @@ def _border_level(grey: Grey) -> np.float32:
 
 
 def to_grey(pixels: Grey) -> Grey:
-    """Return [H, W] of [H, W] or [H, W, 3]: the mix of channels that shows fine structure, so ink, best.
+    """Return a grey picture [H, W] from [H, W] or [H, W, 3]: the mix of channels that shows fine structure best.
 
-    Yellow ink on white hardly shows in luminance, but well in blue. The weights are those of the first principal
-    component of the differences from the surroundings, negative ones set to 0.
+    Yellow ink on white paper is hardly visible in luminance, but clearly in blue. The weights are the first principal
+    component of the differences from the local mean, with negative weights set to 0.
     """
     if pixels.ndim == 2:
         return pixels
@@ -117,7 +119,7 @@ def to_grey(pixels: Grey) -> Grey:
 
 
 def downscale(values: NDArray[Any], side: int) -> NDArray[Any]:
-    """Return `values` [H, W, …] with a longer side of at most `side` pixels; the same array if it is not longer."""
+    """Return `values` [H, W, …] with a longer side of at most `side` pixels; the same array if it is small enough."""
     import cv2
 
     scale = max(values.shape[:2]) / side
@@ -128,16 +130,16 @@ def downscale(values: NDArray[Any], side: int) -> NDArray[Any]:
 
 
 def denoise(grey: Grey) -> Grey:
-    """Return a picture [H, W] smoothed as far as its noise requires; the same array where there is little.
+    """Return a picture [H, W] smoothed according to its noise; the same array if there is little noise.
 
-    The noise is measured by a mask that removes constants and slopes, in the quietest quarter of the picture: the rest
-    may be writing. Source: J. Immerkaer, "Fast noise variance estimation", 1996.
+    The noise is measured by a filter that removes constants and slopes, in the quietest quarter of the picture, because
+    the rest may be writing. Source: J. Immerkaer, "Fast noise variance estimation", 1996.
     """
     import cv2
 
     curve = np.array([1, -2, 1], np.float32)
     rest = np.abs(sample(cv2.filter2D(grey, cv2.CV_32F, np.outer(curve, curve))))
-    noise = quantile(rest, 0.25) / 0.3186 / 6  # of the standard deviation, which the mask makes six times as large
+    noise = quantile(rest, 0.25) / 0.3186 / 6  # standard deviation; the filter multiplies it by six
     if noise <= QUIET_NOISE:
         return grey
     width = min(MAX_SMOOTHING, noise / (2 * sqrt(pi) * QUIET_NOISE))
@@ -145,17 +147,17 @@ def denoise(grey: Grey) -> Grey:
 
 
 def _local_contrast(grey: Grey, share: float, *, light: bool) -> NDArray[np.float32]:
-    """Return the contrast of ink on paper whose light changes, smoothly or in steps, as at the edge of a shadow.
+    """Return the contrast of ink on unevenly lit paper, including hard edges of shadows.
 
-    The paper is estimated by a morphological closing (for light ink an opening): it follows slopes and steps, and fills
-    in what is narrower than the window. Light falls on paper and ink alike, so their quotient is the contrast; light
-    ink may be chalk, or dark ink on a negative. The most frequent contrast, that of the paper, is 0.
+    The paper is estimated by a morphological closing (an opening for light ink), which follows slopes and steps and
+    removes what is narrower than the window. The contrast is the quotient of ink and paper, because light multiplies
+    both. Light ink may be chalk, or dark ink on a negative. The median contrast, that of the paper, becomes 0.
     """
     import cv2
 
     longest = max(grey.shape)
     smooth = np.asarray(cv2.GaussianBlur(grey, (0, 0), max(0.6, longest / 800)), np.uint8)
-    window = max(3, round(share * longest)) | 1  # odd: OpenCV's closing moves the picture by a pixel if it is even
+    window = max(3, round(share * longest)) | 1  # odd: with an even size OpenCV's closing shifts the picture by a pixel
     wide = cv2.copyMakeBorder(smooth, window, window, window, window, cv2.BORDER_REPLICATE)
     morphed = cv2.morphologyEx(wide, cv2.MORPH_OPEN if light else cv2.MORPH_CLOSE, np.ones((window, window), np.uint8))
     paper = np.asarray(morphed, np.uint8)[window:-window, window:-window]
@@ -171,7 +173,7 @@ def _quotient(darker: Grey, lighter: Grey) -> NDArray[np.float32]:
 
 
 def find_ruling(contrast: NDArray[np.float32], threshold: float, *, photograph: bool) -> Mask | None:
-    """Return where the lines of the paper are on a picture with the `contrast` [H, W], bool [H, W]; None without any.
+    """Return the mask of the paper's lines, bool [H, W], from the `contrast` [H, W]; None if there are no lines.
 
     `threshold` is the minimum contrast of ink.
     """
@@ -189,7 +191,7 @@ def find_ruling(contrast: NDArray[np.float32], threshold: float, *, photograph: 
 
 
 def _horizontal_lines(contrast: NDArray[np.float32], threshold: float, coverage: float) -> Mask | None:
-    """Return where the nearly horizontal lines of [H, W] are, bool [H, W], without what crosses them."""
+    """Return the mask of nearly horizontal lines, bool [H, W], without the strokes that cross them."""
     import cv2
 
     height, width = contrast.shape
@@ -208,9 +210,9 @@ def _horizontal_lines(contrast: NDArray[np.float32], threshold: float, coverage:
 
 
 def _long(thin: Mask, coverage: float) -> Mask:
-    """Return the surroundings of runs in `thin` [H, W] that together cover so much of the picture's width.
+    """Return the mask around runs in `thin` [H, W] that together cover at least `coverage` of the width.
 
-    A line may be interrupted where strokes or other lines cross it, and have a slightly different slope.
+    A line may be interrupted by strokes and other lines, and its slope may differ slightly.
     """
     import cv2
 
@@ -219,7 +221,7 @@ def _long(thin: Mask, coverage: float) -> Mask:
     for operation, length in ((cv2.MORPH_CLOSE, MAX_GAP), (cv2.MORPH_OPEN, MIN_RUN)):
         runs = cv2.morphologyEx(runs, operation, np.ones((1, max(3, round(length * width))), np.uint8))
     runs = cv2.dilate(runs, np.ones((3, 1), np.uint8))
-    margin = max(3, round(MAX_BREAK * width))  # without it runs would be joined with the picture's sides
+    margin = max(3, round(MAX_BREAK * width))  # without a margin, runs would be joined to the picture's sides
     wide = cv2.copyMakeBorder(runs, 0, 0, margin, margin, cv2.BORDER_CONSTANT, value=0)
     joined = cv2.morphologyEx(wide, cv2.MORPH_CLOSE, np.ones((1, margin), np.uint8))
     _, labels, boxes, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
@@ -231,21 +233,21 @@ def _long(thin: Mask, coverage: float) -> Mask:
     if is_line.any():
         lefts = boxes[:, cv2.CC_STAT_LEFT] - margin
         at_side = (lefts <= MARGIN * width) | (lefts + lengths >= (1 - MARGIN) * width)
-        is_line |= at_side & (lengths >= MIN_RUN * width)  # other lines whose rest is hidden by a large digit
+        is_line |= at_side & (lengths >= MIN_RUN * width)  # lines that a large digit hides in part
     return np.asarray(is_line[labels][:, margin : margin + width], np.bool_)
 
 
 def _thick(mask: Mask, thickness: int) -> Mask:
-    """Return the vertical runs of more than `thickness` pixels in [H, W]: strokes, also where they cross lines."""
+    """Return the vertical runs of more than `thickness` pixels in [H, W]: strokes, including where they cross lines."""
     import cv2
 
-    length = thickness + 1 | 1  # odd: OpenCV moves what it opens by a pixel if it is even
+    length = thickness + 1 | 1  # odd: with an even size OpenCV's opening shifts the picture by a pixel
     runs = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((length, 1), np.uint8))
     return np.asarray(runs, np.bool_)
 
 
 def _slope(contrast: NDArray[np.float32], threshold: float, coverage: float) -> float | None:
-    """Return the slope at which rows of pixels are fullest; None if none is full enough to be a line."""
+    """Return the slope at which rows have the largest share of pixels set; None if no row can be a line."""
     small = downscale(contrast, SLOPE_SIDE) > 0.7 * threshold
     height, width = small.shape
     thin = small & ~_thick(small, max(2, round(MAX_THICKNESS * max(width, height)) + 1))

@@ -1,6 +1,6 @@
-"""The entry points of the stage: a picture in, the `Page` of what is written on it out.
+"""Entry points of this stage: return the `Page` of a picture, with all candidate glyphs.
 
-A picture is segmented with several assumptions about its paper (`Background`); the best ones are followed.
+A picture is segmented under several assumptions about its paper (`Background`); the most likely ones are kept.
 """
 
 from __future__ import annotations
@@ -29,42 +29,43 @@ OTHER_PAGES = "only the present page of this image was read; name its file to re
 CROWDED = "a pattern, noise or a page of print: too many small parts for handwriting"
 
 SMALL_SIDE = 320
-"""Pixels a side in which backgrounds are compared."""
+"""Longer side, in pixels, of the picture on which backgrounds are compared."""
 
 EVEN_SHARE, WRITING_SHARE = 0.5, 0.75
-"""Share of a picture that has its paper's level, and of its ink that is writing, at which no other background is
-tried."""
+"""Minimum share of the picture at its paper's grey level, and of the ink that is writing, for which evenly lit paper is
+accepted without trying other backgrounds."""
 
 DRAWN_SHARE, DRAWN_WRITING = 0.9, 0.25
-"""The same for a drawing, where paper and full ink are counted: hardly anything is in between. Dots have the second."""
+"""The same for drawings. The first counts pixels of paper and of full ink, as drawings have few others. The second is
+small because of dots."""
 
 RIM_SHARE = 0.4
-"""Of the border of a drawing: with so much ink it is rather a pattern on the paper, such as a checkerboard."""
+"""Maximum share of ink on the border of a drawing. More is a pattern on the paper, such as a checkerboard."""
 
 FULL_LEVEL = 0.97
 """Minimum level of full ink."""
 
 FAINT_LEVEL, FAINT_SHARE = 0.35, 0.6
-"""Maximum level of faint ink; with a larger share of it than the second, other backgrounds are tried, too."""
+"""Maximum level of faint ink, and maximum share of faint ink for which no other backgrounds are tried."""
 
 EVEN_FACTOR, DARK_FACTOR = 1.6, 1.15
-"""Factors of the score for what is likely: even paper; dark ink."""
+"""Factors of the score for evenly lit paper and for dark ink, which are more likely."""
 
 SLIM_STROKE, BROAD_STROKE = 0.3, 0.6
-"""Stroke widths as shares of the height of writing: up to the first they are normal, from the second on no strokes."""
+"""Stroke widths relative to the height of writing: normal up to the first, no strokes from the second on."""
 
 MAX_BACKGROUNDS = 3
-"""Maximum number of backgrounds that are followed."""
+"""Maximum number of backgrounds that are kept."""
 
 MIN_RATIO, MIN_SCORE = 0.15, 1e-9
-"""Minimum score, as a share of the best one, of a background that is followed; and minimum score in costs."""
+"""Minimum score of a background that is kept, relative to the best one; and lower bound of scores in costs."""
 
 UNLIKELY = 0.4
-"""Share of the better score of dark and light ink in windows of the first size, below which other sizes are not
-tried."""
+"""Minimum score of dark or light ink with the first window size, relative to the better of both, for which the other
+sizes are tried."""
 
 MANY_PARTS = 40
-"""Parts of writing with the best background at which no other one is followed: not all of them can be wrong."""
+"""Number of written parts above which only the best background is kept, as it is then certainly right."""
 
 RULING_BACKGROUND = paper.Background(light=False, window=min(paper.WINDOWS))
 """The background with which the lines of paper are searched."""
@@ -89,8 +90,8 @@ def read_page(path: Path, expect: Expect = "auto", *, steps: bool = False) -> Pa
 def read_image(image: Image.Image | NDArray[Any], expect: Expect = "auto", *, steps: bool = False) -> Page:
     """Return what is written on a picture in memory: a Pillow image, or an array [H, W], [H, W, 3] or [H, W, 4].
 
-    Arrays are uint8 or bool; with one channel also of any other number, 0 black and the maximum white. Of an image with
-    several pages the current one is read. Raises `DataError` if it is no picture.
+    Arrays are uint8 or bool. With one channel other numbers are allowed: 0 is black and the maximum is white. Only the
+    current page of an image with several pages is read. Raises `DataError` if `image` is not a picture.
     """
     try:
         picture = picture_from_image(image if isinstance(image, Image.Image) else _from_array(image))
@@ -167,8 +168,8 @@ class Writing:
     """The writing on a picture as found with one background.
 
     `contrast` float32 [H, W] in grey levels; `levels` float32 [H, W] of ink, 0 to 1; `parts` of that ink; `ink`: boxes
-    of all connected ink, also of what is no writing; `score`: how likely the background is right; `cost`: −ln of the
-    score as a share of the best one.
+    of all connected ink, including what is not writing; `score`: how likely the background is; `cost`: −ln of the
+    score relative to the best one.
     """
 
     contrast: NDArray[np.float32]
@@ -180,7 +181,7 @@ class Writing:
 
 
 def find_writing(pixels: NDArray[np.uint8]) -> list[Writing]:
-    """Return the writing on a picture [H, W] or [H, W, 3] with one or several backgrounds, the best first."""
+    """Return the writing on a picture [H, W] or [H, W, 3] for each likely background, the most likely first."""
     grey = paper.denoise(paper.to_grey(pixels))
     even = paper.even_background(grey)
     if even is not None:
@@ -202,10 +203,10 @@ def find_writing(pixels: NDArray[np.uint8]) -> list[Writing]:
 
 
 def _is_clear(plain: Writing) -> bool:
-    """Return whether even paper explains a picture: it is a drawing, or nearly all ink is writing and dark.
+    """Return whether evenly lit paper explains a picture: it is a drawing, or nearly all ink is dark writing.
 
-    Faint ink may be ruling or a pattern; rims of smooth strokes are faint, too. Clear is also nothing at all, and far
-    too much.
+    Much faint ink may be ruling or a pattern; a little comes from the rims of smooth strokes. Returns True if there is
+    no ink or far too much.
     """
     ink = plain.levels[plain.levels > 0]
     if not ink.size or plain.parts.crowded:
@@ -219,9 +220,9 @@ def _is_clear(plain: Writing) -> bool:
 
 
 def _compare_backgrounds(grey: NDArray[np.uint8], even: paper.Background | None) -> dict[paper.Background, Writing]:
-    """Return the writing with even paper, if that is possible, and with windows of every size.
+    """Return the writing for evenly lit paper, if possible, and for windows of all sizes.
 
-    Windows of one size tell whether the ink is dark or light, unless both are about as likely.
+    The first window size decides whether the ink is dark or light; if both are about equally likely, both are tried.
     """
     ruling = _ruling(grey, RULING_BACKGROUND)
     first = [paper.Background(light=light, window=paper.WINDOWS[0]) for light in (False, True)]
@@ -252,7 +253,7 @@ def _segment_ink(grey: NDArray[np.uint8], background: paper.Background, ruling: 
 
 
 def _score(contrast: NDArray[np.float32], parts: Parts, background: paper.Background) -> float:
-    """Return how much of the ink is writing, and how clearly it is visible."""
+    """Return the score of a background: the share of ink that is writing, weighted by its contrast."""
     if not parts.parts:
         return 0.0
     largest = parts.parts[0]
@@ -263,7 +264,7 @@ def _score(contrast: NDArray[np.float32], parts: Parts, background: paper.Backgr
 
 
 def _slimness(parts: Parts) -> float:
-    """Return how slim strokes are, from `MIN_RATIO` to 1: the gaps between light digits, taken for ink, are broad."""
+    """Return how slim strokes are, from `MIN_RATIO` to 1. Gaps between light digits, mistaken for ink, are broad."""
     import cv2
 
     written = np.isin(crop(parts.map, group_box(parts.parts)), [part.number for part in parts.parts])

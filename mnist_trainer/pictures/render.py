@@ -1,4 +1,4 @@
-"""Ink of any size to a 28×28 image as in MNIST: http://yann.lecun.com/exdb/mnist/, measured on the real files.
+"""Render ink of any size as a 28×28 image like MNIST's (http://yann.lecun.com/exdb/mnist/, measured on its files).
 
 The longer side is 20 pixels, anti-aliased, with the aspect ratio kept. Then the digit is moved by whole pixels so that
 its intensity-weighted centroid is as near as possible to index 14. It may touch the border.
@@ -14,14 +14,14 @@ from mnist_trainer.pictures.page import SIDE, Box, bounding_box, crop, pad
 
 LONGER_SIDE, CENTRE = 20, 14
 MIN_STROKE = 1.4
-"""Minimum stroke width in pixels of the 28: shrunk hairlines would fade to nothing."""
+"""Minimum stroke width in output pixels. Thinner strokes would fade."""
 
 
 def tight_box(levels: NDArray[np.float32]) -> Box:
-    """Return the box of the digit in `levels` [H, W], 0 to 1, without the soft rim that blur leaves around it.
+    """Return the box of the digit in `levels` [H, W], 0 to 1, without a blurred rim.
 
-    Each side begins where the ink reaches half of its maximum within the first of the 20 output pixels. So the faint
-    outermost pixels of an anti-aliased digit stay, and an enlarged digit is cropped like the small one.
+    Each side is where the ink reaches half of its maximum within the outermost of the 20 output pixels. So the faint
+    outer pixels of an anti-aliased digit stay, and an enlarged digit is cropped like the original.
     """
     box = x, y, *sides = bounding_box(levels > 0)
     step = max(1, round(max(sides) / LONGER_SIDE))
@@ -40,7 +40,7 @@ def render(levels: NDArray[np.float32], box: Box) -> NDArray[np.uint8]:
 
 
 def looks_rendered(grey: NDArray[np.uint8]) -> bool:
-    """Return whether a picture [H, W] is an image as in MNIST already: rendering would only blur it."""
+    """Return whether a picture [H, W] already is an image like MNIST's, which rendering would only blur."""
     if grey.shape != (SIDE, SIDE) or not grey.any() or np.median(grey) > 0:
         return False
     longer = max(bounding_box(grey > 0)[2:])
@@ -55,18 +55,18 @@ def centroid(grey: NDArray[np.uint8]) -> tuple[float, float]:
 
 
 def _edges(profile: NDArray[np.float32], step: int) -> tuple[int, int]:
-    """Return the first index and the end of the ink in its maxima [n] along an axis; `step` source pixels make one."""
+    """Return start and end of the ink in `profile` [n], its maxima along an axis. `step`: pixels per output pixel."""
     first = np.argmax(profile >= profile[:step].max() / 2)
     last = np.argmax(profile[::-1] >= profile[-step:].max() / 2)
     return int(first), len(profile) - int(last)
 
 
 def _thicken(levels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return `levels` [h, w] with strokes of at least `MIN_STROKE` output pixels; larger by as much as they grew."""
+    """Return `levels` [h, w] with strokes of at least `MIN_STROKE` output pixels. The array grows with the strokes."""
     import cv2
 
     core = pad((levels > 0.5 * levels.max()).astype(np.uint8), 1)
-    # Across a stroke of width w the distances to its edge are 1, 2 … w/2 … 2, 1: their mean is w/4 + ½.
+    # Across a stroke of width w the distances to its edge are 1, 2 … w/2 … 2, 1. Their mean is w/4 + ½.
     width = 4 * cv2.distanceTransform(core, cv2.DIST_L2, 5)[core > 0].mean() - 2
     missing = round(max(levels.shape) * MIN_STROKE / LONGER_SIDE - width)
     if missing < 1:

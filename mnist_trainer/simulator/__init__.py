@@ -1,4 +1,4 @@
-"""Pictures as people make them, drawn from MNIST's digits: to train with, and to measure by kind. No torch.
+"""Simulate drawings and photographs of digits, from MNIST's images, for training and evaluation. Does not import torch.
 
-Every function is a pure function of its arguments and of the random numbers that it draws from `rng`.
+All functions are pure functions of their arguments and of the random numbers that they draw from `rng`.
 """

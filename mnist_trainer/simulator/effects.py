@@ -1,7 +1,7 @@
-"""From ink on an empty sheet to a picture: colours, pens, paper, light and camera.
+"""Render ink as a picture: colours, pens, paper, light and camera.
 
-Each effect changes a scene in place. `SURFACE`, `LIGHT` and `CAMERA` give the order in which effects are applied: the
-first below the ink, the others above it.
+Each effect changes a scene in place. Effects are applied in the order of `SURFACE`, `LIGHT` and `CAMERA`: those of
+`SURFACE` before the ink is drawn, the others after it.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from mnist_trainer.simulator.scene import (
 
 @dataclass(frozen=True)
 class Pen:
-    """`widths`: minimum and maximum share of a digit's height; `press`: how far the width varies; `tooth`: how much of
-    the paper's grain is visible, 0 to 1; `levels`: minimum and maximum grey level of the ink on white; `coloured`: how
-    often it is one of `INKS`.
+    """A kind of pen. `widths`: minimum and maximum stroke width relative to a digit's height; `press`: variation of the
+    width; `tooth`: visibility of the paper's grain, 0 to 1; `levels`: minimum and maximum grey level of the ink on
+    white; `coloured`: probability that the ink is one of `INKS`.
     """
 
     widths: tuple[float, float]
@@ -62,7 +62,7 @@ INKS = np.array([[20, 25, 80], [35, 55, 150], [30, 80, 190], [185, 35, 40], [25,
 
 @dataclass(frozen=True)
 class PicturePlan:
-    """What a picture is to be. `medium`: d drawn on a screen, p paper, b board; `pen`: a name of `PENS`."""
+    """Specification of a picture. `medium`: d (screen), p (paper) or b (board); `pen`: a key of `PENS`."""
 
     medium: str
     pen: str
@@ -84,7 +84,7 @@ def render_scene(drawn: DrawnInk, plan: PicturePlan, rng: Rng) -> Image:
 
 
 def _usual_effects(plan: PicturePlan, rng: Rng) -> frozenset[str]:
-    """Return the effects that all pictures of a medium have: the grain of paper, some noise, a little JPEG."""
+    """Return the effects common to all pictures of a medium: the grain of paper, and often a little noise and JPEG."""
     if plan.medium == "d":
         return frozenset({"fine_jpeg"} if rng.random() < 0.2 and "small28" not in plan.effects else ())
     surface = "texture" if plan.medium == "p" else "board"
@@ -92,7 +92,7 @@ def _usual_effects(plan: PicturePlan, rng: Rng) -> frozenset[str]:
 
 
 def _colours(plan: PicturePlan, rng: Rng) -> tuple[Colour, Colour]:
-    """Return the colours of paper and ink, of clearly different brightness unless they are to be faint."""
+    """Return the colours of paper and ink. Their brightness differs clearly unless `faint` is among the effects."""
     pen, clean = PENS[plan.pen], plan.medium == "d"
     level = 255.0 if clean and rng.random() < 0.8 else rng.uniform(*((225, 255) if clean else (165, 248)))
     paper = random_colour(level, 0 if clean and rng.random() < 0.5 else 6, rng)
@@ -113,7 +113,7 @@ def _colours(plan: PicturePlan, rng: Rng) -> tuple[Colour, Colour]:
 
 
 def _coverage(plan: PicturePlan, scene: Scene, rng: Rng) -> Levels:
-    """Return how much colour [H, W], 0 to 1, is on the sheet: less where a dry pen leaves gaps."""
+    """Return the coverage of the ink [H, W], 0 to 1, which is lower where a dry pen leaves gaps."""
     ink = scene.drawn.ink
     if "specks" in plan.effects:
         ink = np.maximum(ink, _specks(scene, rng))
@@ -129,7 +129,7 @@ def _coverage(plan: PicturePlan, scene: Scene, rng: Rng) -> Levels:
 
 
 def _bristles(scene: Scene, rng: Rng) -> Levels:
-    """Return what a dry brush leaves [H, W]: streaks along the stroke, at equal distances from its edge."""
+    """Return the coverage factors of a dry brush [H, W]: streaks along the stroke, parallel to its edge."""
     import cv2
 
     distance = cv2.distanceTransform((scene.drawn.ink > 0.5).astype(np.uint8), cv2.DIST_L2, 3)
@@ -141,7 +141,7 @@ def _bristles(scene: Scene, rng: Rng) -> Levels:
 
 
 def _frame(scene: Scene, rng: Rng) -> Levels:
-    """Return a box around the digit [H, W], drawn by hand."""
+    """Return the coverage [H, W] of a hand-drawn box around the digit."""
     import cv2
 
     x, y, width, height = scene.drawn.box
@@ -157,7 +157,7 @@ def _frame(scene: Scene, rng: Rng) -> Levels:
 
 
 def _specks(scene: Scene, rng: Rng) -> Levels:
-    """Return dust and spots of ink [H, W], up to a thirtieth of a digit wide."""
+    """Return the coverage [H, W] of dust and ink spots, at most 1/30 of a digit's height wide."""
     import cv2
 
     canvas = np.zeros(scene.shape, np.uint8)
@@ -169,24 +169,24 @@ def _specks(scene: Scene, rng: Rng) -> Levels:
 
 
 def texture(scene: Scene, rng: Rng) -> None:
-    """Fibres of the paper, and blotches on some."""
+    """Add the fibres and blotches of paper."""
     scene.planes *= 1 + rng.uniform(0.002, 0.02) * clouds(scene.shape, rng)
 
 
 def board(scene: Scene, rng: Rng) -> None:
-    """Wiped chalk on a blackboard."""
+    """Add wiped chalk, as on a blackboard."""
     wiped = clouds(scene.shape, rng) * 5 + waves(scene.shape, rng, 4) * 5
     scene.planes += rng.uniform(0.2, 1) * wiped
 
 
 def ruled(scene: Scene, rng: Rng) -> None:
-    """The lines of a writing pad."""
+    """Add ruled lines, as on a writing pad."""
     spacing = scene.drawn.height * rng.uniform(0.7, 1.8)
     _rule(scene, rng, [np.pi / 2 + rng.normal(0, 0.03)], spacing)
 
 
 def squared(scene: Scene, rng: Rng) -> None:
-    """The squares of an arithmetic book."""
+    """Add squared ruling, as in an exercise book."""
     spacing, angle = max(7.0, scene.drawn.height * rng.uniform(0.25, 1.1)), rng.normal(0, 0.03)
     _rule(scene, rng, [angle, angle + np.pi / 2], spacing)
 
@@ -202,7 +202,7 @@ def _rule(scene: Scene, rng: Rng, angles: list[float], spacing: float) -> None:
 
 
 def checkerboard(scene: Scene, rng: Rng) -> None:
-    """The grey and white squares that drawing programs show for transparency, saved with the picture."""
+    """Draw the checkerboard that drawing programs show for transparency."""
     cell, grey = rng.integers(4, 17), rng.integers(190, 246)
     rows, columns = (np.arange(size) // cell for size in scene.shape)
     dark = (np.add.outer(rows, columns) % 2).astype(np.float32)
@@ -210,7 +210,7 @@ def checkerboard(scene: Scene, rng: Rng) -> None:
 
 
 def show_through(scene: Scene, rng: Rng) -> None:
-    """Print on the other side of the sheet, mirrored and faint."""
+    """Add print that shows through from the other side of the sheet, mirrored and faint."""
     import cv2
 
     height, width = scene.shape
@@ -224,14 +224,14 @@ def show_through(scene: Scene, rng: Rng) -> None:
 
 
 def shadow(scene: Scene, rng: Rng) -> None:
-    """Light from one side, and the soft shadow of the photographer."""
+    """Add light from one side and a soft shadow."""
     falling = slope(scene.shape, rng.uniform(0, 2 * np.pi)) / max(scene.shape)
     light = 1 - falling * rng.uniform(0.2, 1.1) - 0.12 * waves(scene.shape, rng, 2)
     scene.planes *= np.maximum(light, 0.25) / max(1.0, float(light.max()))
 
 
 def hard_shadow(scene: Scene, rng: Rng) -> None:
-    """The shadow of a hand or a phone, with a visible edge."""
+    """Add a shadow with a visible edge, as of a hand or a phone."""
     bent = waves(scene.shape, rng, 3) * rng.uniform(0, 0.08) * max(scene.shape)
     across = rng.uniform(-0.35, 0.35) * min(scene.shape)
     soft = max(1.0, min(scene.shape) * rng.uniform(0.004, 0.04))
@@ -240,13 +240,13 @@ def hard_shadow(scene: Scene, rng: Rng) -> None:
 
 
 def vignette(scene: Scene, rng: Rng) -> None:
-    """Corners darker than the middle."""
+    """Darken the corners."""
     y, x = (np.linspace(-1, 1, size, dtype=np.float32) - rng.normal(0, 0.15) for size in scene.shape)
     scene.planes *= np.maximum(1 - rng.uniform(0.25, 0.45) * np.add.outer(y * y, x * x), 0.15).astype(np.float32)
 
 
 def crease(scene: Scene, rng: Rng) -> None:
-    """One to five folds: a bright and a dark side, and planes at different angles to the light."""
+    """Add one to five folds, each with a bright and a dark side and a change of brightness across it."""
     for _ in range(rng.integers(1, 6)):
         bent = waves(scene.shape, rng, 2) * rng.uniform(0, 0.03) * max(scene.shape)
         bent += rng.uniform(-0.45, 0.45) * min(scene.shape)
@@ -257,7 +257,7 @@ def crease(scene: Scene, rng: Rng) -> None:
 
 
 def table_edge(scene: Scene, rng: Rng) -> None:
-    """A table in view beyond one to three edges of the sheet."""
+    """Show a table beyond one to three edges of the sheet."""
     level = rng.uniform(10, 90) if rng.random() < 0.8 else rng.uniform(90, 160)
     colour, wood = random_colour(level, 14, rng), clouds(scene.shape, rng)
     for side in rng.permutation(4)[: rng.integers(1, 4)].tolist():
@@ -272,14 +272,14 @@ def table_edge(scene: Scene, rng: Rng) -> None:
 
 
 def _rooms(scene: Scene) -> NDArray[np.intp]:
-    """Return the pixels between the ink and the border at the right, the bottom, the left and the top."""
+    """Return the distances in pixels from the ink to the right, bottom, left and top border."""
     height, width = scene.shape
     x, y, w, h = scene.drawn.box
     return np.array([width - x - w, height - y - h, x, y])
 
 
 def finger(scene: Scene, rng: Rng) -> None:
-    """A finger or thumb that holds the sheet where there is most room."""
+    """Add a finger that holds the sheet on the side with the most space."""
     rooms = _rooms(scene)
     side, room = int(rooms.argmax()), float(rooms.max())
     thick = float(np.clip(room * 0.7, 3, 0.25 * min(scene.shape)))
@@ -296,7 +296,7 @@ def finger(scene: Scene, rng: Rng) -> None:
 
 
 def blur(scene: Scene, rng: Rng) -> None:
-    """Out of focus, about as far as the pen is wide, so that the digit stays legible."""
+    """Blur the picture by about the stroke width, so that the digit stays legible."""
     import cv2
 
     sigma = max(0.8, min(scene.drawn.stroke * rng.uniform(0.4, 1), 0.07 * scene.drawn.height))
@@ -305,14 +305,14 @@ def blur(scene: Scene, rng: Rng) -> None:
 
 
 def scan(scene: Scene, rng: Rng) -> None:
-    """A scanner app: paper becomes white, and what is darker becomes nearly black."""
+    """Increase the contrast like a scanner app: paper becomes white, ink nearly black."""
     white = float(np.median(scene.planes[:, ::4, ::4])) * rng.uniform(0.85, 0.95)
     black = white * rng.uniform(0.2, 0.8)
     scene.planes[:] = (scene.planes - black) * (255 / (white - black))
 
 
 def noise(scene: Scene, rng: Rng) -> None:
-    """A small sensor in the dark; or pixels that are black or white."""
+    """Add the noise of a small sensor, sometimes with black and white pixels."""
     strength = rng.uniform(6, 22)
     scene.planes += grain(scene.shape, rng) * strength
     scene.planes += np.stack([grain(scene.shape, rng) for _ in range(3)]) * (strength * 0.4)
@@ -323,7 +323,7 @@ def noise(scene: Scene, rng: Rng) -> None:
 
 
 def fine_noise(scene: Scene, rng: Rng) -> None:
-    """A good sensor."""
+    """Add the slight noise of a good sensor."""
     scene.planes += grain(scene.shape, rng) * rng.uniform(0.5, 3)
 
 

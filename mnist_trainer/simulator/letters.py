@@ -1,4 +1,4 @@
-"""Letters and symbols that look like no digit, printed digits and pages of print, from matplotlib's fonts."""
+"""Render letters and symbols that do not look like digits, typed digits, and printed pages, in matplotlib's fonts."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from PIL import ImageDraw, ImageFont
 from mnist_trainer.simulator.scene import Image, Rng
 
 LETTERS = "ACEFHKMNPRUVWXcdefkmnpuvwxAEFHKMNPRWXkmwxÄÑÅÆæñŽЖФЮЩЦШЯжфщшюΩΔΨΞΣΠΛπλψωאשמ"
-"""Without those that look like a digit when they are written by hand: O I S Z B l q g, and D G J L Q T Y a b h r.
-Those that every alphabet has come twice as often."""
+"""Letters, without those whose handwritten forms look like digits: O I S Z B l q g, and D G J L Q T Y a b h r.
+Repeated letters are drawn more often."""
 
 SYMBOLS = (
     "+=?#@%*⇐⇒⇔♡☺☹✗★☆△▽♪♫☀≠÷×±ΩΔΨπ☂✈❄✂☎"
@@ -28,10 +28,10 @@ WORDS = "the quick brown fox jumps over a lazy dog while many women and men wand
 SANS = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf")
 SERIF = ("DejaVuSerif.ttf", "STIXGeneral.ttf", "STIXGeneralItalic.ttf", "cmr10.ttf", "DejaVuSerif-Italic.ttf")
 FACES = (*SANS, "cmss10.ttf", *SERIF)
-"""Fonts that come with every version of matplotlib. Only `SANS` have all of `LETTERS` and `SYMBOLS`."""
+"""Fonts of every version of matplotlib. Only those in `SANS` contain all of `LETTERS` and `SYMBOLS`."""
 
 SIDE = 112
-"""Pixels a side of a character: four times as many as MNIST's digits have."""
+"""Pixels on each side of a rendered character, four times those of MNIST."""
 
 
 def letter(rng: Rng) -> Image:
@@ -41,7 +41,7 @@ def letter(rng: Rng) -> Image:
 
 
 def typed_digit(digit: int, rng: Rng) -> Image:
-    """Return a digit [112, 112] as it is printed, and written by people who learnt to write from print."""
+    """Return a digit [112, 112] in the shape of print, bright on black."""
     return typed(str(digit), _choose(FACES, rng))
 
 
@@ -73,7 +73,7 @@ def _font(face: str, size: int) -> ImageFont.FreeTypeFont:
 
 @cache
 def printed(side: int) -> Image:
-    """Return a page of words [side, side] in several fonts and sizes, 255 where there is ink."""
+    """Return a printed page [side, side] of words in several fonts and sizes, bright on black."""
     page = Pillow.new("L", (side, side))
     pen, row = ImageDraw.Draw(page), 0
     for line in range(side // 12):

@@ -1,6 +1,6 @@
-"""Images for training as a model would see them: pictures are drawn, then read as `mnist-predict` reads a picture.
+"""Make simulated training images: draw pictures, then read them as `mnist-predict` does.
 
-Run as a module it makes some of the images of a set: the arguments of `make_images` come in, images go out, pickled.
+As a program, this module reads pickled arguments of `make_images` from stdin and writes the pickled images to stdout.
 """
 
 from __future__ import annotations
@@ -22,43 +22,43 @@ from mnist_trainer.simulator.scene import DrawnDigit, Image, Rng
 Kind = Literal["photographs", "non_digits"]
 
 MAX_TRIES = 5
-"""Maximum number of pictures that are drawn for one image, until something is read from one."""
+"""Maximum number of pictures that are drawn for one image until a suitable glyph is read."""
 
 SAME_BOX, PART_OF_BOX, OTHER_BOX = 0.65, 0.5, 0.2
-"""IoU of a glyph's box and the digit's from which on it shows the digit; below which it shows a part of it, or several
-digits; and share of the glyph's box inside the digit's below which it shows something else."""
+"""Thresholds for a glyph's box and a digit's box: the glyph shows the digit above the first IoU, and only a part of it
+or several digits below the second. It shows another object if less than the third share of it is inside the digit's."""
 
 LEGIBLE, LEGIBLE_IN_ROW, SPOILT = 0.78, 0.85, 0.7
-"""Similarity of a glyph and the digit as it was drawn, from which on it can be read although a bit is missing or a bit
-of another is there, alone and in a row; and below which it is a wrong cut."""
+"""Thresholds for the similarity of a glyph and the drawn digit: it is legible above the first (alone) or the second (in
+a row), and wrongly cut below the third."""
 
 BLUR = 1.5
-"""Standard deviation in pixels of the blur before images are compared: ink that is a pixel away counts."""
+"""Standard deviation, in pixels, of the blur before images are compared, so that small shifts count little."""
 
 IN_A_ROW, TOUCHING = 0.25, 0.7
-"""Share of the photographs that show rows, and of the rows in which some digits touch."""
+"""Share of photographs that show rows, and share of rows with touching digits."""
 
 SOURCES = {"other": 0.5, "beside": 0.15, "row": 0.15, "cut": 0.2}
-"""Shares of the images of no digit: other things, what is beside a digit on a photograph, wrong cuts from reading a
-row, and cuts made on purpose."""
+"""Sources of non-digit images and their shares: other objects, objects next to a digit on a photograph, wrong cuts of a
+row that was read, and deliberate wrong cuts."""
 
 OTHER_KINDS = ("letter", "symbol", "word", "scribble", "object", "print", "blank", "joined", "cut", "turned", "noise")
 OTHER_WEIGHTS = np.array([4, 4, 3, 2, 4, 1, 1, 1, 0.5, 0.5, 0.5])
-"""Kinds of other things and their weights. Parts of digits and rotated ones are rare: many look like another digit."""
+"""Kinds of other objects and their weights. Parts of digits and rotated digits are rare: many look like digits."""
 
 NARROW, BROAD, SOLID, ONE_LIKE = 8, 14, 0.75, 0.3
-"""An image up to the first width in pixels, or up to the second if so much of its box is ink, may be a 1; the last is
-the share of these that is taken."""
+"""An image may be a 1 if it is at most `NARROW` pixels wide, or at most `BROAD` with more than the share `SOLID` of ink
+in its box. Of these images, the share `ONE_LIKE` is kept."""
 
 MAX_GLYPHS = 3
-"""Maximum number of images from one picture of no digit."""
+"""Maximum number of images from one non-digit picture."""
 
 CLUTTERED = ("table_edge", "finger", "frame", "squared", "ruled", "show_through", "specks", "crease", "hard_shadow")
-"""Kinds of photographs with other things than the digit."""
+"""Kinds of photographs that show other objects than the digit."""
 
 
 def make_images(kind: Kind, digits: Image, labels: NDArray[np.int64], seeds: NDArray[np.int64]) -> Image:
-    """Return an image [28, 28] for each of `seeds` [n] from `digits` [n, m, 28, 28], the first of m show `labels`."""
+    """Return one image [28, 28] for each of `seeds` [n], from `digits` [n, m, 28, 28]; `labels` [n] are of the first ones."""
     each = zip(digits, labels.tolist(), map(np.random.default_rng, seeds.tolist()), strict=True)
     if kind == "photographs":
         return np.stack([_photographed_glyph(own, label, rng) for own, label, rng in each])
@@ -70,7 +70,7 @@ def make_images(kind: Kind, digits: Image, labels: NDArray[np.int64], seeds: NDA
 
 
 def _photographed_glyph(digits: Image, label: int, rng: Rng) -> Image:
-    """Return what is read where the first of `digits` is on a picture, alone or in a row; itself if nothing is read."""
+    """Return the first of `digits` as read from a picture, alone or in a row; unchanged if reading fails."""
     in_a_row = rng.random() < IN_A_ROW
     for _ in range(MAX_TRIES):
         if in_a_row:
@@ -88,14 +88,14 @@ def _photographed_glyph(digits: Image, label: int, rng: Rng) -> Image:
 
 
 def _row(digits: Image, rng: Rng) -> tuple[list[Glyph], list[DrawnDigit]]:
-    """Return what is read from a row of two to four of `digits`, and what is on it, the first of `digits` first."""
+    """Return the glyphs read from a row of two to four `digits`, and the drawn digits in the order of `digits`."""
     order = rng.permutation(int(rng.integers(2, 5)))
     picture, drawn = page([[digits[at] for at in order]], rng, touching=rng.random() < TOUCHING)
     return read_image(picture).glyphs, [drawn[at] for at in np.argsort(order)]
 
 
 def _non_digits(digits: Image, rng: Rng) -> list[Image]:
-    """Return one to `MAX_GLYPHS` images of no digit, from one of the `SOURCES`."""
+    """Return one to `MAX_GLYPHS` non-digit images from one of the `SOURCES`."""
     source = str(rng.choice(list(SOURCES), p=list(SOURCES.values())))
     tries = (_from_source(source, digits, rng) for _ in range(MAX_TRIES))
     found = next((images for images in tries if images), None) or [glyph_non_digit(rng, digits)]
@@ -104,7 +104,7 @@ def _non_digits(digits: Image, rng: Rng) -> list[Image]:
 
 
 def _from_source(source: str, digits: Image, rng: Rng) -> list[Image]:
-    """Return images of no digit, but only some of those that look like a 1."""
+    """Return non-digit images from a source, with only a share of those that look like a 1."""
     match source:
         case "other":
             thing = str(rng.choice(OTHER_KINDS, p=OTHER_WEIGHTS / OTHER_WEIGHTS.sum()))
@@ -140,7 +140,7 @@ def similarity(one: Image, other: Image) -> float:
 
 
 def box_iou(one: Box, other: Box) -> float:
-    """Return the intersection over union of two boxes, both with a margin of 8 % so that thin ones have a width."""
+    """Return the intersection over union of two boxes, both with a margin of 8 % because of thin digits."""
     areas, shared = _areas(one, other)
     return shared / (sum(areas) - shared)
 
@@ -152,7 +152,7 @@ def box_coverage(box: Box, other: Box) -> float:
 
 
 def _areas(*boxes: Box) -> tuple[list[int], int]:
-    """Return the areas of two boxes with their margins, and of what they share."""
+    """Return the areas of two boxes with their margins, and the area of their intersection."""
     margins = [max(1, round(0.08 * max(box[2:]))) for box in boxes]
     one, other = ((x - m, y - m, w + 2 * m, h + 2 * m) for (x, y, w, h), m in zip(boxes, margins, strict=True))
     shared = max(0, overlap(one, other, 0)) * max(0, overlap(one, other, 1))
@@ -163,7 +163,7 @@ def main() -> None:
     """Make some images for another process."""
     import cv2
 
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a message: its parent process prints one
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the process silently; the parent prints a message
     cv2.setNumThreads(1)
     pickle.dump(make_images(*pickle.load(sys.stdin.buffer)), sys.stdout.buffer)
 

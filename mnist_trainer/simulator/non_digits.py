@@ -1,4 +1,4 @@
-"""Pictures that hold no digit, which a reader has to refuse, and images of wrongly cut rows."""
+"""Draw pictures without digits, which a model should reject, and images of wrongly cut rows."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mnist_trainer.simulator.scene import LARGEST, DrawnInk, Image, Levels, Rng,
 from mnist_trainer.simulator.strokes import Strokes, deform, draw, normalize_strokes, polyline, trace
 
 SPOILING = frozenset({"broken", "two_parts", "faint", "tiny", "border", "small28", "enlarged"})
-"""Kinds of pictures on which other things could not be told from digits."""
+"""Effects that make other objects indistinguishable from digits."""
 
 
 def non_digit(rng: Rng, digits: Image, kind: str | None = None) -> Image:
-    """Return a picture uint8 [H, W, 3] without a digit; some are made of `digits` uint8 [N, 28, 28]."""
+    """Return a picture uint8 [H, W, 3] without a digit. Some kinds are made of `digits` uint8 [N, 28, 28]."""
     return KINDS[kind or str(rng.choice(NON_DIGITS))](rng, digits)
 
 
@@ -53,13 +53,13 @@ def _letter(rng: Rng, digits: Image) -> Image:
 
 
 def _symbol(rng: Rng, digits: Image) -> Image:
-    """Written with a pen, or filled as icons and stamps are."""
+    """Return a symbol, drawn with a pen or filled like an icon or a stamp."""
     drawn = symbol(rng)
     return _write(deform(trace(drawn), rng), rng) if rng.random() < 0.6 else _filled(drawn, rng)
 
 
 def _filled(shape: Image, rng: Rng) -> Image:
-    """A shape, bright on black, in ink."""
+    """Return a picture of a shape (bright on black) in ink."""
     import cv2
 
     plan, size = _plan(rng), int(rng.uniform(30, 200))
@@ -79,7 +79,7 @@ def _word(rng: Rng, digits: Image) -> Image:
 
 
 def _scribble(rng: Rng, digits: Image) -> Image:
-    """A smooth tangle, or a zigzag."""
+    """Return a smooth scribble or a zigzag."""
     if rng.random() < 0.35:
         turns = int(rng.integers(6, 14))
         corners = np.stack([np.linspace(-0.5, 0.5, turns), 0.5 - (np.arange(turns) % 2)], axis=1)
@@ -94,7 +94,7 @@ def _scribble(rng: Rng, digits: Image) -> Image:
 
 
 def _object(rng: Rng, digits: Image) -> Image:
-    """Coloured shapes, smooth or with edges, in front of a coloured background; or the outline of some."""
+    """Return coloured shapes on a coloured background, or an outline of shapes."""
     import cv2
 
     shape = _size(60, 360, rng)
@@ -120,7 +120,7 @@ def _object(rng: Rng, digits: Image) -> Image:
 
 
 def outline(rng: Rng) -> Image:
-    """Return the outline of shapes that overlap [112, 112], as in drawings of a car, a cloud, a house or a box."""
+    """Return the outline of overlapping shapes [112, 112], as in drawings of a car, a cloud or a house."""
     import cv2
 
     inside = np.zeros((112, 112), np.uint8)
@@ -138,7 +138,7 @@ def outline(rng: Rng) -> Image:
 
 
 def _print(rng: Rng, digits: Image) -> Image:
-    """A piece of a printed page."""
+    """Return a section of a printed page."""
     import cv2
 
     height, width = _size(120, 450, rng)
@@ -159,7 +159,7 @@ def _noise(rng: Rng, digits: Image) -> Image:
 
 
 def _joined(rng: Rng, digits: Image) -> Image:
-    """Two or three digits on top of each other."""
+    """Return two or three overlapping digits."""
     plan = _plan(rng, SPOILING | {"thick", "brush"})
     height = float(rng.uniform(40, 150))
     nib, placed = photographs.choose_nib(plan, height, rng), list[photographs.PlacedPatch]()
@@ -172,7 +172,7 @@ def _joined(rng: Rng, digits: Image) -> Image:
 
 
 def _cut(rng: Rng, digits: Image) -> Image:
-    """Less than half of a digit, to the left of a line: right halves of 3, 7 and 9 may be digits."""
+    """Return at most the left half of a digit. Right halves of 3, 7 and 9 may look like digits."""
     angle = rng.normal(0, 0.3)
     direction = np.array([np.cos(angle), np.sin(angle)], np.float32)
 
@@ -185,13 +185,13 @@ def _cut(rng: Rng, digits: Image) -> Image:
 
 
 def _turned(rng: Rng, digits: Image) -> Image:
-    """A digit with three ends and without loops, rotated by a right angle."""
+    """Return a digit with three ends and without loops, rotated by a right angle."""
     strokes = _first(lambda: trace(rng.choice(digits)), lambda found: _is_bent(found) and _is_branched(found))
     return _write(deform(strokes, rng, float(rng.choice([90, -90]) + rng.normal(0, 5))), rng)
 
 
 def _first(make: Callable[[], Strokes], fits: Callable[[Strokes], bool]) -> Strokes:
-    """Return the first of ten strokes that fits, or the last one."""
+    """Return the first of ten results that fits, else the last one."""
     for _ in range(10):
         made = make()
         if fits(made):
@@ -200,13 +200,13 @@ def _first(make: Callable[[], Strokes], fits: Callable[[Strokes], bool]) -> Stro
 
 
 def _is_bent(strokes: Strokes) -> bool:
-    """Return whether strokes would not be taken for a 1."""
+    """Return whether strokes are too wide to look like a 1."""
     spread = np.linalg.svd(strokes.points - strokes.points.mean(axis=0), compute_uv=False)
     return bool(spread[1] > 0.3 * spread[0])
 
 
 def _is_branched(strokes: Strokes) -> bool:
-    """Return whether there are three ends and no loop, as in most 3 and 4: others may be digits when rotated."""
+    """Return whether there are at least three ends and no loop. Other digits may look like digits when rotated."""
     ends = np.bincount(strokes.links.ravel(), minlength=len(strokes.points)) == 1
     return len(strokes.links) < len(strokes.points) and int(ends.sum()) > 2
 
@@ -219,7 +219,7 @@ NON_DIGITS: tuple[str, ...] = tuple(KINDS)
 
 
 def glyph_non_digit(rng: Rng, digits: Image) -> Image:
-    """Return what a wrong cut leaves of a row, uint8 [28, 28] as in MNIST: digits and parts of them side by side."""
+    """Return a wrong cut of a row, uint8 [28, 28] as in MNIST: digits and parts of digits side by side."""
     first, second = (_trim(rng.choice(digits)) for _ in range(2))
     way = int(rng.integers(8))
     ink = _side_by_side(first, second, rng)

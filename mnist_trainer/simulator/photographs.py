@@ -1,4 +1,4 @@
-"""Digits and rows of digits as people draw, photograph and scan them; and the kinds of such pictures."""
+"""Draw digits and rows of digits as people draw, photograph and scan them."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ coloured dp 4, specks dp 2, pen p 5, pencil p 4, marker dp 3, chalk b 2, shadow 
 vignette pppb 3, blur dpppb 3, crease p 3, noise dpppb 3, jpeg dpppb 3, squared p 5, ruled p 4, table_edge p 3,
 finger p 2, show_through p 3, scan p 3
 """
-"""Each kind with the media that it occurs on (d drawn on a screen, p paper, b board), and its weight."""
+"""The kinds of pictures: name, media (d screen, p paper, b board), and weight."""
 
 MEDIA = {kind: media for kind, media, _ in map(str.split, TABLE.split(","))}
 WEIGHTS = np.array([int(row.split()[2]) for row in TABLE.split(",")])
 KINDS: tuple[str, ...] = tuple(MEDIA)
 
 HABITS: dict[int | None, float] = {0: 0.05, 1: 0.45, 4: 0.25, 7: 0.2}
-"""How often a digit is slashed, crossed or has serifs in other kinds: MNIST's writers hardly did it."""
+"""Probability per label that a digit is slashed or crossed or has serifs in other kinds. It is rare in MNIST."""
 
 PRINTED = 0.03
-"""How often a digit has the shape of print, whatever its image shows."""
+"""Probability that a digit has the shape of print instead of its image's."""
 
 SLABS = 0.15
-"""How often a 1 is so broad that it is nearly a block."""
+"""Probability that a 1 is drawn as a very thick bar."""
 
 SOLID_PENS = {"round", "thick", "pen", "marker"}
 SHADOWS = {"shadow", "hard_shadow", "vignette"}
@@ -51,7 +51,7 @@ EXCLUDED: dict[str, set[str]] = {
     **{pen: {*PENS} for pen in ("pen", "pencil", "marker", "chalk")},
     "mouse": {*PENS, "blur", "noise", "jpeg"},
 }
-"""Combinations of kinds that can't be, or can't be read."""
+"""Combinations of kinds that are impossible or illegible."""
 
 USUAL_PENS = {"d": ("round", "round", "mouse", "marker"), "p": ("pen", "pen", "pencil", "marker"), "b": ("chalk",)}
 
@@ -62,7 +62,7 @@ PlacedPatch = tuple[Image, float, float]
 
 
 def plan_picture(rng: Rng, kind: str | None = None) -> PicturePlan:
-    """Return the medium, the pen and the effects of a picture: those of `kind`, and some others that fit."""
+    """Return the medium, pen and effects of a picture: those of `kind`, and a few compatible others."""
     rate = 0.03 if kind is None else 0.015
     first = kind or str(rng.choice(KINDS, p=WEIGHTS / WEIGHTS.sum()))
     medium = str(rng.choice(list(MEDIA[first])))
@@ -85,9 +85,9 @@ def _excludes(one: str, other: str) -> bool:
 def photograph(
     digit: Image, rng: Rng, kind: str | None = None, *, label: int | None = None
 ) -> tuple[Image, DrawnDigit]:
-    """Return a picture uint8 [H, W, 3] of a digit uint8 [28, 28], bright on black, and where the digit is on it.
+    """Return a picture uint8 [H, W, 3] of a digit uint8 [28, 28], bright on black, and the drawn digit.
 
-    `label` is what the image shows, so that a 7 can be crossed.
+    With the `label` of the image a 7 can be crossed.
     """
     plan = plan_picture(rng, kind)
     if "enlarged" in plan.effects and rng.random() < 0.5:
@@ -108,7 +108,7 @@ def photograph(
 
 
 def write_on_sheet(strokes: Strokes, plan: PicturePlan, rng: Rng, *, slab: bool = False) -> DrawnInk:
-    """Draw strokes somewhere on a sheet; as broad as nearly a block for a `slab`."""
+    """Return strokes drawn at a random position on a sheet; with `slab`, as a very thick bar."""
     sheet = _sheet(plan, rng)
     nib = choose_nib(plan, sheet.letter, rng)
     share = nib.width / sheet.letter
@@ -129,7 +129,7 @@ def write_on_sheet(strokes: Strokes, plan: PicturePlan, rng: Rng, *, slab: bool 
 
 
 def _draw_legibly(strokes: Strokes, letter: float, nib: Nib) -> Image:
-    """Draw strokes `letter` pixels high in all; with a finer nib if a broad one would fill their loops."""
+    """Draw strokes with a total height of `letter` pixels, with a finer nib if a broad one would fill their loops."""
     import cv2
 
     loops = len(strokes.links) - len(strokes.points) + 1
@@ -142,7 +142,7 @@ def _draw_legibly(strokes: Strokes, letter: float, nib: Nib) -> Image:
 
 
 def _widen(strokes: Strokes, width: float) -> Strokes:
-    """Stretch strokes for a broad pen: people leave room for it, so that loops stay open."""
+    """Return strokes stretched horizontally for a broad pen, so that loops stay open."""
     points = strokes.points * np.array([1 + max(0, width - 0.08) * 2.5, 1], np.float32)
     return replace(strokes, points=points / max(1, float(np.ptp(points, axis=0).max())))
 
@@ -190,7 +190,7 @@ def choose_nib(plan: PicturePlan, letter: float, rng: Rng) -> Nib:
 
 
 def _position(sheet: Sheet, shape: tuple[int, ...], plan: PicturePlan, rng: Rng) -> tuple[int, int]:
-    """Return top and left of a patch: anywhere, most often near the middle; at the border if that is planned."""
+    """Return top and left of a patch: usually near the centre, or at the border if the plan says so."""
     room = np.array([sheet.height - shape[0], sheet.width - shape[1]])
     free = 0.2 if plan.effects & {"frame", "table_edge"} else 0
     at = np.clip(0.5 + rng.normal(0, 0.22, 2), free, 1 - free) * room
@@ -202,7 +202,7 @@ def _position(sheet: Sheet, shape: tuple[int, ...], plan: PicturePlan, rng: Rng)
 
 
 def _enlarged(picture: Image, drawn: DrawnInk, rng: Rng) -> tuple[Image, DrawnDigit]:
-    """Return a small picture and its digit enlarged two to twelve times, jagged or smooth."""
+    """Return a picture and its digit enlarged two to twelve times, with random interpolation."""
     import cv2
 
     interpolation = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC)[rng.integers(3)]
@@ -249,7 +249,7 @@ def place_row(
     *,
     touching: bool = False,
 ) -> list[PlacedPatch]:
-    """Place patches side by side from `start` (y and x) on, on a line that falls by `rise` pixels a pixel."""
+    """Place patches side by side, beginning at `start` (y, x), on a line with the slope `rise` (downwards)."""
     (base, x), placed = start, list[PlacedPatch]()
     for patch in patches:
         y = base + rise * x + letter - len(patch) + rng.normal(0, 0.04) * letter

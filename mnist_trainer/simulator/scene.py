@@ -1,4 +1,4 @@
-"""What all effects of a simulated picture work on: colour planes, the digits on them, and tables of noise."""
+"""The data of a simulated picture: colour planes, drawn digits, and tables of noise."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 @dataclass(frozen=True, eq=False)
 class DrawnInk:
-    """`ink` float32 [H, W], 0 to 1; `height`: of one digit, and `stroke`: width of the pen, both in pixels."""
+    """Drawn ink. `ink` float32 [H, W], 0 to 1; `height` of a digit and `stroke` width in pixels."""
 
     ink: Levels
     height: float
@@ -36,27 +36,27 @@ class DrawnInk:
 
     @property
     def box(self) -> Box:
-        """The bounding box of the ink; the middle pixel without any."""
+        """The bounding box of the ink; the central pixel if there is no ink."""
         height, width = self.ink.shape
         return bounding_box(self.ink > 0) if self.ink.any() else (width // 2, height // 2, 1, 1)
 
 
 @dataclass(frozen=True, eq=False)
 class DrawnDigit:
-    """Where a digit is on a picture, and its image uint8 [28, 28] when it is read without any loss."""
+    """The box of a digit on a picture, and its ideal image uint8 [28, 28], rendered from the ink alone."""
 
     box: Box
     image: Image
 
     @classmethod
     def of(cls, ink: Levels, box: Box) -> DrawnDigit:
-        """Return the digit with the ink [H, W], 0 to 1."""
+        """Return the digit with this ink [H, W], 0 to 1."""
         return cls(box, render(ink, tight_box(ink)))
 
 
 @dataclass(eq=False)
 class Scene:
-    """A picture in the making: `planes` float32 [3, H, W], 0 to 255, which effects change, and the ink on it."""
+    """A picture that effects change in place: `planes` float32 [3, H, W], 0 to 255, and the drawn ink."""
 
     planes: Levels
     drawn: DrawnInk
@@ -73,7 +73,7 @@ Effect = Callable[[Scene, Rng], None]
 
 
 def paste(ink: Levels, patch: Image, top: int, left: int) -> None:
-    """Draw coverage uint8 [h, w] onto `ink` [H, W] in place; what lies outside is cut off."""
+    """Draw coverage uint8 [h, w] onto `ink` [H, W] in place, cropped to it."""
     height, width = ink.shape
     visible = patch[max(0, -top) : max(0, height - top), max(0, -left) : max(0, width - left)]
     target = ink[max(0, top) :, max(0, left) :][: visible.shape[0], : visible.shape[1]]
@@ -98,17 +98,17 @@ def random_colour(level: float, strength: float, rng: Rng) -> Colour:
 
 
 def grain(shape: tuple[int, int], rng: Rng) -> Levels:
-    """Return white normal noise [H, W]: a random crop of a table, which is ten times faster."""
+    """Return white normal noise [H, W], a random crop of a table (ten times faster than drawing it)."""
     return _random_crop(_white_noise(), shape, rng)
 
 
 def clouds(shape: tuple[int, int], rng: Rng) -> Levels:
-    """Return the normal noise [H, W] of paper: coarse and fine fibres and blotches."""
+    """Return normal noise [H, W] with the texture of paper."""
     return _random_crop(_paper_noise(), shape, rng)
 
 
 def waves(shape: tuple[int, int], rng: Rng, cells: int = 3) -> Levels:
-    """Return smooth normal noise [H, W] with `cells` hills along each side."""
+    """Return smooth normal noise [H, W], interpolated from `cells` cells along each side."""
     import cv2
 
     coarse = rng.standard_normal((cells + 1, cells + 1), np.float32)
@@ -116,7 +116,7 @@ def waves(shape: tuple[int, int], rng: Rng, cells: int = 3) -> Levels:
 
 
 def slope(shape: tuple[int, int], angle: float) -> Levels:
-    """Return the distance in pixels [H, W] of each pixel from the middle in the direction `angle` (radians)."""
+    """Return the signed distance in pixels [H, W] of each pixel from the centre, in the direction `angle` (radians)."""
     y, x = (np.arange(size, dtype=np.float32) - size / 2 for size in shape)
     distance: Levels = np.add.outer(y * np.float32(np.sin(angle)), x * np.float32(np.cos(angle)))
     return distance

@@ -1,6 +1,6 @@
-"""Digits as pen strokes: the skeleton of a 28×28 image, deformed, and drawn again in any size and width.
+"""Convert digits to pen strokes: trace the skeleton of a 28×28 image, deform it, and draw it in any size and width.
 
-And what people do to digits: bars, slashes, serifs and feet, and strokes that do not join.
+Strokes can get bars, slashes, serifs and gaps.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from mnist_trainer.simulator.scene import Image, Levels, Rng
 
 GRID = 84
-"""Pixels a side at which images are thinned: three for one of MNIST's."""
+"""Pixels on each side of the image whose skeleton is traced, three times those of MNIST."""
 
 
 @dataclass(frozen=True, eq=False)
 class Strokes:
-    """Points of skeleton lines, and which of them a pen joins; longer side 1, centre at 0.
+    """Points of the skeleton and the links between them. The longer side is 1 and the centre is 0.
 
-    `points` float32 [n, 2]: x and y; `links` int [m, 2]: pairs of points, a dot has one with itself; `radii` float32
-    [n]: half the stroke's width.
+    `points` float32 [n, 2]: x and y; `links` int [m, 2]: pairs of points, for a dot twice the same point; `radii`
+    float32 [n]: half the stroke's width.
     """
 
     points: Levels
@@ -30,7 +30,7 @@ class Strokes:
     radii: Levels
 
     def with_line(self, points: Levels) -> Strokes:
-        """Return these strokes and one more through `points` [k, 2], as wide as the others."""
+        """Return these strokes with another one through `points` [k, 2] of the median width."""
         first, radius = len(self.points), np.median(self.radii) if len(self.radii) else 0.05
         at = np.arange(first, first + len(points))
         return Strokes(
@@ -40,7 +40,7 @@ class Strokes:
         )
 
     def without(self, removed: NDArray[np.bool_]) -> Strokes:
-        """Return these strokes without the links of the `removed` points [n]."""
+        """Return these strokes without the links of the `removed` points (bool [n])."""
         return replace(self, links=self.links[~removed[self.links].any(axis=1)])
 
 
@@ -49,7 +49,7 @@ NO_STROKES = Strokes(np.zeros((0, 2), np.float32), np.zeros((0, 2), np.intp), np
 
 @dataclass(frozen=True)
 class Nib:
-    """How a pen draws: `width` in pixels; `press`, 0 to 1: how far it follows the width of the original stroke."""
+    """The tip of a pen: `width` in pixels; `press`, 0 to 1: how much the width follows that of the original stroke."""
 
     width: float
     press: float = 0.5
@@ -61,7 +61,7 @@ def trace(image: Image) -> Strokes:
     import cv2
 
     large = cv2.resize(image, (GRID, GRID), interpolation=cv2.INTER_CUBIC)
-    # Loops that ran together are a little darker inside: these dips are deepened to open them.
+    # Closed loops are a little darker inside. Deepening these dips opens them.
     brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (13, 13))
     large = cv2.addWeighted(large, 1, cv2.morphologyEx(large, cv2.MORPH_BLACKHAT, brush), -2, 20)
     filled = (np.pad(large[1:-1, 1:-1], 1) > 0.53 * max(1, image.max())).astype(np.uint8)
@@ -76,12 +76,12 @@ def trace(image: Image) -> Strokes:
 
 
 def polyline(points: Levels) -> Strokes:
-    """Return one line through `points` [k, 2]."""
+    """Return the strokes of one line through `points` [k, 2]."""
     return normalize_strokes(NO_STROKES.with_line(points))
 
 
 def normalize_strokes(strokes: Strokes) -> Strokes:
-    """Return the linked points; longer side 1, centre at 0."""
+    """Return the strokes without unlinked points, scaled to a longer side of 1 and centred at 0."""
     used, links = np.unique(strokes.links, return_inverse=True)
     points = strokes.points[used]
     low, high = points.min(axis=0), points.max(axis=0)
@@ -104,9 +104,9 @@ def _skeletonize(filled: Image) -> Image:
 
 @cache
 def _kept_neighbourhoods() -> tuple[Image, Image]:
-    """Return for each of 256 neighbourhoods whether a pixel stays, in the first and in the second pass of each round.
+    """Return for each of 256 neighbourhoods whether a pixel stays, in the first and in the second pass of an iteration.
 
-    Bit 0 is the neighbour above; they go clockwise.
+    Bit 0 is the neighbour above; the others follow clockwise.
     """
     near = (np.arange(256)[:, None] >> np.arange(8)) & 1
     rises = ((near == 0) & (np.roll(near, -1, axis=1) == 1)).sum(axis=1)
@@ -118,7 +118,7 @@ def _kept_neighbourhoods() -> tuple[Image, Image]:
 
 
 def _links(thin: Image) -> NDArray[np.intp]:
-    """Return pairs of neighbouring pixels of `thin`, numbered in order; a diagonal counts without a way around it."""
+    """Return the pairs [m, 2] of neighbouring pixels of `thin`; diagonal ones only if they have no common neighbour."""
     ink = thin > 0
     order = np.cumsum(ink, dtype=np.intp).reshape(ink.shape) - 1
     corner = ~(ink[:-1, 1:] | ink[1:, :-1]), ~(ink[:-1, :-1] | ink[1:, 1:])
@@ -134,7 +134,7 @@ def _links(thin: Image) -> NDArray[np.intp]:
 
 
 def _smooth(points: Levels, links: NDArray[np.intp]) -> Levels:
-    """Return `points` [n, 2] moved towards the mean of their neighbours, except for the ends of lines."""
+    """Return `points` [n, 2] moved towards the mean of their neighbours. Ends of lines stay."""
     fixed = np.eye(len(points), dtype=np.float32)
     near = fixed.copy()
     near[links[:, 0], links[:, 1]] = near[links[:, 1], links[:, 0]] = 1
@@ -146,7 +146,7 @@ def _smooth(points: Levels, links: NDArray[np.intp]) -> Levels:
 
 
 def deform(strokes: Strokes, rng: Rng, angle: float | None = None) -> Strokes:
-    """Return the strokes as in another handwriting: rotated (by `angle` degrees if given), slanted, stretched, bent."""
+    """Return randomly deformed strokes: rotated (by `angle` degrees if given), slanted, stretched and bent."""
     angle = rng.normal(0, 3.5) if angle is None else angle
     cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
     slant, aspect = rng.normal(0, 0.12), np.exp(rng.normal(0, 0.12))
@@ -156,7 +156,7 @@ def deform(strokes: Strokes, rng: Rng, angle: float | None = None) -> Strokes:
 
 
 def elastic_waves(points: Levels, rng: Rng) -> Levels:
-    """Return points [n, 2] moved by a few waves about as long as a digit is high, and a slight tremor."""
+    """Return points [n, 2] displaced by waves about as long as a digit, and by a slight tremor."""
     lengths = np.array([0.7, 1.0, 1.6, 0.12])
     directions = rng.normal(size=(4, 2))
     waves = 2 * np.pi * directions / np.linalg.norm(directions, axis=1, keepdims=True) / lengths[:, None]
@@ -184,7 +184,7 @@ def draw(strokes: Strokes, height: float, nib: Nib) -> Image:
 
 
 def _drawn_radii(strokes: Strokes, height: float, nib: Nib) -> Levels:
-    """Return half the drawn width at each point in pixels; a blot, such as a loop that ran full, stays one."""
+    """Return half the drawn width in pixels at each point. Blots, such as filled loops, stay."""
     typical = float(np.median(strokes.radii))
     relative = np.clip(strokes.radii / max(typical, 1e-6), 0.4, 1.6)
     blot = np.maximum(0, strokes.radii - 1.6 * typical) * height
@@ -193,7 +193,7 @@ def _drawn_radii(strokes: Strokes, height: float, nib: Nib) -> Levels:
 
 
 def apply_habit(strokes: Strokes, label: int | None, rng: Rng) -> Strokes:
-    """Return a crossed 7, a slashed 0, a 1 with serif or foot, an open 4; other digits as they are."""
+    """Return a crossed 7, a slashed 0, a 1 with serifs or an open 4; other digits unchanged."""
     match label:
         case 4 if rng.random() < 0.6:
             return _open_four(strokes, rng)
@@ -211,7 +211,7 @@ def apply_habit(strokes: Strokes, label: int | None, rng: Rng) -> Strokes:
 
 
 def _open_four(strokes: Strokes, rng: Rng) -> Strokes:
-    """Return a 4 of two strokes: down and to the right, and a short or long one across."""
+    """Return a 4 of two strokes: one down and to the right, the other across it."""
     top, corner = (rng.uniform(-0.4, 0.15), -0.5), (rng.uniform(-0.45, -0.2), rng.uniform(0.1, 0.4))
     end = rng.uniform(0.15, 0.45), corner[1] + rng.normal(0, 0.06)
     at, lean = rng.uniform(0.05, 0.8 * end[0]), rng.normal(0, 0.06)
@@ -239,7 +239,7 @@ def _line(start: Levels | tuple[float, float], end: Levels | tuple[float, float]
 
 
 def break_strokes(strokes: Strokes, gaps: int, length: float, rng: Rng) -> Strokes:
-    """Return the strokes with `gaps` of a length, preferably where strokes meet or turn; never near their ends."""
+    """Return the strokes with `gaps` gaps of a `length`, preferably where strokes meet and away from their ends."""
     meetings = np.bincount(strokes.links.ravel(), minlength=len(strokes.points))
     ends = strokes.points[meetings == 1]
     away = np.linalg.norm(strokes.points[:, None] - ends[None], axis=2).min(axis=1, initial=1.0)
