@@ -58,7 +58,7 @@ CLUTTERED = ("table_edge", "finger", "frame", "squared", "ruled", "show_through"
 
 
 def make_images(kind: Kind, digits: Image, labels: NDArray[np.int64], seeds: NDArray[np.int64]) -> Image:
-    """Return images [n, 28, 28], one for each of `seeds` [n], from `digits` [n, m, 28, 28]; `labels` [n] of the first ones."""
+    """Return an image [28, 28] for each of `seeds` [n], from `digits` [n, m, 28, 28] whose first ones show `labels`."""
     each = zip(digits, labels.tolist(), map(np.random.default_rng, seeds.tolist()), strict=True)
     if kind == "photographs":
         return np.stack([_photographed_glyph(own, label, rng) for own, label, rng in each])
