@@ -73,7 +73,7 @@ def reference_table() -> str:
         sections = sections_in(group)
         rows = {section: {key: _row(section, key, specs) for key in keys_of(section)} for section in sections}
         lines += [f"### Keys of `{title}`", "", *([f"{note[:1].upper()}{note[1:]}.", ""] if note else [])]
-        lines += ["| key | what may stand there | default | what it is |", "|---|---|---|---|"]
+        lines += ["| key | values | default | description |", "|---|---|---|---|"]
         lines += [*(rows[sections[0]].values() if len(sections) == 1 else _union_rows(rows)), ""]
     return "\n".join(lines)
 

@@ -31,7 +31,7 @@ class Penalty(Section):
     weight: PositiveNumber = 1.0
     """cost at a probability of 1"""
     symmetric: bool = False
-    """also with both classes exchanged"""
+    """also penalise the reverse confusion"""
 
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class ClassLoss(LossSection):
     """−ln of the probability of the true class; `cross_entropy` takes raw outputs, `nll` takes log-probabilities."""
 
     name: Literal["cross_entropy", "nll"]
-    """nll needs `output: log_softmax`; cross_entropy none"""
+    """nll needs `output: log_softmax`; cross_entropy needs `output: none`"""
     label_smoothing: Fraction = 0.0
     """fraction of the target that is spread evenly over all classes"""
 

@@ -145,7 +145,7 @@ class EarlyStopping(Section):
     """Stops after `patience` epochs without an improvement on the validation images."""
 
     monitor: Annotated[Literal["val_loss", "val_accuracy"], AnySpelling()] = "val_loss"
-    """the validation metric that decides"""
+    """the validation metric to monitor"""
     patience: Positive = 5
     """epochs without an improvement before training stops"""
     min_delta: NotNegativeNumber = 0.0
@@ -177,7 +177,7 @@ class Training(Section):
     """train on weighted means of two images and of their losses, with weights from Beta(α, α) with this α (Zhang et
     al. 2018)"""
     refit: bool = False
-    """when the best epoch is known, train again for as many epochs on training and validation images"""
+    """train again, on training and validation images, for the number of epochs that was best"""
 
 
 class Report(Section):

@@ -138,7 +138,7 @@ class SweepFile(Section):
     space: Annotated[dict[str, Any], Field(min_length=1)]
     """config keys and their possible values, as in optimizer.lr: {log_uniform: [1e-4, 1e-1]}"""
     objective: Literal["val_loss", "val_accuracy"] = "val_loss"
-    """the validation metric that decides"""
+    """the validation metric by which trials are compared"""
     sampler: Literal["tpe", "random", "grid"] = "tpe"
     """how values are chosen"""
     pruner: Literal["none", "median", "hyperband"] = "median"
@@ -164,7 +164,7 @@ class Sweep:
 
     @property
     def objective(self) -> Literal["val_loss", "val_accuracy"]:
-        """The validation metric that decides."""
+        """The validation metric by which trials are compared."""
         return self.settings.objective
 
     @property

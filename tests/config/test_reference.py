@@ -104,7 +104,7 @@ def test_the_table_covers_every_key_of(section: type[Section]) -> None:
         "| `activation` | [activation](#keys-of-activation) | `relu` | after each hidden layer |",
         "| `size` | whole number > 0 or `global` | `2` | height and width of the window, in pixels, or `global` |",
         "| `betas` | list of: number ≥ 0, < 1 | `[0.9, 0.999]` | decay rates of the two running means |",
-        "| `monitor` | `val_loss`, `val_accuracy` | `val_loss` | the validation metric that decides |",
+        "| `monitor` | `val_loss`, `val_accuracy` | `val_loss` | the validation metric to monitor |",
         "| **name: `alrelu`** | | | x for x > 0, else \\|alpha·x\\|: the leaky side folded upwards. |",
     ],
 )
