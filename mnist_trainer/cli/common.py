@@ -167,7 +167,7 @@ def list_shipped(phrases: Mapping[str, str], text: str, command: str, overrides:
     from mnist_trainer.reports.text import wrap_text
 
     kind = "sweep" if "sweep" in command else "config"
-    require({f"No {kind} is named. Name one: {command} {shell_quote(*overrides)}": not overrides})
+    require({f"No {kind} is given. For example: {command} {shell_quote(*overrides)}": not overrides})
     width = max(map(len, phrases)) + 4
     lines = (f"  {name:<{width - 4}}  {phrase}" for name, phrase in phrases.items())
     print(text.format("\n".join(wrap_text(line, terminal_width() or sys.maxsize, indent=width) for line in lines)))

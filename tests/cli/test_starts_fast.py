@@ -205,8 +205,8 @@ def test_a_config_that_is_not_there_is_told(light: Light, here: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["seed=1"], "No config is named. Name one: mnist-train quickstart seed=1"),
-        (["a=[1]", "seed=1"], "No config is named. Name one: mnist-train quickstart 'a=[1]' seed=1"),
+        (["seed=1"], "No config is given. For example: mnist-train quickstart seed=1"),
+        (["a=[1]", "seed=1"], "No config is given. For example: mnist-train quickstart 'a=[1]' seed=1"),
         (["mlpp"], "mlpp  no such file; did you mean the shipped config 'mlp'?"),
     ],
 )

@@ -51,7 +51,7 @@ def test_mistakes_are_told_before_anything_is_loaded(light: Command, here: Path)
         "override 1  seed: expected a whole number, got text 'x'",
     ]
     assert light("sweep", "mpl") == (2, "", "mpl  no such file; did you mean the shipped sweep 'mlp'?\n")
-    assert light("sweep", "seed=1") == (2, "", "No sweep is named. Name one: mnist-sweep mlp seed=1\n")
+    assert light("sweep", "seed=1") == (2, "", "No sweep is given. For example: mnist-sweep mlp seed=1\n")
 
 
 def test_what_is_printed(command: Command, sweep: Path) -> None:
