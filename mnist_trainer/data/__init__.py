@@ -1,1 +1,1 @@
-"""From the name of a data set to batches: files found, fetched and checked, split, kept in memory, normalised."""
+"""Load data sets: find, download and check files, split them, normalise and augment images, and yield batches."""

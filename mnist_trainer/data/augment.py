@@ -1,6 +1,6 @@
-"""`data.augment`: each training image is deformed anew each epoch, a batch at a time, on its device.
+"""Augment training images (`data.augment`), differently in each epoch, a batch at a time on its device.
 
-All geometry of an image is one map, with one interpolation.
+All geometric operations on an image are one mapping with one interpolation.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from mnist_trainer.seeds import seed_for
 
 SIDE = 28
 CENTRE = (SIDE - 1) / 2
-"""The centre as a 0-based index; positions are in pixels from it, x to the right and y down."""
+"""The centre as a 0-based index. Positions are in pixels relative to it, x to the right and y down."""
 
 TRUNCATE = 4
-"""A Gaussian kernel ends after so many standard deviations, as scipy's does."""
+"""Radius of Gaussian kernels in standard deviations, as in scipy."""
 
 
 def warp(images: Tensor, matrix: Tensor, displacement: Tensor | None = None) -> Tensor:
-    """Return uint8 [B, 28, 28], each pixel read where the map points: bilinear, black outside, rounded.
+    """Return warped images, uint8 [B, 28, 28], with bilinear interpolation; pixels outside are black.
 
     `matrix` [B or 1, 2, 3] maps a position (x, y, 1) in the result to one in `images` (uint8 [B, 28, 28]);
     `displacement` [B, 28, 28, 2] is added to it, in pixels. The identity returns bit-identical images.
@@ -35,7 +35,7 @@ def warp(images: Tensor, matrix: Tensor, displacement: Tensor | None = None) -> 
     positions = x * across + (y * down + constant)
     if displacement is not None:
         positions = positions + displacement
-    # In grid_sample's coordinates, without align_corners, the picture reaches from −1 to 1: half of it is 14 pixels.
+    # Without align_corners, grid_sample's coordinates range from −1 to 1 across the image: 1 is 14 pixels.
     grid = positions.mul_(2 / SIDE).expand(len(images), SIDE, SIDE, 2)
     moved = F.grid_sample(images.float().unsqueeze(1), grid, align_corners=False)
     return moved.squeeze(1).round_().to(torch.uint8)
@@ -44,8 +44,8 @@ def warp(images: Tensor, matrix: Tensor, displacement: Tensor | None = None) -> 
 def inverse_affine(rotation: Tensor, shear: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Return the matrices [B, 2, 3] with which `warp` scales, slants, rotates about the centre, and shifts images.
 
-    `rotation` [B] and `shear` [B] in radians (a positive angle turns against the clock, and slants the upper part to
-    the right), `scale` [B, 2] and `shift` [B, 2] (pixels) for x and y. The inverse of shift · rotation · shear · scale.
+    `rotation` [B] and `shear` [B] in radians (a positive angle rotates counterclockwise, and slants the upper part
+    to the right), `scale` [B, 2] and `shift` [B, 2] (pixels) for x and y. Inverse of shift · rotation · shear · scale.
     """
     cosine, sine, slant = rotation.cos(), rotation.sin(), shear.tan()
     # y points down: the rotation's inverse is [[c, −s], [s, c]], the shear's [[1, tan], [0, 1]]
@@ -68,10 +68,9 @@ def smooth_displacement(noise: Tensor, alpha: float | Tensor, sigma: float) -> T
 
 @lru_cache(maxsize=8)
 def _smoothing(sigma: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the symmetric matrix [28, 28] that smooths a row: Gaussian weights whose whole kernel sums to 1.
+    """Return the symmetric matrix [28, 28] that smooths a row, with Gaussian weights, and one for interleaved values.
 
-    With it the one [56, 56] for both directions' values, which alternate in a row: a single large product instead of B
-    small ones.
+    The second [56, 56] smooths x and y, which alternate in a row: one large matrix product instead of B small ones.
     """
     reach = int(TRUNCATE * sigma + 0.5)
     offsets = torch.arange(-reach, reach + 1, dtype=torch.float64)
@@ -86,7 +85,7 @@ def _smoothing(sigma: float, device: torch.device) -> tuple[Tensor, Tensor]:
 def thicken(images: Tensor, amount: Tensor) -> Tensor:
     """Return `images` [B, 28, 28] with strokes thicker by `amount` [B] pixels on each side (−1 to 1; below 0 thinner).
 
-    Between 0 and ±1 it is a mean of the image and its grey dilation or erosion over 3×3 pixels.
+    Between 0 and ±1 the result is interpolated between the image and its 3×3 grey dilation or erosion.
     """
     share = amount.abs()[:, None, None]
     grown, shrunk = _dilate(images), 255 - _dilate(255 - images, outside=255)
@@ -95,20 +94,20 @@ def thicken(images: Tensor, amount: Tensor) -> Tensor:
 
 
 def _dilate(images: Tensor, outside: int = 0) -> Tensor:
-    """Return the largest of each pixel and its eight neighbours; beyond the border all is `outside`."""
+    """Return the maximum of each pixel and its eight neighbours; pixels beyond the border are `outside`."""
     padded = F.pad(images, (1, 1, 1, 1), value=outside)
     rows = torch.maximum(torch.maximum(padded[:, :, :-2], padded[:, :, 1:-1]), padded[:, :, 2:])
     return torch.maximum(torch.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
 
 
 DRAWS = 8
-"""Numbers drawn for an image: rotation, shear, scale × 2, shift × 2, thickness, and whether it is deformed at all."""
+"""Random numbers per image: rotation, shear, scale × 2, shift × 2, thickness, and whether it is augmented at all."""
 
 
 def augmented(images: Tensor, labels: Tensor, augment: Augment, seed: int, epoch: int, batch: int) -> Tensor:
-    """Return `images` (uint8 [B, 28, 28]) deformed as `augment` says; seed, epoch and batch determine the draws.
+    """Return augmented `images` (uint8 [B, 28, 28]). Seed, epoch and batch determine the random numbers.
 
-    `labels` [B] tell which images have their angles halved: `halve_for` is of labels (`config.classes.with_labels`).
+    Angles are halved for images whose `labels` [B] are in `augment.halve_for` (see `config.classes.with_labels`).
     """
     device = images.device
     generator = torch.Generator(device).manual_seed(seed_for(seed, "augment", epoch, batch))
@@ -134,14 +133,14 @@ def augmented(images: Tensor, labels: Tensor, augment: Augment, seed: int, epoch
 
 def _angle_factors(labels: Tensor, classes: tuple[int, ...]) -> Tensor:
     """Return 0.5 for each label [B] among `classes`, else 1."""
-    among = torch.stack([labels == halved for halved in classes])  # a tensor of classes would be waited for on a GPU
+    among = torch.stack([labels == halved for halved in classes])  # a tensor of classes would synchronize a GPU
     return torch.where(among.any(dim=0), 0.5, 1.0)
 
 
 def _noise(count: int, generator: torch.Generator) -> Tensor:
-    """Return evenly distributed noise between −1 and 1, float32 [count, 28, 28, 2], in 256 steps.
+    """Return uniform noise between −1 and 1, float32 [count, 28, 28, 2], in 256 steps.
 
-    A drawn integer of 64 bits gives eight of them: otherwise drawing would take longer than all the rest.
+    Each random 64-bit integer gives eight values, because drawing would otherwise dominate the time.
     """
     integers = torch.empty(count * SIDE * SIDE * 2 // 8, dtype=torch.int64, device=generator.device)
     steps = integers.random_(-(2**63), None, generator=generator).view(torch.int8)

@@ -1,7 +1,7 @@
-"""Decoded data sets in a cache file, so that later starts need not decode anything, and large ones need no memory.
+"""Cache decoded data sets in files, so that later starts skip decoding and large data sets can be memory-mapped.
 
-Such a file can always be made again: one that is stale, damaged, foreign or missing is no error. It is a `.npy` file
-with one record, all images and all labels; behind it are the CRC-32 of the record and a hash of the fingerprint.
+A stale, damaged or missing cache file is not an error: it is made again. It is a `.npy` file with one record (all
+images, all labels), followed by the CRC-32 of the record and a hash of the fingerprint.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ from mnist_trainer.data.paths import write_to_first
 from mnist_trainer.errors import StorageError
 
 FORMAT = 3
-"""To be increased when decoding gives something else than before, or the file is laid out in another way."""
+"""Version of decoding and file layout. Increase it when either changes."""
 IMAGE_BYTES = 28 * 28
 MIN_CACHED = 1000
-"""Smaller sets that are made from pictures are not cached: they are soon made."""
+"""Minimum number of images for which data made from pictures are cached."""
 
 Decoded = tuple[NDArray[np.uint8], NDArray[np.int64]]
-"""Images [N, 28, 28] and labels [N]. If they are too many for the memory, the images are a read-only mapped file."""
+"""Images [N, 28, 28] and labels [N]. Images that are too large for memory are a read-only memory-mapped array."""
 Chunks = Callable[[], Iterable[NDArray[np.uint8]]]
-"""Makes the images [n, 28, 28], some at a time, from the first one on whenever it is called."""
+"""Returns an iterable of the images in chunks [n, 28, 28]. Each call starts from the beginning."""
 
 
 def file_fingerprint(paths: Sequence[Path]) -> str:
-    """Return the fingerprint of data decoded from `paths`: it changes when a file is changed or replaced.
+    """Return the fingerprint of data decoded from `paths`, which changes when a file is changed or replaced.
 
-    Raises OSError for a file that is gone.
+    Raises OSError for a missing file.
     """
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
     return json.dumps([FORMAT, stats])
 
 
 def code_fingerprint() -> str:
-    """Return the fingerprint of the code that draws and reads pictures, with its libraries."""
+    """Return the fingerprint of the code that draws and reads pictures, and of the versions of its libraries."""
     import cv2
     import PIL
 
@@ -62,10 +62,10 @@ def code_fingerprint() -> str:
 
 
 def load_cached(cache_dirs: Sequence[Path], name: str, fingerprint: str) -> Decoded | None:
-    """Return what was cached as `name` in one of `cache_dirs` with this fingerprint; None if there is nothing whole."""
+    """Return the valid cache `name` with this fingerprint from one of `cache_dirs`, else None."""
     for path in (folder / name for folder in cache_dirs):
-        with suppress(OSError, ValueError):  # the second, if it became shorter while it was to be mapped
-            if path.is_file():  # opening a pipe would wait for ever
+        with suppress(OSError, ValueError):  # ValueError: the file was truncated while it was mapped
+            if path.is_file():  # opening a pipe would block
                 with path.open("rb") as file:
                     if (decoded := _read(file, fingerprint)) is not None:
                         return decoded
@@ -73,17 +73,17 @@ def load_cached(cache_dirs: Sequence[Path], name: str, fingerprint: str) -> Deco
 
 
 def save_cache(cache_dirs: Sequence[Path], name: str, fingerprint: str, decoded: Decoded) -> None:
-    """Write `decoded` to the first of `cache_dirs` that can be written; do nothing if none can."""
+    """Write `decoded` to the first writable folder of `cache_dirs`; do nothing if none is writable."""
     _write(cache_dirs, name, fingerprint, lambda: decoded[:1], decoded[1])
 
 
 def load_or_make(
     cache_dirs: Sequence[Path], name: str, fingerprint: str, chunks: Chunks, labels: NDArray[np.int64]
 ) -> Decoded:
-    """Return what was cached as `name` with this fingerprint, which stands for `labels` [N] too; else make it.
+    """Return the cache `name` with this fingerprint (which covers `labels` [N]), else make and cache the images.
 
-    What `chunks` makes goes to the file some images at a time, so that it may be more than the memory. Only where no
-    file can be written it is made in memory.
+    Chunks are written to the file one by one, so that the images may exceed the memory. If no file can be written, they
+    are made in memory.
     """
     if (found := load_cached(cache_dirs, name, fingerprint)) is None:
         _write(cache_dirs, name, fingerprint, chunks, labels)
@@ -96,7 +96,7 @@ def _record(count: int) -> np.dtype[Any]:
 
 
 def _header(count: int) -> bytes:
-    """Return the beginning of a `.npy` file with one record."""
+    """Return the header of a `.npy` file with one record."""
     stream = BytesIO()
     descr = np.lib.format.dtype_to_descr(_record(count))
     np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": ()})
@@ -108,7 +108,7 @@ def _footer(crc: int, fingerprint: str) -> bytes:
 
 
 def _read(file: IO[bytes], fingerprint: str) -> Decoded | None:
-    """Return the content of a cache file whose every byte is as expected, else None."""
+    """Return the content of a cache file, or None unless header, size, checksum and fingerprint are valid."""
     size, start = os.fstat(file.fileno()).st_size, file.read(10)
     header_size, footer_size = 10 + int.from_bytes(start[8:], "little"), len(_footer(0, ""))
     count, rest = divmod(size - header_size - footer_size, _record(1).itemsize)
@@ -121,7 +121,7 @@ def _read(file: IO[bytes], fingerprint: str) -> Decoded | None:
         view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         content = np.frombuffer(view, np.uint8, _record(count).itemsize, header_size)
         if hasattr(view, "madvise"):
-            # Batches come from all over the file: reading ahead from each image would read it many times over.
+            # Batches are spread over the file: readahead would read it many times.
             view.madvise(mmap.MADV_RANDOM)
     else:
         content = np.fromfile(file, np.uint8, _record(count).itemsize)
@@ -133,7 +133,7 @@ def _read(file: IO[bytes], fingerprint: str) -> Decoded | None:
 
 def _write(cache_dirs: Sequence[Path], name: str, fingerprint: str, chunks: Chunks, labels: NDArray[np.int64]) -> None:
     def write(path: Path) -> None:
-        if disk_usage(path.parent).free < _record(len(labels)).itemsize:  # known before hours of work, not after them
+        if disk_usage(path.parent).free < _record(len(labels)).itemsize:  # fail before hours of work, not after them
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         crc = 0
         with path.open("wb") as file:

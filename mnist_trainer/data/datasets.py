@@ -1,7 +1,7 @@
-"""The published data sets, MNIST and its relatives: found in the usual places, fetched, checked, decoded.
+"""Find, download, check and decode the published data sets: MNIST and its relatives.
 
-URLs and the MD5 of each archive come from torchvision's dataset classes. Those are imported for nothing else: importing
-torchvision takes longer than reading MNIST.
+URLs and MD5 hashes come from torchvision's dataset classes. torchvision is only imported for a download, because the
+import takes longer than reading MNIST.
 """
 
 from __future__ import annotations
@@ -49,48 +49,48 @@ from mnist_trainer.files import try_lock
 PublishedName = Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits", "qmnist", "usps"]
 
 MAX_BYTES = 240_000 * 28 * 28 + 16
-"""Of an unpacked file: EMNIST's training images. More is never read, whatever an archive holds."""
+"""Maximum size of an unpacked file (EMNIST's training images), as a limit for archives."""
 MAX_ARCHIVE_BYTES = 600_000_000
-"""EMNIST's archive has 536 MiB."""
+"""Maximum size of an archive. EMNIST's has 536 MiB."""
 TIMEOUT = 30.0
-"""Seconds without a byte from a server."""
+"""Timeout of network operations in seconds."""
 POLL_SECONDS = 0.5
 
 WRONG_SET = (
     "Put a whole copy in its place. If it belongs to Fashion-MNIST or KMNIST, whose files have the same names: take "
     "data.name=fashion-mnist or kmnist, and a data.root in which they lie under FashionMNIST/raw or KMNIST/raw."
 )
-"""Advice for a damaged file that may be one of another data set."""
+"""Advice for a damaged file that may belong to another data set."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """The files of one data set. Those of a part are images and labels, or one file with both."""
+    """The files of one data set. Each part has a file of images and one of labels, or one file with both."""
 
     folder: str
-    """Under the root, as torchvision has it."""
+    """The folder relative to the root, as in torchvision."""
     train: tuple[str, ...]
-    """Names without the suffix of a compressed file."""
+    """File names without the suffix of compression."""
     test: tuple[str, ...]
     classes: tuple[str, ...] = DIGITS
     archive: str = "{}.gz"
-    """The name of a file on servers; a .zip has `gzip/<name>.gz` inside."""
+    """Format of a file's name on servers. A .zip contains `gzip/<name>.gz`."""
     sha256: Mapping[str, str] = field(default_factory=dict)
-    """Of uncompressed files. Where it is known, it alone is checked: an archive may be compressed anew."""
+    """Hashes of uncompressed files. They replace the check of the archive's MD5, as archives may be recompressed."""
 
     def files(self, part: Part) -> tuple[str, ...]:
-        """The files of `part`."""
+        """Return the files of `part`."""
         return self.test if part == "test" else self.train
 
     @property
     def archives(self) -> list[str]:
-        """All archives, each once."""
+        """All archives without duplicates."""
         return list(dict.fromkeys(map(self.archive.format, (*self.train, *self.test))))
 
     def folders(self, root: Path) -> tuple[Path, ...]:
-        """The folders that may hold the files: those of the cache, the data set's own folder as `root`, or its parent.
+        """Return the folders that may contain the files: cache folders, and `root` as the data set's folder or its parent.
 
-        Several data sets have files of the same names: without a hash, the folder must be named after the data set.
+        Several data sets have files of the same names. Without a hash, the folder must have the data set's name.
         """
         top = Path(self.folder).parent
         near: tuple[Path, ...] = (root / top, root / "raw", root)
@@ -128,16 +128,16 @@ PUBLISHED: dict[PublishedName, Published] = {
 
 
 def load_published(name: PublishedName, root: Path, part: Part, progress: Progress | None = None) -> ImageDataset:
-    """Return the part of the data set `name` under `root`, downloaded where it is missing.
+    """Return a part of the data set `name` under `root`, and download missing files.
 
-    Only that part's files are read. Raises DataError for a file that is damaged or can be had nowhere, StorageError
-    when nothing can be written.
+    Only files of that part are read. Raises DataError for a damaged or unavailable file, and StorageError if no folder
+    is writable.
     """
     published = PUBLISHED[name]
     own, folders = cache_dirs(root, published.folder), published.folders(root)
     everything = (*published.train, *published.test)
     begun = (folder for folder in folders if any(find(published, file, (folder,)) for file in everything))
-    targets = tuple(dict.fromkeys((*begun, *own)))  # new files go next to those that are there
+    targets = tuple(dict.fromkeys((*begun, *own)))  # new files go next to existing ones
     files = published.files(part)
     paths = [find(published, file, folders) or _download(name, file, targets, progress) for file in files]
     advice = REPLACE if any(paths[0].is_relative_to(folder) for folder in own) else WRONG_SET
@@ -164,8 +164,8 @@ def missing_archives(name: PublishedName, root: Path, part: Part) -> list[str]:
 def find(published: Published, file: str, folders: Sequence[Path]) -> Path | None:
     """Return the path of `file` in one of `folders`, uncompressed first where its hash is known; None if it is missing.
 
-    Its name may have a dot before `idx`, as the first publication has it. It may be in a folder of that name, as
-    Kaggle's download unpacks it, or in `gzip/`, which is in EMNIST's archive.
+    Its name may have a dot before `idx`, as in the original publication. It may be in a folder of the same name, as in
+    Kaggle's download, or in `gzip/`, as in EMNIST's archive.
     """
     raw = (file, file.replace("-idx", ".idx"))
     packed = (published.archive.format(file), *(f"{name}.gz" for name in raw))
@@ -195,19 +195,19 @@ def resources(name: PublishedName) -> dict[str, tuple[list[str], str]]:
 
 
 def _download(name: PublishedName, file: str, folders: Sequence[Path], progress: Progress | None) -> Path:
-    """Download the archive of `file` into the first of `folders` that can be written, and return its path.
+    """Download the archive of `file` into the first writable folder of `folders` and return its path.
 
-    Of several processes one downloads, the others wait for it. Raises DataError when no server gives the file.
+    Only one process downloads; others wait for it. Raises DataError if no server delivers the file.
     """
     archive, report = PUBLISHED[name].archive.format(file), progress or (lambda *_: None)
 
     def write(path: Path) -> None:
         target = path.with_name(archive)
         with _one_at_a_time(target, report):
-            if target.is_file():  # the process that was waited for has downloaded it
+            if target.is_file():  # another process has downloaded it
                 copyfile(target, path)
             else:
-                path.touch()  # a folder that cannot be written fails here, not as a network error
+                path.touch()  # an unwritable folder fails here, not as a network error
                 _fetch_any(name, archive, path, folders[0], report)
 
     return write_to_first(folders, archive, write)
@@ -215,7 +215,7 @@ def _download(name: PublishedName, file: str, folders: Sequence[Path], progress:
 
 @contextmanager
 def _one_at_a_time(target: Path, report: Progress) -> Iterator[None]:
-    """Lock the file that is to become `target`, as far as its file system knows locks. Raises OSError."""
+    """Lock the download of `target` within a context, if the file system supports locks. Raises OSError."""
     lock = target.with_name(f".{target.name}.lock")
     with lock.open("ab") as stream:
         while try_lock(stream) is False:
@@ -224,7 +224,7 @@ def _one_at_a_time(target: Path, report: Progress) -> Iterator[None]:
         try:
             yield
         finally:
-            with suppress(OSError):  # Windows keeps what is open
+            with suppress(OSError):  # Windows does not delete open files
                 lock.unlink()
 
 
@@ -241,7 +241,7 @@ def _fetch_any(name: PublishedName, archive: str, path: Path, folder: Path, repo
         except (OSError, HTTPException, ValueError, DamagedError) as error:
             if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT):
                 raise
-            cause = getattr(error, "reason", error)  # what a URLError wraps
+            cause = getattr(error, "reason", error)  # the error that a URLError wraps
             reason = f"HTTP {error.code}" if isinstance(error, HTTPError) else getattr(cause, "strerror", None) or cause
             failures.append(f"{urlsplit(url).netloc}: {one_line(str(reason) or type(error).__name__, 200)}")
     *others, last = PUBLISHED[name].archives

@@ -1,4 +1,4 @@
-"""Images identified by their pixels: whether a data set has changed, and which images trained an earlier model."""
+"""Identify images by their pixels: detect changed data sets, and images that trained an earlier model."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from mnist_trainer.data.loaders import Splits
 Hashes = NDArray[np.int64]
 
 SAMPLE = 1024
-"""Hashes that a checkpoint keeps of the images that trained it: the smallest ones, so that any two samples overlap."""
+"""Number of hashes of training images in a checkpoint. They are the smallest ones, so that any two samples overlap."""
 
 SAME_DIGITS = ("mnist", "qmnist")
-"""Their training images show the same digits in the same order; nearly all of them differ in some pixels by 1 of 255
-(https://github.com/facebookresearch/qmnist). So these are identified by their positions as well."""
+"""Data sets whose training images show the same digits in the same order. Nearly all images differ in some pixels by 1
+of 255 (https://github.com/facebookresearch/qmnist), so that they are identified by their positions, too."""
 
 _FACTORS = np.frombuffer(shake_256(b"pixels").digest(28 * 28), "<i8") | 1
-"""For each 8 pixels an odd number."""
+"""An odd factor for each 8 pixels."""
 
 
 @dataclass(frozen=True, eq=False)
 class Identity:
-    """Identifies the images of a training, wherever their files are."""
+    """The identity of the images of a training, independent of their files' location."""
 
     fingerprint: str
-    """Changes with any pixel, any label, the order and the split."""
+    """Depends on all pixels, labels, the order and the split."""
     train: Hashes
     validation: Hashes
 
     @cached_property
     def sample(self) -> Tensor:
-        """int64 [`SAMPLE` at most], ascending: stands for the images that train, in a checkpoint."""
-        smallest = np.sort(self.train)[: 2 * SAMPLE]  # with what occurs twice; np.unique of all takes much longer
+        """Hashes of training images for a checkpoint: int64 [at most `SAMPLE`], ascending."""
+        smallest = np.sort(self.train)[: 2 * SAMPLE]  # with duplicates; np.unique of all takes much longer
         return torch.from_numpy(np.unique(smallest)[:SAMPLE])
 
     def is_known_to(self, samples: Sequence[Tensor]) -> bool:
-        """Return whether images that validate here, and do not train, are in the `samples` of earlier trainings."""
+        """Return whether pure validation images of this training are in the `samples` of earlier trainings."""
         fresh = np.setdiff1d(self.validation, self.train)
         return any(bool(np.isin(fresh, sample.numpy()).any()) for sample in samples)
 

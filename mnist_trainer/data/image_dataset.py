@@ -19,25 +19,25 @@ Part = Literal["train", "validation", "test"]
 """`validation` exists only where a data set brings its own (a folder with `val/`); else it is split from `train`."""
 
 Split = Part | Literal["test50k"]
-"""What can be evaluated on: `test50k` is QMNIST's second half, digits that MNIST never had."""
+"""Splits for evaluation. `test50k` is the rest of QMNIST's test set, which MNIST does not contain."""
 
 
 MEMORY_FRACTION = 0.25
-"""Of the free memory, a container's limit counted: images that need more of a computer's stay in a mapped file, those
-that need more of a card's stay off it. A quarter, as splitting copies them, a second fit holds both fits' images, and
-the model needs memory too. No metric and no weight depends on it."""
+"""Maximum share of the free memory (or a container's limit) for images. Larger ones stay in a memory-mapped file, or
+are not moved to the GPU as a whole. It is a quarter because splitting copies the images and the model needs memory, too.
+Results do not depend on it."""
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
 def too_large(size: int, device: torch.device | None = None) -> bool:
-    """Return whether `size` bytes are more than `MEMORY_FRACTION` of what is free on `device`, else in the computer."""
+    """Return whether `size` bytes exceed `MEMORY_FRACTION` of the free memory of `device` (None: main memory)."""
     free = available_memory(device)
     return free is not None and size > MEMORY_FRACTION * free
 
 
 def available_memory(device: torch.device | None = None) -> int | None:
-    """Return the free bytes on `device`, else in the computer; None where the system does not say."""
+    """Return the free bytes of a CUDA `device`, else of the main memory; None if unknown."""
     if device is not None and device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return min((amount for amount in (_system_memory(), _cgroup_memory()) if amount is not None), default=None)

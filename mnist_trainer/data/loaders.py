@@ -159,18 +159,18 @@ Batch = tuple[Tensor, Tensor]
 """uint8 images [B, 28, 28] and labels int64 [B]."""
 
 MNIST_TEST_COUNT = 10_000
-"""The first images of QMNIST's test file are those of MNIST's test set, in their order."""
+"""Number of images of MNIST's test set, with which QMNIST's test file begins."""
 
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """The images of a training. The test set is not among them."""
+    """The training and validation images of a training, without the test set."""
 
     train: ImageDataset
     validation: ImageDataset | None
     classes: tuple[str, ...]
     simulated: tuple[int, int] = (0, 0)
-    """The numbers of training and validation images that were made from the others, and follow them."""
+    """The numbers of simulated training and validation images, which follow the real ones."""
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -205,14 +205,14 @@ def load_real(data: Data, progress: Progress | None = None) -> Splits:
     if data.validation != 0 and has_validation(data):
         validation = load(data, "validation", progress)
     elif data.validation != 0:
-        # By the real classes, before `binary`: a yes/no task validates with the same images as its data set.
+        # Stratified by the real classes, so that `binary` does not change the split.
         train, rest = stratified(dataset.labels, data.validation, data.split_seed)
         dataset, validation = dataset.subset(train), dataset.subset(rest) if len(rest) else None
     return Splits(_binary(dataset, data), None if validation is None else _binary(validation, data), classes)
 
 
 def load_together(data: Data, progress: Progress | None = None) -> Splits:
-    """Return all images of a data set but its test set as training images, and none to validate with."""
+    """Return all images of a data set except its test set as training images, without validation images."""
     alone = load_splits(data.model_copy(update={"validation": 0}), progress)
     if not has_validation(data):
         return alone
@@ -221,7 +221,7 @@ def load_together(data: Data, progress: Progress | None = None) -> Splits:
 
 
 def load_test(data: Data, progress: Progress | None = None) -> ImageDataset:
-    """Return the test images, which no seed, limit or split ever changes."""
+    """Return the test images, which do not depend on seed, limit or split."""
     return _binary(load(data, "test", progress), data)
 
 

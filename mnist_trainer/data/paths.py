@@ -1,4 +1,4 @@
-"""Folders of data sets and caches, writing to the first that can be written, errors that name a damaged file."""
+"""Locate the folders of data sets and caches, write to the first writable one, and report damaged files."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from mnist_trainer.config.schema import Data
 
 Progress = Callable[[str, int, int | None], None]
-"""Called while data are read or made: what is done (`downloading train.gz`), bytes so far, bytes in all (None if
-unknown)."""
+"""Callback for progress: description (`downloading train.gz`), bytes so far, total bytes (None if unknown)."""
 
 ROOT_VARIABLE = "MNIST_TRAINER_DATA"
 
@@ -38,7 +37,7 @@ def data_root(data: Data) -> Path:
 
 
 def user_cache() -> Path:
-    """Return this program's cache folder, where the system wants it."""
+    """Return this program's cache folder, in the system's usual location."""
     match sys.platform:
         case "win32":
             parent = os.environ.get("LOCALAPPDATA") or _home() / "AppData" / "Local"
@@ -50,11 +49,11 @@ def user_cache() -> Path:
 
 
 CACHE_VARIABLES = {"MPLCONFIGDIR": "matplotlib", "TORCHINDUCTOR_CACHE_DIR": "torch"}
-"""The environment variables with which matplotlib and torch are told where to cache."""
+"""Environment variables that set the cache folders of matplotlib and torch."""
 
 
 def set_cache_variables() -> None:
-    """Let matplotlib's list of fonts and torch's compiled code be cached in this program's cache folder.
+    """Set the cache folders of matplotlib (list of fonts) and torch (compiled code) to this program's cache folder.
 
     Only where that can be written and the user has named no other. Commands call it before either is imported; a
     library leaves the environment alone.
@@ -69,7 +68,7 @@ def set_cache_variables() -> None:
 def _home() -> Path:
     try:
         return Path.home()
-    except RuntimeError:  # a user without a home, as in some containers
+    except RuntimeError:  # some containers have users without a home folder
         return Path(tempfile.gettempdir())
 
 
@@ -100,7 +99,7 @@ def write_to_first(folders: Sequence[Path], name: str, write: Callable[[Path], N
 
 
 class DamagedError(Exception):
-    """Content that is not what it should be; the text is the reason, without a path."""
+    """The content of a file is invalid. The text is the reason, without the path."""
 
 
 @contextmanager

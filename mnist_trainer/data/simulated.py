@@ -1,7 +1,7 @@
-"""`data.simulate`: images that are made from those of a data set, before training.
+"""Simulate additional images from those of a data set before training (`data.simulate`).
 
-Each is made with random numbers of its own, so that none depends on the others, on their order or on the process.
-Large sets are divided among processes, and cached in a file for the next start.
+Each image has a separate random seed, so that it does not depend on other images, on their order or on the process.
+Large sets are divided among processes and cached in a file.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
     from mnist_trainer.simulator.make import Kind
 
 CHUNK_SIZE = 200
-"""Images that one process makes: some seconds of work."""
+"""Number of images that a process makes at a time, which takes some seconds."""
 
 NEIGHBOURS = 3
-"""Digits that may be next to the one of a photograph."""
+"""Number of digits that may be next to the digit on a photograph."""
 
 POOL = 8
-"""Digits from which one non-digit is made."""
+"""Number of digits from which a non-digit is made."""
 
 
 def with_photographs(dataset: ImageDataset, data: Data, progress: Progress | None = None) -> ImageDataset:
-    """Return `dataset` followed by as many photographs of its images as `data.simulate` says, evenly from all of it.
+    """Return `dataset` followed by the photographs that `data.simulate` requests, evenly spread over its images.
 
-    Their `indices` are those of the images on them.
+    Their `indices` are those of the photographed images.
     """
     count = round(data.simulate.photographs * len(dataset))
     if not count:
@@ -60,7 +60,7 @@ def with_photographs(dataset: ImageDataset, data: Data, progress: Progress | Non
 
 
 def non_digits(dataset: ImageDataset, data: Data, label: int, progress: Progress | None = None) -> ImageDataset:
-    """Return as many non-digits as `data.simulate` says, all with `label`, made from parts of images of `dataset`."""
+    """Return the non-digits that `data.simulate` requests, all with `label`, made from images of `dataset`."""
     count = round(data.simulate.non_digits * len(dataset))
     if not count:
         return dataset.subset(torch.empty(0, dtype=torch.int64))
@@ -72,7 +72,7 @@ def non_digits(dataset: ImageDataset, data: Data, label: int, progress: Progress
 
 @dataclass(frozen=True, eq=False)
 class _Job:
-    """One image to make for each of `seeds` [n], from the images of `dataset` at `positions` [n, m]."""
+    """A job: make one image for each of `seeds` [n], from the images of `dataset` at `positions` [n, m]."""
 
     kind: Kind
     dataset: ImageDataset
@@ -92,7 +92,7 @@ class _Job:
         return blake2b(b"".join((images.digest(), *others)), digest_size=8).hexdigest()
 
     def chunks(self) -> Iterator[tuple[Kind, NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]]:
-        """Yield the arguments of `make_images`, some images at a time."""
+        """Yield the arguments of `make_images` for one chunk of images after the other."""
         for start in range(0, len(self), CHUNK_SIZE):
             positions = self.positions[start : start + CHUNK_SIZE]
             images, labels = self.dataset.gather(torch.from_numpy(positions.reshape(-1)))
@@ -102,7 +102,7 @@ class _Job:
 
 
 def _make(job: _Job, data: Data, progress: Progress | None) -> Images:
-    """Return the images of `job` [n, 28, 28], from the cache if they are there; many are cached."""
+    """Return the images of `job` [n, 28, 28], from the cache if possible. Small jobs are not cached."""
     if len(job) < MIN_CACHED:
         return torch.from_numpy(np.concatenate([*_make_chunks(job)]))
     places, name = cache_dirs(data_root(data), "simulated"), f"{job.kind}-{job.fingerprint}.npy"
@@ -129,7 +129,7 @@ def _make_chunks(job: _Job) -> Iterator[NDArray[np.uint8]]:
     if workers == 1:
         yield from starmap(make_images, job.chunks())
         return
-    # Threads would wait for each other, and multiprocessing would run a user's own script again in every process.
+    # Threads would block each other, and multiprocessing would import a user's script again in each process.
     with ThreadPoolExecutor(workers) as pool:
         try:
             yield from pool.map(_make_in_subprocess, job.chunks())
@@ -139,7 +139,7 @@ def _make_chunks(job: _Job) -> Iterator[NDArray[np.uint8]]:
 
 
 def _make_in_subprocess(chunk: tuple[Any, ...]) -> NDArray[np.uint8]:
-    """Return what `make_images` gives, from a process that does nothing else."""
+    """Return the result of `make_images`, run in a separate process."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-P", "-m", "mnist_trainer.simulator.make"]
     done = subprocess.run(command, input=pickle.dumps(chunk), capture_output=True, env=environment, check=False)
