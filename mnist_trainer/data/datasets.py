@@ -88,7 +88,7 @@ class Published:
         return list(dict.fromkeys(map(self.archive.format, (*self.train, *self.test))))
 
     def folders(self, root: Path) -> tuple[Path, ...]:
-        """Return the folders that may contain the files: cache folders, and `root` as the data set's folder or its parent.
+        """Return the folders that may contain the files: cache folders, and `root` as their own folder or its parent.
 
         Several data sets have files of the same names. Without a hash, the folder must have the data set's name.
         """

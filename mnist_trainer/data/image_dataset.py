@@ -24,7 +24,7 @@ Split = Part | Literal["test50k"]
 
 MEMORY_FRACTION = 0.25
 """Maximum share of the free memory (or a container's limit) for images. Larger ones stay in a memory-mapped file, or
-are not moved to the GPU as a whole. It is a quarter because splitting copies the images and the model needs memory, too.
+are not moved to the GPU as a whole. It is a quarter because splitting copies the images and the model needs memory.
 Results do not depend on it."""
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
