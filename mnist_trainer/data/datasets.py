@@ -136,8 +136,8 @@ def load_published(name: PublishedName, root: Path, part: Part, progress: Progre
     published = PUBLISHED[name]
     own, folders = cache_dirs(root, published.folder), published.folders(root)
     everything = (*published.train, *published.test)
-    begun = (folder for folder in folders if any(find(published, file, (folder,)) for file in everything))
-    targets = tuple(dict.fromkeys((*begun, *own)))  # new files go next to existing ones
+    existing = (folder for folder in folders if any(find(published, file, (folder,)) for file in everything))
+    targets = tuple(dict.fromkeys((*existing, *own)))  # new files go next to existing ones
     files = published.files(part)
     paths = [find(published, file, folders) or _download(name, file, targets, progress) for file in files]
     advice = REPLACE if any(paths[0].is_relative_to(folder) for folder in own) else WRONG_SET

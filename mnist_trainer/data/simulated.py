@@ -105,9 +105,9 @@ def _make(job: _Job, data: Data, progress: Progress | None) -> Images:
     """Return the images of `job` [n, 28, 28], from the cache if possible. Small jobs are not cached."""
     if len(job) < MIN_CACHED:
         return torch.from_numpy(np.concatenate([*_make_chunks(job)]))
-    places, name = cache_dirs(data_root(data), "simulated"), f"{job.kind}-{job.fingerprint}.npy"
+    folders, name = cache_dirs(data_root(data), "simulated"), f"{job.kind}-{job.fingerprint}.npy"
     return as_images(
-        load_or_make(places, name, code_fingerprint(), lambda: _with_progress(job, progress), job.seeds)[0]
+        load_or_make(folders, name, code_fingerprint(), lambda: _with_progress(job, progress), job.seeds)[0]
     )
 
 

@@ -141,17 +141,17 @@ def _chunks(file: TextIO) -> Iterator[Table]:
     if not has_header:
         rows = chain([first], rows)
     count = 0
-    while piece := [*islice(rows, ROWS)]:
-        count += len(piece)
+    while batch := [*islice(rows, ROWS)]:
+        count += len(batch)
         if count > MAX_IMAGES:
             raise DamagedError(f"it has more than {MAX_IMAGES:,} rows")
-        table, places = _numbers(piece, separator, len(cells)), [f"line {number}" for number, _ in piece]
-        if label == 0 and not has_header and count == len(piece) and np.ptp(table[:, 0]) == 0 < np.ptp(table[:, -1]):
+        table, row_names = _numbers(batch, separator, len(cells)), [f"line {number}" for number, _ in batch]
+        if label == 0 and not has_header and count == len(batch) and np.ptp(table[:, 0]) == 0 < np.ptp(table[:, -1]):
             label = PIXELS  # the first column is a corner of the images, the last one their labels
         if label is None:
-            yield _images(table, places), None
+            yield _images(table, row_names), None
         else:
-            yield _images(np.delete(table, label, axis=1), places), _labels(table[:, label], places)
+            yield _images(np.delete(table, label, axis=1), row_names), _labels(table[:, label], row_names)
     if not count:
         raise DamagedError("it has a header and no row")
 

@@ -57,13 +57,13 @@ def _optimizer_copies(optimizer: AnyOptimizer) -> int:
 
 def check_memory(needed: Footprint, device: torch.device) -> None:
     """Raise `DeviceError` if training cannot fit into the memory of `device`."""
-    there = available_memory(device)
-    if there is None or needed.total <= there:
+    free = available_memory(device)
+    if free is None or needed.total <= free:
         return
     raise DeviceError(
         f"The model has {needed.parameters:,} parameters and needs at least {human_bytes(needed.total)} to train "
         f"({human_bytes(needed.weights)} for weights, {human_bytes(needed.activations)} for a batch); "
-        f"{device} has {human_bytes(there)} free. Make it narrower, or data.batch_size smaller."
+        f"{device} has {human_bytes(free)} free. Make it narrower, or data.batch_size smaller."
     )
 
 
