@@ -21,7 +21,7 @@ Progress = Callable[[str, int, int | None], None]
 
 ROOT_VARIABLE = "MNIST_TRAINER_DATA"
 
-REPLACE = "Delete it, then it is downloaded anew; or put a whole copy in its place."
+REPLACE = "Delete it, then it is downloaded again; or put a whole copy in its place."
 
 
 def data_root(data: Data) -> Path:

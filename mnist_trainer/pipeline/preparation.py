@@ -183,7 +183,7 @@ def check_unseen_validation(start: Member, splits: Splits, identity: Identity) -
 
 
 def check_same_images(folder: Path, before: object, now: Mapping[str, Any]) -> None:
-    """Raise `DataError` if the images are not those that the run or series in `folder` was begun with.
+    """Raise `DataError` if the images are not those that the run or series in `folder` was started with.
 
     `before` and `now` are what `run_facts` says of the data.
     """
@@ -194,9 +194,9 @@ def check_same_images(folder: Path, before: object, now: Mapping[str, Any]) -> N
     if then == here:
         change = "they are as many as then, but images, labels or their order are not the same"
     raise DataError(
-        f"The images of {now['name']} have changed since {folder} was begun: {change}. Images that validate now may "
+        f"The images of {now['name']} have changed since {folder} was started: {change}. Images that validate now may "
         "have trained it. Restore them, or name the folder that holds the same images (data.path=DIR or "
-        f"data.root=DIR), or train anew: mnist-train --config {shell_quote(folder / 'config.yaml')}"
+        f"data.root=DIR), or train again: mnist-train --config {shell_quote(folder / 'config.yaml')}"
     )
 
 

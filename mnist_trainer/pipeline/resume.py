@@ -90,7 +90,7 @@ class ResumePoint:
             if key == "training.epochs" and (part := _depends_on_length(self.config)):
                 yield (
                     key,
-                    f"{part} is computed anew for {after} epochs instead of {before}, from here on: the result is not "
+                    f"{part} is recomputed for {after} epochs instead of {before}, from here on: the result is not "
                     f"that of a fresh run of {after}",
                 )
         machine = machine_info(state)
@@ -107,21 +107,21 @@ def _depends_on_length(config: Config) -> str | None:
     return "data.augment.clean_last" if augment is not None and augment.clean_last else None
 
 
-def find_run(place: str) -> RunFolder:
-    """Return the folder of the run or series `place`: a path, a name below `runs/`, a `last.pt`, or `latest`.
+def find_run(name: str) -> RunFolder:
+    """Return the folder of the run or series `name`: a path, a name below `runs/`, a `last.pt`, or `latest`.
 
     Raises `CheckpointError` if there is none to continue.
     """
-    if place == "latest" and not Path(place).exists():
+    if name == "latest" and not Path(name).exists():
         return _latest()
-    path = find_path(place)
+    path = find_path(name)
     if path.name == "last.pt" and path.is_file():
         path = path.parent
     if not path.is_dir():
         what = "it is a file, but no last.pt" if path.exists() else f"there is no such folder{tried_paths(path)}"
         raise CheckpointError(f"{path}: {what}. --resume takes the folder of a run, its last.pt, or latest.")
     if not holds_run(path):
-        raise CheckpointError(f"{path} holds no run to go on with. Begin one: mnist-train --config FILE.")
+        raise CheckpointError(f"{path} holds no run to resume. Start one: mnist-train --config FILE.")
     return RunFolder(path)
 
 
@@ -129,9 +129,9 @@ def check_single_run(folder: RunFolder) -> None:
     """Raise `CheckpointError` if the folder holds several runs."""
     path, kind = folder.path, folder.read_record().get("kind")
     if kind == "sweep":
-        raise CheckpointError(f"{path} is a sweep. Go on with: mnist-sweep SWEEP --run-dir {shell_quote(path)}")
+        raise CheckpointError(f"{path} is a sweep. Resume with: mnist-sweep SWEEP --run-dir {shell_quote(path)}")
     if kind is not None or any(path.glob("seed-*/config.yaml")):
-        raise CheckpointError(f"{path} holds several runs. Name one of them, or go on with all: {resume_command(path)}")
+        raise CheckpointError(f"{path} holds several runs. Name one of them, or resume all: {resume_command(path)}")
 
 
 def _latest() -> RunFolder:
@@ -144,12 +144,12 @@ def _latest() -> RunFolder:
         run for run in found if (run.config.exists() or run.last.exists()) and run.read_record().get("kind") != "sweep"
     ]
     if not runs:
-        raise CheckpointError(f"There is no run under {RUNS}. Begin one: mnist-train --config quickstart.")
+        raise CheckpointError(f"There is no run under {RUNS}. Start one: mnist-train --config quickstart.")
     usable = [run for run in runs if run.read_record().get("stop_reason") != DivergedError.__name__]
     if not usable:
         newest = max(runs, key=_write_time)
         raise CheckpointError(
-            f"There is no run under {RUNS} to go on with: {newest.path} ended when its loss or gradient was no longer "
+            f"There is no run under {RUNS} to resume: {newest.path} ended when its loss or gradient was no longer "
             "a finite number, and would end there again. Train another one with a lower optimizer.lr."
         )
     return max(usable, key=lambda run: (_is_resumable(run), _write_time(run)))
@@ -203,8 +203,8 @@ def _check_same_custom(folder: Path, before: Mapping[str, str], now: Mapping[str
     if dict(before) != dict(now):
         there, here = (", ".join(f"{part} {name}" for part, name in sorted(parts.items())) for parts in (before, now))
         raise UsageError(
-            f"{folder} was begun with {there or 'no part of your own'}, and is to go on with {here or 'none'}. "
-            "Go on in Python with the same: resume(…, model=…, loss=…, optimizer=…)."
+            f"{folder} was started with {there or 'no part of your own'}, and this command has {here or 'none'}. "
+            "Resume it in Python with the same: resume(…, model=…, loss=…, optimizer=…)."
         )
 
 
@@ -213,7 +213,7 @@ def _check_changes(folder: RunFolder, changes: Sequence[Difference], last: Mappi
     other = [change for change in changes if not any(f"{change.key}.".startswith(f"{key}.") for key in CHANGEABLE)]
     if other:
         raise UsageError(
-            f"{folder.path} was begun with another config: {'; '.join(map(str, other))}. A run that goes on can change "
+            f"{folder.path} was started with another config: {'; '.join(map(str, other))}. A resumed run can change "
             f"{', '.join(CHANGEABLE)} alone. Train another one: mnist-train --config {folder.config} …"
         )
     epochs = next((change.second for change in changes if change.key == "training.epochs"), None)

@@ -107,7 +107,7 @@ def train(
 
 
 def resume(
-    place: str | Path,
+    run: str | Path,
     *overrides: Override,
     model: nn.Module | None = None,
     loss: LossFunction | None = None,
@@ -117,7 +117,7 @@ def resume(
     take_over: bool = False,
     **keys: Any,
 ) -> Run | None:
-    """Continue the run in the folder `place`, or `latest`; return None if it is finished.
+    """Continue the run in the folder `run`, or `latest`; return None if it is finished.
 
     The result is bit-identical to an uninterrupted run, but for times and `sessions` in `run.json`. `overrides` may
     change the keys in `CHANGEABLE`. Custom parts must be those the run was started with, and fresh. `take_over`
@@ -125,7 +125,7 @@ def resume(
     `load_resume_point`.
     """
     custom, texts = CustomParts(model, loss, optimizer), override_texts((*overrides, keys))
-    folder = find_run(str(place))
+    folder = find_run(str(run))
     check_single_run(folder)
     with with_console(callback, progress) as news:
         if is_finished(folder, texts):
@@ -226,7 +226,7 @@ def _record_failure(writer: RunWriter, callback: Callback) -> Iterator[None]:
         yield
     except (InterruptedRunError, KeyboardInterrupt) as error:
         writer.stop("interrupted", callback.stopped_by)
-        error.add_note(f"Go on with: {resume_command(writer.folder.path)}")
+        error.add_note(f"Resume with: {resume_command(writer.folder.path)}")
         raise
     except BaseException as error:
         writer.stop("failed", type(error).__name__, str(error))

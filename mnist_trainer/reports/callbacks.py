@@ -175,7 +175,7 @@ class SweepResult:
         """A sentence that leads to `resume`."""
         done = sum(row.has_ended for row in self.rows)
         hidden = "Put the password in place of ***, or take :*** out and put it into PGPASSWORD or ~/.pgpass. "
-        return f"{done} of {self.trials} trials are done. {hidden if '***' in self.resume else ''}Go on with:"
+        return f"{done} of {self.trials} trials are done. {hidden if '***' in self.resume else ''}Resume with:"
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain data."""

@@ -147,7 +147,7 @@ def run_result_lines(result: RunResult) -> list[str]:
 def finished_lines(folder: Path) -> list[str]:
     """Return what is printed if a finished run is resumed."""
     return [
-        f"{folder} is finished: there is nothing to go on with.",
+        f"{folder} is finished: there is nothing to resume.",
         f"Longer: mnist-train --resume {shell_quote(folder)} training.epochs=N",
     ]
 

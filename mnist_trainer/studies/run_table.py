@@ -237,7 +237,7 @@ def _notes(run: RunSummary) -> Iterator[str]:
         yield f"{run.folder}: {format_problems(run)}"
     if run.status in (KILLED, "interrupted") and run.kind != "sweep":
         command = f"mnist-train --resume {shell_quote(one_line(str(run.path), 300))}"
-        yield f"{run.folder} was {run.status}. Go on with: {command}"
+        yield f"{run.folder} was {run.status}. Resume with: {command}"
     minutes = (datetime.now(UTC) - run.written_at).total_seconds() / 60 if run.written_at else 0.0
     if minutes > SILENT_MINUTES:
         units = ((24 * 60, "days"), (60, "hours"), (1, "minutes"))

@@ -262,7 +262,7 @@ class _SeriesRun(Scheduler):
         self.write()
         done = len(self.finished())
         are, command = "is" if done == 1 else "are", resume_command(self.folder.path)
-        return f"Stopped; {done} of {len(self.seeds)} runs {are} finished.\nGo on with: {command}"
+        return f"Stopped; {done} of {len(self.seeds)} runs {are} finished.\nResume with: {command}"
 
     def next_task(self) -> RunTask | None:
         return next(self.tasks, None)

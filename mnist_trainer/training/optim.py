@@ -113,7 +113,7 @@ class PlateauState:
 class BestEpoch:
     """The best epoch by a validation metric, and the patience that is left (Prechelt 1998, "Early stopping").
 
-    Of equal epochs the first is best, and without validation the last. Patience starts anew when the metric is better
+    Of equal epochs the first is best, and without validation the last. Patience is reset when the metric is better
     by more than `min_delta`, but any better epoch becomes the best. Metrics are kept so that larger is better.
     """
 

@@ -38,7 +38,7 @@ def test_a_batch_system_and_a_closed_terminal_stop_it_as_ctrl_c_does(
 ) -> None:
     code, _, err = stopped(process, getattr(signal, name))
     assert code == 143
-    assert err.splitlines()[1] == "Go on with: mnist-train --resume mine"
+    assert err.splitlines()[1] == "Resume with: mnist-train --resume mine"
     record = record_of(here / "mine")
     assert (record["status"], record["stop_reason"]) == ("interrupted", name)
     done = command("train", "--resume", "mine", f"training.epochs={record['epochs'] + 1}")
@@ -71,7 +71,7 @@ def test_a_finished_run_says_so(command: Command, here: Path) -> None:
     done = command("train", "--resume", "mine")
     assert done == (
         0,
-        "mine is finished: there is nothing to go on with.\nLonger: mnist-train --resume mine training.epochs=N\n",
+        "mine is finished: there is nothing to resume.\nLonger: mnist-train --resume mine training.epochs=N\n",
         "",
     )
     done = command("train", "--resume", "mine", "training.epochs=3", "--device", "cpu", "--quiet")
@@ -84,7 +84,9 @@ def test_another_config_is_refused_by_name(command: Command, here: Path) -> None
     assert command("train", "--config", "tiny.yaml", "--run-dir", "mine").code == 0
     done = command("train", "--resume", "mine", "model.hidden=[9]", "training.epochs=3")
     assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("mine was begun with another config: model.hidden is [8] there and [9] here. A run that")
+    assert done.err.startswith(
+        "mine was started with another config: model.hidden is [8] there and [9] here. A resumed run"
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,4 +107,4 @@ def test_what_does_not_go_together_is_told(options: list[str], message: str, com
 
 def test_there_is_nothing_to_go_on_with(command: Command, here: Path) -> None:
     done = command("train", "--resume", "latest")
-    assert done == (4, "", "There is no run under runs. Begin one: mnist-train --config quickstart.\n")
+    assert done == (4, "", "There is no run under runs. Start one: mnist-train --config quickstart.\n")

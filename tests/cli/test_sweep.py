@@ -116,7 +116,7 @@ def test_a_sweep_without_time_says_how_to_go_on(command: Command, sweep: Path) -
     done = command("sweep", "lr.yaml", "--minutes", "0", "--run-dir", "out")
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines()[-3:] == [
-        "0 of 3 trials are done. Go on with:",
+        "0 of 3 trials are done. Resume with:",
         "  mnist-sweep out/sweep.yaml --run-dir out --jobs 1",
         "out: no trial is finished",
     ]

@@ -200,7 +200,7 @@ def test_the_first_ctrl_c_ends_the_training_after_its_step(process: Command, her
     assert child.returncode == 130
     assert re.fullmatch(
         r"Stopped in epoch \d+, after step \d of 5; what was trained so far is in mine\.\n"
-        r"Go on with: mnist-train --resume mine\n",
+        r"Resume with: mnist-train --resume mine\n",
         err,
     )
     record = record_of(here / "mine")

@@ -163,10 +163,10 @@ def test_ctrl_c_stops_all_runs_and_the_series_goes_on(
     assert "    0  interrupted" in out.splitlines()
     text, again = err.splitlines()
     assert text == "Stopped; 0 of 2 runs are finished."
-    assert again == "Go on with: mnist-train --resume many"
+    assert again == "Resume with: mnist-train --resume many"
     assert record_of(here / "many")["status"] == "interrupted"
     assert record_of(here / "many")["jobs"] == int(jobs)
-    done = command("train", "--resume", "many", "training.epochs=1")  # another config than was begun with
+    done = command("train", "--resume", "many", "training.epochs=1")  # another config than the run was started with
     assert (done.code, done.out) == (2, "")
     assert "training.epochs is 1000000 there and 1 here" in done.err
 

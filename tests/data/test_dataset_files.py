@@ -37,7 +37,7 @@ from tests.data.conftest import Handler, md5
 CONTENT = b"content" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 PACKED = gzip.compress(CONTENT)
-ADVICE = "Delete it, then it is downloaded anew; or put a whole copy in its place."
+ADVICE = "Delete it, then it is downloaded again; or put a whole copy in its place."
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ from tests.data.conftest import md5
 
 PAIRS = ["mnist", "fashion-mnist", "kmnist", "emnist-digits", "qmnist"]
 ALL = [*PAIRS, "usps"]
-ADVICE = "Delete it, then it is downloaded anew; or put a whole copy in its place."
+ADVICE = "Delete it, then it is downloaded again; or put a whole copy in its place."
 
 
 def read(made: Any, root: Path, part: str) -> None:

@@ -102,8 +102,8 @@ def test_other_pictures_are_refused(change: str, tiny: dict[str, Any], own: Path
     same = "they are as many as then, but images, labels or their order are not the same"
     assert ("trained and" in str(caught.value)) == (change in ("added", "removed"))
     assert (same in str(caught.value)) == (change in ("replaced", "swapped"))
-    assert str(caught.value).startswith("The images of folder have changed since run was begun: ")
-    assert "(data.path=DIR or data.root=DIR), or train anew: mnist-train --config run/config.yaml" in str(caught.value)
+    assert str(caught.value).startswith("The images of folder have changed since run was started: ")
+    assert "(data.path=DIR or data.root=DIR), or train again: mnist-train --config run/config.yaml" in str(caught.value)
 
 
 def test_a_state_without_a_fingerprint_is_gone_on_with(tiny: dict[str, Any], own: Path) -> None:
@@ -122,9 +122,9 @@ def test_a_series_is_of_the_same_images(tiny: dict[str, Any], own: Path) -> None
     moved = Path("moved", "one", "0.png")
     content = moved.read_bytes()
     moved.write_bytes(Path("moved", "two", "0.png").read_bytes())
-    with pytest.raises(DataError, match="The images of folder have changed since many was begun"):
+    with pytest.raises(DataError, match="The images of folder have changed since many was started"):
         resume_seeds(series, "data.path=moved")
-    with pytest.raises(DataError, match="The images of folder have changed since many was begun"):
+    with pytest.raises(DataError, match="The images of folder have changed since many was started"):
         train_seeds(tiny, [0, 1, 2], *OWN, "data.path=moved", run_dir=series)
     moved.write_bytes(content)
     done = resume_seeds(series, "data.path=moved")

@@ -219,7 +219,7 @@ def test_the_sessions_are_told(here: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_an_interruption_says_how_to_go_on(here: Path, differences_of_runs: Alike) -> None:
     with pytest.raises(InterruptedRunError) as caught:
         train(config(), run_dir=here / "a run", callback=Remembering(stop_after=7))
-    assert caught.value.__notes__ == [f"Go on with: mnist-train --resume '{here / 'a run'}'"]
+    assert caught.value.__notes__ == [f"Resume with: mnist-train --resume '{here / 'a run'}'"]
     resume(here / "a run" / "last.pt")
     train(config(), run_dir=here / "whole")
     assert differences_of_runs(here / "a run", here / "whole") == []
@@ -273,7 +273,7 @@ def test_a_schedule_that_depends_on_the_length_is_computed_anew(here: Path) -> N
     assert [on_warning for on_warning in callback.warnings if on_warning[0] == "training.epochs"] == [
         (
             "training.epochs",
-            "schedule one_cycle is computed anew for 5 epochs instead of 3, from here on: the result is not that of a "
+            "schedule one_cycle is recomputed for 5 epochs instead of 3, from here on: the result is not that of a "
             "fresh run of 5",
         )
     ]
@@ -289,9 +289,7 @@ def test_what_would_make_another_run_is_refused_by_name(here: Path, in_the_file:
         changed = load_config(here / "run" / "config.yaml", ["optimizer.lr=0.5", "threads=2"])
         (here / "run" / "config.yaml").write_text(dump_config(changed))
     overrides = [] if in_the_file else ["optimizer.lr=0.5", "threads=2"]
-    with pytest.raises(
-        UsageError, match=r"optimizer\.lr is 0\.001 there and 0\.5 here\. A run that goes on can change"
-    ):
+    with pytest.raises(UsageError, match=r"optimizer\.lr is 0\.001 there and 0\.5 here\. A resumed run can change"):
         resume(here / "run", *overrides)
 
 
@@ -332,7 +330,7 @@ def test_there_is_no_such_run(here: Path) -> None:
     with pytest.raises(CheckpointError, match="there is no such folder"):
         resume(here / "run")
     (here / "run").mkdir()
-    with pytest.raises(CheckpointError, match="holds no run to go on with"):
+    with pytest.raises(CheckpointError, match="holds no run to resume"):
         resume(here / "run")
     with pytest.raises(CheckpointError, match="There is no run under runs"):
         resume("latest")
@@ -388,11 +386,11 @@ def test_a_series_and_a_sweep_are_no_runs(here: Path) -> None:
     series = train_seeds(config(), [0], run_dir=here / "runs" / "many").folder
     before = sorted(series.rglob("*")), (series / "run.json").read_text()
     for place in ("latest", series):
-        with pytest.raises(CheckpointError, match=r"many holds several runs\. Name one of them, or go on with all: "):
+        with pytest.raises(CheckpointError, match=r"many holds several runs\. Name one of them, or resume all: "):
             resume(place)
     assert (sorted(series.rglob("*")), (series / "run.json").read_text()) == before
     (series / "run.json").write_text('{"kind": "sweep"}')
-    with pytest.raises(CheckpointError, match=r"many is a sweep\. Go on with: mnist-sweep SWEEP --run-dir "):
+    with pytest.raises(CheckpointError, match=r"many is a sweep\. Resume with: mnist-sweep SWEEP --run-dir "):
         resume(series)
     with pytest.raises(CheckpointError, match="There is no run under runs"):
         resume("latest")
@@ -404,7 +402,7 @@ def test_a_run_with_parts_of_ones_own_needs_them_again(here: Path, differences_o
 
     with pytest.raises(InterruptedRunError):
         train(config(), run_dir=here / "run", loss=own_loss, callback=Remembering(stop_after=7))
-    with pytest.raises(UsageError, match=r"was begun with loss .*own_loss, and is to go on with none"):
+    with pytest.raises(UsageError, match=r"was started with loss .*own_loss, and this command has none"):
         resume(here / "run")
     resume(here / "run", loss=own_loss)
     train(config(), run_dir=here / "whole", loss=own_loss)

@@ -60,7 +60,7 @@ def test_a_sweep_that_is_not_complete_says_how_to_go_on() -> None:
     assert sweep_result_lines(found) == [
         "No pictures.",
         "Written to runs/x: sweep.yaml, run.json, trials.csv, curves.csv",
-        "1 of 5 trials are done. Go on with:",
+        "1 of 5 trials are done. Resume with:",
         "  mnist-sweep again",
         "x: no trial is finished",
     ]
@@ -70,7 +70,7 @@ def test_a_hidden_password_in_the_command_is_explained() -> None:
     found = result(trials=5, best=None, resume="mnist-sweep again --storage 'postgresql://me:***@host/db'")
     assert found.progress == (
         "2 of 5 trials are done. Put the password in place of ***, or take :*** out and put it into PGPASSWORD or "
-        "~/.pgpass. Go on with:"
+        "~/.pgpass. Resume with:"
     )
     assert "password" not in result(trials=5, resume="mnist-sweep again --storage postgresql://me@host/db").progress
 

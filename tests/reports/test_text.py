@@ -166,9 +166,9 @@ def test_the_table_of_layers_names_what_tells_layers_apart() -> None:
 
 
 def test_texts_break_between_words_and_never_within_a_command() -> None:
-    text = "It was stopped. Go on with: mnist-train --resume runs/2026-01-01-a-long-name training.epochs=40"
+    text = "It was stopped. Resume with: mnist-train --resume runs/2026-01-01-a-long-name training.epochs=40"
     assert wrap_text(text, 40).splitlines() == [
-        "It was stopped. Go on with:",
+        "It was stopped. Resume with:",
         "mnist-train --resume runs/2026-01-01-a-long-name training.epochs=40",
     ]
     text = "There is none. Train one (mnist-train --config quickstart) or name one."

@@ -147,7 +147,7 @@ def test_what_can_go_on_says_how(fake_run: FakeRun, status: str, shown: str, kin
     for _ in range(2):
         lines, notes = table([read_run(path)])
         assert lines[1].endswith(f"  {shown}")
-        assert f"one was {shown}. Go on with: mnist-train --resume {path}" in notes
+        assert f"one was {shown}. Resume with: mnist-train --resume {path}" in notes
         (path / ".lock").unlink(missing_ok=True)  # nobody holds it
 
 

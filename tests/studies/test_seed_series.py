@@ -277,7 +277,7 @@ def test_a_stop_is_noted_and_gone_on_from(here: Path) -> None:
     statuses, (text, command) = stopped_series(here / "many", jobs=1, epochs=2, stop_after=3)
     assert statuses == ["finished", "interrupted", "waiting"]
     assert text == "Stopped; 1 of 3 runs is finished."
-    assert command == f"Go on with: mnist-train --resume {here / 'many'}"
+    assert command == f"Resume with: mnist-train --resume {here / 'many'}"
     before = moments(here / "many" / "seed-0")
     series = resume_seeds(here / "many")
     record = record_of(here / "many" / "seed-1")

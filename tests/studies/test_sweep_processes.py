@@ -135,7 +135,7 @@ def test_ctrl_c_says_how_to_go_on(here: Path) -> None:
     out, err = child.communicate(timeout=600)
     assert child.returncode == 130
     assert err == (
-        "Stopped; 0 of 4 trials are done. Go on with:\nmnist-sweep mine/sweep.yaml --run-dir mine --jobs 2\n"
+        "Stopped; 0 of 4 trials are done. Resume with:\nmnist-sweep mine/sweep.yaml --run-dir mine --jobs 2\n"
     )
     assert "long: 4 trials, random, by val_loss" in out
     assert json.loads((here / "mine" / "run.json").read_text())["status"] == "interrupted"

@@ -230,7 +230,7 @@ def test_when_all_fail_the_exit_code_is_the_commonest(make: Making) -> None:
 def test_a_stopped_sweep_goes_on_and_has_the_same_trials_in_the_end(make: Making, here: Path) -> None:
     whole = run_sweep(make(trials=4))
     place = SweepOptions(run_dir=here / "mine")
-    with pytest.raises(InterruptedRunError, match=r"2 of 4 trials are done. Go on with:\nmnist-sweep mine/sweep.yaml"):
+    with pytest.raises(InterruptedRunError, match=r"2 of 4 trials are done. Resume with:\nmnist-sweep mine/sweep.yaml"):
         run_sweep(make(trials=4), SweepOptions(run_dir=Path("mine")), Remembering(stop_at=2))
     assert json.loads((here / "mine" / "run.json").read_text())["status"] == "interrupted"
     callback = Remembering()
