@@ -1,7 +1,7 @@
-"""One YAML file in; a trained, measured and usable model for handwritten digits out.
+"""Trains, evaluates and applies models for handwritten digits, each described by one YAML file.
 
-A folder is a stage, data flow one way, and a file imports only from stages before its own (and from errors.py,
-files.py and seeds.py):
+Each folder is a stage. Data flow in one direction: a module imports only from earlier stages, and from errors.py,
+files.py and seeds.py:
 
     configs/*.yaml ─► config ─► pictures ─► simulator ─► data ─► model ─► inference ─► training ─► storage ─► reports
                         └────────────────────────────────── pipeline ──────────────────────────────────────────┘

@@ -71,7 +71,7 @@ class Evaluation:
     pictures: str = field(default="", compare=False)
     """Which pictures of a folder were evaluated."""
     notes: tuple[str, ...] = field(default=(), compare=False)
-    """Why the metrics are too good: some of the images trained the model."""
+    """Warnings that the model was trained with some of the images, so that the metrics are too good."""
 
     @property
     def majority_class(self) -> ClassMetrics:
@@ -148,7 +148,7 @@ def confusion_matrix(labels: Tensor, predicted: Tensor, classes: int) -> Tensor:
 
 
 def metrics_by_class(confusion: Tensor, classes: tuple[str, ...]) -> tuple[ClassMetrics, ...]:
-    """One `ClassMetrics` a class, from a confusion matrix; among equal confusions the first class is named."""
+    """Return the `ClassMetrics` of each class, from a confusion matrix; among equal confusions the first is named."""
     return tuple(_class_metrics(row, index, classes) for index, row in enumerate(confusion.tolist()))
 
 
@@ -168,7 +168,7 @@ def _class_metrics(row: list[int], index: int, classes: tuple[str, ...]) -> Clas
 
 @dataclass(frozen=True)
 class Comparison:
-    """On how many images only the first or only the second model is correct, and McNemar's p-value."""
+    """The numbers of images on which only the first or only the second model is correct, and McNemar's p-value."""
 
     only_first: int
     only_second: int
@@ -228,7 +228,7 @@ def spread(values: Sequence[float]) -> Spread:
 def t95(degrees: int) -> float:
     """Return Student's t with P(|T| ≤ t) = 0.95 for `degrees` ≥ 1 degrees of freedom."""
     low, high = 0.0, pi / 2
-    for _ in range(60):  # each halves what is left of the angle: down to the last bits of a float
+    for _ in range(60):  # bisection, down to the last bits of a float
         angle = (low + high) / 2
         low, high = (angle, high) if _probability_within(angle, degrees) < 0.95 else (low, angle)
     return sqrt(degrees) * tan(low)

@@ -1,4 +1,4 @@
-"""Predictions of a whole split and their metrics. Training, `mnist-eval` and the Python API get the same bits here.
+"""Predictions of a whole split and their metrics. Training, `mnist-eval` and the Python API give bit-identical metrics.
 
 `--views` averages over slightly deformed copies of each image (test-time augmentation). Dead units are ReLU units whose
 output is 0 for every image, so that no gradient reaches their weights.
@@ -94,10 +94,10 @@ class Predictions:
 
 
 def predict(predictor: Predictor, dataset: ImageDataset, views: int = 1) -> Predictions:
-    """Return the predictions for every image of `dataset`, averaged over so many `views` of each image.
+    """Return the predictions for every image of `dataset`, averaged over this number of `views` of each image.
 
-    Each member has its own batch size, so that it gives the same bits as alone. Raises `UsageError` for fewer than one
-    view.
+    Each member has its own batch size, so that its outputs are bit-identical to those of the model alone. Raises
+    `UsageError` for fewer than one view.
     """
     chosen = make_views(views)
     members = tuple(_predict_member(predictor, index, dataset, chosen) for index in range(len(predictor.specs)))
@@ -192,7 +192,7 @@ WEIGHTED = (nn.Linear, nn.Conv2d)
 
 @dataclass(frozen=True)
 class DeadUnits:
-    """The dead units of `layer`, of its `count` units; layers with weights are numbered from 1."""
+    """The dead units of `layer`, which has `count` units; layers with weights are numbered from 1."""
 
     layer: int
     units: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""A trained model, or an ensemble, from uint8 images to probabilities: normalisation, forward pass, temperature."""
+"""Maps uint8 images to probabilities with a model or an ensemble: normalisation, forward pass, temperature."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ class InferenceSpec:
 class Predictor(nn.Module):
     """Maps uint8 images [B, 28, 28] to probabilities [B, K], float64 on the CPU: the mean of its members'.
 
-    All of `specs`, one a member, give probabilities or none does (then values are averaged). The ensemble's own
-    `temperature` acts on the logarithm of the mean. The members are on `device`, in evaluation mode.
+    `specs` has an entry for each member. Either all give probabilities or none does; then values are averaged. The
+    ensemble's own `temperature` acts on the logarithm of the mean. The members are on `device`, in evaluation mode.
     """
 
     def __init__(

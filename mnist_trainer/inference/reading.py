@@ -13,7 +13,7 @@ from mnist_trainer.inference.sign_warnings import sign_warnings
 from mnist_trainer.pictures.page import Box, Glyph, Layout, Line, Page, ReadingSteps, touches_border
 
 MIN_PROBABILITY, REFUSAL_COST = 0.005, 0.5
-"""The lower limit of probabilities, and the extra cost of a glyph that is rather no digit."""
+"""The lower limit of probabilities, and the extra cost of a glyph that is probably no digit."""
 
 MIN_SIDE, SMALL_COST = 0.5, 10.0
 """A glyph is small below this fraction of the median side; the cost of each unit below it."""
@@ -31,7 +31,7 @@ def choose_glyphs(page: Page, probabilities: NDArray[np.float64], none: NDArray[
     `probabilities` [G, K] and `none` [G], the probability of being no digit, belong to those G glyphs. The answer in
     each line is the most likely sequence of glyphs: the least sum of −ln P(a digit, and the predicted one) and of the
     costs of cuts and joins (Viterbi; LeCun et al. 1998, section V). Glyphs that are far smaller than the others may be
-    skipped: specks, and what is left of ruled lines. The layout with the least mean −ln P, weighted by size, is used.
+    skipped: specks, and remains of ruled lines. The layout with the least mean −ln P, weighted by size, is used.
     """
     glyphs = page.glyphs
     likelihood = np.maximum(probabilities.max(axis=1) * (1 - none), MIN_PROBABILITY)
@@ -94,7 +94,7 @@ RUNNER_UP = 0.1
 """The second class is shown if it is at least as probable as this."""
 
 MIN_DIGIT_SHARE = 0.64
-"""A text is refused if the mean probability of being a digit is below this: words contain a digit now and then."""
+"""A text is refused if the mean probability of being a digit is below this: words contain an occasional digit."""
 
 HEIGHT_RANGE = 0.5, 1.7
 """A refused sign is kept among digits if its height, as a fraction of theirs, is in this range."""
@@ -146,7 +146,7 @@ class DigitPrediction:
 class Prediction:
     """What was read from one picture: `text` in reading order; `confidence` is the lowest of the accepted digits'.
 
-    `steps` show how it was read, if that was asked for; they are not in the JSON.
+    `steps` show how it was read, if requested; they are not in the JSON.
     """
 
     path: str | None
@@ -260,7 +260,7 @@ def _drop_non_digits(
 ) -> list[list[DigitPrediction]]:
     """Return the lines without refused signs of another height than digits, at the border, or in lines of their own.
 
-    They are the edge of a table, a finger, a smudge.
+    Such signs usually are the edge of a table, a finger or a smudge.
     """
     usual = float(np.median([digit.box[3] for digit in accepted]))
     kept = [line for line in lines if not all(digit.refused for digit in line)]

@@ -1,4 +1,4 @@
-"""A description of a training: `RunInfo` for callbacks, and facts for `run.json`."""
+"""Describes a training: `RunInfo` for callbacks, and the facts in `run.json`."""
 
 from __future__ import annotations
 

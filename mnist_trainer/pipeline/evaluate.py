@@ -1,4 +1,4 @@
-"""From checkpoints and a split to metrics: evaluation, calibration, comparison."""
+"""Computes metrics of checkpoints on a split: evaluation, calibration, comparison."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ class EvalTarget:
     checkpoint: Checkpoint
     configs: tuple[Config, ...]
     member_names: tuple[tuple[str, str], ...]
-    """Of each member: the file it is in, and its run's name."""
+    """The checkpoint file and the name of the run, for each member."""
 
     @property
     def name(self) -> str:
-        """The path, or how many models it is."""
+        """The path, or the number of members, such as `ensemble of 3`."""
         return str(self.paths[0]) if len(self.paths) == 1 else f"ensemble of {len(self.checkpoint.members)}"
 
     @property
@@ -83,8 +83,8 @@ def load_target(
 ) -> EvalTarget:
     """Load one model, or the ensemble of several, to be evaluated on `splits`.
 
-    Raises `CheckpointError` if one is missing or they do not go together, `ConfigError` for what can't be changed,
-    `UsageError` for one named twice, or for another `data.limit` with the validation split.
+    Raises `CheckpointError` if one is missing or they are incompatible, `ConfigError` for a key that can't be changed,
+    and `UsageError` if one is named twice, or for another `data.limit` with the validation split.
     """
     if unknown := [split for split in splits if split not in SPLITS]:
         raise UsageError(f"split must be one of {', '.join(SPLITS)}; got {one_line(repr(unknown[0]))}.")
@@ -108,7 +108,7 @@ def load_target(
 def find_checkpoints(checkpoint: object) -> tuple[Path, ...]:
     """Return the file of one checkpoint or each of several.
 
-    Raises `CheckpointError` for a missing one, `UsageError` for what is no checkpoint, or named twice.
+    Raises `CheckpointError` if one is missing, `UsageError` for other types, or if one is named twice.
     """
     paths = tuple(find_checkpoint(str(ref)) for ref in _flatten(checkpoint))
     if not paths:
@@ -151,7 +151,7 @@ def check_same_split(names: Sequence[str], datasets: Sequence[Data], split: Spli
     for name, data in zip(names, datasets, strict=True):
         differs = next((key for key in keys if attrgetter(key)(data) != attrgetter(key)(first)), None)
         if differs is None or (differs == "validation" and load_real(data).counts == load_real(first).counts):
-            continue  # if all else is equal, as many validation images are the same ones
+            continue  # if all else is equal, equal counts mean equal splits
         theirs, own = (attrgetter(differs)(each) for each in (first, data))
         advice = "What validates one may have trained the other; evaluate them on --split test."
         if differs in ("name", "path"):
@@ -165,7 +165,7 @@ def check_same_split(names: Sequence[str], datasets: Sequence[Data], split: Spli
 def _check_split_counts(names: Sequence[str], members: Sequence[Member], data: Data) -> None:
     """Raise `CheckpointError` that names a model whose data set had another number of images when it was trained.
 
-    Then other images validate, and it may have been trained with some of them.
+    The validation split then has other images, and the model may have been trained with some of them.
     """
     now = load_real(data).counts
     for name, member in zip(names, members, strict=True):
@@ -206,12 +206,12 @@ def override_data(config: Config, overrides: Sequence[str]) -> Config:
 
 
 MIN_KNOWN = 30
-"""With so many known images in a sample, their share of all images is estimated."""
+"""The number of known images in a sample from which on their fraction of all images is estimated."""
 
 
 @dataclass(frozen=True)
 class EvalResult:
-    """An evaluation with everything it was made from."""
+    """An evaluation, and the target, predictions and images that it was computed from."""
 
     target: EvalTarget
     evaluation: Evaluation
@@ -230,10 +230,10 @@ def evaluate(
 ) -> Evaluation:
     """Return the metrics of a `.pt` file, a run folder's `best.pt`, or the `latest` run, on a split of its data.
 
-    Several checkpoints are an ensemble: their probabilities are averaged. `views` averages over so many slightly
-    deformed copies of each image. Overrides such as `data.name=qmnist`, or `data={"name": "qmnist"}`, choose other
-    data. `model` and `loss` are the user's own, if a lone checkpoint was trained with them. Raises `CheckpointError`,
-    `ConfigError`, `UsageError`, `DataError` or `DeviceError`.
+    Several checkpoints are an ensemble: their probabilities are averaged. `views` is the number of slightly deformed
+    copies of each image to average over. Overrides such as `data.name=qmnist`, or `data={"name": "qmnist"}`, choose
+    other data. `model` and `loss` are the user's own, if a lone checkpoint was trained with them. Raises
+    `CheckpointError`, `ConfigError`, `UsageError`, `DataError` or `DeviceError`.
     """
     target = load_target(checkpoint, (*overrides, keys), split)
     return evaluate_target(target, split, views, CustomParts(model, loss)).evaluation
@@ -279,7 +279,7 @@ def evaluate_target(
 
 
 def _load_images(target: EvalTarget, split: Split, trained_on: tuple[Data, ...]) -> tuple[ImageDataset, str]:
-    """Return the images, labelled by the model's numbers of the classes, and which pictures of a folder they are."""
+    """Return the images, with the model's labels, and a text on which pictures of a folder they are."""
     labels, pictures = torch.tensor(_model_labels(target, split)), ""
     data = target.config.data.model_copy(update={"binary": None})
     if data.name == "folder" and split == "test":
@@ -292,7 +292,7 @@ def _load_images(target: EvalTarget, split: Split, trained_on: tuple[Data, ...])
 
 
 def _model_labels(target: EvalTarget, split: Split) -> list[int]:
-    """Return the model's number of each class of the data. Raises `CheckpointError` for a class it does not know."""
+    """Return the model's label for each class of the data. Raises `CheckpointError` for a class it does not know."""
     data, known, trained = target.config.data, target.checkpoint.classes, target.checkpoint.config.data
     names = all_classes(data, split)
     if data.binary is not None and trained.binary is not None:
@@ -331,7 +331,7 @@ def _dataset_name(data: Data) -> str:
 
 
 def _mean_loss(checkpoint: Checkpoint, loss: LossFunction | None) -> MeanLoss:
-    """Return the loss to report; a function that returns None if it was a user's own that is not given."""
+    """Return the loss function to report; it returns None for a user's own loss that is not given."""
     member = checkpoint.members[0]
     if loss is None and "loss" in member.custom:
         return lambda outputs, labels: None
@@ -340,7 +340,7 @@ def _mean_loss(checkpoint: Checkpoint, loss: LossFunction | None) -> MeanLoss:
 
 @dataclass(frozen=True)
 class CalibrationResult:
-    """A calibrated copy, and the evaluations without and with its temperature: validation and the split asked for."""
+    """A calibrated checkpoint, and its evaluations before and after, on the validation and the requested split."""
 
     checkpoint: Checkpoint
     before: dict[Split, EvalResult]
@@ -359,7 +359,7 @@ class CalibrationResult:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `mnist-eval --calibrate --json` adds, but for the files."""
+        """Return what `mnist-eval --calibrate --json` adds, except for the files."""
         splits = {
             split: {"before": asdict(old), "after": asdict(new), "worse": new.worse_than(old)}
             for split, (old, new) in self.calibration_metrics().items()
@@ -374,7 +374,7 @@ def calibrate(
 
     A temperature keeps the order of the probabilities, so no prediction changes. Raises `CheckpointError` if the
     outputs are no probabilities, `DataError` if there are no validation images (`training.refit` trains with all) or
-    no temperature is best for them, and what `evaluate` raises.
+    the best temperature is out of bounds, and the errors of `evaluate`.
     """
     target = load_target(checkpoint, overrides, "validation", split)
     if not target.checkpoint.members[0].spec.gives_probabilities:  # of an ensemble all members do, or none
@@ -389,7 +389,7 @@ def calibrate(
 
 
 def _best_temperature(result: EvalResult) -> float:
-    """Return the best temperature for the logits that it will divide: those at temperature 1."""
+    """Return the best temperature for the logits at temperature 1."""
     if _temperature(result.target.checkpoint) != 1:
         result = evaluate_target(_with_temperature(1.0, result.target), "validation")
     predictions, members = result.predictions, result.target.checkpoint.members
@@ -420,7 +420,7 @@ def _calibration_metrics(predictions: Predictions) -> CalibrationMetrics:
 
 @dataclass(frozen=True)
 class ComparisonResult:
-    """The evaluations of two models, their short names, and how they differ."""
+    """The evaluations of two models, their short names, and their comparison."""
 
     names: tuple[str, str]
     first: EvalResult
@@ -448,7 +448,7 @@ def compare(
 ) -> ComparisonResult:
     """Return which of two checkpoints, each a model or a saved ensemble, is correct on more of the same images.
 
-    Raises `CheckpointError` if one is missing, or they have other classes or images, and what `evaluate` raises.
+    Raises `CheckpointError` if one is missing, or if classes or images differ, and the errors of `evaluate`.
     """
     one, other = targets = [load_target(ref, overrides, split) for ref in (first, second)]
     if one.paths[0].samefile(other.paths[0]):

@@ -46,7 +46,7 @@ class Plan:
 def plan(config: Config) -> Plan:
     """Return the plan for `config`. Without `model.init_from` the model is built on the meta device, without memory.
 
-    Images that are here are loaded, and nothing is downloaded. Raises what a training would raise before its first
+    Local images are loaded, and nothing is downloaded. Raises the errors that a training would raise before its first
     step.
     """
     config = with_absolute_paths(config)

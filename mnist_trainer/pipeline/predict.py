@@ -1,4 +1,4 @@
-"""From pictures to digits: `predict`, and the reader behind `mnist-predict`."""
+"""Reads digits in pictures: `predict`, and `Reader` for `mnist-predict`."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from mnist_trainer.storage.find import BUNDLED, find_checkpoint
 Picture = str | Path | Image | np.ndarray
 
 CHUNK, CHUNK_BYTES, CHUNK_STEPS = 256, 1_000_000, 8
-"""Pictures that are read together: this number, or files of so many bytes; fewer if their steps are kept."""
+"""The maximum number of pictures that are read together, their bytes, and their number if steps are kept."""
 
 BATCH = 64
-"""Images in a batch: larger ones are no faster, and take more memory."""
+"""The batch size: larger batches are no faster, and take more memory."""
 
 
 class InputImage(NamedTuple):
@@ -65,7 +65,7 @@ def predict(
     `checkpoint` is a `.pt` file, a run folder, `latest`, the newest finished run under `runs/`, or `bundled`, the model
     that comes with the package. `expect` says what a picture holds: a `single` digit, a `row`, a `page` of rows. Digits
     with less confidence than `min_confidence`, from 0 to 1, are refused. A picture that can't be read has the reason in
-    `error`. Raises `CheckpointError`, and `UsageError` for other values than these.
+    `error`. Raises `CheckpointError`, and `UsageError` for invalid arguments.
     """
     inputs = _to_inputs(images)
     return list(load_reader(checkpoint, model).read(inputs, expect, min_confidence))
@@ -86,7 +86,7 @@ def _to_inputs(images: object) -> list[InputImage]:
 
 
 def expand_inputs(arguments: Iterable[str]) -> tuple[list[InputImage], list[str]]:
-    """Return the pictures that arguments of the command name, in order, and notes of what was left out of folders.
+    """Return the pictures that command-line arguments name, in order, and notes on skipped files of folders.
 
     A folder stands for the pictures in it, without sub-folders; `-` for a picture on stdin. Raises `UsageError` if
     stdin is a terminal.
@@ -118,7 +118,7 @@ def _from_stdin() -> BytesIO | DataError:
 
 
 def load_reader(checkpoint: str | Path = BUNDLED, model: nn.Module | None = None) -> Reader:
-    """Return the model in `checkpoint` as a reader, on the CPU: a few images are read before a GPU has started.
+    """Return the model in `checkpoint` as a reader, on the CPU, which reads a few images before a GPU has started.
 
     Raises `CheckpointError`.
     """
@@ -200,7 +200,7 @@ class Reader:
 
 
 def _chunks(pages: Iterable[_ReadPage], count: int) -> Iterator[list[_ReadPage]]:
-    """Yield the pages in lists of at most `count`, and of few large files, so that the first answers come soon."""
+    """Yield the pages in lists of at most `count`, fewer for large files, so that the first results come soon."""
     chunk: list[_ReadPage] = []
     size = 0
     for page in pages:

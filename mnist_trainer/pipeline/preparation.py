@@ -1,4 +1,4 @@
-"""From a config to a training that can start: everything is checked, images are loaded, the model is built."""
+"""Prepares a training: checks the config, loads the images, builds the model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from mnist_trainer.training.state import InitialWeights, Phase, TrainingState
 
 @dataclass(frozen=True)
 class CustomParts:
-    """The user's own parts, which replace the config's. Raises `UsageError` for one of a wrong type."""
+    """The user's own parts, which replace those of the config. Raises `UsageError` for a wrong type."""
 
     model: nn.Module | None = None
     loss: LossFunction | None = None
@@ -46,7 +46,7 @@ class CustomParts:
         )
         for name, fits, wanted, example in parts:
             part = getattr(self, name)
-            if part is not None and not fits:  # often the config's key is meant
+            if part is not None and not fits:  # often the key of the config is meant
                 got = one_line(repr(part))
                 raise UsageError(f"{name}= takes {wanted}, not {got}; the config's is chosen by '{name}={example}'.")
 
@@ -69,7 +69,7 @@ def prepare(
     optimizer: OptimizerFactory | None = None,
     **keys: Any,
 ) -> TrainingState:
-    """Return a training at its start: data loaded, model built and on its device. `fit(state)` trains it.
+    """Return the state of a new training: data loaded, model built and on its device. `fit(state)` trains it.
 
     `keys` are overrides, as of `train`. Raises `ConfigError`, `DataError`, `DeviceError` (also when the model does not
     fit into memory) or `CheckpointError`.
@@ -87,7 +87,7 @@ def prepare_training(
     splits: Splits | None = None,
     initial: InitialWeights | None = None,
 ) -> TrainingState:
-    """Return a training at its start, as `prepare`; in the phase `refit`, without a validation set (`refit_config`).
+    """Return the state of a new training, as `prepare`. The phase `refit` has no validation set (`refit_config`).
 
     `splits` are the images of `config.data`, if they are loaded already; `initial` replaces the file that
     `model.init_from` names.
@@ -115,7 +115,7 @@ def prepare_training(
 
 
 def with_absolute_paths(config: Config) -> Config:
-    """Return `config` with absolute paths, which name the same files in every working folder; what begins with ~ stays.
+    """Return `config` with absolute paths, independent of the working folder. Paths that begin with ~ stay.
 
     Raises `CheckpointError` if `model.init_from` is `latest` and no run is finished.
     """
@@ -154,8 +154,8 @@ def load_initial(config: Config, classes: Sequence[str]) -> Member | InitialWeig
 def _reorder_outputs(start: Checkpoint, classes: Sequence[str]) -> dict[str, Tensor]:
     """Return the weights of `start` with an output for each of `classes`, in this order.
 
-    They stay as they are if `start` does not know each class by its name, or if its last layer has not an output for
-    each of its own classes.
+    They are unchanged if `start` lacks one of the class names, or if its last layer does not have one output for each
+    of its classes.
     """
     weights, positions = start.weights, class_positions(classes, start.classes)
     layer = next((name.rpartition(".")[0] for name in reversed(weights)), "")
@@ -173,7 +173,7 @@ def with_smallest_batch(config: Config, device: torch.device) -> Config:
 
 
 def check_unseen_validation(start: Member, splits: Splits, identity: Identity) -> None:
-    """Raise `ConfigError` if images that validate here trained `start`, or a model that it started from."""
+    """Raise `ConfigError` if `start`, or a model that it started from, was trained with validation images."""
     if splits.validation is not None and identity.is_known_to(start.lineage):
         reason = "it was trained with images that would validate here, or a model that it started from was, and the "
         advice = "Take the data.validation, split_seed and limit of that training, or data.validation=0 to do without"
@@ -183,9 +183,9 @@ def check_unseen_validation(start: Member, splits: Splits, identity: Identity) -
 
 
 def check_same_images(folder: Path, before: object, now: Mapping[str, Any]) -> None:
-    """Raise `DataError` if the images are not those that the run or series in `folder` was started with.
+    """Raise `DataError` if the images have changed since the run or series in `folder` was started.
 
-    `before` and `now` are what `run_facts` says of the data.
+    `before` and `now` are the data entries of `run_facts`.
     """
     if not isinstance(before, Mapping) or before.get("fingerprint") in (None, now["fingerprint"]):
         return
@@ -221,7 +221,7 @@ def check_classes(config: Config) -> tuple[str, ...]:
 def refit_config(config: Config, epochs: int) -> Config:
     """Return the config of the second fit (`training.refit`): `epochs` epochs without a validation set.
 
-    A run of this config on its own gives the same model (but for folders with a `val/` of their own).
+    A separate run of this config gives the same model, except for folders with a `val/` folder.
     """
     data, training = config.data, config.training
     if data.augment is not None:

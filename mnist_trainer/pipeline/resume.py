@@ -1,7 +1,7 @@
-"""What an earlier session left of a run, so that another one can continue it bit-identically.
+"""Loads a stopped run, so that it continues bit-identically.
 
-`last.pt` says how far a run got, `config.yaml` what it is to become: keys that do not change what was trained so far
-may be changed, in the file or on the command line.
+`last.pt` holds the state of the training, and `config.yaml` the config to continue with. Keys that do not affect
+earlier steps may be changed, in the file or on the command line.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CHANGEABLE = (
 class ResumePoint:
     """A run to continue: its `config` from now on, and the `last` state that `RunWriter.save_last` saved.
 
-    Without a saved state (`last` is None) it starts over. `changes` are those of the config since then.
+    Without a saved state (`last` is None) it starts over. `changes` are the changes of the config since then.
     """
 
     folder: RunFolder
@@ -85,7 +85,7 @@ class ResumePoint:
         return f"{fit}epoch {done + 1}, after step {step}" if step else f"{fit}after epoch {done}"
 
     def notes(self, state: TrainingState) -> Iterator[tuple[str, str]]:
-        """Yield why the result may differ from an uninterrupted run: a key and a reason each."""
+        """Yield reasons why the result may differ from an uninterrupted run, as pairs of key and reason."""
         for key, before, after in self.changes:
             if key == "training.epochs" and (part := _depends_on_length(self.config)):
                 yield (
@@ -100,7 +100,7 @@ class ResumePoint:
 
 
 def _depends_on_length(config: Config) -> str | None:
-    """Return what depends on the number of epochs before they are over."""
+    """Return the part of `config` that depends on the number of epochs from the start, if any."""
     schedule, augment = config.schedule, config.data.augment
     if isinstance(schedule, Decay | OneCycle) or schedule.warmup:
         return f"schedule {schedule.name}"
@@ -178,10 +178,10 @@ def is_finished(folder: RunFolder, overrides: Sequence[str]) -> bool:
 
 
 def load_resume_point(folder: RunFolder, overrides: Sequence[str], custom: Mapping[str, str]) -> ResumePoint:
-    """Load what there is of the run in `folder`; `custom` names the user's own parts it is to continue with.
+    """Load the run in `folder`; `custom` names the user's own parts to continue with.
 
-    Raises `CheckpointError` for a damaged `last.pt`, `ConfigError` for the config, and `UsageError` if that changes
-    what it must not, or the run was started with other parts.
+    Raises `CheckpointError` for a damaged `last.pt`, `ConfigError` for an invalid config, and `UsageError` if another
+    key than `CHANGEABLE` has changed, or the run was started with other parts.
     """
     last: Mapping[str, Any] | None = None
     before: object = folder.read_record().get("custom")
@@ -209,7 +209,7 @@ def _check_same_custom(folder: Path, before: Mapping[str, str], now: Mapping[str
 
 
 def _check_changes(folder: RunFolder, changes: Sequence[Difference], last: Mapping[str, Any] | None) -> None:
-    """Raise `UsageError` if one of `changes` would make it another run."""
+    """Raise `UsageError` if one of `changes` is not allowed on resume."""
     other = [change for change in changes if not any(f"{change.key}.".startswith(f"{key}.") for key in CHANGEABLE)]
     if other:
         raise UsageError(

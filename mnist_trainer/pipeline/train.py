@@ -92,7 +92,7 @@ def train(
     a header, the epochs and a progress bar are printed.
 
     Raises the errors of `prepare`, `DivergedError`, `StorageError`, and `InterruptedRunError` if the callback asks for
-    a stop; what was trained by then is in the folder, and `resume` continues it.
+    a stop: the folder then holds the training so far, and `resume` continues it.
     """
     custom, folder = CustomParts(model, loss, optimizer), as_folder(run_dir)
     config = load_config(config, (*overrides, keys))
@@ -119,9 +119,9 @@ def resume(
 ) -> Run | None:
     """Continue the run in the folder `run`, or `latest`; return None if it is finished.
 
-    The result is bit-identical to an uninterrupted run, but for times and `sessions` in `run.json`. `overrides` may
-    change the keys in `CHANGEABLE`. Custom parts must be those the run was started with, and fresh. `take_over`
-    continues although the folder is locked by a process on another machine. Raises the errors of `train` and
+    The result is bit-identical to an uninterrupted run, except for times and `sessions` in `run.json`. `overrides` may
+    change the keys in `CHANGEABLE`. Custom parts must be those the run was started with, newly built. `take_over`
+    continues even if the folder is locked by a process on another machine. Raises the errors of `train` and
     `load_resume_point`.
     """
     custom, texts = CustomParts(model, loss, optimizer), override_texts((*overrides, keys))
@@ -150,7 +150,7 @@ class _Session:
     point: ResumePoint | None
 
     def run(self, folder: RunFolder) -> Run:
-        """Train from the present state, test, and write everything to `folder`."""
+        """Train from the current state, test, and write everything to `folder`."""
         state, callback, loss = self.state, self.callback, self.custom.loss
         last, resumed = (self.point.last, self.point.position()) if self.point else (None, "")
         writer = RunWriter(folder, state, self.custom.names, self.start_time, last)
@@ -210,7 +210,7 @@ def _prepared(
 
 
 def _warn_of_device(config: Config, state: TrainingState, callback: Callback) -> None:
-    """Warn if `auto` became another device or batch size than one would expect."""
+    """Warn if `auto` has chosen another device or batch size than usual."""
     if reason := skipped_device(config.device):
         callback.on_warning("device", reason)
     asked, size = config.data, state.setup.config.data.batch
@@ -221,7 +221,7 @@ def _warn_of_device(config: Config, state: TrainingState, callback: Callback) ->
 
 @contextmanager
 def _record_failure(writer: RunWriter, callback: Callback) -> Iterator[None]:
-    """Record why a training ended early, and add the command that continues it to the error."""
+    """Record why a training ended early, and add the command that resumes it to the error."""
     try:
         yield
     except (InterruptedRunError, KeyboardInterrupt) as error:
@@ -352,7 +352,7 @@ def conclude(
 
 
 def _training_summary(writer: RunWriter) -> TrainingSummary:
-    """Return what `curves.png` shows besides the metrics of the epochs."""
+    """Return the content of `curves.png` besides the metrics of the epochs."""
     config, best = writer.config, writer.first.best
     rule = config.training.early_stopping
     reason = STOP_REASONS[writer.stop_reason]

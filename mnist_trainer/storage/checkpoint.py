@@ -56,7 +56,7 @@ class Member:
                     f"This checkpoint's model is {name}, which is not part of mnist_trainer. "
                     "Read it in Python, with an instance of it: evaluate(…, model=…) or predict(…, model=…)."
                 )
-            with torch.device("meta"):  # all weights are loaded, so none need be drawn
+            with torch.device("meta"):  # without random initialization: all weights are loaded
                 model = build_model(self.config.model, output_count(self.config, classes))
             self._check_dtypes(model)
         try:
@@ -192,8 +192,8 @@ def _validate(path: Path, content: Any, has_checksum: bool) -> Checkpoint:
 def combine(checkpoints: Mapping[str, Checkpoint]) -> Checkpoint:
     """Return an ensemble of all models in `checkpoints` (by name), in their order and with equal weights.
 
-    Members of an ensemble among them count one by one, without its temperature: that was fitted to their mean.
-    Raises `CheckpointError` that names checkpoints that do not go together.
+    An ensemble among them contributes each of its members, without its temperature, which was fitted to their mean.
+    Raises `CheckpointError` that names incompatible checkpoints.
     """
     check_same_classes(checkpoints)
     values = [name for name, each in checkpoints.items() if not each.members[0].spec.gives_probabilities]

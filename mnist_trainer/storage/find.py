@@ -1,4 +1,4 @@
-"""Find what a user names: a path, a name below `runs/`, `latest` or `bundled`."""
+"""Finds the file or folder that a user names: a path, a name below `runs/`, `latest` or `bundled`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BUNDLED = "bundled"
 
 
 def find_path(name: str) -> Path:
-    """Return the path `name`; if it does not exist, what has this name below `runs/`."""
+    """Return the path `name`; if it does not exist, the path of this name below `runs/`, if that exists."""
     path, below = user_path(name), RUNS / name
     return below if name and not os.path.lexists(path) and os.path.lexists(below) else path
 

@@ -3,7 +3,7 @@
 runs/2026-03-14_15-09-26-mlp/
   config.yaml    complete, can be trained as it is; the first file to appear
   run.json       status, versions, device, timings, result
-  metrics.csv    one row an epoch, appended whole
+  metrics.csv    one row for each epoch, appended in one write
   best.pt        the best epoch's weights: all that eval and predict need
   last.pt        the same and the state of the training, to resume from
   plots/*.png    log.txt
@@ -49,7 +49,7 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of one run. The names of its files stand here only."""
+    """The files of one run. No other module knows the names of its files."""
 
     path: Path
 
@@ -121,7 +121,7 @@ def _metrics_line(row: Mapping[str, object]) -> str:
 
 
 def create_run_folder(name: str, folder: Path | None = None) -> RunFolder:
-    """Create `folder`, or a new one `runs/<time>-<name>`, with -2, -3, … behind it if another run has that name.
+    """Create `folder`, or a new one `runs/<time>-<name>`, with the suffix -2, -3, … if another run has that name.
 
     Raises `UsageError` if `folder` already holds a run, `StorageError` if it cannot be created.
     """
@@ -170,7 +170,7 @@ def check_no_run(folder: Path) -> None:
 
 
 def is_series(folder: Path) -> bool:
-    """Return whether `folder` holds a series of runs, one a seed, each in a folder of its own."""
+    """Return whether `folder` holds a series of runs, with a subfolder for each seed."""
     return RunFolder(folder).read_record().get("kind") == "seeds"
 
 

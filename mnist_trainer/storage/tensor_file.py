@@ -1,8 +1,8 @@
-"""PyTorch files that are written with a checksum and read with care: a file may be foreign, damaged or malicious.
+"""PyTorch files with a checksum, read safely even if a file is foreign, damaged or malicious.
 
 `torch.save` writes an uncompressed ZIP archive: a pickle of the structure, and an entry for the numbers of each tensor.
-Each entry has a CRC-32 in the directory of the archive. The checksum is a SHA-256 of all names, sizes and CRCs, in an
-entry of its own: together they cover every byte. It detects corruption, not tampering.
+Each entry has a CRC-32 in the directory of the archive. The checksum is a SHA-256 of all names, sizes and CRCs, in a
+separate entry: together they cover every byte. It detects corruption, not tampering.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ ALLOWED_GLOBALS = re.compile(
     r"collections OrderedDict|torch\._utils _rebuild_tensor_v[23]|torch(\.storage)? [A-Z]\w*Storage"
     r"|torch (device|Size|bool|u?int\d+|b?float\d+\w*)"
 )
-"""What the pickle of tensors and plain values names. `weights_only=True` allows more, as `bytearray` of any size."""
+"""The globals in a pickle of tensors and plain values. `weights_only=True` allows more, such as a huge `bytearray`."""
 
 MAX_STRUCTURE_BYTES = 4 << 20
-"""Of a pickle; a model's has about 5,000."""
+"""The maximum size of a pickle; that of a model has about 5,000 bytes."""
 
 MAX_VALUES, MAX_DEPTH = 1_000_000, 50
-"""A model has about 200 values, 5 levels deep. A pickle can name one value in many places, and itself within itself."""
+"""A model has about 200 values, 5 levels deep. A pickle can contain one value many times, and can contain itself."""
 
 
 def write_tensors(stream: IO[bytes], content: object) -> None:
@@ -68,7 +68,7 @@ def read_tensors(path: Path) -> tuple[object, bool]:
                 content: object = torch.load(stream, map_location="cpu", weights_only=True)
         except CheckpointError:
             raise
-        except pickle.UnpicklingError as error:  # torch's message says how to load the file anyway, code included
+        except pickle.UnpicklingError as error:  # torch's message recommends weights_only=False
             raise CheckpointError(_describe_code(path, "more than weights and plain values")) from error
         except Exception as error:
             raise CheckpointError(f"{path} is no checkpoint, or a damaged one ({short_reason(error)}).") from error

@@ -1,1 +1,1 @@
-"""The loop, and everything that changes while it runs. Nothing here writes or prints."""
+"""The training loop and its state. This stage writes no files and prints nothing."""

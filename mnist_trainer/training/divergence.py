@@ -1,4 +1,4 @@
-"""Checks for losses, gradients and weights that are not finite, and going back to the start of the epoch."""
+"""Detects non-finite losses, gradients and weights, and restores the state from the start of the epoch."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mnist_trainer.errors import DivergedError
 from mnist_trainer.training.state import TrainingState
 
 MAX_RESTORES = 3
-"""How often a training goes back before it stops."""
+"""The maximum number of restores in a training."""
 
 
 @dataclass(frozen=True)
 class Restore:
-    """A return to the start of `epoch` because of `event` in `step`. Learning rates are × `factor` from there on."""
+    """A return to the start of `epoch` because of `event` in `step`; from then on `factor` scales learning rates."""
 
     epoch: int
     step: int
@@ -34,8 +34,8 @@ class Restore:
 def check_finite(state: TrainingState, loss: Tensor) -> None:
     """Raise `DivergedError` if `loss` is infinite or not a number.
 
-    An accelerator would have to be waited for. There `state.nonfinite` is set on the device, `skipped_if_nonfinite`
-    leaves out all later steps of the epoch, and `check_finite_epoch` raises the error.
+    On an accelerator this would need a synchronization. There `state.nonfinite` is set on the device,
+    `skipped_if_nonfinite` skips all later steps of the epoch, and `check_finite_epoch` raises the error.
     """
     if not state.checks_every_step:
         state.nonfinite.logical_or_(~torch.isfinite(loss.detach()))
@@ -44,7 +44,10 @@ def check_finite(state: TrainingState, loss: Tensor) -> None:
 
 
 def check_finite_gradients(state: TrainingState) -> None:
-    """Do the same for the gradients. In float16 they overflow now and then: the scaler skips such a step itself."""
+    """Raise `DivergedError` if a gradient is not finite, as `check_finite` does for the loss.
+
+    In float16 gradients overflow occasionally; the gradient scaler skips such steps itself.
+    """
     if state.scaler.is_enabled():
         return
     note_nonfinite([each.grad for each in state.parameters if each.grad is not None], state.nonfinite)
@@ -53,7 +56,7 @@ def check_finite_gradients(state: TrainingState) -> None:
 
 
 def note_nonfinite(gradients: list[Tensor], nonfinite: Tensor) -> None:
-    """Set `nonfinite` to 1 if a value of `gradients` is infinite or not a number, without waiting for the device."""
+    """Set `nonfinite` to 1 if a value of `gradients` is infinite or not a number, without a synchronization."""
     check = getattr(torch, "_amp_foreach_non_finite_check_and_unscale_", None)
     if check is None:
         nonfinite.logical_or_(~nn.utils.get_total_norm(gradients, inf).isfinite())
@@ -65,7 +68,7 @@ def note_nonfinite(gradients: list[Tensor], nonfinite: Tensor) -> None:
 def skipped_if_nonfinite(state: TrainingState) -> Iterator[None]:
     """A context for `optimizer.step()` on an accelerator: no parameter changes if `state.nonfinite` is 1.
 
-    Fused optimizers ask the flag themselves (as `GradScaler` tells them to); for others the old values are copied back.
+    Fused optimizers read the flag themselves, as with `GradScaler`. For others the old values are copied back.
     """
     if state.checks_every_step:
         yield
@@ -83,7 +86,7 @@ def skipped_if_nonfinite(state: TrainingState) -> Iterator[None]:
 
 
 def check_finite_epoch(state: TrainingState) -> None:
-    """Raise `DivergedError` for what an accelerator has noted in this epoch, and for weights that are not finite."""
+    """Raise `DivergedError` if an accelerator found a non-finite value in this epoch, or if weights are not finite."""
     if state.nonfinite:
         step = state.step - int(state.skipped_steps) + 1
         raise divergence_error(state, "The loss or its gradient became infinite or not a number", step)
@@ -105,15 +108,15 @@ def divergence_error(state: TrainingState, what: str, step: int | None = None) -
 
 
 def save_epoch_start(state: TrainingState) -> None:
-    """Keep the state between two epochs for `restore_epoch_start`, if the config asks for it."""
+    """Save the state for `restore_epoch_start`, if `training.on_divergence` is restore."""
     if state.setup.config.training.on_divergence == "restore":
         present = {name: value for name, value in state.state_dict().items() if name not in ("epoch_start", "restores")}
-        best = present["best_weights"]  # made anew by each best epoch, never changed
+        best = present["best_weights"]  # replaced in each best epoch, never modified in place
         state.epoch_start = deepcopy(present, {id(best): best})
 
 
 def restore_epoch_start(state: TrainingState, error: DivergedError) -> Restore:
-    """Go back to the start of the epoch, with half the learning rate. The time taken still counts.
+    """Restore the start of the epoch, with half the learning rate. The elapsed time still counts.
 
     Raises `error` if `training.on_divergence` is stop, and `DivergedError` after `MAX_RESTORES` times.
     """

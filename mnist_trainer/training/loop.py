@@ -56,20 +56,20 @@ class EpochRecord:
 
 
 POINTS = 50
-"""Points in the first epoch. The second has half as many, the third a third, and from the 26th on there are none. They
-do not depend on training.epochs, which may change on resume."""
+"""The number of curve points in the first epoch. Epoch n has 1/n of them, and from epoch 26 on there are none. The
+number does not depend on training.epochs, which may change on resume."""
 
 
 def train_step(state: TrainingState, micro_batches: Sequence[Batch]) -> None:
-    """Take one step of gradient descent: the five lines of the lecture, and what guards them.
+    """Take one step of gradient descent: the five lines of the lecture, and checks for values that are not finite.
 
-    Mini-batch training has one micro-batch a step. Gradient accumulation and full-batch gradient descent have several,
-    whose gradients add up to that of all their images, with the memory of one.
+    Mini-batch training has one micro-batch a step. Gradient accumulation and full-batch gradient descent have several:
+    the gradients are summed, and only one micro-batch is in memory at a time.
     """
     model, criterion, optimizer, scaler = state.model, state.criterion, state.optimizer, state.scaler
     optimizer.zero_grad()  # lecture: optimizer.zero_grad()
     for (images, labels), share in zip(micro_batches, gradient_shares(criterion, micro_batches), strict=True):
-        with state.autocast():  # products in bfloat16 or float16, if the precision says so
+        with state.autocast():  # matrix products in the precision of the training
             outputs = model(state.normalize(images)).float()  # lecture: prediction = model(images)
         loss = criterion(outputs, labels)  # lecture: loss = criterion(prediction, labels)
         check_finite(state, loss)
@@ -85,13 +85,13 @@ def train_step(state: TrainingState, micro_batches: Sequence[Batch]) -> None:
 
 
 def steps(state: TrainingState) -> Iterator[TrainingState]:
-    """Run the rest of this epoch. Yields the state after each step, when it can be saved."""
+    """Run the rest of this epoch. Yields the state after each step, where it can be saved."""
     _require_state(state)
     return _with_settings(state, _steps(state))
 
 
 def _with_settings(state: TrainingState, loop: Iterator[Item]) -> Iterator[Item]:
-    """Yield the items of `loop`, which runs with the settings of the training. At each item the caller has its own."""
+    """Yield the items of `loop`, which runs with the settings of the training. The caller keeps its own settings."""
     setup = state.setup
     while True:
         with settings(setup.config, setup.threads, setup.device, state.model):
@@ -124,7 +124,7 @@ def _steps(state: TrainingState) -> Iterator[TrainingState]:
         yield state
         if limit is not None and state.seconds + state.epoch_seconds >= 60 * limit:
             state.stop_reason = "max_minutes"
-        if state.stop_reason is not None:  # the caller may have given one
+        if state.stop_reason is not None:  # the caller may have set one
             return
         started = perf_counter()
 

@@ -2,7 +2,7 @@
 
 With B images in the batch, K outputs and the class weight w (1 unless given) of each image's class:
 
-| reduction   | cross_entropy, nll, bce, mse, absolute            | what a step minimises                            |
+| reduction   | cross_entropy, nll, bce, mse, absolute            | the value that a step minimises                  |
 |-------------|---------------------------------------------------|--------------------------------------------------|
 | mean        | Σ w·loss / Σ w; bce, mse, absolute also over K    | torch's `mean`                                   |
 | sum         | Σ w·loss                                          | torch's `sum`; grows with the batch              |
@@ -10,9 +10,9 @@ With B images in the batch, K outputs and the class weight w (1 unless given) of
 
 A mean over images that all have the weight 0 is 0, and so is its gradient. Penalties are reduced like the loss.
 `smooth_weights` is a part of every image's loss: a mean contains it once, a sum once for each image. So the gradients
-of micro-batches add up to that of the whole batch. There are two small exceptions: mixed images with class weights
-count by their main label, and micro-batches whose weights are all 0 leave out what label smoothing adds. Label
-smoothing of cross_entropy and nll with class weights is torch's: each class counts with its own weight.
+of micro-batches add up to that of the whole batch. There are two small exceptions: class weights of mixed images are
+those of the main label, and micro-batches whose weights are all 0 omit the term of label smoothing. Label smoothing of
+cross_entropy and nll with class weights is torch's: each class counts with its own weight.
 
 For a model that learns to refuse, images of none of the K classes have the label K, and cross_entropy is taken over one
 more logit that is always 0. Softmax ignores a constant added to all logits, so K logits can express all that K + 1 can.
@@ -43,7 +43,7 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class MixedLabels:
-    """Labels of images that are mixed: `lam` parts of an image of `labels_a` and 1 − `lam` parts of `labels_b`."""
+    """Labels of mixed images: `lam` · image of `labels_a` + (1 − `lam`) · image of `labels_b`."""
 
     labels_a: Tensor
     labels_b: Tensor
@@ -51,11 +51,11 @@ class MixedLabels:
 
 
 Labels = Tensor | MixedLabels
-"""int64 [B], or two of them where images are mixed."""
+"""Labels [B], int64, or the two labels of each mixed image."""
 
 
 def main_labels(labels: Labels) -> Tensor:
-    """Return one label for each image, int64 [B]: of mixed images that of the larger part, for training metrics."""
+    """Return one label for each image, int64 [B]. Of a mixed image it is the label of the larger part."""
     if isinstance(labels, Tensor):
         return labels
     return labels.labels_a if labels.lam >= 0.5 else labels.labels_b
@@ -77,7 +77,7 @@ def mixup(
 
 
 class BaseCriterion(nn.Module):
-    """A loss of outputs and labels, which may be mixed. This one averages over all images alike."""
+    """A loss of outputs and labels, which may be mixed. All images have the same weight."""
 
     is_sum = False
 
@@ -87,7 +87,7 @@ class BaseCriterion(nn.Module):
         """The parts of the last loss, without gradient, if there is more than one."""
 
     def forward(self, outputs: Tensor, labels: Labels) -> Tensor:
-        """Return the scalar that a step minimises, from raw outputs [B, K]: of mixed labels the mean of two losses."""
+        """Return the scalar loss of raw outputs [B, K]; for mixed labels, the weighted mean of both losses."""
         if isinstance(labels, Tensor):
             return self.batch_loss(outputs, labels)
         loss_b = self.batch_loss(outputs, labels.labels_b)
@@ -112,7 +112,7 @@ class BaseCriterion(nn.Module):
 def gradient_shares(
     criterion: BaseCriterion, micro_batches: Sequence[tuple[Tensor, Labels]]
 ) -> Sequence[Tensor | float]:
-    """Return the factors for the losses of micro-batches with which their gradients add up to that of all images."""
+    """Return a factor for the loss of each micro-batch, so that the gradients add up to that of all images."""
     if criterion.is_sum or len(micro_batches) == 1:
         return [1.0] * len(micro_batches)
     weights = [torch.as_tensor(criterion.batch_weight(main_labels(labels))[0]) for _, labels in micro_batches]
@@ -129,7 +129,7 @@ class CustomCriterion(BaseCriterion):
         self.function = function
 
     def batch_loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """Return the user's scalar. Raises `UsageError` if it is none."""
+        """Return the user's loss. Raises `UsageError` if it is not a scalar tensor."""
         loss: object = self.function(outputs, labels)
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             got = f"a tensor of shape {list(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
@@ -224,7 +224,7 @@ class Criterion(BaseCriterion):
         return one_hot * (1 - smoothing) + smoothing / outputs.shape[1]
 
     def _weights(self, labels: Tensor) -> Tensor | None:
-        """Return the classes' weights [K]; ones where a mean would be 0 / 0, which `batch_loss` makes 0."""
+        """Return the class weights [K]; ones if the mean would be 0 / 0, since `batch_loss` multiplies it by 0."""
         weights = self.class_weights
         if weights is None or not self.may_be_empty:
             return weights
@@ -253,7 +253,7 @@ class Criterion(BaseCriterion):
 
 
 def penalty_matrix(penalties: tuple[Penalty, ...], classes: int) -> Tensor:
-    """Return the costs [K, K] of predicting the column for the label of the row. Costs of one confusion add up.
+    """Return costs [K, K]: rows are labels, columns predictions. Costs of the same confusion are added.
 
     The classes of `penalties` are labels (`config.classes.with_labels`).
     """
@@ -293,7 +293,7 @@ def first_layer_images(model: nn.Module) -> Tensor | None:
 
 
 def first_weights(model: nn.Module) -> Tensor | None:
-    """Return the first layer's weights as images [units, h, w] if it sees the input image: 28×28, or its filters."""
+    """Return the first layer's weights as images [units, h, w] if its input is the image."""
     first = _first_layer(model)
     inputs = first.in_channels if isinstance(first, nn.Conv2d) else first and first.in_features
     return first_layer_images(model) if inputs in (1, 784) else None

@@ -19,25 +19,25 @@ CHANCE_MARGIN = 2.0
 """Standard deviations by which an accuracy may exceed the share of the largest class by chance."""
 
 MIN_STEPS = 20
-"""Steps before which no training is judged: an epoch of gradient descent is a single one."""
+"""The number of steps before the check. An epoch of full-batch gradient descent has only one step."""
 
 SAMPLE = 1000
-"""Training images that are examined."""
+"""The number of training images that are examined."""
 
 DECREASING = 0.98
-"""A loss below this share of the first epoch's mean decreases, and not by chance."""
+"""The loss decreases if it is below this fraction of the first epoch's mean."""
 
 HIGH_LOSS = 2.0
-"""A loss this many times that of equal outputs is too high: training is not just slow."""
+"""The loss is too high if it exceeds this multiple of the loss of equal outputs."""
 
 SAME_TOLERANCE = 1e-6
-"""Largest difference between values that count as the same, as a share of the largest value."""
+"""The largest difference between equal values, as a fraction of the largest value."""
 
 
 def not_learning(state: TrainingState, records: Sequence[EpochRecord], custom: Collection[str] = ()) -> str | None:
     """Return what is wrong and what to try, after the first epoch with `MIN_STEPS` steps; None if all is well.
 
-    `records` are those of the epochs until now; `custom` names the parts that are the user's own.
+    `records` are those of all epochs so far; `custom` names the user's own parts.
     """
     setup, record = state.setup, records[-1]
     steps = setup.steps_per_epoch
@@ -90,9 +90,9 @@ def likely_cause(state: TrainingState, records: Sequence[EpochRecord], custom: C
 
 
 def _is_chance_level(accuracy: float, dataset: ImageDataset) -> bool:
-    """Return whether naming the largest class, with the share p, or guessing could reach `accuracy` by chance.
+    """Return whether always predicting the largest class, or guessing, could reach `accuracy` by chance.
 
-    The number of correct answers of n images has the standard deviation √(p·(1 − p)/n).
+    With the share p of the largest class, an accuracy on n images has the standard deviation √(p·(1 − p)/n).
     """
     share = _majority_share(dataset)
     return accuracy <= share + CHANCE_MARGIN * sqrt(share * (1 - share) / len(dataset))
@@ -103,7 +103,7 @@ def _majority_share(dataset: ImageDataset) -> float:
 
 
 def _without_gradient(model: AnyModel) -> str | None:
-    """Return what to try if the model has the activation step; None if it has not."""
+    """Return what to try if the model has the activation `step`, else None."""
     step = PlainActivation(name="step")
     if not any(isinstance(layer, ActivationLayer) and layer.function == step for layer in walk(expand(model))):
         return None
@@ -140,8 +140,8 @@ def _is_same(values: Tensor) -> bool:
 
 @torch.no_grad()
 def _inspect(state: TrainingState, images: Tensor, labels: Tensor) -> tuple[float, float, str | None]:
-    """Return the loss on these images, the loss of equal outputs, and, if the outputs are the same for all images, the
-    first layer whose outputs are."""
+    """Return the loss on these images, the loss of equal outputs, and the first layer with constant outputs, if the
+    model's outputs are the same for all images."""
     constant: list[str] = []
 
     def watch(name: str, module: nn.Module, _: object, outputs: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""What changes the weights over time: optimizers, learning-rate schedules, early stopping, and an EMA of the weights.
+"""Optimizers, learning-rate schedules, early stopping, and an EMA of the weights.
 
 torch's momentum is v ← β·v + g, θ ← θ − α·v. The lecture's v ← β·v + α·g, θ ← θ − v takes the same steps as long as
 the learning rate α is constant. When α decreases, torch's version scales the momentum down with it.
@@ -21,7 +21,7 @@ from mnist_trainer.config.schema import EarlyStopping
 
 
 def build_optimizer(config: cfg.AnyOptimizer, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Return the torch optimizer for `config`, with fused kernels where there are some, over unfrozen `parameters`.
+    """Return the torch optimizer for the unfrozen `parameters`, with fused kernels where they exist.
 
     `gradient_descent` is plain SGD; the loop gives it all images in each step.
     """
@@ -48,10 +48,10 @@ def build_optimizer(config: cfg.AnyOptimizer, parameters: Iterable[nn.Parameter]
 def lr_multiplier(schedule: cfg.AnySchedule, step: int, steps_per_epoch: int, epochs: int) -> float:
     """Return the factor of the learning rate at `step` (from 0), without the reductions of `plateau`.
 
-    `warmup` is a linear increase over its share of the steps. The schedule itself runs over the steps after it (step
+    `warmup` is the fraction of the steps with a linear increase. The schedule itself runs over the steps after it (step
     and exponential count epochs from the start). one_cycle rises and falls along half cosines (Smith & Topin 2018,
-    arXiv 1708.07120). cosine, linear and one_cycle reach `final` at the last step. A single step, also one that the
-    warmup leaves, has the full rate.
+    arXiv 1708.07120). cosine, linear and one_cycle reach `final` at the last step. If only one step is left after the
+    warmup, it has the full learning rate.
 
     The factors are torch's: OneCycleLR (but momentum is constant, and a warmup of at most one step starts at the full
     rate), StepLR and ExponentialLR called once an epoch, CosineAnnealingLR and LinearLR called once a step with T_max
@@ -91,7 +91,7 @@ def _cosine_ramp(start: float, end: float, progress: float) -> float:
 
 @dataclass
 class PlateauState:
-    """The reductions so far by the schedule `plateau`, as in torch's ReduceLROnPlateau."""
+    """The learning-rate reductions of the schedule `plateau`, as in torch's ReduceLROnPlateau."""
 
     factor: float = 1.0
     best: float = float("inf")
@@ -111,10 +111,11 @@ class PlateauState:
 
 @dataclass
 class BestEpoch:
-    """The best epoch by a validation metric, and the patience that is left (Prechelt 1998, "Early stopping").
+    """The best epoch by a validation metric, and the patience counter (Prechelt 1998, "Early stopping").
 
-    Of equal epochs the first is best, and without validation the last. Patience is reset when the metric is better
-    by more than `min_delta`, but any better epoch becomes the best. Metrics are kept so that larger is better.
+    Of equal epochs the first is the best. Without validation the last epoch is the best. Patience is reset when the
+    metric is better by more than `min_delta`, but any better epoch becomes the best. Metrics are stored so that larger
+    is better.
     """
 
     epoch: int = 0
@@ -149,8 +150,8 @@ class BestEpoch:
 class ExponentialMovingAverage(AveragedModel):
     """A running mean of a model: mean ← d·mean + (1 − d)·weights, d = min(decay, (1 + n) / (10 + n)) at update n ≥ 0.
 
-    So the mean of a short training forgets the initial weights, too (as in TensorFlow's ExponentialMovingAverage).
-    Unlike torch's own update, this one does not wait for an accelerator.
+    The smaller d of the first updates removes the initial weights from the mean of a short training (as in TensorFlow's
+    ExponentialMovingAverage). Unlike torch's update, this one does not synchronize with an accelerator.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -159,7 +160,7 @@ class ExponentialMovingAverage(AveragedModel):
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """Update the mean with the present weights and batch statistics; copy integers, such as counts of batches."""
+        """Update the mean with the current weights and batch statistics; copy integers, such as counts of batches."""
         count = int(self.n_averaged)
         decay = min(self.decay, (1 + count) / (10 + count))
         pairs = list(zip(_values(self.module), _values(model), strict=True))

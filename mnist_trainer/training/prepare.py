@@ -1,4 +1,4 @@
-"""From a config and its images to a `TrainingState` that is ready to train."""
+"""Builds the `TrainingState` of a new training from a config and its images."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from mnist_trainer.training.optim import build_optimizer
 from mnist_trainer.training.state import InitialWeights, Phase, Setup, TrainingState
 
 INK_SAMPLE = 1000
-"""Images that are augmented on trial before training starts."""
+"""The number of images that are augmented as a test before training starts."""
 
 MAX_ERASED = 0.01
-"""Largest share of them that may lose their ink."""
+"""The largest fraction of them that may lose their ink."""
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 """A user's own optimizer class, or a function that makes one from parameters."""
@@ -49,7 +49,7 @@ def prepare_state(
     identity: Identity | None = None,
     phase: Phase = "train",
 ) -> TrainingState:
-    """Return a training at its start: on its device, with its initial weights.
+    """Return the state of a new training, on its device, with its initial weights.
 
     `model`, `loss` and `optimizer` replace those of the config; `identity` is that of the images in `splits`.
     Raises `DeviceError`, `CheckpointError` or `ConfigError`.
@@ -88,7 +88,7 @@ def prepare_state(
 
 
 def _resolve_batch_size(state: TrainingState) -> TrainingState:
-    """Put the batch size that `data.batch_size: auto` stands for into the config of `state`."""
+    """Replace `data.batch_size: auto` in the config of `state` by a number."""
     setup = state.setup
     if setup.config.data.batch_size == "auto":
         state.setup = replace(setup, config=setup.config.with_batch(choose_batch_size(state)))
@@ -97,7 +97,7 @@ def _resolve_batch_size(state: TrainingState) -> TrainingState:
 
 
 def choose_batch_size(state: TrainingState) -> int:
-    """Return `AUTO_BATCH`, halved until a step fits into the memory of the accelerator. A CPU takes it at once."""
+    """Return `AUTO_BATCH`, halved until a step fits into the memory of the accelerator. A CPU always takes it."""
     size = AUTO_BATCH
     while state.setup.device.type != "cpu" and size > 1 and not step_fits(state, size):
         size //= 2
@@ -106,14 +106,14 @@ def choose_batch_size(state: TrainingState) -> int:
 
 
 def step_fits(state: TrainingState, size: int) -> bool:
-    """Return whether the memory is enough for a step of `size` images, which a copy of the state takes."""
+    """Return whether a step of `size` images fits into memory. A copy of the state takes the step."""
     try:
         trial = deepcopy(state, {id(state.setup): state.setup})  # the images are shared
         images, labels = state.setup.train.gather(torch.arange(min(size, len(state.setup.train))))
         trial.train_mode()
         trial.seed_dropout()
         train_step(trial, [(images, labels)])
-        bool(trial.nonfinite)  # waits for the device, so that errors are raised here
+        bool(trial.nonfinite)  # synchronizes, so that errors are raised here
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -122,7 +122,7 @@ def step_fits(state: TrainingState, size: int) -> bool:
 
 
 def check_images(config: Config, network: nn.Module, splits: Splits) -> None:
-    """Raise `ConfigError` for problems that only the model together with the images shows."""
+    """Raise `ConfigError` for problems that depend on both the model and the images."""
     _check(config, network, len(splits.train))
     if config.training.refit:  # now, not after the first fit
         if splits.validation is None:

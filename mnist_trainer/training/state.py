@@ -31,9 +31,9 @@ class InitialWeights:
 
     weights: Mapping[str, Tensor]
     normalization: Normalization | None = None
-    """That of their training; None if unknown."""
+    """The normalization of that training; None if unknown."""
     lineage: tuple[Tensor, ...] = ()
-    """`Setup.lineage` of their training."""
+    """The lineage of that training; see `Setup.lineage`."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and plain values that a resumed run starts from instead of the file."""
@@ -67,14 +67,14 @@ class Setup:
     """CPU threads of the loop; None: torch's default."""
     initial: InitialWeights | None = None
     num_loaded_tensors: int | None = None
-    """Tensors that were loaded from `model.init_from`."""
+    """The number of tensors that were loaded from `model.init_from`."""
     phase: Phase = "train"
     simulated: tuple[int, int] = (0, 0)
-    """How many training and validation images were made from others, by `data.simulate`."""
+    """The numbers of training and validation images that `data.simulate` has made."""
     fingerprint: str | None = None
     """The hash of all images (`data/identity.py`)."""
     lineage: tuple[Tensor, ...] = ()
-    """A sample of the training images, after one for each earlier training (`model.init_from`)."""
+    """A sample of the images of each earlier training (`model.init_from`), and then of this training."""
 
     @property
     def accumulation_steps(self) -> int:
@@ -90,7 +90,7 @@ class Setup:
 
     @property
     def counts(self) -> tuple[int, int]:
-        """Return how many images of the data set train, and how many validate."""
+        """Return the numbers of training and validation images, without simulated ones."""
         train, validation = self.simulated
         return len(self.train) - train, len(self.validation or ()) - validation
 
@@ -114,11 +114,11 @@ class Totals:
     images: int = 0
     terms: dict[str, Tensor] = field(default_factory=dict)
     points: list[tuple[int, int, float, Tensor]] = field(default_factory=list)
-    """For points of the curve: steps and images until then, the learning rate, and `loss, divisor, correct` [3]."""
+    """Points of the curve: steps and images so far, the learning rate, and `loss, divisor, correct` [3]."""
 
     @classmethod
     def empty(cls, device: torch.device) -> Totals:
-        """Return sums of nothing."""
+        """Return totals of 0."""
         kind = torch.float32 if device.type == "mps" else torch.float64
         loss, divisor, correct = torch.zeros(3, dtype=kind, device=device).unbind()
         return cls(loss, divisor, correct)
@@ -175,11 +175,11 @@ class TrainingState:
         self.clip_norm = training.clip_norm
         self.ema = None if training.ema is None else ExponentialMovingAverage(model, training.ema)
         self.checks_every_step = device.type == "cpu"
-        """Whether each loss and gradient is checked at once; an accelerator would have to be waited for."""
+        """Whether each loss and gradient is checked in its step; on an accelerator that needs a synchronization."""
         self.nonfinite = torch.zeros((), device=device)
-        """1 from the first loss or gradient on that is not finite."""
+        """1 after the first loss or gradient that is not finite."""
         self.skipped_steps = torch.zeros((), device=device)
-        """Steps that were left out since then, on an accelerator."""
+        """The number of steps skipped since then, on an accelerator."""
         self.epoch = self.step = 0
         self.seconds = self.epoch_seconds = 0.0
         self.totals = Totals.empty(device)
@@ -192,7 +192,7 @@ class TrainingState:
 
     @property
     def lr_scale(self) -> float:
-        """Return what is left of the learning rate: it is halved each time that the training went back."""
+        """Return the factor of the learning rate that is halved by each restore."""
         return 0.5 ** len(self.restores)
 
     @property
@@ -275,7 +275,7 @@ class TrainingState:
         return model.eval()
 
     def reason_to_stop(self) -> str | None:
-        """Return why the config wants no further epoch; None if it does."""
+        """Return the reason to stop after this epoch, or None to continue."""
         training = self.setup.config.training
         if self.best.is_exhausted(training.early_stopping):
             return "early_stopping"
@@ -315,7 +315,7 @@ class TrainingState:
         self.skipped_steps.copy_(saved["skipped_steps"])
 
     def outcome(self) -> dict[str, Any]:
-        """Return the part of `state_dict` that is needed of a fit that has ended."""
+        """Return the part of `state_dict` that is needed after a fit has ended."""
         saved = self.state_dict()
         return {name: saved[name] for name in OUTCOME}
 
