@@ -30,8 +30,8 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """
     if bool((logits.argmax(dim=1) == labels).all()):
         raise DataError(
-            f"All {len(labels):,} validation images are read right, so they can't tell how sure is too sure: the best "
-            "temperature would be 0. Calibrate a model that was trained with more images set aside (data.validation)."
+            f"All {len(labels):,} validation images are classified correctly, so the best temperature would be 0. "
+            "Calibrate a model that was trained with more validation images (data.validation)."
         )
 
     def loss(log_temperature: float) -> float:
@@ -39,22 +39,22 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 
     low, high = bounds = (log(BOUNDS[0]), log(BOUNDS[1]))
     golden = (sqrt(5) - 1) / 2
-    left, correct = high - golden * (high - low), low + golden * (high - low)
-    at_left, at_right = loss(left), loss(correct)
+    left, right = high - golden * (high - low), low + golden * (high - low)
+    at_left, at_right = loss(left), loss(right)
     while high - low > TOLERANCE:
         if at_left < at_right:
-            high, correct, at_right = correct, left, at_left
+            high, right, at_right = right, left, at_left
             left = high - golden * (high - low)
             at_left = loss(left)
         else:
-            low, left, at_left = left, correct, at_right
-            correct = low + golden * (high - low)
-            at_right = loss(correct)
+            low, left, at_left = left, right, at_right
+            right = low + golden * (high - low)
+            at_right = loss(right)
     if low == bounds[0] or high == bounds[1]:
         raise DataError(
             f"The best temperature for these {len(labels):,} validation images is not between {BOUNDS[0]:g} and "
-            f"{BOUNDS[1]:,g}: how sure the model is says nothing about whether it is right. Calibrate one that was "
-            "trained longer, or with more images set aside (data.validation)."
+            f"{BOUNDS[1]:,g}: the confidence of the model does not depend on whether it is correct. Calibrate "
+            "one that was trained longer, or with more validation images (data.validation)."
         )
     return exp((low + high) / 2)
 
@@ -86,4 +86,4 @@ def reliability(confidence: Tensor, correct: Tensor) -> tuple[ReliabilityBin | N
     counts = torch.bincount(bins, minlength=BINS)
     sums = [torch.bincount(bins, weights=values, minlength=BINS) for values in (confidence, correct.double())]
     rows = zip(counts.tolist(), *(each.tolist() for each in sums), strict=True)
-    return tuple(ReliabilityBin(count, sure / count, hits / count) if count else None for count, sure, hits in rows)
+    return tuple(ReliabilityBin(count, conf / count, hits / count) if count else None for count, conf, hits in rows)

@@ -154,7 +154,7 @@ def metrics_by_class(confusion: Tensor, classes: tuple[str, ...]) -> tuple[Class
 
 def _class_metrics(row: list[int], index: int, classes: tuple[str, ...]) -> ClassMetrics:
     count, errors = sum(row), sum(row) - row[index]
-    wrong = [0 if other == index else answers for other, answers in enumerate(row)]
+    wrong = [0 if other == index else number for other, number in enumerate(row)]
     most = max(wrong)
     return ClassMetrics(
         label=classes[index],

@@ -147,8 +147,8 @@ class Predictor(nn.Module):
         The latter is the mean of the members that have a threshold; 0 without one.
         """
         each = [(spec, self.outputs([images], index)) for index, spec in enumerate(self.specs)]
-        able = [spec.none(outputs) for spec, outputs in each if spec.refusal_threshold is not None]
-        none = torch.stack(able).mean(dim=0) if able else torch.zeros(len(images), dtype=torch.float64)
+        refusals = [spec.none(outputs) for spec, outputs in each if spec.refusal_threshold is not None]
+        none = torch.stack(refusals).mean(dim=0) if refusals else torch.zeros(len(images), dtype=torch.float64)
         return self.average([spec.probabilities(outputs) for spec, outputs in each]), none
 
     def average(self, each: Sequence[Tensor]) -> Tensor:

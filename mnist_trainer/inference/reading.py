@@ -41,11 +41,11 @@ def choose_glyphs(page: Page, probabilities: NDArray[np.float64], none: NDArray[
     best: list[list[int]] = []
     least, start = np.inf, 0
     for layout in page.layouts:
-        usual = _median_side(layout, surprise[start:])
+        typical = _median_side(layout, surprise[start:])
         chains, skipped = list[list[int]](), list[int]()
         for line in layout.lines:
             end = start + len(line.glyphs)
-            shares = sides[start:end] / usual
+            shares = sides[start:end] / typical
             skips = np.where(shares < MIN_SIDE, SKIP_COST * shares, np.inf)
             chain, others = _viterbi(line, costs[start:end] + SMALL_COST * np.maximum(0, MIN_SIDE - shares), skips)
             chains.append([start + index for index in chain])
@@ -262,13 +262,13 @@ def _drop_non_digits(
 
     Such signs usually are the edge of a table, a finger or a smudge.
     """
-    usual = float(np.median([digit.box[3] for digit in accepted]))
+    typical = float(np.median([digit.box[3] for digit in accepted]))
     kept = [line for line in lines if not all(digit.refused for digit in line)]
-    return [[each for each in line if not each.refused or _is_sign(each, usual, size)] for line in kept]
+    return [[each for each in line if not each.refused or _is_sign(each, typical, size)] for line in kept]
 
 
-def _is_sign(digit: DigitPrediction, usual: float, size: tuple[int, int]) -> bool:
-    return not touches_border(digit.box, size) and HEIGHT_RANGE[0] < digit.box[3] / usual < HEIGHT_RANGE[1]
+def _is_sign(digit: DigitPrediction, typical: float, size: tuple[int, int]) -> bool:
+    return not touches_border(digit.box, size) and HEIGHT_RANGE[0] < digit.box[3] / typical < HEIGHT_RANGE[1]
 
 
 def unreadable(path: str | None, error: str) -> Prediction:

@@ -63,8 +63,8 @@ def build_header(state: TrainingState, folder: Path, custom: dict[str, str], res
 def _precision(state: TrainingState) -> str:
     """Return the precision, as `float32 by oneDNN`."""
     precision, library = state.setup.spec.precision, matmul_backend()
-    is_worth_a_word = precision == "float32" and state.setup.device.type == "cpu" and library == "oneDNN"
-    return f"{precision} by {library}" if is_worth_a_word else precision
+    shows_library = precision == "float32" and state.setup.device.type == "cpu" and library == "oneDNN"
+    return f"{precision} by {library}" if shows_library else precision
 
 
 def _mapped(dataset: ImageDataset) -> str:
@@ -102,16 +102,16 @@ def describe_model(config: Config) -> str:
         case "lenet5":
             return f"lenet5, {model.activation.name}, {model.pooling} pooling"
         case "vgg":
-            return f"vgg {_stacked(model, model.convolutions)}"
+            return f"vgg {_describe_blocks(model, model.convolutions)}"
         case "residual":
-            return f"residual {_stacked(model, model.blocks)}"
+            return f"residual {_describe_blocks(model, model.blocks)}"
         case "neuron":
             return f"one neuron, {model.output.name}"
         case "layers":
             return f"{len(model.layers)} layers"
 
 
-def _stacked(model: FullyConvolutional, each: int) -> str:
+def _describe_blocks(model: FullyConvolutional, each: int) -> str:
     """Return `2×32-2×64-2×128, squeeze_excite 16, max pooling`."""
     blocks = "-".join(f"{each}×{channels}" for channels in model.channels)
     excited = f", squeeze_excite {model.squeeze_excite}" if model.squeeze_excite else ""

@@ -153,12 +153,12 @@ def check_same_split(names: Sequence[str], datasets: Sequence[Data], split: Spli
         if differs is None or (differs == "validation" and load_real(data).counts == load_real(first).counts):
             continue  # if all else is equal, equal counts mean equal splits
         theirs, own = (attrgetter(differs)(each) for each in (first, data))
-        advice = "What validates one may have trained the other; evaluate them on --split test."
+        advice = "A validation image of one may be a training image of the other; evaluate them on --split test."
         if differs in ("name", "path"):
             advice = f"Name the data to evaluate both on, as data.name={first.name}."
         raise CheckpointError(
-            f"They have not the same {split} images: data.{differs} is {theirs} for {names[0]} and {own} for {name}. "
-            f"{advice}"
+            f"They do not have the same {split} images: data.{differs} is {theirs} for {names[0]} and {own} for "
+            f"{name}. {advice}"
         )
 
 
@@ -174,8 +174,8 @@ def _check_split_counts(names: Sequence[str], members: Sequence[Member], data: D
         if is_same and now[1] and then is not None and then != now:
             raise CheckpointError(
                 f"The images of {data.name} have changed since {name} was trained: {then[0]:,} trained it and "
-                f"{then[1]:,} validated it, and now these are {now[0]:,} and {now[1]:,}. What validates now may have "
-                "trained it; evaluate it on --split test."
+                f"{then[1]:,} validated it, and now these are {now[0]:,} and {now[1]:,}. It may have been trained "
+                "with images of the validation set; evaluate it on --split test."
             )
 
 
@@ -322,7 +322,7 @@ def _known_images_note(path: str, member: Member, data: Data, split: Split, data
     share = f"about {100 * known / checked:.0f} %" if known >= MIN_KNOWN else "some"
     known_ones = f"{f'{known:,}' if checked == count else share} of these {count:,} images"
     reason = f"{known_ones} trained it, or a model that it started from"
-    return f"{path} was trained on {trained_on}, and {reason}: the figures are too good."
+    return f"{path} was trained on {trained_on}, and {reason}: the metrics are too good."
 
 
 def _dataset_name(data: Data) -> str:
@@ -379,8 +379,8 @@ def calibrate(
     target = load_target(checkpoint, overrides, "validation", split)
     if not target.checkpoint.members[0].spec.gives_probabilities:  # of an ensemble all members do, or none
         raise CheckpointError(
-            f"The outputs of {target.name} are no probabilities (squared error without model.output), so no "
-            "temperature makes them truer."
+            f"The outputs of {target.name} are no probabilities (squared error without model.output), so "
+            "they can't be calibrated."
         )
     parts: tuple[Split, ...] = ("validation",) if split == "validation" else ("validation", split)
     before = {part: evaluate_target(target, part) for part in parts}

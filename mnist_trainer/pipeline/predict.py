@@ -114,7 +114,7 @@ def _from_stdin() -> BytesIO | DataError:
     if sys.stdin.isatty():
         raise UsageError("- takes a picture from another command, as in: cat photo.jpg | mnist-predict -")
     content = sys.stdin.buffer.read()
-    return BytesIO(content) if content else DataError("-: no picture came in by stdin.")
+    return BytesIO(content) if content else DataError("-: there is no picture on stdin.")
 
 
 def load_reader(checkpoint: str | Path = BUNDLED, model: nn.Module | None = None) -> Reader:
@@ -171,7 +171,7 @@ class Reader:
         if not isinstance(min_confidence, int | float) or not 0 <= min_confidence <= 1:
             raise UsageError(f"min_confidence must be from 0 to 1, got {one_line(str(min_confidence))}; 90 % is 0.9.")
         if min_confidence and not gives_probabilities:
-            raise UsageError("This model's outputs are no probabilities, so none of its answers has a confidence.")
+            raise UsageError("This model's outputs are no probabilities, so none of its predictions has a confidence.")
         return RejectPolicy(class_labels(self.classes), gives_probabilities, threshold, min_confidence)
 
     def _predict(self, pages: Sequence[_ReadPage], policy: RejectPolicy) -> Iterator[Prediction]:
@@ -192,7 +192,7 @@ class Reader:
         probabilities = np.concatenate([np.empty((0, len(self.classes))), *(each.numpy() for each, _ in read)])
         none = np.concatenate([np.empty(0), *(each.numpy() for _, each in read)])
         if not (np.isfinite(probabilities).all() and np.isfinite(none).all()):
-            raise CheckpointError(f"{self.name}: its answers are no numbers, so its weights are damaged. Take another.")
+            raise CheckpointError(f"{self.name}: its outputs are not finite, so its weights are damaged. Take another.")
         indices = {pixels: index for index, (pixels, _) in enumerate(unique)}
         for each in images:
             own = np.array([indices[image.tobytes()] for image in each], np.intp)
@@ -233,7 +233,7 @@ def _read(source: InputImage, expect: Expect, steps: bool) -> Iterator[Page | Da
     picture = source.picture
     try:
         if isinstance(picture, Path) and picture.name.lower().endswith(CSV_ENDINGS):
-            yield DataError(f"{picture} is a table, not a picture; mnist-predict FILE.csv --out FILE answers its rows.")
+            yield DataError(f"{picture} is a table, not a picture; mnist-predict FILE.csv --out FILE reads its rows.")
         elif isinstance(picture, Path | BytesIO):
             yield from read_pages(picture, expect, name=str(source.path), steps=steps)
         else:

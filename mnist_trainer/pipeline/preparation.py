@@ -175,10 +175,10 @@ def with_smallest_batch(config: Config, device: torch.device) -> Config:
 def check_unseen_validation(start: Member, splits: Splits, identity: Identity) -> None:
     """Raise `ConfigError` if `start`, or a model that it started from, was trained with validation images."""
     if splits.validation is not None and identity.is_known_to(start.lineage):
-        reason = "it was trained with images that would validate here, or a model that it started from was, and the "
+        reason = "it, or a model that it started from, was trained with images of this validation set, and the "
         advice = "Take the data.validation, split_seed and limit of that training, or data.validation=0 to do without"
         raise ConfigError(
-            [ConfigProblem("", "model.init_from", f"{reason}validation figures would be too good. {advice}")]
+            [ConfigProblem("", "model.init_from", f"{reason}validation metrics would be too good. {advice}")]
         )
 
 

@@ -96,7 +96,7 @@ class ResumePoint:
         machine = machine_info(state)
         for what, before in self.last["machine"].items() if self.last else ():
             if (here := machine.get(what)) != before:
-                yield "resume", f"{what} was {before} and is {here} now: bits may differ from a run never stopped"
+                yield "resume", f"{what} was {before} and is {here} now: bits may differ from an uninterrupted run"
 
 
 def _depends_on_length(config: Config) -> str | None:

@@ -96,10 +96,10 @@ def train(
     """
     custom, folder = CustomParts(model, loss, optimizer), as_folder(run_dir)
     config = load_config(config, (*overrides, keys))
-    with with_console(callback, progress) as news:
+    with with_console(callback, progress) as reporter:
         if folder is not None:
             check_free(folder)  # before data are downloaded
-        with _prepared(config, custom, news) as session:
+        with _prepared(config, custom, reporter) as session:
             run_folder = create_run_folder(config.name, folder)
             with folder_lock(run_folder.path):
                 check_no_run(run_folder.path)  # again: another process may have been faster
@@ -127,13 +127,13 @@ def resume(
     custom, texts = CustomParts(model, loss, optimizer), override_texts((*overrides, keys))
     folder = find_run(str(run))
     check_single_run(folder)
-    with with_console(callback, progress) as news:
+    with with_console(callback, progress) as reporter:
         if is_finished(folder, texts):
-            news.on_already_finished(folder.path)
+            reporter.on_already_finished(folder.path)
             return None
         with folder_lock(folder.path, steal_lock=take_over):
             point = load_resume_point(folder, texts, custom.names)
-            with _prepared(point.config, custom, news, point) as session:
+            with _prepared(point.config, custom, reporter, point) as session:
                 return session.run(folder)
 
 
@@ -316,7 +316,7 @@ def conclude(
     Without test images the plots show the `validation` images.
     """
     callback.on_test_start()
-    began = perf_counter()
+    start_time = perf_counter()
     config, folder, best_epoch = writer.config, writer.folder, writer.best_epoch
     model = writer.state.best_model()
     file_format = config.report.format
@@ -327,7 +327,7 @@ def conclude(
         title = f"{config.name}: weights of the first layer"
         drawings += run_plots.draw_weights(model, title, writer.dead_units, file_format)
     tested = None if images is None else evaluate_best(writer, images, "test", loss)
-    evaluated = perf_counter() - began
+    evaluated = perf_counter() - start_time
     if shown := tested or validation:
         drawings += _draw_predictions(shown, writer.state.setup.classes, config.report)
     for name, picture in drawings:
@@ -335,7 +335,7 @@ def conclude(
     timings = {
         "training_seconds": writer.seconds,
         "evaluation_seconds": evaluated,
-        "drawing_seconds": perf_counter() - began - evaluated,
+        "drawing_seconds": perf_counter() - start_time - evaluated,
     }
     if dead := describe_dead_units(writer.dead_units):
         folder.log(dead)

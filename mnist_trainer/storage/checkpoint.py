@@ -200,7 +200,7 @@ def combine(checkpoints: Mapping[str, Checkpoint]) -> Checkpoint:
     if others := values and [name for name in checkpoints if name not in values]:
         raise CheckpointError(
             f"The outputs of {values[0]} are no probabilities (squared error without model.output), and those of "
-            f"{others[0]} are: they have no common mean."
+            f"{others[0]} are: they can't be averaged."
         )
     for name, checkpoint in checkpoints.items():
         for member in checkpoint.members:
@@ -222,5 +222,5 @@ def check_same_classes(checkpoints: Mapping[str, Checkpoint]) -> None:
             raise CheckpointError(
                 f"{name} ({first.config.data.name}) knows the classes {', '.join(first.classes)}, and {other} "
                 f"({checkpoint.config.data.name}) knows {', '.join(checkpoint.classes)}. Only models with the same "
-                "classes can be put together or compared."
+                "classes can be combined or compared."
             )

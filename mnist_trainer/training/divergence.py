@@ -102,7 +102,7 @@ def divergence_error(state: TrainingState, what: str, step: int | None = None) -
     event = f"{what} in {where}, at a learning rate of {state.lr:g}"
     best = state.best.epoch
     kept = f"Epoch {best}, the best until then, is kept" if best else "No epoch is complete, so there is no model yet"
-    lower = f"Lower optimizer.lr (optimizer.lr={state.base_lrs[0] / 10:g} is a good try)"
+    lower = f"Lower optimizer.lr (optimizer.lr={state.base_lrs[0] / 10:g} for example)"
     clip = "" if (state.clip_norm or 2) <= 1 else ", set training.clip_norm=1"
     return DivergedError(f"{event}. {kept}. {lower}{clip}, or look at the loss and the data.", event, step)
 
@@ -123,11 +123,11 @@ def restore_epoch_start(state: TrainingState, error: DivergedError) -> Restore:
     if state.epoch_start is None:
         raise error
     if len(state.restores) == MAX_RESTORES:
-        times = f"It went back {MAX_RESTORES} times already (training.on_divergence: restore)."
+        times = f"It was restored {MAX_RESTORES} times already (training.on_divergence: restore)."
         raise DivergedError(f"{error} {times}", error.event, error.step) from error
     epoch, step = state.epoch + 1, state.step if error.step is None else error.step
-    found = Restore(epoch, step, state.lr_scale / 2, error.event)
-    restores, seconds = [*state.restores, asdict(found)], state.seconds + state.epoch_seconds
+    restore = Restore(epoch, step, state.lr_scale / 2, error.event)
+    restores, seconds = [*state.restores, asdict(restore)], state.seconds + state.epoch_seconds
     changes = {"epoch_start": state.epoch_start, "restores": restores, "seconds": seconds}
     state.load_state_dict(deepcopy(state.epoch_start) | changes)
-    return found
+    return restore

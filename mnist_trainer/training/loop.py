@@ -163,9 +163,9 @@ def _fit(
                     after_step(state)
             record = finish_epoch(state)
         except DivergedError as error:
-            found = restore_epoch_start(state, error)
+            restore = restore_epoch_start(state, error)
             if on_rollback is not None:
-                on_rollback(found)
+                on_rollback(restore)
         else:
             save_epoch_start(state)
             yield record

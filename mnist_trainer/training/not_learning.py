@@ -50,8 +50,8 @@ def not_learning(state: TrainingState, records: Sequence[EpochRecord], custom: C
     split = "training" if setup.validation is None else "validation"
     when = "one epoch" if record.epoch == 1 else f"{record.epoch} epochs"
     return (
-        f"after {when} ({record.epoch * steps} steps) the model is right on {accuracy:.1%} of the {split} images, and "
-        f"one that always names the largest class on {_majority_share(evaluated):.1%}. "
+        f"after {when} ({record.epoch * steps} steps) the accuracy on the {split} images is {accuracy:.1%}, and "
+        f"always predicting the largest class would give {_majority_share(evaluated):.1%}. "
         f"{likely_cause(state, records, custom)}"
     )
 
@@ -62,10 +62,10 @@ def likely_cause(state: TrainingState, records: Sequence[EpochRecord], custom: C
     if "model" not in custom and (advice := _without_gradient(setup.config.model)):
         return f"The activation step has no gradient, so that the layers before it can't learn. Try {advice}"
     if not _is_chance_level(record.train_accuracy, setup.train):
-        learned = f"On the training images it is right on {record.train_accuracy:.1%}"
+        learned = f"The training accuracy is {record.train_accuracy:.1%}"
         if state.ema is not None:
-            return f"{learned}: the running mean of the weights has not followed yet. Try training.ema=null"
-        return f"{learned}, but not on other images: compare them with the training images"
+            return f"{learned}: the moving average of the weights lags behind. Try training.ema=null"
+        return f"{learned}, but other images are not recognized: compare them with the training images"
     images, labels = setup.train.gather(torch.arange(min(SAMPLE, len(setup.train))))
     if _is_same(images):
         return "All training images are the same: look at the data"

@@ -81,10 +81,10 @@ def prepare_state(
         lineage=(*(start.lineage if start else ()), *([identity.sample] if identity else ())),
     )
     criterion = build_criterion(config, splits.classes, network, loss).to(device)
-    made = (optimizer or partial(build_optimizer, config.optimizer))(trainable_parameters(network))
-    if not isinstance(made, torch.optim.Optimizer):
-        raise UsageError(f"optimizer= must make a torch.optim.Optimizer, not {one_line(repr(made))}.")
-    return _resolve_batch_size(TrainingState(setup, network, criterion, made))
+    built = (optimizer or partial(build_optimizer, config.optimizer))(trainable_parameters(network))
+    if not isinstance(built, torch.optim.Optimizer):
+        raise UsageError(f"optimizer= must make a torch.optim.Optimizer, not {one_line(repr(built))}.")
+    return _resolve_batch_size(TrainingState(setup, network, criterion, built))
 
 
 def _resolve_batch_size(state: TrainingState) -> TrainingState:
@@ -174,7 +174,7 @@ def load_initial_weights(config: Config, network: nn.Module, weights: Mapping[st
     if random:
         raise CheckpointError(
             f"{path} has no weights that fit {', '.join(random)}, and model.freeze would keep them random. Freeze "
-            "fewer layers, or make them as they are there."
+            "fewer layers, or give them the shapes of that file."
         )
     return len(loaded)
 

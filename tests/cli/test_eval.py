@@ -345,6 +345,6 @@ def test_a_model_that_knows_the_images_warns(command: Command, here: Path) -> No
         done = command("eval", run.folder, *arguments, "data.name=digits")
         assert done.code == 0
         assert done.err.startswith(f"warning: {run.folder / 'best.pt'} was trained on {here / 'train.csv'}, and ")
-        assert done.err.endswith(": the figures are too good.\n")
+        assert done.err.endswith(": the metrics are too good.\n")
     content = json.loads(command("eval", run.folder, "--json", "data.name=digits").out)
     assert len(content["notes"]) == 1

@@ -390,7 +390,7 @@ def test_what_is_refused_has_an_answer_in_a_table(command: Command, here: Path) 
         (["test.csv", "--out", "./test.csv"], 2, "Name another file to write to"),
         (["none.csv", "--out", "a.csv"], 3, "none.csv cannot be read: No such file"),
         (["broken.csv", "--out", "a.csv"], 3, "broken.csv is damaged: line 1 has 3 columns"),
-        (["test.csv"], 3, "test.csv is a table, not a picture; mnist-predict FILE.csv --out FILE answers its rows."),
+        (["test.csv"], 3, "test.csv is a table, not a picture; mnist-predict FILE.csv --out FILE reads its rows."),
     ],
 )
 @pytest.mark.usefixtures("rows", "pictures")

@@ -111,7 +111,7 @@ def test_weights_that_are_no_numbers_give_no_answer(digits_run: Run, tmp_path: P
     save_checkpoint(tmp_path / "a.pt", whole)
     done = command(mnist_predict.app, seven(tmp_path / "7.png"), "--checkpoint", tmp_path / "a.pt")
     assert done.code == 4
-    assert "its answers are no numbers, so its weights are damaged" in done.err
+    assert "its outputs are not finite, so its weights are damaged" in done.err
 
 
 @posix

@@ -37,7 +37,7 @@ def test_the_temperature_is_the_one_that_scipy_finds(scale: float) -> None:
 
 def test_where_all_are_right_no_temperature_can_be_found() -> None:
     logarithms, _ = answers(1.0, 30)
-    with pytest.raises(DataError, match="All 30 validation images are read right, so they can't tell"):
+    with pytest.raises(DataError, match="All 30 validation images are classified correctly, so the best"):
         fit_temperature(logarithms, logarithms.argmax(dim=1))
 
 

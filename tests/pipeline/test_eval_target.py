@@ -34,7 +34,7 @@ def test_a_split_that_is_told_in_other_words_is_the_same(tiny: dict[str, Any], h
     assert evaluate([one, other], split="validation").count == 20
     assert compare(one, other, split="validation").first.evaluation.count == 20
     third = train(tiny, "data.validation=21").folder
-    with pytest.raises(CheckpointError, match=r"not the same validation images: data\.validation is None for"):
+    with pytest.raises(CheckpointError, match=r"not have the same validation images: data\.validation is None for"):
         evaluate([one, third], split="validation")
 
 
@@ -53,7 +53,8 @@ def grown(tiny: dict[str, Any], here: Path, pictures: Callable[[Path, dict[str, 
 def test_pictures_that_came_later_let_no_training_image_validate(grown: Path) -> None:
     message = (
         f"The images of folder have changed since {grown / 'best.pt'} was trained: 130 trained it and 20 validated it, "
-        "and now these are 131 and 20. What validates now may have trained it; evaluate it on --split test."
+        "and now these are 131 and 20. It may have been trained with images of the validation set; evaluate "
+        "it on --split test."
     )
     for ask in (lambda: evaluate(grown, split="validation"), lambda: calibrate(grown)):
         with pytest.raises(CheckpointError) as caught:

@@ -163,7 +163,7 @@ def test_a_start_that_does_not_fit_is_told(tiny: dict[str, Any], here: Path) -> 
         check("model={architecture: mlp, hidden: [9], init_from: a, freeze: 1}")
     with pytest.raises(CheckpointError, match=r"nowhere\.pt: there is no such file"):
         check("model.init_from=nowhere.pt")
-    with pytest.raises(ConfigError, match="trained with images that would validate here"):
+    with pytest.raises(ConfigError, match="trained with images of this validation set"):
         check("model.init_from=a", "data.split_seed=1")
     with pytest.raises(ConfigError, match=r"the last of the batches of 160 images holds a single one"):
         check("model={architecture: mlp, batch_norm: true}", "data.batch_size=53")

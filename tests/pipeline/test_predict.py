@@ -274,5 +274,5 @@ def test_outputs_that_are_no_probabilities_are_not_called_so(seven: Image.Image,
     classes = result.target.checkpoint.classes
     text = predictions_csv(result.predictions, result.dataset, classes, result.evaluation.ece is not None)
     assert all(line.endswith(",") for line in text.splitlines()[1:])
-    with pytest.raises(UsageError, match="none of its answers has a confidence"):
+    with pytest.raises(UsageError, match="none of its predictions has a confidence"):
         predict(seven, run.folder, min_confidence=0.5)

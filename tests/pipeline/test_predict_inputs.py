@@ -46,7 +46,7 @@ def test_a_picture_comes_through_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None
     assert path == "-"
     assert isinstance(picture, BytesIO)
     assert picture.read() == b"content"
-    assert str(again.picture) == "-: no picture came in by stdin."
+    assert str(again.picture) == "-: there is no picture on stdin."
 
 
 def test_nobody_waits_for_a_picture_from_the_keyboard(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,7 +144,9 @@ def test_a_model_remembers_what_trained_the_one_before_it(tiny: dict[str, Any], 
         Image.open(path).rotate(90).save(path)
     train(tiny, *OWN, "model.init_from=a", run_dir=here / "b")
     train(tiny, "data.split_seed=1", "data.validation=0", "model.init_from=b", run_dir=here / "c")
-    with pytest.raises(ConfigError, match="images that would validate here, or a model that it started from was, and"):
+    with pytest.raises(
+        ConfigError, match="it, or a model that it started from, was trained with images of this validation set, and"
+    ):
         prepare(tiny, "data.split_seed=1", "model.init_from=b")
     assert prepare(tiny, "model.init_from=b").setup.num_loaded_tensors == 2
     with pytest.raises(ConfigError, match=r"model\.init_from"):

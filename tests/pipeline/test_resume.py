@@ -305,7 +305,7 @@ def test_another_number_of_threads_is_told(here: Path) -> None:
     killed(here / "run", config(), after=7)
     callback = Remembering()
     resume(here / "run", "threads=2", callback=callback)
-    assert ("resume", "threads was 1 and is 2 now: bits may differ from a run never stopped") in callback.warnings
+    assert ("resume", "threads was 1 and is 2 now: bits may differ from an uninterrupted run") in callback.warnings
 
 
 def test_the_number_of_threads_is_kept(here: Path) -> None:

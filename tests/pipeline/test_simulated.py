@@ -78,7 +78,7 @@ def test_the_checkpoint_counts_the_images_of_the_data_set(run: Run, tiny: dict[s
     started = {**tiny, "data": run.config.data.model_dump(mode="json")}
     started["model"] = {"architecture": "mlp", "hidden": [32], "init_from": str(run.folder)}
     assert prepare(started).setup.counts == (500, 100)
-    with pytest.raises(ConfigError, match=r"trained with images that would validate here"):
+    with pytest.raises(ConfigError, match=r"trained with images of this validation set"):
         prepare(started, "data.split_seed=1")
 
 

@@ -552,7 +552,7 @@ def test_layers_that_do_not_fit_are_not_frozen_at_random(digits_run: Run) -> Non
         )
     assert str(caught.value) == (
         f"{digits_run.folder} has no weights that fit 1.weight, 1.bias, and model.freeze would keep them random. "
-        "Freeze fewer layers, or make them as they are there."
+        "Freeze fewer layers, or give them the shapes of that file."
     )
     state = prepare(
         "quickstart", "data.validation=100", "model={architecture: mlp, hidden: [32]}", source, "model.freeze=1"
@@ -569,7 +569,10 @@ def test_layers_that_do_not_fit_are_not_frozen_at_random(digits_run: Run) -> Non
 def test_a_start_that_knows_the_validation_images_is_refused(tiny: dict[str, Any], tmp_path: Path) -> None:
     train({**tiny, "training": {"epochs": 1, "refit": True}}, run_dir=tmp_path / "refitted")
     start = {"architecture": "mlp", "hidden": [8], "init_from": str(tmp_path / "refitted")}
-    with pytest.raises(ConfigError, match=r"model\.init_from: it was trained with images that would validate here"):
+    with pytest.raises(
+        ConfigError,
+        match=r"model\.init_from: it, or a model that it started from, was trained with images of this validation set",
+    ):
         train({**tiny, "model": start}, run_dir=tmp_path / "leaks")
     assert not (tmp_path / "leaks").exists()
     alone = {**tiny, "data": {**tiny["data"], "validation": 0}}

@@ -56,7 +56,7 @@ def test_going_back_is_told_logged_and_recorded(tiny: dict[str, Any], here: Path
 
 def test_the_fourth_time_ends_the_run(tiny: dict[str, Any], here: Path) -> None:
     config = {**tiny, "optimizer": {"name": "sgd", "lr": 0.1}}
-    with pytest.raises(DivergedError, match="It went back 3 times already"):
+    with pytest.raises(DivergedError, match="It was restored 3 times already"):
         train(config, "training.on_divergence=restore", run_dir=here / "run", loss=Breaking(8, 11, 14, 17))
     record = record_of(here / "run")
     assert (record["status"], record["best_epoch"]) == ("failed", 1)

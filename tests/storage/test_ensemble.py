@@ -51,7 +51,7 @@ def test_other_classes_are_refused_and_both_are_named() -> None:
         combine({"runs/a": one(1), "runs/b": letters})
     assert str(caught.value) == (
         "runs/a (mnist) knows the classes 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, and runs/b (mnist) knows "
-        "a, b, c, d, e, f, g, h, i, j. Only models with the same classes can be put together or compared."
+        "a, b, c, d, e, f, g, h, i, j. Only models with the same classes can be combined or compared."
     )
 
 

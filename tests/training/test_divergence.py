@@ -115,8 +115,8 @@ def test_the_fourth_time_it_stops(splits: Splits, prepare: Any) -> None:
     assert [back.factor for back in found] == [0.5, 0.25, 0.125]
     assert str(caught.value) == (
         "The loss became nan in epoch 2, step 1 of 7, at a learning rate of 0.03125. Epoch 1, the best until then, is "
-        "kept. Lower optimizer.lr (optimizer.lr=0.025 is a good try), set training.clip_norm=1, or look at the loss "
-        "and the data. It went back 3 times already (training.on_divergence: restore)."
+        "kept. Lower optimizer.lr (optimizer.lr=0.025 for example), set training.clip_norm=1, or look at the loss "
+        "and the data. It was restored 3 times already (training.on_divergence: restore)."
     )
     assert caught.value.exit_code == 6
     for advice in re.findall(r"[a-z_.]+=[^\s,;)]+", str(caught.value)):

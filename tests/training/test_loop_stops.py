@@ -20,7 +20,7 @@ from mnist_trainer.training.state import TrainingState
 
 NO_MODEL = "No epoch is complete, so there is no model yet."
 ADVICE = (
-    "Lower optimizer.lr (optimizer.lr=0.025 is a good try), set training.clip_norm=1, or look at the loss and the data."
+    "Lower optimizer.lr (optimizer.lr=0.025 for example), set training.clip_norm=1, or look at the loss and the data."
 )
 
 

@@ -67,9 +67,9 @@ def test_it_is_dead_if_luck_would_do_as_well(
 def test_it_says_what_it_saw(prepare: Any) -> None:
     state = state_of(prepare, EVEN, [64] * 10, optimizer={"name": "sgd", "lr": 0.05})
     assert not_learning(state, [record(validation=0.098)]) == (
-        "after one epoch (20 steps) the model is right on 9.8% of the validation images, and one that always names the "
-        "largest class on 10.0%. The loss does not fall. Try optimizer.lr=0.005, optimizer.lr=0.5, model.init=kaiming "
-        "or model.batch_norm=true"
+        "after one epoch (20 steps) the accuracy on the validation images is 9.8%, and always predicting the "
+        "largest class would give 10.0%. The loss does not fall. Try optimizer.lr=0.005, optimizer.lr=0.5, "
+        "model.init=kaiming or model.batch_norm=true"
     )
 
 
@@ -78,7 +78,7 @@ def test_without_validation_the_training_images_tell(prepare: Any) -> None:
     assert not_learning(state, [record(train=0.9, validation=None)]) is None
     text = not_learning(state, [record(train=0.781, validation=None)])
     assert text is not None
-    assert "right on 78.1% of the training images, and one that always names the largest class on 78.1%" in text
+    assert "training images is 78.1%, and always predicting the largest class would give 78.1%" in text
 
 
 def test_it_is_judged_once_after_twenty_steps(prepare: Any) -> None:
@@ -132,9 +132,9 @@ SPOILT: list[tuple[dict[str, Any], Callable[[TrainingState], None], dict[str, An
         {"training": {"epochs": 3, "ema": 0.9}},
         nothing,
         {"train": 0.8},
-        "On the training images it is right on 80.0%: the running mean .* has not followed yet. Try training.ema=null",
+        "The training accuracy is 80.0%: the moving average .* lags behind. Try training.ema=null",
     ),
-    ({}, nothing, {"train": 0.8}, "On the training images it is right on 80.0%, but not on other images"),
+    ({}, nothing, {"train": 0.8}, "The training accuracy is 80.0%, but other images are not recognized"),
     ({}, same_images, {}, "All training images are the same: look at the data"),
     ({}, dying, {}, r"Layer 2 \(ReLU\) has the same outputs for every image, .*model.activation=leaky_relu or model.b"),
     ({"model": {**MLP, "activation": "tanh"}}, dying, {}, r"Layer 2 \(Tanh\) has .*, model.activation=leaky_relu"),
