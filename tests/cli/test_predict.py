@@ -264,7 +264,10 @@ def test_a_picture_comes_through_a_pipe(
     monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO((here / "7.png").read_bytes())))
     done = command("predict", "-", "3.png", "--checkpoint", digits_run.folder)
     assert [line.split("  ")[0] for line in done.out.splitlines()[:2]] == ["-: 7", "3.png: 3"]
-    for content, message in ((b"no picture", "- is no picture in a known format"), (b"", "-: no picture came in")):
+    for content, message in (
+        (b"no picture", "- is no picture in a known format"),
+        (b"", "-: there is no picture on stdin"),
+    ):
         monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(content)))
         done = command("predict", "-", "--checkpoint", digits_run.folder)
         assert (done.code, done.err.removeprefix(LIMITS).startswith(message)) == (3, True)
