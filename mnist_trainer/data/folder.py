@@ -122,7 +122,7 @@ def _parts(path: Path) -> dict[Part, Path]:
             raise DataError(f"{folder} and {parts[part]} are both the {part} set. Put them together, or rename one.")
     if named and others:
         allowed = " and ".join(PART_FOLDERS[part] for part in PART_FOLDERS if part != named[0][0])
-        raise DataError(f"{others[0]} would not be read: beside {named[0][1].name}/ there can only be {allowed}.")
+        raise DataError(f"{others[0]} would not be read: next to {named[0][1].name}/ there can only be {allowed}.")
     return {part: parts[part] for part in PART_FOLDERS if part in parts}
 
 

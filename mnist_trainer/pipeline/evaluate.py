@@ -232,7 +232,7 @@ def evaluate(
 
     Several checkpoints are an ensemble: their probabilities are averaged. `views` is the number of slightly deformed
     copies of each image to average over. Overrides such as `data.name=qmnist`, or `data={"name": "qmnist"}`, choose
-    other data. `model` and `loss` are the user's own, if a lone checkpoint was trained with them. Raises
+    other data. `model` and `loss` are the user's own, if a single checkpoint was trained with them. Raises
     `CheckpointError`, `ConfigError`, `UsageError`, `DataError` or `DeviceError`.
     """
     target = load_target(checkpoint, (*overrides, keys), split)
@@ -259,7 +259,7 @@ def evaluate_target(
     """
     config, checkpoint, custom = target.config, target.checkpoint, custom or CustomParts()
     if custom.loss is not None and len(checkpoint.members) > 1:
-        raise UsageError("loss= is for a lone checkpoint: an ensemble's loss is -ln of its mean probability.")
+        raise UsageError("loss= is for a single checkpoint: an ensemble's loss is -ln of its mean probability.")
     advice = "Take another device (on the command line: --device cpu), or fewer members of an ensemble."
     threads = choose_threads(config, custom.model)
     with settings(config, threads, model=custom.model), convert_device_errors("evaluation", advice):

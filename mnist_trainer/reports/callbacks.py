@@ -194,7 +194,7 @@ class SweepResult:
             return
         codes = [row.code for row in failed]
         error = TrainerError(
-            f"No trial came to its end; {len(failed)} of {len(self.rows)} failed. The reasons are in "
+            f"No trial was completed; {len(failed)} of {len(self.rows)} failed. The reasons are in "
             f"{self.folder / 'trials.csv'}; trial {failed[0].trial}: {failed[0].reason}"
         )
         error.exit_code = max(codes, key=codes.count)

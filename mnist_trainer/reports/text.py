@@ -100,7 +100,7 @@ def epoch_cells(record: EpochRecord) -> tuple[str, ...]:
 
 def refit_line(epochs: int, images: int) -> str:
     """Return the line between the two fits of `training.refit`."""
-    return f"refit: {plural(epochs, 'epoch')} anew on all {images:,} images, as the best one above"
+    return f"refit: {plural(epochs, 'epoch')} from the initial weights on all {images:,} images, as the best one above"
 
 
 def progress_text(state: TrainingState) -> str:

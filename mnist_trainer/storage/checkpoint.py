@@ -114,7 +114,7 @@ class Checkpoint:
         return self.only.build(len(self.classes), model)
 
     def predictor(self, device: torch.device, model: nn.Module | None = None) -> Predictor:
-        """Return the model or the ensemble on `device`; `model` can only replace the model of a lone checkpoint."""
+        """Return the model or the ensemble on `device`; `model` can only replace the model of a single checkpoint."""
         if model is not None and not isinstance(model, nn.Module):
             raise UsageError(f"model= takes a torch.nn.Module, not {one_line(repr(model))}.")
         self._check_trained()

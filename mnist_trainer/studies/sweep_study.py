@@ -253,7 +253,7 @@ def trial_rows(study: Study, sweep: Sweep) -> tuple[TrialRow, ...]:
 
 
 def _trial_row(index: int, attempts: Sequence[FrozenTrial], sweep: Sweep) -> TrialRow:
-    """Return the row of the first attempt that came to its end, else of the last one."""
+    """Return the row of the first completed attempt, else of the last one."""
     ended = (one for one in attempts if one.state.is_finished() and not was_cut_off(one))
     attempt = next(ended, attempts[-1])
     status = "waiting" if was_cut_off(attempt) else STATUSES.get(attempt.state.name, "waiting")

@@ -99,7 +99,7 @@ def test_when_all_fail_it_says_so(command: Command, sweep: Path) -> None:
     sweep.write_text(SWEEP.replace("[0.01, 0.02, 1e30]", "[1e30]"))
     done = command("sweep", "lr.yaml", "optimizer.name=sgd", "--run-dir", "out")
     assert done.code == 6
-    assert done.err.startswith("No trial came to its end; 1 of 1 failed. The reasons are in out/trials.csv; trial 0: ")
+    assert done.err.startswith("No trial was completed; 1 of 1 failed. The reasons are in out/trials.csv; trial 0: ")
     assert done.out.splitlines()[-1] == "out: no trial is finished"
 
 

@@ -252,7 +252,7 @@ class TestMistakes:
     def test_a_folder_that_would_not_be_read(self, tmp_path: Path) -> None:
         data = fill(tmp_path, {"train/0/a": 1, "train/1/a": 1, "extra/0/a": 1})
         assert told(lambda: class_names(data)) == (
-            f"{tmp_path / 'extra'} would not be read: beside train/ there can only be val/ and test/."
+            f"{tmp_path / 'extra'} would not be read: next to train/ there can only be val/ and test/."
         )
 
     def test_parts_without_train(self, tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_validation_images_cannot_be_chosen_anew(trio: list[Path]) -> None:
 
 
 def test_what_belongs_to_one_model_is_refused_for_several(trio: list[Path], digits_run: Run, here: Path) -> None:
-    with pytest.raises(UsageError, match="loss= is for a lone checkpoint"):
+    with pytest.raises(UsageError, match="loss= is for a single checkpoint"):
         evaluate(trio, loss=torch.nn.functional.cross_entropy)
     with pytest.raises(CheckpointError, match="This checkpoint is an ensemble of 3 models"):
         evaluate(trio, model=digits_run.model)

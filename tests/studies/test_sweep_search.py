@@ -221,7 +221,7 @@ def test_when_all_fail_the_exit_code_is_the_commonest(make: Making) -> None:
     assert json.loads((result.folder / "run.json").read_text())["status"] == "failed"
     assert not (result.folder / "best.yaml").exists()
     with pytest.raises(
-        TrainerError, match=r"No trial came to its end; 2 of 2 failed.*trial 0: The loss became"
+        TrainerError, match=r"No trial was completed; 2 of 2 failed.*trial 0: The loss became"
     ) as caught:
         result.raise_failure()
     assert caught.value.exit_code == 6

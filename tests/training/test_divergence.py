@@ -133,7 +133,7 @@ def test_clipping_is_advised_where_it_would_be_new(
 
 @pytest.mark.parametrize("stop_after", [1, 5, 7, 9, 11, 13, 16, 20, 27])
 def test_a_state_saved_anywhere_goes_on_with_the_same_bits(splits: Splits, prepare: Any, stop_after: int) -> None:
-    """Between two epochs, in one before it breaks, and in one after it went back: the steps are counted as taken."""
+    """Between two epochs, in one before it breaks, and in one after a restore: the steps are counted as taken."""
 
     def fresh() -> TrainingState:
         return breaking(prepare(splits, **SETTINGS), rate_above(0.1, 1, 4))
