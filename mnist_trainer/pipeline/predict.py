@@ -132,7 +132,7 @@ def load_reader(checkpoint: str | Path = BUNDLED, model: nn.Module | None = None
     if predictor.refusal_threshold is None:
         few = " It learned from 1,797 small images, too few for photographs." if trained_on == "digits" else ""
         limits = (
-            f"This model cannot refuse: it gives an answer to letters, scribbles and all else too.{few} "
+            f"This model cannot refuse: it also reads letters and scribbles as digits.{few} "
             "The model that comes with the package can refuse: leave --checkpoint out."
         )
     return Reader(name, predictor, loaded.classes, limits)

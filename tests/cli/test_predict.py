@@ -21,7 +21,7 @@ from mnist_trainer.pipeline.evaluate import run_evaluation
 Command = Callable[..., Any]
 
 LIMITS = (
-    "This model cannot refuse: it gives an answer to letters, scribbles and all else too. "
+    "This model cannot refuse: it also reads letters and scribbles as digits. "
     "It learned from 1,797 small images, too few for photographs. "
     "The model that comes with the package can refuse: leave --checkpoint out.\n"
 )

@@ -114,7 +114,7 @@ Command = Callable[..., list[str]]
 
 @pytest.fixture
 def command(here: Path) -> Command:
-    """`command(folder, *overrides)`: what makes a small run in `folder`, or goes on with it."""
+    """`command(folder, *overrides)`: starts a small run in `folder`, or resumes it."""
     (here / "tiny.yaml").write_text(SMALL)
 
     def arguments(folder: Path, *overrides: str) -> list[str]:
