@@ -60,7 +60,7 @@ def config_file(folder: Path, sections: dict[str, Any], name: str = "config") ->
 
 
 def command(config: Path, run: Path, *overrides: str) -> list[str]:
-    """Return the code that starts the run in the folder `run`, or resumes it."""
+    """Return the arguments of mnist-train that start the run in the folder `run`, or resume it."""
     if holds_run(run):
         return ["--resume", str(run)]
     return ["--config", str(config), "--run-dir", str(run), *overrides]
