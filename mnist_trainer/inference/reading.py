@@ -225,6 +225,11 @@ class RejectPolicy:
         return f"may be {self.names[first]} or {self.names[second]}: {one} and {other}"
 
 
+def class_labels(classes: Sequence[str]) -> tuple[Name, ...]:
+    """Return the class names; those that are digits as numbers."""
+    return tuple(int(name) if name.isdecimal() else name for name in classes)
+
+
 def predict_page(page: Page, scores: Scores, policy: RejectPolicy, path: str | None) -> Prediction:
     """Return the prediction for a picture from the `scores` of `page.glyphs`."""
     glyphs, can_refuse = page.glyphs, policy.refusal_threshold is not None

@@ -21,7 +21,7 @@ from mnist_trainer.config.schema import CSV_ENDINGS
 from mnist_trainer.errors import CheckpointError, DataError, UsageError, one_line
 from mnist_trainer.files import is_folder, user_path
 from mnist_trainer.inference.predictor import Predictor
-from mnist_trainer.inference.reading import Prediction, RejectPolicy, Scores, predict_page, unreadable
+from mnist_trainer.inference.reading import Prediction, RejectPolicy, Scores, class_labels, predict_page, unreadable
 from mnist_trainer.pictures.listing import list_pictures
 from mnist_trainer.pictures.page import Expect, Page
 from mnist_trainer.pictures.read import read_image, read_pages
@@ -172,8 +172,7 @@ class Reader:
             raise UsageError(f"min_confidence must be from 0 to 1, got {one_line(str(min_confidence))}; 90 % is 0.9.")
         if min_confidence and not gives_probabilities:
             raise UsageError("This model's outputs are no probabilities, so none of its predictions has a confidence.")
-        names = tuple(int(name) if name.isdecimal() else name for name in self.classes)
-        return RejectPolicy(names, gives_probabilities, threshold, min_confidence)
+        return RejectPolicy(class_labels(self.classes), gives_probabilities, threshold, min_confidence)
 
     def _predict(self, pages: Sequence[_ReadPage], policy: RejectPolicy) -> Iterator[Prediction]:
         images = [[glyph.image for glyph in each.read.glyphs] for each in pages if isinstance(each.read, Page)]
