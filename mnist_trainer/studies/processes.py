@@ -1,7 +1,8 @@
 """Run tasks in worker processes, or one after another in this process.
 
 Workers are spawned, not forked: a fork would copy torch's threads and locks in an unknown state. A worker runs one
-task. The task and its messages are pickled. A worker exits at once when its parent does.
+task after another, for importing torch takes a second. Tasks and messages are pickled. A worker exits at once when its
+parent does.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from queue import SimpleQueue
 from traceback import format_exc
 from types import FrameType
 from typing import Any, cast
@@ -91,10 +93,14 @@ def run_tasks(function: Function, scheduler: Scheduler, jobs: int) -> None:
 def _run_in_processes(function: Function, scheduler: Scheduler, jobs: int) -> None:
     workers: dict[Connection, _Worker] = {}
 
+    def next_task() -> Any:
+        return None if scheduler.should_stop() else scheduler.next_task()
+
     def start_workers() -> None:
-        while len(workers) < jobs and not scheduler.should_stop() and (task := scheduler.next_task()) is not None:
-            worker = _Worker(function, task)
+        while len(workers) < jobs and (task := next_task()) is not None:
+            worker = _Worker(function)
             workers[worker.connection] = worker
+            worker.assign(task)
 
     try:
         start_workers()
@@ -108,9 +114,12 @@ def _run_in_processes(function: Function, scheduler: Scheduler, jobs: int) -> No
                 if not has_ended:
                     scheduler.on_message(worker.task, content)
                     continue
-                del workers[worker.connection]
-                worker.join()
                 scheduler.on_end(worker.task, content)
+                if worker.is_dead or (task := next_task()) is None:
+                    del workers[worker.connection]
+                    worker.join()
+                else:
+                    worker.assign(task)
                 start_workers()
     finally:
         for worker in workers.values():
@@ -120,22 +129,28 @@ def _run_in_processes(function: Function, scheduler: Scheduler, jobs: int) -> No
 
 
 class _Worker:
-    """A process that runs one task, as its parent sees it."""
+    """A process that runs tasks, as its parent sees it."""
 
-    def __init__(self, function: Function, task: object) -> None:
-        self.task = task
+    def __init__(self, function: Function) -> None:
+        self.task: Any = None
+        self.stop_sent = self.is_dead = False
         self.connection, child_end = _SPAWN.Pipe()
-        self.process = _SPAWN.Process(target=_worker_main, args=(child_end, function, task), daemon=True)
-        self.stop_sent = False
+        self.process = _SPAWN.Process(target=_worker_main, args=(child_end, function), daemon=True)
         with _sigint_ignored():
             self.process.start()
         child_end.close()  # so that the connection breaks when the process ends
+
+    def assign(self, task: object) -> None:
+        """Give the process a task to run; None makes it exit."""
+        self.task, self.stop_sent = task, False
+        with suppress(ConnectionError):  # the process has just ended
+            self.connection.send((task,))
 
     def request_stop(self) -> None:
         """Ask the task to stop, once."""
         if not self.stop_sent:
             self.stop_sent = True
-            with suppress(ConnectionError):  # the process has just ended
+            with suppress(ConnectionError):
                 self.connection.send("stop")
 
     def receive(self) -> tuple[bool, Any]:
@@ -143,12 +158,14 @@ class _Worker:
         try:
             return cast("tuple[bool, Any]", self.connection.recv())
         except (EOFError, OSError):  # OSError: it ended in the middle of a message
+            self.is_dead = True
             self.process.join(TERMINATE_SECONDS)
             text = f"Its process was ended from outside (exit code {self.process.exitcode}), as happens when the memory"
             return True, DeviceError(f"{text} is full. Take fewer --jobs, or a smaller data.batch_size.")
 
     def join(self) -> None:
-        """Wait until the process has ended; one that does not end is terminated, then killed."""
+        """Make the process exit and wait for it; one that does not exit is terminated, then killed."""
+        self.assign(None)
         self.process.join(GRACE_SECONDS)
         if self.process.is_alive():
             self.process.terminate()
@@ -158,18 +175,19 @@ class _Worker:
         self.connection.close()
 
 
-def _worker_main(connection: Connection, function: Function, task: object) -> None:
-    """Run the task in a worker process, send that it has ended, and exit."""
-    stop = threading.Event()
+def _worker_main(connection: Connection, function: Function) -> None:
+    """Run tasks in a worker process until the parent sends none, and exit."""
+    stop, tasks = threading.Event(), SimpleQueue[Any]()
     _install_signal_handlers(stop)
-    threading.Thread(target=_wait_for_stop, args=(connection, stop), daemon=True).start()
+    threading.Thread(target=_read_parent, args=(connection, stop, tasks), daemon=True).start()
 
     def send(message: object) -> None:
         with suppress(ConnectionError):  # the parent has ended, and so will this process
             connection.send((False, message))
 
     with suppress(KeyboardInterrupt, ConnectionError):
-        connection.send((True, _call(function, task, WorkerContext(send, stop.is_set))))
+        while (task := tasks.get()) is not None:
+            connection.send((True, _call(function, task, WorkerContext(send, stop.is_set))))
     os._exit(0)  # everything is saved; a normal exit takes seconds to unload torch
 
 
@@ -187,12 +205,18 @@ def _install_signal_handlers(stop: threading.Event) -> None:
     signal.signal(signal.SIGTERM, terminate)
 
 
-def _wait_for_stop(connection: Connection, stop: threading.Event) -> None:
-    """Set `stop` when the parent sends it. Without a parent, exit at once: another process may take over its files."""
+def _read_parent(connection: Connection, stop: threading.Event, tasks: SimpleQueue[Any]) -> None:
+    """Pass on what the parent sends. Without a parent, exit at once: another process may take over its files."""
     with suppress(EOFError, OSError):
         while True:
-            connection.recv()
-            stop.set()
+            message = connection.recv()
+            if message == "stop":
+                stop.set()
+            else:
+                (task,) = message
+                if task is not None:
+                    stop.clear()  # it was for the task before
+                tasks.put(task)
     os._exit(1)
 
 

@@ -85,13 +85,14 @@ def test_a_killed_process_costs_its_trial_no_more_than_time(here: Path, monkeypa
             os.kill(pids.pop(2), signal.SIGKILL)
 
     pids: dict[int, int] = {}
-    start = processes._Worker.__init__
+    assign = processes._Worker.assign
 
-    def remember(worker: Any, function: Any, task: TrialTask) -> None:
-        start(worker, function, task)
-        pids[task.number] = worker.process.pid
+    def remember(worker: Any, task: TrialTask | None) -> None:
+        assign(worker, task)
+        if task is not None:
+            pids[task.number] = worker.process.pid
 
-    monkeypatch.setattr(processes._Worker, "__init__", remember)
+    monkeypatch.setattr(processes._Worker, "assign", remember)
     monkeypatch.setattr(sweep_module._Run, "on_message", kill)
     for epochs in (40, 400, 4000):  # on a busy machine a trial may be over before it is killed
         long, callback = load_sweep("long.yaml", [f"training.epochs={epochs}"]), Remembering()
