@@ -103,21 +103,17 @@ _pools: list[ProcessPoolExecutor] = []
 
 @contextmanager
 def plot_process(is_wanted: bool) -> Iterator[None]:
-    """Inside the block, `draw_in_background` uses processes, if plots are wanted and there is a second CPU core.
+    """Inside the block, `draw_in_background` uses a process, if plots are wanted and there is a second CPU core.
 
-    They load matplotlib, which takes as long as some epochs of a small model, while the model is trained. Where
-    possible one process loads it, and the others are forked from it.
+    The process loads matplotlib, which takes as long as some epochs of a small model, while the model is trained.
     """
     if not is_wanted or _pools or _cores() == 1:
         yield
         return
-    from multiprocessing import get_all_start_methods, get_context
-    from threading import Thread
+    from multiprocessing import get_context
 
-    context = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
-    context.set_forkserver_preload(["mnist_trainer.reports.plot_worker"])
-    with ProcessPoolExecutor(2, context, _start_worker) as pool:
-        Thread(target=pool.submit, args=(int,)).start()  # in a thread, since it waits until the server is ready
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        pool.submit(_warm_up)
         _pools.append(pool)
         try:
             yield
@@ -154,19 +150,27 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _start_worker() -> None:
-    """Load what plots need, and make the worker process end with its parent."""
+def _warm_up() -> None:
+    """Load what plots need and draw a first one, which fills matplotlib's caches; end with the parent process."""
     import atexit
     import signal
+    import threading
     from multiprocessing import parent_process
-    from threading import Thread
 
     def exit_with_parent() -> None:
         if (parent := parent_process()) is not None:
             parent.join()
             os._exit(0)
 
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot(title="0")
+        axes.imshow([[0, 1]])
+        axes.plot([0, 1], [0, 1], label="0")
+        axes.legend()
+
     atexit.register(os._exit, 0)  # skips the teardown of matplotlib, which the parent would wait for
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    Thread(target=exit_with_parent, daemon=True).start()
-    from mnist_trainer.reports import plot_worker  # noqa: F401 - loads matplotlib, if the server has not
+    threading.Thread(target=exit_with_parent, daemon=True).start()
+    from mnist_trainer.reports import curves, plots  # noqa: F401
+
+    render((100, 100), "", draw)
