@@ -20,11 +20,12 @@ python -m mnist_trainer eval      measure a trained model
 python -m mnist_trainer predict   read digits from pictures
 python -m mnist_trainer runs      list runs
 python -m mnist_trainer sweep     search for the best config
+python -m mnist_trainer lab       run the experiments of the lecture
 
 For example: python -m mnist_trainer train quickstart
 Each command has --help. They are installed as mnist-train, mnist-eval, … as well."""
 
-COMMANDS = ("train", "eval", "predict", "runs", "sweep")
+COMMANDS = ("train", "eval", "predict", "runs", "sweep", "lab")
 
 SPIN_COUNT = "3000"
 """Number of iterations (some dozens of microseconds) of an idle OpenMP thread's busy loop; GNU OpenMP's default is
@@ -114,7 +115,7 @@ def _run_command(name: str) -> None:
     flushed and `atexit` functions are called. A library that needs more at exit (threads to join) would be cut off.
     """
     sys.argv[1:] = map(_expand_user, sys.argv[1:])
-    if name in ("train", "sweep"):
+    if name in ("train", "sweep", "lab"):
         _set_malloc_options()
         leave_compiler_out()
     if "OMP_WAIT_POLICY" not in os.environ:
@@ -136,4 +137,4 @@ def _run_command(name: str) -> None:
 if sys.modules.get("__mp_main__") not in (None, sys.modules["__main__"]):
     leave_compiler_out()
 
-train, evaluate, predict, runs, sweep = (partial(_run_command, name) for name in COMMANDS)
+train, evaluate, predict, runs, sweep, lab = (partial(_run_command, name) for name in COMMANDS)
