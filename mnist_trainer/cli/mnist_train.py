@@ -141,9 +141,8 @@ def _load_config(source: str, overrides: Sequence[str], keys: Mapping[str, str |
 def _train(config: Config, run_dir: Path | None, on_interrupt: str, quiet: bool) -> None:
     from mnist_trainer.reports.canvas import plot_process
 
-    with plot_process(
-        config.report.plots or config.report.gallery
-    ):  # first, so that it loads at the same time as torch
+    is_wanted = config.report.plots or config.report.gallery
+    with plot_process(is_wanted):  # first, so that it loads at the same time as torch
         from mnist_trainer.pipeline import train as pipeline
 
         with open_console(quiet, on_interrupt=on_interrupt) as console:

@@ -8,20 +8,24 @@ whatever the user's matplotlibrc says.
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
+from queue import SimpleQueue
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec
 
 from mnist_trainer.errors import UsageError
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
@@ -97,7 +101,47 @@ def check_matplotlib() -> None:
             raise UsageError(f"matplotlib can't be loaded with your settings: {error}. {advice}.") from error
 
 
-_pools: list[ProcessPoolExecutor] = []
+class PlotProcess:
+    """A process that draws plots; on Linux it forks a second one, once it has loaded matplotlib."""
+
+    def __init__(self) -> None:
+        from multiprocessing import get_context
+
+        context = get_context("spawn")
+        pipes = [context.Pipe() for _ in range(2 if sys.platform == "linux" else 1)]
+        self.connections = [ours for ours, _ in pipes]
+        self.process = context.Process(target=_serve, args=[theirs for _, theirs in pipes], daemon=True)
+        self.process.start()
+        self.idle: SimpleQueue[Connection] = SimpleQueue()
+        for ours, theirs in pipes:
+            self.idle.put(ours)
+            theirs.close()
+        self.threads = ThreadPoolExecutor(len(pipes))
+
+    def submit(self, *call: object) -> Future[bytes | None]:
+        """Call a function with arguments and options there; the result is None if it raised, or the process died."""
+        return self.threads.submit(self._send, call)
+
+    def _send(self, call: tuple[object, ...]) -> bytes | None:
+        connection = self.idle.get()
+        try:
+            connection.send(call)
+            drawn: bytes | None = connection.recv()
+        except (EOFError, OSError):
+            return None
+        finally:
+            self.idle.put(connection)
+        return drawn
+
+    def close(self) -> None:
+        """End the process, and forget what it has not begun to draw."""
+        self.threads.shutdown(cancel_futures=True)
+        for connection in self.connections:
+            connection.close()
+        self.process.join()
+
+
+_processes: list[PlotProcess] = []
 """The process that draws, if there is one."""
 
 
@@ -107,19 +151,16 @@ def plot_process(is_wanted: bool) -> Iterator[None]:
 
     The process loads matplotlib, which takes as long as some epochs of a small model, while the model is trained.
     """
-    if not is_wanted or _pools or _cores() == 1:
+    if not is_wanted or _processes or _cores() == 1:
         yield
         return
-    from multiprocessing import get_context
-
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        pool.submit(_warm_up)
-        _pools.append(pool)
-        try:
-            yield
-        finally:
-            _pools.clear()
-            pool.shutdown(cancel_futures=True)
+    process = PlotProcess()
+    _processes.append(process)
+    try:
+        yield
+    finally:
+        _processes.clear()
+        process.close()
 
 
 def draw_in_background(
@@ -129,20 +170,10 @@ def draw_in_background(
 
     Without that process, or if it has died, `draw` is called in this process when the picture is wanted.
     """
-    try:
-        future: Future[bytes] | None = _pools[0].submit(draw, *arguments, **options) if _pools else None
-    except BrokenProcessPool:
-        future = None
-
-    def picture() -> bytes:
-        if future is not None:
-            try:
-                return future.result()
-            except BrokenProcessPool:
-                pass
-        return draw(*arguments, **options)
-
-    return picture
+    if not _processes:
+        return partial(draw, *arguments, **options)
+    future = _processes[0].submit(draw, arguments, options)
+    return lambda: future.result() or draw(*arguments, **options)  # an error is raised again, here
 
 
 def _cores() -> int:
@@ -150,27 +181,35 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _warm_up() -> None:
-    """Load what plots need and draw a first one, which fills matplotlib's caches; end with the parent process."""
-    import atexit
+def _serve(*connections: Connection) -> None:
+    """Draw what the connections ask for until they are closed; the second connection is that of a fork."""
     import signal
-    import threading
-    from multiprocessing import parent_process
 
-    def exit_with_parent() -> None:
-        if (parent := parent_process()) is not None:
-            parent.join()
-            os._exit(0)
-
-    def draw(figure: Figure) -> None:
-        axes = figure.add_subplot(title="0")
-        axes.imshow([[0, 1]])
-        axes.plot([0, 1], [0, 1], label="0")
-        axes.legend()
-
-    atexit.register(os._exit, 0)  # skips the teardown of matplotlib, which the parent would wait for
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    threading.Thread(target=exit_with_parent, daemon=True).start()
     from mnist_trainer.reports import curves, plots  # noqa: F401
 
-    render((100, 100), "", draw)
+    render((100, 100), "", _draw_first)
+    has_fork = len(connections) > 1 and os.fork() > 0
+    own = connections[0 if has_fork else -1]
+    for connection in connections:
+        if connection is not own:
+            connection.close()
+    with suppress(EOFError, OSError):
+        while True:
+            draw, arguments, options = own.recv()
+            try:
+                drawn = draw(*arguments, **options)
+            except Exception:
+                drawn = None
+            own.send(drawn)
+    if has_fork:
+        os.wait()
+    os._exit(0)  # skips the teardown of matplotlib, which the parent would wait for
+
+
+def _draw_first(figure: Figure) -> None:
+    """Draw some of everything, which fills matplotlib's caches."""
+    axes = figure.add_subplot(title="0")
+    axes.imshow([[0, 1]])
+    axes.plot([0, 1], [0, 1], label="0")
+    axes.legend()
