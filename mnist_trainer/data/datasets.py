@@ -10,18 +10,15 @@ import bz2
 import gzip
 import hashlib
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from errno import EDQUOT, ENOSPC
+from functools import partial
 from http.client import HTTPException
-from io import BufferedIOBase, BytesIO
+from io import BufferedReader, BytesIO
 from math import prod
 from pathlib import Path
-from shutil import copyfile
-from time import sleep
-from typing import IO, Any, Literal
-from urllib.error import HTTPError
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 from zipfile import BadZipFile, ZipFile
@@ -44,17 +41,13 @@ from mnist_trainer.data.paths import (
     write_to_first,
 )
 from mnist_trainer.errors import DataError, one_line
-from mnist_trainer.files import try_lock
 
 PublishedName = Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits", "qmnist", "usps"]
 
-MAX_BYTES = 240_000 * 28 * 28 + 16
-"""Maximum size of an unpacked file (EMNIST's training images), as a limit for archives."""
-MAX_ARCHIVE_BYTES = 600_000_000
-"""Maximum size of an archive. EMNIST's has 536 MiB."""
+MAX_BYTES = 600_000_000
+"""Maximum size of a file, compressed or decompressed. The largest is EMNIST's archive, with 562 MB."""
 TIMEOUT = 30.0
 """Timeout of network operations in seconds."""
-POLL_SECONDS = 0.5
 
 WRONG_SET = (
     "Put a whole copy in its place. If it belongs to Fashion-MNIST or KMNIST, whose files have the same names: take "
@@ -197,72 +190,43 @@ def resources(name: PublishedName) -> dict[str, tuple[list[str], str]]:
 def _download(name: PublishedName, file: str, folders: Sequence[Path], progress: Progress | None) -> Path:
     """Download the archive of `file` into the first writable folder of `folders` and return its path.
 
-    Only one process downloads; others wait for it. Raises DataError if no server delivers the file.
+    Raises DataError if no server delivers the file, which says where to put the files by hand.
     """
-    archive, report = PUBLISHED[name].archive.format(file), progress or (lambda *_: None)
+    archive = PUBLISHED[name].archive.format(file)
+    urls, md5 = resources(name)[archive]
 
     def write(path: Path) -> None:
-        target = path.with_name(archive)
-        with _one_at_a_time(target, report):
-            if target.is_file():  # another process has downloaded it
-                copyfile(target, path)
-            else:
-                path.touch()  # an unwritable folder fails here, not as a network error
-                _fetch_any(name, archive, path, folders[0], report)
+        path.touch()  # an unwritable folder fails here, not as a network error
+        failures = []
+        for url in urls:
+            try:
+                return _fetch(url, md5, path, partial(progress, f"downloading {archive}") if progress else None)
+            except (OSError, HTTPException, ValueError, DamagedError) as error:
+                if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT):
+                    raise  # `write_to_first` tries the next folder
+                failures.append(f"{urlsplit(url).netloc}: {one_line(str(error) or type(error).__name__, 200)}")
+        *others, last = PUBLISHED[name].archives
+        listed = f"{', '.join(others)} and {last}" if others else last
+        raise DataError(
+            f"{name} is not complete in {folders[0]}, and {archive} could not be downloaded ({'; '.join(failures)}). "
+            f"Behind a proxy, name it in HTTPS_PROXY and HTTP_PROXY; where a network requires a login, log in with a "
+            f"browser. Without a network, put {listed} there, compressed or not (from {urls[0].removesuffix(archive)}),"
+            f" or name another data root with data.root or {ROOT_VARIABLE}. data.name=digits needs no download."
+        )
 
     return write_to_first(folders, archive, write)
 
 
-@contextmanager
-def _one_at_a_time(target: Path, report: Progress) -> Iterator[None]:
-    """Lock the download of `target` within a context, if the file system supports locks. Raises OSError."""
-    lock = target.with_name(f".{target.name}.lock")
-    with lock.open("ab") as stream:
-        while try_lock(stream) is False:
-            report(f"waiting for another process to download {target.name}", 0, None)
-            sleep(POLL_SECONDS)
-        try:
-            yield
-        finally:
-            with suppress(OSError):  # Windows does not delete open files
-                lock.unlink()
-
-
-def _fetch_any(name: PublishedName, archive: str, path: Path, folder: Path, report: Progress) -> None:
-    """Write `archive` from the first server that has it to `path`.
-
-    Raises DataError when none has, which says where to put the files by hand, and OSError when the disk is full.
-    """
-    failures = []
-    urls, md5 = resources(name)[archive]
-    for url in urls:
-        try:
-            return _fetch(url, md5, path, lambda done, total: report(f"downloading {archive}", done, total))
-        except (OSError, HTTPException, ValueError, DamagedError) as error:
-            if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT):
-                raise
-            cause = getattr(error, "reason", error)  # the error that a URLError wraps
-            reason = f"HTTP {error.code}" if isinstance(error, HTTPError) else getattr(cause, "strerror", None) or cause
-            failures.append(f"{urlsplit(url).netloc}: {one_line(str(reason) or type(error).__name__, 200)}")
-    *others, last = PUBLISHED[name].archives
-    listed = f"{', '.join(others)} and {last}" if others else last
-    raise DataError(
-        f"{name} is not complete in {folder}, and {archive} could not be downloaded ({'; '.join(failures)}). Behind a "
-        f"proxy, name it in HTTPS_PROXY and HTTP_PROXY; where a network wants a log-in, do that in a browser. Without "
-        f"a network, put {listed} there, compressed or not (to be had at {urls[0].removesuffix(archive)}), or name "
-        f"another data root with data.root or {ROOT_VARIABLE}. data.name=digits needs no download."
-    )
-
-
-def _fetch(url: str, md5: str, path: Path, report: Callable[[int, int | None], None]) -> None:
-    """Write what `url` gives to `path`, and check it. Raises OSError, HTTPException, DamagedError."""
+def _fetch(url: str, md5: str, path: Path, report: Callable[[int, int | None], None] | None) -> None:
+    """Download `url` to `path` and check its MD5. Raises OSError, HTTPException, DamagedError."""
     digest = hashlib.md5(usedforsecurity=False)
     request = Request(url, headers={"User-Agent": "mnist-trainer"})  # some servers refuse urllib's own name
     with urlopen(request, timeout=TIMEOUT) as response, path.open("wb") as file:
-        while (chunk := response.read(1 << 16)) and file.tell() <= MAX_ARCHIVE_BYTES:
+        while (chunk := response.read(1 << 16)) and file.tell() <= MAX_BYTES:
             file.write(chunk)
             digest.update(chunk)
-            report(file.tell(), None if response.length is None else file.tell() + response.length)
+            if report is not None:
+                report(file.tell(), None if response.length is None else file.tell() + response.length)
         if digest.hexdigest() != md5:
             is_page = response.headers.get_content_type() == "text/html"
             found = "a web page" if is_page else f"{file.tell():,} bytes with another MD5"
@@ -275,42 +239,42 @@ def _fetch(url: str, md5: str, path: Path, report: Callable[[int, int | None], N
 def _decode(name: PublishedName, paths: Sequence[Path], advice: str, part: Part) -> Decoded:
     """Return the images and labels in the files at `paths`. Raises DataError for a damaged file."""
     files = PUBLISHED[name].files(part)
-    if name == "usps":
-        with locate_damage(paths[0], advice):
-            small, labels = parse_usps(read_file(name, files[0], paths[0]))
-            return to_mnist(small), labels
     with locate_damage(paths[0], advice):
-        images = parse_idx(read_file(name, files[0], paths[0]))
+        content = read_file(name, files[0], paths[0])
+        if name == "usps":
+            small, labels = parse_usps(content)
+            return to_mnist(small), labels
+        images = parse_idx(content)
         if images.dtype != np.uint8 or images.shape[1:] != (28, 28) or not len(images):
-            raise DamagedError(f"it holds {_describe(images)}, not images of 28 × 28 uint8")
+            raise DamagedError(f"it contains {_describe(images)}, not images of 28 × 28 uint8")
     with locate_damage(paths[1], advice):
         labels = parse_idx(read_file(name, files[1], paths[1]))
         labels = labels[:, 0] if labels.ndim == 2 else labels  # QMNIST has more columns; the class comes first
         if labels.ndim != 1:
-            raise DamagedError(f"it holds {_describe(labels)}, not one label an image")
+            raise DamagedError(f"it contains {_describe(labels)}, not one label for each image")
         if not _are_classes(labels):
             raise DamagedError(f"it has labels from {labels.min()} to {labels.max()}, not from 0 to 9")
         if len(labels) != len(images):
             raise DamagedError(f"it has {len(labels):,} labels, and {paths[0].name} has {len(images):,} images")
-    if name == "emnist-digits":  # its files hold the images mirrored at the diagonal
+    if name == "emnist-digits":  # its images are transposed
         images = np.ascontiguousarray(images.transpose(0, 2, 1))
     return images, labels.astype(np.int64)
 
 
 def read_file(name: PublishedName, file: str, path: Path) -> NDArray[np.uint8]:
-    """Return the uncompressed bytes [n] of `file`, which is at `path`, in memory of their own.
+    """Return the uncompressed content [n] of `file`, which is at `path`, as a writable array.
 
-    Raises DamagedError when they are not what was published: MNIST's files have a SHA-256, archives an MD5.
+    Raises DamagedError if it differs from the published file: MNIST's files have a SHA-256, archives an MD5.
     """
     published = PUBLISHED[name]
     archive, sha256 = published.archive.format(file), published.sha256.get(file)
+    if (size := path.stat().st_size) > MAX_BYTES:
+        raise DamagedError(f"it has {size:,} bytes, and a published file has at most {MAX_BYTES:,}")
     with path.open("rb") as stream:
         if sha256 is None and path.name == archive:
-            _check_size(path, MAX_ARCHIVE_BYTES)
-            digest = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False))
-            md5, expected = digest.hexdigest(), resources(name)[archive][1]
-            if md5 != expected:
-                raise DamagedError(f"its MD5 is {md5}, not {expected} ({path.stat().st_size:,} bytes)")
+            md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+            if md5 != (expected := resources(name)[archive][1]):
+                raise DamagedError(f"its MD5 is {md5}, not {expected} ({size:,} bytes)")
             stream.seek(0)
         content = _uncompressed(stream, path, file)
     if sha256 is not None and (found := hashlib.sha256(content.data).hexdigest()) != sha256:
@@ -318,66 +282,54 @@ def read_file(name: PublishedName, file: str, path: Path) -> NDArray[np.uint8]:
     return content
 
 
-def _uncompressed(stream: IO[bytes], path: Path, file: str) -> NDArray[np.uint8]:
-    """Return the content of the file at `path`, which `stream` has opened, at most `MAX_BYTES`."""
-    # By the first bytes, not by the name: browsers unpack a .gz on the way and leave the name as it was.
-    start = stream.read(4)
-    stream.seek(0)
+def _uncompressed(stream: BufferedReader, path: Path, file: str) -> NDArray[np.uint8]:
+    """Return the content of the file at `path`, which is open as `stream`: at most `MAX_BYTES`."""
+    # By the first bytes, not by the name: browsers may decompress a .gz and keep its name.
+    start = stream.peek(4)
     try:
-        # zipfile trusts the list of members, so only a .zip is opened whose MD5 was checked. Nothing is unpacked to a
-        # path that it names: one member is read, into memory.
-        if start == b"PK\3\4" and path.name == "gzip.zip":
+        # A .zip is opened only if its MD5 has been checked. One member is read; nothing is written to the paths in it.
+        if start.startswith(b"PK\3\4") and path.name == "gzip.zip":
             with ZipFile(stream) as archive, archive.open(f"gzip/{file}.gz") as member:
-                return _read_bounded(gzip.GzipFile(fileobj=member))
-        if start.startswith(b"\x1f\x8b"):
-            return _read_bounded(gzip.GzipFile(fileobj=stream))
-        if start.startswith(b"BZh"):
-            return _read_bounded(bz2.BZ2File(stream))
+                content = gzip.GzipFile(fileobj=member).read(MAX_BYTES + 1)
+        elif start.startswith(b"\x1f\x8b"):
+            content = gzip.GzipFile(fileobj=stream).read(MAX_BYTES + 1)
+        elif start.startswith(b"BZh"):
+            content = bz2.BZ2File(stream).read(MAX_BYTES + 1)
+        else:
+            return np.fromfile(path, np.uint8)
     except KeyError:
-        raise DamagedError(f"it holds no gzip/{file}.gz") from None
+        raise DamagedError(f"it contains no gzip/{file}.gz") from None
     except (EOFError, ValueError, RuntimeError, zlib.error, BadZipFile, gzip.BadGzipFile) as error:
-        raise DamagedError(f"it cannot be unpacked ({error})") from None
-    _check_size(path, MAX_BYTES)
-    return np.fromfile(stream, np.uint8)
-
-
-def _read_bounded(stream: BufferedIOBase) -> NDArray[np.uint8]:
-    content = stream.read(MAX_BYTES + 1)
+        raise DamagedError(f"it cannot be decompressed ({error})") from None
     if len(content) > MAX_BYTES:
-        raise DamagedError(f"it unpacks to more than the {MAX_BYTES:,} bytes that a published file has at most")
+        raise DamagedError(f"decompressed, it has more than {MAX_BYTES:,} bytes, the maximum of a published file")
     return np.frombuffer(bytearray(content), np.uint8)
 
 
-def _check_size(path: Path, max_bytes: int) -> None:
-    """Before anything of that size is read."""
-    if (size := path.stat().st_size) > max_bytes:
-        raise DamagedError(f"it has {size:,} bytes, and a published file has {max_bytes:,} at most")
-
-
 IDX_TYPES: dict[int, np.dtype[Any]] = {0x08: np.dtype(np.uint8), 0x0C: np.dtype(">i4")}
+MAX_SIDE = 1_000_000
+"""Maximum size of a dimension of an IDX file."""
 
 
 def parse_idx(content: NDArray[np.uint8]) -> NDArray[Any]:
-    """Return the array in the bytes `content` [n] of an IDX file: a view of them, uint8 or big-endian int32.
+    """Return the array in an IDX file with the bytes `content` [n] as a view: uint8 or big-endian int32.
 
     The header (http://yann.lecun.com/exdb/mnist/): two zero bytes, a type code, the number of dimensions, then each
-    dimension as a big-endian int32. Raises DamagedError when `content` is not exactly that.
+    dimension as a big-endian int32. Raises DamagedError for anything else.
     """
     start = content[:4].tobytes()
-    if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in IDX_TYPES or not 1 <= start[3] <= 8:
+    if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in IDX_TYPES or not 1 <= start[3] <= 3:
         found = start.hex(" ") or "nothing"
-        raise DamagedError(f"it is no IDX file (that begins with 00 00 08 03 or the like, this one with {found})")
+        raise DamagedError(f"it is not an IDX file (which starts with 00 00 08 03 or similar; this one with {found})")
     begin, dtype = 4 + 4 * start[3], IDX_TYPES[start[2]]
-    header = content[4:begin].tobytes().ljust(begin - 4, b"\0")
-    shape = np.frombuffer(header, ">u4").tolist()
+    shape = np.frombuffer(content[4:begin].tobytes().ljust(begin - 4, b"\0"), ">u4").tolist()
     expected = begin + prod(shape) * dtype.itemsize
-    if len(content) != expected:
+    if len(content) != expected or max(shape) > MAX_SIDE:
         sizes = " × ".join(f"{size:,}" for size in shape)
-        raise DamagedError(f"its header says {sizes} values, {expected:,} bytes in all, but it has {len(content):,}")
-    try:
-        return content[begin:].view(dtype).reshape(shape)
-    except ValueError as error:  # one side is 0, and the others are more than there can be
-        raise DamagedError(f"its header says {' × '.join(map(str, shape))} values ({error})") from None
+        raise DamagedError(
+            f"according to its header it has {sizes} values, {expected:,} bytes in all, but it has {len(content):,}"
+        )
+    return content[begin:].view(dtype).reshape(shape)
 
 
 USPS_SIDE = 16
