@@ -50,8 +50,8 @@ TIMEOUT = 30.0
 """Timeout of network operations in seconds."""
 
 WRONG_SET = (
-    "Put a whole copy in its place. If it belongs to Fashion-MNIST or KMNIST, whose files have the same names: take "
-    "data.name=fashion-mnist or kmnist, and a data.root in which they lie under FashionMNIST/raw or KMNIST/raw."
+    "Replace it with an intact copy. If it belongs to Fashion-MNIST or KMNIST, whose files have the same names, use "
+    "data.name=fashion-mnist or kmnist, and a data.root that contains them in FashionMNIST/raw or KMNIST/raw."
 )
 """Advice for a damaged file that may belong to another data set."""
 
@@ -67,9 +67,9 @@ class Published:
     test: tuple[str, ...]
     classes: tuple[str, ...] = DIGITS
     archive: str = "{}.gz"
-    """Format of a file's name on servers. A .zip contains `gzip/<name>.gz`."""
+    """Format of the name of an archive on servers. A .zip contains `gzip/<name>.gz`."""
     sha256: Mapping[str, str] = field(default_factory=dict)
-    """Hashes of uncompressed files. They replace the check of the archive's MD5, as archives may be recompressed."""
+    """Hashes of uncompressed files. With them, archives are not checked by MD5, and may have been recompressed."""
 
     def files(self, part: Part) -> tuple[str, ...]:
         """Return the files of `part`."""
@@ -81,9 +81,9 @@ class Published:
         return list(dict.fromkeys(map(self.archive.format, (*self.train, *self.test))))
 
     def folders(self, root: Path) -> tuple[Path, ...]:
-        """Return the folders that may contain the files: cache folders, and `root` as their own folder or its parent.
+        """Return the folders that may contain the files: the cache folders, and `root` itself and below.
 
-        Several data sets have files of the same names. Without a hash, the folder must have the data set's name.
+        Several data sets have files of the same names. Without a hash, the folder must be named after the data set.
         """
         top = Path(self.folder).parent
         near: tuple[Path, ...] = (root / top, root / "raw", root)
@@ -121,7 +121,7 @@ PUBLISHED: dict[PublishedName, Published] = {
 
 
 def load_published(name: PublishedName, root: Path, part: Part, progress: Progress | None = None) -> ImageDataset:
-    """Return a part of the data set `name` under `root`, and download missing files.
+    """Return a part of the data set `name` from the files under `root`; missing files are downloaded.
 
     Only files of that part are read. Raises DataError for a damaged or unavailable file, and StorageError if no folder
     is writable.
@@ -336,20 +336,20 @@ USPS_SIDE = 16
 
 
 def parse_usps(content: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return images [N, 16, 16] from 0 (paper) to 1 (ink) and labels [N] from 0 to 9 of the text of USPS.
+    """Return images [N, 16, 16] from 0 (paper) to 1 (ink) and labels [N] from 0 to 9 of the text file of USPS.
 
-    A line is `label 1:value 2:value … 256:value`, label from 1 to 10, values from -1 to 1, all of them written out
+    A line is `label 1:value 2:value … 256:value`, with a label from 1 to 10, and values from -1 to 1
     (https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass.html#usps). Raises DamagedError otherwise.
     torchvision's reader rounds down to 256 grey levels; here the fractions are kept until the image is enlarged.
     """
     if not len(content):
         raise DamagedError("it is empty")
-    # Without the colons a line is the label, then 256 times a position and its value.
+    # Without the colons, a line is a label and 256 pairs of a position and its value.
     text = BytesIO(content.tobytes().replace(b":", b" "))
     try:
         table = np.loadtxt(text, dtype=np.float32, comments=None, encoding="latin1", ndmin=2)
     except ValueError as error:
-        raise DamagedError(f"it is no text with a label and 256 numbered values a line ({error})") from None
+        raise DamagedError(f"it is not a text with a label and 256 numbered values in each line ({error})") from None
     if table.shape[1] != 1 + 2 * USPS_SIDE**2 or (table[:, 1::2] != np.arange(1, USPS_SIDE**2 + 1)).any():
         raise DamagedError("its lines do not have values numbered from 1 to 256")
     labels, values = table[:, 0], table[:, 2::2]

@@ -21,18 +21,18 @@ Progress = Callable[[str, int, int | None], None]
 
 ROOT_VARIABLE = "MNIST_TRAINER_DATA"
 
-REPLACE = "Delete it, then it is downloaded again; or put a whole copy in its place."
+REPLACE = "Delete it, and it is downloaded again; or replace it with an intact copy."
 
 
 def data_root(data: Data) -> Path:
-    """Return the folder of data sets, laid out as by torchvision: `data.root`, else MNIST_TRAINER_DATA, else the cache.
+    """Return the folder of data sets, in torchvision's layout: `data.root`, else MNIST_TRAINER_DATA, else the cache.
 
-    It need not exist. Raises DataError when a file has its name.
+    It need not exist. Raises DataError if it is a file.
     """
     named = data.root or os.environ.get(ROOT_VARIABLE)
     root = user_path(named) if named else user_cache()
     if os.path.lexists(root) and not is_folder(root):
-        raise DataError(f"{root} is a file; data.root (or {ROOT_VARIABLE}) has to name a folder.")
+        raise DataError(f"{root} is a file; data.root (or {ROOT_VARIABLE}) must name a folder.")
     return root
 
 
@@ -55,8 +55,8 @@ CACHE_VARIABLES = {"MPLCONFIGDIR": "matplotlib", "TORCHINDUCTOR_CACHE_DIR": "tor
 def set_cache_variables() -> None:
     """Set the cache folders of matplotlib (list of fonts) and torch (compiled code) to this program's cache folder.
 
-    Only where that can be written and the user has named no other. Commands call it before either is imported; a
-    library leaves the environment alone.
+    Does nothing if that is not writable, or if the user has set the variable. Only commands call it, before they import
+    either: a library must not change the environment.
     """
     cache = user_cache()
     there = next(folder for folder in (cache, *cache.parents) if folder.exists())
@@ -73,17 +73,18 @@ def _home() -> Path:
 
 
 def cache_dirs(root: Path, folder: str) -> tuple[Path, ...]:
-    """Return the folders that may hold files of one data set: under `root`, then under the user's cache folder.
+    """Return the folders that may contain the files of a data set: under `root`, then under the user's cache folder.
 
-    The second is written to if `root` is read-only.
+    New files are written to the second one if `root` is read-only.
     """
     return tuple(dict.fromkeys((root / folder, user_cache() / folder)))
 
 
 def write_to_first(folders: Sequence[Path], name: str, write: Callable[[Path], None]) -> Path:
-    """Return the path of the new file `name`, filled by `write`, in the first of `folders` that can be written.
+    """Write the file `name` with `write` to the first writable folder of `folders`, and return its path.
 
-    Raises StorageError when none can. What `write` raises passes through, but for an OSError: the next folder is tried.
+    After an OSError of `write`, the next folder is tried; other errors are raised. Raises StorageError if no folder is
+    writable.
     """
     refusals = []
     for folder in folders:
@@ -94,17 +95,17 @@ def write_to_first(folders: Sequence[Path], name: str, write: Callable[[Path], N
             refusals.append(f"{folder}: {error.strerror or error}")
         else:
             return folder / name
-    advice = f"Name a folder that can be written with data.root or {ROOT_VARIABLE}."
+    advice = f"Name a writable folder with data.root or {ROOT_VARIABLE}."
     raise StorageError(f"{name} cannot be written ({'; '.join(refusals)}). {advice}")
 
 
 class DamagedError(Exception):
-    """The content of a file is invalid. The text is the reason, without the path."""
+    """The content of a file is invalid. The message is the reason, without the path."""
 
 
 @contextmanager
 def locate_damage(path: Path, advice: str = REPLACE) -> Iterator[None]:
-    """Turn a DamagedError inside the block, and a file that cannot be read, into a DataError that names `path`."""
+    """Convert a DamagedError or an OSError in the block into a DataError with `path`."""
     try:
         yield
     except DamagedError as error:

@@ -1,4 +1,4 @@
-"""Tables of images: CSV files, as Kaggle gives MNIST, and Keras's `mnist.npz`."""
+"""Tables of images: CSV files, such as Kaggle's MNIST, and Keras's `mnist.npz`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
 from hashlib import blake2b
-from io import BytesIO
 from itertools import chain, islice
 from lzma import LZMAError
 from math import prod
@@ -30,7 +29,7 @@ from mnist_trainer.files import is_folder, user_path
 Table = tuple[NDArray[np.uint8], NDArray[np.int64] | None]
 """Images [N, 28, 28] and labels [N]; None where the table has no labels."""
 
-ADVICE = "Put a whole copy in its place, or name another table of images of 28 × 28 pixels."
+ADVICE = "Replace it with an intact copy, or name another table of images of 28 × 28 pixels."
 
 MAX_IMAGES, PIXELS = 240_000, 28 * 28
 
@@ -38,10 +37,10 @@ ROWS = 4096
 """Rows of a CSV file that are parsed at once."""
 
 MAX_LINE_LENGTH = 1 << 15
-"""Characters of a line, at most: 785 numbers with many decimals."""
+"""Maximum number of characters in a line: enough for 785 numbers with many decimals."""
 
 LABEL_NAMES = {"label", "labels", "class", "digit", "target", "y"}
-"""What a header calls the column of the labels. Without a header it is the first, or the last if only that varies."""
+"""Names of the label column in a header. Without a header it is the first column, or, if that is constant, the last."""
 
 
 def table_of(data: Data) -> Path | None:
@@ -51,21 +50,21 @@ def table_of(data: Data) -> Path | None:
 
 
 def load_table(path: Path, part: Part) -> ImageDataset:
-    """Return the images of `part` in the table at `path`, in its order. Raises DataError for a damaged file.
+    """Return the images of `part` in the table at `path`, in their order. Raises DataError for a damaged file.
 
-    A CSV file has no test set, so about a fifth of its images are taken, which depends on their pixels alone.
+    A CSV file has no test set, so about a fifth of its images are chosen by a hash of their pixels.
     """
     images, labels, tests = _parts_of(path)
     chosen = tests == (part == "test")
     if not chosen.any():
-        raise DataError(f"{path}: none of its {len(images):,} images falls to the {part} set; it needs more of them.")
+        raise DataError(f"{path}: none of its {len(images):,} images belongs to the {part} set; add more images.")
     return _dataset(images[chosen], labels[chosen])
 
 
 def load_unseen_table(path: Path, trained: Sequence[Data]) -> tuple[ImageDataset, str]:
-    """Return the images of a table that can test models trained on `trained`, and a phrase that describes them.
+    """Return the images of a table on which models trained on `trained` can be tested, and a description of them.
 
-    They are all images of a CSV file that none of the models was trained on, else the table's test part.
+    These are all images of a CSV file if none of the models was trained on it, else the table's test part.
     """
     known = {user_path(each.path).resolve() for each in trained if each.path is not None}
     if path.suffix.lower() == ".npz" or path.resolve() in known:
@@ -96,14 +95,14 @@ def _parts_once(path: Path, size: int, time: int) -> tuple[NDArray[np.uint8], ND
         return np.concatenate((train, test)), np.concatenate((train_labels, test_labels)), tests
     images, labels = _read_csv(path)
     if labels is None:
-        advice = "mnist-predict FILE.csv --out FILE answers such images."
-        raise DataError(f"{path} has 784 columns: images without labels, for neither training nor test. {advice}")
+        advice = "Predict their labels with mnist-predict FILE.csv --out FILE."
+        raise DataError(f"{path} has 784 columns: images without labels, which can't train or test a model. {advice}")
     hashes = (int.from_bytes(blake2b(image.data, digest_size=8).digest(), "big") for image in images)
     return images, labels, np.array([number % TEST_SHARE == 0 for number in hashes])
 
 
 def read_csv(path: Path) -> Table:
-    """Return the rows of the CSV file at `path`, which has 784 columns, or 785 with one of labels.
+    """Return the content of the CSV file at `path`, which has 784 columns of pixels, and perhaps one of labels.
 
     Raises DataError for anything else.
     """
@@ -117,7 +116,7 @@ def _read_csv(path: Path) -> Table:
         with opened(path, "rt", encoding="utf-8-sig", errors="replace") as file:
             parts = [*_chunks(file)]
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DamagedError(f"it cannot be unpacked ({error})") from None
+        raise DamagedError(f"it cannot be decompressed ({error})") from None
     images = np.concatenate([images for images, _ in parts])
     labels = [labels for _, labels in parts if labels is not None]
     return images, np.concatenate(labels) if labels else None
@@ -135,7 +134,7 @@ def _chunks(file: TextIO) -> Iterator[Table]:
     label = next((at for at, cell in enumerate(cells) if cell in LABEL_NAMES), default)
     if len(cells) != PIXELS + (label is not None):
         raise DamagedError(
-            f"line {first[0]} has {len(cells):,} columns; needed are 784 pixels (28 × 28), and one more for a label"
+            f"line {first[0]} has {len(cells):,} columns; it needs 784 pixels (28 × 28), and one more for a label"
         )
     has_header = not any(map(_is_number, cells))
     if not has_header:
@@ -147,27 +146,27 @@ def _chunks(file: TextIO) -> Iterator[Table]:
             raise DamagedError(f"it has more than {MAX_IMAGES:,} rows")
         table, row_names = _numbers(batch, separator, len(cells)), [f"line {number}" for number, _ in batch]
         if label == 0 and not has_header and count == len(batch) and np.ptp(table[:, 0]) == 0 < np.ptp(table[:, -1]):
-            label = PIXELS  # the first column is a corner of the images, the last one their labels
+            label = PIXELS  # the first column is a corner of the images, the last one their label
         if label is None:
             yield _images(table, row_names), None
         else:
             yield _images(np.delete(table, label, axis=1), row_names), _labels(table[:, label], row_names)
     if not count:
-        raise DamagedError("it has a header and no row")
+        raise DamagedError("it has a header but no rows")
 
 
 def _numbered(file: TextIO) -> Iterator[tuple[int, str]]:
-    """Yield the lines that are not empty, with their numbers."""
+    """Yield the lines that are not empty, with their line numbers."""
     empty = 0
     for number, line in enumerate(iter(partial(file.readline, MAX_LINE_LENGTH), ""), 1):
         if line.strip():
             yield number, line
-        elif (empty := empty + 1) > ROWS:  # a small archive may hold any number of them
+        elif (empty := empty + 1) > ROWS:  # a small .gz file may contain any number of them
             raise DamagedError(f"it has more than {ROWS:,} empty lines")
 
 
 def _numbers(lines: Sequence[tuple[int, str]], separator: str, columns: int) -> NDArray[np.float32]:
-    """Return the cells of numbered lines, [n, columns]. Raises DamagedError that names the first wrong line."""
+    """Return the values of numbered lines, [n, columns]. Raises DamagedError with the first wrong line."""
     try:
         table = np.loadtxt([line for _, line in lines], np.float32, comments=None, delimiter=separator, quotechar='"')
         return table.reshape(len(lines), columns)
@@ -178,8 +177,8 @@ def _numbers(lines: Sequence[tuple[int, str]], separator: str, columns: int) -> 
                 raise DamagedError(f"line {number:,} has {len(cells):,} columns, not {columns}") from None
             for cell in cells:
                 if not _is_number(cell.strip(' "\r\n')):
-                    raise DamagedError(f"line {number:,} has {cell.strip()[:20]!r}, which is no number") from None
-        raise DamagedError(f"from line {lines[0][0]:,} on it is no table ({one_line(str(error), 80)})") from None
+                    raise DamagedError(f"line {number:,} has {cell.strip()[:20]!r}, which is not a number") from None
+        raise DamagedError(f"from line {lines[0][0]:,} on it is not a table ({one_line(str(error), 80)})") from None
 
 
 def _is_number(cell: str) -> bool:
@@ -195,8 +194,8 @@ def _read_npz(path: Path) -> list[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
     try:
         with ZipFile(path) as archive:
             return [_pair(archive, part) for part in ("train", "test")]
-    except (BadZipFile, EOFError, ValueError, OverflowError, RuntimeError, zlib.error, LZMAError) as error:
-        raise DamagedError(f"it cannot be unpacked ({one_line(str(error), 80)})") from None
+    except (BadZipFile, EOFError, ValueError, OverflowError, RuntimeError, MemoryError, zlib.error, LZMAError) as error:
+        raise DamagedError(f"it cannot be read ({one_line(str(error), 80)})") from None
 
 
 def _pair(archive: ZipFile, part: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -210,19 +209,15 @@ def _pair(archive: ZipFile, part: str) -> tuple[NDArray[np.uint8], NDArray[np.in
 
 
 def _array(archive: ZipFile, name: str) -> NDArray[Any]:
-    """Return an array of numbers; its size is checked before it is read."""
+    """Return an array of numbers. Raises DamagedError for another one, and ValueError or MemoryError for damage."""
     if f"{name}.npy" not in archive.namelist():
-        raise DamagedError(f"it holds no array {name}; needed are x_train, y_train, x_test and y_test")
+        raise DamagedError(f"it contains no array {name}; x_train, y_train, x_test and y_test are needed")
     if archive.getinfo(f"{name}.npy").file_size > MAX_IMAGES * PIXELS:
         raise DamagedError(f"{name} has more bytes than {MAX_IMAGES:,} images")
-    stream = BytesIO(archive.read(f"{name}.npy"))
-    is_first = np.lib.format.read_magic(stream) == (1, 0)
-    read_header = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read_header(stream)
-    if dtype.kind not in "uif" or prod(shape) * dtype.itemsize > len(stream.getbuffer()):
-        raise DamagedError(f"{name} holds {' × '.join(map(str, shape))} {dtype}, not as many numbers")
-    stream.seek(0)
-    array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+    with archive.open(f"{name}.npy") as stream:
+        array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+    if array.dtype.kind not in "uif":
+        raise DamagedError(f"{name} contains {array.dtype}, not numbers")
     return array
 
 
@@ -235,7 +230,10 @@ def _labels(table: NDArray[Any], rows: Sequence[str] | str) -> NDArray[np.int64]
 
 
 def _whole_numbers(table: NDArray[Any], largest: int, rows: Sequence[str] | str) -> NDArray[Any]:
-    """Return `table` [n, k] if it holds only whole numbers from 0 to `largest`; errors name its rows by `rows`."""
+    """Return `table` [n, k] if all its values are whole numbers from 0 to `largest`.
+
+    `rows` are the names of the rows for errors, or one name for all.
+    """
     if table.dtype == np.uint8 and largest == 255:
         return table
     with np.errstate(invalid="ignore"):  # infinity has no remainder

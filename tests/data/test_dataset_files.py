@@ -37,7 +37,7 @@ from tests.data.conftest import Handler, md5
 CONTENT = b"content" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 PACKED = gzip.compress(CONTENT)
-ADVICE = "Delete it, then it is downloaded again; or put a whole copy in its place."
+ADVICE = "Delete it, and it is downloaded again; or replace it with an intact copy."
 
 
 @pytest.fixture(autouse=True)
@@ -332,8 +332,8 @@ def test_values_and_labels_of_one_line() -> None:
     ("text", "reason"),
     [
         ("", "it is empty"),
-        ("<html>\n", "it is no text with a label and 256 numbered values a line"),
-        (line() + "\n" + line()[:-5], "it is no text with a label and 256 numbered values a line"),
+        ("<html>\n", "it is not a text with a label and 256 numbered values in each line"),
+        (line() + "\n" + line()[:-5], "it is not a text with a label and 256 numbered values in each line"),
         ("3 1:0.5 2:0.5", "its lines do not have values numbered from 1 to 256"),
         (line().replace(" 7:", " 8:"), "its lines do not have values numbered from 1 to 256"),
         (line(11), "it has values that are not from -1 to 1, or labels that are not from 1 to 10"),

@@ -23,7 +23,7 @@ from tests.data.conftest import md5
 
 PAIRS = ["mnist", "fashion-mnist", "kmnist", "emnist-digits", "qmnist"]
 ALL = [*PAIRS, "usps"]
-ADVICE = "Delete it, then it is downloaded again; or put a whole copy in its place."
+ADVICE = "Delete it, and it is downloaded again; or replace it with an intact copy."
 
 
 def read(made: Any, root: Path, part: str) -> None:
@@ -236,7 +236,7 @@ def test_nowhere_to_write(make: Callable[..., Any], server: Any, tmp_path: Path,
     reason = "Not a directory"
     assert str(caught.value) == (
         f"t10k-images-idx3-ubyte.gz cannot be written ({cache.parent / 'under' / 'MNIST' / 'raw'}: {reason}; "
-        f"{cache / 'MNIST' / 'raw'}: {reason}). Name a folder that can be written with data.root or MNIST_TRAINER_DATA."
+        f"{cache / 'MNIST' / 'raw'}: {reason}). Name a writable folder with data.root or MNIST_TRAINER_DATA."
     )
     assert server.requests == []
 

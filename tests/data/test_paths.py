@@ -34,9 +34,7 @@ def test_a_file_is_no_root(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError) as caught:
         data_root(Data(root=str(tmp_path / "file")))
-    assert (
-        str(caught.value) == f"{tmp_path / 'file'} is a file; data.root (or MNIST_TRAINER_DATA) has to name a folder."
-    )
+    assert str(caught.value) == f"{tmp_path / 'file'} is a file; data.root (or MNIST_TRAINER_DATA) must name a folder."
 
 
 @pytest.mark.parametrize(
@@ -82,7 +80,7 @@ def test_place_says_why_no_folder_takes_the_file(tmp_path: Path) -> None:
         write_to_first([tmp_path / "one", tmp_path / "two"], "a", refuse)
     assert str(caught.value) == (
         f"a cannot be written ({tmp_path / 'one'}: Permission denied; {tmp_path / 'two'}: Permission denied). "
-        "Name a folder that can be written with data.root or MNIST_TRAINER_DATA."
+        "Name a writable folder with data.root or MNIST_TRAINER_DATA."
     )
 
 
