@@ -1,6 +1,6 @@
-"""Augment training images (`data.augment`), differently in each epoch, a batch at a time on its device.
+"""Augment training images (`data.augment`), differently in each epoch, in batches on their device.
 
-All geometric operations on an image are one mapping with one interpolation.
+All geometric operations on an image are combined into a single interpolation.
 """
 
 from __future__ import annotations

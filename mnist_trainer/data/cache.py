@@ -1,7 +1,7 @@
 """Cache decoded data sets in files, so that later starts skip decoding and large data sets can be memory-mapped.
 
-A stale, damaged or missing cache file is not an error: it is made again. It is a `.npy` file with one record (all
-images, all labels), followed by the CRC-32 of the record and a hash of the fingerprint.
+A stale, damaged or missing cache file is replaced without an error. It is a `.npy` file with one record (all images,
+all labels), followed by the CRC-32 of the record and a hash of the fingerprint.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ FORMAT = 3
 """Version of decoding and file layout. Increase it when either changes."""
 IMAGE_BYTES = 28 * 28
 MIN_CACHED = 1000
-"""Minimum number of images for which data made from pictures are cached."""
+"""Minimum number of images, made from pictures or simulated, that are cached."""
 
 Decoded = tuple[NDArray[np.uint8], NDArray[np.int64]]
-"""Images [N, 28, 28] and labels [N]. Images that are too large for memory are a read-only memory-mapped array."""
+"""Images [N, 28, 28] and labels [N]. Images that are too many for the memory are a read-only memory-mapped array."""
 Chunks = Callable[[], Iterable[NDArray[np.uint8]]]
 """Returns an iterable of the images in chunks [n, 28, 28]. Each call starts from the beginning."""
 
@@ -62,7 +62,7 @@ def code_fingerprint() -> str:
 
 
 def load_cached(cache_dirs: Sequence[Path], name: str, fingerprint: str) -> Decoded | None:
-    """Return the valid cache `name` with this fingerprint from one of `cache_dirs`, else None."""
+    """Return the content of a valid cache `name` with this fingerprint in one of `cache_dirs`, else None."""
     for path in (folder / name for folder in cache_dirs):
         with suppress(OSError, ValueError):  # ValueError: the file was truncated while it was mapped
             if path.is_file():  # opening a pipe would block
@@ -80,12 +80,13 @@ def save_cache(cache_dirs: Sequence[Path], name: str, fingerprint: str, decoded:
 def load_or_make(
     cache_dirs: Sequence[Path], name: str, fingerprint: str, chunks: Chunks, labels: NDArray[np.int64]
 ) -> Decoded:
-    """Return the cache `name` with this fingerprint (which covers `labels` [N]), else make and cache the images.
+    """Return the content of the cache `name` with this fingerprint, else the images of `chunks`, which are cached.
 
-    Chunks are written to the file one by one, so that the images may exceed the memory. If no file can be written, they
-    are made in memory.
+    The fingerprint must cover `labels` [N]. Chunks are written one by one, so that the images may exceed the memory.
+    Fewer than `MIN_CACHED` images are made in memory, and all of them if no file can be written.
     """
-    if (found := load_cached(cache_dirs, name, fingerprint)) is None:
+    found = None
+    if len(labels) >= MIN_CACHED and (found := load_cached(cache_dirs, name, fingerprint)) is None:
         _write(cache_dirs, name, fingerprint, chunks, labels)
         found = load_cached(cache_dirs, name, fingerprint)
     return found or (np.concatenate([*chunks()]), labels)
@@ -121,7 +122,7 @@ def _read(file: IO[bytes], fingerprint: str) -> Decoded | None:
         view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         content = np.frombuffer(view, np.uint8, _record(count).itemsize, header_size)
         if hasattr(view, "madvise"):
-            # Batches are spread over the file: readahead would read it many times.
+            # Batches are spread over the file: with readahead it would be read many times.
             view.madvise(mmap.MADV_RANDOM)
     else:
         content = np.fromfile(file, np.uint8, _record(count).itemsize)
@@ -133,7 +134,7 @@ def _read(file: IO[bytes], fingerprint: str) -> Decoded | None:
 
 def _write(cache_dirs: Sequence[Path], name: str, fingerprint: str, chunks: Chunks, labels: NDArray[np.int64]) -> None:
     def write(path: Path) -> None:
-        if disk_usage(path.parent).free < _record(len(labels)).itemsize:  # fail before hours of work, not after them
+        if disk_usage(path.parent).free < _record(len(labels)).itemsize:  # fail before hours of work
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         crc = 0
         with path.open("wb") as file:

@@ -1,4 +1,4 @@
-"""The data set that comes with the package, for a first run without a network (source: LICENSE-digits.md)."""
+"""The data set `digits`, which is included in the package and needs no download (source: LICENSE-digits.md)."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ CENTRE = 14
 
 
 def to_mnist(images: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return MNIST-like images [N, 28, 28] from [N, S, S], S < 20, from 0 (paper) to 1 (ink), filled by the ink.
+    """Return MNIST-like images [N, 28, 28] from images [N, S, S], S < 20, from 0 (paper) to 1 (ink).
 
-    The frame becomes 20×20 by bicubic interpolation and is moved by whole pixels, not cut, to where the centroid is
-    nearest to index 14.
+    The ink must fill each image. It is enlarged to 20×20 by bicubic interpolation, and placed so that its centroid is
+    as near as possible to index 14.
     """
-    # numpy from here on: torch would divide dozens of small steps among threads, each time waiting for all.
+    # From here on numpy, because torch would synchronize its threads in dozens of small steps.
     smooth = interpolate(torch.from_numpy(images)[:, None], size=(INK, INK), mode="bicubic")[:, 0].numpy()
     frames = (smooth.clip(0, 1) * 255).round().astype(np.uint8)
     tops, lefts = (_offsets(frames.sum(axis=axis, dtype=np.int64)) for axis in (2, 1))
@@ -37,7 +37,7 @@ def to_mnist(images: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _offsets(profiles: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return [N]: by how much to move each row of ink sums [N, 20] so that its centroid comes to `CENTRE`."""
+    """Return the offset [N] of each row of ink sums [N, 20] that moves its centroid to `CENTRE`."""
     centroids: NDArray[np.float64] = profiles @ np.arange(INK) / profiles.sum(axis=1).clip(min=1)
     return (CENTRE - centroids).round().astype(np.int64).clip(0, SIDE - INK)
 

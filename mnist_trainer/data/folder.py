@@ -1,4 +1,4 @@
-"""A folder of one's own pictures: sub-folders for the parts of the data set, in them one for each class."""
+"""A folder of the user's own pictures: a sub-folder for each part of the data set, in it one for each class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mnist_trainer.config.classes import class_positions, nfc, normalized_name
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data.cache import IMAGE_BYTES, MIN_CACHED, code_fingerprint, load_or_make
+from mnist_trainer.data.cache import IMAGE_BYTES, code_fingerprint, load_or_make
 from mnist_trainer.data.image_dataset import ImageDataset, Part, as_images
 from mnist_trainer.data.paths import Progress
 from mnist_trainer.errors import DataError
@@ -32,23 +32,30 @@ PARTS: dict[str, Part] = {
 PART_FOLDERS: dict[Part, str] = {"train": "train/", "validation": "val/", "test": "test/"}
 
 MAX_SHOWN = 3
-"""Files or folders named in one message."""
+"""Maximum number of files or folders that a message lists."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Which folders hold the pictures, each with a sub-folder for each of the `classes`."""
+    """The folders of the pictures of each part, each with a sub-folder for each of the `classes`."""
 
-    train: Path
-    validation: Path | None
-    test: Path | None
-    """Without one, `train` holds the test pictures too."""
+    folders: dict[Part, Path]
+    """Without `test`, the folder of `train` also contains the test pictures. Without `validation`, they are split from
+    the training pictures."""
     classes: tuple[str, ...]
+
+    def folder(self, part: Part) -> Path:
+        """Return the folder with the pictures of `part`."""
+        return self.folders.get(part, self.folders["train"])
+
+    def is_split(self, part: Part) -> bool:
+        """Return whether training and test pictures are in one folder, and `part` is one of them."""
+        return "test" not in self.folders and part != "validation"
 
 
 @contextmanager
 def _reading(path: Path | None = None) -> Iterator[None]:
-    """Turn an OSError inside the block into a DataError that names `path`, else the file of the error."""
+    """Convert an OSError in the block into a DataError that names `path`, else the file of the error."""
     try:
         yield
     except OSError as error:  # a name too long, a folder that may not be listed
@@ -61,65 +68,65 @@ def layout_of(data: Data) -> Layout:
 
     Raises DataError if it is neither.
     """
-    path = root_of(data)
+    path = _root(data)
     with _reading(path):
         parts = _parts(path)
         if not parts:
-            return Layout(path, None, None, _classes(path))
+            return Layout({"train": path}, _classes(path))
         if "train" not in parts:
             names = " and ".join(sorted(folder.name for folder in parts.values()))
-            raise DataError(f"{path} has {names}, but no train/ with a sub-folder a class.")
+            raise DataError(f"{path} has {names}, but no train/ with a sub-folder for each class.")
         classes = _classes(parts["train"])
         for folder in parts.values():
             names_in = [each.name for each in sub_folders(folder)]
             for name, position in zip(names_in, class_positions(names_in, classes), strict=True):
                 if position is None:
                     raise DataError(f"{folder / name} is a class that {parts['train']} does not have.")
-        return Layout(parts["train"], parts.get("validation"), parts.get("test"), classes)
+        return Layout(parts, classes)
 
 
 def evaluated_folders(data: Data) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """Return the test folder in `data.path`, else all folders of pictures, and the classes; one class is enough.
+    """Return the test folder in `data.path`, else all folders of pictures, and the names of the classes.
 
-    Raises DataError when there is none.
+    One class is enough. Raises DataError if there is none.
     """
-    path = root_of(data)
+    path = _root(data)
     with _reading(path):
         parts = _parts(path)
         folders = (path,) if not parts else (parts["test"],) if "test" in parts else tuple(parts.values())
         return folders, _in_order({name for folder in folders for name in _classes(folder, least=1)})
 
 
-def root_of(data: Data) -> Path:
-    """Return the folder `data.path`. Raises DataError when there is none."""
+def _root(data: Data) -> Path:
+    """Return the folder `data.path`. Raises DataError if there is none."""
     path = user_path(data.path or "")
     with _reading(path):
         if data.path is not None and path.is_dir():
             return path
         if data.path is not None and path.exists():
             kinds = "a folder of pictures, or a .csv or .npz file"
-            raise DataError(f"data.path: {path} is a file; it has to name {kinds}.")
-    raise DataError(f"data.path: there is no folder {str(path)!r} (seen from {Path.cwd()}).")
+            raise DataError(f"data.path: {path} is a file; it must name {kinds}.")
+    raise DataError(f"data.path: there is no folder {str(path)!r} (the current folder is {Path.cwd()}).")
 
 
 def sub_folders(path: Path) -> list[Path]:
-    """Return the sub-folders of `path`, sorted by name, without those that hold no pictures of a class."""
+    """Return the sub-folders of `path`, sorted by name, without those of the system and of this program."""
     with os.scandir(path) as entries:
         found = [Path(entry.path) for entry in entries if entry.is_symlink() or entry.is_dir()]
     return [folder for folder in sorted(found) if is_folder(folder) and not is_ignored_folder(folder)]
 
 
 def _parts(path: Path) -> dict[Part, Path]:
-    """Return the folders of the parts of a data set in `path`; none if its sub-folders are classes."""
+    """Return the folder of each part of a data set in `path`; an empty dict if its sub-folders are classes."""
     folders = sub_folders(path)
     named = [(part, folder) for folder in folders if (part := part_of(folder.name))]
     others = [folder for folder in folders if part_of(folder.name) is None]
     parts = dict(named)
     if others and "train" not in parts and not any(sub_folders(folder) for _, folder in named):
-        return {}  # classes that are called so, as valid and invalid
+        return {}  # these are classes, such as valid and invalid
     for part, folder in named:
         if parts[part] != folder:
-            raise DataError(f"{folder} and {parts[part]} are both the {part} set. Put them together, or rename one.")
+            raise DataError(f"{folder} and {parts[part]} are both the {part} set. Merge them, or rename one.")
     if named and others:
         allowed = " and ".join(PART_FOLDERS[part] for part in PART_FOLDERS if part != named[0][0])
         raise DataError(f"{others[0]} would not be read: next to {named[0][1].name}/ there can only be {allowed}.")
@@ -138,42 +145,42 @@ def _classes(path: Path, least: int = 2) -> tuple[str, ...]:
     _refuse_parts(path, folders)
     names = {nfc(folder.name) for folder in folders}
     if len(names) < least:
-        wanted = "two or more sub-folders, one per class" if least > 1 else "a sub-folder a class"
+        wanted = "two or more sub-folders, one for each class" if least > 1 else "a sub-folder for each class"
         raise DataError(f"{path} needs {wanted}; it has {len(names)}.{_file_hint(path)}")
     if odd := next((name for name in sorted(names) if not name.isprintable()), None):
-        raise DataError(f"{path / odd}: the name of a class that can't be printed; rename the folder.")
+        raise DataError(f"{path / odd}: the name of a class must be printable; rename the folder.")
     return _in_order(names)
 
 
 def _file_hint(path: Path) -> str:
-    """Return how to name the data set if `path` holds a table of images or MNIST's own files."""
+    """Return advice for a folder that contains a table of images, or MNIST's own files."""
     files = sorted(each.name for each in path.iterdir() if each.is_file())
     if idx := next((name for name in files if re.search(r"[.-]idx\d-ubyte", name)), None):
-        return f" It holds {idx}: if that is MNIST, write data.name=mnist data.root={path}"
+        return f" It contains {idx}: if that is MNIST, write data.name=mnist data.root={path}"
     tables = [name for name in files if Data(name="folder", path=name).is_table]
     best = max(tables, key=lambda name: "train" in name.casefold(), default=None)
     return f" To train with a table of images: data.path={path / best}" if best else ""
 
 
 def _in_order(names: set[str]) -> tuple[str, ...]:
-    """Return `names` by value if all are numbers, else by the alphabet."""
+    """Return `names` sorted by value if all are numbers, else alphabetically."""
     return tuple(sorted(sorted(names), key=int) if all(name.isdecimal() for name in names) else sorted(names))
 
 
 def _refuse_parts(path: Path, folders: Sequence[Path]) -> None:
-    """Raise DataError if the sub-folders of `path` are no classes: all hold the same sub-folders and no picture."""
+    """Raise DataError if the sub-folders of `path` aren't classes: all contain the same sub-folders and no picture."""
     if not folders or any(map(_has_picture, folders)):
         return
     shared = sorted(set.intersection(*({nfc(each.name) for each in sub_folders(folder)} for folder in folders)))
     if len(shared) < 2 or (_are_digits([folder.name for folder in folders]) and not _are_digits(shared)):
-        return  # in the folder of each digit a sub-folder for each writer
+        return  # the folder of each digit has a sub-folder for each writer
     names = ", ".join(f"{folder.name}/" for folder in folders[:MAX_SHOWN]) + " …" * (len(folders) > MAX_SHOWN)
     inner = ", ".join(shared[:MAX_SHOWN]) + " …" * (len(shared) > MAX_SHOWN) + ", and no picture"
     if len(folders) == 1:
-        raise DataError(f"{path} has only {names} with the sub-folders {inner}. Name that: data.path={folders[0]}")
+        raise DataError(f"{path} has only {names} with the sub-folders {inner}. Write data.path={folders[0]}")
     raise DataError(
-        f"{path} has {names} that all hold the sub-folders {inner}: they are no classes. "
-        f"Rename them to train/, val/ and test/, or name one of them: data.path={folders[0]}"
+        f"{path} has {names} that all contain the sub-folders {inner}: they are not classes. "
+        f"Rename them to train/, val/ and test/, or write data.path={folders[0]}"
     )
 
 
@@ -188,7 +195,7 @@ def _has_picture(folder: Path) -> bool:
 
 
 def notes(data: Data) -> list[str]:
-    """Return a sentence on what is ignored in the folder `data.path`, apart from hidden files; empty if nothing is."""
+    """Return a sentence about what is ignored in the folder `data.path`, except hidden files; empty if nothing is."""
     path = user_path(data.path or "")
     if data.name != "folder" or not is_folder(path):
         return []
@@ -199,10 +206,11 @@ def notes(data: Data) -> list[str]:
     if not found:
         return []
     more = f" and {len(found) - MAX_SHOWN:,} more" if len(found) > MAX_SHOWN else ""
-    return [f"{path}: ignored, as no pictures of a class: {', '.join(found[:MAX_SHOWN])}{more}"]
+    return [f"{path}: ignored, because they are not pictures of a class: {', '.join(found[:MAX_SHOWN])}{more}"]
 
 
 def _ignored(folder: Path, classes: set[Path], is_class: bool) -> Iterator[Path]:
+    """Yield what is ignored below `folder`, which `is_class` or belongs to one, else contains the folders `classes`."""
     with os.scandir(folder) as entries:
         for entry in entries:
             path = Path(entry.path)
@@ -218,13 +226,13 @@ def _ignored(folder: Path, classes: set[Path], is_class: bool) -> Iterator[Path]
 
 
 TEST_SHARE = 5
-"""Without `test/`, about every fifth picture tests."""
+"""Without `test/`, about one picture in this number is a test picture."""
 
 CHUNK_SIZE = 200
 """Pictures that are read between two reports of progress."""
 
 MAX_PROBLEMS = 10
-"""Unusable pictures named in one message."""
+"""Maximum number of unusable pictures that a message lists."""
 
 
 def load_folder(
@@ -232,18 +240,18 @@ def load_folder(
 ) -> ImageDataset:
     """Return the pictures of `part` as MNIST-like images, class by class, in the order of their names.
 
-    Many are read once, and cached in one of `cache_dirs` for the next start. Raises DataError that names the pictures
-    which cannot be used, or the class that has none to train with.
+    The images of many pictures are cached in one of `cache_dirs`. Raises DataError with the pictures that cannot be
+    used, or the class that has no training pictures.
     """
     paths, labels = _pictures(layout, part)
     _require(layout, part, set(labels.tolist()))
-    return _load(paths, labels, layout.classes, (_folder(layout, part), part), cache_dirs, progress)
+    return _load(paths, labels, layout.classes, (layout.folder(part), part), cache_dirs, progress)
 
 
 def load_unseen_pictures(data: Data, trained: Sequence[Data], cache_dirs: Sequence[Path]) -> tuple[ImageDataset, str]:
-    """Return the pictures in `data.path` that can test models trained on `trained`, and a phrase that describes them.
+    """Return the pictures in `data.path` on which models trained on `trained` can be tested, and a description of them.
 
-    They are those of the test folder, else all, without the pictures that a model was trained with. Raises DataError if
+    These are the pictures of the test folder, else all, except those that a model was trained on. Raises DataError if
     none is left.
     """
     folders, classes = evaluated_folders(data)
@@ -252,21 +260,21 @@ def load_unseen_pictures(data: Data, trained: Sequence[Data], cache_dirs: Sequen
     unseen = np.array([not seen or os.path.realpath(path) not in seen for path in paths], bool)
     where, count = " and ".join(map(str, folders)), int(unseen.sum())
     if not paths:
-        raise DataError(f"{where} holds no picture of a class.")
+        raise DataError(f"{where} contains no picture of a class.")
     if not count:
         raise DataError(
-            f"The model was trained with all {len(paths):,} pictures in {where}, so none is left to test it on. "
-            "Name other pictures, or measure it on these with --split train."
+            f"The model was trained on all {len(paths):,} pictures in {where}, so none is left to test it on. "
+            "Name other pictures, or evaluate it on these with --split train."
         )
     which = f"all {count:,} pictures in {where}"
     if count < len(paths):
-        which = f"{count:,} of {len(paths):,} pictures in {where}, those that training did not use"
+        which = f"{count:,} of {len(paths):,} pictures in {where}, which were not used for training"
     chosen = [path for path, is_unseen in zip(paths, unseen, strict=True) if is_unseen]
     return _load(chosen, labels[unseen], classes, (folders[0], "test"), cache_dirs, None), which
 
 
 def _seen(trained: Data, folders: Sequence[Path]) -> list[str]:
-    """Return the pictures that a model trained on `trained` has seen; none if `folders` are elsewhere."""
+    """Return the pictures that a model was trained on, with the data `trained`; none if `folders` are elsewhere."""
     if trained.name != "folder" or trained.path is None:
         return []
     root = user_path(trained.path).resolve()
@@ -274,8 +282,7 @@ def _seen(trained: Data, folders: Sequence[Path]) -> list[str]:
         return []
     with suppress(DataError):  # its training pictures are gone
         layout = layout_of(trained)
-        parts: tuple[Part, ...] = ("train",) if layout.validation is None else ("train", "validation")
-        return [path for part in parts for path in _pictures(layout, part)[0]]
+        return [path for part in layout.folders if part != "test" for path in _pictures(layout, part)[0]]
     return []
 
 
@@ -287,18 +294,15 @@ def _load(
     cache_dirs: Sequence[Path],
     progress: Progress | None,
 ) -> ImageDataset:
-    """Read the pictures in `paths`; many are cached in a file that is named after `source`."""
-    if len(paths) < MIN_CACHED:
-        images = np.concatenate([*_read(paths, None)])
-    else:
-        folder = blake2b(os.fsencode(source[0].resolve()), digest_size=8).hexdigest()
-        name, chunks = f"{folder}-{source[1]}.npy", partial(_read, paths, progress)
-        images, labels = load_or_make(cache_dirs, name, _fingerprint(paths, labels), chunks, labels)
+    """Return the pictures in `paths`; the images of many are cached in a file that is named after `source`."""
+    folder = blake2b(os.fsencode(source[0].resolve()), digest_size=8).hexdigest()
+    name, chunks = f"{folder}-{source[1]}.npy", partial(_read, paths, progress)
+    images, labels = load_or_make(cache_dirs, name, _fingerprint(paths, labels), chunks, labels)
     return ImageDataset(as_images(images), torch.from_numpy(labels), torch.arange(len(labels)), classes)
 
 
 def _fingerprint(paths: list[str], labels: NDArray[np.int64]) -> str:
-    """Return a text that changes when a picture is changed, added or removed, or is read in another way."""
+    """Return a fingerprint that changes when a picture is changed, added or removed, or when the code changes."""
     digest = blake2b(labels.data)
     with _reading():
         for path in paths:
@@ -308,28 +312,22 @@ def _fingerprint(paths: list[str], labels: NDArray[np.int64]) -> str:
 
 
 def _require(layout: Layout, part: Part, labels: set[int]) -> None:
-    """Raise DataError if a class has no picture to train with, or `part` has none at all."""
-    hint = " Each picture has to lie in a sub-folder named after its class."
-    if layout.test is None and part != "validation":
-        hint = " Every fifth picture, by its name, is a test picture: add some, or sort them into train/ and test/."
+    """Raise DataError if a class has no training pictures, or if `part` has no pictures at all."""
+    hint = " Each picture must be in a sub-folder named after its class."
+    if layout.is_split(part):
+        hint = " A fifth, chosen by name, are test pictures: add more pictures, or sort them into train/ and test/."
     lacking = [name for label, name in enumerate(layout.classes) if label not in labels]
     if part == "train" and lacking:
-        hint = hint * (layout.test is None) + " If it is no class, move it away."
-        raise DataError(f"{layout.train / lacking[0]} has no picture to train with.{hint}")
+        hint = hint * layout.is_split(part) + " If it is not a class, move it away."
+        raise DataError(f"{layout.folder(part) / lacking[0]} has no training pictures.{hint}")
     if not labels:
-        raise DataError(f"{_folder(layout, part)} has no picture for the {part} set.{hint}")
-
-
-def _folder(layout: Layout, part: Part) -> Path:
-    folder = {"train": layout.train, "validation": layout.validation, "test": layout.test}[part]
-    return folder or layout.train
+        raise DataError(f"{layout.folder(part)} has no picture for the {part} set.{hint}")
 
 
 def _pictures(layout: Layout, part: Part) -> tuple[list[str], NDArray[np.int64]]:
     """Return the path of each picture of `part`, and its label."""
-    shared = layout.test is None and part != "validation"
-    wanted = (lambda path: _in_test(Path(path)) == (part == "test")) if shared else None
-    return _list_pictures([_folder(layout, part)], layout.classes, wanted)
+    wanted = (lambda path: _in_test(Path(path)) == (part == "test")) if layout.is_split(part) else None
+    return _list_pictures([layout.folder(part)], layout.classes, wanted)
 
 
 def _list_pictures(
@@ -337,7 +335,7 @@ def _list_pictures(
 ) -> tuple[list[str], NDArray[np.int64]]:
     """Return the paths of the pictures of `classes` in `folders` that are `wanted`, class by class, and their labels.
 
-    There may be millions: strings take a quarter of the memory that Paths take.
+    Paths are strings, which take a quarter of the memory of `Path` objects: there may be millions.
     """
     paths: list[str] = []
     counts = []
@@ -353,7 +351,7 @@ def _list_pictures(
 
 
 def _files_in(folder: Path) -> Iterator[str]:
-    """Yield the files below `folder` that may be pictures by their names; a link to a folder is not followed."""
+    """Yield the files below `folder` that may be pictures by their names; links to folders are not followed."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if is_hidden(entry.name):
@@ -361,18 +359,18 @@ def _files_in(folder: Path) -> Iterator[str]:
             if entry.is_dir(follow_symlinks=False):
                 if not is_ignored_folder(Path(entry.path)):
                     yield from _files_in(Path(entry.path))
-            # Only a Path says of a link in a ring that it is no file.
+            # For a link that points to itself, only Path.is_file returns False instead of raising.
             elif has_picture_name(entry.name) and (Path(entry.path) if entry.is_symlink() else entry).is_file():
                 yield entry.path
 
 
 def _in_test(path: Path) -> bool:
-    # By its name alone, so that a picture stays in its part when others are added or the folder is moved.
+    # By its name alone, so that a picture stays in its part if others are added or the folder is moved.
     return int.from_bytes(blake2b(os.fsencode(path.name), digest_size=8).digest(), "big") % TEST_SHARE == 0
 
 
 def _read(paths: list[str], progress: Progress | None) -> Iterator[NDArray[np.uint8]]:
-    """Yield the one digit of each picture, some pictures at a time, [n, 28, 28]. Raises DataError for unusable ones."""
+    """Yield the single digit of each picture in chunks [n, 28, 28]. Raises DataError with all unusable pictures."""
     from mnist_trainer.pictures.read import NO_INK, read_single
 
     problems: list[str] = []
@@ -385,7 +383,7 @@ def _read(paths: list[str], progress: Progress | None) -> Iterator[NDArray[np.ui
                 problems.append(str(error))
                 continue
             if image is None:
-                problems.append(f"{path} holds {NO_INK}")
+                problems.append(f"{path} has {NO_INK}")
             else:
                 images.append(image)
         if not problems:
@@ -395,5 +393,5 @@ def _read(paths: list[str], progress: Progress | None) -> Iterator[NDArray[np.ui
             progress("reading pictures", done * IMAGE_BYTES, len(paths) * IMAGE_BYTES)
     if problems:
         more = [f"and {len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
-        head = f"{len(problems)} of {len(paths)} pictures cannot be used; mend or remove them:"
+        head = f"{len(problems)} of {len(paths)} pictures can't be used; repair or remove them:"
         raise DataError("\n  ".join([head, *problems[:MAX_PROBLEMS], *more]))

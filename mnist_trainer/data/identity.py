@@ -1,4 +1,4 @@
-"""Identify images by their pixels: detect changed data sets, and images that trained an earlier model."""
+"""Identify images by their pixels, to detect changed data sets, and images on which a model was trained."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ SAMPLE = 1024
 """Number of hashes of training images in a checkpoint. They are the smallest ones, so that any two samples overlap."""
 
 SAME_DIGITS = ("mnist", "qmnist")
-"""Data sets whose training images show the same digits in the same order. Nearly all images differ in some pixels by 1
-of 255 (https://github.com/facebookresearch/qmnist), so that they are identified by their positions, too."""
+"""Data sets with the same training images in the same order. Nearly all images differ in some pixels by 1 of 255
+(https://github.com/facebookresearch/qmnist), so they are identified by their positions, too."""
 
 _FACTORS = np.frombuffer(shake_256(b"pixels").digest(28 * 28), "<i8") | 1
 """An odd factor for each 8 pixels."""
@@ -44,7 +44,7 @@ class Identity:
         return torch.from_numpy(np.unique(smallest)[:SAMPLE])
 
     def is_known_to(self, samples: Sequence[Tensor]) -> bool:
-        """Return whether pure validation images of this training are in the `samples` of earlier trainings."""
+        """Return whether `samples` of earlier trainings contain validation images that are not training images, too."""
         fresh = np.setdiff1d(self.validation, self.train)
         return any(bool(np.isin(fresh, sample.numpy()).any()) for sample in samples)
 
@@ -66,10 +66,10 @@ def identify(splits: Splits, name: str) -> Identity:
 
 
 def find_known(dataset: ImageDataset, samples: Sequence[Tensor]) -> tuple[int, int]:
-    """Return how many images of `dataset` trained a model, and how many of them could be checked.
+    """Return how many images of `dataset` a model was trained on, and how many could be checked.
 
-    `samples` are those of its trainings; the one with the largest share of known images counts. The sample of a small
-    training is complete, so all images can be checked; else only those whose hashes are in the range of the sample.
+    `samples` are those of its trainings; the one with the largest fraction of known images counts. The sample of a
+    small training set is complete, so all images can be checked; else only those with a hash in the sample's range.
     """
     hashes, found = _hashes(dataset), [(0, 0)]
     for sample in samples:
@@ -79,6 +79,6 @@ def find_known(dataset: ImageDataset, samples: Sequence[Tensor]) -> tuple[int, i
 
 
 def _hashes(dataset: ImageDataset) -> Hashes:
-    """Return a hash [N] of each image. Images that differ in one pixel never share it; others hardly ever do."""
+    """Return a hash of each image, [N]. Images that differ in a single pixel always have different hashes."""
     chunks = (images.cpu().contiguous().numpy() for images in dataset.images.split(CHUNK_SIZE))
     return np.concatenate([chunk.reshape(len(chunk), -1).view("<i8") @ _FACTORS for chunk in chunks])

@@ -1,4 +1,4 @@
-"""Images and labels, a batch at a time: in the memory, or in a mapped file if they are too many for it."""
+"""Images and labels, indexed by batches: in memory, or in a memory-mapped file if they are too many."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Split = Part | Literal["test50k"]
 
 
 MEMORY_FRACTION = 0.25
-"""Maximum share of the free memory (or a container's limit) for images. Larger ones stay in a memory-mapped file, or
-are not moved to the GPU as a whole. It is a quarter because splitting copies the images and the model needs memory.
-Results do not depend on it."""
+"""Maximum fraction of the free memory for images. If they need more, they stay in a memory-mapped file, or only batches
+are moved to the GPU. It is a quarter, because splitting copies the images and the model needs memory. Results do not
+depend on it."""
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 
@@ -55,7 +55,7 @@ def _system_memory() -> int | None:
 
 
 def _cgroup_memory() -> int | None:
-    """Return what a container may still use (cgroup v2); memory of cached files counts as free."""
+    """Return the bytes that a container may still use (cgroup v2); the memory of cached files counts as free."""
     try:
         limit, used = (int((CONTROL_GROUP / name).read_text()) for name in ("memory.max", "memory.current"))
         facts = dict(line.split() for line in (CONTROL_GROUP / "memory.stat").read_text().splitlines())
@@ -67,26 +67,26 @@ def _cgroup_memory() -> int | None:
 CPU = torch.device("cpu")
 
 CHUNK_SIZE = 4096
-"""Images that are copied to a card at once."""
+"""Number of images that are copied to a GPU at once."""
 
 
 @dataclass(frozen=True, eq=False)
 class MappedImages:
-    """Images uint8 [N, 28, 28] that stay in a mapped file, or off a card that is too small, until they are indexed.
+    """Images uint8 [N, 28, 28] that stay in a memory-mapped file, or in main memory, until a batch is indexed.
 
-    `ImageDataset` treats them like a tensor: the same positions give the same images.
+    `ImageDataset` uses them like a tensor: the same positions give the same images.
     """
 
     arrays: tuple[NDArray[np.uint8], ...]
-    """Each [M, 28, 28], in a file that is mapped into memory or in the computer's memory."""
+    """Each [M, 28, 28], in a memory-mapped file or in main memory."""
     rows: Tensor
-    """int64 [N], on the CPU: the position of each image in the concatenated arrays."""
+    """int64 [N] on the CPU: the position of each image in the concatenated arrays."""
     target: torch.device = CPU
     """The device of the images that `index_select` returns."""
 
     @classmethod
     def of(cls, images: Images | NDArray[np.uint8]) -> MappedImages:
-        """Return `images` [N, 28, 28] without copying any that are in the computer's memory."""
+        """Return `images` [N, 28, 28] as mapped images; those in main memory are not copied."""
         if isinstance(images, MappedImages):
             return images
         array = images.cpu().numpy() if isinstance(images, Tensor) else images
@@ -97,12 +97,12 @@ class MappedImages:
 
     @property
     def device(self) -> torch.device:
-        """The device that positions are looked up on."""
+        """The device that positions must be on."""
         return self.rows.device
 
     @property
     def nbytes(self) -> int:
-        """The size of all images."""
+        """The size of all images in bytes."""
         return len(self) * prod(self.arrays[0].shape[1:])
 
     def index_select(self, dimension: int, positions: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ class MappedImages:
 
     def split(self, size: int) -> Iterator[Tensor]:
         """Yield all images, `size` at a time."""
-        for start in range(0, len(self) or 1, size):  # like torch, one chunk of nothing
+        for start in range(0, len(self) or 1, size):  # one empty chunk without images, as torch.split
             yield self.index_select(0, torch.arange(start, min(start + size, len(self))))
 
 
@@ -126,19 +126,19 @@ Images = Tensor | MappedImages
 
 
 def as_images(pixels: NDArray[np.uint8]) -> Images:
-    """Return `pixels` [N, 28, 28] as a tensor, or as they are: a read-only array is a mapped file."""
+    """Return `pixels` [N, 28, 28] as a tensor, or as mapped images if they are read-only."""
     return torch.from_numpy(pixels) if pixels.flags.writeable else MappedImages.of(pixels)
 
 
 def select(images: Images, positions: Tensor) -> Images:
-    """Return the images at `positions` [B]: copies of a tensor's."""
+    """Return the images at `positions` [B]; only those of a tensor are copied."""
     if isinstance(images, Tensor):
         return images.index_select(0, positions)
     return replace(images, rows=images.rows.index_select(0, positions))
 
 
 def concat(first: Images, second: Images) -> Images:
-    """Return the images of both, one after the other."""
+    """Return the images of both, concatenated."""
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         return torch.cat((first, second))
     one, other = MappedImages.of(first), MappedImages.of(second)
@@ -147,7 +147,7 @@ def concat(first: Images, second: Images) -> Images:
 
 
 def to_device(images: Images, device: torch.device) -> Images:
-    """Return the images on `device`; if they are too many for it, only the batches will go there."""
+    """Return the images on `device`; if they are too many for it, only batches are moved there."""
     stay = device.type == "cpu" or too_large(images.nbytes, device)
     if isinstance(images, Tensor) and (device.type == "cpu" or not stay):
         return images.to(device)
@@ -157,16 +157,16 @@ def to_device(images: Images, device: torch.device) -> Images:
 
 @dataclass(frozen=True, eq=False)
 class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Images and labels on one device, indexed by a tensor of positions: a whole batch at a time."""
+    """Images and labels on one device, indexed by a tensor of the positions of a batch."""
 
     images: Images
-    """uint8 [N, 28, 28]; `MappedImages` where they are too many for the memory."""
+    """uint8 [N, 28, 28]; `MappedImages` if they are too many for the memory."""
     labels: Tensor
     """int64 [N]."""
     indices: Tensor
-    """int64 [N]: the position of each image in the files of its part of the data set."""
+    """int64 [N]: the position of each image in its part of the data set, as in its files."""
     classes: tuple[str, ...] = ()
-    """The class names that the labels stand for, where images come from a data set."""
+    """The class name of each label; empty if the images don't come from a data set."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -180,16 +180,16 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         return images, self.labels.index_select(0, positions.to(self.labels.device))
 
     def subset(self, positions: Tensor) -> ImageDataset:
-        """Return a data set of its own with the images at `positions` [B]."""
+        """Return a new data set with the images at `positions` [B]."""
         images, rows = select(self.images, positions.to(self.images.device)), positions.to(self.labels.device)
         return replace(self, images=images, labels=self.labels[rows], indices=self.indices[rows])
 
     def followed_by(self, other: ImageDataset) -> ImageDataset:
-        """Return these images, then those of `other`."""
+        """Return a data set with these images, then those of `other`."""
         labels, indices = torch.cat((self.labels, other.labels)), torch.cat((self.indices, other.indices))
         return replace(self, images=concat(self.images, other.images), labels=labels, indices=indices)
 
     def to(self, device: torch.device | str) -> ImageDataset:
-        """Return the same images on `device`; if they are too many for it, only the batches will go there."""
+        """Return the data set on `device`; if its images are too many for it, only batches are moved there."""
         images = to_device(self.images, torch.device(device))
         return replace(self, images=images, labels=self.labels.to(device), indices=self.indices.to(device))

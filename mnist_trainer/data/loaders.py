@@ -1,4 +1,4 @@
-"""The images that a config asks for: data sets by name, splits for training, validation and test, and DataLoaders."""
+"""The images for a config: data sets by name, their splits for training, validation and test, and DataLoaders."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mnist_trainer.errors import DataError, UsageError
 from mnist_trainer.seeds import seed_for
 
 DEFAULT_VALIDATION, MIN_FOR_DEFAULT = 5_000, 50_000
-"""Validation images by default where there are `MIN_FOR_DEFAULT` images to train with; else a tenth."""
+"""Default number of validation images if there are `MIN_FOR_DEFAULT` images; else it is a tenth of them."""
 
 
 def first_of_each(labels: Tensor, limit: int) -> Tensor:
@@ -37,10 +37,11 @@ def by_class(labels: Tensor) -> list[Tensor]:
 
 
 def stratified(labels: Tensor, wanted: int | float | None, seed: int) -> tuple[Tensor, Tensor]:
-    """Return the positions, ascending, of the images to train with and of those to validate with.
+    """Return the positions of the training images and of the validation images, both ascending.
 
-    Exactly as many as `wanted` says (a number, a share, None for the default) are drawn by `seed` from `labels` [N],
-    each class in proportion. Raises DataError when a class would have none left to train with.
+    `wanted` is the number of validation images, or their fraction, or None for the default. They are drawn with `seed`
+    from `labels` [N], from each class in proportion to its size. Raises DataError if a class would have no training
+    images left.
     """
     classes = by_class(labels)
     sizes = list(map(len, classes))
@@ -52,7 +53,7 @@ def stratified(labels: Tensor, wanted: int | float | None, seed: int) -> tuple[T
 
 
 def validation_count(wanted: int | float | None, sizes: list[int]) -> int:
-    """Return the number of validation images, of classes with `sizes` images. Raises DataError when it is too large."""
+    """Return the number of validation images for classes with `sizes` images. Raises DataError if it is too large."""
     images = sum(sizes)
     most = images - len(sizes)
     match wanted:
@@ -65,21 +66,21 @@ def validation_count(wanted: int | float | None, sizes: list[int]) -> int:
     if count > most:
         raise DataError(
             f"data.validation takes {count:,} of {images:,} training images. "
-            f"At most {most:,} can go: each of the {len(sizes)} classes keeps one to train with."
+            f"The maximum is {most:,}: each of the {len(sizes)} classes needs a training image."
         )
     return count
 
 
 def shares(sizes: list[int], count: int) -> list[int]:
-    """Divide `count` among classes in proportion to `sizes`, rounded by largest remainder, always fewer than there are.
+    """Divide `count` among classes in proportion to `sizes`, rounded by the largest remainder.
 
-    `count` is at most the sum of `sizes` less one a class.
+    Each class gets less than its size; `count` must be small enough for that.
     """
     images = sum(sizes)
     given = [min(count * size // images, size - 1) for size in sizes]
     while (left := count - sum(given)) > 0:
         open_classes = [index for index, size in enumerate(sizes) if given[index] < size - 1]
-        # What a class still misses of its exact share, times `images`; of equals the first class wins.
+        # By the difference from the exact share, times `images`, the largest first; the sort is stable.
         open_classes.sort(key=lambda index: given[index] * images - count * sizes[index])
         for index in open_classes[:left]:
             given[index] += 1
@@ -87,13 +88,13 @@ def shares(sizes: list[int], count: int) -> list[int]:
 
 
 def load(data: Data, part: Part, progress: Progress | None = None) -> ImageDataset:
-    """Return the whole part of the data set that `data` names, before `limit`, `validation` and `binary`.
+    """Return a part of the data set `data.name`, before `limit`, `validation` and `binary` are applied.
 
-    Missing files are downloaded, and `progress` is called. Raises DataError when they cannot be had or are damaged,
-    StorageError when they cannot be written anywhere.
+    Missing files are downloaded; `progress` is called meanwhile. Raises DataError if files are unavailable or damaged,
+    StorageError if no folder is writable.
     """
     if part == "validation" and not has_validation(data):
-        raise DataError(f"{data.name} brings no validation images of its own; they are split from its training images.")
+        raise DataError(f"{data.name} has no validation images of its own; they are split from its training images.")
     match data.name:
         case "digits":
             return load_digits(part)
@@ -108,24 +109,24 @@ def load(data: Data, part: Part, progress: Progress | None = None) -> ImageDatas
 
 
 def missing_files(data: Data, part: Part) -> list[str]:
-    """Return the files that `load` would download. Raises DataError like `data_root`."""
+    """Return the names of the files that `load` would download. Raises DataError like `data_root`."""
     if data.name == "digits" or data.name == "folder":  # noqa: PLR1714 - mypy understands this one
         return []
     return missing_archives(data.name, data_root(data), part)
 
 
 def has_validation(data: Data) -> bool:
-    """Return whether the data set has validation images of its own: only a folder with `val/` has."""
-    return data.name == "folder" and table_of(data) is None and layout_of(data).validation is not None
+    """Return whether the data set has validation images of its own, which only a folder with `val/` has."""
+    return data.name == "folder" and table_of(data) is None and "validation" in layout_of(data).folders
 
 
 def class_names(data: Data) -> tuple[str, ...]:
-    """Return the names of the classes, after `binary`, without loading an image. Raises DataError like `load`."""
+    """Return the names of the classes, with `binary` applied, without loading images. Raises DataError like `load`."""
     return with_binary(data, all_classes(data))
 
 
 def all_classes(data: Data, part: str = "train") -> tuple[str, ...]:
-    """Return the names before `binary`. The `test` part of a folder may have fewer, and be all that there is."""
+    """Return the names of the classes before `binary` is applied. The `test` part of a folder may have fewer."""
     match data.name:
         case "digits":
             return DIGITS
@@ -138,7 +139,7 @@ def all_classes(data: Data, part: str = "train") -> tuple[str, ...]:
 
 
 def with_binary(data: Data, classes: tuple[str, ...]) -> tuple[str, ...]:
-    """Return `classes`, or with `data.binary` its two: `("not 7", "7")`. Raises DataError for an unknown class."""
+    """Return `classes`, or, with `data.binary`, two: `("not 7", "7")`. Raises DataError for an unknown class."""
     if data.binary is None:
         return classes
     name = classes[binary_label(data, classes)]
@@ -146,11 +147,11 @@ def with_binary(data: Data, classes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def binary_label(data: Data, classes: tuple[str, ...]) -> int:
-    """Return the label of the class that `data.binary` names. Raises DataError if there is no such class."""
+    """Return the label of the class `data.binary`. Raises DataError if there is no such class."""
     label = None if data.binary is None else label_of(data.binary, classes, data)
     if label is None:
         raise DataError(
-            f"data.binary is {data.binary}, and {data.name} has the classes {format_classes(classes, data)}."
+            f"data.binary is {data.binary}, but {data.name} has the classes {format_classes(classes, data)}."
         )
     return label
 
@@ -180,10 +181,10 @@ class Splits:
 
 
 def load_splits(data: Data, progress: Progress | None = None) -> Splits:
-    """Return the images of `load_real` with those that `data.simulate` makes from them.
+    """Return the images of `load_real`, followed by the images that `data.simulate` makes from them.
 
-    Each image and its photographs are in the same split. Non-digits are only in the training set, and their label is
-    the number of classes.
+    The photographs of an image are in the same split as the image. Non-digits are only in the training set; their label
+    is the number of classes.
     """
     real = load_real(data, progress)
     train, validation = with_photographs(real.train, data, progress), real.validation
@@ -226,19 +227,19 @@ def load_test(data: Data, progress: Progress | None = None) -> ImageDataset:
 
 
 def load_unseen(data: Data, trained: Sequence[Data]) -> tuple[ImageDataset, str]:
-    """Return the images of a folder or a table that can test models trained on `trained`, and a phrase about them."""
+    """Return the images of a folder or table on which models trained on `trained` can be tested, and a description."""
     if table := table_of(data):
         return load_unseen_table(table, trained)
     return load_unseen_pictures(data, trained, cache_dirs(data_root(data), "folder"))
 
 
 def load_test50k(data: Data, progress: Progress | None = None) -> ImageDataset:
-    """Return the 50,000 test digits of QMNIST that MNIST left out (Yadav & Bottou 2019, arXiv 1905.10498).
+    """Return the 50,000 test images of QMNIST that MNIST does not contain (Yadav & Bottou 2019, arXiv 1905.10498).
 
-    Raises UsageError for another data set, DataError where the file holds no more than MNIST's.
+    Raises UsageError for another data set, DataError if the file contains only MNIST's images.
     """
     if data.name != "qmnist":
-        raise UsageError(f"test50k, the lost test digits, is a split of qmnist (data.name=qmnist), not of {data.name}.")
+        raise UsageError(f"test50k, the lost test images, is a split of qmnist (data.name=qmnist), not of {data.name}.")
     whole = load_test(data, progress)
     if len(whole) <= MNIST_TEST_COUNT:
         raise DataError(
@@ -248,9 +249,9 @@ def load_test50k(data: Data, progress: Progress | None = None) -> ImageDataset:
 
 
 def load_split(data: Data, split: Split, progress: Progress | None = None) -> ImageDataset:
-    """Return the images of one split, with the photographs that `data.simulate` adds to it, without non-digits.
+    """Return the images of a split, with the photographs that `data.simulate` adds to it, without non-digits.
 
-    Raises DataError for `validation` where there is none, UsageError as `load_test50k`.
+    Raises DataError for `validation` if there are no validation images, and UsageError like `load_test50k`.
     """
     if split == "test":
         return load_test(data, progress)
@@ -261,7 +262,7 @@ def load_split(data: Data, split: Split, progress: Progress | None = None) -> Im
     if dataset is None:
         raise DataError(
             "There are no validation images: data.validation is 0, or there are too few images, or the model was "
-            "fitted a second time on all of them (training.refit)."
+            "trained again on all of them (training.refit)."
         )
     return with_photographs(dataset, data, progress)
 
@@ -269,9 +270,9 @@ def load_split(data: Data, split: Split, progress: Progress | None = None) -> Im
 def training_loader(
     dataset: ImageDataset, batch_size: int, seed: int, epoch: int, first_batch: int = 0
 ) -> DataLoader[Batch]:
-    """Return the batches of one epoch, in the order that belongs to `seed` and `epoch`, from batch `first_batch` on.
+    """Return the batches of one epoch, in the order that `seed` and `epoch` determine, from batch `first_batch` on.
 
-    The last one may be smaller. Other random numbers are neither used nor changed.
+    The last batch may be smaller. The random numbers are independent of all other generators.
     """
     generator = torch.Generator().manual_seed(seed_for(seed, "order", epoch))
     order = torch.randperm(len(dataset), generator=generator)
@@ -279,15 +280,15 @@ def training_loader(
 
 
 def ordered_loader(dataset: ImageDataset, batch_size: int) -> DataLoader[Batch]:
-    """Return all batches in the order of the data set; the last one may be smaller."""
+    """Return all batches in the order of the data set; the last batch may be smaller."""
     return _loader(dataset, torch.arange(len(dataset)), batch_size)
 
 
 def _loader(dataset: ImageDataset, order: Tensor, batch_size: int) -> DataLoader[Batch]:
-    # The order is copied to the images' device once an epoch instead of once a batch.
+    # The order is copied to the images' device once for each epoch instead of for each batch.
     order = order.to(dataset.images.device)
-    # With batch_size=None a batch is what the data set gives for one of the sampler's tensors of positions, and
-    # DataLoader's own conversion is left out. Without a generator, each iter() would draw from the global one.
+    # With batch_size=None, a batch is what the data set returns for one of the sampler's tensors of positions, without
+    # conversion. Without a generator, each iter() would draw from the global one.
     return DataLoader(
         dataset,
         batch_size=None,

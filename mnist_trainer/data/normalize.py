@@ -1,4 +1,4 @@
-"""Normalization of pixels, measured on the training images."""
+"""Normalization of pixels with the mean and standard deviation of the training images."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from torch import Tensor
 from mnist_trainer.data.image_dataset import ImageDataset
 
 CHUNK = 64
-"""Images whose pixels are summed at once: their squares, at most 64 · 784 · 255² < 2³², fit into uint32."""
+"""Number of images whose pixels are summed at once: the sum of squares, at most 64 · 784 · 255², fits into uint32."""
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """(pixel / 255 − mean) / std."""
+    """The function (pixel / 255 − mean) / std."""
 
     mean: float
     std: float
 
     def apply(self, images: Tensor) -> Tensor:
-        """Return float32 [B, 1, 28, 28] from images [B, 28, 28] of 0 to 255, on the same device."""
+        """Return normalized images, float32 [B, 1, 28, 28], from images [B, 28, 28] with pixels from 0 to 255."""
         return images.to(torch.float32, copy=True).sub_(255 * self.mean).div_(255 * self.std).unsqueeze(1)
 
 
 def measure(dataset: ImageDataset, kind: Literal["mean_std", "unit", "none"]) -> Normalization:
-    """Return what brings `dataset` to mean 0 and standard deviation 1 (`mean_std`) or pixels to 0…1 (`unit`).
+    """Return the normalization for `dataset`.
 
-    `none` leaves them 0…255.
+    `mean_std` normalizes to mean 0 and standard deviation 1, `unit` to pixels from 0 to 1; `none` leaves 0 to 255.
     """
     match kind:
         case "mean_std":
@@ -45,7 +45,7 @@ def measure(dataset: ImageDataset, kind: Literal["mean_std", "unit", "none"]) ->
 
 
 def _mean_and_deviation(dataset: ImageDataset) -> Normalization:
-    # Sums of integers: the same to the last bit on every machine, in any order.
+    # Sums of integers are the same on every machine and in any order.
     pixels = total = squares = 0
     for images in dataset.images.split(CHUNK):
         values = images.cpu().numpy().astype(np.uint32)
@@ -54,5 +54,5 @@ def _mean_and_deviation(dataset: ImageDataset) -> Normalization:
         values *= values
         squares += int(values.sum(dtype=np.uint32))
     deviation = sqrt(pixels * squares - total**2) / pixels
-    # Pictures of one single grey have no deviation to divide by.
+    # The standard deviation of images of a single grey level is 0.
     return Normalization(total / pixels / 255, deviation / 255 or 1.0)

@@ -1,7 +1,7 @@
-"""Simulate additional images from those of a data set before training (`data.simulate`).
+"""Make simulated images from those of a data set before training (`data.simulate`).
 
 Each image has a separate random seed, so that it does not depend on other images, on their order or on the process.
-Large sets are divided among processes and cached in a file.
+Large sets are made by several processes and cached in a file.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from itertools import starmap
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data.cache import IMAGE_BYTES, MIN_CACHED, code_fingerprint, load_or_make
+from mnist_trainer.data.cache import IMAGE_BYTES, code_fingerprint, load_or_make
 from mnist_trainer.data.image_dataset import ImageDataset, Images, as_images
 from mnist_trainer.data.paths import Progress, cache_dirs, data_root
 from mnist_trainer.seeds import seed_for
@@ -102,13 +103,10 @@ class _Job:
 
 
 def _make(job: _Job, data: Data, progress: Progress | None) -> Images:
-    """Return the images of `job` [n, 28, 28], from the cache if possible. Small jobs are not cached."""
-    if len(job) < MIN_CACHED:
-        return torch.from_numpy(np.concatenate([*_make_chunks(job)]))
+    """Return the images of `job` [n, 28, 28], from the cache if possible."""
     folders, name = cache_dirs(data_root(data), "simulated"), f"{job.kind}-{job.fingerprint}.npy"
-    return as_images(
-        load_or_make(folders, name, code_fingerprint(), lambda: _with_progress(job, progress), job.seeds)[0]
-    )
+    images, _ = load_or_make(folders, name, code_fingerprint(), partial(_with_progress, job, progress), job.seeds)
+    return as_images(images)
 
 
 def _with_progress(job: _Job, progress: Progress | None) -> Iterator[NDArray[np.uint8]]:

@@ -82,7 +82,7 @@ def _parts_of(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray
     """Return all images and labels of a table, and which of them are the test part."""
     with locate_damage(path, ADVICE):
         if not path.is_file():
-            raise DataError(f"data.path: there is no file {str(path)!r} (seen from {Path.cwd()}).")
+            raise DataError(f"data.path: there is no file {str(path)!r} (the current folder is {Path.cwd()}).")
         state = path.stat()
         return _parts_once(path.absolute(), state.st_size, state.st_mtime_ns)
 

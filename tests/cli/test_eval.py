@@ -333,7 +333,7 @@ def test_a_missing_member_is_one_paragraph(command: Command, pair: tuple[str, st
 @pytest.mark.usefixtures("home")
 def test_the_lost_digits_are_qmnists(command: Command) -> None:
     done = command("eval", "latest", "--split", "test50k")
-    message = "test50k, the lost test digits, is a split of qmnist (data.name=qmnist), not of digits."
+    message = "test50k, the lost test images, is a split of qmnist (data.name=qmnist), not of digits."
     assert done == (2, "", f"{message}\n")
 
 

@@ -37,7 +37,7 @@ def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "digits"
 
 
-NOTE = "warning: data.path: {}: ignored, as no pictures of a class: "
+NOTE = "warning: data.path: {}: ignored, because they are not pictures of a class: "
 
 
 def test_runs_in_the_folder_are_no_classes_and_each_command_has_one_note(command: Command, digits: Path) -> None:
@@ -45,7 +45,7 @@ def test_runs_in_the_folder_are_no_classes_and_each_command_has_one_note(command
     for arguments in (("--check",), (), ("--seeds", "2"), ("--run-dir", "r"), ("--check",)):
         done = command("train", "--config", "../own.yaml", *arguments)
         assert done.code == 0, done.err
-        assert done.err.count("ignored, as no pictures") == 1, done.err
+        assert done.err.count("ignored, because they are not pictures") == 1, done.err
         assert "3/@eaDir/" in done.err
     assert "r/" in done.err and "runs" not in command("train", "--config", "../own.yaml", "--check").out
     done = command("eval", "r", "data.name=folder", f"data.path={here}")
@@ -75,7 +75,7 @@ def test_predict_passes_over_the_same(command: Command, digits: Path) -> None:
             "train",
             "--config quickstart data.name=folder data.path=x.png",
             3,
-            "x.png is a file; it has to name a folder",
+            "x.png is a file; it must name a folder",
         ),
         ("train", "--config quickstart model.init_from=text.txt", 4, "text.txt is no checkpoint: it is a text file"),
         ("eval", "text.txt", 4, "text.txt is no checkpoint: it is a text file"),

@@ -27,6 +27,11 @@ IMAGES = np.arange(3 * 784, dtype=np.uint8).reshape(3, 28, 28)
 LABELS = np.array([4, 0, 9])
 
 
+@pytest.fixture(autouse=True)
+def all_are_cached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "MIN_CACHED", 1)
+
+
 @pytest.fixture(params=[image_dataset.MEMORY_FRACTION, 0], ids=["in memory", "mapped"])
 def share(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[float]:
     monkeypatch.setattr(image_dataset, "MEMORY_FRACTION", request.param)

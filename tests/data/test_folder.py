@@ -114,7 +114,7 @@ class TestLayouts:
 @pytest.fixture
 def kept(fake: None, monkeypatch: pytest.MonkeyPatch, cache: Path) -> Path:
     """Where folders of any size are kept."""
-    monkeypatch.setattr(folder, "MIN_CACHED", 1)
+    monkeypatch.setattr("mnist_trainer.data.cache.MIN_CACHED", 1)
     return cache / "folder"
 
 
@@ -185,7 +185,7 @@ class TestKeeping:
     ) -> None:
         monkeypatch.setattr(folder, "CHUNK_SIZE", 1)
         data = fill(tmp_path / "f", {"train/a/1": "x", "train/a/2": 2, "train/b/3": "blank", "test/a/4": 4})
-        assert told(lambda: load(data, "train")).startswith("2 of 3 pictures cannot be used; mend or remove them:\n")
+        assert told(lambda: load(data, "train")).startswith("2 of 3 pictures can't be used; repair or remove them:\n")
         assert not kept.exists()
 
     def test_a_picture_that_is_gone_meanwhile_is_named(
@@ -241,12 +241,15 @@ class TestMistakes:
     def test_no_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         data = Data(name="folder", path="digts")
-        assert told(lambda: class_names(data)) == f"data.path: there is no folder 'digts' (seen from {tmp_path})."
+        assert (
+            told(lambda: class_names(data))
+            == f"data.path: there is no folder 'digts' (the current folder is {tmp_path})."
+        )
 
     def test_no_classes(self, tmp_path: Path) -> None:
         data = fill(tmp_path, {"7.png": 1, "only/8.png": 2})
         assert told(lambda: class_names(data)) == (
-            f"{tmp_path} needs two or more sub-folders, one per class; it has 1."
+            f"{tmp_path} needs two or more sub-folders, one for each class; it has 1."
         )
 
     def test_a_folder_that_would_not_be_read(self, tmp_path: Path) -> None:
@@ -258,7 +261,7 @@ class TestMistakes:
     def test_parts_without_train(self, tmp_path: Path) -> None:
         data = fill(tmp_path, {"test/0/a": 1, "val/1/a": 1})
         assert told(lambda: class_names(data)) == (
-            f"{tmp_path} has test and val, but no train/ with a sub-folder a class."
+            f"{tmp_path} has test and val, but no train/ with a sub-folder for each class."
         )
 
     def test_a_class_that_cannot_be_learned(self, tmp_path: Path) -> None:
@@ -270,32 +273,32 @@ class TestMistakes:
     def test_a_class_without_pictures(self, tmp_path: Path) -> None:
         data = fill(tmp_path, {"train/0/a": 1, "train/1/.hidden": 1, "test/0/a": 1})
         assert told(lambda: load(data, "train")) == (
-            f"{tmp_path / 'train' / '1'} has no picture to train with. If it is no class, move it away."
+            f"{tmp_path / 'train' / '1'} has no training pictures. If it is not a class, move it away."
         )
 
     def test_a_hash_that_leaves_nothing_to_test(self, tmp_path: Path) -> None:
         data = fill(tmp_path, {f"0/{TO_TRAIN}": 1, f"1/{TO_TRAIN}": 2})
-        hint = "Every fifth picture, by its name, is a test picture: add some, or sort them into train/ and test/."
+        hint = "A fifth, chosen by name, are test pictures: add more pictures, or sort them into train/ and test/."
         assert told(lambda: load(data, "test")) == f"{tmp_path} has no picture for the test set. {hint}"
 
     def test_a_hash_that_leaves_nothing_to_train_with(self, tmp_path: Path) -> None:
         data = fill(tmp_path, {f"0/{TO_TEST}": 1, f"1/{TO_TRAIN}": 2})
-        assert told(lambda: load(data, "train")).startswith(f"{tmp_path / '0'} has no picture to train with. Every ")
+        assert told(lambda: load(data, "train")).startswith(f"{tmp_path / '0'} has no training pictures. A fifth")
 
     def test_an_empty_val(self, tmp_path: Path) -> None:
         data = fill(tmp_path, {f"train/0/{TO_TRAIN}": 1, f"train/1/{TO_TRAIN}": 1, "val/0/.hidden": 1})
         assert told(lambda: load_splits(data)) == (
             f"{tmp_path / 'val'} has no picture for the validation set. "
-            "Each picture has to lie in a sub-folder named after its class."
+            "Each picture must be in a sub-folder named after its class."
         )
 
     def test_all_unusable_pictures_are_named(self, tmp_path: Path) -> None:
         data = fill(tmp_path, {"train/0/a": 1, "train/0/b": "x", "train/1/c": "blank", "train/1/d": "y", "test/0/e": 1})
         folder = tmp_path / "train"
         assert told(lambda: load(data, "train")) == (
-            "3 of 4 pictures cannot be used; mend or remove them:\n"
+            "3 of 4 pictures can't be used; repair or remove them:\n"
             f"  {folder / '0' / 'b'} is no picture.\n"
-            f"  {folder / '1' / 'c'} holds no ink: nothing on it stands out from the paper\n"
+            f"  {folder / '1' / 'c'} has no ink: nothing on it stands out from the paper\n"
             f"  {folder / '1' / 'd'} is no picture."
         )
 
@@ -333,5 +336,5 @@ def test_a_broken_picture_is_named_with_its_path(drawn: Data) -> None:
     broken = Path(str(drawn.path)) / "train" / "lying" / "b.png"
     broken.write_bytes(b"no picture")
     message = told(lambda: load_splits(drawn))
-    assert message.startswith("1 of 3 pictures cannot be used; mend or remove them:\n  ")
+    assert message.startswith("1 of 3 pictures can't be used; repair or remove them:\n  ")
     assert str(broken) in message

@@ -42,9 +42,11 @@ def refusal(data: Data) -> str:
 def test_usual_names_of_parts_are_parts(train: str, validation: str, test: str, tmp_path: Path) -> None:
     names = [f"{part}/{label}/x.png" for part in (train, validation, test) for label in "01"]
     layout = layout_of(fill(tmp_path, *names))
-    assert (layout.train, layout.validation, layout.test) == tuple(
-        tmp_path / name for name in (train, validation, test)
-    )
+    assert layout.folders == {
+        "train": tmp_path / train,
+        "validation": tmp_path / validation,
+        "test": tmp_path / test,
+    }
     assert layout.classes == ("0", "1")
 
 
@@ -56,7 +58,7 @@ def test_other_names_are_no_parts(name: str) -> None:
 def test_two_folders_for_one_part_are_refused(tmp_path: Path) -> None:
     data = fill(tmp_path, "Train/0/x.png", "Train/1/x.png", "training/0/x.png", "training/1/x.png")
     assert refusal(data) == (
-        f"{tmp_path / 'Train'} and {tmp_path / 'training'} are both the train set. Put them together, or rename one."
+        f"{tmp_path / 'Train'} and {tmp_path / 'training'} are both the train set. Merge them, or rename one."
     )
 
 
@@ -73,21 +75,21 @@ class TestWrapped:
     def test_parts_of_unknown_names_are_refused(self, tmp_path: Path) -> None:
         names = [f"fold{fold}/{label}/x.png" for fold in (1, 2, 3, 4) for label in range(10)]
         assert refusal(fill(tmp_path, *names)) == (
-            f"{tmp_path} has fold1/, fold2/, fold3/ … that all hold the sub-folders 0, 1, 2 …, and no picture: they "
-            "are no classes. Rename them to train/, val/ and test/, or name one of them: "
+            f"{tmp_path} has fold1/, fold2/, fold3/ … that all contain the sub-folders 0, 1, 2 …, and no picture: they "
+            "are not classes. Rename them to train/, val/ and test/, or write "
             f"data.path={tmp_path / 'fold1'}"
         )
 
     def test_numbered_folds_too(self, tmp_path: Path) -> None:
         names = [f"{fold}/{label}/x.png" for fold in (1, 2) for label in range(10)]
-        assert "that all hold the sub-folders 0, 1, 2 …" in refusal(fill(tmp_path, *names))
+        assert "that all contain the sub-folders 0, 1, 2 …" in refusal(fill(tmp_path, *names))
 
     @pytest.mark.parametrize("inner", [("training", "testing"), ("0", "1")])
     def test_one_folder_around_all_is_named(self, inner: tuple[str, str], tmp_path: Path) -> None:
         data = fill(tmp_path, *(f"mnist_png/{name}/{label}/x.png" for name in inner for label in "01"))
         shown = ", ".join(sorted(inner))
         assert refusal(data) == (
-            f"{tmp_path} has only mnist_png/ with the sub-folders {shown}, and no picture. Name that: "
+            f"{tmp_path} has only mnist_png/ with the sub-folders {shown}, and no picture. Write "
             f"data.path={tmp_path / 'mnist_png'}"
         )
 
@@ -112,7 +114,9 @@ class TestPassedOver:
         data = fill(tmp_path, "0/x.png", "1/x.png", *runs, *series, *sweep, *begun)
         (tmp_path / "runs" / "just begun").mkdir()
         assert layout_of(data).classes == ("0", "1")
-        assert notes(data) == [f"{tmp_path}: ignored, as no pictures of a class: r/, r2/, runs/ and 1 more"]
+        assert notes(data) == [
+            f"{tmp_path}: ignored, because they are not pictures of a class: r/, r2/, runs/ and 1 more"
+        ]
 
     def test_runs_stays_none_with_plots_beside_the_runs(self, tmp_path: Path) -> None:
         data = fill(tmp_path, "0/x.png", "1/x.png", "runs/a/run.json", "runs/all.png", "runs/out/confusion.png")
@@ -127,7 +131,7 @@ class TestPassedOver:
             tmp_path, "train/0/x.png", "train/1/x.png", "train/runs/a/run.json", "test/0/x.png", "test/r/run.json"
         )
         layout = layout_of(data)
-        assert (layout.train, layout.test) == (tmp_path / "train", tmp_path / "test")
+        assert layout.folders == {"train": tmp_path / "train", "test": tmp_path / "test"}
         assert layout.classes == ("0", "1")
 
     def test_a_class_stays_one_with_a_stray_config_or_without_pictures(self, tmp_path: Path) -> None:
@@ -148,20 +152,21 @@ class TestPassedOver:
         assert layout_of(data).classes == ("0", "1")
         passed = sorted([Path(name), Path("train") / name, Path("train/0") / name])
         shown = ", ".join(f"{path}/" for path in passed)
-        assert notes(data) == [f"{tmp_path}: ignored, as no pictures of a class: {shown}"]
+        assert notes(data) == [f"{tmp_path}: ignored, because they are not pictures of a class: {shown}"]
 
     def test_stray_files_have_one_note(self, tmp_path: Path) -> None:
         stray = ["labels.csv", "0/readme.txt", "0/deep/LICENSE", "1/labels.json", "1/Thumbs.db", "1/.DS_Store"]
         data = fill(tmp_path, "0/x.png", "1/y", *stray)
         assert notes(data) == [
-            f"{tmp_path}: ignored, as no pictures of a class: 0/deep/LICENSE, 0/readme.txt, 1/labels.json and 1 more"
+            f"{tmp_path}: ignored, because they are not pictures of a class: "
+            "0/deep/LICENSE, 0/readme.txt, 1/labels.json and 1 more"
         ]
 
     def test_files_of_the_system_and_parts_of_downloads_are_no_pictures(self, tmp_path: Path) -> None:
         hidden = ["0/Icon\r", "0/ehthumbs.db", "1/~$x.docx"]
         passed = ["0/x.png.crdownload", "1/x.png:Zone.Identifier", "1/x.xcf"]
         data = fill(tmp_path, "0/x.png", "1/y", *hidden, *passed)
-        assert notes(data) == [f"{tmp_path}: ignored, as no pictures of a class: {', '.join(passed)}"]
+        assert notes(data) == [f"{tmp_path}: ignored, because they are not pictures of a class: {', '.join(passed)}"]
 
     @pytest.mark.parametrize(
         ("files", "hint"),
@@ -170,7 +175,7 @@ class TestPassedOver:
             (["mnist.npz"], "To train with a table of images: data.path={}/mnist.npz"),
             (
                 ["train-images.idx3-ubyte"],
-                "It holds train-images.idx3-ubyte: if that is MNIST, write data.name=mnist data.root={}",
+                "It contains train-images.idx3-ubyte: if that is MNIST, write data.name=mnist data.root={}",
             ),
         ],
     )
@@ -203,7 +208,7 @@ class TestClassPositions:
 def test_folders_to_evaluate_on(tmp_path: Path) -> None:
     only = fill(tmp_path / "only", "Testing/3/x.png", "Testing/07/x.png")
     assert evaluated_folders(only) == ((tmp_path / "only" / "Testing",), ("3", "07"))
-    assert refusal(only) == f"{tmp_path / 'only'} has Testing, but no train/ with a sub-folder a class."
+    assert refusal(only) == f"{tmp_path / 'only'} has Testing, but no train/ with a sub-folder for each class."
     one = fill(tmp_path / "one", "7/x.png")
     assert evaluated_folders(one) == ((tmp_path / "one",), ("7",))
     learnt = fill(tmp_path / "learnt", "train/1/x.png", "train/2/x.png", "val/1/x.png")
@@ -218,5 +223,5 @@ def test_a_file_is_said_to_be_one(tmp_path: Path) -> None:
             ask(Data(name="folder", path=str(file)))
         assert (
             str(caught.value)
-            == f"data.path: {file} is a file; it has to name a folder of pictures, or a .csv or .npz file."
+            == f"data.path: {file} is a file; it must name a folder of pictures, or a .csv or .npz file."
         )

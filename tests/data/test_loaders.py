@@ -59,14 +59,14 @@ def test_binary_names_the_classes_there_are() -> None:
     with pytest.raises(DataError) as caught:
         class_names(Data(name="kmnist", binary=11))
     assert str(caught.value) == (
-        "data.binary is 11, and kmnist has the classes o, ki, su, tsu, na, ha, ma, ya, re, wo (0 to 9)."
+        "data.binary is 11, but kmnist has the classes o, ki, su, tsu, na, ha, ma, ya, re, wo (0 to 9)."
     )
 
 
 def test_only_a_folder_has_validation_images_of_its_own() -> None:
     with pytest.raises(DataError) as caught:
         load(Data(name="mnist", root="nowhere"), "validation")
-    assert str(caught.value) == "mnist brings no validation images of its own; they are split from its training images."
+    assert str(caught.value) == "mnist has no validation images of its own; they are split from its training images."
 
 
 def test_load_ignores_limit_and_binary(make: Callable[..., Any], tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_too_many_to_validate(wanted: float, count: str) -> None:
         validation_count(wanted, [144] * 9 + [146])
     assert str(caught.value) == (
         f"data.validation takes {count} of 1,442 training images. "
-        "At most 1,432 can go: each of the 10 classes keeps one to train with."
+        "The maximum is 1,432: each of the 10 classes needs a training image."
     )
 
 
@@ -268,7 +268,7 @@ def test_binary_needs_a_class_that_exists() -> None:
     for ask in (load_splits, load_test):
         with pytest.raises(DataError) as caught:
             ask(Data(name="digits", binary=10))
-        assert str(caught.value) == "data.binary is 10, and digits has the classes 0 to 9."
+        assert str(caught.value) == "data.binary is 10, but digits has the classes 0 to 9."
 
 
 def test_validation_zero_means_none() -> None:

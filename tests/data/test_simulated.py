@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from mnist_trainer.config.schema import Data, Simulate
-from mnist_trainer.data import image_dataset, simulated
+from mnist_trainer.data import cache, image_dataset, simulated
 from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import Splits, load_real, load_split, load_splits, load_together
 from mnist_trainer.data.simulated import with_photographs
@@ -176,7 +176,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return stamp(kind, digits, labels, seeds)
 
     monkeypatch.setattr(drawing, "make_images", make_images)
-    monkeypatch.setattr(simulated, "MIN_CACHED", 1)
+    monkeypatch.setattr(cache, "MIN_CACHED", 1)
     return counts
 
 

@@ -217,7 +217,7 @@ def test_a_class_that_cannot_be_printed_is_refused(tmp_path: Path, name: str) ->
 def test_pictures_with_odd_names_and_links_in_a_ring_do_no_harm(
     kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mnist_trainer.data.folder.MIN_CACHED", kept)
+    monkeypatch.setattr("mnist_trainer.data.cache.MIN_CACHED", kept)
     data = folder_of(tmp_path / "data", "one", "two")
     one = tmp_path / "data" / "one"
     seven(one / f"{ESCAPE}.png")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mnist_trainer import resume, train
-from mnist_trainer.data import folder, image_dataset
+from mnist_trainer.data import image_dataset
 from mnist_trainer.data.image_dataset import MappedImages
 from mnist_trainer.errors import InterruptedRunError
 from mnist_trainer.pipeline.evaluate import run_evaluation
@@ -53,7 +53,7 @@ def test_the_same_run_to_the_bit(
     for part, first in parts.items():
         pictures(here / "f" / part, {"three": first, "six": first + 3})
     monkeypatch.setenv("MNIST_TRAINER_DATA", str(here / "kept"))
-    monkeypatch.setattr(folder, "MIN_CACHED", 1)
+    monkeypatch.setattr("mnist_trainer.data.cache.MIN_CACHED", 1)
     sections, heard = small(kind, here / "f"), Remembering()
     train(sections, run_dir=here / "memory", callback=heard)
     expected = run_evaluation(here / "memory")

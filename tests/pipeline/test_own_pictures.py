@@ -56,7 +56,7 @@ def test_only_unseen_ones_of_the_folder_that_it_was_trained_on(own: Path, own_ru
         assert found.count == record["test"]["count"] < 150
         assert found.accuracy == record["test"]["accuracy"]
         assert found.pictures.startswith(f"{found.count} of 150 pictures in ")
-        assert found.pictures.endswith(", those that training did not use")
+        assert found.pictures.endswith(", which were not used for training")
     trained = {split: evaluate(own_run, split=split).count for split in ("train", "validation")}  # type: ignore[arg-type]
     assert sum(trained.values()) + found.count == 150
     assert evaluate(own_run, split="train").pictures == f"{trained['train']} pictures in {own}, its train set"
@@ -69,7 +69,7 @@ def test_parts_of_the_folder_that_it_was_trained_on(here: Path, pictures: Write,
     assert evaluate(run).pictures == f"all 150 pictures in {here / 'own' / 'test'}"
     assert evaluate(run, *on("own/test")).pictures == f"all 150 pictures in {Path('own/test')}"
     for part in ("train", "val"):
-        with pytest.raises(DataError, match=r"was trained with all 150 pictures in own.*, so none is left to test"):
+        with pytest.raises(DataError, match=r"was trained on all 150 pictures in own.*, so none is left to test"):
             evaluate(run, *on(f"own/{part}"))
     shutil.rmtree(here / "own" / "train")
     assert evaluate(run, *on("own")).count == 150
@@ -77,7 +77,7 @@ def test_parts_of_the_folder_that_it_was_trained_on(here: Path, pictures: Write,
 
 def test_many_pictures_are_kept_for_the_next_time(own: Path, own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MNIST_TRAINER_DATA", str(own.parent / "kept"))
-    monkeypatch.setattr("mnist_trainer.data.folder.MIN_CACHED", 1)
+    monkeypatch.setattr("mnist_trainer.data.cache.MIN_CACHED", 1)
     first = evaluate(own_run)
     assert len(list((own.parent / "kept" / "folder").iterdir())) == 1
     monkeypatch.setattr("mnist_trainer.data.folder._read", lambda *arguments: pytest.fail("it was kept"))
@@ -162,15 +162,15 @@ def test_tables_too(digits_run: Run, here: Path) -> None:
 def test_a_picture_that_is_none_still_stops(digits_run: Run, own: Path) -> None:
     (own / "3" / "half.png").write_bytes(b"\x89PNG")
     (own / "3" / "labels.csv").write_text("a,3\n")
-    with pytest.raises(DataError, match="1 of 151 pictures cannot be used"):
+    with pytest.raises(DataError, match="1 of 151 pictures can't be used"):
         evaluate(digits_run.folder, *on(own))
 
 
 def test_a_folder_without_pictures(digits_run: Run, here: Path) -> None:
     for digit in "37":
         (here / "own" / digit).mkdir(parents=True)
-    with pytest.raises(DataError, match=r"own holds no picture of a class\."):
+    with pytest.raises(DataError, match=r"own contains no picture of a class\."):
         evaluate(digits_run.folder, *on("own"))
     Image.new("L", (28, 28), 255).save(here / "own" / "x.png")
-    with pytest.raises(DataError, match=r"own holds no picture of a class\."):
+    with pytest.raises(DataError, match=r"own contains no picture of a class\."):
         evaluate(digits_run.folder, *on("own"))

@@ -99,7 +99,7 @@ def half_a_picture(own: Path) -> str:
         (own / name).rmdir()
     content = (own / "train" / "one" / whole.name).read_bytes()
     (own / "test" / "one" / "half.png").write_bytes(content[:70])
-    return r"1 of 1 pictures cannot be used"
+    return r"1 of 1 pictures can't be used"
 
 
 def flat_test(own: Path) -> str:
