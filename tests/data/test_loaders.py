@@ -279,8 +279,8 @@ def test_validation_zero_means_none() -> None:
     with pytest.raises(DataError) as caught:
         load_split(data, "validation")
     assert str(caught.value) == (
-        "There are no validation images: data.validation is 0, or there are too few images, or the model was fitted a "
-        "second time on all of them (training.refit)."
+        "There are no validation images: data.validation is 0, or there are too few images, or the model was trained "
+        "again on all of them (training.refit)."
     )
 
 
