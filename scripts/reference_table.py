@@ -11,8 +11,20 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from mnist_trainer.config.messages import SectionType, discriminator_key, keys_of, names_of, sections_in
 from mnist_trainer.config.model import AnyActivation, AnyModel, HiddenShape, Initialization, WrittenLayer
-from mnist_trainer.config.objective import AnyLoss, AnyOptimizer, AnySchedule, Penalty
-from mnist_trainer.config.schema import Augment, Config, Data, EarlyStopping, Elastic, Report, Simulate, Training
+from mnist_trainer.config.schema import (
+    AnyLoss,
+    AnyOptimizer,
+    AnySchedule,
+    Augment,
+    Config,
+    Data,
+    EarlyStopping,
+    Elastic,
+    Penalty,
+    Report,
+    Simulate,
+    Training,
+)
 
 _GROUPS: tuple[tuple[str, str, Any], ...] = (
     ("config", "at the top of the file", Config),

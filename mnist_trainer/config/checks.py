@@ -10,8 +10,7 @@ from math import e, log
 from mnist_trainer.config.classes import format_classes, is_numbered, known_classes, label_of, task_classes
 from mnist_trainer.config.layers import ShapeError, expand, format_shape, infer_shapes, output_count, walk
 from mnist_trainer.config.model import ActivationLayer, AnyLayer, Layers, Neuron, Residual
-from mnist_trainer.config.objective import Decay, Exponential, Plateau, StepDecay
-from mnist_trainer.config.schema import Config, Data, Simulate
+from mnist_trainer.config.schema import Config, Data, Decay, Exponential, Plateau, Simulate, StepDecay
 from mnist_trainer.config.yaml_reader import KeyPath
 
 DIGIT_DATASETS = ("mnist", "qmnist", "emnist-digits", "usps", "digits")

@@ -10,160 +10,133 @@ from functools import lru_cache
 from math import prod
 from typing import Literal, assert_never
 
-from mnist_trainer.config.model import (
-    ActivationLayer,
-    AnyActivation,
-    AnyLayer,
-    AnyModel,
-    BatchNorm,
-    CiresanMlp,
-    Cnn,
-    Conv,
-    Dropout,
-    Flatten,
-    FullyConnected,
-    FullyConvolutional,
-    LayerNorm,
-    Layers,
-    LeNet5,
-    Linear,
-    Maxout,
-    MaxoutLayer,
-    Mlp,
-    Neuron,
-    Output,
-    ParametricRelu,
-    PlainActivation,
-    Pool,
-    Residual,
-    ResidualNet,
-    Sigmoid,
-    SqueezeExcite,
-    Vgg,
-    WrittenLayer,
-)
-from mnist_trainer.config.objective import ClassLoss, DistanceLoss
-from mnist_trainer.config.schema import Config
+from mnist_trainer.config import model as cfg
+from mnist_trainer.config.model import AnyActivation, AnyLayer, AnyModel, WrittenLayer
+from mnist_trainer.config.schema import ClassLoss, Config, DistanceLoss
 
 
 @lru_cache
 def expand(model: AnyModel) -> tuple[AnyLayer, ...]:
     """Return the layers of `model`, from the image [1, 28, 28] to its outputs, whose number is `units: classes`."""
     match model:
-        case Neuron():
-            return (Flatten(), *_activated(Linear(units=1, bias=model.bias), model.output))
-        case Mlp() | CiresanMlp():
+        case cfg.Neuron():
+            return (cfg.Flatten(), *_activated(cfg.Linear(units=1, bias=model.bias), model.output))
+        case cfg.Mlp() | cfg.CiresanMlp():
             layers: Iterator[AnyLayer] = _mlp(model)
-        case Cnn():
+        case cfg.Cnn():
             layers = _cnn(model)
-        case LeNet5():
+        case cfg.LeNet5():
             layers = _lenet5(model)
-        case Vgg():
+        case cfg.Vgg():
             layers = _vgg(model)
-        case ResidualNet():
+        case cfg.ResidualNet():
             layers = _residual(model)
-        case Layers():
+        case cfg.Layers():
             layers = iter(model.layers)
         case _:
             assert_never(model)
-    return (*layers, *(() if model.output == "none" else (Output(function=model.output),)))
+    return (*layers, *(() if model.output == "none" else (cfg.Output(function=model.output),)))
 
 
-def _mlp(model: FullyConnected) -> Iterator[WrittenLayer]:
-    yield Flatten()
+def _mlp(model: cfg.FullyConnected) -> Iterator[WrittenLayer]:
+    yield cfg.Flatten()
     before: int | None = None
     for units in model.hidden:
-        block = _activated(Linear(units=units, bias=model.bias), model.activation, batch_norm=model.batch_norm)
+        block = _activated(cfg.Linear(units=units, bias=model.bias), model.activation, batch_norm=model.batch_norm)
         block = (*block, *_dropout(model.dropout))
-        yield from (Residual(layers=block),) if model.residual and units == before else block
+        yield from (cfg.Residual(layers=block),) if model.residual and units == before else block
         before = units
-    yield Linear(units="classes", bias=model.bias)
+    yield cfg.Linear(units="classes", bias=model.bias)
 
 
-def _cnn(model: Cnn) -> Iterator[WrittenLayer]:
+def _cnn(model: cfg.Cnn) -> Iterator[WrittenLayer]:
     for channels in model.channels:
-        conv = Conv(channels=channels, kernel=model.kernel, bias=model.bias)
+        conv = cfg.Conv(channels=channels, kernel=model.kernel, bias=model.bias)
         yield from _activated(conv, model.activation, batch_norm=model.batch_norm)
         if model.pool > 1:
-            yield Pool(size=model.pool)
-    yield Flatten()
+            yield cfg.Pool(size=model.pool)
+    yield cfg.Flatten()
     for units in model.hidden:
         yield from _dropout(model.dropout)
-        yield from _activated(Linear(units=units, bias=model.bias), model.activation)
+        yield from _activated(cfg.Linear(units=units, bias=model.bias), model.activation)
     yield from _dropout(model.dropout)
-    yield Linear(units="classes", bias=model.bias)
+    yield cfg.Linear(units="classes", bias=model.bias)
 
 
-def _lenet5(model: LeNet5) -> Iterator[WrittenLayer]:
-    for conv in (Conv(channels=6, kernel=5), Conv(channels=16, kernel=5, padding=0)):
+def _lenet5(model: cfg.LeNet5) -> Iterator[WrittenLayer]:
+    for conv in (cfg.Conv(channels=6, kernel=5), cfg.Conv(channels=16, kernel=5, padding=0)):
         yield from _activated(conv, model.activation)
-        yield Pool(kind=model.pooling)
-    yield from _activated(Conv(channels=120, kernel=5, padding=0), model.activation)
-    yield Flatten()
-    yield from _activated(Linear(units=84), model.activation)
-    yield Linear(units="classes")
+        yield cfg.Pool(kind=model.pooling)
+    yield from _activated(cfg.Conv(channels=120, kernel=5, padding=0), model.activation)
+    yield cfg.Flatten()
+    yield from _activated(cfg.Linear(units=84), model.activation)
+    yield cfg.Linear(units="classes")
 
 
-def _vgg(model: Vgg) -> Iterator[WrittenLayer]:
+def _vgg(model: cfg.Vgg) -> Iterator[WrittenLayer]:
     for block, channels in enumerate(model.channels):
         if block:
-            yield Pool()
+            yield cfg.Pool()
         # batch norm subtracts the mean, so that a bias before it has no effect
-        conv = Conv(channels=channels, kernel=model.kernel, bias=not model.batch_norm)
+        conv = cfg.Conv(channels=channels, kernel=model.kernel, bias=not model.batch_norm)
         yield from model.convolutions * _activated(conv, model.activation, batch_norm=model.batch_norm)
         yield from _squeeze_excite(model)
     yield from _classifier(model)
 
 
-def _residual(model: ResidualNet) -> Iterator[WrittenLayer]:
+def _residual(model: cfg.ResidualNet) -> Iterator[WrittenLayer]:
     for stage, channels in enumerate(model.channels):
-        conv = Conv(channels=channels, kernel=model.kernel, bias=False)
+        conv = cfg.Conv(channels=channels, kernel=model.kernel, bias=False)
         halving = conv.model_copy(update={"stride": 2, "padding": model.kernel // 2})
         yield from _activated(halving if stage else conv, model.activation, batch_norm=True)
         first = _activated(conv, model.activation, batch_norm=True)
-        block = Residual(layers=(*first, conv, BatchNorm(), *_squeeze_excite(model)))
+        block = cfg.Residual(layers=(*first, conv, cfg.BatchNorm(), *_squeeze_excite(model)))
         for _ in range(model.blocks):
             yield block
             yield from _activation(model.activation)
     yield from _classifier(model)
 
 
-def _squeeze_excite(model: FullyConvolutional) -> tuple[SqueezeExcite, ...]:
-    return (SqueezeExcite(reduction=model.squeeze_excite),) if model.squeeze_excite else ()
+def _squeeze_excite(model: cfg.FullyConvolutional) -> tuple[cfg.SqueezeExcite, ...]:
+    return (cfg.SqueezeExcite(reduction=model.squeeze_excite),) if model.squeeze_excite else ()
 
 
-def _classifier(model: FullyConvolutional) -> Iterator[WrittenLayer]:
+def _classifier(model: cfg.FullyConvolutional) -> Iterator[WrittenLayer]:
     """Yield the layers from images of any size to the outputs."""
-    yield Pool(size="global", kind=model.pooling)
-    yield Flatten()
+    yield cfg.Pool(size="global", kind=model.pooling)
+    yield cfg.Flatten()
     yield from _dropout(model.dropout)
-    yield Linear(units="classes")
+    yield cfg.Linear(units="classes")
 
 
-def _dropout(rate: float) -> tuple[Dropout, ...]:
-    return (Dropout(rate=rate),) if rate else ()
+def _dropout(rate: float) -> tuple[cfg.Dropout, ...]:
+    return (cfg.Dropout(rate=rate),) if rate else ()
 
 
-def _activated(layer: Linear | Conv, activation: AnyActivation, batch_norm: bool = False) -> tuple[WrittenLayer, ...]:
+def _activated(
+    layer: cfg.Linear | cfg.Conv, activation: AnyActivation, batch_norm: bool = False
+) -> tuple[WrittenLayer, ...]:
     """Return `layer` (widened for a maxout, which takes the largest of several units), batch norm and activation."""
-    pieces = activation.pieces if isinstance(activation, Maxout) else 1
+    pieces = activation.pieces if isinstance(activation, cfg.Maxout) else 1
     match layer:
-        case Linear(units=int(units)):
+        case cfg.Linear(units=int(units)):
             layer = layer.model_copy(update={"units": units * pieces})
-        case Conv():
+        case cfg.Conv():
             layer = layer.model_copy(update={"channels": layer.channels * pieces})
-    return (layer, *((BatchNorm(),) if batch_norm else ()), *_activation(activation))
+    return (layer, *((cfg.BatchNorm(),) if batch_norm else ()), *_activation(activation))
 
 
-def _activation(activation: AnyActivation) -> tuple[ActivationLayer, ...]:
-    return () if activation == PlainActivation(name="identity") else (ActivationLayer(function=activation),)
+def _activation(activation: AnyActivation) -> tuple[cfg.ActivationLayer, ...]:
+    if activation == cfg.PlainActivation(name="identity"):
+        return ()
+    return (cfg.ActivationLayer(function=activation),)
 
 
 def walk(layers: tuple[AnyLayer, ...]) -> Iterator[AnyLayer]:
     """Yield every layer in order; a residual block is followed by the layers inside it."""
     for layer in layers:
         yield layer
-        if isinstance(layer, Residual):
+        if isinstance(layer, cfg.Residual):
             yield from walk(layer.layers)
 
 
@@ -213,34 +186,34 @@ def _infer(layer: AnyLayer, shape: Shape, outputs: int) -> LayerInfo:
     result, parameters = shape, 0
     inner: tuple[LayerInfo, ...] = ()
     match layer:
-        case Linear():
+        case cfg.Linear():
             result = (outputs if layer.units == "classes" else layer.units,)
             parameters = (_features(layer, shape) + layer.bias) * result[0]
-        case MaxoutLayer():
+        case cfg.MaxoutLayer():
             result = (layer.units,)
             parameters = (_features(layer, shape) + 1) * layer.units * layer.pieces
-        case Conv():
+        case cfg.Conv():
             result = _conv_shape(layer, shape)
             parameters = (shape[0] * layer.kernel**2 + layer.bias) * layer.channels
-        case Pool():
+        case cfg.Pool():
             result = _pool_shape(layer, shape)
-        case Flatten():
+        case cfg.Flatten():
             result = (prod(shape),)
-        case BatchNorm():
+        case cfg.BatchNorm():
             parameters = 2 * shape[0]
-        case LayerNorm():
+        case cfg.LayerNorm():
             parameters = 2 * prod(shape)
-        case ActivationLayer():
+        case cfg.ActivationLayer():
             result = _activation_shape(layer, shape)
-            parameters = int(isinstance(layer.function, ParametricRelu))
-        case Residual():
+            parameters = int(isinstance(layer.function, cfg.ParametricRelu))
+        case cfg.Residual():
             inner = infer_shapes(layer.layers, outputs, shape)
             if inner[-1].outputs != shape:
                 before, after = format_shape(shape), format_shape(inner[-1].outputs)
                 raise ShapeError((), f"residual layers must keep the shape: {before} goes in, {after} comes out")
-        case SqueezeExcite():
+        case cfg.SqueezeExcite():
             inner = infer_shapes(_excitation(layer, _image(layer, shape)[0]), outputs, shape)
-        case Dropout() | Output():
+        case cfg.Dropout() | cfg.Output():
             pass
         case _:
             assert_never(layer)
@@ -260,7 +233,7 @@ def _image(layer: AnyLayer, shape: Shape) -> Shape:
     return shape
 
 
-def _conv_shape(layer: Conv, shape: Shape) -> Shape:
+def _conv_shape(layer: cfg.Conv, shape: Shape) -> Shape:
     _, height, width = _image(layer, shape)
     if layer.padding == "same":
         if layer.stride != 1:
@@ -272,7 +245,7 @@ def _conv_shape(layer: Conv, shape: Shape) -> Shape:
     return (layer.channels, *sides)
 
 
-def _pool_shape(layer: Pool, shape: Shape) -> Shape:
+def _pool_shape(layer: cfg.Pool, shape: Shape) -> Shape:
     channels, height, width = _image(layer, shape)
     channels *= 2 if layer.kind == "both" else 1
     if layer.size == "global":
@@ -282,8 +255,8 @@ def _pool_shape(layer: Pool, shape: Shape) -> Shape:
     return (channels, height // layer.size, width // layer.size)
 
 
-def _activation_shape(layer: ActivationLayer, shape: Shape) -> Shape:
-    if not isinstance(layer.function, Maxout):
+def _activation_shape(layer: cfg.ActivationLayer, shape: Shape) -> Shape:
+    if not isinstance(layer.function, cfg.Maxout):
         return shape
     pieces = layer.function.pieces
     if shape[0] % pieces:
@@ -291,15 +264,15 @@ def _activation_shape(layer: ActivationLayer, shape: Shape) -> Shape:
     return (shape[0] // pieces, *shape[1:])
 
 
-def _excitation(layer: SqueezeExcite, channels: int) -> tuple[AnyLayer, ...]:
+def _excitation(layer: cfg.SqueezeExcite, channels: int) -> tuple[AnyLayer, ...]:
     """Return the layers that compute a factor for each channel; without biases, as in section 6.1 of the paper."""
     return (
-        Pool(size="global", kind="average"),
-        Flatten(),
-        Linear(units=max(1, channels // layer.reduction), bias=False),
-        ActivationLayer(function=PlainActivation(name="relu")),
-        Linear(units=channels, bias=False),
-        ActivationLayer(function=Sigmoid()),
+        cfg.Pool(size="global", kind="average"),
+        cfg.Flatten(),
+        cfg.Linear(units=max(1, channels // layer.reduction), bias=False),
+        cfg.ActivationLayer(function=cfg.PlainActivation(name="relu")),
+        cfg.Linear(units=channels, bias=False),
+        cfg.ActivationLayer(function=cfg.Sigmoid()),
     )
 
 
@@ -321,7 +294,7 @@ def output_count(config: Config, classes: int) -> int:
 def output_kind(config: Config) -> OutputKind:
     """Return the kind of the raw outputs, from `model.output` or, if that is `none`, from the loss."""
     is_distance = isinstance(config.loss, DistanceLoss)
-    match config.model.output.name if isinstance(config.model, Neuron) else config.model.output:
+    match config.model.output.name if isinstance(config.model, cfg.Neuron) else config.model.output:
         case "none" | "identity":
             return "values" if is_distance else "logits"
         case "softmax":

@@ -7,26 +7,11 @@ from pathlib import Path
 _PACKAGE = Path(__file__).parents[1]
 
 CONFIG_ORDER = (
-    "quickstart",
-    "neuron",
-    "regression",
-    "lecture",
-    "lecture-softmax",
-    "lecture-log-softmax",
-    "gradient-descent",
-    "sgd-momentum",
-    "custom-error",
-    "maxout",
-    "early-stopping",
-    "mlp",
-    "cnn",
-    "fast",
-    "fashion",
-    "mlp-deformed",
-    "cnn-deformed",
-    "bundled",
+    *("quickstart", "neuron", "regression", "lecture", "lecture-softmax", "lecture-log-softmax", "gradient-descent"),
+    *("sgd-momentum", "custom-error", "maxout", "early-stopping"),
+    *("mlp", "cnn", "fast", "fashion", "mlp-deformed", "cnn-deformed", "bundled"),
 )
-"""The shipped configs, in the order in which they are listed: that of a course."""
+"""The shipped configs in the order in which they are listed, as in a course."""
 
 
 def shipped() -> dict[str, str]:

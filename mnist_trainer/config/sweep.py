@@ -49,8 +49,8 @@ class _Range(_Parameter):
 
     @property
     def samples(self) -> tuple[Any, ...]:
-        """The values with which a key is checked: both bounds, as floats."""
-        return tuple(map(float, self.bounds))
+        """The values with which a key is checked: both bounds."""
+        return self.bounds
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -85,11 +85,6 @@ class IntUniform(_Range):
     """step between possible values, from the smallest on"""
     log: bool = False
     """each order of magnitude is equally likely"""
-
-    @property
-    def samples(self) -> tuple[Any, ...]:
-        """The bounds."""
-        return self.bounds
 
     @model_validator(mode="after")
     def _step_or_log(self) -> Self:

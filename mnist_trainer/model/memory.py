@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from mnist_trainer.config.layers import LayerInfo
-from mnist_trainer.config.objective import Adagrad, Adam, AnyOptimizer, GradientDescent, RmsProp
-from mnist_trainer.config.schema import Config
+from mnist_trainer.config.schema import Adagrad, Adam, AnyOptimizer, Config, GradientDescent, RmsProp
 from mnist_trainer.data.image_dataset import available_memory
 from mnist_trainer.errors import DeviceError
 

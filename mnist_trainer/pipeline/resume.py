@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_trainer.config.load import Difference, differences, load_config
-from mnist_trainer.config.objective import Decay, OneCycle
-from mnist_trainer.config.schema import Config
+from mnist_trainer.config.schema import Config, Decay, OneCycle
 from mnist_trainer.errors import CheckpointError, DivergedError, UsageError, shell_quote
 from mnist_trainer.files import is_locked
 from mnist_trainer.pipeline.describe import run_facts

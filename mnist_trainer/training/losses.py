@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mnist_trainer.config.layers import OutputKind
-from mnist_trainer.config.objective import AnyLoss, ClassLoss, DistanceLoss, Penalty
+from mnist_trainer.config.schema import AnyLoss, ClassLoss, DistanceLoss, Penalty
 from mnist_trainer.errors import UsageError
 from mnist_trainer.seeds import seed_for
 

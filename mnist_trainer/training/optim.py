@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from mnist_trainer.config import objective as cfg
-from mnist_trainer.config.schema import EarlyStopping
+from mnist_trainer.config import schema as cfg
 
 
 def build_optimizer(config: cfg.AnyOptimizer, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -124,7 +123,7 @@ class BestEpoch:
     num_bad_epochs: int = 0
 
     def update(
-        self, rule: EarlyStopping | None, epoch: int, val_loss: float | None, val_accuracy: float | None
+        self, rule: cfg.EarlyStopping | None, epoch: int, val_loss: float | None, val_accuracy: float | None
     ) -> bool:
         """Return whether `epoch` (from 1) is the best so far."""
         monitored, margin = (rule.monitor, rule.min_delta) if rule else ("val_loss", 0.0)
@@ -142,7 +141,7 @@ class BestEpoch:
             self.epoch, self.metric = epoch, score
         return improved
 
-    def is_exhausted(self, rule: EarlyStopping | None) -> bool:
+    def is_exhausted(self, rule: cfg.EarlyStopping | None) -> bool:
         """Return whether patience has run out."""
         return rule is not None and self.num_bad_epochs >= rule.patience
 

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_trainer.config.classes import with_labels
-from mnist_trainer.config.objective import GradientDescent
-from mnist_trainer.config.schema import Augment, Config
+from mnist_trainer.config.schema import Augment, Config, GradientDescent
 from mnist_trainer.data.augment import augmented
 from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import training_loader

@@ -10,8 +10,7 @@ import pytest
 
 from mnist_trainer.config.checks import Finding, find_problems, find_warnings
 from mnist_trainer.config.load import load_config
-from mnist_trainer.config.objective import Plateau, StepDecay
-from mnist_trainer.config.schema import Config
+from mnist_trainer.config.schema import Config, Plateau, StepDecay
 from mnist_trainer.training.optim import PlateauState, lr_multiplier
 
 

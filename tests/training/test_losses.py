@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mnist_trainer.config.layers import OutputKind
-from mnist_trainer.config.objective import AnyLoss, Loss, Reduction
+from mnist_trainer.config.schema import AnyLoss, Loss, Reduction
 from mnist_trainer.training.losses import Criterion, total_variation
 
 Rows = list[list[float]]

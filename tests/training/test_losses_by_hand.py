@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from mnist_trainer.config.layers import OutputKind
-from mnist_trainer.config.objective import AnyLoss, Loss
+from mnist_trainer.config.schema import AnyLoss, Loss
 from mnist_trainer.training.losses import Criterion
 
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import TypeAdapter
 
 from mnist_trainer.config.layers import OutputKind
-from mnist_trainer.config.objective import AnyLoss, Loss, Reduction
+from mnist_trainer.config.schema import AnyLoss, Loss, Reduction
 from mnist_trainer.training.losses import Criterion, CustomCriterion
 
 REDUCTIONS: tuple[str, ...] = get_args(Reduction)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mnist_trainer.config.objective import ClassLoss, Penalty
+from mnist_trainer.config.schema import ClassLoss, Penalty
 from mnist_trainer.training.losses import Criterion, MixedLabels, main_labels, mixup
 
 IMAGES = torch.randint(0, 256, (40, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))

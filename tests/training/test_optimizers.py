@@ -14,7 +14,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
-from mnist_trainer.config.objective import AnyOptimizer, Optimizer
+from mnist_trainer.config.schema import AnyOptimizer, Optimizer
 from mnist_trainer.training.optim import build_optimizer
 
 A, B, START, STEPS = 3.0, 2.0, 1.7, 4

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mnist_trainer.config.layers import OutputKind
-from mnist_trainer.config.objective import Penalty
+from mnist_trainer.config.schema import Penalty
 from mnist_trainer.training.losses import (
     differentiable_probabilities,
     first_layer_images,

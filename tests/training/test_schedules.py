@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from torch.optim import SGD, Optimizer
 from torch.optim import lr_scheduler as torchs
 
-from mnist_trainer.config.objective import AnySchedule, Constant, OneCycle, Plateau, Schedule
+from mnist_trainer.config.schema import AnySchedule, Constant, OneCycle, Plateau, Schedule
 from mnist_trainer.training.optim import PlateauState, lr_multiplier
 
 LENGTH = 7, 6
