@@ -19,7 +19,7 @@ DEFAULT_SIZE = (1200, 600)
 """Width and height of a picture in pixels; an experiment may have its own, `SIZE`."""
 
 LESSONS: dict[str, tuple[str, ...]] = {
-    "The neuron": ("perceptron",),
+    "The neuron": ("perceptron", "exercises"),
     "The layer": (),
     "The loss": (),
     "Gradient descent": (),
