@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from mnist_trainer.pipeline.evaluate import evaluate
     from mnist_trainer.pipeline.predict import predict
     from mnist_trainer.pipeline.preparation import prepare
-    from mnist_trainer.pipeline.train import Run, resume, train
-    from mnist_trainer.reports.callbacks import Callback
+    from mnist_trainer.pipeline.train import resume, train
+    from mnist_trainer.reports.callbacks import Callback, Run
     from mnist_trainer.training.loop import EpochRecord, fit, steps
 
 __all__ = [
@@ -53,7 +53,7 @@ _MODULES = {
     "EpochRecord": "training.loop",
     "Evaluation": "inference.metrics",
     "Prediction": "inference.reading",
-    "Run": "pipeline.train",
+    "Run": "reports.callbacks",
     "evaluate": "pipeline.evaluate",
     "fit": "training.loop",
     "load_config": "config.load",

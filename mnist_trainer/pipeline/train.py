@@ -34,7 +34,7 @@ from mnist_trainer.pipeline.resume import (
     resume_command,
 )
 from mnist_trainer.reports import run_plots
-from mnist_trainer.reports.callbacks import Callback, RunResult, metrics_row
+from mnist_trainer.reports.callbacks import Callback, Run, metrics_row
 from mnist_trainer.reports.canvas import check_matplotlib
 from mnist_trainer.reports.console import with_console
 from mnist_trainer.reports.curves import TrainingSummary
@@ -42,35 +42,11 @@ from mnist_trainer.reports.run_writer import RunWriter, require_tensorboard
 from mnist_trainer.reports.text import STOP_REASONS
 from mnist_trainer.storage.run_folder import RunFolder, as_folder, check_free, check_no_run, create_run_folder
 from mnist_trainer.training.divergence import Restore
-from mnist_trainer.training.loop import EpochRecord, fit
+from mnist_trainer.training.loop import fit
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.not_learning import likely_cause, not_learning
 from mnist_trainer.training.prepare import OptimizerFactory, build_criterion
 from mnist_trainer.training.state import TrainingState
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished training. `model` has the weights of the best epoch, or of the second fit, and is in evaluation mode.
-
-    `validation` is always that of the first fit. `test` is None with `report.test: false`.
-    """
-
-    folder: Path
-    config: Config
-    records: tuple[EpochRecord, ...]
-    best_epoch: int
-    stop_reason: str
-    test: Evaluation | None
-    validation: Evaluation | None
-    model: nn.Module
-
-    def __repr__(self) -> str:
-        """Return the results and the folder in a few lines; all else is in the attributes."""
-        epochs = len([record for record in self.records if record.phase == "train"])
-        lines = [measured.sentence for measured in (self.test, self.validation) if measured is not None]
-        lines += [f"best epoch {self.best_epoch} of {epochs}", f"folder {self.folder}"]
-        return "\n".join([f"{self.config.name}: {lines[0]}", *lines[1:]])
 
 
 def train(
@@ -165,8 +141,8 @@ class _Session:
                 writer.set_validation(validation.evaluation)
             if writer.config.training.refit and state.stop_reason != "interrupted":
                 self._refit(writer)
-            run, result = conclude(writer, callback, self.test, validation, loss)
-        callback.on_train_end(result)
+            run = conclude(writer, callback, self.test, validation, loss)
+        callback.on_train_end(run)
         return run
 
     def _refit(self, writer: RunWriter) -> None:
@@ -310,22 +286,16 @@ def conclude(
     images: ImageDataset | None,
     validation: SplitResult | None,
     loss: LossFunction | None,
-) -> tuple[Run, RunResult]:
+) -> Run:
     """Evaluate the best model on the test `images`, once; draw the plots; complete `run.json`.
 
     Without test images the plots show the `validation` images.
     """
     callback.on_test_start()
     start_time = perf_counter()
-    config, folder, best_epoch = writer.config, writer.folder, writer.best_epoch
+    config, folder = writer.config, writer.folder
     model = writer.state.best_model()
-    file_format = config.report.format
-    drawings: list[run_plots.Drawing] = []
-    if config.report.plots:  # drawn while the model is tested
-        rows = [metrics_row(record) for record in writer.records if record.phase == "train"]
-        drawings.append(run_plots.draw_training(rows, _training_summary(writer), config.name, file_format))
-        title = f"{config.name}: weights of the first layer"
-        drawings += run_plots.draw_weights(model, title, writer.dead_units, file_format)
+    drawings = _draw_training(writer, model) if config.report.plots else []  # while the model is tested
     tested = None if images is None else evaluate_best(writer, images, "test", loss)
     evaluated = perf_counter() - start_time
     if shown := tested or validation:
@@ -344,11 +314,19 @@ def conclude(
     plots = tuple(f"plots/{name}" for name, _ in drawings)
     if config.report.tensorboard:
         plots += ("tensorboard/",)
-    reason = writer.stop_reason
-    run = Run(folder.path, config, tuple(writer.records), best_epoch, reason, test, validated, model)
     is_guessing = shown is not None and shown.evaluation.is_guessing
     advice = likely_cause(writer.state, writer.records, writer.custom) if is_guessing else ""
-    return run, RunResult(folder.path, best_epoch, reason, test, writer.seconds, plots, dead, validated, advice)
+    epochs = tuple(writer.records), writer.best_epoch, writer.stop_reason
+    return Run(folder.path, config, *epochs, test, validated, model, writer.seconds, plots, dead, advice)
+
+
+def _draw_training(writer: RunWriter, model: nn.Module) -> list[run_plots.Drawing]:
+    """Return the curves, and the weights of the first layer."""
+    name, file_format = writer.config.name, writer.config.report.format
+    rows = [metrics_row(record) for record in writer.records if record.phase == "train"]
+    curves = run_plots.draw_training(rows, _training_summary(writer), name, file_format)
+    title = f"{name}: weights of the first layer"
+    return [curves, *run_plots.draw_weights(model, title, writer.dead_units, file_format)]
 
 
 def _training_summary(writer: RunWriter) -> TrainingSummary:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
+
+from torch import nn
 
 from mnist_trainer.config.schema import Config
 from mnist_trainer.config.sweep import Sweep
@@ -37,21 +38,34 @@ class RunInfo:
 
 
 @dataclass(frozen=True)
-class RunResult:
-    """How a run ended. `plots` are file names in the folder."""
+class Run:
+    """A finished training. `model` has the weights of the best epoch, or of the second fit, and is in evaluation mode.
+
+    `validation` is always that of the first fit. `test` is None with `report.test: false`. `seconds` are those of
+    training, `plots` file names in the folder.
+    """
 
     folder: Path
+    config: Config
+    records: tuple[EpochRecord, ...]
     best_epoch: int
     stop_reason: str
     test: Evaluation | None
-    """None with `report.test: false`."""
-    seconds: float
-    plots: tuple[str, ...]
+    validation: Evaluation | None
+    model: nn.Module
+    seconds: float = 0.0
+    plots: tuple[str, ...] = ()
     dead: str = ""
     """A sentence about the units that never fired; empty if all did."""
-    validation: Evaluation | None = None
     advice: str = ""
     """For a model that is no better than guessing: the likely cause, and what to try."""
+
+    def __repr__(self) -> str:
+        """Return the results and the folder in a few lines; all else is in the attributes."""
+        epochs = len([record for record in self.records if record.phase == "train"])
+        lines = [measured.sentence for measured in (self.test, self.validation) if measured is not None]
+        lines += [f"best epoch {self.best_epoch} of {epochs}", f"folder {self.folder}"]
+        return "\n".join([f"{self.config.name}: {lines[0]}", *lines[1:]])
 
 
 @dataclass(frozen=True)
@@ -76,16 +90,6 @@ class SubRun:
 def primary_split(summary: Summary) -> str | None:
     """Return the split by which runs are compared: `test`, else `validation`, else None."""
     return next((split for split in ("test", "validation") if split in summary), None)
-
-
-@dataclass(frozen=True)
-class SeriesInfo:
-    """What is known before the first run of a series: what all runs share, and which are finished already."""
-
-    common: RunInfo
-    seeds: tuple[int, ...]
-    jobs: int
-    finished: tuple[SubRun, ...]
 
 
 @dataclass(frozen=True)
@@ -245,14 +249,17 @@ class Callback:
     def on_test_start(self) -> None:
         """Called after the last epoch, before the test set is read and the plots are drawn."""
 
-    def on_train_end(self, result: RunResult) -> None:
-        """Called last, when all files are written, with the test metrics and the run folder."""
+    def on_train_end(self, run: Run) -> None:
+        """Called last, when all files are written, with what `train` returns."""
 
     def on_already_finished(self, folder: Path) -> None:
         """Called instead of all others by `resume` if the run in `folder` is finished."""
 
-    def on_series_start(self, info: SeriesInfo) -> None:
-        """Called before the first run of a series. Of a single run a series calls only the methods named below."""
+    def on_series_start(self, info: RunInfo, seeds: tuple[int, ...], jobs: int, finished: tuple[SubRun, ...]) -> None:
+        """Called before the first run of a series, with what all runs share, and the runs that are finished already.
+
+        Of a single run a series calls only the methods named below.
+        """
 
     def on_run_epoch_end(self, seed: int, record: EpochRecord) -> None:
         """Called when a run of a series has trained an epoch."""
@@ -280,16 +287,16 @@ class _Both:
         vars(self).update(main=main, other=other)
 
     def __getattr__(self, name: str) -> Any:
-        own = getattr(self.main, name)
-        return partial(_call, getattr(self.other, name), own) if name.startswith("on_") else own
+        own, others = getattr(self.main, name), getattr(self.other, name)
+
+        def call(*arguments: object) -> None:
+            others(*arguments)
+            own(*arguments)
+
+        return call if name.startswith("on_") else own
 
     def __setattr__(self, name: str, value: object) -> None:
         setattr(self.main, name, value)
-
-
-def _call(first: Callable[..., None], second: Callable[..., None], *arguments: object) -> None:
-    first(*arguments)
-    second(*arguments)
 
 
 def both(main: Callback, other: Callback) -> Callback:

@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from mnist_trainer.config.sweep import label
 from mnist_trainer.errors import InterruptedRunError, UsageError, escape_controls, one_line, shell_quote
-from mnist_trainer.inference.metrics import Spread
+from mnist_trainer.inference.metrics import Evaluation, Spread
 from mnist_trainer.model.memory import human_bytes
 from mnist_trainer.reports.callbacks import (
     Callback,
+    Run,
     RunInfo,
-    RunResult,
-    SeriesInfo,
     SeriesResult,
     SubRun,
     Summary,
@@ -33,20 +32,7 @@ from mnist_trainer.reports.callbacks import (
     both,
     primary_split,
 )
-from mnist_trainer.reports.text import (
-    EPOCH_COLUMNS,
-    epoch_cells,
-    finished_lines,
-    header_lines,
-    interval,
-    loss_text,
-    percent,
-    plural,
-    progress_text,
-    refit_line,
-    run_result_lines,
-    wrap_text,
-)
+from mnist_trainer.reports.text import SAMPLE_FILE, STOP_REASONS, interval, loss_text, percent, plural, wrap_text
 from mnist_trainer.training.loop import EpochRecord
 from mnist_trainer.training.state import TrainingState
 
@@ -55,7 +41,8 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_DRAWINGS = 0.1
 MIN_BAR_WIDTH, MAX_BAR_WIDTH = 4, 40
-SERIES_COLUMNS = ("seed", "test accuracy", "errors", "val accuracy", "val loss", "best epoch", "seconds")
+EPOCH_COLUMNS = ("epoch", "train loss", "val loss", "val accuracy", "      lr", "seconds", "")
+SERIES_COLUMNS = (" seed", "test accuracy", "errors", "val accuracy", "val loss", "best epoch", "seconds")
 TRIAL_COLUMNS = ("trial", "        ", "val loss", "val accuracy", "epochs", "seconds", "")
 TRIAL_STYLES = {"failed": "red", "pruned": "dim"}
 
@@ -115,18 +102,16 @@ class Console(Callback):
         from rich.progress import BarColumn, Progress, TextColumn
         from rich.table import Column
 
-        while (room := self.rich.width - len(text) - len(amount) - 2) < MIN_BAR_WIDTH and "  " in amount:
+        while self.rich.width < len(text) + MIN_BAR_WIDTH + len(amount) + 2 and "  " in amount:
             amount = amount.rpartition("  ")[0]
         if self.bar is None:
-            words, numbers = (
-                TextColumn(f"{{task.{name}}}", markup=False, table_column=Column(no_wrap=True))
-                for name in ("description", "fields[amount]")
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(None, table_column=Column(min_width=MIN_BAR_WIDTH, max_width=MAX_BAR_WIDTH)),
+                TextColumn("{task.fields[amount]}", markup=False),
             )
-            self.bar = Progress(words, BarColumn(), numbers, console=self.rich, transient=True, auto_refresh=False)
+            self.bar = Progress(*columns, console=self.rich, transient=True, auto_refresh=False)
             self.bar.add_task(text, total=total, amount=amount)
-        column = self.bar.columns[1]
-        assert isinstance(column, BarColumn)
-        column.bar_width = max(MIN_BAR_WIDTH, min(MAX_BAR_WIDTH, room))
         self.bar.update(self.bar.task_ids[0], description=text, completed=done, total=total, amount=amount)
         self.bar.start()
         self.bar.refresh()
@@ -167,8 +152,8 @@ class Console(Callback):
 
     def on_train_start(self, info: RunInfo) -> None:
         self.epochs = info.epochs
-        self._print_header(info, header_lines(info))
-        self.print_line(epoch_row(EPOCH_COLUMNS), "bold", wrap=False)
+        self._print_info(info, "seed", str(info.seed))
+        self._print_row(EPOCH_COLUMNS, EPOCH_COLUMNS, "bold")
 
     def on_fit_start(self, state: TrainingState) -> None:
         self.state = state
@@ -180,43 +165,51 @@ class Console(Callback):
 
     def on_epoch_end(self, record: EpochRecord) -> None:
         self.close()
-        self.print_line(epoch_row(epoch_cells(record)), "green" if record.best else "", wrap=False)
+        self._print_row(epoch_cells(record), EPOCH_COLUMNS, "green" if record.best else "")
 
     def on_refit_start(self, epochs: int, images: int) -> None:
         self.close()
         self.epochs = epochs
-        self.print_line(refit_line(epochs, images), "bold")
+        fit = f"refit: {plural(epochs, 'epoch')} from the initial weights on all {images:,} images"
+        self.print_line(f"{fit}, as the best one above", "bold")
 
     def on_test_start(self) -> None:
         self.show_bar("testing and drawing", 0, None, "")
 
-    def on_train_end(self, result: RunResult) -> None:
+    def on_train_end(self, run: Run) -> None:
         self.close()
-        self.print_result(run_result_lines(result))
+        self.print_result(run_lines(run))
 
     def on_already_finished(self, folder: Path) -> None:
-        for line in finished_lines(folder):
-            self.print_line(line, always=True)
+        longer = f"mnist-train --resume {shell_quote(folder)} training.epochs=N"
+        self.print_line(f"{folder} is finished: there is nothing to resume.\nLonger: {longer}", always=True)
 
-    def _print_header(self, info: RunInfo, lines: Sequence[tuple[str, str]]) -> None:
+    def _print_info(self, info: RunInfo, seed_word: str, seeds: str) -> None:
+        facts = {"data": info.data, "model": info.model, "device": info.device, seed_word: seeds}
+        resumed = {"resume": info.resumed} if info.resumed else {}
+        self._print_header(info.name, {**facts, "folder": str(info.folder), **resumed})
+
+    def _print_header(self, name: str, facts: Mapping[str, str]) -> None:
         self.close()
         margin = "  " if self.is_terminal else ""
         if self.is_terminal:
-            self.print_line(info.name, "bold")
-        for word, text in lines:
+            self.print_line(name, "bold")
+        for word, text in facts.items():
             self.print_line(f"{margin}{word:<7}{text}", indent=9, wrap=word != "folder")
+
+    def _print_row(self, cells: Sequence[str], columns: Sequence[str], style: str = "") -> None:
+        self.print_line(table_row(cells, columns), style, wrap=False)
 
     # --- a series ---
 
-    def on_series_start(self, info: SeriesInfo) -> None:
-        self.runs, self.runs_ended, self.epochs = len(info.seeds), len(info.finished), info.common.epochs
-        seeds = ("seeds", f"{seeds_text(info.seeds)}; {info.jobs} at a time")
-        self._print_header(info.common, [seeds if line[0] == "seed" else line for line in header_lines(info.common)])
-        if info.finished:
+    def on_series_start(self, info: RunInfo, seeds: tuple[int, ...], jobs: int, finished: tuple[SubRun, ...]) -> None:
+        self.runs, self.runs_ended, self.epochs = len(seeds), len(finished), info.epochs
+        self._print_info(info, "seeds", f"{seeds_text(seeds)}; {jobs} at a time")
+        if finished:
             self.print_line(f"{self.runs_ended} of {self.runs} are finished already.")
-        self.print_line(series_row(SERIES_COLUMNS), "bold", wrap=False)
-        for run in info.finished:
-            self.print_line(run_row(run), wrap=False)
+        self._print_row(SERIES_COLUMNS, SERIES_COLUMNS, "bold")
+        for run in finished:
+            self._print_row(run_cells(run), SERIES_COLUMNS)
         self._show_series_bar()
 
     def on_run_epoch_end(self, seed: int, record: EpochRecord) -> None:
@@ -230,7 +223,7 @@ class Console(Callback):
         self.epochs_by_seed.pop(run.seed, None)
         self.runs_ended += 1
         if error is None:
-            self.print_line(run_row(run), wrap=False)
+            self._print_row(run_cells(run), SERIES_COLUMNS)
         else:
             self.print_line(f"{run.seed:>5}  failed: {error}", "red")
         self._show_series_bar()
@@ -248,16 +241,18 @@ class Console(Callback):
     # --- a sweep ---
 
     def on_sweep_start(self, info: SweepInfo) -> None:
-        self.close()
         sweep = info.sweep
-        self.print_line(f"{'sweep':<8}{sweep.name}: {sweep.trials} trials, {sweep.search}, by {sweep.objective}")
-        self.print_line(f"{'space':<8}{', '.join(sweep.space)}")
-        self.print_line(f"{'jobs':<8}{info.jobs} at a time, {plural(info.threads, 'thread')} each")
-        self.print_line(f"{'study':<8}{info.storage}")
-        self.print_line(f"{'folder':<8}{info.folder}", wrap=False)
+        facts = {
+            "sweep": f"{sweep.name}: {sweep.trials} trials, {sweep.search}, by {sweep.objective}",
+            "space": ", ".join(sweep.space),
+            "jobs": f"{info.jobs} at a time, {plural(info.threads, 'thread')} each",
+            "study": info.storage,
+            "folder": str(info.folder),
+        }
+        self._print_header(sweep.name, facts)
         if ended := sum(row.has_ended for row in info.rows):
             self.print_line(f"{ended} of {sweep.trials} trials are there already.")
-        self.print_line(trial_row(TRIAL_COLUMNS), "bold", wrap=False)
+        self._print_row(TRIAL_COLUMNS, TRIAL_COLUMNS, "bold")
 
     def on_trial_end(self, row: TrialRow, is_best: bool) -> None:
         for line in trial_lines(row, is_best):
@@ -297,23 +292,73 @@ def with_console(callback: Callback | None, progress: bool) -> Iterator[Callback
 # --- rows of the tables, and what is printed at the end ---
 
 
-def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+def table_row(cells: Sequence[str], columns: Sequence[str]) -> str:
+    """Return a row of a table with these heads, which give the widths; the last cell may be longer."""
+    return "  ".join(cell.rjust(len(head)) for cell, head in zip(cells, columns, strict=True)).rstrip()
 
 
-def epoch_row(cells: Sequence[str]) -> str:
-    """Return a row of the table of epochs; the last cell is aligned to the left."""
-    return _row(cells, (5, 10, 8, 12, 8, 7, 0))
+def epoch_cells(record: EpochRecord) -> tuple[str, ...]:
+    """Return a row of the table of epochs, a cell for each of `EPOCH_COLUMNS`."""
+    return (
+        str(record.epoch),
+        loss_text(record.train_loss),
+        loss_text(record.val_loss),
+        percent(record.val_accuracy),
+        f"{record.lr:.2g}",
+        f"{record.seconds:.1f}",
+        "* best so far" if record.best else "",
+    )
 
 
-def series_row(cells: Sequence[str]) -> str:
-    """Return a row of the table of a series."""
-    return _row(cells, [max(5, len(head)) for head in SERIES_COLUMNS])
+def progress_text(state: TrainingState) -> str:
+    """Return `loss 0.0877  12,345 img/s  epoch 0:05, run 1:20 left`: loss and speed of the epoch so far, time left.
+
+    Reading the loss synchronizes with the device.
+    """
+    training, steps = state.setup.config.training, state.setup.steps_per_epoch
+    elapsed = max(state.epoch_seconds, 1e-9)
+    epoch = elapsed * (steps - state.step) / state.step
+    whole = state.seconds / state.epoch if state.epoch else elapsed + epoch
+    run = epoch + whole * (training.epochs - state.epoch - 1)
+    if training.max_minutes is not None:
+        run = max(0.0, min(run, 60 * training.max_minutes - state.seconds - elapsed))
+    loss, *_ = state.totals.averages()
+    left = f"epoch {duration_text(min(epoch, run))}, run {duration_text(run)} left"
+    return f"loss {loss_text(loss)}  {state.totals.images / elapsed:,.0f} img/s  {left}"
 
 
-def trial_row(cells: Sequence[str]) -> str:
-    """Return a row of the table of trials."""
-    return _row(cells, [len(head) for head in TRIAL_COLUMNS])
+def duration_text(seconds: float) -> str:
+    """Return `0:05`, or `1:02:03` from an hour on."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def run_lines(run: Run) -> list[str]:
+    """Return why a run stopped, what was written, and what to try next; the last line is the result."""
+    shown = run.test or run.validation
+    metrics = [] if shown is None else [shown.sentence]
+    metrics += ["not tested"] if run.test is None else []
+    samples = [run.folder / plot for plot in run.plots if Path(plot).name == SAMPLE_FILE]
+    written = ["best.pt", "last.pt", "metrics.csv", "run.json", "config.yaml", *run.plots]
+    return [
+        f"{STOP_REASONS[run.stop_reason]} Best epoch: {run.best_epoch}. {run.seconds:.1f} s of training.",
+        f"Written to {run.folder}: {', '.join(written)}",
+        f"Try next: mnist-eval {shell_quote(run.folder)}",
+        *(f"          mnist-predict {shell_quote(picture, '--checkpoint', run.folder)}" for picture in samples),
+        *([run.dead] if run.dead else []),
+        *([] if shown is None else _guessing_lines(shown, run.advice)),
+        f"{run.folder.name}: {'; '.join(metrics)}",
+    ]
+
+
+def _guessing_lines(evaluation: Evaluation, advice: str) -> list[str]:
+    """Return a warning if a model is no better than always predicting the most frequent class."""
+    if not evaluation.is_guessing:
+        return []
+    majority = evaluation.majority_class
+    share = percent(majority.count / evaluation.count)
+    always = f"always answering {majority.label} would be right for {share}"
+    return [f"It is no better than guessing: {always}.", *([f"{advice}."] if advice else [])]
 
 
 def seeds_text(seeds: Sequence[int]) -> str:
@@ -323,24 +368,22 @@ def seeds_text(seeds: Sequence[int]) -> str:
     return ", ".join(map(str, seeds))
 
 
-def run_row(run: SubRun) -> str:
-    """Return the row of a finished run of a series."""
-    return _metrics_row(str(run.seed), str(run.record.get("best_epoch")), run.metric, error_digits=0)
+def run_cells(run: SubRun) -> tuple[str, ...]:
+    """Return the row of a finished run of a series, a cell for each of `SERIES_COLUMNS`."""
+    return _metrics_cells(str(run.seed), str(run.record.get("best_epoch")), run.metric, error_digits=0)
 
 
-def _metrics_row(head: str, best_epoch: str, metric: Any, error_digits: int) -> str:
+def _metrics_cells(head: str, best_epoch: str, metric: Any, error_digits: int) -> tuple[str, ...]:
     """Return a row of a series from `metric(split, name)`."""
     errors = metric("test", "errors")
-    return series_row(
-        (
-            head,
-            percent(metric("test", "accuracy")),
-            "-" if errors is None else f"{errors:,.{error_digits}f}",
-            percent(metric("validation", "accuracy")),
-            loss_text(metric("validation", "loss")),
-            best_epoch,
-            f"{metric('timings', 'training_seconds') or 0:.1f}",
-        )
+    return (
+        head,
+        percent(metric("test", "accuracy")),
+        "-" if errors is None else f"{errors:,.{error_digits}f}",
+        percent(metric("validation", "accuracy")),
+        loss_text(metric("validation", "loss")),
+        best_epoch,
+        f"{metric('timings', 'training_seconds') or 0:.1f}",
     )
 
 
@@ -348,31 +391,26 @@ def _spread_row(summary: Summary, kind: str) -> str:
     """Return a row with the `mean` or the `sd` of each column."""
 
     def metric(split: str, name: str) -> float | None:
-        spread = summary.get(split, {}).get(name)
-        return None if spread is None else getattr(spread, kind)
+        return getattr(summary.get(split, {}).get(name), kind, None)
 
-    return _metrics_row(kind, "", metric, error_digits=1)
+    return table_row(_metrics_cells(kind, "", metric, error_digits=1), SERIES_COLUMNS)
 
 
 def series_lines(series: SeriesResult) -> list[str]:
     """Return the rows of mean and deviation, and what is known of them; the last line is the result."""
-    name, written = series.folder.name, f"Written to {series.folder}: config.yaml, run.json"
-    if not series.summary:
-        return [written, f"{name}: no run is finished"]
-    split = primary_split(series.summary)
+    name, split = series.folder.name, primary_split(series.summary)
+    plot = ", plots/seeds.png" if split and series.config.report.plots else ""
+    lines = [f"Written to {series.folder}: config.yaml, run.json{plot}, seed-*/"]
     if split is None:
-        return [f"{written}, seed-*/", f"{name}: not tested, and without validation images"]
+        reason = "not tested, and without validation images" if series.summary else "no run is finished"
+        return [*lines, f"{name}: {reason}"]
     accuracy = series.summary[split]["accuracy"]
-    lines = [] if accuracy.sd is None else [_spread_row(series.summary, "mean"), _spread_row(series.summary, "sd")]
-    lines.append(f"{written}{', plots/seeds.png' if series.config.report.plots else ''}, seed-*/")
     if accuracy.sd is not None:
-        lines += [
-            "The interval of the mean covers what the seed changes, on these same images.",
-            "What other images would change is in the interval of each run's own accuracy.",
-        ]
+        lines = [_spread_row(series.summary, "mean"), _spread_row(series.summary, "sd"), *lines]
+        lines.append("The interval of the mean covers what the seed changes, on these same images.")
+        lines.append("What other images would change is in the interval of each run's own accuracy.")
     lines.append(f"Try next: mnist-eval {shell_quote(series.folder)}{os.sep}seed-*")
-    untested = "" if split == "test" else "; not tested"
-    return [*lines, f"{name}: {split} accuracy {spread_sentence(accuracy)}{untested}"]
+    return [*lines, f"{name}: {split} accuracy {spread_sentence(accuracy)}{'' if split == 'test' else '; not tested'}"]
 
 
 def spread_sentence(accuracy: Spread) -> str:
@@ -405,7 +443,7 @@ def trial_lines(row: TrialRow, is_best: bool = False) -> list[str]:
         "* best so far" if is_best else "",
     )
     below = [trial_values_text(row.values), *row.reason.splitlines()]
-    return [trial_row(cells), *(f"{'':<7}{line}" for line in below)]
+    return [table_row(cells, TRIAL_COLUMNS), *(f"{'':<7}{line}" for line in below)]
 
 
 def sweep_result_lines(result: SweepResult) -> list[str]:

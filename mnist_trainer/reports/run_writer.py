@@ -22,8 +22,8 @@ from mnist_trainer.files import remove_file, write_text
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.inference.predictions import DeadUnits
 from mnist_trainer.reports.callbacks import metrics_row
+from mnist_trainer.reports.console import epoch_cells
 from mnist_trainer.reports.environment import describe_environment, machine_info
-from mnist_trainer.reports.text import epoch_cells
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, save_checkpoint
 from mnist_trainer.storage.run_folder import RunFolder
 from mnist_trainer.training.divergence import Restore

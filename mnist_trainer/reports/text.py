@@ -1,22 +1,15 @@
-"""Text that consoles and commands share: percentages, losses, sentences about runs, layers, and tables."""
+"""Text that consoles and commands share: percentages, losses, layers, and tables."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from textwrap import TextWrapper
 from typing import TYPE_CHECKING
 
-from mnist_trainer.errors import shell_quote
-
 if TYPE_CHECKING:  # the process that draws plots needs neither torch nor pydantic
     from mnist_trainer.config.layers import LayerInfo
-    from mnist_trainer.inference.metrics import Evaluation
-    from mnist_trainer.reports.callbacks import RunInfo, RunResult
-    from mnist_trainer.training.loop import EpochRecord
-    from mnist_trainer.training.state import TrainingState
 
 STOP_REASONS = {
     "epochs": "All epochs are done.",
@@ -30,8 +23,6 @@ _COMMAND = re.compile(r"\bmnist-(?:train|eval|predict|runs|sweep) .*?(?=[)`;]|\.
 
 SAMPLE_FILE = "sample.png"
 """The file in `plots/` that holds one image, to try the model on."""
-
-EPOCH_COLUMNS = ("epoch", "train loss", "val loss", "val accuracy", "lr", "seconds", "")
 
 
 def wrap_text(text: str, columns: int, indent: int = 0) -> str:
@@ -71,95 +62,6 @@ def interval(bounds: tuple[float, float] | None) -> str:
 def loss_text(loss: float | None) -> str:
     """Return `0.1234`, `1.23e+12` if that would be too long, or a dash for None."""
     return "-" if loss is None else f"{loss:.4f}" if abs(loss) < 10_000 else f"{loss:.3g}"
-
-
-def header_lines(info: RunInfo) -> list[tuple[str, str]]:
-    """Return the lines of the header of a run, as (heading, text)."""
-    return [
-        ("data", info.data),
-        ("model", info.model),
-        ("device", info.device),
-        ("seed", str(info.seed)),
-        ("folder", str(info.folder)),
-        *([("resume", info.resumed)] if info.resumed else []),
-    ]
-
-
-def epoch_cells(record: EpochRecord) -> tuple[str, ...]:
-    """Return a row of the table of epochs, a cell for each of `EPOCH_COLUMNS`."""
-    return (
-        str(record.epoch),
-        loss_text(record.train_loss),
-        loss_text(record.val_loss),
-        percent(record.val_accuracy),
-        f"{record.lr:.2g}",
-        f"{record.seconds:.1f}",
-        "* best so far" if record.best else "",
-    )
-
-
-def refit_line(epochs: int, images: int) -> str:
-    """Return the line between the two fits of `training.refit`."""
-    return f"refit: {plural(epochs, 'epoch')} from the initial weights on all {images:,} images, as the best one above"
-
-
-def progress_text(state: TrainingState) -> str:
-    """Return `loss 0.0877  12,345 img/s  epoch 0:05, run 1:20 left`: loss and speed of the epoch so far, time left.
-
-    Reading the loss synchronizes with the device.
-    """
-    training, steps = state.setup.config.training, state.setup.steps_per_epoch
-    elapsed = max(state.epoch_seconds, 1e-9)
-    epoch = elapsed * (steps - state.step) / state.step
-    whole = state.seconds / state.epoch if state.epoch else elapsed + epoch
-    run = epoch + whole * (training.epochs - state.epoch - 1)
-    if training.max_minutes is not None:
-        run = max(0.0, min(run, 60 * training.max_minutes - state.seconds - elapsed))
-    loss, *_ = state.totals.averages()
-    left = f"epoch {duration_text(min(epoch, run))}, run {duration_text(run)} left"
-    return f"loss {loss_text(loss)}  {state.totals.images / elapsed:,.0f} img/s  {left}"
-
-
-def duration_text(seconds: float) -> str:
-    """Return `0:05`, or `1:02:03` from an hour on."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
-
-
-def run_result_lines(result: RunResult) -> list[str]:
-    """Return why a run stopped, what was written, and what to try next; the last line is the result."""
-    shown = result.test or result.validation
-    metrics = [] if shown is None else [shown.sentence]
-    metrics += ["not tested"] if result.test is None else []
-    samples = [result.folder / plot for plot in result.plots if Path(plot).name == SAMPLE_FILE]
-    written = ["best.pt", "last.pt", "metrics.csv", "run.json", "config.yaml", *result.plots]
-    return [
-        f"{STOP_REASONS[result.stop_reason]} Best epoch: {result.best_epoch}. {result.seconds:.1f} s of training.",
-        f"Written to {result.folder}: {', '.join(written)}",
-        f"Try next: mnist-eval {shell_quote(result.folder)}",
-        *(f"          mnist-predict {shell_quote(picture, '--checkpoint', result.folder)}" for picture in samples),
-        *([result.dead] if result.dead else []),
-        *([] if shown is None else guessing_lines(shown, result.advice)),
-        f"{result.folder.name}: {'; '.join(metrics)}",
-    ]
-
-
-def finished_lines(folder: Path) -> list[str]:
-    """Return what is printed if a finished run is resumed."""
-    return [
-        f"{folder} is finished: there is nothing to resume.",
-        f"Longer: mnist-train --resume {shell_quote(folder)} training.epochs=N",
-    ]
-
-
-def guessing_lines(evaluation: Evaluation, advice: str) -> list[str]:
-    """Return a warning if a model is no better than always predicting the most frequent class."""
-    if not evaluation.is_guessing:
-        return []
-    majority = evaluation.majority_class
-    share = percent(majority.count / evaluation.count)
-    always = f"always answering {majority.label} would be right for {share}"
-    return [f"It is no better than guessing: {always}.", *([f"{advice}."] if advice else [])]
 
 
 def layer_lines(layers: Sequence[LayerInfo], depth: int = 0) -> list[str]:

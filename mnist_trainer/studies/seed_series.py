@@ -37,7 +37,6 @@ from mnist_trainer.pipeline.train import check_reports, load_test_images, resume
 from mnist_trainer.reports.callbacks import (
     Callback,
     RunInfo,
-    SeriesInfo,
     SeriesResult,
     SubRun,
     Summary,
@@ -248,7 +247,7 @@ class _SeriesRun(Scheduler):
         """Train the runs that are not finished; raises as `train_seeds`."""
         finished = self.finished()
         with self.record.closed_on_error(self.callback, self._how_to_continue):
-            self.callback.on_series_start(SeriesInfo(common, self.seeds, self.jobs, finished))
+            self.callback.on_series_start(common, self.seeds, self.jobs, finished)
             self.callback.can_stop = True
             run_tasks(_train_one, self, max(1, min(self.jobs, len(self.seeds) - len(finished))))
             self.callback.can_stop = False

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from torch import Tensor
 
-from mnist_trainer.reports.callbacks import Callback, RunInfo, RunResult
+from mnist_trainer.reports.callbacks import Callback, Run, RunInfo
 from mnist_trainer.storage.run_folder import holds_run
 from mnist_trainer.training.loop import EpochRecord
 
@@ -32,7 +32,7 @@ class Remembering(Callback):
         self.told: list[str] = []
         self.warnings: list[tuple[str, str]] = []
         self.headers: list[RunInfo] = []
-        self.outcomes: list[RunResult] = []
+        self.outcomes: list[Run] = []
         self.records: list[EpochRecord] = []
         self.steps: list[tuple[int, int, int]] = []
         self.could_stop: set[bool] = set()
@@ -60,7 +60,7 @@ class Remembering(Callback):
     def on_test_start(self) -> None:
         self.told.append("drawing")
 
-    def on_train_end(self, outcome: RunResult) -> None:
+    def on_train_end(self, outcome: Run) -> None:
         self.told.append("finished")
         self.outcomes.append(outcome)
 

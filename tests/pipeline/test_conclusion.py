@@ -11,7 +11,7 @@ import pytest
 from mnist_trainer import evaluate, resume, train
 from mnist_trainer.config.checks import find_warnings
 from mnist_trainer.config.load import load_config
-from mnist_trainer.reports.text import run_result_lines
+from mnist_trainer.reports.console import run_lines
 from mnist_trainer.studies.run_summary import read_run
 from mnist_trainer.studies.seed_series import train_seeds
 
@@ -44,7 +44,7 @@ def test_a_training_without_a_test_is_judged_by_validation(refit: str, tiny: dic
     record = record_of(here / "run")
     assert (record["status"], record["test"]) == ("finished", None)
     assert record["validation"]["accuracy"] == run.validation.accuracy
-    result = run_result_lines(callback.outcomes[0])[-1]
+    result = run_lines(callback.outcomes[0])[-1]
     assert result.startswith("run: validation accuracy ")
     assert result.endswith(" %); not tested")
     assert {path.name for path in (here / "run" / "plots").iterdir()} >= {"curves.png", "confusion.png", "mistakes.png"}
@@ -68,7 +68,7 @@ def test_without_validation_and_test_there_is_no_figure(tiny: dict[str, Any], he
     pictures = ("report.plots=true", "report.gallery=true")
     run = train(tiny, UNTESTED, *pictures, "data.validation=0", run_dir=here / "run", callback=callback)
     assert (run.test, run.validation) == (None, None)
-    assert run_result_lines(callback.outcomes[0])[-1] == "run: not tested"
+    assert run_lines(callback.outcomes[0])[-1] == "run: not tested"
     assert [key for key, _ in callback.warnings] == ["report.test"]
     assert find_warnings(load_config(tiny, [UNTESTED])) == []
     assert {path.name for path in (here / "run" / "plots").iterdir()} == {"curves.png", "weights.png"}

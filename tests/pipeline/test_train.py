@@ -27,7 +27,6 @@ from mnist_trainer.model.build import build_model
 from mnist_trainer.pipeline import preparation
 from mnist_trainer.pipeline import train as train_module
 from mnist_trainer.pipeline.describe import build_header
-from mnist_trainer.reports.callbacks import RunResult
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.training.loop import EpochRecord
 from mnist_trainer.training.state import TrainingState
@@ -106,7 +105,7 @@ def test_dead_units_are_named_at_the_end_and_in_the_log(tiny: dict[str, Any], tm
     class Ear(Callback):
         dead = ""
 
-        def on_train_end(self, outcome: RunResult) -> None:
+        def on_train_end(self, outcome: Run) -> None:
             self.dead = outcome.dead
 
     def die(model: nn.Module) -> nn.Module:
@@ -495,7 +494,7 @@ class Raising(Callback):
     def on_test_start(self) -> None:
         self._at("drawing")
 
-    def on_train_end(self, outcome: RunResult) -> None:
+    def on_train_end(self, outcome: Run) -> None:
         self._at("finished")
 
     def _at(self, moment: str) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
+from mnist_trainer.config.load import load_config
 from mnist_trainer.inference.metrics import Evaluation, confusion_matrix, metrics_by_class, wilson_interval
-from mnist_trainer.reports.callbacks import RunInfo, RunResult
+from mnist_trainer.reports.callbacks import Run, RunInfo
 from mnist_trainer.training.loop import EpochRecord
 
 CLASSES = ("not 7", "7")
@@ -64,5 +66,7 @@ def evaluation() -> Evaluation:
 
 
 @pytest.fixture
-def result(evaluation: Evaluation) -> RunResult:
-    return RunResult(Path("runs") / "one", 3, "epochs", evaluation, 31.26, ("plots/curves.png", "plots/confusion.png"))
+def result(evaluation: Evaluation) -> Run:
+    config = load_config({"model": {"architecture": "mlp", "hidden": [8]}})
+    plots = ("plots/curves.png", "plots/confusion.png")
+    return Run(Path("runs") / "one", config, (), 3, "epochs", evaluation, None, nn.Identity(), 31.26, plots)

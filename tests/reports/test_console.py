@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from mnist_trainer.reports import console as module
-from mnist_trainer.reports.callbacks import Callback, RunInfo, RunResult, both
-from mnist_trainer.reports.console import Console, epoch_row
-from mnist_trainer.reports.text import EPOCH_COLUMNS
+from mnist_trainer.reports.callbacks import Callback, Run, RunInfo, both
+from mnist_trainer.reports.console import EPOCH_COLUMNS, Console, table_row
 from mnist_trainer.training.loop import EpochRecord
 
 HEAD = "epoch  train loss  val loss  val accuracy        lr  seconds"
@@ -21,7 +20,7 @@ OTHER = "    4      0.1234         -             -    0.0012      2.3"
 RESULT = "one: test accuracy 99.85 % (3 errors of 2,000; 95 % interval 99.56 to 99.95 %)"
 
 
-def tell(callback: Callback, info: RunInfo, record: EpochRecord, result: RunResult) -> None:
+def tell(callback: Callback, info: RunInfo, record: EpochRecord, result: Run) -> None:
     """Everything that a training tells, in its order."""
     callback.on_warning("model.output", "cross_entropy [twice]")
     callback.on_loading("downloading train-images-idx3-ubyte.gz", 0, 9_912_422)
@@ -36,7 +35,7 @@ def tell(callback: Callback, info: RunInfo, record: EpochRecord, result: RunResu
 
 
 @pytest.fixture
-def written(result: RunResult) -> list[str]:
+def written(result: Run) -> list[str]:
     folder = result.folder
     return [
         "All epochs are done. Best epoch: 3. 31.3 s of training.",
@@ -50,7 +49,7 @@ def written(result: RunResult) -> list[str]:
 def test_a_pipe_gets_plain_lines(
     info: RunInfo,
     record: EpochRecord,
-    result: RunResult,
+    result: Run,
     written: list[str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -85,7 +84,7 @@ def test_plain_lines_go_where_they_are_sent_at_once(info: RunInfo) -> None:
 
 
 def test_quiet_prints_the_result_and_warnings_alone(
-    info: RunInfo, record: EpochRecord, result: RunResult, capsys: pytest.CaptureFixture[str]
+    info: RunInfo, record: EpochRecord, result: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tell(Console(quiet=True), info, record, result)
     captured = capsys.readouterr()
@@ -95,8 +94,9 @@ def test_quiet_prints_the_result_and_warnings_alone(
 
 
 def test_a_epoch_row_has_no_blanks_behind_it() -> None:
-    assert epoch_row(EPOCH_COLUMNS) == HEAD
-    assert epoch_row(("3", "0.1234", "0.0877", "97.40 %", "0.0012", "2.3", "* best so far")) == BEST
+    assert table_row(EPOCH_COLUMNS, EPOCH_COLUMNS) == HEAD
+    cells = ("3", "0.1234", "0.0877", "97.40 %", "0.0012", "2.3", "* best so far")
+    assert table_row(cells, EPOCH_COLUMNS) == BEST
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def stylings(text: str, words: str) -> set[str]:
 def test_a_terminal_gets_colours_and_bars(
     info: RunInfo,
     record: EpochRecord,
-    result: RunResult,
+    result: Run,
     written: list[str],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -191,7 +191,7 @@ def test_the_console_fits_where_the_output_goes(monkeypatch: pytest.MonkeyPatch)
 def test_a_narrow_terminal_breaks_neither_a_path_nor_a_row(
     info: RunInfo,
     record: EpochRecord,
-    result: RunResult,
+    result: Run,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -207,7 +207,7 @@ def test_a_narrow_terminal_breaks_neither_a_path_nor_a_row(
 
 
 def test_two_listeners_hear_everything_and_the_first_one_stops(
-    info: RunInfo, record: EpochRecord, result: RunResult, capsys: pytest.CaptureFixture[str]
+    info: RunInfo, record: EpochRecord, result: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Stopping(Callback):
         def on_step_end(self, epoch: int, step: int, steps: int) -> None:
@@ -223,7 +223,7 @@ def test_two_listeners_hear_everything_and_the_first_one_stops(
 
 
 def test_a_listener_that_only_listens_wants_nothing(
-    info: RunInfo, record: EpochRecord, result: RunResult, capsys: pytest.CaptureFixture[str]
+    info: RunInfo, record: EpochRecord, result: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     callback = Callback()
     tell(callback, info, record, result)
@@ -231,7 +231,7 @@ def test_a_listener_that_only_listens_wants_nothing(
     assert capsys.readouterr() == ("", "")
 
 
-def test_nobody_need_read_to_the_end(info: RunInfo, record: EpochRecord, result: RunResult) -> None:
+def test_nobody_need_read_to_the_end(info: RunInfo, record: EpochRecord, result: Run) -> None:
     """After `| head` there is no reader; the training must not fail for that."""
     reader, writer = os.pipe()
     os.close(reader)

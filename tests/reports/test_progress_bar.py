@@ -1,4 +1,4 @@
-"""The progress bar of the console, and what `text.progress_text` writes behind it."""
+"""The progress bar of the console, and what `progress_text` writes behind it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import pytest
 from rich.console import Console as RichConsole
 
 from mnist_trainer.reports import console as module
-from mnist_trainer.reports.console import Console
-from mnist_trainer.reports.text import duration_text, progress_text
+from mnist_trainer.reports.console import Console, duration_text, progress_text
 from mnist_trainer.training.state import TrainingState
 
 

@@ -10,11 +10,12 @@ import pytest
 from mnist_trainer.config.load import load_config
 from mnist_trainer.errors import DivergedError, InterruptedRunError
 from mnist_trainer.inference.metrics import spread
-from mnist_trainer.reports.callbacks import RunInfo, SeriesInfo, SeriesResult, SubRun
+from mnist_trainer.reports.callbacks import RunInfo, SeriesResult, SubRun
 from mnist_trainer.reports.console import Console, seeds_text, series_lines, spread_sentence
 from mnist_trainer.training.loop import EpochRecord
 
 FOLDER = Path("runs/many")
+Begun = tuple[RunInfo, tuple[int, ...], int]
 
 
 def run_of(seed: int, errors: int) -> SubRun:
@@ -48,14 +49,14 @@ def series_of(*runs: SubRun, plots: bool = True) -> SeriesResult:
 
 
 @pytest.fixture
-def begun(info: RunInfo) -> SeriesInfo:
-    return SeriesInfo(replace(info, folder=FOLDER), (0, 1, 2), 2, ())
+def begun(info: RunInfo) -> Begun:
+    return replace(info, folder=FOLDER), (0, 1, 2), 2
 
 
-def test_a_pipe_gets_a_row_a_run_and_the_whole(begun: SeriesInfo, record: EpochRecord) -> None:
+def test_a_pipe_gets_a_row_a_run_and_the_whole(begun: Begun, record: EpochRecord) -> None:
     stream = io.StringIO()
     console = Console(stream)
-    console.on_series_start(begun)
+    console.on_series_start(*begun, ())
     console.on_run_epoch_end(1, record)
     console.on_run_end(RUNS[1], None)
     console.on_run_end(RUNS[0], None)
@@ -81,15 +82,15 @@ def test_a_pipe_gets_a_row_a_run_and_the_whole(begun: SeriesInfo, record: EpochR
     )
 
 
-def test_what_was_there_already_is_shown_at_once(begun: SeriesInfo) -> None:
+def test_what_was_there_already_is_shown_at_once(begun: Begun) -> None:
     stream = io.StringIO()
-    Console(stream).on_series_start(replace(begun, finished=RUNS[:1]))
+    Console(stream).on_series_start(*begun, RUNS[:1])
     lines = stream.getvalue().splitlines()
     assert lines[5] == "1 of 3 are finished already."
     assert lines[7] == "    0        98.42 %     158       98.00 %    0.0612           2     12.3"
 
 
-def test_runs_that_end_badly_say_why(begun: SeriesInfo) -> None:
+def test_runs_that_end_badly_say_why(begun: Begun) -> None:
     stream = io.StringIO()
     console = Console(stream)
     failed = SubRun(1, FOLDER / "seed-1", {"status": "failed"})
@@ -98,11 +99,11 @@ def test_runs_that_end_badly_say_why(begun: SeriesInfo) -> None:
     assert stream.getvalue() == "    1  failed: The loss became nan.\n    2  interrupted\n"
 
 
-def test_quiet_prints_one_line_and_warnings(begun: SeriesInfo, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_prints_one_line_and_warnings(begun: Begun, capsys: pytest.CaptureFixture[str]) -> None:
     console = Console(quiet=True)
     console.on_warning("model.output", "works against the loss")
     console.on_loading("mnist", 1, 2)
-    console.on_series_start(begun)
+    console.on_series_start(*begun, ())
     console.on_run_end(RUNS[0], None)
     console.on_series_end(series_of(*RUNS))
     console.close()
@@ -120,7 +121,7 @@ def test_a_single_run_claims_no_spread() -> None:
 
 def test_without_a_finished_run_there_is_no_figure() -> None:
     assert series_lines(series_of(SubRun(0, FOLDER / "seed-0", {"status": "failed"}))) == [
-        f"Written to {FOLDER}: config.yaml, run.json",
+        f"Written to {FOLDER}: config.yaml, run.json, seed-*/",
         "many: no run is finished",
     ]
 
@@ -139,12 +140,12 @@ def test_many_seeds_are_told_in_short(seeds: tuple[int, ...], text: str) -> None
 
 
 def test_a_terminal_shows_what_is_in_work_and_is_left_as_it_was(
-    begun: SeriesInfo, record: EpochRecord, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    begun: Begun, record: EpochRecord, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "120"}.items():
         monkeypatch.setenv(name, value)
     console = Console(terminal=True)
-    console.on_series_start(begun)
+    console.on_series_start(*begun, ())
     out = capsys.readouterr().out
     assert "starting" in out and "0 of 3 runs" in out
     console.on_run_epoch_end(1, record)

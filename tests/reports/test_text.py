@@ -10,19 +10,9 @@ from mnist_trainer.config.layers import expand, infer_shapes
 from mnist_trainer.config.load import load_config
 from mnist_trainer.errors import shell_quote
 from mnist_trainer.inference.metrics import Evaluation
-from mnist_trainer.reports.callbacks import RunInfo, RunResult
-from mnist_trainer.reports.text import (
-    EPOCH_COLUMNS,
-    STOP_REASONS,
-    clip_to_range,
-    epoch_cells,
-    header_lines,
-    interval,
-    layer_lines,
-    percent,
-    run_result_lines,
-    wrap_text,
-)
+from mnist_trainer.reports.callbacks import Run
+from mnist_trainer.reports.console import EPOCH_COLUMNS, epoch_cells, run_lines
+from mnist_trainer.reports.text import STOP_REASONS, clip_to_range, interval, layer_lines, percent, wrap_text
 from mnist_trainer.training.loop import EpochRecord
 
 
@@ -49,16 +39,6 @@ def test_an_interval_is_cut_at_both_ends() -> None:
     assert clip_to_range((0.25, 0.75)) == (0.25, 0.75)
 
 
-def test_the_header_says_what_is_about_to_happen(info: RunInfo) -> None:
-    assert header_lines(info) == [
-        ("data", "mnist: 55,000 images to train, 5,000 to validate"),
-        ("model", "mlp 784-512-256-10, relu, 535,818 parameters"),
-        ("device", "cpu, float32, 2 threads"),
-        ("seed", "0"),
-        ("folder", str(Path("runs") / "one")),
-    ]
-
-
 def test_an_epoch_has_a_cell_for_each_column(record: EpochRecord) -> None:
     assert epoch_cells(record) == ("3", "0.1234", "0.0877", "97.40 %", "0.0012", "2.3", "* best so far")
     assert len(EPOCH_COLUMNS) == len(epoch_cells(record))
@@ -75,9 +55,9 @@ def test_an_accuracy_comes_with_its_interval(evaluation: Evaluation) -> None:
 
 
 @pytest.mark.parametrize("reason", sorted(STOP_REASONS))
-def test_the_end_says_why_where_and_what_next(result: RunResult, reason: str) -> None:
+def test_the_end_says_why_where_and_what_next(result: Run, reason: str) -> None:
     folder = Path("runs") / "one"
-    assert run_result_lines(replace(result, stop_reason=reason)) == [
+    assert run_lines(replace(result, stop_reason=reason)) == [
         f"{STOP_REASONS[reason]} Best epoch: 3. 31.3 s of training.",
         f"Written to {folder}: best.pt, last.pt, metrics.csv, run.json, config.yaml, plots/curves.png, "
         "plots/confusion.png",
@@ -86,9 +66,9 @@ def test_the_end_says_why_where_and_what_next(result: RunResult, reason: str) ->
     ]
 
 
-def test_what_to_try_next_can_be_pasted(result: RunResult) -> None:
+def test_what_to_try_next_can_be_pasted(result: Run) -> None:
     folder = Path("my runs") / "one"
-    lines = run_result_lines(replace(result, folder=folder, plots=("plots/sample.png",)))
+    lines = run_lines(replace(result, folder=folder, plots=("plots/sample.png",)))
     sample = folder / "plots" / "sample.png"
     assert lines[2] == f"Try next: mnist-eval {shell_quote(folder)}"
     assert lines[3] == f"          mnist-predict {shell_quote(sample)} --checkpoint {shell_quote(folder)}"
@@ -99,19 +79,19 @@ def test_what_to_try_next_can_be_pasted(result: RunResult) -> None:
     ]
 
 
-def test_a_model_that_only_guesses_is_told_so(result: RunResult, evaluation: Evaluation) -> None:
+def test_a_model_that_only_guesses_is_told_so(result: Run, evaluation: Evaluation) -> None:
     """1,990 of the 2,000 images are of class 0; being right as often as that is no achievement."""
     guessing = replace(evaluation, accuracy=1990 / 2000, errors=10)
     told = replace(result, test=guessing, advice="The loss does not fall. Try optimizer.lr=0.1")
-    *_, sentence, advice, _result = run_result_lines(told)
+    *_, sentence, advice, _result = run_lines(told)
     name = evaluation.per_class[0].label
     assert sentence == f"It is no better than guessing: always answering {name} would be right for 99.50 %."
     assert advice == "The loss does not fall. Try optimizer.lr=0.1."
 
 
-def test_one_class_read_without_an_error_is_no_guessing(result: RunResult, evaluation: Evaluation) -> None:
+def test_one_class_read_without_an_error_is_no_guessing(result: Run, evaluation: Evaluation) -> None:
     faultless = replace(evaluation, accuracy=1.0, errors=0, count=1990)
-    assert len(run_result_lines(replace(result, test=faultless))) == len(run_result_lines(result))
+    assert len(run_lines(replace(result, test=faultless))) == len(run_lines(result))
 
 
 def test_a_loss_that_exploded_fits_its_column(record: EpochRecord) -> None:

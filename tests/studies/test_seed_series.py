@@ -22,7 +22,7 @@ from mnist_trainer.errors import (
     UsageError,
 )
 from mnist_trainer.files import write_file
-from mnist_trainer.reports.callbacks import Callback, SeriesInfo, SeriesResult, SubRun
+from mnist_trainer.reports.callbacks import Callback, RunInfo, SeriesResult, SubRun
 from mnist_trainer.storage import checkpoint
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.storage.run_folder import RunFolder
@@ -44,7 +44,7 @@ class Remembering(Callback):
     """Keeps what it is told; wants a stop after so many epochs of any run."""
 
     def __init__(self, stop_after: int | None = None) -> None:
-        self.headers: list[SeriesInfo] = []
+        self.headers: list[tuple[RunInfo, tuple[int, ...], int, tuple[SubRun, ...]]] = []
         self.ends: list[tuple[int, str, type[Exception] | None]] = []
         self.epochs: list[tuple[int, int]] = []
         self.series: list[SeriesResult] = []
@@ -54,8 +54,8 @@ class Remembering(Callback):
     def on_warning(self, path: str, reason: str) -> None:
         self.warnings.append(path)
 
-    def on_series_start(self, header: SeriesInfo) -> None:
-        self.headers.append(header)
+    def on_series_start(self, info: RunInfo, seeds: tuple[int, ...], jobs: int, finished: tuple[SubRun, ...]) -> None:
+        self.headers.append((info, seeds, jobs, finished))
 
     def on_run_epoch_end(self, seed: int, record: EpochRecord) -> None:
         self.epochs.append((seed, record.epoch))
@@ -181,7 +181,7 @@ def test_the_record_has_the_keys_of_a_run(series: SeriesResult) -> None:
 def test_one_seed_has_a_mean_alone(here: Path) -> None:
     callback = Remembering()
     series = train_seeds(TINY, [7], jobs=9, run_dir=here / "one", callback=callback)
-    assert callback.headers[0].jobs == 1  # no more than there are seeds
+    assert callback.headers[0][2] == 1  # no more than there are seeds
     assert record_of(here / "one")["test"]["accuracy"] == {
         "mean": series.runs[0].record["test"]["accuracy"],
         "sd": None,
@@ -203,10 +203,10 @@ def test_the_listener_hears_how_it_goes(here: Path) -> None:
     series = train_seeds(TINY, [0, 1], "model.output=softmax", callback=callback)
     assert series.folder.parent == Path("runs")
     assert series.folder.name.endswith("-tiny-seeds")
-    (header,) = callback.headers
-    assert (header.seeds, header.jobs, header.finished) == ((0, 1), 1, ())
-    assert header.common.data == "digits: 160 images to train, 40 to validate"
-    assert header.common.folder == series.folder
+    ((info, *header),) = callback.headers
+    assert header == [(0, 1), 1, ()]
+    assert info.data == "digits: 160 images to train, 40 to validate"
+    assert info.folder == series.folder
     assert sorted(callback.epochs) == [(0, 1), (0, 2), (1, 1), (1, 2)]
     assert sorted(callback.ends) == [(0, "finished", None), (1, "finished", None)]
     assert callback.warnings == ["model.output"]  # once, not for each run
@@ -241,7 +241,7 @@ def test_finished_runs_are_kept_and_the_others_made_anew(here: Path) -> None:
     callback = Remembering()
     series = train_seeds(TINY, [0, 1, 2, 5], run_dir=here / "many", callback=callback)
     assert moments(here / "many" / "seed-0") == before
-    assert [run.seed for run in callback.headers[0].finished] == [0]
+    assert [run.seed for run in callback.headers[0][3]] == [0]
     assert [seed for seed, *_ in callback.ends] == [1, 2, 5]
     assert [run.status for run in series.runs] == ["finished"] * 4
     for seed, weights in whole.items():
