@@ -59,11 +59,11 @@ def test_what_is_printed(command: Command, sweep: Path) -> None:
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
     assert lines[:5] == [
-        "sweep   lr: 3 trials, grid with median pruning, by val_loss",
-        "space   optimizer.lr",
-        "jobs    1 at a time, 1 thread each",
-        "study   out/journal.log",
-        "folder  out",
+        "sweep  lr: 3 trials, grid with median pruning, by val_loss",
+        "space  optimizer.lr",
+        "jobs   1 at a time, 1 thread each",
+        "study  out/journal.log",
+        "folder out",
     ]
     assert lines[5].split() == ["trial", "val", "loss", "val", "accuracy", "epochs", "seconds"]
     assert [line.split()[:2] for line in lines[6:12:2]] == [["0", "finished"], ["1", "finished"], ["2", "failed"]]
