@@ -1,5 +1,5 @@
-"""Checks between the keys of a valid config. Problems are keys that contradict each other; warnings are keys that work
-but are probably not intended.
+"""Checks between the keys of a valid config. Problems are keys that contradict each other; warnings are values that are
+possible, but probably not intended.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _data(config: Config, classes: Classes, names: Classes) -> Iterator[Finding]
         yield from _unknown(("data", "augment", "halve_for", index), name, data, names)
     epochs = config.training.epochs
     if data.augment.clean_last >= epochs:
-        yield ("data", "augment", "clean_last"), f"no epoch is left to augment: training.epochs is {epochs}"
+        yield ("data", "augment", "clean_last"), f"no epoch with augmentation is left: training.epochs is {epochs}"
 
 
 def _unknown(key: KeyPath, name: int | str, data: Data, names: Classes) -> Iterator[Finding]:
@@ -72,15 +72,15 @@ def _simulate(config: Config) -> Iterator[Finding]:
     if data.simulate == Simulate():
         return
     if data.name not in DIGIT_DATASETS and not data.is_table:
-        yield ("data", "simulate"), f"only pictures of digits can be simulated, and '{data.name}' holds others"
+        yield ("data", "simulate"), f"only pictures of digits can be simulated, and '{data.name}' contains others"
     if data.binary is not None:
-        yield ("data", "simulate"), "needs all ten digits, and data.binary asks for only one"
+        yield ("data", "simulate"), "needs all ten digits, but data.binary makes two classes of them"
     if not data.simulate.non_digits or isinstance(model, Neuron):
         return
     given = loss.name if loss.name != "cross_entropy" else model.output
     if given != "none":
         reason = f"needs cross_entropy and model.output: none, not {given}"
-        yield ("data", "simulate", "non_digits"), f"{reason}: 'no digit' is one more logit"
+        yield ("data", "simulate", "non_digits"), f"{reason}: the non-digits are one more logit"
     for name in ("class_weights", "penalties"):
         if getattr(loss, name):
             yield ("loss", name), "do not cover non-digits: leave them out, or leave out data.simulate.non_digits"
@@ -111,7 +111,7 @@ def _class_weights(config: Config, names: Classes) -> Iterator[Finding]:
         if duplicate := next(
             (name for name, label in zip(weights, labels, strict=False) if labels.count(label) > 1), None
         ):
-            yield (*key, duplicate), "another name means the same class; keep one of them"
+            yield (*key, duplicate), "another name is the same class; keep one of them"
         if weights and names is not None and len(weights) == len(names) and not any(weights.values()):
             yield key, "all zero: nothing would be learned"
     elif weights is not None:

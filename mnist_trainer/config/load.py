@@ -248,7 +248,7 @@ def _parse_value(text: str, types: tuple[Any, ...], location: SourceLocation) ->
         return Document(data=value if is_other else text)
     read = read_text(text, location)
     if "#" in text and not quote and not isinstance(read.data, dict | list):
-        read.data = text  # in YAML, ' #' starts a comment
+        read.data = text  # in YAML, ' #' would start a comment
     return read
 
 

@@ -176,7 +176,7 @@ _OTHER_NAMES = {"learning_rate": "lr", "he_normal": "kaiming", "glorot_normal": 
 
 
 def _message(details: Sequence[ErrorDetails], ref: FieldRef, path: KeyPath) -> str:  # noqa: PLR0911 - one return a kind
-    """Return one sentence for pydantic's `details` about the value at `path`, one for each member of a union."""
+    """Return one sentence for all `details`: pydantic's errors about the value at `path`, one for each union member."""
     detail, description = details[0], " ".join((ref.field.description or "").split()) if ref.field else ""
     value, context = detail["input"], detail.get("ctx", {})
     match detail["type"]:

@@ -131,7 +131,7 @@ _SIGNATURES = {
     (b"PK\3\4",): "a checkpoint, for mnist-eval, or another archive",
     (b"\x1f\x8b",): "a compressed file",
 }
-"""Files that are passed as configs by mistake, by their first bytes."""
+"""The first bytes of other files that may be passed as a config by mistake."""
 
 YAML11_BOOLEANS = {"on": "true", "yes": "true", "y": "true", "off": "false", "no": "false", "n": "false"}
 """Booleans of YAML 1.1, in any case, which are text in YAML 1.2."""
@@ -161,8 +161,6 @@ def read_file(path: Path) -> Document:
         document = _unreadable(start, why) if (why := _why_not_a_file(path)) else _read_bytes(path, start)
     except FileNotFoundError:
         raise
-    except NotADirectoryError:
-        return _unreadable(start, "can't be read: a part of its path is a file, not a folder")
     except OSError as error:
         return _unreadable(start, f"can't be read: {error.strerror}")
     if document.problems and document.data is None:
@@ -176,7 +174,7 @@ def read_file(path: Path) -> Document:
 
 
 def _why_not_a_file(path: Path) -> str:
-    """Return why `path` can't be a config file; empty if it may be one, or does not exist."""
+    """Return the reason why `path` can't be a config file; empty if it may be one, or does not exist."""
     if path.is_dir():
         config = path / "config.yaml"
         where = f"its config is {config}" if config.is_file() else "name a .yaml file in it"
@@ -325,7 +323,7 @@ class _Builder:
         text = node.value
         if boolean := YAML11_BOOLEANS.get(text.lower()):
             off = "; null switches a part off" if boolean == "false" else ""
-            message = f"programs disagree whether {text} is {boolean} or text; write {boolean}, or quote it{off}"
+            message = f"{text} is {boolean} for some programs and text for others; write {boolean}, or quote it{off}"
             return self._reject(node, path, message)
         if _INTEGER.fullmatch(text) and (len(text) > 40 or abs(int(parse_scalar(text))) > MAX_INTEGER):
             return self._reject(node, path, f"too large; whole numbers end at {MAX_INTEGER}")
@@ -343,27 +341,27 @@ class _Builder:
 
 
 _AT_START = "at start"
-"""Marks errors that PyYAML detects late; they are reported at the start of the unfinished part."""
+"""Marks errors that PyYAML detects late; they are reported where the unfinished part starts."""
 
 _EXPLANATIONS = (
     ("found another document", "a second document starts here; a config is one: remove the '---'"),
     (
         "mapping values are not allowed",
-        "an unexpected ': ': a second one in the line, a wrong indentation, or none in the line above; "
+        "an unexpected ': ': it is the second one in the line, the indentation is wrong, or the line above has none; "
         "text with ': ' needs quotes",
     ),
     ("expected <block end>", "is not aligned with the lines above; the keys of a section start in the same column"),
     ("unindent", "is not aligned with the lines above; the keys of a section start in the same column"),
-    ("could not find expected ':'", "no ': ' after this; a line reads 'key: value'", _AT_START),
-    ("expected ',' or ']'", "the '[' is never closed; items stand between [ and ], with commas", _AT_START),
-    ("expected ',' or '}'", "the '{' is never closed; keys stand between { and }, with commas", _AT_START),
+    ("could not find expected ':'", "a ': ' is missing after this; a line is 'key: value'", _AT_START),
+    ("expected ',' or ']'", "the '[' is never closed; a list is [1, 2, 3]", _AT_START),
+    ("expected ',' or '}'", "the '{' is never closed; a mapping is {key: value, key: value}", _AT_START),
     ("scanning a quoted scalar, found unexpected", "the quote is never closed", _AT_START),
     ("escape", "unknown \\ in double quotes; use 'single' quotes, or double the \\"),
     ("found undefined alias", "an alias (*) needs an anchor (&) of the same name before it; text with * needs quotes"),
     ("found duplicate anchor", "this anchor (&) exists already; choose another name"),
-    ("recursive alias", "the alias is inside its own anchor, which would never end; write the value out"),
+    ("recursive alias", "the alias is inside its own anchor, which never ends; write the value out"),
     ("nested too deeply", "nested too deeply for a config"),
-    ("too many values", "more than 10,000 values, counting those that aliases repeat; too many for a config"),
+    ("too many values", "more than 10,000 values, with those that aliases repeat; too many for a config"),
     ("expected the node content", "a value is missing before this"),
     (
         "sequence entries are not allowed",
@@ -374,7 +372,7 @@ _EXPLANATIONS = (
 
 
 def _explain(error: yaml.MarkedYAMLError, text: str) -> tuple[int, int, str]:
-    """Return the line and column (from 0) of the error in `text`, and a message with a correction."""
+    """Return the line and column (from 0) of the error in `text`, and a message that says how to correct it."""
     mark = error.problem_mark or error.context_mark
     description = ", ".join(part for part in (error.context, error.problem) if part)
     line, column = (mark.line, mark.column) if mark else (0, 0)

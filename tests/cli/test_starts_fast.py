@@ -179,7 +179,7 @@ def test_mistakes_in_a_config_are_told_whole_with_their_places(light: Light, her
     assert done.err.splitlines() == [
         "wrong.yaml:3:3  model.hiden: unknown key; did you mean 'hidden'?",
         "wrong.yaml:4:12  model.dropout: must be less than 1, got 2",
-        "wrong.yaml:5:7  name: programs disagree whether off is false or text; write false, or quote it; "
+        "wrong.yaml:5:7  name: off is false for some programs and text for others; write false, or quote it; "
         "null switches a part off",
         "override 1  optimizer.lr: must be greater than 0, got -1",
         "override 2  trainig: unknown key; did you mean 'training'?",

@@ -72,7 +72,7 @@ def test_what_fits_together_is_not_complained_about(sections: dict[str, Any]) ->
         (
             {"data": {"augment": {"clean_last": 5}}, "training": {"epochs": 5}},
             ("data", "augment", "clean_last"),
-            "no epoch is left to augment: training.epochs is 5",
+            "no epoch with augmentation is left: training.epochs is 5",
         ),
         (
             {"data": {"validation": 0}, "training": {"refit": True}},
@@ -265,7 +265,7 @@ ONE_TO_NINE = tuple("123456789")
         (("1", "2"), {"loss": {"name": "mse", "class_weights": {"0": 1}}}, ("loss", "class_weights", "0"),
          "there is no class 0: they are 1, 2"),
         (("1", "02"), {"loss": {"name": "mse", "class_weights": {"02": 1, "2": 2}}}, ("loss", "class_weights", "02"),
-         "another name means the same class; keep one of them"),
+         "another name is the same class; keep one of them"),
         (("1", "2"), {"loss": {"name": "mse", "class_weights": {"1": 0, "2": 0}}}, ("loss", "class_weights"),
          "all zero: nothing would be learned"),
         (None, {"data": {"binary": "Boot"}}, ("data", "binary"), "there is no class Boot: the classes are T-shirt/top, "
@@ -321,10 +321,10 @@ def test_what_cannot_learn_to_refuse_is_named(sections: dict[str, Any], path: tu
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"name": "fashion-mnist"}, "only pictures of digits can be simulated, and 'fashion-mnist' holds others"),
-        ({"name": "kmnist"}, "only pictures of digits can be simulated, and 'kmnist' holds others"),
-        ({"name": "folder", "path": "mine"}, "only pictures of digits can be simulated, and 'folder' holds others"),
-        ({"binary": 7}, "needs all ten digits, and data.binary asks for only one"),
+        ({"name": "fashion-mnist"}, "only pictures of digits can be simulated, and 'fashion-mnist' contains others"),
+        ({"name": "kmnist"}, "only pictures of digits can be simulated, and 'kmnist' contains others"),
+        ({"name": "folder", "path": "mine"}, "only pictures of digits can be simulated, and 'folder' contains others"),
+        ({"binary": 7}, "needs all ten digits, but data.binary makes two classes of them"),
     ],
 )
 def test_only_of_the_ten_digits_pictures_are_made(kind: str, data: dict[str, Any], message: str) -> None:

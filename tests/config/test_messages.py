@@ -47,7 +47,7 @@ def test_many_mistakes_are_told_at_once_each_at_its_place(config_errors: Told) -
         "Known: mnist, fashion-mnist, kmnist, emnist-digits, qmnist, usps, digits, folder",
         "c.yaml:6:15  data.batch_size: expected a whole number or 'auto', got text '64'; write 64 without quotes",
         "c.yaml:7:15  data.validation: expected a whole number or a number less than 1, got 1.5",
-        "c.yaml:8:14  data.normalize: programs disagree whether off is false or text; write false, or quote it; "
+        "c.yaml:8:14  data.normalize: off is false for some programs and text for others; write false, or quote it; "
         "null switches a part off",
         "c.yaml:11:3  model.hiden: unknown key; did you mean 'hidden'?",
         "c.yaml:12:41  model.activation.slope: must be less than 1, got 2",
@@ -284,7 +284,7 @@ model:
         f"c.yaml:11:15  {path}6.layers.0.channels: expected a whole number, got 3.5",
         f"c.yaml:12:38  {path}6.layers.1.kernel: must be greater than 0, got 0",
         f"c.yaml:13:46  {path}7.function.slope: must be less than 1, got 1",
-        f"c.yaml:14:16  {path}8.linear: programs disagree whether off is false or text; write false, or quote it; "
+        f"c.yaml:14:16  {path}8.linear: off is false for some programs and text for others; write false, or quote it; "
         "null switches a part off",
         f"c.yaml:15:7  {path}9: expected a name or a mapping (key: value), got 5",
         f"c.yaml:16:22  {path}10.unit: unknown key; did you mean 'units'?",

@@ -126,9 +126,9 @@ def test_the_source_mapping_is_left_alone() -> None:
         (["model..hidden=1"], ["override 1  an empty key in 'model..hidden=1'; write key=value or section.key=value"]),
         (["seed="], ["override 1  seed: no value after '='; null switches a part off"]),
         (["model.hidden=[1"], ["override 1  model.hidden: "
-         "the '[' is never closed; items stand between [ and ], with commas"]),
-        (["seed=off"], ["override 1  seed: programs disagree whether off is false or text; write false, or quote it; "
-         "null switches a part off"]),
+         "the '[' is never closed; a list is [1, 2, 3]"]),
+        (["seed=off"], ["override 1  seed: off is false for some programs and text for others; write false, "
+         "or quote it; null switches a part off"]),
         (["seed=1 #2"], ["override 1  seed: expected a whole number, got text '1 #2'"]),
         (["training.ema=#2"], ["override 1  training.ema: expected a number, got text '#2'"]),
         (["name=a #2"], ["override 1  name: 'a #2' is not possible here "
@@ -154,8 +154,8 @@ def test_an_override_mends_what_the_schema_finds_in_the_file(config_errors: Told
 
 def test_overrides_are_checked_even_when_the_file_is_unreadable(config_errors: Told) -> None:
     assert config_errors("a: [1", "seed=off", "x") == [
-        "c.yaml:1:4  the '[' is never closed; items stand between [ and ], with commas",
-        "override 1  seed: programs disagree whether off is false or text; write false, or quote it; "
+        "c.yaml:1:4  the '[' is never closed; a list is [1, 2, 3]",
+        "override 1  seed: off is false for some programs and text for others; write false, or quote it; "
         "null switches a part off",
         "override 2  no '=' in 'x'; write key=value, as in optimizer.lr=0.01",
     ]

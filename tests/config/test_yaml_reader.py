@@ -136,9 +136,9 @@ MODEL = "model: {architecture: mlp}\n"
         (
             f"{MODEL}schedule: off\nreport: {{plots: Yes}}\n",
             [
-                "c.yaml:2:11  schedule: programs disagree whether off is false or text; write false, or quote it; "
+                "c.yaml:2:11  schedule: off is false for some programs and text for others; write false, or quote it; "
                 "null switches a part off",
-                "c.yaml:3:17  report.plots: programs disagree whether Yes is true or text; write true, or quote it",
+                "c.yaml:3:17  report.plots: Yes is true for some programs and text for others; write true, or quote it",
             ],
         ),
         (
@@ -180,16 +180,16 @@ def test_mistakes_that_leave_the_rest_readable(config_errors: Told, text: str, l
         ),
         (
             "name: a: b\n",
-            "c.yaml:1:8  an unexpected ': ': a second one in the line, a wrong indentation, or none in the line "
-            "above; text with ': ' needs quotes",
+            "c.yaml:1:8  an unexpected ': ': it is the second one in the line, the indentation is wrong, or the "
+            "line above has none; text with ': ' needs quotes",
         ),
         (
             "data:\n   limit: 1\n  binary: 2\n",
             "c.yaml:3:3  is not aligned with the lines above; the keys of a section start in the same column",
         ),
-        ("seed: 1\nname\n", "c.yaml:2:1  no ': ' after this; a line reads 'key: value'"),
-        ("a: [1, 2\nb: 3\n", "c.yaml:1:4  the '[' is never closed; items stand between [ and ], with commas"),
-        ("a: {b: 1\nc: 3\n", "c.yaml:1:4  the '{' is never closed; keys stand between { and }, with commas"),
+        ("seed: 1\nname\n", "c.yaml:2:1  a ': ' is missing after this; a line is 'key: value'"),
+        ("a: [1, 2\nb: 3\n", "c.yaml:1:4  the '[' is never closed; a list is [1, 2, 3]"),
+        ("a: {b: 1\nc: 3\n", "c.yaml:1:4  the '{' is never closed; a mapping is {key: value, key: value}"),
         ("a: [1,,2]\n", "c.yaml:1:7  a value is missing before this"),
         ("a: - b\n", "c.yaml:1:4  a list can't begin here; put its '- ' items on lines of their own, or in [ ]"),
         ("a: 'b\nc: 1\n", "c.yaml:1:4  the quote is never closed"),
@@ -202,7 +202,7 @@ def test_mistakes_that_leave_the_rest_readable(config_errors: Told, text: str, l
         ("a: &x 1\nb: &x 2\n", "c.yaml:2:4  this anchor (&) exists already; choose another name"),
         (
             "a: &x {b: [*x]}\n",
-            "c.yaml:1:12  the alias is inside its own anchor, which would never end; write the value out",
+            "c.yaml:1:12  the alias is inside its own anchor, which never ends; write the value out",
         ),
         ("a: " + "[" * 2000, "c.yaml:1:53  nested too deeply for a config"),
         ("a: \x07\n", "c.yaml:1:4  control character U+0007; a config is plain text"),
@@ -222,7 +222,7 @@ def test_exploding_aliases_are_placed_at_the_section_that_bursts(config_errors: 
         for before, after in zip("abcdefgh", "bcdefghi", strict=True)
     )
     assert config_errors(bomb) == [
-        "c.yaml:4:1  more than 10,000 values, counting those that aliases repeat; too many for a config"
+        "c.yaml:4:1  more than 10,000 values, with those that aliases repeat; too many for a config"
     ]
 
 

@@ -282,5 +282,5 @@ def test_photographs_are_made_from_tables(tmp_path: Path) -> None:
     config = {"model": {"architecture": "mlp"}, "data": {"name": "folder", "simulate": {"photographs": 0.1}}}
     checked = load_config(config, [f"data.path={path}"])
     assert load_splits(checked.data).simulated[0] > 0
-    with pytest.raises(ConfigError, match="only pictures of digits can be simulated, and 'folder' holds others"):
+    with pytest.raises(ConfigError, match="only pictures of digits can be simulated, and 'folder' contains others"):
         load_config(config, [f"data.path={tmp_path}"])
