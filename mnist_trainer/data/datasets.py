@@ -44,8 +44,10 @@ from mnist_trainer.errors import DataError, one_line
 
 PublishedName = Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits", "qmnist", "usps"]
 
-MAX_BYTES = 600_000_000
-"""Maximum size of a file, compressed or decompressed. The largest is EMNIST's archive, with 562 MB."""
+MAX_BYTES = 240_000 * 28 * 28 + 16
+"""Size of the largest decompressed file: EMNIST's training images."""
+MAX_ARCHIVE_BYTES = 600_000_000
+"""Maximum size of an archive. EMNIST's has 562 MB."""
 TIMEOUT = 30.0
 """Timeout of network operations in seconds."""
 
@@ -222,7 +224,7 @@ def _fetch(url: str, md5: str, path: Path, report: Callable[[int, int | None], N
     digest = hashlib.md5(usedforsecurity=False)
     request = Request(url, headers={"User-Agent": "mnist-trainer"})  # some servers refuse urllib's own name
     with urlopen(request, timeout=TIMEOUT) as response, path.open("wb") as file:
-        while (chunk := response.read(1 << 16)) and file.tell() <= MAX_BYTES:
+        while (chunk := response.read(1 << 16)) and file.tell() <= MAX_ARCHIVE_BYTES:
             file.write(chunk)
             digest.update(chunk)
             if report is not None:
@@ -268,8 +270,9 @@ def read_file(name: PublishedName, file: str, path: Path) -> NDArray[np.uint8]:
     """
     published = PUBLISHED[name]
     archive, sha256 = published.archive.format(file), published.sha256.get(file)
-    if (size := path.stat().st_size) > MAX_BYTES:
-        raise DamagedError(f"it has {size:,} bytes, and a published file has at most {MAX_BYTES:,}")
+    size, limit = path.stat().st_size, MAX_ARCHIVE_BYTES if path.name == archive else MAX_BYTES
+    if size > limit:
+        raise DamagedError(f"it has {size:,} bytes, and a published file has at most {limit:,}")
     with path.open("rb") as stream:
         if sha256 is None and path.name == archive:
             md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
@@ -283,7 +286,7 @@ def read_file(name: PublishedName, file: str, path: Path) -> NDArray[np.uint8]:
 
 
 def _uncompressed(stream: BufferedReader, path: Path, file: str) -> NDArray[np.uint8]:
-    """Return the content of the file at `path`, which is open as `stream`: at most `MAX_BYTES`."""
+    """Return the content of the file at `path`, which is open as `stream`; archives may contain `MAX_BYTES` at most."""
     # By the first bytes, not by the name: browsers may decompress a .gz and keep its name.
     start = stream.peek(4)
     try:
