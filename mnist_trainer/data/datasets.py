@@ -37,7 +37,7 @@ from mnist_trainer.data.paths import (
     DamagedError,
     Progress,
     cache_dirs,
-    locate_damage,
+    data_errors,
     write_to_first,
 )
 from mnist_trainer.errors import DataError, one_line
@@ -137,7 +137,7 @@ def load_published(name: PublishedName, root: Path, part: Part, progress: Progre
     paths = [find(published, file, folders) or _download(name, file, targets, progress) for file in files]
     advice = REPLACE if any(paths[0].is_relative_to(folder) for folder in own) else WRONG_SET
     compressed, cache_name = any(path.suffix in (".gz", ".zip", ".bz2") for path in paths), f"{name}-{part}.npy"
-    with locate_damage(paths[0]):
+    with data_errors(paths[0]):
         fingerprint = file_fingerprint(paths)
     decoded = load_cached(targets, cache_name, fingerprint) if compressed else None
     if decoded is None or not _are_classes(decoded[1]):
@@ -241,7 +241,7 @@ def _fetch(url: str, md5: str, path: Path, report: Callable[[int, int | None], N
 def _decode(name: PublishedName, paths: Sequence[Path], advice: str, part: Part) -> Decoded:
     """Return the images and labels in the files at `paths`. Raises DataError for a damaged file."""
     files = PUBLISHED[name].files(part)
-    with locate_damage(paths[0], advice):
+    with data_errors(paths[0], advice):
         content = read_file(name, files[0], paths[0])
         if name == "usps":
             small, labels = parse_usps(content)
@@ -249,7 +249,7 @@ def _decode(name: PublishedName, paths: Sequence[Path], advice: str, part: Part)
         images = parse_idx(content)
         if images.dtype != np.uint8 or images.shape[1:] != (28, 28) or not len(images):
             raise DamagedError(f"it contains {_describe(images)}, not images of 28 × 28 uint8")
-    with locate_damage(paths[1], advice):
+    with data_errors(paths[1], advice):
         labels = parse_idx(read_file(name, files[1], paths[1]))
         labels = labels[:, 0] if labels.ndim == 2 else labels  # QMNIST has more columns; the class comes first
         if labels.ndim != 1:

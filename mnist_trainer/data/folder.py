@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -19,7 +19,7 @@ from mnist_trainer.config.classes import class_positions, nfc, normalized_name
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.cache import IMAGE_BYTES, code_fingerprint, load_or_make
 from mnist_trainer.data.image_dataset import ImageDataset, Part, as_images
-from mnist_trainer.data.paths import Progress
+from mnist_trainer.data.paths import Progress, data_errors
 from mnist_trainer.errors import DataError
 from mnist_trainer.files import is_folder, user_path
 from mnist_trainer.pictures.listing import has_picture_name, is_hidden, is_ignored_folder
@@ -53,23 +53,13 @@ class Layout:
         return "test" not in self.folders and part != "validation"
 
 
-@contextmanager
-def _reading(path: Path | None = None) -> Iterator[None]:
-    """Convert an OSError in the block into a DataError that names `path`, else the file of the error."""
-    try:
-        yield
-    except OSError as error:  # a name too long, a folder that may not be listed
-        named = error.filename if path is None else f"data.path: {path}"
-        raise DataError(f"{named} can't be read: {error.strerror or error}.") from None
-
-
 def layout_of(data: Data) -> Layout:
     """Return the layout of the folder `data.path`: training, validation and test folders, or folders of classes.
 
     Raises DataError if it is neither.
     """
     path = _root(data)
-    with _reading(path):
+    with data_errors(path):
         parts = _parts(path)
         if not parts:
             return Layout({"train": path}, _classes(path))
@@ -91,7 +81,7 @@ def evaluated_folders(data: Data) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     One class is enough. Raises DataError if there is none.
     """
     path = _root(data)
-    with _reading(path):
+    with data_errors(path):
         parts = _parts(path)
         folders = (path,) if not parts else (parts["test"],) if "test" in parts else tuple(parts.values())
         return folders, _in_order({name for folder in folders for name in _classes(folder, least=1)})
@@ -100,7 +90,7 @@ def evaluated_folders(data: Data) -> tuple[tuple[Path, ...], tuple[str, ...]]:
 def _root(data: Data) -> Path:
     """Return the folder `data.path`. Raises DataError if there is none."""
     path = user_path(data.path or "")
-    with _reading(path):
+    with data_errors(path):
         if data.path is not None and path.is_dir():
             return path
         if data.path is not None and path.exists():
@@ -199,7 +189,7 @@ def notes(data: Data) -> list[str]:
     path = user_path(data.path or "")
     if data.name != "folder" or not is_folder(path):
         return []
-    with _reading(path):
+    with data_errors(path):
         classes = {folder for part in (_parts(path) or {"train": path}).values() for folder in sub_folders(part)}
         ignored = sorted(_ignored(path, classes, False))
         found = [str(each.relative_to(path)) + "/" * each.is_dir() for each in ignored]
@@ -304,7 +294,7 @@ def _load(
 def _fingerprint(paths: list[str], labels: NDArray[np.int64]) -> str:
     """Return a fingerprint that changes when a picture is changed, added or removed, or when the code changes."""
     digest = blake2b(labels.data)
-    with _reading():
+    with data_errors(Path(paths[0])):
         for path in paths:
             stat = os.stat(path)  # noqa: PTH116 - there may be millions
             digest.update(b"%s %d %d\n" % (os.fsencode(os.path.basename(path)), stat.st_size, stat.st_mtime_ns))  # noqa: PTH119
@@ -339,7 +329,7 @@ def _list_pictures(
     """
     paths: list[str] = []
     counts = []
-    with _reading():
+    with data_errors(folders[0]):
         inner = [each for folder in folders for each in sub_folders(folder)]
         positions = class_positions([folder.name for folder in inner], classes)
         for label in range(len(classes)):

@@ -104,11 +104,11 @@ class DamagedError(Exception):
 
 
 @contextmanager
-def locate_damage(path: Path, advice: str = REPLACE) -> Iterator[None]:
+def data_errors(path: Path, advice: str = REPLACE) -> Iterator[None]:
     """Convert a DamagedError or an OSError in the block into a DataError with `path`."""
     try:
         yield
     except DamagedError as error:
         raise DataError(f"{path} is damaged: {error}. {advice}") from None
     except OSError as error:
-        raise DataError(f"{error.filename or path} cannot be read: {error.strerror or error}.") from None
+        raise DataError(f"{error.filename or path} can't be read: {error.strerror or error}.") from None

@@ -22,7 +22,7 @@ from mnist_trainer.config.classes import DIGITS
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.folder import TEST_SHARE
 from mnist_trainer.data.image_dataset import ImageDataset, Part
-from mnist_trainer.data.paths import DamagedError, locate_damage
+from mnist_trainer.data.paths import DamagedError, data_errors
 from mnist_trainer.errors import DataError, one_line
 from mnist_trainer.files import is_folder, user_path
 
@@ -80,7 +80,7 @@ def _dataset(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> ImageDatas
 
 def _parts_of(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.bool_]]:
     """Return all images and labels of a table, and which of them are the test part."""
-    with locate_damage(path, ADVICE):
+    with data_errors(path, ADVICE):
         if not path.is_file():
             raise DataError(f"data.path: there is no file {str(path)!r} (the current folder is {Path.cwd()}).")
         state = path.stat()
@@ -106,7 +106,7 @@ def read_csv(path: Path) -> Table:
 
     Raises DataError for anything else.
     """
-    with locate_damage(path, ADVICE):
+    with data_errors(path, ADVICE):
         return _read_csv(path)
 
 

@@ -391,7 +391,7 @@ def test_what_is_refused_has_an_answer_in_a_table(command: Command, here: Path) 
         (["test.csv", "--out", "a.csv", "--json"], 2, "--out takes no other option but"),
         (["test.csv", "--out", "a.csv", "--min-confidence", "0.5"], 2, "no other option but --checkpoint"),
         (["test.csv", "--out", "./test.csv"], 2, "Name another file to write to"),
-        (["none.csv", "--out", "a.csv"], 3, "none.csv cannot be read: No such file"),
+        (["none.csv", "--out", "a.csv"], 3, "none.csv can't be read: No such file"),
         (["broken.csv", "--out", "a.csv"], 3, "broken.csv is damaged: line 1 has 3 columns"),
         (["test.csv"], 3, "test.csv is a table, not a picture; mnist-predict FILE.csv --out FILE reads its rows."),
     ],

@@ -30,7 +30,7 @@ from mnist_trainer.data.datasets import (
     parse_usps,
     read_file,
 )
-from mnist_trainer.data.paths import DamagedError, locate_damage
+from mnist_trainer.data.paths import DamagedError, data_errors
 from mnist_trainer.errors import DataError
 from tests.data.conftest import Handler, md5
 
@@ -52,7 +52,7 @@ def published(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(path: Path, name: PublishedName = "mnist") -> bytes:
-    with locate_damage(path):
+    with data_errors(path):
         content = read_file(name, "file", path)
     assert content.flags.writeable
     return content.tobytes()
@@ -131,7 +131,7 @@ def test_a_broken_zip_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     message = refusal(lambda: read(tmp_path / "file"))
-    assert message == f"{tmp_path / 'file'} cannot be read: No such file or directory."
+    assert message == f"{tmp_path / 'file'} can't be read: No such file or directory."
 
 
 # --- hostile archives ---

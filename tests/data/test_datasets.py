@@ -168,7 +168,7 @@ def test_a_file_that_goes_while_it_is_looked_at_is_named(
     monkeypatch.setattr(datasets, "find", gone)
     with pytest.raises(DataError) as caught:
         load(Data(name="fashion-mnist", root=str(tmp_path)), "train")
-    assert str(caught.value) == f"{path} cannot be read: No such file or directory."
+    assert str(caught.value) == f"{path} can't be read: No such file or directory."
 
 
 def test_unpacked_files_need_no_copy(make: Callable[..., Any], tmp_path: Path) -> None:

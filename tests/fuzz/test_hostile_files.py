@@ -208,7 +208,7 @@ def folder_of(path: Path, *classes: str) -> Data:
 @pytest.mark.parametrize("name", [ESCAPE, "a\nb", "\udcff"])
 def test_a_class_that_cannot_be_printed_is_refused(tmp_path: Path, name: str) -> None:
     data = folder_of(tmp_path / "data", "one", name)
-    with pytest.raises(DataError, match="the name of a class that can't be printed; rename the folder"):
+    with pytest.raises(DataError, match="the name of a class must be printable; rename the folder"):
         layout_of(data)
 
 
