@@ -18,7 +18,7 @@ from mnist_trainer.errors import CheckpointError, DivergedError, UsageError, she
 from mnist_trainer.files import is_locked
 from mnist_trainer.pipeline.describe import run_facts
 from mnist_trainer.pipeline.preparation import check_same_images
-from mnist_trainer.reports.environment import machine_info
+from mnist_trainer.reports.run_writer import machine_info
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.storage.find import find_path, tried_paths
 from mnist_trainer.storage.run_folder import RUNS, RunFolder, holds_run

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import os
+import platform
 import socket
+import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.util import find_spec
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mnist_trainer.config.load import dump_config
 from mnist_trainer.config.schema import Config
+from mnist_trainer.config.shipped import package_version
 from mnist_trainer.errors import StorageError, UsageError
 from mnist_trainer.files import remove_file, write_text
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.inference.predictions import DeadUnits
+from mnist_trainer.model.device import matmul_backend
 from mnist_trainer.reports.callbacks import metrics_row
 from mnist_trainer.reports.console import epoch_cells
-from mnist_trainer.reports.environment import describe_environment, machine_info
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, save_checkpoint
 from mnist_trainer.storage.run_folder import RunFolder
 from mnist_trainer.training.divergence import Restore
@@ -34,6 +37,46 @@ from mnist_trainer.training.state import TrainingState
 def now() -> str:
     """Return the time as it is written to `run.json`."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def git_commit() -> str | None:
+    """Return the commit of the current folder's repository, with `+changes` if files differ from it, or None."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return f"{commit}+changes" if _git("status", "--porcelain", "--untracked-files=no") else commit
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=5, check=True)
+    return done.stdout.strip()
+
+
+def machine_info(state: TrainingState) -> dict[str, Any]:
+    """Return what determines the bits of a training besides the config."""
+    return {
+        "device": str(state.setup.device),
+        "precision": state.setup.spec.precision,
+        "threads": torch.get_num_threads(),
+        "products": matmul_backend(),
+        "torch": str(torch.__version__),  # a subclass of str, which no checkpoint may contain
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def describe_environment(state: TrainingState) -> dict[str, Any]:
+    """Return versions, device and what every `auto` became."""
+    machine, device = machine_info(state), state.setup.device
+    versions = {"mnist_trainer": package_version(), "python": platform.python_version(), "torch": machine["torch"]}
+    return {
+        **{key: machine[key] for key in ("device", "precision", "threads", "products")},
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or None,
+        "deterministic": device.type == "cpu" or torch.are_deterministic_algorithms_enabled(),
+        "versions": versions,
+        "platform": platform.platform(),
+        "git_commit": git_commit(),
+    }
 
 
 def _position(state: TrainingState) -> dict[str, Any]:
@@ -65,29 +108,13 @@ def _new_session(state: TrainingState) -> dict[str, Any]:
 TENSORBOARD_CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
 
 
-class TensorBoardWriter:
-    """Writes event files to `folder`, for `tensorboard --logdir runs`. Raises `UsageError` without TensorBoard.
-
-    Points from `purge_step` on, which an earlier session wrote, are hidden.
-    """
-
-    def __init__(self, folder: Path, purge_step: int = 1) -> None:
-        require_tensorboard()
-        from torch.utils.tensorboard import SummaryWriter
-
-        self.writer: Any = SummaryWriter(str(folder), purge_step=purge_step)
-
-    def add(self, record: EpochRecord) -> None:
-        """Add a point to each curve."""
-        values = {name: getattr(record, name) for name in TENSORBOARD_CURVES}
-        values |= {f"terms/{name}": value for name, value in record.terms.items()}
-        for name, value in values.items():
-            if value is not None:
-                self.writer.add_scalar(name, value, record.epoch)
-
-    def close(self) -> None:
-        """Write what is buffered."""
-        self.writer.close()
+def add_curves(events: Any, record: EpochRecord) -> None:
+    """Add a point to each curve of a `SummaryWriter`."""
+    values = {name: getattr(record, name) for name in TENSORBOARD_CURVES}
+    values |= {f"terms/{name}": value for name, value in record.terms.items()}
+    for name, value in values.items():
+        if value is not None:
+            events.add_scalar(name, value, record.epoch)
 
 
 def require_tensorboard() -> None:
@@ -115,7 +142,8 @@ class RunWriter:
         self.records = [EpochRecord(**record) for record in last["records"]] if last else []
         self.start_time, self.save_time = start_time, perf_counter()
         self.loading_seconds = self.save_time - start_time
-        self.events: TensorBoardWriter | None = None
+        self.events: Any = None
+        """TensorBoard's writer, with `report.tensorboard`."""
         self.record: dict[str, Any] = dict(folder.read_record())
         self.seconds_before = float((self.record.get("timings") or {}).get("total_seconds", 0.0))
         self.dead_units: list[DeadUnits] = []
@@ -179,7 +207,10 @@ class RunWriter:
         }
         self.folder.write_record(self.record)
         if self.config.report.tensorboard:
-            self.events = TensorBoardWriter(self.folder.path / "tensorboard", purge_step=len(self.records) + 1)
+            from torch.utils.tensorboard import SummaryWriter
+
+            folder, next_epoch = self.folder.path / "tensorboard", len(self.records) + 1
+            self.events = SummaryWriter(str(folder), purge_step=next_epoch)  # hides what an earlier session wrote
 
     def epoch(self, record: EpochRecord) -> None:
         """Write the row of an epoch and its checkpoints; the state comes last, because it says how far the run got."""
@@ -193,7 +224,7 @@ class RunWriter:
         if self.is_due or not self.config.training.checkpoint_seconds:
             self.save_last()
         if self.events is not None:
-            self.events.add(record)
+            add_curves(self.events, record)
 
     def on_rollback(self, restore: Restore) -> None:
         """Record that the training diverged and continues from the start of the epoch with a lower learning rate."""

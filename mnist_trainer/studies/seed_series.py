@@ -42,9 +42,8 @@ from mnist_trainer.reports.callbacks import (
     Summary,
     primary_split,
 )
-from mnist_trainer.reports.environment import describe_environment
 from mnist_trainer.reports.plots import SeedAccuracy, seed_accuracies
-from mnist_trainer.reports.run_writer import now
+from mnist_trainer.reports.run_writer import describe_environment, now
 from mnist_trainer.seeds import check_seeds
 from mnist_trainer.storage.run_folder import (
     RunFolder,

@@ -37,7 +37,7 @@ from mnist_trainer.errors import DeviceError, InterruptedRunError, shell_quote
 from mnist_trainer.files import folder_lock, write_text
 from mnist_trainer.pipeline.preparation import config_warnings
 from mnist_trainer.reports.callbacks import Callback, SweepInfo, SweepResult, TrialRow
-from mnist_trainer.reports.environment import git_commit
+from mnist_trainer.reports.run_writer import git_commit
 from mnist_trainer.reports.sweep_plots import SweepPlots
 from mnist_trainer.reports.text import plural
 from mnist_trainer.storage.run_folder import RunFolder, check_not_file

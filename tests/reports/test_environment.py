@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from mnist_trainer import prepare
-from mnist_trainer.reports.environment import describe_environment, git_commit, package_version
+from mnist_trainer.config.shipped import package_version
+from mnist_trainer.reports.run_writer import describe_environment, git_commit
 
 
 def git(folder: Path, *arguments: str) -> str:
