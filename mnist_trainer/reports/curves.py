@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Style = dict[str, Any]
+Values = NDArray[np.float64]
 MetricsRow = Mapping[str, float | int | str | None]
 
 MAX_EPOCHS_WITH_POINTS = 10
@@ -25,6 +27,9 @@ MAX_EPOCHS_WITH_POINTS = 10
 
 LOG_SCALE_DECADES = 1.3
 """Orders of magnitude between values from which on an axis is logarithmic."""
+
+POINT = ("epoch", "train_loss", "train_accuracy", "lr")
+"""What a point within an epoch consists of."""
 
 OTHER = {"val_loss": "val_accuracy", "val_accuracy": "val_loss"}
 FORMS = {"loss": "{:.4f}", "accuracy": "{:.2f} %"}
@@ -34,9 +39,8 @@ FORMS = {"loss": "{:.4f}", "accuracy": "{:.2f} %"}
 class TrainingSummary:
     """What the plot of a training shows besides its rows.
 
-    `points` within the epochs are (epochs done, training loss, training accuracy, learning rate). `monitor` is the
-    metric of early stopping, `patience` is None without it; `reason` says why the training stopped; `loss` names the
-    loss.
+    `points` within the epochs are as `EpochRecord.curve` holds them. `monitor` is the metric of early stopping,
+    `patience` is None without it; `reason` says why the training stopped; `loss` names the loss.
     """
 
     best_epoch: int | None = None
@@ -54,28 +58,25 @@ def curves(rows: Sequence[MetricsRow], summary: TrainingSummary, title: str, fil
     Accuracies are fractions in `rows` and percent in the plot. Missing and non-finite values are left out.
     """
     is_short = len(rows) <= min(MAX_EPOCHS_WITH_POINTS, len(summary.points) - 1)
-    positions, *within = (
-        (finite(column) for column in zip(*summary.points, strict=True)) if is_short else [finite([])] * 4
-    )
+    within = [dict(zip(POINT, point, strict=True)) for point in summary.points] if is_short else []
 
     def draw(figure: Figure) -> None:
-        epochs = column(rows, "epoch")
+        epochs, positions = column(rows, "epoch"), column(within, "epoch")
         grid = figure.add_gridspec(2, 2, height_ratios=(4, 1))
         loss = figure.add_subplot(grid[0, 0], title="loss", ylabel=summary.loss)
-        losses = [column(rows, name) for name in ("train_loss", "val_loss")]
-        set_log_scale(loss, [*losses, within[0]])
+        losses = [column(rows, "train_loss"), column(rows, "val_loss"), column(within, "train_loss")]
+        set_log_scale(loss, np.concatenate(losses))
         accuracy = figure.add_subplot(grid[0, 1], title="accuracy", ylabel="accuracy (%)")
         rate = figure.add_subplot(grid[1, :], title="learning rate")
         if is_short:
             style: Any = {"color": BLUE, "alpha": 0.5, "linewidth": 1.2, "label": "train, within the epoch"}
-            loss.plot(positions, within[0], **style)
-            accuracy.plot(positions, 100 * within[1], **style)
-            rate.plot(positions, within[2], color=GREY, linewidth=1.2)
+            loss.plot(positions, column(within, "train_loss"), **style)
+            accuracy.plot(positions, 100 * column(within, "train_accuracy"), **style)
+            rate.plot(positions, column(within, "lr"), color=GREY, linewidth=1.2)
         _draw_pair(loss, rows, summary, "loss")
         _draw_pair(accuracy, rows, summary, "accuracy")
-        rate.plot(
-            epochs, column(rows, "lr"), color=GREY, **_point_style(epochs) | ({"linewidth": 0} if is_short else {})
-        )
+        line = {"linewidth": 0} if is_short else {}
+        rate.plot(epochs, column(rows, "lr"), color=GREY, **_point_style(epochs) | line)
         rate.margins(y=0.2)
         rate.set_ylim(bottom=0)
         rate.locator_params(axis="y", nbins=3)
@@ -112,9 +113,7 @@ def _draw_pair(axes: Axes, rows: Sequence[MetricsRow], summary: TrainingSummary,
     axes.legend(loc="upper right" if kind == "loss" else "lower right", fontsize=10)
 
 
-def _mark_other_best(
-    axes: Axes, epochs: NDArray[np.float64], values: NDArray[np.float64], best: int, kind: str
-) -> None:
+def _mark_other_best(axes: Axes, epochs: Values, values: Values, best: int, kind: str) -> None:
     """Mark the best epoch by the metric that is not monitored, if it is another epoch."""
     heights = np.where(np.isfinite(values), values if kind == "accuracy" else -values, -np.inf)
     highest = int(heights.argmax())
@@ -124,66 +123,57 @@ def _mark_other_best(
         axes.plot(epochs[highest], values[highest], "s", color=GREY, fillstyle="none", ms=9, mew=2, label=label)
 
 
-def column(rows: Sequence[MetricsRow], name: str) -> NDArray[np.float64]:
+def column(rows: Sequence[MetricsRow], name: str) -> Values:
     """Return one column as numbers [rows], NaN for missing and non-finite values."""
     values = [row.get(name) for row in rows]
-    return finite([np.nan if value in (None, "") else float(value or 0) for value in values])
-
-
-def finite(values: Sequence[float]) -> NDArray[np.float64]:
-    """Return the values [n], NaN for those that are not finite."""
-    array = np.array(values, np.float64)
+    array = np.array([np.nan if value in (None, "") else value for value in values], np.float64)
     return np.where(np.isfinite(array), array, np.nan)
 
 
-def _point_style(epochs: NDArray[np.float64]) -> dict[str, Any]:
+def _point_style(epochs: Values) -> dict[str, Any]:
     """Return a line style with a dot at each epoch, without dots if there are many; one epoch alone has no line."""
     return {"marker": "o" if len(epochs) <= 40 else "", "markersize": 4, "linewidth": 1.8}
 
 
-def set_epoch_ticks(axes: Axes, epochs: NDArray[np.float64], first: float | None = None) -> None:
+def set_epoch_ticks(axes: Axes, epochs: Values, first: float | None = None) -> None:
     """Put ticks at whole numbers, from `first` on; without it, leave half an epoch of space on both sides."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))
-    if len(epochs) and first is None:
-        axes.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
-    elif len(epochs) and first is not None:
-        axes.set_xlim(first, epochs.max() + 0.04 * (epochs.max() - first))
+    if len(epochs):
+        low, high = epochs.min(), epochs.max()
+        axes.set_xlim(*((low - 0.5, high + 0.5) if first is None else (first, high + 0.04 * (high - first))))
 
 
-def orders_of_magnitude(columns: Sequence[NDArray[np.float64]]) -> float:
+def orders_of_magnitude(values: Values) -> float:
     """Return the powers of ten between smallest and largest value; 0 if a value has no logarithm."""
-    values = np.concatenate(columns)
     values = values[np.isfinite(values)]
     return float(np.log10(values.max()) - np.log10(values.min())) if values.size and values.min() > 0 else 0.0
 
 
-def set_log_scale(axes: Axes, columns: Sequence[NDArray[np.float64]]) -> bool:
-    """Make the y axis logarithmic, with ticks at 1, 2, 5, 10, …, if the values of `columns` range widely."""
+def set_log_scale(axes: Axes, values: Values, which: Literal["x", "y"] = "y") -> bool:
+    """Make an axis logarithmic if `values` range widely, with labels at 1, 10, …, of the y axis also at 2, 5, 20, …"""
     from matplotlib.ticker import LogLocator, NullLocator
 
-    orders = orders_of_magnitude(columns)
+    orders = orders_of_magnitude(values)
     if orders <= LOG_SCALE_DECADES:
         return False
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(
-        LogLocator(subs=(1, 2, 5) if orders < 3 else (1,))
-    )  # with more decades matplotlib labels none of these ticks
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.yaxis if which == "y" else axes.xaxis
+    # With more decades matplotlib labels none of the ticks at 2 and 5.
+    ticks = LogLocator(subs=(1, 2, 5) if orders < 3 else (1,)) if which == "y" else LogLocator(numticks=5)
+    axis.set_major_locator(ticks)
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
     return True
 
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-STYLES = [{"color": colour, "marker": marker} for marker, colour in product(("", "o", "^", "s"), COLOURS)]
+STYLES: list[Style] = [{"color": colour, "marker": marker} for marker, colour in product(("", "o", "^", "s"), COLOURS)]
 """The styles of runs that can be told apart."""
 
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 """Errors in percent that are labelled on the axis."""
-
-Style = dict[str, Any]
-Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -209,6 +199,14 @@ class RunCurve:
         """The label, with a note if the run has no validation."""
         return self.label if self.split == "val" else f"{self.label} (training: it has no validation)"
 
+    def losses(self) -> Values:
+        """Return the loss of each epoch."""
+        return column(self.rows, f"{self.split}_loss")
+
+    def errors(self) -> Values:
+        """Return the error rate of each epoch in percent."""
+        return 100 - 100 * column(self.rows, f"{self.split}_accuracy")
+
 
 def overlaid_curves(runs: Sequence[RunCurve], title: str) -> bytes:
     """Draw validation losses, a panel for each kind, and accuracies, a panel for each data set.
@@ -217,8 +215,8 @@ def overlaid_curves(runs: Sequence[RunCurve], title: str) -> bytes:
     """
     names = list(dict.fromkeys(run.name for run in runs))
     earlier = max(0, len(names) - len(STYLES))
-    styles: dict[str, Style] = {name: {"color": GREY, "alpha": 0.4} for name in names[:earlier]}
-    styles |= dict(zip(names[earlier:], STYLES, strict=False))
+    grey: Style = {"color": GREY, "alpha": 0.4}
+    styles = dict(zip(names, [grey] * earlier + STYLES, strict=False))
     kinds = list(dict.fromkeys((run.task, run.loss_kind) for run in runs))
     tasks = list(dict.fromkeys(run.task for run in runs))
     panels = len(kinds) + len(tasks)
@@ -235,12 +233,12 @@ def overlaid_curves(runs: Sequence[RunCurve], title: str) -> bytes:
             about = ", ".join([*([kind] if len(kinds) > 1 else []), *([task] if len(tasks) > 1 else [])])
             heading = f"validation loss: {about}" if about else "validation loss"
             panel.set_title(shorten(heading, 56) + _clip_diverged(panel, alike))
-            _draw_curves(panel, alike, styles, _loss_values)
+            _draw_curves(panel, alike, styles, RunCurve.losses)
         for panel, task in zip(axes[len(kinds) :], tasks, strict=True):
             alike = [run for run in runs if run.task == task]
             panel.set_title(shorten("validation accuracy (%)" + (f": {task}" if len(tasks) > 1 else ""), 60))
-            _draw_curves(panel, alike, styles, _error_values)
-            _set_accuracy_axis(panel, np.concatenate([_error_values(run) for run in alike]))
+            _draw_curves(panel, alike, styles, RunCurve.errors)
+            _set_accuracy_axis(panel, np.concatenate([run.errors() for run in alike]))
         drawn = (panel.get_legend_handles_labels() for panel in axes)
         handles = {name: handle for found in drawn for handle, name in zip(*found, strict=True)}
         shown = {f"{earlier} before these": handles[names[0]]} if earlier else {}
@@ -256,19 +254,9 @@ def shorten(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:half]}…{text[-half:]}"
 
 
-def _loss_values(run: RunCurve) -> Values:
-    return column(run.rows, f"{run.split}_loss")
-
-
-def _error_values(run: RunCurve) -> Values:
-    """Return the error rates in percent."""
-    return 100 - 100 * column(run.rows, f"{run.split}_accuracy")
-
-
 def _clip_diverged(axes: Axes, runs: Sequence[RunCurve]) -> str:
     """Scale the loss axis to the runs that did not diverge; return a note on how many go beyond it."""
-    columns = [_loss_values(run) for run in runs]
-    losses = [finite for values in columns if (finite := values[np.isfinite(values)]).size]
+    losses = [known for run in runs if (known := run.losses()[np.isfinite(run.losses())]).size]
     if not losses:
         return ""
     typical = sorted(float(each[-1]) for each in losses)[(len(losses) - 1) // 2]
@@ -277,7 +265,7 @@ def _clip_diverged(axes: Axes, runs: Sequence[RunCurve]) -> str:
     beyond = sum(bool((each > top).any()) for each in losses if each.max() > 3 * top)
     shown = np.concatenate(losses)
     shown = shown[shown <= top] if beyond else shown
-    is_logarithmic = set_log_scale(axes, [shown])
+    is_logarithmic = set_log_scale(axes, shown)
     if beyond:
         low = float(shown.min())
         room = 0.05 * (top - low or abs(top) or 1.0)
