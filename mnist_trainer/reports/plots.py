@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import ceil, sqrt
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -175,62 +175,50 @@ Bins = Sequence["ReliabilityBin | None"]
 def reliability_diagrams(panels: Mapping[str, Bins], title: str) -> bytes:
     """Draw accuracy over confidence in bins of equal width, a panel for each heading, and the size of each bin below.
 
-    A bar that ends on the diagonal belongs to a calibrated bin.
+    A bar that ends on the diagonal belongs to a calibrated bin. Bins without predictions are None.
     """
 
     def draw(figure: Figure) -> None:
         grid = figure.add_gridspec(2, len(panels), height_ratios=(3, 1))
         largest = max(each.count for bins in panels.values() for each in bins if each is not None)
         for column, (heading, bins) in enumerate(panels.items()):
-            axes = figure.add_subplot(grid[0, column], title=heading)
-            _draw_bins(axes, bins)
-            _draw_counts(figure.add_subplot(grid[1, column], xlabel="confidence (%)"), bins, largest)
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+            upper = figure.add_subplot(grid[0, column], title=heading)
+            lower = figure.add_subplot(grid[1, column], xlabel="confidence (%)")
+            _draw_bins(upper, lower, bins)
+            lower.set(xlim=(0, 100), ylim=(0.7, 8 * largest), ylabel="images", yscale="log")
+            lower.tick_params(axis="y", which="both", left=False, labelleft=False)
+        figure.legend(*upper.get_legend_handles_labels(), loc="outside lower center", ncols=3)
 
     return render((1000, 640), title, draw)
 
 
-def _draw_bins(axes: Axes, bins: Bins) -> None:
-    indices, filled = _non_empty(bins)
-    lows, highs = indices * 100 / len(bins), (indices + 1) * 100 / len(bins)
-    style: Any = {"align": "edge", "color": BLUE, "edgecolor": "white", "label": "answers that are right (%)"}
-    axes.bar(lows, [100 * each.accuracy for each in filled], highs - lows, **style)
-    confidences = [100 * each.confidence for each in filled]
-    axes.hlines(confidences, lows, highs, color=ORANGE, linewidth=2.5, label="their mean confidence (%)")
-    axes.plot((0, 100), (0, 100), color=GREY, linestyle="--", linewidth=1, label="as right as sure")
-    axes.set(xlim=(0, 100), ylim=(0, 102))
-    axes.grid(visible=True, axis="y")
+def _draw_bins(upper: Axes, lower: Axes, bins: Bins) -> None:
+    """Draw accuracies and mean confidences to `upper`, and the sizes of the bins to `lower`."""
+    width = 100 / len(bins)
+    filled = [(width * index, each) for index, each in enumerate(bins) if each is not None]
+    lows = np.array([low for low, _ in filled])
+    style: Any = {"align": "edge", "edgecolor": "white"}
+    heights = [100 * each.accuracy for _, each in filled]
+    upper.bar(lows, heights, width, color=BLUE, label="answers that are right (%)", **style)
+    confidences = [100 * each.confidence for _, each in filled]
+    upper.hlines(confidences, lows, lows + width, color=ORANGE, linewidth=2.5, label="their mean confidence (%)")
+    upper.plot((0, 100), (0, 100), color=GREY, linestyle="--", linewidth=1, label="as right as sure")
+    upper.set(xlim=(0, 100), ylim=(0, 102))
+    upper.grid(visible=True, axis="y")
+    lower.bar(lows, [each.count for _, each in filled], width, color=GREY, **style)
+    for low, each in filled:
+        lower.text(low + width / 2, each.count * 1.3, f"{each.count:,}", ha="center", fontsize=8, in_layout=False)
 
 
-def _draw_counts(axes: Axes, bins: Bins, largest: int) -> None:
-    indices, filled = _non_empty(bins)
-    middles, counts = (indices + 0.5) * 100 / len(bins), [each.count for each in filled]
-    axes.bar(middles, counts, 100 / len(bins), color=GREY, edgecolor="white")
-    for middle, count in zip(middles, counts, strict=True):
-        axes.text(middle, count * 1.3, f"{count:,}", ha="center", fontsize=8, in_layout=False)
-    axes.set(xlim=(0, 100), ylim=(0.7, 8 * largest), ylabel="images", yscale="log")
-    axes.tick_params(axis="y", which="both", left=False, labelleft=False)
+def seed_accuracies(runs: Mapping[int, Mapping[str, Any]], spread: Spread, title: str, split: str = "test") -> bytes:
+    """Draw the accuracy of each seed's run on the images of `split`, and their mean, each with its interval.
 
-
-def _non_empty(bins: Bins) -> tuple[NDArray[np.int64], list[ReliabilityBin]]:
-    """Return the indices of the bins that hold predictions, and these bins."""
-    filled = {index: each for index, each in enumerate(bins) if each is not None}
-    return np.array(list(filled), np.int64), list(filled.values())
-
-
-class SeedAccuracy(NamedTuple):
-    """The accuracy of a run and its interval (low, high), as fractions."""
-
-    seed: int
-    accuracy: float
-    interval: tuple[float, float]
-
-
-def seed_accuracies(runs: Sequence[SeedAccuracy], spread: Spread, title: str, count: int, split: str = "test") -> bytes:
-    """Draw the accuracies of `runs` on the `count` images of `split`, and their mean, each with its interval."""
+    A run has `accuracy`, `interval` (fractions) and the `count` of images, as in `run.json`.
+    """
+    seeds, metrics = list(runs), list(runs.values())
     positions = np.arange(len(runs))
-    values = 100 * np.array([run.accuracy for run in runs])
-    reach = np.abs(100 * np.array([run.interval for run in runs]).T - values)
+    values = 100 * np.array([run["accuracy"] for run in metrics])
+    reach = np.abs(100 * np.array([run["interval"] for run in metrics]).T - values)
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot(xlabel="seed", ylabel=f"{split} accuracy (%)")
@@ -239,10 +227,10 @@ def seed_accuracies(runs: Sequence[SeedAccuracy], spread: Spread, title: str, co
             label = "interval of the mean (other seeds)"
             axes.axhspan(100 * low, 100 * high, color=GREEN, alpha=0.15, linewidth=0, label=label)
         axes.axhline(100 * spread.mean, color=GREEN, label=f"mean {100 * spread.mean:.2f} %")
-        label = f"a run (other {count:,} images)"
+        label = f"a run (other {metrics[0]['count']:,} images)"
         axes.errorbar(positions, values, reach, fmt="o", color=BLUE, capsize=3, elinewidth=1.8, label=label)
-        shown = positions[:: max(1, round(len(runs) / 25))]
-        axes.set_xticks(shown, [str(runs[index].seed) for index in shown])
+        step = max(1, round(len(runs) / 25))
+        axes.set_xticks(positions[::step], list(map(str, seeds[::step])))
         axes.set_xlim(-0.5, len(runs) - 0.5)
         axes.grid(visible=True, axis="y")
         figure.legend(loc="outside lower center", ncols=3)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
-from io import StringIO
 from itertools import groupby
 
 from mnist_trainer.inference.calibration import CalibrationMetrics
 from mnist_trainer.inference.metrics import BINS, Comparison, Evaluation, MemberMetrics
 from mnist_trainer.inference.reading import DigitPrediction, Prediction
-from mnist_trainer.reports.text import Column, loss_text, percent, table_lines
+from mnist_trainer.reports.text import Column, csv_text, loss_text, percent, table_lines
 
 PREDICTION_COLUMNS = ("path", "text", "confidence", "refused", "reason", "error", "page", "warnings")
 
@@ -37,11 +35,7 @@ def prediction_row(prediction: Prediction) -> tuple[str, ...]:
 
 def kaggle_submission(classes: Iterable[str]) -> str:
     """Return a submission to Kaggle: the number of each image, from 1, and its class."""
-    text = StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("ImageId", "Label"))
-    table.writerows(enumerate(classes, 1))
-    return text.getvalue()
+    return csv_text(("ImageId", "Label"), enumerate(classes, 1))
 
 
 def prediction_lines(prediction: Prediction, top: int | None = None) -> list[str]:

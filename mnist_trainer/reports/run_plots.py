@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from io import StringIO
 
 import numpy as np
 import torch
@@ -20,7 +18,7 @@ from mnist_trainer.reports import plots
 from mnist_trainer.reports.canvas import FileFormat, Picture, draw_in_background, encode_png
 from mnist_trainer.reports.curves import TrainingSummary, curves
 from mnist_trainer.reports.plots import reliability_diagrams
-from mnist_trainer.reports.text import SAMPLE_FILE, percent
+from mnist_trainer.reports.text import SAMPLE_FILE, csv_text, percent
 from mnist_trainer.training.losses import first_weights
 
 Rows = list[Mapping[str, float | int | str | None]]
@@ -100,10 +98,9 @@ def predictions_csv(
 
     The probability is empty if `has_probabilities` is false.
     """
-    stream = StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(("index", "label", "predicted", "probability"))
     columns = (dataset.indices, predictions.labels, predictions.predicted, predictions.confidence)
-    for index, label, predicted, confidence in zip(*(column.tolist() for column in columns), strict=True):
-        writer.writerow((index, classes[label], classes[predicted], f"{confidence:.6g}" if has_probabilities else ""))
-    return stream.getvalue()
+    rows = (
+        (index, classes[label], classes[predicted], f"{confidence:.6g}" if has_probabilities else "")
+        for index, label, predicted, confidence in zip(*(column.tolist() for column in columns), strict=True)
+    )
+    return csv_text(("index", "label", "predicted", "probability"), rows)

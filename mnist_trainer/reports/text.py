@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from textwrap import TextWrapper
 from typing import TYPE_CHECKING
 
@@ -62,6 +64,13 @@ def interval(bounds: tuple[float, float] | None) -> str:
 def loss_text(loss: float | None) -> str:
     """Return `0.1234`, `1.23e+12` if that would be too long, or a dash for None."""
     return "-" if loss is None else f"{loss:.4f}" if abs(loss) < 10_000 else f"{loss:.3g}"
+
+
+def csv_text(head: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    """Return a table as CSV."""
+    stream = StringIO()
+    csv.writer(stream, lineterminator="\n").writerows([head, *rows])
+    return stream.getvalue()
 
 
 def layer_lines(layers: Sequence[LayerInfo], depth: int = 0) -> list[str]:

@@ -42,7 +42,7 @@ from mnist_trainer.reports.callbacks import (
     Summary,
     primary_split,
 )
-from mnist_trainer.reports.plots import SeedAccuracy, seed_accuracies
+from mnist_trainer.reports.plots import seed_accuracies
 from mnist_trainer.reports.run_writer import describe_environment, now
 from mnist_trainer.seeds import check_seeds
 from mnist_trainer.storage.run_folder import (
@@ -312,11 +312,9 @@ class _SeriesRun(Scheduler):
         summary = summarise(finished)
         part = primary_split(summary)
         if part is not None and self.config.report.plots:
-            found = [(run.seed, metrics) for run in finished if (metrics := run.record.get(part))]
-            points = [SeedAccuracy(seed, metrics["accuracy"], metrics["interval"]) for seed, metrics in found]
+            runs = {run.seed: metrics for run in finished if (metrics := run.record.get(part))}
             title = f"{self.config.name}: {part} accuracy by seed, with 95 % intervals"
-            plot = seed_accuracies(points, summary[part]["accuracy"], title, found[0][1]["count"], part)
-            self.folder.write_plot("seeds.png", plot)
+            self.folder.write_plot("seeds.png", seed_accuracies(runs, summary[part]["accuracy"], title, part))
         reason = next((type(error).__name__ for error in self.failures.values()), None)
         self.record.close("failed" if self.failures else "finished", reason)
         return SeriesResult(self.folder.path, self.config, self.runs(), summary, self.failures)

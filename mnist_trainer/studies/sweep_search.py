@@ -15,11 +15,9 @@ The files from run.json to best.yaml are rewritten from the study after each tri
 
 from __future__ import annotations
 
-import csv
-import io
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +37,7 @@ from mnist_trainer.pipeline.preparation import config_warnings
 from mnist_trainer.reports.callbacks import Callback, SweepInfo, SweepResult, TrialRow
 from mnist_trainer.reports.run_writer import git_commit
 from mnist_trainer.reports.sweep_plots import SweepPlots
-from mnist_trainer.reports.text import plural
+from mnist_trainer.reports.text import csv_text, plural
 from mnist_trainer.storage.run_folder import RunFolder, check_not_file
 from mnist_trainer.studies.processes import Scheduler, limit_jobs, run_tasks, threads_per_job
 from mnist_trainer.studies.study_record import StudyRecord, open_folder
@@ -287,9 +285,9 @@ class _Run(Scheduler):
             + [row.reason]
             for row in rows
         )
-        write_text(path / "trials.csv", _csv([*METRICS, *keys, "reason"], table))
+        write_text(path / "trials.csv", csv_text([*METRICS, *keys, "reason"], table))
         points = ((row.trial, epoch, value) for row in rows for epoch, value in row.curve.items())
-        write_text(path / "curves.csv", _csv(["trial", "epoch", sweep.objective], points))
+        write_text(path / "curves.csv", csv_text(["trial", "epoch", sweep.objective], points))
         if best is not None:
             about = f"# Trial {best.trial} of the sweep {sweep.name}: {sweep.objective} {best.value:.6g}"
             config = dump_config(sweep.config(best.values))
@@ -331,12 +329,6 @@ def best_trial(rows: Sequence[TrialRow], sweep: Sweep) -> TrialRow | None:
     sign = 1 if sweep.objective == "val_loss" else -1
     finished = [row for row in rows if row.status == "finished" and row.value is not None]
     return min(finished, key=lambda row: sign * (row.value or 0.0), default=None)
-
-
-def _csv(head: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows([head, *rows])
-    return stream.getvalue()
 
 
 def plot_study(study: Study, sweep: Sweep, rows: Sequence[TrialRow]) -> tuple[dict[str, bytes], list[str]]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,14 +9,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mnist_trainer.inference.metrics import spread, wilson_interval
-from mnist_trainer.reports.plots import SeedAccuracy, seed_accuracies
+from mnist_trainer.reports.plots import seed_accuracies
 
 BLUE, GREEN = (0, 114, 178), (0, 122, 90)
 
 
 def drawing(rights: list[int]) -> bytes:
-    runs = [SeedAccuracy(seed, right / 10_000, wilson_interval(right, 10_000)) for seed, right in enumerate(rights)]
-    return seed_accuracies(runs, spread([run.accuracy for run in runs]), "mlp", 10_000)
+    runs: dict[int, dict[str, Any]] = {
+        seed: {"accuracy": right / 10_000, "interval": wilson_interval(right, 10_000), "count": 10_000}
+        for seed, right in enumerate(rights)
+    }
+    return seed_accuracies(runs, spread([run["accuracy"] for run in runs.values()]), "mlp")
 
 
 def pixels(png: bytes) -> NDArray[np.int64]:
