@@ -23,7 +23,7 @@ from mnist_trainer.inference.reading import Prediction
 from mnist_trainer.pipeline.predict import InputImage, Reader
 from mnist_trainer.reports.digit_images import strip
 from mnist_trainer.storage.checkpoint import load_checkpoint
-from mnist_trainer.storage.find import find_checkpoint
+from mnist_trainer.storage.run_folder import find_checkpoint
 
 Pixels = NDArray[np.uint8]
 MAX_NAME_LENGTH = 40

@@ -35,8 +35,7 @@ from mnist_trainer.model.device import choose_threads, has_device, resolve_devic
 from mnist_trainer.model.memory import convert_device_errors
 from mnist_trainer.pipeline.preparation import CustomParts
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, check_same_classes, combine, load_checkpoint
-from mnist_trainer.storage.find import find_checkpoint
-from mnist_trainer.storage.run_folder import belongs_to_run
+from mnist_trainer.storage.run_folder import belongs_to_run, find_checkpoint
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import build_criterion
 

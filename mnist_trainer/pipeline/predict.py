@@ -26,7 +26,7 @@ from mnist_trainer.pictures.listing import list_pictures
 from mnist_trainer.pictures.page import Expect, Page
 from mnist_trainer.pictures.read import read_image, read_pages
 from mnist_trainer.storage.checkpoint import load_checkpoint
-from mnist_trainer.storage.find import BUNDLED, find_checkpoint
+from mnist_trainer.storage.run_folder import BUNDLED, find_checkpoint
 
 Picture = str | Path | Image | np.ndarray
 

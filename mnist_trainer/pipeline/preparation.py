@@ -23,7 +23,7 @@ from mnist_trainer.model.device import choose_threads, resolve_device, settings
 from mnist_trainer.model.memory import check_memory, footprint
 from mnist_trainer.reports.callbacks import Callback
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, load_weights
-from mnist_trainer.storage.find import BUNDLED, find_checkpoint, find_path, latest_run
+from mnist_trainer.storage.run_folder import BUNDLED, find_checkpoint, find_path, latest_run
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import OptimizerFactory, prepare_state
 from mnist_trainer.training.state import InitialWeights, Phase, TrainingState

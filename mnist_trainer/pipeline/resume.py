@@ -20,8 +20,7 @@ from mnist_trainer.pipeline.describe import run_facts
 from mnist_trainer.pipeline.preparation import check_same_images
 from mnist_trainer.reports.run_writer import machine_info
 from mnist_trainer.storage.checkpoint import load_checkpoint
-from mnist_trainer.storage.find import find_path, tried_paths
-from mnist_trainer.storage.run_folder import RUNS, RunFolder, holds_run
+from mnist_trainer.storage.run_folder import RUNS, RunFolder, find_path, holds_run, tried_paths
 from mnist_trainer.training.state import InitialWeights, TrainingState
 
 CHANGEABLE = (

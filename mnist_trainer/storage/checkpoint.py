@@ -108,23 +108,15 @@ class Checkpoint:
         """The inference spec of the `only` member."""
         return self.only.spec
 
-    def build(self, model: nn.Module | None = None) -> nn.Module:
-        """Return the `only` member's model. Raises `CheckpointError` as `Member.build`, or without best weights."""
-        self._check_trained()
-        return self.only.build(len(self.classes), model)
-
     def predictor(self, device: torch.device, model: nn.Module | None = None) -> Predictor:
         """Return the model or the ensemble on `device`; `model` can only replace the model of a single checkpoint."""
         if model is not None and not isinstance(model, nn.Module):
             raise UsageError(f"model= takes a torch.nn.Module, not {one_line(repr(model))}.")
-        self._check_trained()
+        if self.training_state is not None and not self.training_state.get("epoch"):
+            raise CheckpointError("This training was stopped in its first epoch: it has no best weights yet.")
         members = self.members if model is None else (self.only,)
         built = [member.build(len(self.classes), model) for member in members]
         return Predictor(built, [member.spec for member in members], device, self.temperature)
-
-    def _check_trained(self) -> None:
-        if self.training_state is not None and not self.training_state.get("epoch"):
-            raise CheckpointError("This training was stopped in its first epoch: it has no best weights yet.")
 
 
 _CHECKPOINT = TypeAdapter(Checkpoint)
@@ -142,10 +134,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Return the checkpoint in `path`, on the CPU. Raises `CheckpointError` that says what is wrong with the file."""
-    content, has_checksum = read_tensors(path)
-    if not _is_checkpoint(content):
+    loaded = _load(path)
+    if not isinstance(loaded, Checkpoint):
         raise CheckpointError(f"{path} is a PyTorch file, but no checkpoint of mnist-train.")
-    return _validate(path, content, has_checksum)
+    return loaded
 
 
 def load_weights(path: Path) -> Checkpoint | Mapping[str, Tensor]:
@@ -153,20 +145,20 @@ def load_weights(path: Path) -> Checkpoint | Mapping[str, Tensor]:
 
     Raises `CheckpointError` as `load_checkpoint`.
     """
-    content, has_checksum = read_tensors(path)
-    if _is_checkpoint(content):
-        return _validate(path, content, has_checksum)
-    if isinstance(content, Mapping) and content and all(isinstance(value, Tensor) for value in content.values()):
-        return {str(name): value for name, value in content.items()}
+    loaded = _load(path)
+    if isinstance(loaded, Checkpoint):
+        return loaded
+    if isinstance(loaded, Mapping) and loaded and all(isinstance(value, Tensor) for value in loaded.values()):
+        return {str(name): value for name, value in loaded.items()}
     advice = f"torch.save(model.state_dict(), '{one_line(path.name)}') writes such a file"
     raise CheckpointError(f"{path} is neither a checkpoint of mnist-train nor a state_dict: {advice}.")
 
 
-def _is_checkpoint(content: object) -> bool:
-    return isinstance(content, Mapping) and content.get("format") == FORMAT
-
-
-def _validate(path: Path, content: Any, has_checksum: bool) -> Checkpoint:
+def _load(path: Path) -> object:
+    """Return the checkpoint in `path`, or whatever else `torch.save` wrote there."""
+    content, has_checksum = read_tensors(path)
+    if not (isinstance(content, Mapping) and content.get("format") == FORMAT):
+        return content
     version = content.get("version")
     if type(version) is int and 1 <= version < 1000 and version != VERSION:
         newer = "A newer mnist-trainer wrote it: update yours, or use that one."

@@ -11,8 +11,7 @@ from typing import Any
 from mnist_trainer.config.load import Difference, differences
 from mnist_trainer.errors import UsageError, one_line
 from mnist_trainer.reports.text import Column, table_lines
-from mnist_trainer.storage.find import find_path, latest_run
-from mnist_trainer.storage.run_folder import RUNS
+from mnist_trainer.storage.run_folder import RUNS, find_path, latest_run
 from mnist_trainer.studies.run_summary import RunSummary, read_run, read_runs
 from mnist_trainer.studies.run_table import ACCURACIES, LOSSES, Table, format_problems, format_value
 

@@ -17,8 +17,7 @@ from mnist_trainer.config.load import load_config
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import ConfigError, UsageError, one_line
 from mnist_trainer.files import is_locked
-from mnist_trainer.storage.find import find_path, tried_paths
-from mnist_trainer.storage.run_folder import RunFolder, holds_run
+from mnist_trainer.storage.run_folder import RunFolder, find_path, holds_run, tried_paths
 
 MAX_BYTES = 50_000_000
 """A larger file is not a record of a training."""

@@ -27,6 +27,8 @@ from mnist_trainer.storage import checkpoint as module
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, load_checkpoint, save_checkpoint
 from mnist_trainer.storage.tensor_file import write_tensors
 
+CPU = torch.device("cpu")
+
 CNN = {
     "model": {"architecture": "cnn", "channels": [4, 6], "hidden": [16], "batch_norm": True, "activation": "prelu"},
     "data": {"split_seed": 3},
@@ -120,7 +122,7 @@ def test_a_file_of_format_4_gives_the_probabilities_that_it_gave(saved: Path) ->
     assert found.spec == InferenceSpec(Normalization(0.16025616357654174, 0.29940059167555777), "logits")
     assert (found.config.name, found.config.data.split_seed) == ("sample", 3)
     digits = load_digits("test")
-    probabilities = found.predictor(torch.device("cpu"))(digits.images)
+    probabilities = found.predictor(CPU)(digits.images)
     expected = [0.00638, 0.026484, 0.095239, 0.00775, 0.00032, 0.007613, 0.019852, 0.000882, 0.75221, 0.083266]
     assert int((probabilities.argmax(dim=1) != digits.labels).sum()) == 49
     assert probabilities[0].tolist() == pytest.approx(expected, abs=1e-5)
@@ -138,7 +140,7 @@ def test_a_training_state_is_kept_besides(tmp_path: Path) -> None:
 def test_the_model_that_is_built_computes_the_same_bits(saved: Path) -> None:
     trained = build_model(load_config(CNN).model, 10, seed=1).eval()
     images = torch.randn(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
-    built = load_checkpoint(saved).build()
+    built = load_checkpoint(saved).only.build(classes=10)
     assert not built.training
     assert torch.equal(built(images), trained(images))
 
@@ -266,7 +268,7 @@ def test_names_in_a_file_do_not_command_the_terminal(saved: Path) -> None:
     found = load_checkpoint(changed(saved, rename))
     assert found.classes[0] == f"{evil}nought"  # as the data set has it; whoever prints it makes it harmless
     with pytest.raises(CheckpointError, match=r"This checkpoint's model is my\\x1b\[2J\\x9b31mNet, which"):
-        found.build()
+        found.predictor(CPU)
     changed(saved, lambda content: content["members"][0].update({"custom": {f"my{evil}Net": evil * 1000, evil: 3}}))
     assert error_of(saved).isprintable()
     changed(saved, lambda content: content["members"][0]["config"].update({evil: 1}))
@@ -284,7 +286,7 @@ def test_weights_of_another_kind_of_number_are_told(saved: Path) -> None:
         content["members"][0]["weights"]["0.weight"] = content["members"][0]["weights"]["0.weight"].half()
 
     with pytest.raises(CheckpointError) as caught:
-        load_checkpoint(changed(saved, halve)).build()
+        load_checkpoint(changed(saved, halve)).predictor(CPU)
     assert str(caught.value) == (
         "The checkpoint's weights do not fit the model: 0.weight is float16, and float32 is needed."
     )
@@ -339,10 +341,10 @@ def test_a_value_that_cannot_be_is_told(saved: Path, where: tuple[Any, ...], val
 def test_an_ensemble_is_not_taken_for_one_model(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "two.pt", make_checkpoint(make_member(1), make_member(2)))
     found = load_checkpoint(tmp_path / "two.pt")
-    for ask in (lambda: found.weights, lambda: found.spec, found.build):
+    for ask in (lambda: found.weights, lambda: found.spec, lambda: found.only):
         with pytest.raises(CheckpointError, match="This checkpoint is an ensemble of 2 models; name one of them"):
             ask()
-    assert len(found.predictor(torch.device("cpu")).members) == 2
+    assert len(found.predictor(CPU).members) == 2
 
 
 def test_weights_that_do_not_fit_the_config_are_told(saved: Path) -> None:
@@ -351,7 +353,7 @@ def test_weights_that_do_not_fit_the_config_are_told(saved: Path) -> None:
 
     loaded = load_checkpoint(changed(saved, widen))
     with pytest.raises(CheckpointError, match=r"The checkpoint's weights do not fit the model: .*size mismatch"):
-        loaded.build()
+        loaded.predictor(CPU)
 
 
 def test_a_model_of_the_users_is_refused_by_name_and_read_with_one(tmp_path: Path) -> None:
@@ -360,16 +362,17 @@ def test_a_model_of_the_users_is_refused_by_name_and_read_with_one(tmp_path: Pat
     save_checkpoint(tmp_path / "own.pt", make_checkpoint(make_member(weights=own.state_dict(), custom=custom)))
     loaded = load_checkpoint(tmp_path / "own.pt")
     with pytest.raises(CheckpointError) as caught:
-        loaded.build()
+        loaded.predictor(CPU)
     assert str(caught.value) == (
         "This checkpoint's model is my_module.MyNet, which is not part of mnist_trainer. "
         "Read it in Python, with an instance of it: evaluate(…, model=…) or predict(…, model=…)."
     )
-    other = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
-    assert loaded.build(other) is other
-    assert torch.equal(other[1].weight, own[1].weight)
+    layer = nn.Linear(784, 10)
+    other = nn.Sequential(nn.Flatten(), layer)
+    assert loaded.predictor(CPU, other).members[0] is other
+    assert torch.equal(layer.weight, own.state_dict()["1.weight"])
     with pytest.raises(CheckpointError, match="do not fit the model"):
-        loaded.build(nn.Linear(3, 3))
+        loaded.predictor(CPU, nn.Linear(3, 3))
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:

@@ -19,8 +19,14 @@ import pytest
 from mnist_trainer.errors import CheckpointError, StorageError, UsageError
 from mnist_trainer.storage import run_folder
 from mnist_trainer.storage.checkpoint import load_checkpoint
-from mnist_trainer.storage.find import find_checkpoint, find_path, latest_run
-from mnist_trainer.storage.run_folder import COLUMNS, RunFolder, create_run_folder
+from mnist_trainer.storage.run_folder import (
+    COLUMNS,
+    RunFolder,
+    create_run_folder,
+    find_checkpoint,
+    find_path,
+    latest_run,
+)
 
 ROW: dict[str, Any] = {
     "epoch": 1,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mnist_trainer.errors import UsageError
-from mnist_trainer.storage.find import latest_run
+from mnist_trainer.storage.run_folder import latest_run
 from mnist_trainer.studies.run_diff import compare, difference_table, find_run
 from mnist_trainer.studies.run_summary import RunSummary, read_run
 
