@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,11 +75,7 @@ def train(
     with with_console(callback, progress) as reporter:
         if folder is not None:
             check_free(folder)  # before data are downloaded
-        with _prepared(config, custom, reporter) as session:
-            run_folder = create_run_folder(config.name, folder)
-            with folder_lock(run_folder.path):
-                check_no_run(run_folder.path)  # again: another process may have been faster
-                return session.run(run_folder)
+        return _run(config, custom, reporter, _new_folder(config.name, folder))
 
 
 def resume(
@@ -109,80 +105,82 @@ def resume(
             return None
         with folder_lock(folder.path, steal_lock=take_over):
             point = load_resume_point(folder, texts, custom.names)
-            with _prepared(point.config, custom, reporter, point) as session:
-                return session.run(folder)
-
-
-@dataclass(frozen=True)
-class _Session:
-    """One session of a run: its state, the function that prepares the second fit, and the test images."""
-
-    state: TrainingState
-    prepare_refit: Callable[[int], TrainingState]
-    test: ImageDataset | None
-    custom: CustomParts
-    callback: Callback
-    start_time: float
-    point: ResumePoint | None
-
-    def run(self, folder: RunFolder) -> Run:
-        """Train from the current state, test, and write everything to `folder`."""
-        state, callback, loss = self.state, self.callback, self.custom.loss
-        last, resumed = (self.point.last, self.point.position()) if self.point else (None, "")
-        writer = RunWriter(folder, state, self.custom.names, self.start_time, last)
-        writer.start(run_facts(state, writer.custom))
-        with _record_failure(writer, callback):
-            callback.on_train_start(build_header(state, folder.path, writer.custom, resumed))
-            if not writer.is_in_refit:
-                _fit(state, writer, callback)
-            validation = None
-            if state.setup.validation is not None:
-                validation = evaluate_best(writer, state.setup.validation, "validation", loss)
-                writer.set_validation(validation.evaluation)
-            if writer.config.training.refit and state.stop_reason != "interrupted":
-                self._refit(writer)
-            run = conclude(writer, callback, self.test, validation, loss)
-        callback.on_train_end(run)
-        return run
-
-    def _refit(self, writer: RunWriter) -> None:
-        """Train the second fit (`training.refit`)."""
-        epochs = self.state.best.epoch
-        refit = self.prepare_refit(epochs)
-        refit.setup = replace(refit.setup, threads=self.state.setup.threads)
-        self.callback.on_refit_start(epochs, len(refit.setup.train))
-        writer.refit(refit)
-        _fit(refit, writer, self.callback)
-        writer.finish_refit()
+            return _run(point.config, custom, reporter, nullcontext(folder), point)
 
 
 @contextmanager
-def _prepared(
-    config: Config, custom: CustomParts, callback: Callback, point: ResumePoint | None = None
-) -> Iterator[_Session]:
-    """Yield a session that can run, inside the settings of `config`."""
+def _new_folder(name: str, path: Path | None) -> Iterator[RunFolder]:
+    """Create the folder of a new run and lock it."""
+    folder = create_run_folder(name, path)
+    with folder_lock(folder.path):
+        check_no_run(folder.path)  # again: another process may have been faster
+        yield folder
+
+
+def _run(
+    config: Config,
+    custom: CustomParts,
+    callback: Callback,
+    run_folder: AbstractContextManager[RunFolder],
+    point: ResumePoint | None = None,
+) -> Run:
+    """Train, test, and write everything to `run_folder`, which is entered when training can start."""
     for key, reason in config_warnings(config):
         callback.on_warning(key, reason)
     check_reports(config.report)
-    threads = (None if point is None else point.threads) or choose_threads(config, custom.model)
+    threads = (point and point.threads) or choose_threads(config, custom.model)
     with settings(config, threads, model=custom.model), convert_device_errors():
         start_time = perf_counter()
-        fresh = replace(custom, model=deepcopy(custom.model)) if config.training.refit else custom
-        initial = None if point is None else point.initial
-        state = prepare_training(config, custom, callback, initial=initial)
-        _warn_of_device(config, state, callback)
-        setup = state.setup  # its batch size is a number
-
-        def prepare_refit(epochs: int) -> TrainingState:
-            again = refit_config(setup.config, epochs)
-            return prepare_training(again, fresh, callback, phase="refit", initial=setup.initial)
-
-        if point is not None:
-            point.restore(state)
-            for key, reason in point.notes(state):
-                callback.on_warning(key, reason)
+        untrained = replace(custom, model=deepcopy(custom.model)) if config.training.refit else custom
+        state = _initial_state(config, custom, callback, point)
         test = load_test_images(config, callback.on_loading)
-        yield _Session(state, prepare_refit, test, custom, callback, start_time, point)
+        with run_folder as folder:
+            writer = RunWriter(folder, state, custom.names, start_time, point and point.last)
+            writer.start(run_facts(state, writer.custom))
+            with _record_failure(writer, callback):
+                resumed = "" if point is None else point.position()
+                callback.on_train_start(build_header(state, folder.path, writer.custom, resumed))
+                run = _fit_and_test(writer, callback, test, untrained)
+            callback.on_train_end(run)
+            return run
+
+
+def _initial_state(config: Config, custom: CustomParts, callback: Callback, point: ResumePoint | None) -> TrainingState:
+    """Return the state of a new training, or the one that was saved at `point`."""
+    state = prepare_training(config, custom, callback, initial=point and point.initial)
+    _warn_of_device(config, state, callback)
+    if point is not None:
+        point.restore(state)
+        for key, reason in point.notes(state):
+            callback.on_warning(key, reason)
+    return state
+
+
+def _fit_and_test(
+    writer: RunWriter, callback: Callback, test: ImageDataset | None, untrained: CustomParts
+) -> Run:
+    """Run both fits, as far as they are not over, and the evaluations; `untrained` are the parts of a second fit."""
+    state, validation = writer.state, None
+    if not writer.is_in_refit:
+        _fit(state, writer, callback)
+    if state.setup.validation is not None:
+        validation = evaluate_best(writer, state.setup.validation, "validation", untrained.loss)
+        writer.set_validation(validation.evaluation)
+    if writer.config.training.refit and state.stop_reason != "interrupted":
+        _refit(writer, untrained, callback)
+    return conclude(writer, callback, test, validation, untrained.loss)
+
+
+def _refit(writer: RunWriter, custom: CustomParts, callback: Callback) -> None:
+    """Train the second fit (`training.refit`)."""
+    setup, epochs = writer.first.setup, writer.best_epoch
+    config = refit_config(setup.config, epochs)  # with the batch size of the first fit, if the run's is auto
+    refit = prepare_training(config, custom, callback, phase="refit", initial=setup.initial)
+    refit.setup = replace(refit.setup, threads=setup.threads)
+    callback.on_refit_start(epochs, len(refit.setup.train))
+    writer.refit(refit)
+    _fit(refit, writer, callback)
+    writer.finish_refit()
 
 
 def _warn_of_device(config: Config, state: TrainingState, callback: Callback) -> None:
