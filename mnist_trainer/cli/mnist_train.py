@@ -180,8 +180,7 @@ def _resume(
 
 
 def _show_plan(config: Config, run_dir: Path | None) -> None:
-    from mnist_trainer.model.device import skipped_device
-    from mnist_trainer.model.memory import human_bytes
+    from mnist_trainer.model.device import human_bytes, skipped_device
     from mnist_trainer.pipeline.plan import plan
     from mnist_trainer.pipeline.preparation import config_warnings
     from mnist_trainer.reports.text import layer_lines

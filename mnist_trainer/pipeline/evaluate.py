@@ -31,8 +31,7 @@ from mnist_trainer.inference.predictions import (
     predict,
 )
 from mnist_trainer.inference.predictor import to_logits
-from mnist_trainer.model.device import choose_threads, has_device, resolve_device, settings
-from mnist_trainer.model.memory import convert_device_errors
+from mnist_trainer.model.device import choose_threads, convert_device_errors, has_device, resolve_device, settings
 from mnist_trainer.pipeline.preparation import CustomParts
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, check_same_classes, combine, load_checkpoint
 from mnist_trainer.storage.run_folder import belongs_to_run, find_checkpoint
@@ -53,11 +52,11 @@ CheckpointRef = str | Path
 
 @dataclass(frozen=True)
 class EvalTarget:
-    """A model or an ensemble to evaluate: its files, and the config of each member with the data to evaluate on."""
+    """A model or an ensemble to evaluate; `config` names the data to evaluate on, the device and the threads."""
 
     paths: tuple[Path, ...]
     checkpoint: Checkpoint
-    configs: tuple[Config, ...]
+    config: Config
     member_names: tuple[tuple[str, str], ...]
     """The checkpoint file and the name of the run, for each member."""
 
@@ -65,11 +64,6 @@ class EvalTarget:
     def name(self) -> str:
         """The path, or the number of members, such as `ensemble of 3`."""
         return str(self.paths[0]) if len(self.paths) == 1 else f"ensemble of {len(self.checkpoint.members)}"
-
-    @property
-    def config(self) -> Config:
-        """The first member's config: its data, device and threads are those of the evaluation."""
-        return self.configs[0]
 
     @property
     def trained_on(self) -> tuple[Data, ...]:
@@ -90,14 +84,14 @@ def load_target(
     paths, texts = find_checkpoints(checkpoint), override_texts(overrides)
     loaded = {str(path): load_checkpoint(path) for path in paths}
     whole = combine(loaded) if len(loaded) > 1 else loaded[str(paths[0])]
-    configs = tuple(override_data(member.config, texts) for member in whole.members)
+    configs = [override_data(member.config, texts) for member in whole.members]
     names = tuple((path, member.config.name) for path, each in loaded.items() for member in each.members)
-    target = EvalTarget(paths, whole, configs, names)
-    files = [path for path, _ in names]
+    target = EvalTarget(paths, whole, configs[0], names)
+    files, datasets = [path for path, _ in names], [config.data for config in configs]
     for split in splits:
-        check_same_split(files, [config.data for config in configs], split)
+        check_same_split(files, datasets, split)
     if "validation" in splits:
-        if [data.limit for data in target.trained_on] != [config.data.limit for config in configs]:
+        if [data.limit for data in target.trained_on] != [data.limit for data in datasets]:
             reason = "some would be images the model was trained with"
             raise UsageError(f"data.limit changes which images validate: {reason}.")
         _check_split_counts(files, whole.members, target.config.data)
@@ -183,8 +177,8 @@ def override_data(config: Config, overrides: Sequence[str]) -> Config:
 
     The device and the data folder of the training are used if they exist here.
     """
-    values = {key.strip(): value.strip() for key, _, value in (override.partition("=") for override in overrides)}
-    keys = [override.partition("=")[0].strip() for override in overrides]
+    pairs = [override.partition("=") for override in overrides]
+    keys, values = [key.strip() for key, _, _ in pairs], {key.strip(): value.strip() for key, _, value in pairs}
     refused = [
         ConfigProblem(f"override {number}", key, f"can't be changed in evaluation; these can: {', '.join(CHANGEABLE)}")
         for number, key in enumerate(keys, start=1)
@@ -453,8 +447,7 @@ def compare(
     if one.paths[0].samefile(other.paths[0]):
         raise UsageError(f"{other.name} is named twice: each checkpoint counts once.")
     check_same_classes({target.name: target.checkpoint for target in targets})
-    configs = [(target.name, config.data) for target in targets for config in target.configs]
-    check_same_split([name for name, _ in configs], [data for _, data in configs], split)
+    check_same_split([target.name for target in targets], [target.config.data for target in targets], split)
     trained_on = one.trained_on + other.trained_on
     results = [evaluate_target(target, split, views, trained_on=trained_on) for target in targets]
     comparison = compare_predictions(*(result.predictions.correct for result in results))

@@ -13,16 +13,15 @@ from mnist_trainer.config.schema import Config
 from mnist_trainer.data.identity import identify
 from mnist_trainer.data.loaders import load_real, missing_files, training_loader
 from mnist_trainer.model.build import build_model, freeze
-from mnist_trainer.model.device import resolve_device, settings
-from mnist_trainer.model.memory import Footprint, check_memory, footprint
+from mnist_trainer.model.device import Footprint, footprint, settings
 from mnist_trainer.pipeline.preparation import (
     CustomParts,
     check_classes,
+    check_fits_memory,
     check_unseen_validation,
     load_initial,
     prepare_training,
     with_absolute_paths,
-    with_smallest_batch,
 )
 from mnist_trainer.pipeline.train import check_reports, load_test_images
 from mnist_trainer.reports.plots import batch_grid
@@ -51,12 +50,11 @@ def plan(config: Config) -> Plan:
     """
     config = with_absolute_paths(config)
     check_reports(config.report)
-    device = resolve_device(config.device)
     classes = check_classes(config)
     outputs = output_count(config, len(classes))
     layers = infer_shapes(expand(config.model), outputs)
     needed = footprint(config, layers)
-    check_memory(footprint(with_smallest_batch(config, device), layers), device)
+    device = check_fits_memory(config, layers)
     with torch.device("meta" if config.model.init_from is None else "cpu"):
         model = build_model(config.model, outputs)
     built = sum(parameter.numel() for parameter in model.parameters())

@@ -12,15 +12,14 @@ from torch import Tensor, nn
 
 from mnist_trainer.config.checks import find_problems, find_warnings
 from mnist_trainer.config.classes import class_positions, task_classes
-from mnist_trainer.config.layers import expand, infer_shapes, output_count
+from mnist_trainer.config.layers import LayerInfo, expand, infer_shapes, output_count
 from mnist_trainer.config.load import ConfigSource, Override, load_config
 from mnist_trainer.config.schema import Config
 from mnist_trainer.data.folder import notes
 from mnist_trainer.data.identity import Identity, identify
 from mnist_trainer.data.loaders import Splits, all_classes, load_splits, load_together
 from mnist_trainer.errors import ConfigError, ConfigProblem, DataError, UsageError, one_line, shell_quote
-from mnist_trainer.model.device import choose_threads, resolve_device, settings
-from mnist_trainer.model.memory import check_memory, footprint
+from mnist_trainer.model.device import check_memory, choose_threads, footprint, resolve_device, settings
 from mnist_trainer.reports.callbacks import Callback
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, load_weights
 from mnist_trainer.storage.run_folder import BUNDLED, find_checkpoint, find_path, latest_run
@@ -95,9 +94,7 @@ def prepare_training(
     config, callback = with_absolute_paths(config), callback or Callback()
     classes = check_classes(config)
     if custom.model is None:
-        layers = infer_shapes(expand(config.model), output_count(config, len(classes)))
-        device = resolve_device(config.device)
-        check_memory(footprint(with_smallest_batch(config, device), layers), device)
+        check_fits_memory(config, infer_shapes(expand(config.model), output_count(config, len(classes))))
     loaded = load_initial(config, classes) if initial is None else initial
     if splits is None:
         load = load_splits if phase == "train" else load_together
@@ -167,9 +164,12 @@ def _reorder_outputs(start: Checkpoint, classes: Sequence[str]) -> dict[str, Ten
     return weights | {name: tensor[positions] for name, tensor in outputs.items()}
 
 
-def with_smallest_batch(config: Config, device: torch.device) -> Config:
-    """Return `config` with the smallest batch it allows on `device`: a single image for auto on an accelerator."""
-    return config.with_batch(1) if config.data.batch_size == "auto" and device.type != "cpu" else config
+def check_fits_memory(config: Config, layers: Sequence[LayerInfo]) -> torch.device:
+    """Return the device of a training. Raises `DeviceError` if its smallest batch needs more memory than is free."""
+    device = resolve_device(config.device)
+    smallest = config.with_batch(1) if config.data.batch_size == "auto" and device.type != "cpu" else config
+    check_memory(footprint(smallest, layers), device)
+    return device
 
 
 def check_unseen_validation(start: Member, splits: Splits, identity: Identity) -> None:

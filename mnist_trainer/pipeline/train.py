@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -21,8 +21,7 @@ from mnist_trainer.errors import DataError, InterruptedRunError
 from mnist_trainer.files import folder_lock
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.inference.predictions import Predictions, describe_dead_units, measure, monitor_firing, predict
-from mnist_trainer.model.device import choose_threads, settings, skipped_device
-from mnist_trainer.model.memory import convert_device_errors
+from mnist_trainer.model.device import choose_threads, convert_device_errors, settings, skipped_device
 from mnist_trainer.pipeline.describe import build_header, run_facts
 from mnist_trainer.pipeline.preparation import CustomParts, config_warnings, prepare_training, refit_config
 from mnist_trainer.pipeline.resume import (
@@ -41,8 +40,7 @@ from mnist_trainer.reports.curves import TrainingSummary
 from mnist_trainer.reports.run_writer import RunWriter, require_tensorboard
 from mnist_trainer.reports.text import STOP_REASONS
 from mnist_trainer.storage.run_folder import RunFolder, as_folder, check_free, check_no_run, create_run_folder
-from mnist_trainer.training.divergence import Restore
-from mnist_trainer.training.loop import fit
+from mnist_trainer.training.loop import Restore, fit
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.not_learning import likely_cause, not_learning
 from mnist_trainer.training.prepare import OptimizerFactory, build_criterion
@@ -156,9 +154,7 @@ def _initial_state(config: Config, custom: CustomParts, callback: Callback, poin
     return state
 
 
-def _fit_and_test(
-    writer: RunWriter, callback: Callback, test: ImageDataset | None, untrained: CustomParts
-) -> Run:
+def _fit_and_test(writer: RunWriter, callback: Callback, test: ImageDataset | None, untrained: CustomParts) -> Run:
     """Run both fits, as far as they are not over, and the evaluations; `untrained` are the parts of a second fit."""
     state, validation = writer.state, None
     if not writer.is_in_refit:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from mnist_trainer.config.sweep import label
 from mnist_trainer.errors import InterruptedRunError, UsageError, escape_controls, one_line, shell_quote
 from mnist_trainer.inference.metrics import Evaluation, Spread
-from mnist_trainer.model.memory import human_bytes
+from mnist_trainer.model.device import human_bytes
 from mnist_trainer.reports.callbacks import (
     Callback,
     Run,

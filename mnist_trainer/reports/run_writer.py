@@ -29,8 +29,7 @@ from mnist_trainer.reports.callbacks import metrics_row
 from mnist_trainer.reports.console import epoch_cells
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, save_checkpoint
 from mnist_trainer.storage.run_folder import RunFolder
-from mnist_trainer.training.divergence import Restore
-from mnist_trainer.training.loop import EpochRecord
+from mnist_trainer.training.loop import EpochRecord, Restore
 from mnist_trainer.training.state import TrainingState
 
 

@@ -22,8 +22,7 @@ from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import CheckpointError, InterruptedRunError, UsageError
 from mnist_trainer.files import folder_lock, make_folder, remove_folder, write_text
 from mnist_trainer.inference.metrics import Spread, spread
-from mnist_trainer.model.device import choose_threads, settings
-from mnist_trainer.model.memory import convert_device_errors
+from mnist_trainer.model.device import choose_threads, convert_device_errors, settings
 from mnist_trainer.pipeline.describe import build_header, run_facts
 from mnist_trainer.pipeline.preparation import (
     CustomParts,

@@ -15,8 +15,7 @@ from mnist_trainer.config.schema import Data
 from mnist_trainer.config.sweep import Choice, IntUniform, LogUniform, Parameter, Sweep, Uniform
 from mnist_trainer.data.loaders import Splits, load_splits
 from mnist_trainer.errors import InterruptedRunError, TrainerError
-from mnist_trainer.model.device import choose_threads, settings
-from mnist_trainer.model.memory import convert_device_errors
+from mnist_trainer.model.device import choose_threads, convert_device_errors, settings
 from mnist_trainer.pipeline.preparation import CustomParts, prepare_training
 from mnist_trainer.seeds import seed_for
 from mnist_trainer.studies.processes import WorkerContext

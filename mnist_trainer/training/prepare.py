@@ -21,8 +21,7 @@ from mnist_trainer.data.normalize import measure
 from mnist_trainer.errors import CheckpointError, ConfigError, ConfigProblem, UsageError, one_line
 from mnist_trainer.inference.predictor import REFUSAL_THRESHOLD, InferenceSpec
 from mnist_trainer.model.build import build_model, freeze, load_matching_weights
-from mnist_trainer.model.device import choose_threads, resolve_device, resolve_precision, to_device
-from mnist_trainer.model.memory import is_out_of_memory
+from mnist_trainer.model.device import choose_threads, is_out_of_memory, resolve_device, resolve_precision, to_device
 from mnist_trainer.training.loop import train_step
 from mnist_trainer.training.losses import BaseCriterion, Criterion, CustomCriterion, LossFunction, first_layer_images
 from mnist_trainer.training.optim import build_optimizer

@@ -1,4 +1,4 @@
-"""What torch says of memory and of lost accelerators: `mnist_trainer/model/memory.py`. All of it is simulated."""
+"""What torch says of memory and of lost accelerators: `mnist_trainer/model/device.py`. All of it is simulated."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mnist_trainer.errors import DeviceError
-from mnist_trainer.model.memory import convert_device_errors
+from mnist_trainer.model.device import convert_device_errors
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Memory needed: `mnist_trainer/model/memory.py`."""
+"""Memory needed: `mnist_trainer/model/device.py`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import nn
 from mnist_trainer.config.layers import expand, infer_shapes
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import DeviceError
-from mnist_trainer.model import memory
-from mnist_trainer.model.memory import Footprint, check_memory, footprint, human_bytes
+from mnist_trainer.model import device as device_module
+from mnist_trainer.model.device import Footprint, check_memory, footprint, human_bytes
 from mnist_trainer.training.optim import build_optimizer
 
 CPU = torch.device("cpu")
@@ -72,7 +72,7 @@ def test_activations_grow_with_the_batch() -> None:
 
 
 def test_a_training_that_cannot_fit_is_refused_with_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "available_memory", lambda _: 1_500_000_000)
+    monkeypatch.setattr(device_module, "available_memory", lambda _: 1_500_000_000)
     with pytest.raises(DeviceError) as caught:
         check_memory(Footprint(2_500_000_000, 40_000_000_000, 81_200_000), CPU)
     assert str(caught.value) == (
@@ -83,7 +83,7 @@ def test_a_training_that_cannot_fit_is_refused_with_the_figures(monkeypatch: pyt
 
 @pytest.mark.parametrize("there", [3, 4, None])
 def test_what_fits_or_is_unknown_is_let_pass(monkeypatch: pytest.MonkeyPatch, there: int | None) -> None:
-    monkeypatch.setattr(memory, "available_memory", lambda _: there)
+    monkeypatch.setattr(device_module, "available_memory", lambda _: there)
     check_memory(Footprint(1, 2, 1), CPU)
 
 

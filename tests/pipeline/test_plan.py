@@ -13,8 +13,9 @@ from mnist_trainer import Config, train
 from mnist_trainer.config.load import load_config
 from mnist_trainer.data.folder import _in_test
 from mnist_trainer.errors import CheckpointError, ConfigError, DataError, DeviceError, UsageError
-from mnist_trainer.model import memory
+from mnist_trainer.model import device as device_module
 from mnist_trainer.pipeline import plan as plan_module
+from mnist_trainer.pipeline import preparation
 from mnist_trainer.pipeline.describe import describe_model
 from mnist_trainer.pipeline.plan import plan
 from mnist_trainer.studies.seed_series import train_seeds
@@ -52,15 +53,15 @@ def test_a_model_that_cannot_fit_is_refused_before_it_is_built(monkeypatch: pyte
 def test_auto_needs_room_for_its_first_size_and_on_a_simulated_gpu_for_one_image(
     monkeypatch: pytest.MonkeyPatch, device: str, room: int
 ) -> None:
-    monkeypatch.setattr(plan_module, "resolve_device", lambda name: torch.device(device))
-    monkeypatch.setattr(memory, "available_memory", lambda device: None)
+    monkeypatch.setattr(preparation, "resolve_device", lambda name: torch.device(device))
+    monkeypatch.setattr(device_module, "available_memory", lambda device: None)
     bytes_free, shown = (
         plan(config_of({"architecture": "mlp"}, data={"batch_size": size})).footprint.total for size in (room, 128)
     )
     config = config_of({"architecture": "mlp"}, data={"batch_size": "auto"})
-    monkeypatch.setattr(memory, "available_memory", lambda device: bytes_free)
+    monkeypatch.setattr(device_module, "available_memory", lambda device: bytes_free)
     assert plan(config).footprint.total == shown
-    monkeypatch.setattr(memory, "available_memory", lambda device: bytes_free - 1)
+    monkeypatch.setattr(device_module, "available_memory", lambda device: bytes_free - 1)
     with pytest.raises(DeviceError, match="Make it narrower"):
         plan(config)
 

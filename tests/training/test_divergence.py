@@ -1,4 +1,4 @@
-"""Going back when a loss is no longer finite: `mnist_trainer/training/divergence.py`."""
+"""Going back when a loss is no longer finite: `mnist_trainer/training/loop.py`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from torch.nn import functional as F
 from mnist_trainer.config.load import load_config
 from mnist_trainer.data.loaders import Splits
 from mnist_trainer.errors import DivergedError
-from mnist_trainer.training.divergence import Restore, divergence_error
-from mnist_trainer.training.loop import EpochRecord, fit
+from mnist_trainer.training.loop import EpochRecord, Restore, divergence_error, fit
 from mnist_trainer.training.losses import CustomCriterion
 from mnist_trainer.training.state import TrainingState
 

@@ -1,4 +1,4 @@
-"""One step of training and what guards it: `train_step` in `mnist_trainer/training/loop.py`, and `divergence.py`.
+"""One step of training and what guards it: `train_step` in `mnist_trainer/training/loop.py`.
 
 An accelerator is simulated: its flag lies on the CPU here, and is not waited for; so is the float16 scaler.
 """
