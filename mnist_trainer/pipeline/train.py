@@ -133,7 +133,7 @@ def _run(
         state = _initial_state(config, custom, callback, point)
         test = load_test_images(config, callback.on_loading)
         with run_folder as folder:
-            writer = RunWriter(folder, state, custom.names, start_time, point and point.last)
+            writer = RunWriter(folder, state, custom.names, start_time, None if point is None else point.last)
             writer.start(run_facts(state, writer.custom))
             with _record_failure(writer, callback):
                 resumed = "" if point is None else point.position()
@@ -145,7 +145,7 @@ def _run(
 
 def _initial_state(config: Config, custom: CustomParts, callback: Callback, point: ResumePoint | None) -> TrainingState:
     """Return the state of a new training, or the one that was saved at `point`."""
-    state = prepare_training(config, custom, callback, initial=point and point.initial)
+    state = prepare_training(config, custom, callback, initial=None if point is None else point.initial)
     _warn_of_device(config, state, callback)
     if point is not None:
         point.restore(state)
