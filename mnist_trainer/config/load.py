@@ -55,10 +55,8 @@ def load_config(source: ConfigSource, overrides: Iterable[Override] = ()) -> Con
     """
     texts, given = override_texts(overrides), cast(object, source)
     match given:
-        case Config():
-            document = Document(data=given.model_dump(mode="json"))
-        case Mapping():
-            document = Document(data=_plain_copy(given))
+        case Config() | Mapping():
+            document = Document(data=_plain_data(given))
         case str() | PathLike():
             document = read_config(given)
         case _:
@@ -69,16 +67,22 @@ def load_config(source: ConfigSource, overrides: Iterable[Override] = ()) -> Con
     return source if isinstance(source, Config) and not texts else config_of(document)
 
 
-def _plain_copy(value: Any) -> Any:
-    """Return a copy that consists of dicts with text as keys, lists, and plain values, as read from YAML."""
+def _plain_data(value: Any) -> Any:
+    """Return a copy that consists of dicts with text as keys, lists, and plain values, as read from YAML.
+
+    Sections are in the schema's order, their name first, without the keys that are not set.
+    """
     match value:
+        case Section():
+            items = ((key, getattr(value, key)) for key in keys_of(type(value)))
+            return {key: _plain_data(item) for key, item in items if item is not None}
         case Mapping():
             keys = (str(key).lower() if isinstance(key, bool) else str(key) for key in value)
-            return dict(zip(keys, map(_plain_copy, value.values()), strict=True))
+            return dict(zip(keys, map(_plain_data, value.values()), strict=True))
         case PathLike():
             return fspath(value)
         case list() | tuple():
-            return [_plain_copy(item) for item in value]
+            return [_plain_data(item) for item in value]
         case _:
             return value
 
@@ -122,20 +126,6 @@ def config_of(document: Document) -> Config:
 def dump_config(data: Section | Mapping[str, Any]) -> str:
     """Return the YAML of plain data, or of a config with all defaults; loading it returns an equal config."""
     return yaml.dump(_plain_data(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-
-
-def _plain_data(value: Any) -> Any:
-    """Return plain data in the schema's order, a section's name first, without the keys that are not set."""
-    match value:
-        case Section():
-            items = ((key, getattr(value, key)) for key in keys_of(type(value)))
-            return {key: _plain_data(item) for key, item in items if item is not None}
-        case Mapping():
-            return {key: _plain_data(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_plain_data(item) for item in value]
-        case _:
-            return value
 
 
 class _Dumper(yaml.SafeDumper):
