@@ -44,6 +44,7 @@ def find_problems(config: Config, classes: Classes = None) -> list[Finding]:
 
 
 def _data(config: Config, classes: Classes, names: Classes) -> Iterator[Finding]:
+    """Yield the problems of `data`, except for `data.simulate`."""
     data = config.data
     if data.name == "folder" and data.path is None:
         yield ("data", "path"), "missing: data.name 'folder' needs the path of the pictures"
@@ -68,6 +69,7 @@ def _unknown(key: KeyPath, name: int | str, data: Data, names: Classes) -> Itera
 
 
 def _simulate(config: Config) -> Iterator[Finding]:
+    """Yield the problems of `data.simulate`."""
     data, loss, model = config.data, config.loss, config.model
     if data.simulate == Simulate():
         return
@@ -87,6 +89,7 @@ def _simulate(config: Config) -> Iterator[Finding]:
 
 
 def _loss(config: Config) -> Iterator[Finding]:
+    """Yield the problems of the loss with the model's architecture and outputs."""
     loss, model, is_binary = config.loss, config.model, config.data.binary is not None
     if isinstance(model, Neuron):
         if not is_binary:
@@ -103,6 +106,7 @@ def _loss(config: Config) -> Iterator[Finding]:
 
 
 def _class_weights(config: Config, names: Classes) -> Iterator[Finding]:
+    """Yield the problems of `loss.class_weights`."""
     weights, data, key = config.loss.class_weights, config.data, ("loss", "class_weights")
     if isinstance(weights, dict):
         for name in weights:
@@ -125,6 +129,7 @@ def _class_weights(config: Config, names: Classes) -> Iterator[Finding]:
 
 
 def _penalties(config: Config, names: Classes) -> Iterator[Finding]:
+    """Yield the problems of `loss.penalties`."""
     for index, penalty in enumerate(config.loss.penalties):
         key, true, predicted = ("loss", "penalties", index), penalty.true, penalty.predicted
         yield from _unknown((*key, "true"), true, config.data, names)
@@ -136,6 +141,7 @@ def _penalties(config: Config, names: Classes) -> Iterator[Finding]:
 
 
 def _training(config: Config) -> Iterator[Finding]:
+    """Yield the problems of optimizer and schedule with `training`, and of `model.freeze`."""
     optimizer, training = config.optimizer, config.training
     if optimizer.name == "sgd" and optimizer.nesterov and optimizer.momentum == 0:
         yield ("optimizer", "nesterov"), "needs momentum > 0, and momentum is 0"
@@ -150,6 +156,7 @@ def _training(config: Config) -> Iterator[Finding]:
 
 
 def _refit(config: Config) -> Iterator[Finding]:
+    """Yield the problems of `training.refit`."""
     key = ("training", "refit")
     if not config.training.refit:
         return
@@ -162,6 +169,7 @@ def _refit(config: Config) -> Iterator[Finding]:
 
 
 def _model(config: Config, classes: Classes) -> Iterator[Finding]:
+    """Yield the first layer whose input has the wrong shape, or a last layer with the wrong number of outputs."""
     model = config.model
     count = 2 if config.data.binary is not None else len(classes) if classes else None
     outputs = output_count(config, count or 10)
@@ -196,6 +204,7 @@ def find_warnings(config: Config) -> list[Finding]:
 
 
 def _output(config: Config) -> Iterator[Finding]:
+    """Yield warnings of outputs that do not suit the loss."""
     model, loss, key = config.model, config.loss.name, ("model", "output")
     if isinstance(model, Neuron):
         if loss == "bce" and model.output.name not in ("sigmoid", "identity", "step"):
@@ -220,6 +229,7 @@ def _output(config: Config) -> Iterator[Finding]:
 
 
 def _layers(config: Config) -> Iterator[Finding]:
+    """Yield warnings of layers that can't learn, or have no effect."""
     model, optimizer = config.model, config.optimizer
     layers = expand(model)
     types = [layer.type for layer in walk(layers)]
@@ -251,6 +261,7 @@ def _linear_runs(layers: tuple[AnyLayer, ...]) -> Iterator[int]:
 
 
 def _is_linear(layer: AnyLayer) -> bool:
+    """Return whether the layer is a linear function of its input, apart from dropout."""
     match layer.type:
         case "linear" | "conv" | "flatten" | "batch_norm" | "dropout":
             return True
@@ -265,6 +276,7 @@ def _is_linear(layer: AnyLayer) -> bool:
 
 
 def _learning_rate(config: Config) -> Iterator[Finding]:
+    """Yield a warning of a learning rate that is too large for a sum over the batch."""
     optimizer, loss = config.optimizer, config.loss
     if loss.reduction == "sum" and optimizer.name in ("sgd", "gradient_descent"):
         images = config.data.batch * config.training.accumulate if optimizer.name == "sgd" else 1000
@@ -275,6 +287,7 @@ def _learning_rate(config: Config) -> Iterator[Finding]:
 
 
 def _length(config: Config) -> Iterator[Finding]:
+    """Yield warnings of when training ends, and of what is evaluated."""
     training, augment, stopping = config.training, config.data.augment, config.training.early_stopping
     if stopping is not None and stopping.patience + 1 >= training.epochs:
         reason = f"patience {stopping.patience} is not over before the last epoch, {training.epochs}"

@@ -183,6 +183,7 @@ def infer_shapes(layers: tuple[AnyLayer, ...], outputs: int, shape: Shape = IMAG
 
 
 def _infer(layer: AnyLayer, shape: Shape, outputs: int) -> LayerInfo:
+    """Return `layer` with its shapes for an input of `shape`. Raises `ShapeError` without a position."""
     result, parameters = shape, 0
     inner: tuple[LayerInfo, ...] = ()
     match layer:
@@ -221,6 +222,7 @@ def _infer(layer: AnyLayer, shape: Shape, outputs: int) -> LayerInfo:
 
 
 def _features(layer: AnyLayer, shape: Shape) -> int:
+    """Return the number of inputs of a layer that needs a row of numbers. Raises `ShapeError` for a picture."""
     if len(shape) != 1:
         problem = f"{layer.type} needs a row of numbers, got a picture {format_shape(shape)}; put a flatten before it"
         raise ShapeError((), problem)
@@ -228,12 +230,14 @@ def _features(layer: AnyLayer, shape: Shape) -> int:
 
 
 def _image(layer: AnyLayer, shape: Shape) -> Shape:
+    """Return `shape` if it is that of a picture, else raise `ShapeError`."""
     if len(shape) != 3:
         raise ShapeError((), f"{layer.type} needs a picture, got a row of {format_shape(shape)} numbers")
     return shape
 
 
 def _conv_shape(layer: cfg.Conv, shape: Shape) -> Shape:
+    """Return the output shape of a convolution. Raises `ShapeError` if its kernel doesn't fit."""
     _, height, width = _image(layer, shape)
     if layer.padding == "same":
         if layer.stride != 1:
@@ -246,6 +250,7 @@ def _conv_shape(layer: cfg.Conv, shape: Shape) -> Shape:
 
 
 def _pool_shape(layer: cfg.Pool, shape: Shape) -> Shape:
+    """Return the output shape of a pooling layer. Raises `ShapeError` if its window doesn't fit."""
     channels, height, width = _image(layer, shape)
     channels *= 2 if layer.kind == "both" else 1
     if layer.size == "global":
@@ -256,6 +261,7 @@ def _pool_shape(layer: cfg.Pool, shape: Shape) -> Shape:
 
 
 def _activation_shape(layer: cfg.ActivationLayer, shape: Shape) -> Shape:
+    """Return the output shape of an activation; only maxout changes it."""
     if not isinstance(layer.function, cfg.Maxout):
         return shape
     pieces = layer.function.pieces

@@ -153,10 +153,12 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _is_inline(node: Any) -> bool:
+    """Return whether `node` is written on one line."""
     return isinstance(node, yaml.ScalarNode) or bool(node.flow_style)
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    """Return the node of a text, in quotes if it would be read as another value."""
     is_plain = isinstance(parse_scalar(text), str) and text.lower() not in YAML11_BOOLEANS
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_plain else "'")
 

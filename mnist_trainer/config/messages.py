@@ -146,6 +146,7 @@ def all_keys() -> set[str]:
 
 
 def _upper_sections() -> Iterator[tuple[tuple[str, ...], SectionType]]:
+    """Yield the sections of the first two levels of a config, each with its path."""
     for name, field in Config.model_fields.items():
         for section in sections_in(field.annotation):
             yield (name,), section
@@ -221,6 +222,7 @@ def near_hint(word: str, known: Iterable[str], kind: str = "") -> str:
 
 
 def _search_word(word: str) -> str:
+    """Return the name that corresponds to `word`, which may be that of another library."""
     return _OTHER_NAMES.get(_plain(word), _plain(word))
 
 
@@ -229,6 +231,7 @@ def _plain(word: str) -> str:
 
 
 def _unknown_key(key: str, ref: FieldRef) -> str:
+    """Return the message for an unknown key in the section `ref`: the nearest key, or where it belongs."""
     section = ref.sections[0]
     siblings = [name for other in ref.siblings if key in other.model_fields for name in names_of(other)]
     last = _search_word(key.rpartition(".")[2])  # a key `optimizer.lr:`, written like an override
@@ -245,6 +248,7 @@ def _unknown_key(key: str, ref: FieldRef) -> str:
 
 
 def _unknown_name(value: Any, names: Sequence[str]) -> str:
+    """Return the message for a value that is not one of `names`."""
     if value in ("softmax", "log_softmax") and "flatten" in names:
         return f"not a layer, but the output of a model: write output: {value} next to layers; cross_entropy needs none"
     near = nearest(value, names) if isinstance(value, str) else None
@@ -265,6 +269,7 @@ def _missing_name(value: Any, written: str, ref: FieldRef) -> str:
 
 
 def _mismatch(details: Sequence[ErrorDetails], ref: FieldRef) -> str:
+    """Return the message for a value of a wrong type."""
     value = details[0]["input"]
     parts = list(dict.fromkeys(map(_expected, details)))
     if "a number" in parts and "a whole number" in parts:
@@ -277,6 +282,7 @@ def _mismatch(details: Sequence[ErrorDetails], ref: FieldRef) -> str:
 
 
 def _expected(detail: ErrorDetails) -> str:
+    """Return what pydantic expected, in words."""
     kind = detail["type"]
     if kind == "literal_error":
         return " or ".join(map(repr, _choices(detail)))
@@ -284,15 +290,18 @@ def _expected(detail: ErrorDetails) -> str:
 
 
 def _bound(detail: ErrorDetails) -> str:
+    """Return the violated bound in words: `greater than 0`."""
     key, words = _BOUNDS[detail["type"]]
     return f"{words} {detail['ctx'][key]:g}"
 
 
 def _choices(detail: ErrorDetails) -> list[str]:
+    """Return the values that pydantic would have accepted."""
     return re.findall(r"'([^']*)'", detail["ctx"]["expected"])
 
 
 def _format_value(value: Any) -> str:
+    """Return a value from a config for a message: `text 'abc'`, `a list`."""
     match value:
         case None | True | False:
             return json.dumps(value)
@@ -309,6 +318,7 @@ def _format_value(value: Any) -> str:
 
 
 def _hint(value: Any, expected: str, ref: FieldRef, names: Sequence[str]) -> str:  # noqa: PLR0911 - one return a hint
+    """Return advice on how to correct `value`, after a semicolon; empty if there is none."""
     match value:
         case None if ref.field and not ref.field.is_required():
             return "; leave the key out for its default"
@@ -333,6 +343,7 @@ def _hint(value: Any, expected: str, ref: FieldRef, names: Sequence[str]) -> str
 
 
 def _parses_as(text: str, expected: str) -> bool:
+    """Return whether `text` without quotes and separators would be a value of the expected type."""
     value = parse_scalar(_without_separators(text)) if len(text) < 20 else text
     return (
         isinstance(value, bool) if expected == "true or false" else "number" in expected and type(value) in (int, float)

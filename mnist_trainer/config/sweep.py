@@ -230,6 +230,7 @@ def load_sweep(source: str | Path, overrides: Sequence[str] = (), changes: Mappi
 
 
 def _read(path: Path) -> Document:
+    """Return the document of a sweep file. Raises `ConfigError` if it can't be read."""
     try:
         document = read_file(path)
     except FileNotFoundError:
@@ -243,6 +244,7 @@ def _read(path: Path) -> Document:
 
 
 def _settings(document: Document, path: Path, changes: Mapping[str, Any]) -> SweepFile | None:
+    """Return the keys of the sweep with `changes`; None, with problems in the document, if they are not valid."""
     known = SweepFile.model_fields
     for key in [key for key in document.data if key not in known]:
         near = nearest(key, known)
@@ -332,6 +334,7 @@ def _check_comparable(document: Document, space: Mapping[str, Parameter], base: 
 
 
 def _add_problem(document: Document, key: str, parameter: Parameter, message: str) -> None:
+    """Add a problem of the parameter of `key`."""
     location = document.location_of(("space", key, parameter.kind), at_key=True)
     document.add_problem(location, ("space", *key.split(".")), message)
 

@@ -184,6 +184,7 @@ def _why_not_a_file(path: Path) -> str:
 
 
 def _read_bytes(path: Path, start: SourceLocation) -> Document:
+    """Return the document of a file, or the reason why it can't be a config as a problem."""
     with path.open("rb") as file:
         content = file.read(MAX_BYTES + 1)
     if kind := next((kind for starts, kind in _SIGNATURES.items() if content.startswith(starts)), ""):
@@ -201,10 +202,12 @@ def _read_bytes(path: Path, start: SourceLocation) -> Document:
 
 
 def _unreadable(location: SourceLocation, message: str) -> Document:
+    """Return a document without data, and with one problem."""
     return Document(problems=[Problem(location, (), message)])
 
 
 def _describe_non_mapping(data: Any) -> str:
+    """Return the message for a file without keys at the top."""
     match data:
         case None:
             return "the file is empty; it needs at least 'model: {architecture: mlp}'"
@@ -239,6 +242,7 @@ def _location_at(origin: SourceLocation, line: int, column: int) -> SourceLocati
 
 
 def _location_after(text: str, origin: SourceLocation) -> SourceLocation:
+    """Return the location of the character after `text`."""
     return _location_at(origin, text.count("\n"), len(text) - text.rfind("\n") - 1)
 
 
@@ -305,6 +309,7 @@ class _Builder:
                 return self._reject(node, path, f"the tag {tag} is not supported; remove it")
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        """Return the plain value of a mapping, without the keys that have problems."""
         data: dict[str, Any] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag not in ("plain", "quoted") or not key.value:
@@ -320,6 +325,7 @@ class _Builder:
         return data
 
     def _plain(self, node: yaml.ScalarNode, path: KeyPath) -> Any:
+        """Return the value of text without quotes; None with a problem if it is ambiguous or too large."""
         text = node.value
         if boolean := YAML11_BOOLEANS.get(text.lower()):
             off = "; null switches a part off" if boolean == "false" else ""

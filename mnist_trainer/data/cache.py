@@ -93,6 +93,7 @@ def load_or_make(
 
 
 def _record(count: int) -> np.dtype[Any]:
+    """Return the type of a record with `count` images and labels."""
     return np.dtype([("images", "u1", (count, 28, 28)), ("labels", "<i8", (count,))])
 
 
@@ -105,6 +106,7 @@ def _header(count: int) -> bytes:
 
 
 def _footer(crc: int, fingerprint: str) -> bytes:
+    """Return the bytes after the record: its CRC-32 and a hash of the fingerprint."""
     return crc.to_bytes(4, "little") + blake2b(fingerprint.encode(), digest_size=16).digest()
 
 
@@ -133,6 +135,8 @@ def _read(file: IO[bytes], fingerprint: str) -> Decoded | None:
 
 
 def _write(cache_dirs: Sequence[Path], name: str, fingerprint: str, chunks: Chunks, labels: NDArray[np.int64]) -> None:
+    """Write a cache file to the first writable folder, chunk by chunk; do nothing if no folder is writable."""
+
     def write(path: Path) -> None:
         if disk_usage(path.parent).free < _record(len(labels)).itemsize:  # fail before hours of work
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

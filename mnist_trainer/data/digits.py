@@ -57,6 +57,7 @@ def load_digits(part: Part) -> ImageDataset:
 
 
 def _in_test(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return which images with `labels` [N] belong to the test set."""
     is_test = np.zeros(len(labels), np.bool_)
     for label in np.unique(labels):
         of_class = np.flatnonzero(labels == label)

@@ -355,7 +355,7 @@ def _files_in(folder: Path) -> Iterator[str]:
 
 
 def _in_test(path: Path) -> bool:
-    # By its name alone, so that a picture stays in its part if others are added or the folder is moved.
+    """Return whether a picture is a test picture, by its name alone: new pictures or a moved folder don't change it."""
     return int.from_bytes(blake2b(os.fsencode(path.name), digest_size=8).digest(), "big") % TEST_SHARE == 0
 
 

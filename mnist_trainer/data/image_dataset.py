@@ -44,6 +44,7 @@ def available_memory(device: torch.device | None = None) -> int | None:
 
 
 def _system_memory() -> int | None:
+    """Return the bytes of main memory that are available; all of it where that is unknown."""
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
         for line in meminfo.read_text().splitlines():

@@ -285,6 +285,7 @@ def ordered_loader(dataset: ImageDataset, batch_size: int) -> DataLoader[Batch]:
 
 
 def _loader(dataset: ImageDataset, order: Tensor, batch_size: int) -> DataLoader[Batch]:
+    """Return the batches of the images at the positions `order` [N]."""
     # The order is copied to the images' device once for each epoch instead of for each batch.
     order = order.to(dataset.images.device)
     # With batch_size=None, a batch is what the data set returns for one of the sampler's tensors of positions, without
@@ -299,6 +300,7 @@ def _loader(dataset: ImageDataset, order: Tensor, batch_size: int) -> DataLoader
 
 
 def _binary(dataset: ImageDataset, data: Data) -> ImageDataset:
+    """Return `dataset`; with `data.binary`, its labels are 1 for that class and 0 for all others."""
     if data.binary is None:
         return dataset
     return replace(dataset, labels=(dataset.labels == binary_label(data, dataset.classes)).long())

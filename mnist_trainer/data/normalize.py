@@ -45,6 +45,7 @@ def measure(dataset: ImageDataset, kind: Literal["mean_std", "unit", "none"]) ->
 
 
 def _mean_and_deviation(dataset: ImageDataset) -> Normalization:
+    """Return the normalization to mean 0 and standard deviation 1."""
     # Sums of integers are the same on every machine and in any order.
     pixels = total = squares = 0
     for images in dataset.images.split(CHUNK):

@@ -89,6 +89,7 @@ def _parts_of(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray
 
 @lru_cache(maxsize=1)  # a training reads one file for its training images, for its test images, and to check it
 def _parts_once(path: Path, size: int, time: int) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.bool_]]:
+    """Read the table at `path`; its size and time are parameters, so that a changed file is read again."""
     if path.suffix.lower() == ".npz":
         (train, train_labels), (test, test_labels) = _read_npz(path)
         tests = np.arange(len(train) + len(test)) >= len(train)
@@ -111,6 +112,7 @@ def read_csv(path: Path) -> Table:
 
 
 def _read_csv(path: Path) -> Table:
+    """Return the content of a CSV file. Raises DamagedError and OSError."""
     try:
         opened = gzip.open if path.suffix.lower() == ".gz" else open
         with opened(path, "rt", encoding="utf-8-sig", errors="replace") as file:
@@ -199,6 +201,7 @@ def _read_npz(path: Path) -> list[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
 
 
 def _pair(archive: ZipFile, part: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return the images and labels of `part` (`train` or `test`)."""
     images, labels = _array(archive, f"x_{part}"), _array(archive, f"y_{part}")
     if images.ndim < 2 or prod(images.shape[1:]) != PIXELS or not len(images):
         raise DamagedError(f"x_{part} has the shape {images.shape}, not (N, 28, 28)")
