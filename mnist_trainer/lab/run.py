@@ -23,7 +23,7 @@ LESSONS: dict[str, tuple[str, ...]] = {
     "The layer": (),
     "The loss": (),
     "Gradient descent": (),
-    "The network": (),
+    "The network": ("from-scratch",),
     "Overfitting": (),
     "A look inside": (),
 }
