@@ -15,14 +15,16 @@ The files from run.json to best.yaml are rewritten from the study after each tri
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from time import perf_counter, sleep
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -31,30 +33,20 @@ from mnist_trainer.config.shipped import package_version
 from mnist_trainer.config.sweep import Sweep, label, sweep_items
 from mnist_trainer.data.identity import identify
 from mnist_trainer.data.loaders import load_splits
-from mnist_trainer.errors import DeviceError, InterruptedRunError, shell_quote
+from mnist_trainer.errors import DeviceError, InterruptedRunError, TrainerError, shell_quote
 from mnist_trainer.files import folder_lock, write_text
-from mnist_trainer.pipeline.preparation import config_warnings
+from mnist_trainer.model.device import choose_threads, convert_device_errors, settings
+from mnist_trainer.pipeline.preparation import CustomParts, config_warnings, prepare_training
 from mnist_trainer.reports.callbacks import Callback, SweepInfo, SweepResult, TrialRow
 from mnist_trainer.reports.run_writer import git_commit
 from mnist_trainer.reports.sweep_plots import SweepPlots
 from mnist_trainer.reports.text import csv_text, plural
 from mnist_trainer.storage.run_folder import RunFolder, check_not_file
-from mnist_trainer.studies.processes import Scheduler, limit_jobs, run_tasks, threads_per_job
+from mnist_trainer.studies.processes import Scheduler, WorkerContext, limit_jobs, run_tasks, threads_per_job
 from mnist_trainer.studies.study_record import StudyRecord, open_folder
-from mnist_trainer.studies.sweep_study import (
-    Attempt,
-    StudyStorage,
-    cut_off,
-    joined_study,
-    open_trials,
-    parse_url,
-    requeue_abandoned,
-    require_optuna,
-    start_attempt,
-    trial_rows,
-)
-from mnist_trainer.studies.sweep_trial import Failure, TrialTask, build_pruner, build_sampler, suggest, train_trial
-from mnist_trainer.training.loop import EpochRecord
+from mnist_trainer.studies.sweep_study import SweepStudy, require_optuna
+from mnist_trainer.training.loop import EpochRecord, fit
+from mnist_trainer.training.state import TrainingState
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -87,19 +79,17 @@ class SweepOptions:
 
 
 def run_sweep(sweep: Sweep, options: SweepOptions | None = None, callback: Callback | None = None) -> SweepResult:
-    """Run the trials that `sweep` lacks, and write its folder.
+    """Run the trials of `sweep` that have not ended, and write its folder.
 
     Continues the study if the folder or the database already holds it; several commands may work on one database. The
     test set is not read. Raises `UsageError` if Optuna is missing or the study is about another sweep, what loading
     the data raises, `StorageError` if the study can't be read or written, and `InterruptedRunError` if the callback
-    wants a stop, or at a KeyboardInterrupt: running trials are then retried when the sweep continues.
+    stops it, or at a KeyboardInterrupt: running trials are then retried when the sweep continues.
     """
     options, callback = options or SweepOptions(), callback or Callback()
     require_optuna()
     jobs = limit_jobs(options.jobs, sweep.trials)
-    storage = StudyStorage(sweep.name, options.storage)
-    if storage.url is not None:
-        parse_url(storage.url)
+    study = SweepStudy(sweep, options.storage)
     check_not_file(options.run_dir)
     base = sweep.config({})
     for key, reason in config_warnings(base):
@@ -107,41 +97,37 @@ def run_sweep(sweep: Sweep, options: SweepOptions | None = None, callback: Callb
     splits = load_splits(base.data, callback.on_loading)  # once, before several processes would download the data
     images = identify(splits, base.data.name).fingerprint
     with ExitStack() as stack:
-        study = None
-        if storage.url is not None:  # before the folder: if this fails, none is made
-            study = stack.enter_context(joined_study(storage, sweep, images))
+        if study.url is not None:  # before the folder: if this fails, none is made
+            stack.enter_context(study.opened(images))
         folder = open_folder("sweep", f"{sweep.name}-sweep", options.run_dir)
         stack.enter_context(folder_lock(folder.path))
-        if study is None:
-            storage = StudyStorage("sweep", None, folder.path / "journal.log")
-            study = stack.enter_context(joined_study(storage, sweep, images))
-        return _Run(sweep, options, jobs, callback, folder, storage, study).run()
+        if study.url is None:
+            study.journal = folder.path / "journal.log"
+            stack.enter_context(study.opened(images))
+        return _Run(study, options, jobs, callback, folder).run()
 
 
 @dataclass
 class _Run(Scheduler):
     """One command that works on a sweep: it asks the study for trials, has them trained, and writes the folder."""
 
-    sweep: Sweep
+    study: SweepStudy
     options: SweepOptions
     jobs: int
     callback: Callback
     folder: RunFolder
-    storage: StudyStorage
-    study: Study
 
     def __post_init__(self) -> None:
+        self.sweep = self.study.sweep
         self.threads = self.sweep.config({}).threads or threads_per_job(self.jobs)
         self.started = perf_counter()
-        self.running: dict[int, Attempt] = {}
-        self.study.pruner = build_pruner(self.sweep)
         self.record = StudyRecord(
             self.folder,
             kind="sweep",
             name=self.sweep.name,
             trials=self.sweep.trials,
             **self.sweep.settings.model_dump(include={"objective", "sampler", "pruner", "seed"}),
-            storage=str(self.storage),
+            storage=str(self.study),
             jobs=self.jobs,
             threads=self.threads,
             versions={"mnist_trainer": package_version(), "torch": torch.__version__},
@@ -155,31 +141,27 @@ class _Run(Scheduler):
         return minutes is not None and perf_counter() - self.started >= 60 * minutes
 
     def should_stop(self, task: TrialTask | None = None) -> bool:
-        is_cancelled = task is not None and task.number not in self.running  # pruned, or taken for dead
+        """Whether to stop; a task is also stopped if its trial was pruned, or was taken for dead elsewhere."""
+        is_cancelled = task is not None and task.number not in self.study.running
         return is_cancelled or self.callback.should_stop or self.is_over
 
     def run(self) -> SweepResult:
         """Run the sweep as `run_sweep` says."""
         write_text(self.folder.path / "sweep.yaml", dump_config(sweep_items(self.sweep, self.sweep.trials)))
-        try:
-            with self.record.closed_on_error(self.callback, self._stop):
-                requeue_abandoned(self.study, self.sweep.trials, self.storage)
-                rows = self.write()
-                self.best = best_trial(rows, self.sweep)
-                info = SweepInfo(self.sweep, self.folder.path, str(self.storage), self.jobs, self.threads, rows)
-                self.callback.on_sweep_start(info)
-                self._run_trials()
-                if self.callback.should_stop:
-                    raise KeyboardInterrupt
-                return self._finish()
-        finally:
-            for attempt in self.running.values():
-                attempt.heartbeat.join()
+        with self.record.closed_on_error(self.callback, self._stop):
+            self.study.requeue_abandoned()
+            rows = self.write()
+            info = SweepInfo(self.sweep, self.folder.path, str(self.study), self.jobs, self.threads, rows)
+            self.callback.on_sweep_start(info)
+            self._run_trials()
+            if self.callback.should_stop:
+                raise KeyboardInterrupt
+            return self._finish()
 
     def _stop(self) -> str:
         """Free the running trials for the next command, and return how to continue."""
-        for number in list(self.running):
-            self._cut_off(number, died=False)
+        for number in list(self.study.running):
+            self.study.cut_off(number, died=False)
         result = self._result(self.write())
         return f"Stopped; {result.progress}\n{result.resume}"
 
@@ -187,8 +169,8 @@ class _Run(Scheduler):
         """Run trials until all have ended; wait while other commands run the last ones."""
         self.callback.can_stop = True
         announced = 0
-        while not self.should_stop() and any(found := open_trials(self.study, self.sweep.trials)):
-            startable, running = found
+        while not self.should_stop() and any(counts := self.study.count_open()):
+            startable, running = counts
             if startable:
                 run_tasks(train_trial, self, min(self.jobs, startable))
             else:
@@ -196,98 +178,71 @@ class _Run(Scheduler):
                     self.callback.on_message(f"Waiting for {plural(running, 'trial')} in work elsewhere.")
                     announced = running
                 sleep(WAIT_SECONDS)
-            requeue_abandoned(self.study, self.sweep.trials, self.storage)
+            self.study.requeue_abandoned()
         self.callback.can_stop = False
 
     # --- as scheduler of the trainings ---
 
     def next_task(self) -> TrialTask | None:
-        while open_trials(self.study, self.sweep.trials)[0]:
-            attempt = start_attempt(self.study)
-            number, index = attempt.trial.number, attempt.index
-            self.running[number] = attempt
-            if index >= self.sweep.trials:  # another command started the last trial at the same moment
-                self._cut_off(number, died=False)
+        """Start an attempt, and return its training; None if no trial can be started."""
+        while self.study.count_open()[0]:
+            attempt = self.study.start()
+            number = attempt.trial.number
+            if attempt.index >= self.sweep.trials:  # another command started the last trial at the same moment
+                self.study.cut_off(number, died=False)
             elif attempt.trial.user_attrs.get("deaths", 0) >= MAX_DEATHS:
                 reason = f"Its process died {MAX_DEATHS} times, as happens when the memory is full."
                 self._end(number, "FAIL", Failure(reason, DeviceError.exit_code))
             else:
-                self.study.sampler = build_sampler(self.sweep, index)
-                return TrialTask(number, self.sweep, suggest(attempt.trial, self.sweep.space), self.threads)
+                return TrialTask(number, self.sweep, self.study.suggest(attempt), self.threads)
         return None
 
     def on_message(self, task: TrialTask, message: EpochRecord | Failure) -> None:
-        from optuna.exceptions import UpdateFinishedTrialError
-
-        if task.number not in self.running:  # pruned; the training has not yet stopped
+        """Record an epoch or the failure of a trial, unless the trial was pruned while its training still runs."""
+        if task.number not in self.study.running:
             return
         if isinstance(message, Failure):
             self._end(task.number, "FAIL", message)
-            return
-        attempt = self.running[task.number]
-        attempt.best = message if message.best else attempt.best
-        try:
-            attempt.trial.report(getattr(message, self.sweep.objective), message.epoch)
-            if attempt.trial.should_prune():
-                self._end(task.number, "PRUNED")
-        except UpdateFinishedTrialError:  # another command took it for dead, and retries it
-            self._release(task.number)
+        elif self.study.report(task.number, message):
+            self._end(task.number, "PRUNED")
 
     def on_end(self, task: TrialTask, error: Exception | None) -> None:
-        if task.number not in self.running:
+        """Record the end of a training. Errors of the training itself have come as a `Failure` before."""
+        if task.number not in self.study.running:
             return
         if error is None:
             self._end(task.number, "COMPLETE")
-        elif isinstance(error, DeviceError | InterruptedRunError):
-            self._cut_off(task.number, died=isinstance(error, DeviceError))  # those of trainings come as a failure
+        elif isinstance(error, InterruptedRunError):
+            self.study.cut_off(task.number, died=False)
+        elif isinstance(error, DeviceError):
+            index = self.study.cut_off(task.number, died=True)
+            self.write()
+            text = "its process died, as happens when the memory is full; it is repeated"
+            self.callback.on_message(f"{index:>5}  {text}")
         else:
             raise error
 
-    def _release(self, number: int) -> Attempt:
-        attempt = self.running.pop(number)
-        attempt.heartbeat.join()
-        return attempt
-
-    def _cut_off(self, number: int, died: bool) -> None:
-        attempt = self._release(number)
-        cut_off(self.study, number, died)
-        if died:
-            self.write()
-            text = "its process died, as happens when the memory is full; it is repeated"
-            self.callback.on_message(f"{attempt.index:>5}  {text}")
-
     def _end(self, number: int, state: str, failure: Failure | None = None) -> None:
-        """Record the state and the best epoch of an attempt, unless another command took it for dead."""
-        from optuna.exceptions import UpdateFinishedTrialError
-        from optuna.trial import TrialState
-
-        attempt = self._release(number)
-        best = {name: getattr(attempt.best, name) for name in BEST_EPOCH} if attempt.best else {}
-        value = best[self.sweep.objective] if state == "COMPLETE" else None
-        with suppress(UpdateFinishedTrialError):
-            for name, attribute in {"best": best, **(vars(failure) if failure else {})}.items():
-                attempt.trial.set_user_attr(name, attribute)
-            self.study.tell(attempt.trial, value, TrialState[state], skip_if_finished=True)
-        row = next(row for row in self.write() if row.trial == attempt.index)
+        """Record the end of an attempt, rewrite the files, and announce the trial."""
+        record = self.study.running[number].best
+        best = {name: getattr(record, name) for name in BEST_EPOCH} if record else {}
+        index = self.study.end(number, state, best, **(vars(failure) if failure else {}))
+        rows = self.write()
+        row = next(row for row in rows if row.trial == index)
         if row.has_ended:
-            before, self.best = self.best, best_trial([*([self.best] if self.best else []), row], self.sweep)
-            self.callback.on_trial_end(row, is_best=self.best is not before)
+            self.callback.on_trial_end(row, is_best=row == best_trial(rows, self.sweep.objective))
 
     # --- files and result ---
 
     def write(self) -> tuple[TrialRow, ...]:
         """Rewrite all files from the study; return the trials."""
-        path, sweep, rows = self.folder.path, self.sweep, trial_rows(self.study, self.sweep)
-        best, keys = best_trial(rows, sweep), tuple(sweep.space)
-        table = (
-            [*(getattr(row, name) for name in METRICS)]
-            + [label(row.values[key]) if key in row.values else "" for key in keys]
-            + [row.reason]
-            for row in rows
-        )
-        write_text(path / "trials.csv", csv_text([*METRICS, *keys, "reason"], table))
+        path, sweep, rows = self.folder.path, self.sweep, self.study.rows()
+        columns = [*METRICS, *sweep.space, "reason"]
+        cells = [{**vars(row), **{key: label(value) for key, value in row.values.items()}} for row in rows]
+        write_text(path / "trials.csv", csv_text(columns, ([row.get(name, "") for name in columns] for row in cells)))
         points = ((row.trial, epoch, value) for row in rows for epoch, value in row.curve.items())
         write_text(path / "curves.csv", csv_text(["trial", "epoch", sweep.objective], points))
+        best = best_trial(rows, sweep.objective)
         if best is not None:
             about = f"# Trial {best.trial} of the sweep {sweep.name}: {sweep.objective} {best.value:.6g}"
             config = dump_config(sweep.config(best.values))
@@ -299,8 +254,10 @@ class _Run(Scheduler):
         return rows
 
     def _finish(self) -> SweepResult:
+        """Draw the plots, and write the last record."""
         rows = self.write()
-        drawn, failures = plot_study(self.study, self.sweep, rows) if self.sweep.config({}).report.plots else ({}, [])
+        wanted = self.sweep.config({}).report.plots
+        drawn, failures = plot_study(self.study.study, self.sweep, rows) if wanted else ({}, [])
         for name, picture in drawn.items():
             self.folder.write_plot(name, picture)
         result = self._result(rows, [f"plots/{name}" for name in drawn], failures)
@@ -316,17 +273,22 @@ class _Run(Scheduler):
     def _result(
         self, rows: tuple[TrialRow, ...], plots: Sequence[str] = (), left_out: Sequence[str] = ()
     ) -> SweepResult:
-        path, storage = self.folder.path, [] if self.storage.url is None else ["--storage", self.storage]
-        resume = shell_quote("mnist-sweep", path / "sweep.yaml", "--run-dir", path, "--jobs", self.jobs, *storage)
-        best = best_trial(rows, self.sweep)
+        path, storage = self.folder.path, [] if self.study.url is None else ["--storage", self.study]
         return SweepResult(
-            path, self.sweep.objective, self.sweep.trials, rows, best, tuple(plots), tuple(left_out), resume
+            folder=path,
+            objective=self.sweep.objective,
+            trials=self.sweep.trials,
+            rows=rows,
+            best=best_trial(rows, self.sweep.objective),
+            plots=tuple(plots),
+            left_out=tuple(left_out),
+            resume=shell_quote("mnist-sweep", path / "sweep.yaml", "--run-dir", path, "--jobs", self.jobs, *storage),
         )
 
 
-def best_trial(rows: Sequence[TrialRow], sweep: Sweep) -> TrialRow | None:
+def best_trial(rows: Sequence[TrialRow], objective: str) -> TrialRow | None:
     """Return the finished trial with the best objective, the first one of several."""
-    sign = 1 if sweep.objective == "val_loss" else -1
+    sign = 1 if objective == "val_loss" else -1
     finished = [row for row in rows if row.status == "finished" and row.value is not None]
     return min(finished, key=lambda row: sign * (row.value or 0.0), default=None)
 
@@ -350,3 +312,56 @@ def plot_study(study: Study, sweep: Sweep, rows: Sequence[TrialRow]) -> tuple[di
         except Exception as error:  # a plot that can't be drawn must not fail the sweep
             failures.append(f"No picture {picture}: {error}")
     return drawn, failures
+
+
+# --- one trial ---
+
+
+@dataclass(frozen=True)
+class TrialTask:
+    """The training of one attempt, by the number that Optuna gave it."""
+
+    number: int
+    sweep: Sweep
+    values: Mapping[str, Any]
+    threads: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a trial failed, and the exit code of its error."""
+
+    reason: str
+    code: int
+
+
+def train_trial(task: TrialTask, context: WorkerContext) -> None:
+    """Train the trial and send each epoch; an error of the training is sent as a `Failure`. The test set is not read.
+
+    Raises `InterruptedRunError` if a stop is requested.
+    """
+
+    def after_step(state: TrainingState) -> None:
+        if context.stop_requested():
+            raise InterruptedRunError("Stopped.")
+
+    try:
+        config = task.sweep.config(task.values)
+        with settings(config, choose_threads(config) or task.threads), convert_device_errors():
+            # The images are loaded once in a process as long as the keys of `data` that choose them are the same.
+            splits = _load_images(config.data.model_copy(update={"batch_size": 1, "augment": None}))
+            state = prepare_training(config, CustomParts(), splits=splits)
+            for record in fit(state, after_step):
+                context.send(record)
+    except InterruptedRunError:
+        raise
+    except Exception as error:
+        reason = str(error) if isinstance(error, TrainerError) else f"{type(error).__name__}: {error}"
+        context.send(Failure(reason, getattr(error, "exit_code", 1)))
+    finally:
+        if torch.cuda.is_available():  # what a trial that ran out of GPU memory may still hold
+            gc.collect()
+            torch.cuda.empty_cache()
+
+
+_load_images = lru_cache(maxsize=1)(load_splits)

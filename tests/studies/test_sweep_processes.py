@@ -16,11 +16,10 @@ import pytest
 
 from mnist_trainer.config.sweep import load_sweep
 from mnist_trainer.reports.callbacks import Callback, TrialRow
-from mnist_trainer.studies import processes, sweep_study
+from mnist_trainer.studies import processes
 from mnist_trainer.studies import sweep_search as sweep_module
-from mnist_trainer.studies.sweep_search import SweepOptions, run_sweep
-from mnist_trainer.studies.sweep_study import StudyStorage, close_study, open_study
-from mnist_trainer.studies.sweep_trial import TrialTask
+from mnist_trainer.studies.sweep_search import SweepOptions, TrialTask, run_sweep
+from mnist_trainer.studies.sweep_study import SweepStudy
 
 pytest.importorskip("optuna", reason="needs the extra [sweep]")
 REPOSITORY = Path(__file__).parents[2]
@@ -116,13 +115,12 @@ def test_a_killed_command_goes_on(here: Path) -> None:
     wait_until(lambda: journal.exists() and journal.read_bytes().count(b'"intermediate_value"') > 2, child)
     child.kill()
     child.communicate()
-    result = run_sweep(
-        load_sweep("long.yaml", ["training.epochs=1000000"]), SweepOptions(run_dir=here / "mine", minutes=0.0)
-    )
+    sweep = load_sweep("long.yaml", ["training.epochs=1000000"])
+    result = run_sweep(sweep, SweepOptions(run_dir=here / "mine", minutes=0.0))
     assert [row.status for row in result.rows] == ["waiting"]
-    study = open_study(StudyStorage("sweep", None, journal), "val_loss")
-    states = {index: [one.state.name for one in tries] for index, tries in sweep_study.attempts_of(study).items()}
-    close_study(study)
+    study = SweepStudy(sweep, None, journal)
+    study.open()
+    states = {index: [one.state.name for one in tries] for index, tries in study.attempts().items()}
     assert states == {0: ["FAIL", "WAITING"]}
 
 

@@ -20,17 +20,9 @@ from mnist_trainer.data.digits import load_digits
 from mnist_trainer.errors import DataError, InterruptedRunError, StorageError, TrainerError, UsageError
 from mnist_trainer.files import folder_lock
 from mnist_trainer.reports.callbacks import Callback, SweepInfo, SweepResult, TrialRow
-from mnist_trainer.studies import sweep_trial as trial_module
+from mnist_trainer.studies import sweep_search as module
 from mnist_trainer.studies.sweep_search import SweepOptions, run_sweep
-from mnist_trainer.studies.sweep_study import (
-    StudyStorage,
-    attempts_of,
-    close_study,
-    open_study,
-    require_optuna,
-    storage_errors,
-    trial_rows,
-)
+from mnist_trainer.studies.sweep_study import SweepStudy, require_optuna
 
 optuna = pytest.importorskip("optuna", reason="needs the extra [sweep]")
 
@@ -89,10 +81,16 @@ def make(here: Path) -> Making:
 
 def tries(folder: Path) -> dict[int, list[str]]:
     """The states of each trial's attempts."""
-    study = open_study(StudyStorage("sweep", None, folder / "journal.log"), "val_loss")
-    found = {index: [one.state.name for one in attempts] for index, attempts in attempts_of(study).items()}
-    close_study(study)
-    return found
+    study = opened(folder / "sweep.yaml", folder / "journal.log")
+    return {index: [one.state.name for one in attempts] for index, attempts in study.attempts().items()}
+
+
+def opened(sweep: Path | str, place: Path | str) -> SweepStudy:
+    """The study in a journal or a database, which a test closes if it writes to it."""
+    found = load_sweep(sweep)
+    study = SweepStudy(found, place) if isinstance(place, str) else SweepStudy(found, None, place)
+    study.open()
+    return study
 
 
 def values_of(result: SweepResult) -> list[dict[str, Any]]:
@@ -193,8 +191,8 @@ def test_a_failed_trial_is_not_the_end(make: Making, monkeypatch: pytest.MonkeyP
             raise RuntimeError("a bug")
         return prepare(config, *arguments, **options)
 
-    prepare = trial_module.prepare_training
-    monkeypatch.setattr(trial_module, "prepare_training", build)
+    prepare = module.prepare_training
+    monkeypatch.setattr(module, "prepare_training", build)
     space = {
         "optimizer.name": {"choice": ["sgd", "adam"]},
         "optimizer.momentum": {"choice": [0.5]},
@@ -271,11 +269,11 @@ def test_a_stop_in_a_trial_lets_it_be_repeated(make: Making, here: Path) -> None
 def test_trials_of_a_dead_command_are_repeated(make: Making, here: Path) -> None:
     """One that was asked for, and one that had its values: what a killed command leaves behind."""
     run_sweep(make(trials=2), SweepOptions(run_dir=here / "mine"))
-    study = open_study(StudyStorage("sweep", None, here / "mine" / "journal.log"), "val_loss")
-    study.ask()
-    study.ask().suggest_float("optimizer.lr", 0.001, 0.1, log=True)
-    lr = study.trials[3].params["optimizer.lr"]
-    close_study(study)
+    study = opened("tiny.yaml", here / "mine" / "journal.log")
+    study.study.ask()
+    study.study.ask().suggest_float("optimizer.lr", 0.001, 0.1, log=True)
+    lr = study.study.trials[3].params["optimizer.lr"]
+    study.close()
     result = run_sweep(make(trials=4), SweepOptions(run_dir=here / "mine"))
     assert [row.status for row in result.rows] == ["finished"] * 4
     assert result.rows[3].values["optimizer.lr"] == lr
@@ -342,9 +340,9 @@ def test_a_database_holds_a_study_that_goes_on_from_another_folder(make: Making,
 class CuttingOff(Remembering):
     """When it is told that attempt 0 is waited for, that one fails without a reason, as at a second Ctrl-C."""
 
-    def __init__(self, place: StudyStorage) -> None:
+    def __init__(self, url: str) -> None:
         super().__init__()
-        self.study = open_study(place, "val_loss")
+        self.study = opened("tiny.yaml", url).study
         with pytest.warns(UserWarning, match="Heartbeat"):
             self.study.ask()
 
@@ -358,7 +356,7 @@ def test_a_trial_that_is_cut_off_elsewhere_is_made_here(
     """It is the last one: a command that finds nothing to begin waits for it, and takes it up."""
     monkeypatch.setattr("mnist_trainer.studies.sweep_search.WAIT_SECONDS", 0.0)
     url = f"sqlite:///{here}/study.db"
-    result = run_sweep(make(trials=1), SweepOptions(storage=url), CuttingOff(StudyStorage("tiny", url)))
+    result = run_sweep(make(trials=1), SweepOptions(storage=url), CuttingOff(url))
     assert [row.status for row in result.rows] == ["finished"]
     assert json.loads((result.folder / "run.json").read_text())["status"] == "finished"
 
@@ -367,9 +365,9 @@ def test_minutes_are_the_reason_only_if_they_are_over(
     make: Making, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mnist_trainer.studies.sweep_search.WAIT_SECONDS", 0.0)
-    monkeypatch.setattr("mnist_trainer.studies.sweep_search.requeue_abandoned", lambda *arguments, **options: None)
+    monkeypatch.setattr(SweepStudy, "requeue_abandoned", lambda study: None)
     url = f"sqlite:///{here}/study.db"
-    result = run_sweep(make(trials=1), SweepOptions(storage=url, minutes=9e9), CuttingOff(StudyStorage("tiny", url)))
+    result = run_sweep(make(trials=1), SweepOptions(storage=url, minutes=9e9), CuttingOff(url))
     record = json.loads((result.folder / "run.json").read_text())
     assert (result.complete, record["stop_reason"]) == (False, "trials are left")
 
@@ -379,11 +377,11 @@ def test_others_are_waited_for_only_if_they_make_trials_of_this_sweep(make: Maki
     """Trial 1 is in work elsewhere, and here one is wanted."""
     url = f"sqlite:///{here}/study.db"
     run_sweep(make(trials=1), SweepOptions(storage=url))
-    callback = CuttingOff(StudyStorage("tiny", url))
+    callback = CuttingOff(url)
     assert run_sweep(make(trials=1), SweepOptions(storage=url), callback).complete
-    study = open_study(StudyStorage("tiny", url), "val_loss")
-    assert [one.state.name for one in study.trials] == ["COMPLETE", "RUNNING"]
-    close_study(study)
+    study = opened("tiny.yaml", url)
+    assert [one.state.name for one in study.study.trials] == ["COMPLETE", "RUNNING"]
+    study.close()
 
 
 def test_a_line_that_was_torn_off_costs_no_more_than_itself(make: Making, here: Path) -> None:
@@ -407,9 +405,9 @@ def test_a_damaged_journal_is_told(make: Making, here: Path, damage: bytes) -> N
     assert run_sweep(make(trials=1), SweepOptions(run_dir=here / "mine")).complete
 
 
-def test_a_journal_that_breaks_while_it_is_in_use_is_no_mistake_of_ours() -> None:
-    place = StudyStorage("sweep", None, Path("journal.log"))
-    with pytest.raises(StorageError, match=r"journal\.log: the study can't be read or written"), storage_errors(place):
+def test_a_journal_that_breaks_while_it_is_in_use_is_no_mistake_of_ours(make: Making) -> None:
+    study = SweepStudy(make(), None, Path("journal.log"))
+    with pytest.raises(StorageError, match=r"journal\.log: the study can't be read or written"), study.storage_errors():
         json.loads('{"op_code":4,"wor{"op_code":4}')
 
 
@@ -428,7 +426,9 @@ def test_a_pruned_trial_has_the_figures_of_its_best_epoch(make: Making) -> None:
     attempt.set_user_attr("best", {"epoch": 2, "val_loss": 0.5, "val_accuracy": 0.75})
     study.tell(attempt, state=optuna.trial.TrialState.PRUNED)
     for objective, value in (("val_loss", 0.5), ("val_accuracy", 0.75)):
-        (row,) = trial_rows(study, make(objective=objective, trials=1))
+        found = SweepStudy(make(objective=objective, trials=1))
+        found.study = study
+        (row,) = found.rows()
         assert (row.status, row.value, row.epoch, row.val_loss) == ("pruned", value, 2, 0.5)
 
 
@@ -440,14 +440,11 @@ def test_a_silent_process_on_a_database_counts_as_dead(
     url = f"sqlite:///{here}/study.db"
     for name in ("HEARTBEAT_SECONDS", "GRACE_SECONDS"):
         monkeypatch.setattr(f"mnist_trainer.studies.sweep_study.{name}", 1)
-    place = StudyStorage("tiny", url)
-    study = open_study(place, "val_loss")
-    with pytest.warns(UserWarning, match="Heartbeat"):
-        attempt = study.ask()
-    study._storage._backend.record_heartbeat(attempt._trial_id)
-    close_study(study)
-    callback = Remembering()
-    result = run_sweep(make(trials=2), SweepOptions(storage=url), callback)
+    sweep = make(trials=2)
+    study = opened("tiny.yaml", url)
+    study.start()
+    study.close()
+    result = run_sweep(sweep, SweepOptions(storage=url))
     assert [row.status for row in result.rows] == ["finished"] * 2
 
 
@@ -474,9 +471,10 @@ def test_a_database_that_is_not_there(make: Making, here: Path, url: str, error:
     assert not (here / "runs").exists()
 
 
-def test_a_password_is_hidden_whatever_a_database_says() -> None:
-    place = StudyStorage("tiny", "postgresql://me:hidden@host/db")
-    with pytest.raises(StorageError, match=r"me:\*\*\*@host/db: .* no entry for me \*\*\*\. Is"), storage_errors(place):
+def test_a_password_is_hidden_whatever_a_database_says(make: Making) -> None:
+    study = SweepStudy(make(), "postgresql://me:hidden@host/db")
+    message = r"me:\*\*\*@host/db: .* no entry for me \*\*\*\. Is"
+    with pytest.raises(StorageError, match=message), study.storage_errors():
         raise OSError("no entry for me hidden")
 
 
@@ -502,11 +500,10 @@ def test_no_matplotlib_state_is_left(make: Making) -> None:
 
 
 def test_a_trial_that_kills_its_process_again_and_again_fails(make: Making, here: Path) -> None:
-    place = StudyStorage("sweep", None, here / "mine" / "journal.log")
     run_sweep(make(trials=1), SweepOptions(run_dir=here / "mine"))
-    study = open_study(place, "val_loss")
-    study.enqueue_trial({}, user_attrs={"trial": 1, "deaths": 3})
-    close_study(study)
+    study = opened("tiny.yaml", here / "mine" / "journal.log")
+    study.study.enqueue_trial({}, user_attrs={"trial": 1, "deaths": 3})
+    study.close()
     result = run_sweep(make(trials=2), SweepOptions(run_dir=here / "mine"))
     assert [row.status for row in result.rows] == ["finished", "failed"]
     assert "process died 3 times" in result.rows[1].reason
