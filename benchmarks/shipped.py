@@ -42,7 +42,8 @@ def run(name: str, seed: int) -> dict[str, Any] | str:
         command = [
             sys.executable,
             "-m",
-            "mnist_trainer.cli.mnist_train",
+            "mnist_trainer",
+            "train",
             "--config",
             name,
             "--seed",

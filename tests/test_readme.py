@@ -46,13 +46,13 @@ space:
 ONE_AFTER_THE_OTHER = """
 import shlex, signal, sys
 from glob import glob
-from importlib import import_module
+from mnist_trainer.cli.options import run_app
 
 for command in sys.argv[1:]:
     sys.argv = [part for word in shlex.split(command) for part in (sorted(glob(word)) if "*" in word else [word])]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        import_module("mnist_trainer.cli." + sys.argv[0].replace("-", "_")).main()
+        run_app(sys.argv[0].removeprefix("mnist-"))
     except SystemExit as end:
         print(command, "=>", end.code or 0, flush=True)
         if end.code:
@@ -192,7 +192,7 @@ def test_the_errors_shown_are_the_errors_given(place: Path) -> None:
     ]
     path = place / "configs" / "mine.yaml"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    done = run([sys.executable, "-m", "mnist_trainer.cli.mnist_train", "--config", "configs/mine.yaml"], place)
+    done = run([sys.executable, "-m", "mnist_trainer", "train", "--config", "configs/mine.yaml"], place)
     (shown,) = (block for block in blocks("text") if block.startswith("configs/mine.yaml"))
     assert done.returncode == 2
     assert done.stderr == shown

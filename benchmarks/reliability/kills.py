@@ -85,7 +85,7 @@ def _started(zygote: Zygote, place: Path, config: Path, count: int, chance: rand
 
 
 def _line(arguments: list[str]) -> list[str]:
-    return [sys.executable, "-m", "mnist_trainer.cli.mnist_train", *arguments]
+    return [sys.executable, "-m", "mnist_trainer", "train", *arguments]
 
 
 def _complete(zygote: Zygote, place: Path, config: Path) -> int:

@@ -145,7 +145,7 @@ def mark_phases(report: Callable[[str], None]) -> None:
 
 def run_session(request: dict[str, Any], trace: int) -> int:
     """The exit code of `mnist-train` in this process, which tells what it does through the descriptor `trace`."""
-    from mnist_trainer.cli.mnist_train import main
+    from mnist_trainer.cli.options import run_app
 
     began = monotonic()
 
@@ -157,7 +157,7 @@ def run_session(request: dict[str, Any], trace: int) -> int:
     mark_phases(report)
     Calls(report, request).count_all()
     try:
-        main()
+        run_app("train")
     except SystemExit as ended:
         return int(ended.code or 0)
     return 0

@@ -61,6 +61,7 @@ def handle_errors(debug: bool) -> Iterator[None]:
 
 
 def _end(error: BaseException, text: str, code: int, debug: bool) -> NoReturn:
+    """Print `text`, and the traceback before it if `debug` is true; exit with `code`."""
     if debug:
         traceback.print_exception(error)
     print_error(text)
@@ -148,6 +149,7 @@ def print_error(text: str) -> None:
 
 
 def _wrap_for_stderr(text: str) -> str:
+    """Escape control characters, and wrap lines if stderr is a terminal."""
     from mnist_trainer.reports.text import wrap_text
 
     text = escape_controls(text)

@@ -11,17 +11,16 @@ import typer
 
 from mnist_trainer.cli.arguments import DataCommand
 from mnist_trainer.cli.common import handle_errors, print_safe, problems_at_options, require, terminal_width
-from mnist_trainer.cli.completion import complete
-from mnist_trainer.cli.options import Debug, Device, Json, Version, flag, new_app, option, run_app
+from mnist_trainer.cli.options import Debug, Device, Json, Version, complete, flag, new_app, option
 
 if TYPE_CHECKING:
     from mnist_trainer.data.image_dataset import Split
     from mnist_trainer.pipeline.evaluate import EvalResult
 
-app = new_app()
+    Report = tuple[EvalResult, list[str], dict[str, Any]]
+    """The (first) evaluation, the lines to print, and the object that `--json` prints instead."""
 
-Report = tuple[list[str], dict[str, Any]]
-"""The lines to print, and the object that `--json` prints instead."""
+app = new_app()
 
 NO_CHECKPOINT = """\
 Name what to measure: a run folder, a .pt file, or latest, the newest finished run. For example:
@@ -65,25 +64,19 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one an option
 ) -> None:
     """Measure a trained model, or several as an ensemble: accuracy, errors, loss, each digit, calibration."""
     with handle_errors(debug):
-        checkpoints, overrides = _split_arguments(arguments or [])
+        # An argument that exists as a path is a checkpoint, even with a "=" in it.
+        checkpoints = [argument for argument in arguments or [] if "=" not in argument or os.path.lexists(argument)]
+        overrides = [argument for argument in arguments or [] if argument not in checkpoints]
         _check_options(len(checkpoints), out, save, views, calibrate, compare)
         changes = [*overrides, *([] if device is None else [f"device={device}"])]
         with problems_at_options(overrides, ["device"]):
             if compare:
-                lines, content = _compare(checkpoints, changes, split, views)
+                report = _compare(checkpoints, changes, split, views)
             elif calibrate is not None:
-                lines, content = _calibrate(checkpoints, changes, split, calibrate, out)
+                report = _calibrate(checkpoints, changes, split, calibrate, out)
             else:
-                lines, content = _evaluate(checkpoints, changes, split, views, save, out)
-        for note in content.get("notes", ()):
-            print_safe(f"warning: {note}", err=True)
-        print_safe(json.dumps(content) if as_json else "\n".join(lines))
-
-
-def _split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Return the checkpoints and the overrides. An argument that exists as a path is a checkpoint."""
-    checkpoints = [argument for argument in arguments if "=" not in argument or os.path.lexists(argument)]
-    return checkpoints, [argument for argument in arguments if argument not in checkpoints]
+                report = _evaluate(checkpoints, changes, split, views, save, out)
+        _print_report(*report, as_json)
 
 
 def _check_options(
@@ -91,20 +84,22 @@ def _check_options(
 ) -> None:
     """Raise `UsageError` for options that do not go together with `count` checkpoints, before anything is loaded."""
     plain = "as a checkpoint stores no views: leave out --views."
-    is_pair = count == 2
-    writes = out or save or calibrate
-    rules = {
-        NO_CHECKPOINT: count,
-        f"--views must be 1 or more, got {views}; 1 means without deformed copies.": views >= 1,
-        f"--compare takes exactly two checkpoints, got {count}. An ensemble is one with --save.": is_pair
-        or not compare,
-        "--compare only prints: leave out --out, --save and --calibrate.": not (compare and writes),
-        "--save writes an ensemble, so it takes two checkpoints or more; got 1.": not save or count > 1,
-        "--calibrate writes the ensemble itself: leave out --save.": not (calibrate and save),
-        f"--save writes the ensemble without views, {plain}": not save or views == 1,
-        f"--calibrate works without views, {plain}": not calibrate or views == 1,
-    }
-    require(rules)
+    require(
+        {
+            NO_CHECKPOINT: count,
+            f"--views must be 1 or more, got {views}; 1 means without deformed copies.": views >= 1,
+            f"--compare takes exactly two checkpoints, got {count}. An ensemble is one with --save.": (
+                not compare or count == 2
+            ),
+            "--compare only prints: leave out --out, --save and --calibrate.": not (
+                compare and (out or save or calibrate)
+            ),
+            "--save writes an ensemble, so it takes two checkpoints or more; got 1.": not save or count > 1,
+            "--calibrate writes the ensemble itself: leave out --save.": not (calibrate and save),
+            f"--save writes the ensemble without views, {plain}": not save or views == 1,
+            f"--calibrate works without views, {plain}": not calibrate or views == 1,
+        }
+    )
 
 
 def _make_output_folders(checkpoints: list[str], file: Path | None, out: Path | None) -> None:
@@ -123,34 +118,35 @@ def _make_output_folders(checkpoints: list[str], file: Path | None, out: Path | 
 def _evaluate(
     checkpoints: list[str], overrides: list[str], split: Split, views: int, save: Path | None, out: Path | None
 ) -> Report:
+    """Measure a checkpoint or an ensemble; save the ensemble to `save`, and pictures and a table to `out`."""
     from mnist_trainer.pipeline.evaluate import run_evaluation
     from mnist_trainer.reports.results import evaluation_lines
     from mnist_trainer.storage.checkpoint import save_checkpoint
 
     _make_output_folders(checkpoints, save, out)
     result = run_evaluation(checkpoints, *overrides, split=split, views=views)
-    _print_folder_notes(result)
     lines = evaluation_lines(result.evaluation, result.target.name, terminal_width())
     if save is not None:
         save_checkpoint(save, result.target.checkpoint)
         lines += ["", f"Written to {save}: the ensemble as one checkpoint"]
     if out is not None:
         lines += ["", _write_report(result, out)]
-    return lines, result.evaluation.to_json()
+    return result, lines, result.evaluation.to_json()
 
 
 def _compare(checkpoints: list[str], overrides: list[str], split: Split, views: int) -> Report:
+    """Compare two checkpoints by McNemar's test."""
     from mnist_trainer.pipeline.evaluate import compare
     from mnist_trainer.reports.results import comparison_lines
 
     first, second = checkpoints
     compared = compare(first, second, *overrides, split=split, views=views)
-    _print_folder_notes(compared.first)
-    evaluations = [result.evaluation for result in (compared.first, compared.second)]
-    return comparison_lines(evaluations, compared.names, compared.comparison), compared.to_json()
+    evaluations = [compared.first.evaluation, compared.second.evaluation]
+    return compared.first, comparison_lines(evaluations, compared.names, compared.comparison), compared.to_json()
 
 
 def _calibrate(checkpoints: list[str], overrides: list[str], split: Split, file: Path, out: Path | None) -> Report:
+    """Write a calibrated copy to `file`, and a reliability diagram."""
     from mnist_trainer.files import write_bytes
     from mnist_trainer.pipeline.evaluate import calibrate
     from mnist_trainer.reports.results import calibration_lines, evaluation_lines
@@ -160,7 +156,6 @@ def _calibrate(checkpoints: list[str], overrides: list[str], split: Split, file:
     _make_output_folders(checkpoints, file, out)
     done = calibrate(checkpoints, *overrides, split=split)
     result, after = done.before[split], done.after[split]
-    _print_folder_notes(result)
     lines = evaluation_lines(result.evaluation, result.target.name, terminal_width())
     lines += ["", *calibration_lines(done.temperature, done.calibration_metrics())]
     picture = file.with_name(f"{file.stem}-reliability.png") if out is None else out / "reliability.png"
@@ -172,18 +167,21 @@ def _calibrate(checkpoints: list[str], overrides: list[str], split: Split, file:
     save_checkpoint(file, done.checkpoint)
     lines += ["", f"Written to {file}: the calibrated copy; to {picture}: its reliability"]
     files = {"path": str(file), "picture": str(picture)}
-    return lines, {**result.evaluation.to_json(), "calibration": {**files, **done.to_json()}}
+    return result, lines, {**result.evaluation.to_json(), "calibration": {**files, **done.to_json()}}
 
 
-def _print_folder_notes(result: EvalResult) -> None:
-    """Print warnings about files that were ignored in a folder of pictures."""
+def _print_report(result: EvalResult, lines: list[str], content: dict[str, Any], as_json: bool) -> None:
+    """Print warnings, such as files that were ignored in a folder of pictures, and the report."""
     from mnist_trainer.data.folder import notes
 
-    for note in notes(result.target.config.data):
-        print_safe(f"warning: data.path: {note}", err=True)
+    found = [f"data.path: {note}" for note in notes(result.target.config.data)]
+    for note in (*found, *content.get("notes", ())):
+        print_safe(f"warning: {note}", err=True)
+    print_safe(json.dumps(content) if as_json else "\n".join(lines))
 
 
 def _write_report(result: EvalResult, out: Path) -> str:
+    """Write the pictures and the table of `--out`. Return the message to print."""
     from mnist_trainer.files import write_bytes, write_text
     from mnist_trainer.reports.run_plots import draw_confusion, draw_mistakes, predictions_csv
 
@@ -194,12 +192,3 @@ def _write_report(result: EvalResult, out: Path) -> str:
     table = predictions_csv(result.predictions, result.dataset, classes, evaluation.ece is not None)
     write_text(out / "predictions.csv", table)
     return f"Written to {out}: confusion.png, mistakes.png, predictions.csv"
-
-
-def main() -> None:
-    """Run the console script."""
-    run_app(app, "eval")
-
-
-if __name__ == "__main__":
-    main()

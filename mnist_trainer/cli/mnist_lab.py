@@ -10,7 +10,7 @@ import typer
 
 from mnist_trainer.cli.arguments import Command
 from mnist_trainer.cli.common import handle_errors, print_safe, require
-from mnist_trainer.cli.options import Debug, Version, flag, new_app, option, run_app
+from mnist_trainer.cli.options import Debug, Version, flag, new_app, option
 
 app = new_app()
 
@@ -93,12 +93,3 @@ def _run(name: str, quick: bool, run_dir: Path, parameters: Mapping[str, str]) -
         print_safe(str(statement))
     print_safe(f"picture  {experiment.write(run_dir / name)}  ({experiment.seconds:.1f} s)\n")
     return experiment.held
-
-
-def main() -> None:
-    """Run the console script."""
-    run_app(app, "lab")
-
-
-if __name__ == "__main__":
-    main()

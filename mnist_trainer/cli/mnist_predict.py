@@ -15,8 +15,7 @@ import typer
 
 from mnist_trainer.cli.arguments import Command
 from mnist_trainer.cli.common import handle_errors, print_error, print_safe, require
-from mnist_trainer.cli.completion import complete
-from mnist_trainer.cli.options import Debug, Version, flag, new_app, option, run_app
+from mnist_trainer.cli.options import Debug, Version, complete, flag, new_app, option
 from mnist_trainer.errors import DataError, escape_controls
 
 if TYPE_CHECKING:
@@ -106,13 +105,14 @@ def predict(  # noqa: PLR0913, PLR0917 - one an option
 
 def _check_options(images: object, min_confidence: float, two_forms: bool, two_readers: bool) -> None:
     """Raise `UsageError` for options that are wrong or do not go together, before anything is loaded."""
-    rules = {
-        NO_PICTURE: images,
-        f"--min-confidence must be from 0 to 1, got {min_confidence:g}; 90 % is 0.9.": 0 <= min_confidence <= 1,
-        "--json and --csv print the same predictions in two formats: leave one out.": not two_forms,
-        "--show and --top can't be combined with --json or --csv: leave one out.": not two_readers,
-    }
-    require(rules)
+    require(
+        {
+            NO_PICTURE: images,
+            f"--min-confidence must be from 0 to 1, got {min_confidence:g}; 90 % is 0.9.": 0 <= min_confidence <= 1,
+            "--json and --csv print the same predictions in two formats: leave one out.": not two_forms,
+            "--show and --top can't be combined with --json or --csv: leave one out.": not two_readers,
+        }
+    )
 
 
 def _write_submission(images: list[str], checkpoint: str, out: Path) -> None:
@@ -184,12 +184,3 @@ def _draw_digits(prediction: Prediction) -> None:
     images = [digit.image for digit in digits if digit.image is not None]
     captions = [escape_controls(digit_caption(digit)) for digit in digits]
     print("\n".join(glyph_lines(images, captions, shutil.get_terminal_size().columns, colour)))
-
-
-def main() -> None:
-    """Run the console script."""
-    run_app(app, "predict")
-
-
-if __name__ == "__main__":
-    main()

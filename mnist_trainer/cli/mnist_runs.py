@@ -11,7 +11,7 @@ import typer
 
 from mnist_trainer.cli.arguments import Command
 from mnist_trainer.cli.common import handle_errors, print_safe, require, terminal_width
-from mnist_trainer.cli.options import Debug, Version, flag, new_app, option, run_app
+from mnist_trainer.cli.options import Debug, Version, flag, new_app, option
 from mnist_trainer.errors import shell_quote
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def runs(
 ) -> None:
     """List the runs in a folder: what was trained, how it ended, validation and test metrics."""
     with handle_errors(debug):
-        folder = _find_folder(folders)
+        folder, *others = folders or [Path("runs")]
+        require({f"Name one folder, the one that holds the runs: mnist-runs {shell_quote(folder.parent)}": not others})
         require({f"--plot writes a PNG; {plot} does not end in .png.": plot is None or plot.suffix.lower() == ".png"})
         if diff is not None:
             alone = "--diff already names its two runs: leave --filter, --sort and --reverse out."
@@ -50,13 +51,6 @@ def runs(
             listed = _show_list(folder, filters or [], sort, reverse, as_json)
         if plot is not None:
             print_safe(_draw_curves(listed, plot, folder), err=as_json)
-
-
-def _find_folder(folders: Sequence[Path] | None) -> Path:
-    """Return the folder in the arguments, or `runs` if there is none. Raises `UsageError` if there are several."""
-    folder, *others = folders or [Path("runs")]
-    require({f"Name one folder, the one that holds the runs: mnist-runs {shell_quote(folder.parent)}": not others})
-    return folder
 
 
 def _show_list(
@@ -102,19 +96,11 @@ def _draw_curves(listed: Sequence[RunSummary], file: Path, folder: Path) -> str:
     """Plot the learning curves of the runs to `file`. Return the message to print."""
     from mnist_trainer.files import write_bytes
     from mnist_trainer.reports.curves import overlaid_curves
+    from mnist_trainer.reports.text import plural
     from mnist_trainer.studies.run_table import curves
 
     drawn, others = curves(listed)
     require({f"Nothing to draw: no run listed of {folder} has completed an epoch.": drawn})
-    write_bytes(file, overlaid_curves(drawn, f"{folder}: {len(drawn)} run{'' if len(drawn) == 1 else 's'}"))
+    write_bytes(file, overlaid_curves(drawn, f"{folder}: {plural(len(drawn), 'run')}"))
     left_out = f"; left out, without an epoch: {', '.join(others)}" if others else ""
     return f"Written to {file}{left_out}"
-
-
-def main() -> None:
-    """Run the console script."""
-    run_app(app, "runs")
-
-
-if __name__ == "__main__":
-    main()

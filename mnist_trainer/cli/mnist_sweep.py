@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from mnist_trainer.cli.arguments import ConfigCommand, find_config
 from mnist_trainer.cli.common import handle_errors, list_shipped, open_console
-from mnist_trainer.cli.completion import complete_sweep
-from mnist_trainer.cli.options import Debug, Json, Quiet, Version, new_app, option, run_app
-
-if TYPE_CHECKING:
-    from mnist_trainer.config.sweep import Sweep
-    from mnist_trainer.studies.sweep_search import SweepOptions
+from mnist_trainer.cli.options import Debug, Json, Quiet, Version, complete_sweep, new_app, option
 
 app = new_app()
 
@@ -71,23 +66,8 @@ def sweep(  # noqa: PLR0913, PLR0917 - one for each option
             list_shipped(sweeps(), SWEEPS, "mnist-sweep mlp", overrides)
             return
         loaded = load_sweep(source, overrides, {} if trials is None else {"trials": trials})
-        from mnist_trainer.studies.sweep_search import SweepOptions
+        from mnist_trainer.studies import sweep_search
 
-        _sweep(loaded, SweepOptions(jobs, minutes, storage, run_dir), quiet, as_json)
-
-
-def _sweep(loaded: Sweep, options: SweepOptions, quiet: bool, as_json: bool) -> None:
-    from mnist_trainer.studies.sweep_search import run_sweep
-
-    with open_console(quiet, as_json=as_json) as console:
-        result = run_sweep(loaded, options, console)
-    result.raise_failure()
-
-
-def main() -> None:
-    """Run the console script."""
-    run_app(app, "sweep")
-
-
-if __name__ == "__main__":
-    main()
+        options = sweep_search.SweepOptions(jobs, minutes, storage, run_dir)
+        with open_console(quiet, as_json=as_json) as console:
+            sweep_search.run_sweep(loaded, options, console).raise_failure()

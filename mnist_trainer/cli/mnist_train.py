@@ -12,8 +12,18 @@ import typer
 
 from mnist_trainer.cli.arguments import ConfigCommand, find_config
 from mnist_trainer.cli.common import handle_errors, list_shipped, open_console, print_safe, problems_at_options, require
-from mnist_trainer.cli.completion import Completion, complete, complete_config
-from mnist_trainer.cli.options import Debug, Device, Quiet, Version, flag, new_app, option, run_app
+from mnist_trainer.cli.options import (
+    Completion,
+    Debug,
+    Device,
+    Quiet,
+    Version,
+    complete,
+    complete_config,
+    flag,
+    new_app,
+    option,
+)
 from mnist_trainer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,7 +58,7 @@ Seeds = Annotated[str | None, option("--seeds", "N", "Train a series of runs, wi
 Jobs = Annotated[int | None, option("--jobs", "J", "Runs of a series at the same time; they share the cores.")]
 RESUME = "Continue a run that was stopped: its folder, its last.pt, or latest."
 Resume = Annotated[str | None, option("--resume", "RUN", RESUME, autocompletion=complete("latest"))]
-TAKE_OVER = "With --resume: also if a process on another host had locked the run. Make sure that it is dead."
+TAKE_OVER = "With --resume: replace the lock of a process on another host. Make sure that the process is dead."
 TakeOver = Annotated[bool, flag("--take-over", TAKE_OVER)]
 ON_INTERRUPT = "What Ctrl-C does: stop and save, or finish (test and report the best epoch)."
 OnInterrupt = Annotated[Literal["stop", "finish"], option("--on-interrupt", "HOW", ON_INTERRUPT, show_default=False)]
@@ -100,8 +110,8 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
             list_shipped(shipped(), CONFIGS, "mnist-train quickstart", overrides)
         else:
             series = _read_series(seeds, jobs, seed, on_interrupt, overrides)
-            trains = check or series is not None or run_dir is not None
-            require({"--take-over goes with --resume.": not take_over, DRAWS: show_batch is None or not trains})
+            is_drawn_only = not (check or series or run_dir)
+            require({"--take-over goes with --resume.": not take_over, DRAWS: show_batch is None or is_drawn_only})
             loaded = _load_config(source, overrides, {"device": device, "seed": seed})
             if check:
                 _show_plan(loaded, run_dir)
@@ -131,6 +141,7 @@ def _read_series(
 
 
 def _load_config(source: str, overrides: Sequence[str], keys: Mapping[str, str | None]) -> Config:
+    """Return the config with the `overrides` and the options that set `keys` of it."""
     from mnist_trainer.config.load import load_config
 
     options = {key: value for key, value in keys.items() if value is not None}
@@ -180,6 +191,7 @@ def _resume(
 
 
 def _show_plan(config: Config, run_dir: Path | None) -> None:
+    """Print the layers, the memory needed, and warnings."""
     from mnist_trainer.model.device import human_bytes, skipped_device
     from mnist_trainer.pipeline.plan import plan
     from mnist_trainer.pipeline.preparation import config_warnings
@@ -187,16 +199,16 @@ def _show_plan(config: Config, run_dir: Path | None) -> None:
     from mnist_trainer.storage.run_folder import check_not_file
 
     check_not_file(run_dir)
-    made = plan(config)
-    needed = made.footprint
+    planned = plan(config)
+    needed = planned.footprint
     lines = [
         f"{'layer':<36}{'output':<20}{'parameters':>12}",
-        *layer_lines(made.layers),
+        *layer_lines(planned.layers),
         f"\n{needed.parameters:,} parameters; besides torch itself, training needs at least",
-        f"{human_bytes(needed.total)} on {made.device}:",
+        f"{human_bytes(needed.total)} on {planned.device}:",
         f"{human_bytes(needed.weights)} for weights, gradients, optimizer and best epoch,",
         f"{human_bytes(needed.activations)} for the outputs of the layers for a batch of {config.data.batch}.",
-        *made.notes,
+        *planned.notes,
     ]
     print("\n".join(lines))
     if reason := skipped_device(config.device):
@@ -206,6 +218,7 @@ def _show_plan(config: Config, run_dir: Path | None) -> None:
 
 
 def _show_batch(config: Config, file: Path) -> None:
+    """Write a PNG of the first training batch."""
     from mnist_trainer.files import make_folder, write_bytes
     from mnist_trainer.pipeline.plan import first_batch
 
@@ -231,12 +244,3 @@ def _copy_config(name: str) -> None:
     schema = source.with_name("schema.json").as_uri()  # else editors look for it in the folder of the copy
     write_text(target, source.read_text(encoding="utf-8").replace("$schema=schema.json", f"$schema={schema}", 1))
     print_safe(f"Written to {target}. Edit it, then train it: mnist-train {target}")
-
-
-def main() -> None:
-    """Run the console script."""
-    run_app(app, "train")
-
-
-if __name__ == "__main__":
-    main()

@@ -123,7 +123,9 @@ def _run_command(name: str) -> None:
     os.environ["MPLBACKEND"] = "agg"  # the backend that Jupyter sets for child processes may not be installed
     code: object = 0
     try:
-        import_module(f"mnist_trainer.cli.mnist_{name}").main()
+        from mnist_trainer.cli.options import run_app
+
+        run_app(name)
     except SystemExit as end:
         code = end.code
     for stream in (sys.stdout, sys.stderr):

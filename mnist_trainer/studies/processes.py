@@ -1,8 +1,8 @@
 """Run tasks in worker processes, or one after another in this process.
 
 Workers are spawned, not forked: a fork would copy torch's threads and locks in an unknown state. A worker runs one
-task after another, for importing torch takes a second. Tasks and messages are pickled. A worker exits at once when its
-parent does.
+task after another, because importing torch takes a second. Tasks and messages are pickled. A worker exits at once when
+its parent does.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SPAWN = get_context("spawn")
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """The connection of a task to its scheduler: `send` a message, ask for `stop_requested` between steps."""
+    """The connection of a task to its scheduler: it can `send` messages, and ask whether a stop is requested."""
 
     send: Callable[[object], None]
     stop_requested: Callable[[], bool]
@@ -45,7 +45,7 @@ Function = Callable[[Any, WorkerContext], object]
 
 
 class Scheduler:
-    """Base class of what hands out tasks and receives their messages. Its methods are called in the parent process."""
+    """Base class of objects that supply tasks and receive their messages; called in the parent process."""
 
     def should_stop(self, task: Any = None) -> bool:
         """Whether this running task should stop; without a task, whether no other should start."""
@@ -62,7 +62,7 @@ class Scheduler:
 
 
 def limit_jobs(jobs: int, tasks: int) -> int:
-    """Return `jobs`, but no more than there are tasks. Raises `UsageError` without any."""
+    """Return `jobs`, but at most the number of `tasks`. Raises `UsageError` for less than 1 job."""
     if jobs < 1:
         raise UsageError(f"At least 1 job is needed; got {jobs}.")
     return min(jobs, tasks)
@@ -91,12 +91,15 @@ def run_tasks(function: Function, scheduler: Scheduler, jobs: int) -> None:
 
 
 def _run_in_processes(function: Function, scheduler: Scheduler, jobs: int) -> None:
+    """Run the tasks in up to `jobs` processes; all of them have ended when it returns or raises."""
     workers: dict[Connection, _Worker] = {}
 
     def next_task() -> Any:
+        """Return the next task; None if there is none, or if no other should start."""
         return None if scheduler.should_stop() else scheduler.next_task()
 
     def start_workers() -> None:
+        """Start a process for each task, until there are `jobs` or no more tasks."""
         while len(workers) < jobs and (task := next_task()) is not None:
             worker = _Worker(function)
             workers[worker.connection] = worker
@@ -192,9 +195,13 @@ def _worker_main(connection: Connection, function: Function) -> None:
 
 
 def _install_signal_handlers(stop: threading.Event) -> None:
-    """The first SIGTERM asks the task to stop, the second one interrupts it; the parent handles all other signals."""
+    """Ask the task to stop at the first SIGTERM, and interrupt it at the second one.
+
+    SIGINT and SIGHUP (Ctrl-C, a closed terminal) are ignored, because the parent handles them.
+    """
 
     def terminate(number: int, frame: FrameType | None) -> None:
+        """Handle SIGTERM."""
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
@@ -206,7 +213,10 @@ def _install_signal_handlers(stop: threading.Event) -> None:
 
 
 def _read_parent(connection: Connection, stop: threading.Event, tasks: SimpleQueue[Any]) -> None:
-    """Pass on what the parent sends. Without a parent, exit at once: another process may take over its files."""
+    """Pass on what the parent sends; runs in a thread.
+
+    When the parent ends, exit at once, because its locks are then free for another process.
+    """
     with suppress(EOFError, OSError):
         while True:
             message = connection.recv()
@@ -215,7 +225,7 @@ def _read_parent(connection: Connection, stop: threading.Event, tasks: SimpleQue
             else:
                 (task,) = message
                 if task is not None:
-                    stop.clear()  # it was for the task before
+                    stop.clear()  # the request was for the task before
                 tasks.put(task)
     os._exit(1)
 

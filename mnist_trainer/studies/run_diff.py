@@ -1,4 +1,4 @@
-"""What two runs differ in: their configs, what they were made with, and their results."""
+"""Compare two runs: their configs, the versions and the device they were made with, and their results."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Comparison:
 
 
 def compare(first: RunSummary, second: RunSummary) -> Comparison:
-    """Return what the two runs differ in, and all results that one of them has."""
+    """Return the differences of two runs; of the results, all that one of them has."""
     config = list(differences(first.config, second.config)) if first.config and second.config else None
     results = [Difference(key, getattr(first, key), getattr(second, key)) for key in RESULTS]
     known = [result for result in results if result[1:] != (None, None)]
@@ -77,8 +77,8 @@ def find_run(wanted: str, folder: Path) -> RunSummary:
         raise UsageError(f"{folder} has {len(found)} runs of the name {one_line(wanted)}; name a folder: {names}.")
     if is_file:
         raise UsageError(f"{one_line(wanted)} is a file. Name the folder of a run, or a run's name.")
-    places = f"here or in {folder}" if folder == RUNS else f"here, in {folder} or in {RUNS}"
-    raise UsageError(f"There is no run {one_line(wanted)}: neither a folder, {places}, nor a name in {folder}.")
+    where = f"here or in {folder}" if folder == RUNS else f"here, in {folder} or in {RUNS}"
+    raise UsageError(f"There is no run {one_line(wanted)}: neither a folder, {where}, nor a name in {folder}.")
 
 
 def difference_table(found: Comparison, width: int | None = None) -> Table:
@@ -97,9 +97,10 @@ def difference_table(found: Comparison, width: int | None = None) -> Table:
 
 
 def _rows(found: Comparison) -> Iterator[Sequence[str]]:
+    """Yield the rows of the table. A metric that can't be compared says so behind its name."""
     is_comparable = found.have_one_loss and found.have_one_task
-    marks = {} if is_comparable else dict.fromkeys(LOSSES, " (another loss)")
-    marks |= {} if found.have_one_task else dict.fromkeys(ACCURACIES, " (another task)")
+    remarks = {} if is_comparable else dict.fromkeys(LOSSES, " (another loss)")
+    remarks |= {} if found.have_one_task else dict.fromkeys(ACCURACIES, " (another task)")
     if found.config is None:
         yield ("config", *("known" if run.config else "unknown" for run in found.runs))
     elif not found.config:
@@ -108,4 +109,4 @@ def _rows(found: Comparison) -> Iterator[Sequence[str]]:
         if part:
             yield (head, "", "")
         for key, *values in part or []:
-            yield (f"  {key}{marks.get(key, '')}", *(format_value(key, value) for value in values))
+            yield (f"  {key}{remarks.get(key, '')}", *(format_value(key, value) for value in values))

@@ -1,4 +1,4 @@
-"""The summary of a run, a series or a sweep from its folder, read leniently: what is missing or damaged is named."""
+"""Summaries of runs, series and sweeps, read from their folders. What is missing or damaged is named, not raised."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NO_RUNS = ("plots", "tensorboard")
 """Folders inside a run or a series that are not runs themselves."""
 
 DAMAGED = "damaged"
-"""The status of a folder that does not say how its training went."""
+"""The status of a folder whose files do not say how its training went."""
 
 KILLED = "killed"
 """The status of a run whose process ended before it could write a status."""
@@ -197,9 +197,10 @@ def _parse(path: Path, parse: Callable[[str], T], kind: str, problems: list[str]
 class RunSummary:
     """A run, a series or a sweep; None is what is not known. Accuracies are fractions from 0 to 1.
 
-    `problems` says what of the folder is damaged. Losses can be compared where `loss` is equal. The validation metrics
-    are those of the best epoch; a series has means over its finished `members`, and the seconds of all of them; a
-    sweep has its best trial's, and its trials as `members`. `written_at` is when a running run last wrote a file.
+    `problems` says what is damaged in the folder. Losses can be compared if `loss` is equal. The validation metrics
+    are those of the best epoch. A series has means over its finished runs, and the seconds of all of them; a sweep has
+    the metrics of its best trial. `members` counts the runs or trials. `written_at` is when a running run last wrote a
+    file.
     """
 
     path: Path
@@ -296,7 +297,7 @@ def read_run(path: Path) -> RunSummary:
 
 
 def _summarise(folder: RunFolder, started_at: datetime | None, name: str) -> RunSummary:
-    """Return what the files say; `started_at` and `name` are those of the folder's name, if no file says it."""
+    """Return the summary of a folder; `started_at` and `name` are taken from its name, and used if no file has them."""
     problems: list[str] = []
     record = read_record(folder, problems)
     kind, status = record.get("kind", "run"), record.get("status")
@@ -342,7 +343,7 @@ def _summarise(folder: RunFolder, started_at: datetime | None, name: str) -> Run
 
 
 def _means(metrics: Metrics | None) -> dict[str, Any]:
-    """Return loss, accuracy and the interval of the accuracy, of several models their means; empty without metrics."""
+    """Return loss, accuracy and the interval of the accuracy (of several models: the means); empty without metrics."""
     if metrics is None:
         return {}
     loss, accuracy = (each.mean if isinstance(each, Spread) else each for each in (metrics.loss, metrics.accuracy))
@@ -351,7 +352,7 @@ def _means(metrics: Metrics | None) -> dict[str, Any]:
 
 
 def _best_row(record: Mapping[str, Any], config: Config | None, rows: tuple[Row, ...]) -> Row:
-    """Return the row of the best epoch; without validation the last one, without rows an empty one."""
+    """Return the row of the best epoch. Without validation it is the last row; without rows it is empty."""
     if record.get("best_epoch"):
         return next((row for row in rows if row["epoch"] == record["best_epoch"]), {})
     rule = config.training.early_stopping if config else None
@@ -361,7 +362,7 @@ def _best_row(record: Mapping[str, Any], config: Config | None, rows: tuple[Row,
 
 
 def _loss_kind(config: Config | None, record: Mapping[str, Any]) -> str | None:
-    """Return the kind of the loss: losses of one kind can be compared."""
+    """Return the kind of the loss; two losses can be compared if their kinds are equal."""
     custom: dict[str, str] = record.get("custom", {})
     if config is None or "loss" in custom:
         return custom.get("loss")
@@ -371,7 +372,7 @@ def _loss_kind(config: Config | None, record: Mapping[str, Any]) -> str | None:
 
 
 def _seconds(timings: Timings, rows: tuple[Row, ...]) -> float | None:
-    """Return the seconds of training, of all runs in a series; the whole time of a sweep."""
+    """Return the seconds of training: of a run, of all runs of a series, or of a whole sweep."""
     trained = timings.training_seconds
     if isinstance(trained, Spread):
         return trained.mean * trained.count

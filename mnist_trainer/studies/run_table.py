@@ -35,7 +35,7 @@ SORT_KEYS = {
 LOSSES = ("val_loss", "test_loss")
 ACCURACIES = ("val_accuracy", "test_accuracy", "test_interval")
 BY_VALIDATION = {"test_loss": "val_loss", "test_accuracy": "val_accuracy", "test_interval": "val_accuracy"}
-"""How runs without a test are sorted instead."""
+"""The metric by which runs without test metrics are sorted instead."""
 
 TABLE_COLUMNS = (
     Column("folder"),
@@ -59,13 +59,13 @@ FORMATS: Mapping[str, Callable[[Any], str]] = {
 }
 
 SERIES = {
-    "seeds": "Of seeds: the means, and the 95 % interval of the mean.",
-    "sweep": "Of trials: the best one by validation; trials.csv in its folder has all.",
+    "seeds": "Metrics of a series are means over its seeds, with the 95 % interval of the mean.",
+    "sweep": "Metrics of a sweep are those of its best trial by validation; trials.csv in its folder has all trials.",
 }
-"""What the metrics of several runs are."""
+"""The notes on what the metrics of several runs are, by kind."""
 
 MEMBERS = {"seeds": "seeds", "sweep": "trials"}
-"""What the runs of a series are called."""
+"""What the runs of each kind are called."""
 
 SILENT_MINUTES = 10
 """A running run that has written nothing for longer may be dead."""
@@ -82,7 +82,7 @@ class Table(NamedTuple):
 
 
 def value_of(run: RunSummary, key: str) -> Any:
-    """Return a column, or a key of the config (`optimizer.lr`); of a section its name (`optimizer`)."""
+    """Return the value of a column or of a key of the config (`optimizer.lr`); for a section, its `name` key."""
     if key in SORT_KEYS:
         return getattr(run, SORT_KEYS[key])
     value: Any = run.config
@@ -92,15 +92,17 @@ def value_of(run: RunSummary, key: str) -> Any:
 
 
 def filtered(runs: Sequence[RunSummary], conditions: Sequence[str]) -> list[RunSummary]:
-    """Return the runs that fulfil every `KEY=VALUE`; of a text its first word is enough, `*` stands for anything.
+    """Return the runs that fulfil every condition `KEY=VALUE`.
 
-    Raises `UsageError` for an unknown key or another text.
+    For text the first word is enough, and `*` matches anything. Raises `UsageError` for an unknown key, or a condition
+    of another form.
     """
     tests = [_condition(runs, text) for text in conditions]
     return [run for run in runs if all(test(run) for test in tests)]
 
 
 def _condition(runs: Sequence[RunSummary], text: str) -> Callable[[RunSummary], bool]:
+    """Return a function that says whether a run fulfils the condition `text`."""
     key, equals, written = text.partition("=")
     if not equals or not key:
         raise UsageError(f"--filter {one_line(text)}: write KEY=VALUE, as in optimizer.name=adam or status=finished.")
@@ -118,9 +120,9 @@ def _condition(runs: Sequence[RunSummary], text: str) -> Callable[[RunSummary], 
 
 
 def ordered(runs: Sequence[RunSummary], key: str | None, reverse: bool = False) -> list[RunSummary]:
-    """Return the runs sorted by `key`; those without a value are last, sorted by validation if they lack a test.
+    """Return the runs sorted by `key`, or in their order if it is None. Raises `UsageError` for an unknown key.
 
-    Without a key the order stays. Raises `UsageError` for an unknown key.
+    Runs without a value come last; if `key` is a test metric, these are sorted by the same metric of the validation.
     """
     if key is None:
         return list(reversed(runs) if reverse else runs)
@@ -138,6 +140,7 @@ def _sort_key(value: Any) -> tuple[bool, Any]:
 
 
 def _check_key(runs: Sequence[RunSummary], key: str) -> None:
+    """Raise `UsageError` if `key` is neither a column nor a key of a config."""
     if key in SORT_KEYS or (key and field_at(tuple(key.split("."))) is not None):
         return
     near = nearest(key, {*SORT_KEYS, *(name for run in runs for name in _keys(run.config))})
@@ -146,6 +149,7 @@ def _check_key(runs: Sequence[RunSummary], key: str) -> None:
 
 
 def _keys(config: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Yield every key of a config, such as `optimizer` and `optimizer.lr`."""
     for key, value in config.items():
         yield f"{above}{key}"
         if isinstance(value, Mapping):
@@ -153,7 +157,7 @@ def _keys(config: Mapping[str, Any], above: str = "") -> Iterator[str]:
 
 
 def order_notes(runs: Sequence[RunSummary], key: str | None) -> list[str]:
-    """Return a note if `key` is a metric that is not the same in all `runs`, so that they have no common order."""
+    """Return a note if `key` is a loss or an accuracy that can't be compared among all `runs`."""
     column, known = SORT_KEYS.get(key or ""), [run for run in runs if value_of(run, key or "") is not None]
     kinds = {(run.task, run.loss if column in LOSSES else None) for run in known}
     if column not in (*LOSSES, *ACCURACIES) or len(kinds) < 2:
@@ -174,7 +178,7 @@ def table(runs: Sequence[RunSummary], width: int | None = None) -> Table:
     notes += [_legend("Losses", losses)] if losses and "val_loss" not in left_out else []
     notes += [about for kind, about in SERIES.items() if any(run.kind == kind for run in runs)]
     notes += [note for run in runs for note in _notes(run)]
-    notes += [f"Not shown, for want of width: {', '.join(left_out)}."] if left_out else []
+    notes += [f"Not shown, because the terminal is too narrow: {', '.join(left_out)}."] if left_out else []
     return Table(lines, notes)
 
 
@@ -233,6 +237,7 @@ def _legend(metrics: str, letters: Mapping[str, str]) -> str:
 
 
 def _notes(run: RunSummary) -> Iterator[str]:
+    """Yield what is damaged in a run's folder, how to resume the run, and whether it may be dead."""
     if run.problems:
         yield f"{run.folder}: {format_problems(run)}"
     if run.status in (KILLED, "interrupted") and run.kind != "sweep":
@@ -246,7 +251,7 @@ def _notes(run: RunSummary) -> Iterator[str]:
 
 
 def format_problems(run: RunSummary) -> str:
-    """Return what of the run's folder is damaged, in one line."""
+    """Return what is damaged in the run's folder, in one line."""
     return "; ".join(one_line(problem, 300) for problem in run.problems)
 
 
@@ -260,7 +265,7 @@ def labels(runs: Sequence[RunSummary]) -> list[str]:
 
 
 def curves(runs: Sequence[RunSummary]) -> tuple[list[RunCurve], list[str]]:
-    """Return the curves of the runs that have any, and the labels of the others; those of a series share a label."""
+    """Return the curves of the runs, and the labels of runs without any; the curves of a series share a label."""
     from mnist_trainer.reports.curves import RunCurve
 
     drawn: list[RunCurve] = []

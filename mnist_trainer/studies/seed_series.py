@@ -1,12 +1,12 @@
-"""A series: several runs of one config that differ in their seed alone.
+"""A series: several runs of one config that differ only in their seed.
 
 runs/2026-03-14_15-09-26-mlp-seeds/
-  config.yaml    what all runs have in common, with their number of threads; its seed is the first one's
-  run.json       the keys of a run, with kind: seeds; where a run has a metric, its spread over the finished runs
+  config.yaml    the config of all runs, with their number of threads and the first seed
+  run.json       the keys of a run, with kind: seeds; instead of each metric its spread over the finished runs
   log.txt        plots/seeds.png
   seed-0/  seed-1/  …   ordinary run folders
 
-What happened to a run is recorded in its `run.json`; that of the series is made from them.
+The status of each run is recorded in its own `run.json`; that of the series is made from them.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ METRICS = (
     *((split, name) for split in ("test", "validation") for name in ("accuracy", "errors", "loss")),
     ("timings", "training_seconds"),
 )
-"""What is summarised, under the keys of a run's `run.json`."""
+"""The metrics that are summarised, by their keys in a run's `run.json`."""
 
 RUN_KEYS = ("stop_reason", "best_epoch", "epochs", "test", "validation", "timings")
-"""What the record of the series repeats of each run's."""
+"""The keys of each run's `run.json` that are repeated in that of the series."""
 
 
 def train_seeds(
@@ -76,13 +76,14 @@ def train_seeds(
 ) -> SeriesResult:
     """Train `config` once with each of `seeds`, `jobs` at a time, in `run_dir` or a new folder below `runs/`.
 
-    Each run is what `train` makes of the same seed and the same `threads`: those of the config, or this machine's
-    shared among the jobs. If `run_dir` holds a series of the same config, its finished runs are kept and the others
-    continue. A run that fails does not end the others; it is among the `failures` of the result. With more than one
-    job a script needs `if __name__ == "__main__":` around the call, as always in Python.
+    Each run is bit-identical to one by `train` with the same seed and the same `threads`: those of the config, or the
+    CPU threads of this machine divided by `jobs`. If `run_dir` holds a series of the same config, its finished runs
+    are kept and the others continue. A run that fails does not end the others; its error is among the `failures` of
+    the result. With more than one job, a script must make the call below `if __name__ == "__main__":`, as
+    `multiprocessing` requires.
 
-    Raises `UsageError` for impossible seeds or another series in the folder, what `prepare` raises, `StorageError` if
-    another process works on the series, and `InterruptedRunError` if the callback wants a stop, or at a
+    Raises `UsageError` for invalid seeds or another series in the folder, what `prepare` raises, `StorageError` if
+    another process works on the series, and `InterruptedRunError` if the callback stops it, or at a
     KeyboardInterrupt.
     """
     callback, run_dir = callback or Callback(), as_folder(run_dir)
@@ -117,7 +118,7 @@ def resume_seeds(
 def _check_folder(folder: RunFolder, config: Config, seeds: tuple[int, ...]) -> Config:
     """Return `config` with the threads and batch size of the series in `folder`, if there is one.
 
-    Raises `UsageError` if it has another config or other seeds, or if the folder of a run holds something else.
+    Raises `UsageError` if that series has another config or other seeds, or if a folder `seed-…` is no run of it.
     """
     if not is_series(folder.path):
         check_no_run(folder.path)
@@ -140,14 +141,14 @@ def _check_folder(folder: RunFolder, config: Config, seeds: tuple[int, ...]) -> 
 
 
 def _is_run(path: Path) -> bool:
-    """Whether `path` is a run, or what a killed one left: an empty folder, or a lock and temporary files alone."""
+    """Return whether `path` holds a run, or nothing but the lock and temporary files of a killed one."""
     return path.is_dir() and (holds_run(path) or all(file.name.startswith(".") for file in path.iterdir()))
 
 
 def _same_config(folder: RunFolder, config: Config) -> Config:
-    """Return `config` with the threads and batch size of the one in `folder`, if it leaves them open.
+    """Return `config`; threads and batch size that it leaves open are those of the config in `folder`.
 
-    Raises `UsageError` if they differ in anything but the seed and where the data are.
+    Raises `UsageError` if the two differ in other keys than the seed and the folder of the data.
     """
     old = load_config(folder.config)
     if config.threads is None:
@@ -201,7 +202,7 @@ def _train_one(task: RunTask, context: WorkerContext) -> None:
 
 
 class _Reporter(Callback):
-    """Sends the epochs of a run to the process of the series, and stops the run if that process wants it."""
+    """Sends the epochs of a run to the process of the series, and stops the run if that process requests it."""
 
     def __init__(self, context: WorkerContext) -> None:
         self.context = context
@@ -215,9 +216,9 @@ class _Reporter(Callback):
 
 @dataclass
 class _SeriesRun(Scheduler):
-    """Trains what is missing of a series, and writes its folder after each run.
+    """Trains the runs of a series that are not finished, and rewrites its `run.json` after each run.
 
-    `facts` are what `run.json` says of data and machine.
+    `facts` are the keys of `run.json` about the data and the machine.
     """
 
     folder: RunFolder
@@ -239,6 +240,7 @@ class _SeriesRun(Scheduler):
         self.tasks = iter([RunTask(self.config.model_copy(update={"seed": run.seed}), run.folder) for run in missing])
 
     def should_stop(self, task: RunTask | None = None) -> bool:
+        """Whether the callback requests a stop, which ends all runs."""
         return self.callback.should_stop
 
     def run(self, common: RunInfo) -> SeriesResult:
@@ -256,21 +258,25 @@ class _SeriesRun(Scheduler):
         return series
 
     def _how_to_continue(self) -> str:
+        """Return how many runs are finished, and the command that continues the series."""
         self.write()
         done = len(self.finished())
         are, command = "is" if done == 1 else "are", resume_command(self.folder.path)
         return f"Stopped; {done} of {len(self.seeds)} runs {are} finished.\nResume with: {command}"
 
     def next_task(self) -> RunTask | None:
+        """Return the next run that is not finished."""
         return next(self.tasks, None)
 
     def on_message(self, task: RunTask, message: EpochRecord) -> None:
+        """Report an epoch to the callback."""
         self.callback.on_run_epoch_end(task.config.seed, message)
 
     def on_end(self, task: RunTask, error: Exception | None) -> None:
+        """Record how a run ended; a process that was killed could not do so itself."""
         seed = task.config.seed
         run = _read_run(self.folder, seed)
-        if error is not None and run.status in ("waiting", "running"):  # it could not write its end itself
+        if error is not None and run.status in ("waiting", "running"):
             make_folder(run.folder)
             failure = {"status": "failed", "stop_reason": type(error).__name__, "finished_at": now()}
             RunFolder(run.folder).write_record({"name": self.config.name, "seed": seed, **run.record, **failure})

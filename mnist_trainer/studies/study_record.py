@@ -22,7 +22,7 @@ def open_folder(kind: str, name: str, folder: Path | None) -> RunFolder:
 
 
 class StudyRecord:
-    """What `run.json` holds: fixed `facts`, the status, and the seconds of all sessions together."""
+    """The content of `run.json`: fixed `facts`, the status, and the seconds of all sessions together."""
 
     def __init__(self, folder: RunFolder, **facts: Any) -> None:
         old = folder.read_record()
@@ -44,7 +44,7 @@ class StudyRecord:
         self.folder.write_record(self.content)
 
     def close(self, status: str, reason: str | None) -> None:
-        """Record how the session ended; a folder that can't be written is ignored: the reason matters more."""
+        """Record how the session ended. An error of writing is ignored, because the reason matters more."""
         with suppress(StorageError):
             self.write(status=status, stop_reason=reason, finished_at=now())
             self.folder.log(status if reason is None else f"{status}: {reason}")

@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from mnist_trainer.cli.options import run_app
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -41,8 +42,9 @@ if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may ignore it
 command, *sys.argv[1:] = sys.argv[1:]
 sys.argv[0] = f"mnist-{command}"
-from importlib import import_module
-main = import_module(f"mnist_trainer.cli.mnist_{command}").main
+from functools import partial
+from mnist_trainer.cli.options import run_app
+main = partial(run_app, command)
 """
 
 
@@ -64,7 +66,7 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
         capsys.readouterr()
         monkeypatch.setattr(sys, "argv", [f"mnist-{name}", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            import_module(f"mnist_trainer.cli.mnist_{name}").main()
+            run_app(name)
         out, err = capsys.readouterr()
         code = ended.value.code
         assert code is None or isinstance(code, int)

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -95,10 +96,10 @@ def test_a_config_needs_no_option(command: Command, here: Path, words: str) -> N
 
 @pytest.mark.parametrize("words", ["mlp", "-c mlp", "--config mlp", "training.epochs=3 mlp"])
 def test_a_sweep_is_named_as_a_config_is(command: Command, monkeypatch: pytest.MonkeyPatch, words: str) -> None:
-    named = []
-    monkeypatch.setattr("mnist_trainer.cli.mnist_sweep._sweep", lambda loaded, *rest: named.append(loaded.name))
+    done = Mock()
+    monkeypatch.setattr("mnist_trainer.studies.sweep_search.run_sweep", done)
     assert command("sweep", *words.split()).code == 0
-    assert named == ["mlp"]
+    assert [call.args[0].name for call in done.call_args_list] == ["mlp"]
 
 
 def test_a_config_that_is_no_sweep_is_told_so(command: Command) -> None:

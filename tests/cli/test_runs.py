@@ -89,7 +89,7 @@ def test_on_a_terminal_the_table_fits(command: Command, home: Path, monkeypatch:
     monkeypatch.setattr("mnist_trainer.cli.mnist_runs.terminal_width", lambda: 80)
     lines = command("runs").out.splitlines()
     assert max(map(len, lines[:3])) <= 80
-    assert lines[-1].startswith("Not shown, for want of width: ")
+    assert lines[-1].startswith("Not shown, because the terminal is too narrow: ")
 
 
 def test_an_empty_folder_says_what_to_do(command: Command, here: Path) -> None:
@@ -151,9 +151,9 @@ def test_nothing_heavy_is_loaded_for_a_table(completed: Command) -> None:
     watched = """
 import sys
 command, *sys.argv[1:] = sys.argv[1:]
-from mnist_trainer.cli.mnist_runs import main
+from mnist_trainer.cli.options import run_app
 try:
-    main()
+    run_app("runs")
 finally:
     heavy = ("torch", "torchvision", "numpy", "matplotlib", "cv2", "PIL")
     print("loaded:", *(name for name in heavy if name in sys.modules), file=sys.stderr)

@@ -31,8 +31,8 @@ Options:
                        cores.
   --resume RUN         Continue a run that was stopped: its folder, its
                        last.pt, or latest.
-  --take-over          With --resume: also if a process on another host had
-                       locked the run. Make sure that it is dead.
+  --take-over          With --resume: replace the lock of a process on another
+                       host. Make sure that the process is dead.
   --on-interrupt HOW   What Ctrl-C does: stop and save, or finish (test and
                        report the best epoch).
   --check              Check the config, show the layers and the memory
@@ -257,9 +257,9 @@ def test_without_arguments_an_example_is_shown(light: Light, name: str, example:
 WATCHED = """
 import sys
 sys.argv[:2] = ["mnist-predict"]
-from mnist_trainer.cli.mnist_predict import main
+from mnist_trainer.cli.options import run_app
 try:
-    main()
+    run_app("predict")
 finally:
     slow = ("torchvision", "matplotlib", "rich", "cv2", "pandas", "scipy", "tensorboard", "optuna", "torch._dynamo")
     print("loaded:", *(name for name in slow if name in sys.modules), file=sys.stderr)

@@ -35,20 +35,18 @@ def watch(event, args):
         started.add(os.path.basename(os.fsdecode(args[0])))
 
 sys.addaudithook(watch)
-from mnist_trainer.cli import mnist_eval
-from mnist_trainer.cli import mnist_predict
-from mnist_trainer.cli import mnist_train
+from mnist_trainer.cli.options import run_app
 from mnist_trainer.data.paths import user_cache
 
 ends = []
-for main, arguments in (
-    (mnist_train.main, ["--config", "config.yaml", "--run-dir", "runs/one"]),
-    (mnist_eval.main, ["runs/one"]),
-    (mnist_predict.main, ["one.png", "--checkpoint", "runs/one"]),
+for name, arguments in (
+    ("train", ["--config", "config.yaml", "--run-dir", "runs/one"]),
+    ("eval", ["runs/one"]),
+    ("predict", ["one.png", "--checkpoint", "runs/one"]),
 ):
     sys.argv = ["mnist", *arguments]
     try:
-        main()
+        run_app(name)
     except SystemExit as end:
         ends.append(end.code)
 written.discard(os.devnull)

@@ -75,7 +75,7 @@ def test_killed_from_outside_at_three_moments_it_is_the_same_run(
     assert zygote.train(command(here / "whole", *often), here).code == 0
     moments = random.Random()  # truly: no seed makes a process meet its signal at the same step again
     for count in range(3):
-        start = [sys.executable, "-m", "mnist_trainer.cli.mnist_train", *command(here / "run", *often)]
+        start = [sys.executable, "-m", "mnist_trainer", "train", *command(here / "run", *often)]
         with subprocess.Popen(start, cwd=here, env=os.environ, stdout=subprocess.PIPE, text=True) as child:
             assert child.stdout is not None
             if count:  # the first one falls while it starts, more often than not

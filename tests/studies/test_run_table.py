@@ -67,7 +67,7 @@ def test_the_table_keeps_to_the_terminal(runs: list[RunSummary], width: int) -> 
     heads = lines[0].split()
     assert {"folder", "val_acc", "test_acc", "status"} <= set(heads)
     assert ("can't be compared" in notes[0]) == ("val_loss" in heads)
-    left_out = notes[-1].removeprefix("Not shown, for want of width: ").removesuffix(".").split(", ")
+    left_out = notes[-1].removeprefix("Not shown, because the terminal is too narrow: ").removesuffix(".").split(", ")
     if notes[-1].startswith("Not shown"):
         assert {*heads, *left_out} == set(table(runs).lines[0].split())
 
@@ -179,8 +179,8 @@ def test_series_say_what_their_figures_are() -> None:
     assert "mlp (5 seeds)" in lines[1] and "97.00 to 100.00 %" in lines[1]
     assert "cnn (40 trials)" in lines[2]
     assert notes == [
-        "Of seeds: the means, and the 95 % interval of the mean.",
-        "Of trials: the best one by validation; trials.csv in its folder has all.",
+        "Metrics of a series are means over its seeds, with the 95 % interval of the mean.",
+        "Metrics of a sweep are those of its best trial by validation; trials.csv in its folder has all trials.",
     ]
 
 

@@ -29,15 +29,7 @@ from mnist_trainer.storage.run_folder import RunFolder
 from mnist_trainer.studies import seed_series as module
 from mnist_trainer.studies.seed_series import resume_seeds, train_seeds
 from mnist_trainer.training.loop import EpochRecord
-
-TINY: dict[str, Any] = {
-    "name": "tiny",
-    "threads": 1,
-    "data": {"name": "digits", "limit": 20, "batch_size": 32, "validation": 40},
-    "model": {"architecture": "mlp", "hidden": [8]},
-    "training": {"epochs": 2},
-    "report": {"plots": False, "gallery": False},
-}
+from tests.pipeline.conftest import TINY
 
 
 class Remembering(Callback):

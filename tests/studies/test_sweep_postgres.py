@@ -17,21 +17,12 @@ from typing import Any
 
 import pytest
 
+from tests.studies.conftest import LONG
+
 pytest.importorskip("optuna", reason="needs the extra [sweep]")
 psycopg = pytest.importorskip("psycopg", reason="needs the extra [sweep]")
 REPOSITORY = Path(__file__).parents[2]
 
-SWEEP = """\
-base:
-  threads: 1
-  data: {name: digits, limit: 20, batch_size: 32, validation: 40}
-  model: {architecture: mlp, hidden: [8]}
-  training: {epochs: 40}
-  report: {plots: false}
-space: {optimizer.lr: {log_uniform: [0.001, 0.1]}}
-pruner: none
-trials: 6
-"""
 PASSWORD = "not-to-be-seen"
 
 
@@ -108,9 +99,9 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 @pytest.mark.postgres
 def test_two_commands_work_on_one_study(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "shared.yaml").write_text(SWEEP)
+    (tmp_path / "shared.yaml").write_text(f"{LONG}trials: 6\n")
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, "-m", "mnist_trainer.cli.mnist_sweep", "shared.yaml", "--storage", server]
+    command = [sys.executable, "-m", "mnist_trainer", "sweep", "shared.yaml", "--storage", server]
     children = [
         subprocess.Popen(
             [*command, "--run-dir", name],

@@ -20,22 +20,10 @@ from mnist_trainer.studies import processes
 from mnist_trainer.studies import sweep_search as sweep_module
 from mnist_trainer.studies.sweep_search import SweepOptions, TrialTask, run_sweep
 from mnist_trainer.studies.sweep_study import SweepStudy
+from tests.studies.conftest import LONG
 
 pytest.importorskip("optuna", reason="needs the extra [sweep]")
 REPOSITORY = Path(__file__).parents[2]
-
-LONG = """\
-base:
-  threads: 1
-  data: {name: digits, limit: 20, batch_size: 32, validation: 40}
-  model: {architecture: mlp, hidden: [8]}
-  training: {epochs: 40}
-  report: {plots: false}
-space: {optimizer.lr: {log_uniform: [0.001, 0.1]}}
-sampler: random
-pruner: none
-trials: 4
-"""
 
 
 class Remembering(Callback):
@@ -55,12 +43,12 @@ class Remembering(Callback):
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "long.yaml").write_text(LONG)
+    (tmp_path / "long.yaml").write_text(f"{LONG}sampler: random\ntrials: 4\n")
     return tmp_path
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "mnist_trainer.cli.mnist_sweep", *arguments]
+    command = [sys.executable, "-m", "mnist_trainer", "sweep", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -6,6 +6,7 @@ An accelerator is simulated: its flag lies on the CPU here, and is not waited fo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import product
 from math import inf, nan
 from typing import Any
 
@@ -163,9 +164,12 @@ def test_a_simulated_accelerator_stands_still_from_the_first_bad_loss_on(
     assert state.nonfinite
 
 
-@pytest.mark.parametrize("accelerator", [False, True])
-@pytest.mark.parametrize("optimizer", [sgd, fused_sgd])
-@pytest.mark.parametrize("clip_norm", [None, 1.0])
+each_way_to_scale = pytest.mark.parametrize(
+    ("accelerator", "optimizer", "clip_norm"), list(product([False, True], [sgd, fused_sgd], [None, 1.0]))
+)
+
+
+@each_way_to_scale
 def test_scaled_losses_make_the_same_step(
     make: Make, accelerator: bool, optimizer: Any, clip_norm: float | None
 ) -> None:
@@ -175,9 +179,7 @@ def test_scaled_losses_make_the_same_step(
     assert theta(scaled) == pytest.approx(theta(plain), rel=1e-6)
 
 
-@pytest.mark.parametrize("accelerator", [False, True])
-@pytest.mark.parametrize("optimizer", [sgd, fused_sgd])
-@pytest.mark.parametrize("clip_norm", [None, 1.0])
+@each_way_to_scale
 def test_a_gradient_beyond_float16_skips_the_step_and_lowers_the_scale(
     make: Make, accelerator: bool, optimizer: Any, clip_norm: float | None
 ) -> None:
