@@ -41,13 +41,6 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     return check_seeds(numbers if "," in text else range(min(numbers[0], MAX_SEEDS + 1)))
 
 
-def format_seeds(seeds: Sequence[int]) -> str:
-    """Return the text that `parse_seeds` reads as `seeds`."""
-    if list(seeds) == list(range(len(seeds))):
-        return str(len(seeds))
-    return ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
-
-
 def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
     """Return the seeds of a series. Raises `UsageError` if there are none, too many, duplicates or negative ones."""
     if not 1 <= len(seeds) <= MAX_SEEDS:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_trainer.errors import UsageError
-from mnist_trainer.seeds import MAX_SEEDS, check_seeds, format_seeds, parse_seeds, seed_for
+from mnist_trainer.seeds import MAX_SEEDS, check_seeds, parse_seeds, seed_for
 
 NUMBERS = st.integers(min_value=0, max_value=10**12)
 
@@ -41,11 +41,6 @@ def test_every_address_has_its_own_seed() -> None:
 )
 def test_how_many_seeds_or_which(text: str, seeds: tuple[int, ...]) -> None:
     assert parse_seeds(text) == seeds
-
-
-@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2), (5,), (1, 0), (4, 7, 9)])
-def test_seeds_are_read_as_they_were_written(seeds: tuple[int, ...]) -> None:
-    assert parse_seeds(format_seeds(seeds)) == seeds
 
 
 @pytest.mark.parametrize("text", ["a", "", ",", "-1", "0,,1", "1.5", "1e2", "²", "0,x", "0;1"])

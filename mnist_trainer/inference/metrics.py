@@ -1,21 +1,36 @@
-"""Metrics of a classifier, the comparison of two classifiers, and the spread of a metric over several runs."""
+"""Metrics of a classifier, its calibration, the comparison of two classifiers, and the spread of a metric over runs.
+
+Temperature scaling and reliability diagrams are those of Guo et al. 2017 (arXiv 1706.04599).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from math import cos, pi, sin, sqrt, tan
+from math import cos, exp, log, pi, sin, sqrt, tan
 from statistics import fmean, stdev
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from mnist_trainer.errors import DataError
 
 BINS = 15
 """Number of equal bins of the expected calibration error (Guo et al. 2017, arXiv 1706.04599)."""
 
 Z95 = 1.959963984540054
 """The 97.5 % quantile of the normal distribution: two-sided 95 %."""
+
+TEMPERATURES = 0.001, 10_000.0
+"""The range of temperatures."""
+
+EQUAL_WITHIN = 1e-6
+"""Metrics that differ by no more than this are equal."""
+
+TEMPERATURE_PRECISION = 1e-6
+"""The relative precision of the temperature."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +157,68 @@ def bin_of(confidence: Tensor) -> Tensor:
     return (confidence * BINS).ceil().long().clamp(1, BINS) - 1
 
 
+@dataclass(frozen=True)
+class CalibrationMetrics:
+    """The mean −ln of the correct class's probability, and the expected calibration error."""
+
+    loss: float
+    ece: float
+
+    def worse_than(self, other: CalibrationMetrics) -> list[str]:
+        """Return the names of the metrics that are larger than those of `other`, by more than rounding."""
+        return [key for key, value in vars(self).items() if value > getattr(other, key) + EQUAL_WITHIN]
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """A bin of a reliability diagram: number of predictions, mean confidence and accuracy."""
+
+    count: int
+    confidence: float
+    accuracy: float
+
+
+def reliability(confidence: Tensor, correct: Tensor) -> tuple[ReliabilityBin | None, ...]:
+    """Return the bins of `confidence` [N] float64 and `correct` [N] bool; None for an empty one."""
+    bins = bin_of(confidence)
+    counts = torch.bincount(bins, minlength=BINS)
+    sums = [torch.bincount(bins, weights=values, minlength=BINS) for values in (confidence, correct.double())]
+    rows = zip(counts.tolist(), *(each.tolist() for each in sums), strict=True)
+    return tuple(ReliabilityBin(count, conf / count, hits / count) if count else None for count, conf, hits in rows)
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """Return the temperature T that minimises the mean cross-entropy of `logits` [N, K] / T.
+
+    The loss is convex in 1/T, so it has a single minimum in log T too: golden-section search within `TEMPERATURES`.
+    Raises `DataError` if every prediction is correct (then the best T is 0), or if the minimum is not within bounds.
+    """
+    if bool((logits.argmax(dim=1) == labels).all()):
+        raise DataError(
+            f"All {len(labels):,} validation images are classified correctly, so the best temperature would be 0. "
+            "Calibrate a model that was trained with more validation images (data.validation)."
+        )
+
+    def loss(log_temperature: float) -> float:
+        return float(F.cross_entropy(logits / exp(log_temperature), labels))
+
+    low, high = bounds = (log(TEMPERATURES[0]), log(TEMPERATURES[1]))
+    golden = (sqrt(5) - 1) / 2
+    while high - low > TEMPERATURE_PRECISION:
+        left, right = high - golden * (high - low), low + golden * (high - low)
+        if loss(left) < loss(right):
+            high = right
+        else:
+            low = left
+    if low == bounds[0] or high == bounds[1]:
+        raise DataError(
+            f"The best temperature for these {len(labels):,} validation images is not between {TEMPERATURES[0]:g} and "
+            f"{TEMPERATURES[1]:,g}: the confidence of the model does not depend on whether it is correct. Calibrate "
+            "one that was trained longer, or with more validation images (data.validation)."
+        )
+    return exp((low + high) / 2)
+
+
 def confusion_matrix(labels: Tensor, predicted: Tensor, classes: int) -> Tensor:
     """Return counts [classes, classes] int64; rows are labels, columns predictions."""
     return torch.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
@@ -209,10 +286,6 @@ class Spread:
     max: float
     interval: tuple[float, float] | None
     count: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what `run.json` of a series holds."""
-        return asdict(self)
 
 
 def spread(values: Sequence[float]) -> Spread:

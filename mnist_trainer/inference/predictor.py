@@ -137,10 +137,6 @@ class Predictor(nn.Module):
         """Return probabilities [B, K] of uint8 images [B, 28, 28]; K is 2 for a yes/no model."""
         return self.read(images)[0]
 
-    def none(self, images: Tensor) -> Tensor:
-        """Return the probability of "none of the classes" [B], float64 on the CPU, of uint8 images [B, 28, 28]."""
-        return self.read(images)[1]
-
     def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the probabilities [B, K], given that it is one of the classes, and that of "none of the classes" [B].
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from mnist_trainer.config.layers import output_count
 from mnist_trainer.config.model import FullyConvolutional
 from mnist_trainer.config.schema import Config
-from mnist_trainer.data.image_dataset import MEMORY_FRACTION, ImageDataset
+from mnist_trainer.data.image_dataset import MEMORY_FRACTION
 from mnist_trainer.data.loaders import class_names
 from mnist_trainer.model.device import matmul_backend
 from mnist_trainer.reports.callbacks import RunInfo
@@ -43,41 +43,29 @@ def run_facts(state: TrainingState, custom: Mapping[str, str] | None = None) -> 
 def build_header(state: TrainingState, folder: Path, custom: dict[str, str], resumed: str = "") -> RunInfo:
     """Return the `RunInfo` of a training; `resumed` says where a run continues."""
     setup, facts = state.setup, run_facts(state, custom)
-    counts = f"{len(setup.train):,} images to train, {facts['data']['validation_count']:,} to validate"
+    data = f"{setup.config.data.name}: {len(setup.train):,} images to train, "
+    data += f"{facts['data']['validation_count']:,} to validate"
     if any(setup.simulated):
-        counts += " (simulated: {:,} and {:,})".format(*setup.simulated)
-    count = torch.get_num_threads()
-    threads = f", {count} thread{'' if count == 1 else 's'}" if setup.device.type == "cpu" else ""
+        data += " (simulated: {:,} and {:,})".format(*setup.simulated)
+    if not isinstance(setup.train.images, Tensor):  # memory-mapped
+        data += f"; more than {100 * MEMORY_FRACTION:g} % of the free memory, so read a batch at a time"
+    if setup.config.data.name == "folder":
+        data += f"; {len(setup.classes)} classes: {', '.join(setup.classes)}"
+    device = f"{setup.device}, {setup.spec.precision}"
+    if setup.device.type == "cpu":
+        is_by_library = setup.spec.precision == "float32" and matmul_backend() == "oneDNN"
+        count = torch.get_num_threads()
+        device += f"{' by oneDNN' if is_by_library else ''}, {count} thread{'' if count == 1 else 's'}"
     return RunInfo(
         name=setup.config.name,
-        data=f"{setup.config.data.name}: {counts}{_mapped(setup.train)}{_classes(state)}",
+        data=data,
         model=f"{facts['model']}, {facts['parameters']:,} parameters{_initial_weights(state)}",
-        device=f"{setup.device}, {_precision(state)}{threads}",
+        device=device,
         seed=setup.config.seed,
         epochs=setup.config.training.epochs,
         folder=folder,
         resumed=resumed,
     )
-
-
-def _precision(state: TrainingState) -> str:
-    """Return the precision, as `float32 by oneDNN`."""
-    precision, library = state.setup.spec.precision, matmul_backend()
-    shows_library = precision == "float32" and state.setup.device.type == "cpu" and library == "oneDNN"
-    return f"{precision} by {library}" if shows_library else precision
-
-
-def _mapped(dataset: ImageDataset) -> str:
-    """Return a note if the data set is too large for memory, and memory-mapped."""
-    if isinstance(dataset.images, Tensor):
-        return ""
-    return f"; more than {100 * MEMORY_FRACTION:g} % of the free memory, so read a batch at a time"
-
-
-def _classes(state: TrainingState) -> str:
-    """Return the classes of a folder, which are the names of its sub-folders."""
-    names = state.setup.classes
-    return f"; {len(names)} classes: {', '.join(names)}" if state.setup.config.data.name == "folder" else ""
 
 
 def _initial_weights(state: TrainingState) -> str:

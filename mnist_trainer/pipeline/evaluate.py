@@ -19,8 +19,14 @@ from mnist_trainer.data.image_dataset import ImageDataset, Split
 from mnist_trainer.data.loaders import all_classes, load_real, load_split, load_unseen, with_binary
 from mnist_trainer.errors import CheckpointError, ConfigError, ConfigProblem, UsageError, one_line
 from mnist_trainer.files import is_folder, user_path
-from mnist_trainer.inference.calibration import CalibrationMetrics, fit_temperature
-from mnist_trainer.inference.metrics import Comparison, Evaluation, calibration_error, compare_predictions
+from mnist_trainer.inference.metrics import (
+    CalibrationMetrics,
+    Comparison,
+    Evaluation,
+    calibration_error,
+    compare_predictions,
+    fit_temperature,
+)
 from mnist_trainer.inference.predictions import (
     MeanLoss,
     Predictions,

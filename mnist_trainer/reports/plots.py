@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from mnist_trainer.inference.calibration import ReliabilityBin
-    from mnist_trainer.inference.metrics import Spread
+    from mnist_trainer.inference.metrics import ReliabilityBin, Spread
 
 MAX_MISTAKES = 25
 MAX_UNITS = 64

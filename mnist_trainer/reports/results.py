@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from mnist_trainer.inference.calibration import CalibrationMetrics
-from mnist_trainer.inference.metrics import BINS, Comparison, Evaluation, MemberMetrics
+from mnist_trainer.inference.metrics import BINS, CalibrationMetrics, Comparison, Evaluation, MemberMetrics
 from mnist_trainer.inference.reading import DigitPrediction, Prediction
 from mnist_trainer.reports.text import Column, csv_text, loss_text, percent, table_lines
 

@@ -11,8 +11,7 @@ from PIL import Image
 from torch import nn
 
 from mnist_trainer.data.image_dataset import ImageDataset
-from mnist_trainer.inference.calibration import reliability
-from mnist_trainer.inference.metrics import Evaluation, calibration_error
+from mnist_trainer.inference.metrics import Evaluation, calibration_error, reliability
 from mnist_trainer.inference.predictions import DeadUnits, Predictions, most_confident_errors
 from mnist_trainer.reports import plots
 from mnist_trainer.reports.canvas import FileFormat, Picture, draw_in_background, encode_png

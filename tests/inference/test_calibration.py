@@ -1,4 +1,4 @@
-"""Temperature scaling and reliability: `mnist_trainer/inference/calibration.py`."""
+"""Temperature scaling and reliability: `mnist_trainer/inference/metrics.py`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mnist_trainer.errors import DataError
-from mnist_trainer.inference.calibration import BOUNDS, fit_temperature, reliability
-from mnist_trainer.inference.metrics import BINS, calibration_error
+from mnist_trainer.inference.metrics import BINS, TEMPERATURES, calibration_error, fit_temperature, reliability
 
 
 def answers(scale: float, count: int = 500) -> tuple[Tensor, Tensor]:
@@ -29,7 +28,7 @@ def test_the_temperature_is_the_one_that_scipy_finds(scale: float) -> None:
         return float(F.cross_entropy(logarithms / temperature, labels))
 
     found = fit_temperature(logarithms, labels)
-    reference = minimize_scalar(loss, bounds=BOUNDS, method="bounded", options={"xatol": 1e-9})
+    reference = minimize_scalar(loss, bounds=TEMPERATURES, method="bounded", options={"xatol": 1e-9})
     assert found == pytest.approx(reference.x, rel=1e-3)
     assert loss(found) <= reference.fun + 1e-12
     assert found == pytest.approx(scale, rel=0.1)
@@ -43,7 +42,7 @@ def test_where_all_are_right_no_temperature_can_be_found() -> None:
 
 def test_a_best_temperature_beyond_the_bounds_is_told() -> None:
     logarithms, labels = answers(1.0, 30)
-    for logits, wanted in ((logarithms, logarithms.argmin(dim=1)), (logarithms * BOUNDS[0] / 10, labels)):
+    for logits, wanted in ((logarithms, logarithms.argmin(dim=1)), (logarithms * TEMPERATURES[0] / 10, labels)):
         with pytest.raises(DataError, match=r"for these 30 validation images is not between 0\.001 and 10,000: "):
             fit_temperature(logits, wanted)
 

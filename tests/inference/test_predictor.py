@@ -124,13 +124,13 @@ def test_none_of_the_classes_is_one_more_logit_that_is_always_0(dataset: ImageDa
     assert (none.shape, none.dtype) == ((150,), torch.float64)
     assert torch.allclose(none, shares[:, 10], atol=1e-12)
     assert torch.equal(probabilities, Predictor([network], [READING], CPU)(dataset.images))
-    assert torch.equal(none, predictor.none(dataset.images))
+    assert torch.equal(none, predictor.read(dataset.images)[1])
 
 
 def test_a_temperature_changes_nothing_in_what_is_refused(dataset: ImageDataset, network: nn.Module) -> None:
     plain = Predictor([network], [ABLE], CPU)
     calm = Predictor([network], [replace(ABLE, temperature=3.0)], CPU, temperature=2.0)
-    assert torch.equal(plain.none(dataset.images), calm.none(dataset.images))
+    assert torch.equal(plain.read(dataset.images)[1], calm.read(dataset.images)[1])
     assert not torch.equal(plain(dataset.images), calm(dataset.images))
 
 
@@ -138,15 +138,15 @@ def test_only_members_that_can_tell_are_asked_what_is_none(dataset: ImageDataset
     members = [network, other(network), other(other(network))]
     specs = [ABLE, READING, replace(ABLE, refusal_threshold=0.75)]
     several = Predictor(members, specs, CPU)
-    each = [Predictor([member], [ABLE], CPU).none(dataset.images) for member in members]
-    assert torch.equal(several.none(dataset.images), (each[0] + each[2]) / 2)
+    each = [Predictor([member], [ABLE], CPU).read(dataset.images)[1] for member in members]
+    assert torch.equal(several.read(dataset.images)[1], (each[0] + each[2]) / 2)
     assert several.refusal_threshold == 0.625
 
 
 def test_a_model_that_cannot_tell_refuses_nothing(dataset: ImageDataset, network: nn.Module) -> None:
     predictor = Predictor([network], [READING], CPU)
     assert predictor.refusal_threshold is None
-    assert torch.equal(predictor.none(dataset.images), torch.zeros(150, dtype=torch.float64))
+    assert torch.equal(predictor.read(dataset.images)[1], torch.zeros(150, dtype=torch.float64))
 
 
 def test_logits_of_any_size_have_a_probability_of_none(dataset: ImageDataset) -> None:
@@ -154,7 +154,7 @@ def test_logits_of_any_size_have_a_probability_of_none(dataset: ImageDataset) ->
         constant = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
         nn.init.zeros_(constant[1].weight)  # type: ignore[arg-type]
         nn.init.constant_(constant[1].bias, bias)  # type: ignore[arg-type]
-        assert Predictor([constant], [ABLE], CPU).none(dataset.images).unique().tolist() == [none]
+        assert Predictor([constant], [ABLE], CPU).read(dataset.images)[1].unique().tolist() == [none]
 
 
 def test_both_come_from_one_pass(dataset: ImageDataset, network: nn.Module) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -32,7 +34,7 @@ def test_a_single_run_has_no_spread() -> None:
 
 
 def test_equal_runs_have_an_interval_without_width() -> None:
-    assert spread([0.5, 0.5, 0.5]).to_json() == {
+    assert asdict(spread([0.5, 0.5, 0.5])) == {
         "mean": 0.5,
         "sd": 0.0,
         "min": 0.5,

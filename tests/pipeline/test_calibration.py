@@ -11,7 +11,7 @@ import torch
 
 from mnist_trainer import Run, evaluate, train
 from mnist_trainer.errors import CheckpointError, DataError
-from mnist_trainer.inference.calibration import fit_temperature
+from mnist_trainer.inference.metrics import fit_temperature
 from mnist_trainer.pipeline.evaluate import CalibrationResult, calibrate, run_evaluation
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 

@@ -55,7 +55,7 @@ def test_the_model_tells_digits_from_what_is_none(run: Run) -> None:
     assert predictor.refusal_threshold == REFUSAL_THRESHOLD
     splits = prepare(run.config).setup
     digits, others = splits.train.labels < 10, splits.train.labels == 10
-    none = predictor.none(splits.train.images)
+    none = predictor.read(splits.train.images)[1]
     assert int(others.sum()) == 200
     assert float((none[digits] < 0.5).double().mean()) > 0.9
     assert float((none[others] > 0.5).double().mean()) > 0.9
@@ -89,7 +89,7 @@ def test_calibration_keeps_what_is_refused(run: Run, here: Path) -> None:
     assert after.spec.temperature == done.temperature != 1
     assert after.spec.refusal_threshold == before.spec.refusal_threshold == REFUSAL_THRESHOLD
     images = load_split(run.config.data, "test").images
-    none = [each.predictor(torch.device("cpu")).none(images) for each in (before, after)]
+    none = [each.predictor(torch.device("cpu")).read(images)[1] for each in (before, after)]
     assert torch.equal(*none)
     assert done.before["validation"].evaluation.count == 150
     assert evaluate(here / "calm.pt", split="validation").confusion == run.validation.confusion  # type: ignore[union-attr]

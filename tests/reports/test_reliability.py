@@ -7,7 +7,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from mnist_trainer.inference.calibration import ReliabilityBin
+from mnist_trainer.inference.metrics import ReliabilityBin
 from mnist_trainer.reports.plots import reliability_diagrams
 
 

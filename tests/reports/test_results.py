@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mnist_trainer.inference.calibration import CalibrationMetrics
-from mnist_trainer.inference.metrics import ClassMetrics, Comparison, Evaluation, MemberMetrics
+from mnist_trainer.inference.metrics import CalibrationMetrics, ClassMetrics, Comparison, Evaluation, MemberMetrics
 from mnist_trainer.reports.results import (
     calibration_lines,
     comparison_lines,
