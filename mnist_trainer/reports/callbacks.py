@@ -144,7 +144,7 @@ class TrialRow:
 
 @dataclass(frozen=True)
 class SweepInfo:
-    """What is known before the first trial; `rows` are the trials that are there already."""
+    """What is known before the first trial; `rows` are the trials that exist already."""
 
     sweep: Sweep
     folder: Path
@@ -176,7 +176,7 @@ class SweepResult:
 
     @property
     def progress(self) -> str:
-        """A sentence that leads to `resume`."""
+        """How many trials are done, to be printed before the command `resume`."""
         done = sum(row.has_ended for row in self.rows)
         hidden = "Put the password in place of ***, or take :*** out and put it into PGPASSWORD or ~/.pgpass. "
         return f"{done} of {self.trials} trials are done. {hidden if '***' in self.resume else ''}Resume with:"
@@ -220,13 +220,13 @@ class Callback:
     stopped_by = "SIGINT"
 
     def on_message(self, text: str) -> None:
-        """Called with a sentence about what happens besides the events below."""
+        """Called with a sentence to print about anything but the events below."""
 
     def on_warning(self, key: str, reason: str) -> None:
         """Called with a warning about the config key `key`, before training or during it."""
 
     def on_loading(self, what: str, done: int, total: int | None) -> None:
-        """Called while data are downloaded or made: `done` of `total` bytes of `what` are there."""
+        """Called while data are downloaded or made: `done` of `total` bytes of `what`."""
 
     def on_train_start(self, info: RunInfo) -> None:
         """Called once before the first step, with the name, data, model, device and folder of the run as text."""

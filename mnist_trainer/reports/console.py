@@ -48,7 +48,7 @@ TRIAL_STYLES = {"failed": "red", "pruned": "dim"}
 
 
 class Console(Callback):
-    """Prints to `stream`, by default stdout. `terminal` says whether it is one; None: found out."""
+    """Prints to `stream`, by default stdout. `terminal` says whether that is a terminal; None: it is detected."""
 
     def __init__(
         self, stream: TextIO | None = None, *, quiet: bool = False, as_json: bool = False, terminal: bool | None = None
@@ -357,7 +357,7 @@ def _guessing_lines(evaluation: Evaluation, advice: str) -> list[str]:
         return []
     majority = evaluation.majority_class
     share = percent(majority.count / evaluation.count)
-    always = f"always answering {majority.label} would be right for {share}"
+    always = f"always predicting {majority.label} has an accuracy of {share}"
     return [f"It is no better than guessing: {always}.", *([f"{advice}."] if advice else [])]
 
 
@@ -397,7 +397,7 @@ def _spread_row(summary: Summary, kind: str) -> str:
 
 
 def series_lines(series: SeriesResult) -> list[str]:
-    """Return the rows of mean and deviation, and what is known of them; the last line is the result."""
+    """Return what is printed at the end of a series: mean and deviation, files, notes; the last line is the result."""
     name, split = series.folder.name, primary_split(series.summary)
     plot = ", plots/seeds.png" if split and series.config.report.plots else ""
     lines = [f"Written to {series.folder}: config.yaml, run.json{plot}, seed-*/"]
@@ -447,7 +447,7 @@ def trial_lines(row: TrialRow, is_best: bool = False) -> list[str]:
 
 
 def sweep_result_lines(result: SweepResult) -> list[str]:
-    """Return what came of a sweep; the last line is the result."""
+    """Return what is printed at the end of a sweep; the last line is the result."""
     files = ["sweep.yaml", "run.json", "trials.csv", "curves.csv"]
     files += [*(["best.yaml"] if result.best else []), *(["plots/"] if result.plots else [])]
     lines = [*result.left_out, f"Written to {result.folder}: {', '.join(files)}"]

@@ -170,7 +170,7 @@ def set_log_scale(axes: Axes, values: Values, which: Literal["x", "y"] = "y") ->
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES: list[Style] = [{"color": colour, "marker": marker} for marker, colour in product(("", "o", "^", "s"), COLOURS)]
-"""The styles of runs that can be told apart."""
+"""The styles that tell runs apart."""
 
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 """Errors in percent that are labelled on the axis."""

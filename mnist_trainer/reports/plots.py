@@ -198,10 +198,10 @@ def _draw_bins(upper: Axes, lower: Axes, bins: Bins) -> None:
     lows = np.array([low for low, _ in filled])
     style: Any = {"align": "edge", "edgecolor": "white"}
     heights = [100 * each.accuracy for _, each in filled]
-    upper.bar(lows, heights, width, color=BLUE, label="answers that are right (%)", **style)
+    upper.bar(lows, heights, width, color=BLUE, label="accuracy (%)", **style)
     confidences = [100 * each.confidence for _, each in filled]
-    upper.hlines(confidences, lows, lows + width, color=ORANGE, linewidth=2.5, label="their mean confidence (%)")
-    upper.plot((0, 100), (0, 100), color=GREY, linestyle="--", linewidth=1, label="as right as sure")
+    upper.hlines(confidences, lows, lows + width, color=ORANGE, linewidth=2.5, label="mean confidence (%)")
+    upper.plot((0, 100), (0, 100), color=GREY, linestyle="--", linewidth=1, label="perfect calibration")
     upper.set(xlim=(0, 100), ylim=(0, 102))
     upper.grid(visible=True, axis="y")
     lower.bar(lows, [each.count for _, each in filled], width, color=GREY, **style)

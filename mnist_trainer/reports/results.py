@@ -12,7 +12,7 @@ from mnist_trainer.reports.text import Column, csv_text, loss_text, percent, tab
 PREDICTION_COLUMNS = ("path", "text", "confidence", "refused", "reason", "error", "page", "warnings")
 
 SIGNIFICANT = 0.05
-"""Below this p-value a difference is called unlikely to be chance."""
+"""Below this p-value a difference is called significant."""
 
 
 # --- predictions ---
@@ -111,7 +111,7 @@ def _loss_line(evaluation: Evaluation) -> str:
     if evaluation.plain:
         return f"loss {evaluation.loss:.4f}"
     mean = "mean " if evaluation.members or evaluation.views > 1 else ""
-    return f"loss {evaluation.loss:.4f} (-ln of the {mean}probability of the right class)"
+    return f"loss {evaluation.loss:.4f} (-ln of the {mean}probability of the correct class)"
 
 
 def _member_lines(evaluation: Evaluation, width: int | None) -> list[str]:
@@ -142,15 +142,15 @@ def comparison_lines(evaluations: Sequence[Evaluation], names: tuple[str, str], 
 
 
 def difference_sentence(names: tuple[str, str], comparison: Comparison) -> str:
-    """Return `B is right on 31 that A misses, and misses 12 that A gets: unlikely to be chance (p = 0.005)`."""
+    """Return `B is correct on 31 images that A gets wrong, wrong on 12 that A gets right: significant (p = 0.005)`."""
     first, second = names
     more, fewer, p = comparison.only_second, comparison.only_first, comparison.p
     if not more + fewer:
-        return f"{first} and {second} are right on the same images: there is nothing to tell them apart by"
-    conclusion = "unlikely to be chance" if p < SIGNIFICANT else "may well be chance"
+        return f"{first} and {second} are correct on the same images: no difference"
+    conclusion = "significant" if p < SIGNIFICANT else "not significant"
     p_value = f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
     return (
-        f"{second} is right on {more} that {first} misses, and misses {fewer} that {first} gets: "
+        f"{second} is correct on {more} images that {first} gets wrong, wrong on {fewer} that {first} gets right: "
         f"{conclusion} ({p_value})"
     )
 
@@ -159,7 +159,7 @@ def calibration_lines(
     temperature: float, metrics: Mapping[str, tuple[CalibrationMetrics, CalibrationMetrics]]
 ) -> list[str]:
     """Return the temperature, and the metrics of each split before and after calibration."""
-    unchanged = "no answer changes, so accuracy stays as it is"
+    unchanged = "no prediction changes, so the accuracy stays the same"
     lines = [f"temperature {temperature:.4f}, fitted on the validation images; {unchanged}"]
     lines.append(f"{'':<12}{'loss (-ln)':>19}{'calibration error':>23}")
     warnings = []

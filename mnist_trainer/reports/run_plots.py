@@ -44,7 +44,7 @@ def draw_weights(
 
 def draw_confusion(evaluation: Evaluation, classes: tuple[str, ...], file_format: FileFormat = "png") -> Drawing:
     """Return `confusion.png`."""
-    title = f"{evaluation.dataset}, {evaluation.split}: {percent(evaluation.accuracy)} right"
+    title = f"{evaluation.dataset}, {evaluation.split}: accuracy {percent(evaluation.accuracy)}"
     counts = np.array(evaluation.confusion, dtype=np.int64)
     return f"confusion.{file_format}", draw_in_background(plots.confusion, counts, classes, title, file_format)
 
@@ -59,7 +59,7 @@ def draw_mistakes(
     """Return `mistakes.png`: the 25 wrong predictions with the largest probability."""
     worst = most_confident_errors(predictions)
     images, labels = dataset.gather(worst.to(dataset.labels.device))
-    which = "All" if evaluation.errors == len(worst) else "The surest of"
+    which = "All" if evaluation.errors == len(worst) else "The most confident of"
     shown = [None if evaluation.ece is None else float(value) for value in predictions.confidence[worst]]
     return f"mistakes.{file_format}", draw_in_background(
         plots.mistakes,
@@ -67,7 +67,7 @@ def draw_mistakes(
         [classes[label] for label in labels.tolist()],
         [classes[label] for label in predictions.predicted[worst].tolist()],
         shown,
-        f"{which} {evaluation.errors:,} mistakes in {evaluation.count:,} {evaluation.split} images: label → answer",
+        f"{which} {evaluation.errors:,} mistakes in {evaluation.count:,} {evaluation.split} images: label → prediction",
         file_format,
     )
 
@@ -86,7 +86,7 @@ def draw_reliability(before: Predictions, after: Predictions, evaluation: Evalua
     for word, each in zip(words, (before, after), strict=True):
         error = percent(calibration_error(each.confidence, each.correct))
         panels[f"{word}: error {error}"] = reliability(each.confidence, each.correct)
-    title = f"{evaluation.dataset}, {evaluation.count:,} {evaluation.split} images: is it right as often as it is sure?"
+    title = f"{evaluation.dataset}, {evaluation.count:,} {evaluation.split} images: accuracy by confidence"
     return "reliability.png", partial(reliability_diagrams, panels, title)
 
 

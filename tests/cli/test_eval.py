@@ -228,7 +228,7 @@ def test_two_are_compared_in_words(command: Command, pair: tuple[str, str]) -> N
     more, fewer = content["only_second"], content["only_first"]
     assert content["p"] < 0.05
     assert lines[5].startswith(
-        f"other is right on {more} that first misses, and misses {fewer} that first gets: unlikely to be chance (p "
+        f"other is correct on {more} images that first gets wrong, wrong on {fewer} that first gets right: significant"
     )
 
 

@@ -53,7 +53,7 @@ def ensemble(evaluation: Evaluation) -> Evaluation:
 def test_an_ensemble_tells_its_members_gains_and_disagreement(ensemble: Evaluation) -> None:
     lines = evaluation_lines(ensemble, "ensemble of 2")
     assert lines[0] == "ensemble of 2 on mnist"
-    assert lines[2] == "loss 0.0123 (-ln of the mean probability of the right class)"
+    assert lines[2] == "loss 0.0123 (-ln of the mean probability of the correct class)"
     assert lines[4:11] == [
         "",
         "member                accuracy      errors    loss",
@@ -76,9 +76,9 @@ def test_members_of_one_file_are_told_apart_by_number(ensemble: Evaluation) -> N
 def test_views_and_a_temperature_are_told_with_the_loss(evaluation: Evaluation) -> None:
     views = evaluation_lines(replace(evaluation, views=5, plain=False), "best.pt")
     assert views[0] == "best.pt on mnist, the mean of 5 views"
-    assert views[2] == "loss 0.0123 (-ln of the mean probability of the right class)"
+    assert views[2] == "loss 0.0123 (-ln of the mean probability of the correct class)"
     calibrated = evaluation_lines(replace(evaluation, plain=False), "best.pt")
-    assert calibrated[2] == "loss 0.0123 (-ln of the probability of the right class)"
+    assert calibrated[2] == "loss 0.0123 (-ln of the probability of the correct class)"
     values = evaluation_lines(replace(evaluation, loss=None, ece=None, plain=False), "best.pt")
     assert values[2] == "loss - (values that are no probabilities)"
 
@@ -88,21 +88,21 @@ def test_views_and_a_temperature_are_told_with_the_loss(evaluation: Evaluation) 
     [
         (
             Comparison(12, 31, 0.00536),
-            "B is right on 31 that A misses, and misses 12 that A gets: unlikely to be chance (p = 0.005)",
+            "B is correct on 31 images that A gets wrong, wrong on 12 that A gets right: significant (p = 0.005)",
         ),
         (
             Comparison(40, 2, 1e-9),
-            "B is right on 2 that A misses, and misses 40 that A gets: unlikely to be chance (p < 0.001)",
+            "B is correct on 2 images that A gets wrong, wrong on 40 that A gets right: significant (p < 0.001)",
         ),
         (
             Comparison(8, 12, 0.5034),
-            "B is right on 12 that A misses, and misses 8 that A gets: may well be chance (p = 0.503)",
+            "B is correct on 12 images that A gets wrong, wrong on 8 that A gets right: not significant (p = 0.503)",
         ),
         (
             Comparison(0, 5, 0.0625),
-            "B is right on 5 that A misses, and misses 0 that A gets: may well be chance (p = 0.062)",
+            "B is correct on 5 images that A gets wrong, wrong on 0 that A gets right: not significant (p = 0.062)",
         ),
-        (Comparison(0, 0, 1.0), "A and B are right on the same images: there is nothing to tell them apart by"),
+        (Comparison(0, 0, 1.0), "A and B are correct on the same images: no difference"),
     ],
 )
 def test_a_difference_in_words(comparison: Comparison, sentence: str) -> None:
@@ -121,7 +121,7 @@ def test_a_calibration_has_a_row_for_each_split() -> None:
         "test": (CalibrationMetrics(0.06, 0.05),) * 2,
     }
     assert calibration_lines(0.58436, figures) == [
-        "temperature 0.5844, fitted on the validation images; no answer changes, so accuracy stays as it is",
+        "temperature 0.5844, fitted on the validation images; no prediction changes, so the accuracy stays the same",
         "                     loss (-ln)      calibration error",
         "validation      0.0700 → 0.0310        4.40 % → 0.21 %",
         "test            0.0600 → 0.0600        5.00 % → 5.00 %",

@@ -111,7 +111,7 @@ def test_the_confusion_matrix_says_of_what_it_is(painter: Painter, evaluation: E
     matrix, classes, title, _ = painter.asked["confusion"]
     assert matrix.tolist() == [[1987, 3], [0, 10]]
     assert matrix.dtype == np.int64
-    assert (classes, title) == (("not 7", "7"), "mnist, test: 99.85 % right")
+    assert (classes, title) == (("not 7", "7"), "mnist, test: accuracy 99.85 %")
 
 
 def test_the_surest_mistakes_come_first(painter: Painter, evaluation: Evaluation) -> None:
@@ -124,7 +124,7 @@ def test_the_surest_mistakes_come_first(painter: Painter, evaluation: Evaluation
     assert truths == ["zero", "zero", "one", "one"]
     assert given == ["one", "two", "two", "zero"]
     assert shown == pytest.approx([1.0, 0.8, 0.7, 0.6])
-    assert title == "The surest of 3 mistakes in 2,000 test images: label → answer"
+    assert title == "The most confident of 3 mistakes in 2,000 test images: label → prediction"
 
 
 def test_what_is_no_probability_is_not_shown_as_one(painter: Painter, evaluation: Evaluation) -> None:

@@ -85,7 +85,7 @@ def test_a_model_that_only_guesses_is_told_so(result: Run, evaluation: Evaluatio
     told = replace(result, test=guessing, advice="The loss does not fall. Try optimizer.lr=0.1")
     *_, sentence, advice, _result = run_lines(told)
     name = evaluation.per_class[0].label
-    assert sentence == f"It is no better than guessing: always answering {name} would be right for 99.50 %."
+    assert sentence == f"It is no better than guessing: always predicting {name} has an accuracy of 99.50 %."
     assert advice == "The loss does not fall. Try optimizer.lr=0.1."
 
 
