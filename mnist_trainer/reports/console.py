@@ -251,7 +251,7 @@ class Console(Callback):
         }
         self._print_header(sweep.name, facts)
         if ended := sum(row.has_ended for row in info.rows):
-            self.print_line(f"{ended} of {sweep.trials} trials are there already.")
+            self.print_line(f"{ended} of {sweep.trials} trials exist already.")
         self._print_row(TRIAL_COLUMNS, TRIAL_COLUMNS, "bold")
 
     def on_trial_end(self, row: TrialRow, is_best: bool) -> None:

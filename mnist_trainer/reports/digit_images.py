@@ -78,7 +78,7 @@ def strip(prediction: Prediction) -> bytes:
         frame = (x - 1, y + LINE - 1, x + panel.width, y + LINE + panel.height)
         ImageDraw.Draw(paper).rectangle(frame, outline=PALE)  # where white pictures end
     if digits:
-        _write_text(paper, (GAP, bottom), f"{len(panels) + 1}. what the network saw", GREY)
+        _write_text(paper, (GAP, bottom), f"{len(panels) + 1}. network input", GREY)
     for index, digit in enumerate(digits):
         row, column = divmod(index, TILE_COLUMNS)
         _draw_tile(paper, (GAP + column * (TILE + GAP), bottom + LINE + row * (TILE + LINE + GAP)), digit)
@@ -104,10 +104,10 @@ def _panels(steps: ReadingSteps, digits: Sequence[DigitPrediction]) -> list[Pane
     for digit in digits:
         _draw_box(labelled, digit, labelled.width / steps.ink.shape[1] / steps.scale)
     return [
-        ("as it came, upright", upright),
-        ("the paper evened out", _resize(steps.flattened, side)),
-        ("what was taken for ink", _resize(steps.ink, side)),
-        ("what was read", labelled),
+        ("input, upright", upright),
+        ("background normalized", _resize(steps.flattened, side)),
+        ("detected ink", _resize(steps.ink, side)),
+        ("result", labelled),
     ]
 
 
