@@ -169,15 +169,11 @@ class Sweep:
         return sampler if pruner == "none" else f"{sampler} with {pruner} pruning"
 
     @property
-    def combinations(self) -> int:
-        """The number of combinations of a grid."""
-        return prod(len(parameter.samples) for parameter in self.space.values())
-
-    @property
     def trials(self) -> int:
         """The number of trials to run."""
         if self.settings.sampler == "grid":
-            return min(self.combinations, self.settings.trials or self.combinations)
+            combinations = prod(len(parameter.samples) for parameter in self.space.values())
+            return min(combinations, self.settings.trials or combinations)
         return self.settings.trials or DEFAULT_TRIALS
 
     def point(self, index: int) -> dict[str, str]:

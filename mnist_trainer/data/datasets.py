@@ -1,7 +1,7 @@
 """Find, download, check and decode the published data sets: MNIST and its relatives.
 
-URLs and MD5 hashes come from torchvision's dataset classes. torchvision is only imported for a download, because the
-import takes longer than reading MNIST.
+URLs and MD5 hashes come from torchvision's dataset classes. torchvision is only imported when one of them is needed,
+because the import takes longer than reading MNIST.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def missing_archives(name: PublishedName, root: Path, part: Part) -> list[str]:
 
 
 def find(published: Published, file: str, folders: Sequence[Path]) -> Path | None:
-    """Return the path of `file` in one of `folders`, uncompressed first where its hash is known; None if it is missing.
+    """Return the path of `file` in one of `folders`, preferably in the form with a known hash; None if it is missing.
 
     Its name may have a dot before `idx`, as in the original publication. It may be in a folder of the same name, as in
     Kaggle's download, or in `gzip/`, as in EMNIST's archive.
