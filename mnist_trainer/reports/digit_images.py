@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, count, groupby
+from itertools import chain, count
 from math import ceil
 from pathlib import Path
 from textwrap import wrap
@@ -24,7 +24,6 @@ TILE, GAP, LINE = 84, 12, 18
 
 TILE_COLUMNS = (MAX_WIDTH - GAP) // (TILE + GAP)
 
-Colour = str
 Panel = tuple[str, Image.Image]
 """A title and an image."""
 
@@ -133,11 +132,11 @@ def _draw_tile(paper: Image.Image, position: tuple[int, int], digit: DigitPredic
     _write_text(paper, (position[0], position[1] + TILE + 1), digit_caption(digit), _colour(digit))
 
 
-def _colour(digit: DigitPrediction) -> Colour:
+def _colour(digit: DigitPrediction) -> str:
     return ORANGE if digit.refused else GREEN
 
 
-def _write_text(image: Image.Image, position: tuple[float, float], text: str, colour: Colour = "black") -> None:
+def _write_text(image: Image.Image, position: tuple[float, float], text: str, colour: str = "black") -> None:
     ImageDraw.Draw(image).text(position, text, colour, ImageFont.load_default(14))
 
 
@@ -177,11 +176,5 @@ def _block_rows(image: NDArray[np.uint8]) -> list[str]:
 
 def _grey_rows(image: NDArray[np.uint8]) -> list[str]:
     shades = np.array([BLACK, *GREYS, WHITE])[image.astype(np.intp) * 26 // 256]
-    return [_grey_row(*pair) for pair in zip(shades[0::2].tolist(), shades[1::2].tolist(), strict=True)]
-
-
-def _grey_row(upper: list[int], lower: list[int]) -> str:
-    """Return two rows of pixels as one row of characters; equal neighbours share an escape code."""
-    runs = groupby(zip(upper, lower, strict=True))
-    text = (f"\x1b[38;5;{above};48;5;{below}m{'▀' * len(list(same))}" for (above, below), same in runs)
-    return f"{''.join(text)}\x1b[0m"
+    pairs = np.stack([shades[0::2], shades[1::2]], axis=2).tolist()
+    return ["".join(f"\x1b[38;5;{upper};48;5;{lower}m▀" for upper, lower in row) + "\x1b[0m" for row in pairs]
