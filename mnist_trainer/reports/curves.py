@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_trainer.reports.canvas import BLUE, GREEN, GREY, MAX_WIDTH, ORANGE, FileFormat, render
-from mnist_trainer.reports.text import plural
+from mnist_trainer.reports.text import plural, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -246,12 +246,6 @@ def overlaid_curves(runs: Sequence[RunCurve], title: str) -> bytes:
         figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=columns, fontsize=10)
 
     return render((MAX_WIDTH, 440 * height + 22 * ceil(min(len(names), len(STYLES) + 1) / columns) + 60), title, draw)
-
-
-def shorten(text: str, limit: int) -> str:
-    """Return at most `limit` characters of `text`; a longer text loses its middle."""
-    half = (limit - 1) // 2
-    return text if len(text) <= limit else f"{text[:half]}…{text[-half:]}"
 
 
 def _clip_diverged(axes: Axes, runs: Sequence[RunCurve]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_trainer.reports.canvas import BLUE, GREEN, GREY, MAX_WIDTH, ORANGE, PALE, FileFormat, render
-from mnist_trainer.reports.text import clip_to_range
+from mnist_trainer.reports.text import clip_to_range, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +40,7 @@ def confusion(matrix: NDArray[np.int64], classes: Sequence[str], title: str, fil
             if matrix[row, column] or row == column:
                 colour = "white" if rates[row, column] > 0.6 * worst else "black"
                 _write_count(axes, row, column, int(matrix[row, column]), float(shares[row, column]), colour, cell)
-        names = [_truncate(name, 18) for name in classes]
+        names = [shorten(name, 18) for name in classes]
         upright = max(map(len, names)) * 8 < cell
         size = min(11, cell * 0.55)
         axes.set_xticks(range(count), names, rotation=0 if upright else 90, fontsize=size)
@@ -156,16 +156,12 @@ def _add_colorbar(figure: Figure, axes: Axes, picture: Any, **options: Any) -> N
 
 def _mistake_caption(label: str, predicted: str, probability: float | None) -> str:
     """Return `7 → 2 (98 %)`, on two lines if the names are long."""
-    label, predicted = _truncate(label, 16), _truncate(predicted, 12)
+    label, predicted = shorten(label, 16), shorten(predicted, 12)
     between = "\n" if len(label) + len(predicted) > 10 else ""
     if probability is None:
         return f"{label} → {between}{predicted}"
     confidence = "> 99" if 0.995 <= probability < 1 else f"{100 * probability:.0f}"
     return f"{label} → {between}{predicted} ({confidence} %)"
-
-
-def _truncate(name: str, limit: int) -> str:
-    return name if len(name) <= limit else f"{name[: limit - 1]}…"
 
 
 Bins = Sequence["ReliabilityBin | None"]

@@ -42,6 +42,12 @@ def percent(fraction: float | None, digits: int = 2) -> str:
     return "-" if fraction is None else f"{100 * fraction:.{digits}f} %"
 
 
+def shorten(text: str, limit: int) -> str:
+    """Return at most `limit` characters of `text`; a longer text loses its middle."""
+    half = (limit - 1) // 2
+    return text if len(text) <= limit else f"{text[:half]}…{text[-half:]}"
+
+
 def plural(count: int, noun: str) -> str:
     """Return `1 epoch`, `2 epochs`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -102,7 +102,7 @@ def test_without_mistakes_it_says_so() -> None:
         (("7", "2", 1.0), "7 → 2 (100 %)"),
         (("7", "2", None), "7 → 2"),
         (("Ankle boot", "T-shirt/top", 0.5), "Ankle boot → \nT-shirt/top (50 %)"),
-        (("x" * 40, "y" * 40, None), f"{'x' * 15}… → \n{'y' * 11}…"),
+        (("x" * 40, "y" * 40, None), f"{'x' * 7}…{'x' * 7} → \n{'y' * 5}…{'y' * 5}"),
     ],
 )
 def test_a_mistake_is_headed_by_what_it_is(arguments: tuple[str, str, float | None], text: str) -> None:
