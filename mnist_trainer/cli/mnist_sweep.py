@@ -66,8 +66,8 @@ def sweep(  # noqa: PLR0913, PLR0917 - one for each option
             list_shipped(sweeps(), SWEEPS, "mnist-sweep mlp", overrides)
             return
         loaded = load_sweep(source, overrides, {} if trials is None else {"trials": trials})
-        from mnist_trainer.studies import sweep_search
+        from mnist_trainer.studies.sweep_search import run_sweep
 
-        options = sweep_search.SweepOptions(jobs, minutes, storage, run_dir)
         with open_console(quiet, as_json=as_json) as console:
-            sweep_search.run_sweep(loaded, options, console).raise_failure()
+            result = run_sweep(loaded, jobs=jobs, minutes=minutes, storage=storage, run_dir=run_dir, callback=console)
+        result.raise_failure()

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter, sleep
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -48,9 +48,6 @@ from mnist_trainer.studies.sweep_study import SweepStudy, require_optuna
 from mnist_trainer.training.loop import EpochRecord, fit
 from mnist_trainer.training.state import TrainingState
 
-if TYPE_CHECKING:
-    from optuna import Study
-
 WAIT_SECONDS = 1.0
 """How often the study is checked while other commands run its last trials."""
 
@@ -68,29 +65,28 @@ MIN_TRIALS = 2
 """With fewer finished trials there is nothing to plot."""
 
 
-@dataclass(frozen=True)
-class SweepOptions:
-    """How a command works on a sweep: `jobs` at a time, for some `minutes`, in a database and a folder."""
+def run_sweep(
+    sweep: Sweep,
+    *,
+    jobs: int = 1,
+    minutes: float | None = None,
+    storage: str | None = None,
+    run_dir: Path | None = None,
+    callback: Callback | None = None,
+) -> SweepResult:
+    """Run the trials of `sweep` that have not ended, `jobs` at a time, for at most some `minutes`.
 
-    jobs: int = 1
-    minutes: float | None = None
-    storage: str | None = None
-    run_dir: Path | None = None
-
-
-def run_sweep(sweep: Sweep, options: SweepOptions | None = None, callback: Callback | None = None) -> SweepResult:
-    """Run the trials of `sweep` that have not ended, and write its folder.
-
-    Continues the study if the folder or the database already holds it; several commands may work on one database. The
-    test set is not read. Raises `UsageError` if Optuna is missing or the study is about another sweep, what loading
+    Writes `run_dir`, or a new folder below `runs/`. The study is kept in the database with the URL `storage`, or in the
+    folder. If one of them already holds it, it continues; several commands may work on one database. The test set is
+    not read. Raises `UsageError` if Optuna is missing or the study is about another sweep, what loading
     the data raises, `StorageError` if the study can't be read or written, and `InterruptedRunError` if the callback
     stops it, or at a KeyboardInterrupt: running trials are then retried when the sweep continues.
     """
-    options, callback = options or SweepOptions(), callback or Callback()
+    callback = callback or Callback()
     require_optuna()
-    jobs = limit_jobs(options.jobs, sweep.trials)
-    study = SweepStudy(sweep, options.storage)
-    check_not_file(options.run_dir)
+    jobs = limit_jobs(jobs, sweep.trials)
+    study = SweepStudy(sweep, storage)
+    check_not_file(run_dir)
     base = sweep.config({})
     for key, reason in config_warnings(base):
         callback.on_warning(key, reason)
@@ -99,12 +95,12 @@ def run_sweep(sweep: Sweep, options: SweepOptions | None = None, callback: Callb
     with ExitStack() as stack:
         if study.url is not None:  # before the folder: if this fails, none is made
             stack.enter_context(study.opened(images))
-        folder = open_folder("sweep", f"{sweep.name}-sweep", options.run_dir)
+        folder = open_folder("sweep", f"{sweep.name}-sweep", run_dir)
         stack.enter_context(folder_lock(folder.path))
         if study.url is None:
             study.journal = folder.path / "journal.log"
             stack.enter_context(study.opened(images))
-        return _Run(study, options, jobs, callback, folder).run()
+        return _Run(study, jobs, minutes, callback, folder).run()
 
 
 @dataclass
@@ -112,8 +108,8 @@ class _Run(Scheduler):
     """One command that works on a sweep: it asks the study for trials, has them trained, and writes the folder."""
 
     study: SweepStudy
-    options: SweepOptions
     jobs: int
+    minutes: float | None
     callback: Callback
     folder: RunFolder
 
@@ -137,8 +133,7 @@ class _Run(Scheduler):
     @property
     def is_over(self) -> bool:
         """Whether the minutes are used up."""
-        minutes = self.options.minutes
-        return minutes is not None and perf_counter() - self.started >= 60 * minutes
+        return self.minutes is not None and perf_counter() - self.started >= 60 * self.minutes
 
     def should_stop(self, task: TrialTask | None = None) -> bool:
         """Whether to stop; a task is also stopped if its trial was pruned, or was taken for dead elsewhere."""
@@ -257,7 +252,7 @@ class _Run(Scheduler):
         """Draw the plots, and write the last record."""
         rows = self.write()
         wanted = self.sweep.config({}).report.plots
-        drawn, failures = plot_study(self.study.study, self.sweep, rows) if wanted else ({}, [])
+        drawn, failures = plot_study(self.study, rows) if wanted else ({}, [])
         for name, picture in drawn.items():
             self.folder.write_plot(name, picture)
         result = self._result(rows, [f"plots/{name}" for name in drawn], failures)
@@ -293,15 +288,16 @@ def best_trial(rows: Sequence[TrialRow], objective: str) -> TrialRow | None:
     return min(finished, key=lambda row: sign * (row.value or 0.0), default=None)
 
 
-def plot_study(study: Study, sweep: Sweep, rows: Sequence[TrialRow]) -> tuple[dict[str, bytes], list[str]]:
+def plot_study(study: SweepStudy, rows: Sequence[TrialRow]) -> tuple[dict[str, bytes], list[str]]:
     """Return the plots by file name, and a sentence for each one that can't be drawn."""
     from optuna.importance import get_param_importances
 
+    sweep = study.sweep
     plots = SweepPlots(sweep.name, rows, sweep.objective, sweep.config({}).report.format)
     if (finished := len(plots.finished)) < MIN_TRIALS:
         return {}, [f"No pictures: {plural(finished, 'finished trial')}, and {MIN_TRIALS} are needed."]
     drawings: dict[str, Callable[[], bytes]] = {name: getattr(plots, name) for name in PLOTS}
-    drawings["importance"] = lambda: plots.importance(get_param_importances(study))
+    drawings["importance"] = lambda: plots.importance(get_param_importances(study.study))
     drawn, failures = {}, []
     for name, draw in drawings.items():
         picture = f"{name}.{plots.file_format}"

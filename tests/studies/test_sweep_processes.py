@@ -18,7 +18,7 @@ from mnist_trainer.config.sweep import load_sweep
 from mnist_trainer.reports.callbacks import Callback, TrialRow
 from mnist_trainer.studies import processes
 from mnist_trainer.studies import sweep_search as sweep_module
-from mnist_trainer.studies.sweep_search import SweepOptions, TrialTask, run_sweep
+from mnist_trainer.studies.sweep_search import TrialTask, run_sweep
 from mnist_trainer.studies.sweep_study import SweepStudy
 from tests.studies.conftest import LONG
 
@@ -83,7 +83,7 @@ def test_a_killed_process_costs_its_trial_no_more_than_time(here: Path, monkeypa
     monkeypatch.setattr(sweep_module._Run, "on_message", kill)
     for epochs in (40, 400, 4000):  # on a busy machine a trial may be over before it is killed
         long, callback = load_sweep("long.yaml", [f"training.epochs={epochs}"]), Remembering()
-        result = run_sweep(long, SweepOptions(jobs=2), callback)
+        result = run_sweep(long, jobs=2, callback=callback)
         if callback.died:
             break
     monkeypatch.undo()
@@ -104,7 +104,7 @@ def test_a_killed_command_goes_on(here: Path) -> None:
     child.kill()
     child.communicate()
     sweep = load_sweep("long.yaml", ["training.epochs=1000000"])
-    result = run_sweep(sweep, SweepOptions(run_dir=here / "mine", minutes=0.0))
+    result = run_sweep(sweep, run_dir=here / "mine", minutes=0.0)
     assert [row.status for row in result.rows] == ["waiting"]
     study = SweepStudy(sweep, None, journal)
     study.open()

@@ -21,7 +21,7 @@ from mnist_trainer.errors import DataError, InterruptedRunError, StorageError, T
 from mnist_trainer.files import folder_lock
 from mnist_trainer.reports.callbacks import Callback, SweepInfo, SweepResult, TrialRow
 from mnist_trainer.studies import sweep_search as module
-from mnist_trainer.studies.sweep_search import SweepOptions, run_sweep
+from mnist_trainer.studies.sweep_search import run_sweep
 from mnist_trainer.studies.sweep_study import SweepStudy, require_optuna
 
 optuna = pytest.importorskip("optuna", reason="needs the extra [sweep]")
@@ -227,17 +227,16 @@ def test_when_all_fail_the_exit_code_is_the_commonest(make: Making) -> None:
 
 def test_a_stopped_sweep_goes_on_and_has_the_same_trials_in_the_end(make: Making, here: Path) -> None:
     whole = run_sweep(make(trials=4))
-    place = SweepOptions(run_dir=here / "mine")
     with pytest.raises(InterruptedRunError, match=r"2 of 4 trials are done. Resume with:\nmnist-sweep mine/sweep.yaml"):
-        run_sweep(make(trials=4), SweepOptions(run_dir=Path("mine")), Remembering(stop_at=2))
+        run_sweep(make(trials=4), run_dir=Path("mine"), callback=Remembering(stop_at=2))
     assert json.loads((here / "mine" / "run.json").read_text())["status"] == "interrupted"
     callback = Remembering()
-    result = run_sweep(load_sweep("mine/sweep.yaml"), place, callback)
+    result = run_sweep(load_sweep("mine/sweep.yaml"), run_dir=here / "mine", callback=callback)
     assert len(callback.headers[0].rows) == 2
     assert [row.trial for row in callback.rows] == [2, 3]
     assert values_of(result) == values_of(whole)
     assert [row.value for row in result.rows] == [row.value for row in whole.rows]
-    more = run_sweep(make(trials=5), place)
+    more = run_sweep(make(trials=5), run_dir=here / "mine")
     assert values_of(more)[:4] == values_of(whole)
     assert len(more.rows) == 5
 
@@ -259,29 +258,29 @@ def test_a_stop_in_a_trial_lets_it_be_repeated(make: Making, here: Path) -> None
 
     whole = run_sweep(make(trials=3))
     with pytest.raises(InterruptedRunError, match="1 of 3"):
-        run_sweep(make(trials=3), SweepOptions(run_dir=here / "mine"), AtOnce())
+        run_sweep(make(trials=3), run_dir=here / "mine", callback=AtOnce())
     assert tries(here / "mine") == {0: ["COMPLETE"], 1: ["FAIL", "WAITING"]}  # others may take it up at once
-    result = run_sweep(make(trials=3), SweepOptions(run_dir=here / "mine"))
+    result = run_sweep(make(trials=3), run_dir=here / "mine")
     assert (values_of(result), result.complete) == (values_of(whole), True)
     assert tries(here / "mine") == {0: ["COMPLETE"], 1: ["FAIL", "COMPLETE"], 2: ["COMPLETE"]}
 
 
 def test_trials_of_a_dead_command_are_repeated(make: Making, here: Path) -> None:
     """One that was asked for, and one that had its values: what a killed command leaves behind."""
-    run_sweep(make(trials=2), SweepOptions(run_dir=here / "mine"))
+    run_sweep(make(trials=2), run_dir=here / "mine")
     study = opened("tiny.yaml", here / "mine" / "journal.log")
     study.study.ask()
     study.study.ask().suggest_float("optimizer.lr", 0.001, 0.1, log=True)
     lr = study.study.trials[3].params["optimizer.lr"]
     study.close()
-    result = run_sweep(make(trials=4), SweepOptions(run_dir=here / "mine"))
+    result = run_sweep(make(trials=4), run_dir=here / "mine")
     assert [row.status for row in result.rows] == ["finished"] * 4
     assert result.rows[3].values["optimizer.lr"] == lr
     assert result.rows[2].values == run_sweep(make(trials=3)).rows[2].values
 
 
 def test_the_time_may_be_over(make: Making) -> None:
-    result = run_sweep(make(trials=50), SweepOptions(minutes=0.0))
+    result = run_sweep(make(trials=50), minutes=0.0)
     assert (result.rows, result.complete, result.best) == ((), False, None)
     record = json.loads((result.folder / "run.json").read_text())
     assert (record["status"], record["stop_reason"]) == ("interrupted", "minutes")
@@ -292,13 +291,13 @@ def test_the_time_may_be_over(make: Making) -> None:
     "change", [{"space": {"seed": {"int": [1, 2]}}}, {"objective": "val_accuracy"}, {"base": {"seed": 4}}]
 )
 def test_a_folder_with_another_sweep_is_refused(make: Making, here: Path, change: dict[str, Any]) -> None:
-    run_sweep(make(trials=1), SweepOptions(run_dir=here / "mine"))
+    run_sweep(make(trials=1), run_dir=here / "mine")
     before = (here / "mine" / "journal.log").read_bytes()
     name = {"base": r"base\.seed is 0 there and 4 here", "space": r"space\.seed is not set there"}.get(
         next(iter(change)), "objective"
     )
     with pytest.raises(UsageError, match=f"mine/journal.log holds a study .* about something else: .*{name}"):
-        run_sweep(make(trials=1, **change), SweepOptions(run_dir=here / "mine"))
+        run_sweep(make(trials=1, **change), run_dir=here / "mine")
     assert (here / "mine" / "journal.log").read_bytes() == before
 
 
@@ -308,32 +307,32 @@ def test_a_sweep_does_not_go_on_with_other_images(make: Making, here: Path) -> N
     rows = [",".join(map(str, [label, *pixels])) + "\n" for label, pixels in images]
     base = {"data": {"name": "folder", "path": str(here / "table.csv"), "batch_size": 32}}
     (here / "table.csv").write_text("".join(rows))
-    run_sweep(make(base, trials=1), SweepOptions(run_dir=here / "mine"))
-    assert len(run_sweep(make(base, trials=2), SweepOptions(run_dir=here / "mine")).rows) == 2
+    run_sweep(make(base, trials=1), run_dir=here / "mine")
+    assert len(run_sweep(make(base, trials=2), run_dir=here / "mine").rows) == 2
     (here / "table.csv").write_text("".join(rows[:-5]))
     with pytest.raises(DataError, match=r"^The images have changed since the study 'sweep' in .*journal\.log began"):
-        run_sweep(make(base, trials=3), SweepOptions(run_dir=here / "mine"))
+        run_sweep(make(base, trials=3), run_dir=here / "mine")
 
 
 def test_a_folder_in_use_or_with_a_run_is_refused(make: Making, here: Path) -> None:
     (here / "used").mkdir()
     with folder_lock(here / "used"), pytest.raises(StorageError, match="used is in use by process"):
-        run_sweep(make(trials=1), SweepOptions(run_dir=here / "used"))
+        run_sweep(make(trials=1), run_dir=here / "used")
     (here / "run").mkdir()
     (here / "run" / "best.pt").touch()
     with pytest.raises(UsageError, match="already holds a run"):
-        run_sweep(make(trials=1), SweepOptions(run_dir=here / "run"))
+        run_sweep(make(trials=1), run_dir=here / "run")
 
 
 def test_a_database_holds_a_study_that_goes_on_from_another_folder(make: Making, here: Path) -> None:
     url = f"sqlite:///{here}/study.db"
-    first = run_sweep(make(trials=2), SweepOptions(storage=url, run_dir=here / "a"))
-    second = run_sweep(make(trials=3), SweepOptions(storage=url, run_dir=here / "b"))
+    first = run_sweep(make(trials=2), storage=url, run_dir=here / "a")
+    second = run_sweep(make(trials=3), storage=url, run_dir=here / "b")
     assert values_of(second)[:2] == values_of(first)
     assert len(second.rows) == 3
     assert not (here / "a" / "journal.log").exists()
     with pytest.raises(UsageError, match=r"study.db holds a study of the name 'tiny' that is about something else"):
-        run_sweep(make({"seed": 7}, trials=3), SweepOptions(storage=url, run_dir=here / "c"))
+        run_sweep(make({"seed": 7}, trials=3), storage=url, run_dir=here / "c")
     assert not (here / "c").exists()
 
 
@@ -356,7 +355,7 @@ def test_a_trial_that_is_cut_off_elsewhere_is_made_here(
     """It is the last one: a command that finds nothing to begin waits for it, and takes it up."""
     monkeypatch.setattr("mnist_trainer.studies.sweep_search.WAIT_SECONDS", 0.0)
     url = f"sqlite:///{here}/study.db"
-    result = run_sweep(make(trials=1), SweepOptions(storage=url), CuttingOff(url))
+    result = run_sweep(make(trials=1), storage=url, callback=CuttingOff(url))
     assert [row.status for row in result.rows] == ["finished"]
     assert json.loads((result.folder / "run.json").read_text())["status"] == "finished"
 
@@ -367,7 +366,7 @@ def test_minutes_are_the_reason_only_if_they_are_over(
     monkeypatch.setattr("mnist_trainer.studies.sweep_search.WAIT_SECONDS", 0.0)
     monkeypatch.setattr(SweepStudy, "requeue_abandoned", lambda study: None)
     url = f"sqlite:///{here}/study.db"
-    result = run_sweep(make(trials=1), SweepOptions(storage=url, minutes=9e9), CuttingOff(url))
+    result = run_sweep(make(trials=1), storage=url, minutes=9e9, callback=CuttingOff(url))
     record = json.loads((result.folder / "run.json").read_text())
     assert (result.complete, record["stop_reason"]) == (False, "trials are left")
 
@@ -376,33 +375,33 @@ def test_minutes_are_the_reason_only_if_they_are_over(
 def test_others_are_waited_for_only_if_they_make_trials_of_this_sweep(make: Making, here: Path) -> None:
     """Trial 1 is in work elsewhere, and here one is wanted."""
     url = f"sqlite:///{here}/study.db"
-    run_sweep(make(trials=1), SweepOptions(storage=url))
+    run_sweep(make(trials=1), storage=url)
     callback = CuttingOff(url)
-    assert run_sweep(make(trials=1), SweepOptions(storage=url), callback).complete
+    assert run_sweep(make(trials=1), storage=url, callback=callback).complete
     study = opened("tiny.yaml", url)
     assert [one.state.name for one in study.study.trials] == ["COMPLETE", "RUNNING"]
     study.close()
 
 
 def test_a_line_that_was_torn_off_costs_no_more_than_itself(make: Making, here: Path) -> None:
-    run_sweep(make(trials=1), SweepOptions(run_dir=here / "mine"))
+    run_sweep(make(trials=1), run_dir=here / "mine")
     with (here / "mine" / "journal.log").open("ab") as journal:
         journal.write(b'{"op_code":4,"wor')
-    result = run_sweep(make(trials=2), SweepOptions(run_dir=here / "mine"))
+    result = run_sweep(make(trials=2), run_dir=here / "mine")
     assert [row.status for row in result.rows] == ["finished"] * 2
-    assert result == run_sweep(make(trials=2), SweepOptions(run_dir=here / "mine"))
+    assert result == run_sweep(make(trials=2), run_dir=here / "mine")
 
 
 @pytest.mark.parametrize("damage", [b"\0\0\0\n", b'{"op_code":4,"wor{"op_code":4}\n', b"\xff\n"])
 def test_a_damaged_journal_is_told(make: Making, here: Path, damage: bytes) -> None:
-    run_sweep(make(trials=1), SweepOptions(run_dir=here / "mine"))
+    run_sweep(make(trials=1), run_dir=here / "mine")
     journal = here / "mine" / "journal.log"
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join([*lines[:3], damage, *lines[3:]]))
     with pytest.raises(StorageError, match=r"mine/journal\.log: the study can't be read .* is it undamaged\?"):
-        run_sweep(make(trials=2), SweepOptions(run_dir=here / "mine"))
+        run_sweep(make(trials=2), run_dir=here / "mine")
     journal.write_bytes(b"".join(lines[:3]))
-    assert run_sweep(make(trials=1), SweepOptions(run_dir=here / "mine")).complete
+    assert run_sweep(make(trials=1), run_dir=here / "mine").complete
 
 
 def test_a_journal_that_breaks_while_it_is_in_use_is_no_mistake_of_ours(make: Making) -> None:
@@ -414,7 +413,7 @@ def test_a_journal_that_breaks_while_it_is_in_use_is_no_mistake_of_ours(make: Ma
 def test_bad_data_leaves_no_study(make: Making, here: Path) -> None:
     sweep = make({"data": {"name": "folder", "path": "/no/such/folder", "validation": 40}})
     with pytest.raises(DataError):
-        run_sweep(sweep, SweepOptions(storage=f"sqlite:///{here}/study.db"))
+        run_sweep(sweep, storage=f"sqlite:///{here}/study.db")
     assert [path.name for path in here.iterdir()] == ["tiny.yaml"]
 
 
@@ -444,7 +443,7 @@ def test_a_silent_process_on_a_database_counts_as_dead(
     study = opened("tiny.yaml", url)
     study.start()
     study.close()
-    result = run_sweep(sweep, SweepOptions(storage=url))
+    result = run_sweep(sweep, storage=url)
     assert [row.status for row in result.rows] == ["finished"] * 2
 
 
@@ -466,7 +465,7 @@ def test_a_silent_process_on_a_database_counts_as_dead(
 )
 def test_a_database_that_is_not_there(make: Making, here: Path, url: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message) as caught:
-        run_sweep(make(trials=1), SweepOptions(storage=url))
+        run_sweep(make(trials=1), storage=url)
     assert "hidden" not in str(caught.value)
     assert not (here / "runs").exists()
 
@@ -500,11 +499,11 @@ def test_no_matplotlib_state_is_left(make: Making) -> None:
 
 
 def test_a_trial_that_kills_its_process_again_and_again_fails(make: Making, here: Path) -> None:
-    run_sweep(make(trials=1), SweepOptions(run_dir=here / "mine"))
+    run_sweep(make(trials=1), run_dir=here / "mine")
     study = opened("tiny.yaml", here / "mine" / "journal.log")
     study.study.enqueue_trial({}, user_attrs={"trial": 1, "deaths": 3})
     study.close()
-    result = run_sweep(make(trials=2), SweepOptions(run_dir=here / "mine"))
+    result = run_sweep(make(trials=2), run_dir=here / "mine")
     assert [row.status for row in result.rows] == ["finished", "failed"]
     assert "process died 3 times" in result.rows[1].reason
     assert result.rows[1].code == 5
