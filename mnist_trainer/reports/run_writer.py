@@ -69,8 +69,9 @@ def describe_environment(state: TrainingState) -> dict[str, Any]:
     machine, device = machine_info(state), state.setup.device
     versions = {"mnist_trainer": package_version(), "python": platform.python_version(), "torch": machine["torch"]}
     return {
-        **{key: machine[key] for key in ("device", "precision", "threads", "products")},
+        "device": machine["device"],
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or None,
+        **{key: machine[key] for key in ("precision", "threads", "products")},
         "deterministic": device.type == "cpu" or torch.are_deterministic_algorithms_enabled(),
         "versions": versions,
         "platform": platform.platform(),
