@@ -100,6 +100,7 @@ def atomic_write(target: Path, keep_existing: bool = False) -> Iterator[Path]:
 
 
 def _replace(temporary: Path, target: Path, keep_existing: bool) -> None:
+    """Rename `temporary` to `target`, with several attempts on Windows."""
     for delay in RETRY_DELAYS:
         try:
             temporary.replace(target)
@@ -312,6 +313,7 @@ def _acquire(folder: Path, steal_lock: bool) -> IO[bytes] | None:
 
 
 def _raise_in_use(folder: Path, holder: dict[str, object], advice: str = "") -> NoReturn:
+    """Raise the `StorageError` that names the process with the lock."""
     who = "another process"
     if holder:
         pid, host, started = (one_line(str(holder.get(key)), 60) for key in ("pid", "host", "started"))

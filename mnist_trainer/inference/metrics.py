@@ -86,7 +86,7 @@ class Evaluation:
     pictures: str = field(default="", compare=False)
     """Which pictures of a folder were evaluated."""
     notes: tuple[str, ...] = field(default=(), compare=False)
-    """Warnings that the model was trained with some of the images, so that the metrics are too good."""
+    """Warnings that the model was trained with some of the images, so that the metrics are too optimistic."""
 
     @property
     def majority_class(self) -> ClassMetrics:
@@ -230,6 +230,7 @@ def metrics_by_class(confusion: Tensor, classes: tuple[str, ...]) -> tuple[Class
 
 
 def _class_metrics(row: list[int], index: int, classes: tuple[str, ...]) -> ClassMetrics:
+    """Return the metrics of class `index`, whose row of the confusion matrix is `row`."""
     count, errors = sum(row), sum(row) - row[index]
     wrong = [0 if other == index else number for other, number in enumerate(row)]
     most = max(wrong)

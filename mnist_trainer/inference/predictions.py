@@ -56,6 +56,7 @@ def _draws(count: int) -> Tensor:
 
 
 def _deformed(draw: Tensor) -> View:
+    """Return the view with the strengths `draw` [6]."""
     rotation, shear = draw[:1] * radians(ROTATE), draw[1:2] * radians(SHEAR)
     matrix = inverse_affine(rotation, shear, 1 + draw[None, 2:4] * SCALE, draw[None, 4:] * SHIFT)
     return lambda images: warp(images, matrix.to(images.device))
@@ -109,6 +110,7 @@ def predict(predictor: Predictor, dataset: ImageDataset, views: int = 1) -> Pred
 
 
 def _predict_member(predictor: Predictor, index: int, dataset: ImageDataset, chosen: Sequence[View]) -> Predictions:
+    """Return the predictions of one member, averaged over the `chosen` views."""
     spec, labels = predictor.specs[index], dataset.labels.cpu()
     each = []
     for view in chosen:
@@ -126,6 +128,7 @@ def log_probabilities(probabilities: Tensor) -> Tensor:
 
 
 def _log_outputs(predictor: Predictor, probabilities: Tensor) -> Tensor:
+    """Return what `Predictions.outputs` holds if they are not `plain`."""
     return log_probabilities(probabilities) if predictor.gives_probabilities else probabilities
 
 

@@ -268,6 +268,7 @@ def _drop_non_digits(
 
 
 def _is_sign(digit: DigitPrediction, typical: float, size: tuple[int, int]) -> bool:
+    """Return whether a refused sign is about as high as digits, and not at the border of the picture."""
     return not touches_border(digit.box, size) and HEIGHT_RANGE[0] < digit.box[3] / typical < HEIGHT_RANGE[1]
 
 
@@ -277,6 +278,7 @@ def unreadable(path: str | None, error: str) -> Prediction:
 
 
 def _refusal_reason(digits: Sequence[DigitPrediction]) -> str:
+    """Return why a picture with these digits is refused."""
     if not digits:
         return "nothing that looks like a digit"
     refused = [str(digit.reason) for digit in digits if digit.refused]

@@ -51,6 +51,7 @@ def _body(box: Box, ink: Sequence[Box]) -> Box:
 
 
 def _within(box: Box, whole: Box) -> bool:
+    """Return whether the centre of `box` is in `whole`."""
     x, y = box[0] + box[2] / 2, box[1] + box[3] / 2
     return whole[0] <= x <= whole[0] + whole[2] and whole[1] <= y <= whole[1] + whole[3]
 
@@ -58,6 +59,7 @@ def _within(box: Box, whole: Box) -> bool:
 def _missed_signs(
     line: Sequence[DigitPrediction], bodies: dict[Box, Box], ink: Sequence[Box], size: tuple[int, int]
 ) -> Iterator[str]:
+    """Yield a warning about each small component next to the digits of a line that was not read."""
     own = [bodies[digit.box] for digit in line]
     height = float(np.median([box[3] for box in own]))
     adjacent = [box for box in ink if _is_adjacent(box, own, list(bodies.values()), height, size)]
@@ -106,6 +108,7 @@ def _position(box: Box, line: Sequence[DigitPrediction]) -> str:
 
 
 def _slashes(line: Sequence[DigitPrediction]) -> Iterator[str]:
+    """Yield a warning about each 1 between two digits that has the shape of a slash."""
     for before, digit, after in zip(line, line[1:], line[2:], strict=False):
         others = np.array([other.box for other in line if other is not digit], np.float64)
         height, foot = np.median(others[:, 3]), np.median(others[:, 1] + others[:, 3])
@@ -120,6 +123,7 @@ def _slashes(line: Sequence[DigitPrediction]) -> Iterator[str]:
 
 
 def _is_slash(image: NDArray[np.uint8] | None) -> bool:
+    """Return whether the principal axis of the ink leans as that of a slash, and the ink is thin."""
     if image is None:
         return False
     rows, columns = np.nonzero(image > 64)

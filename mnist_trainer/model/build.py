@@ -73,6 +73,7 @@ def _sequential(info: Sequence[LayerInfo]) -> nn.Sequential:
 
 
 def _build_layer(info: LayerInfo) -> nn.Module:  # noqa: PLR0911 - one return a layer
+    """Return torch's module for a layer of known shapes."""
     layer, inputs, outputs = info.layer, info.inputs, info.outputs
     match layer:
         case cfg.Linear():
@@ -104,6 +105,7 @@ def _build_layer(info: LayerInfo) -> nn.Module:  # noqa: PLR0911 - one return a 
 
 
 def _build_conv(layer: cfg.Conv, inputs: int) -> nn.Module:
+    """Return the convolution for `inputs` channels."""
     if layer.padding == "same" and layer.kernel % 2 == 0:
         # torch's `same` pads even kernels in the same way, but warns on each start.
         before, after = (layer.kernel - 1) // 2, layer.kernel // 2
@@ -113,6 +115,7 @@ def _build_conv(layer: cfg.Conv, inputs: int) -> nn.Module:
 
 
 def _build_pool(layer: cfg.Pool, sides: Shape) -> nn.Module:
+    """Return the pooling layer for images of `sides` (height, width)."""
     if layer.kind == "both":
         kinds = (layer.model_copy(update={"kind": kind}) for kind in ("max", "average"))
         return MaxAndAverage(*(_build_pool(part, sides) for part in kinds))

@@ -110,6 +110,7 @@ def unavailable_reason(kind: str) -> str | None:
 
 
 def _why_unavailable(kind: str) -> str:
+    """Return the reason as the end of a sentence; empty if torch gives none."""
     if reason := unavailable_reason(kind):
         return f" that can be used: {reason}"
     return " that this torch could use: it was built without CUDA" if kind == "cuda" and not torch.version.cuda else ""
@@ -153,6 +154,7 @@ def resolve_precision(name: Literal["auto"] | Precision, device: torch.device, m
 
 
 def _gains_by_bfloat16(module: nn.Module) -> bool:
+    """Return whether bfloat16 is faster for a layer, on a device that has it."""
     return isinstance(module, nn.Conv2d) or (isinstance(module, nn.Linear) and module.weight.numel() >= LARGE_LAYER)
 
 
@@ -195,6 +197,7 @@ def choose_threads(config: Config, own_model: object | None = None) -> int | Non
 
 
 def _needs_threads(info: LayerInfo, batch: int) -> bool:
+    """Return whether several threads are faster for a layer."""
     large = info.parameters >= min(LARGE_LAYER, MIN_MULTIPLICATIONS / batch)
     return isinstance(info.layer, Conv) or large or any(_needs_threads(inner, batch) for inner in info.inner)
 
@@ -280,6 +283,7 @@ def matmul_backend() -> str:
 
 
 def _matmul_settings() -> Any:
+    """Return torch's settings of oneDNN's matrix products; None if this torch has none."""
     return getattr(torch.backends.mkldnn, "matmul", None)
 
 

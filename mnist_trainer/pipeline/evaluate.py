@@ -119,6 +119,7 @@ def find_checkpoints(checkpoint: object) -> tuple[Path, ...]:
 
 
 def _flatten(checkpoint: object) -> list[CheckpointRef]:
+    """Return the references in nested lists. Raises `UsageError` for anything that is no reference."""
     match checkpoint:
         case str() | Path():
             return [checkpoint]
@@ -132,7 +133,9 @@ def _flatten(checkpoint: object) -> list[CheckpointRef]:
 def check_output_file(out: Path, sources: Sequence[Path]) -> None:
     """Raise `UsageError` if `out` is a folder, one of the files `sources`, or a file of a run."""
     if out.exists() and any(out.samefile(source) for source in sources):
-        raise UsageError(f"{out} is what is evaluated, and is not overwritten. Name another file to write to.")
+        raise UsageError(
+            f"{out} is one of the evaluated checkpoints, and is not overwritten. Name another file to write to."
+        )
     if is_folder(out):
         raise UsageError(f"{out} is a folder. Name a file to write to.")
     if belongs_to_run(out):
@@ -241,7 +244,7 @@ def evaluate(
 def run_evaluation(
     checkpoint: CheckpointRef | Iterable[CheckpointRef], *overrides: Override, split: Split = "test", views: int = 1
 ) -> EvalResult:
-    """Return what `evaluate` does, with the predictions for every image."""
+    """Return the metrics as `evaluate` does, and also the predictions for every image."""
     return evaluate_target(load_target(checkpoint, overrides, split), split, views)
 
 
@@ -321,7 +324,7 @@ def _known_images_note(path: str, member: Member, data: Data, split: Split, data
     share = f"about {100 * known / checked:.0f} %" if known >= MIN_KNOWN else "some"
     known_ones = f"{f'{known:,}' if checked == count else share} of these {count:,} images"
     reason = f"{known_ones} trained it, or a model that it started from"
-    return f"{path} was trained on {trained_on}, and {reason}: the metrics are too good."
+    return f"{path} was trained on {trained_on}, and {reason}: the metrics are too optimistic."
 
 
 def _dataset_name(data: Data) -> str:
@@ -330,7 +333,7 @@ def _dataset_name(data: Data) -> str:
 
 
 def _mean_loss(checkpoint: Checkpoint, loss: LossFunction | None) -> MeanLoss:
-    """Return the loss function to report; it returns None for a user's own loss that is not given."""
+    """Return the function that computes the loss to report. It returns None if the user's own loss is not given."""
     member = checkpoint.members[0]
     if loss is None and "loss" in member.custom:
         return lambda outputs, labels: None
@@ -409,10 +412,12 @@ def _with_temperature(temperature: float, target: EvalTarget) -> EvalTarget:
 
 
 def _temperature(checkpoint: Checkpoint) -> float:
+    """Return the temperature of an ensemble, or of the only member."""
     return checkpoint.temperature if len(checkpoint.members) > 1 else checkpoint.spec.temperature
 
 
 def _calibration_metrics(predictions: Predictions) -> CalibrationMetrics:
+    """Return the log loss and the calibration error of `predictions`."""
     loss = log_loss(log_probabilities(predictions.probabilities), predictions.labels)
     return CalibrationMetrics(loss, calibration_error(predictions.confidence, predictions.correct))
 

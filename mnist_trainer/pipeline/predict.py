@@ -31,21 +31,24 @@ from mnist_trainer.storage.run_folder import BUNDLED, find_checkpoint
 Picture = str | Path | Image | np.ndarray
 
 CHUNK, CHUNK_BYTES, CHUNK_STEPS = 256, 1_000_000, 8
-"""The maximum number of pictures that are read together, their bytes, and their number if steps are kept."""
+"""Limits of what is read before the network runs: pictures, bytes of their files, and pictures if steps are kept."""
 
 BATCH = 64
 """The batch size: larger batches are no faster, and take more memory."""
 
 
 class InputImage(NamedTuple):
-    """A picture, and the `path` of its prediction: a file, its content, an image in memory, or the error of reading."""
+    """A picture to read: a file, its bytes, an image in memory, or the error that opening it raised.
+
+    `path` names it in its prediction.
+    """
 
     path: str | None
     picture: Path | BytesIO | Image | NDArray[Any] | DataError
 
 
 class _ReadPage(NamedTuple):
-    """A page of a picture, its number if there are several, and what was read from it."""
+    """A page of a picture, its number if there are several, and its glyphs, or the error of reading it."""
 
     source: InputImage
     number: int | None
@@ -72,6 +75,7 @@ def predict(
 
 
 def _to_inputs(images: object) -> list[InputImage]:
+    """Return the pictures in nested lists of files, images and arrays. Raises `UsageError` for other types."""
     match images:
         case str() | Path():
             return [InputImage(str(images), user_path(images))]
@@ -111,6 +115,7 @@ def expand_inputs(arguments: Iterable[str]) -> tuple[list[InputImage], list[str]
 
 
 def _from_stdin() -> BytesIO | DataError:
+    """Return the picture on stdin, or the error if there is none. Raises `UsageError` if stdin is a terminal."""
     if sys.stdin.isatty():
         raise UsageError("- takes a picture from another command, as in: cat photo.jpg | mnist-predict -")
     content = sys.stdin.buffer.read()
@@ -118,9 +123,9 @@ def _from_stdin() -> BytesIO | DataError:
 
 
 def load_reader(checkpoint: str | Path = BUNDLED, model: nn.Module | None = None) -> Reader:
-    """Return the model in `checkpoint` as a reader, on the CPU, which reads a few images before a GPU has started.
+    """Return a reader with the model in `checkpoint`. Raises `CheckpointError`.
 
-    Raises `CheckpointError`.
+    It runs on the CPU, which has read a few pictures before a GPU is initialized.
     """
     path = find_checkpoint(str(checkpoint))
     loaded = load_checkpoint(path)
@@ -167,6 +172,7 @@ class Reader:
         return tuple(self.classes[number] for number in best.tolist())
 
     def _policy(self, min_confidence: float) -> RejectPolicy:
+        """Return what is refused. Raises `UsageError` for an invalid `min_confidence`."""
         gives_probabilities, threshold = self.predictor.gives_probabilities, self.predictor.refusal_threshold
         if not isinstance(min_confidence, int | float) or not 0 <= min_confidence <= 1:
             raise UsageError(f"min_confidence must be from 0 to 1, got {one_line(str(min_confidence))}; 90 % is 0.9.")
@@ -175,6 +181,7 @@ class Reader:
         return RejectPolicy(class_labels(self.classes), gives_probabilities, threshold, min_confidence)
 
     def _predict(self, pages: Sequence[_ReadPage], policy: RejectPolicy) -> Iterator[Prediction]:
+        """Yield the prediction for each page; their glyphs go through the network together."""
         images = [[glyph.image for glyph in each.read.glyphs] for each in pages if isinstance(each.read, Page)]
         scores = self._scores(images)
         for source, number, page in pages:
@@ -230,6 +237,7 @@ def _pages(source: InputImage, expect: Expect, steps: bool) -> Iterator[_ReadPag
 
 
 def _read(source: InputImage, expect: Expect, steps: bool) -> Iterator[Page | DataError]:
+    """Yield each page of a picture; an error instead of a page that can't be read."""
     picture = source.picture
     try:
         if isinstance(picture, Path) and picture.name.lower().endswith(CSV_ENDINGS):

@@ -178,7 +178,7 @@ def check_unseen_validation(start: Member, splits: Splits, identity: Identity) -
         reason = "it, or a model that it started from, was trained with images of this validation set, and the "
         advice = "Take the data.validation, split_seed and limit of that training, or data.validation=0 to do without"
         raise ConfigError(
-            [ConfigProblem("", "model.init_from", f"{reason}validation metrics would be too good. {advice}")]
+            [ConfigProblem("", "model.init_from", f"{reason}validation metrics would be too optimistic. {advice}")]
         )
 
 

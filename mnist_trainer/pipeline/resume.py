@@ -198,6 +198,7 @@ def load_resume_point(folder: RunFolder, overrides: Sequence[str], custom: Mappi
 
 
 def _check_same_custom(folder: Path, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Raise `UsageError` if the user's own parts are not those that the run was started with."""
     if dict(before) != dict(now):
         there, here = (", ".join(f"{part} {name}" for part, name in sorted(parts.items())) for parts in (before, now))
         raise UsageError(

@@ -204,6 +204,7 @@ def _record_failure(writer: RunWriter, callback: Callback) -> Iterator[None]:
 
 
 def _fit(state: TrainingState, writer: RunWriter, callback: Callback) -> None:
+    """Train to the end of a fit; write each epoch, and save the state when it is due or a stop is requested."""
     steps = state.setup.steps_per_epoch
 
     def after_step(state: TrainingState) -> None:
@@ -342,6 +343,7 @@ def _training_summary(writer: RunWriter) -> TrainingSummary:
 
 
 def _draw_predictions(measured: SplitResult, classes: tuple[str, ...], report: Report) -> Iterator[run_plots.Drawing]:
+    """Yield the plots of an evaluation that `report` asks for."""
     evaluation, predictions, dataset = measured
     if report.plots:
         yield run_plots.draw_confusion(evaluation, classes, report.format)

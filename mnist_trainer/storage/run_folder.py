@@ -97,6 +97,7 @@ class RunFolder:
 
 
 def _metrics_line(row: Mapping[str, object]) -> str:
+    """Return a row of `metrics.csv`; None is an empty cell."""
     stream = io.StringIO()
     csv.writer(stream, lineterminator="").writerow("" if row[name] is None else row[name] for name in COLUMNS)
     return stream.getvalue()
@@ -209,6 +210,7 @@ def find_checkpoint(ref: str) -> Path:
 
 
 def _best_of_folder(path: Path) -> Path:
+    """Return the `best.pt` in a folder. Raises `CheckpointError` that says what the folder is if it has none."""
     folder = RunFolder(path)
     if is_series(path):
         runs = path / "seed-*"

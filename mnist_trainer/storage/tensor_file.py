@@ -83,6 +83,7 @@ def short_reason(error: Exception) -> str:
 
 
 def _open(path: Path) -> IO[bytes]:
+    """Open a regular file. Raises `CheckpointError`."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for a writer
             raise CheckpointError(f"{path} is no file, but a folder, a pipe or a device.")
@@ -137,6 +138,7 @@ def _verify_entries(path: Path, archive: zipfile.ZipFile) -> bool:
 
 
 def _checksum(archive: zipfile.ZipFile) -> bytes:
+    """Return the checksum of all entries but the one that holds it."""
     entries = sorted((_name(entry), entry.file_size, entry.CRC) for entry in archive.infolist())
     return hashlib.sha256(repr([entry for entry in entries if entry[0] != CHECKSUM]).encode()).hexdigest().encode()
 

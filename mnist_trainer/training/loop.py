@@ -168,6 +168,7 @@ def _with_settings(state: TrainingState, loop: Iterator[Item]) -> Iterator[Item]
 
 
 def _steps(state: TrainingState) -> Iterator[TrainingState]:
+    """Run the rest of this epoch, as `steps`, with the settings of the caller."""
     setup, limit = state.setup, state.setup.config.training.max_minutes
     steps_per_epoch, epochs = setup.steps_per_epoch, setup.config.training.epochs
     started = perf_counter()
@@ -219,6 +220,7 @@ def _fit(
     after_step: Callable[[TrainingState], None] | None,
     on_rollback: Callable[[Restore], None] | None,
 ) -> Iterator[EpochRecord]:
+    """Train, as `fit`, with the settings of the caller."""
     if state.epoch_start is None:
         save_epoch_start(state)
     while state.stop_reason is None:

@@ -231,6 +231,7 @@ class Criterion(BaseCriterion):
         return torch.where(weights[labels].sum() == 0, 1.0, weights)
 
     def _class_loss(self, outputs: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+        """Return cross_entropy or nll, a scalar."""
         # log_softmax leaves log-probabilities as they are, so cross_entropy is nll with smoothing
         reduction = "mean" if self.loss.reduction == "mean" else "sum"
         weights = self._weights(labels)
@@ -300,4 +301,5 @@ def first_weights(model: nn.Module) -> Tensor | None:
 
 
 def _first_layer(model: nn.Module) -> nn.Linear | nn.Conv2d | None:
+    """Return the first linear or convolutional layer."""
     return next((module for module in model.modules() if isinstance(module, nn.Linear | nn.Conv2d)), None)

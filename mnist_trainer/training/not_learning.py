@@ -99,6 +99,7 @@ def _is_chance_level(accuracy: float, dataset: ImageDataset) -> bool:
 
 
 def _majority_share(dataset: ImageDataset) -> float:
+    """Return the fraction of images of the largest class."""
     return float(dataset.labels.bincount().max()) / len(dataset)
 
 
@@ -134,6 +135,7 @@ def _join_or(tries: Sequence[str]) -> str:
 
 
 def _is_same(values: Tensor) -> bool:
+    """Return whether all rows of `values` are equal, up to rounding."""
     values = values.detach().float()
     return bool((values - values[:1]).abs().max() <= SAME_TOLERANCE * values.abs().max())
 

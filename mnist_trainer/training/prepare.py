@@ -133,6 +133,7 @@ def check_images(config: Config, network: nn.Module, splits: Splits) -> None:
 
 
 def _check(config: Config, network: nn.Module, images: int) -> None:
+    """Raise `ConfigError` if no parameter is trainable, or if batch normalization would get a batch of one image."""
     if not trainable_parameters(network):
         raise _config_error("model.freeze", f"with {config.model.freeze} frozen layers there is nothing left to train")
     batch_size = config.data.batch
@@ -143,6 +144,7 @@ def _check(config: Config, network: nn.Module, images: int) -> None:
 
 
 def _check_ink(config: Config, train: ImageDataset) -> None:
+    """Raise `ConfigError` if `data.augment` leaves too many images (almost) empty."""
     if config.data.augment is None:
         return
     images, labels = train.gather(torch.arange(min(INK_SAMPLE, len(train))))

@@ -160,7 +160,7 @@ OUTCOME = ("epoch", "seconds", "best", "best_weights", "stop_reason", "restores"
 class TrainingState:
     """A training after `epoch` complete epochs and `step` steps of the next one.
 
-    A fresh state that loads the `state_dict` of another continues with the same bits, also in mid-epoch.
+    A fresh state that loads the `state_dict` of another continues bit-identically, also in the middle of an epoch.
     """
 
     def __init__(

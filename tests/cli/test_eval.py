@@ -280,7 +280,7 @@ def test_options_that_do_not_go_together_are_refused(
 def test_what_is_judged_is_not_written_over(command: Command, pair: tuple[str, str]) -> None:
     best = Path("first") / "best.pt"
     before = best.read_bytes()
-    message = f"{best} is what is evaluated, and is not overwritten. Name another file to write to.\n"
+    message = f"{best} is one of the evaluated checkpoints, and is not overwritten. Name another file to write to.\n"
     assert command("eval", *pair, "--save", best) == (2, "", message)
     assert command("eval", pair[0], "--calibrate", best) == (2, "", message)
     assert best.read_bytes() == before
@@ -345,6 +345,6 @@ def test_a_model_that_knows_the_images_warns(command: Command, here: Path) -> No
         done = command("eval", run.folder, *arguments, "data.name=digits")
         assert done.code == 0
         assert done.err.startswith(f"warning: {run.folder / 'best.pt'} was trained on {here / 'train.csv'}, and ")
-        assert done.err.endswith(": the metrics are too good.\n")
+        assert done.err.endswith(": the metrics are too optimistic.\n")
     content = json.loads(command("eval", run.folder, "--json", "data.name=digits").out)
     assert len(content["notes"]) == 1
