@@ -131,36 +131,28 @@ def _flush_folder(folder: Path) -> None:
 
 def append_line(path: Path, line: str) -> None:
     """Append `line` to `path`. Raises `StorageError`; then the file is truncated to its former length."""
-    try:
-        with open(path, "ab", buffering=0, opener=open_regular) as stream:
-            before = stream.seek(0, os.SEEK_END)
-            try:
-                rest = f"{line}\n".encode()
-                while rest:  # a write to a nearly full disk may be partial
-                    rest = rest[stream.write(rest) :]
-            except BaseException:
-                with suppress(OSError):
-                    stream.truncate(before)
-                raise
-    except OSError as error:
-        raise storage_error(path, error) from error
+    with storage_errors(path), open(path, "ab", buffering=0, opener=open_regular) as stream:
+        before = stream.seek(0, os.SEEK_END)
+        try:
+            rest = f"{line}\n".encode()
+            while rest:  # a write to a nearly full disk may be partial
+                rest = rest[stream.write(rest) :]
+        except BaseException:
+            with suppress(OSError):
+                stream.truncate(before)
+            raise
 
 
 def truncate_torn_line(path: Path) -> None:
     """Remove a half-written last line from `path`: what follows its last line feed. Raises `StorageError`."""
-    try:
-        with open(path, "rb+", opener=open_regular) as stream:
-            stream.truncate(stream.read().rfind(b"\n") + 1)
-    except OSError as error:
-        raise storage_error(path, error) from error
+    with storage_errors(path), open(path, "rb+", opener=open_regular) as stream:
+        stream.truncate(stream.read().rfind(b"\n") + 1)
 
 
 def remove_file(path: Path) -> None:
     """Remove the file `path`, if it exists. Raises `StorageError`."""
-    try:
+    with storage_errors(path):
         path.unlink(missing_ok=True)
-    except OSError as error:
-        raise storage_error(path, error) from error
 
 
 def open_regular(path: str, flags: int) -> int:
@@ -182,6 +174,15 @@ def storage_error(path: Path, error: Exception) -> StorageError:
     number = (error.errno if isinstance(error, OSError) else errno.ENOSPC) or 0
     advice = ADVICE.get(number, "Choose a folder that can be written")
     return StorageError(f"{path} can't be written: {reason}. {advice}.")
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Convert an OSError inside the block into a `StorageError` about `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(path, error) from error
 
 
 # --- folders ---
@@ -235,12 +236,8 @@ def _missing(folder: Path) -> list[Path]:
 
 def remove_folder(path: Path) -> None:
     """Remove the folder `path` with everything in it, if it exists. Raises `StorageError`."""
-    try:
+    with storage_errors(path), suppress(FileNotFoundError):
         shutil.rmtree(path)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise storage_error(path, error) from error
 
 
 def _folder_error(path: Path, error: OSError) -> StorageError:
@@ -264,11 +261,9 @@ def folder_lock(folder: Path, *, steal_lock: bool = False) -> Iterator[None]:
     of a process on another host, which may be dead, is replaced.
     """
     path, owner = folder / ".lock", os.getpid()
-    try:
+    with storage_errors(path):
         while (stream := _acquire(folder, steal_lock)) is None:
             pass
-    except OSError as error:
-        raise storage_error(path, error) from error
     _open_locks.add(stream)
     try:
         for temporary in (*folder.glob(TEMPORARY_FILES), *folder.glob(f"*/{TEMPORARY_FILES}")):
