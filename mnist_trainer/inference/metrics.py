@@ -119,13 +119,12 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """Return what `mnist-eval --json` prints; `views`, `pictures` and `notes` only if there are any."""
-        content = asdict(self)
-        optional = {"notes": self.notes, "views": self.views > 1, "pictures": self.pictures}
-        optional |= dict.fromkeys(("members", "disagreement"), self.members)
-        for key in ("plain", *(key for key, has in optional.items() if not has)):
-            del content[key]
-        gains = zip(("gain_over_mean", "gain_over_best"), self.gains, strict=True) if self.members else ()
-        return {**content, **dict(gains)}
+        shown = {"plain": False, "views": self.views > 1, "pictures": self.pictures, "notes": self.notes}
+        shown |= {"members": self.members, "disagreement": self.members}
+        content = {key: value for key, value in asdict(self).items() if shown.get(key, True)}
+        if self.members:
+            content["gain_over_mean"], content["gain_over_best"] = self.gains
+        return content
 
     def summary(self) -> dict[str, Any]:
         """Return the metrics that `run.json` holds."""

@@ -119,7 +119,7 @@ def _open_file(path: Path) -> BinaryIO:
         if not path.is_file():  # reading a pipe would block, and a device never ends
             raise DataError(f"{path} is a pipe or a device, and no file. Name a picture, or - for one from a pipe.")
         if not path.stat().st_size:
-            raise DataError(f"{path} is an empty file. Take a whole copy of it.")
+            raise DataError(f"{path} is an empty file. Copy it again.")
         return path.open("rb")
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror or error}.") from None
@@ -130,7 +130,7 @@ def _too_large(name: str, megapixels: int = MEGAPIXELS) -> DataError:
 
 
 def _damaged(name: str, error: Exception) -> DataError:
-    return DataError(f"{name} is a damaged picture: {str(error) or type(error).__name__}. Take a whole copy of it.")
+    return DataError(f"{name} is a damaged picture: {str(error) or type(error).__name__}. Copy it again.")
 
 
 def _open_images(file: BinaryIO, name: str) -> Iterator[Image.Image | DataError]:

@@ -100,9 +100,9 @@ def _describe_foreign(path: Path, stream: IO[bytes]) -> str:
     stream.seek(0)
     start = stream.read(1024)
     if not start:
-        return f"{path} is empty. Take a whole copy of it."
+        return f"{path} is empty. Copy it again."
     if start.startswith(b"PK\x03\x04"):
-        return f"{path} is cut short: its end is missing. Take a whole copy of it."
+        return f"{path} is cut short: its end is missing. Copy it again."
     kind = "it is not in the format of torch.save"
     if start.startswith(PICTURE_SIGNATURES):
         kind = "it is a picture"
@@ -133,7 +133,7 @@ def _verify_entries(path: Path, archive: zipfile.ZipFile) -> bool:
         wrong = checksum
     if wrong:
         name = one_line(wrong, 80)
-        raise CheckpointError(f"{path} is damaged: the checksum of its part {name} is wrong. Take a whole copy of it.")
+        raise CheckpointError(f"{path} is damaged: the checksum of its part {name} is wrong. Copy it again.")
     return checksum is not None
 
 

@@ -178,7 +178,7 @@ def cut_short(path: Path) -> None:
     [
         (lambda path: None, "{} is not there. Check the spelling and the folder."),
         (Path.mkdir, "{} is a folder. Name one of the pictures in it."),
-        (Path.touch, "{} is an empty file. Take a whole copy of it."),
+        (Path.touch, "{} is an empty file. Copy it again."),
         (lambda path: path.write_text("seven"), "{} is no picture in a known format. Save it as PNG or JPEG."),
         (
             lambda path: path.write_bytes(png(15_001, 10_000)),
@@ -204,7 +204,7 @@ def test_what_cannot_be_read_is_named_with_the_reason(
 def test_a_file_that_is_cut_short_is_damaged(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"half.{suffix}"
     cut_short(path)
-    with pytest.raises(DataError, match=r"half\.\w+ is (a damaged picture: .+\. Take a whole copy|no picture)"):
+    with pytest.raises(DataError, match=r"half\.\w+ is (a damaged picture: .+\. Copy it again|no picture)"):
         open_picture(path)
 
 
@@ -419,7 +419,7 @@ def test_a_huge_scan_inside_a_pdf_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"%PDF-1.7", b"%PDF-1.7\n%%EOF", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"])
 def test_a_document_that_is_cut_short_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "half").write_bytes(content)
-    with pytest.raises(DataError, match=r"half is (a damaged picture: .+\. Take a whole copy|no picture)"):
+    with pytest.raises(DataError, match=r"half is (a damaged picture: .+\. Copy it again|no picture)"):
         open_picture(tmp_path / "half")
 
 

@@ -200,7 +200,7 @@ def test_a_weight_that_changed_on_the_disk_is_told(saved: Path) -> None:
     saved.write_bytes(content)
     text = error_of(saved)
     assert text.startswith(f"{saved} is damaged: the checksum of its part archive/data/")
-    assert text.endswith(" is wrong. Take a whole copy of it.")
+    assert text.endswith(" is wrong. Copy it again.")
 
 
 @pytest.fixture(scope="module")

@@ -92,7 +92,7 @@ def test_the_checksum_covers_every_part(saved: Path) -> None:
 
     for name in ("archive/data/0", "archive/byteorder", "archive/.data/serialization_id", "archive/checksum"):
         saved.write_bytes(whole)
-        text = " is damaged: the checksum of its part archive/checksum is wrong. Take a whole copy of it."
+        text = " is damaged: the checksum of its part archive/checksum is wrong. Copy it again."
         assert error_of(repacked(saved, other(name))) == text
     for change in (lambda parts: parts.pop("archive/version"), lambda parts: parts.update({"archive/more": b""})):
         saved.write_bytes(whole)
@@ -112,7 +112,7 @@ def test_a_byte_that_changed_on_the_disk_is_told_with_its_part(saved: Path) -> N
     content = bytearray(saved.read_bytes())
     content[content.index(torch.arange(4.0).numpy().tobytes()) + 5] ^= 1
     saved.write_bytes(content)
-    text = " is damaged: the checksum of its part archive/data/0 is wrong. Take a whole copy of it."
+    text = " is damaged: the checksum of its part archive/data/0 is wrong. Copy it again."
     assert error_of(saved) == text
 
 
@@ -120,16 +120,16 @@ def test_a_byte_that_changed_on_the_disk_is_told_with_its_part(saved: Path) -> N
 def test_a_torn_copy_is_told(saved: Path, share: float) -> None:
     whole = saved.read_bytes()
     saved.write_bytes(whole[: int(share * len(whole))])
-    assert error_of(saved) == " is cut short: its end is missing. Take a whole copy of it."
+    assert error_of(saved) == " is cut short: its end is missing. Copy it again."
     saved.write_bytes(whole[: int(share * len(whole))] + bytes(len(whole) - int(share * len(whole))))
-    assert error_of(saved) == " is cut short: its end is missing. Take a whole copy of it."
+    assert error_of(saved) == " is cut short: its end is missing. Copy it again."
 
 
 def test_files_of_other_kinds_are_told(tmp_path: Path) -> None:
     path = tmp_path / "best.pt"
     assert error_of(path) == ": there is no such file."
     path.write_bytes(b"")
-    assert error_of(path) == " is empty. Take a whole copy of it."
+    assert error_of(path) == " is empty. Copy it again."
     kinds = {b"just text\n": "it is a text file", b"\x89PNG\r\n\x1a\n": "it is a picture"}
     for content in (*kinds, b"\x80\x02", bytes(range(200, 250)), gzip.compress(b"digits"), pickle.dumps([1])):
         path.write_bytes(content)
