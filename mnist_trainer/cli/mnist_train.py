@@ -37,7 +37,7 @@ Configs that come with mnist-train, in the order of a course:
 {}
 
 Train one:         mnist-train quickstart
-Change its keys:   mnist-train quickstart train.epochs=3 optimizer.lr=0.01
+Change its keys:   mnist-train quickstart training.epochs=3 optimizer.lr=0.01
 Copy one to edit:  mnist-train --copy-config mlp"""
 
 Arguments = Annotated[

@@ -45,3 +45,9 @@ def test_the_list_fits_a_terminal(command: Command, monkeypatch: pytest.MonkeyPa
     assert max(map(len, lines)) <= 80
     words = " ".join(lines).split()
     assert all(word in words for phrase in shipped().values() for word in phrase.split())
+
+
+def test_the_overrides_of_the_list_are_keys(command: Command) -> None:
+    (line,) = (line for line in command("train").out.splitlines() if line.startswith("Change its keys:"))
+    name, *overrides = line.partition("mnist-train ")[2].split()
+    assert load_config(name, overrides).training.epochs == 3

@@ -114,7 +114,7 @@ def test_the_confusion_matrix_says_of_what_it_is(painter: Painter, evaluation: E
     assert (classes, title) == (("not 7", "7"), "mnist, test: accuracy 99.85 %")
 
 
-def test_the_surest_mistakes_come_first(painter: Painter, evaluation: Evaluation) -> None:
+def test_the_most_confident_mistakes_come_first(painter: Painter, evaluation: Evaluation) -> None:
     rows = torch.tensor([[0.9, 0.1, 0.0], [0.6, 0.4, 0.0], [0.0, 0.2, 0.8], [0.1, 0.2, 0.7], [0.0, 1.0, 0.0]])
     labels = [0, 1, 0, 1, 0]
     predictions, dataset = answered(rows, labels), source_of(labels)
