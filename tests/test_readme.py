@@ -242,3 +242,12 @@ def test_links_lead_somewhere(page: str) -> None:
         path = (ROOT / page).parent / name if name else ROOT / page
         assert path.exists(), target
         assert not anchor or anchor in anchors(path.read_text(encoding="utf-8")), target
+
+
+def test_the_places_of_extensions_exist() -> None:
+    rows = [line for line in PAGES["docs/extending.md"].splitlines() if line.startswith("| ")]
+    named = [found for row in rows for found in re.findall(r"\]\(([^)]+)\): (`\w+`(?:, `\w+`)*)", row)]
+    assert len(named) >= 15
+    for target, names in named:
+        text = (ROOT / "docs" / target).read_text(encoding="utf-8")
+        assert [name for name in re.findall(r"\w+", names) if not re.search(rf"\b{name}\b", text)] == [], target
