@@ -25,7 +25,7 @@ PAGES = {
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 }
 README = PAGES["README.md"]
-OTHERS = ("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "benchmarks/RESULTS.md")
+OTHERS = ("CONTRIBUTING.md", "CHANGELOG.md", "runs/README.md", "benchmarks/README.md", "benchmarks/RESULTS.md")
 """Pages whose links are checked, too."""
 
 SMALL = "data.name=digits data.validation=100 training.epochs=1"
@@ -242,6 +242,14 @@ def test_links_lead_somewhere(page: str) -> None:
         path = (ROOT / page).parent / name if name else ROOT / page
         assert path.exists(), target
         assert not anchor or anchor in anchors(path.read_text(encoding="utf-8")), target
+
+
+@pytest.mark.parametrize("page", [*PAGES, *OTHERS])
+def test_files_that_are_named_exist(page: str) -> None:
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+    named = set(re.findall(r"`((?:mnist_trainer|tests|benchmarks|scripts|configs|docs|[a-z]+)/[\w/.-]+\.\w+)`", text))
+    roots = (ROOT, ROOT / "mnist_trainer", (ROOT / page).parent)
+    assert [name for name in named if not any((root / name).exists() for root in roots)] == []
 
 
 def test_the_places_of_extensions_exist() -> None:
