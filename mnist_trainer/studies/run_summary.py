@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, Strict, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from mnist_trainer.config.load import load_config
 from mnist_trainer.config.schema import Config
@@ -45,24 +45,20 @@ T = TypeVar("T")
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0, lt=1e12)]
-Interval = Annotated[tuple[float, float], Strict(False)]
-Timestamp = Annotated[
-    AwareDatetime, Strict(False), Field(gt=datetime(1971, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC))
-]
-STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+Timestamp = Annotated[AwareDatetime, Field(gt=datetime(1971, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC))]
 
 
 class Section(BaseModel):
     """A mapping in `run.json`; unknown keys are ignored."""
 
-    model_config = STRICT
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 class Spread(Section):
     """A metric over several runs."""
 
     mean: Annotated[float, Field(gt=-MAX_METRIC, lt=MAX_METRIC)]
-    interval: Interval | None = None
+    interval: tuple[float, float] | None = None
     count: Count
 
 
@@ -71,7 +67,7 @@ class Metrics(Section):
 
     accuracy: Fraction | Spread
     loss: float | Spread | None = None
-    interval: Interval | None = None
+    interval: tuple[float, float] | None = None
 
 
 class Timings(Section):
@@ -95,38 +91,51 @@ class DataFacts(Section):
     name: str
 
 
-TYPES: Mapping[str, Any] = {
-    **dict.fromkeys(("name", "kind", "status", "stop_reason", "model", "device", "precision", "git_commit"), str),
-    **dict.fromkeys(("best_epoch", "epochs", "parameters", "seed", "trials", "threads"), Count),
-    **dict.fromkeys(("test", "validation"), Metrics),
-    **dict.fromkeys(("started_at", "finished_at"), Timestamp),
-    **dict.fromkeys(("custom", "versions"), dict[str, str]),
-    "data": DataFacts,
-    "seeds": list[Count],
-    "best": Trial,
-    "timings": Timings,
-}
-"""The keys of `run.json` that are read, of a run, a series or a sweep."""
+class RunRecord(Section):
+    """The keys of `run.json` that are read, of a run, a series or a sweep."""
 
-ADAPTERS: Mapping[str, TypeAdapter[Any]] = {key: TypeAdapter(kind | None, config=STRICT) for key, kind in TYPES.items()}
+    name: str | None = None
+    kind: str | None = None
+    status: str | None = None
+    stop_reason: str | None = None
+    started_at: Timestamp | None = None
+    finished_at: Timestamp | None = None
+    model: str | None = None
+    data: DataFacts | None = None
+    parameters: Count | None = None
+    seed: Count | None = None
+    seeds: list[Count] | None = None
+    epochs: Count | None = None
+    best_epoch: Count | None = None
+    test: Metrics | None = None
+    validation: Metrics | None = None
+    timings: Timings | None = None
+    trials: Count | None = None
+    best: Trial | None = None
+    device: str | None = None
+    precision: str | None = None
+    threads: Count | None = None
+    git_commit: str | None = None
+    versions: dict[str, str] | None = None
+    custom: dict[str, str] | None = None
 
 
-def read_record(folder: RunFolder, problems: list[str]) -> dict[str, Any]:
-    """Return the known keys of `run.json`; what is wrong with it is appended to `problems` and left out."""
-    content = _parse(folder.path / "run.json", lambda text: [json.loads(text)], "JSON", problems)
-    if content is None:
-        return {}
-    if not isinstance(content[0], dict):
-        problems.append("run.json is no JSON object")
-        return {}
-    record, wrong = {}, []
-    for key, adapter in ADAPTERS.items():
+def read_record(path: Path, problems: list[str]) -> RunRecord:
+    """Return the content of the `run.json` at `path`; what is wrong with it is appended to `problems` and left out."""
+
+    def parse(text: str) -> RunRecord:
         try:
-            record[key] = adapter.validate_python(content[0].get(key))
-        except ValidationError:
-            wrong.append(key)
-    problems += [f"run.json: wrong {', '.join(wrong)}"] if wrong else []
-    return {key: value for key, value in record.items() if value is not None}
+            return RunRecord.model_validate_json(text)
+        except ValidationError as error:
+            found = error.errors()
+        wrong = list(dict.fromkeys(str(each["loc"][0]) for each in found if each["loc"]))
+        if not wrong:
+            raise ValueError
+        problems.append(f"run.json: wrong {', '.join(wrong)}")
+        rest = {key: value for key, value in json.loads(text).items() if key not in wrong}
+        return RunRecord.model_validate_json(json.dumps(rest))
+
+    return _parse(path, parse, "JSON object", problems) or RunRecord()
 
 
 # --- config.yaml, metrics.csv, curves.csv ---
@@ -299,44 +308,43 @@ def read_run(path: Path) -> RunSummary:
 def _summarise(folder: RunFolder, started_at: datetime | None, name: str) -> RunSummary:
     """Return the summary of a folder; `started_at` and `name` are taken from its name, and used if no file has them."""
     problems: list[str] = []
-    record = read_record(folder, problems)
-    kind, status = record.get("kind", "run"), record.get("status")
-    config = None
-    if kind != "sweep" or "best" in record:
+    record = read_record(folder.path / "run.json", problems)
+    kind, status, config = record.kind or "run", record.status, None
+    if kind != "sweep" or record.best:
         config = read_config(folder.path / "best.yaml" if kind == "sweep" else folder.config, problems)
     rows = read_metrics(folder.metrics, problems)
     if status == "finished" and kind == "run" and not rows and not problems:
         problems.append(f"no {folder.metrics.name}")
-    best = vars(record["best"]) if "best" in record else _best_row(record, config, rows)
-    validation, test = _means(record.get("validation")), _means(record.get("test"))
+    best = vars(record.best) if record.best else _best_row(record, config, rows)
+    validation, test = _means(record.validation), _means(record.test)
     is_dead = status == "running" and kind != "sweep" and not is_locked(folder.path)
-    facts = {key: record.get(key) for key in ("device", "precision", "threads", "git_commit")}
+    versions = {f"versions.{key}": version for key, version in (record.versions or {}).items()}
     return RunSummary(
         path=folder.path,
-        name=record.get("name") or (config.name if config else name),
+        name=record.name or (config.name if config else name),
         problems=tuple(problems),
         kind=kind,
         status=KILLED if is_dead else status or (DAMAGED if problems else None),
-        stop_reason=record.get("stop_reason"),
-        started_at=record.get("started_at", started_at),
-        finished_at=record.get("finished_at"),
-        model=record.get("model") or (config.model.architecture if config else None),
-        data=record["data"].name if "data" in record else config.data.name if config else None,
-        parameters=record.get("parameters"),
-        seed=config.seed if config else record.get("seed"),
-        loss=_loss_kind(config, record),
-        epochs=record.get("epochs") or len(rows) or record.get("epochs"),  # run.json says 0 until the run ends
+        stop_reason=record.stop_reason,
+        started_at=record.started_at or started_at,
+        finished_at=record.finished_at,
+        model=record.model or (config.model.architecture if config else None),
+        data=record.data.name if record.data else config.data.name if config else None,
+        parameters=record.parameters,
+        seed=config.seed if config else record.seed,
+        loss=_loss_kind(config, record.custom or {}),
+        epochs=record.epochs or len(rows) or record.epochs,  # run.json says 0 until the run ends
         planned_epochs=config.training.epochs if config else None,
-        best_epoch=record.get("best_epoch") or (int(best["epoch"] or 0) if best else None),
+        best_epoch=record.best_epoch or (int(best["epoch"] or 0) if best else None),
         val_loss=validation.get("loss", best.get("val_loss")),
         val_accuracy=validation.get("accuracy", best.get("val_accuracy")),
         test_loss=test.get("loss"),
         test_accuracy=test.get("accuracy"),
         test_interval=test.get("interval"),
-        seconds=_seconds(record.get("timings", Timings()), rows),
-        members=record.get("trials") if kind == "sweep" else len(record.get("seeds", [])) or None,
+        seconds=_seconds(record.timings or Timings(), rows),
+        members=record.trials if kind == "sweep" else len(record.seeds or ()) or None,
         written_at=_written_at(folder) if status == "running" else None,
-        made_with=facts | {f"versions.{key}": version for key, version in record.get("versions", {}).items()},
+        made_with=record.model_dump(include={"device", "precision", "threads", "git_commit"}) | versions,
         config=config.model_dump(mode="json") if config else {},
         rows=rows,
     )
@@ -351,19 +359,18 @@ def _means(metrics: Metrics | None) -> dict[str, Any]:
     return {"loss": loss, "accuracy": accuracy, "interval": interval}
 
 
-def _best_row(record: Mapping[str, Any], config: Config | None, rows: tuple[Row, ...]) -> Row:
+def _best_row(record: RunRecord, config: Config | None, rows: tuple[Row, ...]) -> Row:
     """Return the row of the best epoch. Without validation it is the last row; without rows it is empty."""
-    if record.get("best_epoch"):
-        return next((row for row in rows if row["epoch"] == record["best_epoch"]), {})
+    if record.best_epoch:
+        return next((row for row in rows if row["epoch"] == record.best_epoch), {})
     rule = config.training.early_stopping if config else None
     key, sign = ("val_accuracy", 1) if rule and rule.monitor == "val_accuracy" else ("val_loss", -1)
     validated = [row for row in rows if row.get(key) is not None]
     return max(validated or rows[-1:], key=lambda row: sign * (row.get(key) or 0.0), default={})
 
 
-def _loss_kind(config: Config | None, record: Mapping[str, Any]) -> str | None:
+def _loss_kind(config: Config | None, custom: Mapping[str, str]) -> str | None:
     """Return the kind of the loss; two losses can be compared if their kinds are equal."""
-    custom: dict[str, str] = record.get("custom", {})
     if config is None or "loss" in custom:
         return custom.get("loss")
     weights = config.loss.class_weights

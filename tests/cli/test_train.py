@@ -228,9 +228,10 @@ def test_ctrl_c_outside_of_the_training_ends_it_at_once(command: Command, here: 
     assert not callback.should_stop
 
 
+@pytest.mark.parametrize("series", [[], ["--seeds", "2"]])
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt()])
 def test_a_terminal_is_left_as_it_was(
-    command: Command, here: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException | None
+    command: Command, here: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException | None, series: list[str]
 ) -> None:
     for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "120"}.items():
         monkeypatch.setenv(name, value)
@@ -241,7 +242,7 @@ def test_a_terminal_is_left_as_it_was(
             raise error
 
         monkeypatch.setattr("mnist_trainer.pipeline.train.evaluate_best", fail)
-    done = command("train", "--config", "tiny.yaml", "--run-dir", "mine")
+    done = command("train", "--config", "tiny.yaml", "--run-dir", "mine", *series)
     assert done.code == (0 if error is None else 130)
     assert done.out.count("\x1b[?25l") == done.out.count("\x1b[?25h") > 0  # hides and shows of the cursor
     assert record_of(here / "mine")["status"] == ("finished" if error is None else "interrupted")

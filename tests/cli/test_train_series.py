@@ -169,22 +169,3 @@ def test_ctrl_c_stops_all_runs_and_the_series_goes_on(
     done = command("train", "--resume", "many", "training.epochs=1")  # another config than the run was started with
     assert (done.code, done.out) == (2, "")
     assert "training.epochs is 1000000 there and 1 here" in done.err
-
-
-@pytest.mark.parametrize("error", [None, KeyboardInterrupt()])
-def test_a_terminal_is_left_as_it_was(
-    command: Command, here: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException | None
-) -> None:
-    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "120"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    if error is not None:
-
-        def fail(*arguments: object) -> None:
-            raise error
-
-        monkeypatch.setattr("mnist_trainer.pipeline.train.evaluate_best", fail)
-    done = command("train", "--config", "tiny.yaml", "--seeds", "2", "--run-dir", "many")
-    assert done.code == (0 if error is None else 130)
-    assert done.out.count("\x1b[?25l") == done.out.count("\x1b[?25h") > 0  # hides and shows of the cursor
-    assert record_of(here / "many")["status"] == ("finished" if error is None else "interrupted")

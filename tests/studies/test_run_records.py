@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mnist_trainer.storage.run_folder import RunFolder
 from mnist_trainer.studies import run_summary
-from mnist_trainer.studies.run_summary import TYPES, read_config, read_metrics, read_record, read_run
+from mnist_trainer.studies.run_summary import RunRecord, read_config, read_metrics, read_record, read_run
 from mnist_trainer.studies.run_table import table
 
 FakeRun = Callable[..., Path]
@@ -24,10 +24,10 @@ HEAD = "epoch,phase,val_loss,val_accuracy\n"
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"", "run.json is no JSON"),
-        (b'{"name": "cut', "run.json is no JSON"),
-        (b"\x00\xff\xfe", "run.json is no JSON"),
-        (b"[" * 100_000, "run.json is no JSON"),
+        (b"", "run.json is no JSON object"),
+        (b'{"name": "cut', "run.json is no JSON object"),
+        (b"\x00\xff\xfe", "run.json is no JSON object"),
+        (b"[" * 100_000, "run.json is no JSON object"),
         (b"[]", "run.json is no JSON object"),
         (b"null", "run.json is no JSON object"),
         (b'{"name": 7}', "run.json: wrong name"),
@@ -47,7 +47,7 @@ HEAD = "epoch,phase,val_loss,val_accuracy\n"
 def test_a_record_that_is_none_is_named(tmp_path: Path, content: bytes, problem: str) -> None:
     (tmp_path / "run.json").write_bytes(content)
     problems: list[str] = []
-    assert read_record(RunFolder(tmp_path), problems) == {}
+    assert read_record(tmp_path / "run.json", problems) == RunRecord()
     assert problems == [problem]
 
 
@@ -55,8 +55,8 @@ def test_what_is_right_in_a_record_is_kept(tmp_path: Path) -> None:
     content = {"name": "kept", "epochs": "three", "test": None, "unknown": 7, "best_epoch": 2}
     (tmp_path / "run.json").write_text(json.dumps(content))
     problems: list[str] = []
-    record = read_record(RunFolder(tmp_path), problems)
-    assert record == {"name": "kept", "best_epoch": 2}
+    record = read_record(tmp_path / "run.json", problems)
+    assert record.model_dump(exclude_none=True) == {"name": "kept", "best_epoch": 2}
     assert problems == ["run.json: wrong epochs"]
 
 
@@ -110,7 +110,8 @@ def test_numbers_are_finite_or_nothing(tmp_path: Path) -> None:
 def test_files_that_are_missing_are_named_but_for_metrics_that_may_come(tmp_path: Path) -> None:
     problems: list[str] = []
     folder = RunFolder(tmp_path)
-    assert (read_record(folder, problems), read_config(folder.config, problems)) == ({}, None)
+    found = read_record(tmp_path / "run.json", problems), read_config(folder.config, problems)
+    assert found == (RunRecord(), None)
     assert read_metrics(folder.metrics, problems) == ()
     assert problems == ["no run.json", "no config.yaml"]
 
@@ -143,7 +144,7 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(run_summary, "MAX_BYTES", 10)
     (tmp_path / "run.json").write_text(" " * 11)
     problems: list[str] = []
-    read_record(RunFolder(tmp_path), problems)
+    read_record(tmp_path / "run.json", problems)
     assert problems == ["run.json can't be read: it is larger than 50 MB"]
 
 
@@ -151,7 +152,7 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
 )
-KEYS = st.sampled_from([*TYPES, "accuracy", "interval", "mean", "training_seconds"])
+KEYS = st.sampled_from([*RunRecord.model_fields, "accuracy", "interval", "mean", "training_seconds"])
 
 
 @pytest.mark.slow
