@@ -375,7 +375,7 @@ def calibrate(
     """Return a copy of a model or an ensemble, not yet saved, with a temperature fitted on validation images.
 
     A temperature keeps the order of the probabilities, so no prediction changes. Raises `CheckpointError` if the
-    outputs are no probabilities, `DataError` if there are no validation images (`training.refit` trains with all) or
+    outputs are not probabilities, `DataError` if there are no validation images (`training.refit` trains with all) or
     the best temperature is out of bounds, and the errors of `evaluate`.
     """
     target = load_target(checkpoint, overrides, "validation", split)

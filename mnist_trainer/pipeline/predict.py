@@ -177,7 +177,7 @@ class Reader:
         if not isinstance(min_confidence, int | float) or not 0 <= min_confidence <= 1:
             raise UsageError(f"min_confidence must be from 0 to 1, got {one_line(str(min_confidence))}; 90 % is 0.9.")
         if min_confidence and not gives_probabilities:
-            raise UsageError("This model's outputs are no probabilities, so none of its predictions has a confidence.")
+            raise UsageError("This model's outputs are not probabilities, so none of its predictions has a confidence.")
         return RejectPolicy(class_labels(self.classes), gives_probabilities, threshold, min_confidence)
 
     def _predict(self, pages: Sequence[_ReadPage], policy: RejectPolicy) -> Iterator[Prediction]:

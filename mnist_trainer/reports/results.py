@@ -83,14 +83,14 @@ def _digit_notes(digits: Iterable[DigitPrediction], top: int | None) -> list[str
 
 def evaluation_lines(evaluation: Evaluation, model: str, width: int | None = None) -> list[str]:
     """Return the metrics of a model or an ensemble; the paths of its members are cut to keep within `width`."""
-    ece = "- (this model's outputs are no probabilities)"
+    ece = "- (this model's outputs are not probabilities)"
     if evaluation.ece is not None:
         ece = f"{percent(evaluation.ece)} (expected, {BINS} bins of equal width)"
     lines = [_heading(evaluation, model), evaluation.sentence, _loss_line(evaluation), f"calibration error {ece}"]
     if evaluation.members:
         lines += ["", *_member_lines(evaluation, width)]
     size = max(5, *(len(each.label) for each in evaluation.per_class))
-    lines += ["", f"{'class':>{size}}  {'accuracy':>9}  {'errors':>12}  most often taken for"]
+    lines += ["", f"{'class':>{size}}  {'accuracy':>9}  {'errors':>12}  most often confused with"]
     for each in evaluation.per_class:
         confusion = "-" if each.confused_with is None else f"{each.confused_with} ({each.confused_count})"
         errors = f"{each.errors} of {each.count}"
@@ -106,7 +106,7 @@ def _heading(evaluation: Evaluation, model: str) -> str:
 
 def _loss_line(evaluation: Evaluation) -> str:
     if evaluation.loss is None:
-        reason = "the user's own function" if evaluation.plain else "values that are no probabilities"
+        reason = "the user's own function" if evaluation.plain else "values that are not probabilities"
         return f"loss - ({reason})"
     if evaluation.plain:
         return f"loss {evaluation.loss:.4f}"

@@ -22,7 +22,7 @@ def test_an_evaluation_in_full(evaluation: Evaluation) -> None:
         "loss 0.0123",
         "calibration error 0.46 % (expected, 15 bins of equal width)",
         "",
-        "class   accuracy        errors  most often taken for",
+        "class   accuracy        errors  most often confused with",
         "not 7    99.85 %     3 of 1990  7 (3)",
         "    7   100.00 %       0 of 10  -",
     ]
@@ -33,10 +33,10 @@ def test_an_evaluation_says_what_it_has_no_figures_of(evaluation: Evaluation) ->
     lines = evaluation_lines(replace(evaluation, loss=None, ece=None, per_class=(unseen,)), "best.pt")
     assert lines[2:4] == [
         "loss - (the user's own function)",
-        "calibration error - (this model's outputs are no probabilities)",
+        "calibration error - (this model's outputs are not probabilities)",
     ]
     assert lines[5:] == [
-        "                   class   accuracy        errors  most often taken for",
+        "                   class   accuracy        errors  most often confused with",
         "a class with a long name          -        0 of 0  -",
     ]
 
@@ -80,7 +80,7 @@ def test_views_and_a_temperature_are_told_with_the_loss(evaluation: Evaluation) 
     calibrated = evaluation_lines(replace(evaluation, plain=False), "best.pt")
     assert calibrated[2] == "loss 0.0123 (-ln of the probability of the correct class)"
     values = evaluation_lines(replace(evaluation, loss=None, ece=None, plain=False), "best.pt")
-    assert values[2] == "loss - (values that are no probabilities)"
+    assert values[2] == "loss - (values that are not probabilities)"
 
 
 @pytest.mark.parametrize(
