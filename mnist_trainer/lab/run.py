@@ -20,7 +20,7 @@ DEFAULT_SIZE = (1200, 600)
 
 LESSONS: dict[str, tuple[str, ...]] = {
     "The neuron": ("perceptron", "exercises"),
-    "The layer": (),
+    "The layer": ("depth",),
     "The loss": ("likelihood",),
     "Gradient descent": (),
     "The network": ("from-scratch",),
