@@ -56,7 +56,7 @@ class Listing:
         if self.others:
             names = ", ".join(path.name for path in self.others[:3])
             more = f" and {len(self.others) - 3} more" if len(self.others) > 3 else ""
-            notes.append(f"{folder}: left out what is no picture by its name: {names}{more}")
+            notes.append(f"{folder}: left out files that are not pictures, by their names: {names}{more}")
             if any(path.suffix.lower() == ".pdf" for path in self.others):
                 notes.append(f"{folder}: to read PDF, too: {EXTRA}")
         if len(self.folders) == 1:

@@ -117,7 +117,7 @@ def _open_file(path: Path) -> BinaryIO:
         if not path.exists():
             raise DataError(f"{path} is not there. Check the spelling and the folder.")
         if not path.is_file():  # reading a pipe would block, and a device never ends
-            raise DataError(f"{path} is a pipe or a device, and no file. Name a picture, or - for one from a pipe.")
+            raise DataError(f"{path} is a pipe or a device, not a file. Name a picture, or - for one from a pipe.")
         if not path.stat().st_size:
             raise DataError(f"{path} is an empty file. Copy it again.")
         return path.open("rb")
@@ -126,7 +126,7 @@ def _open_file(path: Path) -> BinaryIO:
 
 
 def _too_large(name: str, megapixels: int = MEGAPIXELS) -> DataError:
-    return DataError(f"{name} has more than {megapixels} million pixels. Make it smaller or cut it out.")
+    return DataError(f"{name} has more than {megapixels} million pixels. Make it smaller, or crop it.")
 
 
 def _damaged(name: str, error: Exception) -> DataError:

@@ -25,7 +25,7 @@ from mnist_trainer.pictures.page import Box, Expect, Glyph, Layout, Line, Page, 
 from mnist_trainer.pictures.render import looks_rendered
 
 NO_INK = "no ink: nothing on it stands out from the paper"
-OTHER_PAGES = "only the present page of this image was read; name its file to read them all"
+OTHER_PAGES = "only the current page of this image was read; to read all pages, name its file"
 CROWDED = "a pattern, noise or a page of print: too many small parts for handwriting"
 
 SMALL_SIDE = 320

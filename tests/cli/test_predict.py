@@ -253,7 +253,7 @@ def test_a_folder_stands_for_its_pictures(command: Command, digits_run: Run, pic
     )
     assert [picture["text"] for picture in json.loads(done.out)] == ["3", "7", "", "3"]
     assert done.err.removeprefix(LIMITS).splitlines() == [
-        "scans: left out what is no picture by its name: notes.txt",
+        "scans: left out files that are not pictures, by their names: notes.txt",
         f"scans: left out its sub-folder; name it too: {Path('scans/more')}",
     ]
 

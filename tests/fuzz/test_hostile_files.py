@@ -190,7 +190,7 @@ def test_what_is_no_file_is_no_picture(tmp_path: Path, kind: str) -> None:
     os.mkfifo(place) if kind == "pipe" else place.symlink_to(kind)
     done = command(mnist_predict.app, place)
     assert done.code == 3
-    assert done.err == f"{place} is a pipe or a device, and no file. Name a picture, or - for one from a pipe.\n"
+    assert done.err == f"{place} is a pipe or a device, not a file. Name a picture, or - for one from a pipe.\n"
 
 
 # --- folders of pictures ---

@@ -41,7 +41,7 @@ def test_what_may_be_a_picture_is_tried(tmp_path: Path) -> None:
 def test_what_is_left_out_is_told(tmp_path: Path) -> None:
     fill(tmp_path, "7.png", "a.txt", "b.CSV", "c.toml", "d.npz", "README.md", "one/", "two/")
     assert list_pictures(tmp_path).notes(tmp_path) == [
-        f"{tmp_path}: left out what is no picture by its name: a.txt, b.CSV, c.toml and 2 more",
+        f"{tmp_path}: left out files that are not pictures, by their names: a.txt, b.CSV, c.toml and 2 more",
         f"{tmp_path}: left out its 2 sub-folders; name them too: {tmp_path / '*'}",
     ]
 

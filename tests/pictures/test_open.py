@@ -182,11 +182,11 @@ def cut_short(path: Path) -> None:
         (lambda path: path.write_text("seven"), "{} is no picture in a known format. Save it as PNG or JPEG."),
         (
             lambda path: path.write_bytes(png(15_001, 10_000)),
-            "{} has more than 150 million pixels. Make it smaller or cut it out.",
+            "{} has more than 150 million pixels. Make it smaller, or crop it.",
         ),
         (
             lambda path: path.write_bytes(png(60_000, 60_000)),
-            "{} has more than 150 million pixels. Make it smaller or cut it out.",
+            "{} has more than 150 million pixels. Make it smaller, or crop it.",
         ),
     ],
 )

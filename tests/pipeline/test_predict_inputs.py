@@ -29,7 +29,7 @@ def test_files_and_folders_keep_the_order_they_are_named_in(here: Path) -> None:
     two = [str(Path("some/9.png")), str(Path("some/10.png"))]
     assert [source.path for source in found] == ["b.png", *two, "a.png", *two]
     assert found[0] == InputImage("b.png", Path("b.png"))
-    assert notes == ["some: left out what is no picture by its name: notes.txt"] * 2
+    assert notes == ["some: left out files that are not pictures, by their names: notes.txt"] * 2
 
 
 def test_a_folder_without_pictures_does_not_stop_the_others(here: Path) -> None:
