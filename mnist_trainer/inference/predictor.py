@@ -25,7 +25,7 @@ def to_probabilities(outputs: Tensor, kind: OutputKind, temperature: float = 1.0
     """Return probabilities [B, K], float64 on the CPU, of raw outputs [B, K]; [B, 1] of a yes/no model become [B, 2].
 
     `sigmoid` outputs answer "is it this class?" independently. Given that exactly one class is correct, class k has
-    probability ∝ p/(1−p), so their log-odds are logits. `values` are no probabilities: they are returned as they are
+    probability ∝ p/(1−p), so their log-odds are logits. `values` are not probabilities: they are returned as they are
     (those of a yes/no model as [1−v, v]), and only their order has a meaning.
     """
     if kind == "values":
@@ -40,7 +40,7 @@ def to_probabilities(outputs: Tensor, kind: OutputKind, temperature: float = 1.0
 def to_logits(outputs: Tensor, kind: OutputKind) -> Tensor:
     """Return logits [B, K], float64 on the CPU, of raw outputs; K is 2 for a yes/no model.
 
-    Raises `ValueError` for `values`, which are no probabilities.
+    Raises `ValueError` for `values`, which are not probabilities.
     """
     outputs = outputs.detach().cpu()
     match kind:
@@ -51,7 +51,7 @@ def to_logits(outputs: Tensor, kind: OutputKind) -> Tensor:
         case "probabilities":
             logits = outputs.clamp_min(torch.finfo(outputs.dtype).tiny).double().log()
         case "values":
-            raise ValueError("values are no probabilities, and have no logits")
+            raise ValueError("values are not probabilities, and have no logits")
         case _:
             assert_never(kind)
     if logits.shape[1] == 1:  # the odds of yes against no

@@ -381,7 +381,7 @@ def calibrate(
     target = load_target(checkpoint, overrides, "validation", split)
     if not target.checkpoint.members[0].spec.gives_probabilities:  # of an ensemble all members do, or none
         raise CheckpointError(
-            f"The outputs of {target.name} are no probabilities (squared error without model.output), so "
+            f"The outputs of {target.name} are not probabilities (squared error without model.output), so "
             "they can't be calibrated."
         )
     parts: tuple[Split, ...] = ("validation",) if split == "validation" else ("validation", split)

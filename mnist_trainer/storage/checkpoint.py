@@ -191,7 +191,7 @@ def combine(checkpoints: Mapping[str, Checkpoint]) -> Checkpoint:
     values = [name for name, each in checkpoints.items() if not each.members[0].spec.gives_probabilities]
     if others := values and [name for name in checkpoints if name not in values]:
         raise CheckpointError(
-            f"The outputs of {values[0]} are no probabilities (squared error without model.output), and those of "
+            f"The outputs of {values[0]} are not probabilities (squared error without model.output), and those of "
             f"{others[0]} are: they can't be averaged."
         )
     for name, checkpoint in checkpoints.items():

@@ -155,5 +155,5 @@ def test_the_smallest_probabilities_keep_their_order_at_a_temperature() -> None:
 
 
 def test_values_have_no_logits() -> None:
-    with pytest.raises(ValueError, match="values are no probabilities"):
+    with pytest.raises(ValueError, match="values are not probabilities"):
         to_logits(torch.zeros(1, 2), "values")

@@ -84,7 +84,7 @@ def test_however_sure_a_model_is_the_temperature_is_that_of_its_outputs(digits_r
 @pytest.mark.parametrize(
     ("change", "error", "match"),
     [
-        ("loss=mse", CheckpointError, "are no probabilities .*, so they can't be calibrated"),
+        ("loss=mse", CheckpointError, "are not probabilities .*, so they can't be calibrated"),
         ("data.validation=0", DataError, "There are no validation images"),
         ("training.refit=true", DataError, r"There are no validation images: .*training\.refit"),
     ],

@@ -94,7 +94,7 @@ def test_without_probabilities_there_is_no_loss(tiny: dict[str, Any], trio: list
     assert (found.evaluation.loss, found.evaluation.ece) == (None, None)
     each = [run_evaluation(run).predictions.probabilities for run in runs]
     assert torch.equal(found.predictions.probabilities, (each[0] + each[1]) / 2)
-    with pytest.raises(CheckpointError, match="are no probabilities"):
+    with pytest.raises(CheckpointError, match="are not probabilities"):
         evaluate([trio[0], runs[0]])
 
 

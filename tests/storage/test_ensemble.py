@@ -59,7 +59,7 @@ def test_other_classes_are_refused_and_both_are_named() -> None:
 def test_values_and_probabilities_are_not_mixed(values_first: bool) -> None:
     values = one(2, spec=replace(member(2).spec, kind="values"))
     named = {"values": values, "honest": one(1)} if values_first else {"honest": one(1), "values": values}
-    with pytest.raises(CheckpointError, match=r"The outputs of values are no probabilities .*, and those of honest"):
+    with pytest.raises(CheckpointError, match=r"The outputs of values are not probabilities .*, and those of honest"):
         combine(named)
     assert len(combine({"values": values, "too": values}).members) == 2
 
