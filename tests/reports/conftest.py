@@ -1,11 +1,15 @@
-"""A small made-up run, as reports are given it."""
+"""A small made-up run, as reports are given it, and the pixels of a plot."""
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import nn
 
 from mnist_trainer.config.load import load_config
@@ -14,6 +18,20 @@ from mnist_trainer.reports.callbacks import Run, RunInfo
 from mnist_trainer.training.loop import EpochRecord
 
 CLASSES = ("not 7", "7")
+
+
+def pixels(png: bytes) -> NDArray[np.int64]:
+    """The picture [height, width, 3]."""
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    with Image.open(BytesIO(png)) as image:
+        assert "Software" not in image.info
+        return np.asarray(image.convert("RGB")).astype(np.int64)
+
+
+def where(picture: NDArray[np.int64], colour: tuple[int, int, int]) -> NDArray[np.bool_]:
+    """Which pixels [height, width] have (nearly) this colour."""
+    close: NDArray[np.bool_] = np.abs(picture - colour).max(axis=2) <= 3
+    return close
 
 
 @pytest.fixture

@@ -1,34 +1,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from PIL import Image
 
 from mnist_trainer.reports import curves as module
 from mnist_trainer.reports.curves import MetricsRow, TrainingSummary, curves
+
+from .conftest import pixels, where
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN = (0, 114, 178), (213, 94, 0), (0, 122, 90)
 POINTS = [(0.25, 2.0, 0.3, 0.1), (0.75, 1.0, 0.7, 0.2), (1.25, 0.5, 0.8, 0.3), (1.75, 0.4, 0.9, 0.4)]
-
-
-def pixels(png: bytes) -> NDArray[np.int64]:
-    """The drawing [height, width, 3]."""
-    with Image.open(BytesIO(png)) as image:
-        return np.asarray(image.convert("RGB")).astype(np.int64)
-
-
-def where(picture: NDArray[np.int64], colour: tuple[int, int, int]) -> NDArray[np.bool_]:
-    """Which pixels [height, width] have (nearly) this colour."""
-    close: NDArray[np.bool_] = np.abs(picture - colour).max(axis=2) <= 3
-    return close
 
 
 def rows_of(epochs: int, validated: bool = True) -> list[Mapping[str, float | int | str | None]]:

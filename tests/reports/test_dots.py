@@ -1,15 +1,15 @@
 from __future__ import annotations
 
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
 from mnist_trainer.inference.metrics import spread, wilson_interval
 from mnist_trainer.reports.plots import seed_accuracies
+
+from .conftest import pixels, where
 
 BLUE, GREEN = (0, 114, 178), (0, 122, 90)
 
@@ -22,19 +22,6 @@ def drawing(rights: list[int]) -> bytes:
     return seed_accuracies(runs, spread([run["accuracy"] for run in runs.values()]), "mlp")
 
 
-def pixels(png: bytes) -> NDArray[np.int64]:
-    """[height, width, 3]."""
-    assert png.startswith(b"\x89PNG\r\n\x1a\n")
-    with Image.open(BytesIO(png)) as image:
-        return np.asarray(image.convert("RGB")).astype(np.int64)
-
-
-def where(picture: NDArray[np.int64], colour: tuple[int, int, int]) -> NDArray[np.bool_]:
-    """Which pixels above the legend have (nearly) this colour."""
-    close: NDArray[np.bool_] = np.abs(picture[:400] - colour).max(axis=2) <= 3
-    return close
-
-
 def middles(rows: NDArray[np.bool_]) -> list[int]:
     """The first of each group of neighbours that are true."""
     return np.flatnonzero(np.diff(rows.astype(int), prepend=0) == 1).tolist()
@@ -42,24 +29,24 @@ def middles(rows: NDArray[np.bool_]) -> list[int]:
 
 @pytest.mark.parametrize("count", [1, 3, 10])
 def test_there_is_a_dot_a_seed_with_its_interval(count: int) -> None:
-    blue = where(pixels(drawing([9_842 + 3 * seed for seed in range(count)])), BLUE)
+    blue = where(pixels(drawing([9_842 + 3 * seed for seed in range(count)]))[:400], BLUE)
     assert len(middles(blue.sum(axis=0) > 25)) == count  # upright lines
 
 
 def test_the_mean_and_its_interval_lie_where_they_should() -> None:
     picture = pixels(drawing([9_800, 9_840, 9_880]))
-    (mean,) = middles(where(picture, GREEN).sum(axis=1) > 600)
+    (mean,) = middles(where(picture[:400], GREEN).sum(axis=1) > 600)
     pale = np.abs(picture[:400] - (217, 235, 230)).max(axis=2) <= 4
     band = np.flatnonzero(pale.sum(axis=1) > 600)
     assert band[0] < mean < band[-1]
     assert mean - band[0] == pytest.approx(band[-1] - mean, abs=4)
-    middle = middles(where(picture, BLUE).sum(axis=0) > 25)[1]
-    dot = np.flatnonzero(where(picture, BLUE)[:, middle - 3])  # left of the line there are only dot and caps
+    middle = middles(where(picture[:400], BLUE).sum(axis=0) > 25)[1]
+    dot = np.flatnonzero(where(picture[:400], BLUE)[:, middle - 3])  # left of the line there are only dot and caps
     assert any(abs(row - mean) <= 6 for row in dot)
 
 
 def test_the_interval_of_the_mean_ends_where_accuracies_end() -> None:
-    blue = np.flatnonzero(where(pixels(drawing([100, 9_900])), BLUE).any(axis=1))
+    blue = np.flatnonzero(where(pixels(drawing([100, 9_900]))[:400], BLUE).any(axis=1))
     assert blue[-1] - blue[0] > 280  # most of the axis: one that went from -500 to 600 % would leave them a tenth
 
 

@@ -3,16 +3,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
 from mnist_trainer.reports import curves as module
 from mnist_trainer.reports.curves import COLOURS, STYLES, RunCurve, overlaid_curves
+
+from .conftest import pixels
 
 KIND = "cross_entropy, mean"
 
@@ -50,12 +50,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
     return found
 
 
-def pixels(png: bytes) -> NDArray[np.uint8]:
-    with Image.open(BytesIO(png)) as image:
-        return np.asarray(image.convert("RGB"))
-
-
-def colours_in(picture: NDArray[np.uint8], colours: Sequence[str] = COLOURS[:-1]) -> set[str]:
+def colours_in(picture: NDArray[np.int64], colours: Sequence[str] = COLOURS[:-1]) -> set[str]:
     """Which of these, without the black of the texts."""
     found = {f"#{red:02X}{green:02X}{blue:02X}" for red, green, blue in np.unique(picture.reshape(-1, 3), axis=0)}
     return found & set(colours)

@@ -3,32 +3,18 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
-from io import BytesIO
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
 from mnist_trainer.reports import plots
 from mnist_trainer.reports.canvas import FileFormat
 
+from .conftest import pixels, where
+
 ORANGE, GREEN = (213, 94, 0), (0, 122, 90)
 TEN = [str(digit) for digit in range(10)]
-
-
-def pixels(png: bytes) -> NDArray[np.int64]:
-    """The drawing [height, width, 3]."""
-    assert png.startswith(b"\x89PNG\r\n\x1a\n")
-    with Image.open(BytesIO(png)) as image:
-        assert "Software" not in image.info
-        return np.asarray(image.convert("RGB")).astype(np.int64)
-
-
-def where(picture: NDArray[np.int64], colour: tuple[int, int, int]) -> NDArray[np.bool_]:
-    """Which pixels [height, width] have (nearly) this colour."""
-    close: NDArray[np.bool_] = np.abs(picture - colour).max(axis=2) <= 3
-    return close
 
 
 def matrix_of(classes: int, mistake: tuple[int, int] | None = None, count: int = 40) -> NDArray[np.int64]:
