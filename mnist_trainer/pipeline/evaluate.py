@@ -454,15 +454,14 @@ def compare(
 
     Raises `CheckpointError` if one is missing, or if classes or images differ, and the errors of `evaluate`.
     """
-    one, other = targets = [load_target(ref, overrides, split) for ref in (first, second)]
-    if one.paths[0].samefile(other.paths[0]):
-        raise UsageError(f"{other.name} is named twice: each checkpoint counts once.")
+    paths = find_checkpoints((first, second))
+    one, other = targets = [load_target(path, overrides, split) for path in paths]
     check_same_classes({target.name: target.checkpoint for target in targets})
     check_same_split([target.name for target in targets], [target.config.data for target in targets], split)
     trained_on = one.trained_on + other.trained_on
     results = [evaluate_target(target, split, views, trained_on=trained_on) for target in targets]
     comparison = compare_predictions(*(result.predictions.correct for result in results))
-    return ComparisonResult(_short_names(one.paths[0], other.paths[0]), results[0], results[1], comparison)
+    return ComparisonResult(_short_names(*paths), results[0], results[1], comparison)
 
 
 def _short_names(first: Path, second: Path) -> tuple[str, str]:

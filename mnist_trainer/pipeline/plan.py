@@ -25,7 +25,6 @@ from mnist_trainer.pipeline.preparation import (
 )
 from mnist_trainer.pipeline.train import check_reports, load_test_images
 from mnist_trainer.reports.plots import batch_grid
-from mnist_trainer.storage.checkpoint import Member
 from mnist_trainer.training.losses import Labels
 from mnist_trainer.training.prepare import check_images, load_initial_weights
 
@@ -76,7 +75,7 @@ def _check_inputs(config: Config, classes: tuple[str, ...], model: nn.Module) ->
         else:
             splits = load_real(data)
             check_images(config, model, splits)
-            if isinstance(loaded, Member):
+            if loaded is not None:
                 check_unseen_validation(loaded, splits, identify(splits, data.name))
 
 

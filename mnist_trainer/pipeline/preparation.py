@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from mnist_trainer.data.loaders import Splits, all_classes, load_splits, load_to
 from mnist_trainer.errors import ConfigError, ConfigProblem, DataError, UsageError, one_line, shell_quote
 from mnist_trainer.model.device import check_memory, choose_threads, footprint, resolve_device, settings
 from mnist_trainer.reports.callbacks import Callback
-from mnist_trainer.storage.checkpoint import Checkpoint, Member, load_weights
+from mnist_trainer.storage.checkpoint import Checkpoint, load_weights
 from mnist_trainer.storage.run_folder import BUNDLED, find_checkpoint, find_path, latest_run
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import OptimizerFactory, prepare_state
@@ -95,20 +95,19 @@ def prepare_training(
     classes = check_classes(config)
     if custom.model is None:
         check_fits_memory(config, infer_shapes(expand(config.model), output_count(config, len(classes))))
-    loaded = load_initial(config, classes) if initial is None else initial
+    start = load_initial(config, classes) if initial is None else initial
     if splits is None:
         load = load_splits if phase == "train" else load_together
         splits = load(config.data, callback.on_loading)
     identity = identify(splits, config.data.name)
-    if isinstance(loaded, Member):
-        check_unseen_validation(loaded, splits, identity)
-        loaded = InitialWeights(loaded.weights, loaded.spec.normalization, loaded.lineage)
-    elif loaded and initial is None:
-        reason = "holds weights alone: whether images that validate here trained them can't be checked"
-        callback.on_warning("model.init_from", f"{config.model.init_from} {reason}")
+    if start is not None and initial is None:
+        check_unseen_validation(start, splits, identity)
+        if start.normalization is None:
+            reason = "holds weights alone: whether images that validate here trained them can't be checked"
+            callback.on_warning("model.init_from", f"{config.model.init_from} {reason}")
     parts = vars(custom)
     with settings(config, choose_threads(config, custom.model), model=custom.model):
-        return prepare_state(config, splits, **parts, start=loaded, identity=identity, phase=phase)
+        return prepare_state(config, splits, **parts, start=start, identity=identity, phase=phase)
 
 
 def with_absolute_paths(config: Config) -> Config:
@@ -133,19 +132,18 @@ def _absolute(path: str | None) -> str | None:
     return path if path is None or path.startswith("~") else str(Path(path).absolute())
 
 
-def load_initial(config: Config, classes: Sequence[str]) -> Member | InitialWeights | None:
-    """Return what `model.init_from` names, with its outputs in the order of `classes`, which are those of `config`.
+def load_initial(config: Config, classes: Sequence[str]) -> InitialWeights | None:
+    """Return the weights that `model.init_from` names, if any, with its outputs in the order of `classes`.
 
-    It is `InitialWeights` if the file holds only weights. Raises `CheckpointError`.
+    A file that holds weights alone has no normalization and no lineage. Raises `CheckpointError`.
     """
     if config.model.init_from is None:
         return None
     loaded = load_weights(find_checkpoint(config.model.init_from))
     if not isinstance(loaded, Checkpoint):
         return InitialWeights(loaded)
-    if config.data.binary is not None:
-        return loaded.only
-    return replace(loaded.only, weights=_reorder_outputs(loaded, classes))
+    weights = loaded.weights if config.data.binary is not None else _reorder_outputs(loaded, classes)
+    return InitialWeights(weights, loaded.spec.normalization, loaded.only.lineage)
 
 
 def _reorder_outputs(start: Checkpoint, classes: Sequence[str]) -> dict[str, Tensor]:
@@ -172,7 +170,7 @@ def check_fits_memory(config: Config, layers: Sequence[LayerInfo]) -> torch.devi
     return device
 
 
-def check_unseen_validation(start: Member, splits: Splits, identity: Identity) -> None:
+def check_unseen_validation(start: InitialWeights, splits: Splits, identity: Identity) -> None:
     """Raise `ConfigError` if `start`, or a model that it started from, was trained with validation images."""
     if splits.validation is not None and identity.is_known_to(start.lineage):
         reason = "it, or a model that it started from, was trained with images of this validation set, and the "
