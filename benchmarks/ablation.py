@@ -1,10 +1,10 @@
-"""`cnn` with one change each, three seeds each: what makes it better, and what does not.
+"""Train `cnn` with one change at a time, three seeds each, and print a table of their errors.
 
     python benchmarks/ablation.py FOLDER [NAME …]
 
-Every row is `mnist-train --config cnn --seeds 3` with the keys of `CHANGES`, into FOLDER/<name>; finished runs are not
-trained again. Then the models of the rows in `EVALUATED` are evaluated as ensembles, and with several views.
-Errors are of 10,000 test images and of 5,000 validation images; the second fit of `refit` leaves none to validate with.
+A row is `mnist-train --config cnn --seeds 3` with the overrides in `CHANGES`, written to FOLDER/NAME; finished runs
+are not trained again. The models of the rows in `EVALUATED` are also evaluated as an ensemble, and with several views.
+The validation errors of `refit` are those of its first training, because its second one leaves no validation images.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CHANGES: dict[str, list[str]] = {
     "affine, elastic, the last 2 epochs clean": [f"data.augment={{{AFFINE}, {ELASTIC}, clean_last: 2}}"],
     "thickness": ["data.augment={thickness: 0.5}"],
     "mixup": ["training.mixup=0.2"],
-    "running mean": ["training.ema=0.99"],
+    "EMA": ["training.ema=0.99"],
     "refit": ["training.refit=true"],
 }
 EVALUATED = ("as shipped", "elastic", "affine and elastic")
@@ -51,7 +51,7 @@ def run_folder(folder: str, name: str) -> Path:
 
 
 def trained(name: str, keys: list[str], folder: Path) -> str:
-    """Return one row: a series of runs."""
+    """Train a series of runs and return their row."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     command = ["mnist-train", "--config", "cnn", "--seeds", str(len(SEEDS)), "--jobs", "3", "--quiet"]
     overrides = ["report.plots=false", "report.gallery=false", *keys]
@@ -64,7 +64,9 @@ def trained(name: str, keys: list[str], folder: Path) -> str:
 def evaluated(name: str, folder: Path) -> str:
     """Return the rows of the trained models as an ensemble, and with several views."""
     members = [str(folder / f"seed-{seed}") for seed in SEEDS]
-    rows = [f"| {name}: the three together | {errors_of(members)} | {errors_of(members, '--split', 'validation')} |"]
+    rows = [
+        f"| {name}: an ensemble of the three | {errors_of(members)} | {errors_of(members, '--split', 'validation')} |"
+    ]
     for views in ("5", "9"):
         alone = [
             [errors_of([member], "--views", views, "--split", split) for member in members]

@@ -1,10 +1,9 @@
-"""Whether nothing is lost: what `RESULTS.md` claims of killed trainings and hostile files.
+"""Test that trainings survive kills, and that damaged files cause error messages: the figures of `RESULTS.md`.
 
-    python benchmarks/reliability.py kills [--count 200] [--real 20] [--seed 0]
-    python benchmarks/reliability.py fuzz …
+    python benchmarks/reliability.py kills [--count 200] [--real 20] [--seed 0] [--folder FOLDER]
+    python benchmarks/reliability.py fuzz [--count 2000] [--only KIND] [--first 0]
 
-Each prints a table, and ends with an error as soon as something is wrong. A folder for what is written meanwhile is
-`--folder`, else a temporary one that is removed, unless something failed.
+Both print a table. `kills` stops at the first run that differs, `fuzz` ends with exit code 1 if there was a fault.
 """
 
 from __future__ import annotations
@@ -16,29 +15,27 @@ import sys
 import tempfile
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, here and in what is started
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, here and in child processes
+
+from reliability import fuzz
+from reliability.kills import kills
 
 
 def main() -> None:
     if sys.argv[1:2] == ["fuzz"]:
-        from reliability import fuzz
-
-        del sys.argv[1]
-        fuzz.main()
+        fuzz.main(sys.argv[2:])
         return
-    from reliability.kills import kills
-
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=("kills", "fuzz"))
-    parser.add_argument("--folder", type=Path, help="a new folder for what is written")
-    parser.add_argument("--count", type=int, default=200, help="kills in all")
-    parser.add_argument("--real", type=int, default=20, help="of them of real processes, which take long to start")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments of kills")
+    parser.add_argument("--folder", type=Path, help="write the runs to this new folder; default: a temporary one")
+    parser.add_argument("--count", type=int, default=200, help="number of kills (%(default)s)")
+    parser.add_argument("--real", type=int, default=20, help="how many of them start a process of their own: slow")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the moments")
     arguments = parser.parse_args()
-    folder = Path(tempfile.mkdtemp()) if arguments.folder is None else arguments.folder
+    folder = arguments.folder or Path(tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
     kills(folder, arguments.count, arguments.real, arguments.seed)
-    if arguments.folder is None:
+    if arguments.folder is None:  # after a failure the temporary folder stays, too
         shutil.rmtree(folder)
 
 

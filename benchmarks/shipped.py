@@ -1,9 +1,9 @@
-"""Trains shipped configs over several seeds and prints a Markdown table of what they reached.
+"""Train the configs that come with the package with several seeds, and print a Markdown table of their results.
 
     python benchmarks/shipped.py                     # every config, seeds 0, 1, 2
     python benchmarks/shipped.py mlp cnn --seeds 0
 
-Each run is one `mnist-train` process. Configs whose data set is not there are reported as not measured.
+Each run is a process of its own. A config whose data set is missing is reported as not measured.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mnist_trainer.config.shipped import shipped
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help="shipped configs; all of them without a name")
+    parser.add_argument("names", nargs="*", help="names of configs; without one, all")
     parser.add_argument("--seeds", default="0,1,2")
     arguments = parser.parse_args()
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def run(name: str, seed: int) -> dict[str, Any] | str:
-    """What `run.json` says of one run, with the seconds of the whole process; the error's text if it failed."""
+    """Train once. Return its `run.json` and the seconds of the process, or the message of its error."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "run"
         command = [
@@ -59,7 +59,7 @@ def run(name: str, seed: int) -> dict[str, Any] | str:
 
 
 def row(name: str, runs: list[dict[str, Any] | str]) -> str:
-    """One line of the table."""
+    """Return one line of the table."""
     ended = [record for record in runs if not isinstance(record, str)]
     if len(ended) < len(runs):
         return f"| {name} | not measured: {next(text for text in runs if isinstance(text, str))} | | | | |"

@@ -1,12 +1,13 @@
-"""Measures whole commands beside what people would use instead: seconds, CPU seconds, peak memory.
+"""Measure time and memory of whole commands, and of other programs for the same task.
 
     python benchmarks/speed.py                           # all rows
     python benchmarks/speed.py epoch start --rounds 9    # these rows
-    python benchmarks/speed.py --peers ~/peers/bin/python    # an environment with scikit-learn, torch and torchvision
+    python benchmarks/speed.py --peers ~/peers/bin/python    # with scikit-learn's and PyTorch's own programs
 
-Commands of a row alternate (A B C, A B C, …), the first round is not counted, each is a process of its own. Ratios are
-of medians. On a busy machine compare CPU seconds. It prints Markdown, and writes all values to `figures/`. Real MNIST
-has to be where MNIST_TRAINER_DATA says; `--tiny` only shows that every command works, on the bundled digits.
+The commands of a row alternate (A B C, A B C, …), each in a process of its own. A first round does not count. Ratios
+are those of medians. All rows take about 10 minutes on 2 cores, with peers 20. On a busy machine compare CPU seconds.
+Prints Markdown, and writes all values to `figures/speed-TIME.json`. Needs MNIST in MNIST_TRAINER_DATA. `--tiny` only
+shows that every command works, on the digits of the package.
 """
 
 from __future__ import annotations
@@ -36,21 +37,21 @@ IMPORT_TORCH = 'python -c "import torch"'
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one process took."""
+    """Time and memory of one process."""
 
     seconds: float
     cpu_seconds: float
-    """With its children that have ended."""
+    """Including child processes that have ended."""
     peak_mb: float
-    """10⁶ bytes."""
+    """Peak resident memory of the process or of its largest child process, in 10⁶ bytes."""
     epoch_seconds: float | None = None
-    """The median of its epochs, the first left out."""
+    """Median over its epochs, without the first one."""
     test_accuracy: float | None = None
 
 
 @dataclass(frozen=True)
 class Options:
-    """How is measured, and where commands may write."""
+    """The options of the command line, and a temporary folder."""
 
     folder: Path
     rounds: int
@@ -67,14 +68,14 @@ def python(code: str) -> list[str]:
 
 
 def ours(command: str, *arguments: str) -> list[str]:
-    """Return one of this trainer's commands, as its console script calls it."""
+    """Return a command of this package, as its console script starts it."""
     return [*python(f"from mnist_trainer.cli.start import {command}; {command}()"), *arguments]
 
 
 def spend(command: Sequence[str], expect: int = 0, env: Mapping[str, str] | None = None) -> tuple[Measurement, str]:
-    """Run `command`, and return what it took and its output. Raises RuntimeError if it ends with another code."""
+    """Run `command`. Return its measurement and its output. Raises RuntimeError if its exit code is not `expect`."""
     environment = {name: value for name, value in (env or os.environ).items() if name != "PYTHONDONTWRITEBYTECODE"}
-    with tempfile.TemporaryFile() as output:  # a file takes all output at once: nobody has to read a pipe meanwhile
+    with tempfile.TemporaryFile() as output:  # a pipe would have to be read meanwhile
         started = perf_counter()
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=HERE.parent, env=environment
@@ -91,12 +92,12 @@ def spend(command: Sequence[str], expect: int = 0, env: Mapping[str, str] | None
 
 
 def plain(*command: str, expect: int = 0) -> Run:
-    """Return a run of a command that says nothing about epochs."""
+    """Return a run of a command without epochs."""
     return lambda _: spend(command, expect)[0]
 
 
 def training(options: Options, config: str, *keys: str) -> Run:
-    """Return a run of `mnist-train`; the round's number is the seed."""
+    """Return a run of `mnist-train`. The number of the round is its seed."""
 
     def run(number: int) -> Measurement:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
@@ -112,7 +113,7 @@ def training(options: Options, config: str, *keys: str) -> Run:
 
 
 def peer(options: Options, name: str, epochs: int) -> dict[str, Run]:
-    """Return a run of one of the programs in `peers/`, by its name; none where no interpreter has them."""
+    """Return a run of a program in `peers/`, by its name; nothing without `--peers`."""
     if options.peers is None or options.tiny:
         return {}
     command = [options.peers, str(PEERS / f"{name}.py"), str(epochs)]
@@ -142,7 +143,7 @@ def epoch(options: Options) -> dict[str, Run]:
 
 
 def lecture(options: Options) -> dict[str, Run]:
-    """The lecture's training, whole process: two epochs and a test; ours with all reports and pictures."""
+    """The lecture's training, whole process: two epochs and a test; mnist-train writes all files and plots."""
     return {
         "mnist-train --config lecture": training(options, "lecture"),
         IMPORT_TORCH: plain(*python("import torch")),
@@ -152,7 +153,7 @@ def lecture(options: Options) -> dict[str, Run]:
 
 
 def fast(options: Options) -> dict[str, Run]:
-    """99 % on the test images as fast as can be, whole process."""
+    """99 % on the test images, whole process; two epochs of pytorch/examples."""
     return {
         "mnist-train --config fast": training(options, "fast"),
         IMPORT_TORCH: plain(*python("import torch")),
@@ -161,7 +162,7 @@ def fast(options: Options) -> dict[str, Run]:
 
 
 def deformed(options: Options) -> dict[str, Run]:
-    """The cost of deformed images: an epoch of a network with 12 million weights."""
+    """The cost of deformed images: a network with 12 million weights, three epochs."""
     keys = ("model.hidden=[3000,3000]", "training.epochs=3", "report.plots=false", "report.gallery=false")
     affine = "data.augment={rotate: 12, shear: 10, scale: 0.12, shift: 1, elastic: {alpha: 36, sigma: 6}}"
     return {
@@ -171,7 +172,7 @@ def deformed(options: Options) -> dict[str, Run]:
 
 
 def start(options: Options) -> dict[str, Run]:
-    """What one waits for before anything happens."""
+    """The time before anything happens."""
     wrong = options.folder / "wrong.yaml"
     wrong.write_text(WRONG)
     return {
@@ -201,7 +202,7 @@ ROWS: dict[str, Callable[[Options], dict[str, Run]]] = {
 
 
 def alternate(runs: Mapping[str, Run], rounds: int, warm_up: bool = True) -> dict[str, list[Measurement]]:
-    """Return what each of `runs` measures in each round, in turn. A first round is not counted."""
+    """Return the measurements of each of `runs`, which alternate. A first round is not counted."""
     results: dict[str, list[Measurement]] = {name: [] for name in runs}
     for number in range(-1 if warm_up else 0, rounds):
         for name, run in runs.items():
@@ -212,8 +213,8 @@ def alternate(runs: Mapping[str, Run], rounds: int, warm_up: bool = True) -> dic
 
 
 def table(results: Mapping[str, Sequence[Measurement]]) -> Iterator[str]:
-    """Yield the lines of a Markdown table: medians, with the lowest and highest, and the ratio to the first row."""
-    yield "| whole process | s | CPU s | peak MB | × the first | an epoch, s | test accuracy |"
+    """Yield the lines of a Markdown table: medians with their range, and the ratio to the first row."""
+    yield "| whole process | s | CPU s | peak MB | ratio to the first | an epoch, s | test accuracy |"
     yield "|---|---|---|---|---|---|---|"
     first = statistics.median(each.seconds for each in next(iter(results.values())))
     for name, measured in results.items():
@@ -231,7 +232,7 @@ def table(results: Mapping[str, Sequence[Measurement]]) -> Iterator[str]:
 
 
 def machine() -> dict[str, Any]:
-    """Return what was measured on: processor, cores, versions, thread settings, load."""
+    """Describe the machine: processor, cores, versions, thread settings, load."""
     from importlib.metadata import version
 
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
@@ -248,10 +249,12 @@ def machine() -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; all without one")
-    parser.add_argument("--rounds", type=int, default=5, help="alternating rounds that count (%(default)s)")
-    parser.add_argument("--peers", metavar="PYTHON", help="an interpreter that has the peers")
-    parser.add_argument("--tiny", action="store_true", help="one short round; nothing is written")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"{', '.join(ROWS)}; without one, all")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds that count (%(default)s)")
+    parser.add_argument(
+        "--peers", metavar="PYTHON", help="a Python interpreter that has scikit-learn, torch and torchvision"
+    )
+    parser.add_argument("--tiny", action="store_true", help="one round of short trainings; writes nothing")
     arguments = parser.parse_args()
     if unknown := set(arguments.rows) - set(ROWS):
         parser.error(f"there is no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
@@ -264,7 +267,7 @@ def main() -> None:
             results = alternate(runs, rounds, warm_up=not arguments.tiny)
         print(f"### {ROWS[name].__doc__}\n\n" + "\n".join(table(results)) + "\n", flush=True)
         found["rows"][name] = {what: [asdict(each) for each in measured] for what, measured in results.items()}
-        if not arguments.tiny:  # after each row, so that what was measured outlives an interruption
+        if not arguments.tiny:  # after each row, in case of an interruption
             file.write_text(json.dumps(found, indent=1) + "\n")
 
 

@@ -9,50 +9,36 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
+from mnist_trainer.config import model, schema
 from mnist_trainer.config.messages import SectionType, discriminator_key, keys_of, names_of, sections_in
-from mnist_trainer.config.model import AnyActivation, AnyModel, HiddenShape, Initialization, WrittenLayer
-from mnist_trainer.config.schema import (
-    AnyLoss,
-    AnyOptimizer,
-    AnySchedule,
-    Augment,
-    Config,
-    Data,
-    EarlyStopping,
-    Elastic,
-    Penalty,
-    Report,
-    Simulate,
-    Training,
-)
 
 _GROUPS: tuple[tuple[str, str, Any], ...] = (
-    ("config", "at the top of the file", Config),
-    ("data", "", Data),
-    ("augment", "`data.augment`", Augment),
-    ("elastic", "`data.augment.elastic`", Elastic),
-    ("simulate", "`data.simulate`", Simulate),
-    ("model", "", AnyModel),
-    ("hidden", "`model.hidden`, when it is neither a list nor a number", HiddenShape),
+    ("config", "at the top of the file", schema.Config),
+    ("data", "", schema.Data),
+    ("augment", "`data.augment`", schema.Augment),
+    ("elastic", "`data.augment.elastic`", schema.Elastic),
+    ("simulate", "`data.simulate`", schema.Simulate),
+    ("model", "", model.AnyModel),
+    ("hidden", "`model.hidden`, when it is neither a list nor a number", model.HiddenShape),
     (
         "layer",
         "each item of `model.layers`; `flatten` stands for `{type: flatten}`, `linear: 64` for "
         "`{type: linear, units: 64}`, and so with the first key of every type; `relu` for `{activation: relu}`",
-        WrittenLayer,
+        model.WrittenLayer,
     ),
-    ("activation", "`relu` stands for `{name: relu}`", AnyActivation),
+    ("activation", "`relu` stands for `{name: relu}`", model.AnyActivation),
     (
         "init",
         "`xavier` stands for `{name: xavier}`, `{constant: 0.5}` for `{name: constant, value: 0.5}`",
-        Initialization,
+        model.Initialization,
     ),
-    ("loss", "`mse` stands for `{name: mse}`", AnyLoss),
-    ("penalty", "each item of `loss.penalties`", Penalty),
-    ("optimizer", "`adam` stands for `{name: adam}`", AnyOptimizer),
-    ("schedule", "`cosine` stands for `{name: cosine}`", AnySchedule),
-    ("training", "", Training),
-    ("early_stopping", "`training.early_stopping`", EarlyStopping),
-    ("report", "", Report),
+    ("loss", "`mse` stands for `{name: mse}`", schema.AnyLoss),
+    ("penalty", "each item of `loss.penalties`", schema.Penalty),
+    ("optimizer", "`adam` stands for `{name: adam}`", schema.AnyOptimizer),
+    ("schedule", "`cosine` stands for `{name: cosine}`", schema.AnySchedule),
+    ("training", "", schema.Training),
+    ("early_stopping", "`training.early_stopping`", schema.EarlyStopping),
+    ("report", "", schema.Report),
 )
 _BOUNDS = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
 _TYPES = {"integer": "whole number", "number": "number", "boolean": "true, false", "string": "text", "null": "null"}
@@ -67,19 +53,19 @@ class _Generator(GenerateJsonSchema):
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a config file, with its short forms and descriptions."""
-    schema = Config.model_json_schema(schema_generator=_Generator)
+    keys = schema.Config.model_json_schema(schema_generator=_Generator)
     for _, _, group in _GROUPS:
         sections = sections_in(group)
         for section in sections if len(sections) > 1 else ():
-            spec = schema["$defs"][section.__name__]
+            spec = keys["$defs"][section.__name__]
             spec["required"] = list(dict.fromkeys([discriminator_key(section), *spec.get("required", [])]))
-    return {"$schema": GenerateJsonSchema.schema_dialect, **schema, "title": "A config of mnist_trainer"}
+    return {"$schema": GenerateJsonSchema.schema_dialect, **keys, "title": "A config of mnist_trainer"}
 
 
 def reference_table() -> str:
     """Return a Markdown table for each section: every key, its possible values, its default and its description."""
-    schema = json_schema()
-    specs = {"Config": schema, **schema["$defs"]}
+    keys = json_schema()
+    specs = {"Config": keys, **keys["$defs"]}
     lines: list[str] = []
     for title, note, group in _GROUPS:
         sections = sections_in(group)

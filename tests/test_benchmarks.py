@@ -30,7 +30,7 @@ def test_every_row_works(tmp_path: Path) -> None:
         [sys.executable, str(SPEED), "--tiny"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    for told in ("### An epoch of", "### What one waits", "| mnist-train --help |", "| mnist-predict, one file |"):
+    for told in ("### An epoch of", "### The time before", "| mnist-train --help |", "| mnist-predict, one file |"):
         assert told in done.stdout
     assert set((BENCHMARKS / "figures").iterdir()) == before  # figures of the tiny form say nothing
 

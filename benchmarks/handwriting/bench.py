@@ -1,4 +1,4 @@
-"""What all parts share: pictures with what is right, answers to them, rows of tables, and mistakes as pictures."""
+"""What all parts use: labelled pictures, the answers of the model, rows of tables, and saved mistakes."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from mnist_trainer.storage.run_folder import find_checkpoint
 
 Pixels = NDArray[np.uint8]
 MAX_NAME_LENGTH = 40
-"""Letters of an answer in the name of a file."""
+"""Longest answer, in characters, in the name of a saved mistake."""
 
 Picture = Path | BytesIO | Pixels
 
 
 class Sample(NamedTuple):
-    """A picture, and the text that is right: "" for what is to be refused. `source`: who made it."""
+    """A picture and its correct text, "" if it shows no digit. `source` is the person who made it."""
 
     name: str
     picture: Picture
@@ -43,7 +43,7 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Answer:
-    """What was said of a sample, and what is right: `text` is "" where it was refused."""
+    """The answer to a sample. `text` is "" if the picture was refused."""
 
     label: str
     source: str
@@ -57,7 +57,7 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """Who is judged, on what; `count` photographs of each kind, and of other pictures in proportion to that."""
+    """The model and the options. `count` is the number of photographs of each kind; other numbers are proportional."""
 
     reader: Reader
     checkpoint: str
@@ -68,21 +68,21 @@ class Bench:
 
     @property
     def few(self) -> int:
-        """Pictures of a kind where a quarter is enough: 500."""
+        """The number of pictures of each kind of rows and refusals."""
         return max(1, self.count // 4)
 
     @cached_property
     def digits(self) -> tuple[Pixels, NDArray[np.int64]]:
-        """Images [N, 28, 28] that the model was not trained with, and their labels [N]."""
+        """Images [N, 28, 28] that the model was not trained on, and their labels [N]."""
         data = load_checkpoint(find_checkpoint(self.checkpoint)).config.data
         source = load_split(data.model_copy(update={"simulate": Simulate()}), self.split)
         return source.images.numpy(), source.labels.numpy()
 
     def read(self, part: str | None, samples: Iterable[Sample]) -> list[Answer]:
-        """The answers to `samples`, which are drawn as they are read; mistakes are kept under `part`, if any."""
-        here, there = tee(samples)
-        predictions = self.reader.read(InputImage(sample.name, sample.picture) for sample in there)
-        return [self._answer(part, *pair) for pair in zip(here, predictions, strict=True)]
+        """Return the answers to `samples`. With `part`, mistakes are saved in the folder of that name."""
+        samples, inputs = tee(samples)
+        predictions = self.reader.read(InputImage(sample.name, sample.picture) for sample in inputs)
+        return [self._answer(part, *pair) for pair in zip(samples, predictions, strict=True)]
 
     def _answer(self, part: str | None, sample: Sample, prediction: Prediction) -> Answer:
         text = prediction.text if prediction.error is None else "unreadable"
@@ -91,9 +91,9 @@ class Bench:
         return Answer(sample.label, sample.source, text, prediction.confidence)
 
     def _keep(self, folder: Path, sample: Sample, text: str) -> None:
-        """The picture, and its strip beside it."""
-        told = f"{sample.label or 'none'}-read-{text[:MAX_NAME_LENGTH] or 'refused'}-{sample.name}"
-        name = re.sub(r"[^\w.-]", "_", told.replace("?", "x"))
+        """Save the picture, and the steps of reading it."""
+        description = f"{sample.label or 'none'}-read-{text[:MAX_NAME_LENGTH] or 'refused'}-{sample.name}"
+        name = re.sub(r"[^\w.-]", "_", description.replace("?", "x"))
         picture = sample.picture
         if isinstance(picture, BytesIO):
             picture.seek(0)
@@ -118,7 +118,7 @@ def _content(picture: Picture) -> bytes:
 
 
 def saved(image: Image.Image, form: str, **options: object) -> BytesIO:
-    """The image as the content of a file."""
+    """Return the image as a file in memory."""
     stream = BytesIO()
     image.save(stream, form, **options)
     stream.seek(0)
@@ -126,7 +126,7 @@ def saved(image: Image.Image, form: str, **options: object) -> BytesIO:
 
 
 def head(*cells: str) -> str:
-    """The two lines that a table begins with."""
+    """Return the first two lines of a table."""
     return f"{row(*cells)}\n{'|---' * len(cells)}|"
 
 
@@ -138,7 +138,7 @@ TALLY = ("pictures", "right", "refused", "wrong", "right, with 95 % interval")
 
 
 def tally(answers: Sequence[Answer], decimals: int = 1) -> tuple[str, ...]:
-    """The cells under `TALLY`; what is rightly refused counts as right."""
+    """Return the cells below `TALLY`. A correct refusal counts as right."""
     count, correct = len(answers), sum(answer.correct for answer in answers)
     refused = sum(not answer.text and not answer.correct for answer in answers)
     low, high = (100 * end for end in wilson_interval(correct, count))
@@ -151,5 +151,5 @@ def percent(part: float) -> str:
 
 
 def share(answers: Sequence[Answer], *, refused: bool = False) -> float:
-    """How many are right, or refused."""
+    """Return the fraction that is correct, or refused."""
     return sum(not answer.text if refused else answer.correct for answer in answers) / len(answers)

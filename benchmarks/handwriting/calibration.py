@@ -1,4 +1,4 @@
-"""`calibration`: are answers right as often as their confidence says?"""
+"""`calibration`: is the confidence of answers as high as their accuracy?"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mnist_trainer.simulator.photographs import KINDS
 
 
 def calibration(bench: Bench) -> Iterator[str]:
-    """The expected calibration error of the answers; what was refused has none, what holds no digit is left out."""
+    """Yield the expected calibration error of the answers, without refused pictures and pictures without digits."""
     yield head("answers to", "answers", "right", "mean confidence", "ECE")
     simulated = (sample for kind in KINDS for sample in photographed(bench, kind, max(1, bench.count // 20)))
     yield _row("photographs, simulated", bench.read(None, simulated))

@@ -18,7 +18,7 @@ Groups = dict[str, list[Answer]]
 
 
 def sources(bench: Bench) -> Iterator[str]:
-    """Three tables: by folder, the same of the sources held back, by source."""
+    """Yield three tables: by folder, by folder for held-back sources only, and by source."""
     folders = {name: bench.read(f"sources/{name}", samples) for name, samples in real(bench.folders)}
     if not folders:
         yield "Name folders of pictures to read."
@@ -27,7 +27,7 @@ def sources(bench: Bench) -> Iterator[str]:
     known = sorted({answer.source for answers in folders.values() for answer in answers})
     held = {name: [answer for answer in answers if is_held_back(answer)] for name, answers in folders.items()}
     names = ", ".join(source for source in known if _is_fifth(source))
-    yield f"\nHeld back, because the SHA-256 of the source's name is a multiple of five: {names or 'none'}\n"
+    yield f"\nHeld-back sources (the SHA-256 of the name is a multiple of five): {names or 'none'}\n"
     yield from table("folder, held back", {name: answers for name, answers in held.items() if answers})
     yield ""
     everything = [answer for answers in folders.values() for answer in answers]
@@ -35,7 +35,7 @@ def sources(bench: Bench) -> Iterator[str]:
 
 
 def real(places: Iterable[Path]) -> Iterator[tuple[str, Iterator[Sample]]]:
-    """Each folder of pictures at or right below `places` with its name; and each `.npz` of images in them."""
+    """Yield name and samples of each of `places`, of their sub-folders, and of `.npz` files in them."""
     for place in places:
         repositories = _repositories(place)
         for folder in (place, *sorted(path for path in place.iterdir() if path.is_dir())):
@@ -51,7 +51,7 @@ def _pictures(folder: Path) -> Sequence[Path]:
 
 
 def _repositories(place: Path) -> dict[str, str]:
-    """Who made a file, by its path below `place`, as far as a `SOURCES.tsv` tells."""
+    """Return the source of each file by its path below `place`, from `SOURCES.tsv`, if there is one."""
     path = place / "SOURCES.tsv"
     if not path.exists():
         return {}
@@ -60,7 +60,7 @@ def _repositories(place: Path) -> dict[str, str]:
 
 
 def _sample(path: Path, repositories: dict[str, str]) -> Sample:
-    """A name begins with the digits, line by line, and goes on with who made it; or says what it shows instead."""
+    """Return the sample of a picture called DIGITS_SOURCE…, with one part DIGITS for each line, or none."""
     first, *rest = path.stem.split("_")
     lines = [first, *takewhile(str.isdecimal, rest[:-1])] if first.isdecimal() else []
     own = rest[max(0, len(lines) - 1) :]
@@ -69,7 +69,7 @@ def _sample(path: Path, repositories: dict[str, str]) -> Sample:
 
 
 def _of_set(path: Path) -> Iterator[Sample]:
-    """x uint8 [N, h, w], bright on black, and y [N]."""
+    """Yield the samples of a `.npz` file with x, uint8 [N, h, w], bright on black, and y [N]."""
     with np.load(path) as content:
         images, labels = content["x"], content["y"]
     for number, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
@@ -83,7 +83,7 @@ def table(title: str, groups: Groups) -> Iterator[str]:
 
 
 def is_held_back(answer: Answer) -> bool:
-    """Whether it is of one of the sources that no choice was made by."""
+    """Return whether the source was not looked at while settings were chosen."""
     return _is_fifth(answer.source)
 
 

@@ -1,4 +1,4 @@
-"""`rows`, `refusals` and `photographs`: what the simulator draws, by kind."""
+"""`rows`, `refusals` and `photographs`: pictures of the simulator, by kind."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from mnist_trainer.simulator.non_digits import NON_DIGITS, non_digit
 from mnist_trainer.simulator.photographs import KINDS, page, photograph
 
 ROWS, REFUSALS, PHOTOGRAPHS = 1, 2, 3
-"""Where the random numbers of a part begin: picture i of its kind k is drawn by those of [part, k, i]."""
+"""The first part of a random seed: picture i of kind k is drawn with the seed [part, k, i]."""
 
 LAYOUTS = {"one line": (1, 1), "several lines": (2, 3), "touching": (1, 3)}
-"""Fewest and most lines."""
+"""The least and the largest number of lines, by kind of page."""
 
 CROSSED = (0, 1, 7)
-"""Digits that people slash, put on feet and cross."""
+"""Digits that some people write with an additional stroke."""
 
 
 def rows(bench: Bench) -> Iterator[str]:
-    """Pages of one to three lines, of two to eight digits each."""
+    """Yield the table of pages of one to three lines, of two to eight digits each."""
     yield head("rows", *TALLY, "digits right")
     everything: list[Answer] = []
     for name in LAYOUTS:
@@ -47,13 +47,13 @@ def _pages(bench: Bench, name: str) -> Iterator[Sample]:
 
 
 def digits_right(answers: Sequence[Answer]) -> float:
-    """1 − edits/digits: the edits that make the right digits of those that were read, wherever their lines end."""
+    """Return 1 − (edit distance of the texts without line breaks) / (number of correct digits)."""
     texts = [(answer.text.replace("\n", ""), answer.label.replace("\n", "")) for answer in answers]
     return 1 - sum(edits(read, correct) for read, correct in texts) / sum(len(correct) for _, correct in texts)
 
 
 def edits(one: str, other: str) -> int:
-    """Fewest characters to put in, leave out or change (Levenshtein 1966)."""
+    """Return the edit distance (Levenshtein 1966)."""
     costs = list(range(len(other) + 1))
     for done, mine in enumerate(one, 1):
         before, costs[0] = costs[0], done
@@ -63,7 +63,7 @@ def edits(one: str, other: str) -> int:
 
 
 def refusals(bench: Bench) -> Iterator[str]:
-    """What holds no digit."""
+    """Yield the table of pictures without digits."""
     yield head("no digit", "pictures", "refused, with 95 % interval")
     everything: list[Answer] = []
     for kind in NON_DIGITS:
@@ -85,7 +85,7 @@ def _non_digits(bench: Bench, kind: str) -> Iterator[Sample]:
 
 
 def photographs(bench: Bench) -> Iterator[str]:
-    """Digits as people photograph, scan and draw them."""
+    """Yield the table of simulated photographs, scans and drawings."""
     yield head("photographs", "right", "refused", "wrong")
     shares: dict[str, tuple[float, float]] = {}
     for kind in KINDS:
@@ -103,14 +103,14 @@ def _shares(correct: float, refused: float) -> tuple[str, str, str]:
 
 
 def photographed(bench: Bench, kind: str, count: int) -> Iterator[Sample]:
-    """The first `count` photographs of a kind."""
+    """Yield the first `count` photographs of a kind."""
     for number in range(count):
         picture, _, label = drawn(bench, kind, number)
         yield Sample(f"{kind}-{number}", picture, label)
 
 
 def drawn(bench: Bench, kind: str, number: int) -> tuple[Pixels, Box, str]:
-    """A photograph of a kind, where the digit is on it, and which it is."""
+    """Return photograph `number` of a kind, the box of the digit, and its label."""
     images, labels = bench.digits
     random = np.random.default_rng([PHOTOGRAPHS, KINDS.index(kind), number])
     fitting = np.flatnonzero(np.isin(labels, CROSSED)) if kind == "crossed" else np.arange(len(labels))

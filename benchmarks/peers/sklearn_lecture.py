@@ -14,11 +14,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
 EPOCHS = int(sys.argv[1])
-warnings.simplefilter("ignore", ConvergenceWarning)  # so few epochs are what is asked for
+warnings.simplefilter("ignore", ConvergenceWarning)  # so few epochs are intended
 
 
 class Clock(StringIO):
-    """Remembers when each epoch ended: `verbose` prints a line then."""
+    """Records the end of each epoch, at which `verbose` prints a line."""
 
     def __init__(self) -> None:
         super().__init__()

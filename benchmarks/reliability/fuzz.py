@@ -1,8 +1,7 @@
-"""Damaged files by the thousand, and what they did: `python -m reliability.fuzz --count 2000` in `benchmarks/`.
+"""Fuzzing: give thousands of damaged files to the program, each as a command would read it, many in one process.
 
-Each is fed to the program as a command would do it, many to a process. It passes if it works, or ends with an error
-of ours with the exit code that its kind promises and a text that can be printed: no other exception, no warning,
-nothing that takes longer than 10 s, no more than 1 GB above what the process had before.
+A file passes if it is read, or if reading it raises an error of the package with an exit code that is documented for
+its kind and a printable message. Another exception, a warning, more than 10 s, or 1 GB more memory is a fault.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ from reliability.kinds import KINDS, Kind
 
 SECONDS = 10
 MEGABYTES = 1000
-PATIENCE = 60
-"""Seconds after which a process that says nothing is ended: it hangs where no signal reaches it."""
+SILENCE_SECONDS = 60
+"""A process that prints nothing for so long is killed: it hangs in code that no signal interrupts."""
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """How mutation `number` of `kind` ended: `code` is 0 or an exit code; `fault` says what was wrong, if anything."""
+    """The outcome of mutation `number` of `kind`: exit code, message, and the fault, if there is one."""
 
     kind: str
     number: int
@@ -48,7 +47,7 @@ class _HangError(BaseException):
 
 
 def run_case(kind: Kind, path: Path, name: str = "", number: int = 0) -> RunResult:
-    """Feeds the file at `path` to its kind."""
+    """Read the file at `path` as its kind does, with limits of time and memory."""
     began, before = time.perf_counter(), peak_memory()
     code, text, fault = 0, "", ""
     try:
@@ -72,7 +71,7 @@ def run_case(kind: Kind, path: Path, name: str = "", number: int = 0) -> RunResu
 
 
 def _text_fault(text: str, is_error: bool) -> str:
-    """What is wrong with a text that a person shall read."""
+    """Return what is wrong with a message, or an empty text."""
     odd = [char for char in text if not char.isprintable() and char != "\n"]
     if odd:
         return f"prints {odd[0]!r}"
@@ -98,7 +97,7 @@ def _alarm() -> Iterator[None]:
 
 
 def peak_memory() -> float:
-    """The most this process ever had, in MB; 0 where the system does not say."""
+    """Return the peak memory of this process in MB, or 0 on a system without `resource`."""
     try:
         import resource
     except ImportError:
@@ -107,7 +106,7 @@ def peak_memory() -> float:
 
 
 def _limit_memory() -> None:
-    """No more address space than now and 4 GB: what is never touched is let be, and the machine lives on."""
+    """Limit the address space to 4 GB more than now, so that a fault cannot fill the memory of the machine."""
     with suppress(ImportError, OSError, ValueError):
         import resource
 
@@ -117,9 +116,9 @@ def _limit_memory() -> None:
 
 
 def work(names: list[str], numbers: range, begin: int, folder: Path) -> None:
-    """In a process of its own: prints an outcome a line, from the one at place `begin` on; before each, its place."""
+    """Print the index and the outcome of each mutation as lines of JSON, from index `begin` on, in a child process."""
     kinds = {name: KINDS[name](folder) for name in names}
-    for kind in kinds.values():  # what is imported and made once is not counted
+    for kind in kinds.values():  # imports and caches do not count
         with suppress(Exception):
             case = kind.case(Random("first"))
             (folder / case.file).write_bytes(case.content)
@@ -138,7 +137,7 @@ def _plan(names: list[str], numbers: range) -> list[tuple[str, int]]:
 
 
 def run(names: list[str], numbers: range) -> Iterator[RunResult]:
-    """The outcomes of these mutations of each kind, made in a process of its own; another one where that one dies."""
+    """Yield the outcomes of these mutations of each kind. They run in a child process; if it dies, in another one."""
     plan, begin = _plan(names, numbers), 0
     while begin < len(plan):
         with tempfile.TemporaryDirectory() as folder:
@@ -154,7 +153,7 @@ def run(names: list[str], numbers: range) -> Iterator[RunResult]:
                         yield RunResult(**caught)
                         begin += 1
         if begin < len(plan):
-            assert place == begin, f"the process ended ({child.returncode}) before it was fed anything"
+            assert place == begin, f"the process ended ({child.returncode}) before the first file"
             yield RunResult(*plan[begin], 1, "", 0.0, f"ends the process ({child.returncode})")
             begin += 1
 
@@ -166,12 +165,12 @@ def _environment() -> dict[str, str]:
 
 
 def _lines(child: subprocess.Popen[str]) -> Iterator[str]:
-    """What the child prints; it is ended when it says nothing for too long."""
+    """Yield the lines that the child prints. It is killed if it prints nothing for too long."""
     from threading import Timer
 
     assert child.stdout is not None
     while True:
-        timer = Timer(PATIENCE, child.kill)
+        timer = Timer(SILENCE_SECONDS, child.kill)
         timer.start()
         line = child.stdout.readline()
         timer.cancel()
@@ -181,7 +180,7 @@ def _lines(child: subprocess.Popen[str]) -> Iterator[str]:
 
 
 def table(outcomes: list[RunResult]) -> Iterator[str]:
-    """Lines of Markdown: how many of each kind ended how, and every fault."""
+    """Yield lines of Markdown: the number of outcomes of each kind, and every fault."""
     yield "| kind | mutations | work | exit code | slowest | faults |"
     yield "|---|---|---|---|---|---|"
     for name in dict.fromkeys(outcome.kind for outcome in outcomes):
@@ -195,22 +194,15 @@ def table(outcomes: list[RunResult]) -> Iterator[str]:
             yield f"- {outcome.kind} {outcome.number}: {outcome.fault}: {outcome.text[:300]!r}"
 
 
-def main(count: int = 2000, names: list[str] | None = None, first: int = 0) -> list[RunResult]:
-    """Prints the table of `count` mutations of each kind, and returns the outcomes."""
-    outcomes = list(run(names or list(KINDS), range(first, first + count)))
-    for line in table(outcomes):
-        print(line, flush=True)
-    return outcomes
-
-
-def _command() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--count", type=int, default=2000)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--only", action="append", choices=list(KINDS))
+def main(arguments: list[str]) -> None:
+    """Print the table of outcomes. Exits with 1 if there is a fault."""
+    parser = argparse.ArgumentParser(prog="reliability.py fuzz", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--count", type=int, default=2000, help="mutations of each kind (%(default)s)")
+    parser.add_argument("--first", type=int, default=0, help="number of the first mutation (%(default)s)")
+    parser.add_argument("--only", action="append", choices=list(KINDS), help="this kind; may be repeated")
     parser.add_argument("--keep", nargs=3, metavar=("KIND", "NUMBER", "FILE"), help="write one mutation to a file")
     parser.add_argument("--work", nargs=5, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     if asked.work:
         names, first, stop, begin, folder = asked.work
         work(names.split(","), range(int(first), int(stop)), int(begin), Path(folder))
@@ -218,9 +210,11 @@ def _command() -> None:
         name, number, file = asked.keep
         with tempfile.TemporaryDirectory() as folder:
             Path(file).write_bytes(KINDS[name](Path(folder)).case(Random(f"{name} {number}")).content)
-    elif any(outcome.fault for outcome in main(asked.count, asked.only, asked.first)):
-        sys.exit(1)
+    else:
+        outcomes = list(run(asked.only or list(KINDS), range(asked.first, asked.first + asked.count)))
+        print("\n".join(table(outcomes)))
+        sys.exit(any(outcome.fault for outcome in outcomes))
 
 
 if __name__ == "__main__":
-    _command()
+    main(sys.argv[1:])

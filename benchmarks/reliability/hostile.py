@@ -1,4 +1,4 @@
-"""Values that nobody expects, put into nested data such as a checkpoint's."""
+"""Replace values in nested data, such as the content of a checkpoint, by unexpected ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HOSTILE: tuple[Any, ...] = (
 
 
 def made_hostile(value: Any, random: Random, depth: int) -> Any:
-    """A copy of nested data in which something, about `depth` levels down, is hostile or missing."""
+    """Return a copy of nested data in which one value, about `depth` levels down, is unexpected or missing."""
     import torch
 
     if depth and isinstance(value, dict) and value:

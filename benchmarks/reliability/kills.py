@@ -1,4 +1,4 @@
-"""SIGKILL at random moments, again until done: every run is then that which was never stopped, to the bit."""
+"""Kill trainings at random moments and resume them until they are done; compare them with uninterrupted ones."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from reliability.zygote import PHASES, SessionResult, Zygote
 
 KILLED = -9
 AIMED = ("start-up", "epochs", "epochs", "epochs", "evaluation", "pictures")
-"""A run's kills, one each, in random order: somewhere in that phase, or in a state that is written then."""
+"""The phases of the kills of one run, in random order. A kill may also happen while a state is written."""
 
 
 def kills(folder: Path, count: int, real: int, seed: int) -> None:
-    """`count` kills, `real` of them of processes that were started as a user would, the rest of forked ones."""
+    """Kill `count` times; `real` times a process that is started as by a user, else a fork."""
     chance = random.Random(seed)
     rows = []
     with Zygote() as zygote:
@@ -33,7 +33,7 @@ def kills(folder: Path, count: int, real: int, seed: int) -> None:
             more, started = _started(zygote, place, config, real // len(KINDS), chance)
             rows.append([kind, *(counts[phase] for phase in PHASES), started, runs + more, runs + more])
             print(*rows[-1], sep="\t", file=sys.stderr, flush=True)
-    table(["kind of run", *PHASES, "real processes", "runs", "equal to the bit"], rows)
+    table(["training", *PHASES, "real processes", "runs", "bit-identical"], rows)
     total = sum(sum(row[1:7]) for row in rows)  # type: ignore[arg-type]
     print(f"\n{total} kills in all.")
 
@@ -41,7 +41,7 @@ def kills(folder: Path, count: int, real: int, seed: int) -> None:
 def _forked(
     zygote: Zygote, place: Path, config: Path, whole: SessionResult, count: int, chance: random.Random
 ) -> tuple[int, Counter[str]]:
-    """The number of runs, and where `count` kills of them fell."""
+    """Kill forks `count` times. Return the number of runs, and of kills in each phase."""
     counts: Counter[str] = Counter()
     runs, run = 0, place / "run"
     while counts.total() < count:
@@ -51,7 +51,7 @@ def _forked(
             if ended.code == KILLED:
                 counts[ended.phase] += 1
                 continue
-            require(ended.code == 0, ended)  # it came to its end before
+            require(ended.code == 0, ended)  # it was done before the kill
             if not ended.calls:
                 break
         runs += _complete(zygote, place, config)
@@ -59,14 +59,14 @@ def _forked(
 
 
 def _length(whole: SessionResult, phase: str) -> float:
-    """How long a phase takes, in seconds."""
+    """Return the duration of a phase in seconds."""
     order = ["epochs", "evaluation", "pictures", ""]
     following = order[0] if phase == "start-up" else order[order.index(phase) + 1]
     return whole.seconds(following) - (0 if phase == "start-up" else whole.seconds(phase))
 
 
 def _started(zygote: Zygote, place: Path, config: Path, count: int, chance: random.Random) -> tuple[int, int]:
-    """The number of runs, and of kills of processes that import everything themselves."""
+    """Kill processes that import everything themselves. Return the number of runs and of kills."""
     run = place / "run"
     began = monotonic()
     subprocess.run(_line(command(config, place / "timed")), cwd=place, check=True, capture_output=True)
@@ -89,7 +89,7 @@ def _line(arguments: list[str]) -> list[str]:
 
 
 def _complete(zygote: Zygote, place: Path, config: Path) -> int:
-    """Lets a run come to its end, compares it, and removes it: one more."""
+    """Resume a run until it is done, compare it with the uninterrupted one, and delete it. Return 1."""
     ended = zygote.train(command(config, place / "run"), place)
     require((ended.code, ended.err) == (0, ""), ended)
     require_alike(place / "whole", place / "run")

@@ -1,4 +1,4 @@
-"""What is damaged and who has to stand it: configs, data sets in the IDX format, checkpoints, pictures."""
+"""The kinds of files that are damaged: configs, files of data sets, checkpoints, pictures."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from reliability.samples import pictures
 
 @dataclass(frozen=True)
 class Case:
-    """Damaged `content`, and the name of the file it has to stand in."""
+    """Damaged `content`, and the name that its file must have."""
 
     file: str
     content: bytes
 
 
 class Kind:
-    """One kind of file: `case` makes damaged ones, `feed` uses one as a command would."""
+    """A kind of file: `case` makes a damaged one, `feed` reads one as a command does."""
 
     codes: tuple[int, ...]
-    """The exit codes that are promised for it."""
+    """The exit codes that its errors may have."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -45,13 +45,12 @@ class Kind:
         raise NotImplementedError
 
     def feed(self, path: Path) -> list[str]:
-        """What a command would print of it. Raises `TrainerError`."""
+        """Return what a command would print. Raises `TrainerError`."""
         raise NotImplementedError
 
 
 class Configs(Kind):
-    """Through the way of `mnist-train --check`; 3 for a folder of pictures that is not there, 5 for a device or memory
-    that is not."""
+    """Configs, as `mnist-train --check` reads them. 3: a missing folder of pictures, 5: a missing device or memory."""
 
     codes = (2, 3, 5)
 
@@ -73,13 +72,13 @@ class Configs(Kind):
         config = load_config(path)
         again = path.with_name("again.yaml")
         again.write_text(dump_config(config), encoding="utf-8")
-        assert load_config(again) == config, "a config that is written is another one when it is read"
+        assert load_config(again) == config, "a config differs after it is written and read"
         made = plan(config)
         return [*layer_lines(made.layers), *(reason for _, reason in find_warnings(config))]
 
 
 class DataSets(Kind):
-    """MNIST's files, raw and packed, and USPS' text, without a network and without published hashes; and tables."""
+    """MNIST's files, compressed or not, the text of USPS, and tables; no hashes are checked, nothing is downloaded."""
 
     codes = (3,)
 
@@ -105,7 +104,7 @@ class DataSets(Kind):
 
     def case(self, random: Random) -> Case:
         name = random.choice(sorted(self.files))
-        if name.endswith((".gz", ".bz2")) and random.random() < 0.5:  # damaged inside, and packed well
+        if name.endswith((".gz", ".bz2")) and random.random() < 0.5:  # a damaged file, then compressed
             inner = damaged(self.files[name.rpartition(".")[0]], random)
             return Case(name, gzip.compress(inner, mtime=0) if name.endswith(".gz") else bz2.compress(inner))
         return Case(name, damaged(self.files[name], random))
@@ -134,14 +133,14 @@ class DataSets(Kind):
 
     @staticmethod
     def require_whole(loaded: Any) -> None:
-        """Fails if the images and labels do not go together."""
+        """Fail unless there is a valid label for each image."""
         assert len(loaded.images) == len(loaded.labels)
-        assert len(loaded.images), "an empty data set passed for a whole one"
+        assert len(loaded.images), "an empty data set was accepted"
         assert loaded.images.shape[1:] == (28, 28) and 0 <= int(loaded.labels.min()) <= int(loaded.labels.max()) <= 9
 
 
 class Checkpoints(Kind):
-    """`best.pt`, `last.pt` and an ensemble; what can be loaded has to read a picture."""
+    """`best.pt`, `last.pt` and an ensemble. A checkpoint that can be loaded reads a picture."""
 
     codes = (4,)
 
@@ -170,16 +169,14 @@ class Checkpoints(Kind):
         return Case(name, random.choice(ways)(self.files[name], random))
 
     def _another(self, content: bytes, random: Random) -> bytes:
-        """The checkpoint with hostile values in it, written as it should be, with a right checksum."""
+        """Return the checkpoint with unexpected values in it, in a valid file with a valid checksum."""
         import torch
 
-        from mnist_trainer.storage import tensor_file
+        from mnist_trainer.storage.tensor_file import write_tensors
 
         whole = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         stream = io.BytesIO()
-        write = getattr(tensor_file, "write_tensors", None)  # format version 3 has a checksum
-        changed = made_hostile(whole, random, random.randrange(1, 6))
-        write(stream, changed) if write else torch.save(changed, stream)
+        write_tensors(stream, made_hostile(whole, random, random.randrange(1, 6)))
         return stream.getvalue()
 
     def feed(self, path: Path) -> list[str]:
@@ -190,17 +187,14 @@ class Checkpoints(Kind):
 
 
 def _damaged_and_summed(content: bytes, random: Random) -> bytes:
-    """Damaged parts under a checksum that was made anew: only what reads them can find out."""
+    """Return the file with damaged entries but a valid checksum, so that only reading finds the damage."""
     from mnist_trainer.storage import tensor_file
 
     changed = damaged_zip(content, random)
-    total, name = getattr(tensor_file, "_checksum", None), getattr(tensor_file, "CHECKSUM", "")
-    if total is None:
-        return changed
     with zipfile.ZipFile(io.BytesIO(changed)) as archive:
         parts = [(part.filename, archive.read(part)) for part in archive.infolist()]
-        summed = [(found, total(archive) if found.endswith(f"/{name}") else part) for found, part in parts]
-    return zip_of(summed)
+        checksum, suffix = tensor_file._checksum(archive), f"/{tensor_file.CHECKSUM}"
+    return zip_of([(name, checksum if name.endswith(suffix) else part) for name, part in parts])
 
 
 class Pictures(Kind):
@@ -251,7 +245,7 @@ TINY = {
 
 
 def _reading_lines(predictions: Any) -> Iterator[str]:
-    """What `mnist-predict` prints. Raises `TrainerError` with a picture's error, as its exit code is that of one."""
+    """Yield what `mnist-predict` prints. Raises `DataError` for a picture that cannot be read."""
     from mnist_trainer.errors import DataError
     from mnist_trainer.reports.results import prediction_lines
 
@@ -267,11 +261,11 @@ def _idx(array: Any) -> bytes:
 
 @contextmanager
 def _unhashed() -> Iterator[Mapping[Any, Any]]:
-    """The registry without hashes and mirrors: whatever lies there is parsed, and nothing is downloaded."""
+    """Give `PUBLISHED` without hashes, so that every file is parsed and nothing is downloaded."""
     from mnist_trainer.data import datasets
 
     before, unknown = dict(datasets.PUBLISHED), defaultdict[str, Any](lambda: ([], _AnyHash()))
-    for name, published in before.items():  # a .bz2 is found as the archive alone
+    for name, published in before.items():  # only the archive of USPS is read
         archive = published.archive if name == "usps" else "none-{}"
         datasets.PUBLISHED[name] = replace(published, sha256={}, archive=archive)
     try:
@@ -282,7 +276,7 @@ def _unhashed() -> Iterator[Mapping[Any, Any]]:
 
 
 class _AnyHash(str):
-    """Equal to every hash."""
+    """A text that equals every hash."""
 
     __slots__ = ()
     __hash__ = str.__hash__

@@ -1,4 +1,4 @@
-"""Damage by seed: the same mutation for the same random numbers, whatever the version of Python."""
+"""Damage files at random. The same random numbers give the same mutation in every version of Python."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ TOKENS = [
     *("{layers: 10000, units: 1}", "[1, [2, {a: b}]]", "classes", "global", "same", "mse", "folder", "usps", "cuda:99"),
     *("cuda:99999999999999999999", "{name: x}", "{conv: 1}", "{residual: [{residual: [flatten]}]}", "10000000"),
 ]
-"""Hostile pieces of a config."""
+"""Unexpected values in a config."""
 
 NUMBERS = [0, 1, 2, 3, 7, 27, 28, 29, 255, 256, 999, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 12_000, 16_383, 65_500, 150_000]
 NUMBERS += [0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 2**32 - 28, 60_000, 2**24, 2**31 - 2**16]
-"""Hostile lengths."""
+"""Unexpected lengths."""
 
 BYTES = [0, 1, 2, 8, 9, 0x0A, 0x0C, 0x1B, 0x22, 0x27, 0x3A, 0x5B, 0x7F, 0x80, 0xC0, 0xFE, 0xFF]
 
@@ -91,7 +91,7 @@ def _length(content: bytearray, random: Random) -> None:
 
 
 def _place(content: bytearray, random: Random) -> int:
-    """Anywhere, often near the beginning or the end, where the headers are."""
+    """Return a random position, often near the beginning or the end, where the headers are."""
     near = min(len(content), random.choice((4, 32, 128, len(content), len(content))))
     at = random.randrange(max(1, near))
     return at if random.random() < 0.8 else max(0, len(content) - 1 - at)
@@ -102,7 +102,7 @@ CHANGES: tuple[Change, ...] = (_flips, _cut, _hole, _inserted, _doubled, _splice
 
 
 def damaged(content: bytes, random: Random) -> bytes:
-    """`content` with one change or a few."""
+    """Return `content` with one to three changes."""
     changed = bytearray(content)
     for _ in range(random.choice((1, 1, 1, 2, 3))):
         if changed:
@@ -111,7 +111,7 @@ def damaged(content: bytes, random: Random) -> bytes:
 
 
 def damaged_text(text: str, random: Random) -> bytes:
-    """A config with hostile values, lines moved, cut, doubled or indented; now and then with damaged bytes."""
+    """Return a config with unexpected values, or with moved, deleted, doubled or indented lines, or damaged bytes."""
     lines = text.splitlines()
     for _ in range(random.choice((1, 1, 2, 4))):
         at = random.randrange(len(lines))
@@ -176,7 +176,7 @@ _CHANGED_LINE += (_other_indent, _other_key, _line_of_model)
 
 
 def damaged_zip(content: bytes, random: Random) -> bytes:
-    """A ZIP whose parts were changed, left out, doubled, renamed or packed otherwise, with right checksums."""
+    """Return a ZIP with changed, missing, doubled, renamed or compressed entries; their CRCs are valid."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         parts = [(info.filename, archive.read(info)) for info in archive.infolist()]
     at = random.randrange(len(parts))
@@ -201,20 +201,20 @@ def damaged_zip(content: bytes, random: Random) -> bytes:
 
 
 def zip_of(parts: list[tuple[str, bytes]], packing: int = zipfile.ZIP_STORED) -> bytes:
-    """A ZIP with these parts; the dates in it are always the same."""
+    """Return a ZIP with these entries, whose dates are always the same."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for name, part in parts:
             info = zipfile.ZipInfo(name)
             info.compress_type = packing
             if name in archive.NameToInfo:
-                archive.NameToInfo.pop(name)  # else it warns of a name that is there twice, which is meant
+                archive.NameToInfo.pop(name)  # zipfile would warn of the duplicate, which is intended
             archive.writestr(info, part)
     return stream.getvalue()
 
 
 def damaged_png(content: bytes, random: Random) -> bytes:
-    """A PNG with a changed, lost, doubled or moved chunk; its checksum is right."""
+    """Return a PNG with a changed, missing, doubled or moved chunk; the CRCs are valid."""
     chunks = list(png_chunks(content))
     at = random.randrange(len(chunks))
     kind, body = chunks[at]
@@ -240,7 +240,7 @@ def damaged_png(content: bytes, random: Random) -> bytes:
 
 
 def png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and body of each chunk."""
+    """Yield the type and the data of each chunk."""
     at = 8
     while at < len(content):
         (length,) = struct.unpack_from(">I", content, at)
@@ -249,7 +249,7 @@ def png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def png_of(chunks: list[tuple[bytes, bytes]]) -> bytes:
-    """A PNG with these chunks and right checksums."""
+    """Return a PNG with these chunks and valid CRCs."""
     written = (
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
     )
@@ -257,7 +257,7 @@ def png_of(chunks: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def resized(content: bytes, size: tuple[int, int], random: Random) -> bytes:
-    """A picture that claims another size: its width and height are searched for among its first bytes and replaced."""
+    """Return a picture with a wrong size in its header: the bytes of its width and height are searched and replaced."""
     changed = bytearray(content)
     for side in size:
         forms = ("<H", ">H", "<I", ">I")

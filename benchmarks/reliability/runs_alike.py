@@ -1,4 +1,4 @@
-"""Whether two run folders hold the same run, to the bit. Tests and the benchmark share it."""
+"""Compare two run folders bit by bit. The tests use this file, too."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch import Tensor
 from mnist_trainer.storage.checkpoint import load_checkpoint
 
 TIMES = {"seconds", "epoch_seconds", "images_per_second", "started_at", "finished_at", "timings", "sessions"}
-"""Keys of times, at any depth; and the list of sessions."""
+"""Keys that are not compared, at any depth: times, and the list of sessions."""
 
 
 def differences_of_runs(one: Path, other: Path) -> list[str]:
-    """What two folders of finished runs differ in, apart from times; empty if they are the same run."""
+    """Return the differences between the folders of two finished runs, apart from times."""
     both = (one, other)
     first, second = map(_names, both)
-    found = [f"{name} is in one of them" for name in sorted(first ^ second)]
+    found = [f"{name} is only in one of them" for name in sorted(first ^ second)]
     readers = {"best.pt": _checkpoint, "last.pt": _checkpoint, "metrics.csv": _rows, "run.json": _record}
     for name, read in readers.items():
         found += [f"{name}: {key}" for key in _unlike(*(read(run / name) for run in both))]
@@ -29,7 +29,7 @@ def differences_of_runs(one: Path, other: Path) -> list[str]:
 
 
 def _names(run: Path) -> set[str]:
-    """All files but the lock, which a process that was killed after its last write leaves."""
+    """Return the names of all files except the lock, which may be left by a killed process."""
     return {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
@@ -58,7 +58,7 @@ def _timeless(value: Any) -> Any:
 
 
 def _unlike(one: Any, other: Any, above: str = "") -> Iterator[str]:
-    """The keys at which two nested values are not the same."""
+    """Yield the keys at which two nested values differ."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         for key in sorted({*one, *other}):
             yield from _unlike(one.get(key), other.get(key), f"{above}{key}.")

@@ -1,4 +1,4 @@
-"""Whole pictures in many formats, to be damaged."""
+"""Undamaged pictures in many formats."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def pictures() -> Iterator[tuple[str, tuple[bytes, tuple[int, int]]]]:
-    """Name, content, and size (width, height in pixels) of each that this Pillow can write."""
+    """Yield name, content and size (width, height in pixels) for each format that this version of Pillow can write."""
     from PIL import Image, ImageDraw, features
 
     grey = Image.new("L", (61, 53), 240)

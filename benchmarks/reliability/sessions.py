@@ -1,11 +1,14 @@
-"""Sessions of `mnist-train` that are killed, or meet an error, at a call to the system that is chosen by its number.
+"""Run sessions of `mnist-train` that are killed, or get an error, at a chosen system call or time.
 
-`python sessions.py` imports all of the program once and then forks sessions: a list of requests is a line of JSON on
-its stdin, and how they ended one on its stdout; `zygote.py` is the other side of it. A request has `argv`, `cwd`, and
-what is to happen: at call number `at` (from 1, of those that `only` names, else of all) an `error` (an errno); or a
-disk that is full there but for `leave` bytes; or a `limit` in bytes to the size of files from there on; else SIGKILL.
-Or `after` so many seconds SIGKILL from outside, which are counted from the beginning, or `since` a phase began.
-Calls that count: opening for writing, the first write of each opened file, fsync, replace, mkdir, unlink.
+`python sessions.py` imports the package once, then forks a process for each session. It reads lists of requests from
+stdin, a line of JSON each, and writes a line of JSON with their ends to stdout; `zygote.py` is the client. A request
+has `argv`, `cwd`, and one of these events:
+
+- `at`: the number of a system call, from 1 (among those named in `only`, else among all). The call fails with the errno
+  `error`; or the disk becomes full except for `leave` bytes; or files cannot grow beyond `limit` bytes; else SIGKILL.
+- `after`: SIGKILL after this number of seconds, from the start or from the beginning of the phase `since`.
+
+Counted calls: opening for writing, the first write to each file, fsync, replace, mkdir, unlink.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ MARKED = {
     },
     "mnist_trainer.reports.run_plots": {"draw_training": "pictures"},
 }
-"""Functions, by module, whose first call begins a phase of a training."""
+"""The functions, by module, whose first call begins a phase of a training."""
 
 IMPORTED = (
     "matplotlib.figure",
@@ -46,17 +49,17 @@ IMPORTED = (
     "mnist_trainer.studies.seed_series",
     "torch._dynamo",
 )
-"""What a session would load for itself: together they are seconds."""
+"""Modules that are imported once, before the forks, because they take seconds."""
 
 
 class Calls:
-    """Counts calls, and lets happen what the request says; `report` hears of each."""
+    """Counts system calls, reports each, and causes the event of the request."""
 
     def __init__(self, report: Callable[[str], None], request: dict[str, Any]) -> None:
         self.report, self.request, self.count = report, request, 0
 
     def count_call(self, name: str, place: object, half: Callable[[], object] | None = None) -> None:
-        """One more call; where it is the one that must not be, `half` of it is done before."""
+        """Count a call. At the chosen one, do `half` of it, then cause the event."""
         self.count += name in self.request.get("only", [name])
         self.report(f"{name} {os.path.basename(str(place))}")  # noqa: PTH119 - bytes and descriptors as well
         if name not in self.request.get("only", [name]) or self.count != self.request.get("at"):
@@ -76,7 +79,7 @@ class Calls:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def count_all(self) -> None:
-        """From here on the calls of this process are counted."""
+        """Replace the functions of this process by counting ones."""
         for name in ("fsync", "replace", "mkdir", "unlink", "open"):
             setattr(os, name, partial(self._counted, name, getattr(os, name)))
         plain = io.open
@@ -92,7 +95,7 @@ class Calls:
         if not is_written or isinstance(file, int) or str(file) == os.devnull:
             return plain(file, mode, *rest, **options)
         opener = options.get("opener")
-        if opener is None:  # others call os.open, which is counted
+        if opener is None:  # an opener calls os.open, which is counted
             self.count_call("open", file)
         raw = _Counted(self, file, mode, opener=opener)
         if options.get("buffering") == 0:
@@ -116,7 +119,7 @@ class _Counted(io.FileIO):
 
 
 def fill_disk(path: str, leave: int) -> None:
-    """Takes all room of the disk but `leave` bytes with a file `path`."""
+    """Fill the disk with a file `path`, except for `leave` bytes."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
     size = 0
     with suppress(OSError):
@@ -127,12 +130,12 @@ def fill_disk(path: str, leave: int) -> None:
 
 
 def _name(place: Any) -> Any:
-    """The path of what may be a descriptor."""
+    """Return the path of a file that may be given as a descriptor."""
     return Path(f"/proc/self/fd/{place}").readlink() if isinstance(place, int) else place
 
 
 def mark_phases(report: Callable[[str], None]) -> None:
-    """Tells when a phase of a training begins."""
+    """Report the beginning of each phase of a training."""
 
     def marked(phase: str, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Any:
         report(f"phase {phase}")
@@ -144,7 +147,7 @@ def mark_phases(report: Callable[[str], None]) -> None:
 
 
 def run_session(request: dict[str, Any], trace: int) -> int:
-    """The exit code of `mnist-train` in this process, which tells what it does through the descriptor `trace`."""
+    """Run `mnist-train` in this process and return its exit code. Its events are written to the descriptor `trace`."""
     from mnist_trainer.cli.options import run_app
 
     began = monotonic()
@@ -164,7 +167,7 @@ def run_session(request: dict[str, Any], trace: int) -> int:
 
 
 class Session:
-    """A forked process that works on a request."""
+    """A forked process that runs a request."""
 
     def __init__(self, request: dict[str, Any]) -> None:
         self.request = request
@@ -188,13 +191,13 @@ class Session:
             os._exit(code)
 
     def end(self) -> dict[str, Any]:
-        """How it ended: `code` (negative: the signal), what it wrote to `out` and `err`, and its `trace`."""
+        """Wait for its end. Return `code` (negative: the signal), `out`, `err`, and the `trace` of events."""
         output = self._listen()
         code = os.waitstatus_to_exitcode(os.waitpid(self.child, 0)[1])
         return {"code": code, "out": output["out"], "err": output["err"], "trace": output["trace"].splitlines()}
 
     def _listen(self) -> dict[str, str]:
-        """All that the child tells until its end, which is made `after` so many seconds."""
+        """Read all output of the child, and kill it after `after` seconds."""
         after, since = self.request.get("after"), f"phase {self.request.get('since', '')}".encode()
         end = None if after is None or "since" in self.request else monotonic() + after
         output = dict.fromkeys(self.readers.values(), b"")
@@ -215,7 +218,7 @@ class Session:
 
 
 def warm_up() -> None:
-    """Lets matplotlib find its fonts; torch calculates nothing here, for its threads would not survive a fork."""
+    """Let matplotlib find its fonts. torch must not compute here: its threads do not survive a fork."""
     from mnist_trainer.reports.curves import TrainingSummary, curves
 
     curves([{"epoch": 1, "train_loss": 1.0, "val_loss": 1.0, "lr": 1.0}], TrainingSummary(1), "warm")
@@ -225,11 +228,11 @@ def main() -> None:
     for module in IMPORTED:
         import_module(module)
     warm_up()
-    gc.freeze()  # what is never collected is never written to, and stays shared
+    gc.freeze()  # pages that the garbage collector does not write to stay shared
     for line in sys.stdin:
         sessions = [Session(request) for request in json.loads(line)]
         print(json.dumps([session.end() for session in sessions]), flush=True)
-    os._exit(0)  # some of what was imported complains when it is taken down
+    os._exit(0)  # some modules print errors at a normal exit after forks
 
 
 if __name__ == "__main__":

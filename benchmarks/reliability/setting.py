@@ -1,4 +1,4 @@
-"""What the parts of `reliability.py` share: the kinds of runs, and how a session is started and compared."""
+"""The trainings that `kills` kills, and helpers to start and compare them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from reliability.runs_alike import differences_of_runs
 COMMON: dict[str, Any] = {
     "threads": 1,
     "data": {"name": "digits", "batch_size": 32, "validation": 200},
-    "report": {"plots": True, "gallery": False},  # three pictures will do
+    "report": {"plots": True, "gallery": False},  # three plots are enough
 }
 OFTEN = 0.03
-"""Seconds between states that are saved: a good part of the time goes into that, and many kills fall there."""
+"""Seconds between two saved states: so short that many kills happen while a state is written."""
 
 KINDS: dict[str, dict[str, Any]] = {
     "an MLP with dropout": {
@@ -49,37 +49,37 @@ SMALL = {
     "training": {"epochs": 2, "checkpoint_seconds": 1e-9},
     "report": {"plots": False, "gallery": False},
 }
-"""A run that makes every call of a training, and few of each."""
+"""A short run with every kind of system call."""
 
 
 def config_file(folder: Path, sections: dict[str, Any], name: str = "config") -> Path:
-    """A config file (JSON is YAML) in `folder`."""
+    """Write a config file (JSON is YAML) to `folder` and return its path."""
     path = folder / f"{name}.yaml"
     path.write_text(json.dumps({**COMMON, "name": name, **sections}))
     return path
 
 
 def command(config: Path, run: Path, *overrides: str) -> list[str]:
-    """Return the arguments of mnist-train that start the run in the folder `run`, or resume it."""
+    """Return the arguments of mnist-train that start a run in the folder `run`, or resume it if it exists."""
     if holds_run(run):
         return ["--resume", str(run)]
     return ["--config", str(config), "--run-dir", str(run), *overrides]
 
 
 def require_alike(whole: Path, run: Path) -> None:
-    """Ends the benchmark if they are not the same run, to the bit."""
+    """Exit unless both runs are bit-identical."""
     if found := differences_of_runs(whole, run):
-        raise SystemExit(f"{run} is another run than {whole}: {'; '.join(found)}")
+        raise SystemExit(f"{run} differs from {whole}: {'; '.join(found)}")
 
 
 def require(holds: bool, what: object) -> None:
-    """Ends the benchmark unless `holds`."""
+    """Exit unless `holds`."""
     if not holds:
         raise SystemExit(f"FAILED: {what}")
 
 
 def table(head: Iterable[object], rows: Iterable[Iterable[object]]) -> None:
-    """Prints a table as Markdown."""
+    """Print a table as Markdown."""
     lines = [list(map(str, row)) for row in (head, *rows)]
     lines.insert(1, ["---"] * len(lines[0]))
     for line in lines:

@@ -1,6 +1,6 @@
-"""A process that has imported the program once and forks sessions of `mnist-train`: see `sessions.py`.
+"""A process that has imported the package and forks sessions of `mnist-train`; `sessions.py` is its code.
 
-A fork takes milliseconds where a new process takes seconds; and the process that asks need not fork itself.
+A fork takes milliseconds, a new process seconds. The process of the tests itself is never forked.
 """
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).parent
-
-
 PHASES = ("start-up", "epochs", "a state", "evaluation", "pictures")
-"""Of a training; in the midst of its epochs, and at their end, it writes its state."""
+"""The phases of a training. "a state": the state of the training is being written, during or after its epochs."""
 
 
 @dataclass(frozen=True)
 class SessionResult:
-    """How a session ended: its exit code (negative: the signal), what it printed, and its events, with times."""
+    """The end of a session: its exit code (negative: the signal), its output, and its events with their times."""
 
     code: int
     out: str
@@ -31,30 +29,30 @@ class SessionResult:
 
     @property
     def events(self) -> list[str]:
-        """The calls that count, each with the name of its file, and between them the phases' beginnings."""
+        """The counted system calls, each with the name of its file, and the beginnings of phases."""
         return [line.partition(" ")[2] for line in self.trace]
 
     @property
     def calls(self) -> list[str]:
-        """The calls that count."""
+        """The counted system calls."""
         return [what for what in self.events if not what.startswith("phase ")]
 
     @property
     def phase(self) -> str:
-        """What it was at when it ended."""
+        """The phase in which it ended."""
         begun = [what.removeprefix("phase ") for what in self.events if what.startswith("phase ")]
         call, _, name = self.events[-1].partition(" ") if self.events else ("", "", "")
         is_writing = name.startswith((".last.pt.", ".best.pt.")) and call != "unlink"
         return "a state" if is_writing else begun[-1] if begun else PHASES[0]
 
     def seconds(self, phase: str) -> float:
-        """When the phase began; the end, if it never did."""
+        """Return the time at which a phase began, or the time of the last event if it did not begin."""
         times = {line.partition(" ")[2]: float(line.partition(" ")[0]) for line in reversed(self.trace)}
         return times.get(f"phase {phase}", float(self.trace[-1].split()[0]))
 
 
 class Zygote:
-    """The process; a context, which ends it."""
+    """The process, as a context manager that ends it."""
 
     def __enter__(self) -> Zygote:
         path = os.pathsep.join([str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
@@ -72,14 +70,14 @@ class Zygote:
         self.process.communicate()
 
     def train(self, argv: Sequence[str], cwd: Path, **event: float | str | Sequence[str]) -> SessionResult:
-        """A session of `mnist-train` in the folder `cwd`; `event` is what is to happen, as `sessions.py` says."""
+        """Run `mnist-train` in the folder `cwd`. `event` is the kill or error, as described in `sessions.py`."""
         (result,) = self.train_together([argv], cwd, **event)
         return result
 
     def train_together(
         self, argvs: Sequence[Sequence[str]], cwd: Path, **event: float | str | Sequence[str]
     ) -> list[SessionResult]:
-        """As `train`, several at a time."""
+        """Run several trainings at the same time."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         requests = [{"argv": list(argv), "cwd": str(cwd), **event} for argv in argvs]

@@ -100,7 +100,7 @@ def test_a_process_that_dies_is_an_outcome_and_the_rest_goes_on(monkeypatch: pyt
     monkeypatch.setattr(fuzz.sys, "executable", "true")
     outcomes = run(["configs"], range(3))
     assert [(next(outcomes).number, next(outcomes).number)] == [(0, 1)]
-    with pytest.raises(AssertionError, match="before it was fed anything"):
+    with pytest.raises(AssertionError, match="before the first file"):
         next(outcomes)
 
 
