@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -429,6 +432,18 @@ def test_a_pruned_trial_has_the_figures_of_its_best_epoch(make: Making) -> None:
         found.study = study
         (row,) = found.rows()
         assert (row.status, row.value, row.epoch, row.val_loss) == ("pruned", value, 2, 0.5)
+
+
+def test_a_running_trial_is_reported_to_a_database(make: Making, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mnist_trainer.studies.sweep_study.HEARTBEAT_SECONDS", 0.01)
+    study = SweepStudy(make(), f"sqlite:///{here}/study.db")
+    with study.opened("images"), closing(sqlite3.connect(here / "study.db", isolation_level=None)) as database:
+        study.start()
+        database.execute("update trial_heartbeats set heartbeat = '2000-01-01 00:00:00'")
+        until = monotonic() + 60
+        while "2000" in database.execute("select heartbeat from trial_heartbeats").fetchone()[0][:4]:
+            assert monotonic() < until
+            sleep(0.01)
 
 
 @pytest.mark.slow
