@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -362,7 +362,7 @@ def _open_journal(path: str) -> JournalStorage:
     return JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path)))
 
 
-def _open_database(url: URL, retry: Any, attempts: int = 5) -> RDBStorage:
+def _open_database(url: URL, retry: Callable[[Study, FrozenTrial], None], attempts: int = 5) -> RDBStorage:
     """Return the storage in a database; `retry` is called with the study and each attempt that is found dead."""
     from optuna.storages import RDBStorage
     from sqlalchemy.exc import IntegrityError, ProgrammingError

@@ -58,7 +58,7 @@ def write_when_stopped(task, context):
 
 def wait_for_end(task, context):
     try:
-        context.send("begun")  # inside: the interruption may come as soon as this is read
+        context.send("started")  # inside: the interruption may come as soon as this is read
         time.sleep(600)
     except KeyboardInterrupt:
         Path(task).write_text("saved")

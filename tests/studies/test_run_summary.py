@@ -33,8 +33,8 @@ def test_a_real_run_is_read_as_it_was(digits_run: Run) -> None:
 
 
 def test_a_run_without_an_end_is_known_from_its_rows(fake_run: FakeRun) -> None:
-    begun = {"status": "running", "best_epoch": None, "epochs": 0, "test": None, "validation": None, "timings": {}}
-    path = fake_run("one", begun)
+    unfinished = {"status": "running", "best_epoch": None, "epochs": 0, "test": None, "validation": None, "timings": {}}
+    path = fake_run("one", unfinished)
     found = read_run(path)
     assert (found.epochs, found.best_epoch, found.val_loss, found.val_accuracy) == (3, 2, 0.25, 0.95)
     assert (found.seconds, found.test_accuracy) == (4.0, None)

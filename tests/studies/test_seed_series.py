@@ -434,21 +434,21 @@ def test_what_somebody_puts_there_meanwhile_is_not_removed(here: Path) -> None:
     assert (here / "many" / "seed-1" / "thesis.txt").exists()
 
 
-def test_a_series_that_was_begun_meanwhile_is_not_mixed_with_another(
+def test_a_series_that_was_started_meanwhile_is_not_mixed_with_another(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before: dict[str, bytes] = {}
 
     def load_slowly(*arguments: Any) -> None:
         if not before:
-            before["begun"] = b""
+            before["started"] = b""
             train_seeds(TINY, [0], "training.epochs=1", run_dir=here / "many")
             before.update(everything(here))
 
     monkeypatch.setattr(module, "load_test_images", load_slowly)
     with pytest.raises(UsageError, match=r"many holds another config: training\.epochs is 1 there and 2 here"):
         train_seeds(TINY, [0], run_dir=here / "many")
-    del before["begun"]
+    del before["started"]
     assert everything(here) == before
 
 
