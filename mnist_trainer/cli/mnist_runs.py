@@ -75,9 +75,9 @@ def _show_list(
 
 
 def _show_difference(folder: Path, names: tuple[str, str], as_json: bool) -> Sequence[RunSummary]:
-    from mnist_trainer.studies.run_diff import compare, difference_table, find_run
+    from mnist_trainer.studies.run_diff import compare, difference_table, find_summary
 
-    first, second = (find_run(name, folder) for name in names)
+    first, second = (find_summary(name, folder) for name in names)
     found = compare(first, second)
     if as_json:
         print(json.dumps(found.to_json()))

@@ -58,8 +58,8 @@ def compare(first: RunSummary, second: RunSummary) -> Comparison:
     return Comparison((first, second), config, list(differences(first.made_with, second.made_with)), known)
 
 
-def find_run(wanted: str, folder: Path) -> RunSummary:
-    """Return the run in the folder `wanted` (see `find_path`), `latest`, or the one of this name in `folder`.
+def find_summary(wanted: str, folder: Path) -> RunSummary:
+    """Return the run that `wanted` names: its folder (see `find_path`), `latest`, or its name in `folder`.
 
     Raises `UsageError` if there is none, or more than one.
     """
@@ -97,7 +97,7 @@ def difference_table(found: Comparison, width: int | None = None) -> Table:
 
 
 def _rows(found: Comparison) -> Iterator[Sequence[str]]:
-    """Yield the rows of the table. A metric that can't be compared says so behind its name."""
+    """Yield the rows of the table. The names of metrics that can't be compared have a remark."""
     is_comparable = found.have_one_loss and found.have_one_task
     remarks = {} if is_comparable else dict.fromkeys(LOSSES, " (another loss)")
     remarks |= {} if found.have_one_task else dict.fromkeys(ACCURACIES, " (another task)")

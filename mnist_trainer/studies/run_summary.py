@@ -20,10 +20,10 @@ from mnist_trainer.files import is_locked
 from mnist_trainer.storage.run_folder import RunFolder, find_path, holds_run, tried_paths
 
 MAX_BYTES = 50_000_000
-"""A larger file is not a record of a training."""
+"""Larger files are not read, because they are no records of a training."""
 
 MAX_METRIC = 1e100
-"""A larger number is not a metric of a training; it could not be drawn."""
+"""Larger numbers are left out, because they are no metrics of a training and could not be drawn."""
 
 NO_RUNS = ("plots", "tensorboard")
 """Folders inside a run or a series that are not runs themselves."""
@@ -204,7 +204,7 @@ def _parse(path: Path, parse: Callable[[str], T], kind: str, problems: list[str]
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A run, a series or a sweep; None is what is not known. Accuracies are fractions from 0 to 1.
+    """A run, a series or a sweep; unknown values are None. Accuracies are fractions from 0 to 1.
 
     `problems` says what is damaged in the folder. Losses can be compared if `loss` is equal. The validation metrics
     are those of the best epoch. A series has means over its finished runs, and the seconds of all of them; a sweep has

@@ -1,4 +1,4 @@
-"""Runs as a table: filtered, sorted, formatted, with the notes that belong to it; and their curves."""
+"""Runs as a table: filtered, sorted and formatted, with notes below it; and the learning curves of runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SORT_KEYS = {
     "test_acc": "test_accuracy",
     "interval": "test_interval",
 }
-"""What runs can be sorted and filtered by besides config keys, and the attribute of `RunSummary` it stands for."""
+"""The columns by which runs can be sorted and filtered, besides config keys, and their attributes of `RunSummary`."""
 
 LOSSES = ("val_loss", "test_loss")
 ACCURACIES = ("val_accuracy", "test_accuracy", "test_interval")

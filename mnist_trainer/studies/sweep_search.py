@@ -170,7 +170,7 @@ class _Run(Scheduler):
                 run_tasks(train_trial, self, min(self.jobs, startable))
             else:
                 if running != announced:
-                    self.callback.on_message(f"Waiting for {plural(running, 'trial')} in work elsewhere.")
+                    self.callback.on_message(f"Waiting for {plural(running, 'trial')} that another command runs.")
                     announced = running
                 sleep(WAIT_SECONDS)
             self.study.requeue_abandoned()

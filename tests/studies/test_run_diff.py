@@ -8,7 +8,7 @@ import pytest
 
 from mnist_trainer.errors import UsageError
 from mnist_trainer.storage.run_folder import latest_run
-from mnist_trainer.studies.run_diff import compare, difference_table, find_run
+from mnist_trainer.studies.run_diff import compare, difference_table, find_summary
 from mnist_trainer.studies.run_summary import RunSummary, read_run
 
 FakeRun = Callable[..., Path]
@@ -109,23 +109,23 @@ def test_json_has_pairs(first: RunSummary, second: RunSummary) -> None:
 def test_a_run_is_found_by_its_path_its_folder_or_its_name(first: RunSummary, second: RunSummary) -> None:
     place = first.path.parent
     for wanted in (str(first.path), "first", "one"):
-        assert find_run(wanted, place) == first
+        assert find_summary(wanted, place) == first
 
 
 def test_latest_is_the_run_that_ended_last(first: RunSummary, second: RunSummary) -> None:
     for run in (first, second):
         (run.path / "best.pt").touch()
     place = first.path.parent
-    assert find_run("latest", place).path == latest_run(place).path
+    assert find_summary("latest", place).path == latest_run(place).path
 
 
 @pytest.mark.parametrize("wanted", ["three", "", "on", "x" * 5000])
 def test_a_run_that_is_not_there_is_told(first: RunSummary, wanted: str) -> None:
     with pytest.raises(UsageError, match=r"There is no run .*: neither a folder"):
-        find_run(wanted, first.path.parent)
+        find_summary(wanted, first.path.parent)
 
 
 def test_a_name_that_several_runs_have_is_told(first: RunSummary, fake_run: FakeRun) -> None:
     fake_run("runs/again", {"name": "one"})
     with pytest.raises(UsageError, match="has 2 runs of the name one; name a folder: again, first"):
-        find_run("one", first.path.parent)
+        find_summary("one", first.path.parent)
