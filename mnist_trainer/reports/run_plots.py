@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -15,18 +15,17 @@ from mnist_trainer.inference.metrics import Evaluation, calibration_error, relia
 from mnist_trainer.inference.predictions import DeadUnits, Predictions, most_confident_errors
 from mnist_trainer.reports import plots
 from mnist_trainer.reports.canvas import FileFormat, Picture, draw_in_background, encode_png
-from mnist_trainer.reports.curves import TrainingSummary, curves
-from mnist_trainer.reports.plots import reliability_diagrams
+from mnist_trainer.reports.curves import MetricsRow, TrainingSummary, curves
 from mnist_trainer.reports.text import SAMPLE_FILE, csv_text, percent
 from mnist_trainer.training.losses import first_weights
-
-Rows = list[Mapping[str, float | int | str | None]]
 
 Drawing = tuple[str, Picture]
 """A file name, and the function that returns the content of the file."""
 
 
-def draw_training(rows: Rows, summary: TrainingSummary, title: str, file_format: FileFormat = "png") -> Drawing:
+def draw_training(
+    rows: Sequence[MetricsRow], summary: TrainingSummary, title: str, file_format: FileFormat = "png"
+) -> Drawing:
     """Return `curves.png` of the rows of `metrics.csv`."""
     return f"curves.{file_format}", draw_in_background(curves, rows, summary, title, file_format)
 
@@ -87,7 +86,7 @@ def draw_reliability(before: Predictions, after: Predictions, evaluation: Evalua
         error = percent(calibration_error(each.confidence, each.correct))
         panels[f"{word}: error {error}"] = reliability(each.confidence, each.correct)
     title = f"{evaluation.dataset}, {evaluation.count:,} {evaluation.split} images: accuracy by confidence"
-    return "reliability.png", partial(reliability_diagrams, panels, title)
+    return "reliability.png", partial(plots.reliability_diagrams, panels, title)
 
 
 def predictions_csv(
