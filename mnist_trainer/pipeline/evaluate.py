@@ -159,7 +159,7 @@ def check_same_split(names: Sequence[str], datasets: Sequence[Data], split: Spli
         if differs in ("name", "path"):
             advice = f"Name the data to evaluate both on, as data.name={first.name}."
         raise CheckpointError(
-            f"They do not have the same {split} images: data.{differs} is {theirs} for {names[0]} and {own} for "
+            f"The models do not have the same {split} images: data.{differs} is {theirs} for {names[0]} and {own} for "
             f"{name}. {advice}"
         )
 

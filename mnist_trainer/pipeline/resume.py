@@ -133,9 +133,10 @@ def check_single_run(folder: RunFolder) -> None:
 
 
 def _latest() -> RunFolder:
-    """Return the unfinished run or series below `runs/` that was written last, else the last finished one.
+    """Return the unfinished run or series below `runs/` that was written last, except those locked by a process.
 
-    Sweeps, runs that diverged (they would diverge again) and runs that are locked are left out.
+    If there is none, it is the last of the finished and the locked ones. Sweeps, and runs that diverged (they would
+    diverge again), are left out. Raises `CheckpointError` if nothing is left.
     """
     found = [RunFolder(path) for path in RUNS.glob("*") if holds_run(path)]
     runs = [

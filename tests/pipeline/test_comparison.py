@@ -54,5 +54,5 @@ def test_what_cannot_be_compared_is_told(digits_run: Run, other: Path, tiny: dic
     yes = train({**tiny, "data": {**tiny["data"], "binary": 7}}).folder
     with pytest.raises(CheckpointError, match="Only models with the same classes can be combined or compared"):
         compare(other, yes)
-    with pytest.raises(CheckpointError, match="They do not have the same validation images"):
+    with pytest.raises(CheckpointError, match="The models do not have the same validation images"):
         compare(digits_run.folder, other, split="validation")

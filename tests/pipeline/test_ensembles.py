@@ -116,7 +116,7 @@ def test_members_from_other_data_need_data_that_are_named(
     with pytest.raises(CheckpointError) as caught:
         evaluate([trio[0], stranger])
     assert str(caught.value) == (
-        f"They do not have the same test images: data.name is digits for {trio[0] / 'best.pt'} and folder for "
+        f"The models do not have the same test images: data.name is digits for {trio[0] / 'best.pt'} and folder for "
         f"{stranger / 'best.pt'}. Name the data to evaluate both on, as data.name=digits."
     )
     found = evaluate([trio[0], stranger], "data.name=folder", f"data.path={here / 'mine'}")
@@ -128,7 +128,7 @@ def test_another_validation_split_is_refused_for_validation_alone(trio: list[Pat
     with pytest.raises(CheckpointError) as caught:
         evaluate([trio[0], other], split="validation")
     assert str(caught.value) == (
-        f"They do not have the same validation images: data.split_seed is 0 for {trio[0] / 'best.pt'} and 5 for "
+        f"The models do not have the same validation images: data.split_seed is 0 for {trio[0] / 'best.pt'} and 5 for "
         f"{other / 'best.pt'}. A validation image of one may be a training image of the "
         "other; evaluate them on --split test."
     )
