@@ -1,4 +1,4 @@
-"""`--check` and `--show-batch`: layers, parameters and memory of a config, and its first batch, without training."""
+"""`--check`, `--show-batch` and `--find-lr`: what a config gives, found out without a training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mnist_trainer.config.schema import Config
 from mnist_trainer.data.identity import identify
 from mnist_trainer.data.loaders import load_real, missing_files, training_loader
 from mnist_trainer.model.build import build_model, freeze
-from mnist_trainer.model.device import Footprint, footprint, settings
+from mnist_trainer.model.device import Footprint, choose_threads, convert_device_errors, footprint, settings
 from mnist_trainer.pipeline.preparation import (
     CustomParts,
     check_classes,
@@ -24,8 +24,10 @@ from mnist_trainer.pipeline.preparation import (
     with_absolute_paths,
 )
 from mnist_trainer.pipeline.train import check_reports, load_test_images
+from mnist_trainer.reports.curves import draw_lr_range
 from mnist_trainer.reports.plots import batch_grid
 from mnist_trainer.training.losses import Labels
+from mnist_trainer.training.lr_finder import LrRange, range_test
 from mnist_trainer.training.prepare import check_images, load_initial_weights
 
 
@@ -93,6 +95,20 @@ def first_batch(config: Config) -> bytes:
     mixed = "" if isinstance(labels, torch.Tensor) else f", {labels.lam:.2f} of the first + {1 - labels.lam:.2f}"
     title = f"{config.name}: the first training batch, as in the data set (above) and as the model sees it (below)"
     return batch_grid(originals.cpu().numpy(), seen.round().to(torch.uint8).cpu().numpy(), captions, title + mixed)
+
+
+LR_SEEDS = 3
+
+
+def find_lr(config: Config) -> tuple[LrRange, bytes]:
+    """Run the learning rate range test with `LR_SEEDS` seeds, from that of `config` on; return it and its PNG.
+
+    The images are split as for `config`. Nothing else is kept. Raises the errors of `prepare`.
+    """
+    configs = (config.model_copy(update={"seed": config.seed + number}) for number in range(LR_SEEDS))
+    with settings(config, choose_threads(config)), convert_device_errors():
+        found = range_test(prepare_training(each, CustomParts()) for each in configs)
+    return found, draw_lr_range(found, f"{config.name}: loss while the learning rate grows from step to step")
 
 
 def caption(classes: tuple[str, ...], labels: Labels, position: int) -> str:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from mnist_trainer.training.lr_finder import LrRange
+
 Style = dict[str, Any]
 Values = NDArray[np.float64]
 MetricsRow = Mapping[str, float | int | str | None]
@@ -298,3 +300,25 @@ def _set_accuracy_axis(axes: Axes, errors: Values) -> None:
         axes.set_ylim(0 if (errors <= 0).any() else 0.9 * smallest, 1.1 * float(positive.max()))
     axes.invert_yaxis()
     axes.yaxis.set_major_formatter(lambda error, _: f"{100 - error:g}")
+
+
+def draw_lr_range(found: LrRange, title: str) -> bytes:
+    """Return the learning rate range test: the losses of each run and their median, the range, and the divergence."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for number, losses in enumerate(found.losses):
+            axes.plot(found.lrs, losses, color=BLUE, alpha=0.35, linewidth=1, label="" if number else "each seed")
+        axes.plot(found.lrs, found.median, color=BLUE, linewidth=2, label="median")
+        if found.low is not None and found.high is not None:
+            label = f"range {found.low:.2g} to {found.high:.2g}"
+            axes.axvspan(found.low, found.high, color=GREEN, alpha=0.2, linewidth=0, label=label)
+        if found.diverges is not None:
+            axes.axvline(found.diverges, color=ORANGE, linestyle="--", label=f"diverges at {found.diverges:.2g}")
+        axes.set(xscale="log", xlabel="learning rate of the step", ylabel="loss of the batch, moving average")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_ylim(0, 1.6 * found.median[0])
+        axes.grid(visible=True)
+        axes.legend(loc="lower left")
+
+    return render((MAX_WIDTH, 620), title, draw)
