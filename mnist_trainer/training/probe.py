@@ -1,0 +1,55 @@
+"""Measures the gradient and the update of each layer in one more step, which a copy of the training takes."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mnist_trainer.errors import DivergedError
+from mnist_trainer.training.loop import train_step
+from mnist_trainer.training.state import TrainingState
+
+SAMPLE = 512
+"""The number of training images in the step."""
+
+
+@dataclass(frozen=True)
+class LayerProbe:
+    """One layer with weights: Euclidean norms over its weights, without biases."""
+
+    layer: int
+    """Layers with weights are numbered from 1."""
+    gradient: float
+    """The norm of the gradient."""
+    update: float
+    """The norm of the change in one step, divided by the norm of the weights before it."""
+
+
+def probe(state: TrainingState) -> tuple[LayerProbe, ...]:
+    """Return the gradient and the update of each layer in a step with the first training images.
+
+    `state` and torch's random generators stay as they are. Empty if the step is not finite, or nothing is trained.
+    """
+    trial = deepcopy(state, {id(state.setup): state.setup})  # the images are shared
+    layers = [weight for weight in _weights(trial.model) if weight.requires_grad]
+    before = [weight.detach().clone() for weight in layers]
+    images, labels = state.setup.train.gather(torch.arange(min(SAMPLE, len(state.setup.train))))
+    trial.train_mode()
+    try:
+        with torch.random.fork_rng(devices=[state.setup.device] if state.setup.device.type == "cuda" else []):
+            train_step(trial, [(images, labels)])
+    except DivergedError:
+        return ()
+    found = []
+    for number, (weight, old) in enumerate(zip(layers, before, strict=True), start=1):
+        gradient, change = (float(torch.linalg.vector_norm(each)) for each in (weight.grad, weight.detach() - old))
+        found.append(LayerProbe(number, gradient, change / (float(torch.linalg.vector_norm(old)) or 1.0)))
+    return tuple(found)
+
+
+def _weights(model: nn.Module) -> list[Tensor]:
+    """Return the weights of linear layers and convolutions, in forward order."""
+    return [module.weight for module in model.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
