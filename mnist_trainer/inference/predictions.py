@@ -6,7 +6,7 @@ output is 0 for every image, so that no gradient reaches their weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import radians
@@ -29,6 +29,7 @@ from mnist_trainer.inference.metrics import (
     wilson_interval,
 )
 from mnist_trainer.inference.predictor import Predictor
+from mnist_trainer.model.activations import ScaledTanh, SlopedSigmoid
 from mnist_trainer.seeds import seed_for
 
 View = Callable[[Tensor], Tensor]
@@ -191,11 +192,20 @@ def most_confident_errors(predictions: Predictions, count: int = 25) -> Tensor:
 
 
 WEIGHTED = (nn.Linear, nn.Conv2d)
+RELU = (nn.ReLU, nn.ReLU6)
+BOUNDED = {nn.Sigmoid: (0.0, 1.0), SlopedSigmoid: (0.0, 1.0), nn.Tanh: (-1.0, 1.0), ScaledTanh: (-1.7159, 1.7159)}
+"""The limits of activations that saturate."""
+
+SATURATED = 0.01
+"""An output is saturated within this fraction of the range from a limit: there the gradient is nearly 0."""
+
+MOST_IMAGES = 0.99
+"""A unit is saturated if its outputs are for at least this fraction of the images."""
 
 
 @dataclass(frozen=True)
 class DeadUnits:
-    """The dead units of `layer`, which has `count` units; layers with weights are numbered from 1."""
+    """The dead, or saturated, units of `layer`, which has `count` units; layers with weights are numbered from 1."""
 
     layer: int
     units: tuple[int, ...]
@@ -203,40 +213,65 @@ class DeadUnits:
 
 
 class FiringMonitor:
-    """Records which ReLU units had an output above 0, while it is attached to a model."""
+    """Records which ReLU units had an output above 0, and how often others were saturated, while it is attached."""
 
     def __init__(self) -> None:
         self.layer = self.position = 0
         self.fired: dict[int, tuple[int, Tensor]] = {}
+        self.near_limit: dict[int, tuple[int, Tensor]] = {}
+        """The layer and the sum over the images of the fraction of positions at which each unit is saturated."""
+        self.images = 0
 
-    def reset(self, *_: Any) -> None:
+    def reset(self, model: nn.Module, inputs: Any) -> None:
         """Forward pre-hook of the model."""
         self.layer = self.position = 0
+        self.images += len(inputs[0])
 
     def record(self, module: nn.Module, inputs: Any, outputs: Tensor) -> None:
-        """Forward hook of each layer with weights and each ReLU, with `outputs` [B, units, …]."""
+        """Forward hook of each layer with weights and each activation, with `outputs` [B, units, …]."""
         if isinstance(module, WEIGHTED):
             self.layer += 1
             return
+        position, self.position = self.position, self.position + 1
+        if type(module) in BOUNDED:
+            low, high = BOUNDED[type(module)]
+            margin = SATURATED * (high - low)
+            near = ((outputs < low + margin) | (outputs > high - margin)).transpose(0, 1).flatten(1).double()
+            total = near.mean(dim=1) * len(outputs)
+            _, before = self.near_limit.get(position, (0, torch.zeros_like(total)))
+            if before.shape == total.shape:
+                self.near_limit[position] = (self.layer, before + total)
+            return
         fired = (outputs > 0).any(dim=(0, *range(2, outputs.dim())))
-        _, before = self.fired.get(self.position, (0, fired))
+        _, before = self.fired.get(position, (0, fired))
         if before.shape == fired.shape:
-            self.fired[self.position] = (self.layer, before | fired)
-        self.position += 1
+            self.fired[position] = (self.layer, before | fired)
 
     @property
     def dead(self) -> list[DeadUnits]:
         """The layers with dead units, in forward order."""
-        found = [(layer, fired.cpu()) for layer, fired in self.fired.values()]
-        dead = [DeadUnits(layer, tuple((~fired).nonzero().flatten().tolist()), len(fired)) for layer, fired in found]
-        return [layer for layer in dead if layer.units]
+        return _units((layer, ~fired) for layer, fired in self.fired.values())
+
+    @property
+    def saturated(self) -> list[DeadUnits]:
+        """The layers with units that were saturated for `MOST_IMAGES`, in forward order."""
+        return _units((layer, total >= MOST_IMAGES * self.images) for layer, total in self.near_limit.values())
+
+
+def _units(layers: Iterable[tuple[int, Tensor]]) -> list[DeadUnits]:
+    """Return the units for which the values [units] of a layer are true; layers without any are left out."""
+    found = [DeadUnits(layer, tuple(chosen.nonzero().flatten().tolist()), len(chosen)) for layer, chosen in layers]
+    return [layer for layer in found if layer.units]
 
 
 @contextmanager
 def monitor_firing(model: nn.Module) -> Iterator[FiringMonitor]:
     """Attach a monitor to `model` inside the block."""
     monitor = FiringMonitor()
-    modules = [module for module in model.modules() if isinstance(module, (*WEIGHTED, nn.ReLU, nn.ReLU6))]
+    *_, last = model.modules()  # the function of the output, if there is one, saturates as it should
+    kinds = (*WEIGHTED, *RELU, *BOUNDED)
+    modules = [module for module in model.modules() if isinstance(module, kinds)]
+    modules = [module for module in modules if module is not last or type(module) not in BOUNDED]
     handles = [module.register_forward_hook(monitor.record) for module in modules]
     handles.append(model.register_forward_pre_hook(monitor.reset))
     try:

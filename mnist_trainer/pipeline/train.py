@@ -37,6 +37,7 @@ from mnist_trainer.reports.callbacks import Callback, Run, metrics_row
 from mnist_trainer.reports.canvas import check_matplotlib
 from mnist_trainer.reports.console import with_console
 from mnist_trainer.reports.curves import TrainingSummary
+from mnist_trainer.reports.diagnosis import Facts, diagnose
 from mnist_trainer.reports.run_writer import RunWriter, require_tensorboard
 from mnist_trainer.reports.text import STOP_REASONS
 from mnist_trainer.storage.run_folder import RunFolder, as_folder, check_free, check_no_run, create_run_folder
@@ -44,6 +45,7 @@ from mnist_trainer.training.loop import Restore, fit
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.not_learning import likely_cause, not_learning
 from mnist_trainer.training.prepare import OptimizerFactory, build_criterion
+from mnist_trainer.training.probe import LayerProbe, probe
 from mnist_trainer.training.state import TrainingState
 
 
@@ -229,10 +231,19 @@ def _fit(state: TrainingState, writer: RunWriter, callback: Callback) -> None:
     for record in fit(state, after_step, on_rollback):
         writer.epoch(record)
         callback.on_epoch_end(record)
+        if record.epoch == 1:
+            _probe(state, writer, "first_epoch")
         if reason := not_learning(state, writer.records, writer.custom):
             callback.on_warning("training", reason)
     callback.can_stop = False
+    _probe(state, writer, "last_epoch")
     writer.save_last()
+
+
+def _probe(state: TrainingState, writer: RunWriter, when: str) -> None:
+    """Record the gradients and updates of the layers in the first fit; a user's own parts are not called for it."""
+    if state.setup.phase == "train" and not writer.custom:
+        writer.add_layers(when, probe(state))
 
 
 class SplitResult(NamedTuple):
@@ -269,7 +280,7 @@ def evaluate_best(writer: RunWriter, dataset: ImageDataset, split: str, loss: Lo
     with monitor_firing(predictor.members[0]) if split == "validation" else nullcontext() as monitor:
         predictions = predict(predictor, dataset)
     if monitor is not None:
-        writer.dead_units = monitor.dead
+        writer.dead_units, writer.saturated_units = monitor.dead, monitor.saturated
     mean_loss = build_criterion(config, classes, loss=loss).mean_loss
     evaluation = measure(predictor, predictions, mean_loss, classes, config.data.name, split)
     return SplitResult(evaluation, predictions, dataset)
@@ -305,14 +316,35 @@ def conclude(
     if dead := describe_dead_units(writer.dead_units):
         folder.log(dead)
     test, validated = (None if measured is None else measured.evaluation for measured in (tested, validation))
-    writer.finish(test, timings)
     plots = tuple(f"plots/{name}" for name, _ in drawings)
     if config.report.tensorboard:
         plots += ("tensorboard/",)
     is_guessing = shown is not None and shown.evaluation.is_guessing
     advice = likely_cause(writer.state, writer.records, writer.custom) if is_guessing else ""
+    diagnosis = diagnose(_facts(writer, validated, advice))
+    writer.finish(test, timings, diagnosis)
     epochs = tuple(writer.records), writer.best_epoch, writer.stop_reason
-    return Run(folder.path, config, *epochs, test, validated, model, writer.seconds, plots, dead, advice)
+    return Run(folder.path, config, *epochs, test, validated, model, writer.seconds, plots, dead, diagnosis)
+
+
+def _facts(writer: RunWriter, validation: Evaluation | None, advice: str) -> Facts:
+    """Return what the diagnosis is made from."""
+    setup = writer.first.setup
+    early, late = (writer.layers.get(when, ()) for when in ("first_epoch", "last_epoch"))
+    return Facts(
+        setup.config,
+        [record for record in writer.records if record.phase == "train"],
+        writer.best_epoch,
+        writer.stop_reason,
+        validation,
+        writer.dead_units,
+        writer.saturated_units,
+        [LayerProbe(**layer) for layer in early],
+        [LayerProbe(**layer) for layer in late],
+        setup.train.labels.bincount(minlength=len(setup.classes)).tolist()[: len(setup.classes)],
+        len(writer.first.restores),
+        advice,
+    )
 
 
 def _draw_training(writer: RunWriter, model: nn.Module) -> list[run_plots.Drawing]:

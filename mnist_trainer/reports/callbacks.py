@@ -13,6 +13,7 @@ from mnist_trainer.config.schema import Config
 from mnist_trainer.config.sweep import Sweep
 from mnist_trainer.errors import TrainerError
 from mnist_trainer.inference.metrics import Evaluation, Spread
+from mnist_trainer.reports.diagnosis import Diagnosis
 from mnist_trainer.training.loop import EpochRecord
 from mnist_trainer.training.state import TrainingState
 
@@ -57,8 +58,8 @@ class Run:
     plots: tuple[str, ...] = ()
     dead: str = ""
     """A sentence about the units that never fired; empty if all did."""
-    advice: str = ""
-    """For a model that is no better than guessing: the likely cause, and what to try."""
+    diagnosis: Diagnosis | None = None
+    """What the training shows, in words, and what to try next."""
 
     def __repr__(self) -> str:
         """Return the results and the folder in a few lines; all else is in the attributes."""

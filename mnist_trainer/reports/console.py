@@ -345,20 +345,20 @@ def run_lines(run: Run) -> list[str]:
         f"Written to {run.folder}: {', '.join(written)}",
         f"Try next: mnist-eval {shell_quote(run.folder)}",
         *(f"          mnist-predict {shell_quote(picture, '--checkpoint', run.folder)}" for picture in samples),
-        *([run.dead] if run.dead else []),
-        *([] if shown is None else _guessing_lines(shown, run.advice)),
+        *([] if shown is None else _guessing_lines(shown)),
+        *([] if run.diagnosis is None else ["Diagnosis:", *(f"  {line}" for line in run.diagnosis.lines)]),
         f"{run.folder.name}: {'; '.join(metrics)}",
     ]
 
 
-def _guessing_lines(evaluation: Evaluation, advice: str) -> list[str]:
+def _guessing_lines(evaluation: Evaluation) -> list[str]:
     """Return a warning if a model is no better than always predicting the most frequent class."""
     if not evaluation.is_guessing:
         return []
     majority = evaluation.majority_class
     share = percent(majority.count / evaluation.count)
     always = f"always predicting {majority.label} has an accuracy of {share}"
-    return [f"It is no better than guessing: {always}.", *([f"{advice}."] if advice else [])]
+    return [f"It is no better than guessing: {always}."]
 
 
 def seeds_text(seeds: Sequence[int]) -> str:

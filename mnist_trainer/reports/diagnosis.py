@@ -16,13 +16,15 @@ from mnist_trainer.config.load import load_config
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import ConfigError
 from mnist_trainer.inference.metrics import Evaluation
-from mnist_trainer.reports.text import plural
+from mnist_trainer.inference.predictions import DeadUnits
+from mnist_trainer.reports.text import percent, plural
 from mnist_trainer.training.loop import EpochRecord
 from mnist_trainer.training.probe import LayerProbe
 
-RISE = 1.1
-"""A loss has risen if it exceeds this multiple of its minimum."""
-FALLING, FLAT = 0.02, 0.005
+RISE, LOWER = 1.1, 0.7
+"""A validation loss has risen if it exceeds this multiple of its minimum, and the training loss is below that multiple
+of it."""
+FALLING, FLAT = 0.02, 0.01
 """Fractions by which a loss falls in an epoch that is still falling, and in one that is not."""
 GAP, HIGH_ACCURACY = 0.02, 0.95
 """A difference of training and validation accuracy that counts, and a training accuracy that is not underfitting."""
@@ -30,6 +32,8 @@ SOME_UNITS, MOST_UNITS = 0.1, 0.5
 """Fractions of the units of a layer that are worth a sentence, and that are a problem."""
 VANISHING, EXPLODING = 1e-3, 1e3
 """Ratios of the gradient's norm in the first layer to that in the last one."""
+DEEP = 4
+"""The largest number of hidden layers that train well without batch norm."""
 SMALL_UPDATE, LARGE_UPDATE = 3e-4, 0.03
 """Changes of all layers, or of one, in a step, as fractions of the weights, that are too small or too large."""
 
@@ -45,16 +49,6 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class UnitCounts:
-    """The units of a layer that are dead, or saturated, for all validation images; layers are numbered from 1."""
-
-    layer: int
-    dead: int
-    saturated: int
-    count: int
-
-
-@dataclass(frozen=True)
 class Facts:
     """What is known of a finished training. `records` are those of the first fit, `validation` of its best epoch."""
 
@@ -63,7 +57,8 @@ class Facts:
     best_epoch: int
     stop_reason: str
     validation: Evaluation | None = None
-    units: Sequence[UnitCounts] = ()
+    dead: Sequence[DeadUnits] = ()
+    saturated: Sequence[DeadUnits] = ()
     early: Sequence[LayerProbe] = ()
     """Gradients and updates after the first epoch."""
     late: Sequence[LayerProbe] = ()
@@ -87,8 +82,8 @@ class Facts:
 
     @property
     def fall(self) -> float:
-        """Return the relative fall of the loss in an epoch, a mean over the last three; see `losses`."""
-        losses = self.losses[-4:]
+        """Return the relative fall of the loss in an epoch, a mean over the last two; see `losses`."""
+        losses = self.losses[-3:]
         if len(losses) > 1 and losses[0] > 0:
             return (losses[0] - losses[-1]) / (len(losses) - 1) / losses[0]
         points = [loss for _, loss, _, _ in self.last.curve]  # of a single epoch: its last quarter against the third
@@ -116,7 +111,9 @@ class Diagnosis:
     @property
     def lines(self) -> list[str]:
         """Return the sentences, and the suggestion."""
-        return [finding.text for finding in self.findings] + ([f"Try {self.suggestion}"] if self.suggestion else [])
+        texts = [finding.text for finding in self.findings]
+        is_new = self.suggestion and not any(self.suggestion in text for text in texts)
+        return texts + ([f"Try {self.suggestion}"] if is_new else [])
 
     def to_json(self) -> dict[str, Any]:
         """Return what `run.json` contains."""
@@ -154,8 +151,8 @@ def _is_possible(config: Config, override: str) -> bool:
 
 def healthy(facts: Facts) -> Finding:
     """Return the sentence about a training without problems."""
-    train = f"training accuracy {facts.best.train_accuracy:.1%}"
-    shown = train if facts.validation is None else f"{train}, validation {facts.validation.accuracy:.1%}"
+    train = f"training accuracy {percent(facts.best.train_accuracy)}"
+    shown = train if facts.validation is None else f"{train}, validation {percent(facts.validation.accuracy)}"
     epochs = f"best epoch {facts.best_epoch} of {facts.last.epoch}"
     return Finding("healthy", f"This training is healthy: {shown}; {epochs}. {_end(facts)}", is_problem=False)
 
@@ -164,7 +161,9 @@ def _end(facts: Facts) -> str:
     """Return whether longer training would have helped."""
     if facts.stop_reason == "early_stopping":
         return "Early stopping ended it; a longer training would not have helped."
-    return "A longer training would hardly have helped: the loss no longer falls."
+    if facts.fall <= FLAT:
+        return "A longer training would hardly have helped: the loss no longer falls."
+    return f"At the end the loss still fell by {100 * facts.fall:.1f} % an epoch."
 
 
 def missing_class(facts: Facts) -> Iterator[Finding]:
@@ -207,7 +206,7 @@ def lr_too_high(facts: Facts) -> Iterator[Finding]:
     if len(losses) >= 3 and rises >= max(1, (len(losses) - 1) / 3) and update > LARGE_UPDATE:
         text = (
             f"The learning rate is too high: the training loss rose in {rises} of {len(losses) - 1} epochs, and a step "
-            f"changes the weights of a layer by {update:.1%}."
+            f"changes the weights of a layer by {percent(update)}."
         )
         yield Finding("lr_too_high", text, (_scaled_lr(facts, 0.1),))
 
@@ -218,8 +217,8 @@ def lr_too_low(facts: Facts) -> Iterator[Finding]:
     falls = len(facts.losses) > 1 and all(after < before for before, after in pairwise(facts.losses))
     if (falls or facts.fall > FALLING) and facts.best.train_accuracy < HIGH_ACCURACY and update < SMALL_UPDATE:
         text = (
-            f"The learning rate is too low: the loss still falls by {facts.fall:.1%} an epoch at the end, and a step "
-            f"changes the weights of a layer by {100 * update:.2g} % at most."
+            f"The learning rate is too low: the loss still falls by {100 * facts.fall:.1f} % an epoch at the end, and "
+            f"a step changes the weights of a layer by {100 * update:.2g} % at most."
         )
         yield Finding("lr_too_low", text, (_scaled_lr(facts, 10),))
 
@@ -231,7 +230,8 @@ def overfitting(facts: Facts) -> Iterator[Finding]:
         return
     turn = min(validated, key=lambda record: record.val_loss or 0.0)
     last, regularizers = facts.last, _regularizers(facts.config)
-    if (last.val_loss or 0.0) > RISE * (turn.val_loss or 0.0) and last.train_loss < turn.train_loss:
+    has_risen = (last.val_loss or 0.0) > RISE * (turn.val_loss or 0.0)
+    if has_risen and last.train_loss < min(turn.train_loss, LOWER * (last.val_loss or 0.0)):
         yield Finding(
             "overfitting",
             f"It overfits: after epoch {turn.epoch} the validation loss rose from {turn.val_loss:.3g} to "
@@ -243,7 +243,7 @@ def overfitting(facts: Facts) -> Iterator[Finding]:
     train, validation = facts.best.train_accuracy, facts.validation.accuracy
     deviation = sqrt(max(validation * (1 - validation), 1e-9) / facts.validation.count)
     if train - validation > max(GAP, 3 * deviation):
-        text = f"It overfits: accuracy {train:.1%} on training images, {validation:.1%} on validation images."
+        text = f"It overfits: accuracy {percent(train)} on training images, {percent(validation)} on validation images."
         yield Finding("overfitting", text, regularizers)
 
 
@@ -262,8 +262,8 @@ def too_short(facts: Facts) -> Iterator[Finding]:
         split = "training" if facts.last.val_loss is None else "validation"
         limit = f"after {plural(facts.last.epoch, 'epoch')}" if facts.stop_reason == "epochs" else "by max_minutes"
         text = (
-            f"It was too short: the {split} loss was still falling by {facts.fall:.0%} an epoch when it was ended "
-            f"{limit}."
+            f"It was too short: the {split} loss was still falling by {100 * facts.fall:.0f} % an epoch when it was "
+            f"ended {limit}."
         )
         yield Finding("too_short", text, (f"training.epochs={2 * facts.config.training.epochs}",))
 
@@ -275,13 +275,15 @@ def underfitting(facts: Facts) -> Iterator[Finding]:
     is_high = train >= HIGH_ACCURACY or (validation or 0.0) >= HIGH_ACCURACY
     if is_high or facts.fall > FLAT or facts.best.phase != "train":
         return
-    shown = "" if validation is None else f" (validation {validation:.1%})"
-    text = f"It underfits: training accuracy {train:.1%}{shown}, and the loss no longer falls."
+    shown = "" if validation is None else f" (validation {percent(validation)})"
+    text = f"It underfits: training accuracy {percent(train)}{shown}, and the loss no longer falls."
     yield Finding("underfitting", text, _larger(facts.config))
 
 
 def _larger(config: Config) -> tuple[str, ...]:
     model = config.model
+    if len(getattr(model, "hidden", ())) > DEEP and not getattr(model, "batch_norm", True):
+        return ("model.batch_norm=true",)
     if model.architecture == "mlp":
         return (f"model.hidden={[2 * units for units in model.hidden] or [128]}",)
     weaker = ("model.dropout=0",) if getattr(model, "dropout", 0) else ()
@@ -289,17 +291,17 @@ def _larger(config: Config) -> tuple[str, ...]:
 
 
 def inactive_units(facts: Facts) -> Iterator[Finding]:
-    """Units that never fire, or that are saturated for every image."""
-    for layer in facts.units:
-        most = MOST_UNITS * layer.count
-        where = f"of {layer.count} units of layer {layer.layer}"
-        if layer.dead >= SOME_UNITS * layer.count:
-            text, is_problem = f"{layer.dead} {where} never fired on the validation images.", layer.dead >= most
-            yield Finding("dead_units", text, ("model.activation=leaky_relu",) if is_problem else (), is_problem)
-        if layer.saturated >= SOME_UNITS * layer.count:
-            text = f"{layer.saturated} {where} are saturated on nearly all validation images."
-            tries, is_problem = ("model.init=xavier", "model.activation=relu"), layer.saturated >= most
-            yield Finding("saturated_units", text, tries if is_problem else (), is_problem)
+    """Units that never fire, or that are saturated on nearly all images."""
+    kinds = (
+        ("dead_units", facts.dead, "never fired on the validation images", ("model.activation=leaky_relu",)),
+        ("saturated_units", facts.saturated, "are saturated on nearly all validation images", ("model.init=xavier",)),
+    )
+    for rule, layers, verb, tries in kinds:
+        for layer in layers:
+            share = len(layer.units) / layer.count
+            if share >= SOME_UNITS:
+                text = f"{len(layer.units)} of {layer.count} units of layer {layer.layer} {verb}."
+                yield Finding(rule, text, tries if share >= MOST_UNITS else (), is_problem=share >= MOST_UNITS)
 
 
 def gradient_flow(facts: Facts) -> Iterator[Finding]:

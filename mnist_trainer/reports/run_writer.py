@@ -6,7 +6,7 @@ import os
 import platform
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -27,9 +27,11 @@ from mnist_trainer.inference.predictions import DeadUnits
 from mnist_trainer.model.device import matmul_backend
 from mnist_trainer.reports.callbacks import metrics_row
 from mnist_trainer.reports.console import epoch_cells
+from mnist_trainer.reports.diagnosis import Diagnosis
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, save_checkpoint
 from mnist_trainer.storage.run_folder import RunFolder
 from mnist_trainer.training.loop import EpochRecord, Restore
+from mnist_trainer.training.probe import LayerProbe
 from mnist_trainer.training.state import TrainingState
 
 
@@ -147,6 +149,8 @@ class RunWriter:
         self.record: dict[str, Any] = dict(folder.read_record())
         self.seconds_before = float((self.record.get("timings") or {}).get("total_seconds", 0.0))
         self.dead_units: list[DeadUnits] = []
+        self.saturated_units: list[DeadUnits] = []
+        self.layers: dict[str, list[dict[str, Any]]] = dict(last.get("layers", {})) if last else {}
 
     @property
     def config(self) -> Config:
@@ -226,6 +230,10 @@ class RunWriter:
         if self.events is not None:
             add_curves(self.events, record)
 
+    def add_layers(self, when: str, probes: Sequence[LayerProbe]) -> None:
+        """Keep the gradients and updates of the layers, `when` is `first_epoch` or `last_epoch`."""
+        self.layers[when] = list(map(asdict, probes))
+
     def on_rollback(self, restore: Restore) -> None:
         """Record that the training diverged and continues from the start of the epoch with a lower learning rate."""
         self.folder.log(f"restore: {restore}")
@@ -253,7 +261,7 @@ class RunWriter:
         if self.state.stop_reason == "interrupted":
             self.state = self.first
             return
-        self.dead_units = []  # those of the first model
+        self.dead_units = self.saturated_units = []  # those of the first model
         save_checkpoint(self.folder.best, self.best())
         self.record |= {"refit": {"epochs": self.state.epoch, "train_count": len(self.state.setup.train)}}
 
@@ -281,17 +289,20 @@ class RunWriter:
             "initial": initial and initial.state_dict(),
             "machine": machine_info(self.state),
             "data": self.record.get("data"),
+            "layers": self.layers,
         }
         save_checkpoint(self.folder.last, self.best(self.state.state_dict() | past))
         self.save_time = perf_counter()
 
-    def finish(self, test: Evaluation | None, timings: dict[str, float]) -> None:
+    def finish(self, test: Evaluation | None, timings: dict[str, float], diagnosis: Diagnosis) -> None:
         """Write the end of a finished run to `run.json`."""
         self._close(
             status="finished",
             stop_reason=self.stop_reason,
             test=test and test.summary(),
             loss_terms=self.records[-1].terms,
+            layers=self.layers,
+            diagnosis=diagnosis.to_json(),
             timings=timings,
         )
 

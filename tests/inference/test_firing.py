@@ -79,3 +79,23 @@ def test_a_sentence_says_how_many() -> None:
     text = "3 of 64 units of layer 1, 1 of 32 of layer 3 never fired on the validation images."
     assert describe_dead_units(dead) == text
     assert describe_dead_units([]) == ""
+
+
+def test_units_near_a_limit_for_nearly_all_images_are_saturated() -> None:
+    model = nn.Sequential(linear(9, -9, 1), nn.Sigmoid(), linear(3, 0, -3), nn.Tanh())
+    model.append(linear(9, 9, 9)).append(nn.Sigmoid())  # the function of the output does not count
+    with monitor_firing(model) as monitor:
+        for _ in range(2):
+            model(torch.randn(50, 3))
+    assert monitor.saturated == [DeadUnits(1, (0, 1), 3), DeadUnits(2, (0, 2), 3)]
+    assert monitor.dead == []
+
+
+@pytest.mark.parametrize(("active", "is_saturated"), [(1, True), (2, False)])
+def test_one_image_of_a_hundred_does_not_count(active: int, is_saturated: bool) -> None:
+    model = nn.Sequential(nn.Tanh(), nn.Identity())
+    images = torch.full((100, 1, 2, 2), 5.0)
+    images[:active] = 0.0
+    with monitor_firing(model) as monitor:
+        model(images)
+    assert bool(monitor.saturated) is is_saturated
