@@ -157,7 +157,11 @@ def test_the_record_says_how_it_went(run: Run) -> None:
         "timings",
         "sessions",
         "loss_terms",
+        "layers",
+        "diagnosis",
     ]
+    assert record["diagnosis"] == (run.diagnosis and run.diagnosis.to_json())
+    assert {when: len(layers) for when, layers in record["layers"].items()} == {"first_epoch": 2, "last_epoch": 2}
     assert (record["name"], record["status"], record["stop_reason"]) == ("whole", "finished", "epochs")
     assert record["best_epoch"] == run.best_epoch
     assert record["epochs"] == 3

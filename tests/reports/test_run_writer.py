@@ -18,6 +18,7 @@ from mnist_trainer.config.load import load_config
 from mnist_trainer.errors import StorageError
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.reports import run_writer as module
+from mnist_trainer.reports.diagnosis import Diagnosis
 from mnist_trainer.reports.run_writer import RunWriter
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.storage.run_folder import COLUMNS, RunFolder
@@ -191,7 +192,7 @@ def test_a_finished_run(make: Callable[..., RunWriter], clock: Clock, evaluation
     for record in fit(journal.state):
         journal.epoch(record)
     clock.seconds += 2
-    journal.finish(evaluation, {"training_seconds": 1.5})
+    journal.finish(evaluation, {"training_seconds": 1.5}, Diagnosis(()))
     record = record_of(journal)
     summary = {
         "accuracy": 0.9985,

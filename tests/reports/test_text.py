@@ -12,6 +12,7 @@ from mnist_trainer.errors import shell_quote
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.reports.callbacks import Run
 from mnist_trainer.reports.console import EPOCH_COLUMNS, epoch_cells, run_lines
+from mnist_trainer.reports.diagnosis import Diagnosis, Finding
 from mnist_trainer.reports.text import STOP_REASONS, clip_to_range, interval, layer_lines, percent, wrap_text
 from mnist_trainer.training.loop import EpochRecord
 
@@ -82,11 +83,15 @@ def test_what_to_try_next_can_be_pasted(result: Run) -> None:
 def test_a_model_that_only_guesses_is_told_so(result: Run, evaluation: Evaluation) -> None:
     """1,990 of the 2,000 images are of class 0; being right as often as that is no achievement."""
     guessing = replace(evaluation, accuracy=1990 / 2000, errors=10)
-    told = replace(result, test=guessing, advice="The loss does not fall. Try optimizer.lr=0.1")
-    *_, sentence, advice, _result = run_lines(told)
+    told = replace(
+        result,
+        test=guessing,
+        diagnosis=Diagnosis((Finding("not_learning", "The loss does not fall. Try optimizer.lr=0.1"),)),
+    )
+    *_, sentence, heading, advice, _result = run_lines(told)
     name = evaluation.per_class[0].label
     assert sentence == f"It is no better than guessing: always predicting {name} has an accuracy of 99.50 %."
-    assert advice == "The loss does not fall. Try optimizer.lr=0.1."
+    assert (heading, advice) == ("Diagnosis:", "  The loss does not fall. Try optimizer.lr=0.1")
 
 
 def test_one_class_read_without_an_error_is_no_guessing(result: Run, evaluation: Evaluation) -> None:

@@ -1,0 +1,46 @@
+"""The probe measures gradients and updates of the layers, and leaves the training as it is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mnist_trainer import fit, prepare
+from mnist_trainer.training.probe import SAMPLE, probe
+
+SMALL = ("data.name=digits", "device=cpu", "model={architecture: mlp, hidden: [8]}", "training.epochs=1")
+
+
+def test_gradient_and_update_of_a_step_of_plain_sgd() -> None:
+    state = prepare("quickstart", *SMALL, "optimizer={name: sgd, lr: 0.1}", "model.dropout=0", "training.ema=null")
+    images, labels = state.setup.train.gather(torch.arange(SAMPLE))
+    weights = [module.weight for module in state.model.modules() if isinstance(module, torch.nn.Linear)]
+    outputs = state.model(state.normalize(images))
+    gradients = torch.autograd.grad(torch.nn.functional.cross_entropy(outputs, labels), weights)
+    found = probe(state)
+    assert [layer.layer for layer in found] == [1, 2]
+    for layer, weight, gradient in zip(found, weights, gradients, strict=True):
+        assert layer.gradient == pytest.approx(float(gradient.norm()), rel=1e-4)
+        assert layer.update == pytest.approx(0.1 * float(gradient.norm() / weight.detach().norm()), rel=1e-4)
+
+
+@pytest.mark.parametrize("extra", ["model.dropout=0.5", "optimizer=adam", "training.ema=0.9", "training.clip_norm=1"])
+def test_the_training_goes_on_with_the_same_bits(extra: str) -> None:
+    def weights(probed: bool) -> list[torch.Tensor]:
+        state = prepare("quickstart", *SMALL, "training.epochs=2", extra)
+        for _ in fit(state):
+            if probed:
+                assert len(probe(state)) == 2
+        return list(state.best_weights.values())
+
+    torch.manual_seed(3)
+    expected = torch.get_rng_state()
+    assert all(map(torch.equal, weights(probed=False), weights(probed=True)))
+    assert torch.equal(torch.get_rng_state(), expected)
+
+
+def test_a_step_that_is_not_finite_gives_nothing() -> None:
+    state = prepare("quickstart", *SMALL)
+    with torch.no_grad():
+        next(state.model.parameters()).fill_(float("nan"))
+    assert probe(state) == ()
