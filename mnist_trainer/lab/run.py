@@ -21,7 +21,7 @@ DEFAULT_SIZE = (1200, 600)
 LESSONS: dict[str, tuple[str, ...]] = {
     "The neuron": ("perceptron", "exercises"),
     "The layer": ("depth",),
-    "The loss": ("likelihood", "losses"),
+    "The loss": ("likelihood", "losses", "custom-error"),
     "Gradient descent": (),
     "The network": ("from-scratch",),
     "Overfitting": (),
