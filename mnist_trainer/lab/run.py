@@ -22,7 +22,7 @@ LESSONS: dict[str, tuple[str, ...]] = {
     "The neuron": ("perceptron", "exercises"),
     "The layer": ("depth",),
     "The loss": ("likelihood", "losses", "custom-error"),
-    "Gradient descent": (),
+    "Gradient descent": ("batches",),
     "The network": ("from-scratch",),
     "Overfitting": (),
     "A look inside": (),
