@@ -25,8 +25,8 @@ MAX_BYTES = 50_000_000
 MAX_METRIC = 1e100
 """Larger numbers are left out, because they are no metrics of a training and could not be drawn."""
 
-NO_RUNS = ("plots", "tensorboard")
-"""Folders inside a run or a series that are not runs themselves."""
+NO_RUNS = ("plots", "tensorboard", "lab", "find-lr")
+"""Folders that the program makes and that are no runs: inside a run or a series, and inside `runs/`."""
 
 DAMAGED = "damaged"
 """The status of a folder whose files do not say how its training went."""

@@ -173,6 +173,14 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytes
         read_runs(tmp_path / "2026-03-14_15-09-26-locked")
 
 
+def test_the_lab_and_the_search_for_a_learning_rate_are_no_runs(fake_run: FakeRun, tmp_path: Path) -> None:
+    fake_run("runs/one")
+    for name in ("lab/perceptron/perceptron.json", "find-lr/mlp.png"):
+        (tmp_path / "runs" / name).parent.mkdir(parents=True)
+        (tmp_path / "runs" / name).touch()
+    assert [run.folder for run in read_runs(tmp_path / "runs")] == ["one"]
+
+
 def test_folders_that_are_no_runs_say_so(fake_run: FakeRun, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     (runs / "empty").mkdir(parents=True)
