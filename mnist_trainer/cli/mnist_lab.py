@@ -75,6 +75,7 @@ def lab(
 def _list_experiments() -> None:
     from mnist_trainer.lab.run import LESSONS, phrase
 
+    print("Experiments of mnist-lab, in the order of a lesson:")
     width = max(len(name) for lesson in LESSONS.values() for name in lesson)
     for lesson, experiments in LESSONS.items():
         print(f"\n{lesson}")

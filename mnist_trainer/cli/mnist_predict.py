@@ -145,6 +145,7 @@ def _print_json(predictions: Iterable[Prediction]) -> bool:
 
 
 def _print_csv(predictions: Iterable[Prediction]) -> bool:
+    """Print a row for each picture. Return whether a picture could not be read."""
     from mnist_trainer.reports.results import PREDICTION_COLUMNS, prediction_row
 
     failed = False
@@ -157,6 +158,7 @@ def _print_csv(predictions: Iterable[Prediction]) -> bool:
 
 
 def _print_text(predictions: Iterable[Prediction], top: int | None, show: bool) -> bool:
+    """Print lines for each picture. Return whether a picture could not be read."""
     from mnist_trainer.reports.results import prediction_lines
 
     failed = False

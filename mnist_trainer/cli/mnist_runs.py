@@ -56,6 +56,7 @@ def runs(
 def _show_list(
     folder: Path, filters: Sequence[str], sort: str | None, reverse: bool, as_json: bool
 ) -> Sequence[RunSummary]:
+    """Print the runs that match, as a table or as JSON, and return them."""
     from mnist_trainer.studies.run_summary import read_runs
     from mnist_trainer.studies.run_table import filtered, order_notes, ordered, table
 
@@ -75,6 +76,7 @@ def _show_list(
 
 
 def _show_difference(folder: Path, names: tuple[str, str], as_json: bool) -> Sequence[RunSummary]:
+    """Print the differences of two runs, and return both."""
     from mnist_trainer.studies.run_diff import compare, difference_table, find_summary
 
     first, second = (find_summary(name, folder) for name in names)

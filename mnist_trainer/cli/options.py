@@ -85,6 +85,7 @@ def _typer_completion() -> Any:
 
 
 def _print_version(wanted: bool) -> None:
+    """Print the version and exit, if `--version` is given."""
     if wanted:
         from mnist_trainer.config.shipped import package_version
 

@@ -39,6 +39,7 @@ def expand(model: AnyModel) -> tuple[AnyLayer, ...]:
 
 
 def _mlp(model: cfg.FullyConnected) -> Iterator[WrittenLayer]:
+    """Yield the layers of `architecture: mlp`."""
     yield cfg.Flatten()
     before: int | None = None
     for units in model.hidden:
@@ -50,6 +51,7 @@ def _mlp(model: cfg.FullyConnected) -> Iterator[WrittenLayer]:
 
 
 def _cnn(model: cfg.Cnn) -> Iterator[WrittenLayer]:
+    """Yield the layers of `architecture: cnn`."""
     for channels in model.channels:
         conv = cfg.Conv(channels=channels, kernel=model.kernel, bias=model.bias)
         yield from _activated(conv, model.activation, batch_norm=model.batch_norm)
@@ -64,6 +66,7 @@ def _cnn(model: cfg.Cnn) -> Iterator[WrittenLayer]:
 
 
 def _lenet5(model: cfg.LeNet5) -> Iterator[WrittenLayer]:
+    """Yield the layers of `architecture: lenet5`."""
     for conv in (cfg.Conv(channels=6, kernel=5), cfg.Conv(channels=16, kernel=5, padding=0)):
         yield from _activated(conv, model.activation)
         yield cfg.Pool(kind=model.pooling)
@@ -74,6 +77,7 @@ def _lenet5(model: cfg.LeNet5) -> Iterator[WrittenLayer]:
 
 
 def _vgg(model: cfg.Vgg) -> Iterator[WrittenLayer]:
+    """Yield the layers of `architecture: vgg`."""
     for block, channels in enumerate(model.channels):
         if block:
             yield cfg.Pool()
@@ -85,6 +89,7 @@ def _vgg(model: cfg.Vgg) -> Iterator[WrittenLayer]:
 
 
 def _residual(model: cfg.ResidualNet) -> Iterator[WrittenLayer]:
+    """Yield the layers of the residual network."""
     for stage, channels in enumerate(model.channels):
         conv = cfg.Conv(channels=channels, kernel=model.kernel, bias=False)
         halving = conv.model_copy(update={"stride": 2, "padding": model.kernel // 2})

@@ -54,6 +54,7 @@ class _Range(_Parameter):
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
+        """Raise `ValueError` if the bounds are not in ascending order, or not positive for a logarithm."""
         low, high = self.bounds
         if low >= high:
             raise ValueError(f"the first bound must be the smaller one, got [{low:g}, {high:g}]")

@@ -128,6 +128,7 @@ def _build_pool(layer: cfg.Pool, sides: Shape) -> nn.Module:
 def _initialise(
     module: WeightedLayer, init: cfg.PlainInit | cfg.NormalInit | cfg.UniformInit | cfg.ConstantInit
 ) -> None:
+    """Set the weights of a layer as `init` says; biases become 0, but for torch's default."""
     match init:
         case cfg.PlainInit(name="default"):
             return

@@ -235,6 +235,7 @@ def _gap(one: Segment, other: Segment) -> int:
 
 
 def _cost(segments: Sequence[Segment], height: float) -> float:
+    """Return the cost of reading `segments` as one glyph, in a line of this `height`."""
     *_, width, own_height = union([segment.box for segment in segments])
     cost = sum(segment.cost for segment in segments)
     cost += WIDE * max(0.0, width / height - NORMAL_WIDTH) + LOW * max(0.0, NORMAL_HEIGHT - own_height / height)
@@ -245,6 +246,7 @@ def _cost(segments: Sequence[Segment], height: float) -> float:
 
 
 def _glyph(segments: Sequence[Segment], cost: float) -> Glyph:
+    """Return `segments` as one glyph: its 28×28 image, its box, and its ends in the line."""
     left, top, width, height = union([segment.box for segment in segments])
     levels = np.zeros((height, width), np.float32)
     for segment in segments:

@@ -62,6 +62,7 @@ def main_groups(parts: Sequence[Part], count: int) -> list[Group]:
 
 
 def _cluster(parts: Sequence[Part], max_gap: float) -> list[Group]:
+    """Return the parts in groups; parts of a group are connected by gaps of at most `max_gap` pixels."""
     groups: list[Group] = []
     rest = list(parts)
     while rest:
@@ -107,6 +108,7 @@ def _merge_stacked(parts: Sequence[Part], height: float) -> list[Group]:
 
 
 def _is_stacked(first: Box, second: Box, height: float) -> bool:
+    """Return whether two boxes are close enough, and above or inside each other, to belong to one digit."""
     over_x, over_y = overlap(first, second, 0), overlap(first, second, 1)
     if max(-over_x, -over_y) > NEAR * height:
         return False
@@ -148,6 +150,7 @@ def find_sign(parts: Parts) -> Group:
 
 
 def _belongs_to_sign(part: Part, group: Group, parts: Parts) -> bool:
+    """Return whether `part` and `group` look like parts of one sign: =, ÷, :, i, or a dotted character."""
     size = parts.map.shape[1], parts.map.shape[0]
     box, both = group_box(group), (part, *group)
     if part in parts.parts and is_near(part.box, box, MAX_GAPS[0]):

@@ -111,6 +111,7 @@ def picture_from_image(image: Image.Image) -> Picture:
 
 
 def _open_file(path: Path) -> BinaryIO:
+    """Return the opened file. Raises `DataError` for a folder, a pipe, an empty or missing file."""
     try:
         if path.is_dir():
             raise DataError(f"{path} is a folder. Name one of the pictures in it.")
@@ -142,6 +143,7 @@ def _open_images(file: BinaryIO, name: str) -> Iterator[Image.Image | DataError]
 
 
 def _open_image(file: BinaryIO, is_heic: bool, name: str) -> Image.Image:
+    """Return the image, not decoded yet. Raises `DataError` for unknown formats and too many pixels."""
     unknown = DataError(f"{name} is no picture in a known format. Save it as PNG or JPEG.")
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -158,6 +160,7 @@ def _open_image(file: BinaryIO, is_heic: bool, name: str) -> Image.Image:
 
 
 def _open_heic(file: BinaryIO, name: str) -> Image.Image:
+    """Return a HEIC picture, not decoded yet. Raises `DataError` without the package that reads it."""
     try:
         from pillow_heif.as_plugin import HeifImageFile
     except ImportError:
@@ -167,6 +170,7 @@ def _open_heic(file: BinaryIO, name: str) -> Image.Image:
 
 
 def _frames(image: Image.Image, name: str) -> Iterator[Image.Image | DataError]:
+    """Yield the pages of an image, not decoded yet, or their errors; thumbnails inside a TIFF are left out."""
     first, number, failed = image.tell(), 1, False
     yield image
     for index in (index for index in range(_max_frames(image)) if index != first):
@@ -199,6 +203,7 @@ def _max_frames(image: Image.Image) -> int:
 
 
 def _pdf_pages(file: BinaryIO, name: str) -> Iterator[Image.Image | DataError]:
+    """Yield the pages of a PDF as images, or their errors. Raises `DataError` if it can't be opened."""
     try:
         from pypdfium2 import PdfDocument, PdfiumError
     except ImportError:
@@ -240,6 +245,7 @@ def _render_page(document: PdfDocument, number: int, name: str) -> Image.Image:
 
 
 def _decode(image: Image.Image, name: str) -> Picture | DataError:
+    """Return the decoded image, reduced to `LONGEST` pixels, or the error of a damaged or too large one."""
     kind = "progressive" if image.info.get("progressive") else str(image.format)
     limit = MEGAPIXELS_OF_FORMAT.get(kind, MEGAPIXELS)
     width, height = image.size
@@ -306,6 +312,7 @@ def _value_range(image: Image.Image) -> tuple[float, float]:
 
 
 def _to_mode(image: Image.Image, mode: str, value_range: tuple[float, float] | None) -> Image.Image:
+    """Return the image in `mode`; grey levels of `value_range` become 0 to 255 first."""
     if value_range is not None:
         black, white = value_range
         values = np.nan_to_num(np.asarray(image).astype(np.float32), posinf=0, neginf=0)

@@ -111,6 +111,7 @@ def read_single(image: Path | Image.Image | NDArray[Any]) -> NDArray[np.uint8] |
 
 
 def _from_array(values: NDArray[Any]) -> Image.Image:
+    """Return an image of an array [H, W] or [H, W, 3 or 4]. Raises `ValueError` for other shapes and types."""
     if not values.size or not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (3, 4))):
         raise ValueError(f"an array of shape {list(values.shape)} is neither [H, W] nor [H, W, 3] nor [H, W, 4]")
     if values.dtype == bool:
@@ -123,6 +124,7 @@ def _from_array(values: NDArray[Any]) -> Image.Image:
 
 
 def _read(picture: Picture, expect: Expect, steps: bool) -> Page:
+    """Return the candidate glyphs of a picture; a 28×28 image as in MNIST is one glyph as it is."""
     pixels = picture.pixels
     if pixels.ndim == 2 and looks_rendered(pixels):
         glyph = Glyph(pixels, bounding_box(pixels > 0), 0, 1)
@@ -243,6 +245,7 @@ def _ruling(grey: NDArray[np.uint8], background: paper.Background) -> NDArray[np
 
 
 def _segment_ink(grey: NDArray[np.uint8], background: paper.Background, ruling: NDArray[np.bool_] | None) -> Writing:
+    """Return the ink on a grey page and its parts; the pixels of `ruling` (ruled lines) count as paper."""
     contrast = paper.compute_contrast(grey, background)
     if ruling is not None:
         contrast = np.where(ruling, np.float32(0), contrast)

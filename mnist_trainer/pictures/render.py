@@ -77,6 +77,7 @@ def _thicken(levels: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _centre(small: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the image [28, 28] with the centre of mass of `small` in its middle, as in MNIST."""
     image = np.zeros((SIDE, SIDE), np.uint8)
     top, left = (
         int(np.clip(np.floor(CENTRE - at + 0.5), 0, SIDE - size))

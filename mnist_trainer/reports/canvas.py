@@ -123,6 +123,7 @@ class PlotProcess:
         return self.threads.submit(self._send, call)
 
     def _send(self, call: tuple[object, ...]) -> bytes | None:
+        """Return the plot that a process draws, or None if the process has died."""
         connection = self.idle.get()
         try:
             connection.send(call)

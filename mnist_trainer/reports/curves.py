@@ -272,6 +272,7 @@ def _clip_diverged(axes: Axes, runs: Sequence[RunCurve]) -> str:
 def _draw_curves(
     axes: Axes, runs: Sequence[RunCurve], styles: Mapping[str, Style], values_of: Callable[[RunCurve], Values]
 ) -> None:
+    """Draw a curve for each run."""
     for run in runs:
         values = values_of(run)
         marker = {"marker": "D"} if len(values) == 1 else {}  # a single epoch has no line

@@ -248,6 +248,7 @@ def overfitting(facts: Facts) -> Iterator[Finding]:
 
 
 def _regularizers(config: Config) -> tuple[str, ...]:
+    """Return overrides that make overfitting smaller, the most useful first."""
     return (
         *(["data.limit=null"] if config.data.limit else []),
         *(["data.augment={rotate: 10, shift: 2}"] if config.data.augment is None else []),
@@ -281,6 +282,7 @@ def underfitting(facts: Facts) -> Iterator[Finding]:
 
 
 def _larger(config: Config) -> tuple[str, ...]:
+    """Return overrides that let the model fit the training images better."""
     model = config.model
     if len(getattr(model, "hidden", ())) > DEEP and not getattr(model, "batch_norm", True):
         return ("model.batch_norm=true",)

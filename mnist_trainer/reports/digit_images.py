@@ -51,6 +51,7 @@ class StripFolder:
         return f"Written to {self.folder}: {what}"
 
     def _new_name(self, prediction: Prediction) -> str:
+        """Return a file name for the strip of a picture that no other strip has."""
         path, page = prediction.path, prediction.page
         stem = "picture" if path in (None, "-") else Path(str(path)).stem
         stem += "" if page is None else f"-page-{page}"
@@ -97,6 +98,7 @@ def _panel_columns(ink: NDArray[np.uint8]) -> int:
 
 
 def _panels(steps: ReadingSteps, digits: Sequence[DigitPrediction]) -> list[Panel]:
+    """Return the steps of reading as titled images."""
     side = (MAX_WIDTH - GAP) // _panel_columns(steps.ink) - GAP
     upright = _resize(steps.upright, side).convert("RGB")
     labelled = upright.copy()

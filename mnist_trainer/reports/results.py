@@ -105,6 +105,7 @@ def _heading(evaluation: Evaluation, model: str) -> str:
 
 
 def _loss_line(evaluation: Evaluation) -> str:
+    """Return the loss and what it is the mean of, or why there is none."""
     if evaluation.loss is None:
         reason = "the user's own function" if evaluation.plain else "values that are not probabilities"
         return f"loss - ({reason})"

@@ -94,6 +94,7 @@ def _earlier_sessions(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _new_session(state: TrainingState) -> dict[str, Any]:
+    """Return the entry of this session in `run.json`."""
     return {
         "status": "running",
         "stop_reason": None,
@@ -318,6 +319,7 @@ class RunWriter:
                 self.folder.log(details)
 
     def _close(self, *, status: str, stop_reason: str, timings: dict[str, float], **changes: Any) -> None:
+        """Complete `run.json` with how the run and this session ended, and `changes`."""
         if self.events is not None:
             self.events.close()
         total = self.seconds_before + perf_counter() - self.start_time

@@ -171,6 +171,7 @@ def _fit_widths(columns: Sequence[Column], natural: Sequence[int], width: int) -
 
 
 def _fit_cell(column: Column, text: str, width: int) -> str:
+    """Return `text` padded, or shortened, to `width` columns of a terminal."""
     from rich.cells import cell_len, set_cell_size
 
     if cell_len(text) > width:

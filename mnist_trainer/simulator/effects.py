@@ -192,6 +192,7 @@ def squared(scene: Scene, rng: Rng) -> None:
 
 
 def _rule(scene: Scene, rng: Rng, angles: list[float], spacing: float) -> None:
+    """Draw ruled lines, `spacing` pixels apart, in each of the directions `angles`."""
     width = max(0.7, min(spacing * rng.uniform(0.015, 0.05), scene.drawn.stroke * rng.uniform(0.3, 0.8)))
     level = float(scene.planes.mean()) * rng.uniform(0.6, 0.88)
     colour, strength = random_colour(level, rng.choice([0, 12, 35]), rng), rng.uniform(0.5, 1)

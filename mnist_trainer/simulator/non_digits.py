@@ -69,6 +69,7 @@ def _filled(shape: Image, rng: Rng) -> Image:
 
 
 def _word(rng: Rng, digits: Image) -> Image:
+    """Return a picture of two to seven letters in a row."""
     plan = _plan(rng)
     size = float(rng.uniform(30, 70))
     nib = photographs.choose_nib(plan, size, rng)
@@ -150,6 +151,7 @@ def _print(rng: Rng, digits: Image) -> Image:
 
 
 def _noise(rng: Rng, digits: Image) -> Image:
+    """Return a picture of coarse noise without any writing."""
     shape = _size(28, 300, rng)
     table = (scene.grain, scene.clouds)[rng.integers(2)]
     planes = [rng.uniform(60, 200) + rng.uniform(15, 80) * table(shape, rng) for _ in range(3)]
@@ -243,6 +245,7 @@ def _left_part(digit: Image, rng: Rng) -> Image:
 
 
 def _side_by_side(left: Image, right: Image, rng: Rng) -> Levels:
+    """Return the ink of two images next to each other, touching or overlapping a little."""
     overlap = min(3, left.shape[1] // 3, right.shape[1] // 3)
     gap, fall = int(rng.integers(-overlap, 2)), int(rng.integers(-3, 4))
     ink = np.zeros((40, 60), np.float32)

@@ -157,6 +157,7 @@ class Sheet:
 
 
 def _sheet(plan: PicturePlan, rng: Rng) -> Sheet:
+    """Return the size of the picture and of the digit in it."""
     if plan.effects & {"small28", "enlarged"}:
         few = 28 if rng.random() < 0.5 else int(rng.integers(20, 41))
         return Sheet(few, few, max(10, few * rng.uniform(0.4, 0.95)))

@@ -136,6 +136,7 @@ def _white_noise() -> Levels:
 
 @cache
 def _paper_noise() -> Levels:
+    """Return noise at six scales with standard deviation 1, made once."""
     import cv2
 
     layers = [cv2.GaussianBlur(np.roll(_white_noise(), 331 * i), (0, 0), 2**i) * 2**i for i in range(6)]

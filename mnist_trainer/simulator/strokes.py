@@ -223,6 +223,7 @@ def _open_four(strokes: Strokes, rng: Rng) -> Strokes:
 
 
 def _with_serifs(strokes: Strokes, rng: Rng) -> Strokes:
+    """Return the strokes of a 1 with a flag at the top, a foot, or both."""
     top, foot = (strokes.points[at(strokes.points[:, 1])] for at in (np.argmin, np.argmax))
     which = rng.integers(1, 4)
     if which & 1:

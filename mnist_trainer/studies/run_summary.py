@@ -124,6 +124,7 @@ def read_record(path: Path, problems: list[str]) -> RunRecord:
     """Return the content of the `run.json` at `path`; what is wrong with it is appended to `problems` and left out."""
 
     def parse(text: str) -> RunRecord:
+        """Return the record without the keys whose values have the wrong type. Raises `ValueError` for other JSON."""
         try:
             return RunRecord.model_validate_json(text)
         except ValidationError as error:

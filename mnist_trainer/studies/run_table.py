@@ -192,6 +192,8 @@ def format_value(key: str, value: Any) -> str:
 
 
 def _cells(run: RunSummary, losses: Mapping[str, str], tasks: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the row of a run; letters mark losses and tasks that can't be compared."""
+
     def cell(key: str, letter: str = "") -> str:
         text = format_value(key, getattr(run, key))
         return f"{text} {letter}".rstrip() if text != "-" else text
@@ -215,6 +217,7 @@ def _cells(run: RunSummary, losses: Mapping[str, str], tasks: Mapping[str, str])
 
 
 def _status(run: RunSummary) -> str:
+    """Return the status, with the time since when a run is running, and why it failed."""
     status = one_line(run.status or "-", 20)
     if run.status == "running" and run.started_at is not None:
         started = run.started_at.astimezone()

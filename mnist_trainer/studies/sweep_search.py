@@ -268,6 +268,7 @@ class _Run(Scheduler):
     def _result(
         self, rows: tuple[TrialRow, ...], plots: Sequence[str] = (), left_out: Sequence[str] = ()
     ) -> SweepResult:
+        """Return the result of the sweep so far, with the command that resumes it."""
         path, storage = self.folder.path, [] if self.study.url is None else ["--storage", self.study]
         return SweepResult(
             folder=path,
