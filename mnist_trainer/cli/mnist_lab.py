@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,7 @@ from typing import Annotated
 import typer
 
 from mnist_trainer.cli.arguments import Command
-from mnist_trainer.cli.common import handle_errors, print_safe, require
+from mnist_trainer.cli.common import handle_errors, print_safe, require, terminal_width
 from mnist_trainer.cli.options import Debug, Version, flag, new_app, option
 
 app = new_app()
@@ -74,13 +75,15 @@ def lab(
 
 def _list_experiments() -> None:
     from mnist_trainer.lab.run import LESSONS, phrase
+    from mnist_trainer.reports.text import wrap_text
 
     print("Experiments of mnist-lab, in the order of a lesson:")
     width = max(len(name) for lesson in LESSONS.values() for name in lesson)
     for lesson, experiments in LESSONS.items():
         print(f"\n{lesson}")
         for name in experiments:
-            print(f"  {name:<{width}}  {phrase(name)}")
+            line = f"  {name:<{width}}  {phrase(name)}"
+            print(wrap_text(line, terminal_width() or sys.maxsize, indent=width + 4))
     print(USAGE)
 
 
