@@ -65,7 +65,8 @@ OnInterrupt = Annotated[Literal["stop", "finish"], option("--on-interrupt", "HOW
 Check = Annotated[bool, flag("--check", "Check the config, show the layers and the memory needed; train nothing.")]
 SHOW_BATCH = "Write a PNG of the first training batch, with its augmentation; train nothing."
 ShowBatch = Annotated[Path | None, option("--show-batch", "FILE", SHOW_BATCH)]
-DRAWS = "--show-batch draws and trains nothing: leave --check, --seeds and --run-dir out."
+FIND_LR = "Find a learning rate with a few steps of three seeds, and draw their losses; train nothing."
+FindLr = Annotated[bool, flag("--find-lr", FIND_LR)]
 COPY = "Write a copy of a config that comes with the package to NAME.yaml, to edit it."
 CopyConfig = Annotated[str | None, option("--copy-config", "NAME", COPY, autocompletion=complete_config)]
 
@@ -84,6 +85,7 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
     on_interrupt: OnInterrupt = "stop",
     check: Check = False,
     show_batch: ShowBatch = None,
+    find_lr: FindLr = False,
     quiet: Quiet = False,
     copy_config: CopyConfig = None,
     completion: Completion = None,
@@ -96,31 +98,51 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
     """
     with handle_errors(debug):
         source, overrides = find_config(arguments, config)
+        options = {"config": config, "run-dir": run_dir, "seed": seed, "seeds": seeds, "show-batch": show_batch}
+        given = _given({**options, "check": check, "find-lr": find_lr})
         if copy_config is not None:
             _copy_config(copy_config)
         elif resume is not None:
-            others = {"config": config, "run-dir": run_dir, "seed": seed, "seeds": seeds, "check": check or None}
-            given = [f"--{name}" for name, value in {**others, "show-batch": show_batch}.items() if value is not None]
             require({f"--resume reads these settings from the run: leave {' and '.join(given)} out.": not given})
             changes = [*(arguments or []), *([] if device is None else [f"device={device}"])]
             _resume(resume, changes, jobs, take_over, on_interrupt, quiet)
         elif source is None:
-            from mnist_trainer.config.shipped import shipped
-
-            list_shipped(shipped(), CONFIGS, "mnist-train quickstart", overrides)
+            _list_configs(overrides)
         else:
             series = _read_series(seeds, jobs, seed, on_interrupt, overrides)
-            is_drawn_only = not (check or series or run_dir)
-            require({"--take-over goes with --resume.": not take_over, DRAWS: show_batch is None or is_drawn_only})
+            _check_new(given, take_over)
             loaded = _load_config(source, overrides, {"device": device, "seed": seed})
             if check:
                 _show_plan(loaded, run_dir)
             elif show_batch is not None:
                 _show_batch(loaded, show_batch)
+            elif find_lr:
+                _find_lr(loaded)
             elif series is not None:
                 _train_series(loaded, series, 1 if jobs is None else jobs, run_dir, quiet)
             else:
                 _train(loaded, run_dir, on_interrupt, quiet)
+
+
+def _given(options: Mapping[str, object]) -> list[str]:
+    """Return those of the `options` that were given: `["--seed", "--check"]`."""
+    return [f"--{name}" for name, value in options.items() if value not in (None, False)]
+
+
+def _list_configs(overrides: Sequence[str]) -> None:
+    """Print the configs that come with the package."""
+    from mnist_trainer.config.shipped import shipped
+
+    list_shipped(shipped(), CONFIGS, "mnist-train quickstart", overrides)
+
+
+def _check_new(given: Sequence[str], take_over: bool) -> None:
+    """Raise `UsageError` if one of the options that are `given` would have no effect, for nothing is resumed."""
+    require({"--take-over goes with --resume.": not take_over})
+    for drawn in ("--show-batch", "--find-lr"):
+        others = [name for name in given if name not in (drawn, "--config", "--seed")]
+        rule = f"{drawn} draws and trains nothing: leave {' and '.join(others)} out."
+        require({rule: drawn not in given or not others})
 
 
 def _read_series(
@@ -226,6 +248,27 @@ def _show_batch(config: Config, file: Path) -> None:
     make_folder(file.parent)
     write_bytes(file, png)
     print(f"The first batch of {config.name} is drawn in {file}; nothing was trained.")
+
+
+def _find_lr(config: Config) -> None:
+    """Run the learning rate range test, write its plot below `runs/`, and print the override to use."""
+    from mnist_trainer.files import make_folder, write_bytes
+    from mnist_trainer.pipeline.plan import LR_SEEDS, find_lr
+    from mnist_trainer.storage.run_folder import LR_RANGES
+    from mnist_trainer.training.lr_finder import HIGHEST, LOWEST, MIN_FALL
+
+    found, png = find_lr(config)
+    make_folder(LR_RANGES)
+    file = LR_RANGES / f"{config.name}.png"
+    write_bytes(file, png)
+    diverges = "does not diverge" if found.diverges is None else f"diverges at {found.diverges:.2g}"
+    print(f"{LR_SEEDS} seeds, {len(found.lrs)} steps each, with learning rates from {LOWEST:g} to {HIGHEST:g}.")
+    if found.suggestion is None:
+        print(f"No learning rate is proposed: the loss falls by less than {100 * MIN_FALL:g} %, and {diverges}.")
+    else:
+        print(f"The loss falls well from {found.low:.2g} to {found.high:.2g}, and {diverges}.")
+        print(f"Try optimizer.lr={found.suggestion:g} (the config has {config.optimizer.lr:g}).")
+    print_safe(f"The losses are drawn in {file}; nothing was trained.")
 
 
 def _copy_config(name: str) -> None:

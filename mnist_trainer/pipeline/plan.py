@@ -24,6 +24,7 @@ from mnist_trainer.pipeline.preparation import (
     with_absolute_paths,
 )
 from mnist_trainer.pipeline.train import check_reports, load_test_images
+from mnist_trainer.reports.canvas import check_matplotlib
 from mnist_trainer.reports.curves import draw_lr_range
 from mnist_trainer.reports.plots import batch_grid
 from mnist_trainer.training.losses import Labels
@@ -84,8 +85,9 @@ def _check_inputs(config: Config, classes: tuple[str, ...], model: nn.Module) ->
 def first_batch(config: Config) -> bytes:
     """Return a PNG of the first training batch: each image before and after `data.augment` and `training.mixup`.
 
-    Raises the errors of `prepare`.
+    Raises the errors of `prepare`, and `UsageError` without matplotlib.
     """
+    check_matplotlib("--show-batch")
     with settings(config, config.threads):
         state = prepare_training(config, CustomParts())
         data, classes = config.data, state.setup.classes
@@ -103,8 +105,10 @@ LR_SEEDS = 3
 def find_lr(config: Config) -> tuple[LrRange, bytes]:
     """Run the learning rate range test with `LR_SEEDS` seeds, from that of `config` on; return it and its PNG.
 
-    The images are split as for `config`. Nothing else is kept. Raises the errors of `prepare`.
+    The images are split as for `config`. Nothing else is kept. Raises the errors of `prepare`, and
+    `UsageError` without matplotlib.
     """
+    check_matplotlib("--find-lr")
     configs = (config.model_copy(update={"seed": config.seed + number}) for number in range(LR_SEEDS))
     with settings(config, choose_threads(config)), convert_device_errors():
         found = range_test(prepare_training(each, CustomParts()) for each in configs)

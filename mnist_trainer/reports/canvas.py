@@ -87,8 +87,13 @@ def encode_png(image: Image) -> bytes:
     return stream.getvalue()
 
 
-def check_matplotlib() -> None:
-    """Raise `UsageError` if matplotlib is missing, or can't be imported with the settings of the user."""
+def check_matplotlib(option: str | None = None) -> None:
+    """Raise `UsageError` if matplotlib is missing, or can't be imported with the settings of the user.
+
+    `option` is what needs it, if it is not the plots of a run.
+    """
+    if find_spec("matplotlib") is None and option is not None:
+        raise UsageError(f"{option} needs matplotlib: pip install matplotlib.")
     if find_spec("matplotlib") is None:
         advice = "pip install matplotlib, or set report.plots=false and report.gallery=false"
         raise UsageError(f"report.plots and report.gallery need matplotlib: {advice}.")

@@ -45,6 +45,9 @@ RUN_FILES = ("config.yaml", "run.json", "metrics.csv", "best.pt", "last.pt")
 RUNS = Path("runs")
 """The default folder of runs, below the working directory."""
 
+LR_RANGES = RUNS / "find-lr"
+"""The folder of the plots of `mnist-train --find-lr`."""
+
 BUNDLED = "bundled"
 """Stands for the model that comes with the package, `mnist_trainer/bundled.pt`."""
 

@@ -39,6 +39,8 @@ Options:
                        needed; train nothing.
   --show-batch FILE    Write a PNG of the first training batch, with its
                        augmentation; train nothing.
+  --find-lr            Find a learning rate with a few steps of three seeds,
+                       and draw their losses; train nothing.
   --quiet              Print only the result, and warnings.
   --copy-config NAME   Write a copy of a config that comes with the package to
                        NAME.yaml, to edit it.

@@ -161,6 +161,50 @@ def test_a_batch_that_cannot_be_drawn_there_is_told(command: Command, here: Path
     assert done.err == "taken: a file is where a folder is needed. Choose another path.\n"
 
 
+def test_find_lr_proposes_an_override_and_trains_nothing(command: Command, here: Path) -> None:
+    done = command("train", "--config", "tiny.yaml", "--find-lr", "--seed", "1")
+    assert (done.code, done.err) == (0, "")
+    found = re.fullmatch(
+        r"3 seeds, 100 steps each, with learning rates from 1e-06 to 10\.\n"
+        r"The loss falls well from (\S+) to (\S+), and diverges at (\S+)\.\n"
+        r"Try (optimizer\.lr=(\S+)) \(the config has 0\.001\)\.\n"
+        r"The losses are drawn in runs.find-lr.tiny\.png; nothing was trained\.\n",
+        done.out,
+    )
+    assert found is not None
+    assert float(found[1]) / 2 < float(found[5]) < float(found[2]) * 2 < 2 * float(found[3])
+    (png,) = (path for path in (here / "runs").rglob("*") if path.is_file())
+    assert png.read_bytes().startswith(b"\x89PNG")
+    done = command("train", "--config", "tiny.yaml", "--quiet", found[4])
+    assert (done.code, done.err) == (0, "")
+    listed = command("runs", "--json")
+    assert [each["status"] for each in json.loads(listed.out)] == ["finished"]
+
+
+def test_find_lr_says_that_the_loss_does_not_fall(command: Command, here: Path) -> None:
+    done = command("train", "tiny.yaml", "--find-lr", "model.init=zeros", "model.activation=step")
+    assert (done.code, done.err) == (0, "")
+    assert "\nNo learning rate is proposed: the loss falls by less than 5 %, and " in done.out
+    assert "Try" not in done.out
+
+
+def test_latest_does_not_find_the_plot_of_find_lr(command: Command, here: Path) -> None:
+    assert command("train", "tiny.yaml", "--find-lr").code == 0
+    done = command("eval", "latest")
+    assert done.code == 4
+    assert done.err.startswith("There is no ")
+
+
+@pytest.mark.parametrize("option", ["--find-lr", "--show-batch=a.png"])
+def test_what_only_draws_needs_matplotlib(
+    command: Command, here: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.setattr("mnist_trainer.reports.canvas.find_spec", lambda name: None)
+    done = command("train", "tiny.yaml", option)
+    assert done == (2, "", f"{option.partition('=')[0]} needs matplotlib: pip install matplotlib.\n")
+    assert not (here / "runs").exists()
+
+
 def test_check_warns_of_what_works_against_itself(command: Command, here: Path) -> None:
     done = command("train", "--config", "lecture-softmax", "--check", "--device", "cpu")
     assert done.code == 0
