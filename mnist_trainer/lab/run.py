@@ -20,7 +20,7 @@ DEFAULT_SIZE = (1200, 600)
 
 LESSONS: dict[str, tuple[str, ...]] = {
     "The neuron": ("perceptron", "exercises"),
-    "The layer": ("depth",),
+    "The layer": ("depth", "signal"),
     "The loss": ("likelihood", "losses", "custom-error"),
     "Gradient descent": ("batches",),
     "The network": ("from-scratch",),
