@@ -10,7 +10,7 @@ from mnist_trainer.lab.run import run_experiment
 
 STATEMENTS = [
     "loss of SGD after 5 epochs, in parts of gradient descent's",
-    "SGD with momentum reaches gradient descent's last loss in a part of its seconds",
+    "SGD with momentum reaches gradient descent's last loss in a part of its epochs",
     "with momentum the loss after 3 epochs, in parts of that without",
     "the cosine of a batch's gradient to the full one grows with the batch",
     "of 16 images it is far below 1",
