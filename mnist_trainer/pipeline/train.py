@@ -229,10 +229,10 @@ def _fit(state: TrainingState, writer: RunWriter, callback: Callback) -> None:
     callback.on_fit_start(state)
     callback.can_stop = True
     for record in fit(state, after_step, on_rollback):
+        if record.epoch == 1:
+            _probe(state, writer, "first_epoch")  # before the state is saved, which contains it
         writer.epoch(record)
         callback.on_epoch_end(record)
-        if record.epoch == 1:
-            _probe(state, writer, "first_epoch")
         if reason := not_learning(state, writer.records, writer.custom):
             callback.on_warning("training", reason)
     callback.can_stop = False
@@ -341,9 +341,10 @@ def _facts(writer: RunWriter, validation: Evaluation | None, advice: str) -> Fac
         writer.saturated_units,
         [LayerProbe(**layer) for layer in early],
         [LayerProbe(**layer) for layer in late],
-        setup.train.labels.bincount(minlength=len(setup.classes)).tolist()[: len(setup.classes)],
+        dict(zip(setup.classes, setup.train.labels.bincount(minlength=len(setup.classes)).tolist(), strict=False)),
         len(writer.first.restores),
         advice,
+        tuple(writer.custom),
     )
 
 

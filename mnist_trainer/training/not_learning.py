@@ -21,6 +21,9 @@ CHANCE_MARGIN = 2.0
 MIN_STEPS = 20
 """The number of steps before the check. An epoch of full-batch gradient descent has only one step."""
 
+LEARNED = 0.1
+"""A model has learned its training images if its accuracy is this part of the way from guessing to 1."""
+
 SAMPLE = 1000
 """The number of training images that are examined."""
 
@@ -61,8 +64,9 @@ def likely_cause(state: TrainingState, records: Sequence[EpochRecord], custom: C
     setup, record = state.setup, records[-1]
     if "model" not in custom and (advice := _without_gradient(setup.config.model)):
         return f"The activation step has no gradient, so that the layers before it can't learn. Try {advice}"
-    if not _is_chance_level(record.train_accuracy, setup.train):
-        learned = f"The training accuracy is {record.train_accuracy:.1%}"
+    train, guessing = record.train_accuracy, _majority_share(setup.train)
+    if not _is_chance_level(train, setup.train) and train > guessing + LEARNED * (1 - guessing):
+        learned = f"The training accuracy is {train:.1%}"
         if state.ema is not None:
             return f"{learned}: the moving average of the weights lags behind. Try training.ema=null"
         return f"{learned}, but other images are not recognized: compare them with the training images"

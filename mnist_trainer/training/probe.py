@@ -31,6 +31,7 @@ class LayerProbe:
 def probe(state: TrainingState) -> tuple[LayerProbe, ...]:
     """Return the gradient and the update of each layer in a step with the first training images.
 
+    The step has the full learning rate, `optimizer.lr`: at the end of an epoch a schedule may have lowered it to 0.
     `state` and torch's random generators stay as they are. Empty if the step is not finite, or nothing is trained.
     """
     trial = deepcopy(state, {id(state.setup): state.setup})  # the images are shared
@@ -38,8 +39,10 @@ def probe(state: TrainingState) -> tuple[LayerProbe, ...]:
     before = [weight.detach().clone() for weight in layers]
     images, labels = state.setup.train.gather(torch.arange(min(SAMPLE, len(state.setup.train))))
     trial.train_mode()
+    trial.set_lr(trial.lr_scale)
     try:
         with torch.random.fork_rng(devices=[state.setup.device] if state.setup.device.type == "cuda" else []):
+            trial.seed_dropout()
             train_step(trial, [(images, labels)])
     except DivergedError:
         return ()

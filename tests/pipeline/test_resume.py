@@ -118,6 +118,22 @@ def test_killed_again_and_again_it_is_the_same_run(kind: str, here: Path, differ
         assert ("restores" in json.loads((folder / "run.json").read_text())) == (kind == "restored")
 
 
+@pytest.mark.parametrize("moment", ["the second epoch", "the test"])
+def test_a_resumed_run_has_the_same_diagnosis(moment: str, here: Path) -> None:
+    """The gradients after the first epoch are saved with it, and dropout in the probe does not depend on the past."""
+    train(config(), run_dir=here / "whole")
+    steps = 7  # in an epoch
+    if moment == "the test":
+        killed(here / "killed", config(), moment="drawing")
+    else:
+        killed(here / "killed", config(), after=steps + 2)
+    assert resume(here / "killed") is not None
+    whole, resumed = (json.loads((here / name / "run.json").read_text()) for name in ("whole", "killed"))
+    assert set(whole["layers"]) == {"first_epoch", "last_epoch"}
+    assert resumed["layers"] == whole["layers"]
+    assert resumed["diagnosis"] == whole["diagnosis"]
+
+
 @pytest.mark.slow
 def test_a_second_fit_is_gone_on_with_as_well(here: Path, differences_of_runs: Alike) -> None:
     sections = config("second fit", checkpoint_seconds=1e-9)

@@ -44,3 +44,18 @@ def test_a_step_that_is_not_finite_gives_nothing() -> None:
     with torch.no_grad():
         next(state.model.parameters()).fill_(float("nan"))
     assert probe(state) == ()
+
+
+def test_the_step_has_the_full_learning_rate_whatever_the_schedule_has_made_of_it() -> None:
+    state = prepare("quickstart", *SMALL, "optimizer={name: sgd, lr: 0.1}", "model.dropout=0", "training.ema=null")
+    full = probe(state)
+    state.set_lr(0.0)
+    assert probe(state) == full and full[0].update > 0
+    assert state.lr == 0
+
+
+def test_dropout_in_the_step_does_not_depend_on_earlier_random_numbers() -> None:
+    state = prepare("quickstart", *SMALL, "model.dropout=0.5")
+    first = probe(state)
+    torch.rand(3)
+    assert probe(state) == first
