@@ -22,7 +22,10 @@ LESSONS: dict[str, tuple[str, ...]] = {
     "The neuron": ("perceptron", "exercises"),
     "The layer": ("depth", "signal"),
     "The loss": ("likelihood", "losses", "custom-error"),
-    "Gradient descent": ("batches",),
+    "Gradient descent": (
+        "gradients",
+        "batches",
+    ),
     "The network": ("from-scratch",),
     "Overfitting": (),
     "A look inside": (),
