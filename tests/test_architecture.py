@@ -147,7 +147,7 @@ def test_functions_are_short() -> None:
     assert {name: length for name, length in functions.items() if length > LINES_A_FUNCTION} == {}
 
 
-GRADIENT_CALLS = {"backward", "zero_grad", "step", "unscale_", "clip_grad_norm_"}
+GRADIENT_CALLS = {"backward", "zero_grad", "step", "unscale_", "clip_grads_with_norm_"}
 
 
 def test_only_train_step_computes_gradients_and_takes_steps() -> None:

@@ -108,7 +108,7 @@ def _new_session(state: TrainingState) -> dict[str, Any]:
     }
 
 
-TENSORBOARD_CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
+TENSORBOARD_CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "gradient_norm")
 
 
 def add_curves(events: Any, record: EpochRecord) -> None:

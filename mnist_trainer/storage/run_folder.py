@@ -36,7 +36,7 @@ from mnist_trainer.files import (
 
 COLUMNS = (
     *("epoch", "phase", "train_loss", "train_accuracy", "val_loss", "val_accuracy"),
-    *("lr", "seconds", "images_per_second"),
+    *("lr", "gradient_norm", "seconds", "images_per_second"),
 )
 
 RUN_FILES = ("config.yaml", "run.json", "metrics.csv", "best.pt", "last.pt")

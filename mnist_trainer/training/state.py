@@ -114,20 +114,32 @@ class Totals:
     terms: dict[str, Tensor] = field(default_factory=dict)
     points: list[tuple[int, int, float, Tensor]] = field(default_factory=list)
     """Points of the curve: steps and images so far, the learning rate, and `loss, divisor, correct` [3]."""
+    gradient_norms: Tensor = field(default_factory=lambda: torch.zeros(2))
+    """The sum of the norms of the gradients, and their number [2]; without steps that are not finite."""
 
     @classmethod
     def empty(cls, device: torch.device) -> Totals:
         """Return totals of 0."""
         kind = torch.float32 if device.type == "mps" else torch.float64
         loss, divisor, correct = torch.zeros(3, dtype=kind, device=device).unbind()
-        return cls(loss, divisor, correct)
+        return cls(loss, divisor, correct, gradient_norms=torch.zeros(2, dtype=kind, device=device))
 
     def to(self, device: torch.device) -> Totals:
         """Return the same sums on another device."""
         loss, divisor, correct = (each.to(device) for each in (self.loss, self.divisor, self.correct))
         terms = {name: total.to(device) for name, total in self.terms.items()}
         points = [(step, images, lr, each.to(device)) for step, images, lr, each in self.points]
-        return Totals(loss, divisor, correct, self.images, terms, points)
+        return Totals(loss, divisor, correct, self.images, terms, points, self.gradient_norms.to(device))
+
+    def add_gradient_norm(self, norm: Tensor) -> None:
+        """Add the norm of the gradient of a step, if it is finite."""
+        self.gradient_norms += torch.stack((norm.nan_to_num(0, 0, 0), norm.isfinite()))
+
+    @property
+    def gradient_norm(self) -> float | None:
+        """Return the mean norm of the gradient, or None if no step was finite."""
+        total, count = self.gradient_norms.tolist()
+        return total / count if count else None
 
     def add_point(self, step: int, steps: int, count: int, lr: float) -> None:
         """Keep the sums after `step` of `steps` if it ends one of `count` intervals of equal length."""

@@ -121,7 +121,10 @@ def test_dead_units_are_named_at_the_end_and_in_the_log(tiny: dict[str, Any], tm
 
 def test_the_metrics_have_a_row_an_epoch(run: Run) -> None:
     lines = (run.folder / "metrics.csv").read_text().splitlines()
-    assert lines[0] == "epoch,phase,train_loss,train_accuracy,val_loss,val_accuracy,lr,seconds,images_per_second"
+    assert (
+        lines[0]
+        == "epoch,phase,train_loss,train_accuracy,val_loss,val_accuracy,lr,gradient_norm,seconds,images_per_second"
+    )
     rows = list(csv.DictReader(lines))
     assert len(rows) == len(run.records) == 3
     for row, record in zip(rows, run.records, strict=True):

@@ -60,6 +60,7 @@ def record() -> EpochRecord:
         images_per_second=23456.7,
         terms={"cross_entropy": 0.1, "penalties": 0.02344},
         best=True,
+        gradient_norm=1.25,
     )
 
 

@@ -31,8 +31,9 @@ def test_curves_are_written_with_a_point_an_epoch(tmp_path: Path, record: EpochR
     events = accumulator(str(tmp_path))
     events.Reload()
     points = {name: [(event.step, event.value) for event in events.Scalars(name)] for name in events.Tags()["scalars"]}
-    curves = {"train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr"}
+    curves = {"train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "gradient_norm"}
     assert points.keys() == curves | {"terms/cross_entropy", "terms/penalties"}
     assert points["train_loss"] == [(3, pytest.approx(0.12344)), (4, 0.5)]
     assert points["val_accuracy"] == [(3, pytest.approx(0.974))]
+    assert points["gradient_norm"] == [(3, 1.25), (4, 1.25)]
     assert points["terms/penalties"] == [(3, pytest.approx(0.02344))]

@@ -36,6 +36,7 @@ ROW: dict[str, Any] = {
     "val_loss": None,
     "val_accuracy": None,
     "lr": 1e-5,
+    "gradient_norm": 0.25,
     "seconds": 2.5,
     "images_per_second": 1234.5,
 }
@@ -190,11 +191,11 @@ def test_rows_are_appended_behind_one_header(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.add_metrics(ROW)
     folder.add_metrics({**ROW, "epoch": 2, "val_loss": 0.5})
-    header = "epoch,phase,train_loss,train_accuracy,val_loss,val_accuracy,lr,seconds,images_per_second"
+    header = "epoch,phase,train_loss,train_accuracy,val_loss,val_accuracy,lr,gradient_norm,seconds,images_per_second"
     assert folder.metrics.read_bytes().decode() == (
         f"{header}\n"
-        "1,train,0.30000000000000004,1.0,,,1e-05,2.5,1234.5\n"
-        "2,train,0.30000000000000004,1.0,0.5,,1e-05,2.5,1234.5\n"
+        "1,train,0.30000000000000004,1.0,,,1e-05,0.25,2.5,1234.5\n"
+        "2,train,0.30000000000000004,1.0,0.5,,1e-05,0.25,2.5,1234.5\n"
     )
     with folder.metrics.open(newline="") as file:
         first = next(csv.DictReader(file))

@@ -43,6 +43,18 @@ def test_a_step_is_the_lectures_five_lines(splits: Splits, prepare: Any) -> None
     for ours, plain in zip(state.model.parameters(), other.model.parameters(), strict=True):
         assert torch.allclose(ours, plain, atol=1e-7)
     assert state.totals.loss.item() == pytest.approx(32 * loss.item())
+    gradient = torch.cat([each.grad.flatten() for each in other.model.parameters() if each.grad is not None])
+    assert state.totals.gradient_norm == pytest.approx(gradient.norm().item())
+
+
+def test_a_record_has_the_mean_norm_of_the_gradient_over_the_steps(splits: Splits, prepare: Any) -> None:
+    state, norms = prepare(splits, training={"epochs": 1}, optimizer="sgd"), []
+    for _ in steps(state):  # the gradients stay until the next step
+        gradient = torch.cat([each.grad.flatten() for each in state.parameters if each.grad is not None])
+        norms.append(gradient.norm().item())
+    (record,) = fit(prepare(splits, training={"epochs": 1}, optimizer="sgd"))
+    assert len(norms) == 7
+    assert record.gradient_norm == pytest.approx(sum(norms) / 7)
 
 
 def test_gradient_descent_of_a_neuron_by_the_formula(yes_or_no: Splits, prepare: Any) -> None:

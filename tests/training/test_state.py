@@ -51,8 +51,8 @@ def bits(weights: dict[str, Tensor]) -> dict[str, bytes]:
 
 def averages(record: EpochRecord) -> tuple[Any, ...]:
     """All of a record but its seconds."""
-    terms = tuple(record.terms.items())
-    return record.train_loss, record.train_accuracy, record.val_loss, record.val_accuracy, record.lr, terms, record.best
+    times = ("seconds", "images_per_second")
+    return tuple(value for name, value in vars(record).items() if name not in times)
 
 
 def outcome(state: TrainingState, records: list[EpochRecord]) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import product
-from math import inf, nan
+from math import hypot, inf, nan
 from typing import Any
 
 import pytest
@@ -124,12 +124,7 @@ def test_a_cpu_takes_no_step_along_a_gradient_that_is_not_finite(
 
 
 @pytest.mark.parametrize("bad", [nan, inf, 1.0])
-@pytest.mark.parametrize("is_missing", [False, True])
-def test_gradients_are_checked_without_torchs_private_function_too(
-    make: Make, monkeypatch: pytest.MonkeyPatch, bad: float, is_missing: bool
-) -> None:
-    if is_missing:
-        monkeypatch.delattr(torch, "_amp_foreach_non_finite_check_and_unscale_")
+def test_a_simulated_accelerator_takes_no_step_along_a_gradient_that_is_not_finite(make: Make, bad: float) -> None:
     state = make(accelerator=True)
     set_gradient(state, 1.0, bad)
     one_step(state)
@@ -137,11 +132,45 @@ def test_gradients_are_checked_without_torchs_private_function_too(
     assert theta(state) == ([3.0, 4.0] if bad != 1 else [2.5, 3.5])
 
 
-def test_a_gradient_whose_square_overflows_is_finite(make: Make) -> None:
-    state = make()
+@pytest.mark.parametrize("accelerator", [False, True])
+def test_a_gradient_whose_square_overflows_is_finite(make: Make, accelerator: bool) -> None:
+    state = make(accelerator=accelerator)
     set_gradient(state, 2e30, 0.0)
     one_step(state)
     assert theta(state) == pytest.approx([-1e30, 4.0])
+    assert not state.nonfinite
+    assert state.totals.gradient_norm is None
+
+
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_the_norm_of_the_gradient_is_that_before_clipping_and_without_scale(
+    make: Make, clip_norm: float | None, scaled: bool
+) -> None:
+    state = make(clip_norm=clip_norm, scaled=scaled)
+    one_step(state)
+    first, second = 5.0, 2 * hypot(*theta(state))  # the gradient is θ, then 2θ
+    one_step(state, 2.0)
+    assert state.totals.gradient_norm == pytest.approx((first + second) / 2, rel=1e-6)
+
+
+def test_steps_that_the_scaler_skips_do_not_count_for_the_norm_of_the_gradient(make: Make) -> None:
+    state = make(scaled=True)
+    one_step(state)
+    one_step(state, 1e36)  # finite, but not when scaled
+    assert state.totals.gradient_norm == pytest.approx(5)
+
+
+@pytest.mark.parametrize("clip_norm", [0.001, 100.0])
+def test_clipping_has_the_bits_of_clip_grad_norm(config: Any, splits: Splits, clip_norm: float) -> None:
+    state, twin = (prepare_state(config(training={"epochs": 1, "clip_norm": clip_norm}), splits) for _ in range(2))
+    batch = state.setup.train.gather(torch.arange(32))
+    train_step(state, [batch])
+    twin.criterion(twin.model(twin.normalize(batch[0])), batch[1]).backward()
+    nn.utils.clip_grad_norm_(twin.parameters, clip_norm)
+    assert len(state.parameters) > 2
+    for one, other in zip(state.parameters, twin.parameters, strict=True):
+        assert one.grad is not None and other.grad is not None and torch.equal(one.grad, other.grad)
 
 
 @pytest.mark.parametrize("bad", [nan, inf])
