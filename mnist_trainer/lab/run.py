@@ -28,7 +28,7 @@ LESSONS: dict[str, tuple[str, ...]] = {
     ),
     "The network": ("from-scratch",),
     "Overfitting": (),
-    "A look inside": (),
+    "A look inside": ("look-inside",),
 }
 """The experiments in the order of a lesson."""
 
