@@ -38,6 +38,7 @@ _GROUPS: tuple[tuple[str, str, Any], ...] = (
     ("schedule", "`cosine` stands for `{name: cosine}`", schema.AnySchedule),
     ("training", "", schema.Training),
     ("early_stopping", "`training.early_stopping`", schema.EarlyStopping),
+    ("stop", "`training.stop`", schema.Stop),
     ("report", "", schema.Report),
 )
 _BOUNDS = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))

@@ -149,6 +149,8 @@ def _training(config: Config) -> Iterator[Finding]:
         yield ("training", "accumulate"), "gradient_descent already makes one step of all batches; leave it out"
     if config.data.validation == 0 and training.early_stopping is not None:
         yield ("training", "early_stopping"), "needs validation images, and data.validation is 0"
+    if training.stop is not None and not any(limit for _, limit in training.stop):
+        yield ("training", "stop"), "needs gradient_norm or train_loss, as in {train_loss: 0.01}"
     if config.data.validation == 0 and config.schedule.name == "plateau":
         yield ("schedule", "name"), "plateau needs validation images, and data.validation is 0"
     if config.model.freeze and config.model.init_from is None:
@@ -292,6 +294,8 @@ def _length(config: Config) -> Iterator[Finding]:
     if stopping is not None and stopping.patience + 1 >= training.epochs:
         reason = f"patience {stopping.patience} is not over before the last epoch, {training.epochs}"
         yield ("training", "early_stopping"), f"{reason}: it will never stop early"
+    if training.stop is not None and training.epochs == 1:
+        yield ("training", "stop"), "it acts after an epoch, and there is only one: it will never stop early"
     by_loss = stopping is None or stopping.monitor == "val_loss"
     if by_loss and augment is not None and augment.clean_last and getattr(config.loss, "label_smoothing", 0):
         reason = "with label smoothing the validation loss rises in clean epochs, so that none of them may be kept"
@@ -299,9 +303,11 @@ def _length(config: Config) -> Iterator[Finding]:
     if config.data.validation == 0 and not config.report.test:
         yield ("report", "test"), "data.validation is 0 as well, so the model is never evaluated"
     schedule = config.schedule.name
-    if training.max_minutes is not None and schedule in ("one_cycle", "cosine", "linear"):
+    for key in ("max_minutes", "stop") if schedule in ("one_cycle", "cosine", "linear") else ():
+        if getattr(training, key) is None:
+            continue
         reason = f"{schedule} is planned for all {training.epochs} epochs"
-        yield ("training", "max_minutes"), f"{reason}; an earlier stop leaves the learning rate high"
+        yield ("training", key), f"{reason}; an earlier stop leaves the learning rate high"
 
 
 def _constant_schedule(config: Config) -> Iterator[Finding]:

@@ -368,6 +368,15 @@ class EarlyStopping(Section):
     """smallest change that counts as an improvement"""
 
 
+class Stop(Section):
+    """Ends the training after the first epoch in which one of these means is at most its value."""
+
+    gradient_norm: PositiveNumber | None = None
+    """norm of the whole gradient before clipping, mean over the steps"""
+    train_loss: PositiveNumber | None = None
+    """training loss, mean over the images"""
+
+
 class Training(Section):
     """Length of training, and how each step is made."""
 
@@ -377,6 +386,8 @@ class Training(Section):
     """time limit; training stops after the step that exceeds it"""
     early_stopping: Annotated[EarlyStopping | None, BeforeValidator(bool_as_section)] = None
     """when to stop early; without it, the result is still the best epoch by val_loss"""
+    stop: Annotated[Stop | None, BeforeValidator(false_as_none)] = None
+    """values of the gradient or the training loss at which training stops"""
     checkpoint_seconds: NotNegativeNumber = 10.0
     """seconds between two saved states, also within an epoch; 0: after each epoch"""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None

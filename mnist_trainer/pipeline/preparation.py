@@ -225,7 +225,7 @@ def refit_config(config: Config, epochs: int) -> Config:
     if data.augment is not None:
         clean_last = min(data.augment.clean_last, epochs - 1)
         data = data.model_copy(update={"augment": data.augment.model_copy(update={"clean_last": clean_last})})
-    changes = {"epochs": epochs, "early_stopping": None, "refit": False}
+    changes = {"epochs": epochs, "early_stopping": None, "stop": None, "refit": False}
     return config.model_copy(
         update={"data": data.model_copy(update={"validation": 0}), "training": training.model_copy(update=changes)}
     )

@@ -33,6 +33,7 @@ CHANGEABLE = (
     "training.max_minutes",
     "training.checkpoint_seconds",
     "training.early_stopping.patience",
+    "training.stop",
 )
 """These keys, and the keys below them, may differ from the config that a run was started with."""
 
@@ -71,8 +72,8 @@ class ResumePoint:
             state.load_outcome(self.last["first"])
             return
         state.load_state_dict(self.last)
-        if self.changes:
-            state.stop_reason = state.reason_to_stop()
+        if self.changes and self.last["records"]:
+            state.stop_reason = state.reason_to_stop(self.last["records"][-1])
 
     def position(self) -> str:
         """Return where the run continues, for people."""

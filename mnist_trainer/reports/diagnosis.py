@@ -265,6 +265,10 @@ def _end(facts: Facts) -> str:
     """Return whether more epochs would have helped."""
     if facts.stop_reason == "early_stopping":
         return "Early stopping ended it, so more epochs would hardly have helped."
+    if limit := getattr(facts.config.training.stop, facts.stop_reason, None):
+        falls = facts.fall is not None and facts.fall > FLAT
+        fall = f", while the loss was still falling by {_rounded(facts.fall or 0)} an epoch" if falls else ""
+        return f"training.stop.{facts.stop_reason}={limit:g} ended it{fall}."
     if facts.best_epoch < LATE * facts.last.epoch:
         return f"More epochs would hardly have helped: none after epoch {facts.best_epoch} was better."
     if facts.is_annealed:

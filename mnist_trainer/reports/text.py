@@ -17,6 +17,8 @@ STOP_REASONS = {
     "epochs": "All epochs are done.",
     "early_stopping": "Stopped early: the validation metric did not improve any more.",
     "max_minutes": "Stopped: training.max_minutes is over.",
+    "gradient_norm": "Stopped: the norm of the gradient is at most training.stop.gradient_norm.",
+    "train_loss": "Stopped: the training loss is at most training.stop.train_loss.",
     "interrupted": "Stopped by a signal; this is the best epoch until then.",
 }
 

@@ -271,7 +271,7 @@ def finish_epoch(state: TrainingState) -> EpochRecord:
     )
     state.seconds += record.seconds
     state.step, state.epoch_seconds, state.totals = 0, 0.0, Totals.empty(state.setup.device)
-    state.stop_reason = state.stop_reason or state.reason_to_stop()
+    state.stop_reason = state.stop_reason or state.reason_to_stop(vars(record))
     return record
 
 

@@ -285,9 +285,12 @@ class TrainingState:
         model.load_state_dict(self.best_weights)
         return model.eval()
 
-    def reason_to_stop(self) -> str | None:
-        """Return the reason to stop after this epoch, or None to continue."""
+    def reason_to_stop(self, last: Mapping[str, Any]) -> str | None:
+        """Return the reason to stop after an epoch with the metrics `last`, or None to continue."""
         training = self.setup.config.training
+        for metric, limit in () if training.stop is None else training.stop:
+            if limit is not None and last[metric] is not None and last[metric] <= limit:
+                return str(metric)
         if self.best.is_exhausted(training.early_stopping):
             return "early_stopping"
         if self.epoch >= training.epochs:

@@ -172,6 +172,11 @@ def test_what_fits_together_is_not_complained_about(sections: dict[str, Any]) ->
             "needs validation images, and data.validation is 0",
         ),
         (
+            {"training": {"stop": {}}},
+            ("training", "stop"),
+            "needs gradient_norm or train_loss, as in {train_loss: 0.01}",
+        ),
+        (
             {"data": {"validation": 0.0}, "schedule": "plateau"},
             ("schedule", "name"),
             "plateau needs validation images, and data.validation is 0",

@@ -72,6 +72,7 @@ NEURON_RANGE = (
         {"loss": {"name": "mse", "reduction": "sum"}, "optimizer": "adam"},
         {"training": {"epochs": 7, "early_stopping": {"patience": 5}}},
         {"training": {"max_minutes": 5}},
+        {"training": {"stop": {"train_loss": 0.1, "gradient_norm": 0.1}}},
         {"data": {"augment": {"clean_last": 2}}},
         {"data": {"augment": {"clean_last": 2}}, "loss": {"name": "mse"}},
         {
@@ -215,6 +216,16 @@ EACH: list[tuple[dict[str, Any], tuple[str | int, ...], str]] = [
         {"training": {"epochs": 4, "max_minutes": 5}, "schedule": "one_cycle"},
         ("training", "max_minutes"),
         "one_cycle is planned for all 4 epochs; an earlier stop leaves the learning rate high",
+    ),
+    (
+        {"training": {"epochs": 4, "stop": {"train_loss": 0.1}}, "schedule": "cosine"},
+        ("training", "stop"),
+        "cosine is planned for all 4 epochs; an earlier stop leaves the learning rate high",
+    ),
+    (
+        {"training": {"epochs": 1, "stop": {"gradient_norm": 0.1}}},
+        ("training", "stop"),
+        "it acts after an epoch, and there is only one: it will never stop early",
     ),
     (
         {"training": {"epochs": 4, "max_minutes": 5}, "schedule": "linear"},

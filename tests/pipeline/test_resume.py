@@ -280,6 +280,30 @@ def test_a_longer_patience_goes_on_where_it_had_stopped(here: Path, differences_
     assert differences_of_runs(here / "run", here / "fresh") == []
 
 
+def test_a_run_that_stopped_at_a_training_loss_stays_stopped_until_the_value_is_lower(
+    here: Path, differences_of_runs: Alike
+) -> None:
+    whole = train(config(epochs=4), run_dir=here / "whole")
+    limits = {"train_loss": whole.records[1].train_loss}
+    run = train(config(epochs=3, stop=limits), run_dir=here / "run")
+    assert (run.stop_reason, len(run.records)) == ("train_loss", 2)
+    longer = resume(here / "run", "training.epochs=4")
+    assert longer is not None
+    assert (longer.stop_reason, len(longer.records)) == ("train_loss", 2)
+    assert json.loads((here / "run" / "run.json").read_text())["stop_reason"] == "train_loss"
+    resumed = resume(here / "run", "training.stop=null")
+    assert resumed is not None and resumed.stop_reason == "epochs"
+    assert differences_of_runs(here / "run", here / "whole") == []
+
+
+def test_the_second_fit_is_as_long_as_the_best_epoch_says(here: Path) -> None:
+    whole = train(config(epochs=3))
+    limits = {"train_loss": whole.records[1].train_loss, "gradient_norm": 1e-9}
+    run = train(config(epochs=3, refit=True, stop=limits), run_dir=here / "run")
+    assert run.stop_reason == "train_loss"
+    assert sum(record.phase == "refit" for record in run.records) == run.best_epoch
+
+
 @pytest.mark.slow
 def test_a_schedule_that_depends_on_the_length_is_computed_anew(here: Path) -> None:
     train(config("convolutions"), run_dir=here / "run")

@@ -368,6 +368,12 @@ SILENT = {
     ),
     "overfitting: few images": replace(HEALTHY, records=records(accuracy=0.98), validation=evaluation([(0, 1, 3)], 20)),
     "overfitting: both errors are large": weak(accuracy=0.88),
+    "too_short: stop": replace(
+        HEALTHY,
+        config=load_config(MLP, ("training.stop.train_loss=0.05",)),
+        records=records(STEEP),
+        stop_reason="train_loss",
+    ),
     "too_short: early stopping": replace(HEALTHY, records=records(STEEP), stop_reason="early_stopping"),
     "too_short: a slow fall of a good model": replace(HEALTHY, records=records((1.0, 0.5, 0.3, 0.2, 0.19, 0.18))),
     "too_short: the last epoch was worse": replace(
@@ -453,6 +459,10 @@ def test_without_validation_images() -> None:
 
 
 ENDS: dict[str, tuple[Facts, str]] = {
+    "stop": (
+        replace(HEALTHY, config=load_config(MLP, ("training.stop.train_loss=0.05",)), stop_reason="train_loss"),
+        "training.stop.train_loss=0.05 ended it",
+    ),
     "early stopping": (replace(HEALTHY, stop_reason="early_stopping"), "Early stopping ended it, so more epochs would"),
     "the best epoch was long ago": (
         replace(HEALTHY, best_epoch=3),

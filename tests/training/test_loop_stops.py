@@ -164,6 +164,30 @@ def test_seconds_are_those_of_batches_and_steps_not_the_callers(
     assert state.seconds == pytest.approx(10.5)
 
 
+@pytest.mark.parametrize("metric", ["train_loss", "gradient_norm"])
+def test_training_stops_after_the_first_epoch_whose_mean_is_at_the_value(
+    splits: Splits, prepare: Any, metric: str
+) -> None:
+    sections: dict[str, Any] = {"optimizer": {"name": "gradient_descent", "lr": 0.05}}
+    values = [vars(record)[metric] for record in fit(prepare(splits, training={"epochs": 9}, **sections))]
+    limit = values[4]
+    first = next(epoch for epoch, value in enumerate(values, start=1) if value <= limit)
+    assert 1 < first < 9
+    state = prepare(splits, training={"epochs": 9, "stop": {metric: limit}}, **sections)
+    assert [vars(record)[metric] for record in fit(state)] == values[:first]
+    assert state.stop_reason == metric
+    below = prepare(splits, training={"epochs": 9, "stop": {metric: 0.99 * min(values)}}, **sections)
+    assert len(list(fit(below))) == 9
+    assert below.stop_reason == "epochs"
+
+
+def test_an_unknown_norm_of_the_gradient_does_not_stop(splits: Splits, prepare: Any) -> None:
+    state = prepare(splits, training={"epochs": 9, "stop": {"gradient_norm": 1.0}})
+    state.epoch = 1
+    assert state.reason_to_stop({"gradient_norm": None, "train_loss": 0.1}) is None
+    assert state.reason_to_stop({"gradient_norm": 1.0, "train_loss": 0.1}) == "gradient_norm"
+
+
 def test_max_minutes_stops_after_the_step_at_which_they_are_over(
     monkeypatch: pytest.MonkeyPatch, splits: Splits, prepare: Any
 ) -> None:
