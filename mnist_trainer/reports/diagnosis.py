@@ -15,13 +15,13 @@ from math import log, log10, sqrt
 from typing import Any, Literal
 
 from mnist_trainer.config.load import load_config
-from mnist_trainer.config.model import PlainInit
 from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import ConfigError
 from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.inference.predictions import DeadUnits
 from mnist_trainer.reports.text import percent, plural
 from mnist_trainer.training.loop import EpochRecord
+from mnist_trainer.training.not_learning import has_own_init
 from mnist_trainer.training.probe import LayerProbe
 
 Rule = Literal[
@@ -53,6 +53,8 @@ GUESSING_SHARE = 0.25
 FALLING, FLAT = 0.1, 0.01
 """Fractions by which a loss falls in an epoch of a training that is too short although its accuracy is high, and of one
 that ends on a plateau. Between them, more epochs change the accuracy by tenths of a percent."""
+LEARNING = 0.05
+"""A training loss that falls by more in an epoch is not one of an underfitting model, whatever the validation loss."""
 ANNEALED = 0.1
 """A schedule has ended near 0 if the last learning rate is below this fraction of the largest. The loss is flat then,
 whether or not more epochs would help."""
@@ -158,8 +160,7 @@ class Facts:
 
         After a single epoch, it is the fall from its third to its fourth quarter; None if that is unknown.
         """
-        falls = [_fall(*pair) for pair in pairwise(self.losses[-3:] if len(self.losses) > 1 else self.quarters[-2:])]
-        return min(falls[-1], sum(falls) / len(falls)) if falls else None
+        return _fall_at_end(self.losses if len(self.losses) > 1 else self.quarters[-2:])
 
     @property
     def is_flat(self) -> bool:
@@ -182,6 +183,11 @@ class Facts:
     def largest_update(self) -> float | None:
         """Return the largest update of a layer after the first epoch; None if it is unknown."""
         return max((layer.update for layer in self.early), default=None)
+
+
+def _fall_at_end(losses: Sequence[float]) -> float | None:
+    falls = [_fall(*pair) for pair in pairwise(losses[-3:])]
+    return min(falls[-1], sum(falls) / len(falls)) if falls else None
 
 
 def _fall(before: float, after: float) -> float:
@@ -217,15 +223,14 @@ def diagnose(facts: Facts) -> Diagnosis:
     """Return what `facts` show; the first finding with something to try makes the suggestion.
 
     A cause hides its consequences: with a wrong learning rate, accuracies and units say nothing about the model.
+    Without one, the fit is judged, and then the units and the classes.
     """
-    causes = (diverged, large_init, lr_too_high, gradient_flow, lr_too_low)
+    causes = (missing_class, diverged, large_init, lr_too_high, gradient_flow, lr_too_low)
     findings = next((found for rule in causes if (found := list(rule(facts)))), [])
     if not findings and facts.advice:
         tries = re.findall(r"(?:Try|,|or) ([a-z_.]+=\S+?)(?=[,.]? |[,.]?$)", facts.advice)
         findings = [Finding("not_learning", facts.advice, tuple(tries))]
-    has_cause = bool(findings)
-    findings[:0] = missing_class(facts)
-    if not has_cause:
+    if not findings:
         findings += list(overfitting(facts)) or list(too_short(facts)) or list(underfitting(facts))
         findings += [*inactive_units(facts), *unrecognized_class(facts), *confusion(facts)]
         if not any(finding.is_problem for finding in findings):
@@ -336,9 +341,8 @@ def diverged(facts: Facts) -> Iterator[Finding]:
 def large_init(facts: Facts) -> Iterator[Finding]:
     """The first loss is much larger than that of equal outputs, with initial weights other than the default ones."""
     curve, classes = facts.records[0].curve, len(facts.train_counts)
-    init, is_custom = facts.config.model.init, not {"model", "loss"}.isdisjoint(facts.custom)
-    is_plain = isinstance(init, PlainInit) and init.name in ("default", "kaiming", "xavier")
-    if is_custom or is_plain or not curve or classes < 3 or facts.config.loss.name != "cross_entropy":
+    is_custom = not {"model", "loss"}.isdisjoint(facts.custom) or facts.config.loss.name != "cross_entropy"
+    if is_custom or not has_own_init(facts.config.model) or not curve or classes < 3:
         return
     first, equal = curve[0][1], log(classes)
     if first > LARGE_LOSS * equal:
@@ -358,17 +362,20 @@ def lr_too_high(facts: Facts) -> Iterator[Finding]:
     is_rising = len(rises) >= max(2, (len(losses) - 1) / 4) and losses[-1] > 1.1 * min(losses)
     if points and max(points) > 2 * points[0] and losses[0] > points[0]:
         evidence = f"in the first epoch the loss rose from {points[0]:.3g} to {max(points):.3g}"
-    elif facts.is_accurate or update <= LARGE_UPDATE:
+        yield Finding("lr_too_high", f"The learning rate is too high: {evidence}.", (_scaled_lr(facts, 0.1),))
         return
-    elif is_rising:
-        evidence = f"the loss rose in {len(rises)} of {len(losses) - 1} epochs, and {_step(update)}"
+    if facts.is_accurate or update <= LARGE_UPDATE:
+        return
+    if is_rising:
+        evidence = f"the loss rose in {len(rises)} of {len(losses) - 1} epochs"
     elif len(_rises(losses[-4:])) == 3:
-        evidence = f"the training loss rose in each of the last three epochs, and {_step(update)}"
+        evidence = "the training loss rose in each of the last three epochs"
     elif most is not None and _share(most) >= MOST_UNITS:
-        evidence = f"{_units(most)} never fired on the validation images, and {_step(update)}"
+        evidence = f"{_units(most)} never fired on the validation images"
     else:
         return
-    yield Finding("lr_too_high", f"The learning rate is too high: {evidence}.", (_scaled_lr(facts, 0.1),))
+    text = f"The learning rate is too high: {evidence}, and {_step(update)}."
+    yield Finding("lr_too_high", text, (_scaled_lr(facts, 0.3),))  # it has learned something: a smaller change
 
 
 def _rises(losses: Sequence[float]) -> set[int]:
@@ -434,6 +441,9 @@ def too_short(facts: Facts) -> Iterator[Finding]:
         return
     split = "training" if facts.last.val_loss is None else "validation"
     fall, length = facts.fall or 0.0, plural(facts.last.epoch, "epoch")
+    learning = _fall_at_end([record.train_loss for record in facts.records]) or 0.0
+    if fall <= FLAT and learning > LEARNING and not facts.is_accurate:  # a noisy validation loss hides it
+        split, fall = "training", learning
     if facts.is_annealed:
         fall = 0.0 if facts.is_accurate else facts.second_half_fall
         split = split if len(facts.losses) > 2 else "training"

@@ -79,6 +79,8 @@ def likely_cause(state: TrainingState, records: Sequence[EpochRecord], custom: C
         lower, higher = "a smaller learning rate", "a larger one"
     if constant_layer is not None:
         tries = [lower, *_model_keys(setup.config.model, custom, "leaky_relu")]
+        if "model" not in custom and has_own_init(setup.config.model):
+            tries = [*tries[1:], lower]
         return f"{constant_layer} has the same outputs for every image, and so it can't learn. Try {_join_or(tries)}"
     first = next(each for each in records if each.phase == record.phase).train_loss
     more_epochs, is_decreasing = f"training.epochs={4 * setup.config.training.epochs}", loss < DECREASING * first
@@ -115,6 +117,12 @@ def _without_gradient(model: AnyModel) -> str | None:
     if getattr(model, "activation", None) == step:
         return "model.activation=relu"
     return "model.output=sigmoid" if getattr(model, "output", None) == step else "another in model.layers"
+
+
+def has_own_init(model: AnyModel) -> bool:
+    """Return whether the initial weights are neither the default ones nor scaled to the number of inputs."""
+    scaled = [type(model).model_fields["init"].default, PlainInit(name="kaiming"), PlainInit(name="xavier")]
+    return model.init_from is None and model.init not in scaled
 
 
 def _model_keys(model: AnyModel, custom: Collection[str], activation: str) -> Iterator[str]:

@@ -145,6 +145,12 @@ CASES: dict[str, tuple[Facts, str, str, str]] = {
         "after 6 epochs the validation loss was still falling by 18 % an epoch.",
         "training.epochs=12",
     ),
+    "a noisy validation loss": (
+        replace(weak(), records=records((0.8, 0.6, 0.44, 0.46, 0.36, 0.45), STEEP, accuracy=0.8), best_epoch=5),
+        "too_short",
+        "after 6 epochs the training loss was still falling by 18 % an epoch.",
+        "training.epochs=12",
+    ),
     "the time was over": (
         limited(load_config(MLP, ("training.max_minutes=3",)), "max_minutes"),
         "too_short",
@@ -227,7 +233,7 @@ CASES: dict[str, tuple[Facts, str, str, str]] = {
         replace(weak(), records=records(RISING, RISING, accuracy=0.8), early=probes([1, 1, 1], update=0.1)),
         "lr_too_high",
         "the loss rose in 3 of 5 epochs, and a step changes the weights of a layer by 10 %",
-        "optimizer.lr=0.0001",
+        "optimizer.lr=0.0003",
     ),
     "the training loss ends in a rise": (
         replace(
@@ -237,13 +243,13 @@ CASES: dict[str, tuple[Facts, str, str, str]] = {
         ),
         "lr_too_high",
         "the training loss rose in each of the last three epochs, and a step changes the weights of a layer by 10 %.",
-        "optimizer.lr=0.0001",
+        "optimizer.lr=0.0003",
     ),
     "large steps kill units": (
         replace(weak(), dead=[DeadUnits(2, tuple(range(40)), 64)], early=probes([1, 1, 1], update=0.1)),
         "lr_too_high",
         "40 of 64 units of layer 2 never fired on the validation images, and a step changes the weights of a layer by",
-        "optimizer.lr=0.0001",
+        "optimizer.lr=0.0003",
     ),
     "the first steps blow up": (
         replace(HEALTHY, records=records(train=(4, *FALLING[1:]), curve=[2.3, 2e9, 40, 2.3])),
@@ -491,6 +497,7 @@ def test_a_cause_hides_its_consequences() -> None:
     bad = evaluation([(1, 2, 1000)])
     facts = replace(CASES["the first steps blow up"][0], validation=bad, dead=[DeadUnits(1, tuple(range(60)), 64)])
     assert rules(diagnose(facts)) == ["lr_too_high"]
+    assert rules(diagnose(CASES["a class is missing"][0])) == ["missing_class"]
 
 
 def test_keys_of_own_parts_are_not_suggested() -> None:

@@ -139,6 +139,12 @@ SPOILT: list[tuple[dict[str, Any], Callable[[TrainingState], None], dict[str, An
     ({}, dying, {}, r"Layer 2 \(ReLU\) has the same outputs for every image, .*model.activation=leaky_relu or model.b"),
     ({"model": {**MLP, "activation": "tanh"}}, dying, {}, r"Layer 2 \(Tanh\) has .*, model.activation=leaky_relu"),
     (
+        {"model": {**MLP, "init": {"name": "constant", "value": -0.1}}},
+        dying,
+        {},
+        r"Layer 1 \(Linear\) has .* Try model.init=kaiming, .* or optimizer.lr=0.0001",
+    ),
+    (
         {},
         nothing,
         {"loss": 3.0},
