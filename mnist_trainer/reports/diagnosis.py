@@ -170,7 +170,7 @@ class Facts:
     @property
     def second_half_fall(self) -> float:
         """Return by which fraction the loss fell in the second half of the training."""
-        losses = self.losses if len(self.losses) > 2 else self.quarters
+        losses = self.losses if len(self.losses) > 1 else self.quarters
         return _fall(losses[(len(losses) - 1) // 2], losses[-1]) if losses else 0.0
 
     @property
@@ -295,7 +295,7 @@ def _rounded(fraction: float) -> str:
 def missing_class(facts: Facts) -> Iterator[Finding]:
     """Classes that can't be learned: without training images, or with a class weight of 0."""
     if absent := [name for name, count in facts.train_counts.items() if not count]:
-        yield Finding("missing_class", f"There are no training images of {_classes(absent)}.")
+        yield Finding("missing_class", f"There are no training images of {_classes(absent)}: add some.")
     if ignored := [name for name in _zero_weights(facts) if facts.train_counts.get(name)]:
         text = f"The training images of {_classes(ignored)} do not count: their class weight is 0."
         yield Finding("missing_class", text, ("loss.class_weights=null",))
@@ -354,11 +354,11 @@ def large_init(facts: Facts) -> Iterator[Finding]:
 
 
 def lr_too_high(facts: Facts) -> Iterator[Finding]:
-    """The training loss rises, or most units of a layer die, while steps are large."""
+    """The loss doubles in the first epoch, or rises later while steps are large."""
     points = [loss for _, loss, _, _ in facts.records[0].curve]
     losses = [record.train_loss for record in facts.records]
     rises = _rises(losses) & _rises(facts.losses)  # dropout and mixup let the training loss alone rise and fall
-    update, most = facts.largest_update or 0.0, _worst(facts.dead)
+    update = facts.largest_update or 0.0
     is_rising = len(rises) >= max(2, (len(losses) - 1) / 4) and losses[-1] > 1.1 * min(losses)
     if points and max(points) > 2 * points[0] and losses[0] > points[0]:
         evidence = f"in the first epoch the loss rose from {points[0]:.3g} to {max(points):.3g}"
@@ -370,8 +370,6 @@ def lr_too_high(facts: Facts) -> Iterator[Finding]:
         evidence = f"the loss rose in {len(rises)} of {len(losses) - 1} epochs"
     elif len(_rises(losses[-4:])) == 3:
         evidence = "the training loss rose in each of the last three epochs"
-    elif most is not None and _share(most) >= MOST_UNITS:
-        evidence = f"{_units(most)} never fired on the validation images"
     else:
         return
     text = f"The learning rate is too high: {evidence}, and {_step(update)}."
@@ -446,7 +444,7 @@ def too_short(facts: Facts) -> Iterator[Finding]:
         split, fall = "training", learning
     if facts.is_annealed:
         fall = 0.0 if facts.is_accurate else facts.second_half_fall
-        split = split if len(facts.losses) > 2 else "training"
+        split = split if len(facts.losses) > 1 else "training"
         evidence = (
             f"the {split} loss fell by {_rounded(fall)} in the second half of the training, until the schedule had "
             f"lowered the learning rate to almost 0"
@@ -579,4 +577,4 @@ def confusion(facts: Facts) -> Iterator[Finding]:
 
 
 def _scaled_lr(facts: Facts, factor: float) -> str:
-    return f"optimizer.lr={float(f'{facts.config.optimizer.lr * factor:.1g}'):g}"
+    return f"optimizer.lr={float(f'{facts.config.optimizer.lr * factor:.2g}'):g}"
