@@ -2,7 +2,7 @@
 
 A rule yields nothing without evidence. All losses and accuracies are those of `metrics.csv`: the training accuracy is a
 mean over an epoch, with dropout and augmentation; the validation accuracy is measured after it, without them. The
-thresholds were tried on 45 trainings (docs/decisions.md).
+thresholds were tried on 57 trainings (docs/decisions.md).
 """
 
 from __future__ import annotations
@@ -231,8 +231,11 @@ def diagnose(facts: Facts) -> Diagnosis:
         tries = re.findall(r"(?:Try|,|or) ([a-z_.]+=\S+?)(?=[,.]? |[,.]?$)", facts.advice)
         findings = [Finding("not_learning", facts.advice, tuple(tries))]
     if not findings:
-        findings += list(overfitting(facts)) or list(too_short(facts)) or list(underfitting(facts))
-        findings += [*inactive_units(facts), *unrecognized_class(facts), *confusion(facts)]
+        fit = list(overfitting(facts)) or list(too_short(facts)) or list(underfitting(facts))
+        units = list(inactive_units(facts))
+        is_dying = any(unit.is_problem for unit in units) and (facts.largest_update or 0.0) > LARGE_UPDATE
+        findings = [*units, *fit] if is_dying else [*fit, *units]  # large steps kill units: the cause goes first
+        findings += [*unrecognized_class(facts), *confusion(facts)]
         if not any(finding.is_problem for finding in findings):
             findings.insert(0, healthy(facts))
     return Diagnosis(tuple(findings), _suggestion(facts, findings))
@@ -277,7 +280,7 @@ def _end(facts: Facts) -> str:
     if facts.best_epoch < LATE * facts.last.epoch:
         return f"More epochs would hardly have helped: none after epoch {facts.best_epoch} was better."
     if facts.is_annealed:
-        return "The curve does not show whether more epochs would help: the schedule lowered the learning rate to 0."
+        return "The curve does not show whether more epochs would help: the schedule ended near a rate of 0."
     if facts.fall is None:
         return "The curve is too short to show whether more epochs would help."
     if facts.is_flat:
@@ -517,9 +520,10 @@ def _larger(config: Config) -> tuple[str, ...]:
 
 def inactive_units(facts: Facts) -> Iterator[Finding]:
     """Units that never fire, or that are saturated on nearly all images, in the layer with most of them."""
-    init = ("model.init=default", "model.init=xavier")
+    init, update = ("model.init=default", "model.init=xavier"), facts.largest_update or 0.0
+    dying = (*([_scaled_lr(facts, 0.3)] if update > LARGE_UPDATE else []), "model.activation=leaky_relu")
     kinds: tuple[tuple[Rule, Sequence[DeadUnits], str, tuple[str, ...]], ...] = (
-        ("dead_units", facts.dead, "never fired on the validation images", ("model.activation=leaky_relu",)),
+        ("dead_units", facts.dead, "never fired on the validation images", dying),
         ("saturated_units", facts.saturated, "are saturated on nearly all validation images", init),
     )
     for rule, layers, verb, tries in kinds:
@@ -527,6 +531,8 @@ def inactive_units(facts: Facts) -> Iterator[Finding]:
         if worst is not None and _share(worst) >= SOME_UNITS:
             is_problem = _share(worst) >= MOST_UNITS
             others = "" if len(layers) == 1 else ", more than in any other layer"
+            if is_problem and rule == "dead_units" and update > LARGE_UPDATE:
+                others = f", and {_step(update)}, which is much"
             yield Finding(rule, f"{_units(worst)} {verb}{others}.", tries if is_problem else (), is_problem)
 
 

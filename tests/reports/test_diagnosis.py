@@ -306,13 +306,20 @@ CASES: dict[str, tuple[Facts, str, str, str]] = {
         replace(HEALTHY, restores=2),
         "diverged",
         "the training diverged 2 times (the loss was no longer finite) and went on with 0.25 × the learning rate.",
-        "optimizer.lr=0.0003",
+        "optimizer.lr=0.00025",
     ),
     "dead units": (
         replace(HEALTHY, dead=[DeadUnits(1, (1,), 64), DeadUnits(2, tuple(range(40)), 64)]),
         "dead_units",
         "40 of 64 units of layer 2 never fired on the validation images, more than in any other layer.",
         "model.activation=leaky_relu",
+    ),
+    "large steps kill units": (
+        replace(limited(MLP, "epochs"), dead=[DeadUnits(2, tuple(range(40)), 64)], early=probes([1, 1], update=0.1)),
+        "dead_units",
+        "40 of 64 units of layer 2 never fired on the validation images, and a step changes the weights of a layer by "
+        "10 %, which is much.",
+        "optimizer.lr=0.0003",
     ),
     "saturated units": (
         replace(
