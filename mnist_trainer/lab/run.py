@@ -22,10 +22,7 @@ LESSONS: dict[str, tuple[str, ...]] = {
     "The neuron": ("perceptron", "exercises"),
     "The layer": ("depth", "signal"),
     "The loss": ("likelihood", "losses", "custom-error"),
-    "Gradient descent": (
-        "gradients",
-        "batches",
-    ),
+    "Gradient descent": ("gradients", "descent", "batches"),
     "The network": ("from-scratch",),
     "Overfitting": (),
     "A look inside": ("look-inside",),
