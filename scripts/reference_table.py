@@ -23,13 +23,15 @@ _GROUPS: tuple[tuple[str, str, Any], ...] = (
     (
         "layer",
         "each item of `model.layers`; `flatten` stands for `{type: flatten}`, `linear: 64` for "
-        "`{type: linear, units: 64}`, and so with the first key of every type; `relu` for `{activation: relu}`",
+        "`{type: linear, units: 64}`, and so with the first key of every type, beside its other keys; `relu` for "
+        "`{activation: relu}`",
         model.WrittenLayer,
     ),
     ("activation", "`relu` stands for `{name: relu}`", model.AnyActivation),
     (
         "init",
-        "`xavier` stands for `{name: xavier}`, `{constant: 0.5}` for `{name: constant, value: 0.5}`",
+        "`xavier` stands for `{name: xavier}`, `{constant: 0.5, bias: 0.5}` for "
+        "`{name: constant, value: 0.5, bias: 0.5}`",
         model.Initialization,
     ),
     ("loss", "`mse` stands for `{name: mse}`", schema.AnyLoss),

@@ -123,9 +123,9 @@ class AnySpelling:
 class ShortForm:
     """Lets a name, or a synonym, stand for the mapping that names it: `relu` for `{name: relu}`.
 
-    `key` is the key of the name. With `by_value`, a mapping with a single entry also gives the name and the section's
-    first other key: `{conv: 32}` for `{type: conv, channels: 32}`. With `values`, a value is enough: `relu` for
-    `{activation: relu}`.
+    `key` is the key of the name. With `by_value`, a key of the mapping may give the name and the section's first other
+    key: `{conv: 32, kernel: 5}` for `{type: conv, channels: 32, kernel: 5}`, where no key of a section is a name. With
+    `values`, a value is enough: `relu` for `{activation: relu}`.
     """
 
     key: str = "name"
@@ -133,8 +133,8 @@ class ShortForm:
     values: Mapping[str, Sequence[str]] = field(default_factory=dict)
     names: Sequence[str] = ()
     """Names of the sections; set when the schema is built."""
-    value_keys: dict[str, str] = field(default_factory=dict)
-    """The first key after the name, for each name; set when the schema is built."""
+    value_keys: dict[str, list[str]] = field(default_factory=dict)
+    """The keys after the name, for each name; the first is that of the value. Set when the schema is built."""
 
     def full_form(self, value: object) -> object:
         """Return the full form of `value`, or `value` itself if it is no short form."""
@@ -143,32 +143,37 @@ class ShortForm:
                 name = canonical(value, self.names)
                 for owner, values in self.values.items() if name not in self.names else ():
                     if canonical(value, values) in values:
-                        return {self.key: owner, self.value_keys[owner]: value}
+                        return {self.key: owner, self.value_keys[owner][0]: value}
                 return {self.key: name}
             case dict() if isinstance(value.get(self.key), str):
                 return {**value, self.key: canonical(value[self.key], self.names)}
-            case dict() if len(value) == 1 and self.key not in value:
-                ((written, inner),) = value.items()
-                name = canonical(written, self.value_keys)
-                if isinstance(name, str) and name in self.value_keys:
-                    is_rest = (
-                        isinstance(inner, dict) and "name" not in inner
-                    )  # a mapping with a name is the value itself
-                    return {self.key: name, **(inner if is_rest else {self.value_keys[name]: inner})}
+            case dict() if written := self.written_name(value):
+                name, inner = str(canonical(written, self.value_keys)), value[written]
+                rest = {key: other for key, other in value.items() if key != written}
+                if not rest and isinstance(inner, dict) and "name" not in inner:  # with a name it is the value itself
+                    return {self.key: name, **inner}
+                value_key = self.value_keys[name][0]
+                return value if value_key in rest else {self.key: name, value_key: inner, **rest}
         return value
+
+    def written_name(self, value: Mapping[str, object]) -> str | None:
+        """Return the key of a short form that is a name or a synonym: `dense` of `{dense: 64, bias: false}`."""
+        found = [key for key in value if canonical(key, self.value_keys) in self.value_keys]
+        return found[0] if len(found) == 1 and self.key not in value else None
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         self.names = literal_values(source, self.key)
         for section in get_args(source) if self.by_value else ():
             others = [key for key in section.model_fields if key != self.key]
-            self.value_keys |= {name: others[0] for name in literal_values(section, self.key) if others}
+            self.value_keys |= {name: others for name in literal_values(section, self.key) if others}
         return core_schema.no_info_before_validator_function(self.full_form, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         full = handler(schema)
         values = [value for each in self.values.values() for value in each]
         short: list[JsonSchemaValue] = [{"enum": sorted({*self.names, *values})}]
-        for name, key in self.value_keys.items():
-            entry = {"type": "object", "properties": {name: {}}, "required": [name], "additionalProperties": False}
+        for name, (key, *others) in self.value_keys.items():
+            properties: JsonSchemaValue = {each: {} for each in (name, *others)}
+            entry = {"type": "object", "properties": properties, "required": [name], "additionalProperties": False}
             short.append({**entry, "description": f"Short for {self.key}: {name}, {key}: …"})
         return {"anyOf": [*short, full]}

@@ -261,8 +261,11 @@ def _missing_name(value: Any, written: str, ref: FieldRef) -> str:
     if written != ref.key:
         return f"unknown key; did you mean '{ref.key}'?"
     first = next(iter(value), "")
-    if first in ref.names:
-        return f"missing; '{first}: …' takes no other keys; with other keys write '{ref.key}: {first}'"
+    given = [key for key in value if key in ref.names]
+    if len(given) > 1:
+        return f"missing; {' and '.join(map(repr, given))} are names; choose one"
+    if given:
+        return f"missing; write '{ref.key}: {given[0]}' with its other keys"
     if len(value) == 1 and nearest(first, ref.names):
         return _unknown_name(first, ref.names)
     return f"missing; choose one: {', '.join(ref.names)}"
@@ -371,9 +374,20 @@ def problems_of(error: ValidationError, document: Document, root: SectionType = 
         if path not in explained and not document.is_reported(path):
             kind = group[0][0]["type"]
             at_key = kind in ("extra_forbidden", "missing", "union_tag_not_found")
-            location = document.location_of(path[:-1] if kind == "missing" else path, at_key)
+            location = document.location_of(_written_path(path[:-1] if kind == "missing" else path, document), at_key)
             found.append(Problem(location, path, _message([detail for detail, _ in group], group[0][1], path)))
     return [*found, *_problems_in_misnamed_sections(groups, document, root)]
+
+
+def _written_path(path: KeyPath, document: Document) -> KeyPath:
+    """Return `path` with the name of a short form for the key of its value: `conv` of `{conv: 32, kernel: 5}`."""
+    written: KeyPath = ()
+    for length, key in enumerate(path):
+        node, short_form = document.value_at(written), short_form_at(path[:length])
+        is_short = isinstance(node, dict) and len(node) > 1 and key not in node and short_form is not None
+        name = short_form.written_name(node) if is_short and short_form else None
+        written = (*written, key if name is None else name)
+    return written
 
 
 def _problems_in_misnamed_sections(

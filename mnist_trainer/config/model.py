@@ -131,11 +131,13 @@ class UniformInit(Section):
 
 
 class ConstantInit(Section):
-    """All weights have the same value, biases are zero."""
+    """All weights have the same value, and all biases."""
 
     name: Literal["constant"] = "constant"
     value: float
     """value of every weight"""
+    bias: float = 0.0
+    """value of every bias"""
 
 
 Initialization = Annotated[

@@ -128,7 +128,7 @@ def _build_pool(layer: cfg.Pool, sides: Shape) -> nn.Module:
 def _initialise(
     module: WeightedLayer, init: cfg.PlainInit | cfg.NormalInit | cfg.UniformInit | cfg.ConstantInit
 ) -> None:
-    """Set the weights of a layer as `init` says; biases become 0, but for torch's default."""
+    """Set the weights of a layer as `init` says; biases become 0, but for torch's default and a constant."""
     match init:
         case cfg.PlainInit(name="default"):
             return
@@ -147,7 +147,7 @@ def _initialise(
         case _:
             assert_never(init)
     if module.bias is not None:
-        nn.init.zeros_(module.bias)
+        nn.init.constant_(module.bias, init.bias if isinstance(init, cfg.ConstantInit) else 0.0)
 
 
 def weighted_modules(model: nn.Module) -> list[nn.Module]:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from mnist_trainer.config.fields import canonical
+from mnist_trainer.config import model as cfg
+from mnist_trainer.config.fields import canonical, literal_values
 from mnist_trainer.config.load import dump_config, load_config
+from mnist_trainer.config.messages import sections_in
 
 MLP = {"model": {"architecture": "mlp"}}
 LAYERS = {"model": {"architecture": "layers", "layers": ["flatten", {"linear": "classes"}]}}
@@ -120,3 +122,19 @@ def test_an_override_goes_into_a_short_form() -> None:
 @pytest.mark.parametrize("word", ["", "loss", "x" * 10_000, 5, None, "_", "sgdd"])
 def test_what_is_no_other_word_stays(word: object) -> None:
     assert canonical(word, ("sgd", "mse", "none")) == word
+
+
+def test_a_key_is_never_a_name_so_that_short_forms_are_unambiguous() -> None:
+    for union, key in ((cfg.Initialization, "name"), (cfg.WrittenLayer, "type")):
+        sections = sections_in(union)
+        names = {name for section in sections for name in literal_values(section, key)}
+        assert len(names) > 5
+        assert not names & {field for section in sections for field in section.model_fields}
+
+
+def test_overrides_reach_the_other_keys_of_a_short_form() -> None:
+    neuron = {"model": {"architecture": "neuron"}, "data": {"binary": 7}, "loss": "bce"}
+    whole = load_config({**neuron, "model": {"architecture": "neuron", "init": {"constant": 0.5, "bias": 0.25}}})
+    assert load_config(neuron, ["model.init.constant=0.5", "model.init.bias=0.25"]) == whole
+    assert load_config(neuron, ["model.init={bias: 0.25, constant: 0.5}"]) == whole
+    assert load_config(load_config(neuron, ["model.init={constant: 0.5}"]), ["model.init.bias=0.25"]) == whole

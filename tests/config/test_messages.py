@@ -262,7 +262,7 @@ model:
     - {liner: 4}
     - linear
     - linear: -3
-    - {linear: 3, bias: true}
+    - {linear: 3, units: 4}
     - {type: linear, units: clases}
     - residual:
       - conv: 3.5
@@ -279,7 +279,7 @@ model:
         f"c.yaml:5:8  {path}1.type: unknown name 'liner'; did you mean 'linear'? Known: {LAYERS}",
         f"c.yaml:6:7  {path}2.units: missing (number of outputs; `classes` for one for each class of the data)",
         f"c.yaml:7:15  {path}3.units: expected a number greater than 0 or 'classes', got -3",
-        f"c.yaml:8:7  {path}4.type: missing; 'linear: …' takes no other keys; with other keys write 'type: linear'",
+        f"c.yaml:8:8  {path}4.type: missing; write 'type: linear' with its other keys",
         f"c.yaml:9:29  {path}5.units: expected a whole number or 'classes', got text 'clases'; did you mean 'classes'?",
         f"c.yaml:11:15  {path}6.layers.0.channels: expected a whole number, got 3.5",
         f"c.yaml:12:38  {path}6.layers.1.kernel: must be greater than 0, got 0",
@@ -290,6 +290,33 @@ model:
         f"c.yaml:16:22  {path}10.unit: unknown key; did you mean 'units'?",
         f"c.yaml:17:7  {path}11.type: not a layer, but the output of a model: write output: softmax next to layers; "
         "cross_entropy needs none",
+    ]
+
+
+def test_short_forms_with_other_keys(config_errors: Told) -> None:
+    text = """\
+model:
+  architecture: layers
+  init: {bias: x, constant: z}
+  layers:
+    - {linear: -3, bias: 5}
+    - {bias: true, Dense: abc}
+    - {conv: 4, kernal: 3}
+    - {conv: 4, linear: 3}
+    - {conv: {channels: 4}, kernel: 3}
+    - residual:
+      - {kernel: 3, conv: 3.5}
+"""
+    assert config_errors(text) == [
+        "c.yaml:3:16  model.init.bias: expected a number, got text 'x'",
+        "c.yaml:3:29  model.init.value: expected a number, got text 'z'",
+        "c.yaml:5:16  model.layers.0.units: expected a number greater than 0 or 'classes', got -3",
+        "c.yaml:5:26  model.layers.0.bias: expected true or false, got 5",
+        "c.yaml:6:27  model.layers.1.units: expected a whole number or 'classes', got text 'abc'",
+        "c.yaml:7:17  model.layers.2.kernal: unknown key; did you mean 'kernel'?",
+        "c.yaml:8:7  model.layers.3.type: missing; 'conv' and 'linear' are names; choose one",
+        "c.yaml:9:14  model.layers.4.channels: expected a whole number, got a mapping",
+        "c.yaml:11:27  model.layers.5.layers.0.channels: expected a whole number, got 3.5",
     ]
 
 

@@ -84,6 +84,13 @@ def test_the_schema_names_its_draft_and_describes_every_key() -> None:
             assert "description" in value or key in ("name", "type", "architecture"), f"{section.__name__}.{key}"
 
 
+def test_the_schema_accepts_short_forms_with_the_other_keys_of_their_section() -> None:
+    short = json_schema()["$defs"]["Mlp"]["properties"]["init"]["anyOf"]
+    (constant,) = (each for each in short if each.get("required") == ["constant"])
+    assert constant["properties"].keys() == {"constant", "bias"}
+    assert constant["additionalProperties"] is False
+
+
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
 def test_the_table_covers_every_key_of(section: type[Section]) -> None:
     table = reference_table()

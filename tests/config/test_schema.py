@@ -80,6 +80,8 @@ def test_a_bare_name_stands_for_the_mapping(section: str, short: Any, full: Any)
     [
         ("xavier", {"name": "xavier"}),
         ({"constant": 0.5}, {"name": "constant", "value": 0.5}),
+        ({"constant": 0.5, "bias": 0.25}, {"name": "constant", "value": 0.5, "bias": 0.25}),
+        ({"bias": 0.25, "constant": 0.5}, {"name": "constant", "value": 0.5, "bias": 0.25}),
         ({"normal": 0.1}, {"name": "normal", "std": 0.1}),
         ({"uniform": {"bound": 0.1}}, {"name": "uniform", "bound": 0.1}),
     ],
@@ -94,6 +96,9 @@ def test_short_forms_of_init(short: Any, full: Any) -> None:
         ("flatten", {"type": "flatten"}),
         ({"linear": "classes"}, {"type": "linear", "units": "classes"}),
         ({"linear": {"units": 3, "bias": False}}, {"type": "linear", "units": 3, "bias": False}),
+        ({"dense": 3, "bias": False}, {"type": "linear", "units": 3, "bias": False}),
+        ({"conv": 8, "kernel": 5}, {"type": "conv", "channels": 8, "kernel": 5}),
+        ({"kernel": 5, "Conv2d": 8}, {"type": "conv", "channels": 8, "kernel": 5}),
         ({"conv": 8}, {"type": "conv", "channels": 8}),
         ({"pool": "global"}, {"type": "pool", "size": "global"}),
         ({"dropout": 0.1}, {"type": "dropout", "rate": 0.1}),

@@ -139,6 +139,22 @@ def test_every_init_but_torchs_own_starts_biases_at_zero(init: Any) -> None:
     assert not any(bool(bias.any()) for bias in biases)
 
 
+def test_a_neuron_of_halves_is_the_sum_of_the_lecture() -> None:
+    """w₁ = w₂ = ½ and the bias w₀ = ½: two inputs of 1 give ½·1 + ½·1 + ½ = 1.5, and half of it for inputs of ¼."""
+    init = {"constant": 0.5, "bias": 0.5}
+    neuron = build_model(model(architecture="neuron", init=init, output="none"), 1)
+    images = torch.zeros(3, 1, 28, 28)
+    images[0, 0, 3, 4] = images[0, 0, 9, 9] = 1
+    images[1, 0, 3, 4] = images[1, 0, 9, 9] = 0.25
+    assert neuron(images).flatten().tolist() == [1.5, 0.75, 0.5]
+
+
+def test_a_constant_sets_the_bias_of_every_layer() -> None:
+    network = build_model(model(architecture="mlp", hidden=[4], init={"constant": 0.25, "bias": -1.0}), 10)
+    values = {name.rpartition(".")[2]: set(each.flatten().tolist()) for name, each in network.named_parameters()}
+    assert values == {"weight": {0.25}, "bias": {-1.0}}
+
+
 def test_the_default_weights_are_those_torch_draws() -> None:
     torch_made = nn.Linear(784, 10)
     ours = build_model(model(architecture="mlp", hidden=[]), 10)[1]
