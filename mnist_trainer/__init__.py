@@ -6,7 +6,7 @@ files.py and seeds.py:
     configs/*.yaml ─► config ─► pictures ─► simulator ─► data ─► model ─► inference ─► training ─► storage ─► reports
                         └────────────────────────────────── pipeline ──────────────────────────────────────────┘
                                                          ▲
-                                                   studies, lab
+                                               export, studies, lab
                                                          ▲
                                                         cli
 
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mnist_trainer.config.load import load_config
     from mnist_trainer.config.schema import Config
+    from mnist_trainer.export.write import export_model
     from mnist_trainer.inference.metrics import Evaluation
     from mnist_trainer.inference.reading import Prediction
     from mnist_trainer.pipeline.evaluate import evaluate
@@ -38,6 +39,7 @@ __all__ = [
     "Prediction",
     "Run",
     "evaluate",
+    "export_model",
     "fit",
     "load_config",
     "predict",
@@ -55,6 +57,7 @@ _MODULES = {
     "Prediction": "inference.reading",
     "Run": "reports.callbacks",
     "evaluate": "pipeline.evaluate",
+    "export_model": "export.write",
     "fit": "training.loop",
     "load_config": "config.load",
     "predict": "pipeline.predict",

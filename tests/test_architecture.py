@@ -28,6 +28,7 @@ STAGES = (
     "storage",
     "reports",
     "pipeline",
+    "export",
     "studies",
     "lab",
     "cli",
@@ -38,7 +39,10 @@ STAGES = (
 BEFORE = ("errors", "files", "seeds")
 
 FREE_OF_TORCH = ("config", "pictures", "simulator")
-HEAVY = {"torchvision", "matplotlib", "cv2", "tensorboard", "optuna", "psycopg"}
+HEAVY = {
+    *("torchvision", "matplotlib", "cv2", "tensorboard", "optuna", "psycopg"),
+    *("onnx", "onnxscript", "onnxruntime", "safetensors"),
+}
 """Imported inside functions only, by those who need them."""
 
 LINES_A_FUNCTION = 50

@@ -72,11 +72,12 @@ def test_nothing_else_is_inside(wheel: dict[str, bytes]) -> None:
     assert others == ours
 
 
-def test_six_commands_are_installed(wheel: dict[str, bytes]) -> None:
+def test_seven_commands_are_installed(wheel: dict[str, bytes]) -> None:
     lines = wheel[f"{INFO}/entry_points.txt"].decode().split("\n")
     assert [line for line in lines if line] == [
         "[console_scripts]",
         "mnist-eval = mnist_trainer.cli.start:evaluate",
+        "mnist-export = mnist_trainer.cli.start:export",
         "mnist-lab = mnist_trainer.cli.start:lab",
         "mnist-predict = mnist_trainer.cli.start:predict",
         "mnist-runs = mnist_trainer.cli.start:runs",

@@ -34,8 +34,8 @@ Arguments = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="CHECKPOINT [KEY=VALUE]",
-        help="A run folder, a .pt file, or latest (the newest finished run); several are measured as an ensemble. "
-        "Then keys of other data: data.name=qmnist",
+        help="A run folder, a .pt or .onnx file, or latest (the newest finished run); several are measured as an "
+        "ensemble. Then keys of other data: data.name=qmnist",
         autocompletion=complete("latest"),
     ),
 ]

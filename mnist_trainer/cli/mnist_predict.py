@@ -42,7 +42,8 @@ Checkpoint = Annotated[
     option(
         "--checkpoint",
         "FILE|RUN|latest",
-        "The model: a .pt file, a run folder, latest (the newest finished run), or bundled (comes with the package).",
+        "The model: a .pt or .onnx file, a run folder, latest (the newest finished run), or bundled (comes with the "
+        "package).",
         autocompletion=complete("bundled", "latest"),
     ),
 ]

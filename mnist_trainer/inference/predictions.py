@@ -118,7 +118,7 @@ def _predict_member(predictor: Predictor, index: int, dataset: ImageDataset, cho
         loader = ordered_loader(dataset, spec.batch_size)
         each.append(predictor.outputs((view(images.to(predictor.device)) for images, _ in loader), index))
     probabilities = torch.stack(list(map(spec.probabilities, each))).mean(dim=0)
-    plain = len(each) == 1 and spec.temperature == 1
+    plain = predictor.gives_raw_outputs and len(each) == 1 and spec.temperature == 1
     outputs = each[0] if plain else _log_outputs(predictor, probabilities)
     return _make_predictions(probabilities, labels, outputs, plain=plain)
 

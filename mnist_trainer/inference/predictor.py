@@ -21,35 +21,37 @@ MAX_PROBABILITY = 1 - 2.0**-24
 """Replaces an output of 1: the float32 number before it."""
 
 
-def to_probabilities(outputs: Tensor, kind: OutputKind, temperature: float = 1.0) -> Tensor:
-    """Return probabilities [B, K], float64 on the CPU, of raw outputs [B, K]; [B, 1] of a yes/no model become [B, 2].
+def to_probabilities(
+    outputs: Tensor, kind: OutputKind, temperature: float = 1.0, dtype: torch.dtype = torch.float64
+) -> Tensor:
+    """Return probabilities [B, K], of `dtype` on the CPU, of raw outputs [B, K]; K is 2 for a yes/no model.
 
     `sigmoid` outputs answer "is it this class?" independently. Given that exactly one class is correct, class k has
     probability ∝ p/(1−p), so their log-odds are logits. `values` are not probabilities: they are returned as they are
     (those of a yes/no model as [1−v, v]), and only their order has a meaning.
     """
     if kind == "values":
-        values = outputs.detach().cpu().double()
+        values = outputs.detach().cpu().to(dtype)
         return torch.cat([1 - values, values], dim=1) if values.shape[1] == 1 else values
     if kind == "probabilities" and temperature == 1:
-        shares = outputs.detach().cpu().double()
+        shares = outputs.detach().cpu().to(dtype)
         return shares / shares.sum(dim=1, keepdim=True)
-    return torch.softmax(to_logits(outputs, kind) / temperature, dim=1)
+    return torch.softmax(to_logits(outputs, kind, dtype) / temperature, dim=1)
 
 
-def to_logits(outputs: Tensor, kind: OutputKind) -> Tensor:
-    """Return logits [B, K], float64 on the CPU, of raw outputs; K is 2 for a yes/no model.
+def to_logits(outputs: Tensor, kind: OutputKind, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Return logits [B, K], of `dtype` on the CPU, of raw outputs; K is 2 for a yes/no model.
 
     Raises `ValueError` for `values`, which are not probabilities.
     """
     outputs = outputs.detach().cpu()
     match kind:
         case "logits" | "log_probabilities":
-            logits = outputs.double()
+            logits = outputs.to(dtype)
         case "sigmoid":
-            logits = torch.logit(outputs.double().clamp(MIN_PROBABILITY, MAX_PROBABILITY))
+            logits = torch.logit(outputs.to(dtype).clamp(MIN_PROBABILITY, MAX_PROBABILITY))
         case "probabilities":
-            logits = outputs.clamp_min(torch.finfo(outputs.dtype).tiny).double().log()
+            logits = outputs.clamp_min(torch.finfo(outputs.dtype).tiny).to(dtype).log()
         case "values":
             raise ValueError("values are not probabilities, and have no logits")
         case _:
@@ -90,17 +92,17 @@ class InferenceSpec:
         """Whether outputs become probabilities; of `values` only the order has a meaning."""
         return self.kind != "values"
 
-    def probabilities(self, outputs: Tensor) -> Tensor:
-        """Return probabilities [B, K], float64 on the CPU, of raw outputs."""
-        return to_probabilities(outputs, self.kind, self.temperature)
+    def probabilities(self, outputs: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+        """Return probabilities [B, K], of `dtype` on the CPU, of raw outputs."""
+        return to_probabilities(outputs, self.kind, self.temperature, dtype)
 
-    def none(self, outputs: Tensor) -> Tensor:
-        """Return the probability of "none of the classes" [B], float64 on the CPU: 1 / (1 + Σ exp z).
+    def none(self, outputs: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+        """Return the probability of "none of the classes" [B], of `dtype` on the CPU: 1 / (1 + Σ exp z).
 
         The outputs z are logits that were trained together with one more that is always 0. The temperature is not
         used: it was fitted to images that show one of the classes.
         """
-        return torch.sigmoid(-outputs.detach().cpu().double().logsumexp(dim=1))
+        return torch.sigmoid(-outputs.detach().cpu().to(dtype).logsumexp(dim=1))
 
 
 class Predictor(nn.Module):
@@ -124,6 +126,8 @@ class Predictor(nn.Module):
         self.specs = tuple(specs)
         self.device = device
         self.temperature = temperature
+        self.gives_raw_outputs = True
+        """False for an exported model, whose `outputs` are probabilities already."""
         self.gives_probabilities = all(spec.gives_probabilities for spec in specs)
         self.eval()
 
@@ -152,7 +156,7 @@ class Predictor(nn.Module):
         mean = torch.stack(tuple(each)).mean(dim=0)
         if self.temperature == 1 or not self.gives_probabilities:
             return mean
-        return to_probabilities(mean, "probabilities", self.temperature)
+        return to_probabilities(mean, "probabilities", self.temperature, mean.dtype)
 
     def outputs(self, batches: Iterable[Tensor], member: int = 0) -> Tensor:
         """Return the raw outputs [N, K] of one member, float32 on the CPU, of batches of uint8 images [B, 28, 28]."""

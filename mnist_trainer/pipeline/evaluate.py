@@ -39,7 +39,8 @@ from mnist_trainer.inference.predictions import (
 from mnist_trainer.inference.predictor import to_logits
 from mnist_trainer.model.device import choose_threads, convert_device_errors, has_device, resolve_device, settings
 from mnist_trainer.pipeline.preparation import CustomParts
-from mnist_trainer.storage.checkpoint import Checkpoint, Member, check_same_classes, combine, load_checkpoint
+from mnist_trainer.storage.checkpoint import Checkpoint, Member, check_same_classes, combine
+from mnist_trainer.storage.onnx_file import OnnxModel, load_model
 from mnist_trainer.storage.run_folder import belongs_to_run, find_checkpoint
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import build_criterion
@@ -53,7 +54,7 @@ FIXED = {f"data.{key}" for key in Data.model_fields} - {*CHANGEABLE}
 SPLITS = tuple(name for part in get_args(Split) for name in get_args(part))
 
 CheckpointRef = str | Path
-"""A `.pt` file, a run folder (its `best.pt`), `latest` or `bundled`."""
+"""A `.pt` file, an exported `.onnx` file, a run folder (its `best.pt`), `latest` or `bundled`."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,9 @@ def load_target(
     if unknown := [split for split in splits if split not in SPLITS]:
         raise UsageError(f"split must be one of {', '.join(SPLITS)}; got {one_line(repr(unknown[0]))}.")
     paths, texts = find_checkpoints(checkpoint), override_texts(overrides)
-    loaded = {str(path): load_checkpoint(path) for path in paths}
+    loaded = {str(path): load_model(path) for path in paths}
+    if len(loaded) > 1 and (exported := [path for path, each in loaded.items() if isinstance(each, OnnxModel)]):
+        raise CheckpointError(f"{exported[0]} is an exported model, and an ensemble is made of checkpoints.")
     whole = combine(loaded) if len(loaded) > 1 else loaded[str(paths[0])]
     configs = [override_data(member.config, texts) for member in whole.members]
     names = tuple((path, member.config.name) for path, each in loaded.items() for member in each.members)
@@ -379,6 +382,8 @@ def calibrate(
     the best temperature is out of bounds, and the errors of `evaluate`.
     """
     target = load_target(checkpoint, overrides, "validation", split)
+    if isinstance(target.checkpoint, OnnxModel):
+        raise CheckpointError(f"{target.name} is an exported model. Calibrate its checkpoint, and export the copy.")
     if not target.checkpoint.members[0].spec.gives_probabilities:  # of an ensemble all members do, or none
         raise CheckpointError(
             f"The outputs of {target.name} are not probabilities (squared error without model.output), so "

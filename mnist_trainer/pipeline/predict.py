@@ -25,7 +25,7 @@ from mnist_trainer.inference.reading import Prediction, RejectPolicy, Scores, cl
 from mnist_trainer.pictures.listing import list_pictures
 from mnist_trainer.pictures.page import Expect, Page
 from mnist_trainer.pictures.read import read_image, read_pages
-from mnist_trainer.storage.checkpoint import load_checkpoint
+from mnist_trainer.storage.onnx_file import load_model
 from mnist_trainer.storage.run_folder import BUNDLED, find_checkpoint
 
 Picture = str | Path | Image | np.ndarray
@@ -65,10 +65,10 @@ def predict(
 ) -> list[Prediction]:
     """Read the digits in each picture: files, Pillow images, or arrays [h, w] (grey) and [h, w, 3] (RGB) of uint8.
 
-    `checkpoint` is a `.pt` file, a run folder, `latest`, the newest finished run under `runs/`, or `bundled`, the model
-    that comes with the package. `expect` says what a picture holds: a `single` digit, a `row`, a `page` of rows. Digits
-    with less confidence than `min_confidence`, from 0 to 1, are refused. A picture that can't be read has the reason in
-    `error`. Raises `CheckpointError`, and `UsageError` for invalid arguments.
+    `checkpoint` is a `.pt` file, an exported `.onnx` file, a run folder, `latest`, the newest finished run under
+    `runs/`, or `bundled`, the model that comes with the package. `expect` says what a picture holds: a `single` digit,
+    a `row`, a `page` of rows. Digits with less confidence than `min_confidence`, from 0 to 1, are refused. A picture
+    that can't be read has the reason in `error`. Raises `CheckpointError`, and `UsageError` for invalid arguments.
     """
     inputs = _to_inputs(images)
     return list(load_reader(checkpoint, model).read(inputs, expect, min_confidence))
@@ -128,7 +128,7 @@ def load_reader(checkpoint: str | Path = BUNDLED, model: nn.Module | None = None
     It runs on the CPU, which has read a few pictures before a GPU is initialized.
     """
     path = find_checkpoint(str(checkpoint))
-    loaded = load_checkpoint(path)
+    loaded = load_model(path)
     count, trained_on = len(loaded.members), loaded.config.data.name
     models = loaded.config.name if count == 1 else f"{count} models"
     name = f"{checkpoint if str(checkpoint) == BUNDLED else path} ({models}, trained on {trained_on})"

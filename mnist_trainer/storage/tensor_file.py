@@ -54,7 +54,7 @@ def read_tensors(path: Path) -> tuple[object, bool]:
     Nothing that could run code is loaded, and no more memory is allocated than the file has bytes. Raises
     `CheckpointError` that says what is wrong with the file.
     """
-    with _open(path) as stream:
+    with open_regular(path) as stream:
         # torch and zipfile fail on foreign and damaged files in many ways: no list of exceptions is complete.
         try:
             if not zipfile.is_zipfile(stream):
@@ -82,7 +82,7 @@ def short_reason(error: Exception) -> str:
     return one_line(" ".join(lines[:2]) or type(error).__name__, 300)
 
 
-def _open(path: Path) -> IO[bytes]:
+def open_regular(path: Path) -> IO[bytes]:
     """Open a regular file. Raises `CheckpointError`."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for a writer

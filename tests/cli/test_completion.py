@@ -24,6 +24,8 @@ WORDS = [
     ("mnist-predict a.png --expect r", {"row"}),
     ("mnist-runs --f", {"--filter"}),
     ("mnist-eval --out x", set()),
+    ("mnist-export --to o", {"onnx"}),
+    ("mnist-export b", {"bundled"}),
     ("mnist-train --copy-config mlp ear", {"early-stopping"}),
 ]
 WATCHED = (
@@ -51,7 +53,7 @@ def test_tab_completes_in_bash_without_slow_imports(completed: Light, here: Path
 def test_the_script_of_each_shell_names_all_commands(light: Light, here: Path, shell: str) -> None:
     done = light("train", "--completion", shell)
     assert (done.code, done.err) == (0, "")
-    for name in ("train", "eval", "predict", "runs", "sweep"):
+    for name in ("train", "eval", "predict", "runs", "sweep", "export"):
         assert f"mnist-{name}" in done.out
         assert f"_MNIST_{name.upper()}_COMPLETE" in done.out
     if shutil.which(shell):

@@ -74,14 +74,29 @@ Options:
   --version         Show the version and exit.
   -h, --help        Show this message and exit.
 """,
+    "export": """\
+  Write a trained model to a file that other programs run: images in,
+  calibrated probabilities out.
+
+  All validation images go through the file first: if it does not give the
+  model's answers, it is not written.
+
+Options:
+  --to FORMAT  The format: onnx (one file for ONNX Runtime and other
+               programs).  [default: onnx]
+  --out FILE   Write to this file instead of <name of the run>.<format>.
+  --debug      Show the traceback of an error.
+  --version    Show the version and exit.
+  -h, --help   Show this message and exit.
+""",
     "predict": """\
   Read handwritten digits from pictures: any format, dark on light or light on
   dark, one digit or many.
 
 Options:
-  --checkpoint FILE|RUN|latest  The model: a .pt file, a run folder, latest
-                                (the newest finished run), or bundled (comes
-                                with the package).  [default: bundled]
+  --checkpoint FILE|RUN|latest  The model: a .pt or .onnx file, a run folder,
+                                latest (the newest finished run), or bundled
+                                (comes with the package).  [default: bundled]
   --expect KIND                 What a picture holds: single (one digit), row,
                                 page, or auto (find out).  [default: auto]
   --min-confidence P            Reject digits whose probability is below P (0
@@ -151,13 +166,14 @@ Options:
 def test_the_whole_help(name: str, light: Light) -> None:
     done = light(name, "--help")
     usage, about, arguments, options = re.split(r"\n\n(?=  [A-Z]|Arguments:|Options:)", done.out, maxsplit=3)
-    if name in ("train", "sweep"):  # whose texts have two paragraphs
+    if name in ("train", "sweep", "export"):  # whose texts have two paragraphs
         about, arguments, options = f"{about}\n\n{arguments}", *re.split(r"\n\n(?=Options:)", options)
     assert (done.code, done.err) == (0, "")
     assert usage.startswith(f"Usage: mnist-{name} [OPTIONS] ")
     assert f"{about}\n\n{options}" == HELP[name]
     # how arguments are shown differs from one version of typer to the next
     words = {"eval": ["CHECKPOINT", "KEY=VALUE"], "predict": ["IMAGE", "FOLDER"], "runs": ["DIR"], "sweep": ["SWEEP"]}
+    words["export"] = ["CHECKPOINT"]
     for word in words.get(name, ["KEY=VALUE"]):
         assert word in usage
         assert word in arguments
@@ -249,7 +265,14 @@ def test_a_wrong_usage_names_the_option(light: Light, options: list[str]) -> Non
     assert f"'{options[0]}'" in done.err
 
 
-@pytest.mark.parametrize(("name", "example"), [("eval", "mnist-eval latest"), ("predict", "mnist-predict picture.png")])
+@pytest.mark.parametrize(
+    ("name", "example"),
+    [
+        ("eval", "mnist-eval latest"),
+        ("predict", "mnist-predict picture.png"),
+        ("export", "mnist-export latest --to onnx"),
+    ],
+)
 def test_without_arguments_an_example_is_shown(light: Light, name: str, example: str) -> None:
     done = light(name)
     assert (done.code, done.out) == (2, "")

@@ -1,0 +1,43 @@
+"""Tracing a model with torch.export, and the errors of models that it can't trace."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
+
+import torch
+
+from mnist_trainer.errors import CheckpointError
+from mnist_trainer.export.module import ExportModule
+from mnist_trainer.export.source import ExportSource
+from mnist_trainer.storage.tensor_file import short_reason
+
+
+def trace(source: ExportSource) -> torch.export.ExportedProgram:
+    """Return the traced model, for any number of images. Raises `CheckpointError` if torch can't trace it."""
+    images = torch.zeros(2, 28, 28, dtype=torch.uint8)  # torch.export takes a batch of 1 for a constant
+    with convert_errors():
+        return torch.export.export(
+            ExportModule(source.predictor), (images,), dynamic_shapes={"images": {0: torch.export.Dim("batch")}}
+        )
+
+
+@contextmanager
+def convert_errors() -> Iterator[None]:
+    """Convert whatever an exporter raises into a `CheckpointError`, and silence its warnings and messages."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(StringIO()), torch.no_grad():
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:  # no list is complete: the model may be the user's own
+        raise CheckpointError(
+            f"torch can't export this model ({short_reason(error)}). Its forward method must not depend on "
+            "the values of the images, nor on their number."
+        ) from error
+    finally:
+        logging.disable(level)

@@ -1,0 +1,54 @@
+"""`export_model` writes a trained model in one of the `FORMATS`, after its answers were compared with the model's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from mnist_trainer.errors import UsageError, one_line
+from mnist_trainer.export.onnx import export_onnx
+from mnist_trainer.export.source import load_source
+from mnist_trainer.files import make_folder, user_path, write_bytes
+from mnist_trainer.pipeline.evaluate import CheckpointRef, check_output_file
+
+FORMATS = {"onnx": (export_onnx, ".onnx")}
+"""The function of each format, and the ending of its file."""
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """The files that were written, the largest difference from the model, and the images that it was measured on."""
+
+    files: tuple[Path, ...]
+    num_bytes: int
+    largest_difference: float
+    verified_on: str
+
+
+def export_model(
+    checkpoint: CheckpointRef | Iterable[CheckpointRef],
+    out: str | Path | None = None,
+    *,
+    to: str = "onnx",
+    model: nn.Module | None = None,
+) -> ExportResult:
+    """Write a `.pt` file, a run folder's `best.pt`, `latest` or `bundled`, or the ensemble of several, to `out`.
+
+    `out` is `<name of the run>.onnx` by default. `model` is the user's own module, if the checkpoint was trained with
+    it. All validation images go through the exported file first; if a probability differs by more than 1e-5 from that
+    of the float32 model, nothing is written. Raises `CheckpointError`, `UsageError` or `StorageError`.
+    """
+    if to not in FORMATS:
+        raise UsageError(f"to must be one of {', '.join(FORMATS)}; got {one_line(repr(to))}.")
+    export, ending = FORMATS[to]
+    source = load_source(checkpoint, model)
+    path = Path(f"{source.name}{ending}") if out is None else user_path(out)
+    check_output_file(path, source.paths)
+    files, largest = export(source, path)
+    make_folder(path.parent)
+    for file, content in files.items():
+        write_bytes(file, content)
+    return ExportResult(tuple(files), sum(map(len, files.values())), largest, source.images_name)
