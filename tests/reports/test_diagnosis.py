@@ -168,6 +168,12 @@ CASES: dict[str, tuple[Facts, str, str, str]] = {
         "the training loss fell by 37 % from the third to the last quarter of its steps.",
         "training.epochs=5",
     ),
+    "cut in the first epoch": (
+        replace(weak(accuracy=0.5), records=records([1], [1.5], accuracy=0.5, curve=[2, 1]), best_epoch=1),
+        "too_short",
+        "The training was too short: it had a single epoch with few steps.",
+        "training.epochs=12",
+    ),
     "a schedule ended the fall": (
         replace(weak(), records=records((1.0, 0.9, 0.8, 0.7, 0.68, 0.68), accuracy=0.8, final_lr=0)),
         "too_short",
@@ -251,16 +257,6 @@ CASES: dict[str, tuple[Facts, str, str, str]] = {
         replace(weak(), records=records(RISING, RISING, accuracy=0.8), early=probes([1, 1, 1], update=0.1)),
         "lr_too_high",
         "the loss rose in 3 of 5 epochs, and a step changes the weights of a layer by 10 %",
-        "optimizer.lr=0.0003",
-    ),
-    "the training loss ends in a rise": (
-        replace(
-            weak(),
-            records=records(val=SLOW, train=(1, 0.5, 0.4, 0.42, 0.5, 0.6), accuracy=0.8),
-            early=probes([1, 1, 1], update=0.1),
-        ),
-        "lr_too_high",
-        "the training loss rose in each of the last three epochs, and a step changes the weights of a layer by 10 %.",
         "optimizer.lr=0.0003",
     ),
     "the first steps blow up": (
