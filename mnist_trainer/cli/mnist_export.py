@@ -18,7 +18,7 @@ Name what to export: a run folder, a .pt file, latest (the newest finished run),
   mnist-export latest --to onnx
 mnist-export --help lists all options."""
 
-Format = Literal["onnx"]
+Format = Literal["onnx", "pt2"]
 """The formats, as in `FORMATS` of export/write.py."""
 
 Checkpoints = Annotated[
@@ -30,7 +30,7 @@ Checkpoints = Annotated[
         autocompletion=complete("latest", "bundled"),
     ),
 ]
-TO = "The format: onnx (one file for ONNX Runtime and other programs)."
+TO = "The format: onnx (for ONNX Runtime and other programs) or pt2 (torch.export)."
 OUT = "Write to this file instead of <name of the run>.<format>."
 
 

@@ -20,9 +20,12 @@ def trace(source: ExportSource) -> torch.export.ExportedProgram:
     """Return the traced model, for any number of images. Raises `CheckpointError` if torch can't trace it."""
     images = torch.zeros(2, 28, 28, dtype=torch.uint8)  # torch.export takes a batch of 1 for a constant
     with convert_errors():
-        return torch.export.export(
+        traced = torch.export.export(
             ExportModule(source.predictor), (images,), dynamic_shapes={"images": {0: torch.export.Dim("batch")}}
         )
+    for node in traced.graph.nodes:
+        node.meta.pop("stack_trace", None)  # names source files of this machine
+    return traced
 
 
 @contextmanager

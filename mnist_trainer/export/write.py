@@ -10,11 +10,12 @@ from torch import nn
 
 from mnist_trainer.errors import UsageError, one_line
 from mnist_trainer.export.onnx import export_onnx
+from mnist_trainer.export.pt2 import export_pt2
 from mnist_trainer.export.source import load_source
 from mnist_trainer.files import make_folder, user_path, write_bytes
 from mnist_trainer.pipeline.evaluate import CheckpointRef, check_output_file
 
-FORMATS = {"onnx": (export_onnx, ".onnx")}
+FORMATS = {"onnx": (export_onnx, ".onnx"), "pt2": (export_pt2, ".pt2")}
 """The function of each format, and the ending of its file."""
 
 
@@ -37,9 +38,10 @@ def export_model(
 ) -> ExportResult:
     """Write a `.pt` file, a run folder's `best.pt`, `latest` or `bundled`, or the ensemble of several, to `out`.
 
-    `out` is `<name of the run>.onnx` by default. `model` is the user's own module, if the checkpoint was trained with
-    it. All validation images go through the exported file first; if a probability differs by more than 1e-5 from that
-    of the float32 model, nothing is written. Raises `CheckpointError`, `UsageError` or `StorageError`.
+    `to` is one of `FORMATS`; `out` is by default the name of the run with the ending of the format. `model` is the
+    user's own module, if the checkpoint was trained with it. All validation images go through the exported file first;
+    if a probability differs by more than 1e-5 from that of the float32 model, nothing is written. Raises
+    `CheckpointError`, `UsageError` or `StorageError`.
     """
     if to not in FORMATS:
         raise UsageError(f"to must be one of {', '.join(FORMATS)}; got {one_line(repr(to))}.")

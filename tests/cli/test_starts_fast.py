@@ -82,8 +82,8 @@ Options:
   model's answers, it is not written.
 
 Options:
-  --to FORMAT  The format: onnx (one file for ONNX Runtime and other
-               programs).  [default: onnx]
+  --to FORMAT  The format: onnx (for ONNX Runtime and other programs) or pt2
+               (torch.export).  [default: onnx]
   --out FILE   Write to this file instead of <name of the run>.<format>.
   --debug      Show the traceback of an error.
   --version    Show the version and exit.

@@ -22,17 +22,14 @@ from mnist_trainer.export.write import export_model
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 from mnist_trainer.storage.onnx_file import load_onnx, open_session
 
-onnx = pytest.importorskip("onnx")
+from .conftest import MODELS, SMALL, random_images
+
+pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 
 Make = Callable[..., Path]
-SMALL = {"architecture": "mlp", "hidden": [8]}
 BINARY = {"data": {"binary": 7}, "loss": "bce"}
-
-
-def random_images(count: int = 9) -> Tensor:
-    return torch.randint(256, (count, 28, 28), dtype=torch.uint8)
 
 
 def outputs_of(path: Path, images: Tensor) -> list[Any]:
@@ -50,61 +47,6 @@ def assert_equal_answers(checkpoint: Path, exported: Path) -> None:
         np.testing.assert_allclose(found[1], none, atol=1e-5)
     for answers in outputs_of(exported, images[:1]):
         assert len(answers) == 1
-
-
-ARCHITECTURES: list[dict[str, Any]] = [
-    SMALL,
-    {"architecture": "mlp", "hidden": [8, 8], "residual": True, "batch_norm": True, "dropout": 0.5, "bias": False},
-    {"architecture": "ciresan_mlp", "hidden": [8, 8]},
-    {"architecture": "cnn", "channels": [2, 3], "hidden": [8], "batch_norm": True},
-    {"architecture": "lenet5"},
-    {"architecture": "vgg", "channels": [4, 4], "convolutions": 1, "squeeze_excite": 2, "pooling": "both"},
-    {"architecture": "residual", "channels": [4, 4], "squeeze_excite": 2},
-]
-ACTIVATIONS: list[Any] = [
-    *("identity", "step", "tanh", "scaled_tanh", "relu", "selu", "gelu", "swish", "mish", "relu6"),
-    *("sigmoid", {"name": "sigmoid", "slope": 2.5}, {"name": "leaky_relu", "slope": 0.2}),
-    *({"name": "alrelu", "alpha": 0.5}, "prelu", {"name": "rrelu", "lower": 0.1, "upper": 0.9}),
-    *({"name": "elu", "alpha": 2.0}, {"name": "softplus", "beta": 3.0}, {"name": "maxout", "pieces": 3}),
-]
-IMAGE_LAYERS: list[Any] = [
-    {"conv": 3},
-    {"type": "conv", "channels": 3, "kernel": 4},
-    {"type": "conv", "channels": 3, "kernel": 5, "stride": 2, "padding": 1, "bias": False},
-    {"type": "pool", "size": 3},
-    {"type": "pool", "size": 3, "kind": "average"},
-    {"type": "pool", "size": 2, "kind": "both"},
-    {"type": "pool", "size": "global"},
-    {"type": "pool", "size": "global", "kind": "average"},
-    {"type": "squeeze_excite", "reduction": 1},
-    {"type": "residual", "layers": [{"conv": 2}, {"activation": "rrelu"}]},
-    {"type": "activation", "function": "maxout"},
-    *("batch_norm", "layer_norm"),
-]
-ROW_LAYERS: list[Any] = [
-    {"linear": 6},
-    {"type": "linear", "units": 6, "bias": False},
-    {"maxout": 5},
-    {"dropout": 0.3},
-    *("batch_norm", "layer_norm", {"type": "residual", "layers": [{"linear": 784}]}),
-]
-
-
-def image_layers(layer: Any) -> dict[str, Any]:
-    # two channels before it, as maxout and squeeze_excite need several
-    return {"architecture": "layers", "layers": [{"conv": 2}, layer, "flatten", {"linear": "classes"}]}
-
-
-def row_layers(layer: Any) -> dict[str, Any]:
-    return {"architecture": "layers", "layers": ["flatten", layer, {"linear": "classes"}]}
-
-
-MODELS = [
-    *ARCHITECTURES,
-    *({"architecture": "mlp", "hidden": [8], "activation": activation} for activation in ACTIVATIONS),
-    *map(image_layers, IMAGE_LAYERS),
-    *map(row_layers, ROW_LAYERS),
-]
 
 
 def names_of(union: Any, key: str) -> set[str]:
