@@ -15,6 +15,7 @@ from mnist_trainer.cli.options import Debug, Device, Json, Version, complete, fl
 
 if TYPE_CHECKING:
     from mnist_trainer.data.image_dataset import Split
+    from mnist_trainer.inference.influence import NetworkExplanation
     from mnist_trainer.pipeline.evaluate import EvalResult
 
     Report = tuple[EvalResult, list[str], dict[str, Any]]
@@ -45,6 +46,7 @@ SPLIT = (
 OUT = "Write confusion.png, mistakes.png and predictions.csv to this folder."
 VIEWS = "Average the predictions for N slightly deformed copies of each image (test-time augmentation)."
 CALIBRATE = "Save a copy whose probabilities are calibrated on the validation images."
+EXPLAIN = "Say what each hidden unit contributes; with --out also as files."
 COMPARE = "Compare two checkpoints: is one significantly better? (McNemar's test)"
 
 
@@ -57,6 +59,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one an option
     views: Annotated[int, option("--views", "N", VIEWS)] = 1,
     calibrate: Annotated[Path | None, option("--calibrate", "FILE", CALIBRATE)] = None,
     compare: Annotated[bool, flag("--compare", COMPARE)] = False,
+    explain: Annotated[bool, flag("--explain", EXPLAIN)] = False,
     device: Device = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -68,6 +71,8 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one an option
         checkpoints = [argument for argument in arguments or [] if "=" not in argument or os.path.lexists(argument)]
         overrides = [argument for argument in arguments or [] if argument not in checkpoints]
         _check_options(len(checkpoints), out, save, views, calibrate, compare)
+        if explain:
+            _check_explain(len(checkpoints), views, compare or calibrate is not None)
         changes = [*overrides, *([] if device is None else [f"device={device}"])]
         with problems_at_options(overrides, ["device"]):
             if compare:
@@ -75,7 +80,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one an option
             elif calibrate is not None:
                 report = _calibrate(checkpoints, changes, split, calibrate, out)
             else:
-                report = _evaluate(checkpoints, changes, split, views, save, out)
+                report = _evaluate(checkpoints, changes, split, views, save, out, explain)
         _print_report(*report, as_json)
 
 
@@ -102,6 +107,17 @@ def _check_options(
     )
 
 
+def _check_explain(count: int, views: int, has_other_task: bool) -> None:
+    """Raise `UsageError` for options that do not go together with --explain."""
+    require(
+        {
+            f"--explain takes one checkpoint, got {count}: explain the members of an ensemble one by one.": count == 1,
+            "--explain works without views: leave out --views.": views == 1,
+            "--explain can't be combined with --compare or --calibrate: leave one out.": not has_other_task,
+        }
+    )
+
+
 def _make_output_folders(checkpoints: list[str], file: Path | None, out: Path | None) -> None:
     """Create the folders of the output files. Raises `UsageError` if a file would overwrite a checkpoint."""
     from mnist_trainer.files import make_folder
@@ -116,22 +132,35 @@ def _make_output_folders(checkpoints: list[str], file: Path | None, out: Path | 
 
 
 def _evaluate(
-    checkpoints: list[str], overrides: list[str], split: Split, views: int, save: Path | None, out: Path | None
+    checkpoints: list[str],
+    overrides: list[str],
+    split: Split,
+    views: int,
+    save: Path | None,
+    out: Path | None,
+    explain: bool,
 ) -> Report:
     """Measure a checkpoint or an ensemble; save the ensemble to `save`, and pictures and a table to `out`."""
-    from mnist_trainer.pipeline.evaluate import run_evaluation
+    from mnist_trainer.pipeline.evaluate import explain_result, run_evaluation
+    from mnist_trainer.reports.explanations import network_lines
     from mnist_trainer.reports.results import evaluation_lines
     from mnist_trainer.storage.checkpoint import save_checkpoint
 
     _make_output_folders(checkpoints, save, out)
     result = run_evaluation(checkpoints, *overrides, split=split, views=views)
     lines = evaluation_lines(result.evaluation, result.target.name, terminal_width())
+    explanation, content = explain_result(result) if explain else None, result.evaluation.to_json()
+    if explanation is not None:
+        lines += ["", *network_lines(explanation, split)]
+        content["explanation"] = explanation.to_json()
     if save is not None:
         save_checkpoint(save, result.target.checkpoint)
         lines += ["", f"Written to {save}: the ensemble as one checkpoint"]
     if out is not None:
         lines += ["", _write_report(result, out)]
-    return result, lines, result.evaluation.to_json()
+        if explanation is not None:
+            lines.append(_write_explanation(result, explanation, out))
+    return result, lines, content
 
 
 def _compare(checkpoints: list[str], overrides: list[str], split: Split, views: int) -> Report:
@@ -192,3 +221,19 @@ def _write_report(result: EvalResult, out: Path) -> str:
     table = predictions_csv(result.predictions, result.dataset, classes, evaluation.ece is not None)
     write_text(out / "predictions.csv", table)
     return f"Written to {out}: confusion.png, mistakes.png, predictions.csv"
+
+
+def _write_explanation(result: EvalResult, explanation: NetworkExplanation, out: Path) -> str:
+    """Write the files of `--explain`. Return the message to print."""
+    from mnist_trainer.files import write_bytes, write_text
+    from mnist_trainer.reports.explanations import embedding, influence
+
+    name, images = result.target.name, f"{result.evaluation.split} images of {result.evaluation.dataset}"
+    write_bytes(
+        out / "influence.png", influence(explanation, f"{name}: each unit switched off, {explanation.count:,} {images}")
+    )
+    points, classes = explanation.embedding, result.target.checkpoint.classes
+    title = f"{name}: {len(points.labels):,} {images} as the output layer sees them"
+    write_bytes(out / "embedding.png", embedding(points, classes, title))
+    write_text(out / "explanation.json", json.dumps(explanation.to_json()))
+    return f"Written to {out}: influence.png, embedding.png, explanation.json"

@@ -33,6 +33,8 @@ ONE_CSV = (
     "Predictions for pictures are printed; for programs use --csv or --json."
 )
 
+NO_EXPLANATIONS = "A table has no column for explanations: use --json instead of --csv, or leave out --explain."
+
 Content = Literal["auto", "single", "row", "page"]
 """The content of a picture."""
 
@@ -53,6 +55,7 @@ MinConfidence = Annotated[float, option("--min-confidence", "P", MIN_CONFIDENCE,
 TOP = "Show the K most likely classes of each digit; by default only close ones."
 SHOW = "Draw each 28×28 image that the network reads, in the terminal."
 SAVE_STEPS = "Write a PNG for each picture that shows how it was read, step by step."
+EXPLAIN = "Say what decided, against the runner-up; with --save-steps also as a PNG."
 OUT = "Write Kaggle's ImageId,Label for the images in the rows of a CSV file."
 
 
@@ -65,6 +68,7 @@ def predict(  # noqa: PLR0913, PLR0917 - one an option
     top: Annotated[int | None, option("--top", "K", TOP, min=1)] = None,
     show: Annotated[bool, flag("--show", SHOW)] = False,
     save_steps: Annotated[Path | None, option("--save-steps", "DIR", SAVE_STEPS)] = None,
+    explain: Annotated[bool, flag("--explain", EXPLAIN)] = False,
     out: Annotated[Path | None, option("--out", "FILE", OUT)] = None,
     as_json: Annotated[bool, flag("--json", "Print a list with one object for each picture.")] = False,
     as_csv: Annotated[bool, flag("--csv", "Print a table with one row for each picture.")] = False,
@@ -74,9 +78,10 @@ def predict(  # noqa: PLR0913, PLR0917 - one an option
     """Read handwritten digits from pictures: any format, dark on light or light on dark, one digit or many."""
     with handle_errors(debug):
         for_people, for_programs = show or top is not None, as_json or as_csv
+        require({NO_EXPLANATIONS: not (explain and as_csv)})
         _check_options(images, min_confidence, as_json and as_csv, for_people and for_programs)
         if out is not None:
-            others = for_people or for_programs or save_steps or min_confidence or expect != "auto"
+            others = for_people or for_programs or save_steps or explain or min_confidence or expect != "auto"
             require({"--out takes no other option but --checkpoint.": not others})
             _write_submission(images or [], checkpoint, out)
             return
@@ -87,7 +92,7 @@ def predict(  # noqa: PLR0913, PLR0917 - one an option
         reader = load_reader(checkpoint)
         for note in filter(None, [reader.limits, *notes]):
             print_safe(note, err=True)
-        predictions = reader.read(sources, expect, min_confidence, steps=save_steps is not None)
+        predictions = reader.read(sources, expect, min_confidence, steps=save_steps is not None, explain=explain)
         if save_steps is not None:
             from mnist_trainer.reports.digit_images import StripFolder
 
@@ -160,6 +165,7 @@ def _print_csv(predictions: Iterable[Prediction]) -> bool:
 
 def _print_text(predictions: Iterable[Prediction], top: int | None, show: bool) -> bool:
     """Print lines for each picture. Return whether a picture could not be read."""
+    from mnist_trainer.reports.explanations import explanation_lines
     from mnist_trainer.reports.results import prediction_lines
 
     failed = False
@@ -169,7 +175,7 @@ def _print_text(predictions: Iterable[Prediction], top: int | None, show: bool) 
             sys.stdout.flush()
             print_error(prediction.error)
             continue
-        print_safe("\n".join(prediction_lines(prediction, top)))
+        print_safe("\n".join(prediction_lines(prediction, top) + explanation_lines(prediction)))
         for warning in prediction.warnings:
             print_safe(f"warning: {prediction.name}: {warning}", err=True)
         if show:

@@ -44,7 +44,12 @@ def to_logits(outputs: Tensor, kind: OutputKind, dtype: torch.dtype = torch.floa
 
     Raises `ValueError` for `values`, which are not probabilities.
     """
-    outputs = outputs.detach().cpu()
+    return differentiable_logits(outputs.detach(), kind, dtype)
+
+
+def differentiable_logits(outputs: Tensor, kind: OutputKind, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Return what `to_logits` returns, with the graph of the gradients."""
+    outputs = outputs.cpu()
     match kind:
         case "logits" | "log_probabilities":
             logits = outputs.to(dtype)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnist_trainer.inference.sign_warnings import sign_warnings
 from mnist_trainer.pictures.page import Box, Glyph, Layout, Line, Page, ReadingSteps, touches_border
+
+if TYPE_CHECKING:
+    from mnist_trainer.inference.explain import Explanation
 
 MIN_PROBABILITY, REFUSAL_COST = 0.005, 0.5
 """The lower limit of probabilities, and the extra cost of a glyph that is probably no digit."""
@@ -123,6 +126,8 @@ class DigitPrediction:
     names: tuple[Name, ...] = field(default=(), repr=False)
     line: int = 0
     digit_probability: float = field(default=1.0, compare=False)
+    explanation: Explanation | None = field(default=None, repr=False, compare=False)
+    """What decided, if requested. Refused digits have none."""
 
     @property
     def sign(self) -> str:
@@ -137,9 +142,10 @@ class DigitPrediction:
         return ranking[:most]
 
     def to_json(self) -> dict[str, Any]:
-        """Return its object in `digits`."""
+        """Return its object in `digits`; `explanation` only if there is one."""
         keys = ("digit", "confidence", "probabilities", "box", "refused", "reason")
-        return {key: getattr(self, key) for key in keys}
+        content = {key: getattr(self, key) for key in keys}
+        return content if self.explanation is None else content | {"explanation": self.explanation.to_json()}
 
 
 @dataclass(frozen=True)

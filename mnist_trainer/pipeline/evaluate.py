@@ -19,6 +19,7 @@ from mnist_trainer.data.image_dataset import ImageDataset, Split
 from mnist_trainer.data.loaders import all_classes, load_real, load_split, load_unseen, with_binary
 from mnist_trainer.errors import CheckpointError, ConfigError, ConfigProblem, UsageError, one_line
 from mnist_trainer.files import is_folder, user_path
+from mnist_trainer.inference.influence import NetworkExplanation, explain_network
 from mnist_trainer.inference.metrics import (
     CalibrationMetrics,
     Comparison,
@@ -210,6 +211,8 @@ def override_data(config: Config, overrides: Sequence[str]) -> Config:
     return load_config(content, overrides)
 
 
+DEVICE_ADVICE = "Take another device (on the command line: --device cpu), or fewer members of an ensemble."
+
 MIN_KNOWN = 30
 """The number of known images in a sample from which on their fraction of all images is estimated."""
 
@@ -265,9 +268,8 @@ def evaluate_target(
     config, checkpoint, custom = target.config, target.checkpoint, custom or CustomParts()
     if custom.loss is not None and len(checkpoint.members) > 1:
         raise UsageError("loss= is for a single checkpoint: an ensemble's loss is -ln of its mean probability.")
-    advice = "Take another device (on the command line: --device cpu), or fewer members of an ensemble."
     threads = choose_threads(config, custom.model)
-    with settings(config, threads, model=custom.model), convert_device_errors("evaluation", advice):
+    with settings(config, threads, model=custom.model), convert_device_errors("evaluation", DEVICE_ADVICE):
         dataset, pictures = _load_images(target, split, trained_on)
         predictor = checkpoint.predictor(resolve_device(config.device), custom.model)
         predictions = predict(predictor, dataset, views)
@@ -281,6 +283,23 @@ def evaluate_target(
     unique = tuple(dict.fromkeys(note for note in notes if note))
     evaluation = replace(evaluation, views=views, pictures=pictures, notes=unique)
     return EvalResult(target, evaluation, predictions, dataset)
+
+
+def explain_result(result: EvalResult) -> NetworkExplanation:
+    """Return the influence of each hidden unit of an evaluated model on its images.
+
+    Raises `CheckpointError` for an ensemble, and for a model without hidden layers.
+    """
+    target = result.target
+    if isinstance(target.checkpoint, OnnxModel):
+        advice = "Explain the checkpoint it was made of."
+        raise CheckpointError(f"{target.name}: the units of an exported file can't be switched off. {advice}")
+    if (count := len(target.checkpoint.members)) > 1:
+        raise CheckpointError(
+            f"{target.name} is an ensemble of {count} models, and --explain takes one. Explain its members one by one."
+        )
+    with settings(target.config, choose_threads(target.config)), convert_device_errors("evaluation", DEVICE_ADVICE):
+        return explain_network(target.checkpoint.predictor(resolve_device(target.config.device)), result.dataset)
 
 
 def _load_images(target: EvalTarget, split: Split, trained_on: tuple[Data, ...]) -> tuple[ImageDataset, str]:

@@ -20,12 +20,13 @@ from torch import nn
 from mnist_trainer.config.schema import CSV_ENDINGS
 from mnist_trainer.errors import CheckpointError, DataError, UsageError, one_line
 from mnist_trainer.files import is_folder, user_path
+from mnist_trainer.inference.explain import explain_image
 from mnist_trainer.inference.predictor import Predictor
 from mnist_trainer.inference.reading import Prediction, RejectPolicy, Scores, class_labels, predict_page, unreadable
 from mnist_trainer.pictures.listing import list_pictures
 from mnist_trainer.pictures.page import Expect, Page
 from mnist_trainer.pictures.read import read_image, read_pages
-from mnist_trainer.storage.onnx_file import load_model
+from mnist_trainer.storage.onnx_file import OnnxPredictor, load_model
 from mnist_trainer.storage.run_folder import BUNDLED, find_checkpoint
 
 Picture = str | Path | Image | np.ndarray
@@ -35,6 +36,10 @@ CHUNK, CHUNK_BYTES, CHUNK_STEPS = 256, 1_000_000, 8
 
 BATCH = 64
 """The batch size: larger batches are no faster, and take more memory."""
+
+
+MAX_EXPLAINED = 10
+"""The number of digits in a picture that are explained."""
 
 
 class InputImage(NamedTuple):
@@ -62,16 +67,18 @@ def predict(
     model: nn.Module | None = None,
     expect: Expect = "auto",
     min_confidence: float = 0.0,
+    explain: bool = False,
 ) -> list[Prediction]:
     """Read the digits in each picture: files, Pillow images, or arrays [h, w] (grey) and [h, w, 3] (RGB) of uint8.
 
     `checkpoint` is a `.pt` file, an exported `.onnx` file, a run folder, `latest`, the newest finished run under
     `runs/`, or `bundled`, the model that comes with the package. `expect` says what a picture holds: a `single` digit,
-    a `row`, a `page` of rows. Digits with less confidence than `min_confidence`, from 0 to 1, are refused. A picture
-    that can't be read has the reason in `error`. Raises `CheckpointError`, and `UsageError` for invalid arguments.
+    a `row`, a `page` of rows. Digits with less confidence than `min_confidence`, from 0 to 1, are refused. With
+    `explain` the first ten digits of each picture have an `explanation`. A picture that can't be read has the reason in
+    `error`. Raises `CheckpointError`, and `UsageError` for invalid arguments.
     """
     inputs = _to_inputs(images)
-    return list(load_reader(checkpoint, model).read(inputs, expect, min_confidence))
+    return list(load_reader(checkpoint, model).read(inputs, expect, min_confidence, explain=explain))
 
 
 def _to_inputs(images: object) -> list[InputImage]:
@@ -153,9 +160,17 @@ class Reader:
     limits: str = ""
 
     def read(
-        self, inputs: Iterable[InputImage], expect: Expect = "auto", min_confidence: float = 0.0, *, steps: bool = False
+        self,
+        inputs: Iterable[InputImage],
+        expect: Expect = "auto",
+        min_confidence: float = 0.0,
+        *,
+        steps: bool = False,
+        explain: bool = False,
     ) -> Iterator[Prediction]:
         """Yield the predictions for each picture in order, as they are ready; with the steps of reading if asked for.
+
+        With `explain` the first `MAX_EXPLAINED` accepted digits of a picture have an explanation.
 
         Raises `UsageError` for an invalid `expect` or `min_confidence`.
         """
@@ -164,12 +179,28 @@ class Reader:
             raise UsageError(f"expect must be one of {', '.join(get_args(Expect))}; got {expect!r}.")
         pages = (page for source in inputs for page in _pages(source, expect, steps))
         chunks = _chunks(pages, CHUNK_STEPS if steps else CHUNK)
-        return (prediction for chunk in chunks for prediction in self._predict(chunk, policy))
+        if explain and isinstance(self.predictor, OnnxPredictor):
+            advice = "Explain the checkpoint it was made of."
+            raise CheckpointError(f"{self.name}: an exported file has no gradients to explain it by. {advice}")
+        predictions = (prediction for chunk in chunks for prediction in self._predict(chunk, policy))
+        return map(self._explained, predictions) if explain else predictions
 
     def read_rows(self, images: NDArray[uint8]) -> tuple[str, ...]:
         """Return the most probable class of each of `images` [N, 28, 28], also of those that the model would refuse."""
         best = next(self._scores([images])).probabilities.argmax(axis=1)
         return tuple(self.classes[number] for number in best.tolist())
+
+    def _explained(self, prediction: Prediction) -> Prediction:
+        """Return a prediction with the explanations of its first digits; a refused picture has none."""
+        accepted = [digit for digit in prediction.digits if not (digit.refused or prediction.refused)]
+        chosen, labels = {id(digit) for digit in accepted[:MAX_EXPLAINED]}, class_labels(self.classes)
+        digits = (
+            replace(digit, explanation=explain_image(self.predictor, digit.image, labels))
+            if id(digit) in chosen and digit.image is not None
+            else digit
+            for digit in prediction.digits
+        )
+        return replace(prediction, digits=tuple(digits))
 
     def _policy(self, min_confidence: float) -> RejectPolicy:
         """Return what is refused. Raises `UsageError` for an invalid `min_confidence`."""

@@ -16,8 +16,9 @@ from mnist_trainer.files import make_folder, write_bytes
 from mnist_trainer.inference.reading import DigitPrediction, Prediction
 from mnist_trainer.pictures.page import ReadingSteps
 from mnist_trainer.reports.canvas import GREEN, GREY, MAX_WIDTH, ORANGE, PALE, encode_png
+from mnist_trainer.reports.explanations import explained_digits
 from mnist_trainer.reports.results import digit_caption
-from mnist_trainer.reports.text import percent
+from mnist_trainer.reports.text import percent, plural
 
 TILE, GAP, LINE = 84, 12, 18
 """Side of an enlarged 28×28 image, the space between pictures, the height of a line of text; in pixels."""
@@ -29,34 +30,44 @@ Panel = tuple[str, Image.Image]
 
 
 class StripFolder:
-    """A folder that strips are written to, each with a unique name."""
+    """A folder that strips, and pictures of explanations, are written to, each with a unique name."""
 
     def __init__(self, folder: Path) -> None:
         make_folder(folder)
         self.folder = folder
         self.names: list[str] = []
+        self.strips = 0
 
     def write_strips(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
-        """Yield the predictions, each after the strip of its picture is written, if it could be read."""
+        """Yield the predictions, each after the pictures of it are written, if it could be read."""
         for prediction in predictions:
             if prediction.error is None:
-                name = self._new_name(prediction)
-                write_bytes(self.folder / name, strip(prediction))
-                self.names.append(name)
+                self._write(prediction, "steps", strip(prediction))
+            if any(digit.explanation for digit in prediction.digits):
+                self._write(prediction, "explained", explained_digits(prediction))
             yield prediction
 
     def summary(self) -> str:
         """Return a sentence about what was written."""
-        what = self.names[0] if len(self.names) == 1 else f"{len(self.names)} strips"
+        explained = len(self.names) - self.strips
+        both = f" and {plural(explained, 'explanation')}" if explained else ""
+        what = ", ".join(self.names) if self.strips == 1 else f"{self.strips} strips{both}"
         return f"Written to {self.folder}: {what}"
 
-    def _new_name(self, prediction: Prediction) -> str:
-        """Return a file name for the strip of a picture that no other strip has."""
+    def _write(self, prediction: Prediction, what: str, content: bytes) -> None:
+        """Write a picture of `what`: the `steps`, or what is `explained`."""
+        name = self._new_name(prediction, what)
+        write_bytes(self.folder / name, content)
+        self.names.append(name)
+        self.strips += what == "steps"
+
+    def _new_name(self, prediction: Prediction, what: str) -> str:
+        """Return a file name for a picture of `what` that no other one has."""
         path, page = prediction.path, prediction.page
         stem = "picture" if path in (None, "-") else Path(str(path)).stem
         stem += "" if page is None else f"-page-{page}"
         taken = {name.casefold() for name in self.names}  # on some systems a.png and A.PNG are one file
-        tries = (f"{stem}-steps{suffix}.png" for suffix in chain([""], (f"-{number}" for number in count(2))))
+        tries = (f"{stem}-{what}{suffix}.png" for suffix in chain([""], (f"-{number}" for number in count(2))))
         return next(name for name in tries if name.casefold() not in taken)
 
 

@@ -348,3 +348,73 @@ def test_a_model_that_knows_the_images_warns(command: Command, here: Path) -> No
         assert done.err.endswith(": the metrics are too optimistic.\n")
     content = json.loads(command("eval", run.folder, "--json", "data.name=digits").out)
     assert len(content["notes"]) == 1
+
+
+# --- explanations ---
+
+
+@pytest.mark.usefixtures("home")
+def test_hidden_units_are_explained(command: Command, digits_run: Run, tmp_path: Path) -> None:
+    plain, done = command("eval", "latest"), command("eval", "latest", "--explain", "--out", tmp_path)
+    lines = done.out.splitlines()
+    assert lines[: len(plain.out.splitlines())] == plain.out.splitlines()
+    errors, loss = digits_run.test.errors, digits_run.test.loss
+    first = (
+        f"Each hidden unit switched off in turn, on 355 test images ({errors} errors, a loss of {loss:.4f} with all "
+    )
+    assert f"{first}units)" in lines
+    assert lines[-1] == f"Written to {tmp_path}: influence.png, embedding.png, explanation.json"
+    names = ["confusion.png", "embedding.png", "explanation.json", "influence.png", "mistakes.png", "predictions.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    content = json.loads((tmp_path / "explanation.json").read_text())
+    assert (content["errors"], content["count"], content["total"]) == (errors, 355, 355)
+    assert content["loss"] == pytest.approx(loss)
+    (layer,) = content["layers"]
+    heads = next(
+        index for index, line in enumerate(lines) if line.split() == ["layer", "unit", "errors", "loss", "active"]
+    )
+    most = lines[heads + 1].split()
+    assert (int(most[1]), int(most[2])) == (int(np.lexsort((layer["loss"], layer["errors"]))[-1]), max(layer["errors"]))
+    assert len([line for line in lines[heads + 1 :] if line.split()[:1] == ["1"]]) == 10
+    for name in ("influence.png", "embedding.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert picture.width in (600, 900)
+
+
+@pytest.mark.usefixtures("home")
+def test_the_explanation_in_json(command: Command, tmp_path: Path) -> None:
+    plain, found = (json.loads(command("eval", "latest", "--json", *more).out) for more in ([], ["--explain"]))
+    explanation = found.pop("explanation")
+    assert found == plain
+    command("eval", "latest", "--explain", "--out", tmp_path)
+    assert explanation == json.loads((tmp_path / "explanation.json").read_text())
+
+
+@pytest.mark.usefixtures("home")
+def test_what_cannot_be_explained_is_refused(command: Command, digits_run: Run, tmp_path: Path) -> None:
+    other = tmp_path / "other.pt"
+    shutil.copy(digits_run.folder / "best.pt", other)
+    together = "--explain takes one checkpoint, got 2: explain the members of an ensemble one by one."
+    assert command("eval", "latest", other, "--explain") == (2, "", f"{together}\n")
+    assert command("eval", "latest", "--explain", "--views", "2").code == 2
+    assert command("eval", "latest", "--explain", "--calibrate", tmp_path / "c.pt").code == 2
+    command("eval", "latest", other, "--save", tmp_path / "ensemble.pt")
+    done = command("eval", tmp_path / "ensemble.pt", "--explain", "--out", tmp_path / "out")
+    reason = "is an ensemble of 2 models, and --explain takes one. Explain its members one by one."
+    assert done == (4, "", f"{tmp_path / 'ensemble.pt'} {reason}\n")
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_a_model_without_hidden_layers_cannot_be_explained(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = {"name": "digits", "limit": 50, "validation": 50}
+    plots = {"plots": False, "gallery": False}
+    train(
+        {"data": data, "model": {"architecture": "mlp", "hidden": []}, "training": {"epochs": 1}, "report": plots},
+        run_dir="runs/flat",
+    )
+    done = command("eval", "runs/flat", "--explain")
+    assert (done.code, done.out) == (4, "")
+    assert done.err.startswith("This model has no hidden layer: its outputs are computed directly from the pixels")

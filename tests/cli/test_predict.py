@@ -345,6 +345,92 @@ def test_the_steps_are_written_for_each_picture(
     assert (done.code, "a file is where a folder is needed" in done.err) == (7, True)
 
 
+# --- explanations ---
+
+
+def test_what_decided_is_said_in_words_and_figures(
+    command: Command, digits_run: Run, pictures: list[str], here: Path
+) -> None:
+    page("70", "3").save(here / "page.png")
+    arguments = ["predict", "7.png", "page.png", "lost.png", "--checkpoint", digits_run.folder, "--explain"]
+    done = command(*arguments)
+    answers = predict(["7.png", "page.png"], digits_run.folder, explain=True)
+    assert (done.code, len(done.out.splitlines())) == (3, 9)  # a line for 7.png, 3 + 1 for page.png, 4 digits, model
+    plain = command(*arguments[:-1])
+    assert [line for line in done.out.splitlines() if "that decided most" not in line] == plain.out.splitlines()
+    digit = answers[0].digits[0]
+    assert digit.explanation is not None
+    lost, at_random = (
+        100 * (digit.explanation.confidence - other)
+        for other in (digit.explanation.confidence_without, digit.explanation.confidence_random)
+    )
+    assert done.out.splitlines()[1] == (
+        f"  7, not {digit.ranked(2)[1][0]}: without the 39 pixels that decided most it reads "
+        f"{digit.explanation.answer_without} ({100 * digit.explanation.answer_confidence_without:.1f} %); "
+        f"7 loses {lost:.1f} points ({at_random:.1f} without 39 random pixels of the ink)"
+    )
+    assert [line[:17] for line in done.out.splitlines() if line.startswith("  line")] == [
+        "  line 1, digit 1",
+        "  line 1, digit 2",
+        "  line 2, digit 1",
+    ]
+
+
+def test_explanations_are_drawn_beside_the_steps(
+    command: Command, digits_run: Run, pictures: list[str], here: Path
+) -> None:
+    Image.new("L", (50, 50), 255).save(here / "blank.png")
+    page("70", "3").save(here / "page.png")
+    arguments = ["predict", "7.png", "--checkpoint", digits_run.folder, "--explain", "--save-steps", "steps"]
+    done = command(*arguments)
+    assert done.out.splitlines()[-1] == "Written to steps: 7-steps.png, 7-explained.png"
+    done = command(*arguments[:-1], "more", "page.png", "blank.png")
+    assert done.out.splitlines()[-1] == "Written to more: 3 strips and 2 explanations"
+    names = [*(f"{name}-steps.png" for name in ("7", "blank", "page")), "7-explained.png", "page-explained.png"]
+    assert sorted(path.name for path in (here / "more").iterdir()) == sorted(names)
+    for name, size in (("7", (600, 300)), ("page", (1200, 540))):
+        with Image.open(here / "more" / f"{name}-explained.png") as picture:
+            assert picture.size == size
+
+
+def test_explanations_in_json_follow_the_schema(
+    command: Command, digits_run: Run, pictures: list[str], here: Path
+) -> None:
+    arguments = ["predict", "7.png", "--checkpoint", digits_run.folder, "--json"]
+    plain, explained = json.loads(command(*arguments).out), json.loads(command(*arguments, "--explain").out)
+    assert misfits(explained, SCHEMA) == []
+    found = explained[0]["digits"][0].pop("explanation")
+    assert plain == explained
+    (answer,) = predict("7.png", digits_run.folder, explain=True)
+    assert answer.digits[0].explanation is not None
+    assert found == answer.digits[0].explanation.to_json()
+    assert found["answer"] == 7
+    assert found["log_odds"] - found["thinned_log_odds"] == pytest.approx(np.sum(found["attributions"]), rel=0.011)
+
+
+def test_only_the_first_ten_digits_are_explained(command: Command, here: Path) -> None:
+    page("704183", "704183").save(here / "page.png")
+    (found,) = predict("page.png", explain=True)
+    assert [digit.explanation is not None for digit in found.digits] == [True] * 10 + [False] * 2
+    done = command("predict", "page.png", "--explain")
+    assert done.out.splitlines()[-2] == "  the other 2 digits: not explained"
+
+
+def test_what_is_refused_is_not_explained(command: Command, digits_run: Run, pictures: list[str]) -> None:
+    arguments = ["predict", "7.png", "--checkpoint", digits_run.folder, "--min-confidence", "1"]
+    assert command(*arguments, "--explain") == command(*arguments)
+    done = command(*arguments, "--explain", "--save-steps", "steps")
+    assert done.out.splitlines()[-1] == "Written to steps: 7-steps.png"
+
+
+def test_explanations_go_with_neither_csv_nor_out(command: Command, pictures: list[str]) -> None:
+    done = command("predict", "7.png", "--explain", "--csv")
+    message = "A table has no column for explanations: use --json instead of --csv, or leave out --explain."
+    assert done == (2, "", f"{message}\n")
+    done = command("predict", "test.csv", "--explain", "--out", "a.csv")
+    assert done == (2, "", "--out takes no other option but --checkpoint.\n")
+
+
 @pytest.fixture
 def rows(here: Path) -> list[int]:
     """`test.csv` with 40 digits as Kaggle gives them, `labelled.csv` with their labels, which these are."""

@@ -67,6 +67,8 @@ Options:
                     validation images.
   --compare         Compare two checkpoints: is one significantly better?
                     (McNemar's test)
+  --explain         Say what each hidden unit contributes; with --out also as
+                    files.
   --device NAME     Device: cpu, cuda, cuda:1, mps or auto.
   --json            Print one JSON object; accuracies are fractions from 0 to
                     1.
@@ -107,6 +109,8 @@ Options:
                                 in the terminal.
   --save-steps DIR              Write a PNG for each picture that shows how it
                                 was read, step by step.
+  --explain                     Say what decided, against the runner-up; with
+                                --save-steps also as a PNG.
   --out FILE                    Write Kaggle's ImageId,Label for the images in
                                 the rows of a CSV file.
   --json                        Print a list with one object for each picture.

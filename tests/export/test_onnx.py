@@ -19,6 +19,8 @@ from mnist_trainer.errors import CheckpointError, UsageError
 from mnist_trainer.export.module import ExportModule
 from mnist_trainer.export.source import compare, load_source
 from mnist_trainer.export.write import export_model
+from mnist_trainer.pipeline.evaluate import explain_result, run_evaluation
+from mnist_trainer.pipeline.predict import predict
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 from mnist_trainer.storage.onnx_file import load_onnx, open_session
 
@@ -262,3 +264,11 @@ def test_other_requests_are_refused(make: Make, here: Path) -> None:
         export_model(checkpoint, checkpoint)
     with pytest.raises(CheckpointError, match=r"a\.onnx is exported already"):
         export_model(export_model(checkpoint).files[0])
+
+
+def test_an_exported_file_cannot_be_explained(make: Make) -> None:
+    exported = export_model(make("a.pt", SMALL)).files[0]
+    with pytest.raises(CheckpointError, match="has no gradients to explain it by"):
+        predict(np.full((40, 40), 255, np.uint8), exported, explain=True)
+    with pytest.raises(CheckpointError, match="the units of an exported file can't be switched off"):
+        explain_result(run_evaluation(exported))
