@@ -155,7 +155,7 @@ def test_the_figures_are_those_of_the_runs(series: SeriesResult) -> None:
 
 def test_the_record_has_the_keys_of_a_run(series: SeriesResult) -> None:
     record, run = record_of(series.folder), record_of(series.folder / "seed-4")
-    of_one = {"best_epoch", "epochs", "seed", "loss_terms", "sessions"}
+    of_one = {"best_epoch", "epochs", "seed", "loss_terms", "layers", "diagnosis", "sessions"}
     assert record.keys() == run.keys() - of_one | {"kind", "seeds", "jobs", "runs"}
     known = {key: record[key] for key in ("kind", "name", "status", "seeds")}
     assert known == {"kind": "seeds", "name": "tiny", "status": "finished", "seeds": [0, 1, 4]}
