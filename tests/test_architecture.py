@@ -41,7 +41,7 @@ BEFORE = ("errors", "files", "seeds")
 FREE_OF_TORCH = ("config", "pictures", "simulator")
 HEAVY = {
     *("torchvision", "matplotlib", "cv2", "tensorboard", "optuna", "psycopg"),
-    *("onnx", "onnxscript", "onnxruntime", "safetensors"),
+    *("onnx", "onnxscript", "onnxruntime"),
 }
 """Imported inside functions only, by those who need them."""
 

@@ -18,7 +18,7 @@ Name what to export: a run folder, a .pt file, latest (the newest finished run),
   mnist-export latest --to onnx
 mnist-export --help lists all options."""
 
-Format = Literal["onnx", "pt2"]
+Format = Literal["onnx", "pt2", "state_dict"]
 """The formats, as in `FORMATS` of export/write.py."""
 
 Checkpoints = Annotated[
@@ -30,8 +30,11 @@ Checkpoints = Annotated[
         autocompletion=complete("latest", "bundled"),
     ),
 ]
-TO = "The format: onnx (for ONNX Runtime and other programs) or pt2 (torch.export)."
-OUT = "Write to this file instead of <name of the run>.<format>."
+TO = (
+    "The format: onnx (for ONNX Runtime and other programs), pt2 (torch.export), or state_dict (weights, and a script "
+    "that builds the model with torch alone)."
+)
+OUT = "Write to this file instead of one with the name of the run."
 
 
 @app.command(cls=Command)

@@ -12,10 +12,15 @@ from mnist_trainer.errors import UsageError, one_line
 from mnist_trainer.export.onnx import export_onnx
 from mnist_trainer.export.pt2 import export_pt2
 from mnist_trainer.export.source import load_source
+from mnist_trainer.export.state_dict import export_state_dict
 from mnist_trainer.files import make_folder, user_path, write_bytes
 from mnist_trainer.pipeline.evaluate import CheckpointRef, check_output_file
 
-FORMATS = {"onnx": (export_onnx, ".onnx"), "pt2": (export_pt2, ".pt2")}
+FORMATS = {
+    "onnx": (export_onnx, ".onnx"),
+    "pt2": (export_pt2, ".pt2"),
+    "state_dict": (export_state_dict, "-weights.pt"),
+}
 """The function of each format, and the ending of its file."""
 
 

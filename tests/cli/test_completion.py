@@ -24,7 +24,7 @@ WORDS = [
     ("mnist-predict a.png --expect r", {"row"}),
     ("mnist-runs --f", {"--filter"}),
     ("mnist-eval --out x", set()),
-    ("mnist-export --to p", {"pt2"}),
+    ("mnist-export --to s", {"state_dict"}),
     ("mnist-export b", {"bundled"}),
     ("mnist-train --copy-config mlp ear", {"early-stopping"}),
 ]

@@ -84,9 +84,10 @@ Options:
   model's answers, it is not written.
 
 Options:
-  --to FORMAT  The format: onnx (for ONNX Runtime and other programs) or pt2
-               (torch.export).  [default: onnx]
-  --out FILE   Write to this file instead of <name of the run>.<format>.
+  --to FORMAT  The format: onnx (for ONNX Runtime and other programs), pt2
+               (torch.export), or state_dict (weights, and a script that
+               builds the model with torch alone).  [default: onnx]
+  --out FILE   Write to this file instead of one with the name of the run.
   --debug      Show the traceback of an error.
   --version    Show the version and exit.
   -h, --help   Show this message and exit.
