@@ -24,7 +24,7 @@ LESSONS: dict[str, tuple[str, ...]] = {
     "The loss": ("likelihood", "losses", "custom-error"),
     "Gradient descent": ("gradients", "descent", "batches"),
     "The network": ("from-scratch",),
-    "Overfitting": ("noise", "overfitting"),
+    "Overfitting": ("noise", "overfitting", "size"),
     "A look inside": ("look-inside",),
 }
 """The experiments in the order of a lesson."""

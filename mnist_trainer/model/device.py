@@ -337,9 +337,9 @@ def _optimizer_copies(optimizer: AnyOptimizer) -> int:
     return isinstance(optimizer, RmsProp) + (optimizer.momentum > 0)
 
 
-def check_memory(needed: Footprint, device: torch.device) -> None:
-    """Raise `DeviceError` if training cannot fit into the memory of `device`."""
-    free = available_memory(device)
+def check_memory(needed: Footprint, device: torch.device, free: int | None = None) -> None:
+    """Raise `DeviceError` if training cannot fit into `free` bytes; None: into the free memory of `device`."""
+    free = available_memory(device) if free is None else free
     if free is None or needed.total <= free:
         return
     raise DeviceError(
