@@ -19,13 +19,13 @@ DEFAULT_SIZE = (1200, 600)
 """Width and height of a picture in pixels; an experiment may have its own, `SIZE`."""
 
 LESSONS: dict[str, tuple[str, ...]] = {
-    "The neuron": ("perceptron", "exercises"),
+    "The neuron": ("exercises", "perceptron"),
     "The layer": ("depth", "signal"),
     "The loss": ("likelihood", "losses", "custom-error"),
     "Gradient descent": ("gradients", "descent", "batches"),
     "The network": ("from-scratch",),
     "Overfitting": ("noise", "overfitting", "size"),
-    "A look inside": ("look-inside",),
+    "A look inside": ("look-inside", "without-labels"),
 }
 """The experiments in the order of a lesson."""
 
