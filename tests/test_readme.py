@@ -35,6 +35,7 @@ SMALLER = {
     "--config cnn ": "--config quickstart training.epochs=1 ",
     "--config bundled": "--config quickstart training.epochs=1",
     "mnist-sweep mlp --trials 20": "mnist-sweep sweep.yaml --trials 2",
+    "mnist-lab all --quick": "mnist-lab exercises --quick",
 }
 """What takes minutes and MNIST in the documentation, and what is run instead."""
 SWEEP = """\
@@ -71,7 +72,7 @@ def commands(page: str) -> list[str]:
     """The mnist-* commands of a page, in its order, without their comments; what would take long is replaced."""
     lines = [re.split(r" {2,}#", line)[0].strip() for block in blocks("bash", page) for line in block.splitlines()]
     lines = [line.split("&& ")[-1] for line in lines]
-    wanted = [line for line in lines if re.match(r"mnist-(train|eval|predict|runs|sweep|export)\b", line)]
+    wanted = [line for line in lines if re.match(r"mnist-(train|eval|predict|runs|sweep|lab|export)\b", line)]
     for shown, smaller in SMALLER.items():
         wanted = [f"{line} ".replace(shown, smaller).strip() for line in wanted]
     return wanted
