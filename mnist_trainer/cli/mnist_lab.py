@@ -19,6 +19,7 @@ ALL = "all"
 
 
 def _complete(incomplete: str) -> list[str]:
+    """Return the experiments that begin with `incomplete`."""
     from mnist_trainer.lab.run import names
 
     return [name for name in (*names(), ALL) if name.startswith(incomplete)]
@@ -74,6 +75,7 @@ def lab(
 
 
 def _list_experiments() -> None:
+    """Print the experiments with their phrases, lesson by lesson."""
     from mnist_trainer.lab.run import LESSONS, phrase
     from mnist_trainer.reports.text import wrap_text
 

@@ -12,14 +12,12 @@ from mnist_trainer.inference.predictor import Predictor, to_probabilities
 
 def without_random_layers(model: nn.Module) -> nn.Module:
     """Return a copy of `model` in which an `rrelu` is the leaky ReLU that it is in evaluation, with its mean slope."""
-    if isinstance(model, nn.RReLU):
-        return nn.LeakyReLU((model.lower + model.upper) / 2)
-    copy = deepcopy(model)
-    for name, module in list(copy.named_modules()):
+    wrapper = nn.Sequential(deepcopy(model))  # a model that is itself an rrelu has a parent here
+    for name, module in list(wrapper.named_modules()):
         if isinstance(module, nn.RReLU):
             parent, _, child = name.rpartition(".")
-            setattr(copy.get_submodule(parent), child, nn.LeakyReLU((module.lower + module.upper) / 2))
-    return copy
+            setattr(wrapper.get_submodule(parent), child, nn.LeakyReLU((module.lower + module.upper) / 2))
+    return wrapper[0]
 
 
 class ExportModule(nn.Module):

@@ -35,8 +35,9 @@ def probe(state: TrainingState) -> tuple[LayerProbe, ...]:
     `state` and torch's random generators stay as they are. Empty if the step is not finite, or nothing is trained.
     """
     trial = deepcopy(state, {id(state.setup): state.setup})  # the images are shared
-    layers = [weight for weight in _weights(trial.model) if weight.requires_grad]
-    before = [weight.detach().clone() for weight in layers]
+    numbered = enumerate(_weights(trial.model), start=1)
+    layers = {number: weight for number, weight in numbered if weight.requires_grad}  # without frozen ones
+    before = {number: weight.detach().clone() for number, weight in layers.items()}
     images, labels = state.setup.train.gather(torch.arange(min(SAMPLE, len(state.setup.train))))
     trial.train_mode()
     trial.set_lr(trial.lr_scale)
@@ -47,9 +48,10 @@ def probe(state: TrainingState) -> tuple[LayerProbe, ...]:
     except DivergedError:
         return ()
     found = []
-    for number, (weight, old) in enumerate(zip(layers, before, strict=True), start=1):
-        gradient, change = (float(torch.linalg.vector_norm(each)) for each in (weight.grad, weight.detach() - old))
-        found.append(LayerProbe(number, gradient, change / (float(torch.linalg.vector_norm(old)) or 1.0)))
+    for number, weight in layers.items():
+        differences = weight.grad, weight.detach() - before[number], before[number]
+        gradient, change, size = (float(torch.linalg.vector_norm(each)) for each in differences)
+        found.append(LayerProbe(number, gradient, change / (size or 1.0)))
     return tuple(found)
 
 

@@ -59,3 +59,9 @@ def test_dropout_in_the_step_does_not_depend_on_earlier_random_numbers() -> None
     first = probe(state)
     torch.rand(3)
     assert probe(state) == first
+
+
+def test_a_frozen_layer_keeps_its_number() -> None:
+    state = prepare("quickstart", *SMALL)
+    next(state.model.parameters()).requires_grad_(False)
+    assert [layer.layer for layer in probe(state)] == [2]
