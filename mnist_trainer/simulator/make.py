@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mnist_trainer.pictures.page import Box, Glyph, bounding_box, crop, overlap
 from mnist_trainer.pictures.read import read_image
+from mnist_trainer.simulator.habits import looks_like_a_digit
 from mnist_trainer.simulator.non_digits import glyph_non_digit, non_digit
 from mnist_trainer.simulator.photographs import page, photograph
 from mnist_trainer.simulator.scene import DrawnDigit, Image, Rng
@@ -42,9 +43,22 @@ SOURCES = {"other": 0.5, "beside": 0.15, "row": 0.15, "cut": 0.2}
 """Sources of non-digit images and their shares: other objects, objects next to a digit on a photograph, wrong cuts of a
 row that was read, and deliberate wrong cuts."""
 
-OTHER_KINDS = ("letter", "symbol", "word", "scribble", "object", "print", "blank", "joined", "cut", "turned", "noise")
-OTHER_WEIGHTS = np.array([4, 4, 3, 2, 4, 1, 1, 1, 0.5, 0.5, 0.5])
-"""Kinds of other objects and their weights. Parts of digits and rotated digits are rare: many look like digits."""
+OTHER_WEIGHTS = {
+    "letter": 4,
+    "symbol": 3,
+    "word": 2,
+    "scribble": 2,
+    "drawing": 4,
+    "mark": 3,
+    "object": 3,
+    "print": 1,
+    "blank": 1,
+    "joined": 1.5,
+    "cut": 1,
+    "turned": 1,
+    "noise": 0.5,
+}
+"""Weights of the kinds of other objects. Parts of digits and rotated digits are rare: many look like digits."""
 
 NARROW, BROAD, SOLID, ONE_LIKE = 8, 14, 0.75, 0.3
 """An image may be a 1 if it is at most `NARROW` pixels wide, or at most `BROAD` with more than the share `SOLID` of ink
@@ -107,7 +121,8 @@ def _from_source(source: str, digits: Image, rng: Rng) -> list[Image]:
     """Return non-digit images from a source, with only a share of those that look like a 1."""
     match source:
         case "other":
-            thing = str(rng.choice(OTHER_KINDS, p=OTHER_WEIGHTS / OTHER_WEIGHTS.sum()))
+            weights = np.array(list(OTHER_WEIGHTS.values()))
+            thing = str(rng.choice(list(OTHER_WEIGHTS), p=weights / weights.sum()))
             images = [glyph.image for glyph in read_image(non_digit(rng, digits, thing)).glyphs]
         case "beside":
             picture, drawn = photograph(digits[0], rng, str(rng.choice(CLUTTERED)))
@@ -118,7 +133,12 @@ def _from_source(source: str, digits: Image, rng: Rng) -> list[Image]:
             images = [glyph.image for glyph in glyphs if all(_is_wrong(glyph, drawn) for drawn in row)]
         case _:
             images = [glyph_non_digit(rng, digits)]
-    return [image for image in images if not _may_be_a_one(image) or rng.random() < ONE_LIKE]
+    return [image for image in images if _is_learnt(image, rng)]
+
+
+def _is_learnt(image: Image, rng: Rng) -> bool:
+    """Return whether a non-digit image does not look like a digit; by chance for one that may be a 1."""
+    return rng.random() < ONE_LIKE if _may_be_a_one(image) else not looks_like_a_digit(image)
 
 
 def _may_be_a_one(image: Image) -> bool:

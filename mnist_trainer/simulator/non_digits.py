@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
 from mnist_trainer.pictures.page import bounding_box
-from mnist_trainer.pictures.render import render
+from mnist_trainer.pictures.render import render, tight_box
 from mnist_trainer.simulator import photographs, scene
 from mnist_trainer.simulator.effects import PicturePlan, render_scene
-from mnist_trainer.simulator.letters import letter, printed, symbol
+from mnist_trainer.simulator.habits import ideal_image, looks_like_a_digit
+from mnist_trainer.simulator.letters import DRAWINGS, MARKS, letter, printed, symbol
 from mnist_trainer.simulator.scene import LARGEST, DrawnInk, Image, Levels, Rng, paste, random_colour, to_unit_range
-from mnist_trainer.simulator.strokes import Strokes, deform, draw, normalize_strokes, polyline, trace
+from mnist_trainer.simulator.strokes import (
+    Nib,
+    Strokes,
+    deform,
+    draw,
+    from_lines,
+    normalize_strokes,
+    polyline,
+    sketch,
+    smooth_line,
+    trace,
+)
+
+T = TypeVar("T")
 
 SPOILING = frozenset({"broken", "two_parts", "faint", "tiny", "border", "small28", "enlarged"})
 """Effects that make other objects indistinguishable from digits."""
@@ -49,7 +64,30 @@ def _blank(rng: Rng, digits: Image) -> Image:
 
 
 def _letter(rng: Rng, digits: Image) -> Image:
-    return _write(deform(trace(letter(rng)), rng), rng)
+    return _write(_unlike_digits(lambda: deform(trace(letter(rng)), rng)), rng)
+
+
+def _drawing(rng: Rng, digits: Image) -> Image:
+    """Return a thing that people draw, or a character of a script without letters."""
+    return _write(_unlike_digits(lambda: deform(_sketched(DRAWINGS, rng), rng, rng.normal(0, 8))), rng)
+
+
+def _mark(rng: Rng, digits: Image) -> Image:
+    """Return an arrow, a tick, a line or a shape in any direction."""
+    return _write(_unlike_digits(lambda: _mark_strokes(rng)), rng)
+
+
+def _mark_strokes(rng: Rng) -> Strokes:
+    if rng.random() < 0.2:
+        strokes = from_lines([smooth_line(rng.uniform(-0.5, 0.5, (int(rng.integers(3, 6)), 2)).astype(np.float32))])
+    else:
+        strokes = _sketched(MARKS, rng)
+    return deform(strokes, rng, rng.normal(0, 8) if rng.random() < 0.5 else rng.uniform(0, 360))
+
+
+def _sketched(texts: Sequence[str], rng: Rng) -> Strokes:
+    text = texts[int(rng.integers(len(texts)))]
+    return from_lines(sketch(text, rng.uniform(0.005, 0.05), rng))
 
 
 def _symbol(rng: Rng, digits: Image) -> Image:
@@ -69,18 +107,27 @@ def _filled(shape: Image, rng: Rng) -> Image:
 
 
 def _word(rng: Rng, digits: Image) -> Image:
-    """Return a picture of two to seven letters in a row."""
+    """Return a picture of two to seven letters or drawings in a row."""
     plan = _plan(rng)
     size = float(rng.uniform(30, 70))
     nib = photographs.choose_nib(plan, size, rng)
-    patches = [draw(deform(trace(letter(rng)), rng), size, nib) for _ in range(rng.integers(2, 8))]
+    patches = [draw(_character(rng), size, nib) for _ in range(rng.integers(2, 8))]
     placed = photographs.place_row(patches, (0, 0), rng.normal(0, 0.03), size, rng)
     ink, _ = photographs.merge_patches(placed, rng.uniform(0.3, 1.2, 4) * size)
     return render_scene(DrawnInk(ink, size, nib.width), plan, rng)
 
 
+def _character(rng: Rng) -> Strokes:
+    strokes = trace(letter(rng)) if rng.random() < 0.7 else _sketched((*DRAWINGS, *MARKS), rng)
+    return deform(strokes, rng)
+
+
 def _scribble(rng: Rng, digits: Image) -> Image:
     """Return a smooth scribble or a zigzag."""
+    return _write(_unlike_digits(lambda: _scribbled(rng)), rng)
+
+
+def _scribbled(rng: Rng) -> Strokes:
     if rng.random() < 0.35:
         turns = int(rng.integers(6, 14))
         corners = np.stack([np.linspace(-0.5, 0.5, turns), 0.5 - (np.arange(turns) % 2)], axis=1)
@@ -91,7 +138,7 @@ def _scribble(rng: Rng, digits: Image) -> Image:
     points = np.stack([np.interp(at, np.arange(len(corners)), corners[:, axis]) for axis in (0, 1)], axis=1)
     window = np.hanning(int(rng.integers(5, 22)) + 2)[1:-1]
     smooth = [np.convolve(np.pad(line, len(window), "edge"), window / window.sum(), "same") for line in points.T]
-    return _write(polyline(np.stack(smooth, axis=1).astype(np.float32)[len(window) : -len(window)]), rng)
+    return polyline(np.stack(smooth, axis=1).astype(np.float32)[len(window) : -len(window)])
 
 
 def _object(rng: Rng, digits: Image) -> Image:
@@ -100,7 +147,7 @@ def _object(rng: Rng, digits: Image) -> Image:
 
     shape = _size(60, 360, rng)
     if rng.random() < 0.35:
-        return _filled(outline(rng), rng)
+        return _filled(_first(lambda: outline(rng), lambda drawn: not _is_digit(to_unit_range(drawn))), rng)
     picture = np.empty((*shape, 3), np.float32)
     picture[:] = random_colour(rng.uniform(40, 220), 40, rng).ravel()
     picture += (scene.slope(shape, rng.uniform(0, 6.3)) * rng.uniform(0, 150) / max(shape))[..., None]
@@ -125,7 +172,7 @@ def outline(rng: Rng) -> Image:
     import cv2
 
     inside = np.zeros((112, 112), np.uint8)
-    for number in range(rng.integers(1, 5)):
+    for number in range(rng.integers(2, 5)):
         middle, size = rng.uniform(36, 76, 2), rng.uniform(14, 34, 2)
         if number and rng.random() < 0.5:
             cv2.ellipse(inside, middle.astype(int).tolist(), size.astype(int).tolist(), 0, 0, 360, 1, -1)
@@ -164,13 +211,18 @@ def _joined(rng: Rng, digits: Image) -> Image:
     """Return two or three overlapping digits."""
     plan = _plan(rng, SPOILING | {"thick", "brush"})
     height = float(rng.uniform(40, 150))
-    nib, placed = photographs.choose_nib(plan, height, rng), list[photographs.PlacedPatch]()
+    nib = photographs.choose_nib(plan, height, rng)
+    ink = _first(lambda: _overlapping(digits, height, nib, rng), lambda ink: not _is_digit(ink))
+    return render_scene(DrawnInk(ink, height, nib.width), plan, rng)
+
+
+def _overlapping(digits: Image, height: float, nib: Nib, rng: Rng) -> Levels:
+    placed: list[photographs.PlacedPatch] = []
     for number in range(rng.integers(2, 4)):
         strokes = _first(lambda: trace(rng.choice(digits)), _is_bent)
         down, right = (0.0, 0.0) if not number else rng.choice([-1, 1], 2) * rng.uniform((0.3, 0), (0.45, 0.3))
         placed.append((draw(deform(strokes, rng), height, nib), down * height, right * height))
-    ink, _ = photographs.merge_patches(placed, rng.uniform(0.2, 1, 4) * height)
-    return render_scene(DrawnInk(ink, height, nib.width), plan, rng)
+    return photographs.merge_patches(placed, rng.uniform(0.2, 1, 4) * height)[0]
 
 
 def _cut(rng: Rng, digits: Image) -> Image:
@@ -183,16 +235,32 @@ def _cut(rng: Rng, digits: Image) -> Image:
         across = strokes.points @ direction
         return normalize_strokes(strokes.without(across > np.quantile(across, rng.uniform(0.25, 0.5))))
 
-    return _write(_first(part, _is_bent), rng)
+    return _write(_first(part, lambda found: _is_bent(found) and not _resembles_digit(found)), rng)
 
 
 def _turned(rng: Rng, digits: Image) -> Image:
     """Return a digit with three ends and without loops, rotated by a right angle."""
-    strokes = _first(lambda: trace(rng.choice(digits)), lambda found: _is_bent(found) and _is_branched(found))
-    return _write(deform(strokes, rng, float(rng.choice([90, -90]) + rng.normal(0, 5))), rng)
+
+    def turned() -> Strokes:
+        strokes = _first(lambda: trace(rng.choice(digits)), lambda found: _is_bent(found) and _is_branched(found))
+        return deform(strokes, rng, float(rng.choice([90, -90]) + rng.normal(0, 5)))
+
+    return _write(_unlike_digits(turned), rng)
 
 
-def _first(make: Callable[[], Strokes], fits: Callable[[Strokes], bool]) -> Strokes:
+def _unlike_digits(make: Callable[[], Strokes]) -> Strokes:
+    return _first(make, lambda strokes: not _resembles_digit(strokes))
+
+
+def _resembles_digit(strokes: Strokes) -> bool:
+    return looks_like_a_digit(ideal_image(strokes))
+
+
+def _is_digit(ink: Levels) -> bool:
+    return looks_like_a_digit(render(ink, tight_box(ink)))
+
+
+def _first(make: Callable[[], T], fits: Callable[[T], bool]) -> T:
     """Return the first of ten results that fits, else the last one."""
     for _ in range(10):
         made = make()
@@ -213,10 +281,8 @@ def _is_branched(strokes: Strokes) -> bool:
     return len(strokes.links) < len(strokes.points) and int(ends.sum()) > 2
 
 
-KINDS: dict[str, Callable[[Rng, Image], Image]] = {
-    make.__name__[1:]: make
-    for make in (_blank, _letter, _symbol, _word, _scribble, _object, _print, _noise, _joined, _cut, _turned)
-}
+_MAKERS = (_blank, _letter, _symbol, _word, _scribble, _object, _print, _noise, _joined, _cut, _turned, _drawing, _mark)
+KINDS: dict[str, Callable[[Rng, Image], Image]] = {make.__name__[1:]: make for make in _MAKERS}
 NON_DIGITS: tuple[str, ...] = tuple(KINDS)
 
 

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from mnist_trainer.pictures.page import Box, bounding_box, crop
 from mnist_trainer.simulator.effects import PENS, PicturePlan, render_scene
+from mnist_trainer.simulator.habits import HABITS, apply_habit
 from mnist_trainer.simulator.letters import typed_digit
 from mnist_trainer.simulator.scene import LARGEST, DrawnDigit, DrawnInk, Image, Levels, Rng, paste, to_unit_range
-from mnist_trainer.simulator.strokes import Nib, Strokes, apply_habit, break_strokes, deform, draw, trace
+from mnist_trainer.simulator.strokes import Nib, Strokes, break_strokes, deform, draw, trace
 
 TABLE = """
-plain d 10, light_on_dark dddb 5, small28 d 10, enlarged d 2, mouse d 4, thick dp 4, broken dp 2, two_parts dp 2,
+plain d 10, light_on_dark dddb 5, small28 dddp 12, enlarged d 2, mouse d 4, thick dp 4, broken dp 2, two_parts dp 2,
 faint dp 3, checkerboard d 2, brush dp 2, frame dp 2, tiny dp 2, border dp 2, turned ddppb 4, crossed ddppb 4,
 coloured dp 4, specks dp 2, pen p 5, pencil p 4, marker dp 3, chalk b 2, shadow pppb 4, hard_shadow pppb 4,
 vignette pppb 3, blur dpppb 3, crease p 3, noise dpppb 3, jpeg dpppb 3, squared p 5, ruled p 4, table_edge p 3,
@@ -27,22 +28,34 @@ MEDIA = {kind: media for kind, media, _ in map(str.split, TABLE.split(","))}
 WEIGHTS = np.array([int(row.split()[2]) for row in TABLE.split(",")])
 KINDS: tuple[str, ...] = tuple(MEDIA)
 
-HABITS: dict[int | None, float] = {0: 0.05, 1: 0.45, 4: 0.25, 7: 0.2}
-"""Probability per label that a digit is slashed or crossed or has serifs in other kinds. It is rare in MNIST."""
-
 PRINTED = 0.03
 """Probability that a digit has the shape of print instead of its image's."""
 
-SLABS = 0.15
+SLABS = 0.2
 """Probability that a 1 is drawn as a very thick bar."""
+
+BROAD_PENS, WITH_LOOPS = {"thick", "brush"}, {0, 4, 6, 8, 9}
+"""Pens that would fill the loops of digits that are not widened for them, and digits with loops."""
 
 SOLID_PENS = {"round", "thick", "pen", "marker"}
 SHADOWS = {"shadow", "hard_shadow", "vignette"}
+SHEETS = {"squared", "ruled", "crease", "table_edge", "finger", "show_through"}
 EXCLUDED: dict[str, set[str]] = {
     "faint": {"blur", "noise", "jpeg", "show_through", "specks", "squared", "ruled", "crease", "coloured", *SHADOWS},
     "tiny": {"border", "small28", "enlarged", "frame", "blur", "broken", "two_parts", "noise", "jpeg"},
     "border": {"small28", "enlarged", "frame", "table_edge"},
-    "small28": {"enlarged", "frame", "two_parts", "broken", "blur", "jpeg", "checkerboard", "specks", "noise"},
+    "small28": {
+        "enlarged",
+        "frame",
+        "two_parts",
+        "broken",
+        "blur",
+        "jpeg",
+        "checkerboard",
+        "specks",
+        "noise",
+        *SHEETS,
+    },
     "enlarged": {"frame", "blur", "jpeg", "checkerboard", "specks", "noise"},
     "scan": {"table_edge", "finger", "show_through", "noise", "faint", "coloured", *SHADOWS},
     "checkerboard": {"light_on_dark", "coloured", "faint"},
@@ -96,7 +109,8 @@ def photograph(
         return _enlarged(render_scene(drawn, plan, rng), drawn, rng)
     printed = rng.random() < PRINTED
     strokes = trace(digit if label is None or not printed else typed_digit(label, rng))
-    if "crossed" in plan.effects or rng.random() < HABITS.get(label, 0):
+    has_habit = "crossed" in plan.effects or rng.random() < HABITS.get(label, 0)
+    if has_habit and not (plan.pen in BROAD_PENS and label in WITH_LOOPS):
         strokes = apply_habit(strokes, label, rng)
     angle = rng.choice([-1, 1]) * rng.uniform(7, 15) if "turned" in plan.effects else None
     slab = label == 1 and plan.pen in SOLID_PENS and rng.random() < SLABS
@@ -119,7 +133,7 @@ def write_on_sheet(strokes: Strokes, plan: PicturePlan, rng: Rng, *, slab: bool 
     elif "two_parts" in plan.effects:
         strokes = break_strokes(strokes, 1, share + rng.uniform(0.02, 0.06) + 1 / sheet.letter, rng)
     if slab:
-        nib = replace(nib, width=max(nib.width, sheet.letter * rng.uniform(0.2, 0.45)))
+        nib = replace(nib, width=max(nib.width, sheet.letter * rng.uniform(0.15, 0.4)))
     patch = _draw_legibly(strokes, sheet.letter, nib)
     if "border" in plan.effects:
         patch = crop(patch, bounding_box(patch > 127))
@@ -160,7 +174,7 @@ def _sheet(plan: PicturePlan, rng: Rng) -> Sheet:
     """Return the size of the picture and of the digit in it."""
     if plan.effects & {"small28", "enlarged"}:
         few = 28 if rng.random() < 0.5 else int(rng.integers(20, 41))
-        return Sheet(few, few, max(10, few * rng.uniform(0.4, 0.95)))
+        return Sheet(few, few, max(9, few * rng.uniform(0.3, 0.95)))
     aspect = 1.0 if rng.random() < 0.4 else float(np.exp(rng.uniform(-0.4, 0.4)))
     if "tiny" in plan.effects:
         letter = _log_uniform(16, 34, rng)
@@ -183,8 +197,9 @@ def choose_nib(plan: PicturePlan, letter: float, rng: Rng) -> Nib:
     pen = PENS[plan.pen]
     width = letter * _log_uniform(*pen.widths, rng)
     if plan.effects & {"small28", "enlarged"}:
-        width = float(np.clip(width, 1, min(6, (0.27 if plan.pen == "thick" else 0.16) * letter)))
-        return Nib(width, pen.press, smooth=rng.random() < 0.35)
+        thinnest, smooth = (1.0, rng.random() < 0.35) if plan.medium == "d" else (0.6, True)
+        width = float(np.clip(width, thinnest, min(6, (0.27 if plan.pen == "thick" else 0.16) * letter)))
+        return Nib(width, pen.press, smooth=smooth)
     if plan.pen == "mouse":
         return Nib(1.0, 0, smooth=rng.random() < 0.3)
     return Nib(max(1.2, width), pen.press * rng.random(), smooth=plan.medium != "d" or rng.random() < 0.8)

@@ -1,12 +1,14 @@
 """Convert digits to pen strokes: trace the skeleton of a 28×28 image, deform it, and draw it in any size and width.
 
-Strokes can get bars, slashes, serifs and gaps.
+Strokes can get gaps; `habits.py` adds bars and slashes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +79,67 @@ def trace(image: Image) -> Strokes:
 
 def polyline(points: Levels) -> Strokes:
     """Return the strokes of one line through `points` [k, 2]."""
-    return normalize_strokes(NO_STROKES.with_line(points))
+    return from_lines([points])
+
+
+def from_lines(lines: Sequence[Levels]) -> Strokes:
+    """Return the strokes of several lines, each through points [k, 2]."""
+    strokes = NO_STROKES
+    for points in lines:
+        strokes = strokes.with_line(points)
+    return normalize_strokes(strokes)
+
+
+def sketch(text: str, jitter: float, rng: Rng) -> list[Levels]:
+    """Return the lines of a drawing whose control points are moved by `jitter`, a standard deviation.
+
+    Strokes of `text` are divided by `/`. Each has control points x,y in percent, y downwards, of which `!` marks a
+    corner, or is an ellipse: o and x,y,rx,ry.
+    """
+    return [
+        smooth_line((points + rng.normal(0, jitter, points.shape)).astype(np.float32), corners)
+        for points, corners in _control_points(text)
+    ]
+
+
+@cache
+def _control_points(text: str) -> list[tuple[Levels, list[int]]]:
+    """Return the points [k, 2] and the numbers of the corners of each stroke."""
+    return [_ellipse(stroke[1:]) if stroke[0] == "o" else _path(stroke.split()) for stroke in text.split("/")]
+
+
+def _path(points: list[str]) -> tuple[Levels, list[int]]:
+    corners = [number for number, point in enumerate(points) if point.endswith("!")]
+    numbers = [_numbers(point.rstrip("!")) for point in points]
+    return (np.array(numbers) / 100).astype(np.float32), corners
+
+
+def _ellipse(text: str) -> tuple[Levels, list[int]]:
+    x, y, *radii = _numbers(text)
+    angles = np.linspace(-1.4, 5, 9)
+    points = np.array([x, y]) + np.array(radii) * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return (points / 100).astype(np.float32), []
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(part) for part in text.split(",")]
+
+
+def smooth_line(points: Levels, corners: Sequence[int] = ()) -> Levels:
+    """Return a line [n, 2] through control `points` [k, 2], smooth except at the `corners`: Catmull-Rom splines."""
+    ends = [0, *corners, len(points) - 1]
+    parts = [_spline(points[start : end + 1]) for start, end in pairwise(ends)]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _spline(points: Levels) -> Levels:
+    steps = np.linspace(0, 1, 8)[:, None]
+    around = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
+    before, start, end, behind = (around[k : len(points) + k - 1, None] for k in range(4))
+    bend = 2 * before - 5 * start + 4 * end - behind
+    curve = start + 0.5 * steps * (end - before + steps * (bend + steps * (3 * (start - end) + behind - before)))
+    line: Levels = curve.reshape(-1, 2)
+    return line
 
 
 def normalize_strokes(strokes: Strokes) -> Strokes:
@@ -190,53 +252,6 @@ def _drawn_radii(strokes: Strokes, height: float, nib: Nib) -> Levels:
     blot = np.maximum(0, strokes.radii - 1.6 * typical) * height
     radii: Levels = (nib.width / 2 * (1 + nib.press * (relative - 1)) + blot).astype(np.float32)
     return radii
-
-
-def apply_habit(strokes: Strokes, label: int | None, rng: Rng) -> Strokes:
-    """Return a crossed 7, a slashed 0, a 1 with serifs or an open 4; other digits unchanged."""
-    match label:
-        case 4 if rng.random() < 0.6:
-            return _open_four(strokes, rng)
-        case 7:
-            height = rng.uniform(-0.08, 0.15)
-            middle = float(strokes.points[np.abs(strokes.points[:, 1] - height).argmin(), 0])
-            reach, rise = rng.uniform(0.13, 0.24), rng.normal(0, 0.03)
-            return strokes.with_line(_line((middle - reach, height + rise), (middle + reach, height - rise)))
-        case 0:
-            (x, y), share = np.ptp(strokes.points, axis=0) / 2, rng.uniform(0.5, 1.1)
-            return strokes.with_line(_line((-x * share, y * share), (x * share, -y * share)))
-        case 1:
-            return _with_serifs(strokes, rng)
-    return strokes
-
-
-def _open_four(strokes: Strokes, rng: Rng) -> Strokes:
-    """Return a 4 of two strokes: one down and to the right, the other across it."""
-    top, corner = (rng.uniform(-0.4, 0.15), -0.5), (rng.uniform(-0.45, -0.2), rng.uniform(0.1, 0.4))
-    end = rng.uniform(0.15, 0.45), corner[1] + rng.normal(0, 0.06)
-    at, lean = rng.uniform(0.05, 0.8 * end[0]), rng.normal(0, 0.06)
-    above, below = rng.uniform(0.06, 0.6), rng.uniform(0.06, 0.5)
-    four = NO_STROKES
-    for line in ((top, corner), (corner, end), ((at + lean, end[1] - above), (at - lean, end[1] + below))):
-        four = four.with_line(_line(*line))
-    return normalize_strokes(replace(four, radii=np.full_like(four.radii, np.median(strokes.radii))))
-
-
-def _with_serifs(strokes: Strokes, rng: Rng) -> Strokes:
-    """Return the strokes of a 1 with a flag at the top, a foot, or both."""
-    top, foot = (strokes.points[at(strokes.points[:, 1])] for at in (np.argmin, np.argmax))
-    which = rng.integers(1, 4)
-    if which & 1:
-        reach = rng.uniform(0.12, 0.3)
-        strokes = strokes.with_line(_line(top, (top[0] - reach, top[1] + reach * rng.uniform(0.5, 1.1))))
-    if which & 2:
-        left, right = rng.uniform(0.1, 0.25, 2)
-        strokes = strokes.with_line(_line((foot[0] - left, foot[1]), (foot[0] + right, foot[1])))
-    return strokes
-
-
-def _line(start: Levels | tuple[float, float], end: Levels | tuple[float, float]) -> Levels:
-    return np.linspace(np.asarray(start), np.asarray(end), 12).astype(np.float32)
 
 
 def break_strokes(strokes: Strokes, gaps: int, length: float, rng: Rng) -> Strokes:

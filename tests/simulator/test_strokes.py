@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from mnist_trainer.simulator.strokes import (
     Nib,
     Strokes,
-    apply_habit,
     break_strokes,
     deform,
     draw,
     elastic_waves,
     polyline,
+    sketch,
     trace,
 )
 
@@ -109,10 +109,23 @@ def test_strokes_turn_by_the_angle(angle: int) -> None:
     assert np.ptp(turned.points[:, 1]) < 0.4
 
 
-@pytest.mark.parametrize(("label", "more"), [(7, True), (0, True), (1, True), (3, False), (None, False)])
-def test_sevens_zeros_and_ones_are_crossed(digits: Images, label: int | None, more: bool) -> None:
-    strokes = trace(digits[label or 0])
-    assert (len(apply_habit(strokes, label, np.random.default_rng(0)).points) > len(strokes.points)) is more
+def test_a_sketch_goes_through_its_points_and_turns_sharply_only_at_corners() -> None:
+    rng = np.random.default_rng(0)
+    (round_line,), (corner,) = sketch("0,0 50,0 50,50", 0, rng), sketch("0,0 50,0! 50,50", 0, rng)
+    for line in (round_line, corner):
+        assert np.abs(line[[0, -1]] - [[0, 0], [0.5, 0.5]]).max() < 1e-6
+        assert np.linalg.norm(line - [0.5, 0], axis=1).min() < 1e-6
+    assert corner.min() == pytest.approx(0, abs=1e-6)
+    assert round_line.min() < -0.01, "a smooth line overshoots before it turns"
+
+
+def test_a_sketch_has_a_line_for_each_stroke_and_moves_its_points() -> None:
+    text = "o50,50,40,20/0,0 100,100"
+    ellipse, line = sketch(text, 0, np.random.default_rng(0))
+    assert np.ptp(ellipse, axis=0) == pytest.approx([0.8, 0.4], abs=0.03)
+    assert np.ptp(line, axis=0) == pytest.approx([1, 1])
+    first, second = (sketch(text, 0.03, np.random.default_rng(seed))[1] for seed in range(2))
+    assert 0.001 < np.abs(first - second).mean() < 0.1
 
 
 def test_a_gap_cuts_a_line_in_two_away_from_its_ends() -> None:
