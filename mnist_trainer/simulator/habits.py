@@ -27,6 +27,7 @@ SHAPES: dict[int, tuple[str, ...]] = {
         "62,100 66,0! 6,66! 96,64",  # in one stroke, closed
         "40,0 6,60! 90,58/64,30 58,100",
         "56,0 30,30 4,62! 40,58 76,58/80,44 70,100",
+        "44,0 14,40 6,62 20,70 90,56/66,34 56,100",
         "30,2 8,40 24,54 70,44/78,8 76,60 70,100",  # round, open
     ),
     5: (
@@ -42,6 +43,8 @@ SHAPES: dict[int, tuple[str, ...]] = {
         "6,8 92,4! 64,46 46,100/34,52 84,48",
         "4,22 10,6! 92,4! 62,50 48,100/32,52 84,50",  # with a serif
         "4,20 18,4 48,12 92,4! 60,48 44,100/32,54 82,50",  # its top is a wave
+        "6,10 24,2 50,8 92,4! 58,50 42,92 62,98/28,52 86,48",  # with a hook at the foot
+        "10,8 88,4! 20,100/20,56 80,48",
         "6,26 8,4! 94,6! 50,100",
         "4,18 22,2 50,12 94,4! 56,52 44,100",
     ),
@@ -51,6 +54,8 @@ SHAPES: dict[int, tuple[str, ...]] = {
         "76,20 58,2 20,4 10,28 36,46 72,30 77,16! 78,70 56,97 12,90",
         "76,16 52,0 18,10 16,38 42,48 68,34 77,12! 60,66 34,100",
         "70,8 34,2 12,24 32,46 66,38 79,18! 80,72 54,98 10,92",  # its bowl is open
+        "62,10 38,0 20,16 36,36 62,20! 82,54 74,84 40,100 4,90",  # its tail goes far
+        "68,12 42,0 22,16 34,38 60,34 70,12! 84,58 62,96 22,96 8,82",
     ),
 }
 """Shapes by digit, in the notation of `sketch`."""
@@ -132,8 +137,8 @@ def _one(rng: Rng) -> list[Levels]:
     meeting, middle = top + joint * (bottom - top), (top + bottom) / 2 + [rng.normal(0, 0.03), 0]
     stem, lines = [top, middle, bottom], list[Levels]()
     if not foot or rng.random() < 0.85:
-        steep = np.radians(rng.uniform(18, 75))
-        longest = 0.35 + 0.6 * np.sin(steep) + 0.2 * foot  # a long flag that is level makes a 7
+        steep = np.radians(rng.uniform(18, 80))
+        longest = 0.3 + 0.75 * np.sin(steep) + 0.2 * foot  # a long flag that is level makes a 7
         end = meeting + rng.uniform(0.2, longest) * np.array([-np.cos(steep), np.sin(steep)])
         bend = rng.normal(0, 0.06) * (meeting - end)[::-1] * [1, -1]
         flag = [end, (end + meeting) / 2 + bend, meeting]

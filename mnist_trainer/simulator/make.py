@@ -39,7 +39,7 @@ BLUR = 1.5
 IN_A_ROW, TOUCHING = 0.25, 0.7
 """Share of photographs that show rows, and share of rows with touching digits."""
 
-SOURCES = {"other": 0.5, "beside": 0.15, "row": 0.15, "cut": 0.2}
+SOURCES = {"other": 0.6, "beside": 0.12, "row": 0.13, "cut": 0.15}
 """Sources of non-digit images and their shares: other objects, objects next to a digit on a photograph, wrong cuts of a
 row that was read, and deliberate wrong cuts."""
 
@@ -60,7 +60,7 @@ OTHER_WEIGHTS = {
 }
 """Weights of the kinds of other objects. Parts of digits and rotated digits are rare: many look like digits."""
 
-NARROW, BROAD, SOLID, ONE_LIKE = 8, 14, 0.75, 0.3
+NARROW, BROAD, SOLID, ONE_LIKE = 8, 14, 0.75, 0.2
 """An image may be a 1 if it is at most `NARROW` pixels wide, or at most `BROAD` with more than the share `SOLID` of ink
 in its box. Of these images, the share `ONE_LIKE` is kept."""
 
@@ -94,7 +94,8 @@ def _photographed_glyph(digits: Image, label: int, rng: Rng) -> Image:
             glyphs = read_image(picture, "single").glyphs
         legible = LEGIBLE_IN_ROW if in_a_row else LEGIBLE
         near = (glyph for glyph in glyphs if box_iou(glyph.box, drawn.box) > SAME_BOX)
-        found = [glyph.image for glyph in near if similarity(glyph.image, drawn.image) > legible]
+        images = [glyph.image for glyph in near if similarity(glyph.image, drawn.image) > legible]
+        found = [image for image in images if label == 1 or not _is_solid(image)]
         if found:
             return found[int(rng.integers(len(found))) if in_a_row else 0]
     first: Image = digits[0]
@@ -142,8 +143,12 @@ def _is_learnt(image: Image, rng: Rng) -> bool:
 
 
 def _may_be_a_one(image: Image) -> bool:
-    box = bounding_box(image > 0)
-    return box[2] <= NARROW or (box[2] <= BROAD and crop(image, box).mean() > SOLID * 255)
+    width = bounding_box(image > 0)[2]
+    return width <= NARROW or (width <= BROAD and _is_solid(image))
+
+
+def _is_solid(image: Image) -> bool:
+    return bool(crop(image, bounding_box(image > 0)).mean() > SOLID * 255)
 
 
 def _is_wrong(glyph: Glyph, drawn: DrawnDigit) -> bool:

@@ -133,7 +133,7 @@ def write_on_sheet(strokes: Strokes, plan: PicturePlan, rng: Rng, *, slab: bool 
     elif "two_parts" in plan.effects:
         strokes = break_strokes(strokes, 1, share + rng.uniform(0.02, 0.06) + 1 / sheet.letter, rng)
     if slab:
-        nib = replace(nib, width=max(nib.width, sheet.letter * rng.uniform(0.15, 0.4)))
+        nib = replace(nib, width=max(nib.width, sheet.letter * rng.uniform(0.18, 0.45)))
     patch = _draw_legibly(strokes, sheet.letter, nib)
     if "border" in plan.effects:
         patch = crop(patch, bounding_box(patch > 127))

@@ -91,15 +91,16 @@ def from_lines(lines: Sequence[Levels]) -> Strokes:
 
 
 def sketch(text: str, jitter: float, rng: Rng) -> list[Levels]:
-    """Return the lines of a drawing whose control points are moved by `jitter`, a standard deviation.
+    """Return the lines of a drawing whose strokes and control points are moved by `jitter`, a standard deviation.
 
     Strokes of `text` are divided by `/`. Each has control points x,y in percent, y downwards, of which `!` marks a
     corner, or is an ellipse: o and x,y,rx,ry.
     """
-    return [
-        smooth_line((points + rng.normal(0, jitter, points.shape)).astype(np.float32), corners)
+    moved = (
+        (points + rng.normal(0, jitter, points.shape) + rng.normal(0, jitter, 2), corners)
         for points, corners in _control_points(text)
-    ]
+    )
+    return [smooth_line(points.astype(np.float32), corners) for points, corners in moved]
 
 
 @cache

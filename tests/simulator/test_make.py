@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from mnist_trainer.pictures.page import Box, Glyph, Layout, Line, Page
 from mnist_trainer.simulator import make
+from mnist_trainer.simulator.habits import ideal_image
 from mnist_trainer.simulator.scene import DrawnDigit
+from mnist_trainer.simulator.strokes import from_lines, sketch
 
 Image = NDArray[np.uint8]
 
@@ -123,3 +125,25 @@ def test_little_of_what_may_be_a_one_is_learnt_as_no_digit(monkeypatch: pytest.M
     made = make.make_images("non_digits", digits, np.full(600, 7), seeds)
     narrow = np.mean([np.array_equal(image, one) for image in made])
     assert 0.15 < narrow < 0.32, "3 in 10 of them, beside all of the others"
+
+
+def written(text: str) -> Image:
+    return ideal_image(from_lines(sketch(text, 0, np.random.default_rng(0))))
+
+
+def test_what_looks_like_a_digit_is_not_learnt_as_no_digit(monkeypatch: pytest.MonkeyPatch, digits: Image) -> None:
+    """Such as the outline of a drop, which is a 0."""
+    seven, cross = written("6,8 92,4! 64,46 46,100/34,52 84,48"), written("50,0 50,100/0,50 100,50")
+    other_things(monkeypatch, seven, cross)
+    made = make.make_images("non_digits", digits, LABELS, SEEDS)
+    assert np.array_equal(made, [cross] * 20)
+
+
+@pytest.mark.parametrize("label", [1, 8])
+def test_a_block_is_learnt_as_a_one_alone(monkeypatch: pytest.MonkeyPatch, digits: Image, label: int) -> None:
+    block = np.zeros((28, 28), np.uint8)
+    block[4:24, 8:20] = 255
+    monkeypatch.setattr(make, "similarity", lambda *_: 1.0)
+    shows(monkeypatch, (block, SEVEN))
+    made = make.make_images("photographs", digits, np.full(20, label), SEEDS)
+    assert np.array_equal(made, np.broadcast_to(block, made.shape) if label == 1 else digits[:, 0])

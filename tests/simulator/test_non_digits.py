@@ -9,9 +9,21 @@ import pytest
 from numpy.typing import NDArray
 
 from mnist_trainer.pictures.render import centroid
-from mnist_trainer.simulator.letters import LETTERS, SYMBOLS, letter, printed, symbol, typed, typed_digit
+from mnist_trainer.simulator.habits import ideal_image, looks_like_a_digit
+from mnist_trainer.simulator.letters import (
+    DRAWINGS,
+    LETTERS,
+    MARKS,
+    SYMBOLS,
+    letter,
+    printed,
+    symbol,
+    typed,
+    typed_digit,
+)
 from mnist_trainer.simulator.non_digits import NON_DIGITS, glyph_non_digit, non_digit, outline
 from mnist_trainer.simulator.scene import LARGEST
+from mnist_trainer.simulator.strokes import Strokes, deform, from_lines, sketch
 
 Images = NDArray[np.uint8]
 
@@ -83,6 +95,28 @@ def test_outlines_are_lines_around_what_stays_empty() -> None:
     images = [outline(np.random.default_rng(seed)) for seed in range(40)]
     assert all(image.shape == (112, 112) and not image[[0, -1]].any() for image in images)
     assert np.median([covered(image) for image in images]) < 0.5
+
+
+@pytest.mark.parametrize("texts", [DRAWINGS, MARKS])
+def test_few_drawings_and_marks_look_like_digits(texts: tuple[str, ...]) -> None:
+    alike = 0
+    for seed, text in enumerate(texts):
+        rng = np.random.default_rng(seed)
+        alike += looks_like_a_digit(ideal_image(deform(from_lines(sketch(text, 0.02, rng)), rng)))
+    assert alike <= 0.08 * len(texts)
+
+
+def test_scribbles_are_drawn_again_until_they_look_like_no_digit(
+    digits: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mnist_trainer.simulator.non_digits as module
+
+    drawn: list[Strokes] = []
+    monkeypatch.setattr(module, "_write", lambda strokes, _: drawn.append(strokes))
+    for kind in ("scribble", "mark", "turned", "cut"):
+        for seed in range(20):
+            non_digit(np.random.default_rng(seed), digits, kind)
+    assert sum(looks_like_a_digit(ideal_image(strokes)) for strokes in drawn) < 0.05 * len(drawn)
 
 
 def test_print_fills_its_page() -> None:
