@@ -6,7 +6,7 @@ of people who draw with a mouse.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -68,6 +68,10 @@ HABITS: dict[int | None, float] = {0: 0.08, 1: 0.5, 2: 0.1, 3: 0.06, 4: 0.3, 5: 
 """Probability per label that a digit has one of these habits instead of its image's shape."""
 
 
+References = tuple[Levels, Levels]
+"""`_distances` and ink of digits, both [n, 784]; the sum of each row of ink is 1."""
+
+
 def apply_habit(strokes: Strokes, label: int | None, rng: Rng) -> Strokes:
     """Return a digit with a habit of people, such as a crossed 7 or a slashed 0; without a label the strokes."""
     match label:
@@ -87,27 +91,32 @@ def apply_habit(strokes: Strokes, label: int | None, rng: Rng) -> Strokes:
     return replace(made, radii=np.full_like(made.radii, np.median(strokes.radii)))
 
 
-def looks_like_a_digit(image: Image) -> bool:
-    """Return whether an image uint8 [28, 28] has about the shape of a digit, in print or as written with a habit.
+def looks_like_a_digit(image: Image, near: float = NEAR, references: References | None = None) -> bool:
+    """Return whether an image uint8 [28, 28] has about the shape of a digit of `references` (default: `known_digits`).
 
-    The distance to a reference is the larger of two power means: of the distances from its ink to that of the
-    reference, and back.
+    The distance to a reference is the larger of two power means, which must be less than `near` pixels: of the
+    distances from the image's ink to that of the reference, and back.
     """
     ink = (image > INK).ravel().astype(np.float32)
     if not ink.any():
         return False
-    distances, inks = _references()
+    distances, inks = references or known_digits()
     there, back = distances @ ink / ink.sum(), inks @ _distances(image).ravel()
-    return bool(np.maximum(there, back).min() < NEAR**POWER)
+    return bool(np.maximum(there, back).min() < near**POWER)
 
 
 @cache
-def _references() -> tuple[Levels, Levels]:
-    """Return `_distances` and ink of digits, both [n, 784]; the sum of each row of ink is 1."""
+def known_digits() -> References:
+    """Return printed digits, and some with each of the habits."""
     rng = np.random.default_rng(0)
     printed = [trace(typed(str(label), face)) for face in FACES[::3] for label in range(10)]
     written = [apply_habit(shape, label, rng) for label, shape in enumerate(printed[:10]) for _ in range(24)]
-    images = [ideal_image(deform(shape, rng), rng.uniform(2, 6)) for shape in (*printed, *printed, *written)]
+    return references([ideal_image(deform(shape, rng), rng.uniform(2, 6)) for shape in (*printed, *printed, *written)])
+
+
+def references(images: Iterable[Image]) -> References:
+    """Return what `looks_like_a_digit` compares an image with, of images uint8 [28, 28] of digits."""
+    images = [image for image in images if (image > INK).any()]
     inks = np.stack([image.ravel() > INK for image in images]).astype(np.float32)
     return np.stack([_distances(image).ravel() for image in images]), inks / inks.sum(axis=1, keepdims=True)
 

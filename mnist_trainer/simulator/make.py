@@ -8,6 +8,7 @@ from __future__ import annotations
 import pickle
 import signal
 import sys
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from mnist_trainer.pictures.page import Box, Glyph, bounding_box, crop, overlap
 from mnist_trainer.pictures.read import read_image
-from mnist_trainer.simulator.habits import looks_like_a_digit
+from mnist_trainer.simulator.habits import NEAR, References, known_digits, looks_like_a_digit, references
 from mnist_trainer.simulator.non_digits import glyph_non_digit, non_digit
 from mnist_trainer.simulator.photographs import page, photograph
 from mnist_trainer.simulator.scene import DrawnDigit, Image, Rng
@@ -64,6 +65,10 @@ NARROW, BROAD, SOLID, ONE_LIKE = 8, 14, 0.75, 0.2
 """An image may be a 1 if it is at most `NARROW` pixels wide, or at most `BROAD` with more than the share `SOLID` of ink
 in its box. Of these images, the share `ONE_LIKE` is kept."""
 
+REFERENCES, NEAR_PART = 3, 1.5
+"""Number of digits for each seed that a non-digit must not look like, and the distance in pixels that replaces `NEAR`
+for cuts of rows: the larger part of a digit often looks like another."""
+
 MAX_GLYPHS = 3
 """Maximum number of images from one non-digit picture."""
 
@@ -77,9 +82,11 @@ def make_images(kind: Kind, digits: Image, labels: NDArray[np.int64], seeds: NDA
     if kind == "photographs":
         return np.stack([_photographed_glyph(own, label, rng) for own, label, rng in each])
     made: list[Image] = []
+    known = known_digits(), references(digits[:, :REFERENCES].reshape(-1, *digits.shape[2:]))
+    all_known = np.concatenate([part[0] for part in known]), np.concatenate([part[1] for part in known])
     for number, (own, _, rng) in enumerate(each):
         if number == len(made):
-            made += _non_digits(own, rng)
+            made += _non_digits(own, all_known, rng)
     return np.stack(made[: len(seeds)])
 
 
@@ -109,37 +116,39 @@ def _row(digits: Image, rng: Rng) -> tuple[list[Glyph], list[DrawnDigit]]:
     return read_image(picture).glyphs, [drawn[at] for at in np.argsort(order)]
 
 
-def _non_digits(digits: Image, rng: Rng) -> list[Image]:
+def _non_digits(digits: Image, known: References, rng: Rng) -> list[Image]:
     """Return one to `MAX_GLYPHS` non-digit images from one of the `SOURCES`."""
     source = str(rng.choice(list(SOURCES), p=list(SOURCES.values())))
-    tries = (_from_source(source, digits, rng) for _ in range(MAX_TRIES))
-    found = next((images for images in tries if images), None) or [glyph_non_digit(rng, digits)]
-    distinct = list({image.tobytes(): image for image in found}.values())
-    return [distinct[at] for at in rng.permutation(len(distinct))[:MAX_GLYPHS]]
+    near = NEAR_PART if source == "row" else NEAR
+    for _ in range(MAX_TRIES):
+        distinct = list({image.tobytes(): image for image in _from_source(source, digits, rng)}.values())
+        shuffled = (distinct[at] for at in rng.permutation(len(distinct)))
+        if found := list(islice((image for image in shuffled if _is_learnt(image, near, known, rng)), MAX_GLYPHS)):
+            return found
+    return [glyph_non_digit(rng, digits)]
 
 
 def _from_source(source: str, digits: Image, rng: Rng) -> list[Image]:
-    """Return non-digit images from a source, with only a share of those that look like a 1."""
+    """Return images from a source that show no digit, but may look like one."""
     match source:
         case "other":
             weights = np.array(list(OTHER_WEIGHTS.values()))
             thing = str(rng.choice(list(OTHER_WEIGHTS), p=weights / weights.sum()))
-            images = [glyph.image for glyph in read_image(non_digit(rng, digits, thing)).glyphs]
+            return [glyph.image for glyph in read_image(non_digit(rng, digits, thing)).glyphs]
         case "beside":
             picture, drawn = photograph(digits[0], rng, str(rng.choice(CLUTTERED)))
             glyphs = read_image(picture).glyphs
-            images = [glyph.image for glyph in glyphs if box_coverage(glyph.box, drawn.box) < OTHER_BOX]
+            return [glyph.image for glyph in glyphs if box_coverage(glyph.box, drawn.box) < OTHER_BOX]
         case "row":
             glyphs, row = _row(digits, rng)
-            images = [glyph.image for glyph in glyphs if all(_is_wrong(glyph, drawn) for drawn in row)]
+            return [glyph.image for glyph in glyphs if all(_is_wrong(glyph, drawn) for drawn in row)]
         case _:
-            images = [glyph_non_digit(rng, digits)]
-    return [image for image in images if _is_learnt(image, rng)]
+            return [glyph_non_digit(rng, digits)]
 
 
-def _is_learnt(image: Image, rng: Rng) -> bool:
-    """Return whether a non-digit image does not look like a digit; by chance for one that may be a 1."""
-    return rng.random() < ONE_LIKE if _may_be_a_one(image) else not looks_like_a_digit(image)
+def _is_learnt(image: Image, near: float, known: References, rng: Rng) -> bool:
+    """Return whether a non-digit image does not look like one of the `known` digits; by chance if it may be a 1."""
+    return rng.random() < ONE_LIKE if _may_be_a_one(image) else not looks_like_a_digit(image, near, known)
 
 
 def _may_be_a_one(image: Image) -> bool:

@@ -89,6 +89,7 @@ def test_a_cut_is_wrong_where_neither_box_nor_image_is_a_digit(
 ) -> None:
     shows(monkeypatch, (image, box))
     monkeypatch.setattr(make, "SOURCES", {"row": 1.0})
+    monkeypatch.setattr(make, "NEAR_PART", 1.0)
     monkeypatch.setattr(make, "ONE_LIKE", 1.0)
     monkeypatch.setattr(make, "glyph_non_digit", lambda *_: bars())
     made = make.make_images("non_digits", digits, LABELS, SEEDS)
@@ -137,6 +138,13 @@ def test_what_looks_like_a_digit_is_not_learnt_as_no_digit(monkeypatch: pytest.M
     other_things(monkeypatch, seven, cross)
     made = make.make_images("non_digits", digits, LABELS, SEEDS)
     assert np.array_equal(made, [cross] * 20)
+
+
+def test_digits_of_the_data_set_are_not_learnt_as_no_digit(monkeypatch: pytest.MonkeyPatch, digits: Image) -> None:
+    """Though no person writes an eleven as one digit."""
+    other_things(monkeypatch, digits[0, 0], bars(3, 22))
+    made = make.make_images("non_digits", digits, LABELS, SEEDS)
+    assert np.array_equal(made, [bars(3, 22)] * 20)
 
 
 @pytest.mark.parametrize("label", [1, 8])
