@@ -20,6 +20,7 @@ from mnist_trainer.errors import DataError, escape_controls
 
 if TYPE_CHECKING:
     from mnist_trainer.inference.reading import Prediction
+    from mnist_trainer.pipeline.predict import InputImage, Reader
 
 app = new_app()
 
@@ -34,6 +35,10 @@ ONE_CSV = (
 )
 
 NO_EXPLANATIONS = "A table has no column for explanations: use --json instead of --csv, or leave out --explain."
+
+NO_TERMINAL = "--correct asks in a terminal: call it without a pipe, and name the pictures instead of -."
+
+NO_CORRECTIONS = "--correct asks a person, --json, --csv and --out write for programs: leave one out."
 
 Content = Literal["auto", "single", "row", "page"]
 """The content of a picture."""
@@ -56,6 +61,7 @@ TOP = "Show the K most likely classes of each digit; by default only close ones.
 SHOW = "Draw each 28×28 image that the network reads, in the terminal."
 SAVE_STEPS = "Write a PNG for each picture that shows how it was read, step by step."
 EXPLAIN = "Say what decided, against the runner-up; with --save-steps also as a PNG."
+CORRECT = "Ask for each answer whether it is right, and save the digits to DIR, by class, to train on."
 OUT = "Write Kaggle's ImageId,Label for the images in the rows of a CSV file."
 
 
@@ -69,6 +75,7 @@ def predict(  # noqa: PLR0913, PLR0917 - one an option
     show: Annotated[bool, flag("--show", SHOW)] = False,
     save_steps: Annotated[Path | None, option("--save-steps", "DIR", SAVE_STEPS)] = None,
     explain: Annotated[bool, flag("--explain", EXPLAIN)] = False,
+    correct: Annotated[Path | None, option("--correct", "DIR", CORRECT)] = None,
     out: Annotated[Path | None, option("--out", "FILE", OUT)] = None,
     as_json: Annotated[bool, flag("--json", "Print a list with one object for each picture.")] = False,
     as_csv: Annotated[bool, flag("--csv", "Print a table with one row for each picture.")] = False,
@@ -80,28 +87,29 @@ def predict(  # noqa: PLR0913, PLR0917 - one an option
         for_people, for_programs = show or top is not None, as_json or as_csv
         require({NO_EXPLANATIONS: not (explain and as_csv)})
         _check_options(images, min_confidence, as_json and as_csv, for_people and for_programs)
+        if correct is not None:
+            require(
+                {NO_CORRECTIONS: not (for_programs or out), NO_TERMINAL: sys.stdin.isatty() and sys.stdout.isatty()}
+            )
         if out is not None:
             others = for_people or for_programs or save_steps or explain or min_confidence or expect != "auto"
             require({"--out takes no other option but --checkpoint.": not others})
             _write_submission(images or [], checkpoint, out)
             return
-        os.environ.setdefault("OMP_NUM_THREADS", "1")  # a digit is read faster than more threads start
-        from mnist_trainer.pipeline.predict import expand_inputs, load_reader
-
-        sources, notes = expand_inputs(images or [])
-        reader = load_reader(checkpoint)
-        for note in filter(None, [reader.limits, *notes]):
-            print_safe(note, err=True)
+        reader, sources = _load(checkpoint, images or [])
         predictions = reader.read(sources, expect, min_confidence, steps=save_steps is not None, explain=explain)
         if save_steps is not None:
             from mnist_trainer.reports.digit_images import StripFolder
 
             strips = StripFolder(save_steps)
             predictions = strips.write_strips(predictions)
-        if for_programs:
+        if correct is not None:
+            failed = _correct(predictions, correct, reader, top)
+        elif for_programs:
             failed = _print_json(predictions) if as_json else _print_csv(predictions)
         else:
             failed = _print_text(predictions, top, show)
+        if not for_programs:
             print_safe(f"model: {reader.name}")
         if save_steps is not None:
             print_safe(strips.summary(), err=for_programs)
@@ -119,6 +127,18 @@ def _check_options(images: object, min_confidence: float, two_forms: bool, two_r
             "--show and --top can't be combined with --json or --csv: leave one out.": not two_readers,
         }
     )
+
+
+def _load(checkpoint: str, images: list[str]) -> tuple[Reader, list[InputImage]]:
+    """Return the model and the pictures to read; print what it can't do, and which files of folders are skipped."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # a digit is read faster than more threads start
+    from mnist_trainer.pipeline.predict import expand_inputs, load_reader
+
+    sources, notes = expand_inputs(images)
+    reader = load_reader(checkpoint)
+    for note in filter(None, [reader.limits, *notes]):
+        print_safe(note, err=True)
+    return reader, sources
 
 
 def _write_submission(images: list[str], checkpoint: str, out: Path) -> None:
@@ -181,6 +201,14 @@ def _print_text(predictions: Iterable[Prediction], top: int | None, show: bool) 
         if show:
             _draw_digits(prediction)
     return failed
+
+
+def _correct(predictions: Iterable[Prediction], folder: Path, reader: Reader, top: int | None) -> bool:
+    """Show each picture, and save the digits as a person corrects them. Return whether a picture could not be read."""
+    from mnist_trainer.cli.correct import Corrections, check_classes
+
+    check_classes(reader.classes)
+    return Corrections(folder, reader.classes).ask(predictions, lambda each: _print_text([each], top, show=True))
 
 
 def _draw_digits(prediction: Prediction) -> None:
