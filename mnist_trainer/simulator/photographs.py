@@ -68,6 +68,9 @@ EXCLUDED: dict[str, set[str]] = {
 
 USUAL_PENS = {"d": ("round", "round", "mouse", "marker"), "p": ("pen", "pen", "pencil", "marker"), "b": ("chalk",)}
 
+TIGHT, SPACED = 0.4, 0.15
+"""Share of rows whose digits are as near as they can be without touching, and of rows with wide spaces."""
+
 NOT_IN_ROWS = frozenset({"small28", "enlarged", "tiny", "border", "frame", "broken", "two_parts", "thick", "brush"})
 
 PlacedPatch = tuple[Image, float, float]
@@ -228,10 +231,17 @@ def _enlarged(picture: Image, drawn: DrawnInk, rng: Rng) -> tuple[Image, DrawnDi
     return large, DrawnDigit.of(drawn.ink, (x, y, width, height))
 
 
-def page(digits: Sequence[Sequence[Image]], rng: Rng, *, touching: bool = False) -> tuple[Image, list[DrawnDigit]]:
+def page(
+    digits: Sequence[Sequence[Image]],
+    rng: Rng,
+    *,
+    labels: Sequence[Sequence[int]] | None = None,
+    touching: bool = False,
+) -> tuple[Image, list[DrawnDigit]]:
     """Return a picture uint8 [H, W, 3] of lines of digits, each uint8 [28, 28], and the digits on it, line by line.
 
-    With `touching`, about half of the neighbours touch.
+    All are written by the same hand: with one slant, and with the same habits if `labels` are given. With `touching`,
+    about half of the neighbours touch.
     """
     plan = plan_picture(rng)
     while (plan.effects | {plan.pen}) & NOT_IN_ROWS:
@@ -239,21 +249,28 @@ def page(digits: Sequence[Sequence[Image]], rng: Rng, *, touching: bool = False)
     longest = max(len(digits) * 2.2 + 2, max(map(len, digits)) * 1.4 + 2)
     letter = min(_log_uniform(28, 80, rng), LARGEST / longest)
     nib = choose_nib(plan, letter, rng)
-    uneven, spacing, rise = rng.uniform(0.03, 0.15), rng.uniform(1.5, 2.2), rng.normal(0, 0.03)
+    uneven, spacing, rise = rng.uniform(0.03, 0.18), rng.uniform(1.5, 2.2), rng.normal(0, 0.03)
+    slant, aspect = rng.normal(0, 0.1), np.exp(rng.normal(0, 0.1))
+    hand = np.array([[aspect, -slant], [0, 1]], np.float32)
+    habits = {label for label, share in HABITS.items() if rng.random() < share}
 
-    def drawn(digit: Image) -> Image:
-        strokes = deform(trace(digit), rng)
+    def drawn(digit: Image, label: int | None) -> Image:
+        strokes = trace(digit)
+        if label in habits:
+            strokes = apply_habit(strokes, label, rng)
+        strokes = deform(replace(strokes, points=strokes.points @ hand.T), rng)
         size = letter * float(np.clip(np.exp(rng.normal(0, uneven)), 0.7, 1.35))
         return draw(strokes, max(8.0, size - nib.width), nib)
 
     placed: list[PlacedPatch] = []
     for number, line in enumerate(digits):
-        patches = [drawn(digit) for digit in line]
+        shown = labels[number] if labels is not None else [None] * len(line)
+        patches = [drawn(digit, label) for digit, label in zip(line, shown, strict=True)]
         start = number * spacing * letter, rng.uniform(0, 0.6) * letter
         placed += place_row(patches, start, rise + rng.normal(0, 0.01), letter, rng, touching=touching)
     ink, boxes = merge_patches(placed, rng.uniform(0.3, 1, 4) * letter)
-    shown = [DrawnDigit.of(to_unit_range(patch), box) for (patch, _, _), box in zip(placed, boxes, strict=True)]
-    return render_scene(DrawnInk(ink, letter, nib.width), plan, rng), shown
+    all_drawn = [DrawnDigit.of(to_unit_range(patch), box) for (patch, _, _), box in zip(placed, boxes, strict=True)]
+    return render_scene(DrawnInk(ink, letter, nib.width), plan, rng), all_drawn
 
 
 def place_row(
@@ -265,14 +282,22 @@ def place_row(
     *,
     touching: bool = False,
 ) -> list[PlacedPatch]:
-    """Place patches side by side, beginning at `start` (y, x), on a line with the slope `rise` (downwards)."""
+    """Place patches side by side, beginning at `start` (y, x), on a line with the slope `rise` (downwards).
+
+    Some rows are loose, some tight; some have wide spaces between groups of digits.
+    """
     (base, x), placed = start, list[PlacedPatch]()
+    tight, spaced = rng.random() < TIGHT, rng.random() < SPACED
     for patch in patches:
         y = base + rise * x + letter - len(patch) + rng.normal(0, 0.04) * letter
         if placed:
             x += rng.uniform(0.12, 0.5) * letter
-            if touching and rng.random() < 0.5:
-                x -= min(_gap(placed[-1], (patch, y, x)), 0.6 * letter) + rng.uniform(0, 0.06) * letter
+            if spaced and rng.random() < 0.3:
+                x += rng.uniform(0.4, 1.3) * letter
+            elif touching and rng.random() < 0.5:
+                x -= min(_gap(placed[-1], (patch, y, x)), 0.6 * letter) + rng.uniform(0, 0.12) * letter
+            elif tight:
+                x -= min(max(0.0, _gap(placed[-1], (patch, y, x)) - rng.uniform(0.08, 0.22) * letter), 0.6 * letter)
         placed.append((patch, y, x))
         x += patch.shape[1]
     return placed

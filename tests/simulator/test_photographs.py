@@ -215,3 +215,17 @@ def test_a_sheet_has_its_margins_around_the_ink() -> None:
     assert ink.shape == (10 + 4 + 9, 6 + 7 + 2)
     assert ink[4:14, 7:13].min() == 1
     assert ink.sum() == 60
+
+
+def test_a_page_is_written_by_one_hand() -> None:
+    """Either all ones of a page have a habit or none: what they have in common is their shape."""
+    bar = np.zeros((28, 28), np.uint8)
+    bar[4:24, 13:15] = 255
+
+    def widths(seed: int) -> list[int]:
+        _, drawn = page([[bar] * 6], np.random.default_rng(seed), labels=[[1] * 6])
+        return [int(np.ptp(np.flatnonzero(digit.image.any(axis=0)))) for digit in drawn]
+
+    pages = [np.mean(np.array(widths(seed)) > 9) for seed in range(12)]
+    assert min(pages) < 0.2
+    assert max(pages) > 0.8
