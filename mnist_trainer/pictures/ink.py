@@ -25,7 +25,7 @@ PATTERN_SHARE, PATTERN_RATIO = 0.2, 2.2
 first share of the picture is darker than the paper, and some pixels have more than the second times the median contrast
 of that share."""
 
-FAINT, CERTAIN = {False: 0.06, True: 0.33}, {False: 0.5, True: 0.4}
+FAINT, CERTAIN = {False: 0.06, True: 0.33}, {False: 0.35, True: 0.4}
 """Hysteresis thresholds as shares of full ink, on a drawing (False) and on a photograph (True): the minimum contrast of
 ink, and of at least one pixel of each connected part. On photographs faint marks are not ink."""
 

@@ -50,6 +50,13 @@ def test_a_faint_line_that_hangs_on_a_dark_one_is_ink_and_one_alone_is_not() -> 
     assert not levels[:, 80:84].any()
 
 
+def test_a_pale_digit_beside_dark_ones_is_ink() -> None:
+    contrast = np.zeros((100, 100), np.float32)
+    contrast[20:80, 20:24] = contrast[20:80, 50:54] = 200
+    contrast[20:80, 80:84] = 84
+    assert (find_ink(contrast, photograph=False).levels[20:80, 80:84] > 0.4).all()
+
+
 def test_what_shines_through_on_a_photograph_is_none_even_where_it_touches() -> None:
     contrast = np.zeros((100, 100), np.float32)
     contrast[20:80, 20:24] = 200
