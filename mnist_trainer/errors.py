@@ -134,3 +134,9 @@ class InterruptedRunError(TrainerError):
     exit_code = 130
     terminated_exit_code = 143
     """The exit code of a command that was stopped by SIGTERM or SIGHUP."""
+
+
+def short_reason(error: Exception) -> str:
+    """Return the first two lines of an error's text, or its type."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return one_line(" ".join(lines[:2]) or type(error).__name__, 300)

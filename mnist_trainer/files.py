@@ -22,9 +22,12 @@ from secrets import token_hex
 from time import sleep
 from typing import IO, NoReturn
 
-from mnist_trainer.errors import StorageError, one_line
+from mnist_trainer.errors import CheckpointError, StorageError, one_line
 
 WINDOWS = os.name == "nt"
+
+CSV_ENDINGS = (".csv", ".csv.gz")
+"""File name endings of tables of images."""
 
 TEMPORARY_FILES = ".*.????????.part"
 """Pattern of the names of temporary files."""
@@ -390,3 +393,16 @@ def _close_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_close_in_child)
+
+
+def open_model_file(path: Path) -> IO[bytes]:
+    """Open a regular file. Raises `CheckpointError`."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for a writer
+            raise CheckpointError(f"{path} is no file, but a folder, a pipe or a device.")
+        return path.open("rb")
+    except FileNotFoundError:
+        reason = "it is a link to a file that is not there" if path.is_symlink() else "there is no such file"
+        raise CheckpointError(f"{path}: {reason}.") from None
+    except OSError as error:
+        raise CheckpointError(f"{path} can't be read: {error.strerror}.") from error

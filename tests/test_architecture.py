@@ -39,6 +39,7 @@ STAGES = (
 BEFORE = ("errors", "files", "seeds")
 
 FREE_OF_TORCH = ("config", "pictures", "simulator")
+READS_WITHOUT_TORCH = "pipeline/predict.py", "storage/onnx_file.py", "inference/reading.py", "reports/results.py"
 HEAVY = {
     *("torchvision", "matplotlib", "cv2", "tensorboard", "optuna", "psycopg"),
     *("onnx", "onnxscript", "onnxruntime"),
@@ -125,6 +126,12 @@ def test_configs_and_pictures_know_no_torch() -> None:
     files = [path for stage in FREE_OF_TORCH for path in below(stage)]
     found = {name_of(path): {module.split(".")[0] for module in imports_of(tree_of(path))} for path in files}
     assert {name: modules for name, modules in found.items() if modules & {"torch", "torchvision"}} == {}
+
+
+def test_pictures_are_read_without_torch() -> None:
+    """The modules themselves; tests/pipeline/test_predict_without_torch.py looks at whole processes."""
+    found = {name: set(imports_at_start(tree_of(PACKAGE / name))) for name in READS_WITHOUT_TORCH}
+    assert {name for name, modules in found.items() if any(each.split(".")[0] == "torch" for each in modules)} == set()
 
 
 def test_what_is_slow_to_import_is_imported_where_it_is_needed() -> None:

@@ -143,7 +143,7 @@ def _load(checkpoint: str, images: list[str]) -> tuple[Reader, list[InputImage]]
 
 def _write_submission(images: list[str], checkpoint: str, out: Path) -> None:
     """Write the predictions for the rows of a CSV file in Kaggle's format."""
-    from mnist_trainer.config.schema import CSV_ENDINGS
+    from mnist_trainer.files import CSV_ENDINGS
 
     require({ONE_CSV: len(images) == 1 and images[0].lower().endswith(CSV_ENDINGS)})
     from mnist_trainer.data.tables import read_csv

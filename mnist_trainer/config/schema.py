@@ -27,6 +27,7 @@ from mnist_trainer.config.fields import (
     false_as_none,
 )
 from mnist_trainer.config.model import Model
+from mnist_trainer.files import CSV_ENDINGS
 
 
 class Simulate(Section):
@@ -85,9 +86,6 @@ class Augment(Section):
 
 AUTO_BATCH = 128
 """The initial batch size of `data.batch_size: auto`; it is the default, so that results are the same if it fits."""
-
-CSV_ENDINGS = (".csv", ".csv.gz")
-"""File name endings of tables of images."""
 
 DataName = Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits", "qmnist", "usps", "digits", "folder"]
 

@@ -46,3 +46,33 @@ class ExportModule(nn.Module):
         if self.temperature != 1 and self.gives_probabilities:
             mean = to_probabilities(mean, "probabilities", self.temperature, torch.float32)
         return (mean, torch.stack(refusals).mean(dim=0)) if refusals else (mean,)
+
+
+class TwinModule(nn.Module):
+    """Maps pixels from 0 to 255, float32 [B, 1, 28, 28], to the raw outputs [B, K] of the only member, for OpenCV.
+
+    The average over all pixels is a mean: torch exports an adaptive pooling with operators that OpenCV 4 can't read.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        super().__init__()
+        (member,), (spec,) = predictor.members, predictor.specs
+        self.model = without_random_layers(member)
+        self.normalization = spec.normalization
+        for name, module in list(self.model.named_modules()):
+            if isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in {1, (1, 1)}:
+                self.model.set_submodule(name, GlobalAverage())
+        self.eval().requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the raw outputs."""
+        outputs: Tensor = self.model((images - 255 * self.normalization.mean) / (255 * self.normalization.std))
+        return outputs
+
+
+class GlobalAverage(nn.Module):
+    """Maps [B, c, h, w] to the means [B, c, 1, 1]."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the means."""
+        return inputs.mean(dim=(2, 3), keepdim=True)

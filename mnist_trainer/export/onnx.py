@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 
-from mnist_trainer.export.program import convert_errors, trace
+from mnist_trainer.errors import CheckpointError
+from mnist_trainer.export.module import TwinModule
+from mnist_trainer.export.program import convert_errors, trace, trace_module
 from mnist_trainer.export.source import ExportSource, compare
-from mnist_trainer.storage.onnx_file import import_extra, open_session, run_session, with_checksum
+from mnist_trainer.storage.onnx_file import import_extra, open_session, run_opencv, run_session, with_checksum
 
 PURPOSE = "Exporting to ONNX"
 
@@ -31,9 +33,29 @@ def export_onnx(source: ExportSource, out: Path) -> tuple[dict[Path, bytes], flo
 
 
 def _convert(source: ExportSource) -> Any:
-    """Return the model as ONNX's `ModelProto`, without the notes of the exporter, which name files of this machine."""
+    """Return the model as ONNX's `ModelProto`."""
     names = ["probabilities", "none"][: 1 + (source.predictor.refusal_threshold is not None)]
-    traced = trace(source)
+    return _to_onnx(trace(source), names)
+
+
+def export_twin(source: ExportSource) -> bytes:
+    """Return the ONNX twin of a single model with logits, which OpenCV reads (storage/onnx_file.py).
+
+    Raises `CheckpointError` if it is no such model, or if the twin gives other answers.
+    """
+    for name in ("onnx", "onnxscript"):
+        import_extra(name, PURPOSE)
+    specs, refuses = source.predictor.specs, source.predictor.refusal_threshold is not None
+    if [spec.kind for spec in specs] != ["logits"]:
+        raise CheckpointError(f"{source.name}: a twin is made of a single model whose outputs are logits.")
+    proto = _to_onnx(trace_module(TwinModule(source.predictor), torch.zeros(2, 1, 28, 28)), ["logits"])
+    temperature = specs[0].temperature
+    largest = compare(source, run_opencv(proto.SerializeToString(), temperature, refuses))
+    return _serialize(proto, source.metadata(largest) | {"temperature": temperature})
+
+
+def _to_onnx(traced: torch.export.ExportedProgram, names: list[str]) -> Any:
+    """Return a traced model with outputs of these `names` as a `ModelProto`, without the exporter's notes on files."""
     with convert_errors():
         program: Any = torch.onnx.export(
             traced, input_names=["images"], output_names=names, external_data=False, dynamo=True, verbose=False

@@ -9,20 +9,22 @@ from contextlib import contextmanager, redirect_stderr
 from io import StringIO
 
 import torch
+from torch import Tensor, nn
 
-from mnist_trainer.errors import CheckpointError
+from mnist_trainer.errors import CheckpointError, short_reason
 from mnist_trainer.export.module import ExportModule
 from mnist_trainer.export.source import ExportSource
-from mnist_trainer.storage.tensor_file import short_reason
 
 
 def trace(source: ExportSource) -> torch.export.ExportedProgram:
     """Return the traced model, for any number of images. Raises `CheckpointError` if torch can't trace it."""
-    images = torch.zeros(2, 28, 28, dtype=torch.uint8)  # torch.export takes a batch of 1 for a constant
+    return trace_module(ExportModule(source.predictor), torch.zeros(2, 28, 28, dtype=torch.uint8))
+
+
+def trace_module(module: nn.Module, images: Tensor) -> torch.export.ExportedProgram:
+    """Return the traced module, for any number of images; those given are two, because one would be a constant."""
     with convert_errors():
-        traced = torch.export.export(
-            ExportModule(source.predictor), (images,), dynamic_shapes={"images": {0: torch.export.Dim("batch")}}
-        )
+        traced = torch.export.export(module, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     for node in traced.graph.nodes:
         node.meta.pop("stack_trace", None)  # names source files of this machine
     return traced

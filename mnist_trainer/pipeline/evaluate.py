@@ -41,7 +41,7 @@ from mnist_trainer.inference.predictor import to_logits
 from mnist_trainer.model.device import choose_threads, convert_device_errors, has_device, resolve_device, settings
 from mnist_trainer.pipeline.preparation import CustomParts
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, check_same_classes, combine
-from mnist_trainer.storage.onnx_file import OnnxModel, load_model
+from mnist_trainer.storage.onnx_model import OnnxModel, load_model
 from mnist_trainer.storage.run_folder import belongs_to_run, find_checkpoint
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import build_criterion

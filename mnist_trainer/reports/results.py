@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
+from typing import TYPE_CHECKING
 
-from mnist_trainer.inference.metrics import BINS, CalibrationMetrics, Comparison, Evaluation, MemberMetrics
 from mnist_trainer.inference.reading import DigitPrediction, Prediction
 from mnist_trainer.reports.text import Column, csv_text, loss_text, percent, table_lines
+
+if TYPE_CHECKING:
+    from mnist_trainer.inference.metrics import CalibrationMetrics, Comparison, Evaluation, MemberMetrics
 
 PREDICTION_COLUMNS = ("path", "text", "confidence", "refused", "reason", "error", "page", "warnings")
 
@@ -85,6 +88,8 @@ def evaluation_lines(evaluation: Evaluation, model: str, width: int | None = Non
     """Return the metrics of a model or an ensemble; the paths of its members are cut to keep within `width`."""
     ece = "- (this model's outputs are not probabilities)"
     if evaluation.ece is not None:
+        from mnist_trainer.inference.metrics import BINS  # imports torch, which mnist-predict does without
+
         ece = f"{percent(evaluation.ece)} (expected, {BINS} bins of equal width)"
     lines = [_heading(evaluation, model), evaluation.sentence, _loss_line(evaluation), f"calibration error {ece}"]
     if evaluation.members:

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from mnist_trainer.config.fields import PositiveNumber
 from mnist_trainer.config.layers import output_count
 from mnist_trainer.config.schema import Config
-from mnist_trainer.errors import CheckpointError, UsageError, one_line
+from mnist_trainer.errors import CheckpointError, UsageError, one_line, short_reason
 from mnist_trainer.files import write_file
 from mnist_trainer.inference.predictor import InferenceSpec, Predictor
 from mnist_trainer.model.build import build_model
-from mnist_trainer.storage.tensor_file import read_tensors, short_reason, write_tensors
+from mnist_trainer.storage.tensor_file import read_tensors, write_tensors
 
 FORMAT, VERSION = "mnist_trainer", 4
 

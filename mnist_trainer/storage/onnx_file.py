@@ -1,39 +1,92 @@
-"""`.onnx` files of `mnist-export`, read as models that evaluate and predict as a checkpoint does, by ONNX Runtime.
+"""`.onnx` files, read without torch: those of `mnist-export` by ONNX Runtime, twins of bundled models by OpenCV.
 
-Input `images`: uint8 [batch, 28, 28]. Outputs: `probabilities` float32 [batch, K], and, of a model that can refuse,
-`none` float32 [batch]. Normalization, temperature and the mean over members are inside. docs/export.md lists the
-metadata.
+Files of `mnist-export` have the input `images`, uint8 [batch, 28, 28], and the outputs `probabilities`, float32
+[batch, K], and, of a model that can refuse, `none`, float32 [batch]. Normalization, temperature and the mean over
+members are inside. docs/export.md lists the metadata.
+
+A twin is shipped beside its `.pt` file, because the plain install has OpenCV and no ONNX Runtime. It is the network
+alone, float32 [batch, 1, 28, 28] → logits [batch, K]: OpenCV 4.10 reads neither uint8 nor scores of one axis.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from numpy import uint8
+from numpy import float64, uint8
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from mnist_trainer.config.load import load_config
-from mnist_trainer.data.normalize import Normalization
-from mnist_trainer.errors import CheckpointError, ConfigError, UsageError
-from mnist_trainer.inference.predictor import InferenceSpec, Predictor
-from mnist_trainer.storage.checkpoint import Checkpoint, Member, load_checkpoint
-from mnist_trainer.storage.tensor_file import open_regular, short_reason
+from mnist_trainer.errors import CheckpointError, ConfigError, UsageError, short_reason
+from mnist_trainer.files import open_model_file
 
 FORMAT, VERSION = "mnist_trainer", 1
 
 NO_CHECKSUM = "0" * 64
 
-Run = Callable[[NDArray[uint8]], tuple[NDArray[np.float32], ...]]
+Run = Callable[[NDArray[uint8]], tuple[NDArray[Any], ...]]
 """Maps images uint8 [B, 28, 28] to probabilities [B, K] and, if the model can refuse, the score of "none" [B]."""
+
+BATCH = 64
+"""The batch size: larger batches are no faster, and take more memory."""
+
+
+@dataclass(frozen=True)
+class ArrayPredictor:
+    """A model that reads NumPy arrays, whatever runs it: OpenCV, ONNX Runtime or torch."""
+
+    run: Run
+    gives_probabilities: bool = True
+    refusal_threshold: float | None = None
+
+    def read(self, images: NDArray[uint8]) -> tuple[NDArray[float64], NDArray[float64]]:
+        """Return the probabilities [N, K] of images [N, 28, 28], and those of "none" [N]; 0 if it cannot refuse.
+
+        N is at least 1. The images go through the model in batches.
+        """
+        outputs = [self.run(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
+        probabilities, *none = (np.concatenate(each).astype(float64) for each in zip(*outputs, strict=True))
+        return probabilities, none[0] if none else np.zeros(len(images))
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """A file of `mnist-export`, or a twin: its bytes and its metadata."""
+
+    content: bytes
+    metadata: Mapping[str, str]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return tuple(json.loads(self.metadata["classes"]))
+
+    @property
+    def members(self) -> list[dict[str, Any]]:
+        """The config, and the numbers of images of the splits, of each model."""
+        members: list[dict[str, Any]] = json.loads(self.metadata["members"])
+        return members
+
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether the outputs are probabilities; of values only the order has a meaning."""
+        return self.metadata["output"] != "values"
+
+    @property
+    def refusal_threshold(self) -> float | None:
+        """An image is refused if the score of "none" is at least this; None: the model can't tell."""
+        threshold = self.metadata.get("refusal_threshold")
+        return None if threshold is None else float(threshold)
+
+    def predictor(self, run: Run) -> ArrayPredictor:
+        """Return the predictor whose model is `run`."""
+        return ArrayPredictor(run, self.gives_probabilities, self.refusal_threshold)
 
 
 def import_extra(name: str, purpose: str) -> Any:
@@ -65,48 +118,12 @@ def with_checksum(serialize: Callable[[str], bytes]) -> bytes:
     return content.replace(NO_CHECKSUM.encode(), hashlib.sha256(content).hexdigest().encode())
 
 
-class OnnxPredictor(Predictor):
-    """An exported model as a `Predictor`: normalization and temperature are inside of it."""
-
-    def __init__(self, session: Any, spec: InferenceSpec) -> None:
-        super().__init__([nn.Identity()], [spec], torch.device("cpu"))
-        self.gives_raw_outputs = False
-        self._run = run_session(session)
-
-    def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the probabilities [B, K] and those of "none" [B], float64; 0 if the model cannot refuse."""
-        probabilities, *none = (torch.from_numpy(output).double() for output in self._run(images.numpy()))
-        return probabilities, none[0] if none else torch.zeros(len(images), dtype=torch.float64)
-
-    def outputs(self, batches: Any, member: int = 0) -> Tensor:
-        """Return the probabilities [N, K], float32, of batches of uint8 images [B, 28, 28]."""
-        return torch.cat([torch.from_numpy(self._run(images.numpy())[0]) for images in batches])
-
-
-@dataclass(frozen=True)
-class OnnxModel(Checkpoint):
-    """An exported model, used as a checkpoint is; its members have configs and no weights."""
-
-    content: bytes = field(default=b"", repr=False)
-
-    def predictor(self, device: torch.device, model: nn.Module | None = None) -> Predictor:
-        """Return the model, which runs on the CPU whatever `device` is."""
-        if model is not None:
-            raise UsageError("model= is for checkpoints; an exported file contains its model.")
-        return OnnxPredictor(open_session(self.content, torch.get_num_threads()), self.members[0].spec)
-
-
-def load_model(path: Path) -> Checkpoint:
-    """Return the checkpoint or, by its ending, the exported `.onnx` model in `path`. Raises `CheckpointError`."""
-    return load_onnx(path) if path.suffix.lower() == ".onnx" else load_checkpoint(path)
-
-
-def load_onnx(path: Path) -> OnnxModel:
-    """Return the model that `mnist-export` wrote to `path`.
+def read_onnx(path: Path) -> OnnxFile:
+    """Return the file that `mnist-export` wrote to `path`, after all checks.
 
     Raises `CheckpointError` for a damaged file and for ONNX files of other programs, `UsageError` without ONNX Runtime.
     """
-    with open_regular(path) as stream:
+    with open_model_file(path) as stream:
         content = stream.read()
     if not content:
         raise CheckpointError(f"{path} is empty. Copy it again.")
@@ -118,11 +135,31 @@ def load_onnx(path: Path) -> OnnxModel:
         raise CheckpointError(f"{path} is no ONNX file, or a damaged one ({short_reason(error)}).") from error
     metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
     _check_origin(path, metadata, session)
-    checksum = metadata.get("file_sha256", "")
+    _check_sum(path, content, metadata.get("file_sha256", ""))
+    return _checked(path, OnnxFile(content, metadata))
+
+
+def _check_sum(path: Path, content: bytes, checksum: str) -> None:
+    """Raise `CheckpointError` if the file has another checksum."""
     if not checksum or with_checksum(lambda zeros: content.replace(checksum.encode(), zeros.encode())) != content:
         raise CheckpointError(f"{path} is damaged, or was changed after mnist-export wrote it. Export it again.")
+
+
+def _checked(path: Path, file: OnnxFile) -> OnnxFile:
+    """Return `file`. Raises `CheckpointError` if its metadata can't be read."""
+    with metadata_errors(path):
+        names = [(member["config"]["name"], member["config"]["data"]["name"]) for member in file.members]
+        _ = file.gives_probabilities, file.refusal_threshold
+        if not names or len(file.classes) < 2:
+            raise ValueError("it names no model or no classes")
+    return file
+
+
+@contextmanager
+def metadata_errors(path: Path) -> Iterator[None]:
+    """Convert the errors of damaged metadata into a `CheckpointError`."""
     try:
-        return _from_metadata(metadata, content)
+        yield
     except (LookupError, TypeError, ValueError, ConfigError) as error:
         raise CheckpointError(f"{path} is damaged: its metadata can't be read ({short_reason(error)}).") from error
 
@@ -144,16 +181,67 @@ def _check_origin(path: Path, metadata: Mapping[str, str], session: Any) -> None
         )
 
 
-def _from_metadata(metadata: Mapping[str, str], content: bytes) -> OnnxModel:
-    """Return the model. Raises `LookupError`, `TypeError`, `ValueError` or `ConfigError` for damaged metadata."""
-    threshold = metadata.get("refusal_threshold")
-    spec = InferenceSpec(
-        Normalization(0.0, 1.0),
-        "values" if metadata["output"] == "values" else "probabilities",
-        refusal_threshold=None if threshold is None else float(threshold),
-    )
-    members = [
-        Member(load_config(each["config"]), {}, spec, split_counts=each["split_counts"] and tuple(each["split_counts"]))
-        for each in json.loads(metadata["members"])
-    ]
-    return OnnxModel(tuple(members), tuple(json.loads(metadata["classes"])), content=content)
+# --- twins ---
+
+METADATA_FIELD = 14
+"""The number of `metadata_props` in ONNX's `ModelProto`; each has a key (1) and a value (2)."""
+
+
+def read_twin(path: Path) -> tuple[OnnxFile, ArrayPredictor]:
+    """Return the twin in `path`, and its predictor, which OpenCV runs. Raises `CheckpointError`."""
+    with open_model_file(path) as stream:
+        content = stream.read()
+    try:
+        fields = [dict(_fields(entry)) for number, entry in _fields(content) if number == METADATA_FIELD]
+        metadata = {entry[1].decode(): entry[2].decode() for entry in fields}
+    except (LookupError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged. Install the package again.") from error
+    _check_sum(path, content, metadata.get("file_sha256", ""))
+    file = OnnxFile(content, metadata)
+    return file, file.predictor(run_opencv(content, float(metadata["temperature"]), file.refusal_threshold is not None))
+
+
+def run_opencv(content: bytes, temperature: float, can_refuse: bool) -> Run:
+    """Return the function that runs a twin: logits by OpenCV, then what `InferenceSpec` does with logits."""
+    import cv2
+
+    network = cv2.dnn.readNetFromONNX(np.frombuffer(content, uint8))
+
+    def run(images: NDArray[uint8]) -> tuple[NDArray[float64], ...]:
+        network.setInput(images[:, None].astype(np.float32))
+        logits = network.forward().astype(float64)
+        shares = np.exp((logits - logits.max(axis=1, keepdims=True)) / temperature)
+        probabilities = shares / shares.sum(axis=1, keepdims=True)
+        none = np.exp(-np.logaddexp(0, np.logaddexp.reduce(logits, axis=1)))  # 1 / (1 + Σ exp z)
+        return (probabilities, none) if can_refuse else (probabilities,)
+
+    return run
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the number and the content of each field with a length in a message of Protocol Buffers.
+
+    Source: https://protobuf.dev/programming-guides/encoding. Raises `IndexError` if the message is cut short, and
+    `ValueError` for a field of fixed size, which the messages here do not have.
+    """
+    at = 0
+
+    def varint() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = message[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+
+    while at < len(message):
+        number, kind = divmod(varint(), 8)
+        size = varint()  # of kind 0 it is the value itself
+        if kind == 2:
+            yield number, message[at : at + size]
+            at += size
+        elif kind:
+            raise ValueError(f"field {number} is of kind {kind}")

@@ -49,7 +49,7 @@ LR_RANGES = RUNS / "find-lr"
 """The folder of the plots of `mnist-train --find-lr`."""
 
 BUNDLED = "bundled"
-"""Stands for the model that comes with the package, `mnist_trainer/bundled.pt`."""
+"""Stands for the model that comes with the package, `mnist_trainer/bundled.pt`. `bundled.onnx` is its twin."""
 
 
 class RunFolder:

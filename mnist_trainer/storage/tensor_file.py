@@ -11,7 +11,6 @@ import hashlib
 import pickle
 import pickletools
 import re
-import stat
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -22,7 +21,8 @@ import torch
 from torch import Tensor
 
 from mnist_trainer.config.yaml_reader import PICTURE_SIGNATURES
-from mnist_trainer.errors import CheckpointError, one_line
+from mnist_trainer.errors import CheckpointError, one_line, short_reason
+from mnist_trainer.files import open_model_file
 
 CHECKSUM = "checksum"
 """The name of the entry with the checksum."""
@@ -54,7 +54,7 @@ def read_tensors(path: Path) -> tuple[object, bool]:
     Nothing that could run code is loaded, and no more memory is allocated than the file has bytes. Raises
     `CheckpointError` that says what is wrong with the file.
     """
-    with open_regular(path) as stream:
+    with open_model_file(path) as stream:
         # torch and zipfile fail on foreign and damaged files in many ways: no list of exceptions is complete.
         try:
             if not zipfile.is_zipfile(stream):
@@ -74,25 +74,6 @@ def read_tensors(path: Path) -> tuple[object, bool]:
             raise CheckpointError(f"{path} is no checkpoint, or a damaged one ({short_reason(error)}).") from error
     _check_values(path, content)
     return content, has_checksum
-
-
-def short_reason(error: Exception) -> str:
-    """Return the first two lines of an error's text, or its type."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return one_line(" ".join(lines[:2]) or type(error).__name__, 300)
-
-
-def open_regular(path: Path) -> IO[bytes]:
-    """Open a regular file. Raises `CheckpointError`."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for a writer
-            raise CheckpointError(f"{path} is no file, but a folder, a pipe or a device.")
-        return path.open("rb")
-    except FileNotFoundError:
-        reason = "it is a link to a file that is not there" if path.is_symlink() else "there is no such file"
-        raise CheckpointError(f"{path}: {reason}.") from None
-    except OSError as error:
-        raise CheckpointError(f"{path} can't be read: {error.strerror}.") from error
 
 
 def _describe_foreign(path: Path, stream: IO[bytes]) -> str:

@@ -291,14 +291,14 @@ from mnist_trainer.cli.options import run_app
 try:
     run_app("predict")
 finally:
-    slow = ("torchvision", "matplotlib", "rich", "cv2", "pandas", "scipy", "tensorboard", "optuna", "torch._dynamo")
+    slow = ("torchvision", "matplotlib", "rich", "torch", "pandas", "scipy", "tensorboard", "optuna")
     print("loaded:", *(name for name in slow if name in sys.modules), file=sys.stderr)
 """
 
 
 @pytest.mark.slow
 def test_one_digit_is_read_without_what_is_slow_to_load(completed: Any, here: Path) -> None:
-    """An image as MNIST has it needs nothing but torch, numpy and Pillow."""
+    """An image as MNIST has it needs nothing but NumPy, Pillow and OpenCV."""
     from PIL import Image
 
     from mnist_trainer.data.digits import load_digits

@@ -22,7 +22,8 @@ from mnist_trainer.export.write import export_model
 from mnist_trainer.pipeline.evaluate import explain_result, run_evaluation
 from mnist_trainer.pipeline.predict import predict
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
-from mnist_trainer.storage.onnx_file import load_onnx, open_session
+from mnist_trainer.storage.onnx_file import open_session
+from mnist_trainer.storage.onnx_model import load_onnx
 
 from .conftest import MODELS, SMALL, random_images
 

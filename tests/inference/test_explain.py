@@ -218,7 +218,9 @@ def test_an_image_without_ink_has_no_reason() -> None:
 
 def explained(images: NDArray[np.uint8], checkpoint: str = "bundled") -> list[Explanation]:
     reader = load_reader(checkpoint)
-    return [explain_image(reader.predictor, image, range(10)) for image in images]
+    assert reader.load_torch is not None
+    model = reader.load_torch()
+    return [explain_image(model, image, range(10)) for image in images]
 
 
 @pytest.mark.slow

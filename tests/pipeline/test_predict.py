@@ -16,7 +16,7 @@ from mnist_trainer.data.digits import load_digits
 from mnist_trainer.errors import CheckpointError, UsageError
 from mnist_trainer.inference.predictor import Predictor
 from mnist_trainer.pipeline.evaluate import run_evaluation
-from mnist_trainer.pipeline.predict import CHUNK, CHUNK_BYTES, CHUNK_STEPS, InputImage, load_reader
+from mnist_trainer.pipeline.predict import CHUNK, CHUNK_BYTES, CHUNK_STEPS, InputImage, array_predictor, load_reader
 from mnist_trainer.reports.run_plots import predictions_csv
 from mnist_trainer.storage.checkpoint import load_checkpoint
 
@@ -140,11 +140,13 @@ def test_what_is_less_sure_than_asked_for_is_refused(digits_run: Run) -> None:
 
 def test_a_model_that_can_tell_refuses_what_is_no_digit(digits_run: Run, seven: Image.Image) -> None:
     reader = load_reader(digits_run.folder)
+    assert reader.load_torch is not None
+    model = reader.load_torch()
 
     def answer(refusal_threshold: float | None) -> Prediction:
-        specs = [replace(spec, refusal_threshold=refusal_threshold) for spec in reader.predictor.specs]
-        predictor = Predictor(list(reader.predictor.members), specs, torch.device("cpu"))
-        (found,) = replace(reader, predictor=predictor).read([InputImage(None, seven)])
+        specs = [replace(spec, refusal_threshold=refusal_threshold) for spec in model.specs]
+        predictor = Predictor(list(model.members), specs, torch.device("cpu"))
+        (found,) = replace(reader, predictor=array_predictor(predictor)).read([InputImage(None, seven)])
         return found
 
     assert answer(None) == answer(1.0)

@@ -13,7 +13,7 @@ from mnist_trainer.data.digits import load_digits
 from mnist_trainer.errors import CheckpointError, UsageError
 from mnist_trainer.export.write import export_model
 from mnist_trainer.pipeline.evaluate import calibrate, compare
-from mnist_trainer.storage.onnx_file import load_onnx
+from mnist_trainer.storage.onnx_model import load_onnx
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
