@@ -42,7 +42,7 @@ FREE_OF_TORCH = ("config", "pictures", "simulator")
 READS_WITHOUT_TORCH = "pipeline/predict.py", "storage/onnx_file.py", "inference/reading.py", "reports/results.py"
 HEAVY = {
     *("torchvision", "matplotlib", "cv2", "tensorboard", "optuna", "psycopg"),
-    *("onnx", "onnxscript", "onnxruntime"),
+    *("onnx", "onnxscript", "onnxruntime", "keras", "safetensors"),
 }
 """Imported inside functions only, by those who need them."""
 

@@ -18,7 +18,7 @@ Name what to export: a run folder, a .pt file, latest (the newest finished run),
   mnist-export latest --to onnx
 mnist-export --help lists all options."""
 
-Format = Literal["onnx", "pt2", "state_dict"]
+Format = Literal["onnx", "pt2", "state_dict", "keras", "hub"]
 """The formats, as in `FORMATS` of export/write.py."""
 
 Checkpoints = Annotated[
@@ -31,10 +31,11 @@ Checkpoints = Annotated[
     ),
 ]
 TO = (
-    "The format: onnx (for ONNX Runtime and other programs), pt2 (torch.export), or state_dict (weights, and a script "
-    "that builds the model with torch alone)."
+    "The format: onnx (for ONNX Runtime and other programs), pt2 (torch.export), state_dict (weights, and a script "
+    "that builds the model with torch alone), keras (a .keras file), or hub (a folder with safetensors, the config "
+    "and a model card)."
 )
-OUT = "Write to this file instead of one with the name of the run."
+OUT = "Write to this file (hub: this folder) instead of one with the name of the run."
 
 
 @app.command(cls=Command)

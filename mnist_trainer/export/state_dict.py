@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from inspect import getsource
 from io import BytesIO
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from numpy import uint8
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from mnist_trainer.errors import CheckpointError, UsageError
 from mnist_trainer.export.module import without_random_layers
@@ -21,16 +22,7 @@ from mnist_trainer.inference.predictor import MAX_PROBABILITY, MIN_PROBABILITY, 
 
 HEAD = '"""Classify a picture of 28x28 pixels, bright ink on black, with torch alone; its path is the argument."""'
 
-SCRIPT = (
-    HEAD
-    + '''
-
-import sys
-
-import torch
-from PIL import Image
-from torch import Tensor, nn
-
+CODE = '''\
 {definitions}model = {model}
 
 
@@ -38,7 +30,19 @@ def classify(images):
     """Map uint8 images [B, 28, 28] to {outputs} [B, {classes}]{none}."""
     outputs = model((images[:, None].float() / 255 - {mean!r}) / {std!r})
     return {answers}
+'''
 
+SCRIPT = (
+    HEAD
+    + """
+
+import sys
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+{code}
 
 if __name__ == "__main__":
     model.load_state_dict(torch.load(__file__.removesuffix({script!r}) + {weights!r}, weights_only=True))
@@ -47,7 +51,7 @@ if __name__ == "__main__":
         answers = classify(torch.frombuffer(pixels, dtype=torch.uint8).reshape(1, 28, 28))
     best = answers[0][0].argmax()
     print({names!r}[best], f"{{answers[0][0, best]:.6f}}"{print_none})
-'''
+"""
 )
 
 
@@ -59,20 +63,25 @@ def export_state_dict(source: ExportSource, out: Path) -> tuple[dict[Path, bytes
     """
     script = out.with_suffix(".py")
     _check_script(out, script)
-    member = source.checkpoint.only
-    if "model" in member.custom:
-        raise CheckpointError(
-            f"The script is made from the layers of a config, and this model is {member.custom['model']}, which is not "
-            "part of mnist_trainer. Export it to onnx or pt2."
-        )
+    check_layers(source, "The script")
     model = without_random_layers(source.predictor.members[0]).eval()
     text = _script_text(source, model, script.name, out.name)
     buffer = BytesIO()
     torch.save(model.state_dict(), buffer)
     with convert_errors():
-        classify = _run_definitions(text, buffer.getvalue())
+        classify = run_definitions(text, torch.load(BytesIO(buffer.getvalue()), weights_only=True))
     largest = compare(source, classify)
     return {out: buffer.getvalue(), script: text.encode()}, largest
+
+
+def check_layers(source: ExportSource, product: str) -> None:
+    """Raise `CheckpointError` for an ensemble, or a module of the user's own, neither of which has a `product`."""
+    member = source.checkpoint.only
+    if "model" in member.custom:
+        raise CheckpointError(
+            f"{product} is made from the layers of a config, and this model is {member.custom['model']}, which is not "
+            "part of mnist_trainer. Export it to onnx or pt2."
+        )
 
 
 def _check_script(out: Path, script: Path) -> None:
@@ -83,11 +92,11 @@ def _check_script(out: Path, script: Path) -> None:
         raise UsageError(f"{script} is not a script of mnist-export, and is not overwritten. Name another --out.")
 
 
-def _run_definitions(text: str, weights: bytes) -> Any:
-    """Return the function `classify` of the script, with NumPy arrays in and out, and the weights loaded."""
+def run_definitions(text: str, weights: Mapping[str, Tensor]) -> Any:
+    """Return the function `classify` of a script, with NumPy arrays in and out, and the weights loaded."""
     namespace: dict[str, Any] = {"__name__": "exported"}
     exec(compile(text, "exported", "exec"), namespace)
-    namespace["model"].load_state_dict(torch.load(BytesIO(weights), weights_only=True))
+    namespace["model"].load_state_dict(weights)
 
     def run(images: NDArray[uint8]) -> tuple[NDArray[np.float32], ...]:
         with torch.inference_mode():
@@ -98,14 +107,23 @@ def _run_definitions(text: str, weights: bytes) -> Any:
 
 def _script_text(source: ExportSource, model: nn.Module, script: str, weights: str) -> str:
     """Return the script."""
+    return SCRIPT.format(
+        script=script,
+        weights=weights,
+        code=model_code(source, model),
+        names=list(source.checkpoint.classes),
+        print_none=', f"none of them: {answers[1][0]:.6f}"' if source.predictor.refusal_threshold is not None else "",
+    )
+
+
+def model_code(source: ExportSource, model: nn.Module) -> str:
+    """Return code with torch, nn and Tensor imported: it builds `model` without weights, and defines `classify`."""
     spec, classes = source.predictor.specs[0], source.checkpoint.classes
     own = {type(module): None for module in model.modules() if not _is_torch(module)}
     refuses = spec.refusal_threshold is not None
     columns = 1 if source.predictor.members[0](torch.zeros(2, 1, 28, 28)).shape[1] == 1 else len(classes)
     answers = _answers(spec, columns)
-    return SCRIPT.format(
-        script=script,
-        weights=weights,
+    return CODE.format(
         definitions="".join(f"{getsource(each)}\n\n" for each in own),
         model=f"{_code(model)}.eval()",
         mean=spec.normalization.mean,
@@ -114,8 +132,6 @@ def _script_text(source: ExportSource, model: nn.Module, script: str, weights: s
         outputs="probabilities" if spec.gives_probabilities else "values whose order alone has a meaning",
         none=f' and the score of "none" [B]: none of them, if above {spec.refusal_threshold}' if refuses else "",
         classes=len(classes),
-        names=list(classes),
-        print_none=', f"none of them: {answers[1][0]:.6f}"' if refuses else "",
     )
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from torch import nn
 
 from mnist_trainer.errors import UsageError, one_line
+from mnist_trainer.export.hub import export_hub
+from mnist_trainer.export.keras import export_keras
 from mnist_trainer.export.onnx import export_onnx
 from mnist_trainer.export.pt2 import export_pt2
 from mnist_trainer.export.source import load_source
@@ -20,8 +22,10 @@ FORMATS = {
     "onnx": (export_onnx, ".onnx"),
     "pt2": (export_pt2, ".pt2"),
     "state_dict": (export_state_dict, "-weights.pt"),
+    "keras": (export_keras, ".keras"),
+    "hub": (export_hub, "-hub"),
 }
-"""The function of each format, and the ending of its file."""
+"""The function of each format, and the ending of its file or folder."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,9 @@ def export_model(
     export, ending = FORMATS[to]
     source = load_source(checkpoint, model)
     path = Path(f"{source.name}{ending}") if out is None else user_path(out)
-    check_output_file(path, source.paths)
+    check_output_file(path / "README.md" if to == "hub" else path, source.paths)
     files, largest = export(source, path)
-    make_folder(path.parent)
     for file, content in files.items():
+        make_folder(file.parent)
         write_bytes(file, content)
     return ExportResult(tuple(files), sum(map(len, files.values())), largest, source.images_name)

@@ -85,9 +85,12 @@ Options:
 
 Options:
   --to FORMAT  The format: onnx (for ONNX Runtime and other programs), pt2
-               (torch.export), or state_dict (weights, and a script that
-               builds the model with torch alone).  [default: onnx]
-  --out FILE   Write to this file instead of one with the name of the run.
+               (torch.export), state_dict (weights, and a script that builds
+               the model with torch alone), keras (a .keras file), or hub (a
+               folder with safetensors, the config and a model card).
+               [default: onnx]
+  --out FILE   Write to this file (hub: this folder) instead of one with the
+               name of the run.
   --debug      Show the traceback of an error.
   --version    Show the version and exit.
   -h, --help   Show this message and exit.
