@@ -23,6 +23,7 @@ from mnist_trainer.config.layers import LayerInfo, expand, infer_shapes, output_
 from mnist_trainer.errors import CheckpointError, UsageError
 from mnist_trainer.export.source import ExportSource, compare
 from mnist_trainer.export.state_dict import check_layers
+from mnist_trainer.files import write_bytes
 from mnist_trainer.inference.predictor import MAX_PROBABILITY, MIN_PROBABILITY, InferenceSpec
 from mnist_trainer.storage.onnx_file import Run, import_extra
 
@@ -81,7 +82,7 @@ def _load(keras: Any, content: bytes) -> Run:
     """Return the function that runs the model of a file."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
-        path.write_bytes(content)
+        write_bytes(path, content)
         loaded = keras.saving.load_model(path)
 
     def run(images: NDArray[uint8]) -> tuple[NDArray[np.float32], ...]:
@@ -109,7 +110,8 @@ def _build_twin(keras: Any, info: Sequence[LayerInfo], model: nn.Module, spec: I
     probabilities = _probabilities(keras.ops, spec, outputs)
     if spec.refusal_threshold is None:
         return keras.Model(images, probabilities)
-    none = keras.ops.sigmoid(-keras.ops.logsumexp(outputs, axis=1))
+    # axis is a tuple, because Keras 3.10 takes no number here
+    none = keras.ops.sigmoid(-keras.ops.logsumexp(outputs, axis=(1,)))
     return keras.Model(images, [probabilities, none])
 
 
