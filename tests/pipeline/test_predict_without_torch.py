@@ -14,18 +14,22 @@ import pytest
 import torch
 
 import mnist_trainer
+from mnist_trainer.config.schema import Data
 from mnist_trainer.data.digits import load_digits
+from mnist_trainer.data.loaders import load_split
 from mnist_trainer.errors import CheckpointError
 from mnist_trainer.export.write import export_model
 from mnist_trainer.inference.predictor import Predictor
 from mnist_trainer.pipeline import predict as pipeline
-from mnist_trainer.pipeline.predict import InputImage, load_reader
+from mnist_trainer.pipeline.predict import InputImage, array_predictor, load_reader
+from mnist_trainer.simulator.make import make_images
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.storage.onnx_file import read_twin
 
 PACKAGE = Path(mnist_trainer.__file__).parent
 BUNDLED = sorted(PACKAGE.glob("*.pt"))
 TOLERANCE = 1e-5
+SAMPLES = Path(__file__).parents[1] / "pictures" / "samples"
 
 
 def float32_model(path: Path) -> Predictor:
@@ -127,3 +131,37 @@ def test_many_pictures_are_read_by_torch(monkeypatch: pytest.MonkeyPatch) -> Non
     assert watched.read_rows(np.stack(images)) == reader.read_rows(np.stack(images[:4])) + reader.read_rows(
         np.stack(images[4:])
     )
+
+
+@pytest.mark.slow
+def test_the_twin_answers_as_torch_on_mnist(mnist_root: Path) -> None:
+    images = load_split(Data(name="mnist", root=str(mnist_root)), "train").images[:10_000].numpy()
+    found, none = read_twin(PACKAGE / "bundled.onnx")[1].read(images)
+    model = float32_model(PACKAGE / "bundled.pt")
+    expected, expected_none = (output.numpy() for output in model.read(torch.from_numpy(images)))
+    assert np.abs(found - expected).max() < TOLERANCE
+    assert np.abs(none - expected_none).max() < TOLERANCE
+    assert (found.argmax(axis=1) == expected.argmax(axis=1)).all()
+    assert ((none >= model.refusal_threshold) == (expected_none >= model.refusal_threshold)).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["photographs", "non_digits"])
+def test_the_twin_gives_the_scores_of_its_model_on_simulated_pictures(kind: Any) -> None:
+    digits = load_digits("train")
+    sources = digits.images[:200].numpy().reshape(20, 10, 28, 28)
+    images = make_images(kind, sources, digits.labels[:200:10].numpy(), np.arange(20))
+    expected = float32_model(PACKAGE / "bundled.pt").read(torch.from_numpy(images))
+    for found, other in zip(read_twin(PACKAGE / "bundled.onnx")[1].read(images), expected, strict=True):
+        assert np.abs(found - other.numpy()).max() < TOLERANCE
+
+
+@pytest.mark.slow
+def test_pictures_are_read_as_by_torch() -> None:
+    reader = load_reader()
+    assert reader.load_torch is not None
+    other = replace(reader, predictor=array_predictor(reader.load_torch()))
+    inputs = [InputImage(path.name, path) for path in sorted(SAMPLES.iterdir())]
+    for one, two in zip(reader.read(inputs), other.read(inputs), strict=True):
+        assert (one.text, one.refused, one.warnings, one.error) == (two.text, two.refused, two.warnings, two.error)
+        assert [(digit.box, digit.refused) for digit in one.digits] == [(each.box, each.refused) for each in two.digits]
