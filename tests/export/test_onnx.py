@@ -273,3 +273,17 @@ def test_an_exported_file_cannot_be_explained(make: Make) -> None:
         predict(np.full((40, 40), 255, np.uint8), exported, explain=True)
     with pytest.raises(CheckpointError, match="the units of an exported file can't be switched off"):
         explain_result(run_evaluation(exported))
+
+
+def test_what_the_exporter_prints_is_not_shown(
+    make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export = torch.onnx.export
+
+    def noisy(*arguments: Any, **options: Any) -> Any:
+        print("Applied 7 of general pattern rewrite rules.")  # as onnxscript 0.6.0 does
+        return export(*arguments, **options)
+
+    monkeypatch.setattr("torch.onnx.export", noisy)
+    export_model(make("a.pt", SMALL))
+    assert capsys.readouterr() == ("", "")
