@@ -16,7 +16,18 @@ MAX_SEEDS = 1000
 """Maximum number of runs in a series; a larger number is probably meant as a seed."""
 
 Stream = Literal[
-    "weights", "order", "augment", "mixup", "dropout", "split", "views", "sweep", "photographs", "non_digits", "explain"
+    "weights",
+    "order",
+    "augment",
+    "mixup",
+    "dropout",
+    "split",
+    "views",
+    "sweep",
+    "photographs",
+    "non_digits",
+    "rows",
+    "explain",
 ]
 
 
@@ -25,9 +36,9 @@ def seed_for(seed: int, stream: Stream, epoch: int = 0, batch: int = 0) -> int:
 
     Streams keep purposes apart: `weights` (initial values), `order` (of images in an epoch), `augment` and `mixup`
     (of a batch), `dropout` (and every other draw inside the model), `views` (deformed copies in evaluation), `split`
-    (validation images; its seed is `data.split_seed`), `photographs` and `non_digits` (of `data.simulate`; seeded like
-    `split`, with image and copy instead of epoch and batch), `sweep` (values for a trial), `explain` (pixels
-    and images for an explanation).
+    (validation images; its seed is `data.split_seed`), `photographs`, `non_digits` and `rows` (of `data.simulate`;
+    seeded like `split`, with image and copy instead of epoch and batch), `sweep` (values for a trial), `explain`
+    (pixels and images for an explanation).
     """
     address = f"{seed}/{stream}/{epoch}/{batch}".encode()
     return int.from_bytes(blake2b(address, digest_size=8).digest(), "big") >> 1

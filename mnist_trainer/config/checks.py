@@ -77,7 +77,7 @@ def _simulate(config: Config) -> Iterator[Finding]:
         yield ("data", "simulate"), f"only pictures of digits can be simulated, and '{data.name}' contains others"
     if data.binary is not None:
         yield ("data", "simulate"), "needs all ten digits, but data.binary makes two classes of them"
-    if not data.simulate.non_digits or isinstance(model, Neuron):
+    if not data.simulate.has_non_digits or isinstance(model, Neuron):
         return
     given = loss.name if loss.name != "cross_entropy" else model.output
     if given != "none":

@@ -40,9 +40,18 @@ class Simulate(Section):
     """number relative to the training images: letters, scribbles, cut and joined digits …, so that the model learns to
     reject; needs cross_entropy on raw outputs"""
 
+    rows: NotNegativeNumber = 0.0
+    """number relative to the images: windows of rows with one digit in the middle; and as many with none, which are
+    non-digits (only in training)"""
+
+    @property
+    def has_non_digits(self) -> bool:
+        """Whether there are images of none of the classes, for which the model has one more logit."""
+        return self.non_digits > 0 or self.rows > 0
+
     def added(self, images: int) -> int:
         """Return the number of simulated images for this number of training images."""
-        return round(self.photographs * images) + round(self.non_digits * images)
+        return round(self.photographs * images) + round(self.non_digits * images) + round(2 * self.rows * images)
 
 
 class Elastic(Section):

@@ -17,7 +17,7 @@ from mnist_trainer.data.digits import load_digits
 from mnist_trainer.data.folder import evaluated_folders, layout_of, load_folder, load_unseen_pictures
 from mnist_trainer.data.image_dataset import ImageDataset, Part, Split
 from mnist_trainer.data.paths import Progress, cache_dirs, data_root
-from mnist_trainer.data.simulated import non_digits, with_photographs
+from mnist_trainer.data.simulated import non_digits, row_windows, with_photographs
 from mnist_trainer.data.tables import load_table, load_unseen_table, table_of
 from mnist_trainer.errors import DataError, UsageError
 from mnist_trainer.seeds import seed_for
@@ -183,8 +183,8 @@ class Splits:
 def load_splits(data: Data, progress: Progress | None = None) -> Splits:
     """Return the images of `load_real`, followed by the images that `data.simulate` makes from them.
 
-    The photographs of an image are in the same split as the image. Non-digits are only in the training set; their label
-    is the number of classes.
+    The photographs of an image and the rows with it are in the same split as the image. Non-digits are only in the
+    training set; their label is the number of classes.
     """
     real = load_real(data, progress)
     train, validation = with_photographs(real.train, data, progress), real.validation
@@ -192,6 +192,12 @@ def load_splits(data: Data, progress: Progress | None = None) -> Splits:
         validation = with_photographs(validation, data, progress)
     if data.simulate.non_digits:
         train = train.followed_by(non_digits(real.train, data, len(real.classes), progress))
+    if data.simulate.rows:
+        train = train.followed_by(row_windows(real.train, data, len(real.classes), progress))
+        if validation is not None and real.validation is not None:
+            windows = row_windows(real.validation, data, len(real.classes), progress)
+            digits = torch.nonzero(windows.labels < len(real.classes)).flatten()
+            validation = validation.followed_by(windows.subset(digits))
     made = len(train) - len(real.train), len(validation or ()) - len(real.validation or ())
     return Splits(train, validation, real.classes, made)
 

@@ -37,6 +37,9 @@ CHUNK_SIZE = 200
 NEIGHBOURS = 3
 """Number of digits that may be next to the digit on a photograph."""
 
+ROW_DIGITS = 8
+"""Number of digits on a page from which windows of rows are cut."""
+
 POOL = 8
 """Number of digits from which a non-digit is made."""
 
@@ -58,6 +61,23 @@ def with_photographs(dataset: ImageDataset, data: Data, progress: Progress | Non
     several = np.concatenate([positions[:, None], company], axis=1)
     images = _make(_Job("photographs", dataset, several, seeds), data, progress)
     return dataset.followed_by(ImageDataset(images, shown.labels, shown.indices))
+
+
+def row_windows(dataset: ImageDataset, data: Data, label: int, progress: Progress | None = None) -> ImageDataset:
+    """Return the windows of rows that `data.simulate` requests, with digits of `dataset` drawn at random.
+
+    One half has a digit in the middle, the other none, which is shown by the label `label`.
+    """
+    count = round(data.simulate.rows * len(dataset) / ROW_DIGITS)
+    if not count:
+        return dataset.subset(torch.empty(0, dtype=torch.int64))
+    seeds = np.array([seed_for(data.split_seed, "rows", number) for number in range(count)])
+    positions = np.stack([np.random.default_rng(seed).integers(len(dataset), size=ROW_DIGITS) for seed in seeds])
+    images = _make(_Job("rows", dataset, positions, seeds), data, progress)
+    shown = [values[torch.from_numpy(positions)] for values in (dataset.labels, dataset.indices)]
+    others = [torch.full_like(shown[0], value) for value in (label, -1)]
+    labels, indices = (torch.stack(pair, dim=1).flatten() for pair in zip(shown, others, strict=True))
+    return ImageDataset(images, labels, indices)
 
 
 def non_digits(dataset: ImageDataset, data: Data, label: int, progress: Progress | None = None) -> ImageDataset:
@@ -84,6 +104,11 @@ class _Job:
         return len(self.seeds)
 
     @property
+    def images_per_seed(self) -> int:
+        """The number of images for each seed: those of rows show each digit and as many others."""
+        return 2 * self.positions.shape[1] if self.kind == "rows" else 1
+
+    @property
     def fingerprint(self) -> str:
         """A hash of the whole job."""
         images = blake2b()
@@ -98,14 +123,15 @@ class _Job:
             positions = self.positions[start : start + CHUNK_SIZE]
             images, labels = self.dataset.gather(torch.from_numpy(positions.reshape(-1)))
             digits = images.reshape(*positions.shape, *images.shape[1:]).numpy()
-            first = labels.reshape(positions.shape)[:, 0].numpy()
-            yield self.kind, digits, first, self.seeds[start : start + CHUNK_SIZE]
+            shown = labels.reshape(positions.shape).numpy()
+            yield self.kind, digits, shown, self.seeds[start : start + CHUNK_SIZE]
 
 
 def _make(job: _Job, data: Data, progress: Progress | None) -> Images:
     """Return the images of `job` [n, 28, 28], from the cache if possible."""
     folders, name = cache_dirs(data_root(data), "simulated"), f"{job.kind}-{job.fingerprint}.npy"
-    images, _ = load_or_make(folders, name, code_fingerprint(), partial(_with_progress, job, progress), job.seeds)
+    seeds = np.repeat(job.seeds, job.images_per_seed)
+    images, _ = load_or_make(folders, name, code_fingerprint(), partial(_with_progress, job, progress), seeds)
     return as_images(images)
 
 
@@ -116,7 +142,7 @@ def _with_progress(job: _Job, progress: Progress | None) -> Iterator[NDArray[np.
         yield images
         done += len(images)
         if progress is not None:
-            progress(f"making {job.kind}", done * IMAGE_BYTES, len(job) * IMAGE_BYTES)
+            progress(f"making {job.kind}", done * IMAGE_BYTES, len(job) * job.images_per_seed * IMAGE_BYTES)
 
 
 def _make_chunks(job: _Job) -> Iterator[NDArray[np.uint8]]:

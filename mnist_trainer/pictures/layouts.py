@@ -15,8 +15,19 @@ from numpy.typing import NDArray
 
 from mnist_trainer.pictures.ink import Part, Parts
 from mnist_trainer.pictures.lines import Group, find_sign, group_box, group_into_lines, main_groups
-from mnist_trainer.pictures.page import Box, Expect, Glyph, Layout, Line, bounding_box, crop, touches_border, union
-from mnist_trainer.pictures.render import render, tight_box
+from mnist_trainer.pictures.page import (
+    Box,
+    Expect,
+    Glyph,
+    Layout,
+    Line,
+    Strip,
+    bounding_box,
+    crop,
+    touches_border,
+    union,
+)
+from mnist_trainer.pictures.render import render, render_strip, tight_box
 
 SEAM_HEIGHT = 48
 """Rows to which ink is shrunk before seams are searched."""
@@ -77,6 +88,9 @@ the second."""
 
 MAX_CUT_COST = 3.75
 """Maximum cost of a glyph that was cut."""
+
+TALL, MAX_SLOPE = 0.6, 0.3
+"""Minimum height, relative to the line's, of groups that show its slope; and the maximum slope."""
 
 MAX_GROUPS = 3
 """Maximum number of groups of each kind that may be the only digit of a picture."""
@@ -175,7 +189,20 @@ def _candidates(line: Sequence[Group], levels: Levels, parts: Parts) -> Line:
         for segment in own
         for run, cost in _runs([segment], segments[index:], height)
     )
-    return Line(end, tuple(glyphs))
+    return Line(end, tuple(glyphs), _strip(line, levels, parts, height))
+
+
+def _strip(line: Sequence[Group], levels: Levels, parts: Parts, height: float) -> Strip:
+    """Return all ink of a line. Its slope is that of a straight line through the middles of the tall groups."""
+    ink = _segment(tuple(part for group in line for part in group), levels, parts)
+    left, top, width, _ = ink.box
+    boxes = np.array([group_box(group) for group in line], np.float64)
+    x, y, w, h = boxes[boxes[:, 3] > TALL * height].T
+    across, down = x + w / 2 - left, y + h / 2 - top
+    slope = np.polyfit(across, down, 1, w=h)[0] if len(x) > 1 else 0.0
+    slope = float(np.clip(slope, -MAX_SLOPE, MAX_SLOPE))
+    middles = np.average(down, weights=h) + slope * (np.arange(width) - np.average(across, weights=h))
+    return Strip(render_strip(ink.levels, height, middles), ink.box, height)
 
 
 def _segment(group: Group, levels: Levels, parts: Parts) -> Segment:

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 SIDE = 28
 """Pixels on each side of a glyph."""
 
+STRIP_HEIGHT = 18
+"""Height of digits, in pixels, in the strip of a line: less than `SIDE`, as some are higher or lower than others."""
+
 BORDER_DISTANCE = 0.005
 """A box touches the border if it is nearer than this share of the picture's longer side."""
 
@@ -38,15 +41,39 @@ class Glyph:
 
 
 @dataclass(frozen=True)
+class Strip:
+    """The ink of one line of writing, straightened, in which digits are `STRIP_HEIGHT` pixels high.
+
+    `image` uint8 [28, W], bright on black, with empty margins of half a window; `box` of the ink, and `height` of a
+    digit, in pixels of the upright picture.
+    """
+
+    image: NDArray[np.uint8]
+    box: Box
+    height: float
+
+    @property
+    def windows(self) -> NDArray[np.uint8]:
+        """The windows [n, 28, 28] (a view): the middle of window c shows column c of the ink."""
+        return np.lib.stride_tricks.sliding_window_view(self.image, SIDE, axis=1).transpose(1, 0, 2)
+
+    def column(self, box: Box) -> float:
+        """Return the number of the window with the middle of `box` in its middle; it may be outside of the strip."""
+        return (box[0] + box[2] / 2 - self.box[0]) * STRIP_HEIGHT / self.height
+
+
+@dataclass(frozen=True)
 class Line:
     """One row of writing. A reading of it is a chain of glyphs from border 0 to border `end`; at least one exists.
 
     Borders are numbered from left to right. They are gaps between groups, and cuts at which touching digits may end;
-    cuts near each other are alternatives. Without cuts, `end` is the number of groups.
+    cuts near each other are alternatives. Without cuts, `end` is the number of groups. `strip` is None if the line is
+    the only digit of a picture.
     """
 
     end: int
     glyphs: tuple[Glyph, ...]
+    strip: Strip | None = None
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,19 @@ from mnist_trainer.pictures.ink import Parts, find_ink, find_parts, ink_threshol
 from mnist_trainer.pictures.layouts import find_layouts
 from mnist_trainer.pictures.lines import group_box, typical_height
 from mnist_trainer.pictures.open import Picture, decode_pages, open_pages, open_picture, picture_from_image
-from mnist_trainer.pictures.page import Box, Expect, Glyph, Layout, Line, Page, ReadingSteps, bounding_box, crop, pad
+from mnist_trainer.pictures.page import (
+    Box,
+    Expect,
+    Glyph,
+    Layout,
+    Line,
+    Page,
+    ReadingSteps,
+    Strip,
+    bounding_box,
+    crop,
+    pad,
+)
 from mnist_trainer.pictures.render import looks_rendered
 
 NO_INK = "no ink: nothing on it stands out from the paper"
@@ -152,8 +164,13 @@ def _scale_boxes(layout: Layout, picture: Picture) -> Layout:
         right, bottom = ceil((x + width) * across), ceil((y + height) * down)
         return left, top, min(picture.size[0], right) - left, min(picture.size[1], bottom) - top
 
+    def strip(line: Line) -> Strip | None:
+        if line.strip is None:
+            return None
+        return replace(line.strip, box=scaled(line.strip.box), height=line.strip.height * down)
+
     lines = tuple(
-        replace(line, glyphs=tuple(replace(glyph, box=scaled(glyph.box)) for glyph in line.glyphs))
+        replace(line, glyphs=tuple(replace(glyph, box=scaled(glyph.box)) for glyph in line.glyphs), strip=strip(line))
         for line in layout.lines
     )
     return replace(layout, lines=lines, ink=tuple(map(scaled, layout.ink)))

@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mnist_trainer.pictures.page import SIDE, Box, bounding_box, crop, pad
+from mnist_trainer.pictures.page import SIDE, STRIP_HEIGHT, Box, bounding_box, crop, pad
 
 LONGER_SIDE, CENTRE = 20, 14
 MIN_STROKE = 1.4
 """Minimum stroke width in output pixels. Thinner strokes would fade."""
+
+MIN_LEVEL = 0.001
+"""Minimum level of the brightest ink of a strip, which becomes white."""
 
 
 def tight_box(levels: NDArray[np.float32]) -> Box:
@@ -39,6 +42,28 @@ def render(levels: NDArray[np.float32], box: Box) -> NDArray[np.uint8]:
     return _centre((np.clip(small / small.max(), 0, 1) * 255).round().astype(np.uint8))
 
 
+def render_strip(levels: NDArray[np.float32], height: float, middles: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Return the image of a `Strip`, uint8 [28, W], of the ink `levels` float32 [h, w], 0 to 1.
+
+    Digits are `height` pixels high. Row `middles[c]` of each column c, of [w], becomes the middle row.
+    """
+    import cv2
+
+    scale = STRIP_HEIGHT / height
+    if (missing := round(MIN_STROKE / scale - stroke_width(levels))) > 0:
+        brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (missing + 1, missing + 1))
+        levels = np.asarray(cv2.dilate(levels, brush), np.float32)
+    size = [max(1, round(side * scale)) for side in levels.shape[::-1]]
+    small = cv2.resize(levels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    small = pad(np.asarray(small, np.float32), SIDE)
+    columns = np.minimum((np.arange(size[0]) + 0.5) / scale, len(middles) - 1).astype(np.intp)
+    tops = np.rint(middles[columns] * scale).astype(np.intp) + SIDE - SIDE // 2
+    tops = np.pad(np.clip(tops, 0, len(small) - SIDE), SIDE // 2, mode="edge")
+    strip = small[tops + np.arange(SIDE)[:, None], np.arange(SIDE // 2, SIDE // 2 + len(tops))]
+    levels = np.clip(strip / max(MIN_LEVEL, float(strip.max())), 0, 1)
+    return np.asarray((levels * 255).round(), np.uint8)
+
+
 def looks_rendered(grey: NDArray[np.uint8]) -> bool:
     """Return whether a picture [H, W] already is an image like MNIST's, which rendering would only blur."""
     if grey.shape != (SIDE, SIDE) or not grey.any() or np.median(grey) > 0:
@@ -61,14 +86,20 @@ def _edges(profile: NDArray[np.float32], step: int) -> tuple[int, int]:
     return int(first), len(profile) - int(last)
 
 
-def _thicken(levels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return `levels` [h, w] with strokes of at least `MIN_STROKE` output pixels. The array grows with the strokes."""
+def stroke_width(levels: NDArray[np.float32]) -> float:
+    """Return the mean width in pixels of the strokes in `levels` [h, w], 0 to 1."""
     import cv2
 
     core = pad((levels > 0.5 * levels.max()).astype(np.uint8), 1)
     # Across a stroke of width w the distances to its edge are 1, 2 … w/2 … 2, 1. Their mean is w/4 + ½.
-    width = 4 * cv2.distanceTransform(core, cv2.DIST_L2, 5)[core > 0].mean() - 2
-    missing = round(max(levels.shape) * MIN_STROKE / LONGER_SIDE - width)
+    return float(4 * cv2.distanceTransform(core, cv2.DIST_L2, 5)[core > 0].mean() - 2)
+
+
+def _thicken(levels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return `levels` [h, w] with strokes of at least `MIN_STROKE` output pixels. The array grows with the strokes."""
+    import cv2
+
+    missing = round(max(levels.shape) * MIN_STROKE / LONGER_SIDE - stroke_width(levels))
     if missing < 1:
         return levels
     brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (missing + 1, missing + 1))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pickle
 import signal
 import sys
+from collections.abc import Sequence
 from itertools import islice
 from typing import Literal
 
@@ -21,7 +22,7 @@ from mnist_trainer.simulator.non_digits import glyph_non_digit, non_digit
 from mnist_trainer.simulator.photographs import page, photograph
 from mnist_trainer.simulator.scene import DrawnDigit, Image, Rng
 
-Kind = Literal["photographs", "non_digits"]
+Kind = Literal["photographs", "non_digits", "rows"]
 
 MAX_TRIES = 5
 """Maximum number of pictures that are drawn for one image until a suitable glyph is read."""
@@ -65,6 +66,14 @@ NARROW, BROAD, SOLID, ONE_LIKE = 8, 14, 0.75, 0.2
 """An image may be a 1 if it is at most `NARROW` pixels wide, or at most `BROAD` with more than the share `SOLID` of ink
 in its box. Of these images, the share `ONE_LIKE` is kept."""
 
+MAX_LINE, NEW_LINE, ROWS_TOUCHING = 7, 0.15, 0.6
+"""Maximum number of digits in a row; the probability that a digit begins a new row, and that
+digits of a page touch."""
+
+CENTRED, BESIDE, NEAR_ROW = 1.5, 3.5, 0.6
+"""Distances in pixels of a strip: of a digit's middle from the middle of its window, at most, and of every digit's
+middle from the middle of a window without one, at least. Minimum share of a digit's height in the strip's box."""
+
 REFERENCES, NEAR_PART = 3, 1.5
 """Number of digits for each seed that a non-digit must not look like, and the distance in pixels that replaces `NEAR`
 for cuts of rows: the larger part of a digit often looks like another."""
@@ -77,10 +86,16 @@ CLUTTERED = ("table_edge", "finger", "frame", "squared", "ruled", "show_through"
 
 
 def make_images(kind: Kind, digits: Image, labels: NDArray[np.int64], seeds: NDArray[np.int64]) -> Image:
-    """Return an image [28, 28] for each of `seeds` [n], from `digits` [n, m, 28, 28] whose first ones show `labels`."""
+    """Return images [N, 28, 28] made from `digits` [n, m, 28, 28], which show `labels` [n, m], and `seeds` [n].
+
+    There is one photograph of the first digit, or one non-digit, for each seed. Of rows there are 2 m windows: one with
+    each digit in its middle, in order, and m with none.
+    """
     each = zip(digits, labels.tolist(), map(np.random.default_rng, seeds.tolist()), strict=True)
     if kind == "photographs":
-        return np.stack([_photographed_glyph(own, label, rng) for own, label, rng in each])
+        return np.stack([_photographed_glyph(own, shown[0], rng) for own, shown, rng in each])
+    if kind == "rows":
+        return np.concatenate([_row_windows(own, shown, rng) for own, shown, rng in each])
     made: list[Image] = []
     known = known_digits(), references(digits[:, :REFERENCES].reshape(-1, *digits.shape[2:]))
     all_known = np.concatenate([part[0] for part in known]), np.concatenate([part[1] for part in known])
@@ -114,6 +129,37 @@ def _row(digits: Image, rng: Rng) -> tuple[list[Glyph], list[DrawnDigit]]:
     order = rng.permutation(int(rng.integers(2, 5)))
     picture, drawn = page([[digits[at] for at in order]], rng, touching=rng.random() < TOUCHING)
     return read_image(picture).glyphs, [drawn[at] for at in np.argsort(order)]
+
+
+def _row_windows(digits: Image, labels: Sequence[int], rng: Rng) -> Image:
+    """Return windows [2 m, 28, 28] of the strips that are read from a page of `digits` [m, 28, 28] in rows.
+
+    A digit that is in no strip keeps its image. If there are no windows without a digit, they are empty.
+    """
+    rows: list[list[int]] = [[]]
+    for number in range(len(digits)):
+        if len(rows[-1]) == MAX_LINE or (rows[-1] and rng.random() < NEW_LINE):
+            rows.append([])
+        rows[-1].append(number)
+    shown = [[labels[number] for number in row] for row in rows]
+    picture, drawn = page([list(digits[row]) for row in rows], rng, labels=shown, touching=rng.random() < ROWS_TOUCHING)
+    layouts = read_image(picture).layouts
+    windows, others = list(digits), list[Image]()
+    for strip in (line.strip for line in (layouts[0].lines if layouts else ()) if line.strip is not None):
+        inside = {at: strip.column(one.box) for at, one in enumerate(drawn) if _is_in_row(one.box, strip.box)}
+        columns = np.arange(len(strip.windows))
+        nearest = np.abs(columns - np.array([*inside.values(), np.inf])[:, None]).min(axis=0)
+        for number, column in inside.items():
+            at = round(column + rng.uniform(-CENTRED, CENTRED))
+            if 0 <= at < len(columns) and abs(at - column) <= nearest[at]:
+                windows[number] = strip.windows[at]
+        others += [strip.windows[at] for at in rng.permutation(columns[nearest > BESIDE])[: len(inside) + 2]]
+    blank = [np.zeros_like(digits[0])] * len(digits)
+    return np.stack([*windows, *[*(others[at] for at in rng.permutation(len(others))), *blank][: len(digits)]])
+
+
+def _is_in_row(box: Box, row: Box) -> bool:
+    return overlap(box, row, 1) > NEAR_ROW * box[3] and overlap(box, row, 0) > 0
 
 
 def _non_digits(digits: Image, known: References, rng: Rng) -> list[Image]:

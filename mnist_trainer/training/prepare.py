@@ -62,7 +62,7 @@ def prepare_state(
     precision = resolve_precision(config.precision, device, network)
     network = to_device(network, device, precision)
     normalization = (start and start.normalization) or measure(splits.train, config.data.normalize)
-    refusal_threshold = REFUSAL_THRESHOLD if config.data.simulate.non_digits else None
+    refusal_threshold = REFUSAL_THRESHOLD if config.data.simulate.has_non_digits else None
     setup = Setup(
         config=config,
         train=splits.train.to(device),
@@ -195,7 +195,7 @@ def build_criterion(
     config: Config, classes: tuple[str, ...], model: nn.Module | None = None, loss: LossFunction | None = None
 ) -> BaseCriterion:
     """Return the loss of `config`, or the user's own. Only `smooth_weights` in training needs `model`."""
-    has_rejection = config.data.simulate.non_digits > 0
+    has_rejection = config.data.simulate.has_non_digits
     if loss is not None:
         if has_rejection:
             raise _config_error("data.simulate.non_digits", "needs loss: cross_entropy, not a function of your own")
