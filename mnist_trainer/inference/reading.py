@@ -196,6 +196,30 @@ class Scores:
     none: NDArray[np.float64]
 
 
+MIN_SCORE = 1e-6
+"""The lower limit of probabilities that are multiplied."""
+
+GLYPH_WEIGHT, ROW_WEIGHT = 0.6, 1.0
+"""Exponents of the probabilities of a glyph alone, and of its window in the row, in their product."""
+
+
+def combine_scores(glyphs: Scores, rows: Scores, has_window: NDArray[np.bool_]) -> Scores:
+    """Return the scores of glyphs [G] with those of the windows that `has_window` [G] says some of them have.
+
+    Both are probabilities of K + 1 classes, the last of which is "none": they are multiplied and normalised, as of two
+    experts that are independent (Hinton 2002, doi 10.1162/089976602760128018).
+    """
+    own, window = (
+        np.column_stack([scores.probabilities * (1 - scores.none)[:, None], scores.none]) for scores in (glyphs, rows)
+    )
+    both = np.maximum(own[has_window], MIN_SCORE) ** GLYPH_WEIGHT * np.maximum(window, MIN_SCORE) ** ROW_WEIGHT
+    both /= both.sum(axis=1, keepdims=True)
+    probabilities, none = glyphs.probabilities.copy(), glyphs.none.copy()
+    probabilities[has_window] = both[:, :-1] / both[:, :-1].sum(axis=1, keepdims=True)
+    none[has_window] = both[:, -1]
+    return Scores(probabilities, none)
+
+
 @dataclass(frozen=True)
 class RejectPolicy:
     """When a digit is refused: if `none` is at least `refusal_threshold` (None: never), or if its confidence is below

@@ -199,9 +199,10 @@ def _strip(line: Sequence[Group], levels: Levels, parts: Parts, height: float) -
     boxes = np.array([group_box(group) for group in line], np.float64)
     x, y, w, h = boxes[boxes[:, 3] > TALL * height].T
     across, down = x + w / 2 - left, y + h / 2 - top
-    slope = np.polyfit(across, down, 1, w=h)[0] if len(x) > 1 else 0.0
+    distances, middle = across - np.average(across, weights=h), np.average(down, weights=h)
+    slope = float((h * distances) @ (down - middle) / max(1.0, (h * distances) @ distances))
     slope = float(np.clip(slope, -MAX_SLOPE, MAX_SLOPE))
-    middles = np.average(down, weights=h) + slope * (np.arange(width) - np.average(across, weights=h))
+    middles = middle + slope * (np.arange(width) - np.average(across, weights=h))
     return Strip(render_strip(ink.levels, height, middles), ink.box, height)
 
 

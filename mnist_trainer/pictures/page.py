@@ -52,14 +52,15 @@ class Strip:
     box: Box
     height: float
 
-    @property
-    def windows(self) -> NDArray[np.uint8]:
-        """The windows [n, 28, 28] (a view): the middle of window c shows column c of the ink."""
-        return np.lib.stride_tricks.sliding_window_view(self.image, SIDE, axis=1).transpose(1, 0, 2)
-
     def column(self, box: Box) -> float:
-        """Return the number of the window with the middle of `box` in its middle; it may be outside of the strip."""
+        """Return the column of the ink, in pixels of the strip, with the middle of `box`."""
         return (box[0] + box[2] / 2 - self.box[0]) * STRIP_HEIGHT / self.height
+
+    def window(self, at: Box | int) -> NDArray[np.uint8]:
+        """Return the window [28, 28] with the middle of a box, or a column of the ink, in its middle (a view)."""
+        column = at if isinstance(at, int) else round(self.column(at))
+        first = min(max(0, column), self.image.shape[1] - SIDE)
+        return self.image[:, first : first + SIDE]
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,16 @@ class Page:
     def glyphs(self) -> list[Glyph]:
         """All glyphs, layout by layout and line by line."""
         return [glyph for layout in self.layouts for line in layout.lines for glyph in line.glyphs]
+
+    @property
+    def windows(self) -> list[NDArray[np.uint8] | None]:
+        """For each of `glyphs` the window [28, 28] of its line with the glyph in the middle; None without a strip."""
+        return [
+            None if line.strip is None else line.strip.window(glyph.box)
+            for layout in self.layouts
+            for line in layout.lines
+            for glyph in line.glyphs
+        ]
 
     def layout_of(self, index: int) -> Layout:
         """Return the layout that `glyphs[index]` belongs to."""

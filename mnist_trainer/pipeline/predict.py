@@ -21,7 +21,15 @@ from PIL.Image import Image
 
 from mnist_trainer.errors import CheckpointError, DataError, UsageError, one_line
 from mnist_trainer.files import CSV_ENDINGS, is_folder, user_path
-from mnist_trainer.inference.reading import Prediction, RejectPolicy, Scores, class_labels, predict_page, unreadable
+from mnist_trainer.inference.reading import (
+    Prediction,
+    RejectPolicy,
+    Scores,
+    class_labels,
+    combine_scores,
+    predict_page,
+    unreadable,
+)
 from mnist_trainer.pictures.listing import list_pictures
 from mnist_trainer.pictures.page import Expect, Page
 from mnist_trainer.pictures.read import read_image, read_pages
@@ -223,6 +231,8 @@ class Reader:
     limits: str = ""
     load_torch: Callable[[], Predictor] | None = None
     """Returns the same model on torch, for explanations and for many pictures; None: it is an exported file."""
+    rows: ArrayPredictor | None = None
+    """A second model, which reads windows of rows; None: rows are read by the glyphs alone."""
 
     def read(
         self,
@@ -250,7 +260,8 @@ class Reader:
 
     def read_rows(self, images: NDArray[uint8]) -> tuple[str, ...]:
         """Return the most probable class of each of `images` [N, 28, 28], also of those that the model would refuse."""
-        best = next(self._for_count(len(images))._scores([images])).probabilities.argmax(axis=1)
+        reader = self._for_count(len(images))
+        best = next(reader._scores(reader.predictor, [images])).probabilities.argmax(axis=1)
         return tuple(self.classes[number] for number in best.tolist())
 
     def _for_count(self, count: int) -> Reader:
@@ -282,8 +293,10 @@ class Reader:
 
     def _predict(self, pages: Sequence[_ReadPage], policy: RejectPolicy) -> Iterator[Prediction]:
         """Yield the prediction for each page; their glyphs go through the network together."""
-        images = [[glyph.image for glyph in each.read.glyphs] for each in pages if isinstance(each.read, Page)]
-        scores = self._scores(images)
+        found = [each.read for each in pages if isinstance(each.read, Page)]
+        scores = self._scores(self.predictor, [[glyph.image for glyph in page.glyphs] for page in found])
+        if self.rows is not None:
+            scores = self._with_rows(self.rows, found, scores)
         for source, number, page in pages:
             if isinstance(page, Page):
                 prediction = predict_page(page, next(scores), policy, source.path)
@@ -291,12 +304,19 @@ class Reader:
                 prediction = unreadable(source.path, str(page))
             yield replace(prediction, page=number)
 
-    def _scores(self, images: Sequence[Iterable[NDArray[uint8]]]) -> Iterator[Scores]:
+    def _with_rows(self, rows: ArrayPredictor, pages: Sequence[Page], scores: Iterable[Scores]) -> Iterator[Scores]:
+        """Yield the scores of each page's glyphs with those of their windows in rows, which `rows` predicts."""
+        windows = [page.windows for page in pages]
+        others = self._scores(rows, [[window for window in each if window is not None] for each in windows])
+        for each, own, other in zip(windows, scores, others, strict=True):
+            yield combine_scores(own, other, np.array([window is not None for window in each], bool))
+
+    def _scores(self, predictor: ArrayPredictor, images: Sequence[Iterable[NDArray[uint8]]]) -> Iterator[Scores]:
         """Yield the scores of each picture's images. All go through the network in batches, equal ones once."""
         unique = list({image.tobytes(): image for each in images for image in each}.items())
         probabilities, none = np.empty((0, len(self.classes))), np.empty(0)
         if unique:
-            probabilities, none = self.predictor.read(np.stack([image for _, image in unique]))
+            probabilities, none = predictor.read(np.stack([image for _, image in unique]))
         if not (np.isfinite(probabilities).all() and np.isfinite(none).all()):
             raise CheckpointError(f"{self.name}: its outputs are not finite, so its weights are damaged. Take another.")
         indices = {pixels: index for index, (pixels, _) in enumerate(unique)}

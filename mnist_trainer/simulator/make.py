@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.page import Box, Glyph, bounding_box, crop, overlap
+from mnist_trainer.pictures.page import SIDE, Box, Glyph, bounding_box, crop, overlap
 from mnist_trainer.pictures.read import read_image
 from mnist_trainer.simulator.habits import NEAR, References, known_digits, looks_like_a_digit, references
 from mnist_trainer.simulator.non_digits import glyph_non_digit, non_digit
@@ -147,13 +147,13 @@ def _row_windows(digits: Image, labels: Sequence[int], rng: Rng) -> Image:
     windows, others = list(digits), list[Image]()
     for strip in (line.strip for line in (layouts[0].lines if layouts else ()) if line.strip is not None):
         inside = {at: strip.column(one.box) for at, one in enumerate(drawn) if _is_in_row(one.box, strip.box)}
-        columns = np.arange(len(strip.windows))
+        columns = np.arange(strip.image.shape[1] - SIDE + 1)
         nearest = np.abs(columns - np.array([*inside.values(), np.inf])[:, None]).min(axis=0)
         for number, column in inside.items():
             at = round(column + rng.uniform(-CENTRED, CENTRED))
             if 0 <= at < len(columns) and abs(at - column) <= nearest[at]:
-                windows[number] = strip.windows[at]
-        others += [strip.windows[at] for at in rng.permutation(columns[nearest > BESIDE])[: len(inside) + 2]]
+                windows[number] = strip.window(at)
+        others += [strip.window(at) for at in rng.permutation(columns[nearest > BESIDE])[: len(inside) + 2].tolist()]
     blank = [np.zeros_like(digits[0])] * len(digits)
     return np.stack([*windows, *[*(others[at] for at in rng.permutation(len(others))), *blank][: len(digits)]])
 

@@ -256,7 +256,7 @@ data:
   batch_size: 128
   split_seed: 0
   normalize: mean_std
-  simulate: {photographs: 0.0, non_digits: 0.0}
+  simulate: {photographs: 0.0, non_digits: 0.0, rows: 0.0}
 model:
   architecture: layers
   init: {name: default}

@@ -39,7 +39,7 @@ def test_the_defaults() -> None:
             "limit": None,
             "binary": None,
             "augment": None,
-            "simulate": {"photographs": 0.0, "non_digits": 0.0},
+            "simulate": {"photographs": 0.0, "non_digits": 0.0, "rows": 0.0},
         },
         "loss": {
             "name": "cross_entropy",

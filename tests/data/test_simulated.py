@@ -24,14 +24,16 @@ from mnist_trainer.simulator import make as drawing
 
 
 def data(**changes: Any) -> Data:
-    simulate = {key: changes.pop(key) for key in ("photographs", "non_digits") if key in changes}
+    simulate = {key: changes.pop(key) for key in ("photographs", "non_digits", "rows") if key in changes}
     return Data(name="digits", **{"validation": 0.2, "limit": 5, **changes}, simulate=Simulate(**simulate))
 
 
 def stamp(kind: str, digits: NDArray[np.uint8], labels: NDArray[np.int64], seeds: NDArray[np.int64]) -> Any:
     """In the place of `make_images`: images that show what they are made of, and by which number."""
+    if kind == "rows":
+        return np.concatenate([np.concatenate([own, np.full_like(own, 7)]) for own in digits])
     images = digits[:, 0].copy() if kind == "photographs" else np.full((len(digits), 28, 28), 7, np.uint8)
-    images[:, 0, 0], images[:, 0, 1] = labels, seeds % 256
+    images[:, 0, 0], images[:, 0, 1] = labels[:, 0], seeds % 256
     return images
 
 
@@ -113,6 +115,21 @@ def test_what_is_no_digit_is_there_to_train_with_alone() -> None:
     assert bool((own.images[20:, 1:] == 7).all()) and own.indices[20:].unique().tolist() == [-1]
     assert splits.validation is not None and int(splits.validation.labels.max()) == 9
     assert len(validating) == 5
+
+
+@pytest.mark.usefixtures("stamped")
+def test_windows_of_rows_have_a_digit_of_their_split_or_none() -> None:
+    splits, plain = load_splits(data(rows=0.8)), load_real(data())
+    assert splits.simulated == (64, 8) == (data(rows=0.8).simulate.added(40), 8)
+    assert plain.validation is not None
+    (train, validation), sources = made(splits), (plain.train, plain.validation)
+    for own, source in zip((train, validation), sources, strict=True):
+        digits = own.subset(torch.nonzero(own.labels < 10).flatten())
+        at = torch.searchsorted(source.indices, digits.indices)
+        assert torch.equal(source.labels[at], digits.labels) and torch.equal(source.images[at], digits.images)
+    none = train.labels == 10
+    assert none.sum() == 32 and bool((train.images[none] == 7).all()) and train.indices[none].unique().tolist() == [-1]
+    assert int(validation.labels.max()) < 10
 
 
 @pytest.mark.usefixtures("stamped")

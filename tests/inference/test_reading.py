@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnist_trainer.inference.reading import choose_glyphs
+from mnist_trainer.inference.reading import Scores, choose_glyphs, combine_scores
 from mnist_trainer.pictures.page import Glyph, Layout, Line, Page
 
 IMAGE = np.zeros((28, 28), np.uint8)
@@ -170,3 +170,22 @@ def test_digits_that_are_cut_are_as_large_as_others() -> None:
     assert chosen(page(line(3, glyph(0, 3))), [0.9]) == [[0]]
     slivers = [glyph(at, at + 1, size=8) for at in range(4)]
     assert chosen(page(line(4, *slivers, glyph(0, 2), glyph(2, 4))), [0.3] * 4 + [0.9, 0.9]) == [[4, 5]]
+
+
+def test_the_window_in_the_row_decides_where_the_glyph_alone_is_unclear() -> None:
+    glyphs = Scores(np.array([[0.55, 0.45], [0.9, 0.1], [0.5, 0.5]]), np.array([0.1, 0.2, 0.3]))
+    rows = Scores(np.array([[0.02, 0.98], [0.5, 0.5]]), np.array([0.0, 0.9]))
+    both = combine_scores(glyphs, rows, np.array([True, False, True]))
+    assert both.probabilities.argmax(axis=1)[0] == 1
+    assert both.probabilities[1].tolist() == [0.9, 0.1] and both.none[1] == 0.2
+    assert both.none[2] > 0.7 > glyphs.none[2], "what has no digit in its middle is none"
+    assert both.probabilities.sum(axis=1) == pytest.approx(1)
+
+
+def test_two_models_that_know_nothing_leave_the_scores_as_they_are() -> None:
+    glyphs = Scores(np.array([[0.7, 0.2, 0.1]]), np.array([0.0]))
+    flat = Scores(np.full((1, 3), 1 / 3), np.array([0.25]))
+    both = combine_scores(glyphs, flat, np.array([True]))
+    assert both.probabilities[0] == pytest.approx(
+        np.array([0.7, 0.2, 0.1]) ** 0.6 / sum(np.array([0.7, 0.2, 0.1]) ** 0.6)
+    )

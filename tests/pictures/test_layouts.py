@@ -400,3 +400,30 @@ def test_seams_run_inside_anything_from_its_first_row_to_its_last(
         assert seam.columns.shape == (height,)
         assert seam.columns.min() >= 0 and seam.columns.max() <= width
         assert seam.cost >= 0 and np.isfinite(seam.cost)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.2, -0.2])
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_strip_is_a_straight_line_of_digits_of_one_height(slope: float, size: int) -> None:
+    """Rings at any slope and in any size are 18 pixels high, in the middle row; windows have them in the middle."""
+    import cv2
+
+    drawn = np.full((150 * size, 330 * size), 255, np.uint8)
+    middles = [(60 + 70 * at, round(75 + slope * 70 * (at - 1))) for at in range(4)]
+    for x, y in middles:
+        cv2.ellipse(drawn, (x * size, y * size), (12 * size, 20 * size), 0, 0, 360, 0, 4 * size, cv2.LINE_AA)
+    line = the_line(layouts_in(drawn))
+    assert line.strip is not None
+    rows = np.flatnonzero((line.strip.image > 99).any(axis=1))
+    assert (rows[0] + rows[-1]) / 2 == pytest.approx(13.5, abs=1) and len(rows) == pytest.approx(18, abs=2)
+    assert not line.strip.image[:, :13].any() and not line.strip.image[:, -13:].any()
+    whole = [glyph for glyph in line.glyphs if glyph.cost == 0]
+    assert len(whole) == 4
+    for glyph in whole:
+        columns = np.flatnonzero((line.strip.window(glyph.box) > 99).any(axis=0))
+        inner = columns[(columns > 6) & (columns < 21)]
+        assert (inner[0] + inner[-1]) / 2 == pytest.approx(13.5, abs=1)
+
+
+def test_the_only_digit_has_no_strip(write: Draw) -> None:
+    assert all(line.strip is None for layout in layouts_in(write("1")) for line in layout.lines)

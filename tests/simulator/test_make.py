@@ -18,7 +18,7 @@ Image = NDArray[np.uint8]
 
 SEVEN: Box = (10, 10, 20, 20)
 SEEDS = np.arange(20)
-LABELS = np.full(20, 7)
+LABELS = np.full((20, 4), 7)
 
 
 def bars(*columns: int) -> Image:
@@ -123,7 +123,7 @@ def test_little_of_what_may_be_a_one_is_learnt_as_no_digit(monkeypatch: pytest.M
     """A narrow one, or a block of a broad pen."""
     other_things(monkeypatch, one, bars(4, 18))
     digits, seeds = np.broadcast_to(bars(7, 18), (600, 8, 28, 28)), np.arange(600)
-    made = make.make_images("non_digits", digits, np.full(600, 7), seeds)
+    made = make.make_images("non_digits", digits, np.full((600, 8), 7), seeds)
     narrow = np.mean([np.array_equal(image, one) for image in made])
     assert 0.15 < narrow < 0.32, "3 in 10 of them, beside all of the others"
 
@@ -153,5 +153,33 @@ def test_a_block_is_learnt_as_a_one_alone(monkeypatch: pytest.MonkeyPatch, digit
     block[4:24, 8:20] = 255
     monkeypatch.setattr(make, "similarity", lambda *_: 1.0)
     shows(monkeypatch, (block, SEVEN))
-    made = make.make_images("photographs", digits, np.full(20, label), SEEDS)
+    made = make.make_images("photographs", digits, np.full((20, 4), label), SEEDS)
     assert np.array_equal(made, np.broadcast_to(block, made.shape) if label == 1 else digits[:, 0])
+
+
+def test_windows_of_rows_have_a_digit_in_the_middle_or_none() -> None:
+    """A ring is empty in the middle, and has a side on the left and on the right."""
+    ring = np.zeros((28, 28), np.uint8)
+    ring[4:24, 7:21], ring[7:21, 10:18] = 255, 0
+    digits = np.broadcast_to(ring, (12, 8, 28, 28)).copy()
+    labels = np.full((12, 8), 3)  # people rarely have a habit for it, which would replace the ring
+    made = make.make_images("rows", digits, labels, np.arange(12)).reshape(12, 2, 8, 28, 28)
+
+    def is_ring(windows: Image) -> float:
+        middle = windows[..., 8:20, :] > 80
+        around = middle[..., 4:13].any(axis=(-2, -1)) & middle[..., 15:24].any(axis=(-2, -1))
+        return float(np.mean(around & (middle[..., 13:15].mean(axis=(-2, -1)) < 0.2)))
+
+    assert is_ring(made[:, 0]) > 0.7
+    assert is_ring(made[:, 1]) < is_ring(made[:, 0]) - 0.2
+    again = make.make_images("rows", digits[:2], labels[:2], np.arange(2))
+    assert np.array_equal(again, made[:2].reshape(-1, 28, 28))
+
+
+def test_a_digit_in_no_strip_keeps_its_image(monkeypatch: pytest.MonkeyPatch, digits: Image) -> None:
+    shows(monkeypatch)
+    monkeypatch.setattr(make, "read_image", lambda _: Page(()))
+    monkeypatch.setattr(make, "page", lambda lines, *_, **__: (bars(), [DrawnDigit(SEVEN, bars(7))] * 4))
+    made = make.make_images("rows", digits, LABELS, SEEDS).reshape(20, 2, 4, 28, 28)
+    assert np.array_equal(made[:, 0], digits)
+    assert not made[:, 1].any()
