@@ -9,7 +9,7 @@ _PACKAGE = Path(__file__).parents[1]
 CONFIG_ORDER = (
     *("quickstart", "neuron", "regression", "lecture", "lecture-softmax", "lecture-log-softmax", "gradient-descent"),
     *("sgd-momentum", "custom-error", "maxout", "early-stopping"),
-    *("mlp", "cnn", "fast", "fashion", "mlp-deformed", "cnn-deformed", "bundled"),
+    *("mlp", "cnn", "fast", "fashion", "mlp-deformed", "cnn-deformed", "bundled", "bundled-rows"),
 )
 """The shipped configs in the order in which they are listed, as in a course."""
 

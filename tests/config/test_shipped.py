@@ -28,6 +28,7 @@ NAMES = [
     "mlp-deformed",
     "cnn-deformed",
     "bundled",
+    "bundled-rows",
 ]
 
 
