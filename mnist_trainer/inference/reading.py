@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.inference.sign_warnings import sign_warnings
+from mnist_trainer.inference.signs import Sign, find_signs, place_signs, split_signs
 from mnist_trainer.pictures.page import Box, Glyph, Layout, Line, Page, ReadingSteps, touches_border
 
 if TYPE_CHECKING:
@@ -167,6 +167,8 @@ class Prediction:
     """The page number, from 1, if the file has several pages."""
     warnings: tuple[str, ...] = ()
     """Sentences about what may have been misread."""
+    signs: tuple[Sign, ...] = ()
+    """Signs beside the digits, such as a decimal point or a minus; they are not in `text`."""
     can_refuse: bool = field(default=True, compare=False)
     """Whether the model can refuse what is no digit."""
 
@@ -176,11 +178,13 @@ class Prediction:
         return f"{self.path}" if self.page is None else f"{self.path}[{self.page}]"
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `--json` prints; `page`, `warnings` and `can_refuse` only if they are not the default."""
+        """Return what `--json` prints; `page`, `signs`, `warnings`, `can_refuse` only if they are not the default."""
         keys = ("path", "text", "digits", "confidence", "refused", "reason", "error")
         content = {key: getattr(self, key) for key in keys} | {"digits": [digit.to_json() for digit in self.digits]}
         if self.page is not None:
             content["page"] = self.page
+        if self.signs:
+            content["signs"] = [sign.to_json() for sign in self.signs]
         if self.warnings:
             content["warnings"] = list(self.warnings)
         if not self.can_refuse:
@@ -269,10 +273,14 @@ def predict_page(page: Page, scores: Scores, policy: RejectPolicy, path: str | N
         [policy.decide(glyphs[at], scores.probabilities[at], float(scores.none[at])) for at in indices]
         for indices in chosen
     ]
-    accepted = [digit for line in lines for digit in line if not digit.refused]
+    layout = page.layout_of(chosen[0][0]) if chosen else Layout(())
+    kept, found = split_signs(lines, layout.ink)
+    accepted = [digit for line in kept for digit in line if not digit.refused]
+    signs: tuple[Sign, ...] = ()
     if accepted:
-        lines = _drop_non_digits(lines, accepted, page.size)
-        warnings += sign_warnings(lines, page.layout_of(chosen[0][0]).ink, page.size)
+        lines = _drop_non_digits(kept, accepted, page.size)
+        others, marks = find_signs(lines, page, layout, found)
+        signs, warnings = place_signs([*found, *others], lines), warnings + marks
     digits = tuple(replace(digit, line=number) for number, line in enumerate(lines) for digit in line)
     if not accepted or (
         len(digits) > 1 and sum(each.digit_probability for each in accepted) < MIN_DIGIT_SHARE * len(digits)
@@ -282,7 +290,8 @@ def predict_page(page: Page, scores: Scores, policy: RejectPolicy, path: str | N
         return replace(refused, warnings=page.warnings)
     text = "\n".join(_join_signs([digit.sign for digit in line]) for line in lines)
     confidence = min((digit.confidence for digit in accepted if digit.confidence is not None), default=None)
-    return Prediction(path, text, digits, confidence, steps=page.steps, can_refuse=can_refuse, warnings=warnings)
+    shown = Prediction(path, text, digits, confidence, steps=page.steps, can_refuse=can_refuse)
+    return replace(shown, signs=signs, warnings=warnings)
 
 
 def _drop_non_digits(

@@ -12,7 +12,7 @@ from mnist_trainer.reports.text import Column, csv_text, loss_text, percent, tab
 if TYPE_CHECKING:
     from mnist_trainer.inference.metrics import CalibrationMetrics, Comparison, Evaluation, MemberMetrics
 
-PREDICTION_COLUMNS = ("path", "text", "confidence", "refused", "reason", "error", "page", "warnings")
+PREDICTION_COLUMNS = ("path", "text", "confidence", "refused", "reason", "error", "page", "warnings", "signs")
 
 SIGNIFICANT = 0.05
 """Below this p-value a difference is called significant."""
@@ -32,6 +32,7 @@ def prediction_row(prediction: Prediction) -> tuple[str, ...]:
         prediction.error or "",
         "" if prediction.page is None else str(prediction.page),
         "; ".join(prediction.warnings),
+        "; ".join(_sign_notes(prediction)),
     )
 
 
@@ -56,10 +57,26 @@ def prediction_lines(prediction: Prediction, top: int | None = None) -> list[str
         others = ", ".join(f"{name}: {percent(value, 1)}" for name, value in digits[0].ranked(top)[1:])
         details += [f"{'then' if top else 'may be'} {others}"] if others else []
         notes = []
+    notes = [*(f"  {note}" for note in _sign_notes(prediction)), *notes]
     if len(lines) > 1:
         lines = [f"{len(lines)} lines", *(f"  {line}" for line in lines)]
     in_parentheses = f"  ({'; '.join(details)})" if details else ""
     return [f"{path}: {lines[0]}{in_parentheses}", *lines[1:], *notes]
+
+
+def _sign_notes(prediction: Prediction) -> list[str]:
+    """Return `with signs: 3.14` for each line with signs, and a note for each fraction bar."""
+    notes = []
+    for number, text in enumerate(prediction.text.split("\n")):
+        signs = [sign for sign in prediction.signs if sign.line == number]
+        where = f"line {number + 1}" if "\n" in prediction.text else ""
+        written = [digit.sign for digit in prediction.digits if digit.line == number]
+        inline = [sign for sign in signs if len(sign.sign) == 1]
+        for sign in reversed(inline):
+            written.insert(sign.after, sign.sign)
+        notes += [f"{where} with signs: {(' ' if ' ' in text else '').join(written)}".lstrip()] if inline else []
+        notes += [f"{sign.sign} under {where or 'the digits'}" for sign in signs if sign not in inline]
+    return notes
 
 
 def digit_caption(digit: DigitPrediction) -> str:

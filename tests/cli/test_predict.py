@@ -232,7 +232,7 @@ def test_a_table_has_a_row_for_each_picture(command: Command, digits_run: Run, p
     assert (done.code, done.err) == (3, LIMITS)
     large, lost, blank, seven = csv.DictReader(StringIO(done.out))
     found = predict(names, digits_run.folder)
-    assert list(large) == ["path", "text", "confidence", "refused", "reason", "error", "page", "warnings"]
+    assert list(large) == ["path", "text", "confidence", "refused", "reason", "error", "page", "warnings", "signs"]
     assert [large["path"], large["text"]] == ["page, large.png", "70\n3"]
     assert [lost["text"], lost["error"]] == ["", "lost.png is not there. Check the spelling and the folder."]
     assert [blank["refused"], blank["reason"]] == ["true", found[2].reason]

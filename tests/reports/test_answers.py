@@ -9,6 +9,7 @@ import pytest
 
 from mnist_trainer.inference.reading import Prediction, Scores, class_labels, predict_page, unreadable
 from mnist_trainer.inference.reading import RejectPolicy as Rules
+from mnist_trainer.inference.signs import Sign
 from mnist_trainer.pictures.page import Glyph, Layout, Line, Page
 from mnist_trainer.reports.results import PREDICTION_COLUMNS, digit_caption, prediction_lines, prediction_row
 
@@ -103,12 +104,34 @@ def test_a_caption_is_the_answer() -> None:
 
 
 def test_a_row_of_the_table() -> None:
-    assert PREDICTION_COLUMNS == ("path", "text", "confidence", "refused", "reason", "error", "page", "warnings")
-    assert prediction_row(picture("4a", "x7")) == ("a.png", "44\n?7", "0.6", "false", "", "", "", "")
-    assert prediction_row(picture("x")) == ("a.png", "", "", "true", "looks like no digit: 87 % sure", "", "", "")
-    assert prediction_row(unreadable(None, "damaged")) == ("", "", "", "false", "", "damaged", "", "")
-    second = replace(picture("4a"), page=2, warnings=("one", "two"))
-    assert prediction_row(second) == ("a.png", "44", "0.6", "false", "", "", "2", "one; two")
+    assert PREDICTION_COLUMNS == (
+        "path",
+        "text",
+        "confidence",
+        "refused",
+        "reason",
+        "error",
+        "page",
+        "warnings",
+        "signs",
+    )
+    assert prediction_row(picture("4a", "x7")) == ("a.png", "44\n?7", "0.6", "false", "", "", "", "", "")
+    assert prediction_row(picture("x")) == ("a.png", "", "", "true", "looks like no digit: 87 % sure", "", "", "", "")
+    assert prediction_row(unreadable(None, "damaged")) == ("", "", "", "false", "", "damaged", "", "", "")
+    second = replace(picture("4a"), page=2, warnings=("one", "two"), signs=(Sign(".", (0, 0, 1, 1), 0, 1),))
+    assert prediction_row(second) == ("a.png", "44", "0.6", "false", "", "", "2", "one; two", "with signs: 4.4")
+
+
+def test_signs_are_shown_in_their_places() -> None:
+    signs = [Sign("-", (0, 0, 1, 1), 0, 0), Sign(".", (0, 0, 1, 1), 0, 1), Sign("+", (0, 0, 1, 1), 1, 1)]
+    one = replace(picture("47"), signs=tuple(signs[:2]))
+    assert prediction_lines(one) == ["a.png: 47  (95.0 %)", "  with signs: -4.7"]
+    several = replace(picture("47", "12"), signs=(*signs, Sign("fraction bar", (0, 0, 1, 1), 0, 2)))
+    assert prediction_lines(several)[3:] == [
+        "  line 1 with signs: -4.7",
+        "  fraction bar under line 1",
+        "  line 2 with signs: 1+2",
+    ]
 
 
 def test_a_page_is_named_by_its_number() -> None:
