@@ -193,6 +193,7 @@ def test_there_is_no_drawer_for_everything() -> None:
 
 DOORS = {
     "files.py": "the one door",
+    "export/benchmark.py": "measures exported files in a temporary folder",
     "data/datasets.py": "downloads to the path that `atomic_write` gives it",
     "data/cache.py": "writes to the path that `atomic_write` gives it",
     "export/keras.py": "Keras writes to a path only, here in a temporary folder, whose bytes go through the door",

@@ -17,6 +17,9 @@ from mnist_trainer.storage.onnx_file import import_extra, open_session, run_open
 
 PURPOSE = "Exporting to ONNX"
 
+SMALL_CONSTANT = 64
+"""The largest number of elements that is computed at export where weights are packed: shapes, but no weights."""
+
 
 def export_onnx(source: ExportSource, out: Path) -> tuple[dict[Path, bytes], float]:
     """Return the content of the file `out`, and its largest difference from the model.
@@ -35,7 +38,7 @@ def export_onnx(source: ExportSource, out: Path) -> tuple[dict[Path, bytes], flo
 def _convert(source: ExportSource) -> Any:
     """Return the model as ONNX's `ModelProto`."""
     names = ["probabilities", "none"][: 1 + (source.predictor.refusal_threshold is not None)]
-    return _to_onnx(trace(source), names)
+    return _to_onnx(trace(source), names, is_packed=bool(source.packed))
 
 
 def export_twin(source: ExportSource) -> bytes:
@@ -54,13 +57,19 @@ def export_twin(source: ExportSource) -> bytes:
     return _serialize(proto, source.metadata(largest) | {"temperature": temperature})
 
 
-def _to_onnx(traced: torch.export.ExportedProgram, names: list[str]) -> Any:
+def _to_onnx(traced: torch.export.ExportedProgram, names: list[str], is_packed: bool = False) -> Any:
     """Return a traced model with outputs of these `names` as a `ModelProto`, without the exporter's notes on files."""
     with convert_errors():
         program: Any = torch.onnx.export(
-            traced, input_names=["images"], output_names=names, external_data=False, dynamo=True, verbose=False
+            traced,
+            input_names=["images"],
+            output_names=names,
+            external_data=False,
+            dynamo=True,
+            verbose=False,
+            optimize=not is_packed,
         )
-    proto = program.model_proto
+        proto = _keep_packed(program.model_proto) if is_packed else program.model_proto
     for part in (
         proto,
         proto.graph,
@@ -71,6 +80,12 @@ def _to_onnx(traced: torch.export.ExportedProgram, names: list[str]) -> Any:
     ):
         part.ClearField("metadata_props")
     return proto
+
+
+def _keep_packed(proto: Any) -> Any:
+    """Return the optimized model, in which packed weights are still packed: they are unpacked when it is loaded."""
+    optimizer = import_extra("onnxscript.optimizer", PURPOSE)
+    return optimizer.optimize(proto, output_size_limit=SMALL_CONSTANT)
 
 
 def _serialize(proto: Any, metadata: Mapping[str, object]) -> bytes:

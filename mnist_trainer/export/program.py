@@ -12,13 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from mnist_trainer.errors import CheckpointError, short_reason
+from mnist_trainer.export.compress import attach
 from mnist_trainer.export.module import ExportModule
 from mnist_trainer.export.source import ExportSource
 
 
 def trace(source: ExportSource) -> torch.export.ExportedProgram:
     """Return the traced model, for any number of images. Raises `CheckpointError` if torch can't trace it."""
-    return trace_module(ExportModule(source.predictor), torch.zeros(2, 28, 28, dtype=torch.uint8))
+    module = ExportModule(source.predictor)
+    for member, packed in zip(module.members, source.packed, strict=False):  # float32 models have no packed weights
+        attach(member, packed)
+    return trace_module(module, torch.zeros(2, 28, 28, dtype=torch.uint8))
 
 
 def trace_module(module: nn.Module, images: Tensor) -> torch.export.ExportedProgram:

@@ -17,6 +17,9 @@ from mnist_trainer.export.source import ExportSource, compare
 METADATA = "metadata.json"
 """The name of the extra file with the metadata."""
 
+NOTES = ("nn_module_stack", "source_fn_stack", "torch_fn", "from_node")
+"""Where an operation came from, for debugging: it would be stored with each of them, up to 80 KB in all."""
+
 
 def export_pt2(source: ExportSource, out: Path) -> tuple[dict[Path, bytes], float]:
     """Return the content of the file `out`, and its largest difference from the model.
@@ -24,6 +27,9 @@ def export_pt2(source: ExportSource, out: Path) -> tuple[dict[Path, bytes], floa
     Raises `CheckpointError` if the model can't be exported or the file gives other answers.
     """
     traced = trace(source)
+    for node in traced.graph.nodes:
+        for key in NOTES:
+            node.meta.pop(key, None)
     with convert_errors():
         program = torch.export.load(BytesIO(_save(traced, {}))).module()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,10 @@ class ExportSource:
     images: ImageDataset
     images_name: str
     """Which images they are: `360 validation images of digits`."""
+    packed: tuple[dict[str, dict[str, Tensor]], ...] = ()
+    """Of compressed models: the packed weights of each member, by name."""
+    compression: dict[str, float] = field(default_factory=dict)
+    """Of compressed models: the `bits` of a weight, and the `pruned` share."""
 
     @property
     def name(self) -> str:
@@ -44,6 +48,12 @@ class ExportSource:
             return "ensemble"
         path = self.paths[0].absolute()
         return path.parent.name if path.name == "best.pt" else path.stem
+
+    @property
+    def has_own_images(self) -> bool:
+        """Whether the images have the classes of the model; the digits of the package may stand in for others."""
+        names = tuple(map(str, range(10)))
+        return self.images_name.endswith(f" of {self.checkpoint.config.data.name}") or self.checkpoint.classes == names
 
     @property
     def record(self) -> dict[str, Any]:
@@ -60,8 +70,8 @@ class ExportSource:
 
     def metadata(self, largest: float) -> dict[str, Any]:
         """Return the metadata of an exported file (docs/export.md); `largest` is its difference from the model."""
-        threshold, test = self.predictor.refusal_threshold, self.test
-        optional = {"refusal_threshold": threshold, "test": test}
+        threshold, test = self.predictor.refusal_threshold, None if self.packed else self.test
+        optional = {"refusal_threshold": threshold, "test": test, "compression": self.compression or None}
         return {
             "format": FORMAT,
             "format_version": str(VERSION),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mnist_trainer.errors import CheckpointError, UsageError
+from mnist_trainer.export.compress import pack_state, unpack, unpack_state
 from mnist_trainer.export.module import without_random_layers
 from mnist_trainer.export.program import convert_errors
 from mnist_trainer.export.source import ExportSource, compare
@@ -45,7 +46,8 @@ from torch import Tensor, nn
 {code}
 
 if __name__ == "__main__":
-    model.load_state_dict(torch.load(__file__.removesuffix({script!r}) + {weights!r}, weights_only=True))
+    state = torch.load(__file__.removesuffix({script!r}) + {weights!r}, weights_only=True)
+    model.load_state_dict({state})
     pixels = bytearray(Image.open(sys.argv[1]).convert("L").resize((28, 28)).tobytes())
     with torch.inference_mode():
         answers = classify(torch.frombuffer(pixels, dtype=torch.uint8).reshape(1, 28, 28))
@@ -67,7 +69,7 @@ def export_state_dict(source: ExportSource, out: Path) -> tuple[dict[Path, bytes
     model = without_random_layers(source.predictor.members[0]).eval()
     text = _script_text(source, model, script.name, out.name)
     buffer = BytesIO()
-    torch.save(model.state_dict(), buffer)
+    torch.save(pack_state(model, source.packed[0] if source.packed else {}), buffer)
     with convert_errors():
         classify = run_definitions(text, torch.load(BytesIO(buffer.getvalue()), weights_only=True))
     largest = compare(source, classify)
@@ -96,7 +98,8 @@ def run_definitions(text: str, weights: Mapping[str, Tensor]) -> Any:
     """Return the function `classify` of a script, with NumPy arrays in and out, and the weights loaded."""
     namespace: dict[str, Any] = {"__name__": "exported"}
     exec(compile(text, "exported", "exec"), namespace)
-    namespace["model"].load_state_dict(weights)
+    unpack_own = namespace.get("unpack_state", lambda state, model: state)
+    namespace["model"].load_state_dict(unpack_own(weights, namespace["model"]))
 
     def run(images: NDArray[uint8]) -> tuple[NDArray[np.float32], ...]:
         with torch.inference_mode():
@@ -111,6 +114,7 @@ def _script_text(source: ExportSource, model: nn.Module, script: str, weights: s
         script=script,
         weights=weights,
         code=model_code(source, model),
+        state="unpack_state(state, model)" if source.packed else "state",
         names=list(source.checkpoint.classes),
         print_none=', f"none of them: {answers[1][0]:.6f}"' if source.predictor.refusal_threshold is not None else "",
     )
@@ -120,11 +124,12 @@ def model_code(source: ExportSource, model: nn.Module) -> str:
     """Return code with torch, nn and Tensor imported: it builds `model` without weights, and defines `classify`."""
     spec, classes = source.predictor.specs[0], source.checkpoint.classes
     own = {type(module): None for module in model.modules() if not _is_torch(module)}
+    definitions = [*own, *((unpack, unpack_state) if source.packed else ())]
     refuses = spec.refusal_threshold is not None
     columns = 1 if source.predictor.members[0](torch.zeros(2, 1, 28, 28)).shape[1] == 1 else len(classes)
     answers = _answers(spec, columns)
     return CODE.format(
-        definitions="".join(f"{getsource(each)}\n\n" for each in own),
+        definitions="".join(f"{getsource(each)}\n\n" for each in definitions),
         model=f"{_code(model)}.eval()",
         mean=spec.normalization.mean,
         std=spec.normalization.std,

@@ -47,6 +47,9 @@ def test_the_default_name_is_that_of_the_run(command: Command, here: Path, digit
         (["tiny.yaml"], 4, "tiny.yaml is no checkpoint: it is a text file"),
         (["bundled", "--to", "tflite"], 2, "tflite"),
         (["bundled", "--out", "folder"], 2, "folder is a folder. Name a file"),
+        (["bundled", "--quantize", "5"], 2, "quantize must be 8 or 4 (bits); got 5."),
+        (["bundled", "--prune", "50"], 2, "such as 0.5 for half of the weights; got 50."),
+        (["bundled", "--benchmark", "--to", "onnx", "--out", "a.onnx"], 2, "Leave out --to and --out."),
     ],
 )
 def test_mistakes_are_one_paragraph(
@@ -66,3 +69,17 @@ def test_a_damaged_file_exits_with_4(command: Command, here: Path, name: str) ->
     done = command(name, *arguments)
     assert (done.code, done.out) == (4, "")
     assert done.err.startswith("bad.onnx is no ONNX file, or a damaged one (")
+
+
+def test_a_compressed_file_is_compared_with_the_original(command: Command, here: Path, digits_run: Any) -> None:
+    done = command("export", digits_run.folder, "--quantize", "8", "--prune", "0.5", "--out", "small.onnx")
+    assert (done.code, done.err) == (0, "")
+    _, verified, head, original, quantized, small, *_ = done.out.splitlines()
+    assert verified.endswith(" at most from the model with these weights")
+    assert head.split()[:2] == ["bytes", "start"] and head.endswith("largest difference  errors  McNemar's p")
+    assert (
+        original.startswith("original ")
+        and quantized.startswith("8 bits ")
+        and small.startswith("8 bits, 50 % pruned ")
+    )
+    assert "100 images" in head and f" {(here / 'small.onnx').stat().st_size:,} " in small

@@ -84,16 +84,22 @@ Options:
   model's answers, it is not written.
 
 Options:
-  --to FORMAT  The format: onnx (for ONNX Runtime and other programs), pt2
-               (torch.export), state_dict (weights, and a script that builds
-               the model with torch alone), keras (a .keras file), or hub (a
-               folder with safetensors, the config and a model card).
-               [default: onnx]
-  --out FILE   Write to this file (hub: this folder) instead of one with the
-               name of the run.
-  --debug      Show the traceback of an error.
-  --version    Show the version and exit.
-  -h, --help   Show this message and exit.
+  --to FORMAT     The format: onnx (the default, for ONNX Runtime and other
+                  programs), pt2 (torch.export), state_dict (weights, and a
+                  script that builds the model with torch alone), keras (a
+                  .keras file), or hub (a folder with safetensors, the config
+                  and a model card).
+  --out FILE      Write to this file (hub: this folder) instead of one with
+                  the name of the run.
+  --quantize 8|4  Store the weights in 8 or 4 bits, and compare size, time and
+                  errors with the original.
+  --prune SHARE   Set this share of the weights to zero, those with the
+                  smallest magnitude in all layers together: 0.5 is half.
+  --benchmark     Print a table over all formats, and write nothing: size,
+                  start, one image, 10,000 images, difference.
+  --debug         Show the traceback of an error.
+  --version       Show the version and exit.
+  -h, --help      Show this message and exit.
 """,
     "predict": """\
   Read handwritten digits from pictures: any format, dark on light or light on
@@ -115,6 +121,8 @@ Options:
                                 was read, step by step.
   --explain                     Say what decided, against the runner-up; with
                                 --save-steps also as a PNG.
+  --correct DIR                 Ask for each answer whether it is right, and
+                                save the digits to DIR, by class, to train on.
   --out FILE                    Write Kaggle's ImageId,Label for the images in
                                 the rows of a CSV file.
   --json                        Print a list with one object for each picture.

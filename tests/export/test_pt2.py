@@ -48,6 +48,11 @@ def test_its_metadata_are_those_of_onnx(make: Make) -> None:
     assert str(Path(__file__).parents[2]).encode() not in path.read_bytes()
 
 
+def test_no_operation_says_which_class_it_came_from(make: Make) -> None:
+    content = export_model(make("a.pt", SMALL), to="pt2").files[0].read_bytes()
+    assert b"mnist_trainer.export" not in content
+
+
 def test_it_runs_without_this_package(make: Make, here: Path) -> None:
     checkpoint = make("a.pt", {"architecture": "layers", "layers": ["flatten", {"maxout": 5}, {"linear": "classes"}]})
     path, images = export_model(checkpoint, to="pt2").files[0], random_images()
