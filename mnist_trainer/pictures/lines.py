@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mnist_trainer.pictures.ink import Part, Parts, rotated_sides
 from mnist_trainer.pictures.page import Box, overlap, touches_border, union
@@ -18,6 +19,10 @@ MAX_GAPS = (0.3, 0.08)
 
 LINE_GAP = 3.0
 """Maximum gap within a line, relative to the typical height."""
+
+MAX_STRAYS, STRAY, STRAY_GAP = 2, 0.4, 0.35
+"""Maximum number of strays, which are no line of their own; and relative to the typical height: their maximum height,
+and their maximum distance from a group that they belong to."""
 
 SLIM = 0.3
 """Maximum width of a bar relative to its length."""
@@ -46,7 +51,54 @@ def group_into_lines(parts: Sequence[Part]) -> list[list[Group]]:
             lines.append([group])
         else:
             best.append(group)
+    lines = _assign_strays(lines, height)
     return sorted(lines, key=lambda line: sum(_middle(group, 1) for group in line) / len(line))
+
+
+def leave_out_strays(parts: Parts) -> Parts:
+    """Return `parts` without lines of a few strays, such as specks or the edge of a table, if there is a row of digits.
+
+    The strays are in its `left_out`.
+    """
+    if not parts.parts:
+        return parts
+    lines, height = group_into_lines(parts.parts), typical_height(parts.parts)
+    low = [line for line in lines if _is_stray(line, height)]
+    if not any(len(line) > 1 for line in lines if line not in low):
+        return parts
+    strays = tuple(part for line in low for group in line for part in group)
+    kept = tuple(part for part in parts.parts if part not in strays)
+    return replace(parts, parts=kept, left_out=(*parts.left_out, *strays))
+
+
+def _assign_strays(lines: list[list[Group]], height: float) -> list[list[Group]]:
+    """Return lines in which the pieces of broken digits, which are lines of their own in `lines`, join their digits."""
+    low = [line for line in lines if _is_stray(line, height)]
+    kept = [list(line) for line in lines if line not in low]
+    if not any(len(line) > 1 for line in kept):
+        return lines
+    for stray in low:
+        box = group_box([part for group in stray for part in group])
+        distances = [
+            (_distance(group_box(group), box), line, index)
+            for line, groups in enumerate(kept)
+            for index, group in enumerate(groups)
+        ]
+        distance, line, index = min(distances)
+        if box[2] < height and distance <= STRAY_GAP * height:
+            kept[line][index] = sum(stray, kept[line][index])
+        else:
+            kept.append(stray)
+    return kept
+
+
+def _is_stray(line: list[Group], height: float) -> bool:
+    return len(line) <= MAX_STRAYS and all(group_box(group)[3] < STRAY * height for group in line)
+
+
+def _distance(one: Box, other: Box) -> int:
+    """Return the larger of the gaps between two boxes along x and y, in pixels; 0 if they overlap."""
+    return max(0, -overlap(one, other, 0), -overlap(one, other, 1))
 
 
 def main_groups(parts: Sequence[Part], count: int) -> list[Group]:

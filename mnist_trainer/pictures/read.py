@@ -19,7 +19,7 @@ from mnist_trainer.errors import DataError
 from mnist_trainer.pictures import paper
 from mnist_trainer.pictures.ink import Parts, find_ink, find_parts, ink_threshold, quantile
 from mnist_trainer.pictures.layouts import find_layouts
-from mnist_trainer.pictures.lines import group_box, typical_height
+from mnist_trainer.pictures.lines import group_box, leave_out_strays, typical_height
 from mnist_trainer.pictures.open import Picture, decode_pages, open_pages, open_picture, picture_from_image
 from mnist_trainer.pictures.page import (
     Box,
@@ -32,6 +32,7 @@ from mnist_trainer.pictures.page import (
     Strip,
     bounding_box,
     crop,
+    overlap,
     pad,
 )
 from mnist_trainer.pictures.render import looks_rendered
@@ -78,6 +79,11 @@ sizes are tried."""
 
 MANY_PARTS = 40
 """Number of written parts above which only the best background is kept, as it is then certainly right."""
+
+BETWEEN_SCORE, BETWEEN_AREA, BETWEEN_COVERED, BETWEEN_FACTOR = 0.7, 0.6, 0.97, 0.5
+"""The paper between strokes is mistaken for ink if ink of the other side (dark or light) has at least the first share
+of its score and at most the second share of its area, and its box covers the third share of both sides. The score is
+multiplied by the fourth."""
 
 RULING_BACKGROUND = paper.Background(light=False, window=min(paper.WINDOWS))
 """The background with which the lines of paper are searched."""
@@ -147,7 +153,7 @@ def _read(picture: Picture, expect: Expect, steps: bool) -> Page:
     layouts = tuple(
         _scale_boxes(replace(layout, ink=writing.ink), picture)
         for writing in writings
-        for layout in find_layouts(writing.levels, writing.parts, expect, writing.cost)
+        for layout in find_layouts(writing.levels, leave_out_strays(writing.parts), expect, writing.cost)
     )
     reason = None if layouts else CROWDED if writings[0].parts.crowded else NO_INK
     return Page(layouts, reason, _steps(picture, writings[0]) if steps else None, picture.size)
@@ -253,7 +259,23 @@ def _compare_backgrounds(grey: NDArray[np.uint8], even: paper.Background | None)
         for each in first
         if found[each].score >= likely
     ]
-    return found | {each: _segment_ink(grey, each, ruling) for each in ([] if even is None else [even]) + others}
+    found |= {each: _segment_ink(grey, each, ruling) for each in ([] if even is None else [even]) + others}
+    between = [
+        each
+        for each, writing in found.items()
+        if any(each.light != other.light and _is_between(writing, strokes) for other, strokes in found.items())
+    ]
+    return found | {each: replace(found[each], score=BETWEEN_FACTOR * found[each].score) for each in between}
+
+
+def _is_between(writing: Writing, strokes: Writing) -> bool:
+    """Return whether `writing` is the paper between `strokes`: much broader, but nowhere outside their box."""
+    if not writing.parts.parts or strokes.score < BETWEEN_SCORE * writing.score:
+        return False
+    areas = [sum(part.area for part in each.parts.parts) for each in (strokes, writing)]
+    around, inside = group_box(strokes.parts.parts), group_box(writing.parts.parts)
+    covered = all(overlap(around, inside, axis) >= BETWEEN_COVERED * inside[axis + 2] for axis in (0, 1))
+    return covered and areas[0] < BETWEEN_AREA * areas[1]
 
 
 def _ruling(grey: NDArray[np.uint8], background: paper.Background) -> NDArray[np.bool_] | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from mnist_trainer.pictures.ink import Part
-from mnist_trainer.pictures.lines import group_box, group_into_lines, main_groups, typical_height
+from mnist_trainer.pictures.ink import Part, Parts
+from mnist_trainer.pictures.lines import group_box, group_into_lines, leave_out_strays, main_groups, typical_height
 from mnist_trainer.pictures.page import Box, bounding_box, union
 from mnist_trainer.pictures.read import read_image, read_single
 
@@ -69,6 +71,23 @@ def test_the_pieces_of_a_broken_stroke_are_one() -> None:
 
 def test_digits_side_by_side_are_pieces_of_their_own() -> None:
     assert numbers(group_into_lines(parts((10, 20, 40, 60), (53, 20, 40, 60)))) == [single(1, 2)]
+
+
+def test_the_piece_of_a_broken_digit_joins_it_and_is_no_line() -> None:
+    bar_of_the_7 = (95, 0, 30, 6)
+    assert numbers(group_into_lines(parts(*row(3, 20, 20), bar_of_the_7))) == [[(1,), (2, 4), (3,)]]
+
+
+@pytest.mark.parametrize("stray", [(300, 0, 40, 10), (20, 140, 8, 6)])
+def test_what_is_small_and_far_from_a_row_is_no_line(stray: Box) -> None:
+    """The edge of a table, and a speck."""
+    digits = row(3, 20, 40)
+    ink = Parts(np.zeros((1, 1), np.int32), tuple(parts(*digits, stray)), 1.0)
+    found = leave_out_strays(ink)
+    assert [part.number for part in found.left_out] == [4]
+    assert sorted(part.number for part in found.parts) == [1, 2, 3]
+    alone = replace(ink, parts=tuple(parts(digits[0], stray)))
+    assert leave_out_strays(alone) == alone
 
 
 def test_columns_far_apart_are_lines_of_their_own() -> None:

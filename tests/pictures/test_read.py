@@ -566,7 +566,7 @@ def test_paper_that_is_even_in_its_smaller_part_is_seen_in_other_ways_too(draw_s
 
 @pytest.mark.parametrize("seed", [109, 252, 254])
 def test_what_is_broad_is_not_the_ink(seed: int) -> None:
-    """A table beyond the paper, a shadow, and what a window on the paper sees between light strokes."""
+    """A shadow, an unevenly lit board, and the paper between strokes beneath a finger."""
     random, digits = np.random.default_rng([9, seed]), load_digits("train").images.numpy()
     chosen = random.integers(0, len(digits), int(random.integers(2, 9)))
     assert np.mean(best(page([[digits[each] for each in chosen]], random)[0]).levels > 0.5) < 0.08
