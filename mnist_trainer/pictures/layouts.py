@@ -174,10 +174,20 @@ def _unread_cost(chosen: Sequence[Part], found: Sequence[Part], inner: Sequence[
     return border + LEFT_OUT * (1 - ink(chosen) / ink(found))
 
 
+def find_strips(levels: Levels, parts: Parts) -> list[Strip]:
+    """Return the strips of the lines in the ink `levels` [H, W], without looking for glyphs, which takes most time."""
+    return [_strip(line, levels, parts, _line_height(line)) for line in group_into_lines(parts.parts)]
+
+
+def _line_height(line: Sequence[Group]) -> float:
+    """Return the height of the digits in a line."""
+    heights = sorted(group_box(group)[3] for group in line)
+    return float(heights[len(heights) * 3 // 4])
+
+
 def _candidates(line: Sequence[Group], levels: Levels, parts: Parts) -> Line:
     """Return a line with all candidate glyphs of its groups: whole, merged with neighbours, or cut."""
-    heights = sorted(group_box(group)[3] for group in line)
-    height = float(heights[len(heights) * 3 // 4])
+    height = _line_height(line)
     segments: list[list[Segment]] = []
     end = 0
     for group in line:

@@ -18,7 +18,7 @@ from PIL import Image
 from mnist_trainer.errors import DataError
 from mnist_trainer.pictures import paper
 from mnist_trainer.pictures.ink import Parts, find_ink, find_parts, ink_threshold, quantile
-from mnist_trainer.pictures.layouts import find_layouts
+from mnist_trainer.pictures.layouts import find_layouts, find_strips
 from mnist_trainer.pictures.lines import group_box, leave_out_strays, typical_height
 from mnist_trainer.pictures.open import Picture, decode_pages, open_pages, open_picture, picture_from_image
 from mnist_trainer.pictures.page import (
@@ -126,6 +126,12 @@ def read_single(image: Path | Image.Image | NDArray[Any]) -> NDArray[np.uint8] |
     """
     page = read_page(image, "single") if isinstance(image, Path) else read_image(image, "single")
     return page.glyphs[0].image if page.layouts else None
+
+
+def read_strips(image: NDArray[np.uint8]) -> list[Strip]:
+    """Return the strips of the lines on a picture [H, W, 3] that is not so large that it is shrunk."""
+    writing = find_writing(image)[0]
+    return find_strips(writing.levels, writing.parts)
 
 
 def _from_array(values: NDArray[Any]) -> Image.Image:

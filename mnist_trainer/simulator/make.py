@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_trainer.pictures.page import SIDE, Box, Glyph, bounding_box, crop, overlap
-from mnist_trainer.pictures.read import read_image
+from mnist_trainer.pictures.read import read_image, read_strips
 from mnist_trainer.simulator.habits import NEAR, References, known_digits, looks_like_a_digit, references
 from mnist_trainer.simulator.non_digits import glyph_non_digit, non_digit
 from mnist_trainer.simulator.photographs import page, photograph
@@ -143,9 +143,8 @@ def _row_windows(digits: Image, labels: Sequence[int], rng: Rng) -> Image:
         rows[-1].append(number)
     shown = [[labels[number] for number in row] for row in rows]
     picture, drawn = page([list(digits[row]) for row in rows], rng, labels=shown, touching=rng.random() < ROWS_TOUCHING)
-    layouts = read_image(picture).layouts
     windows, others = list(digits), list[Image]()
-    for strip in (line.strip for line in (layouts[0].lines if layouts else ()) if line.strip is not None):
+    for strip in read_strips(picture):
         inside = {at: strip.column(one.box) for at, one in enumerate(drawn) if _is_in_row(one.box, strip.box)}
         columns = np.arange(strip.image.shape[1] - SIDE + 1)
         nearest = np.abs(columns - np.array([*inside.values(), np.inf])[:, None]).min(axis=0)

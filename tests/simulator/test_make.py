@@ -178,7 +178,7 @@ def test_windows_of_rows_have_a_digit_in_the_middle_or_none() -> None:
 
 def test_a_digit_in_no_strip_keeps_its_image(monkeypatch: pytest.MonkeyPatch, digits: Image) -> None:
     shows(monkeypatch)
-    monkeypatch.setattr(make, "read_image", lambda _: Page(()))
+    monkeypatch.setattr(make, "read_strips", lambda _: [])
     monkeypatch.setattr(make, "page", lambda lines, *_, **__: (bars(), [DrawnDigit(SEVEN, bars(7))] * 4))
     made = make.make_images("rows", digits, LABELS, SEEDS).reshape(20, 2, 4, 28, 28)
     assert np.array_equal(made[:, 0], digits)
