@@ -99,6 +99,10 @@ RUNNER_UP = 0.1
 MIN_DIGIT_SHARE = 0.64
 """A text is refused if the mean probability of being a digit is below this: words contain an occasional digit."""
 
+MANY_DIGITS, SURE_MEAN, SURE_SHARE = 5, 0.9, 0.33
+"""A text with so many accepted digits, whose mean probability of being digits is at least the second, is refused only
+if the share of digits is below the third: words do not contain sure digits."""
+
 HEIGHT_RANGE = 0.5, 1.7
 """A refused sign is kept among digits if its height, as a fraction of theirs, is in this range."""
 
@@ -282,9 +286,7 @@ def predict_page(page: Page, scores: Scores, policy: RejectPolicy, path: str | N
         others, marks = find_signs(lines, page, layout, found)
         signs, warnings = place_signs([*found, *others], lines), warnings + marks
     digits = tuple(replace(digit, line=number) for number, line in enumerate(lines) for digit in line)
-    if not accepted or (
-        len(digits) > 1 and sum(each.digit_probability for each in accepted) < MIN_DIGIT_SHARE * len(digits)
-    ):
+    if _is_little(accepted, len(digits)):
         reason = page.reason or _refusal_reason(digits)
         refused = Prediction(path, "", digits, None, True, reason, steps=page.steps, can_refuse=can_refuse)
         return replace(refused, warnings=page.warnings)
@@ -292,6 +294,13 @@ def predict_page(page: Page, scores: Scores, policy: RejectPolicy, path: str | N
     confidence = min((digit.confidence for digit in accepted if digit.confidence is not None), default=None)
     shown = Prediction(path, text, digits, confidence, steps=page.steps, can_refuse=can_refuse)
     return replace(shown, signs=signs, warnings=warnings)
+
+
+def _is_little(accepted: Sequence[DigitPrediction], count: int) -> bool:
+    """Return whether too few of `count` signs are accepted as digits."""
+    certain = sum(each.digit_probability for each in accepted)
+    is_sure = len(accepted) >= MANY_DIGITS and certain >= SURE_MEAN * len(accepted)
+    return not accepted or (count > 1 and certain < (SURE_SHARE if is_sure else MIN_DIGIT_SHARE) * count)
 
 
 def _drop_non_digits(

@@ -72,6 +72,9 @@ SLASH_SIDES = 0.3, 0.8
 PLUS_SIDE, PLUS_RATIO = (0.3, 0.95), 1.7
 """The range of the sides of a plus, and the largest ratio of one to the other."""
 
+MIN_PIXELS = 8
+"""Images with less ink have no shape."""
+
 PLUS_PROBABILITY = 0.5
 """A plus is a digit with at most this probability: some people's 4 has its shape."""
 
@@ -289,7 +292,7 @@ def _is_plus_sized(shape: Shape) -> bool:
 
 def _is_plus(image: NDArray[np.uint8] | None) -> bool:
     """Return whether all ink is in a row and a column that cross in the middle, and both are as long as the image."""
-    if image is None:
+    if image is None or np.count_nonzero(image > 64) < MIN_PIXELS:
         return False
     rows, columns = np.nonzero(image > 64)
     ink = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].astype(np.float64)
@@ -322,7 +325,7 @@ def _maybe_slashes(line: Line) -> Iterator[str]:
 
 def _leans(image: NDArray[np.uint8] | None) -> bool:
     """Return whether the principal axis of the ink leans as that of a slash, and the ink is thin."""
-    if image is None:
+    if image is None or np.count_nonzero(image > 64) < MIN_PIXELS:
         return False
     rows, columns = np.nonzero(image > 64)
     spread, axes = np.linalg.eigh(np.cov(columns, rows, aweights=image[rows, columns]))

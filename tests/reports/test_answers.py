@@ -122,6 +122,13 @@ def test_a_row_of_the_table() -> None:
     assert prediction_row(second) == ("a.png", "44", "0.6", "false", "", "", "2", "one; two", "with signs: 4.4")
 
 
+def test_a_page_with_much_that_is_unreadable_says_what_it_could_read() -> None:
+    rules = replace(RULES, refusal_threshold=0.5)
+    assert picture("40732", "71xxx", "9xxxx", rules=rules).text == "40732\n71???\n9????"
+    assert picture("40xxx", "7xxxx", rules=rules).refused
+    assert picture("40732", "xxxx7", "xxxx9", "xxxx1", "xxxx2", "xxxx3", "xxxx4", rules=rules).refused
+
+
 def test_signs_are_shown_in_their_places() -> None:
     signs = [Sign("-", (0, 0, 1, 1), 0, 0), Sign(".", (0, 0, 1, 1), 0, 1), Sign("+", (0, 0, 1, 1), 1, 1)]
     one = replace(picture("47"), signs=tuple(signs[:2]))
