@@ -45,6 +45,7 @@ def test_the_shipped_configs_are_those_of_the_readme() -> None:
         "fast",
         "early-stopping",
         "bundled",
+        "bundled-rows",
     }
 
 
