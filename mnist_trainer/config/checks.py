@@ -79,13 +79,14 @@ def _simulate(config: Config) -> Iterator[Finding]:
         yield ("data", "simulate"), "needs all ten digits, but data.binary makes two classes of them"
     if not data.simulate.has_non_digits or isinstance(model, Neuron):
         return
+    key = "non_digits" if data.simulate.non_digits else "rows"
     given = loss.name if loss.name != "cross_entropy" else model.output
     if given != "none":
         reason = f"needs cross_entropy and model.output: none, not {given}"
-        yield ("data", "simulate", "non_digits"), f"{reason}: the non-digits are one more logit"
+        yield ("data", "simulate", key), f"{reason}: the non-digits are one more logit"
     for name in ("class_weights", "penalties"):
         if getattr(loss, name):
-            yield ("loss", name), "do not cover non-digits: leave them out, or leave out data.simulate.non_digits"
+            yield ("loss", name), f"do not cover non-digits: leave them out, or leave out data.simulate.{key}"
 
 
 def _loss(config: Config) -> Iterator[Finding]:

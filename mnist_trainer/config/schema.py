@@ -29,6 +29,9 @@ from mnist_trainer.config.fields import (
 from mnist_trainer.config.model import Model
 from mnist_trainer.files import CSV_ENDINGS
 
+ROW_DIGITS = 8
+"""Number of digits on a page from which windows of rows are cut."""
+
 
 class Simulate(Section):
     """Simulated images, made once before training from a data set of digits: photographs of digits on paper, cut out
@@ -51,7 +54,8 @@ class Simulate(Section):
 
     def added(self, images: int) -> int:
         """Return the number of simulated images for this number of training images."""
-        return round(self.photographs * images) + round(self.non_digits * images) + round(2 * self.rows * images)
+        windows = 2 * ROW_DIGITS * round(self.rows * images / ROW_DIGITS)
+        return round(self.photographs * images) + round(self.non_digits * images) + windows
 
 
 class Elastic(Section):

@@ -255,7 +255,7 @@ def load_test50k(data: Data, progress: Progress | None = None) -> ImageDataset:
 
 
 def load_split(data: Data, split: Split, progress: Progress | None = None) -> ImageDataset:
-    """Return the images of a split, with the photographs that `data.simulate` adds to it, without non-digits.
+    """Return the images of a split, with the photographs that `data.simulate` adds to it, without rows and non-digits.
 
     Raises DataError for `validation` if there are no validation images, and UsageError like `load_test50k`.
     """

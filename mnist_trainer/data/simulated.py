@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mnist_trainer.config.schema import Data
+from mnist_trainer.config.schema import ROW_DIGITS, Data
 from mnist_trainer.data.cache import IMAGE_BYTES, code_fingerprint, load_or_make
 from mnist_trainer.data.image_dataset import ImageDataset, Images, as_images
 from mnist_trainer.data.paths import Progress, cache_dirs, data_root
@@ -36,9 +36,6 @@ CHUNK_SIZE = 200
 
 NEIGHBOURS = 3
 """Number of digits that may be next to the digit on a photograph."""
-
-ROW_DIGITS = 8
-"""Number of digits on a page from which windows of rows are cut."""
 
 POOL = 8
 """Number of digits from which a non-digit is made."""

@@ -119,7 +119,7 @@ def _data_lines(source: ExportSource) -> Iterator[str]:
     if member.split_counts is not None:
         train, validation = member.split_counts
         yield f"Split: {train:,} images for training and {validation:,} for validation."
-    if data.simulate.photographs or data.simulate.non_digits:
+    if data.simulate.photographs or data.simulate.has_non_digits:
         yield "Simulated pictures made from the training images were added (`data.simulate`)."
     if data.binary is not None:
         yield f"The task is yes or no: is it `{data.binary}`?"

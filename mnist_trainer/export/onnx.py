@@ -95,6 +95,7 @@ def _serialize(proto: Any, metadata: Mapping[str, object]) -> bytes:
     checksum = proto.metadata_props.add(key="file_sha256")
 
     def serialize(value: str) -> bytes:
+        """Return the bytes of the file with this checksum."""
         checksum.value = value
         content: bytes = proto.SerializeToString(deterministic=True)
         return content

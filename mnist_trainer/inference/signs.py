@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.page import Box, Layout, Page, overlap, touches_border, union
+from mnist_trainer.pictures.page import Box, Layout, Page, distance, overlap, touches_border, union
 
 if TYPE_CHECKING:
     from mnist_trainer.inference.reading import DigitPrediction
@@ -28,9 +28,6 @@ MAX_GAP, MIN_GAP = 0.6, 0.01
 
 MIN_THICKNESS = 0.035
 """The least shorter side of a sign."""
-
-JOINED_GAP = 0.05
-"""The least horizontal distance of a sign that was read as a part of a digit from the rest of it."""
 
 JOINED_GAP = 0.05
 """The least horizontal distance of a sign that was read as a part of a digit from the rest of it."""
@@ -178,7 +175,7 @@ def place_signs(found: Sequence[Found], lines: Sequence[Line]) -> tuple[Sign, ..
     signs = []
     for sign, box in found:
         above = [
-            (_distance(box, digit.box), number)
+            (distance(box, digit.box), number)
             for number, line in enumerate(lines)
             for digit in line
             if sign != FRACTION_BAR or _middle(digit.box, 1) < _middle(box, 1)
@@ -192,11 +189,6 @@ def place_signs(found: Sequence[Found], lines: Sequence[Line]) -> tuple[Sign, ..
 
 def _middle(box: Box, axis: int) -> float:
     return box[axis] + box[axis + 2] / 2
-
-
-def _distance(one: Box, other: Box) -> int:
-    """Return the distance of two boxes along x or y, whichever is larger."""
-    return max(-overlap(one, other, 0), -overlap(one, other, 1))
 
 
 def _body(box: Box, ink: Sequence[Box]) -> Box:
@@ -397,11 +389,11 @@ def _fraction_bars(
         is_bar = box[2] >= FRACTION_RATIO * box[3] and not any(_within(box, digit) for digit in bodies)
         if is_bar and not touches_border(box, size):
             near = [digit for digit in bodies.values() if overlap(box, digit, 0) > 0.5 * digit[2]]
-            if is_fraction_bar(box, near):
+            if _is_fraction_bar(box, near):
                 yield FRACTION_BAR, box
 
 
-def is_fraction_bar(box: Box, digits: Sequence[Box]) -> bool:
+def _is_fraction_bar(box: Box, digits: Sequence[Box]) -> bool:
     """Return whether a bar is between some of `digits` that are above and below it, and about as long as these."""
     if not digits:
         return False

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mnist_trainer.pictures.ink import Part, Parts, rotated_sides
-from mnist_trainer.pictures.page import Box, overlap, touches_border, union
+from mnist_trainer.pictures.page import Box, distance, overlap, touches_border, union
 
 Group = tuple[Part, ...]
 """Parts that belong together: a digit, a piece of a digit, or several touching digits."""
@@ -80,12 +80,12 @@ def _assign_strays(lines: list[list[Group]], height: float) -> list[list[Group]]
     for stray in low:
         box = group_box([part for group in stray for part in group])
         distances = [
-            (_distance(group_box(group), box), line, index)
+            (distance(group_box(group), box), line, index)
             for line, groups in enumerate(kept)
             for index, group in enumerate(groups)
         ]
-        distance, line, index = min(distances)
-        if box[2] < height and distance <= STRAY_GAP * height:
+        nearest, line, index = min(distances)
+        if box[2] < height and nearest <= STRAY_GAP * height:
             kept[line][index] = sum(stray, kept[line][index])
         else:
             kept.append(stray)
@@ -94,11 +94,6 @@ def _assign_strays(lines: list[list[Group]], height: float) -> list[list[Group]]
 
 def _is_stray(line: list[Group], height: float) -> bool:
     return len(line) <= MAX_STRAYS and all(group_box(group)[3] < STRAY * height for group in line)
-
-
-def _distance(one: Box, other: Box) -> int:
-    """Return the larger of the gaps between two boxes along x and y, in pixels; 0 if they overlap."""
-    return max(0, -overlap(one, other, 0), -overlap(one, other, 1))
 
 
 def main_groups(parts: Sequence[Part], count: int) -> list[Group]:
@@ -128,7 +123,7 @@ def _cluster(parts: Sequence[Part], max_gap: float) -> list[Group]:
 
 def is_near(box: Box, whole: Box, max_gap: float) -> bool:
     """Return whether the gap between two boxes is less than `max_gap` of the longer side of `whole`."""
-    return max(-overlap(box, whole, 0), -overlap(box, whole, 1)) < max_gap * max(whole[2:])
+    return distance(box, whole) < max_gap * max(whole[2:])
 
 
 def group_box(parts: Sequence[Part]) -> Box:

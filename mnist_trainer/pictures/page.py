@@ -163,6 +163,11 @@ def overlap(one: Box, other: Box, axis: int) -> int:
     return end - start
 
 
+def distance(one: Box, other: Box) -> int:
+    """Return the larger of the gaps between two boxes along x and y, in pixels. It is negative if they overlap."""
+    return max(-overlap(one, other, 0), -overlap(one, other, 1))
+
+
 def touches_border(box: Box, size: tuple[int, int]) -> bool:
     """Return whether a box is within `BORDER_DISTANCE` of the border of a picture of `size` (width and height)."""
     x, y, width, height = box

@@ -131,7 +131,7 @@ def read_single(image: Path | Image.Image | NDArray[Any]) -> NDArray[np.uint8] |
 def read_strips(image: NDArray[np.uint8]) -> list[Strip]:
     """Return the strips of the lines on a picture [H, W, 3] that is not so large that it is shrunk."""
     writing = find_writing(image)[0]
-    return find_strips(writing.levels, writing.parts)
+    return find_strips(writing.levels, leave_out_strays(writing.parts))
 
 
 def _from_array(values: NDArray[Any]) -> Image.Image:
@@ -171,12 +171,14 @@ def _scale_boxes(layout: Layout, picture: Picture) -> Layout:
     across, down = picture.size[0] / columns, picture.size[1] / rows
 
     def scaled(box: Box) -> Box:
+        """Return a box in pixels of the picture before it was shrunk."""
         x, y, width, height = box
         left, top = int(x * across), int(y * down)
         right, bottom = ceil((x + width) * across), ceil((y + height) * down)
         return left, top, min(picture.size[0], right) - left, min(picture.size[1], bottom) - top
 
     def strip(line: Line) -> Strip | None:
+        """Return the strip of a line with its box and height in pixels of the picture before it was shrunk."""
         if line.strip is None:
             return None
         return replace(line.strip, box=scaled(line.strip.box), height=line.strip.height * down)

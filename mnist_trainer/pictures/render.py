@@ -50,7 +50,7 @@ def render_strip(levels: NDArray[np.float32], height: float, middles: NDArray[np
     import cv2
 
     scale = STRIP_HEIGHT / height
-    if (missing := round(MIN_STROKE / scale - stroke_width(levels))) > 0:
+    if (missing := round(MIN_STROKE / scale - _stroke_width(levels))) > 0:
         brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (missing + 1, missing + 1))
         levels = np.asarray(cv2.dilate(levels, brush), np.float32)
     size = [max(1, round(side * scale)) for side in levels.shape[::-1]]
@@ -86,7 +86,7 @@ def _edges(profile: NDArray[np.float32], step: int) -> tuple[int, int]:
     return int(first), len(profile) - int(last)
 
 
-def stroke_width(levels: NDArray[np.float32]) -> float:
+def _stroke_width(levels: NDArray[np.float32]) -> float:
     """Return the mean width in pixels of the strokes in `levels` [h, w], 0 to 1."""
     import cv2
 
@@ -99,7 +99,7 @@ def _thicken(levels: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return `levels` [h, w] with strokes of at least `MIN_STROKE` output pixels. The array grows with the strokes."""
     import cv2
 
-    missing = round(max(levels.shape) * MIN_STROKE / LONGER_SIDE - stroke_width(levels))
+    missing = round(max(levels.shape) * MIN_STROKE / LONGER_SIDE - _stroke_width(levels))
     if missing < 1:
         return levels
     brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (missing + 1, missing + 1))

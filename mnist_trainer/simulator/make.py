@@ -67,8 +67,7 @@ NARROW, BROAD, SOLID, ONE_LIKE = 8, 14, 0.75, 0.2
 in its box. Of these images, the share `ONE_LIKE` is kept."""
 
 MAX_LINE, NEW_LINE, ROWS_TOUCHING = 7, 0.15, 0.6
-"""Maximum number of digits in a row; the probability that a digit begins a new row, and that
-digits of a page touch."""
+"""Maximum number of digits in a row; the probability that a digit begins a new row, and that digits of a page touch."""
 
 CENTRED, BESIDE, NEAR_ROW = 1.5, 3.5, 0.6
 """Distances in pixels of a strip: of a digit's middle from the middle of its window, at most, and of every digit's

@@ -231,6 +231,7 @@ def _cut(rng: Rng, digits: Image) -> Image:
     direction = np.array([np.cos(angle), np.sin(angle)], np.float32)
 
     def part() -> Strokes:
+        """Return the left part of a random digit."""
         strokes = trace(rng.choice(digits))
         across = strokes.points @ direction
         return normalize_strokes(strokes.without(across > np.quantile(across, rng.uniform(0.25, 0.5))))
@@ -242,6 +243,7 @@ def _turned(rng: Rng, digits: Image) -> Image:
     """Return a digit with three ends and without loops, rotated by a right angle."""
 
     def turned() -> Strokes:
+        """Return a random digit, rotated."""
         strokes = _first(lambda: trace(rng.choice(digits)), lambda found: _is_bent(found) and _is_branched(found))
         return deform(strokes, rng, float(rng.choice([90, -90]) + rng.normal(0, 5)))
 

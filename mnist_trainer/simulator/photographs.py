@@ -255,6 +255,7 @@ def page(
     habits = {label for label, share in HABITS.items() if rng.random() < share}
 
     def drawn(digit: Image, label: int | None) -> Image:
+        """Return the coverage of a digit in this hand."""
         strokes = trace(digit)
         if label in habits:
             strokes = apply_habit(strokes, label, rng)

@@ -208,6 +208,7 @@ def run_opencv(content: bytes, temperature: float, can_refuse: bool) -> Run:
     network = cv2.dnn.readNetFromONNX(np.frombuffer(content, uint8))
 
     def run(images: NDArray[uint8]) -> tuple[NDArray[float64], ...]:
+        """Return the probabilities [B, K] and, if the model can refuse, the score of "none" [B]."""
         network.setInput(images[:, None].astype(np.float32))
         logits = network.forward().astype(float64)
         shares = np.exp((logits - logits.max(axis=1, keepdims=True)) / temperature)
@@ -227,6 +228,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
 
     def varint() -> int:
+        """Return the number of variable length that begins at `at`, and move `at` behind it."""
         nonlocal at
         value = shift = 0
         while True:

@@ -198,7 +198,8 @@ def build_criterion(
     has_rejection = config.data.simulate.has_non_digits
     if loss is not None:
         if has_rejection:
-            raise _config_error("data.simulate.non_digits", "needs loss: cross_entropy, not a function of your own")
+            key = "non_digits" if config.data.simulate.non_digits else "rows"
+            raise _config_error(f"data.simulate.{key}", "needs loss: cross_entropy, not a function of your own")
         return CustomCriterion(loss)
     weight_images = None
     if model is not None and config.loss.smooth_weights:

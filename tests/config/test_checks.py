@@ -322,7 +322,13 @@ def test_what_cannot_learn_to_refuse_is_named(sections: dict[str, Any], path: tu
     assert found(data={"simulate": {"photographs": 1}}, **sections) == []
 
 
-@pytest.mark.parametrize("kind", ["photographs", "non_digits"])
+def test_rows_need_a_loss_with_one_more_logit_as_well() -> None:
+    ((where, text),) = found(data={"simulate": {"rows": 1}}, loss="mse")
+    assert where == ("data", "simulate", "rows")
+    assert text.startswith("needs cross_entropy")
+
+
+@pytest.mark.parametrize("kind", ["photographs", "non_digits", "rows"])
 @pytest.mark.parametrize(
     ("data", "message"),
     [

@@ -127,6 +127,8 @@ def test_windows_of_rows_have_a_digit_of_their_split_or_none() -> None:
         digits = own.subset(torch.nonzero(own.labels < 10).flatten())
         at = torch.searchsorted(source.indices, digits.indices)
         assert torch.equal(source.labels[at], digits.labels) and torch.equal(source.images[at], digits.images)
+    odd = data(rows=0.9, limit=3)  # 21.6 digits do not fill whole pages
+    assert load_splits(odd).simulated[0] == odd.simulate.added(24) == 48
     none = train.labels == 10
     assert none.sum() == 32 and bool((train.images[none] == 7).all()) and train.indices[none].unique().tolist() == [-1]
     assert int(validation.labels.max()) < 10

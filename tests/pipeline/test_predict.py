@@ -19,6 +19,7 @@ from mnist_trainer.pipeline.evaluate import run_evaluation
 from mnist_trainer.pipeline.predict import CHUNK, CHUNK_BYTES, CHUNK_STEPS, InputImage, array_predictor, load_reader
 from mnist_trainer.reports.run_plots import predictions_csv
 from mnist_trainer.storage.checkpoint import load_checkpoint
+from mnist_trainer.storage.onnx_file import ArrayPredictor
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,25 @@ def test_the_answer_is_the_models(digits_run: Run, seven: Image.Image, here: Pat
     assert (digit.digit, digit.confidence) == (int(expected.argmax()), float(expected.max()))
     assert (found.path, found.text, found.confidence) == ("seven.png", str(digit.digit), digit.confidence)
     assert (found.refused, found.reason, found.error) == (False, None, None)
+
+
+def test_a_model_of_rows_decides_among_the_glyphs_of_a_row(seven: Image.Image) -> None:
+    """Two sevens are read as the other model says; a picture of one digit is not its business."""
+    shown: list[int] = []
+
+    def always_three(images: np.ndarray[Any, np.dtype[np.uint8]]) -> tuple[np.ndarray[Any, Any], ...]:
+        shown.append(len(images))
+        return np.eye(10)[[3] * len(images)], np.zeros(len(images))
+
+    row = np.concatenate([np.array(seven)] * 2, axis=1).repeat(4, axis=0).repeat(4, axis=1)
+    reader = load_reader()
+    with_rows = replace(reader, rows=ArrayPredictor(always_three))
+    assert [each.text for each in reader.read([InputImage(None, row)])] == ["77"]
+    assert [each.text for each in with_rows.read([InputImage(None, row)])] == ["33"]
+    seen = sum(shown)
+    assert seen > 1
+    assert [each.text for each in with_rows.read([InputImage(None, np.array(seven))])] == ["7"]
+    assert sum(shown) == seen
 
 
 def test_the_shape_of_the_json(digits_run: Run, seven: Image.Image) -> None:

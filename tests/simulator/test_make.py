@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mnist_trainer.pictures.page import Box, Glyph, Layout, Line, Page
-from mnist_trainer.simulator import make
+from mnist_trainer.simulator import make, photographs
 from mnist_trainer.simulator.habits import ideal_image
 from mnist_trainer.simulator.scene import DrawnDigit
 from mnist_trainer.simulator.strokes import from_lines, sketch
@@ -183,3 +183,13 @@ def test_a_digit_in_no_strip_keeps_its_image(monkeypatch: pytest.MonkeyPatch, di
     made = make.make_images("rows", digits, LABELS, SEEDS).reshape(20, 2, 4, 28, 28)
     assert np.array_equal(made[:, 0], digits)
     assert not made[:, 1].any()
+
+
+def test_training_sees_the_strips_that_reading_sees() -> None:
+    """Also on pages with strays, such as the edge of a table, which are left out (seeds 27, 50 and 68)."""
+    digits = np.broadcast_to(bars(7, 18), (6, 28, 28))
+    for seed in (0, 1, 2, 27, 50, 68):
+        picture, _ = photographs.page([list(digits[:4]), list(digits[4:])], np.random.default_rng(seed))
+        layouts = make.read_image(picture).layouts
+        lines = [line.strip.image for line in layouts[0].lines if line.strip is not None] if layouts else []
+        assert [strip.image.tolist() for strip in make.read_strips(picture)] == [image.tolist() for image in lines]
