@@ -6,7 +6,7 @@ files.py and seeds.py:
     configs/*.yaml ─► config ─► pictures ─► simulator ─► data ─► model ─► inference ─► training ─► storage ─► reports
                         └────────────────────────────────── pipeline ──────────────────────────────────────────┘
                                                          ▲
-                                               export, studies, lab
+                                           export, studies, lab, serve
                                                          ▲
                                                         cli
 

@@ -22,11 +22,12 @@ python -m mnist_trainer runs      list runs
 python -m mnist_trainer sweep     search for the best config
 python -m mnist_trainer lab       run the experiments of the lecture
 python -m mnist_trainer export    write a model for other programs
+python -m mnist_trainer serve     open a page to draw digits and watch trainings
 
 For example: python -m mnist_trainer train quickstart
 Each command has --help. They are installed as mnist-train, mnist-eval, … as well."""
 
-COMMANDS = ("train", "eval", "predict", "runs", "sweep", "lab", "export")
+COMMANDS = ("train", "eval", "predict", "runs", "sweep", "lab", "export", "serve")
 
 SPIN_COUNT = "3000"
 """Number of iterations (some dozens of microseconds) of an idle OpenMP thread's busy loop; GNU OpenMP's default is
@@ -140,4 +141,4 @@ def _run_command(name: str) -> None:
 if sys.modules.get("__mp_main__") not in (None, sys.modules["__main__"]):
     leave_compiler_out()
 
-train, evaluate, predict, runs, sweep, lab, export = (partial(_run_command, name) for name in COMMANDS)
+train, evaluate, predict, runs, sweep, lab, export, serve = (partial(_run_command, name) for name in COMMANDS)

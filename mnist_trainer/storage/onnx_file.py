@@ -89,13 +89,13 @@ class OnnxFile:
         return ArrayPredictor(run, self.gives_probabilities, self.refusal_threshold)
 
 
-def import_extra(name: str, purpose: str) -> Any:
-    """Import a module of the extra `[export]`. Raises `UsageError` with the install line if it is missing."""
+def import_extra(name: str, purpose: str, extra: str = "export") -> Any:
+    """Import a module of an extra. Raises `UsageError` with the install line if it is missing."""
     try:
         return import_module(name)
     except ImportError:
         package = name.partition(".")[0]
-        raise UsageError(f"{purpose} needs {package}: pip install 'mnist-trainer[export]'") from None
+        raise UsageError(f"{purpose} needs {package}: pip install 'mnist-trainer[{extra}]'") from None
 
 
 def open_session(content: bytes, threads: int = 1) -> Any:

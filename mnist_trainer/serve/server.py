@@ -1,0 +1,81 @@
+"""Runs the app on a port, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from mnist_trainer.errors import UsageError
+
+HEAD_SECONDS = 10.0
+"""A connection on which no request is answered is closed after this time, or up to twice of it."""
+
+GRACE_SECONDS = 1
+"""At the end, answers that are on their way have this long to be completed."""
+
+MAX_CONNECTIONS = 500
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on `host` and `port`; 0 is any free port. Raises `UsageError` if that fails."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        if os.name == "posix":  # elsewhere it would allow two servers on a port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise UsageError(
+                f"Port {port} of {host} is in use, maybe by another mnist-serve. Choose another one with --port."
+            ) from None
+        raise UsageError(f"{host}, port {port}, can't be opened: {error.strerror or error}.") from None
+    return listener
+
+
+def run(app: FastAPI, listener: socket.socket) -> None:
+    """Answer requests until Ctrl-C. Then it ends within two seconds, and raises `KeyboardInterrupt`."""
+    config = uvicorn.Config(
+        app,
+        http=ImpatientProtocol,
+        ws="none",
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+class ImpatientProtocol(H11Protocol):
+    """Closes connections on which a client is slow to send a request, which uvicorn would keep open for ever."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the timer."""
+        super().connection_made(transport)
+        self._check(None, is_first=True)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the timer."""
+        super().connection_lost(exc)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _check(self, previous: Any, is_first: bool = False) -> None:
+        """Close the connection if it has waited for the same next request since the last check."""
+        is_waiting = self.cycle is None or self.cycle.response_complete
+        if is_waiting and not is_first and self.cycle is previous:
+            self.transport.close()
+        else:
+            self._timer = self.loop.call_later(HEAD_SECONDS, self._check, self.cycle)
