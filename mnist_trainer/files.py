@@ -321,14 +321,31 @@ def is_locked(folder: Path) -> bool:
     try:
         with open(folder / ".lock", "rb", opener=open_regular) as stream:
             holder = _read_holder(stream)
-            if holder.get("host") != socket.gethostname():
-                return True
-            # The process ID of a dead process may have been reused, or the process may be a zombie.
-            return _is_alive(holder.get("pid")) and not try_lock(stream, shared=True)
+            return holder.get("host") != socket.gethostname() or _is_held(stream, holder)
     except FileNotFoundError:
         return False
     except OSError:
         return True
+
+
+def lock_holder(folder: Path) -> int | None:
+    """Return the ID of the process on this host that holds the lock of the folder; None if there is none."""
+    try:
+        with open(folder / ".lock", "rb", opener=open_regular) as stream:
+            holder = _read_holder(stream)
+            pid = holder.get("pid")
+            is_here = holder.get("host") == socket.gethostname() and _is_held(stream, holder)
+            return pid if is_here and isinstance(pid, int) else None
+    except OSError:
+        return None
+
+
+def _is_held(stream: IO[bytes], holder: dict[str, object]) -> bool:
+    """Return whether a process of this host holds the lock in the open file.
+
+    The process ID of a dead process may have been reused, or the process may be a zombie.
+    """
+    return _is_alive(holder.get("pid")) and not try_lock(stream, shared=True)
 
 
 def _read_holder(stream: IO[bytes]) -> dict[str, object]:

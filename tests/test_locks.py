@@ -18,7 +18,7 @@ import pytest
 
 from mnist_trainer import files
 from mnist_trainer.errors import StorageError
-from mnist_trainer.files import folder_lock
+from mnist_trainer.files import folder_lock, is_locked, lock_holder
 
 ROOT = Path(files.__file__).parents[1]
 
@@ -79,6 +79,20 @@ def test_a_second_process_hears_who_holds_the_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL there")
+def test_the_process_that_holds_a_folder_is_known(tmp_path: Path) -> None:
+    assert lock_holder(tmp_path) is None
+    with another_process(tmp_path) as process:
+        assert lock_holder(tmp_path) == process.pid
+        process.kill()
+        process.wait()
+        assert lock_holder(tmp_path) is None
+    with folder_lock(tmp_path):
+        assert lock_holder(tmp_path) == os.getpid()
+    sign(tmp_path, host="elsewhere")
+    assert is_locked(tmp_path)
+    assert lock_holder(tmp_path) is None
+
+
 def test_the_lock_of_a_killed_process_is_taken_over_with_what_it_left(tmp_path: Path) -> None:
     (tmp_path / "plots").mkdir()
     left = [tmp_path / ".best.pt.0123abcd.part", tmp_path / "plots" / ".curves.png.0123abcd.part"]

@@ -39,6 +39,7 @@ from mnist_trainer.config.yaml_reader import (
     SourceLocation,
     parse_scalar,
     read_file,
+    read_mapping,
     read_text,
 )
 from mnist_trainer.errors import UsageError, one_line
@@ -65,6 +66,17 @@ def load_config(source: ConfigSource, overrides: Iterable[Override] = ()) -> Con
     for number, override in enumerate(texts, 1):
         apply_override(document, number, override)
     return source if isinstance(source, Config) and not texts else config_of(document)
+
+
+def load_text(text: str, overrides: Iterable[Override] = ()) -> Config:
+    """Return the checked config of a YAML text with `overrides` applied.
+
+    Raises `ConfigError` with all problems; the locations in the text are `:line:column`.
+    """
+    document = read_mapping(text)
+    for number, override in enumerate(override_texts(overrides), 1):
+        apply_override(document, number, override)
+    return config_of(document)
 
 
 def _plain_data(value: Any) -> Any:

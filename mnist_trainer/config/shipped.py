@@ -26,6 +26,11 @@ def shipped_path(name: str) -> Path:
     return _folder() / f"{name}.yaml"
 
 
+def schema_path() -> Path:
+    """Return the file of the JSON Schema of a config."""
+    return _folder() / "schema.json"
+
+
 def sweeps() -> dict[str, str]:
     """Return the description of every shipped sweep by name."""
     return {path.stem: _description(path) for path in sorted(_folder().glob("sweeps/*.yaml"))}

@@ -163,13 +163,25 @@ def read_file(path: Path) -> Document:
         raise
     except OSError as error:
         return _unreadable(start, f"can't be read: {error.strerror}")
-    if document.problems and document.data is None:
-        return document
-    if not isinstance(document.data, dict):
+    if isinstance(document.data, dict) and {"status", "versions"} <= document.data.keys():
+        return _unreadable(start, f"the record of a run; its config is {path.with_name('config.yaml')}")
+    return _require_mapping(document)
+
+
+def read_mapping(text: str) -> Document:
+    """Return the document of the text of a config, with all its `problems`; their locations are `:line:column`."""
+    start = SourceLocation()
+    if len(text) > MAX_BYTES:
+        return _unreadable(start, "more than 1 MB, too large for a config")
+    return _require_mapping(read_text(text, start))
+
+
+def _require_mapping(document: Document) -> Document:
+    """Return the document; if it has no keys at the top, without data and with that problem."""
+    is_unreadable = document.data is None and document.problems
+    if not isinstance(document.data, dict) and not is_unreadable:
         document.add_problem(document.location_of(()), (), _describe_non_mapping(document.data))
         document.data = None
-    elif {"status", "versions"} <= document.data.keys():
-        return _unreadable(start, f"the record of a run; its config is {path.with_name('config.yaml')}")
     return document
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnist_trainer.config.load import differences, dump_config, load_config
+from mnist_trainer.config.load import differences, dump_config, load_config, load_text
 from mnist_trainer.config.yaml_reader import YAML11_BOOLEANS
 from mnist_trainer.errors import ConfigError, UsageError
 
@@ -116,6 +116,15 @@ def test_a_file_of_another_kind_is_called_what_it_is(
         load_config(given)
     text += "" if "its config" in text else "; a config is a text file, as mlp.yaml"
     assert str(caught.value) == f"{given}  {text.replace('run/config.yaml', str(Path('run/config.yaml')))}"
+
+
+def test_a_text_is_a_config_whose_problems_have_their_lines() -> None:
+    assert load_text("model: mlp", ["seed=3"]) == load_config({"model": "mlp", "seed": 3})
+    with pytest.raises(ConfigError) as caught:
+        load_text("model: mlp\nsed: 1", ["training.epochs=0"])
+    first, second = (str(problem) for problem in caught.value.problems)
+    assert first == ":2:1  sed: unknown key; did you mean 'seed'?"
+    assert second.startswith("override 1  training.epochs: ")
 
 
 def test_json_is_a_config_with_tabs_too(tmp_path: Path) -> None:
