@@ -201,6 +201,7 @@ def test_there_is_no_drawer_for_everything() -> None:
 
 DOORS = {
     "files.py": "the one door",
+    "serve/trainings.py": "the messages of a training go to a temporary file without a name",
     "export/benchmark.py": "measures exported files in a temporary folder",
     "data/datasets.py": "downloads to the path that `atomic_write` gives it",
     "data/cache.py": "writes to the path that `atomic_write` gives it",

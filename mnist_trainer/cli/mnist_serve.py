@@ -54,6 +54,7 @@ def serve(  # noqa: PLR0913, PLR0917 - one an option
     """
     with handle_errors(debug):
         require({BOTH: not (read_only and allow_training)})
+        environment = dict(os.environ)
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # pictures are read side by side
         _check_packages()
         from mnist_trainer.serve.app import create_app
@@ -69,6 +70,7 @@ def serve(  # noqa: PLR0913, PLR0917 - one an option
             keep_trainings=keep_trainings,
             host=host,
             token=token,
+            training_environment=environment,
         )
         listener = bind(host, port)
         _announce(listener, host, token, open_browser)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI, Request
@@ -14,7 +15,9 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from mnist_trainer.config.shipped import package_version
 from mnist_trainer.errors import CheckpointError, TrainerError
 from mnist_trainer.serve.read import read_router
+from mnist_trainer.serve.runs import runs_router
 from mnist_trainer.serve.security import LIMITS, Limits, SecurityMiddleware, error_response
+from mnist_trainer.serve.trainings import Trainings
 from mnist_trainer.storage.run_folder import BUNDLED, RUNS
 
 STATIC = Path(__file__).parent / "static"
@@ -29,15 +32,26 @@ def create_app(
     host: str = "127.0.0.1",
     token: str | None = None,
     limits: Limits = LIMITS,
+    training_environment: Mapping[str, str] | None = None,
 ) -> FastAPI:
     """Return the server of `models` (as `mnist-predict --checkpoint` takes them) and of the runs in `runs_dir`.
 
     It is meant to be bound to `host`, and answers requests for other names with an error; with a `token`, also
     requests without it. Only with `can_train` it starts and stops trainings, which end with the server unless
-    `keep_trainings` is true. Raises `CheckpointError` for a model that can't be loaded.
+    `keep_trainings` is true; their environment variables are those of the server unless others are given. Raises
+    `CheckpointError` for a model that can't be loaded.
     """
-    app = FastAPI(title="mnist-trainer", version=package_version(), docs_url=None, redoc_url=None)
+    trainings = Trainings(runs_dir, environment=training_environment)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        trainings.close(keep_trainings)
+
+    app = FastAPI(title="mnist-trainer", version=package_version(), docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.state.trainings = trainings
     app.include_router(read_router(models, runs_dir))
+    app.include_router(runs_router(trainings, can_train))
     app.mount("/", StaticFiles(directory=STATIC, html=True))
     app.add_middleware(SecurityMiddleware, host=host, token=token, limits=limits)
     for kind in (StarletteHTTPException, RequestValidationError, TrainerError):
