@@ -33,7 +33,7 @@ export function answerCard({ onModel, onDigit, onCompare }) {
     /** Show a prediction (docs/predict.schema.json) with its digit `index` in detail; null: nothing is read yet. */
     show(prediction, index, label) {
       showText(text, prediction);
-      notes.replaceChildren(...noteLines(prediction, label, model));
+      notes.replaceChildren(...noteLines(prediction, label));
       showTiles(tiles, prediction, index, onDigit);
       showBars(bars, model.classes ?? DIGITS, prediction?.digits[index]);
     },
@@ -66,9 +66,9 @@ function showText(place, prediction) {
 }
 
 /** Return paragraphs: how sure it is, the signs, whether the label agrees, and what is doubtful. */
-function noteLines(prediction, label, model) {
+function noteLines(prediction, label) {
   if (!prediction) return [element("p", { class: "muted" }, "Nothing to read yet.")];
-  const { confidence, refused, reason, error, digits, warnings = [], can_refuse: canRefuse = true } = prediction;
+  const { confidence, refused, reason, error, digits, warnings = [] } = prediction;
   const lines = [];
   if (error) return [element("p", { class: "doubt" }, error)];
   if (refused) lines.push(element("p", { class: "doubt" }, reason));
@@ -81,7 +81,6 @@ function noteLines(prediction, label, model) {
     lines.push(element("p", { class: isRight ? "right" : "doubt" }, `label: ${label}, ${isRight ? "right" : "wrong"}`));
   }
   lines.push(...warnings.map((warning) => element("p", { class: "doubt" }, warning)));
-  if (!canRefuse) lines.push(element("p", { class: "muted" }, model?.limits || "This model can't refuse what is no digit."));
   return lines;
 }
 
@@ -99,10 +98,14 @@ function signNotes({ text, signs = [] }) {
   });
 }
 
+const MANY = 4; // more digits than this have small images
+const SURE = 0.9; // whose confidence is shown below this
+
 /** Show the 28×28 image of each digit, with its answer; the one at `index` is pressed. */
 function showTiles(list, prediction, index, onDigit) {
   const digits = prediction?.digits ?? [];
   list.querySelector(".ghost")?.remove();
+  list.classList.toggle("many", digits.length > MANY);
   while (list.children.length > digits.length) list.lastElementChild.remove();
   digits.forEach((digit, number) => {
     const tile = list.children[number] ?? list.appendChild(newTile(() => onDigit(number)));
@@ -113,6 +116,7 @@ function showTiles(list, prediction, index, onDigit) {
     place.textContent = `Digit ${number + 1} of ${digits.length}: `;
     answer.textContent = digit.refused ? "?" : digit.digit;
     sure.textContent = digit.refused ? "refused" : digit.confidence === null ? "" : percent(digit.confidence);
+    sure.className = digit.confidence < SURE ? "unsure" : "";
     button.title = digit.reason ?? "";
     button.className = digit.refused ? "tile refused" : "tile";
     button.setAttribute("aria-pressed", String(number === index));
@@ -136,7 +140,8 @@ function showBars(table, classes, digit) {
     body.replaceChildren(...classes.map(newBar));
   }
   const hasNone = Boolean(digit) && !values.length;
-  caption.textContent = hasNone ? "This model's outputs are not probabilities." : "Probability of each class";
+  const condition = digit?.refused ? ", if it were a digit" : "";
+  caption.textContent = hasNone ? "This model's outputs are not probabilities." : `Probability of each class${condition}`;
   const best = Math.max(...values);
   [...body.children].forEach((row, index) => {
     const value = values[index] ?? 0;
@@ -153,7 +158,7 @@ function newBar(name) {
 }
 
 /** Return the terms and descriptions of a model's facts. */
-function modelFacts({ sha256, test, trained_on: trainedOn, is_run: isRun }) {
+function modelFacts({ sha256, test, limits, trained_on: trainedOn, is_run: isRun }) {
   const facts = [];
   if (isRun) facts.push(["Model", "the newest checkpoint of a run, also while it trains"]);
   if (trainedOn) facts.push(["Model", trainedOn]);
@@ -166,5 +171,6 @@ function modelFacts({ sha256, test, trained_on: trainedOn, is_run: isRun }) {
     const summary = element("summary", {}, `${sha256.slice(0, 12)}…`);
     facts.push(["SHA-256", element("details", {}, summary, element("code", {}, sha256))]);
   }
+  if (limits) facts.push(["Limits", limits]);
   return facts.flatMap(([term, description]) => [element("dt", {}, term), element("dd", {}, description)]);
 }

@@ -256,7 +256,7 @@ function render() {
 }
 
 function showTools() {
-  at("clear").textContent = pictures ? "Draw" : "Clear";
+  at("clear").textContent = pictures ? "Draw instead" : "Clear";
   at("clear").disabled = !pictures && surface.isEmpty();
   at("undo").disabled = Boolean(pictures) || !surface.canUndo();
   at("pen-width").disabled = Boolean(pictures);
