@@ -178,7 +178,7 @@ def _calibrate(checkpoints: list[str], overrides: list[str], split: Split, file:
     """Write a calibrated copy to `file`, and a reliability diagram."""
     from mnist_trainer.files import write_bytes
     from mnist_trainer.pipeline.evaluate import calibrate
-    from mnist_trainer.reports.results import calibration_lines, evaluation_lines
+    from mnist_trainer.reports.results import calibration_lines, evaluation_lines, refusal_line
     from mnist_trainer.reports.run_plots import draw_reliability
     from mnist_trainer.storage.checkpoint import save_checkpoint
 
@@ -187,6 +187,7 @@ def _calibrate(checkpoints: list[str], overrides: list[str], split: Split, file:
     result, after = done.before[split], done.after[split]
     lines = evaluation_lines(result.evaluation, result.target.name, terminal_width())
     lines += ["", *calibration_lines(done.temperature, done.calibration_metrics())]
+    lines += [refusal_line(*done.refusal)] if done.refusal else []
     picture = file.with_name(f"{file.stem}-reliability.png") if out is None else out / "reliability.png"
     if out is not None:
         lines += ["", _write_report(result, out)]

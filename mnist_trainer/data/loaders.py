@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mnist_trainer.config.classes import DIGITS, format_classes, label_of
-from mnist_trainer.config.schema import Data
+from mnist_trainer.config.schema import Data, Simulate
 from mnist_trainer.data.datasets import PUBLISHED, load_published, missing_archives
 from mnist_trainer.data.digits import load_digits
 from mnist_trainer.data.folder import evaluated_folders, layout_of, load_folder, load_unseen_pictures
@@ -271,6 +271,26 @@ def load_split(data: Data, split: Split, progress: Progress | None = None) -> Im
             "trained again on all of them (training.refit)."
         )
     return with_photographs(dataset, data, progress)
+
+
+def load_refusal_images(data: Data, progress: Progress | None = None) -> tuple[ImageDataset, ImageDataset]:
+    """Return digits and non-digits to measure refusal with: what `data.simulate` makes from the validation images.
+
+    Without photographs and rows, the digits are the validation images. Raises DataError like `load_split`.
+    """
+    real = load_split(data.model_copy(update={"simulate": Simulate()}), "validation", progress)
+    label = len(real.classes)
+    windows = row_windows(real, data, label, progress)
+    digits = with_photographs(real, data, progress).followed_by(_labelled(windows, windows.labels < label))
+    others = non_digits(real, data, label, progress, copy=1).followed_by(_labelled(windows, windows.labels == label))
+    if len(digits) > len(real):
+        digits = digits.subset(torch.arange(len(real), len(digits)))
+    return digits, others
+
+
+def _labelled(dataset: ImageDataset, chosen: Tensor) -> ImageDataset:
+    """Return the images for which `chosen` [N] is true."""
+    return dataset.subset(torch.nonzero(chosen).flatten())
 
 
 def training_loader(

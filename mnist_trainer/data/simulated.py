@@ -77,12 +77,17 @@ def row_windows(dataset: ImageDataset, data: Data, label: int, progress: Progres
     return ImageDataset(images, labels, indices)
 
 
-def non_digits(dataset: ImageDataset, data: Data, label: int, progress: Progress | None = None) -> ImageDataset:
-    """Return the non-digits that `data.simulate` requests, all with `label`, made from images of `dataset`."""
+def non_digits(
+    dataset: ImageDataset, data: Data, label: int, progress: Progress | None = None, copy: int = 0
+) -> ImageDataset:
+    """Return the non-digits that `data.simulate` requests, all with `label`, made from images of `dataset`.
+
+    Another `copy` has other letters and scribbles.
+    """
     count = round(data.simulate.non_digits * len(dataset))
     if not count:
         return dataset.subset(torch.empty(0, dtype=torch.int64))
-    seeds = np.array([seed_for(data.split_seed, "non_digits", number) for number in range(count)])
+    seeds = np.array([seed_for(data.split_seed, "non_digits", number, copy) for number in range(count)])
     positions = np.stack([np.random.default_rng(seed).integers(len(dataset), size=POOL) for seed in seeds])
     images = _make(_Job("non_digits", dataset, positions, seeds), data, progress)
     return ImageDataset(images, torch.full((count,), label), torch.full((count,), -1))

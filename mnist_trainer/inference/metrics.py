@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from math import cos, exp, log, pi, sin, sqrt, tan
+from math import cos, exp, floor, log, pi, sin, sqrt, tan
 from statistics import fmean, stdev
 from typing import Any
 
@@ -31,6 +31,12 @@ EQUAL_WITHIN = 1e-6
 
 TEMPERATURE_PRECISION = 1e-6
 """The relative precision of the temperature."""
+
+MAX_REFUSED = 0.01
+"""The largest share of the validation split's digits that a fitted refusal threshold refuses."""
+
+REFUSAL_THRESHOLDS = 0.3, 0.99
+"""The range of fitted refusal thresholds: below it, non-digits are told from digits too well for 1 % to be refused."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +172,36 @@ class CalibrationMetrics:
     def worse_than(self, other: CalibrationMetrics) -> list[str]:
         """Return the names of the metrics that are larger than those of `other`, by more than rounding."""
         return [key for key, value in vars(self).items() if value > getattr(other, key) + EQUAL_WITHIN]
+
+
+@dataclass(frozen=True)
+class RefusalMetrics:
+    """A refusal threshold, and the shares of validation images that are refused at it.
+
+    `digits` are simulated photographs and windows of rows, or the images of the data set if there are none of them;
+    `non_digits` is None if the model was trained without simulated non-digits.
+    """
+
+    threshold: float
+    digits: float
+    non_digits: float | None
+
+
+def measure_refusal(threshold: float, digits: Tensor, non_digits: Tensor) -> RefusalMetrics:
+    """Return the shares refused of images with the probabilities of "none" `digits` [N] and `non_digits` [M]."""
+    shares = [float((none >= threshold).double().mean()) if len(none) else None for none in (digits, non_digits)]
+    return RefusalMetrics(threshold, shares[0] or 0.0, shares[1])
+
+
+def fit_refusal_threshold(none: Tensor) -> float:
+    """Return the lowest threshold, in steps of 0.0001, at which at most `MAX_REFUSED` of the digits are refused.
+
+    `none` [N] are the probabilities of "none of the classes" of images of digits. The result is within
+    `REFUSAL_THRESHOLDS`.
+    """
+    highest_kept = none.sort(descending=True).values[int(MAX_REFUSED * len(none))]
+    low, high = REFUSAL_THRESHOLDS
+    return min(max((floor(float(highest_kept) * 10_000) + 1) / 10_000, low), high)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,15 @@ from mnist_trainer.config.load import Override, load_config, override_texts
 from mnist_trainer.config.schema import Config, Data
 from mnist_trainer.data.identity import find_known
 from mnist_trainer.data.image_dataset import ImageDataset, Split
-from mnist_trainer.data.loaders import all_classes, load_real, load_split, load_unseen, with_binary
+from mnist_trainer.data.loaders import (
+    all_classes,
+    load_real,
+    load_refusal_images,
+    load_split,
+    load_unseen,
+    ordered_loader,
+    with_binary,
+)
 from mnist_trainer.errors import CheckpointError, ConfigError, ConfigProblem, UsageError, one_line
 from mnist_trainer.files import is_folder, user_path
 from mnist_trainer.inference.influence import NetworkExplanation, explain_network
@@ -24,9 +32,12 @@ from mnist_trainer.inference.metrics import (
     CalibrationMetrics,
     Comparison,
     Evaluation,
+    RefusalMetrics,
     calibration_error,
     compare_predictions,
+    fit_refusal_threshold,
     fit_temperature,
+    measure_refusal,
 )
 from mnist_trainer.inference.predictions import (
     MeanLoss,
@@ -37,7 +48,7 @@ from mnist_trainer.inference.predictions import (
     measure_members,
     predict,
 )
-from mnist_trainer.inference.predictor import to_logits
+from mnist_trainer.inference.predictor import BATCH_SIZE, to_logits
 from mnist_trainer.model.device import choose_threads, convert_device_errors, has_device, resolve_device, settings
 from mnist_trainer.pipeline.preparation import CustomParts
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, check_same_classes, combine
@@ -369,6 +380,8 @@ class CalibrationResult:
     checkpoint: Checkpoint
     before: dict[Split, EvalResult]
     after: dict[Split, EvalResult]
+    refusal: tuple[RefusalMetrics, RefusalMetrics] | None
+    """Before and after; None for a model that can't refuse."""
 
     @property
     def temperature(self) -> float:
@@ -388,17 +401,20 @@ class CalibrationResult:
             split: {"before": asdict(old), "after": asdict(new), "worse": new.worse_than(old)}
             for split, (old, new) in self.calibration_metrics().items()
         }
-        return {"temperature": self.temperature, **splits}
+        pair = self.refusal and dict(zip(("before", "after"), map(asdict, self.refusal), strict=True))
+        return {"temperature": self.temperature, **splits, **({"refusal": pair} if pair else {})}
 
 
 def calibrate(
     checkpoint: CheckpointRef | Iterable[CheckpointRef], *overrides: Override, split: Split = "test"
 ) -> CalibrationResult:
-    """Return a copy of a model or an ensemble, not yet saved, with a temperature fitted on validation images.
+    """Return a copy of a model or an ensemble, not yet saved, with a temperature and a refusal threshold.
 
-    A temperature keeps the order of the probabilities, so no prediction changes. Raises `CheckpointError` if the
-    outputs are not probabilities, `DataError` if there are no validation images (`training.refit` trains with all) or
-    the best temperature is out of bounds, and the errors of `evaluate`.
+    Both are fitted on the validation split. A temperature keeps the order of the probabilities, so no predicted class
+    changes. A model that can refuse gets the threshold at which 1 % of its validation photographs are refused
+    (`fit_refusal_threshold`). Raises `CheckpointError` if the outputs are not probabilities, `DataError` if there are
+    no validation images (`training.refit` trains with all) or the best temperature is out of bounds, and the errors of
+    `evaluate`.
     """
     target = load_target(checkpoint, overrides, "validation", split)
     if isinstance(target.checkpoint, OnnxModel):
@@ -411,7 +427,9 @@ def calibrate(
     parts: tuple[Split, ...] = ("validation",) if split == "validation" else ("validation", split)
     before = {part: evaluate_target(target, part) for part in parts}
     calibrated = _with_temperature(_best_temperature(before["validation"]), target)
-    return CalibrationResult(calibrated.checkpoint, before, {part: evaluate_target(calibrated, part) for part in parts})
+    calibrated, refusal = _with_refusal_threshold(calibrated)
+    after = {part: evaluate_target(calibrated, part) for part in parts}
+    return CalibrationResult(calibrated.checkpoint, before, after, refusal)
 
 
 def _best_temperature(result: EvalResult) -> float:
@@ -433,6 +451,27 @@ def _with_temperature(temperature: float, target: EvalTarget) -> EvalTarget:
         member = replace(copy.only, spec=replace(copy.spec, temperature=temperature))
         copy = replace(copy, members=(member,))
     return replace(target, checkpoint=copy)
+
+
+def _with_refusal_threshold(
+    target: EvalTarget,
+) -> tuple[EvalTarget, tuple[RefusalMetrics, RefusalMetrics] | None]:
+    """Return `target` with a fitted refusal threshold, and its metrics before and after; if it can refuse."""
+    config, checkpoint = target.config, target.checkpoint
+    with settings(config, choose_threads(config)), convert_device_errors("evaluation", DEVICE_ADVICE):
+        predictor = checkpoint.predictor(resolve_device(config.device))
+        if predictor.refusal_threshold is None:
+            return target, None
+        loaders = [ordered_loader(dataset, BATCH_SIZE) for dataset in load_refusal_images(config.data)]
+        nones = [torch.cat([torch.empty(0), *(predictor.read(images)[1] for images, _ in each)]) for each in loaders]
+    threshold = fit_refusal_threshold(nones[0])
+    before, after = (measure_refusal(value, *nones) for value in (predictor.refusal_threshold, threshold))
+    specs = [
+        replace(member.spec, refusal_threshold=None if member.spec.refusal_threshold is None else threshold)
+        for member in checkpoint.members
+    ]
+    members = tuple(replace(member, spec=spec) for member, spec in zip(checkpoint.members, specs, strict=True))
+    return replace(target, checkpoint=replace(checkpoint, members=members)), (before, after)
 
 
 def _temperature(checkpoint: Checkpoint) -> float:

@@ -10,7 +10,13 @@ from mnist_trainer.inference.reading import DigitPrediction, Prediction
 from mnist_trainer.reports.text import Column, csv_text, loss_text, percent, table_lines
 
 if TYPE_CHECKING:
-    from mnist_trainer.inference.metrics import CalibrationMetrics, Comparison, Evaluation, MemberMetrics
+    from mnist_trainer.inference.metrics import (
+        CalibrationMetrics,
+        Comparison,
+        Evaluation,
+        MemberMetrics,
+        RefusalMetrics,
+    )
 
 PREDICTION_COLUMNS = ("path", "text", "confidence", "refused", "reason", "error", "page", "warnings", "signs")
 
@@ -194,3 +200,12 @@ def calibration_lines(
             advice = "Keep the model as it was, or use more validation images."
             warnings.append(f"It makes the {names} on {split} worse. {advice}")
     return [*lines, *warnings]
+
+
+def refusal_line(before: RefusalMetrics, after: RefusalMetrics) -> str:
+    """Return the refusal threshold, and the shares of the validation split that are refused, before and after."""
+    parts = [f"digits {percent(before.digits)} → {percent(after.digits)}"]
+    if before.non_digits is not None and after.non_digits is not None:
+        parts.append(f"non-digits {percent(before.non_digits)} → {percent(after.non_digits)}")
+    shares = ", ".join(parts)
+    return f"refusal threshold {before.threshold:.4f} → {after.threshold:.4f}; refused in validation: {shares}"

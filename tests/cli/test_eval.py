@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -247,6 +248,20 @@ def test_a_calibrated_copy_and_its_picture_are_written(command: Command, pair: t
     assert found["test"]["after"] == {"loss": after["loss"], "ece": after["ece"]}
     assert found["test"]["before"]["ece"] == content["ece"]
     assert after["errors"] == content["errors"]
+
+
+def test_a_calibrated_copy_of_a_model_that_can_refuse(
+    command: Command, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mnist_trainer.simulator.make.make_images", lambda kind, digits, labels, seeds: digits[:, 0])
+    train("tiny.yaml", "data.simulate.non_digits=0.5", run_dir=here / "able")
+    done = command("eval", "able", "--calibrate", "calm.pt")
+    line = r"refusal threshold 0\.7000 → 0\.\d{4}; refused in validation: digits .* % → .* %, non-digits .* % → .* %"
+    assert any(re.fullmatch(line, each) for each in done.out.splitlines())
+    refusal = json.loads(command("eval", "able", "--calibrate", "again.pt", "--json").out)["calibration"]["refusal"]
+    assert list(refusal) == ["before", "after"]
+    assert list(refusal["after"]) == ["threshold", "digits", "non_digits"]
+    assert load_checkpoint(here / "calm.pt").spec.refusal_threshold == refusal["after"]["threshold"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mnist_trainer.errors import DataError
-from mnist_trainer.inference.metrics import BINS, TEMPERATURES, calibration_error, fit_temperature, reliability
+from mnist_trainer.inference.metrics import (
+    BINS,
+    TEMPERATURES,
+    calibration_error,
+    fit_refusal_threshold,
+    fit_temperature,
+    reliability,
+)
 
 
 def answers(scale: float, count: int = 500) -> tuple[Tensor, Tensor]:
@@ -60,3 +67,15 @@ def test_the_bins_hold_every_answer_once_and_add_up_to_the_calibration_error() -
     for place, entry in enumerate(bins):
         if entry is not None:
             assert place / BINS < entry.confidence <= (place + 1) / BINS
+
+
+@pytest.mark.parametrize(
+    ("none", "threshold"),
+    [
+        ([0.1] * 297 + [0.5, 0.7, 0.8, 0.9], 0.5001),  # 3 of 301 may be refused, and 0.5 would be a fourth
+        ([0.01] * 1000, 0.3),
+        ([0.999] * 1000, 0.99),
+    ],
+)
+def test_the_refusal_threshold_refuses_one_percent(none: list[float], threshold: float) -> None:
+    assert fit_refusal_threshold(torch.tensor(none)) == threshold

@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from mnist_trainer import Run, evaluate, load_config, prepare, train
-from mnist_trainer.data.loaders import load_split
+from mnist_trainer.config.schema import Data, Simulate
+from mnist_trainer.data.loaders import load_refusal_images, load_split, load_splits
 from mnist_trainer.errors import CheckpointError, ConfigError
+from mnist_trainer.inference.metrics import fit_refusal_threshold
 from mnist_trainer.inference.predictor import REFUSAL_THRESHOLD
 from mnist_trainer.pipeline import plan
 from mnist_trainer.pipeline.evaluate import calibrate
@@ -82,17 +84,91 @@ def test_the_checkpoint_counts_the_images_of_the_data_set(run: Run, tiny: dict[s
         prepare(started, "data.split_seed=1")
 
 
-def test_calibration_keeps_what_is_refused(run: Run, here: Path) -> None:
+def test_calibration_refuses_one_percent_of_the_validation_photographs(run: Run, here: Path) -> None:
     done = calibrate(run.folder)
     save_checkpoint(here / "calm.pt", done.checkpoint)
     before, after = (load_checkpoint(path) for path in (run.folder / "best.pt", here / "calm.pt"))
     assert after.spec.temperature == done.temperature != 1
-    assert after.spec.refusal_threshold == before.spec.refusal_threshold == REFUSAL_THRESHOLD
-    images = load_split(run.config.data, "test").images
-    none = [each.predictor(torch.device("cpu")).read(images)[1] for each in (before, after)]
-    assert torch.equal(*none)
+    assert done.refusal is not None
+    assert [each.threshold for each in done.refusal] == [REFUSAL_THRESHOLD, after.spec.refusal_threshold]
+    photographs = load_split(run.config.data, "validation").images[100:]
+    nones = [each.predictor(torch.device("cpu")).read(photographs)[1] for each in (before, after)]
+    assert len(photographs) == 50 and torch.equal(*nones), "the temperature does not act on none"
+    assert after.spec.refusal_threshold == fit_refusal_threshold(nones[0]) != REFUSAL_THRESHOLD
+    assert done.refusal[0].digits == float((nones[0] >= REFUSAL_THRESHOLD).double().mean())
     assert done.before["validation"].evaluation.count == 150
     assert evaluate(here / "calm.pt", split="validation").confusion == run.validation.confusion  # type: ignore[union-attr]
+
+
+def test_refusal_is_measured_on_non_digits_of_the_validation_images(run: Run) -> None:
+    digits, others = load_refusal_images(run.config.data)
+    assert (len(digits), len(others)) == (50, 40)
+    trained = prepare(run.config).setup.train
+    seen = {image.numpy().tobytes() for image in trained.images[trained.labels == 10]}
+    assert not any(image.numpy().tobytes() in seen for image in others.images)
+    done = calibrate(run.folder)
+    none = loaded(run).predictor(torch.device("cpu")).read(others.images)[1]
+    assert done.to_json()["refusal"] == {
+        key: {
+            "threshold": each.threshold,
+            "digits": each.digits,
+            "non_digits": float((none >= each.threshold).double().mean()),
+        }
+        for key, each in zip(("before", "after"), done.refusal or (), strict=True)
+    }
+
+
+def test_validation_non_digits_are_other_ones_than_those_of_training(
+    run: Run, monkeypatch: pytest.MonkeyPatch, here: Path
+) -> None:
+    del here
+    seeds: dict[str, list[int]] = {}
+
+    def record(kind: str, digits: Any, labels: Any, new: Any) -> Any:
+        seeds.setdefault(kind, []).extend(new)
+        return quick(kind, digits, labels, new)
+
+    monkeypatch.setattr(make, "make_images", record)
+    data = run.config.data.model_copy(update={"split_seed": 7})
+    load_refusal_images(data)
+    validated = set(seeds.pop("non_digits"))
+    load_splits(data)
+    assert len(validated) == 40 and not validated & set(seeds["non_digits"])
+
+
+def test_without_photographs_the_validation_images_are_refused(tiny: dict[str, Any], here: Path) -> None:
+    tiny["data"]["simulate"] = {"non_digits": 0.4}
+    both = [train(tiny, f"seed={seed}").folder for seed in (0, 1)]
+    done = calibrate(both)
+    save_checkpoint(here / "both.pt", done.checkpoint)
+    ensemble, images = load_checkpoint(here / "both.pt"), load_split(run_data(both[0]), "validation").images
+    predictor = ensemble.predictor(torch.device("cpu"))
+    assert [member.spec.refusal_threshold for member in ensemble.members] == [predictor.refusal_threshold] * 2
+    assert predictor.refusal_threshold == fit_refusal_threshold(predictor.read(images)[1])
+
+
+def run_data(folder: Path) -> Data:
+    return load_checkpoint(folder / "best.pt").config.data
+
+
+def test_a_model_that_cannot_refuse_gets_no_threshold(tiny: dict[str, Any]) -> None:
+    done = calibrate(train(tiny, "data.simulate.photographs=1").folder)
+    assert done.refusal is None and done.checkpoint.spec.refusal_threshold is None
+    assert "refusal" not in done.to_json()
+
+
+def test_row_windows_are_digits_or_none(run: Run) -> None:
+    def windows(kind: str, digits: Any, labels: Any, seeds: Any) -> Any:
+        """For each row, images of 2 for its digits, and as many of 1 for none."""
+        assert kind == "rows"
+        shades = np.tile(np.repeat(np.array([2, 1], np.uint8), digits.shape[1]), len(seeds))
+        return np.broadcast_to(shades[:, None, None], (len(shades), 28, 28))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(make, "make_images", windows)
+        digits, others = load_refusal_images(run.config.data.model_copy(update={"simulate": Simulate(rows=1)}))
+    assert len(digits) == len(others) > 0
+    assert set(digits.images.flatten().tolist()) == {2} and set(others.images.flatten().tolist()) == {1}
 
 
 def test_models_with_other_photographs_have_not_the_same_validation_images(run: Run, here: Path) -> None:
