@@ -18,6 +18,7 @@ _GROUPS: tuple[tuple[str, str, Any], ...] = (
     ("augment", "`data.augment`", schema.Augment),
     ("elastic", "`data.augment.elastic`", schema.Elastic),
     ("simulate", "`data.simulate`", schema.Simulate),
+    ("extra", "`data.extra`", schema.Extra),
     ("model", "", model.AnyModel),
     ("hidden", "`model.hidden`, when it is neither a list nor a number", model.HiddenShape),
     (

@@ -34,6 +34,7 @@ SMALLER = {
     "--config cnn-deformed": "--config quickstart training.epochs=1 data.augment.rotate=5",
     "--config cnn ": "--config quickstart training.epochs=1 ",
     "--config bundled": "--config quickstart training.epochs=1",
+    "model.init_from=bundled ": "",
     "mnist-sweep mlp --trials 20": "mnist-sweep sweep.yaml --trials 2",
     "mnist-lab all --quick": "mnist-lab exercises --quick",
 }
@@ -70,7 +71,8 @@ def blocks(language: str, *pages: str) -> list[str]:
 
 def commands(page: str) -> list[str]:
     """The mnist-* commands of a page, in its order, without their comments; what would take long is replaced."""
-    lines = [re.split(r" {2,}#", line)[0].strip() for block in blocks("bash", page) for line in block.splitlines()]
+    texts = [re.sub(r" *\\\n *", " ", block) for block in blocks("bash", page)]
+    lines = [re.split(r" {2,}#", line)[0].strip() for text in texts for line in text.splitlines()]
     lines = [line.split("&& ")[-1] for line in lines]
     wanted = [line for line in lines if re.match(r"mnist-(train|eval|predict|runs|sweep|lab|export)\b", line)]
     for shown, smaller in SMALLER.items():
@@ -89,8 +91,9 @@ def place(tmp_path: Path) -> Path:
     image = Image.new("L", (120, 160), 235)
     ImageDraw.Draw(image).line((60, 25, 58, 135), fill=20, width=14)
     image.save(tmp_path / "picture.png")
-    (tmp_path / "scans").mkdir()
-    image.save(tmp_path / "scans" / "1.png")
+    for folder in ("scans", "mine/1"):
+        (tmp_path / folder).mkdir(parents=True)
+        image.save(tmp_path / folder / "1.png")
     (tmp_path / "mnist_trainer").mkdir()
     (tmp_path / "sweep.yaml").write_text(SWEEP)
     digits = load_digits("train")

@@ -67,7 +67,7 @@ def refusals(bench: Bench) -> Iterator[str]:
     yield head("no digit", "pictures", "refused, with 95 % interval")
     everything: list[Answer] = []
     for kind in NON_DIGITS:
-        answers = bench.read("refusals", _non_digits(bench, kind))
+        answers = bench.read("refusals", non_digits(bench, kind))
         everything += answers
         yield row(kind, *_refused(answers))
     yield row("**all**", *_refused(everything))
@@ -78,7 +78,8 @@ def _refused(answers: Sequence[Answer]) -> tuple[str, str]:
     return count, interval
 
 
-def _non_digits(bench: Bench, kind: str) -> Iterator[Sample]:
+def non_digits(bench: Bench, kind: str) -> Iterator[Sample]:
+    """Yield the pictures without digits of a kind."""
     for number in range(bench.few):
         random = np.random.default_rng([REFUSALS, NON_DIGITS.index(kind), number])
         yield Sample(f"{kind}-{number}", non_digit(random, bench.digits[0], kind), "")

@@ -58,6 +58,16 @@ class Simulate(Section):
         return round(self.photographs * images) + round(self.non_digits * images) + windows
 
 
+class Extra(Section):
+    """Own pictures that train together with the data set: a model is fine-tuned on them without forgetting the rest.
+    They do not validate, and nothing is simulated from them."""
+
+    path: str
+    """folder with a sub-folder of pictures for each class, as `mnist-predict --correct` saves them"""
+    repeat: Annotated[int, Field(gt=0, le=10_000)] = 1
+    """how often each picture is seen in an epoch"""
+
+
 class Elastic(Section):
     """A smooth random displacement of each pixel (Simard et al. 2003): noise from −1 to 1 for each pixel and direction,
     smoothed by a Gaussian of `sigma`, times `alpha`."""
@@ -139,6 +149,8 @@ class Data(Section):
     """random deformations of the training images, different in each epoch"""
     simulate: Simulate = Simulate()
     """adds simulated images"""
+    extra: Extra | None = None
+    """adds own pictures to the training images"""
 
     @property
     def is_table(self) -> bool:

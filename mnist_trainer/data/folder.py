@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mnist_trainer.config.classes import class_positions, nfc, normalized_name
+from mnist_trainer.config.classes import class_positions, format_classes, nfc, normalized_name
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.cache import IMAGE_BYTES, code_fingerprint, load_or_make
 from mnist_trainer.data.image_dataset import ImageDataset, Part, as_images
@@ -238,6 +238,29 @@ def load_folder(
     return _load(paths, labels, layout.classes, (layout.folder(part), part), cache_dirs, progress)
 
 
+def load_extra_pictures(
+    data: Data, classes: tuple[str, ...], cache_dirs: Sequence[Path], progress: Progress | None = None
+) -> ImageDataset:
+    """Return the pictures of `data.extra`, each `repeat` times, with labels in the order of `classes`.
+
+    Raises DataError if there is none, if one cannot be used, or if a sub-folder is none of `classes`.
+    """
+    assert data.extra is not None
+    folder = user_path(data.extra.path)
+    if not is_folder(folder):
+        raise DataError(f"data.extra.path: there is no folder {str(folder)!r} (the current folder is {Path.cwd()}).")
+    with data_errors(folder):
+        names = [each.name for each in sub_folders(folder)]
+    for name, position in zip(names, class_positions(names, classes), strict=True):
+        if position is None:
+            raise DataError(f"data.extra.path: {folder / name} is none of the classes {format_classes(classes, data)}.")
+    paths, labels = _list_pictures([folder], classes)
+    if not paths:
+        raise DataError(f"data.extra.path: {folder} contains no picture in a sub-folder of a class.")
+    found = _load(paths, labels, classes, (folder, "train"), cache_dirs, progress)
+    return found.subset(torch.arange(len(found)).repeat(data.extra.repeat))
+
+
 def load_unseen_pictures(data: Data, trained: Sequence[Data], cache_dirs: Sequence[Path]) -> tuple[ImageDataset, str]:
     """Return the pictures in `data.path` on which models trained on `trained` can be tested, and a description of them.
 
@@ -246,7 +269,7 @@ def load_unseen_pictures(data: Data, trained: Sequence[Data], cache_dirs: Sequen
     """
     folders, classes = evaluated_folders(data)
     paths, labels = _list_pictures(folders, classes)
-    seen = {os.path.realpath(path) for each in trained for path in _seen(each, folders)}
+    seen = {os.path.realpath(path) for each in trained for path in (*_seen(each, folders), *_extra(each))}
     unseen = np.array([not seen or os.path.realpath(path) not in seen for path in paths], bool)
     where, count = " and ".join(map(str, folders)), int(unseen.sum())
     if not paths:
@@ -274,6 +297,16 @@ def _seen(trained: Data, folders: Sequence[Path]) -> list[str]:
         layout = layout_of(trained)
         return [path for part in layout.folders if part != "test" for path in _pictures(layout, part)[0]]
     return []
+
+
+def _extra(trained: Data) -> list[str]:
+    """Return the pictures of `data.extra` that a model was trained on, as far as they are still there."""
+    found: list[str] = []
+    if trained.extra is not None:
+        with suppress(OSError):
+            for folder in sub_folders(user_path(trained.extra.path)):
+                found += _files_in(folder)
+    return found
 
 
 def _load(

@@ -50,7 +50,10 @@ class Identity:
 
 
 def identify(splits: Splits, name: str) -> Identity:
-    """Return the identity of the images of the data set `name`, without those that `data.simulate` adds."""
+    """Return the identity of the images of the data set `name`, without those that `data.simulate` adds.
+
+    The fingerprint depends also on the pictures of `data.extra`.
+    """
     digest = blake2b(repr(splits.classes).encode(), digest_size=16)
     found: list[Hashes] = []
     for dataset, count in zip((splits.train, splits.validation), splits.counts, strict=True):
@@ -62,6 +65,9 @@ def identify(splits: Splits, name: str) -> Identity:
                 positions = (dataset.indices[:count].cpu().numpy() + 1) * _FACTORS[0]
                 hashes = np.concatenate((hashes, positions))
         found.append(hashes)
+    if splits.extra:
+        own = splits.train.subset(torch.arange(len(splits.train) - splits.extra, len(splits.train)))
+        digest.update(_hashes(own).tobytes() + own.labels.cpu().numpy().astype("<i8").tobytes())
     return Identity(digest.hexdigest(), *found)
 
 

@@ -14,7 +14,13 @@ from mnist_trainer.config.classes import DIGITS, format_classes, label_of
 from mnist_trainer.config.schema import Data, Simulate
 from mnist_trainer.data.datasets import PUBLISHED, load_published, missing_archives
 from mnist_trainer.data.digits import load_digits
-from mnist_trainer.data.folder import evaluated_folders, layout_of, load_folder, load_unseen_pictures
+from mnist_trainer.data.folder import (
+    evaluated_folders,
+    layout_of,
+    load_extra_pictures,
+    load_folder,
+    load_unseen_pictures,
+)
 from mnist_trainer.data.image_dataset import ImageDataset, Part, Split
 from mnist_trainer.data.paths import Progress, cache_dirs, data_root
 from mnist_trainer.data.simulated import non_digits, row_windows, with_photographs
@@ -172,21 +178,27 @@ class Splits:
     classes: tuple[str, ...]
     simulated: tuple[int, int] = (0, 0)
     """The numbers of simulated training and validation images, which follow the real ones."""
+    extra: int = 0
+    """The number of training images of `data.extra`, which follow all others."""
 
     @property
     def counts(self) -> tuple[int, int]:
-        """The numbers of training and validation images that were not simulated."""
+        """The numbers of training and validation images of the data set, without simulated ones and `data.extra`."""
         train, validation = self.simulated
-        return len(self.train) - train, len(self.validation or ()) - validation
+        return len(self.train) - train - self.extra, len(self.validation or ()) - validation
 
 
 def load_splits(data: Data, progress: Progress | None = None) -> Splits:
-    """Return the images of `load_real`, followed by the images that `data.simulate` makes from them.
+    """Return the images of `load_real`, followed by those that `data.simulate` makes from them, and by `data.extra`.
 
     The photographs of an image and the rows with it are in the same split as the image. Non-digits are only in the
     training set; their label is the number of classes.
     """
-    real = load_real(data, progress)
+    return _with_added(load_real(data, progress), data, progress)
+
+
+def _with_added(real: Splits, data: Data, progress: Progress | None) -> Splits:
+    extra = load_extra(data, real.train.classes, progress)  # first, because simulating takes long
     train, validation = with_photographs(real.train, data, progress), real.validation
     if validation is not None:
         validation = with_photographs(validation, data, progress)
@@ -199,7 +211,16 @@ def load_splits(data: Data, progress: Progress | None = None) -> Splits:
             digits = torch.nonzero(windows.labels < len(real.classes)).flatten()
             validation = validation.followed_by(windows.subset(digits))
     made = len(train) - len(real.train), len(validation or ()) - len(real.validation or ())
-    return Splits(train, validation, real.classes, made)
+    if extra is not None:
+        train = train.followed_by(extra)
+    return Splits(train, validation, real.classes, made, len(extra or ()))
+
+
+def load_extra(data: Data, classes: tuple[str, ...], progress: Progress | None = None) -> ImageDataset | None:
+    """Return the pictures of `data.extra` (None without it); `classes` are those of the data set."""
+    if data.extra is None:
+        return None
+    return _binary(load_extra_pictures(data, classes, cache_dirs(data_root(data), "folder"), progress), data)
 
 
 def load_real(data: Data, progress: Progress | None = None) -> Splits:
@@ -220,11 +241,11 @@ def load_real(data: Data, progress: Progress | None = None) -> Splits:
 
 def load_together(data: Data, progress: Progress | None = None) -> Splits:
     """Return all images of a data set except its test set as training images, without validation images."""
-    alone = load_splits(data.model_copy(update={"validation": 0}), progress)
-    if not has_validation(data):
-        return alone
-    own = _binary(load(data, "validation", progress), data)
-    return Splits(alone.train.followed_by(own), None, alone.classes)  # nothing is simulated from a folder
+    real = load_real(data.model_copy(update={"validation": 0}), progress)
+    if has_validation(data):
+        own = _binary(load(data, "validation", progress), data)
+        real = replace(real, train=real.train.followed_by(own))
+    return _with_added(real, data, progress)
 
 
 def load_test(data: Data, progress: Progress | None = None) -> ImageDataset:

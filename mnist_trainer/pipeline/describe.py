@@ -47,6 +47,8 @@ def build_header(state: TrainingState, folder: Path, custom: dict[str, str], res
     data += f"{facts['data']['validation_count']:,} to validate"
     if any(setup.simulated):
         data += " (simulated: {:,} and {:,})".format(*setup.simulated)
+    if (extra := setup.config.data.extra) is not None:
+        data += f" (own pictures: {setup.extra // extra.repeat:,}, {extra.repeat} times each)"
     if not isinstance(setup.train.images, Tensor):  # memory-mapped
         data += f"; more than {100 * MEMORY_FRACTION:g} % of the free memory, so read a batch at a time"
     if setup.config.data.name == "folder":

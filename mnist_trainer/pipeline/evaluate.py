@@ -212,7 +212,7 @@ def override_data(config: Config, overrides: Sequence[str]) -> Config:
         raise ConfigError(refused)
     content = config.model_dump(mode="json")
     if {"data.name", "data.binary"} & set(keys):  # other data have no simulated images
-        content["data"]["simulate"] = {}
+        content["data"] |= {"simulate": {}, "extra": None}
     if values.get("data.name", "folder").casefold() != "folder":  # no other data set has a path
         content["data"]["path"] = None
     if not has_device(config.device):

@@ -11,7 +11,7 @@ from torch import nn
 from mnist_trainer.config.layers import LayerInfo, expand, infer_shapes, output_count
 from mnist_trainer.config.schema import Config
 from mnist_trainer.data.identity import identify
-from mnist_trainer.data.loaders import load_real, missing_files, training_loader
+from mnist_trainer.data.loaders import load_extra, load_real, missing_files, training_loader
 from mnist_trainer.model.build import build_model, freeze
 from mnist_trainer.model.device import Footprint, choose_threads, convert_device_errors, footprint, settings
 from mnist_trainer.pipeline.preparation import (
@@ -77,6 +77,7 @@ def _check_inputs(config: Config, classes: tuple[str, ...], model: nn.Module) ->
             load_test_images(config, None)
         else:
             splits = load_real(data)
+            load_extra(data, splits.train.classes)
             check_images(config, model, splits)
             if loaded is not None:
                 check_unseen_validation(loaded, splits, identify(splits, data.name))

@@ -115,7 +115,9 @@ def with_absolute_paths(config: Config) -> Config:
 
     Raises `CheckpointError` if `model.init_from` is `latest` and no run is finished.
     """
-    data = {key: _absolute(getattr(config.data, key)) for key in ("path", "root")}
+    data: dict[str, object] = {key: _absolute(getattr(config.data, key)) for key in ("path", "root")}
+    if (extra := config.data.extra) is not None:
+        data["extra"] = extra.model_copy(update={"path": _absolute(extra.path)})
     start = config.model.init_from
     if start == "latest" and not Path(start).exists():
         start = str(latest_run().best)
@@ -193,8 +195,8 @@ def check_same_images(folder: Path, before: object, now: Mapping[str, Any]) -> N
         change = "they are as many as then, but images, labels or their order are not the same"
     raise DataError(
         f"The images of {now['name']} have changed since {folder} was started: {change}. Images that validate now may "
-        "have trained it. Restore them, or name the folder that holds the same images (data.path=DIR or "
-        f"data.root=DIR), or train again: mnist-train --config {shell_quote(folder / 'config.yaml')}"
+        "have trained it. Restore them, or name the folder that holds the same images (data.path=DIR, data.root=DIR or "
+        f"data.extra.path=DIR), or train again: mnist-train --config {shell_quote(folder / 'config.yaml')}"
     )
 
 

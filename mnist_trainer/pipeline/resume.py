@@ -27,6 +27,7 @@ CHANGEABLE = (
     "device",
     "threads",
     "data.path",
+    "data.extra.path",
     "data.root",
     "report",
     "training.epochs",

@@ -76,6 +76,7 @@ def prepare_state(
         num_loaded_tensors=num_loaded_tensors,
         phase=phase,
         simulated=splits.simulated,
+        extra=splits.extra,
         fingerprint=None if identity is None else identity.fingerprint,
         lineage=(*(start.lineage if start else ()), *([identity.sample] if identity else ())),
     )
@@ -128,7 +129,7 @@ def check_images(config: Config, network: nn.Module, splits: Splits) -> None:
             reason = "there are too few images to validate with, so there is nothing to add"
             raise _config_error("training.refit", reason)
         together = sum(splits.counts)
-        _check(config, network, together + config.data.simulate.added(together))
+        _check(config, network, together + config.data.simulate.added(together) + splits.extra)
     _check_ink(with_labels(config, splits.classes), splits.train)
 
 

@@ -70,6 +70,8 @@ class Setup:
     phase: Phase = "train"
     simulated: tuple[int, int] = (0, 0)
     """The numbers of training and validation images that `data.simulate` has made."""
+    extra: int = 0
+    """The number of training images of `data.extra`."""
     fingerprint: str | None = None
     """The hash of all images (`data/identity.py`)."""
     lineage: tuple[Tensor, ...] = ()
@@ -89,9 +91,9 @@ class Setup:
 
     @property
     def counts(self) -> tuple[int, int]:
-        """Return the numbers of training and validation images, without simulated ones."""
+        """Return the numbers of training and validation images of the data set itself, as `Splits.counts`."""
         train, validation = self.simulated
-        return len(self.train) - train, len(self.validation or ()) - validation
+        return len(self.train) - train - self.extra, len(self.validation or ()) - validation
 
     @property
     def steps_per_epoch(self) -> int:

@@ -40,6 +40,7 @@ def test_the_defaults() -> None:
             "binary": None,
             "augment": None,
             "simulate": {"photographs": 0.0, "non_digits": 0.0, "rows": 0.0},
+            "extra": None,
         },
         "loss": {
             "name": "cross_entropy",

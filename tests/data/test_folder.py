@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -13,8 +13,9 @@ from PIL import Image
 
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data import folder, image_dataset
+from mnist_trainer.data.identity import identify
 from mnist_trainer.data.image_dataset import Part
-from mnist_trainer.data.loaders import class_names, has_validation, load, load_splits, load_test
+from mnist_trainer.data.loaders import class_names, has_validation, load, load_splits, load_test, load_together
 from mnist_trainer.errors import DataError
 
 
@@ -338,3 +339,75 @@ def test_a_broken_picture_is_named_with_its_path(drawn: Data) -> None:
     message = told(lambda: load_splits(drawn))
     assert message.startswith("1 of 3 pictures can't be used; repair or remove them:\n  ")
     assert str(broken) in message
+
+
+@pytest.mark.usefixtures("fake")
+class TestExtra:
+    """`data.extra`: own pictures that train together with a data set."""
+
+    FILES: ClassVar[dict[str, object]] = {"mine/seven/a.png": 1, "mine/3/b.png": 2, "mine/3/c.png": 3}
+
+    def data(self, tmp_path: Path, repeat: int = 2, **keys: Any) -> Data:
+        fill(tmp_path, self.FILES)
+        extra = {"path": str(tmp_path / "mine"), "repeat": repeat}
+        return Data(name="digits", limit=10, validation=10, extra=extra, **keys)
+
+    def test_they_follow_the_training_images_of_the_same_split(self, tmp_path: Path) -> None:
+        data = self.data(tmp_path)
+        with_extra, without = load_splits(data), load_splits(data.model_copy(update={"extra": None}))
+        assert (with_extra.extra, without.extra) == (6, 0)
+        assert with_extra.counts == without.counts == (90, 10)
+        assert torch.equal(with_extra.train.images[:90], without.train.images)
+        assert greys(with_extra.train.images[90:]) == [2, 3, 1, 2, 3, 1]
+        assert with_extra.train.labels[90:].tolist() == [3, 3, 7] * 2
+        assert with_extra.validation is not None
+        assert without.validation is not None
+        assert torch.equal(with_extra.validation.images, without.validation.images)
+
+    def test_nothing_is_simulated_from_them(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("mnist_trainer.simulator.make.make_images", lambda kind, digits, *rest: digits[:, 0])
+        splits = load_splits(self.data(tmp_path, simulate={"photographs": 1.0, "non_digits": 0.5}))
+        assert splits.simulated == (90 + 45, 10)
+        assert (splits.counts, splits.extra, len(splits.train)) == ((90, 10), 6, 90 + 135 + 6)
+        assert greys(splits.train.images[-6:]) == [2, 3, 1, 2, 3, 1]
+
+    def test_yes_and_no(self, tmp_path: Path) -> None:
+        splits = load_splits(self.data(tmp_path, binary=7, repeat=1))
+        assert splits.train.labels[-3:].tolist() == [0, 0, 1]
+
+    def test_they_are_there_when_all_images_train(self, tmp_path: Path) -> None:
+        fill(tmp_path / "own", {f"{part}/{name}/{part}.png": 9 for part in ("train", "val", "test") for name in "37"})
+        data = self.data(tmp_path, repeat=1)
+        folder = Data(name="folder", path=str(tmp_path / "own"), extra=data.extra)
+        for each in (data, folder):
+            splits = load_together(each)
+            assert splits.validation is None
+            assert greys(splits.train.images[-3:]) == [2, 3, 1]
+            assert sum(splits.counts) == len(splits.train) - 3
+        assert len(load_together(folder).train) == 4 + 3  # train, val, and the own ones
+
+    @pytest.mark.parametrize(
+        ("files", "words"),
+        [
+            ({"mine/x/a.png": 1}, ("data.extra.path: ", "mine/x is none of the classes 0 to 9.")),
+            ({"mine/train/3/a.png": 1}, ("data.extra.path: ", "mine/train is none of the classes 0 to 9.")),
+            ({"mine/3/readme.txt": 1}, ("data.extra.path: ", "mine contains no picture in a sub-folder of a class.")),
+            ({"mine/a.png": 1}, ("data.extra.path: ", "mine contains no picture in a sub-folder of a class.")),
+            ({"mine": 1}, ("data.extra.path: there is no folder",)),
+            ({}, ("data.extra.path: there is no folder",)),
+            ({"mine/3/a.png": "blank"}, ("a.png", "can't be used")),
+        ],
+    )
+    def test_what_can_not_train(self, tmp_path: Path, files: dict[str, object], words: tuple[str, ...]) -> None:
+        fill(tmp_path, files)
+        with pytest.raises(DataError) as caught:
+            load_splits(Data(name="digits", extra={"path": str(tmp_path / "mine")}))
+        assert all(word in str(caught.value) for word in words)
+
+    def test_a_changed_picture_changes_the_fingerprint(self, tmp_path: Path) -> None:
+        data = self.data(tmp_path)
+        first = identify(load_splits(data), "digits")
+        assert identify(load_splits(data), "digits").fingerprint == first.fingerprint
+        assert identify(load_splits(data.model_copy(update={"extra": None})), "digits").fingerprint != first.fingerprint
+        (tmp_path / "mine/3/b.png").write_text("77")
+        assert identify(load_splits(data), "digits").fingerprint != first.fingerprint

@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mnist_trainer import Run, evaluate, train
+from mnist_trainer import Run, evaluate, load_config, train
 from mnist_trainer.data.digits import load_digits
 from mnist_trainer.errors import CheckpointError, DataError
 from mnist_trainer.pipeline.evaluate import compare, run_evaluation
+from mnist_trainer.pipeline.plan import plan
+
+from .conftest import Remembering
 
 Write = Callable[[Path, dict[str, int]], None]
 
@@ -174,3 +177,28 @@ def test_a_folder_without_pictures(digits_run: Run, here: Path) -> None:
     Image.new("L", (28, 28), 255).save(here / "own" / "x.png")
     with pytest.raises(DataError, match=r"own contains no picture of a class\."):
         evaluate(digits_run.folder, *on("own"))
+
+
+def test_pictures_that_trained_a_model_together_with_a_data_set(
+    own: Path, tiny: dict[str, Any], callback: Remembering
+) -> None:
+    tiny["data"] |= {"extra": {"path": "own", "repeat": 3}}
+    run = train(tiny, run_dir=own.parent / "run", callback=callback)
+    (header,) = callback.headers
+    assert header.data == "digits: 610 images to train, 40 to validate (own pictures: 150, 3 times each)"
+    assert run.config.data.extra is not None
+    assert run.config.data.extra.path == str(own)
+    assert evaluate(run.folder, split="train").count == 160
+    assert evaluate(run.folder, split="validation").count == 40
+    with pytest.raises(DataError, match="was trained on all 150 pictures in own"):
+        evaluate(run.folder, *on("own"))
+    shutil.copytree(own / "3", own.parent / "others" / "3")
+    assert evaluate(run.folder, *on("others")).count == 15
+
+
+def test_pictures_that_can_not_train_are_found_in_advance(own: Path, tiny: dict[str, Any]) -> None:
+    tiny["data"] |= {"extra": {"path": "own"}}
+    plan(load_config(tiny))
+    (own / "3").rename(own / "x")
+    with pytest.raises(DataError, match=r"own/x is none of the classes 0 to 9"):
+        plan(load_config(tiny))

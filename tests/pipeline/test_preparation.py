@@ -80,6 +80,21 @@ def test_a_folder_that_was_moved_is_the_same_one(tiny: dict[str, Any], own: Path
     assert load_config(Path("run", "config.yaml")).data.path == str(Path("moved").absolute())
 
 
+def test_own_pictures_beside_a_data_set_belong_to_the_run(tiny: dict[str, Any], here: Path, pictures: Pictures) -> None:
+    pictures(here / "mine", {"3": 3, "7": 7})
+    begun(tiny, "data.extra={path: mine, repeat: 2}")
+    (here / "mine").rename(here / "elsewhere")
+    with pytest.raises(DataError, match=r"data\.extra\.path: there is no folder"):
+        resume("run")
+    first, second = sorted((here / "elsewhere" / "3").iterdir())[:2]
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(DataError, match=r"The images of digits have changed .* data\.extra\.path=DIR\)"):
+        resume("run", "data.extra.path=elsewhere")
+    first.write_bytes(content)
+    assert resume("run", "data.extra.path=elsewhere") is not None
+
+
 @pytest.mark.parametrize("change", ["added", "removed", "replaced", "swapped"])
 def test_other_pictures_are_refused(change: str, tiny: dict[str, Any], own: Path) -> None:
     begun(tiny, *OWN)
@@ -103,7 +118,7 @@ def test_other_pictures_are_refused(change: str, tiny: dict[str, Any], own: Path
     assert ("trained and" in str(caught.value)) == (change in ("added", "removed"))
     assert (same in str(caught.value)) == (change in ("replaced", "swapped"))
     assert str(caught.value).startswith("The images of folder have changed since run was started: ")
-    assert "(data.path=DIR or data.root=DIR), or train again: mnist-train --config run/config.yaml" in str(caught.value)
+    assert "(data.path=DIR, data.root=DIR or data.extra.path=DIR), or train again: mnist-train" in str(caught.value)
 
 
 def test_a_state_without_a_fingerprint_is_gone_on_with(tiny: dict[str, Any], own: Path) -> None:

@@ -26,6 +26,7 @@ from mnist_trainer.studies.seed_series import train_seeds
 from .conftest import TINY, Remembering
 
 Alike = Callable[[Path, Path], list[str]]
+Pictures = Callable[[Path, dict[str, int]], None]
 
 CONVOLUTIONS = {
     "architecture": "layers",
@@ -53,6 +54,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "model": {"architecture": "mlp", "hidden": [8], "dropout": 0.3},
     },
     "whole gradient": {"optimizer": "gradient_descent"},
+    "own pictures": {"data": {**TINY["data"], "augment": {"rotate": 10}, "extra": {"path": "mine", "repeat": 3}}},
 }
 
 
@@ -102,7 +104,10 @@ def killed(folder: Path, sections: dict[str, Any], after: int | None = None, mom
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_killed_again_and_again_it_is_the_same_run(kind: str, here: Path, differences_of_runs: Alike) -> None:
+def test_killed_again_and_again_it_is_the_same_run(
+    kind: str, here: Path, differences_of_runs: Alike, pictures: Pictures
+) -> None:
+    pictures(here / "mine", {"3": 3, "7": 7})
     whole = Remembering()
     train(config(kind), run_dir=here / "whole", callback=whole)
     for seconds in (0, 1e-9):  # a state after each epoch, after each step
