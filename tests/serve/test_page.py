@@ -116,7 +116,7 @@ def visit(browser: Any, address: str) -> Iterator[Callable[..., Visit]]:
 
     def open_page(path: str = "", **settings: Any) -> Visit:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **settings})
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(60_000)
         made = Visit(context.new_page())
         made.page.on("request", lambda request: made.requests.append(request.url))
         made.page.on("console", lambda message: made.faults.extend([message.text] * (message.type == "error")))

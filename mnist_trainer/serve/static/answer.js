@@ -24,23 +24,26 @@ export function answerCard({ onModel, onDigit, onCompare }) {
     setModels(models, name, label) {
       model = models.find((each) => each.name === name) ?? models[0];
       choice.replaceChildren(...models.map((each) => element("option", { value: each.name }, each.title ?? each.name)));
-      choice.value = model.name;
+      choice.value = choice.title = model.name;
       compare.textContent = label;
       compare.hidden = !label;
       facts.replaceChildren(...modelFacts(model));
       showBars(bars, model.classes ?? DIGITS, null);
     },
-    /** Show a prediction (docs/predict.schema.json) with its digit `index` in detail; null: nothing is read yet. */
-    show(prediction, index, label) {
+    /**
+     * Show a prediction (docs/predict.schema.json) with its digit `index` in detail; null: there is none.
+     * `label` is what is written on the picture, and `epoch` that of a model in training, if they are known.
+     */
+    show(prediction, index, label, epoch) {
       showText(text, prediction);
-      notes.replaceChildren(...noteLines(prediction, label));
+      notes.replaceChildren(...noteLines(prediction, label, epoch));
       showTiles(tiles, prediction, index, onDigit);
       showBars(bars, model.classes ?? DIGITS, prediction?.digits[index]);
     },
-    /** Show why there is no prediction. */
-    showFailure(message) {
+    /** Show why there is no prediction: nothing to read, or a failure. */
+    showNothing(message, isFailure = false) {
       this.show(null, 0);
-      notes.replaceChildren(element("p", { class: "doubt" }, message));
+      notes.replaceChildren(element("p", { class: isFailure ? "doubt" : "muted" }, message));
     },
   };
 }
@@ -66,8 +69,8 @@ function showText(place, prediction) {
 }
 
 /** Return paragraphs: how sure it is, the signs, whether the label agrees, and what is doubtful. */
-function noteLines(prediction, label) {
-  if (!prediction) return [element("p", { class: "muted" }, "Nothing to read yet.")];
+function noteLines(prediction, label, epoch) {
+  if (!prediction) return [];
   const { confidence, refused, reason, error, digits, warnings = [] } = prediction;
   const lines = [];
   if (error) return [element("p", { class: "doubt" }, error)];
@@ -80,6 +83,7 @@ function noteLines(prediction, label) {
     const isRight = prediction.text === label;
     lines.push(element("p", { class: isRight ? "right" : "doubt" }, `label: ${label}, ${isRight ? "right" : "wrong"}`));
   }
+  if (epoch !== undefined) lines.push(element("p", { class: "muted" }, `after epoch ${epoch}`));
   lines.push(...warnings.map((warning) => element("p", { class: "doubt" }, warning)));
   return lines;
 }
@@ -160,8 +164,8 @@ function newBar(name) {
 /** Return the terms and descriptions of a model's facts. */
 function modelFacts({ sha256, test, limits, trained_on: trainedOn, is_run: isRun }) {
   const facts = [];
-  if (isRun) facts.push(["Model", "the newest checkpoint of a run, also while it trains"]);
-  if (trainedOn) facts.push(["Model", trainedOn]);
+  if (isRun) facts.push(["Model", "the newest weights of a run, also while it trains"]);
+  if (trainedOn) facts.push(["Trained on", trainedOn]);
   if (test) {
     const range = `${percent(test.low, 2)} to ${percent(test.high, 2)}`;
     const share = `${test.errors.toLocaleString("en")} errors on ${test.count.toLocaleString("en")} test images`;

@@ -5,6 +5,7 @@ import { answerCard } from "./answer.js";
 import { drawingSurface } from "./draw.js";
 
 const ANNOUNCE_MS = 700; // how long an answer stays the same before it is spoken
+const TINY = 100; // pictures of fewer pixels across are shown with sharp pixels
 const STEPS = ["picture", "even paper", "ink"]; // before there are any
 
 const at = (id) => document.getElementById(id);
@@ -51,7 +52,10 @@ function start() {
   }
   at("sample-digit").addEventListener("click", () => openSample("digit"));
   at("sample-photograph").addEventListener("click", () => openSample("photograph"));
-  at("picture").addEventListener("load", showBoxes);
+  at("picture").addEventListener("load", ({ target }) => {
+    target.classList.toggle("tiny", target.naturalWidth < TINY);
+    showBoxes();
+  });
   at("picture").addEventListener("error", showPicture);
   listenForFiles();
   document.addEventListener("keydown", (event) => {
@@ -89,8 +93,8 @@ async function loadModels() {
     requestJson("v1/models"),
     requestJson("v1/runs").catch(() => ({ runs: [] })),
   ]);
-  const runs = listed.runs.filter((run) => run.name).map((run) => `run:${run.name}`);
-  models = [...served.models, ...runs.map((name) => ({ name, title: name.replace(":", " "), is_run: true }))];
+  const runs = listed.runs.map((run) => ({ name: `run:${run.folder}`, title: `run ${run.folder}`, is_run: true }));
+  models = [...served.models, ...runs];
 }
 
 /** Show a card for each of the models `names`. */
@@ -134,6 +138,7 @@ function open(files, label = null) {
   forget();
   pictures = { files, label, address: files.length === 1 ? URL.createObjectURL(files[0]) : null };
   render();
+  at("paper").scrollIntoView({ block: "nearest" });
   update();
 }
 
@@ -245,8 +250,9 @@ function render() {
   cards.forEach((card, index) => {
     const result = results[index];
     const prediction = result?.predictions?.[page];
-    if (result?.error) card.showFailure(result.error.message);
-    else card.show(prediction ?? null, prediction ? digitIndex(prediction) : 0, pictures?.label);
+    if (prediction) card.show(prediction, digitIndex(prediction), pictures?.label, result.epoch);
+    else if (result) card.showNothing(result.error.message, true);
+    else card.showNothing(pictures ? "Reading …" : "Nothing to read yet.");
   });
   showTools();
   showPicture();
@@ -312,7 +318,7 @@ function boxShapes({ box: [x, y, width, height], digit: name, refused }, index, 
 
 /** Show the intermediate images of the reading. */
 function showSteps() {
-  const steps = shownPrediction()?.steps ?? STEPS.map((name) => ({ name }));
+  const steps = (shownPrediction()?.steps ?? STEPS.map((name) => ({ name }))).slice(0, STEPS.length);
   const list = at("steps");
   if (list.children.length !== steps.length) {
     list.replaceChildren(
