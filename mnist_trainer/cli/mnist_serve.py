@@ -83,7 +83,7 @@ def _check_packages() -> None:
     """Raise `UsageError` with the install line if a package of the extra is missing."""
     from mnist_trainer.storage.onnx_file import import_extra
 
-    for name in ("fastapi", "uvicorn", "python_multipart"):
+    for name in ("fastapi", "uvicorn"):
         import_extra(name, "mnist-serve", "serve")
 
 

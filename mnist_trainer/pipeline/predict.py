@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from mnist_trainer.inference.explain import Explanation
     from mnist_trainer.inference.predictor import Predictor
+    from mnist_trainer.storage.checkpoint import Checkpoint
 
 Picture = str | Path | Image | np.ndarray
 
@@ -168,15 +169,18 @@ def load_reader(checkpoint: str | Path = BUNDLED, model: nn.Module | None = None
 
 def _load_checkpoint(path: Path, checkpoint: str, model: nn.Module | None) -> Reader:
     """Return a reader that runs the checkpoint in `path` on torch."""
-    import torch
-
     from mnist_trainer.storage.checkpoint import load_checkpoint
 
-    loaded = load_checkpoint(path)
-    predictor = loaded.predictor(torch.device("cpu"), model)
-    names = [(member.config.name, member.config.data.name) for member in loaded.members]
-    name = BUNDLED if checkpoint == BUNDLED else str(path)
-    return _reader(name, array_predictor(predictor), loaded.classes, names, lambda: predictor)
+    return checkpoint_reader(load_checkpoint(path), BUNDLED if checkpoint == BUNDLED else str(path), model)
+
+
+def checkpoint_reader(checkpoint: Checkpoint, name: str, model: nn.Module | None = None) -> Reader:
+    """Return a reader called `name` that runs `checkpoint` on torch, on the CPU. Raises `CheckpointError`."""
+    import torch
+
+    predictor = checkpoint.predictor(torch.device("cpu"), model)
+    names = [(member.config.name, member.config.data.name) for member in checkpoint.members]
+    return _reader(name, array_predictor(predictor), checkpoint.classes, names, lambda: predictor)
 
 
 def _load_float32(path: Path) -> Predictor:
@@ -218,7 +222,8 @@ def _reader(
             f"This model cannot refuse: it also reads letters and scribbles as digits.{few} "
             "The model that comes with the package can refuse: leave --checkpoint out."
         )
-    return Reader(f"{name} ({models}, trained on {trained_on})", predictor, classes, limits, load_torch)
+    full_name = f"{name} ({models}, trained on {trained_on})"
+    return Reader(full_name, predictor, classes, limits, load_torch, trained_on=trained_on)
 
 
 @dataclass(frozen=True)
@@ -233,6 +238,8 @@ class Reader:
     """Returns the same model on torch, for explanations and for many pictures; None: it is an exported file."""
     rows: ArrayPredictor | None = None
     """A second model, which reads windows of rows; None: rows are read by the glyphs alone."""
+    trained_on: str = ""
+    """The name of the data set."""
 
     def read(
         self,
@@ -242,9 +249,11 @@ class Reader:
         *,
         steps: bool = False,
         explain: bool = False,
+        chunk: int | None = None,
     ) -> Iterator[Prediction]:
         """Yield the predictions for each picture in order, as they are ready; with the steps of reading if asked for.
 
+        The glyphs of `chunk` pages go through the network together; 1 yields each page as soon as it is read.
         With `explain` the first `MAX_EXPLAINED` accepted digits of a picture have an explanation.
 
         Raises `UsageError` for an invalid `expect` or `min_confidence`.
@@ -253,7 +262,7 @@ class Reader:
         if expect not in get_args(Expect):
             raise UsageError(f"expect must be one of {', '.join(get_args(Expect))}; got {expect!r}.")
         pages = (page for source in inputs for page in _pages(source, expect, steps))
-        chunks = _chunks(pages, CHUNK_STEPS if steps else CHUNK)
+        chunks = _chunks(pages, chunk or (CHUNK_STEPS if steps else CHUNK))
         reader = self._for_count(len(inputs) if isinstance(inputs, Sized) else 0)
         predictions = (prediction for chunk in chunks for prediction in reader._predict(chunk, policy))
         return self._explain(predictions) if explain else predictions

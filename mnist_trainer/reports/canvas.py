@@ -157,7 +157,7 @@ def plot_process(is_wanted: bool) -> Iterator[None]:
 
     The process loads matplotlib, which takes as long as some epochs of a small model, while the model is trained.
     """
-    if not is_wanted or _processes or _cores() == 1:
+    if not is_wanted or _processes or available_cores() == 1:
         yield
         return
     process = PlotProcess()
@@ -182,7 +182,7 @@ def draw_in_background(
     return lambda: future.result() or draw(*arguments, **options)  # an error is raised again, here
 
 
-def _cores() -> int:
+def available_cores() -> int:
     """Return how many CPU cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -75,7 +75,7 @@ def strip(prediction: Prediction) -> bytes:
     """Return a PNG, 1200 pixels wide: the steps of reading a picture, and each digit as the network saw it."""
     head = _head(prediction)
     steps, digits = prediction.steps, prediction.digits
-    panels, columns = ([], 1) if steps is None else (_panels(steps, digits), _panel_columns(steps.ink))
+    panels, columns = ([], 1) if steps is None else (step_panels(steps, digits), _panel_columns(steps.ink))
     top, high = LINE * (len(head) + 1), LINE + GAP + max((panel.height for _, panel in panels), default=0)
     bottom = top + ceil(len(panels) / columns) * high
     rows = ceil(len(digits) / TILE_COLUMNS)
@@ -108,8 +108,8 @@ def _panel_columns(ink: NDArray[np.uint8]) -> int:
     return 4 if wide < 2 * high else 2 if wide < 6 * high else 1
 
 
-def _panels(steps: ReadingSteps, digits: Sequence[DigitPrediction]) -> list[Panel]:
-    """Return the steps of reading as titled images."""
+def step_panels(steps: ReadingSteps, digits: Sequence[DigitPrediction]) -> list[Panel]:
+    """Return the steps of reading as titled images, at most 300 pixels wide if there are several side by side."""
     side = (MAX_WIDTH - GAP) // _panel_columns(steps.ink) - GAP
     upright = _resize(steps.upright, side).convert("RGB")
     labelled = upright.copy()

@@ -50,7 +50,7 @@ def create_app(
 
     app = FastAPI(title="mnist-trainer", version=package_version(), docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.trainings = trainings
-    app.include_router(read_router(models, runs_dir))
+    app.include_router(read_router(models, runs_dir, limits))
     app.include_router(runs_router(trainings, can_train))
     app.mount("/", StaticFiles(directory=STATIC, html=True))
     app.add_middleware(SecurityMiddleware, host=host, token=token, limits=limits)

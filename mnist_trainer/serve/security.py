@@ -19,7 +19,7 @@ from time import monotonic
 from fastapi import HTTPException
 from fastapi.responses import JSONResponse
 from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _log = logging.getLogger(__name__)
@@ -49,11 +49,16 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of requests; all uploads together may hold `buffer_bytes` in memory."""
+    """Limits of requests.
+
+    All uploads together may hold `buffer_bytes` in memory. `reads` may wait or run at once.
+    """
 
     upload_bytes: int = 20_000_000
     upload_seconds: float = 60.0
     buffer_bytes: int = 200_000_000
+    reads: int = 16
+    read_seconds: float = 60.0
 
 
 LIMITS = Limits()
@@ -102,6 +107,8 @@ class SecurityMiddleware:
 
         try:
             await app(scope, upload.receive, send_with_headers)
+        except ClientDisconnect:
+            pass  # nobody is there to be answered
         except Exception as error:
             _log.error("%s %s: %r", request.method, request.url.path, error, exc_info=_log.isEnabledFor(logging.DEBUG))
             if not has_started:

@@ -1,0 +1,158 @@
+"""The models of a server: those that it was started with, and the newest weights of each run in its folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_trainer.errors import CheckpointError
+from mnist_trainer.pipeline.predict import Reader, checkpoint_reader, load_reader
+from mnist_trainer.storage.onnx_file import Run
+from mnist_trainer.storage.run_folder import BUNDLED, RunFolder, find_checkpoint, holds_run
+
+if TYPE_CHECKING:
+    from mnist_trainer.storage.checkpoint import Checkpoint
+
+RUN = "run:"
+"""Prefix of the names of models that are runs."""
+
+MAX_RUNS = 4
+"""The number of runs whose models are kept in memory."""
+
+BUNDLED_TEST: dict[str, Any] = {
+    **{"accuracy": 0.9969, "errors": 31, "count": 10_000},
+    **{"low": 0.9956032469437253, "high": 0.9978151354754963},
+}
+"""What `mnist-eval bundled` measures on MNIST's test images; tests/serve/test_models.py does it again."""
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model, and the name by which requests call it.
+
+    `test` are its metrics on the test images, if they are known; `epoch` is the number of complete epochs of a run
+    that has not finished.
+    """
+
+    name: str
+    reader: Reader
+    sha256: str
+    test: dict[str, Any] | None = None
+    epoch: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return an entry of `/v1/models`."""
+        return {
+            "name": self.name,
+            "sha256": self.sha256,
+            "classes": self.reader.classes,
+            "can_refuse": self.reader.predictor.refusal_threshold is not None,
+            "trained_on": self.reader.trained_on,
+            "limits": self.reader.limits,
+            "test": self.test,
+        }
+
+
+class Models:
+    """Models by name; those of runs are loaded when they are asked for, and again when their file has changed.
+
+    Raises `CheckpointError` if one of `names` (as `mnist-predict --checkpoint` takes them) can't be loaded.
+    """
+
+    def __init__(self, names: Sequence[str], runs_dir: Path) -> None:
+        self.runs_dir = runs_dir
+        self.fixed = {name: _load(name) for name in names}
+        self.runs: dict[str, tuple[tuple[Path, int], ServedModel]] = {}
+        self._lock = Lock()
+
+    def find(self, name: str) -> ServedModel | None:
+        """Return the model `name`; the first one for an empty name; None if there is none, or no such run.
+
+        Raises `CheckpointError` if a run has no model yet, or a damaged one.
+        """
+        if name.startswith(RUN):
+            return self._find_run(name)
+        return self.fixed.get(name or next(iter(self.fixed)))
+
+    def _find_run(self, name: str) -> ServedModel | None:
+        """Return the newest model of a run. What the name says is compared with a list, and never becomes a path."""
+        folder = run_folders(self.runs_dir).get(name.removeprefix(RUN))
+        if folder is None:
+            return None
+        is_finished = folder.read_record().get("status") == "finished"
+        path = folder.best if is_finished or not folder.last.exists() else folder.last
+        if not path.exists():
+            raise CheckpointError(f"{folder.path.name} has no checkpoint yet. The first one is written within seconds.")
+        with self._lock:
+            version = path, path.stat().st_mtime_ns
+            known = self.runs.pop(name, None)
+            model = known[1] if known and known[0] == version else _load_run(name, path)
+            self.runs[name] = version, model
+            while len(self.runs) > MAX_RUNS:
+                del self.runs[next(iter(self.runs))]
+        return model
+
+
+def run_folders(runs_dir: Path) -> dict[str, RunFolder]:
+    """Return the runs in `runs_dir` by name; those of a series are called `NAME/seed-N`."""
+    found = (path for pattern in ("*", "*/seed-*") for path in runs_dir.glob(pattern) if holds_run(path))
+    return {path.relative_to(runs_dir).as_posix(): RunFolder(path) for path in found}
+
+
+def _load(name: str) -> ServedModel:
+    path = find_checkpoint(name)
+    reader = load_reader(name)
+    test = BUNDLED_TEST if name == BUNDLED else _test_metrics(path)
+    return ServedModel(name, _locked(reader), hashlib.sha256(path.read_bytes()).hexdigest(), test)
+
+
+def _test_metrics(path: Path) -> dict[str, Any] | None:
+    """Return the test metrics in the `run.json` beside a `best.pt`, else None."""
+    folder = RunFolder(path.parent)
+    test = folder.read_record().get("test") if path == folder.best else None
+    try:
+        (low, high), keys = test["interval"], ("accuracy", "errors", "count")  # type: ignore[index]
+        return {key: test[key] for key in keys} | {"low": low, "high": high}  # type: ignore[index]
+    except (LookupError, TypeError, ValueError):
+        return None
+
+
+def _load_run(name: str, path: Path) -> ServedModel:
+    """Return the model in `best.pt`, or that of the last step in `last.pt`. Raises `CheckpointError`."""
+    from mnist_trainer.storage.checkpoint import load_checkpoint
+
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    loaded = load_checkpoint(path)
+    epoch = None if loaded.training_state is None else loaded.training_state["epoch"]
+    return ServedModel(name, _locked(checkpoint_reader(_newest(loaded), name)), digest, _test_metrics(path), epoch)
+
+
+def _newest(checkpoint: Checkpoint) -> Checkpoint:
+    """Return a checkpoint with the weights of the last step instead of those of the best epoch."""
+    state = checkpoint.training_state
+    if state is None:
+        return checkpoint
+    averages = {
+        key.removeprefix("module."): value for key, value in (state["ema"] or {}).items() if key.startswith("module.")
+    }
+    member = replace(checkpoint.only, weights=averages or state["model"])
+    return replace(checkpoint, members=(member,), training_state=None)
+
+
+def _locked(reader: Reader) -> Reader:
+    """Return a reader that several threads may use: OpenCV's networks take one batch at a time."""
+    run = partial(_run_locked, reader.predictor.run, Lock())
+    return replace(reader, predictor=replace(reader.predictor, run=run))
+
+
+def _run_locked(run: Run, lock: Lock, images: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
+    with lock:
+        return run(images)
