@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from mnist_trainer.config.shipped import package_version
 from mnist_trainer.errors import CheckpointError, TrainerError
+from mnist_trainer.serve.models import Models
 from mnist_trainer.serve.read import read_router
 from mnist_trainer.serve.runs import runs_router
 from mnist_trainer.serve.security import LIMITS, Limits, SecurityMiddleware, error_response
@@ -49,8 +50,8 @@ def create_app(
         trainings.close(keep_trainings)
 
     app = FastAPI(title="mnist-trainer", version=package_version(), docs_url=None, redoc_url=None, lifespan=lifespan)
-    app.state.trainings = trainings
-    app.include_router(read_router(models, runs_dir, limits))
+    app.state.models, app.state.trainings = Models(models, trainings.find), trainings
+    app.include_router(read_router(app.state.models, limits))
     app.include_router(runs_router(trainings, can_train))
     app.mount("/", StaticFiles(directory=STATIC, html=True))
     app.add_middleware(SecurityMiddleware, host=host, token=token, limits=limits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,12 +11,12 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from fastapi import HTTPException
 from numpy.typing import NDArray
 
-from mnist_trainer.errors import CheckpointError
 from mnist_trainer.pipeline.predict import Reader, checkpoint_reader, load_reader
 from mnist_trainer.storage.onnx_file import Run
-from mnist_trainer.storage.run_folder import BUNDLED, RunFolder, find_checkpoint, holds_run
+from mnist_trainer.storage.run_folder import BUNDLED, RunFolder, find_checkpoint
 
 if TYPE_CHECKING:
     from mnist_trainer.storage.checkpoint import Checkpoint
@@ -64,34 +64,34 @@ class ServedModel:
 class Models:
     """Models by name; those of runs are loaded when they are asked for, and again when their file has changed.
 
+    `find_run` returns the folder of a run, or raises `HTTPException`: no name of a client becomes a path.
+
     Raises `CheckpointError` if one of `names` (as `mnist-predict --checkpoint` takes them) can't be loaded.
     """
 
-    def __init__(self, names: Sequence[str], runs_dir: Path) -> None:
-        self.runs_dir = runs_dir
+    def __init__(self, names: Sequence[str], find_run: Callable[[str], Path]) -> None:
+        self.find_run = find_run
         self.fixed = {name: _load(name) for name in names}
         self.runs: dict[str, tuple[tuple[Path, int], ServedModel]] = {}
         self._lock = Lock()
 
-    def find(self, name: str) -> ServedModel | None:
-        """Return the model `name`; the first one for an empty name; None if there is none, or no such run.
+    def find(self, name: str) -> ServedModel:
+        """Return the model `name`; the first one for an empty name.
 
-        Raises `CheckpointError` if a run has no model yet, or a damaged one.
+        Raises `HTTPException` (404) if there is none, `CheckpointError` if a run has no model yet, or a damaged one.
         """
         if name.startswith(RUN):
-            return self._find_run(name)
-        return self.fixed.get(name or next(iter(self.fixed)))
+            return self._newest_of_run(name)
+        if name and name not in self.fixed:
+            raise HTTPException(404, f"There is no model {name}. GET /v1/models and GET /v1/runs list them.")
+        return self.fixed[name or next(iter(self.fixed))]
 
-    def _find_run(self, name: str) -> ServedModel | None:
-        """Return the newest model of a run. What the name says is compared with a list, and never becomes a path."""
-        folder = run_folders(self.runs_dir).get(name.removeprefix(RUN))
-        if folder is None:
-            return None
+    def _newest_of_run(self, name: str) -> ServedModel:
+        """Return the model of the last step of a run that trains or was stopped, or the best one of a finished run."""
+        folder = RunFolder(self.find_run(name.removeprefix(RUN)))
         is_finished = folder.read_record().get("status") == "finished"
-        path = folder.best if is_finished or not folder.last.exists() else folder.last
-        if not path.exists():
-            raise CheckpointError(f"{folder.path.name} has no checkpoint yet. The first one is written within seconds.")
         with self._lock:
+            path = folder.last if folder.last.exists() and not is_finished else find_checkpoint(str(folder.path))
             version = path, path.stat().st_mtime_ns
             known = self.runs.pop(name, None)
             model = known[1] if known and known[0] == version else _load_run(name, path)
@@ -99,12 +99,6 @@ class Models:
             while len(self.runs) > MAX_RUNS:
                 del self.runs[next(iter(self.runs))]
         return model
-
-
-def run_folders(runs_dir: Path) -> dict[str, RunFolder]:
-    """Return the runs in `runs_dir` by name; those of a series are called `NAME/seed-N`."""
-    found = (path for pattern in ("*", "*/seed-*") for path in runs_dir.glob(pattern) if holds_run(path))
-    return {path.relative_to(runs_dir).as_posix(): RunFolder(path) for path in found}
 
 
 def _load(name: str) -> ServedModel:

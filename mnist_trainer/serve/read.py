@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from io import BytesIO
-from pathlib import Path
 from threading import BoundedSemaphore, Event, Lock
 from typing import Any, Literal, TypeVar
 
@@ -47,9 +46,9 @@ _pdf_lock = Lock()
 """PDFium is not safe to use in several threads."""
 
 
-def read_router(names: Sequence[str], runs_dir: Path, limits: Limits) -> APIRouter:
-    """Return the routes that read pictures with the models called `names`. Raises `CheckpointError`."""
-    router, models, queue = APIRouter(), Models(names, runs_dir), ReadQueue(limits)
+def read_router(models: Models, limits: Limits) -> APIRouter:
+    """Return the routes that read pictures."""
+    router, queue = APIRouter(), ReadQueue(limits)
 
     @router.get("/healthz")
     async def healthz() -> dict[str, str]:
@@ -128,8 +127,6 @@ def _read(
 ) -> bytes:
     """Return the answer of `/v1/read` as JSON; it stops after a page when `stop` is set."""
     model = models.find(name)
-    if model is None:
-        raise HTTPException(404, f"There is no model {name}. GET /v1/models and GET /v1/runs list them.")
     if any(_is_pdf(picture) for picture in pictures):
         with _pdf_lock:
             predictions = _predictions(model, pictures, expect, details, stop)

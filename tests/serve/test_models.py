@@ -1,0 +1,170 @@
+"""The models of a server, and those of runs while they train."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import mnist_trainer
+from mnist_trainer import Callback, load_config, predict, train
+from mnist_trainer.data.datasets import missing_archives
+from mnist_trainer.data.paths import user_cache
+from mnist_trainer.errors import CheckpointError, InterruptedRunError
+from mnist_trainer.inference.metrics import wilson_interval
+from mnist_trainer.serve.models import BUNDLED_TEST, MAX_RUNS
+from mnist_trainer.storage.checkpoint import load_checkpoint
+
+SAMPLES = Path(__file__).parents[1] / "pictures" / "samples"
+SEVEN = SAMPLES / "7_drawing.png"
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "threads": 1,
+    "data": {"name": "digits", "limit": 40, "batch_size": 10, "validation": 40},
+    "model": {"architecture": "mlp", "hidden": [8]},
+    "training": {"epochs": 3},
+    "report": {"plots": False, "gallery": False},
+}
+
+
+class Stop(Callback):
+    """Stops a training in its second epoch."""
+
+    def on_step_end(self, epoch: int, step: int, steps: int) -> None:
+        self.should_stop = (epoch, step) == (2, 3)
+
+
+def probabilities(client: Any, name: str) -> list[float]:
+    answer = client.post("/v1/read", params={"model": name, "expect": "single"}, content=SEVEN.read_bytes()).json()
+    assert answer["model"] == name
+    return list(answer["predictions"][0]["digits"][0]["probabilities"])
+
+
+def test_models_are_described(client: Any) -> None:
+    (model,) = client.get("/v1/models").json()["models"]
+    weights = Path(mnist_trainer.__file__).parent / "bundled.pt"
+    assert model == {
+        "name": "bundled",
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "classes": list("0123456789"),
+        "can_refuse": True,
+        "trained_on": "mnist",
+        "limits": "",
+        "test": BUNDLED_TEST,
+    }
+
+
+def test_the_interval_of_the_bundled_model_is_wilsons() -> None:
+    correct, count = BUNDLED_TEST["count"] - BUNDLED_TEST["errors"], BUNDLED_TEST["count"]
+    assert BUNDLED_TEST["accuracy"] == correct / count
+    assert (BUNDLED_TEST["low"], BUNDLED_TEST["high"]) == wilson_interval(correct, count)
+
+
+@pytest.mark.slow
+def test_the_metrics_of_the_bundled_model_are_measured() -> None:
+    root = Path(os.environ.get("MNIST_TRAINER_DATA") or user_cache())
+    if missing_archives("mnist", root, "test"):
+        pytest.skip("MNIST is not on this machine")
+    assert mnist_trainer.evaluate("bundled").errors == BUNDLED_TEST["errors"]
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    return tmp_path / "runs"
+
+
+def test_several_models_read_side_by_side(connect: Any, runs: Path) -> None:
+    train(load_config(TINY), run_dir=runs / "first")
+    name = str(runs / "first")
+    client = connect("bundled", name)
+    _, second = client.get("/v1/models").json()["models"]
+    record = json.loads((runs / "first" / "run.json").read_text())
+    assert (second["name"], second["trained_on"], second["can_refuse"]) == (name, "digits", False)
+    assert "cannot refuse" in second["limits"]
+    assert [second["test"][key] for key in ("accuracy", "low", "high")] == [
+        record["test"]["accuracy"],
+        *record["test"]["interval"],
+    ]
+    (expected,) = predict(SEVEN, name, expect="single")
+    assert probabilities(client, name) == list(expected.digits[0].probabilities) != probabilities(client, "bundled")
+    with pytest.raises(CheckpointError, match="there is no such file"):
+        connect("nothing")
+
+
+def test_a_finished_run_reads_with_its_best_epoch(client: Any, runs: Path) -> None:
+    train(load_config(TINY), run_dir=runs / "first")
+    (expected,) = predict(SEVEN, runs / "first", expect="single")
+    assert probabilities(client, "run:first") == list(expected.digits[0].probabilities)
+
+
+@pytest.mark.parametrize("ema", [None, 0.5])
+def test_a_run_that_trains_reads_with_its_newest_weights(client: Any, runs: Path, ema: float | None) -> None:
+    config = load_config(TINY, {"training": {"ema": ema}})
+    with pytest.raises(InterruptedRunError):
+        train(config, run_dir=runs / "first", callback=Stop())
+    checkpoint = load_checkpoint(runs / "first" / "last.pt")
+    state = checkpoint.training_state
+    assert state is not None and (state["epoch"], state["step"]) == (1, 3)
+    weights = {name.removeprefix("module."): value for name, value in (state["ema"] or state["model"]).items()}
+    weights.pop("n_averaged", None)
+    model = checkpoint.only.build(10)
+    (best,) = predict(SEVEN, runs / "first" / "last.pt", expect="single")
+    model.load_state_dict(weights)
+    with torch.inference_mode():
+        image = torch.from_numpy(np.array(best.digits[0].image))[None]
+        logits = model(checkpoint.only.spec.normalization.apply(image))
+    expected = torch.softmax(logits.double() / checkpoint.only.spec.temperature, dim=1)[0]
+    answer = client.post("/v1/read?model=run:first&expect=single", content=SEVEN.read_bytes()).json()
+    assert answer["epoch"] == 1
+    found = answer["predictions"][0]["digits"][0]["probabilities"]
+    assert found == pytest.approx(expected.tolist(), abs=1e-6)
+    assert found != pytest.approx(list(best.digits[0].probabilities), abs=1e-6)
+
+
+def test_the_model_of_a_run_is_loaded_again_when_it_has_changed(connect: Any, runs: Path) -> None:
+    client = connect()
+    train(load_config(TINY), run_dir=runs / "first")
+    train(load_config(TINY, {"seed": 1}), run_dir=runs / "second")
+    before = probabilities(client, "run:first")
+    loaded = client.app.state.models.runs["run:first"][1]
+    assert probabilities(client, "run:first") == before
+    assert client.app.state.models.runs["run:first"][1] is loaded
+    (runs / "second" / "best.pt").replace(runs / "first" / "best.pt")
+    assert probabilities(client, "run:first") != before
+
+
+def test_few_models_of_runs_stay_in_memory(client: Any, runs: Path) -> None:
+    train(load_config(TINY), run_dir=runs / "0")
+    for number in range(1, MAX_RUNS + 2):
+        (runs / str(number)).mkdir()
+        (runs / str(number) / "best.pt").write_bytes((runs / "0" / "best.pt").read_bytes())
+        probabilities(client, f"run:{number}")
+    assert list(client.app.state.models.runs) == [f"run:{number}" for number in range(2, MAX_RUNS + 2)]
+
+
+@pytest.mark.parametrize(
+    "name", ["run:", "run:none", "run:../outside", "run:.", "run:..", "run:/etc", "outside", "run:a\0"]
+)
+def test_names_of_clients_do_not_become_paths(client: Any, runs: Path, name: str) -> None:
+    runs.mkdir()
+    (runs.parent / "outside").mkdir()
+    (runs.parent / "outside" / "best.pt").write_bytes(b"")
+    response = client.post("/v1/read", params={"model": name}, content=SEVEN.read_bytes())
+    assert response.status_code == 404 and list(response.json()) == ["error"]
+
+
+def test_a_run_without_a_model_says_so(client: Any, runs: Path) -> None:
+    (runs / "new").mkdir(parents=True)
+    (runs / "new" / "config.yaml").write_text("name: new")
+    response = client.post("/v1/read?model=run:new", content=SEVEN.read_bytes())
+    assert response.status_code == 409 and "holds no best.pt" in response.json()["error"]
+    (runs / "new" / "best.pt").write_bytes(b"damaged")
+    response = client.post("/v1/read?model=run:new", content=SEVEN.read_bytes())
+    assert response.status_code == 409 and "best.pt" in response.json()["error"]
