@@ -295,9 +295,12 @@ def _length(config: Config) -> Iterator[Finding]:
     if stopping is not None and stopping.patience + 1 >= training.epochs:
         reason = f"patience {stopping.patience} is not over before the last epoch, {training.epochs}"
         yield ("training", "early_stopping"), f"{reason}: it will never stop early"
+    if stopping is not None and training.keep == "last":
+        reason = f"after early stopping the last epoch is {stopping.patience} epochs past the best"
+        yield ("training", "keep"), f"{reason}. Use training.keep=best"
     if training.stop is not None and training.epochs == 1:
         yield ("training", "stop"), "it acts after an epoch, and there is only one: it will never stop early"
-    by_loss = stopping is None or stopping.monitor == "val_loss"
+    by_loss = training.keep == "best" and (stopping is None or stopping.monitor == "val_loss")
     if by_loss and augment is not None and augment.clean_last and getattr(config.loss, "label_smoothing", 0):
         reason = "with label smoothing the validation loss rises in clean epochs, so that none of them may be kept"
         yield ("data", "augment", "clean_last"), f"{reason}: set training.early_stopping.monitor=val_accuracy"

@@ -408,7 +408,10 @@ class Training(Section):
     max_minutes: PositiveNumber | None = None
     """time limit; training stops after the step that exceeds it"""
     early_stopping: Annotated[EarlyStopping | None, BeforeValidator(bool_as_section)] = None
-    """when to stop early; without it, the result is still the best epoch by val_loss"""
+    """when to stop early, and by which metric an epoch is the best; without it, by val_loss"""
+    keep: Literal["best", "last"] = "best"
+    """the epoch whose weights are the result: the best on the validation images (without them the last), or the last,
+    which suits a schedule that ends near zero"""
     stop: Annotated[Stop | None, BeforeValidator(false_as_none)] = None
     """values of the gradient or the training loss at which training stops"""
     checkpoint_seconds: NotNegativeNumber = 10.0
@@ -427,7 +430,7 @@ class Training(Section):
     """train on weighted means of two images and of their losses, with weights from Beta(α, α) with this α (Zhang et
     al. 2018)"""
     refit: bool = False
-    """train again, on training and validation images, for the number of epochs that was best"""
+    """train again, on training and validation images, up to the epoch that was kept"""
 
 
 class Report(Section):

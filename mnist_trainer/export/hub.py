@@ -104,7 +104,7 @@ def _introduction(source: ExportSource) -> str:
     classes = ", ".join(f"`{name}`" for name in source.checkpoint.classes)
     kind = source.checkpoint.config.model.architecture
     epoch, epochs = source.record.get("best_epoch"), source.record.get("epochs")
-    trained = f" It is the best of {epochs} epochs, epoch {epoch}." if epoch and epochs else ""
+    trained = f" These are the weights after epoch {epoch} of {epochs}." if epoch and epochs else ""
     return (
         f"Classifies images of 28×28 pixels as {classes}. Architecture `{kind}`, {count:,} parameters, trained with "
         f"mnist_trainer; `config.yaml` has every setting.{trained}"

@@ -366,7 +366,7 @@ def _training_summary(writer: RunWriter) -> TrainingSummary:
         reason = f"stopped early, for {rule.monitor} did not improve in {best.num_bad_epochs} epochs"
     return TrainingSummary(
         best_epoch=best.epoch,
-        monitor=rule.monitor if rule else "val_loss",
+        monitor=None if config.training.keep == "last" else rule.monitor if rule else "val_loss",
         points=[point for record in writer.records if record.phase == "train" for point in record.curve],
         num_bad_epochs=best.num_bad_epochs if rule else 0,
         patience=rule.patience if rule else None,

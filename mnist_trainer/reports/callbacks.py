@@ -40,7 +40,7 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training. `model` has the weights of the best epoch, or of the second fit, and is in evaluation mode.
+    """A finished training. `model` has the weights of `best_epoch`, or of the second fit, and is in evaluation mode.
 
     `validation` is always that of the first fit. `test` is None with `report.test: false`. `seconds` are those of
     training, `plots` file names in the folder.
@@ -61,11 +61,17 @@ class Run:
     diagnosis: Diagnosis | None = None
     """What the training shows, in words, and what to try next."""
 
+    @property
+    def epoch_text(self) -> str:
+        """Which epoch was kept: `best epoch 3`, or `last epoch 3` without validation or with `training.keep: last`."""
+        is_best = self.config.training.keep == "best" and any(record.best for record in self.records)
+        return f"{'best' if is_best else 'last'} epoch {self.best_epoch}"
+
     def __repr__(self) -> str:
         """Return the results and the folder in a few lines; all else is in the attributes."""
         epochs = len([record for record in self.records if record.phase == "train"])
         lines = [measured.sentence for measured in (self.test, self.validation) if measured is not None]
-        lines += [f"best epoch {self.best_epoch} of {epochs}", f"folder {self.folder}"]
+        lines += [f"{self.epoch_text} of {epochs}", f"folder {self.folder}"]
         return "\n".join([f"{self.config.name}: {lines[0]}", *lines[1:]])
 
 
@@ -307,4 +313,4 @@ def both(main: Callback, other: Callback) -> Callback:
 
 def metrics_row(record: EpochRecord) -> Mapping[str, float | int | str | None]:
     """Return a row of `metrics.csv`."""
-    return {name: value for name, value in vars(record).items() if name not in ("terms", "best", "curve")}
+    return {name: value for name, value in vars(record).items() if name not in ("terms", "best", "kept", "curve")}

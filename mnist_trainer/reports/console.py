@@ -171,7 +171,7 @@ class Console(Callback):
         self.close()
         self.epochs = epochs
         fit = f"refit: {plural(epochs, 'epoch')} from the initial weights on all {images:,} images"
-        self.print_line(f"{fit}, as the best one above", "bold")
+        self.print_line(f"{fit}, as the one kept above", "bold")
 
     def on_test_start(self) -> None:
         self.show_bar("testing and drawing", 0, None, "")
@@ -341,7 +341,7 @@ def run_lines(run: Run) -> list[str]:
     samples = [run.folder / plot for plot in run.plots if Path(plot).name == SAMPLE_FILE]
     written = ["best.pt", "last.pt", "metrics.csv", "run.json", "config.yaml", *run.plots]
     return [
-        f"{STOP_REASONS[run.stop_reason]} Best epoch: {run.best_epoch}. {run.seconds:.1f} s of training.",
+        f"{STOP_REASONS[run.stop_reason]} Kept: {run.epoch_text}. {run.seconds:.1f} s of training.",
         f"Written to {run.folder}: {', '.join(written)}",
         f"Try next: mnist-eval {shell_quote(run.folder)}",
         *(f"          mnist-predict {shell_quote(picture, '--checkpoint', run.folder)}" for picture in samples),

@@ -33,7 +33,6 @@ LOG_SCALE_DECADES = 1.3
 POINT = ("epoch", "train_loss", "train_accuracy", "lr")
 """What a point within an epoch consists of."""
 
-OTHER = {"val_loss": "val_accuracy", "val_accuracy": "val_loss"}
 FORMS = {"loss": "{:.4f}", "accuracy": "{:.2f} %"}
 
 
@@ -41,12 +40,13 @@ FORMS = {"loss": "{:.4f}", "accuracy": "{:.2f} %"}
 class TrainingSummary:
     """What the plot of a training shows besides its rows.
 
-    `points` within the epochs are as `EpochRecord.curve` holds them. `monitor` is the metric of early stopping,
-    `patience` is None without it; `reason` says why the training stopped; `loss` names the loss.
+    `points` within the epochs are as `EpochRecord.curve` holds them. `monitor` is the metric of early stopping
+    (None with `training.keep: last`), `patience` is None without it; `reason` says why the training stopped; `loss`
+    names the loss.
     """
 
     best_epoch: int | None = None
-    monitor: str = "val_loss"
+    monitor: str | None = "val_loss"
     points: Sequence[tuple[float, float, float, float]] = ()
     num_bad_epochs: int = 0
     patience: int | None = None
@@ -101,10 +101,10 @@ def _draw_pair(axes: Axes, rows: Sequence[MetricsRow], summary: TrainingSummary,
     for position in np.flatnonzero(epochs == summary.best_epoch)[-1:]:
         value = (validation if validated else train)[position]
         axes.axvline(epochs[position], color=GREEN, linestyle="--", linewidth=1)
-        why = f"best by {summary.monitor}" if validated else "kept, the last one"
+        why = f"best by {summary.monitor}" if validated and summary.monitor else "kept, the last one"
         label = f"{why}: epoch {summary.best_epoch}, {FORMS[kind].format(value)}"
         axes.plot(epochs[position], value, "D", color=GREEN, fillstyle="none", ms=9, mew=2, label=label)
-        if validated and f"val_{kind}" == OTHER[summary.monitor]:
+        if validated and f"val_{kind}" != summary.monitor:
             _mark_other_best(axes, epochs, validation, position, kind)
     if summary.num_bad_epochs and len(epochs):
         start, end = epochs.max() - summary.num_bad_epochs, epochs.max()
@@ -116,7 +116,7 @@ def _draw_pair(axes: Axes, rows: Sequence[MetricsRow], summary: TrainingSummary,
 
 
 def _mark_other_best(axes: Axes, epochs: Values, values: Values, best: int, kind: str) -> None:
-    """Mark the best epoch by the metric that is not monitored, if it is another epoch."""
+    """Mark the best epoch by a metric that does not choose the one kept, if it is another epoch."""
     heights = np.where(np.isfinite(values), values if kind == "accuracy" else -values, -np.inf)
     highest = int(heights.argmax())
     if heights[highest] > heights[best]:

@@ -99,7 +99,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a finished training. `records` are those of the first fit, `validation` of its best epoch."""
+    """What is known of a finished training. `records` are those of the first fit, `validation` of the one kept."""
 
     config: Config
     records: Sequence[EpochRecord]
@@ -122,8 +122,13 @@ class Facts:
     """The user's own parts, of `model`, `loss` and `optimizer`: their keys in the config mean nothing."""
 
     @property
+    def peak(self) -> int:
+        """Return the best epoch by validation, which with `training.keep: last` is not the one kept."""
+        return max((record.epoch for record in self.records if record.best), default=self.best_epoch)
+
+    @property
     def best(self) -> EpochRecord:
-        """Return the record of the best epoch."""
+        """Return the record of the epoch that was kept."""
         return next(record for record in self.records if record.epoch == self.best_epoch)
 
     @property
@@ -133,7 +138,7 @@ class Facts:
 
     @property
     def is_accurate(self) -> bool:
-        """Return whether an accuracy of the best epoch is high. That of training images lags behind.
+        """Return whether an accuracy of the epoch kept is high. That of training images lags behind.
 
         If one class has most of the images, as in a yes/no task, always predicting it is already right quite often.
         """
@@ -265,7 +270,8 @@ def healthy(facts: Facts) -> Finding:
         text = f"No problem is visible ({train}), but overfitting can't be seen without validation images."
         return Finding("no_validation", text, ("data.validation=null",))
     shown = f"{train}, validation {percent(facts.validation.accuracy)}"
-    epochs = f"best epoch {facts.best_epoch} of {facts.last.epoch}"
+    kind = "last" if facts.config.training.keep == "last" else "best"
+    epochs = f"{kind} epoch {facts.best_epoch} of {facts.last.epoch}"
     return Finding("healthy", f"This training is healthy: {shown}; {epochs}. {_end(facts)}", is_problem=False)
 
 
@@ -277,8 +283,8 @@ def _end(facts: Facts) -> str:
         falls = facts.fall is not None and facts.fall > FLAT
         fall = f", while the loss was still falling by {_rounded(facts.fall or 0)} an epoch" if falls else ""
         return f"training.stop.{facts.stop_reason}={limit:g} ended it{fall}."
-    if facts.best_epoch < LATE * facts.last.epoch:
-        return f"More epochs would hardly have helped: none after epoch {facts.best_epoch} was better."
+    if facts.peak < LATE * facts.last.epoch and not (facts.is_annealed and facts.config.training.keep == "last"):
+        return f"More epochs would hardly have helped: none after epoch {facts.peak} was better."
     if facts.is_annealed:
         return "The curve does not show whether more epochs would help: the schedule ended near a rate of 0."
     if facts.fall is None:
@@ -411,7 +417,7 @@ def overfitting(facts: Facts) -> Iterator[Finding]:
             f"The model overfits: after epoch {turn.epoch} the validation loss rose from {turn.val_loss:.3g} to "
             f"{last.val_loss:.3g}, while the training loss fell from {turn.train_loss:.3g} to {last.train_loss:.3g}. "
             f"The model of epoch {facts.best_epoch} is kept.",
-            regularizers,
+            ("training.keep=best", *regularizers),
         )
         return
     train, validation = facts.best.train_accuracy, facts.validation.accuracy
@@ -434,7 +440,7 @@ def _regularizers(config: Config) -> tuple[str, ...]:
 
 def too_short(facts: Facts) -> Iterator[Finding]:
     """The loss was still falling when a limit ended the training, or a schedule ended its fall."""
-    if facts.stop_reason not in ("epochs", "max_minutes") or facts.best_epoch < LATE * facts.last.epoch:
+    if facts.stop_reason not in ("epochs", "max_minutes") or facts.peak < LATE * facts.last.epoch:
         return
     split = "training" if facts.last.val_loss is None else "validation"
     fall, length = facts.fall or 0.0, plural(facts.last.epoch, "epoch")

@@ -160,7 +160,7 @@ class RunWriter:
 
     @property
     def best_epoch(self) -> int:
-        """The best epoch by validation; 0 before the first one is complete."""
+        """The epoch whose weights are kept; 0 before the first one is complete."""
         return self.first.best.epoch
 
     @property
@@ -221,7 +221,7 @@ class RunWriter:
         """Write the row of an epoch and its checkpoints; the state comes last, because it says how far the run got."""
         self.records.append(record)
         self.folder.add_metrics(metrics_row(record))
-        if record.best:
+        if record.kept:
             save_checkpoint(self.folder.best, self.best())
         terms = ", ".join(f"{name} {value:.4g}" for name, value in record.terms.items())
         cells = "  ".join(cell for cell in epoch_cells(record) if cell)

@@ -19,7 +19,7 @@ STOP_REASONS = {
     "max_minutes": "Stopped: training.max_minutes is over.",
     "gradient_norm": "Stopped: the norm of the gradient is at most training.stop.gradient_norm.",
     "train_loss": "Stopped: the training loss is at most training.stop.train_loss.",
-    "interrupted": "Stopped by a signal; this is the best epoch until then.",
+    "interrupted": "Stopped by a signal.",
 }
 
 _COMMAND = re.compile(r"\bmnist-(?:train|eval|predict|runs|sweep) .*?(?=[)`;]|\. |, |$)")

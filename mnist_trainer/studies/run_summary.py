@@ -361,12 +361,13 @@ def _means(metrics: Metrics | None) -> dict[str, Any]:
 
 
 def _best_row(record: RunRecord, config: Config | None, rows: tuple[Row, ...]) -> Row:
-    """Return the row of the best epoch. Without validation it is the last row; without rows it is empty."""
+    """Return the row of the epoch that was kept, by default the best one; without rows it is empty."""
     if record.best_epoch:
         return next((row for row in rows if row["epoch"] == record.best_epoch), {})
     rule = config.training.early_stopping if config else None
     key, sign = ("val_accuracy", 1) if rule and rule.monitor == "val_accuracy" else ("val_loss", -1)
-    validated = [row for row in rows if row.get(key) is not None]
+    keeps_last = config is not None and config.training.keep == "last"
+    validated = [] if keeps_last else [row for row in rows if row.get(key) is not None]
     return max(validated or rows[-1:], key=lambda row: sign * (row.get(key) or 0.0), default={})
 
 

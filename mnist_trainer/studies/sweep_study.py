@@ -219,7 +219,7 @@ class SweepStudy:
         from optuna.exceptions import UpdateFinishedTrialError
 
         attempt = self.running[number]
-        attempt.best = record if record.best else attempt.best
+        attempt.best = record if record.kept else attempt.best
         try:
             attempt.trial.report(getattr(record, self.sweep.objective), record.epoch)
             return attempt.trial.should_prune()

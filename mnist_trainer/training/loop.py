@@ -43,6 +43,8 @@ class EpochRecord:
     terms: dict[str, float] = field(default_factory=dict)
     best: bool = False
     """Whether it is the best epoch so far by validation; never in a second fit."""
+    kept: bool = False
+    """Whether its weights are the result so far (`training.keep`); never in a second fit."""
     gradient_norm: float | None = None
     """The Euclidean norm of the whole gradient before clipping, mean over the steps; without steps that are not finite,
     and None if all are."""
@@ -144,8 +146,9 @@ def divergence_error(state: TrainingState, what: str, step: int | None = None) -
     if step is not None:
         where += f", step {step} of {state.setup.steps_per_epoch}"
     event = f"{what} in {where}, at a learning rate of {state.lr:g}"
-    best = state.best.epoch
-    kept = f"Epoch {best}, the best until then, is kept" if best else "No epoch is complete, so there is no model yet"
+    kept = "No epoch is complete, so there is no model yet"
+    if state.best.epoch:
+        kept = f"Epoch {state.best.epoch}, the {state.kept_kind} until then, is kept"
     lower = f"Lower optimizer.lr (optimizer.lr={state.base_lrs[0] / 10:g} for example)"
     clip = "" if (state.clip_norm or 2) <= 1 else ", set training.clip_norm=1"
     return DivergedError(f"{event}. {kept}. {lower}{clip}, or look at the loss and the data.", event, step)
@@ -250,8 +253,9 @@ def finish_epoch(state: TrainingState) -> EpochRecord:
     curve = tuple((state.epoch + step / steps, loss, correct, lr) for step, loss, correct, lr in state.totals.curve())
     val_loss, val_accuracy = validate(state)
     state.epoch += 1
-    is_best = state.best.update(training.early_stopping, state.epoch, val_loss, val_accuracy)
-    if is_best:
+    is_best = state.best.update(training, state.epoch, val_loss, val_accuracy)
+    is_kept, is_first_fit = state.best.epoch == state.epoch, state.setup.phase == "train"
+    if is_kept:
         state.save_best_weights()
     state.plateau.update(state.setup.config.schedule, val_loss)
     record = EpochRecord(
@@ -265,7 +269,8 @@ def finish_epoch(state: TrainingState) -> EpochRecord:
         images_per_second=state.totals.images / train_seconds,
         phase=state.setup.phase,
         terms=terms,
-        best=is_best and state.setup.phase == "train",
+        best=is_best and is_first_fit,
+        kept=is_kept and is_first_fit,
         gradient_norm=state.totals.gradient_norm,
         curve=curve,
     )

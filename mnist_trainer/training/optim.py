@@ -112,25 +112,24 @@ class PlateauState:
 class BestEpoch:
     """The best epoch by a validation metric, and the patience counter (Prechelt 1998, "Early stopping").
 
-    Of equal epochs the first is the best. Without validation the last epoch is the best. Patience is reset when the
-    metric is better by more than `min_delta`, but any better epoch becomes the best. Metrics are stored so that larger
-    is better.
+    Of equal epochs the first is the best. Patience is reset when the metric is better by more than `min_delta`, but any
+    better epoch becomes the best. Metrics are stored so that larger is better.
     """
 
     epoch: int = 0
+    """The epoch whose weights are kept: the best; the last one without validation, or with `training.keep: last`."""
     metric: float | None = None
     patience_score: float | None = None
     num_bad_epochs: int = 0
 
-    def update(
-        self, rule: cfg.EarlyStopping | None, epoch: int, val_loss: float | None, val_accuracy: float | None
-    ) -> bool:
-        """Return whether `epoch` (from 1) is the best so far."""
+    def update(self, training: cfg.Training, epoch: int, val_loss: float | None, val_accuracy: float | None) -> bool:
+        """Return whether `epoch` (from 1) is the best so far; never without validation."""
+        rule = training.early_stopping
         monitored, margin = (rule.monitor, rule.min_delta) if rule else ("val_loss", 0.0)
         metric = val_loss if monitored == "val_loss" else val_accuracy
         if metric is None:
             self.epoch = epoch
-            return True
+            return False
         score = -metric if monitored == "val_loss" else metric
         if self.patience_score is None or score > self.patience_score + margin:
             self.patience_score, self.num_bad_epochs = score, 0
@@ -138,7 +137,9 @@ class BestEpoch:
             self.num_bad_epochs += 1
         improved = self.metric is None or score > self.metric
         if improved:
-            self.epoch, self.metric = epoch, score
+            self.metric = score
+        if improved or training.keep == "last":
+            self.epoch = epoch
         return improved
 
     def is_exhausted(self, rule: cfg.EarlyStopping | None) -> bool:

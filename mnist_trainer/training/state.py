@@ -204,6 +204,11 @@ class TrainingState:
         self.restores: list[dict[str, Any]] = []
 
     @property
+    def kept_kind(self) -> Literal["best", "last"]:
+        """Return which epoch is kept: `training.keep`, but the last one without validation images."""
+        return "last" if self.setup.validation is None else self.setup.config.training.keep
+
+    @property
     def lr_scale(self) -> float:
         """Return the factor of the learning rate that is halved by each restore."""
         return 0.5 ** len(self.restores)

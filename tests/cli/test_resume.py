@@ -52,7 +52,7 @@ def test_a_batch_system_and_a_closed_terminal_stop_it_as_ctrl_c_does(
 def test_it_can_be_finished_instead(process: Process, here: Path) -> None:
     code, out, err = stopped(process, signal.SIGINT, "--on-interrupt", "finish")
     assert (code, err) == (0, "")
-    assert "Stopped by a signal; this is the best epoch until then. Best epoch: " in out
+    assert "Stopped by a signal. Kept: best epoch " in out
     record = record_of(here / "mine")
     assert (record["status"], record["stop_reason"]) == ("finished", "interrupted")
     assert record["test"]["count"] > 0

@@ -43,7 +43,7 @@ def test_a_pipe_gets_the_whole_course_in_plain_lines(command: Command, here: Pat
     for epoch, line in enumerate(lines[6:8], start=1):
         assert re.fullmatch(row % epoch, line)
     best = record_of(here / "mine")["best_epoch"]
-    assert re.fullmatch(rf"All epochs are done\. Best epoch: {best}\. \d+\.\d s of training\.", lines[8])
+    assert re.fullmatch(rf"All epochs are done\. Kept: best epoch {best}\. \d+\.\d s of training\.", lines[8])
     files = "best.pt, last.pt, metrics.csv, run.json, config.yaml, plots/mistakes.png, plots/sample.png"
     assert lines[9] == f"Written to mine: {files}"
     assert lines[10] == "Try next: mnist-eval mine"

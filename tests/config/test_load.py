@@ -295,6 +295,7 @@ schedule:
 training:
   epochs: 10
   early_stopping: {monitor: val_loss, patience: 5, min_delta: 0.0}
+  keep: best
   checkpoint_seconds: 10.0
   on_divergence: stop
   accumulate: 1

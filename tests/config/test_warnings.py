@@ -269,6 +269,11 @@ EACH: list[tuple[dict[str, Any], tuple[str | int, ...], str]] = [
         "with final 1 the learning rate never falls. Use schedule=constant, or schedule.final=0",
     ),
     (
+        {"training": {"keep": "last", "early_stopping": {"patience": 3}}},
+        ("training", "keep"),
+        "after early stopping the last epoch is 3 epochs past the best. Use training.keep=best",
+    ),
+    (
         {"schedule": "plateau", "training": {"epochs": 4}},
         ("schedule", "patience"),
         "patience 2 is not over before the last epoch, 4: the learning rate never falls. Try schedule.patience=0",

@@ -78,6 +78,26 @@ def test_the_folder_tells_both_fits(tmp_path: Path) -> None:
     assert load_config(tmp_path / "run" / "config.yaml") == config()
 
 
+def test_the_last_epoch_is_kept_on_request_and_the_second_fit_is_as_long(tmp_path: Path) -> None:
+    rough = ("schedule=constant", "optimizer.lr=0.2")
+    best = train(config(refit=False), *rough, run_dir=tmp_path / "best")
+    last = train(config(refit=False, keep="last"), *rough, run_dir=tmp_path / "last")
+    assert best.best_epoch < last.best_epoch == 5
+    assert [record.best for record in last.records] == [record.best for record in best.records]
+    assert (repr(best).split("\n")[2], repr(last).split("\n")[2]) == (f"{best.epoch_text} of 5", "last epoch 5 of 5")
+    saved = load_checkpoint(tmp_path / "last" / "last.pt")
+    assert saved.training_state is not None
+    for name, weight in saved.training_state["model"].items():
+        assert torch.equal(load_checkpoint(tmp_path / "last" / "best.pt").weights[name], weight)
+        assert torch.equal(last.model.state_dict()[name], weight)
+    assert json.loads((tmp_path / "last" / "run.json").read_text())["best_epoch"] == 5
+    assert last.validation is not None
+    assert last.validation.accuracy == last.records[-1].val_accuracy
+    again = train(config(keep="last"), *rough, run_dir=tmp_path / "refit")
+    assert json.loads((tmp_path / "refit" / "run.json").read_text())["refit"] == {"epochs": 5, "train_count": 200}
+    assert again.validation == last.validation
+
+
 def test_a_refitted_model_has_no_validation_images(tmp_path: Path) -> None:
     run = train(config(), run_dir=tmp_path / "run")
     assert evaluate(run.folder) == run.test

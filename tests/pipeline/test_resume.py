@@ -46,6 +46,10 @@ KINDS: dict[str, dict[str, Any]] = {
         "schedule": {"name": "plateau", "patience": 0},
         "training": {"epochs": 9, "early_stopping": {"patience": 2, "min_delta": 0.4}},
     },
+    "the last epoch kept": {
+        "optimizer": {"name": "adam", "lr": 0.1},
+        "training": {"keep": "last", "epochs": 5, "early_stopping": {"patience": 2, "min_delta": 0.4}},
+    },
     "second fit": {"optimizer": {"name": "adam", "lr": 0.05}, "training": {"refit": True}},
     "pieces": {"training": {"accumulate": 2, "mixup": 0.4, "clip_norm": 1.0}, "optimizer": {"name": "rmsprop"}},
     "restored": {

@@ -60,6 +60,7 @@ def record() -> EpochRecord:
         images_per_second=23456.7,
         terms={"cross_entropy": 0.1, "penalties": 0.02344},
         best=True,
+        kept=True,
         gradient_norm=1.25,
     )
 
@@ -85,7 +86,7 @@ def evaluation() -> Evaluation:
 
 
 @pytest.fixture
-def result(evaluation: Evaluation) -> Run:
+def result(evaluation: Evaluation, record: EpochRecord) -> Run:
     config = load_config({"model": {"architecture": "mlp", "hidden": [8]}})
     plots = ("plots/curves.png", "plots/confusion.png")
-    return Run(Path("runs") / "one", config, (), 3, "epochs", evaluation, None, nn.Identity(), 31.26, plots)
+    return Run(Path("runs") / "one", config, (record,), 3, "epochs", evaluation, None, nn.Identity(), 31.26, plots)

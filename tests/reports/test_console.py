@@ -38,7 +38,7 @@ def tell(callback: Callback, info: RunInfo, record: EpochRecord, result: Run) ->
 def written(result: Run) -> list[str]:
     folder = result.folder
     return [
-        "All epochs are done. Best epoch: 3. 31.3 s of training.",
+        "All epochs are done. Kept: best epoch 3. 31.3 s of training.",
         f"Written to {folder}: best.pt, last.pt, metrics.csv, run.json, config.yaml, plots/curves.png, "
         "plots/confusion.png",
         f"Try next: mnist-eval {folder}",

@@ -144,6 +144,13 @@ def test_where_both_agree_or_nothing_is_validated_there_is_one_mark(drawn: Any) 
     )
 
 
+def test_the_last_epoch_is_marked_as_kept_and_the_best_ones_beside_it(drawn: Any) -> None:
+    rows = [{**row, "val_accuracy": accuracy} for row, accuracy in zip(rows_of(3), (0.8, 0.9, 0.85), strict=True)]
+    figure, _ = drawn(rows, TrainingSummary(3, monitor=None))
+    assert labels(figure, 0)[-1] == "kept, the last one: epoch 3, 0.3333"
+    assert labels(figure, 1)[-2:] == ["kept, the last one: epoch 3, 85.00 %", "highest val_accuracy: epoch 2, 90.00 %"]
+
+
 def test_the_epochs_without_improvement_are_shaded_and_the_reason_is_written(drawn: Any) -> None:
     figure, title = drawn(rows_of(5), TrainingSummary(3, num_bad_epochs=2, patience=2, reason="stopped early"))
     assert title == "mlp: stopped early"

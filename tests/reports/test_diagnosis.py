@@ -508,6 +508,18 @@ def test_whether_more_epochs_would_have_helped(name: str) -> None:
     assert text in diagnose(facts).lines[0] and diagnose(facts).is_healthy
 
 
+def test_the_last_epoch_is_judged_where_it_is_kept() -> None:
+    kept = replace(HEALTHY, config=load_config(MLP, ("training.keep=last",)), best_epoch=6)
+    assert "validation 98.88 %; last epoch 6 of 6. " in diagnose(kept).lines[0]
+    marked = [replace(record, best=record.epoch <= 3) for record in records()]
+    assert "none after epoch 3 was better." in diagnose(replace(kept, records=marked)).lines[0]
+    annealed = [replace(record, best=record.epoch <= 3) for record in records(final_lr=0)]
+    assert "does not show whether more epochs would help" in diagnose(replace(kept, records=annealed)).lines[0]
+    turned = replace(kept, records=records(UP, (1.0, 0.4, 0.2, 0.1, 0.05, 0.02)))
+    assert "The model of epoch 6 is kept." in diagnose(turned).lines[0]
+    assert diagnose(turned).suggestion == "training.keep=best"
+
+
 def test_a_cause_hides_its_consequences() -> None:
     bad = evaluation([(1, 2, 1000)])
     facts = replace(CASES["the first steps blow up"][0], validation=bad, dead=[DeadUnits(1, tuple(range(60)), 64)])

@@ -115,9 +115,9 @@ def test_each_epoch_adds_a_row_and_a_line_and_the_best_is_saved(make: Callable[.
     journal = make("loss={name: cross_entropy, smooth_weights: 0.1}")
     journal.start({})
     records = list(fit(journal.state))
-    journal.epoch(replace(records[0], best=True))
+    journal.epoch(replace(records[0], best=True, kept=True))
     first = journal.folder.best.stat().st_mtime_ns
-    journal.epoch(replace(records[1], best=False))
+    journal.epoch(replace(records[1], best=False, kept=False))
     assert journal.folder.best.stat().st_mtime_ns == first
     with journal.folder.metrics.open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -59,12 +59,19 @@ def test_an_accuracy_comes_with_its_interval(evaluation: Evaluation) -> None:
 def test_the_end_says_why_where_and_what_next(result: Run, reason: str) -> None:
     folder = Path("runs") / "one"
     assert run_lines(replace(result, stop_reason=reason)) == [
-        f"{STOP_REASONS[reason]} Best epoch: 3. 31.3 s of training.",
+        f"{STOP_REASONS[reason]} Kept: best epoch 3. 31.3 s of training.",
         f"Written to {folder}: best.pt, last.pt, metrics.csv, run.json, config.yaml, plots/curves.png, "
         "plots/confusion.png",
         f"Try next: mnist-eval {folder}",
         "one: test accuracy 99.85 % (3 errors of 2,000; 95 % interval 99.56 to 99.95 %)",
     ]
+
+
+def test_the_end_says_which_epoch_was_kept(result: Run) -> None:
+    last = load_config(result.config, ("training.keep=last",))
+    assert run_lines(replace(result, config=last))[0] == "All epochs are done. Kept: last epoch 3. 31.3 s of training."
+    unvalidated = [replace(record, best=False) for record in result.records]
+    assert "Kept: last epoch 3." in run_lines(replace(result, records=tuple(unvalidated)))[0]
 
 
 def test_what_to_try_next_can_be_pasted(result: Run) -> None:

@@ -53,10 +53,14 @@ def test_of_several_runs_it_is_known_when_any_wrote_last(fake_run: FakeRun, kind
     assert read_run(path).written_at == datetime.fromtimestamp(1_000_000_060, UTC)
 
 
-@pytest.mark.parametrize(("rule", "best"), [("null", 2), ("{monitor: val_accuracy}", 3), ("{monitor: val_loss}", 2)])
+@pytest.mark.parametrize(
+    ("rule", "best"), [("null", 2), ("{monitor: val_accuracy}", 3), ("{monitor: val_loss}", 2), ("null, keep: last", 3)]
+)
 def test_the_best_epoch_is_the_one_by_the_runs_own_rule(fake_run: FakeRun, rule: str, best: int) -> None:
     rows = "epoch,phase,val_loss,val_accuracy\n1,train,3,0.7\n2,train,1,0.8\n3,train,2,0.9\n4,refit,0,1\n"
-    path = fake_run("one", {"best_epoch": None, "validation": None}, f"training.early_stopping={rule}", metrics=rows)
+    path = fake_run(
+        "one", {"best_epoch": None, "validation": None}, f"training={{early_stopping: {rule}}}", metrics=rows
+    )
     assert read_run(path).best_epoch == best
 
 

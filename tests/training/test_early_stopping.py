@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from mnist_trainer.config.schema import EarlyStopping
+from mnist_trainer.config.schema import EarlyStopping, Training
 from mnist_trainer.training.optim import BestEpoch
 
 
 def run(rule: EarlyStopping | None, metrics: list[float | None]) -> tuple[list[int], int | None]:
     """The epochs that were best when they ended, and the epoch after which patience was out."""
-    best, improved = BestEpoch(), []
+    best, improved, training = BestEpoch(), list[int](), Training(early_stopping=rule)
     for epoch, metric in enumerate(metrics, start=1):
         loss, accuracy = (metric, 0.0) if rule is None or rule.monitor == "val_loss" else (0.0, metric)
-        if best.update(rule, epoch, loss if metric is not None else None, accuracy):
+        if best.update(training, epoch, loss if metric is not None else None, accuracy):
             improved.append(epoch)
         assert best.epoch == improved[-1]
         if best.is_exhausted(rule):
@@ -61,5 +61,18 @@ def test_without_a_rule_the_lowest_loss_is_best_and_nothing_stops() -> None:
     assert run(None, [3.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0]) == ([1, 2], None)
 
 
-def test_without_figures_the_last_epoch_is_best() -> None:
-    assert run(None, [None, None, None]) == ([1, 2, 3], None)
+def test_without_figures_the_last_epoch_is_kept_and_none_is_called_the_best() -> None:
+    best = BestEpoch()
+    for epoch in (1, 2, 3):
+        assert not best.update(Training(), epoch, None, None)
+        assert best.epoch == epoch
+
+
+def test_the_last_epoch_is_kept_on_request_and_patience_counts_as_before() -> None:
+    best, training = BestEpoch(), Training(keep="last", early_stopping=EarlyStopping(patience=2))
+    for epoch, (loss, is_best) in enumerate([(3.0, True), (2.0, True), (2.5, False)], start=1):
+        assert best.update(training, epoch, loss, 0.0) is is_best
+        assert best.epoch == epoch
+        assert not best.is_exhausted(training.early_stopping)
+    assert not best.update(training, 4, 2.5, 0.0)
+    assert best.epoch == 4 and best.is_exhausted(training.early_stopping)
