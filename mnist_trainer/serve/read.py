@@ -65,7 +65,8 @@ def read_router(models: Models, limits: Limits) -> APIRouter:
         """Read the digits on one or many pictures: files in the field `files` of a form, or one picture as the body.
 
         `model` is a name in `/v1/models`, or `run:NAME`: the newest weights of a run, also while it trains. With
-        `details` each prediction has `images`, the inputs of the network, and `steps` from the picture to the ink.
+        `details` each prediction has `images`, the inputs of the network, `steps` from the picture to the ink, and
+        the `size` of the upright picture.
         """
         pictures = await received_pictures(request)
         content = await queue.run(request, partial(_read, models, model, pictures, expect, details))
@@ -152,12 +153,16 @@ def _is_pdf(picture: InputImage) -> bool:
 
 
 def _details(prediction: Prediction) -> dict[str, Any]:
-    """Return what the network saw, and the steps before, as PNGs in data URIs."""
-    images = [Image.fromarray(digit.image) for digit in prediction.digits if digit.image is not None]
-    steps = [] if prediction.steps is None else step_panels(prediction.steps, prediction.digits)
+    """Return what the network saw, and the steps before, as PNGs in data URIs, and the size of the upright picture."""
+    steps, images = prediction.steps, [digit.image for digit in prediction.digits if digit.image is not None]
+    if steps is None:
+        return {"images": [], "steps": [], "size": None}
+    height, width = steps.ink.shape
+    panels = step_panels(steps, prediction.digits)
     return {
-        "images": [_data_uri(image) for image in images],
-        "steps": [{"name": name, "image": _data_uri(image)} for name, image in steps],
+        "images": [_data_uri(Image.fromarray(image)) for image in images],
+        "steps": [{"name": name, "image": _data_uri(image)} for name, image in panels],
+        "size": [round(width * steps.scale), round(height * steps.scale)],
     }
 
 

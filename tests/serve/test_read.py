@@ -85,6 +85,8 @@ def test_details_show_what_the_network_saw(client: Client) -> None:
         "result",
     ]
     assert all(max(pixels(step["image"]).shape) > 100 for step in prediction["steps"])
+    with Image.open(SEVEN) as picture:
+        assert prediction["size"] == list(picture.size)
 
 
 def test_a_picture_that_cannot_be_read_says_why(client: Client) -> None:

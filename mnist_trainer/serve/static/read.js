@@ -318,7 +318,8 @@ function boxShapes({ box: [x, y, width, height], digit: name, refused }, index, 
 
 /** Show the intermediate images of the reading. */
 function showSteps() {
-  const steps = (shownPrediction()?.steps ?? STEPS.map((name) => ({ name }))).slice(0, STEPS.length);
+  const made = shownPrediction()?.steps;
+  const steps = made?.length ? made.slice(0, STEPS.length) : STEPS.map((name) => ({ name }));
   const list = at("steps");
   if (list.children.length !== steps.length) {
     list.replaceChildren(
