@@ -135,7 +135,7 @@ function newTile(onclick) {
 }
 
 /** Show the probability of each class; all are 0 without a digit. */
-function showBars(table, classes, digit) {
+export function showBars(table, classes, digit) {
   const [caption] = table.children;
   const body = table.tBodies[0];
   const values = digit?.probabilities ?? [];

@@ -4,7 +4,11 @@
  * The tabs in their order. A tab's address is #NAME or #NAME/ARGUMENT, and its section in index.html has the id
  * panel-NAME. Its module exports show(panel, argument), called whenever its address is opened, and may export hide().
  */
-const TABS = [{ name: "read", title: "Read", load: () => import("./read.js") }];
+const TABS = [
+  { name: "read", title: "Read", load: () => import("./read.js") },
+  { name: "train", title: "Train", load: () => import("./train.js") },
+  { name: "runs", title: "Runs", load: () => import("./runs.js") },
+];
 
 /** An error that the server answered, or that it did not answer (status 0); `retryAfter` in seconds. */
 export class RequestError extends Error {

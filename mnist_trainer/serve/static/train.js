@@ -1,0 +1,352 @@
+// The tab Train: choose a config, change it, train it; and watch a training while a drawing is read by its newest epoch.
+
+import { element, request, requestJson, showError } from "./app.js";
+import { showBars } from "./answer.js";
+import { drawingSurface } from "./draw.js";
+import { configForm } from "./form.js";
+import { curves, follow, metricsText, stateLabel } from "./watch.js";
+
+const CHECK_MS = 250; // after the last change, before the config is checked
+const FIRST = "quickstart";
+
+let stop = () => {};
+let visits = 0; // counts the views, so that one that loads slowly does not replace a later one
+let draft = null; // the config that is being changed; it stays when another tab is opened
+
+/** Show the config to be trained, or the training of the run named in `argument`. */
+export async function show(panel, argument) {
+  stop();
+  stop = () => {};
+  visits += 1;
+  if (argument) await showTraining(panel, argument);
+  else await showDraft(panel);
+}
+
+/** Stop looking at a training. */
+export function hide() {
+  visits += 1;
+  stop();
+}
+
+// --- a new training ---
+
+async function showDraft(panel) {
+  const visit = visits;
+  const { runs, can_train: canTrain } = await requestJson("v1/runs");
+  draft ??= await newDraft();
+  if (visit !== visits) return;
+  draft.setState(runs.filter(({ state }) => state === "running"), canTrain);
+  panel.replaceChildren(draft.node);
+}
+
+/** Return the view of a config, with its functions. */
+async function newDraft() {
+  const [{ configs }, schema] = await Promise.all([requestJson("v1/configs"), requestJson("v1/config-schema")]);
+  const changes = new Map(); // the overrides, by key
+  const choice = element("select", { id: "config", onchange: () => choose(choice.value) }, ...configs.map(({ name }) => element("option", { value: name }, name)));
+  const description = element("p", { class: "muted" });
+  const form = configForm(schema, change);
+  const editor = yamlEditor(() => check());
+  const modes = modeButtons({ Form: form.node, YAML: editor.node });
+  const side = sidePanel(() => start(), (path) => change(path, null));
+  const busy = element("p", { class: "notice", hidden: true });
+  let shown = null; // the last config without problems
+  let base = null; // the same without the changes
+  let timer = 0;
+
+  function choose(name) {
+    const config = configs.find((each) => each.name === name);
+    choice.value = name;
+    description.textContent = config.description;
+    changes.clear();
+    editor.setText(config.yaml);
+    check(0);
+  }
+
+  /** Change a key. A section that is chosen anew loses its changes; null takes a change back. */
+  function change(path, text) {
+    for (const key of changes.keys()) if (key === path || key.startsWith(`${path}.`)) changes.delete(key);
+    if (text !== null && text !== valueOf(base, path)) changes.set(path, text);
+    check();
+  }
+
+  function check(delay = CHECK_MS) {
+    clearTimeout(timer);
+    side.setBusy();
+    timer = setTimeout(() => checkNow().catch((error) => showError(error.message)), delay);
+  }
+
+  async function checkNow() {
+    const yaml = editor.text();
+    const paths = [...changes.keys()];
+    const overrides = [...changes].map(([path, text]) => `${path}=${text}`);
+    const [{ config: plain }, { config, errors }] = await Promise.all([
+      post("v1/configs/check", { yaml, overrides: [] }),
+      post("v1/configs/check", { yaml, overrides }),
+    ]);
+    if (yaml !== editor.text() || overrides.join("\n") !== [...changes].map(([path, text]) => `${path}=${text}`).join("\n")) return;
+    base = plain ?? base;
+    shown = config ?? shown;
+    const messages = new Map(errors.map((error) => [error.override === null ? error.key : paths[error.override], error.message]));
+    if (shown) form.show(shown, messages, changes);
+    editor.showErrors(errors.filter(({ line }) => line !== null));
+    side.show(errors, changes, commandOf(yaml, overrides));
+    showError();
+  }
+
+  function commandOf(yaml, overrides) {
+    const isShipped = configs.find(({ name }) => name === choice.value).yaml === yaml;
+    return ["mnist-train", isShipped ? choice.value : "my-config.yaml", ...overrides.map(quote)].join(" ");
+  }
+
+  async function start() {
+    const overrides = [...changes].map(([path, text]) => `${path}=${text}`);
+    const { name } = await post("v1/trainings", { yaml: editor.text(), overrides });
+    location.hash = `train/${encodeURIComponent(name)}`;
+  }
+
+  choose(configs.some(({ name }) => name === FIRST) ? FIRST : configs[0].name);
+  const chooser = element("div", { class: "bar" }, element("label", { for: "config" }, "Config"), choice, modes.node);
+  const left = element("div", { class: "draft" }, chooser, description, form.node, editor.node);
+  return {
+    node: element("div", { class: "train" }, element("h1", { class: "unseen" }, "Train a model"), busy, left, side.node),
+    setState(running, canTrain) {
+      const links = running.flatMap(({ folder, name }) => [" ", element("a", { href: `#train/${encodeURIComponent(folder)}` }, name)]);
+      busy.replaceChildren("In training now:", ...links);
+      busy.hidden = !running.length;
+      side.setCanTrain(canTrain);
+    },
+  };
+}
+
+/** Return the value of a key of a config as it is written in an override. */
+function valueOf(config, path) {
+  let value = config;
+  for (const key of path.split(".")) value = value?.[key];
+  if (value !== null && typeof value === "object" && !Array.isArray(value)) value = value.architecture ?? value.name ?? "{}";
+  return value === null || value === undefined ? "null" : typeof value === "string" ? value : JSON.stringify(value).replaceAll(",", ", ");
+}
+
+/** Return a word quoted for a shell, if it has to be. */
+function quote(word) {
+  return /^[\w.,=:+/-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}
+
+function post(path, content) {
+  return requestJson(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(content) });
+}
+
+/** Return buttons of which one is pressed; each shows its element. */
+function modeButtons(views) {
+  const buttons = Object.entries(views).map(([name]) => element("button", { type: "button", onclick: () => choose(name) }, name));
+  function choose(name) {
+    Object.entries(views).forEach(([each, view], index) => {
+      view.hidden = each !== name;
+      buttons[index].setAttribute("aria-pressed", String(each === name));
+    });
+  }
+  choose(Object.keys(views)[0]);
+  return { node: element("div", { class: "modes", role: "group", "aria-label": "How to change the config" }, ...buttons) };
+}
+
+/** Return a text field for YAML, with numbers of the lines, and below it each problem under its line. */
+function yamlEditor(onInput) {
+  const gutter = element("pre", { class: "gutter", "aria-hidden": "true" });
+  const area = element("textarea", { spellcheck: "false", autocapitalize: "off", autocomplete: "off", wrap: "off", "aria-label": "Config as YAML", "aria-describedby": "yaml-errors" });
+  const problems = element("ol", { class: "problems", id: "yaml-errors" });
+  let errors = [];
+
+  function render() {
+    const lines = area.value.split("\n");
+    area.rows = lines.length + 1;
+    const wrong = new Set(errors.map(({ line }) => line));
+    gutter.replaceChildren(...lines.map((_, index) => element("span", { class: wrong.has(index + 1) ? "wrong" : "" }, `${index + 1}\n`)));
+    problems.replaceChildren(...errors.map((error) => element("li", {}, ...excerpt(error, lines[error.line - 1] ?? ""))));
+  }
+
+  function excerpt({ line, column, key, message }, text) {
+    const onclick = () => {
+      const before = area.value.split("\n").slice(0, line - 1).join("\n").length + (line > 1 ? 1 : 0);
+      area.focus();
+      area.setSelectionRange(before + column - 1, before + column - 1);
+    };
+    const place = element("button", { type: "button", class: "plain", onclick }, `Line ${line}`);
+    const said = element("b", { class: "doubt" }, `^ ${key ? `${key}: ` : ""}${message}`);
+    return [place, element("pre", { tabindex: 0 }, `${text}\n${" ".repeat(column - 1)}`, said)];
+  }
+
+  area.addEventListener("input", () => {
+    render();
+    onInput();
+  });
+  return {
+    node: element("div", { class: "yaml" }, element("div", { class: "code" }, gutter, area), problems),
+    text: () => area.value,
+    setText(text) {
+      area.value = text;
+      errors = [];
+      render();
+    },
+    showErrors(found) {
+      errors = found;
+      render();
+    },
+  };
+}
+
+/** Return the panel beside a config: what was changed, what is wrong, and the button that trains it. */
+function sidePanel(onTrain, onUndo) {
+  const list = element("ul", { class: "changes" });
+  const problems = element("ul", { class: "doubt", role: "status" });
+  const command = element("code", { class: "command" });
+  const button = element("button", { type: "button", class: "primary", onclick: train }, "Train");
+  const readOnly = element("p", { class: "muted", hidden: true }, "This server starts no trainings. Train in a terminal:");
+  let canTrain = true;
+  let isValid = false;
+
+  async function train() {
+    button.disabled = true;
+    try {
+      await onTrain();
+      showError();
+    } catch (error) {
+      showError(error.message);
+    }
+    button.disabled = !isValid;
+  }
+
+  return {
+    node: element("aside", { class: "side" }, button, readOnly, problems, element("h2", {}, "Changes"), list, element("h2", {}, "In a terminal"), command),
+    setBusy() {
+      button.disabled = true;
+    },
+    setCanTrain(can) {
+      canTrain = can;
+      button.hidden = !canTrain;
+      readOnly.hidden = canTrain;
+    },
+    show(errors, changes, words) {
+      isValid = !errors.length;
+      button.disabled = !isValid;
+      problems.replaceChildren(...errors.map(({ line, key, message }) => element("li", {}, `${line === null ? "" : `line ${line}: `}${key ? `${key}: ` : ""}${message}`)));
+      const item = ([path, text]) => element("li", {}, element("code", {}, `${path}=${text}`), element("button", { type: "button", class: "plain", "aria-label": `Take back ${path}`, onclick: () => onUndo(path) }, "×"));
+      list.replaceChildren(...(changes.size ? [...changes].map(item) : [element("li", { class: "muted" }, "none")]));
+      command.textContent = words;
+    },
+  };
+}
+
+// --- a training that is watched ---
+
+async function showTraining(panel, name) {
+  const visit = visits;
+  const [detail, { can_train: canTrain }] = await Promise.all([requestJson(`v1/runs/${encodeURIComponent(name)}`), requestJson("v1/runs")]);
+  if (visit !== visits) return;
+  const view = trainingView(name, detail, canTrain);
+  panel.replaceChildren(view.node);
+  view.watch();
+  stop = view.stop;
+}
+
+function trainingView(name, detail, canTrain) {
+  const address = (action) => `v1/runs/${encodeURIComponent(name)}/${action}`;
+  const label = element("span", { "aria-live": "polite" });
+  const metrics = element("p", { class: "muted" });
+  const error = element("pre", { class: "doubt", hidden: true });
+  const charts = curves();
+  const pad = drawingPad(name);
+  const stopping = element("button", { type: "button", onclick: () => change("stop") }, "Stop");
+  const resuming = element("button", { type: "button", onclick: () => change("resume") }, "Resume");
+  const all = element("a", { class: "button", href: `#runs/${encodeURIComponent(name)}` }, "All about this run");
+  const another = element("a", { class: "button", href: "#train" }, "New training");
+  const planned = detail.row?.planned_epochs ?? 0;
+  let end = () => {};
+
+  async function change(action) {
+    try {
+      await request(address(action), { method: "POST" });
+      showError();
+      if (action === "stop") stopping.disabled = true;
+      else watch();
+    } catch (failure) {
+      showError(failure.message);
+    }
+  }
+
+  function showState(state, message = "") {
+    label.replaceChildren(stateLabel(state));
+    stopping.hidden = state !== "running" || !canTrain;
+    stopping.disabled = false;
+    resuming.hidden = !["stopped", "failed"].includes(state) || !canTrain;
+    error.hidden = !message;
+    error.textContent = message;
+  }
+
+  function showRows(rows) {
+    metrics.textContent = metricsText(rows, planned);
+    charts.update([{ rows }], planned);
+    pad.setEpoch(rows.at(-1)?.epoch ?? 0);
+  }
+
+  function watch() {
+    end();
+    end = follow(name, showRows, showState);
+  }
+
+  showState(detail.state, detail.error);
+  showRows(detail.metrics);
+  const buttons = element("div", { class: "buttons" }, stopping, resuming, all, another);
+  const head = element("header", { class: "run-head" }, element("div", { class: "bar" }, element("h1", {}, detail.row?.name ?? name), label, buttons), metrics, error);
+  return { node: element("article", { class: "training" }, head, charts.node, pad.node), watch, stop: () => end() };
+}
+
+/** Return a small drawing surface, whose drawing the newest checkpoint of the run reads, again after each epoch. */
+function drawingPad(name) {
+  const canvas = element("canvas", { class: "pad", role: "img", "aria-label": "Drawing surface for one digit" });
+  const text = element("p", { class: "text huge", "aria-live": "polite" });
+  const note = element("p", { class: "muted" });
+  const bars = element("table", { class: "bars" }, element("caption"), element("tbody"));
+  let epoch = 0;
+  let isReading = false;
+  let isWanted = false;
+  const surface = drawingSurface(canvas, read);
+  const clear = element("button", { type: "button", onclick: () => surface.clear() }, "Clear");
+
+  async function read() {
+    isWanted = true;
+    if (isReading) return;
+    isReading = true;
+    while (isWanted) {
+      isWanted = false;
+      await readOnce().catch((failure) => show(null, failure.message));
+    }
+    isReading = false;
+  }
+
+  async function readOnce() {
+    if (surface.isEmpty()) return show(null, "Draw a digit: the network reads it after each epoch, while it learns.");
+    if (!epoch) return show(null, "The first answer comes after the first epoch.");
+    const asked = epoch;
+    const query = new URLSearchParams({ model: `run:${name}`, expect: "single" });
+    const answer = await requestJson(`v1/read?${query}`, { method: "POST", headers: { "Content-Type": "image/png" }, body: await surface.picture() });
+    const [prediction] = answer.predictions;
+    show(prediction, prediction.error ?? prediction.reason ?? `after epoch ${asked}`);
+  }
+
+  function show(prediction, message) {
+    const digit = prediction?.digits[0];
+    text.textContent = digit && !prediction.refused ? digit.digit : "";
+    note.textContent = message;
+    showBars(bars, [..."0123456789"], digit);
+  }
+
+  show(null, "Draw a digit: the network reads it after each epoch, while it learns.");
+  return {
+    node: element("section", { class: "pad-area" }, element("h2", {}, "Try it while it learns"), canvas, element("div", { class: "bar" }, clear, note), text, bars),
+    setEpoch(now) {
+      if (now === epoch) return;
+      epoch = now;
+      if (!surface.isEmpty()) read();
+    },
+  };
+}
