@@ -1,0 +1,157 @@
+"""The tabs Train and Runs in a real browser. Skipped where Chromium or Playwright is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mnist_trainer.storage.run_folder import RunFolder
+
+pytestmark = pytest.mark.slow
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+AXE = os.environ.get("AXE_CORE")
+"""The file axe.min.js of npm's axe-core."""
+
+
+class Served:
+    """A server of its own, and its page in a browser."""
+
+    def __init__(self, folder: Path, address: str, page: Any) -> None:
+        self.folder, self.address, self.page = folder, address, page
+        self.faults: list[str] = []
+        self.requests: list[str] = []
+        page.on("console", lambda message: self.faults.extend([message.text] * (message.type == "error")))
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("request", lambda request: self.requests.append(request.url))
+
+    def open(self, tab: str) -> None:
+        self.page.goto(f"{self.address}#{tab}")
+
+    def set_key(self, key: str, value: str) -> None:
+        self.page.fill(f"[id='field-{key}']", value)
+
+    def run(self) -> RunFolder:
+        """The only run."""
+        (path,) = (self.folder / "runs").iterdir()
+        return RunFolder(path)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """A server, and a browser that may ask no other machine, and logs no error."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    command = [sys.executable, "-m", "mnist_trainer", "serve", "--port", "0"]
+    options = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+    with (
+        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server,
+        sync_api.sync_playwright() as driver,
+    ):
+        assert server.stdout is not None
+        address = server.stdout.readline().strip()
+        context = driver.chromium.launch(executable_path=CHROMIUM, args=options).new_context()
+        context.set_default_timeout(60_000)
+        made = Served(tmp_path, address, context.new_page())
+        yield made
+        context.close()
+        server.send_signal(signal.SIGINT)
+        assert server.wait(20) == 0
+    assert made.faults == []
+    assert [url for url in made.requests if not url.startswith((address, "data:", "blob:"))] == []
+
+
+def check_accessibility(page: Any) -> None:
+    """No fault of axe-core's serious kinds, where it is installed."""
+    if AXE is not None:
+        page.evaluate(Path(AXE).read_text(encoding="utf-8"))
+        found = page.evaluate("async () => (await axe.run()).violations")
+        assert [(each["id"], each["help"]) for each in found if each["impact"] in ("serious", "critical")] == []
+
+
+def points(page: Any, chart: int) -> int:
+    return int(page.locator(".chart").nth(chart).locator("circle.line-0").count())
+
+
+def test_a_training_is_started_and_watched_to_its_end(served: Served) -> None:
+    page = served.page
+    served.open("train")
+    served.set_key("training.epochs", "0")
+    page.wait_for_function("() => document.getElementById('field-training.epochs-error').textContent")
+    assert page.locator("[id='field-training.epochs-error']").text_content() == "must be greater than 0, got 0"
+    assert page.locator("button.primary").is_disabled()
+    served.set_key("training.epochs", "15")
+    served.set_key("data.limit", "40")
+    page.select_option("#field-model", "mlp")
+    served.set_key("model.hidden", "16")
+    page.wait_for_function(
+        "() => document.querySelector('code.command').textContent === "
+        "'mnist-train quickstart training.epochs=15 data.limit=40 model=mlp model.hidden=16'"
+    )
+    check_accessibility(page)
+    page.click("button.primary:enabled")
+    page.wait_for_selector(".state.running")
+    page.wait_for_function("() => document.querySelectorAll('.chart circle.line-0').length >= 4")  # two in each chart
+    page.wait_for_selector(".state.finished")
+    page.wait_for_function("() => document.querySelectorAll('.chart circle.line-0').length === 30")
+    assert [points(page, 0), points(page, 1)] == [15, 15]
+    label = page.locator(".chart svg").nth(1).get_attribute("aria-label")
+    assert label.startswith("Accuracy over epochs 1 to 15: training from ")
+    check_accessibility(page)
+    record = served.run().read_record()
+    assert (record["status"], record["epochs"], record["model"]) == ("finished", 15, "mlp 784-16-10, relu")
+
+    page.click("text=All about this run")
+    page.wait_for_selector(".figure")
+    picture = page.locator("img[alt='Confusion matrix']")
+    assert picture.evaluate("each => each.decode().then(() => each.naturalWidth)") > 0
+    assert [points(page, 0), points(page, 1)] == [15, 15]
+    check_accessibility(page)
+    page.click("text=All runs")
+    page.wait_for_selector("table.runs .state.finished")
+    check_accessibility(page)
+
+
+def test_a_training_is_stopped_and_resumed_from_the_page(served: Served) -> None:
+    page = served.page
+    served.open("train")
+    page.click("text=YAML")
+    page.locator("textarea").fill("name: long\nmodel: {architecture: mlp, hidden: [8]}\ndata: digits\ntrainin: {}\n")
+    page.wait_for_selector(".problems")
+    page.wait_for_selector("text=trainin: unknown key; did you mean 'training'?")
+    assert page.locator(".gutter .wrong").text_content() == "4\n"
+    assert page.locator("button.primary").is_disabled()
+    page.locator("textarea").fill(
+        "name: long\nmodel: {architecture: mlp, hidden: [8]}\ndata: {name: digits, limit: 20}\n"
+        "training: {epochs: 100000}\nthreads: 1\n"
+    )
+    page.click("button.primary:enabled")
+    page.wait_for_selector(".chart circle.line-0")
+    page.click("button:text-is('Stop')")
+    page.wait_for_selector(".state.stopped")
+    assert served.run().read_record()["status"] == "interrupted"
+    page.click("button:text-is('Resume')")
+    page.wait_for_selector(".state.running")
+    served.open("runs")
+    page.wait_for_selector("table.runs .state.running")  # the fixture ends the server, and so the training
+
+
+def test_on_a_phone_nothing_is_wider_than_the_screen(served: Served) -> None:
+    page = served.page
+    page.set_viewport_size({"width": 390, "height": 800})
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        for tab, ready in (("train", ".field"), ("runs", "h1:text-is('Runs')")):
+            served.open(tab)
+            page.wait_for_selector(ready)
+            assert page.evaluate("document.documentElement.scrollWidth") == 390
+            check_accessibility(page)
