@@ -93,7 +93,7 @@ async function loadModels() {
     requestJson("v1/models"),
     requestJson("v1/runs").catch(() => ({ runs: [] })),
   ]);
-  const runs = listed.runs.map((run) => ({ name: `run:${run.folder}`, title: `run ${run.folder}`, is_run: true }));
+  const runs = listed.runs.filter((run) => run.kind === "run" && run.epochs).map((run) => ({ name: `run:${run.folder}`, title: `run ${run.folder}`, is_run: true }));
   models = [...served.models, ...runs];
 }
 
