@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
+import logging
 import socket
 from typing import Any
 
@@ -27,18 +27,14 @@ def bind(host: str, port: int) -> socket.socket:
     """Return a socket that listens on `host` and `port`; 0 is any free port. Raises `UsageError` if that fails."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        if os.name == "posix":  # elsewhere it would allow two servers on a port
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen()
+        return socket.create_server(address, family=family)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise UsageError(
                 f"Port {port} of {host} is in use, maybe by another mnist-serve. Choose another one with --port."
             ) from None
-        raise UsageError(f"{host}, port {port}, can't be opened: {error.strerror or error}.") from None
-    return listener
+        reason = str(error.strerror or error).partition(" (while")[0]
+        raise UsageError(f"{host}, port {port}, can't be opened: {reason}.") from None
 
 
 def run(app: FastAPI, listener: socket.socket) -> None:
@@ -49,11 +45,19 @@ def run(app: FastAPI, listener: socket.socket) -> None:
         ws="none",
         log_level="error",
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
+    logging.getLogger("uvicorn.error").addFilter(_is_error)
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    """Return whether uvicorn reports an error, and not that it cancels answers at the end."""
+    cancelled = record.exc_info is not None and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return not cancelled and "graceful shutdown" not in record.getMessage()
 
 
 class ImpatientProtocol(H11Protocol):
