@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mnist_trainer.config.classes import class_positions, label_of
 from mnist_trainer.config.load import Override, load_config, override_texts
@@ -25,7 +25,7 @@ from mnist_trainer.data.loaders import (
     ordered_loader,
     with_binary,
 )
-from mnist_trainer.errors import CheckpointError, ConfigError, ConfigProblem, UsageError, one_line
+from mnist_trainer.errors import CheckpointError, ConfigError, ConfigProblem, TrainerError, UsageError, one_line
 from mnist_trainer.files import is_folder, user_path
 from mnist_trainer.inference.influence import NetworkExplanation, explain_network
 from mnist_trainer.inference.metrics import (
@@ -525,6 +525,42 @@ def compare(
     results = [evaluate_target(target, split, views, trained_on=trained_on) for target in targets]
     comparison = compare_predictions(*(result.predictions.correct for result in results))
     return ComparisonResult(_short_names(*paths), results[0], results[1], comparison)
+
+
+def compare_with_first(checkpoints: Sequence[CheckpointRef]) -> list[Comparison | TrainerError]:
+    """Compare each checkpoint but the first with the first one, on the same test images.
+
+    A checkpoint that can't be loaded, evaluated or compared has its error in the list.
+    """
+    loaded = [_load_or_error(ref) for ref in checkpoints]
+    trained_on = tuple(data for each in loaded if isinstance(each, EvalTarget) for data in each.trained_on)
+    reference: Tensor | None = None
+    found: list[Comparison | TrainerError] = []
+    for other in loaded[1:]:
+        try:
+            one, two = targets = [_raise_error(each) for each in (loaded[0], other)]
+            check_same_classes({target.name: target.checkpoint for target in targets})
+            check_same_split([target.name for target in targets], [target.config.data for target in targets], "test")
+            if reference is None:
+                reference = evaluate_target(one, "test", trained_on=trained_on).predictions.correct
+            correct = evaluate_target(two, "test", trained_on=trained_on).predictions.correct
+            found.append(compare_predictions(reference, correct))
+        except TrainerError as error:
+            found.append(error)
+    return found
+
+
+def _load_or_error(checkpoint: CheckpointRef) -> EvalTarget | TrainerError:
+    try:
+        return load_target(checkpoint, (), "test")
+    except TrainerError as error:
+        return error
+
+
+def _raise_error(loaded: EvalTarget | TrainerError) -> EvalTarget:
+    if isinstance(loaded, TrainerError):
+        raise loaded
+    return loaded
 
 
 def _short_names(first: Path, second: Path) -> tuple[str, str]:

@@ -68,6 +68,7 @@ class Metrics(Section):
     accuracy: Fraction | Spread
     loss: float | Spread | None = None
     interval: tuple[float, float] | None = None
+    count: Count | None = None
 
 
 class Timings(Section):
@@ -89,6 +90,41 @@ class DataFacts(Section):
     """The data set of a run."""
 
     name: str
+    train_count: Count | None = None
+    validation_count: Count | None = None
+    split_seed: int | None = None
+    fingerprint: str | None = None
+
+
+class Position(Section):
+    """How far a training was when a session began or ended."""
+
+    phase: str
+    epochs: Count
+
+
+class Session(Section):
+    """A process that trained a run; a resumed run has several."""
+
+    status: str
+    started_at: Timestamp
+    finished_at: Timestamp | None = None
+    began: Position | None = None
+    ended: Position | None = None
+
+
+class Finding(Section):
+    """A sentence of a diagnosis."""
+
+    text: str
+
+
+class DiagnosisRecord(Section):
+    """What a training showed, and the override to try next."""
+
+    healthy: bool
+    findings: list[Finding]
+    suggestion: str | None = None
 
 
 class RunRecord(Section):
@@ -118,6 +154,11 @@ class RunRecord(Section):
     git_commit: str | None = None
     versions: dict[str, str] | None = None
     custom: dict[str, str] | None = None
+    device_name: str | None = None
+    platform: str | None = None
+    deterministic: bool | None = None
+    sessions: list[Session] | None = None
+    diagnosis: DiagnosisRecord | None = None
 
 
 def read_record(path: Path, problems: list[str]) -> RunRecord:
