@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
 
 app = new_app()
 
-FOLDER = "The folder that contains the runs, or the folder of a series; default: runs. With --report also several runs."
+FOLDER = "The folder that contains the runs, or the folder of a series; default: runs. With --report also runs."
 SORT = "Sort by a column or a key of the config, lowest first. Without it the newest is last."
 FILTER = "List only runs with this value: status=finished, name=mlp*, optimizer=adam. May be repeated."
 DIFF = "Compare two runs, by folder, name or latest: which keys and results differ."
-REPORT = "Write a report on the listed runs, or on the runs that are named, as one HTML file with all pictures inside."
+REPORT = "Write a report on the listed runs as one HTML file, pictures included; the arguments may be runs."
 JSON = "Print a list of JSON objects; accuracies are fractions from 0 to 1."
 
 
@@ -73,7 +74,7 @@ def _find_runs(folders: Sequence[Path], any_name: bool) -> list[RunSummary]:
         path = find_path(str(folder))
         is_run = any_name and (holds_run(path) or not is_folder(path))
         for run in [find_summary(str(folder), Path("runs"))] if is_run else read_runs(folder):
-            found[run.path.resolve()] = run
+            found[os.path.realpath(run.path)] = run
     return list(found.values())
 
 

@@ -79,22 +79,30 @@ def load_text(text: str, overrides: Iterable[Override] = ()) -> Config:
     return config_of(document)
 
 
-def _plain_data(value: Any) -> Any:
+TAGS = ("name", "architecture", "type")
+"""The keys that choose what kind of section they are in."""
+
+
+def _plain_data(value: Any, has_defaults: bool = True) -> Any:
     """Return a copy that consists of dicts with text as keys, lists, and plain values, as read from YAML.
 
-    Sections are in the schema's order, their name first, without the keys that are not set.
+    Sections are in the schema's order, their name first, without the keys that are not set; without `has_defaults`
+    also without the keys that have their default, but for names; a section that has nothing else is kept whole.
     """
     match value:
         case Section():
-            items = ((key, getattr(value, key)) for key in keys_of(type(value)))
-            return {key: _plain_data(item) for key, item in items if item is not None}
+            fields = type(value).model_fields
+            items = [(key, getattr(value, key)) for key in keys_of(type(value))]
+            if not has_defaults:
+                items = [pair for pair in items if pair[0] in TAGS or pair[1] != fields[pair[0]].default] or items
+            return {key: _plain_data(item, has_defaults) for key, item in items if item is not None}
         case Mapping():
             keys = (str(key).lower() if isinstance(key, bool) else str(key) for key in value)
-            return dict(zip(keys, map(_plain_data, value.values()), strict=True))
+            return dict(zip(keys, (_plain_data(item, has_defaults) for item in value.values()), strict=True))
         case PathLike():
             return fspath(value)
         case list() | tuple():
-            return [_plain_data(item) for item in value]
+            return [_plain_data(item, has_defaults) for item in value]
         case _:
             return value
 
@@ -138,6 +146,12 @@ def config_of(document: Document) -> Config:
 def dump_config(data: Section | Mapping[str, Any]) -> str:
     """Return the YAML of plain data, or of a config with all defaults; loading it returns an equal config."""
     return yaml.dump(_plain_data(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def changed_keys(config: Config) -> dict[str, Any]:
+    """Return the keys of a config that differ from their defaults, and all names; loading it gives an equal config."""
+    changed: dict[str, Any] = _plain_data(config, has_defaults=False)
+    return changed
 
 
 class _Dumper(yaml.SafeDumper):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from html import escape
+from typing import Literal
 
 from mnist_trainer.errors import escape_controls
 
@@ -18,7 +19,7 @@ STYLE = """
   --paper: #14171a; --card: #1e2328; --accent: #6cb8ee; --good: #4cc29a; --warn: #f0a060 } }
 * { box-sizing: border-box }
 body { margin: 0 auto; padding: 2rem 1.2rem 4rem; max-width: 60rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", "Liberation Sans", "DejaVu Sans", sans-serif }
+  font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", "Liberation Sans", "DejaVu Sans", sans-serif }
 h1 { margin: 0; font-size: 1.9rem; line-height: 1.2; overflow-wrap: anywhere }
 h2 { margin: 2.6rem 0 .6rem; padding-bottom: .2rem; border-bottom: 2px solid var(--accent); font-size: 1.4rem;
   overflow-wrap: anywhere }
@@ -27,37 +28,49 @@ p { margin: .5rem 0; max-width: 46rem; overflow-wrap: anywhere }
 .soft, figcaption, th { color: var(--soft) }
 .result { margin: 1rem 0; padding: 1rem 1.2rem; background: var(--card); border-left: 5px solid var(--accent) }
 .result b { font-size: 2.2rem; line-height: 1.1 }
+.result p { margin: .3rem 0 }
 .good { border-color: var(--good) } .warn { border-color: var(--warn) }
 .note { margin: .6rem 0; padding: .5rem .9rem; background: var(--card); border-left: 5px solid var(--accent) }
 .note.good { border-color: var(--good) } .note.warn { border-color: var(--warn) }
-.wide { overflow-x: auto }
+.wide { margin: .8rem 0; overflow-x: auto }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums }
 th, td { padding: .28rem .9rem .28rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top;
-  overflow-wrap: anywhere }
-th { font-weight: 600 } tbody th { white-space: nowrap }
+  max-width: 22rem; overflow-wrap: break-word }
+th { font-weight: 600 } tbody th { min-width: 6rem } tbody th p { margin: 0; min-width: 12rem; font-weight: 400 }
+.next-page { margin-top: 5rem }
+dl { display: grid; grid-template-columns: max-content 1fr max-content 1fr; gap: .15rem 1rem; margin: .6rem 0;
+  font-size: .95rem }
+dt { color: var(--soft); font-weight: 600 }
+dd { margin: 0; overflow-wrap: anywhere }
 .number { text-align: right; white-space: nowrap }
 pre { margin: .5rem 0; padding: .7rem .9rem; background: var(--card); font: .85rem/1.45 ui-monospace,
   "DejaVu Sans Mono", monospace; white-space: pre-wrap; overflow-wrap: anywhere }
+pre span { white-space: nowrap }
 code { font: .9em ui-monospace, "DejaVu Sans Mono", monospace }
 figure { margin: 1rem 0 }
 figure img { display: block; max-width: 100%; height: auto; background: #fff; border: 1px solid var(--line) }
 figcaption { margin-top: .35rem; font-size: .9rem; max-width: 46rem }
+@media (max-width: 40rem) { dl { grid-template-columns: max-content 1fr } }
 summary { cursor: pointer; color: var(--accent) }
 @page { size: A4; margin: 15mm 16mm 17mm;
   @bottom-right { content: counter(page) " / " counter(pages); font: 8pt sans-serif; color: #666 } }
 @media print {
-  body { padding: 0; max-width: none; font-size: 10pt }
-  .next-page { break-before: page }
-  figure, tr, .result, .note, .together { break-inside: avoid }
-  h2, h3 { break-after: avoid }
-  figure img { max-height: 165mm }
+  html { font-size: 9pt }
+  body { padding: 0; max-width: none; line-height: 1.4 }
+  h2 { margin-top: 1.6rem }
+  p, figcaption { max-width: none }
+  .next-page { break-before: page; margin-top: 0 }
+  figure, tr, pre, .result, .note { break-inside: avoid }
+  h2, h3, .lead { break-after: avoid }
+  figure { margin: 2mm 0 }
+  figure img { max-height: 104mm } .flat img { max-height: 74mm } .tall img { max-height: 190mm }
   details:not([open]) { display: none }
   .wide { overflow: visible }
   .result, .note, pre { -webkit-print-color-adjust: exact; print-color-adjust: exact }
 }
 """
 
-VOID = ("img", "meta")
+VOID = ("br", "img", "meta")
 
 
 class Html(str):
@@ -83,9 +96,21 @@ def _escaped(text: str) -> str:
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> Html:
-    """Return a table of two columns, names and values; rows without a value are left out."""
-    lines = [element("tr", element("th", name, scope="row"), element("td", value)) for name, value in rows if value]
-    return element("table", element("tbody", *lines)) if lines else Html()
+    """Return names with their values, two pairs a line; those without a value are left out."""
+    return element(
+        "dl", *(element(tag, text) for row in rows if row[1] for tag, text in zip(("dt", "dd"), row, strict=True))
+    )
+
+
+def commands(*lines: Sequence[str]) -> Html:
+    """Return commands, each a sequence of words that are not broken."""
+    return element(
+        "pre", _separated("\n", (_separated(" ", (element("span", word) for word in line)) for line in lines))
+    )
+
+
+def _separated(separator: str, parts: Iterable[Html]) -> Html:
+    return Html(separator.join(parts))
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> Html:
@@ -100,11 +125,12 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence
     return element("div", element("table", body), class_="wide")
 
 
-def figure(image: bytes, alt: str, caption: str) -> Html:
-    """Return a figure with `image`, a PNG or an SVG, in it."""
+def figure(image: bytes, alt: str, caption: str, shape: Literal["", "flat", "tall"] = "") -> Html:
+    """Return a figure with `image`, a PNG or an SVG, in it; on paper `shape` limits its height."""
     kind = "png" if image.startswith(b"\x89PNG") else "svg+xml"
     source = f"data:image/{kind};base64,{b64encode(image).decode()}"
-    return element("figure", element("img", src=source, alt=alt), element("figcaption", caption))
+    style = {"class_": shape} if shape else {}
+    return element("figure", element("img", src=source, alt=alt), element("figcaption", caption), **style)
 
 
 def page(title: str, *content: Html) -> str:

@@ -8,17 +8,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mnist_trainer.config.load import differences, dump_config, load_config
+from mnist_trainer.config.load import changed_keys, differences, dump_config, load_config
 from mnist_trainer.config.shipped import package_version
-from mnist_trainer.errors import ConfigError, TrainerError, shell_quote
+from mnist_trainer.errors import TrainerError, shell_quote
 from mnist_trainer.reports.curves import TrainingSummary, curves, overlaid_curves
-from mnist_trainer.reports.html import Html, element, facts, figure, join, page, table
+from mnist_trainer.reports.html import Html, commands, element, facts, figure, join, page, table
 from mnist_trainer.reports.results import SIGNIFICANT
 from mnist_trainer.reports.text import STOP_REASONS, interval, loss_text, percent, plural
 from mnist_trainer.storage.run_folder import RunFolder
 from mnist_trainer.studies import run_table
 from mnist_trainer.studies.run_summary import KILLED, DataFacts, RunRecord, RunSummary, Session, read_record, read_run
-from mnist_trainer.studies.run_table import format_problems, format_value
+from mnist_trainer.studies.run_table import MEMBERS, format_problems, format_value
 
 MAX_PICTURE_BYTES = 20_000_000
 """Larger files in `plots/` are no plots of this program."""
@@ -45,19 +45,24 @@ UNFINISHED = {
 """What to say about a run that is not finished."""
 
 
+KINDS = {"run": "Report on a training", "seeds": "Report on a series of trainings", "sweep": "Report on a sweep"}
+
+
 def report_html(runs: Sequence[RunSummary]) -> str:
     """Return a page on at least one run: one file with its pictures inside, without scripts, for screens and paper.
 
     All is read from the folders of the runs, but for McNemar's p-values of several runs: the models predict the test
     images again. What is missing or damaged is named in the page, not raised.
     """
-    made = f"Made by mnist-trainer {package_version()}, {_time(datetime.now().astimezone())}"
+    kind = KINDS.get(runs[0].kind, KINDS["run"]) if len(runs) == 1 else "Report on several runs"
+    made = f"{kind}, made by mnist-trainer {package_version()}, {_time(datetime.now().astimezone())}"
+    head = element("p", made, class_="soft")
     if len(runs) == 1:
-        return page(runs[0].name, *_run(runs[0], runs[0].name), element("p", made, class_="soft"))
-    title = f"Report on {len(runs)} runs"
+        return page(runs[0].name, head, *_run(runs[0], runs[0].name))
+    title = f"{len(runs)} runs"
     names = [f"{_letter(index)}: {label}" for index, label in enumerate(run_table.labels(runs))]
     parts = [element("div", *_run(run, name), class_="next-page") for run, name in zip(runs, names, strict=True)]
-    return page(title, element("h1", title), *_comparison(runs), *parts, element("p", made, class_="soft"))
+    return page(title, head, element("h1", title), *_comparison(runs, names), *parts)
 
 
 def _time(time: datetime | None) -> str:
@@ -80,14 +85,14 @@ def _run(run: RunSummary, title: str) -> Iterator[Html]:
     if run.problems:
         yield _note(f"This folder is damaged: {format_problems(run)}.", "warn")
     yield from _result(run, record)
+    yield from _diagnosis(record)
     yield element("h2", "What was trained on what")
     yield facts(_trained(run, record))
     yield element("h2", "Learning curves")
     yield _curves(run, record)
-    yield from _diagnosis(record)
-    yield from _config(run)
     yield from _pictures(run)
     yield from _members(run)
+    yield from _config(run)
     yield from _sessions(run, record)
     yield from _repeat(run, record)
 
@@ -107,13 +112,13 @@ def _result(run: RunSummary, record: RunRecord) -> Iterator[Html]:
     part = "validation" if run.test_accuracy is None else "test"
     accuracy, loss = (run.val_accuracy, run.val_loss) if part == "validation" else (run.test_accuracy, run.test_loss)
     if accuracy is None:
-        yield element("p", "There is no accuracy yet: no epoch with validation images, and no test.")
+        yield element("p", "There is no accuracy: no epoch with validation images is complete, and there was no test.")
         return
     metrics = record.test if part == "test" else record.validation
     bounds = metrics.interval if metrics and run.kind == "run" else run.test_interval
-    about = [f"{part} accuracy", *([f"95 % interval {interval(bounds)}"] if bounds else [])]
+    about = [f"95 % interval {interval(bounds)}"] if bounds else []
     about += [f"{part} loss {loss_text(loss)} ({run.loss or 'unknown'})"] if loss is not None else []
-    number = join(element("b", percent(accuracy)), element("br"), element("span", "; ".join(about), class_="soft"))
+    number = join(element("b", percent(accuracy)), f" {part} accuracy", element("p", "; ".join(about), class_="soft"))
     meaning = _meaning(run, accuracy, metrics.count if metrics else None, bounds, part)
     yield element("div", number, *meaning, class_="result")
 
@@ -137,10 +142,11 @@ def _meaning(
         unused = "Validation images chose the best epoch, so this is a little too high; no test images were used."
         yield element("p", unused)
     elif bounds and run.kind == "run":
-        low_high = interval(bounds)
-        text = f"On all images of this kind, its accuracy is between {low_high} with 95 % confidence:"
-        limit = "more cannot be told from so many images. Another seed, or other handwriting, may give another result."
-        yield element("p", f"{text} {limit}".replace(" to ", " and ", 1))
+        low_high = interval(bounds).replace(" to ", " and ")
+        text = f"On all images of this kind the accuracy is between {low_high}, with 95 % confidence:"
+        images = f"{count:,} images" if count else "so few images"
+        limit = f"{images} can't tell it more exactly. Another seed, or other handwriting, may give another result."
+        yield element("p", f"{text} {limit}")
 
 
 def _trained(run: RunSummary, record: RunRecord) -> Iterator[tuple[str, str]]:
@@ -149,15 +155,15 @@ def _trained(run: RunSummary, record: RunRecord) -> Iterator[tuple[str, str]]:
     counts = ((data.train_count, "training"), (data.validation_count, "validation"), (tested, "test"))
     yield "Data set", run.task or ""
     yield "Images", ", ".join(f"{count:,} {part}" for count, part in counts if count is not None)
-    yield "Split", "" if data.split_seed is None else f"seed {data.split_seed} (data.split_seed)"
+    yield "Split", "" if data.split_seed is None else f"validation images drawn by data.split_seed {data.split_seed}"
     yield "Hash of the images", data.fingerprint or ""
     yield "Model", run.model or ""
     yield "Parameters", format_value("parameters", run.parameters).strip("-")
     yield "Loss", run.loss or ""
-    yield "Seed", "" if run.seed is None else str(run.seed)
+    yield ("Seeds", ", ".join(map(str, record.seeds))) if record.seeds else ("Seed", format_value("", run.seed))
     epochs = "" if run.epochs is None else f"{run.epochs} of {run.planned_epochs or '?'}"
     yield "Epochs", f"{epochs}; the best one is {run.best_epoch}" if epochs and run.best_epoch else epochs
-    yield "Ended", STOP_REASONS.get(run.stop_reason or "", "") if run.status == "finished" else ""
+    yield "End", STOP_REASONS.get(run.stop_reason or "", "") if run.status == "finished" else ""
     yield "Time", "" if run.seconds is None else f"{run.seconds:,.1f} s of training"
     yield "Own parts", ", ".join(f"{key}: {name}" for key, name in (record.custom or {}).items())
     yield "Folder", run.folder
@@ -168,14 +174,14 @@ def _curves(run: RunSummary, record: RunRecord) -> Html:
     alt = f"Curves of loss, accuracy and learning rate over {plural(len(run.rows), 'epoch')} of {run.name}"
     if run.kind != "run":
         drawn, _ = run_table.curves([run])
-        return figure(overlaid_curves(drawn, run.name), alt, CURVES) if drawn else _no_curves()
+        return figure(overlaid_curves(drawn, run.name), alt, "A curve for each run.") if drawn else _no_curves()
     stored = _picture(run.path, "curves") if run.status == "finished" else None
     if stored is None and not run.rows:
         return _no_curves()
     rule = (run.config.get("training") or {}).get("early_stopping") or {}
     loss = (record.custom or {}).get("loss") or (run.config.get("loss") or {}).get("name") or "loss"
     summary = TrainingSummary(run.best_epoch, rule.get("monitor", "val_loss"), loss=f"{loss}, mean per image")
-    return figure(stored or curves(run.rows, summary, run.name, "svg"), alt, CURVES)
+    return figure(stored or curves(run.rows, summary, run.name, "svg"), alt, CURVES, shape="flat")
 
 
 def _no_curves() -> Html:
@@ -211,21 +217,12 @@ def _config(run: RunSummary) -> Iterator[Html]:
     if not run.config:
         yield element("p", "The config is not known.")
         return
-    if (changed := _changed(run.config)) is not None:
-        yield element("p", "What differs from the defaults. The training can be repeated with this alone:")
-        yield element("pre", changed)
+    changed = dump_config(changed_keys(load_config(run.config)))
+    lead = "What differs from the defaults; the training can be repeated with this alone:"
+    yield element("p", lead, class_="lead")
+    yield element("pre", changed)
     whole = element("pre", dump_config(run.config))
     yield element("details", element("summary", "The whole config, with all defaults"), whole)
-
-
-def _changed(config: Mapping[str, Any]) -> str | None:
-    """Return the YAML of the keys that differ from the defaults; None if it would not load as the same config."""
-    try:
-        loaded = load_config(config)
-        changed = loaded.model_dump(mode="json", exclude_defaults=True)
-        return dump_config(changed) if load_config(changed) == loaded else None
-    except ConfigError:
-        return None
 
 
 def _pictures(run: RunSummary) -> Iterator[Html]:
@@ -247,11 +244,12 @@ def _pictures(run: RunSummary) -> Iterator[Html]:
             yield figure(image, f"{caption.split('.')[0].split(':')[0]}, {part} images of {run.task}", caption)
     if missing:
         names = " and ".join(f"{name}.png" for name in missing)
-        yield element("p", f"The run's folder has no {names}. This command draws them:")
-        yield element("pre", f"mnist-eval {shell_quote(run.path)} --split {part} --out report")
+        text = f"Not in the run's folder: {names}. This command writes the pictures to the folder report:"
+        yield element("p", text, class_="lead")
+        yield commands(("mnist-eval", shell_quote(run.path), "--split", part, "--out", "report"))
     if (image := _picture(run.path, "weights")) is not None:
         yield element("h2", "What the first layer looks for")
-        yield figure(image, f"Weights of the first layer of {run.name}", WEIGHTS)
+        yield figure(image, f"Weights of the first layer of {run.name}", WEIGHTS, shape="flat")
 
 
 def _members(run: RunSummary) -> Iterator[Html]:
@@ -259,7 +257,7 @@ def _members(run: RunSummary) -> Iterator[Html]:
     if run.kind == "seeds":
         yield element("h2", "Runs of the series")
         members = [read_run(path) for path in sorted(run.path.glob("seed-*"))]
-        yield table(_HEADS, [_row(member.folder, member) for member in members], _NUMBERS)
+        yield table(HEADS, [_row(member.folder, member) for member in members], NUMBERS)
 
 
 def _sessions(run: RunSummary, record: RunRecord) -> Iterator[Html]:
@@ -288,19 +286,18 @@ def _session(number: int, session: Session) -> tuple[str, ...]:
 
 
 def _repeat(run: RunSummary, record: RunRecord) -> Iterator[Html]:
-    """Yield the commands that repeat the training and its evaluation, with what each `auto` became."""
+    """Yield the commands that repeat the training and its evaluation, with the number of threads."""
     if run.kind == "sweep" or not run.config:
         return
     yield element("h2", "How to repeat it")
     if record.custom:
         yield element("p", "This training has parts of its own, written in Python: the commands below leave them out.")
-    chosen = {"device": record.device, "precision": record.precision, "threads": record.threads}
-    given = [f"{key}={value}" for key, value in chosen.items() if value and run.config.get(key) in (None, "auto")]
+    threads = [f"threads={record.threads}"] if record.threads and not run.config.get("threads") else []
     seeds = ["--seeds", _seeds(record.seeds or [])] if run.kind == "seeds" else []
     again = run.path.with_name(f"{run.path.name}-again")
-    train = shell_quote("mnist-train", "--config", run.path / "config.yaml", *given, *seeds, "--run-dir", again)
-    evaluate = shell_quote("mnist-eval", again) if run.kind == "run" else shell_quote("mnist-runs", again)
-    yield element("pre", f"{train}\n{evaluate}")
+    train = ("mnist-train", "--config", run.path / "config.yaml", *threads, *seeds, "--run-dir", again)
+    show = ("mnist-eval" if run.kind == "run" else "mnist-runs", again)
+    yield commands(*(list(map(shell_quote, words)) for words in (train, show)))
     same = "With the same images, versions and machine the result is the same, bit by bit."
     advice = "Without the run's folder: save the config above as a file, and name it instead."
     yield element("p", f"{f'{same} ' if record.deterministic else ''}{advice}", class_="soft")
@@ -313,58 +310,83 @@ def _seeds(seeds: Sequence[int]) -> str:
 
 # --- several runs ---
 
-_HEADS = ("run", "model", "data", "seed", "epochs", "best", "validation", "test", "95 % interval", "seconds", "status")
-_NUMBERS = (3, 4, 5, 6, 7, 8, 9)
+HEADS = ("run", "seed", "epochs", "best", "validation", "test", "95 % interval", "status")
+NUMBERS = (1, 2, 3, 4, 5, 6)
+"""The positions of numbers in a row."""
 
 
 def _row(name: str, run: RunSummary) -> tuple[str, ...]:
-    keys = ("seed", "epochs", "best_epoch", "val_accuracy", "test_accuracy", "test_interval", "seconds")
-    return name, run.model or "-", run.task or "-", *(format_value(k, getattr(run, k)) for k in keys), run.status or "-"
+    """Return the cells of a run below `HEADS`."""
+    keys = ("epochs", "best_epoch", "val_accuracy", "test_accuracy", "test_interval")
+    cells = [format_value(key, getattr(run, key)) for key in keys]
+    seed = format_value("", run.seed) if run.kind == "run" else f"{run.members or '?'} {MEMBERS.get(run.kind, 'runs')}"
+    about = element("p", f"{run.model or 'unknown model'} on {run.task or 'unknown data'}")
+    return join(name, about), seed, *cells, run.status or "-"
 
 
-def _comparison(runs: Sequence[RunSummary]) -> Iterator[Html]:
+def _comparison(runs: Sequence[RunSummary], names: Sequence[str]) -> Iterator[Html]:
     """Yield the table of the runs, their curves, whether the differences are significant, and what differs."""
-    names = [f"{_letter(index)}: {label}" for index, label in enumerate(run_table.labels(runs))]
-    yield table(_HEADS, map(_row, names, runs), _NUMBERS)
+    yield table(HEADS, map(_row, names, runs), NUMBERS)
     choose = "A run that is chosen by its test accuracy looks better than it is: choose by the validation accuracy."
     yield element("p", choose, class_="soft")
     pairs = zip(names, runs, strict=True)
     drawn = [replace(each, label=name) for name, run in pairs for each in run_table.curves([run])[0]]
     if drawn:
         alt = f"Validation loss and accuracy over the epochs of {len(runs)} runs"
-        yield figure(overlaid_curves(drawn, "Learning curves"), alt, "The curves of all runs on the same axes.")
+        kinds = {(each.task, each.loss_kind) for each in drawn}
+        caption = "The curves of all runs." if len(kinds) == 1 else "Runs with the same data set and loss share axes."
+        yield figure(overlaid_curves(drawn, "Learning curves"), alt, caption, "tall")
     yield from _significance(runs, names)
-    yield element("h2", "Which keys of the config differ")
-    keys = dict.fromkeys(each.key for run in runs[1:] for each in differences(runs[0].config, run.config))
-    rows = [(key, *(format_value(key, run_table.value_of(run, key)) for run in runs)) for key in keys if key != "name"]
-    heads = ("key", *map(_letter, range(len(runs))))
-    yield table(heads, rows) if rows else element("p", "None: the configs are the same.")
+    yield element("h2", "What differs between them")
+    parts = [{**run.config, "name": None} for run in runs], [run.made_with for run in runs]
+    keys = [dict.fromkeys(each.key for other in part for each in differences(part[0], other)) for part in parts]
+    rows = [(key, *(format_value(key, _value_at(run.config, key)) for run in runs)) for key in keys[0]]
+    rows += [(key, *(format_value(key, run.made_with.get(key)) for run in runs)) for key in keys[1]]
+    same = element("p", "Neither the configs nor the versions and devices differ.")
+    yield table(("key", *map(_letter, range(len(runs)))), rows) if rows else same
+
+
+def _value_at(config: Mapping[str, Any], key: str) -> Any:
+    """Return the value of a key such as `optimizer.lr`, or None."""
+    value: Any = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def _significance(runs: Sequence[RunSummary], names: Sequence[str]) -> Iterator[Html]:
-    """Yield whether the tested runs differ significantly from the first of them, by McNemar's test."""
-    from mnist_trainer.pipeline.evaluate import compare_with_first
-
+    """Yield whether tested runs differ significantly from the first of those with the same data, by McNemar's test."""
     yield element("h2", "Are the differences significant?")
     tested = [index for index, run in enumerate(runs) if run.kind == "run" and run.test_accuracy is not None]
-    if len(tested) < 2:
-        yield element("p", "At least two of the runs must be single runs with a test result.")
+    groups = [[index for index in tested if runs[index].task == task] for task in dict.fromkeys(r.task for r in runs)]
+    groups = [group for group in groups if len(group) > 1]
+    if not groups:
+        yield element("p", "This needs two single runs with a test result on the same data.")
         return
-    first, *others = tested
-    lines, count = [], 0
-    for index, found in zip(others, compare_with_first([runs[each].path for each in tested]), strict=True):
+    for group in groups:
+        yield from _mcnemar([runs[index] for index in group], [names[index] for index in group])
+    text = (
+        "The models answered the same test images. p is the probability that two equally good models differ at least "
+    )
+    text += f"as much by chance (McNemar's exact test); below {SIGNIFICANT} a difference is called significant."
+    many = len(tested) - len(groups) > 2
+    yield element("p", text + (" Of 20 tests of equally good models, one is significant by chance." if many else ""))
+
+
+def _mcnemar(runs: Sequence[RunSummary], names: Sequence[str]) -> Iterator[Html]:
+    """Yield the comparisons of each run with the first one, and why others could not be compared."""
+    from mnist_trainer.pipeline.evaluate import compare_with_first
+
+    first, lines, errors = names[0].split(":")[0], [], []
+    for name, found in zip(names[1:], compare_with_first([run.path for run in runs]), strict=True):
         if isinstance(found, TrainerError):
-            cells = ("-", "-", "-", f"can't be compared: {found}")
-        else:
-            count += 1
-            p = "< 0.001" if found.p < 0.001 else f"{found.p:.3f}"
-            verdict = "significant" if found.p < SIGNIFICANT else "not significant"
-            cells = (f"{found.only_second:,}", f"{found.only_first:,}", p, verdict)
-        lines.append((names[index], *cells))
-    letter = _letter(first)
-    heads = ("run", f"right where {letter} is wrong", f"wrong where {letter} is right", "McNemar's p", "difference")
-    yield table(heads, lines, (1, 2, 3))
-    explained = "All models answered the same test images. p is the probability that two equally good models differ at "
-    explained += f"least as much by chance; below {SIGNIFICANT} a difference is called significant."
-    many = f" Of {count} such tests of equally good models, one in 20 is significant by chance." if count > 2 else ""
-    yield element("p", explained + many)
+            errors.append(f"{name} can't be compared with {first}. {found}")
+            continue
+        better = "better" if found.only_second > found.only_first else "worse"
+        verdict = f"significantly {better} than {first}" if found.p < SIGNIFICANT else "not significant"
+        p = "< 0.001" if found.p < 0.001 else f"{found.p:.3f}"
+        lines.append((name, f"{found.only_second:,}", f"{found.only_first:,}", p, verdict))
+    heads = ("run", f"right where {first} is wrong", f"wrong where {first} is right", "p", "difference")
+    if lines:
+        yield table(heads, lines, (1, 2, 3))
+    yield from (_note(error, "warn") for error in errors)

@@ -85,6 +85,18 @@ def test_curves_are_drawn_and_what_has_none_is_named(command: Command, home: Pat
     assert (done.err, len(json.loads(done.out)["runs"])) == ("Written to two.PNG\n", 2)
 
 
+def test_a_report_is_written_on_what_is_listed_or_named(command: Command, home: Path) -> None:
+    done = command("runs", "--filter", "name=one", "--report", "one.html")
+    assert (done.code, done.out.splitlines()[-1]) == (0, "Written to one.html")
+    assert "<title>one</title>" in (home / "one.html").read_text()
+    done = command("runs", "two", "runs/one", "runs/two", "--json", "--report", "both.HTM")
+    assert (done.err, [run["name"] for run in json.loads(done.out)]) == ("Written to both.HTM\n", ["two", "one"])
+    assert "<title>2 runs</title>" in (home / "both.HTM").read_text()
+    done = command("runs", "--diff", "one", "two", "--report", "diff.html")
+    assert done.out.splitlines()[-1] == "Written to diff.html"
+    assert "<title>2 runs</title>" in (home / "diff.html").read_text()
+
+
 def test_on_a_terminal_the_table_fits(command: Command, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mnist_trainer.cli.mnist_runs.terminal_width", lambda: 80)
     lines = command("runs").out.splitlines()
@@ -115,6 +127,11 @@ def test_an_empty_folder_says_what_to_do(command: Command, here: Path) -> None:
         (["--diff", "one", "two", "--sort", "name"], 2, "--diff already names its two runs"),
         (["--diff", "one", "two", "--reverse"], 2, "--diff already names its two runs"),
         (["--diff", "one", "two", "--filter", "name=one"], 2, "--diff already names its two runs"),
+        (["runs/one", "runs/two", "--diff", "one", "two", "--report", "a.html"], 2, "Name one folder"),
+        (["three", "--report", "a.html"], 2, "There is no run three: neither a folder, here or in runs, nor a name"),
+        (["--report", "a.pdf"], 2, "--report writes HTML; a.pdf does not end in .html."),
+        (["--report", "missing/a.html"], 7, "missing/a.html can't be written: No such file or directory."),
+        (["--filter", "name=three", "--report", "a.html"], 2, "Nothing to report: no run of runs is listed."),
         (["--plot", "curves.jpg"], 2, "--plot writes a PNG; curves.jpg does not end in .png."),
         (["--plot", "missing/curves.png"], 7, "missing/curves.png can't be written: No such file or directory."),
         (["--filter", "name=three", "--plot", "a.png"], 2, "Nothing to draw: no run listed of runs"),
@@ -144,6 +161,8 @@ def test_a_folder_full_of_rubbish_is_listed(command: Command, home: Path) -> Non
     damaged = [line for line in done.out.splitlines() if line.endswith("  damaged")]
     assert len(damaged) == 6 + hasattr(os, "mkfifo")
     assert len(json.loads(command("runs", "--json").out)) == 8 + hasattr(os, "mkfifo")
+    assert command("runs", "--report", "all.html").code == 0
+    assert (home / "all.html").read_text().count("This folder is damaged: ") == len(damaged)
 
 
 @pytest.mark.usefixtures("home")
@@ -161,3 +180,5 @@ finally:
     for arguments in ([], ["--sort", "val_loss", "--filter", "name=one", "--json"], ["--diff", "one", "two"]):
         done = completed("runs", *arguments, script=watched)
         assert (done.code, done.err) == (0, "loaded:\n")
+    done = completed("runs", "one", "--report", "one.html", script=watched)
+    assert "torch" not in done.err

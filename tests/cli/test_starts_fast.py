@@ -146,6 +146,8 @@ Options:
   --json              Print a list of JSON objects; accuracies are fractions
                       from 0 to 1.
   --plot FILE         Draw the listed runs' curves as a PNG.
+  --report FILE       Write a report on the listed runs as one HTML file,
+                      pictures included; the arguments may be runs.
   --debug             Show the traceback of an error.
   --version           Show the version and exit.
   -h, --help          Show this message and exit.

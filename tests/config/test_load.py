@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnist_trainer.config.load import differences, dump_config, load_config, load_text
+from mnist_trainer.config.load import changed_keys, differences, dump_config, load_config, load_text
+from mnist_trainer.config.shipped import shipped
 from mnist_trainer.config.yaml_reader import YAML11_BOOLEANS
 from mnist_trainer.errors import ConfigError, UsageError
 
@@ -327,6 +328,24 @@ print([name for name in {HEAVY!r} if name in sys.modules])
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines() == ["override 1  optimizer.lrr: unknown key; did you mean 'lr'?", "[]"]
+
+
+def test_keys_with_their_defaults_are_left_out_but_names_and_empty_sections() -> None:
+    config = load_config({**MLP, "training": {"early_stopping": {}}, "schedule": "cosine", "seed": 0, "threads": 2})
+    assert changed_keys(config) == {
+        "name": "run",
+        "threads": 2,
+        "model": {"architecture": "mlp"},
+        "schedule": {"name": "cosine"},
+        "training": {"early_stopping": {"monitor": "val_loss", "patience": 5, "min_delta": 0.0}},
+    }
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_what_differs_from_the_defaults_is_the_same_config(name: str) -> None:
+    config = load_config(name)
+    assert load_config(changed_keys(config)) == config
+    assert len(dump_config(changed_keys(config))) < 0.6 * len(dump_config(config))
 
 
 def test_equal_mappings_have_none() -> None:

@@ -11,7 +11,8 @@ from scipy.stats import binomtest
 
 from mnist_trainer import Run, train
 from mnist_trainer.errors import CheckpointError, UsageError
-from mnist_trainer.pipeline.evaluate import compare, run_evaluation
+from mnist_trainer.inference.metrics import Comparison
+from mnist_trainer.pipeline.evaluate import compare, compare_with_first, run_evaluation
 from mnist_trainer.storage.checkpoint import save_checkpoint
 
 
@@ -56,3 +57,16 @@ def test_what_cannot_be_compared_is_told(digits_run: Run, other: Path, tiny: dic
         compare(other, yes)
     with pytest.raises(CheckpointError, match="The models do not have the same validation images"):
         compare(digits_run.folder, other, split="validation")
+
+
+def test_each_is_compared_with_the_first_and_what_cannot_be_is_an_error(
+    digits_run: Run, other: Path, tiny: dict[str, Any]
+) -> None:
+    yes = train({**tiny, "data": {**tiny["data"], "binary": 7}}).folder
+    found = compare_with_first([digits_run.folder, other, yes, "nowhere", digits_run.folder])
+    assert found[0] == compare(digits_run.folder, other).comparison
+    assert "Only models with the same classes" in str(found[1])
+    assert str(found[2]).startswith("nowhere: there is no such file")
+    assert found[3] == Comparison(0, 0, 1.0)
+    lost = compare_with_first(["nowhere", other])
+    assert isinstance(lost[0], CheckpointError)
