@@ -107,7 +107,7 @@ def _result(run: RunSummary, record: RunRecord) -> Iterator[Html]:
     if run.status in UNFINISHED:
         reason = f" ({run.stop_reason})" if run.status == "failed" and run.stop_reason else ""
         done = f"{run.epochs or 0} of {run.planned_epochs or '?'} epochs are complete"
-        shown = "" if run.val_accuracy is None else " The figures are those of the best epoch until then."
+        shown = "" if run.val_accuracy is None else " The figures are those of the epoch that is kept."
         yield _note(f"{UNFINISHED[run.status]}{reason}; {done}.{shown}", "warn")
     part = "validation" if run.test_accuracy is None else "test"
     accuracy, loss = (run.val_accuracy, run.val_loss) if part == "validation" else (run.test_accuracy, run.test_loss)
@@ -139,7 +139,7 @@ def _meaning(
         rate = f"{wrong:,} are wrong" if wrong > count / 2 else rate
         yield element("p", f"Of {plural(count, f'{part} image')} it classifies {count - wrong:,} correctly: {rate}.")
     if part == "validation" and run.kind == "run":
-        unused = "Validation images chose the best epoch, so this is a little too high; no test images were used."
+        unused = "Epoch and settings are chosen by validation images, so this may be a little too high: it is no test."
         yield element("p", unused)
     elif bounds and run.kind == "run":
         low_high = interval(bounds).replace(" to ", " and ")
@@ -162,7 +162,7 @@ def _trained(run: RunSummary, record: RunRecord) -> Iterator[tuple[str, str]]:
     yield "Loss", run.loss or ""
     yield ("Seeds", ", ".join(map(str, record.seeds))) if record.seeds else ("Seed", format_value("", run.seed))
     epochs = "" if run.epochs is None else f"{run.epochs} of {run.planned_epochs or '?'}"
-    yield "Epochs", f"{epochs}; the best one is {run.best_epoch}" if epochs and run.best_epoch else epochs
+    yield "Epochs", f"{epochs}; epoch {run.best_epoch} is kept" if epochs and run.best_epoch else epochs
     yield "End", STOP_REASONS.get(run.stop_reason or "", "") if run.status == "finished" else ""
     yield "Time", "" if run.seconds is None else f"{run.seconds:,.1f} s of training"
     yield "Own parts", ", ".join(f"{key}: {name}" for key, name in (record.custom or {}).items())
@@ -178,9 +178,10 @@ def _curves(run: RunSummary, record: RunRecord) -> Html:
     stored = _picture(run.path, "curves") if run.status == "finished" else None
     if stored is None and not run.rows:
         return _no_curves()
-    rule = (run.config.get("training") or {}).get("early_stopping") or {}
+    training = run.config.get("training") or {}
+    rule = (training.get("early_stopping") or {}).get("monitor", "val_loss") if training.get("keep") != "last" else None
     loss = (record.custom or {}).get("loss") or (run.config.get("loss") or {}).get("name") or "loss"
-    summary = TrainingSummary(run.best_epoch, rule.get("monitor", "val_loss"), loss=f"{loss}, mean per image")
+    summary = TrainingSummary(run.best_epoch, rule, loss=f"{loss}, mean per image")
     return figure(stored or curves(run.rows, summary, run.name, "svg"), alt, CURVES, shape="flat")
 
 
@@ -310,7 +311,7 @@ def _seeds(seeds: Sequence[int]) -> str:
 
 # --- several runs ---
 
-HEADS = ("run", "seed", "epochs", "best", "validation", "test", "95 % interval", "status")
+HEADS = ("run", "seed", "epochs", "kept", "validation", "test", "95 % interval", "status")
 NUMBERS = (1, 2, 3, 4, 5, 6)
 """The positions of numbers in a row."""
 

@@ -107,7 +107,7 @@ def test_a_report_says_what_was_trained_on_what_and_what_came_of_it(fake_run: Fa
         "abc123",
         "mlp 784-8-10, relu on mnist",
         "6,370",
-        "3 of 3; the best one is 2",
+        "3 of 3; epoch 2 is kept",
         "All epochs are done.",
         "Too short.",
         "To try next: training.epochs=9",
@@ -145,7 +145,10 @@ def test_a_finished_run_without_plots_says_what_is_missing_and_draws_its_curves(
 def test_without_a_test_the_result_is_that_of_validation(fake_run: FakeRun) -> None:
     page = report_on(fake_run("runs/one", {"test": None}, "report.test=false"))
     assert "95.00 % validation accuracy 95 % interval 88.00 to 98.00 %" in page.all
-    assert "Validation images chose the best epoch, so this is a little too high; no test images were used." in page.all
+    assert (
+        "Epoch and settings are chosen by validation images, so this may be a little too high: it is no test."
+        in page.all
+    )
     assert "test accuracy" not in page.all
     assert "Where it is wrong (validation images)" in page.all
 
@@ -168,7 +171,7 @@ def test_the_rate_of_mistakes_in_words(fake_run: FakeRun, accuracy: float, words
     [
         (
             "running",
-            "This training is still running; 3 of 9 epochs are complete. The figures are those of the best epoch",
+            "This training is still running; 3 of 9 epochs are complete. The figures are those of the epoch",
         ),
         ("interrupted", "This training was interrupted before its end; 3 of 9 epochs are complete."),
         ("failed", "This training failed with an error (DivergedError); 3 of 9 epochs are complete."),
