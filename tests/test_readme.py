@@ -135,7 +135,7 @@ def test_every_python_example_works(place: Path) -> None:
     examples = [block for block in blocks("python") if not block.startswith("def train_step")]
     assert len(examples) >= 5
     for example in examples:
-        if "torch.load" in example:  # see below
+        if "torch.load" in example or "127.0.0.1" in example:  # see below, and tests/serve/test_server.py
             continue
         done = run([sys.executable, "-c", example], place)
         assert done.returncode == 0, f"{example}\n{done.stderr}"

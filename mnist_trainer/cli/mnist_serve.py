@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -54,6 +55,8 @@ def serve(  # noqa: PLR0913, PLR0917 - one an option
     """
     with handle_errors(debug):
         require({BOTH: not (read_only and allow_training)})
+        if debug:
+            logging.getLogger("mnist_trainer").setLevel(logging.DEBUG)
         environment = dict(os.environ)
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # pictures are read side by side
         _check_packages()
@@ -89,11 +92,10 @@ def _check_packages() -> None:
 
 def _announce(listener: socket, host: str, token: str | None, open_browser: bool) -> None:
     """Print the address, and open it in the browser if asked."""
-    import socket
     import webbrowser
     from threading import Thread
 
-    name = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    name = _own_address() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     address = f"http://{name}:{listener.getsockname()[1]}/"
     if token is not None:
         print_safe(
@@ -104,3 +106,15 @@ def _announce(listener: socket, host: str, token: str | None, open_browser: bool
     print_safe(f"{address}\nCtrl-C ends it.")
     if open_browser:
         Thread(target=webbrowser.open, args=[address], daemon=True).start()
+
+
+def _own_address() -> str:
+    """Return the address by which other machines of the network reach this one, or its name if it has no network."""
+    import socket
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing, but chooses the interface; an address of RFC 5737
+        except OSError:
+            return socket.gethostname()
+        return str(probe.getsockname()[0])

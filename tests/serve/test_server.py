@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -144,6 +145,28 @@ def test_ctrl_c_ends_the_server_although_clients_are_connected(process: Process)
         assert b'"text": "7"' in process.send(post(SEVEN))
         code, out, err = process.stop()
     assert (code, err) == (0, "") and out.endswith("Stopped.\n")
+
+
+@pytest.mark.slow
+def test_the_clients_of_the_documentation_work(process: Process, tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    for name in ("picture.png", "scans/1.png"):
+        (tmp_path / name).write_bytes(SEVEN)
+    page = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
+    page = page.replace("127.0.0.1:8000", f"{process.address[0]}:{process.address[1]}")
+    (python,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert completed([sys.executable, "-c", python], tmp_path) == "['7']\n"
+    commands = re.findall(r"^curl .*$", page, flags=re.MULTILINE)
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not on this machine")
+    one, two, models = (json.loads(completed(["bash", "-c", f"{command} -s"], tmp_path)) for command in commands)
+    assert [each["text"] for each in one["predictions"]] == ["7"]
+    assert [each["path"] for each in two["predictions"]] == ["picture.png", "1.png"]
+    assert models["models"][0]["name"] == "bundled"
+
+
+def completed(command: list[str], folder: Path) -> str:
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
 def hostile_requests(count: int) -> Iterator[tuple[bytes, bool]]:
