@@ -40,7 +40,9 @@ STAGES = (
 BEFORE = ("errors", "files", "seeds")
 
 FREE_OF_TORCH = ("config", "pictures", "simulator")
-READS_WITHOUT_TORCH = "pipeline/predict.py", "storage/onnx_file.py", "inference/reading.py", "reports/results.py"
+READS_WITHOUT_TORCH = (
+    *("data/tables.py", "pipeline/predict.py", "storage/onnx_file.py", "inference/reading.py", "reports/results.py"),
+)
 SERVER = {"fastapi", "starlette", "uvicorn"}
 """Imported by all of serve/, which commands import inside functions."""
 

@@ -121,7 +121,8 @@ def _check_explain(count: int, views: int, has_other_task: bool) -> None:
 def _make_output_folders(checkpoints: list[str], file: Path | None, out: Path | None) -> None:
     """Create the folders of the output files. Raises `UsageError` if a file would overwrite a checkpoint."""
     from mnist_trainer.files import make_folder
-    from mnist_trainer.pipeline.evaluate import check_output_file, find_checkpoints
+    from mnist_trainer.pipeline.evaluate import find_checkpoints
+    from mnist_trainer.storage.run_folder import check_output_file
 
     sources = find_checkpoints(checkpoints)
     if file is not None:

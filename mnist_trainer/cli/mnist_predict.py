@@ -148,9 +148,9 @@ def _write_submission(images: list[str], checkpoint: str, out: Path) -> None:
     require({ONE_CSV: len(images) == 1 and images[0].lower().endswith(CSV_ENDINGS)})
     from mnist_trainer.data.tables import read_csv
     from mnist_trainer.files import make_folder, write_text
-    from mnist_trainer.pipeline.evaluate import check_output_file
     from mnist_trainer.pipeline.predict import load_reader
     from mnist_trainer.reports.results import kaggle_submission
+    from mnist_trainer.storage.run_folder import check_output_file
 
     path = Path(images[0])
     check_output_file(out, [path])

@@ -11,20 +11,20 @@ from itertools import chain, islice
 from lzma import LZMAError
 from math import prod
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mnist_trainer.config.classes import DIGITS
 from mnist_trainer.config.schema import Data
-from mnist_trainer.data.folder import TEST_SHARE
-from mnist_trainer.data.image_dataset import ImageDataset, Part
 from mnist_trainer.data.paths import DamagedError, data_errors
 from mnist_trainer.errors import DataError, one_line
 from mnist_trainer.files import is_folder, user_path
+
+if TYPE_CHECKING:  # torch is imported only where data sets are made: mnist-predict reads tables without it
+    from mnist_trainer.data.image_dataset import ImageDataset, Part
 
 Table = tuple[NDArray[np.uint8], NDArray[np.int64] | None]
 """Images [N, 28, 28] and labels [N]; None where the table has no labels."""
@@ -75,6 +75,10 @@ def load_unseen_table(path: Path, trained: Sequence[Data]) -> tuple[ImageDataset
 
 
 def _dataset(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> ImageDataset:
+    import torch
+
+    from mnist_trainer.data.image_dataset import ImageDataset
+
     return ImageDataset(torch.from_numpy(images), torch.from_numpy(labels), torch.arange(len(labels)), DIGITS)
 
 
@@ -94,6 +98,8 @@ def _parts_once(path: Path, size: int, time: int) -> tuple[NDArray[np.uint8], ND
         (train, train_labels), (test, test_labels) = _read_npz(path)
         tests = np.arange(len(train) + len(test)) >= len(train)
         return np.concatenate((train, test)), np.concatenate((train_labels, test_labels)), tests
+    from mnist_trainer.data.folder import TEST_SHARE
+
     images, labels = _read_csv(path)
     if labels is None:
         advice = "Predict their labels with mnist-predict FILE.csv --out FILE."

@@ -18,7 +18,8 @@ from mnist_trainer.export.pt2 import export_pt2
 from mnist_trainer.export.source import ExportSource, load_source
 from mnist_trainer.export.state_dict import export_state_dict
 from mnist_trainer.files import make_folder, user_path, write_bytes
-from mnist_trainer.pipeline.evaluate import CheckpointRef, check_output_file
+from mnist_trainer.pipeline.evaluate import CheckpointRef
+from mnist_trainer.storage.run_folder import check_output_file
 
 FORMATS = {
     "onnx": (export_onnx, ".onnx"),

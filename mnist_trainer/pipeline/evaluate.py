@@ -26,7 +26,7 @@ from mnist_trainer.data.loaders import (
     with_binary,
 )
 from mnist_trainer.errors import CheckpointError, ConfigError, ConfigProblem, TrainerError, UsageError, one_line
-from mnist_trainer.files import is_folder, user_path
+from mnist_trainer.files import user_path
 from mnist_trainer.inference.influence import NetworkExplanation, explain_network
 from mnist_trainer.inference.metrics import (
     CalibrationMetrics,
@@ -53,7 +53,7 @@ from mnist_trainer.model.device import choose_threads, convert_device_errors, ha
 from mnist_trainer.pipeline.preparation import CustomParts
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, check_same_classes, combine
 from mnist_trainer.storage.onnx_model import OnnxModel, load_model
-from mnist_trainer.storage.run_folder import belongs_to_run, find_checkpoint
+from mnist_trainer.storage.run_folder import find_checkpoint
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import build_criterion
 
@@ -143,20 +143,6 @@ def _flatten(checkpoint: object) -> list[CheckpointRef]:
         case _:
             shown = one_line(repr(checkpoint))
             raise UsageError(f"A checkpoint is a .pt file, a run folder or latest, or a list of them, not {shown}.")
-
-
-def check_output_file(out: Path, sources: Sequence[Path]) -> None:
-    """Raise `UsageError` if `out` is a folder, one of the files `sources`, or a file of a run."""
-    if out.exists() and any(out.samefile(source) for source in sources):
-        raise UsageError(
-            f"{out} is one of the evaluated checkpoints, and is not overwritten. Name another file to write to."
-        )
-    if is_folder(out):
-        raise UsageError(f"{out} is a folder. Name a file to write to.")
-    if belongs_to_run(out):
-        raise UsageError(
-            f"{out} belongs to the run in that folder, and is not overwritten. Name another file to write to."
-        )
 
 
 def check_same_split(names: Sequence[str], datasets: Sequence[Data], split: Split) -> None:

@@ -145,7 +145,7 @@ def load_initial(config: Config, classes: Sequence[str]) -> InitialWeights | Non
     if not isinstance(loaded, Checkpoint):
         return InitialWeights(loaded)
     weights = loaded.weights if config.data.binary is not None else _reorder_outputs(loaded, classes)
-    return InitialWeights(weights, loaded.spec.normalization, loaded.only.lineage)
+    return InitialWeights(weights, loaded.spec.normalization, loaded.only.lineage, loaded.spec.refusal_threshold)
 
 
 def _reorder_outputs(start: Checkpoint, classes: Sequence[str]) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import count
@@ -132,6 +132,20 @@ def holds_run(folder: Path) -> bool:
 def belongs_to_run(path: Path) -> bool:
     """Return whether `path` is, or would be, a file of a run."""
     return path.name in (*RUN_FILES, "log.txt") and holds_run(path.parent)
+
+
+def check_output_file(out: Path, sources: Sequence[Path]) -> None:
+    """Raise `UsageError` if `out` is a folder, one of the files `sources`, or a file of a run."""
+    if out.exists() and any(out.samefile(source) for source in sources):
+        raise UsageError(
+            f"{out} is one of the evaluated checkpoints, and is not overwritten. Name another file to write to."
+        )
+    if is_folder(out):
+        raise UsageError(f"{out} is a folder. Name a file to write to.")
+    if belongs_to_run(out):
+        raise UsageError(
+            f"{out} belongs to the run in that folder, and is not overwritten. Name another file to write to."
+        )
 
 
 def check_free(folder: Path) -> None:

@@ -62,13 +62,15 @@ def prepare_state(
     precision = resolve_precision(config.precision, device, network)
     network = to_device(network, device, precision)
     normalization = (start and start.normalization) or measure(splits.train, config.data.normalize)
-    refusal_threshold = REFUSAL_THRESHOLD if config.data.simulate.has_non_digits else None
+    threshold = None
+    if config.data.simulate.has_non_digits:
+        threshold = (start and start.refusal_threshold) or REFUSAL_THRESHOLD
     setup = Setup(
         config=config,
         train=splits.train.to(device),
         validation=None if splits.validation is None else splits.validation.to(device),
         classes=splits.classes,
-        spec=InferenceSpec(normalization, output_kind(config), precision, refusal_threshold=refusal_threshold),
+        spec=InferenceSpec(normalization, output_kind(config), precision, refusal_threshold=threshold),
         device=device,
         frozen=tuple(frozen),
         threads=choose_threads(config, model),

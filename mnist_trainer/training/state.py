@@ -33,18 +33,25 @@ class InitialWeights:
     """The normalization of that training; None if unknown."""
     lineage: tuple[Tensor, ...] = ()
     """The lineage of that training; see `Setup.lineage`."""
+    refusal_threshold: float | None = None
+    """The refusal threshold of that model; None if it can't refuse."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and plain values that a resumed run starts from instead of the file."""
         normalization = None if self.normalization is None else asdict(self.normalization)
-        return {"weights": dict(self.weights), "normalization": normalization, "lineage": list(self.lineage)}
+        return {
+            "weights": dict(self.weights),
+            "normalization": normalization,
+            "lineage": list(self.lineage),
+            "refusal_threshold": self.refusal_threshold,
+        }
 
     @classmethod
     def from_state_dict(cls, saved: Mapping[str, Any]) -> InitialWeights:
         """Return the initial weights that `state_dict` gave."""
         normalization = saved["normalization"]
         known = None if normalization is None else Normalization(**normalization)
-        return cls(saved["weights"], known, tuple(saved["lineage"]))
+        return cls(saved["weights"], known, tuple(saved["lineage"]), saved.get("refusal_threshold"))
 
 
 Phase = Literal["train", "refit"]

@@ -12,8 +12,9 @@ import pytest
 
 from mnist_trainer import Run, evaluate, train
 from mnist_trainer.errors import CheckpointError, ConfigError, UsageError
-from mnist_trainer.pipeline.evaluate import calibrate, check_output_file, compare
+from mnist_trainer.pipeline.evaluate import calibrate, compare
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
+from mnist_trainer.storage.run_folder import check_output_file
 
 
 @pytest.mark.parametrize("name", ["best.pt", "last.pt", "run.json", "metrics.csv", "config.yaml", "log.txt"])

@@ -98,6 +98,13 @@ def test_the_bundled_model_reads_without_torch(here: Path, picture: str) -> None
     assert watched(here, f"from mnist_trainer import predict; predict('{picture}')") == "False\n"
 
 
+def test_the_rows_of_a_table_are_read_without_torch(here: Path) -> None:
+    digits = load_digits("test").images.numpy()[:5].reshape(5, 784)
+    np.savetxt(here / "test.csv", digits, "%d", ",")
+    assert watched(here, COMMAND.format(["test.csv", "--out", "submission.csv"])).endswith("\nFalse\n")
+    assert (here / "submission.csv").read_text().count("\n") == 6
+
+
 def test_an_exported_model_reads_without_torch(digits_run: Any, here: Path, picture: str) -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)

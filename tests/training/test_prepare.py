@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import Splits
 from mnist_trainer.data.normalize import Normalization, measure
 from mnist_trainer.errors import CheckpointError, ConfigError
+from mnist_trainer.inference.predictor import REFUSAL_THRESHOLD
 from mnist_trainer.model.build import build_model
 from mnist_trainer.training.loop import fit
 from mnist_trainer.training.losses import CustomCriterion
@@ -52,6 +54,20 @@ def test_weights_and_scale_of_a_checkpoint_are_taken_over(splits: Splits, config
     state = prepare_state(start, splits, start=theirs)
     assert all(torch.equal(value, theirs.weights[name]) for name, value in state.model.state_dict().items())
     assert state.setup.spec.normalization == theirs.normalization
+
+
+def test_the_refusal_threshold_of_a_checkpoint_is_kept(splits: Splits, config: Any) -> None:
+    theirs = replace(initial(9, config), refusal_threshold=0.42)
+    assert InitialWeights.from_state_dict(theirs.state_dict()).refusal_threshold == 0.42
+    model = {"architecture": "mlp", "hidden": [16], "init_from": "runs/a"}
+    other = initial(9, config)
+    for share, start, expected in (
+        (0.1, theirs, 0.42),
+        (0.1, other, REFUSAL_THRESHOLD),
+        (0, theirs, None),
+    ):
+        state = prepare_state(config(model=model, data={"simulate": {"non_digits": share}}), splits, start=start)
+        assert state.setup.spec.refusal_threshold == expected
 
 
 def test_a_checkpoint_of_which_nothing_fits_is_refused(splits: Splits, config: Any) -> None:
