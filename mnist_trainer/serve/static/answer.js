@@ -49,22 +49,18 @@ export function answerCard({ onModel, onDigit, onCompare }) {
 }
 
 const DIGITS = [..."0123456789"];
-
-/** The longest line of a text, in characters, for each of its sizes; longer ones are small. */
-const SIZES = [
-  ["huge", 3],
-  ["large", 7],
-  ["medium", 14],
-];
+const LONG = 12; // a text with more characters in a line, or with more lines, may have to be scrolled
+const HIGH = 5;
 
 function showText(place, prediction) {
   const text = prediction?.refused ? "Refused" : (prediction?.text ?? "");
   const lines = text.split("\n");
-  const length = Math.max(...lines.map((line) => line.length), 3 * lines.length);
-  const size = prediction?.refused ? "large" : (SIZES.find(([, most]) => length <= most)?.[0] ?? "small");
+  const length = Math.max(1, ...lines.map((line) => line.length));
   place.textContent = text;
-  place.className = `text ${size}${prediction?.refused ? " refused" : ""}`;
-  if (size === "small") place.tabIndex = 0; // it may have to be scrolled
+  place.classList.toggle("refused", Boolean(prediction?.refused));
+  place.style.setProperty("--length", length);
+  place.style.setProperty("--lines", lines.length);
+  if (length > LONG || lines.length > HIGH) place.tabIndex = 0;
   else place.removeAttribute("tabindex");
 }
 

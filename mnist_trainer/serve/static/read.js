@@ -93,7 +93,13 @@ async function loadModels() {
     requestJson("v1/models"),
     requestJson("v1/runs").catch(() => ({ runs: [] })),
   ]);
-  const runs = listed.runs.filter((run) => run.kind === "run" && run.epochs).map((run) => ({ name: `run:${run.folder}`, title: `run ${run.folder}`, is_run: true }));
+  const readable = listed.runs.filter((run) => run.kind === "run" && run.epochs);
+  const runs = readable.map(({ folder, task }) => ({
+    name: `run:${folder}`,
+    title: `run ${folder}`,
+    trained_on: task,
+    is_run: true,
+  }));
   models = [...served.models, ...runs];
 }
 
@@ -142,7 +148,11 @@ function open(files, label = null) {
   update();
 }
 
+/** Read a picture that the server chooses or makes, which may take a moment. */
 async function openSample(kind) {
+  const button = at(`sample-${kind}`);
+  if (button.getAttribute("aria-busy") === "true") return;
+  button.setAttribute("aria-busy", "true");
   try {
     const answer = await request(`v1/samples/${kind}`, { cache: "no-store" });
     const content = await answer.blob();
@@ -151,6 +161,8 @@ async function openSample(kind) {
     showError();
   } catch (error) {
     showError(error.message);
+  } finally {
+    button.removeAttribute("aria-busy");
   }
 }
 
@@ -252,7 +264,7 @@ function render() {
     const prediction = result?.predictions?.[page];
     if (prediction) card.show(prediction, digitIndex(prediction), pictures?.label, result.epoch);
     else if (result) card.showNothing(result.error.message, true);
-    else card.showNothing(pictures ? "Reading …" : "Nothing to read yet.");
+    else card.showNothing(pictures || !surface.isEmpty() ? "Reading …" : "Nothing to read yet.");
   });
   showTools();
   showPicture();
@@ -265,7 +277,7 @@ function showTools() {
   at("clear").textContent = pictures ? "Draw instead" : "Clear";
   at("clear").disabled = !pictures && surface.isEmpty();
   at("undo").disabled = Boolean(pictures) || !surface.canUndo();
-  at("pen-width").disabled = Boolean(pictures);
+  at("pen").hidden = Boolean(pictures);
   at("hint").hidden = Boolean(pictures) || !surface.isEmpty();
 }
 
