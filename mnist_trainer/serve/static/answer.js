@@ -154,7 +154,7 @@ export function showBars(table, classes, digit) {
 
 function newBar(name) {
   const bar = element("div", { class: "track" }, element("div", { class: "fill" }));
-  return element("tr", {}, element("th", { scope: "row" }, name), element("td", { class: "bar" }, bar), element("td"));
+  return element("tr", {}, element("th", { scope: "row" }, name), element("td", { class: "share" }, bar), element("td"));
 }
 
 /** Return the terms and descriptions of a model's facts. */
