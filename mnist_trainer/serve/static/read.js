@@ -194,11 +194,14 @@ async function update() {
   isWanted = true;
   if (isReading) return;
   isReading = true;
-  while (isWanted) {
-    isWanted = false;
-    await read();
+  try {
+    while (isWanted) {
+      isWanted = false;
+      await read();
+    }
+  } finally {
+    isReading = false;
   }
-  isReading = false;
 }
 
 /** Read the pictures or the drawing with the model of each card, and show the answers. */
