@@ -1,4 +1,4 @@
-"""`benchmarks/speed.py` runs in its tiny form, and measures what it says."""
+"""`benchmarks/speed.py` and `serve_load.py` run in their tiny form, and measure what they say."""
 
 from __future__ import annotations
 
@@ -33,6 +33,14 @@ def test_every_row_works(tmp_path: Path) -> None:
     for told in ("### An epoch of", "### The time before", "| mnist-train --help |", "| mnist-predict, one file |"):
         assert told in done.stdout
     assert set((BENCHMARKS / "figures").iterdir()) == before  # figures of the tiny form say nothing
+
+
+@pytest.mark.benchmarks
+def test_a_server_under_load_answers_rightly(tmp_path: Path) -> None:
+    command = [sys.executable, str(BENCHMARKS / "serve_load.py"), "--tiny"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1].startswith("| 6 | 6 | ")
 
 
 def test_unknown_rows_are_named(tmp_path: Path) -> None:
