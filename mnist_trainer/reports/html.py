@@ -65,7 +65,7 @@ summary { cursor: pointer; color: var(--accent) }
   figure { margin: 2mm 0 }
   figure img { max-height: 104mm } .flat img { max-height: 74mm } .tall img { max-height: 190mm }
   details:not([open]) { display: none }
-  .wide { overflow: visible }
+  .wide { overflow: visible } th, td { padding-top: .12rem; padding-bottom: .12rem }
   .result, .note, pre { -webkit-print-color-adjust: exact; print-color-adjust: exact }
 }
 """
