@@ -44,7 +44,7 @@ dt { color: var(--soft); font-weight: 600 }
 dd { margin: 0; overflow-wrap: anywhere }
 .number { text-align: right; white-space: nowrap }
 pre { margin: .5rem 0; padding: .7rem .9rem; background: var(--card); font: .85rem/1.45 ui-monospace,
-  "DejaVu Sans Mono", monospace; white-space: pre-wrap; overflow-wrap: anywhere }
+  "DejaVu Sans Mono", monospace; white-space: pre-wrap; overflow-wrap: anywhere; overflow-x: auto }
 pre span { white-space: nowrap }
 code { font: .9em ui-monospace, "DejaVu Sans Mono", monospace }
 figure { margin: 1rem 0 }

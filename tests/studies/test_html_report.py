@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shlex
+import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mnist_trainer import Run, train
+from mnist_trainer import train
 from mnist_trainer.cli.options import run_app
 from mnist_trainer.config.load import load_config
 from mnist_trainer.reports.html import VOID
@@ -21,6 +23,10 @@ from mnist_trainer.studies.run_summary import read_metrics, read_run
 
 FakeRun = Callable[..., Path]
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+AXE = os.environ.get("AXE_CORE")
+"""The file axe.min.js of npm's axe-core."""
+
 TAGS = {
     *("html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "b", "br", "span", "code", "pre", "div"),
     *("dl", "dt", "dd", "table", "thead", "tbody", "tr", "th", "td", "figure", "img", "figcaption"),
@@ -338,9 +344,37 @@ def test_a_series_has_the_mean_over_its_seeds_and_their_table(tmp_path: Path) ->
     assert "--seeds 3,5" in page.commands[-1]
 
 
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two trainings on the bundled digits with all plots."""
+    folder = tmp_path_factory.mktemp("real")
+    config = {"threads": 1, "data": {"name": "digits", "validation": 100}, "training": {"epochs": 2}}
+    model = {"architecture": "mlp", "hidden": [32]}
+    plots = ({"format": "png"}, {"format": "svg"})
+    return [train({**config, "model": model, "report": each}, run_dir=folder / each["format"]).folder for each in plots]
+
+
 @pytest.mark.slow
-def test_a_real_run_has_all_its_plots(tmp_path: Path, digits_run: Run) -> None:
-    config = json.loads(json.dumps(read_run(digits_run.folder).config)) | {"report": {"format": "svg"}}
-    page = report_on(train(config, run_dir=tmp_path / "run").folder)
-    assert len(page.pictures) == 4
-    assert "Not in the run's folder" not in page.all
+def test_a_real_run_has_all_its_plots(real: list[Path]) -> None:
+    for folder in real:
+        page = report_on(folder)
+        assert len(page.pictures) == 4
+        assert "Not in the run's folder" not in page.all
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_serious_accessibility_fault(real: list[Path], tmp_path: Path, theme: str) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
+    if CHROMIUM is None or AXE is None:
+        pytest.skip("needs Chromium, and axe-core: npm pack axe-core, and its axe.min.js in AXE_CORE")
+    (tmp_path / "two.html").write_text(report_html([read_run(folder) for folder in real]))
+    with sync_api.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = chromium.new_page(color_scheme=theme, bypass_csp=True)
+        page.goto((tmp_path / "two.html").as_uri())
+        page.evaluate(Path(AXE).read_text(encoding="utf-8"))
+        found = page.evaluate("axe.run().then((result) => result.violations)")
+        chromium.close()
+    serious = [each for each in found if each["impact"] in ("serious", "critical")]
+    assert [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in serious] == []
