@@ -51,6 +51,7 @@ def create_app(
 
     app = FastAPI(title="mnist-trainer", version=package_version(), docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.models, app.state.trainings = Models(models, trainings.find), trainings
+    app.state.is_ending = lambda: False  # replaced by what runs the server; streams of events end when it is true
     app.include_router(read_router(app.state.models, limits))
     app.include_router(runs_router(trainings, can_train))
     app.mount("/", StaticFiles(directory=STATIC, html=True))

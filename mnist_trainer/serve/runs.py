@@ -1,4 +1,4 @@
-"""Routes of the runs (table, details, plots, events) and of trainings (configs, check, start, stop, resume)."""
+"""Routes of the runs (table, details, plots, events, report) and of trainings (configs, check, start, stop, resume)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from time import monotonic
+from typing import Annotated, Any
+from urllib.parse import quote
 
-from fastapi import APIRouter, HTTPException, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi.responses import HTMLResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import State
 
 from mnist_trainer.config.load import load_text
 from mnist_trainer.config.schema import Config
@@ -33,6 +37,9 @@ HEARTBEAT_SECONDS = 15.0
 
 MAX_PLOT_BYTES, MAX_TEXT_BYTES = 50_000_000, 1_000_000
 LOG_LINES = 200
+
+MAX_COMPARED = 20
+NONE: list[str] = []
 
 PLOT_TYPES = {".png": "image/png", ".svg": "image/svg+xml", ".pdf": "application/pdf"}
 
@@ -63,6 +70,7 @@ def runs_router(trainings: Trainings, can_train: bool) -> APIRouter:
         "/runs/{name}": routes.run,
         "/runs/{name}/plots/{file}": routes.plot,
         "/runs/{name}/weights/{epoch}.png": routes.weights,
+        "/runs/{name}/report.html": routes.report,
         "/runs/{name}/events": routes.events,
         "/configs": list_configs,
         "/config-schema": config_schema,
@@ -134,6 +142,7 @@ class _Routes:
     def __init__(self, trainings: Trainings, can_train: bool) -> None:
         self.trainings, self.can_train = trainings, can_train
         self.summaries: dict[Path, tuple[object, RunSummary]] = {}
+        self.drawing = Lock()  # matplotlib draws in one thread at a time
 
     def list_runs(self) -> Response:
         """Return the rows of `mnist-runs --json`, with the `state` and `task` of each run, the latest last."""
@@ -173,6 +182,18 @@ class _Routes:
         file = next((plot for plot in _plots(folder) if _epoch_of(plot) == epoch), "")
         return _picture(folder, file)
 
+    def report(self, name: str, compare: Annotated[list[str], Query(max_length=MAX_COMPARED)] = NONE) -> HTMLResponse:
+        """Return a report on the run as one self-contained file; `compare` names other runs to compare it with."""
+        from mnist_trainer.studies.html_report import report_html
+
+        names = dict.fromkeys([name, *compare])
+        if missing := [each for each in names if self._summary(each) is None]:
+            raise HTTPException(404, f"{missing[0]} has no folder to report on.")
+        with self.drawing:
+            html = report_html([read_run(self.trainings.find(each)) for each in names])
+        file = "runs" if compare else name
+        return HTMLResponse(html, headers={"Content-Disposition": f"attachment; filename*=UTF-8''{quote(file)}.html"})
+
     def events(self, name: str, request: Request) -> StreamingResponse:
         """Return server-sent events: `metrics` for each row of `metrics.csv`, with its number as the id, and `state`.
 
@@ -181,12 +202,12 @@ class _Routes:
         self.trainings.find(name)
         last = request.headers.get("last-event-id", "")
         sent = int(last) if last.isdecimal() and len(last) < 10 else 0
-        return StreamingResponse(self._events(name, sent), media_type="text/event-stream")
+        return StreamingResponse(self._events(name, sent, request.app.state), media_type="text/event-stream")
 
-    async def _events(self, name: str, sent: int) -> AsyncIterator[str]:
-        """Yield the events of a run after row `sent`."""
+    async def _events(self, name: str, sent: int, server: State) -> AsyncIterator[str]:
+        """Yield the events of a run after row `sent`, until the run or the server ends."""
         shown, silent = "", 0.0
-        while True:
+        while not server.is_ending():
             state, rows = await run_in_threadpool(self._follow, name)
             events = list(_metrics_events(rows, sent))
             if state != shown:
@@ -198,7 +219,7 @@ class _Routes:
             if state != "running":
                 return
             sent, shown = len(rows), state
-            await asyncio.sleep(POLL_SECONDS)
+            await _pause(POLL_SECONDS, server)
 
     def _follow(self, name: str) -> tuple[str, Sequence[Row]]:
         """Return the state and the rows of a run. The state is read first: a run that has ended adds no rows."""
@@ -274,6 +295,13 @@ def _event(kind: str, data: object, number: int | None = None) -> str:
     """Return a server-sent event (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
     lines = [f"event: {kind}", *([] if number is None else [f"id: {number}"]), f"data: {json.dumps(data)}"]
     return "\n".join(lines) + "\n\n"
+
+
+async def _pause(seconds: float, server: State) -> None:
+    """Wait, but not while the server ends: its time for that is short."""
+    deadline = monotonic() + seconds
+    while monotonic() < deadline and not server.is_ending():
+        await asyncio.sleep(min(0.1, seconds))
 
 
 # --- files of runs ---

@@ -51,7 +51,9 @@ def run(app: FastAPI, listener: socket.socket) -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     logging.getLogger("uvicorn.error").addFilter(_is_error)
-    uvicorn.Server(config).run(sockets=[listener])
+    server = uvicorn.Server(config)
+    app.state.is_ending = lambda: server.should_exit
+    server.run(sockets=[listener])
 
 
 def _is_error(record: logging.LogRecord) -> bool:

@@ -29,6 +29,9 @@ from mnist_trainer.studies.run_summary import NO_RUNS, RunSummary
 MAX_MESSAGE = 4000
 """Characters of a failed training's messages that are shown, the last ones."""
 
+SAVE_SECONDS = 2.0
+"""How old the saved state may be with which drawings are read while a run trains."""
+
 NEW_PROCESS_GROUP = 0x200 if os.name == "nt" else 0
 """The flag of Windows for what `start_new_session` does elsewhere."""
 
@@ -94,8 +97,11 @@ class Trainings:
     def start(self, config: Config) -> str:
         """Start a training, and return its name: that of its folder, which appears after the images are loaded.
 
-        Raises `HTTPException` (409) if `limit` trainings run already.
+        Its state is saved at least every `SAVE_SECONDS`. Raises `HTTPException` (409) if `limit` trainings run already.
         """
+        seconds = min(config.training.checkpoint_seconds, SAVE_SECONDS)
+        training = config.training.model_copy(update={"checkpoint_seconds": seconds})
+        config = config.model_copy(update={"training": training})
         with self._lock:
             self._check_free()
             first = f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{config.name}"

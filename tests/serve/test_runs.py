@@ -164,6 +164,19 @@ def test_a_series_has_the_curves_of_its_seeds(client: Server, fake_run: Callable
     assert [len(member["metrics"]) for member in members] == [3, 3]
 
 
+def test_a_report_is_a_file_to_keep(client: Server, fake_run: Callable[..., Path]) -> None:
+    fake_run("runs/größe 1")
+    fake_run("runs/two", {"name": "second"})
+    answer = client.get("/v1/runs/größe 1/report.html")
+    assert answer.headers["content-disposition"] == "attachment; filename*=UTF-8''gr%C3%B6%C3%9Fe%201.html"
+    assert answer.text.startswith("<!DOCTYPE html>")
+    assert "second" not in answer.text
+    assert "second" in client.get("/v1/runs/größe 1/report.html?compare=two").text
+    assert client.get("/v1/runs/two/report.html?compare=nothing").status_code == 404
+    many = "&".join(["compare=two"] * 21)
+    assert client.get(f"/v1/runs/two/report.html?{many}").status_code == 422
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -288,6 +301,19 @@ def test_a_run_that_another_process_trains_is_followed(client: Server, fake_run:
     assert seen[7:] == [("metrics", "")] * 3 + [("state", "finished")]
 
 
+def test_the_stream_ends_when_the_server_does(client: Server, fake_run: Callable[..., Path]) -> None:
+    folder = fake_run("runs/one", {"status": "running"})
+
+    async def watch() -> list[str]:
+        kinds = []
+        async for kind, _, _ in stream(client.app, f"/v1/runs/{folder.name}/events"):
+            kinds.append(kind)
+            client.app.state.is_ending = lambda: len(kinds) == 4
+        return kinds
+
+    assert client.loop.run(watch()) == ["metrics", "metrics", "metrics", "state"]
+
+
 # --- configs ---
 
 
@@ -380,7 +406,7 @@ def test_a_training_is_an_ordinary_run(client: Server, tmp_path: Path) -> None:
     assert [kind for kind, _, _ in found if kind == "metrics"] == ["metrics"] * 3
     assert found[-1][2] == {"state": "finished", "error": ""}
     folder = RunFolder(tmp_path / "runs" / name)
-    assert load_config(folder.config) == load_text(TINY, ["training.epochs=3"])
+    assert load_config(folder.config) == load_text(TINY, ["training.epochs=3", "training.checkpoint_seconds=2"])
     assert folder.read_record()["status"] == "finished"
     assert sorted(path.name for path in folder.path.iterdir()) == [
         *("best.pt", "config.yaml", "last.pt", "log.txt", "metrics.csv", "run.json")

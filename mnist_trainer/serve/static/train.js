@@ -326,11 +326,10 @@ function drawingPad(name) {
   async function readOnce() {
     if (surface.isEmpty()) return show(null, "Draw a digit: the network reads it after each epoch, while it learns.");
     if (!epoch) return show(null, "The first answer comes after the first epoch.");
-    const asked = epoch;
     const query = new URLSearchParams({ model: `run:${name}`, expect: "single" });
     const answer = await requestJson(`v1/read?${query}`, { method: "POST", headers: { "Content-Type": "image/png" }, body: await surface.picture() });
     const [prediction] = answer.predictions;
-    show(prediction, prediction.error ?? prediction.reason ?? `after epoch ${asked}`);
+    show(prediction, prediction.error ?? prediction.reason ?? (answer.epoch ? `after epoch ${answer.epoch}` : "the best epoch so far"));
   }
 
   function show(prediction, message) {
