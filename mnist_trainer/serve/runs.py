@@ -46,8 +46,8 @@ PLOT_TYPES = {".png": "image/png", ".svg": "image/svg+xml", ".pdf": "application
 STATES = {"running": "running", "finished": "finished", "interrupted": "stopped", "killed": "stopped"}
 """The states of a run for clients, by status; every other status, also none, is `failed`."""
 
-LOCAL_KEYS = (("data", "path"), ("data", "root"), ("model", "init_from"))
-"""Keys that name files of the server, which a client must not choose."""
+LOCAL_KEYS = ("path", "root", "init_from")
+"""Keys, in any section, that name files of the server, which a client must not choose."""
 
 WEIGHTS = re.compile(r"weights-(\d{1,9})\.png")
 """The names of the plots of the first-layer weights after an epoch."""
@@ -116,12 +116,19 @@ def check_config(text: ConfigText) -> dict[str, Any]:
 def _load(text: ConfigText) -> Config:
     """Return the checked config of a client. Raises `ConfigError`, also for keys that name files of the server."""
     config = load_text(text.yaml, text.overrides)
-    data = config.model_dump()
-    named = [(section, key) for section, key in LOCAL_KEYS if data[section].get(key) not in (None, BUNDLED)]
-    if named:
+    if named := list(_local_keys(config.model_dump(mode="json"))):
         why = "names a file of the server, which only a training in a terminal can use"
-        raise ConfigError([ConfigProblem("", ".".join(path), why) for path in named])
+        raise ConfigError([ConfigProblem("", key, why) for key in named])
     return config
+
+
+def _local_keys(config: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Yield the keys of a config that name a file."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _local_keys(value, f"{above}{key}.")
+        elif key in LOCAL_KEYS and value not in (None, BUNDLED):
+            yield f"{above}{key}"
 
 
 def _located(problem: ConfigProblem) -> dict[str, Any]:

@@ -166,12 +166,12 @@ def test_a_series_has_the_curves_of_its_seeds(client: Server, fake_run: Callable
 
 def test_a_report_is_a_file_to_keep(client: Server, fake_run: Callable[..., Path]) -> None:
     fake_run("runs/größe 1")
-    fake_run("runs/two", {"name": "second"})
+    fake_run("runs/two", {"name": "zweiter"})
     answer = client.get("/v1/runs/größe 1/report.html")
     assert answer.headers["content-disposition"] == "attachment; filename*=UTF-8''gr%C3%B6%C3%9Fe%201.html"
     assert answer.text.startswith("<!DOCTYPE html>")
-    assert "second" not in answer.text
-    assert "second" in client.get("/v1/runs/größe 1/report.html?compare=two").text
+    assert "zweiter" not in answer.text
+    assert "zweiter" in client.get("/v1/runs/größe 1/report.html?compare=two").text
     assert client.get("/v1/runs/two/report.html?compare=nothing").status_code == 404
     many = "&".join(["compare=two"] * 21)
     assert client.get(f"/v1/runs/two/report.html?{many}").status_code == 422
@@ -370,6 +370,7 @@ def test_what_is_no_yaml(client: Server, text: str, line: int | None, message: s
     [
         ("data.path", "data={name: folder, path: /etc}"),
         ("data.root", "data.root=/etc"),
+        ("data.extra.path", "data.extra={path: /etc}"),
         ("model.init_from", "model.init_from=runs/one"),
     ],
 )

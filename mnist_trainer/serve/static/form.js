@@ -9,7 +9,7 @@ const COMMON = [
 ];
 
 /** Keys that name files of the server, and choices that need them. */
-const LOCAL = ["data.path", "data.root", "model.init_from", "model.freeze", "report.tensorboard"];
+const LOCAL = ["data.path", "data.extra", "data.root", "model.init_from", "model.freeze", "report.tensorboard"];
 const LOCAL_CHOICES = ["folder"];
 
 /** Return the form; `onChange(path, text)` is called with a key and its new value as in an override. */
