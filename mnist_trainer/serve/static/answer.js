@@ -72,7 +72,8 @@ function noteLines(prediction, label, epoch) {
   if (error) return [element("p", { class: "doubt" }, error)];
   if (refused) lines.push(element("p", { class: "doubt" }, reason));
   if (confidence !== null) {
-    lines.push(element("p", {}, `${digits.length > 1 ? "lowest confidence" : "confidence"} ${percent(confidence)}`));
+    const sure = percent(confidence).replace(" ", "\u00a0");
+    lines.push(element("p", {}, `${digits.length > 1 ? "lowest confidence" : "confidence"} ${sure}`));
   }
   lines.push(...signNotes(prediction).map((note) => element("p", {}, note)));
   if (label) {
