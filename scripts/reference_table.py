@@ -42,6 +42,7 @@ _GROUPS: tuple[tuple[str, str, Any], ...] = (
     ("training", "", schema.Training),
     ("early_stopping", "`training.early_stopping`", schema.EarlyStopping),
     ("stop", "`training.stop`", schema.Stop),
+    ("teacher", "`training.teacher`", schema.Teacher),
     ("report", "", schema.Report),
 )
 _BOUNDS = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))

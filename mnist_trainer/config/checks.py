@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from math import e, log
 
 from mnist_trainer.config.classes import format_classes, is_numbered, known_classes, label_of, task_classes
-from mnist_trainer.config.layers import ShapeError, expand, format_shape, infer_shapes, output_count, walk
+from mnist_trainer.config.layers import ShapeError, expand, format_shape, infer_shapes, output_count, output_kind, walk
 from mnist_trainer.config.model import ActivationLayer, AnyLayer, Layers, Neuron, Residual
-from mnist_trainer.config.schema import Config, Data, Decay, Exponential, Plateau, Simulate, StepDecay
+from mnist_trainer.config.schema import ClassLoss, Config, Data, Decay, Exponential, Plateau, Simulate, StepDecay
 from mnist_trainer.config.yaml_reader import KeyPath
 
 DIGIT_DATASETS = ("mnist", "qmnist", "emnist-digits", "usps", "digits")
@@ -154,6 +154,10 @@ def _training(config: Config) -> Iterator[Finding]:
         yield ("training", "stop"), "needs gradient_norm or train_loss, as in {train_loss: 0.01}"
     if config.data.validation == 0 and config.schedule.name == "plateau":
         yield ("schedule", "name"), "plateau needs validation images, and data.validation is 0"
+    if training.teacher is not None and not isinstance(config.loss, ClassLoss):
+        yield ("training", "teacher"), f"needs loss: cross_entropy or nll, not {config.loss.name}"
+    elif training.teacher is not None and output_kind(config) not in ("logits", "log_probabilities"):
+        yield ("training", "teacher"), f"needs model.output: none or log_softmax, not {config.model.output}"
     if config.model.freeze and config.model.init_from is None:
         yield ("model", "freeze"), "without model.init_from it would freeze random weights"
 

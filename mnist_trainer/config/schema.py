@@ -400,6 +400,17 @@ class Stop(Section):
     """training loss, mean over the images"""
 
 
+class Teacher(Section):
+    """Knowledge distillation: the model learns the probabilities of a trained one, too (Hinton et al. 2015)."""
+
+    checkpoint: str
+    """the trained model: a .pt file (also of an ensemble), a run folder, latest or bundled"""
+    temperature: PositiveNumber = 2.0
+    """divides the logits of both models in the teacher's term: the higher, the more the improbable classes count"""
+    weight: ZeroToOne = 0.9
+    """fraction of the teacher's term in the loss; the loss of the labels has the rest"""
+
+
 class Training(Section):
     """Length of training, and how each step is made."""
 
@@ -429,6 +440,8 @@ class Training(Section):
     mixup: PositiveNumber | None = None
     """train on weighted means of two images and of their losses, with weights from Beta(α, α) with this α (Zhang et
     al. 2018)"""
+    teacher: Annotated[Teacher | None, BeforeValidator(false_as_none)] = None
+    """a trained model to learn from, besides the labels; it sees the same deformed images"""
     refit: bool = False
     """train again, on training and validation images, up to the epoch that was kept"""
 

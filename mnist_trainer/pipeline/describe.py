@@ -23,7 +23,7 @@ from mnist_trainer.training.state import TrainingState
 def run_facts(state: TrainingState, custom: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return what `run.json` holds about data and model; `custom` names the user's own parts."""
     setup, custom = state.setup, dict(custom or {})
-    data = setup.config.data
+    data, teacher = setup.config.data, setup.teacher
     return {
         "model": custom.get("model") or describe_model(setup.config),
         "custom": custom,
@@ -36,6 +36,7 @@ def run_facts(state: TrainingState, custom: Mapping[str, str] | None = None) -> 
             "batch_size": data.batch,
             "normalization": asdict(setup.spec.normalization),
         },
+        **({"teacher": {"file": teacher.file, "sha256": teacher.sha256}} if teacher else {}),
         "parameters": sum(parameter.numel() for parameter in state.model.parameters()),
     }
 

@@ -20,6 +20,7 @@ from mnist_trainer.pipeline.preparation import (
     check_fits_memory,
     check_unseen_validation,
     load_initial,
+    load_teacher,
     prepare_training,
     with_absolute_paths,
 )
@@ -27,7 +28,7 @@ from mnist_trainer.pipeline.train import check_reports, load_test_images
 from mnist_trainer.reports.canvas import check_matplotlib
 from mnist_trainer.reports.curves import draw_lr_range
 from mnist_trainer.reports.plots import batch_grid
-from mnist_trainer.training.losses import Labels
+from mnist_trainer.training.losses import Labels, without_teacher
 from mnist_trainer.training.lr_finder import LrRange, range_test
 from mnist_trainer.training.prepare import check_images, load_initial_weights
 
@@ -65,8 +66,9 @@ def plan(config: Config) -> Plan:
 
 
 def _check_inputs(config: Config, classes: tuple[str, ...], model: nn.Module) -> Iterator[str]:
-    """Check `model.init_from` and the images; yield what could not be checked."""
+    """Check `model.init_from`, `training.teacher` and the images; yield what could not be checked."""
     loaded, data = load_initial(config, classes), config.data
+    teacher = load_teacher(config, classes)
     freeze(model, config.model.freeze)
     if loaded is not None:
         load_initial_weights(config, model, loaded.weights)
@@ -79,8 +81,7 @@ def _check_inputs(config: Config, classes: tuple[str, ...], model: nn.Module) ->
             splits = load_real(data)
             load_extra(data, splits.train.classes)
             check_images(config, model, splits)
-            if loaded is not None:
-                check_unseen_validation(loaded, splits, identify(splits, data.name))
+            check_unseen_validation(loaded, teacher, splits, identify(splits, data.name))
 
 
 def first_batch(config: Config) -> bytes:
@@ -93,7 +94,8 @@ def first_batch(config: Config) -> bytes:
         state = prepare_training(config, CustomParts())
         data, classes = config.data, state.setup.classes
         originals, _ = next(iter(training_loader(state.setup.train, data.batch, config.seed, epoch=0)))
-        seen, labels = next(state.batches())
+        seen, taught = next(state.batches())
+    labels = without_teacher(taught)
     captions = [caption(classes, labels, position) for position in range(len(originals))]
     mixed = "" if isinstance(labels, torch.Tensor) else f", {labels.lam:.2f} of the first + {1 - labels.lam:.2f}"
     title = f"{config.name}: the first training batch, as in the data set (above) and as the model sees it (below)"
@@ -119,5 +121,6 @@ def find_lr(config: Config) -> tuple[LrRange, bytes]:
 def caption(classes: tuple[str, ...], labels: Labels, position: int) -> str:
     """Return `7`, or `7 + 3` for a mixed image; `none` for an image of none of the classes."""
     names = (*classes, "none")
+    labels = without_teacher(labels)
     parts = (labels,) if isinstance(labels, torch.Tensor) else (labels.labels_a, labels.labels_b)
     return " + ".join(names[int(part[position])] for part in parts)

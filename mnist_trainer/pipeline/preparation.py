@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,22 @@ from mnist_trainer.config.schema import Config
 from mnist_trainer.data.folder import notes
 from mnist_trainer.data.identity import Identity, identify
 from mnist_trainer.data.loaders import Splits, all_classes, load_splits, load_together
-from mnist_trainer.errors import ConfigError, ConfigProblem, DataError, UsageError, one_line, shell_quote
+from mnist_trainer.errors import (
+    CheckpointError,
+    ConfigError,
+    ConfigProblem,
+    DataError,
+    UsageError,
+    one_line,
+    shell_quote,
+)
 from mnist_trainer.model.device import check_memory, choose_threads, footprint, resolve_device, settings
 from mnist_trainer.reports.callbacks import Callback
-from mnist_trainer.storage.checkpoint import Checkpoint, load_weights
+from mnist_trainer.storage.checkpoint import Checkpoint, load_checkpoint, load_weights
 from mnist_trainer.storage.run_folder import BUNDLED, find_checkpoint, find_path, latest_run
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import OptimizerFactory, prepare_state
-from mnist_trainer.training.state import InitialWeights, Phase, TrainingState
+from mnist_trainer.training.state import InitialWeights, Phase, TrainedTeacher, TrainingState
 
 
 @dataclass(frozen=True)
@@ -96,38 +105,45 @@ def prepare_training(
     if custom.model is None:
         check_fits_memory(config, infer_shapes(expand(config.model), output_count(config, len(classes))))
     start = load_initial(config, classes) if initial is None else initial
+    teacher = load_teacher(config, classes)
     if splits is None:
         load = load_splits if phase == "train" else load_together
         splits = load(config.data, callback.on_loading)
     identity = identify(splits, config.data.name)
-    if start is not None and initial is None:
-        check_unseen_validation(start, splits, identity)
-        if start.normalization is None:
-            reason = "holds weights alone: whether images that validate here trained them can't be checked"
-            callback.on_warning("model.init_from", f"{config.model.init_from} {reason}")
+    check_unseen_validation(start if initial is None else None, teacher, splits, identity)
+    if start is not None and initial is None and start.normalization is None:
+        reason = "holds weights alone: whether images that validate here trained them can't be checked"
+        callback.on_warning("model.init_from", f"{config.model.init_from} {reason}")
     parts = vars(custom)
     with settings(config, choose_threads(config, custom.model), model=custom.model):
-        return prepare_state(config, splits, **parts, start=start, identity=identity, phase=phase)
+        state = prepare_state(config, splits, **parts, start=start, identity=identity, phase=phase)
+    if teacher is not None:
+        state.setup = replace(state.setup, teacher=teacher, lineage=(*teacher.lineage, *state.setup.lineage))
+    return state
 
 
 def with_absolute_paths(config: Config) -> Config:
     """Return `config` with absolute paths, independent of the working folder. Paths that begin with ~ stay.
 
-    Raises `CheckpointError` if `model.init_from` is `latest` and no run is finished.
+    Raises `CheckpointError` if `model.init_from` or the teacher is `latest` and no run is finished.
     """
     data: dict[str, object] = {key: _absolute(getattr(config.data, key)) for key in ("path", "root")}
     if (extra := config.data.extra) is not None:
         data["extra"] = extra.model_copy(update={"path": _absolute(extra.path)})
-    start = config.model.init_from
-    if start == "latest" and not Path(start).exists():
-        start = str(latest_run().best)
-    if start is not None and start != BUNDLED:
-        start = _absolute(start if start.startswith("~") else str(find_path(start)))
-    changes = {
-        "data": config.data.model_copy(update=data),
-        "model": config.model.model_copy(update={"init_from": start}),
-    }
+    changes: dict[str, object] = {"data": config.data.model_copy(update=data)}
+    if (start := config.model.init_from) is not None:
+        changes["model"] = config.model.model_copy(update={"init_from": _absolute_checkpoint(start)})
+    if (teacher := config.training.teacher) is not None:
+        named = teacher.model_copy(update={"checkpoint": _absolute_checkpoint(teacher.checkpoint)})
+        changes["training"] = config.training.model_copy(update={"teacher": named})
     return config.model_copy(update=changes)
+
+
+def _absolute_checkpoint(ref: str) -> str | None:
+    """Return what `find_checkpoint` takes, as an absolute path; `bundled` and paths that begin with ~ stay."""
+    if ref == "latest" and not Path(ref).exists():
+        ref = str(latest_run().best)
+    return ref if ref == BUNDLED else _absolute(ref if ref.startswith("~") else str(find_path(ref)))
 
 
 def _absolute(path: str | None) -> str | None:
@@ -146,6 +162,29 @@ def load_initial(config: Config, classes: Sequence[str]) -> InitialWeights | Non
         return InitialWeights(loaded)
     weights = loaded.weights if config.data.binary is not None else _reorder_outputs(loaded, classes)
     return InitialWeights(weights, loaded.spec.normalization, loaded.only.lineage, loaded.spec.refusal_threshold)
+
+
+def load_teacher(config: Config, classes: Sequence[str]) -> TrainedTeacher | None:
+    """Return the model that `training.teacher` names, if any. Raises `CheckpointError` if it can't teach this one."""
+    if config.training.teacher is None:
+        return None
+    path = find_checkpoint(config.training.teacher.checkpoint)
+    checkpoint = load_checkpoint(path)
+    specs = [member.spec for member in checkpoint.members]
+    can_refuse = config.data.simulate.has_non_digits
+    reason = ""
+    if checkpoint.classes != tuple(classes):
+        reason = f"it knows the classes {', '.join(checkpoint.classes)}, and this model has {', '.join(classes)}"
+    elif any(spec.kind not in ("logits", "log_probabilities") for spec in specs):
+        reason = "it was not trained with cross_entropy or nll, on outputs without a limit"
+    elif can_refuse and any(spec.refusal_threshold is None for spec in specs):
+        reason = "it does not know images of none of the classes, which data.simulate makes"
+    if reason:
+        raise CheckpointError(f"training.teacher.checkpoint: {path} can't teach this model: {reason}.")
+    predictor = checkpoint.predictor(resolve_device(config.device)).requires_grad_(False)
+    lineage = tuple(sample for member in checkpoint.members for sample in member.lineage)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return TrainedTeacher(predictor, path.name, sha256, can_refuse, lineage)
 
 
 def _reorder_outputs(start: Checkpoint, classes: Sequence[str]) -> dict[str, Tensor]:
@@ -172,14 +211,19 @@ def check_fits_memory(config: Config, layers: Sequence[LayerInfo]) -> torch.devi
     return device
 
 
-def check_unseen_validation(start: InitialWeights, splits: Splits, identity: Identity) -> None:
-    """Raise `ConfigError` if `start`, or a model that it started from, was trained with validation images."""
-    if splits.validation is not None and identity.is_known_to(start.lineage):
-        reason = "it, or a model that it started from, was trained with images of this validation set, and the "
-        advice = "Take the data.validation, split_seed and limit of that training, or data.validation=0 to do without"
-        raise ConfigError(
-            [ConfigProblem("", "model.init_from", f"{reason}validation metrics would be too optimistic. {advice}")]
-        )
+def check_unseen_validation(
+    start: InitialWeights | None, teacher: TrainedTeacher | None, splits: Splits, identity: Identity
+) -> None:
+    """Raise `ConfigError` if `start`, `teacher`, or a model they started from was trained with validation images."""
+    lineages = {"model.init_from": start and start.lineage, "training.teacher.checkpoint": teacher and teacher.lineage}
+    for key, lineage in lineages.items():
+        if splits.validation is not None and lineage and identity.is_known_to(lineage):
+            reason = "it, or a model that it started from, was trained with images of this validation set, and the "
+            advice = (
+                "Take the data.validation, split_seed and limit of that training, or data.validation=0 to do without"
+            )
+            reason += f"validation metrics would be too optimistic. {advice}"
+            raise ConfigError([ConfigProblem("", key, reason)])
 
 
 def check_same_images(folder: Path, before: object, now: Mapping[str, Any]) -> None:

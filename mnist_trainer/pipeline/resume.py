@@ -21,7 +21,7 @@ from mnist_trainer.pipeline.preparation import check_same_images
 from mnist_trainer.reports.run_writer import machine_info
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.storage.run_folder import RUNS, RunFolder, find_path, holds_run, tried_paths
-from mnist_trainer.training.state import InitialWeights, TrainingState
+from mnist_trainer.training.state import InitialWeights, TrainedTeacher, TrainingState
 
 CHANGEABLE = (
     "device",
@@ -35,6 +35,7 @@ CHANGEABLE = (
     "training.checkpoint_seconds",
     "training.early_stopping.patience",
     "training.stop",
+    "training.teacher.checkpoint",
 )
 """These keys, and the keys below them, may differ from the config that a run was started with."""
 
@@ -64,11 +65,15 @@ class ResumePoint:
         return InitialWeights.from_state_dict(saved) if saved else None
 
     def restore(self, state: TrainingState) -> None:
-        """Restore `state`, which was made from the config. Raises `DataError` if the images have changed."""
+        """Restore `state`, which was made from the config.
+
+        Raises `DataError` if the images have changed, and `CheckpointError` if the teacher has.
+        """
         state.setup = replace(state.setup, threads=self.threads or state.setup.threads)
         if self.last is None:
             return
         check_same_images(self.folder.path, self.last.get("data"), run_facts(state)["data"])
+        _check_same_teacher(self.folder.path, self.last.get("teacher"), state.setup.teacher)
         if self.last["phase"] == "refit":
             state.load_outcome(self.last["first"])
             return
@@ -207,6 +212,15 @@ def _check_same_custom(folder: Path, before: Mapping[str, str], now: Mapping[str
         raise UsageError(
             f"{folder} was started with {there or 'no part of your own'}, and this command has {here or 'none'}. "
             "Resume it in Python with the same: resume(…, model=…, loss=…, optimizer=…)."
+        )
+
+
+def _check_same_teacher(folder: Path, before: Mapping[str, str] | None, now: TrainedTeacher | None) -> None:
+    """Raise `CheckpointError` if the file of `training.teacher` is another one than when the run was started."""
+    if before is not None and now is not None and before["sha256"] != now.sha256:
+        raise CheckpointError(
+            f"training.teacher.checkpoint: {now.file} has changed since {folder} was started. Its SHA-256 was "
+            f"{before['sha256']} and is {now.sha256} now. Name the file of then (training.teacher.checkpoint=FILE)."
         )
 
 

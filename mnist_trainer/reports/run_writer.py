@@ -290,6 +290,7 @@ class RunWriter:
             "initial": initial and initial.state_dict(),
             "machine": machine_info(self.state),
             "data": self.record.get("data"),
+            "teacher": self.record.get("teacher"),
             "layers": self.layers,
         }
         save_checkpoint(self.folder.last, self.best(self.state.state_dict() | past))

@@ -46,7 +46,7 @@ PLOT_TYPES = {".png": "image/png", ".svg": "image/svg+xml", ".pdf": "application
 STATES = {"running": "running", "finished": "finished", "interrupted": "stopped", "killed": "stopped"}
 """The states of a run for clients, by status; every other status, also none, is `failed`."""
 
-LOCAL_KEYS = ("path", "root", "init_from")
+LOCAL_KEYS = ("path", "root", "init_from", "checkpoint")
 """Keys, in any section, that name files of the server, which a client must not choose."""
 
 WEIGHTS = re.compile(r"weights-(\d{1,9})\.png")

@@ -1,4 +1,5 @@
-"""Losses by name, with the lecture's additions (penalties for confusions, smooth first-layer weights) and mixup.
+"""Losses by name, with the lecture's additions (penalties for confusions, smooth first-layer weights), mixup and
+knowledge distillation.
 
 With B images in the batch, K outputs and the class weight w (1 unless given) of each image's class:
 
@@ -13,6 +14,11 @@ A mean over images that all have the weight 0 is 0, and so is its gradient. Pena
 of micro-batches add up to that of the whole batch. There are two small exceptions: class weights of mixed images are
 those of the main label, and micro-batches whose weights are all 0 omit the term of label smoothing. Label smoothing of
 cross_entropy and nll with class weights is torch's: each class counts with its own weight.
+
+With a teacher (`training.teacher`) the loss is (1 − weight)·L + weight·T²·KL(teacher ‖ model), where L is the loss
+above, probabilities are softmax(logits / T), and the divergence is reduced like L, but not divided by K. T² makes the
+size of the gradient nearly independent of the temperature T (Hinton et al. 2015, arXiv 1503.02531, section 2; the
+cross-entropy there differs from the divergence by the teacher's entropy, which has no gradient).
 
 For a model that learns to refuse, images of none of the K classes have the label K, and cross_entropy is taken over one
 more logit that is always 0. Softmax ignores a constant added to all logits, so K logits can express all that K + 1 can.
@@ -33,7 +39,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mnist_trainer.config.layers import OutputKind
-from mnist_trainer.config.schema import AnyLoss, ClassLoss, DistanceLoss, Penalty
+from mnist_trainer.config.schema import AnyLoss, ClassLoss, DistanceLoss, Penalty, Teacher
 from mnist_trainer.errors import UsageError
 from mnist_trainer.seeds import seed_for
 
@@ -50,12 +56,26 @@ class MixedLabels:
     lam: float
 
 
-Labels = Tensor | MixedLabels
-"""Labels [B], int64, or the two labels of each mixed image."""
+@dataclass(frozen=True)
+class TaughtLabels:
+    """Labels, and a teacher's log-probabilities [B, K] for the same images; [B, K + 1] if it can refuse."""
+
+    labels: Tensor | MixedLabels
+    teacher: Tensor
+
+
+Labels = Tensor | MixedLabels | TaughtLabels
+"""Labels [B], int64, or the two labels of each mixed image; with a teacher, also its answers."""
+
+
+def without_teacher(labels: Labels) -> Tensor | MixedLabels:
+    """Return the labels of the images alone."""
+    return labels.labels if isinstance(labels, TaughtLabels) else labels
 
 
 def main_labels(labels: Labels) -> Tensor:
     """Return one label for each image, int64 [B]. Of a mixed image it is the label of the larger part."""
+    labels = without_teacher(labels)
     if isinstance(labels, Tensor):
         return labels
     return labels.labels_a if labels.lam >= 0.5 else labels.labels_b
@@ -87,7 +107,11 @@ class BaseCriterion(nn.Module):
         """The parts of the last loss, without gradient, if there is more than one."""
 
     def forward(self, outputs: Tensor, labels: Labels) -> Tensor:
-        """Return the scalar loss of raw outputs [B, K]; for mixed labels, the weighted mean of both losses."""
+        """Return the scalar loss of raw outputs [B, K]; for mixed labels, the weighted mean of both losses.
+
+        What a teacher says does not count here.
+        """
+        labels = without_teacher(labels)
         if isinstance(labels, Tensor):
             return self.batch_loss(outputs, labels)
         loss_b = self.batch_loss(outputs, labels.labels_b)
@@ -156,13 +180,14 @@ class Criterion(BaseCriterion):
         classes: int,
         weight_images: Callable[[], Tensor | None] | None = None,
         has_rejection: bool = False,
+        teacher: Teacher | None = None,
     ) -> None:
         """`weight_images` gives the first layer's weights [units, h, w], which only `smooth_weights` needs.
 
         With `has_rejection` labels go up to K, which is none of the classes.
         """
         super().__init__()
-        self.loss, self.kind, self.classes = loss, kind, classes
+        self.loss, self.kind, self.classes, self.teacher = loss, kind, classes, teacher
         self.weight_images, self.has_rejection = weight_images, has_rejection
         self.smoothing = 0.0 if isinstance(loss, DistanceLoss) else loss.label_smoothing
         weights = None if loss.class_weights is None else torch.tensor(tuple(loss.class_weights), dtype=torch.float32)
@@ -170,6 +195,23 @@ class Criterion(BaseCriterion):
         self.register_buffer("penalties", penalty_matrix(loss.penalties, classes))
         self.is_sum = loss.reduction == "sum"
         self.may_be_empty = loss.reduction == "mean" and 0 in (loss.class_weights or ())
+
+    def forward(self, outputs: Tensor, labels: Labels) -> Tensor:
+        """Return the scalar loss of raw outputs [B, K], with the teacher's term if `labels` have one."""
+        loss = super().forward(outputs, labels)
+        if self.teacher is None or not isinstance(labels, TaughtLabels):
+            return loss
+        weight, term = self.teacher.weight, self.distillation(outputs, labels, self.teacher.temperature)
+        terms = self.terms or {self.loss.name: loss.detach()}
+        self.terms = {name: (1 - weight) * each for name, each in terms.items()} | {"teacher": weight * term.detach()}
+        return torch.lerp(loss, term, weight)
+
+    def distillation(self, outputs: Tensor, labels: TaughtLabels, temperature: float) -> Tensor:
+        """Return T²·KL(teacher ‖ model), a scalar; T is `temperature`."""
+        logits = F.pad(outputs, (0, 1)) if self.has_rejection else outputs
+        ours, theirs = (F.log_softmax(each / temperature, dim=1) for each in (logits, labels.teacher))
+        divergence = F.kl_div(ours, theirs, reduction="none", log_target=True).sum(dim=1)
+        return temperature**2 * self._reduce(divergence, main_labels(labels), 1)
 
     def batch_loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Return the sum of all terms for raw outputs [B, K] and labels [B]."""

@@ -203,6 +203,8 @@ def build_criterion(
         if has_rejection:
             key = "non_digits" if config.data.simulate.non_digits else "rows"
             raise _config_error(f"data.simulate.{key}", "needs loss: cross_entropy, not a function of your own")
+        if config.training.teacher is not None:
+            raise _config_error("training.teacher", "needs loss: cross_entropy or nll, not a function of your own")
         return CustomCriterion(loss)
     weight_images = None
     if model is not None and config.loss.smooth_weights:
@@ -210,4 +212,4 @@ def build_criterion(
             raise _config_error("loss.smooth_weights", "the first layer's weights are not laid out like a picture")
         weight_images = partial(first_layer_images, model)
     labelled = with_labels(config, classes).loss
-    return Criterion(labelled, output_kind(config), len(classes), weight_images, has_rejection)
+    return Criterion(labelled, output_kind(config), len(classes), weight_images, has_rejection, config.training.teacher)

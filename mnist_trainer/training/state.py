@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
+from math import log
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mnist_trainer.config.classes import with_labels
 from mnist_trainer.config.schema import Augment, Config, GradientDescent
@@ -20,7 +22,7 @@ from mnist_trainer.data.normalize import Normalization
 from mnist_trainer.inference.predictor import InferenceSpec, Predictor, predicted_classes
 from mnist_trainer.model.device import autocast
 from mnist_trainer.seeds import seed_for
-from mnist_trainer.training.losses import BaseCriterion, Labels, main_labels, mixup
+from mnist_trainer.training.losses import BaseCriterion, Labels, MixedLabels, TaughtLabels, main_labels, mixup
 from mnist_trainer.training.optim import BestEpoch, ExponentialMovingAverage, PlateauState
 
 
@@ -54,6 +56,34 @@ class InitialWeights:
         return cls(saved["weights"], known, tuple(saved["lineage"]), saved.get("refusal_threshold"))
 
 
+@dataclass(frozen=True)
+class TrainedTeacher:
+    """The model of `training.teacher`, or an ensemble, in evaluation mode on the device of the training."""
+
+    predictor: Predictor
+    file: str
+    """The name of its file, without the folder."""
+    sha256: str
+    can_refuse: bool
+    """Whether it answers for K + 1 classes, the last of which is "none of the classes"."""
+    lineage: tuple[Tensor, ...] = ()
+    """The lineages of its members; see `Setup.lineage`."""
+
+    def label(self, images: Tensor, labels: Tensor | MixedLabels) -> TaughtLabels:
+        """Return `labels` with the logarithm of the members' mean probabilities for `images` [B, 28, 28]."""
+        return TaughtLabels(labels, self.log_probabilities(images))
+
+    @torch.no_grad()
+    def log_probabilities(self, images: Tensor) -> Tensor:
+        """Return log-probabilities [B, K] or [B, K + 1], float32 on the device, without the fitted temperatures."""
+        each = []
+        for model, spec in zip(self.predictor.members, self.predictor.specs, strict=True):
+            with autocast(self.predictor.device, spec.precision):
+                outputs = model(spec.normalization.apply(images)).float()
+            each.append(F.log_softmax(F.pad(outputs, (0, 1)) if self.can_refuse else outputs, dim=1))
+        return torch.stack(each).logsumexp(dim=0) - log(len(each))
+
+
 Phase = Literal["train", "refit"]
 """`refit` is the second fit of `training.refit`, on training and validation images together."""
 
@@ -82,7 +112,8 @@ class Setup:
     fingerprint: str | None = None
     """The hash of all images (`data/identity.py`)."""
     lineage: tuple[Tensor, ...] = ()
-    """A sample of the images of each earlier training (`model.init_from`), and then of this training."""
+    """A sample of the images of each earlier training (`model.init_from`, the teacher's), and then of this training."""
+    teacher: TrainedTeacher | None = None
 
     @property
     def accumulation_steps(self) -> int:
@@ -242,7 +273,8 @@ class TrainingState:
         for number, (images, labels) in enumerate(loader, start=first):
             if augment is not None:
                 images = augmented(images, labels, augment, seed, self.epoch, number)  # noqa: PLW2901
-            yield (images, labels) if alpha is None else mixup(images, labels, alpha, seed, self.epoch, number)
+            mixed = (images, labels) if alpha is None else mixup(images, labels, alpha, seed, self.epoch, number)
+            yield mixed if setup.teacher is None else (mixed[0], setup.teacher.label(*mixed))
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return the model's inputs [B, 1, 28, 28], float32, for images [B, 28, 28] with values from 0 to 255."""

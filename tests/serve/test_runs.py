@@ -372,6 +372,7 @@ def test_what_is_no_yaml(client: Server, text: str, line: int | None, message: s
         ("data.root", "data.root=/etc"),
         ("data.extra.path", "data.extra={path: /etc}"),
         ("model.init_from", "model.init_from=runs/one"),
+        ("training.teacher.checkpoint", "training.teacher.checkpoint=runs/one"),
     ],
 )
 def test_a_client_names_no_file(client: Server, key: str, override: str) -> None:
