@@ -453,6 +453,8 @@ class Report(Section):
     """evaluate the result on the test images; use false while you still choose between settings"""
     plots: bool = True
     """plot curves, confusion matrix and first-layer weights"""
+    weights_by_epoch: bool = False
+    """plot the first-layer weights also after each epoch; of a training with more than 50, after every second one …"""
     format: Literal["png", "svg", "pdf"] = "png"
     """file format of the plots"""
     tensorboard: bool = False

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from mnist_trainer.reports.canvas import BLUE, GREEN, GREY, MAX_WIDTH, ORANGE, PALE, FileFormat, render
 from mnist_trainer.reports.text import clip_to_range, shorten
@@ -79,6 +80,29 @@ def mistakes(
     return render((1000, 70 + 225 * rows) if rows else (700, 200), title, draw, file_format)
 
 
+WEIGHT_COLOURS = ((5, 48, 97), (67, 147, 195), (247, 247, 247), (214, 96, 77), (103, 0, 31))
+"""Colours from the smallest weight to the largest, those of matplotlib's RdBu_r."""
+
+
+def weights_image(pictures: NDArray[np.float32]) -> Image.Image:
+    """Return the weights [units, h, w] of the first 64 units as `weights` shows them, without a title and a scale."""
+    shown = pictures[:MAX_UNITS]
+    columns, (height, width) = min(8, ceil(sqrt(len(shown)))), shown.shape[1:]
+    mosaic, _ = _mosaic(shown, columns, cell=(height + 1, width + 1), offset=(0, 0), background=0.0)
+    limit = _weight_limit(shown)
+    anchors = np.linspace(-limit, limit, len(WEIGHT_COLOURS))
+    colours = [np.interp(np.nan_to_num(mosaic), anchors, channel) for channel in zip(*WEIGHT_COLOURS, strict=True)]
+    image = Image.fromarray(np.stack(colours, axis=-1).astype(np.uint8))
+    scale = max(1, 480 // image.width)
+    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+
+
+def _weight_limit(shown: NDArray[np.float32]) -> float:
+    """Return the size of weights that has the strongest colour: the largest without outliers."""
+    sizes = np.abs(shown[np.isfinite(shown)])
+    return float(np.percentile(sizes, 99.8) or sizes.max()) if sizes.any() else 1.0
+
+
 def weights(
     pictures: NDArray[np.float32], title: str, dead: Sequence[int] | None = None, file_format: FileFormat = "png"
 ) -> bytes:
@@ -91,8 +115,7 @@ def weights(
     shown = shown.repeat(scale, axis=1).repeat(scale, axis=2)
     columns = min(8, ceil(sqrt(len(shown))))
     rows = ceil(len(shown) / columns)
-    sizes = np.abs(shown[np.isfinite(shown)])
-    limit = float(np.percentile(sizes, 99.8) or sizes.max()) if sizes.any() else 1.0  # without outliers
+    limit = _weight_limit(shown)
     height, width = shown.shape[1:]
     mosaic, corners = _mosaic(shown, columns, cell=(height + 2, width + 2), offset=(1, 1))
 

@@ -41,6 +41,14 @@ def draw_weights(
         yield f"weights.{file_format}", draw_in_background(plots.weights, values, title, crossed, file_format)
 
 
+def draw_epoch_weights(model: nn.Module, epoch: int) -> Iterator[Drawing]:
+    """Yield `weights-<epoch>.png` if the first layer is fully connected or convolutional."""
+    pictures = first_weights(model)
+    if pictures is not None:
+        image = plots.weights_image(pictures.detach().float().cpu().numpy())
+        yield f"weights-{epoch}.png", partial(encode_png, image)
+
+
 def draw_confusion(evaluation: Evaluation, classes: tuple[str, ...], file_format: FileFormat = "png") -> Drawing:
     """Return `confusion.png`."""
     title = f"{evaluation.dataset}, {evaluation.split}: accuracy {percent(evaluation.accuracy)}"

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.util import find_spec
+from math import ceil
 from time import perf_counter
 from typing import Any
 
@@ -28,11 +29,15 @@ from mnist_trainer.model.device import matmul_backend
 from mnist_trainer.reports.callbacks import metrics_row
 from mnist_trainer.reports.console import epoch_cells
 from mnist_trainer.reports.diagnosis import Diagnosis
+from mnist_trainer.reports.run_plots import draw_epoch_weights
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, save_checkpoint
 from mnist_trainer.storage.run_folder import RunFolder
 from mnist_trainer.training.loop import EpochRecord, Restore
 from mnist_trainer.training.probe import LayerProbe
 from mnist_trainer.training.state import TrainingState
+
+MAX_WEIGHT_PLOTS = 50
+"""The number of pictures of `report.weights_by_epoch`, besides that of the first epoch."""
 
 
 def now() -> str:
@@ -220,6 +225,8 @@ class RunWriter:
     def epoch(self, record: EpochRecord) -> None:
         """Write the row of an epoch and its checkpoints; the state comes last, because it says how far the run got."""
         self.records.append(record)
+        if self.config.report.weights_by_epoch and self.state is self.first:
+            self._draw_weights(record.epoch)  # before the row, for those who follow the rows
         self.folder.add_metrics(metrics_row(record))
         if record.kept:
             save_checkpoint(self.folder.best, self.best())
@@ -230,6 +237,12 @@ class RunWriter:
             self.save_last()
         if self.events is not None:
             add_curves(self.events, record)
+
+    def _draw_weights(self, epoch: int) -> None:
+        """Plot the first-layer weights after the first epoch, and after each one, or fewer if there are many."""
+        if epoch == 1 or epoch % ceil(self.config.training.epochs / MAX_WEIGHT_PLOTS) == 0:
+            for name, picture in draw_epoch_weights(self.state.model, epoch):
+                self.folder.write_plot(name, picture())
 
     def add_layers(self, when: str, probes: Sequence[LayerProbe]) -> None:
         """Keep the gradients and updates of the layers, `when` is `first_epoch` or `last_epoch`."""

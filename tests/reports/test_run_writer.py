@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from mnist_trainer import prepare
 from mnist_trainer.config.load import load_config
@@ -128,6 +129,20 @@ def test_each_epoch_adds_a_row_and_a_line_and_the_best_is_saved(make: Callable[.
     assert "  * best so far   loss terms: cross_entropy " in first_line
     assert ", smooth_weights " in first_line
     assert "best" not in second_line
+
+
+@pytest.mark.parametrize(("epochs", "drawn"), [(3, [1, 2, 3]), (100, [1, 2, 4])])
+def test_the_first_weights_are_drawn_epoch_by_epoch(
+    make: Callable[..., RunWriter], record: EpochRecord, epochs: int, drawn: list[int]
+) -> None:
+    journal = make("report.weights_by_epoch=true", f"training.epochs={epochs}")
+    journal.start({})
+    for epoch in range(1, 5 if epochs > 4 else 4):
+        journal.epoch(replace(record, epoch=epoch))
+    names = sorted(path.name for path in journal.folder.plots.iterdir())
+    assert names == [f"weights-{epoch}.png" for epoch in drawn]
+    with Image.open(journal.folder.plots / "weights-1.png") as image:
+        assert image.size == (464, 464)  # 2 × 2 units of 28 pixels and a gap, 8 times as large
 
 
 def test_the_last_state_is_saved_every_ten_seconds(

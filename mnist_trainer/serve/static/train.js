@@ -260,6 +260,9 @@ function trainingView(name, detail, canTrain) {
   const all = element("a", { class: "button", href: `#runs/${encodeURIComponent(name)}` }, "All about this run");
   const another = element("a", { class: "button", href: "#train" }, "New training");
   const planned = detail.row?.planned_epochs ?? 0;
+  const weights = weightsFigure(name, planned);
+  const { report, model } = detail.row?.config ?? {};
+  const hasWeights = report?.weights_by_epoch && model.architecture !== "layers"; // whose first layer may not see the image
   let end = () => {};
 
   async function change(action) {
@@ -286,6 +289,7 @@ function trainingView(name, detail, canTrain) {
     metrics.textContent = metricsText(rows, planned);
     charts.update([{ rows }], planned);
     pad.setEpoch(rows.at(-1)?.epoch ?? 0);
+    if (hasWeights) weights.show(rows.at(-1)?.epoch ?? 0);
   }
 
   function watch() {
@@ -297,7 +301,27 @@ function trainingView(name, detail, canTrain) {
   showRows(detail.metrics);
   const buttons = element("div", { class: "buttons" }, stopping, resuming, all, another);
   const head = element("header", { class: "run-head" }, element("div", { class: "bar" }, element("h1", {}, detail.row?.name ?? name), label, buttons), metrics, error);
-  return { node: element("article", { class: "training" }, head, charts.node, pad.node), watch, stop: () => end() };
+  return { node: element("article", { class: "training" }, head, element("div", { class: "growing" }, charts.node, weights.node), pad.node), watch, stop: () => end() };
+}
+
+/** Return the first-layer weights after the last epoch of which there is a picture (`report.weights_by_epoch`). */
+function weightsFigure(name, planned) {
+  const image = element("img", { alt: "" });
+  const caption = element("figcaption");
+  const node = element("figure", { class: "plot", hidden: true }, element("h3", {}, "First-layer weights"), image, caption);
+  const every = Math.max(1, Math.ceil(planned / 50));
+  return {
+    node,
+    show(epoch) {
+      const drawn = epoch < every ? Math.min(epoch, 1) : epoch - (epoch % every);
+      node.hidden = !drawn;
+      if (!drawn) return;
+      const source = `v1/runs/${encodeURIComponent(name)}/weights/${drawn}.png`;
+      if (image.getAttribute("src") !== source) image.src = source;
+      image.alt = `First-layer weights after epoch ${drawn}`;
+      caption.textContent = `after epoch ${drawn}; red above 0, blue below, each epoch on a scale of its own`;
+    },
+  };
 }
 
 /** Return a small drawing surface, whose drawing the newest checkpoint of the run reads, again after each epoch. */
