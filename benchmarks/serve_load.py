@@ -87,8 +87,10 @@ def server() -> Iterator[tuple[str, subprocess.Popen[str]]]:
     command = [sys.executable, "-m", "mnist_trainer", "serve", "--port", "0", "--read-only"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield process.stdout.readline().strip(), process
-        process.send_signal(signal.SIGINT)
+        try:
+            yield process.stdout.readline().strip(), process
+        finally:
+            process.send_signal(signal.SIGINT)
 
 
 async def load(address: str, pictures: Sequence[Picture], clients: int) -> list[Answer]:

@@ -8,6 +8,7 @@ import logging
 import socket
 from typing import Any
 
+import h11
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -15,7 +16,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from mnist_trainer.errors import UsageError
 
 HEAD_SECONDS = 10.0
-"""A connection on which no request is answered is closed after this time, or up to twice of it."""
+"""A connection is closed if its next request is incomplete for so long, or up to twice of it."""
+
+KEEP_ALIVE_SECONDS = 60
+"""A connection is closed if there is no further request for so long; browsers and clients that wait use it again."""
 
 GRACE_SECONDS = 1
 """At the end, answers that are on their way have this long to be completed."""
@@ -48,6 +52,7 @@ def run(app: FastAPI, listener: socket.socket) -> None:
         proxy_headers=False,
         server_header=False,
         limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     logging.getLogger("uvicorn.error").addFilter(_is_error)
@@ -79,8 +84,10 @@ class ImpatientProtocol(H11Protocol):
             self._timer.cancel()
 
     def _check(self, previous: Any, is_first: bool = False) -> None:
-        """Close the connection if it has waited for the same next request since the last check."""
-        is_waiting = self.cycle is None or self.cycle.response_complete
+        """Close the connection if it has waited for the same incomplete request since the last check."""
+        is_answered = self.cycle is not None and self.cycle.response_complete
+        is_idle = is_answered and self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
+        is_waiting = not is_idle and (self.cycle is None or is_answered)
         if is_waiting and not is_first and self.cycle is previous:
             self.transport.close()
         else:

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from mnist_trainer.serve.app import create_app
-
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
@@ -50,6 +48,8 @@ Connect = Callable[..., Client]
 @pytest.fixture
 def connect(tmp_path: Path) -> Connect:
     """Return a client of a new server; the arguments are those of `create_app`."""
+    from mnist_trainer.serve.app import create_app
+
     return lambda *models, **settings: Client(
         create_app(models or ("bundled",), **{"runs_dir": tmp_path / "runs", **settings})
     )

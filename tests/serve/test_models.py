@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+pytest.importorskip("fastapi", reason="needs the extra [serve]")
+
 import mnist_trainer
 from mnist_trainer import Callback, load_config, predict, train
 from mnist_trainer.data.datasets import missing_archives

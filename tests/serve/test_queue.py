@@ -8,6 +8,9 @@ from threading import Event
 from typing import Any
 
 import pytest
+
+pytest.importorskip("fastapi", reason="needs the extra [serve]")
+
 from fastapi import HTTPException
 from starlette.requests import ClientDisconnect, Request
 

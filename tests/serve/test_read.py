@@ -14,6 +14,8 @@ import pytest
 from jsonschema import validate
 from PIL import Image
 
+pytest.importorskip("fastapi", reason="needs the extra [serve]")
+
 from mnist_trainer.pipeline.predict import predict
 from mnist_trainer.serve import samples
 from mnist_trainer.serve.security import Limits

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("fastapi", reason="needs the extra [serve]")
+
 from mnist_trainer.serve import read
 from mnist_trainer.serve.security import Limits
 
