@@ -57,7 +57,7 @@ class Limits:
     upload_bytes: int = 20_000_000
     upload_seconds: float = 60.0
     buffer_bytes: int = 200_000_000
-    reads: int = 16
+    reads: int = 32
     read_seconds: float = 60.0
 
 
