@@ -1,6 +1,6 @@
 """Predictions of a whole split and their metrics. Training, `mnist-eval` and the Python API give bit-identical metrics.
 
-`--views` averages over slightly deformed copies of each image (test-time augmentation). Dead units are ReLU units whose
+`--views` averages over deformed copies of each image (test-time augmentation). Dead units are ReLU units whose
 output is 0 for every image, so that no gradient reaches their weights.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from math import radians
 from typing import Any
 
@@ -16,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mnist_trainer.data.augment import inverse_affine, warp
+from mnist_trainer.config.schema import Augment
+from mnist_trainer.data.augment import augmented, inverse_affine, warp
 from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import ordered_loader
 from mnist_trainer.errors import UsageError
@@ -32,21 +34,29 @@ from mnist_trainer.inference.predictor import Predictor
 from mnist_trainer.model.activations import ScaledTanh, SlopedSigmoid
 from mnist_trainer.seeds import seed_for
 
-View = Callable[[Tensor], Tensor]
-"""Deforms uint8 images [B, 28, 28]."""
+View = Callable[[Tensor, int], Tensor]
+"""Deforms uint8 images [B, 28, 28] of the batch with this number."""
 
 ROTATE, SHEAR, SCALE, SHIFT = 2.0, 2.0, 0.02, 0.25
-"""The largest deformations of views: degrees, degrees, a fraction, pixels."""
+"""The largest deformations of views of a model trained without `data.augment`: degrees, degrees, a fraction, pixels."""
 
 
-def make_views(count: int) -> list[View]:
-    """Return the first `count` views of a fixed series: the image itself, then pairs of opposite deformations.
+def make_views(count: int, augment: Augment | None = None) -> list[View]:
+    """Return the first `count` views of a fixed series: the image itself, then deformed copies.
 
-    Raises `UsageError` for a count below 1.
+    With the `augment` of the training each image is deformed as it was in training, but for `halve_for`, which needs
+    labels. Without it the views are pairs of opposite deformations. Raises `UsageError` for a count below 1.
     """
     if not isinstance(count, int) or count < 1:
         raise UsageError(f"views must be 1 or more, got {count!r}. 1 means without deformed copies.")
-    return [lambda images: images, *map(_deformed, _draws(count - 1))]
+    if augment is None:
+        return [lambda images, _: images, *map(_deformed, _draws(count - 1))]
+    blind = augment.model_copy(update={"halve_for": ()})
+    return [lambda images, _: images, *(partial(_as_trained, blind, number) for number in range(1, count))]
+
+
+def _as_trained(augment: Augment, view: int, images: Tensor, batch: int) -> Tensor:
+    return augmented(images, torch.empty(0), augment, seed_for(0, "views"), view, batch)
 
 
 def _draws(count: int) -> Tensor:
@@ -60,7 +70,7 @@ def _deformed(draw: Tensor) -> View:
     """Return the view with the strengths `draw` [6]."""
     rotation, shear = draw[:1] * radians(ROTATE), draw[1:2] * radians(SHEAR)
     matrix = inverse_affine(rotation, shear, 1 + draw[None, 2:4] * SCALE, draw[None, 4:] * SHIFT)
-    return lambda images: warp(images, matrix.to(images.device))
+    return lambda images, _: warp(images, matrix.to(images.device))
 
 
 MeanLoss = Callable[[Tensor, Tensor], float | None]
@@ -95,14 +105,21 @@ class Predictions:
         return float((each != each[0]).any(dim=0).double().mean())
 
 
-def predict(predictor: Predictor, dataset: ImageDataset, views: int = 1) -> Predictions:
+def predict(
+    predictor: Predictor, dataset: ImageDataset, views: int = 1, augments: Sequence[Augment | None] = ()
+) -> Predictions:
     """Return the predictions for every image of `dataset`, averaged over this number of `views` of each image.
+
+    `augments` has the `data.augment` of each member: its views are deformed as in training, and the logarithms of
+    their probabilities are averaged (APAC, Sato et al. 2015, arXiv 1505.03229). Without it the probabilities are.
 
     Each member has its own batch size, so that its outputs are bit-identical to those of the model alone. Raises
     `UsageError` for fewer than one view.
     """
-    chosen = make_views(views)
-    members = tuple(_predict_member(predictor, index, dataset, chosen) for index in range(len(predictor.specs)))
+    members = tuple(
+        _predict_member(predictor, index, dataset, views, augment)
+        for index, augment in enumerate(augments or [None] * len(predictor.specs))
+    )
     if len(members) == 1 and predictor.temperature == 1:
         return members[0]
     probabilities = predictor.average([member.probabilities for member in members])
@@ -110,14 +127,20 @@ def predict(predictor: Predictor, dataset: ImageDataset, views: int = 1) -> Pred
     return _make_predictions(probabilities, dataset.labels.cpu(), outputs, plain=False, members=members)
 
 
-def _predict_member(predictor: Predictor, index: int, dataset: ImageDataset, chosen: Sequence[View]) -> Predictions:
-    """Return the predictions of one member, averaged over the `chosen` views."""
+def _predict_member(
+    predictor: Predictor, index: int, dataset: ImageDataset, views: int, augment: Augment | None
+) -> Predictions:
+    """Return the predictions of one member, averaged over views."""
     spec, labels = predictor.specs[index], dataset.labels.cpu()
     each = []
-    for view in chosen:
-        loader = ordered_loader(dataset, spec.batch_size)
-        each.append(predictor.outputs((view(images.to(predictor.device)) for images, _ in loader), index))
+    for view in make_views(views, augment):
+        loader = enumerate(ordered_loader(dataset, spec.batch_size))
+        batches = (view(images.to(predictor.device), number) for number, (images, _) in loader)
+        each.append(predictor.outputs(batches, index))
     probabilities = torch.stack(list(map(spec.probabilities, each))).mean(dim=0)
+    if len(each) > 1 and augment is not None and spec.gives_probabilities:
+        logarithms = [log_probabilities(spec.probabilities(outputs)) for outputs in each]
+        probabilities = torch.softmax(torch.stack(logarithms).mean(dim=0), dim=1)
     plain = predictor.gives_raw_outputs and len(each) == 1 and spec.temperature == 1
     outputs = each[0] if plain else _log_outputs(predictor, probabilities)
     return _make_predictions(probabilities, labels, outputs, plain=plain)

@@ -235,7 +235,7 @@ def evaluate(
 ) -> Evaluation:
     """Return the metrics of a `.pt` file, a run folder's `best.pt`, or the `latest` run, on a split of its data.
 
-    Several checkpoints are an ensemble: their probabilities are averaged. `views` is the number of slightly deformed
+    Several checkpoints are an ensemble: their probabilities are averaged. `views` is the number of deformed
     copies of each image to average over. Overrides such as `data.name=qmnist`, or `data={"name": "qmnist"}`, choose
     other data. `model` and `loss` are the user's own, if a single checkpoint was trained with them. Raises
     `CheckpointError`, `ConfigError`, `UsageError`, `DataError` or `DeviceError`.
@@ -269,7 +269,7 @@ def evaluate_target(
     with settings(config, threads, model=custom.model), convert_device_errors("evaluation", DEVICE_ADVICE):
         dataset, pictures = _load_images(target, split, trained_on)
         predictor = checkpoint.predictor(resolve_device(config.device), custom.model)
-        predictions = predict(predictor, dataset, views)
+        predictions = predict(predictor, dataset, views, [each.config.data.augment for each in checkpoint.members])
         mean_loss = _mean_loss(checkpoint, custom.loss)
         evaluation = measure(predictor, predictions, mean_loss, checkpoint.classes, config.data.name, split)
         if predictions.members:

@@ -14,6 +14,7 @@ import torch
 
 from mnist_trainer import Run, evaluate, predict, train
 from mnist_trainer.errors import CheckpointError, UsageError
+from mnist_trainer.inference.predictions import predict as predict_split
 from mnist_trainer.pipeline.evaluate import load_target, run_evaluation
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 
@@ -80,6 +81,20 @@ def test_a_saved_ensemble_is_a_checkpoint_like_any_other(trio: list[Path], here:
     (found,) = predict(np.pad(picture, 40, constant_values=255), here / "all.pt")
     assert found.error is None and len(found.digits[0].probabilities) == 10
     assert evaluate([here / "all.pt", trio[0]]).members[3].name == "m0"
+
+
+def test_views_are_deformed_as_the_training_images_of_each_member(tiny: dict[str, Any], trio: list[Path]) -> None:
+    own = train(tiny, "data.augment={rotate: 10}").folder
+    alone = run_evaluation(own, views=3)
+    augment = alone.target.checkpoint.config.data.augment
+    assert augment is not None
+    predictor = alone.target.checkpoint.predictor(torch.device("cpu"))
+    wanted = predict_split(predictor, alone.dataset, 3, [augment]).probabilities
+    assert torch.equal(alone.predictions.probabilities, wanted)
+    assert not torch.equal(wanted, predict_split(predictor, alone.dataset, 3).probabilities)
+    together = run_evaluation([trio[0], own], views=3).predictions.members
+    torch.testing.assert_close(together[1].probabilities, wanted, atol=1e-5, rtol=0)  # float32 rounds them
+    assert torch.equal(together[0].probabilities, run_evaluation(trio[0], views=3).predictions.probabilities)
 
 
 def test_views_of_an_ensemble_are_averaged_too(trio: list[Path]) -> None:
