@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,16 @@ class Served:
 
     def set_key(self, key: str, value: str) -> None:
         self.page.fill(f"[id='field-{key}']", value)
+
+    def draw(self, points: list[tuple[float, float]]) -> None:
+        """Draw a line on the small drawing surface; points are fractions of its sides."""
+        frame = self.page.locator("canvas.pad").bounding_box()
+        places = [(frame["x"] + x * frame["width"], frame["y"] + y * frame["height"]) for x, y in points]
+        self.page.mouse.move(*places[0])
+        self.page.mouse.down()
+        for place in places[1:]:
+            self.page.mouse.move(*place, steps=5)
+        self.page.mouse.up()
 
     def run(self) -> RunFolder:
         """The only run."""
@@ -93,17 +103,23 @@ def test_a_training_is_started_and_watched_to_its_end(served: Served) -> None:
     served.set_key("data.limit", "40")
     page.select_option("#field-model", "mlp")
     served.set_key("model.hidden", "16")
+    page.check("[id='field-report.weights_by_epoch']")
     page.wait_for_function(
         "() => document.querySelector('code.command').textContent === "
-        "'mnist-train quickstart training.epochs=15 data.limit=40 model=mlp model.hidden=16'"
+        "'mnist-train quickstart training.epochs=15 data.limit=40 model=mlp model.hidden=16 "
+        "report.weights_by_epoch=true'"
     )
     check_accessibility(page)
     page.click("button.primary:enabled")
     page.wait_for_selector(".state.running")
+    served.draw([(0.3, 0.2), (0.7, 0.2), (0.45, 0.8)])
     page.wait_for_function("() => document.querySelectorAll('.chart circle.line-0').length >= 4")  # two in each chart
     page.wait_for_selector(".state.finished")
     page.wait_for_function("() => document.querySelectorAll('.chart circle.line-0').length === 30")
     assert [points(page, 0), points(page, 1)] == [15, 15]
+    page.wait_for_selector(".pad-area .best")
+    assert page.locator(".pad-area .text").text_content() in "0123456789"
+    page.wait_for_selector("img[alt='First-layer weights after epoch 15']")
     label = page.locator(".chart svg").nth(1).get_attribute("aria-label")
     assert label.startswith("Accuracy over epochs 1 to 15: training from ")
     check_accessibility(page)
@@ -112,6 +128,8 @@ def test_a_training_is_started_and_watched_to_its_end(served: Served) -> None:
 
     page.click("text=All about this run")
     page.wait_for_selector(".figure")
+    page.locator("input[type=range]").last.fill("0")
+    page.wait_for_selector("img[alt='First-layer weights after epoch 1']")
     picture = page.locator("img[alt='Confusion matrix']")
     assert picture.evaluate("each => each.decode().then(() => each.naturalWidth)") > 0
     assert [points(page, 0), points(page, 1)] == [15, 15]
@@ -143,6 +161,24 @@ def test_a_training_is_stopped_and_resumed_from_the_page(served: Served) -> None
     page.wait_for_selector(".state.running")
     served.open("runs")
     page.wait_for_selector("table.runs .state.running")  # the fixture ends the server, and so the training
+
+
+def test_runs_are_compared_and_their_names_are_text(served: Served, fake_run: Callable[..., Path]) -> None:
+    page = served.page
+    fake_run("runs/one", {}, "optimizer.lr=0.5")
+    fake_run("runs/<img src=x>", {"name": "<b>bold</b>", "data": {"name": "kmnist"}})
+    served.open("runs")
+    page.wait_for_selector("text=<b>bold</b>")
+    for box in page.locator("table.runs input").all():
+        box.check()
+    page.click("button:text-is('Compare')")
+    page.wait_for_selector("text=neither accuracies nor losses can be compared")
+    rows = page.locator("section", has_text="Differences of the configs").locator("tr").all_text_contents()
+    assert "optimizer.lr0.0010.5" in rows or "optimizer.lr0.50.001" in rows
+    assert page.locator("main b:text-is('bold'), main img[src=x]").count() == 0
+    with page.expect_download() as download:
+        page.click("text=Report")
+    assert Path(download.value.path()).read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
 def test_on_a_phone_nothing_is_wider_than_the_screen(served: Served) -> None:

@@ -327,7 +327,7 @@ function weightsFigure(name, planned) {
 /** Return a small drawing surface, whose drawing the newest checkpoint of the run reads, again after each epoch. */
 function drawingPad(name) {
   const canvas = element("canvas", { class: "pad", role: "img", "aria-label": "Drawing surface for one digit" });
-  const text = element("p", { class: "text huge", "aria-live": "polite" });
+  const text = element("p", { class: "text", "aria-live": "polite" });
   const note = element("p", { class: "muted" });
   const bars = element("table", { class: "bars" }, element("caption"), element("tbody"));
   let epoch = 0;
