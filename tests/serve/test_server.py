@@ -95,6 +95,13 @@ def test_a_port_in_use_is_told_in_one_line() -> None:
         pass
 
 
+def test_answers_are_sent_at_once() -> None:
+    with server.bind("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_an_address_of_another_machine_is_refused() -> None:
     for host in ("192.0.2.1", "no.such.name.invalid"):
         with pytest.raises(UsageError, match=f"{re.escape(host)}, port 0, can't be opened: "):
