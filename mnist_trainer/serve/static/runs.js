@@ -254,7 +254,7 @@ function result({ run, row }) {
   const words = test.interval
     ? `of ${test.count.toLocaleString("en")} test images are recognized, ${test.errors.toLocaleString("en")} are not. On new images of this kind the accuracy is between ${percent(test.interval[0], 2)} and ${percent(test.interval[1], 2)}, with 95 % confidence.`
     : "of the test images are recognized.";
-  return section("Result", figure, element("p", {}, words), element("p", { class: "muted" }, `Best epoch: ${row?.best_epoch ?? "unknown"}, by validation.`));
+  return section("Result", figure, element("p", {}, words), element("p", { class: "muted" }, `The model is that of epoch ${row?.best_epoch ?? "unknown"}.`));
 }
 
 function diagnosis(found) {
