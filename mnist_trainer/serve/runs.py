@@ -153,9 +153,8 @@ class _Routes:
 
     def list_runs(self) -> Response:
         """Return the rows of `mnist-runs --json`, with the `state` and `task` of each run, the latest last."""
-        paths = self.trainings.paths()
-        names = [*(name for name in self.trainings.started if name not in paths), *paths]
-        summaries = {name: summary for name in names if (summary := self._summary(name))}
+        paths = {name: training.path for name, training in self.trainings.started.items()} | self.trainings.paths()
+        summaries = {name: summary for name, path in paths.items() if (summary := self._summary_at(name, path))}
         rows = [self._row(name, summary) for name, summary in summaries.items()]
         rows.sort(key=lambda row: row["started_at"] or "")
         return _json({"runs": rows, "can_train": self.can_train})
@@ -236,16 +235,21 @@ class _Routes:
 
     def _state(self, name: str) -> str:
         """Return whether a run is `running`, `finished`, `stopped` or `failed`."""
-        if self.trainings.is_training(name) or is_locked(self.trainings.find(name)):
+        if self._is_running(name, self.trainings.find(name)):
             return "running"
         summary = self._summary(name)
-        return STATES.get(summary.status or "", "failed") if summary else "failed"
+        return _ended_state(summary) if summary else "failed"
+
+    def _is_running(self, name: str, path: Path) -> bool:
+        return self.trainings.is_training(name) or is_locked(path)
 
     def _summary(self, name: str) -> RunSummary | None:
+        return self._summary_at(name, self.trainings.find(name))
+
+    def _summary_at(self, name: str, path: Path) -> RunSummary | None:
         """Return the summary of a run, which is read again only if its files have changed."""
         if (pending := self.trainings.summary(name)) is not None:
             return pending
-        path = self.trainings.find(name)
         if not path.is_dir():
             return None
         stamp = (is_locked(path), *_stamps(path))
@@ -254,7 +258,8 @@ class _Routes:
         return self.summaries[path][1]
 
     def _row(self, name: str, summary: RunSummary) -> dict[str, Any]:
-        return {**summary.to_json(), "folder": name, "state": self._state(name), "task": summary.task}
+        state = "running" if self._is_running(name, summary.path) else _ended_state(summary)
+        return {**summary.to_json(), "folder": name, "state": state, "task": summary.task}
 
     # --- trainings ---
 
@@ -278,6 +283,10 @@ class _Routes:
     def _check_can_train(self) -> None:
         if not self.can_train:
             raise HTTPException(403, "This server is read-only: it starts and stops no trainings.")
+
+
+def _ended_state(summary: RunSummary) -> str:
+    return STATES.get(summary.status or "", "failed")
 
 
 def _members(summary: RunSummary) -> list[dict[str, Any]]:

@@ -76,10 +76,11 @@ class Trainings:
     def paths(self) -> dict[str, Path]:
         """Return the folders in which runs are looked for, by name. A name from a client is only looked up in it."""
         try:
-            found = sorted(self.folder.iterdir())
+            with os.scandir(self.folder) as found:
+                names = sorted(each.name for each in found if each.name not in NO_RUNS and each.is_dir())
         except OSError:  # the first training makes it
             return {}
-        return {path.name: path for path in found if path.name[0] != "." and path.name not in NO_RUNS and path.is_dir()}
+        return {name: self.folder / name for name in names if name[0] != "."}
 
     def find(self, name: str) -> Path:
         """Return the folder of a run, which may not be there yet. Raises `HTTPException` (404)."""
