@@ -200,7 +200,7 @@ function sidePanel(onTrain, onUndo) {
   const problems = element("ul", { class: "doubt", role: "status" });
   const command = element("code", { class: "command" });
   const button = element("button", { type: "button", class: "primary", onclick: train }, "Train");
-  const readOnly = element("p", { class: "muted", hidden: true }, "This server starts no trainings. Train in a terminal:");
+  const readOnly = element("p", { class: "muted", hidden: true }, "This server starts no trainings. The command below does, in a terminal.");
   let canTrain = true;
   let isValid = false;
 
@@ -353,7 +353,7 @@ function drawingPad(name) {
     const query = new URLSearchParams({ model: `run:${name}`, expect: "single" });
     const answer = await requestJson(`v1/read?${query}`, { method: "POST", headers: { "Content-Type": "image/png" }, body: await surface.picture() });
     const [prediction] = answer.predictions;
-    show(prediction, prediction.error ?? prediction.reason ?? (answer.epoch ? `after epoch ${answer.epoch}` : "the best epoch so far"));
+    show(prediction, prediction.error ?? prediction.reason ?? (answer.epoch ? `after epoch ${answer.epoch}` : "by the best epoch"));
   }
 
   function show(prediction, message) {
