@@ -5,7 +5,7 @@
     │   └── ConfigError         2  one or more problems in a config, each with its location
     ├── DataError               3  a data set or a picture that is missing or damaged
     ├── CheckpointError         4  a file that is not a checkpoint, or one that does not fit
-    ├── DeviceError             5  a device that is missing or fails, or not enough memory
+    ├── DeviceError             5  a device or process that is missing or fails, or not enough memory
     ├── DivergedError           6  a loss, gradient or weight is not finite
     ├── StorageError            7  disk full, no permission, folder in use
     └── InterruptedRunError   130  stopped by Ctrl-C; the state is saved (143: by SIGTERM or SIGHUP)
@@ -104,9 +104,11 @@ class CheckpointError(TrainerError):
 
 
 class DeviceError(TrainerError):
-    """A device does not exist, can't be used, fails, or has too little memory."""
+    """A device or another process of the training does not exist, can't be used, fails, or has too little memory."""
 
     exit_code = 5
+    is_cut_off = False
+    """Whether this process can't reach the others, so that it prints the error itself."""
 
 
 class DivergedError(TrainerError):

@@ -287,7 +287,7 @@ def _acquire(folder: Path, steal_lock: bool) -> IO[bytes] | None:
     try:
         acquired, holder = try_lock(stream), _read_holder(stream)
         if holder.get("host") in (None, socket.gethostname()):
-            if acquired is False or (acquired is None and _is_alive(holder.get("pid"))):
+            if acquired is False or (acquired is None and is_alive(holder.get("pid"))):
                 _raise_in_use(folder, holder)
         elif not steal_lock:
             _raise_in_use(folder, holder, " If that process is dead, replace its lock with --take-over.")
@@ -345,7 +345,7 @@ def _is_held(stream: IO[bytes], holder: dict[str, object]) -> bool:
 
     The process ID of a dead process may have been reused, or the process may be a zombie.
     """
-    return _is_alive(holder.get("pid")) and not try_lock(stream, shared=True)
+    return is_alive(holder.get("pid")) and not try_lock(stream, shared=True)
 
 
 def _read_holder(stream: IO[bytes]) -> dict[str, object]:
@@ -387,7 +387,7 @@ def try_lock(stream: IO[bytes], shared: bool = False) -> bool | None:
     return True
 
 
-def _is_alive(pid: object) -> bool:
+def is_alive(pid: object) -> bool:
     """Return whether this host has a process with this ID, of any user."""
     if not isinstance(pid, int) or pid <= 0:
         return False

@@ -12,8 +12,17 @@ from torch import Tensor
 
 from mnist_trainer.storage.checkpoint import load_checkpoint
 
-TIMES = {"seconds", "epoch_seconds", "images_per_second", "started_at", "finished_at", "timings", "sessions"}
-"""Keys that are not compared, at any depth: times, and the list of sessions."""
+TIMES = {
+    "seconds",
+    "epoch_seconds",
+    "images_per_second",
+    "started_at",
+    "finished_at",
+    "timings",
+    "sessions",
+    "processes",
+}
+"""Keys that are not compared, at any depth: times, the list of sessions, and the number of processes."""
 
 
 def differences_of_runs(one: Path, other: Path) -> list[str]:

@@ -6,7 +6,10 @@ has `argv`, `cwd`, and one of these events:
 
 - `at`: the number of a system call, from 1 (among those named in `only`, else among all). The call fails with the errno
   `error`; or the disk becomes full except for `leave` bytes; or files cannot grow beyond `limit` bytes; else SIGKILL.
-- `after`: SIGKILL after this number of seconds, from the start or from the beginning of the phase `since`.
+- `after`: SIGKILL after this number of seconds, from the start or from the beginning of the phase `since`; or another
+  `signal`, and SIGKILL after two more minutes.
+
+`environment` has variables that are set before.
 
 Counted calls: opening for writing, the first write to each file, fsync, replace, mkdir, unlink.
 """
@@ -23,6 +26,7 @@ import select
 import signal
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
@@ -156,6 +160,7 @@ def run_session(request: dict[str, Any], trace: int) -> int:
         os.write(trace, f"{monotonic() - began:.4f} {what}\n".encode())
 
     os.chdir(request["cwd"])
+    os.environ.update(request.get("environment", {}))
     sys.argv = ["mnist-train", *request["argv"]]
     mark_phases(report)
     Calls(report, request).count_all()
@@ -206,8 +211,10 @@ class Session:
                 end = monotonic() + after
             ready = select.select(list(self.readers), [], [], None if end is None else max(0.0, end - monotonic()))[0]
             if not ready:
-                os.kill(self.child, signal.SIGKILL)
-                end = after = None
+                number = self.request.pop("signal", signal.SIGKILL)
+                os.kill(self.child, number)
+                after = None
+                end = None if number == signal.SIGKILL else monotonic() + 120
             for reader in ready:
                 piece = os.read(reader, 65536)
                 output[self.readers[reader]] += piece
@@ -231,7 +238,8 @@ def main() -> None:
     gc.freeze()  # pages that the garbage collector does not write to stay shared
     for line in sys.stdin:
         sessions = [Session(request) for request in json.loads(line)]
-        print(json.dumps([session.end() for session in sessions]), flush=True)
+        with ThreadPoolExecutor(len(sessions)) as pool:  # each may have to be killed while the others run
+            print(json.dumps(list(pool.map(Session.end, sessions))), flush=True)
     os._exit(0)  # some modules print errors at a normal exit after forks
 
 

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
+LIMIT = {"after": 240.0}
+"""Ends a session that hangs."""
+
 PHASES = ("start-up", "epochs", "a state", "evaluation", "pictures")
 """The phases of a training. "a state": the state of the training is being written, during or after its epochs."""
 
@@ -58,7 +63,13 @@ class Zygote:
         path = os.pathsep.join([str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "sessions.py")],
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "COLUMNS": "80"},
+            env={
+                **os.environ,
+                "OMP_NUM_THREADS": "1",
+                "PYTHONPATH": path,
+                "COLUMNS": "80",
+                "TORCH_CPP_LOG_LEVEL": "ERROR",
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -78,9 +89,31 @@ class Zygote:
         self, argvs: Sequence[Sequence[str]], cwd: Path, **event: float | str | Sequence[str]
     ) -> list[SessionResult]:
         """Run several trainings at the same time."""
+        return self._run([{"argv": list(argv), "cwd": str(cwd), **event} for argv in argvs])
+
+    def train_in_processes(
+        self, count: int, argv: Sequence[str], cwd: Path, events: Mapping[int, Mapping[str, Any]] = {}
+    ) -> list[SessionResult]:
+        """Run one training in `count` processes, as `torchrun` does; `events` has those of some ranks.
+
+        The others are killed after some minutes.
+        """
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        shared = {"WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}
+        requests = []
+        for rank in range(count):
+            environment = {key: str(value) for key, value in {**shared, "RANK": rank, "LOCAL_RANK": rank}.items()}
+            requests.append(
+                {"argv": list(argv), "cwd": str(cwd), "environment": environment, **events.get(rank, LIMIT)}
+            )
+        return self._run(requests)
+
+    def _run(self, requests: Sequence[Mapping[str, Any]]) -> list[SessionResult]:
+        """Run sessions at the same time."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        requests = [{"argv": list(argv), "cwd": str(cwd), **event} for argv in argvs]
         self.process.stdin.write(f"{json.dumps(requests)}\n")
         self.process.stdin.flush()
         return [SessionResult(**result) for result in json.loads(self.process.stdout.readline())]

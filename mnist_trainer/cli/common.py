@@ -27,7 +27,6 @@ from mnist_trainer.errors import (
 
 if TYPE_CHECKING:
     from mnist_trainer.reports.callbacks import Callback
-    from mnist_trainer.reports.console import Console
 
 
 # --- errors and signals ---
@@ -46,7 +45,8 @@ def handle_errors(debug: bool) -> Iterator[None]:
         yield
     except (InterruptedRunError, KeyboardInterrupt) as error:
         only_ctrl_c = set(_received_signals) <= {"SIGINT"}
-        code = InterruptedRunError.exit_code if only_ctrl_c else InterruptedRunError.terminated_exit_code
+        code = getattr(error, "exit_code", InterruptedRunError.exit_code)
+        code = code if only_ctrl_c else InterruptedRunError.terminated_exit_code
         _end(error, "\n".join([str(error) or "Stopped.", *getattr(error, "__notes__", ())]), code, debug)
     except TrainerError as error:
         _end(error, str(error), error.exit_code, debug)
@@ -64,8 +64,26 @@ def _end(error: BaseException, text: str, code: int, debug: bool) -> NoReturn:
     """Print `text`, and the traceback before it if `debug` is true; exit with `code`."""
     if debug:
         traceback.print_exception(error)
-    print_error(text)
-    raise typer.Exit(code) from None
+    if is_first_process() or getattr(error, "is_cut_off", False):
+        print_error(text)
+    end = typer.Exit(code)
+    end.add_note(text)
+    raise end from None
+
+
+RANK_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""What `torchrun` sets in each process, by which the processes find each other."""
+
+
+def world_size() -> int:
+    """Return the number of processes that were started to train a model together; 1 for a process alone."""
+    is_together = all(os.environ.get(name) for name in RANK_VARIABLES)
+    return int(os.environ["WORLD_SIZE"]) if is_together else 1
+
+
+def is_first_process() -> bool:
+    """Return whether this process prints: it is alone, or the first of those that train a model together."""
+    return world_size() == 1 or os.environ["RANK"] == "0"
 
 
 @contextmanager
@@ -115,17 +133,19 @@ def handle_signals(callback: Callback) -> None:
 
 
 @contextmanager
-def open_console(quiet: bool, *, as_json: bool = False, on_interrupt: str = "stop") -> Iterator[Console]:
-    """Yield a console whose training stops on signals, and close it after the block."""
+def open_console(quiet: bool, *, as_json: bool = False, on_interrupt: str = "stop") -> Iterator[Callback]:
+    """Yield a console whose training stops on signals, and close it after the block. Only the first process prints."""
+    from mnist_trainer.reports.callbacks import Callback
     from mnist_trainer.reports.console import Console
 
-    console = Console(quiet=quiet, as_json=as_json)
+    console = Console(quiet=quiet, as_json=as_json) if is_first_process() else Callback()
     console.finish_on_stop = on_interrupt == "finish"
     handle_signals(console)
     try:
         yield console
     finally:
-        console.close()
+        if isinstance(console, Console):
+            console.close()
 
 
 def _redirect_to_devnull(streams: Sequence[int]) -> None:

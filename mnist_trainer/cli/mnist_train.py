@@ -11,7 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mnist_trainer.cli.arguments import ConfigCommand, find_config
-from mnist_trainer.cli.common import handle_errors, list_shipped, open_console, print_safe, problems_at_options, require
+from mnist_trainer.cli.common import (
+    handle_errors,
+    list_shipped,
+    open_console,
+    print_safe,
+    problems_at_options,
+    require,
+    world_size,
+)
+from mnist_trainer.cli.launch import (
+    agreed_if_together,
+    join_others,
+    left_together,
+    restarted_run,
+    start_processes,
+)
 from mnist_trainer.cli.options import (
     Completion,
     Debug,
@@ -56,6 +71,8 @@ RunDir = Annotated[Path | None, option("--run-dir", "DIR", "Write to this folder
 Seed = Annotated[str | None, option("--seed", "N", "Random seed for weights, order and dropout.")]
 Seeds = Annotated[str | None, option("--seeds", "N", "Train a series of runs, with seeds 0 to N-1 (or a list: 4,7,9).")]
 Jobs = Annotated[int | None, option("--jobs", "J", "Runs of a series at the same time; they share the cores.")]
+PROCESSES = "Train with N processes, which share each batch (training.micro_batches); GPUs: one each."
+Processes = Annotated[int | None, option("--processes", "N", PROCESSES)]
 RESUME = "Continue a run that was stopped: its folder, its last.pt, or latest."
 Resume = Annotated[str | None, option("--resume", "RUN", RESUME, autocompletion=complete("latest"))]
 TAKE_OVER = "With --resume: replace the lock of a process on another host. Make sure that the process is dead."
@@ -80,6 +97,7 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
     seed: Seed = None,
     seeds: Seeds = None,
     jobs: Jobs = None,
+    processes: Processes = None,
     resume: Resume = None,
     take_over: TakeOver = False,
     on_interrupt: OnInterrupt = "stop",
@@ -96,15 +114,19 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
 
     Without CONFIG the configs that come with the package are listed.
     """
-    with handle_errors(debug):
+    with left_together(), handle_errors(debug):
+        join_others(processes)
         source, overrides = find_config(arguments, config)
         options = {"config": config, "run-dir": run_dir, "seed": seed, "seeds": seeds, "show-batch": show_batch}
-        given = _given({**options, "check": check, "find-lr": find_lr})
+        given = _given({**options, "check": check, "find-lr": find_lr}, processes)
         if copy_config is not None:
             _copy_config(copy_config)
+        elif resume is None and (again := restarted_run(run_dir)) is not None:
+            _resume(again, [], None, take_over, on_interrupt, quiet)
         elif resume is not None:
             require({f"--resume reads these settings from the run: leave {' and '.join(given)} out.": not given})
             changes = [*(arguments or []), *([] if device is None else [f"device={device}"])]
+            start_processes(processes)
             _resume(resume, changes, jobs, take_over, on_interrupt, quiet)
         elif source is None:
             _list_configs(overrides)
@@ -112,21 +134,24 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
             series = _read_series(seeds, jobs, seed, on_interrupt, overrides)
             _check_new(given, take_over)
             loaded = _load_config(source, overrides, {"device": device, "seed": seed})
-            if check:
-                _show_plan(loaded, run_dir)
-            elif show_batch is not None:
-                _show_batch(loaded, show_batch)
-            elif find_lr:
-                _find_lr(loaded)
-            elif series is not None:
-                _train_series(loaded, series, 1 if jobs is None else jobs, run_dir, quiet)
+            start_processes(processes, loaded)
+            if check or show_batch is not None or find_lr:
+                _inspect(loaded, run_dir, check, show_batch)
             else:
-                _train(loaded, run_dir, on_interrupt, quiet)
+                _train(loaded, series, 1 if jobs is None else jobs, run_dir, on_interrupt, quiet)
 
 
-def _given(options: Mapping[str, object]) -> list[str]:
-    """Return those of the `options` that were given: `["--seed", "--check"]`."""
-    return [f"--{name}" for name, value in options.items() if value not in (None, False)]
+def _given(options: Mapping[str, object], processes: int | None) -> list[str]:
+    """Return those of the `options` that were given: `["--seed", "--check"]`.
+
+    Raises `UsageError` if one of them is not for several processes, or if there are none.
+    """
+    given = [f"--{name}" for name, value in options.items() if value not in (None, False)]
+    require({"--processes is how many processes train together: 1 or more.": processes is None or processes > 0})
+    alone = [name for name in given if name in ("--seeds", "--check", "--show-batch", "--find-lr")]
+    several = max(processes or 1, world_size()) > 1
+    require({f"Several processes train a single run: leave {' and '.join(alone)} out.": not (several and alone)})
+    return given
 
 
 def _list_configs(overrides: Sequence[str]) -> None:
@@ -167,11 +192,27 @@ def _load_config(source: str, overrides: Sequence[str], keys: Mapping[str, str |
     from mnist_trainer.config.load import load_config
 
     options = {key: value for key, value in keys.items() if value is not None}
-    with problems_at_options(overrides, list(options)):
+    with agreed_if_together(), problems_at_options(overrides, list(options)):
         return load_config(source, [*overrides, *(f"{key}={value}" for key, value in options.items())])
 
 
-def _train(config: Config, run_dir: Path | None, on_interrupt: str, quiet: bool) -> None:
+def _inspect(config: Config, run_dir: Path | None, check: bool, show_batch: Path | None) -> None:
+    """Do what `--check`, `--show-batch` or `--find-lr` asks for, instead of a training."""
+    if check:
+        _show_plan(config, run_dir)
+    elif show_batch is not None:
+        _show_batch(config, show_batch)
+    else:
+        _find_lr(config)
+
+
+def _train(
+    config: Config, series: tuple[int, ...] | None, jobs: int, run_dir: Path | None, on_interrupt: str, quiet: bool
+) -> None:
+    """Train a run, or a series of runs with the seeds `series`."""
+    if series is not None:
+        _train_series(config, series, jobs, run_dir, quiet)
+        return
     from mnist_trainer.reports.canvas import plot_process
 
     is_wanted = config.report.plots or config.report.gallery
@@ -229,7 +270,7 @@ def _show_plan(config: Config, run_dir: Path | None) -> None:
         f"\n{needed.parameters:,} parameters; besides torch itself, training needs at least",
         f"{human_bytes(needed.total)} on {planned.device}:",
         f"{human_bytes(needed.weights)} for weights, gradients, optimizer and best epoch,",
-        f"{human_bytes(needed.activations)} for the outputs of the layers for a batch of {config.data.batch}.",
+        f"{human_bytes(needed.activations)} for the outputs of the layers for a batch of {config.micro_batch}.",
         *planned.notes,
     ]
     print("\n".join(lines))

@@ -122,6 +122,8 @@ def _run_command(name: str) -> None:
         leave_compiler_out()
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when torch is imported
+    if "RANK" in os.environ:  # torch warns of each lost connection with a trace; errors say what was lost
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     os.environ["MPLBACKEND"] = "agg"  # the backend that Jupyter sets for child processes may not be installed
     code: object = 0
     try:

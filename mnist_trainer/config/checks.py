@@ -12,6 +12,7 @@ from mnist_trainer.config.layers import ShapeError, expand, format_shape, infer_
 from mnist_trainer.config.model import ActivationLayer, AnyLayer, Layers, Neuron, Residual
 from mnist_trainer.config.schema import ClassLoss, Config, Data, Decay, Exponential, Plateau, Simulate, StepDecay
 from mnist_trainer.config.yaml_reader import KeyPath
+from mnist_trainer.errors import ConfigError, ConfigProblem
 
 DIGIT_DATASETS = ("mnist", "qmnist", "emnist-digits", "usps", "digits")
 """Data sets whose ten classes are the digits."""
@@ -148,6 +149,11 @@ def _training(config: Config) -> Iterator[Finding]:
         yield ("optimizer", "nesterov"), "needs momentum > 0, and momentum is 0"
     if optimizer.name == "gradient_descent" and training.accumulate > 1:
         yield ("training", "accumulate"), "gradient_descent already makes one step of all batches; leave it out"
+    if training.micro_batches > config.data.batch:
+        yield (
+            ("training", "micro_batches"),
+            f"a batch has {config.data.batch} images, which can't be cut into more parts",
+        )
     if config.data.validation == 0 and training.early_stopping is not None:
         yield ("training", "early_stopping"), "needs validation images, and data.validation is 0"
     if training.stop is not None and not any(limit for _, limit in training.stop):
@@ -160,6 +166,14 @@ def _training(config: Config) -> Iterator[Finding]:
         yield ("training", "teacher"), f"needs model.output: none or log_softmax, not {config.model.output}"
     if config.model.freeze and config.model.init_from is None:
         yield ("model", "freeze"), "without model.init_from it would freeze random weights"
+
+
+def check_divides(config: Config, processes: int) -> None:
+    """Raise `ConfigError` if the micro-batches can't be divided evenly among `processes`."""
+    count = config.training.micro_batches
+    if count % processes:
+        reason = f"{count} can't be divided evenly among {processes} processes; set {processes}, or a multiple of it"
+        raise ConfigError([ConfigProblem("", "training.micro_batches", reason)])
 
 
 def _refit(config: Config) -> Iterator[Finding]:

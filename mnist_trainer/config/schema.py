@@ -437,6 +437,11 @@ class Training(Section):
     3 times"""
     accumulate: Positive = 1
     """number of batches whose gradients are accumulated for one step"""
+    micro_batches: Positive = 1
+    """number of parts of each batch; any number of processes that divides it gives the same bits"""
+    reduce: Literal["exact", "fast"] = "exact"
+    """how the gradients of processes are summed: exact in a fixed order; fast by one all-reduce, and so with other last
+    bits for each number of processes"""
     mixup: PositiveNumber | None = None
     """train on weighted means of two images and of their losses, with weights from Beta(α, α) with this α (Zhang et
     al. 2018)"""
@@ -494,6 +499,11 @@ class Config(Section):
     """length of training and how steps are made"""
     report: Report = Report()
     """evaluation at the end, plots and files"""
+
+    @property
+    def micro_batch(self) -> int:
+        """The number of images in a micro-batch: all of a batch, unless `training.micro_batches` says more."""
+        return -(-self.data.batch // self.training.micro_batches)
 
     def with_batch(self, size: int) -> Config:
         """Return a copy with `data.batch_size: size`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -321,14 +321,36 @@ def training_loader(
 
     The last batch may be smaller. The random numbers are independent of all other generators.
     """
+    return _loader(dataset, _order(dataset, seed, epoch)[first_batch * batch_size :], batch_size)
+
+
+def micro_batches(
+    dataset: ImageDataset, batch_size: int, seed: int, epoch: int, first_batch: int, count: int, own: range
+) -> Iterator[Batch]:
+    """Yield the batches of `training_loader`, each in `count` parts of equal size; the last may have fewer images.
+
+    Of those parts of a batch that are not in `own`, only the labels are read: the images are [0, 28, 28].
+    """
+    size = -(-batch_size // count)
+    for batch in torch.split(_order(dataset, seed, epoch)[first_batch * batch_size :], batch_size):
+        for number in range(count):
+            positions = batch[number * size : (number + 1) * size]
+            images, _ = dataset.gather(positions if number in own else positions[:0])
+            yield images, dataset.labels.index_select(0, positions.to(dataset.labels.device))
+
+
+def _order(dataset: ImageDataset, seed: int, epoch: int) -> Tensor:
+    """Return the order of the images in an epoch: positions [N] on the images' device."""
     generator = torch.Generator().manual_seed(seed_for(seed, "order", epoch))
-    order = torch.randperm(len(dataset), generator=generator)
-    return _loader(dataset, order[first_batch * batch_size :], batch_size)
+    return torch.randperm(len(dataset), generator=generator).to(dataset.images.device)
 
 
-def ordered_loader(dataset: ImageDataset, batch_size: int) -> DataLoader[Batch]:
-    """Return all batches in the order of the data set; the last batch may be smaller."""
-    return _loader(dataset, torch.arange(len(dataset)), batch_size)
+def ordered_loader(dataset: ImageDataset, batch_size: int, batches: range | None = None) -> DataLoader[Batch]:
+    """Return all batches, or these, in the order of the data set; the last batch may be smaller."""
+    order = torch.arange(len(dataset))
+    if batches is not None:
+        order = order[batches.start * batch_size : batches.stop * batch_size]
+    return _loader(dataset, order, batch_size)
 
 
 def _loader(dataset: ImageDataset, order: Tensor, batch_size: int) -> DataLoader[Batch]:

@@ -127,6 +127,21 @@ def predict(
     return _make_predictions(probabilities, dataset.labels.cpu(), outputs, plain=False, members=members)
 
 
+def predict_together(
+    predictor: Predictor, dataset: ImageDataset, share: Callable[[int], range], gather: Callable[[Tensor], list[Tensor]]
+) -> Predictions:
+    """Return the same as `predict` for a single model, whose batches several processes divide among themselves.
+
+    `share` returns which of a number of batches this process computes, `gather` the tensors of all processes.
+    """
+    (spec,) = predictor.specs
+    own = share(-(-len(dataset) // spec.batch_size))
+    images = (images for images, _ in ordered_loader(dataset, spec.batch_size, own))
+    each = gather(predictor.outputs(images) if own else torch.empty(0))
+    outputs = torch.cat([outputs for outputs in each if len(outputs)])
+    return _make_predictions(spec.probabilities(outputs), dataset.labels.cpu(), outputs)
+
+
 def _predict_member(
     predictor: Predictor, index: int, dataset: ImageDataset, views: int, augment: Augment | None
 ) -> Predictions:
@@ -157,7 +172,7 @@ def _log_outputs(predictor: Predictor, probabilities: Tensor) -> Tensor:
 
 
 def _make_predictions(
-    probabilities: Tensor, labels: Tensor, outputs: Tensor, plain: bool, members: tuple[Predictions, ...] = ()
+    probabilities: Tensor, labels: Tensor, outputs: Tensor, plain: bool = True, members: tuple[Predictions, ...] = ()
 ) -> Predictions:
     confidence, predicted = probabilities.max(dim=1)
     return Predictions(outputs, probabilities, predicted, confidence, labels, plain, members)

@@ -193,7 +193,7 @@ def choose_threads(config: Config, own_model: object | None = None) -> int | Non
         return config.threads
     makes_images = config.data.augment is not None or config.data.simulate.added(1000) > 0
     layers = infer_shapes(expand(config.model), CLASSES)
-    return None if makes_images or any(_needs_threads(layer, config.data.batch) for layer in layers) else 1
+    return None if makes_images or any(_needs_threads(layer, config.micro_batch) for layer in layers) else 1
 
 
 def _needs_threads(info: LayerInfo, batch: int) -> bool:
@@ -253,7 +253,7 @@ def matmul_shapes(config: Config, model: nn.Module | None = None) -> set[tuple[i
             model = build_model(config.model, CLASSES)
     linear = (module for module in model.modules() if isinstance(module, nn.Linear))
     sizes = {(module.in_features, module.out_features) for module in linear}
-    batch = config.data.batch
+    batch = config.micro_batch
     shapes = (shape for i, o in sizes for shape in ((batch, i, o), (batch, o, i), (o, batch, i)))
     return {(min(a, MAX_PROBED), min(b, MAX_PROBED), min(c, MAX_PROBED)) for a, b, c in shapes}
 
@@ -325,7 +325,7 @@ def footprint(config: Config, layers: Sequence[LayerInfo]) -> Footprint:
     changing = 1 + _optimizer_copies(config.optimizer) + (config.training.ema is not None)
     copies = changing * (2 if config.training.on_divergence == "restore" else 1) + 2
     values = sum(layer.activations() for layer in layers)  # kept for backward; its own buffers are freed by layer
-    return Footprint(parameters, FLOAT * parameters * copies, FLOAT * values * config.data.batch)
+    return Footprint(parameters, FLOAT * parameters * copies, FLOAT * values * config.micro_batch)
 
 
 def _optimizer_copies(optimizer: AnyOptimizer) -> int:

@@ -92,8 +92,8 @@ def first_batch(config: Config) -> bytes:
     check_matplotlib("--show-batch")
     with settings(config, config.threads):
         state = prepare_training(config, CustomParts())
-        data, classes = config.data, state.setup.classes
-        originals, _ = next(iter(training_loader(state.setup.train, data.batch, config.seed, epoch=0)))
+        classes = state.setup.classes
+        originals, _ = next(iter(training_loader(state.setup.train, config.micro_batch, config.seed, epoch=0)))
         seen, taught = next(state.batches())
     labels = without_teacher(taught)
     captions = [caption(classes, labels, position) for position in range(len(originals))]

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnist_trainer.config.checks import find_problems, find_warnings
+from mnist_trainer.config.checks import check_divides, find_problems, find_warnings
 from mnist_trainer.config.classes import class_positions, task_classes
 from mnist_trainer.config.layers import LayerInfo, expand, infer_shapes, output_count
 from mnist_trainer.config.load import ConfigSource, Override, load_config
 from mnist_trainer.config.schema import Config
+from mnist_trainer.config.shipped import package_version
 from mnist_trainer.data.folder import notes
 from mnist_trainer.data.identity import Identity, identify
 from mnist_trainer.data.loaders import Splits, all_classes, load_splits, load_together
@@ -32,6 +33,7 @@ from mnist_trainer.model.device import check_memory, choose_threads, footprint, 
 from mnist_trainer.reports.callbacks import Callback
 from mnist_trainer.storage.checkpoint import Checkpoint, load_checkpoint, load_weights
 from mnist_trainer.storage.run_folder import BUNDLED, find_checkpoint, find_path, latest_run
+from mnist_trainer.training.distributed import check_same, current_ranks
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import OptimizerFactory, prepare_state
 from mnist_trainer.training.state import InitialWeights, Phase, TrainedTeacher, TrainingState
@@ -120,6 +122,16 @@ def prepare_training(
     if teacher is not None:
         state.setup = replace(state.setup, teacher=teacher, lineage=(*teacher.lineage, *state.setup.lineage))
     return state
+
+
+def check_processes(config: Config) -> None:
+    """Raise `UsageError` in all processes if they can't train `config` together. One process can train any."""
+    ranks = current_ranks()
+    if ranks.size == 1:
+        return
+    versions = {"the version of mnist_trainer": package_version(), "the version of torch": str(torch.__version__)}
+    check_same(versions | config.model_dump(mode="json"))
+    check_divides(config, ranks.size)
 
 
 def with_absolute_paths(config: Config) -> Config:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,13 @@ from mnist_trainer.inference.metrics import Evaluation
 from mnist_trainer.inference.predictions import Predictions, describe_dead_units, measure, monitor_firing, predict
 from mnist_trainer.model.device import choose_threads, convert_device_errors, settings, skipped_device
 from mnist_trainer.pipeline.describe import build_header, run_facts
-from mnist_trainer.pipeline.preparation import CustomParts, config_warnings, prepare_training, refit_config
+from mnist_trainer.pipeline.preparation import (
+    CustomParts,
+    check_processes,
+    config_warnings,
+    prepare_training,
+    refit_config,
+)
 from mnist_trainer.pipeline.resume import (
     ResumePoint,
     check_single_run,
@@ -38,9 +44,10 @@ from mnist_trainer.reports.canvas import check_matplotlib
 from mnist_trainer.reports.console import with_console
 from mnist_trainer.reports.curves import TrainingSummary
 from mnist_trainer.reports.diagnosis import Facts, diagnose
-from mnist_trainer.reports.run_writer import RunWriter, require_tensorboard
+from mnist_trainer.reports.run_writer import RunWriter, SilentWriter, require_tensorboard
 from mnist_trainer.reports.text import STOP_REASONS
 from mnist_trainer.storage.run_folder import RunFolder, as_folder, check_free, check_no_run, create_run_folder
+from mnist_trainer.training.distributed import agreed, first_of_host_first, from_first
 from mnist_trainer.training.loop import Restore, fit
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.not_learning import likely_cause, not_learning
@@ -71,10 +78,11 @@ def train(
     a stop: the folder then holds the training so far, and `resume` continues it.
     """
     custom, folder = CustomParts(model, loss, optimizer), as_folder(run_dir)
-    config = load_config(config, (*overrides, keys))
+    with agreed():
+        config = load_config(config, (*overrides, keys))
     with with_console(callback, progress) as reporter:
         if folder is not None:
-            check_free(folder)  # before data are downloaded
+            from_first(lambda: check_free(folder))  # before data are downloaded
         return _run(config, custom, reporter, _new_folder(config.name, folder))
 
 
@@ -97,15 +105,21 @@ def resume(
     `load_resume_point`.
     """
     custom, texts = CustomParts(model, loss, optimizer), override_texts((*overrides, keys))
-    folder = find_run(str(run))
-    check_single_run(folder)
-    with with_console(callback, progress) as reporter:
-        if is_finished(folder, texts):
-            reporter.on_already_finished(folder.path)
+    with with_console(callback, progress) as reporter, ExitStack() as stack:
+
+        def open_run() -> ResumePoint | RunFolder:
+            folder = find_run(str(run))
+            check_single_run(folder)
+            if is_finished(folder, texts):
+                return folder
+            stack.enter_context(folder_lock(folder.path, steal_lock=take_over))
+            return load_resume_point(folder, texts, custom.names)
+
+        point = from_first(open_run)
+        if isinstance(point, RunFolder):
+            reporter.on_already_finished(point.path)
             return None
-        with folder_lock(folder.path, steal_lock=take_over):
-            point = load_resume_point(folder, texts, custom.names)
-            return _run(point.config, custom, reporter, nullcontext(folder), point)
+        return _run(point.config, custom, reporter, nullcontext(point.folder), point)
 
 
 @contextmanager
@@ -125,24 +139,27 @@ def _run(
     point: ResumePoint | None = None,
 ) -> Run:
     """Train, test, and write everything to `run_folder`, which is entered when training can start."""
+    check_processes(config)
     for key, reason in config_warnings(config):
         callback.on_warning(key, reason)
     check_reports(config.report)
     threads = (point and point.threads) or choose_threads(config, custom.model)
-    with settings(config, threads, model=custom.model), convert_device_errors():
+    with settings(config, threads, model=custom.model), convert_device_errors(), ExitStack() as stack:
         start_time = perf_counter()
         untrained = replace(custom, model=deepcopy(custom.model)) if config.training.refit else custom
-        state = _initial_state(config, custom, callback, point)
-        test = load_test_images(config, callback.on_loading)
-        with run_folder as folder:
-            writer = RunWriter(folder, state, custom.names, start_time, None if point is None else point.last)
-            writer.start(run_facts(state, writer.custom))
-            with _record_failure(writer, callback):
-                resumed = "" if point is None else point.position()
-                callback.on_train_start(build_header(state, folder.path, writer.custom, resumed))
-                run = _fit_and_test(writer, callback, test, untrained)
-            callback.on_train_end(run)
-            return run
+        with agreed(), first_of_host_first():
+            state = _initial_state(config, custom, callback, point)
+            test = load_test_images(config, callback.on_loading)
+        folder = from_first(lambda: stack.enter_context(run_folder))
+        kind = RunWriter if state.setup.ranks.rank == 0 else SilentWriter
+        writer = kind(folder, state, custom.names, start_time, None if point is None else point.last)
+        writer.start(run_facts(state, writer.custom))
+        with _record_failure(writer, callback):
+            resumed = "" if point is None else point.position()
+            callback.on_train_start(build_header(state, folder.path, writer.custom, resumed))
+            run = _fit_and_test(writer, callback, test, untrained)
+        callback.on_train_end(run)
+        return run
 
 
 def _initial_state(config: Config, custom: CustomParts, callback: Callback, point: ResumePoint | None) -> TrainingState:
@@ -159,13 +176,17 @@ def _initial_state(config: Config, custom: CustomParts, callback: Callback, poin
 def _fit_and_test(writer: RunWriter, callback: Callback, test: ImageDataset | None, untrained: CustomParts) -> Run:
     """Run both fits, as far as they are not over, and the evaluations; `untrained` are the parts of a second fit."""
     state, validation = writer.state, None
+    is_first = state.setup.ranks.rank == 0
     if not writer.is_in_refit:
         _fit(state, writer, callback)
-    if state.setup.validation is not None:
+    if is_first and state.setup.validation is not None:
         validation = evaluate_best(writer, state.setup.validation, "validation", untrained.loss)
         writer.set_validation(validation.evaluation)
     if writer.config.training.refit and state.stop_reason != "interrupted":
         _refit(writer, untrained, callback)
+    if not is_first:
+        results = tuple(writer.records), writer.best_epoch, writer.stop_reason, None, None, writer.state.best_model()
+        return Run(writer.folder.path, writer.config, *results, writer.seconds)
     return conclude(writer, callback, test, validation, untrained.loss)
 
 
@@ -211,14 +232,18 @@ def _fit(state: TrainingState, writer: RunWriter, callback: Callback) -> None:
 
     def after_step(state: TrainingState) -> None:
         callback.on_step_end(state.epoch + 1, state.step, steps)
-        if callback.should_stop and callback.finish_on_stop:
+        stop_level = state.stop_level
+        if stop_level and callback.finish_on_stop:
             state.stop_reason = "interrupted"
-        elif callback.should_stop:
+        elif stop_level:
             writer.save_last()
             is_first = not writer.best_epoch
             kept = "no epoch is complete, so there is no model yet in" if is_first else "what was trained so far is in"
             where = f"in epoch {state.epoch + 1}, after step {state.step} of {steps}"
-            raise InterruptedRunError(f"Stopped {where}; {kept} {writer.folder.path}.")
+            stopped = InterruptedRunError(f"Stopped {where}; {kept} {writer.folder.path}.")
+            if stop_level > 1:  # the signal may have reached another process
+                stopped.exit_code, callback.stopped_by = InterruptedRunError.terminated_exit_code, "SIGTERM"
+            raise stopped
         elif writer.is_due:
             writer.save_last()
 
@@ -226,6 +251,10 @@ def _fit(state: TrainingState, writer: RunWriter, callback: Callback) -> None:
         writer.on_rollback(restore)
         callback.on_warning("training.on_divergence", f"{restore}.")
 
+    def stop_request() -> float:
+        return 0.0 if not callback.should_stop else 1.0 if callback.stopped_by == "SIGINT" else 2.0
+
+    state.stop_request = stop_request
     callback.on_fit_start(state)
     callback.can_stop = True
     for record in fit(state, after_step, on_rollback):

@@ -68,6 +68,7 @@ def machine_info(state: TrainingState) -> dict[str, Any]:
         "products": matmul_backend(),
         "torch": str(torch.__version__),  # a subclass of str, which no checkpoint may contain
         "instructions": torch.backends.cpu.get_cpu_capability(),
+        **({} if state.setup.config.training.reduce == "exact" else {"processes": state.setup.ranks.size}),
     }
 
 
@@ -81,9 +82,18 @@ def describe_environment(state: TrainingState) -> dict[str, Any]:
         **{key: machine[key] for key in ("precision", "threads", "products")},
         "deterministic": device.type == "cpu" or torch.are_deterministic_algorithms_enabled(),
         "versions": versions,
+        "processes": describe_processes(state),
         "platform": platform.platform(),
         "git_commit": git_commit(),
     }
+
+
+def describe_processes(state: TrainingState) -> dict[str, Any] | None:
+    """Return the number of processes, their hosts and the library between them; None for one process."""
+    ranks = state.setup.ranks
+    if ranks.size == 1:
+        return None
+    return {"world_size": ranks.size, "hosts": ranks.hosts, "backend": ranks.backend(state.setup.device)}
 
 
 def _position(state: TrainingState) -> dict[str, Any]:
@@ -108,6 +118,7 @@ def _new_session(state: TrainingState) -> dict[str, Any]:
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "machine": machine_info(state),
+        "processes": describe_processes(state),
         "began": _position(state),
         "ended": None,
     }
@@ -349,3 +360,35 @@ class RunWriter:
         }
         self.folder.log(f"{status}: {stop_reason}")
         self.folder.write_record(self.record)
+
+
+class SilentWriter(RunWriter):
+    """Keeps the records of a run in a process that writes nothing, because another one writes the folder."""
+
+    def start(self, facts: dict[str, Any]) -> None:
+        """Write nothing."""
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Keep the record of an epoch."""
+        self.records.append(record)
+
+    def on_rollback(self, restore: Restore) -> None:
+        """Write nothing."""
+
+    def refit(self, state: TrainingState) -> None:
+        """Continue with `state`, the second fit."""
+        self.state = state
+        if self.last is not None and self.is_in_refit:
+            state.load_state_dict(self.last)
+
+    def finish_refit(self) -> None:
+        """Make the second fit the model of the run, unless it was stopped early."""
+        if self.state.stop_reason == "interrupted":
+            self.state = self.first
+
+    def save_last(self) -> None:
+        """Write nothing."""
+        self.save_time = perf_counter()
+
+    def stop(self, status: str, reason: str, details: str = "") -> None:
+        """Write nothing."""

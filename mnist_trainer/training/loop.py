@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from mnist_trainer.errors import DivergedError, UsageError
-from mnist_trainer.inference.predictions import predict
+from mnist_trainer.inference.predictions import predict, predict_together
 from mnist_trainer.model.device import settings
-from mnist_trainer.training.losses import Labels, gradient_shares
+from mnist_trainer.training.distributed import gather
+from mnist_trainer.training.losses import Labels
+from mnist_trainer.training.micro_batches import StepMicroBatches
 from mnist_trainer.training.optim import lr_multiplier
 from mnist_trainer.training.state import Totals, TrainingState
 
@@ -65,14 +67,17 @@ def train_step(state: TrainingState, micro_batches: Sequence[Batch]) -> None:
     the gradients are summed, and only one micro-batch is in memory at a time.
     """
     model, criterion, optimizer, scaler = state.model, state.criterion, state.optimizer, state.scaler
+    step, results = StepMicroBatches(state, micro_batches), []
     optimizer.zero_grad()  # lecture: optimizer.zero_grad()
-    for (images, labels), share in zip(micro_batches, gradient_shares(criterion, micro_batches), strict=True):
+    for (images, labels), share in step.own():
         with state.autocast():  # matrix products in the precision of the training
             outputs = model(state.normalize(images)).float()  # lecture: prediction = model(images)
         loss = criterion(outputs, labels)  # lecture: loss = criterion(prediction, labels)
-        check_finite(state, loss)
         scaler.scale(loss * share).backward()  # lecture: loss.backward()
-        state.update_totals(loss, outputs, labels)
+        results.append(state.measure(loss, outputs, labels))
+    for labels, result in step.reduce(results):
+        check_finite(state, result[0])
+        state.update_totals(labels, result)
     scaler.unscale_(optimizer)
     gradients = [each.grad for each in state.parameters if each.grad is not None]
     gradient_norm = nn.utils.get_total_norm(gradients)
@@ -92,7 +97,7 @@ def check_finite(state: TrainingState, loss: Tensor) -> None:
     `skipped_if_nonfinite` skips all later steps of the epoch, and `check_finite_epoch` raises the error.
     """
     if not state.checks_every_step:
-        state.nonfinite.logical_or_(~torch.isfinite(loss.detach()))
+        state.nonfinite.logical_or_(~torch.isfinite(loss))
     elif not isfinite(loss.item()):
         raise divergence_error(state, f"The loss became {loss.item()}", state.step + 1)
 
@@ -174,12 +179,12 @@ def _with_settings(state: TrainingState, loop: Iterator[Item]) -> Iterator[Item]
 
 def _steps(state: TrainingState) -> Iterator[TrainingState]:
     """Run the rest of this epoch, as `steps`, with the settings of the caller."""
-    setup, limit = state.setup, state.setup.config.training.max_minutes
+    setup = state.setup
     steps_per_epoch, epochs = setup.steps_per_epoch, setup.config.training.epochs
     started = perf_counter()
     batches = state.batches()
     state.train_mode()
-    while micro_batches := list(islice(batches, setup.accumulation_steps)):
+    while micro_batches := list(islice(batches, setup.micro_batches_per_step)):
         if not state.model.training:  # the caller may have evaluated the model after the last step
             state.train_mode()
         step = state.epoch * steps_per_epoch + state.step
@@ -193,7 +198,7 @@ def _steps(state: TrainingState) -> Iterator[TrainingState]:
         state.totals.add_point(state.step, steps_per_epoch, POINTS // (state.epoch + 1), state.lr)
         state.epoch_seconds += perf_counter() - started
         yield state
-        if limit is not None and state.seconds + state.epoch_seconds >= 60 * limit:
+        if state.is_time_up:
             state.stop_reason = "max_minutes"
         if state.stop_reason is not None:  # the caller may have set one
             return
@@ -276,7 +281,7 @@ def finish_epoch(state: TrainingState) -> EpochRecord:
     )
     state.seconds += record.seconds
     state.step, state.epoch_seconds, state.totals = 0, 0.0, Totals.empty(state.setup.device)
-    state.stop_reason = state.stop_reason or state.reason_to_stop(vars(record))
+    state.stop_reason, *_ = gather(state.stop_reason or state.reason_to_stop(vars(record)))  # clocks may differ
     return record
 
 
@@ -327,7 +332,10 @@ def validate(state: TrainingState) -> tuple[float | None, float | None]:
     """Return the validation loss and accuracy; None without validation images."""
     if state.setup.validation is None:
         return None, None
-    predictions = predict(state.predictor(), state.setup.validation)
+    if state.setup.ranks.size == 1:
+        predictions = predict(state.predictor(), state.setup.validation)
+    else:
+        predictions = predict_together(state.predictor(), state.setup.validation, state.setup.ranks.share, gather)
     loss = state.criterion.mean_loss(predictions.outputs, predictions.labels)
     if not isfinite(loss):
         raise divergence_error(state, f"The validation loss became {loss}")

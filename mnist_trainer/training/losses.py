@@ -86,13 +86,14 @@ def mixup(
 ) -> tuple[Tensor, MixedLabels]:
     """Mix each image [B, 28, 28] with a random one of its batch (Zhang et al. 2018, arXiv 1710.09412).
 
-    λ is drawn once for the batch, from Beta(alpha, alpha), as in the authors' code. Returns float32 images.
+    λ is drawn once for the batch, from Beta(alpha, alpha), as in the authors' code. Returns float32 images. Without
+    images, the labels alone are mixed.
     """
     address = seed_for(seed, "mixup", epoch, batch)
     lam = float(np.random.default_rng(address).beta(alpha, alpha))
     generator = torch.Generator(labels.device).manual_seed(address)
     order = torch.randperm(len(labels), generator=generator, device=labels.device)
-    mixed = torch.lerp(images[order].float(), images.float(), lam)
+    mixed = images if len(images) == 0 else torch.lerp(images[order].float(), images.float(), lam)
     return mixed, MixedLabels(labels, labels[order], lam)
 
 
@@ -105,6 +106,8 @@ class BaseCriterion(nn.Module):
         super().__init__()
         self.terms: dict[str, Tensor] = {}
         """The parts of the last loss, without gradient, if there is more than one."""
+        self.term_names: tuple[str, ...] = ()
+        """Their names."""
 
     def forward(self, outputs: Tensor, labels: Labels) -> Tensor:
         """Return the scalar loss of raw outputs [B, K]; for mixed labels, the weighted mean of both losses.
@@ -194,6 +197,10 @@ class Criterion(BaseCriterion):
         self.register_buffer("class_weights", weights)
         self.register_buffer("penalties", penalty_matrix(loss.penalties, classes))
         self.is_sum = loss.reduction == "sum"
+        parts = {"penalties": bool(loss.penalties), "smooth_weights": bool(weight_images and loss.smooth_weights)}
+        parts["teacher"] = teacher is not None
+        names = tuple(name for name, is_used in parts.items() if is_used)
+        self.term_names = (loss.name, *names) if names else ()
         self.may_be_empty = loss.reduction == "mean" and 0 in (loss.class_weights or ())
 
     def forward(self, outputs: Tensor, labels: Labels) -> Tensor:

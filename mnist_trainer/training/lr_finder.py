@@ -111,7 +111,7 @@ def _endless(state: TrainingState) -> Iterator[list[Batch]]:
     """Yield the micro-batches of one step after the other, epoch after epoch."""
     while True:
         batches = state.batches()
-        while micro_batches := list(islice(batches, state.setup.accumulation_steps)):
+        while micro_batches := list(islice(batches, state.setup.micro_batches_per_step)):
             yield micro_batches
         state.epoch, state.step = state.epoch + 1, 0
 

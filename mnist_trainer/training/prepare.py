@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 
@@ -22,6 +21,7 @@ from mnist_trainer.errors import CheckpointError, ConfigError, ConfigProblem, Us
 from mnist_trainer.inference.predictor import REFUSAL_THRESHOLD, InferenceSpec
 from mnist_trainer.model.build import build_model, freeze, load_matching_weights
 from mnist_trainer.model.device import choose_threads, is_out_of_memory, resolve_device, resolve_precision, to_device
+from mnist_trainer.training.distributed import current_ranks, gather
 from mnist_trainer.training.loop import train_step
 from mnist_trainer.training.losses import BaseCriterion, Criterion, CustomCriterion, LossFunction, first_layer_images
 from mnist_trainer.training.optim import build_optimizer
@@ -53,7 +53,7 @@ def prepare_state(
     `model`, `loss` and `optimizer` replace those of the config; `identity` is that of the images in `splits`.
     Raises `DeviceError`, `CheckpointError` or `ConfigError`.
     """
-    device = resolve_device(config.device)
+    device = current_ranks().device(resolve_device(config.device))
     outputs = output_count(config, len(splits.classes))
     network = build_model(config.model, outputs, config.seed) if model is None else model
     frozen = freeze(network, config.model.freeze)
@@ -104,13 +104,13 @@ def choose_batch_size(state: TrainingState) -> int:
     while state.setup.device.type != "cpu" and size > 1 and not step_fits(state, size):
         size //= 2
         torch.accelerator.empty_cache()
-    return size
+    return min(gather(size))
 
 
 def step_fits(state: TrainingState, size: int) -> bool:
     """Return whether a step of `size` images fits into memory. A copy of the state takes the step."""
     try:
-        trial = deepcopy(state, {id(state.setup): state.setup})  # the images are shared
+        trial = state.trial()
         images, labels = state.setup.train.gather(torch.arange(min(size, len(state.setup.train))))
         trial.train_mode()
         trial.seed_dropout()
@@ -139,10 +139,14 @@ def _check(config: Config, network: nn.Module, images: int) -> None:
     """Raise `ConfigError` if no parameter is trainable, or if batch normalization would get a batch of one image."""
     if not trainable_parameters(network):
         raise _config_error("model.freeze", f"with {config.model.freeze} frozen layers there is nothing left to train")
-    batch_size = config.data.batch
+    batch_size, size = config.data.batch, config.micro_batch
     has_batch_norm = any(isinstance(module, nn.BatchNorm1d) for module in network.modules())
-    if has_batch_norm and (images % batch_size or batch_size) == 1:
-        reason = f"the last of the batches of {images} images holds a single one, and batch_norm needs two"
+    if size < batch_size and any(getattr(module, "momentum", 1) is None for module in network.modules()):
+        raise _config_error("training.micro_batches", "batch norm of the model has no momentum, which is needed here")
+    batches = {min(batch_size, images), images % batch_size or batch_size}
+    if has_batch_norm and 1 in (batch % size or size for batch in batches):
+        part = "batches" if size == batch_size else "micro-batches"
+        reason = f"the last of the {part} of {images} images holds a single one, and batch_norm needs two"
         raise _config_error("data.batch_size", f"{reason}: choose another size than {batch_size}")
 
 

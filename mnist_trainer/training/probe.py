@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +33,7 @@ def probe(state: TrainingState) -> tuple[LayerProbe, ...]:
     The step has the full learning rate, `optimizer.lr`: at the end of an epoch a schedule may have lowered it to 0.
     `state` and torch's random generators stay as they are. Empty if the step is not finite, or nothing is trained.
     """
-    trial = deepcopy(state, {id(state.setup): state.setup})  # the images are shared
+    trial = state.trial()
     numbered = enumerate(_weights(trial.model), start=1)
     layers = {number: weight for number, weight in numbered if weight.requires_grad}  # without frozen ones
     before = {number: weight.detach().clone() for number, weight in layers.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
@@ -17,11 +17,12 @@ from mnist_trainer.config.classes import with_labels
 from mnist_trainer.config.schema import Augment, Config, GradientDescent
 from mnist_trainer.data.augment import augmented
 from mnist_trainer.data.image_dataset import ImageDataset
-from mnist_trainer.data.loaders import training_loader
+from mnist_trainer.data.loaders import micro_batches, training_loader
 from mnist_trainer.data.normalize import Normalization
 from mnist_trainer.inference.predictor import InferenceSpec, Predictor, predicted_classes
 from mnist_trainer.model.device import autocast
 from mnist_trainer.seeds import seed_for
+from mnist_trainer.training.distributed import Ranks, current_ranks
 from mnist_trainer.training.losses import BaseCriterion, Labels, MixedLabels, TaughtLabels, main_labels, mixup
 from mnist_trainer.training.optim import BestEpoch, ExponentialMovingAverage, PlateauState
 
@@ -111,6 +112,8 @@ class Setup:
     """The number of training images of `data.extra`."""
     fingerprint: str | None = None
     """The hash of all images (`data/identity.py`)."""
+    ranks: Ranks = field(default_factory=current_ranks)
+    """The processes that train the model together."""
     lineage: tuple[Tensor, ...] = ()
     """A sample of the images of each earlier training (`model.init_from`, the teacher's), and then of this training."""
     teacher: TrainedTeacher | None = None
@@ -137,6 +140,11 @@ class Setup:
     def steps_per_epoch(self) -> int:
         """Return the number of optimizer steps in one epoch."""
         return -(-self._batches // self.accumulation_steps)
+
+    @property
+    def micro_batches_per_step(self) -> int:
+        """Return the number of micro-batches in a step: `training.micro_batches` of each batch."""
+        return self.accumulation_steps * self.config.training.micro_batches
 
     @property
     def _batches(self) -> int:
@@ -224,6 +232,8 @@ class TrainingState:
         training, device = setup.config.training, setup.device
         self.scaler = torch.amp.GradScaler(device.type, enabled=setup.spec.precision == "float16")
         self.clip_norm = training.clip_norm
+        self.micro_batches = training.micro_batches
+        """The number of parts of each batch that `train_step` is given."""
         self.ema = None if training.ema is None else ExponentialMovingAverage(model, training.ema)
         self.checks_every_step = device.type == "cpu"
         """Whether each loss and gradient is checked in its step; on an accelerator that needs a synchronization."""
@@ -240,6 +250,30 @@ class TrainingState:
         self.stop_reason: str | None = None
         self.epoch_start: dict[str, Any] | None = None
         self.restores: list[dict[str, Any]] = []
+        self.stop_request: Callable[[], float] = lambda: 0.0
+        """Returns what the user wants: 0 to go on, 1 to stop, 2 to stop as after SIGTERM."""
+        self.requests = torch.zeros(1, 2)
+        """`own_requests` of all processes [ranks, 2], as they were told with the gradients of the last step."""
+
+    def own_requests(self) -> Tensor:
+        """Return what this process asks for [2]: `stop_request`, and whether `training.max_minutes` have passed."""
+        return self.nonfinite.new_tensor([self.stop_request(), self.is_late])
+
+    @property
+    def stop_level(self) -> float:
+        """Return the largest `stop_request`; of several processes, that of the last step, which all of them know."""
+        return self.stop_request() if self.setup.ranks.size == 1 else float(self.requests[:, 0].max())
+
+    @property
+    def is_time_up(self) -> bool:
+        """Return whether to stop because of `training.max_minutes`. Of several processes, the first one decides."""
+        return self.is_late if self.setup.ranks.size == 1 else bool(self.requests[0, 1])
+
+    @property
+    def is_late(self) -> bool:
+        """Return whether `training.max_minutes` have passed, by the clock of this process."""
+        limit = self.setup.config.training.max_minutes
+        return limit is not None and self.seconds + self.epoch_seconds >= 60 * limit
 
     @property
     def kept_kind(self) -> Literal["best", "last"]:
@@ -262,19 +296,25 @@ class TrainingState:
             group["lr"] = base * multiplier
 
     def batches(self) -> Iterator[tuple[Tensor, Labels]]:
-        """Yield the remaining batches of this epoch: images [B, 28, 28] from 0 to 255, and labels [B].
+        """Yield the remaining micro-batches of this epoch: images [B, 28, 28] from 0 to 255, and labels [B].
 
-        Images are uint8, with `data.augment` applied; float32 if `training.mixup` mixes them.
+        Images are uint8, with `data.augment` applied; float32 if `training.mixup` mixes them. With
+        `training.micro_batches` each batch is cut into this number of parts, of which the last ones may be empty. The
+        images of other processes are left out: [0, 28, 28].
         """
         setup, data, seed = self.setup, self.setup.config.data, self.setup.config.seed
         first = self.step * setup.accumulation_steps
         augment, alpha = setup.augment_for(self.epoch), setup.config.training.mixup
-        loader = training_loader(setup.train, data.batch, seed, self.epoch, first)
-        for number, (images, labels) in enumerate(loader, start=first):
-            if augment is not None:
+        count = setup.config.training.micro_batches
+        batches: Iterable[tuple[Tensor, Tensor]] = training_loader(setup.train, data.batch, seed, self.epoch, first)
+        if count > 1:
+            own = setup.ranks.share(count)
+            batches = micro_batches(setup.train, data.batch, seed, self.epoch, first, count, own)
+        for number, (images, labels) in enumerate(batches, start=first * count):
+            if augment is not None and len(images):
                 images = augmented(images, labels, augment, seed, self.epoch, number)  # noqa: PLW2901
             mixed = (images, labels) if alpha is None else mixup(images, labels, alpha, seed, self.epoch, number)
-            yield mixed if setup.teacher is None else (mixed[0], setup.teacher.label(*mixed))
+            yield (mixed[0], setup.teacher.label(*mixed)) if setup.teacher is not None and len(images) else mixed
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return the model's inputs [B, 1, 28, 28], float32, for images [B, 28, 28] with values from 0 to 255."""
@@ -284,18 +324,24 @@ class TrainingState:
         """Return a context in which matrix products and convolutions run in the precision of the training."""
         return autocast(self.setup.device, self.setup.spec.precision)
 
-    def update_totals(self, loss: Tensor, outputs: Tensor, batch_labels: Labels) -> None:
-        """Add a batch to this epoch's totals."""
+    def measure(self, loss: Tensor, outputs: Tensor, batch_labels: Labels) -> Tensor:
+        """Return the loss, the number of correct answers, and the terms of the loss of a batch, float32 [2 + terms]."""
         labels = main_labels(batch_labels)
-        factor, divisor = self.criterion.batch_weight(labels)
-        self.totals.loss += loss.detach() * factor
-        self.totals.divisor += divisor
         correct = predicted_classes(outputs.detach(), self.setup.spec.kind) == labels
         if self.setup.spec.refusal_threshold is not None:  # none of the K classes has the label K, and the logit 0
             correct |= (labels == outputs.shape[1]) & (outputs.detach().amax(dim=1) < 0)
-        self.totals.correct += correct.sum()
+        return torch.stack((loss.detach(), correct.sum().float(), *self.criterion.terms.values()))
+
+    def update_totals(self, batch_labels: Labels, result: Tensor) -> None:
+        """Add a batch to this epoch's totals; `result` is what `measure` returned."""
+        labels = main_labels(batch_labels)
+        factor, divisor = self.criterion.batch_weight(labels)
+        loss, correct, *terms = result
+        self.totals.loss += loss * factor
+        self.totals.divisor += divisor
+        self.totals.correct += correct
         self.totals.images += len(labels)
-        for name, term in self.criterion.terms.items():
+        for name, term in zip(self.criterion.term_names, terms, strict=True):
             self.totals.terms[name] = self.totals.terms.get(name, torch.zeros_like(self.totals.loss)) + term * factor
 
     def train_mode(self) -> None:
@@ -304,9 +350,13 @@ class TrainingState:
         for module in self.setup.frozen:
             module.eval()
 
-    def seed_dropout(self) -> None:
-        """Seed torch's generator for this epoch and step: dropout and all other random numbers inside the model."""
-        seed = seed_for(self.setup.config.seed, "dropout", self.epoch, self.step)
+    def seed_dropout(self, position: int | None = None) -> None:
+        """Seed torch's generator for this epoch and step: dropout and all other random numbers inside the model.
+
+        With `training.micro_batches` it is seeded for each micro-batch, at its `position` in the step.
+        """
+        number = self.step if position is None else self.step * self.setup.micro_batches_per_step + position
+        seed = seed_for(self.setup.config.seed, "dropout", self.epoch, number)
         match self.setup.device.type:
             case "cpu":
                 torch.default_generator.manual_seed(seed)
@@ -314,6 +364,12 @@ class TrainingState:
                 torch.cuda.default_generators[self.setup.device.index or 0].manual_seed(seed)
             case "mps":
                 torch.mps.manual_seed(seed)
+
+    def trial(self) -> TrainingState:
+        """Return a copy that takes a step with a single batch, and shares the images."""
+        trial = deepcopy(self, {id(self.setup): self.setup})
+        trial.micro_batches = 1
+        return trial
 
     def predictor(self) -> Predictor:
         """Return the model to evaluate: the EMA of the weights if there is one."""
@@ -341,8 +397,7 @@ class TrainingState:
             return "early_stopping"
         if self.epoch >= training.epochs:
             return "epochs"
-        is_late = training.max_minutes is not None and self.seconds >= 60 * training.max_minutes
-        return "max_minutes" if is_late else None
+        return "max_minutes" if self.is_late else None
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that changes, as tensors and plain values."""

@@ -29,6 +29,8 @@ Options:
                        4,7,9).
   --jobs J             Runs of a series at the same time; they share the
                        cores.
+  --processes N        Train with N processes, which share each batch
+                       (training.micro_batches); GPUs: one each.
   --resume RUN         Continue a run that was stopped: its folder, its
                        last.pt, or latest.
   --take-over          With --resume: replace the lock of a process on another

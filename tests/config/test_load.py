@@ -300,10 +300,13 @@ training:
   checkpoint_seconds: 10.0
   on_divergence: stop
   accumulate: 1
+  micro_batches: 1
+  reduce: exact
   refit: false
 report:
   test: true
   plots: true
+  weights_by_epoch: false
   format: png
   tensorboard: false
   gallery: true

@@ -153,8 +153,8 @@ def test_each_step_of_each_epoch_has_draws_of_its_own(splits: Splits, prepare: A
 def test_totals_start_anew_each_epoch_and_count_hits(splits: Splits, prepare: Any) -> None:
     state = prepare(splits)
     outputs, labels = torch.eye(10)[:4], torch.tensor([0, 1, 3, 3])
-    state.update_totals(torch.tensor(2.0), outputs, labels)
-    state.update_totals(torch.tensor(5.0), outputs[:2], labels[:2])
+    state.update_totals(labels, state.measure(torch.tensor(2.0), outputs, labels))
+    state.update_totals(labels[:2], state.measure(torch.tensor(5.0), outputs[:2], labels[:2]))
     loss, accuracy, terms = state.totals.averages()
     assert (loss, accuracy, terms) == (pytest.approx((2 * 4 + 5 * 2) / 6), 5 / 6, {})
     assert state.totals.loss.dtype == torch.float64

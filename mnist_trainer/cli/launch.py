@@ -1,0 +1,166 @@
+"""One training in several processes: `mnist-train --processes` starts them, as `torchrun` and batch systems do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from math import inf
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+from mnist_trainer.cli.common import print_error, require, world_size
+from mnist_trainer.errors import DeviceError, UsageError
+
+if TYPE_CHECKING:
+    from mnist_trainer.config.schema import Config
+
+GRACE_SECONDS = 10
+"""How long the other processes may take to end after one has failed, before they are killed."""
+
+POLL_SECONDS = 0.05
+
+
+@contextmanager
+def left_together() -> Iterator[None]:
+    """After the block, leave the processes that `join_others` has joined; after an error the first one ends first."""
+    if world_size() == 1:
+        yield
+        return
+    failure: str | None = "it was stopped"
+    try:
+        yield
+        failure = None
+    except typer.Exit as end:
+        failure = "\n".join(getattr(end, "__notes__", ())) if end.exit_code else None
+        raise
+    finally:
+        from mnist_trainer.training.distributed import leave
+
+        leave(failure)
+
+
+def join_others(processes: int | None) -> None:
+    """Join the processes that were started together with this one, if any; `processes` is the option."""
+    if world_size() > 1:
+        from mnist_trainer.training.distributed import join
+
+        require({f"--processes {processes}: this is one of {world_size()} already.": processes in (None, world_size())})
+        join()
+
+
+@contextmanager
+def agreed_if_together() -> Iterator[None]:
+    """Raise an error of the block in all processes, if there are several."""
+    if world_size() == 1:
+        yield
+        return
+    from mnist_trainer.training.distributed import agreed
+
+    with agreed():
+        yield
+
+
+def start_processes(processes: int | None, config: Config | None = None) -> None:
+    """Continue in several processes, if the option `--processes` says so and this is not one of them.
+
+    Raises `ConfigError` if they can't share the batches of `config`.
+    """
+    if world_size() > 1 or processes in (None, 1):
+        return
+    from mnist_trainer.config.checks import check_divides
+
+    if config is not None:
+        check_divides(config, processes)
+    launch(processes)
+
+
+def restarted_run(run_dir: Path | None) -> str | None:
+    """Return the run to continue if `torchrun --max-restarts` has started this process again, else None.
+
+    Raises `UsageError` without `--run-dir`: a new folder would be made each time.
+    """
+    if world_size() == 1 or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
+        return None
+    if run_dir is None:
+        raise UsageError(
+            "To go on after a restart (torchrun --max-restarts) the run needs a folder: add --run-dir DIR."
+        )
+    from mnist_trainer.storage.run_folder import holds_run
+    from mnist_trainer.training.distributed import from_first
+
+    return str(run_dir) if from_first(lambda: holds_run(run_dir)) else None
+
+
+def launch(processes: int) -> NoReturn:
+    """Run this command in several processes of this machine, and exit with the code of the first one.
+
+    Signals are passed on. If a process fails, the others end by themselves, because they miss it, or are killed.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    environment = {"OMP_NUM_THREADS": "1", **os.environ, **{key: str(value) for key, value in shared.items()}}
+    if sys.platform == "linux":
+        environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    command = [sys.executable, "-m", "mnist_trainer", "train", *sys.argv[1:]]
+    children = [
+        # a session of its own, so that the terminal sends Ctrl-C to this process alone
+        subprocess.Popen(
+            command, env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}, start_new_session=True
+        )
+        for rank in range(processes)
+    ]
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        for child in children:
+            child.send_signal(number)
+
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
+            signal.signal(number, forward)
+    try:
+        failed = wait_for(children)
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+    raise typer.Exit(exit_code([child.returncode for child in children], failed))
+
+
+def wait_for(children: Sequence[subprocess.Popen[bytes]]) -> int | None:
+    """Wait until all have ended, or `GRACE_SECONDS` after one has failed; return the number of that one, if any."""
+    failed: int | None = None
+    end = inf
+    while any(child.poll() is None for child in children) and time.monotonic() < end:
+        if failed is None and (failed := first_failed([child.returncode for child in children])) is not None:
+            end = time.monotonic() + GRACE_SECONDS
+        time.sleep(POLL_SECONDS)
+    return first_failed([child.returncode for child in children]) if failed is None else failed
+
+
+def first_failed(codes: Sequence[int | None]) -> int | None:
+    """Return the number of the first process that has ended with another exit code than 0."""
+    return next((number for number, code in enumerate(codes) if code), None)
+
+
+def exit_code(codes: Sequence[int], failed: int | None) -> int:
+    """Return the exit code of all processes: that of the first one, which has printed the reason.
+
+    If it was killed, a reason is printed here: `failed` is the process that failed first.
+    """
+    if failed is None or codes[0] > 0:
+        return codes[0]
+    how = signal.Signals(-codes[failed]).name if codes[failed] < 0 else f"exit code {codes[failed]}"
+    print_error(f"Process {failed} of {len(codes)} has ended with {how}. What was saved before is kept (--resume).")
+    return DeviceError.exit_code

@@ -1,0 +1,143 @@
+"""`mnist-train --processes N`: N processes of this command, their signals, their end and their exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import pytest
+
+from mnist_trainer.cli.launch import exit_code, first_failed, restarted_run
+from mnist_trainer.errors import UsageError
+
+SHORT = (
+    "lecture",
+    "data.name=digits",
+    "data.limit=20",
+    "training.epochs=2",
+    "report.plots=false",
+    "report.gallery=false",
+)
+SECONDS = 300
+"""After this time a test gives up."""
+
+
+def test_the_exit_code_is_that_of_the_first_process(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code([0, 0], None) == 0
+    assert exit_code([143, 143], 0) == 143
+    assert exit_code([6, 6], 1) == 6
+    assert exit_code([5, -9], 1) == 5
+    assert capsys.readouterr().err == ""
+
+
+def test_the_first_process_may_be_unable_to_say_why(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code([-signal.SIGKILL, 5], 0) == 5
+    assert capsys.readouterr().err.startswith("Process 0 of 2 has ended with SIGKILL.")
+    assert exit_code([-signal.SIGKILL, 3], 1) == 5
+    assert capsys.readouterr().err.startswith("Process 1 of 2 has ended with exit code 3.")
+
+
+def test_a_process_that_runs_has_not_failed() -> None:
+    assert first_failed([None, 0]) is None
+    assert first_failed([None, 0, -9]) == 2
+
+
+def test_what_can_not_be_done_together_is_refused(command: Any) -> None:
+    for number in ("0", "-1"):
+        ended = command("train", "lecture", "--processes", number)
+        assert (ended.code, ended.err) == (2, "--processes is how many processes train together: 1 or more.\n")
+    ended = command("train", "lecture", "--processes", "2", "--seeds", "3")
+    assert (ended.code, ended.err) == (2, "Several processes train a single run: leave --seeds out.\n")
+    ended = command("train", "lecture", "training.micro_batches=3", "--processes", "2")
+    assert ended.code == 2
+    assert ended.err == (
+        "training.micro_batches: 3 can't be divided evenly among 2 processes; set 2, or a multiple of it\n"
+    )
+
+
+def test_after_a_restart_a_run_needs_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert restarted_run(None) is None
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert restarted_run(None) is None
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    with pytest.raises(UsageError, match="add --run-dir DIR"):
+        restarted_run(None)
+
+
+@contextmanager
+def started(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """The command in a process, which is ended with its children."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mnist_trainer", "train", *SHORT, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.communicate(timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def wait_for_file(path: Path, process: subprocess.Popen[str]) -> None:
+    end = monotonic() + SECONDS
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert monotonic() < end
+        sleep(0.1)
+
+
+def read_pids(folder: Path) -> Sequence[int]:
+    sessions = json.loads((folder / "run.json").read_text())["sessions"]
+    return [session["pid"] for session in sessions]
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_run(tmp_path: Path) -> None:
+    with started(tmp_path, "--processes", "2", "training.micro_batches=2", "--run-dir", "run") as process:
+        out, err = process.communicate(timeout=SECONDS)
+    assert (process.returncode, err) == (0, "")
+    assert out.count("test accuracy") == 1
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["processes"]["world_size"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_all_and_saves(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    long = ("--processes", "2", "training.micro_batches=2", "training.epochs=100000", "--run-dir", "run")
+    with started(tmp_path, *long) as process:
+        wait_for_file(tmp_path / "run" / "metrics.csv", process)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == code
+    assert err.count("Stopped in epoch") == 1
+    assert (tmp_path / "run" / "last.pt").exists()
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "interrupted"
+
+
+@pytest.mark.slow
+def test_the_first_process_is_killed(tmp_path: Path) -> None:
+    long = ("--processes", "2", "training.micro_batches=2", "training.epochs=100000", "--run-dir", "run")
+    with started(tmp_path, *long) as process:
+        wait_for_file(tmp_path / "run" / "metrics.csv", process)
+        (pid,) = read_pids(tmp_path / "run")
+        os.kill(pid, signal.SIGKILL)
+        _, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 5
+    assert re.fullmatch(r"Process 0 of 2 has ended with SIGKILL. What was saved before is kept \(--resume\).\n", err)
