@@ -14,17 +14,27 @@ from PIL import ImageDraw, ImageFont
 from mnist_trainer.simulator.scene import Image, Rng
 
 LETTERS = (
-    "ACEFHKMNPRUVWXcdefkmnpuvwxAEFHKMNPRWXkmwxACEFHKMNRUVWXefkmnuvwxTLhrtaTLht"  # Latin
+    "ACEFHKMNPRUVWXcdefkmnpuvwxAEFHKMNPRWXkmwxACEFHKMNRUVWXefkmnuvwxTLhrtaTLhtBBRRGQHHUYhyy"  # Latin
     "ÄÑÅÆæñΔΨΞΣπψωεηκμχ"
     "ЖЮЩЦШЯжшюГДИЙЛПгдийлпцщяљ"
     "אשמהחטלעקתبتثسشصضظغكنلي"  # Hebrew, Arabic
     "ԱԲԹԺԽՃՄՆՊՌՍՓաժխմպռփთფქ"  # Armenian, Georgian
 )
-"""Letters, without those whose handwritten forms look like digits: O I S Z B l q g, D G Q Y b, Λ and Φ (a 1 with a long
-flag, and a slashed 0). Repeated letters are drawn more often."""
+"""Letters, without those whose handwritten forms look like digits: O I S Z l q g D b, Λ and Φ (a 1 with a long flag,
+and a slashed 0). Repeated letters are drawn more often."""
+
+CURSIVE = (
+    ("𝓐𝓑𝓒𝓔𝓕𝓖𝓗𝓙𝓚𝓛𝓜𝓝𝓟𝓠𝓡𝓣𝓤𝓥𝓦𝓧𝓨𝓪𝓬𝓭𝓮𝓯𝓱𝓴𝓶𝓷𝓹𝓻𝓽𝓾𝓿𝔀𝔁𝔂", "STIXGeneral.ttf"),
+    ("ABCEFGHJKLMNPQRTUVWXY", "cmsy10.ttf"),
+    ("ABCEFGHJKLMNPQRTUVWXYacdefhkmnprtuvwxy", "cmmi10.ttf"),
+)
+"""Latin letters in the shape of handwriting: a script (Unicode's mathematical letters), calligraphy, and italics."""
+
+CURSIVE_SHARE = 0.35
+"""The share of letters that are `CURSIVE`."""
 
 SYMBOLS = (
-    "+=?#@%*⇐⇒⇔♡☺☹✗★☆△▽♪♫☀≠÷×±ΩΔΨπ☂✈❄✂☎"
+    "+=?#@%*&&$$!??%%⇐⇒⇔♡☺☹✗★☆△▽♪♫☀≠÷×±ΩΔΨπ☂✈❄✂☎"
     "~~~≈<>«»<>«»…€¥£¶©®™{}√∞∑∇∈⊂⊃∪∩∨⊕□"
     "☁☃☕☘☠☢☣☤☥☮☸♀♂♔♕♖♗♘♚♛♜♝♞♟♠♢♣♤♥♦♧♨♬♯♻⚀⚑⚒⚓⚔⚖⚗⚙⚛⚠⚡✆✉✌✍✎✏✒✓✕✚✝✞✠✡✢✤✦✩✪✳✶✹✻✽✿❀❁❂❆❈❉❋❖❡❤❥❦❧➘➙➜➟➢➤➥➨➳➵➸➺➽"
 )
@@ -124,6 +134,9 @@ SIDE = 112
 
 def letter(rng: Rng) -> Image:
     """Return a letter [112, 112], bright on black."""
+    if rng.random() < CURSIVE_SHARE:
+        letters, face = CURSIVE[int(rng.integers(len(CURSIVE)))]
+        return typed(_choose(letters, rng), face)
     character = _choose(LETTERS, rng)
     return typed(character, _choose(FACES if character.isascii() else SANS, rng))
 

@@ -46,9 +46,9 @@ SOURCES = {"other": 0.6, "beside": 0.12, "row": 0.13, "cut": 0.15}
 row that was read, and deliberate wrong cuts."""
 
 OTHER_WEIGHTS = {
-    "letter": 4,
+    "letter": 6,
     "symbol": 3,
-    "word": 2,
+    "word": 3,
     "scribble": 2,
     "drawing": 4,
     "mark": 3,
@@ -72,6 +72,10 @@ MAX_LINE, NEW_LINE, ROWS_TOUCHING = 7, 0.15, 0.6
 CENTRED, BESIDE, NEAR_ROW = 1.5, 3.5, 0.6
 """Distances in pixels of a strip: of a digit's middle from the middle of its window, at most, and of every digit's
 middle from the middle of a window without one, at least. Minimum share of a digit's height in the strip's box."""
+
+WITHOUT_DIGITS, WRITTEN = 0.5, ("word", "word", "word", "letter", "letter", "symbol", "drawing", "mark", "scribble")
+"""Share of pages beside which another picture, without digits, is drawn for windows without a digit in the middle, and
+the kinds of it."""
 
 REFERENCES, NEAR_PART = 3, 1.5
 """Number of digits for each seed that a non-digit must not look like, and the distance in pixels that replaces `NEAR`
@@ -152,6 +156,11 @@ def _row_windows(digits: Image, labels: Sequence[int], rng: Rng) -> Image:
             if 0 <= at < len(columns) and abs(at - column) <= nearest[at]:
                 windows[number] = strip.window(at)
         others += [strip.window(at) for at in rng.permutation(columns[nearest > BESIDE])[: len(inside) + 2].tolist()]
+    if rng.random() < WITHOUT_DIGITS:
+        for strip in read_strips(non_digit(rng, digits, str(rng.choice(WRITTEN)))):
+            others += [
+                strip.window(at) for at in rng.permutation(strip.image.shape[1] - SIDE + 1)[: len(digits)].tolist()
+            ]
     blank = [np.zeros_like(digits[0])] * len(digits)
     return np.stack([*windows, *[*(others[at] for at in rng.permutation(len(others))), *blank][: len(digits)]])
 
