@@ -34,7 +34,7 @@ from mnist_trainer.pictures.listing import list_pictures
 from mnist_trainer.pictures.page import Expect, Page
 from mnist_trainer.pictures.read import read_image, read_pages
 from mnist_trainer.storage.onnx_file import ArrayPredictor, open_session, read_onnx, read_twin, run_session
-from mnist_trainer.storage.run_folder import BUNDLED, find_checkpoint
+from mnist_trainer.storage.run_folder import BUNDLED, BUNDLED_ROWS, find_checkpoint
 
 if TYPE_CHECKING:
     from torch import nn
@@ -150,8 +150,10 @@ def load_reader(checkpoint: str | Path = BUNDLED, model: nn.Module | None = None
     path = find_checkpoint(str(checkpoint))
     is_bundled = str(checkpoint) == BUNDLED
     load_torch: Callable[[], Predictor] | None = None
+    rows: ArrayPredictor | None = None
     if is_bundled and model is None:
         file, predictor = read_twin(path.with_suffix(".onnx"))
+        _, rows = read_twin(path.with_name(BUNDLED_ROWS).with_suffix(".onnx"))
         load_torch = cache(lambda: _load_float32(path))
     elif path.suffix.lower() == ".onnx":
         if model is not None:
@@ -161,10 +163,9 @@ def load_reader(checkpoint: str | Path = BUNDLED, model: nn.Module | None = None
     else:
         return _load_checkpoint(path, str(checkpoint), model)
     configs = [member["config"] for member in file.members]
-    name = BUNDLED if is_bundled else str(path)
-    return _reader(
-        name, predictor, file.classes, [(each["name"], each["data"]["name"]) for each in configs], load_torch
-    )
+    names = [(each["name"], each["data"]["name"]) for each in configs]
+    reader = _reader(BUNDLED if is_bundled else str(path), predictor, file.classes, names, load_torch)
+    return replace(reader, rows=rows)
 
 
 def _load_checkpoint(path: Path, checkpoint: str, model: nn.Module | None) -> Reader:

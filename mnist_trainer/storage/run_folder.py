@@ -51,6 +51,9 @@ LR_RANGES = RUNS / "find-lr"
 BUNDLED = "bundled"
 """Stands for the model that comes with the package, `mnist_trainer/bundled.pt`. `bundled.onnx` is its twin."""
 
+BUNDLED_ROWS = "bundled-rows.pt"
+"""The model of rows that comes with the package and reads together with the bundled model."""
+
 
 class RunFolder:
     """The files of one run. No other module knows the names of its files."""
