@@ -15,8 +15,8 @@ from mnist_trainer.pictures.page import Box, Glyph, Layout, Line, Page, ReadingS
 if TYPE_CHECKING:
     from mnist_trainer.inference.explain import Explanation
 
-MIN_PROBABILITY, REFUSAL_COST = 0.005, 0.5
-"""The lower limit of probabilities, and the extra cost of a glyph that is probably no digit."""
+MIN_PROBABILITY = 0.005
+"""The lower limit of probabilities."""
 
 MIN_SIDE, SMALL_COST = 0.5, 10.0
 """A glyph is small below this fraction of the median side; the cost of each unit below it."""
@@ -38,7 +38,7 @@ def choose_glyphs(page: Page, probabilities: NDArray[np.float64], none: NDArray[
     """
     glyphs = page.glyphs
     likelihood = np.maximum(probabilities.max(axis=1) * (1 - none), MIN_PROBABILITY)
-    surprise = -np.log(likelihood) + REFUSAL_COST * (none > 0.5)
+    surprise = -np.log(likelihood)
     costs = surprise + np.array([glyph.cost for glyph in glyphs])
     sides = np.array([max(glyph.box[2:]) for glyph in glyphs], np.float64)
     best: list[list[int]] = []
@@ -207,7 +207,7 @@ class Scores:
 MIN_SCORE = 1e-6
 """The lower limit of probabilities that are multiplied."""
 
-GLYPH_WEIGHT, ROW_WEIGHT = 0.6, 1.0
+GLYPH_WEIGHT, ROW_WEIGHT = 0.8, 0.6
 """Exponents of the probabilities of a glyph alone, and of its window in the row, in their product."""
 
 
