@@ -30,7 +30,7 @@ STEPS, MAX_STEPS = 4, 512
 """Steps of the first integration, and of the last one if doubling them does not meet `TOLERANCE` before."""
 
 TOLERANCE = 0.01
-"""The largest error of completeness, as a fraction of the difference (of 0.1, if it is smaller)."""
+"""The largest error of completeness, as a fraction of the difference (of 0.2, if it is smaller)."""
 
 IMPORTANT = 0.05
 """The fraction of the pixels that is removed to measure how faithful the attributions are."""
@@ -120,7 +120,7 @@ def attribute(predictor: Predictor, image: Tensor, answer: int, runner_up: int) 
     steps = STEPS
     while steps <= MAX_STEPS:
         attributions = integrated_gradients(predictor, image, starts, answer, runner_up, steps)
-        if abs(float(attributions.sum()) - (end - thinned)) <= TOLERANCE * max(0.1, abs(end - thinned)):
+        if abs(float(attributions.sum()) - (end - thinned)) <= TOLERANCE * max(0.2, abs(end - thinned)):
             return attributions, end, thinned
         steps *= 2
     raise CheckpointError(

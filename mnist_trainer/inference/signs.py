@@ -30,7 +30,7 @@ MIN_THICKNESS = 0.035
 """The least shorter side of a sign."""
 
 JOINED_GAP = 0.05
-"""The least horizontal distance of a sign that was read as a part of a digit from the rest of it."""
+"""The least horizontal distance of a sign, if it is no comma, from the digit that it was read as a part of."""
 
 MAX_DOT, MAX_DOT_RATIO, DOT_DEPTH = 0.34, 2.2, (-0.12, 0.17)
 """The largest side of a dot, the ratio of its sides, and the range of its depth if it is a decimal point."""
@@ -374,7 +374,8 @@ def _is_adjacent(box: Box, own: Sequence[Box], bodies: dict[Box, Box], height: f
         return False
     if min(-overlap(box, body, 0) for body in own) > MAX_GAP * height:
         return False
-    if any(_within(box, digit) and overlap(box, body, 0) > -JOINED_GAP * height for digit, body in bodies.items()):
+    joined = (digit for digit, body in bodies.items() if overlap(box, body, 0) > -JOINED_GAP * height)
+    if any(_within(box, digit) for digit in joined) and not _shape(box, own).is_comma:
         return False
     shared = [(overlap(box, body, 0), overlap(box, body, 1)) for body in bodies.values()]
     covered = any(across > 0.2 * box[2] and down > -0.15 * height for across, down in shared)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnist_trainer.inference.reading import Scores, choose_glyphs, combine_scores
+from mnist_trainer.inference.reading import GLYPH_WEIGHT, Scores, choose_glyphs, combine_scores
 from mnist_trainer.pictures.page import Glyph, Layout, Line, Page
 
 IMAGE = np.zeros((28, 28), np.uint8)
@@ -144,10 +144,10 @@ def test_the_example_of_seven_pieces() -> None:
     assert [spans[place] for place in places] == wanted
 
 
-def test_what_is_rather_no_digit_costs_more_than_its_probability() -> None:
+def test_what_is_probably_no_digit_costs_its_probability() -> None:
     seen = page(line(2, glyph(0, 1), glyph(1, 2), glyph(0, 2)))
-    assert chosen(seen, (0.5, 0.5, 1.0), (0.0, 0.0, 0.45)) == [[2]]
-    assert chosen(seen, (0.5, 0.5, 1.0), (0.0, 0.0, 0.65)) == [[0, 1]]
+    assert chosen(seen, (0.5, 0.5, 1.0), (0.0, 0.0, 0.7)) == [[2]]
+    assert chosen(seen, (0.5, 0.5, 1.0), (0.0, 0.0, 0.8)) == [[0, 1]]
 
 
 def test_a_speck_between_digits_is_skipped_unless_it_makes_one_whole() -> None:
@@ -186,6 +186,5 @@ def test_two_models_that_know_nothing_leave_the_scores_as_they_are() -> None:
     glyphs = Scores(np.array([[0.7, 0.2, 0.1]]), np.array([0.0]))
     flat = Scores(np.full((1, 3), 1 / 3), np.array([0.25]))
     both = combine_scores(glyphs, flat, np.array([True]))
-    assert both.probabilities[0] == pytest.approx(
-        np.array([0.7, 0.2, 0.1]) ** 0.6 / sum(np.array([0.7, 0.2, 0.1]) ** 0.6)
-    )
+    sharpened = np.array([0.7, 0.2, 0.1]) ** GLYPH_WEIGHT
+    assert both.probabilities[0] == pytest.approx(sharpened / sharpened.sum())

@@ -14,6 +14,7 @@ from PIL import Image
 from mnist_trainer import Prediction, Run, predict, train
 from mnist_trainer.data.digits import load_digits
 from mnist_trainer.errors import CheckpointError, UsageError
+from mnist_trainer.inference import reading
 from mnist_trainer.inference.predictor import Predictor
 from mnist_trainer.pipeline.evaluate import run_evaluation
 from mnist_trainer.pipeline.predict import CHUNK, CHUNK_BYTES, CHUNK_STEPS, InputImage, array_predictor, load_reader
@@ -41,8 +42,9 @@ def test_the_answer_is_the_models(digits_run: Run, seven: Image.Image, here: Pat
     assert (found.refused, found.reason, found.error) == (False, None, None)
 
 
-def test_a_model_of_rows_decides_among_the_glyphs_of_a_row(seven: Image.Image) -> None:
-    """Two sevens are read as the other model says; a picture of one digit is not its business."""
+def test_a_model_of_rows_has_a_say_in_a_row(seven: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two sevens are read as the other model says, if its word counts more; it never sees an image as in MNIST."""
+    monkeypatch.setattr(reading, "ROW_WEIGHT", 2.0)
     shown: list[int] = []
 
     def always_three(images: np.ndarray[Any, np.dtype[np.uint8]]) -> tuple[np.ndarray[Any, Any], ...]:
@@ -52,6 +54,7 @@ def test_a_model_of_rows_decides_among_the_glyphs_of_a_row(seven: Image.Image) -
     row = np.concatenate([np.array(seven)] * 2, axis=1).repeat(4, axis=0).repeat(4, axis=1)
     reader = load_reader()
     with_rows = replace(reader, rows=ArrayPredictor(always_three))
+    assert reader.rows is not None
     assert [each.text for each in reader.read([InputImage(None, row)])] == ["77"]
     assert [each.text for each in with_rows.read([InputImage(None, row)])] == ["33"]
     seen = sum(shown)
