@@ -72,7 +72,7 @@ def test_nothing_else_is_inside(wheel: dict[str, bytes]) -> None:
     assert others == ours
 
 
-def test_seven_commands_are_installed(wheel: dict[str, bytes]) -> None:
+def test_eight_commands_are_installed(wheel: dict[str, bytes]) -> None:
     lines = wheel[f"{INFO}/entry_points.txt"].decode().split("\n")
     assert [line for line in lines if line] == [
         "[console_scripts]",
