@@ -295,17 +295,16 @@ def load_split(data: Data, split: Split, progress: Progress | None = None) -> Im
 
 
 def load_refusal_images(data: Data, progress: Progress | None = None) -> tuple[ImageDataset, ImageDataset]:
-    """Return digits and non-digits to measure refusal with: what `data.simulate` makes from the validation images.
+    """Return digits and non-digits to measure refusal with.
 
-    Without photographs and rows, the digits are the validation images. Raises DataError like `load_split`.
+    The digits are the validation split, and the non-digits what `data.simulate` makes of its images. Raises DataError
+    like `load_split`.
     """
     real = load_split(data.model_copy(update={"simulate": Simulate()}), "validation", progress)
     label = len(real.classes)
     windows = row_windows(real, data, label, progress)
     digits = with_photographs(real, data, progress).followed_by(_labelled(windows, windows.labels < label))
     others = non_digits(real, data, label, progress, copy=1).followed_by(_labelled(windows, windows.labels == label))
-    if len(digits) > len(real):
-        digits = digits.subset(torch.arange(len(real), len(digits)))
     return digits, others
 
 

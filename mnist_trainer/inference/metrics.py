@@ -178,8 +178,8 @@ class CalibrationMetrics:
 class RefusalMetrics:
     """A refusal threshold, and the shares of validation images that are refused at it.
 
-    `digits` are simulated photographs and windows of rows, or the images of the data set if there are none of them;
-    `non_digits` is None if the model was trained without simulated non-digits.
+    `digits` are the validation split, simulated photographs included; `non_digits` is None if the model was trained
+    without simulated non-digits.
     """
 
     threshold: float

@@ -397,7 +397,7 @@ def calibrate(
     """Return a copy of a model or an ensemble, not yet saved, with a temperature and a refusal threshold.
 
     Both are fitted on the validation split. A temperature keeps the order of the probabilities, so no predicted class
-    changes. A model that can refuse gets the threshold at which 1 % of its validation photographs are refused
+    changes. A model that can refuse gets the threshold at which 1 % of its validation split are refused
     (`fit_refusal_threshold`). Raises `CheckpointError` if the outputs are not probabilities, `DataError` if there are
     no validation images (`training.refit` trains with all) or the best temperature is out of bounds, and the errors of
     `evaluate`.

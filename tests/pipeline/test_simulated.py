@@ -84,16 +84,16 @@ def test_the_checkpoint_counts_the_images_of_the_data_set(run: Run, tiny: dict[s
         prepare(started, "data.split_seed=1")
 
 
-def test_calibration_refuses_one_percent_of_the_validation_photographs(run: Run, here: Path) -> None:
+def test_calibration_refuses_one_percent_of_the_validation_split(run: Run, here: Path) -> None:
     done = calibrate(run.folder)
     save_checkpoint(here / "calm.pt", done.checkpoint)
     before, after = (load_checkpoint(path) for path in (run.folder / "best.pt", here / "calm.pt"))
     assert after.spec.temperature == done.temperature != 1
     assert done.refusal is not None
     assert [each.threshold for each in done.refusal] == [REFUSAL_THRESHOLD, after.spec.refusal_threshold]
-    photographs = load_split(run.config.data, "validation").images[100:]
-    nones = [each.predictor(torch.device("cpu")).read(photographs)[1] for each in (before, after)]
-    assert len(photographs) == 50 and torch.equal(*nones), "the temperature does not act on none"
+    images = load_split(run.config.data, "validation").images
+    nones = [each.predictor(torch.device("cpu")).read(images)[1] for each in (before, after)]
+    assert len(images) == 150 and torch.equal(*nones), "the temperature does not act on none"
     assert after.spec.refusal_threshold == fit_refusal_threshold(nones[0]) != REFUSAL_THRESHOLD
     assert done.refusal[0].digits == float((nones[0] >= REFUSAL_THRESHOLD).double().mean())
     assert done.before["validation"].evaluation.count == 150
@@ -102,7 +102,7 @@ def test_calibration_refuses_one_percent_of_the_validation_photographs(run: Run,
 
 def test_refusal_is_measured_on_non_digits_of_the_validation_images(run: Run) -> None:
     digits, others = load_refusal_images(run.config.data)
-    assert (len(digits), len(others)) == (50, 40)
+    assert (len(digits), len(others)) == (150, 40)
     trained = prepare(run.config).setup.train
     seen = {image.numpy().tobytes() for image in trained.images[trained.labels == 10]}
     assert not any(image.numpy().tobytes() in seen for image in others.images)
@@ -167,8 +167,8 @@ def test_row_windows_are_digits_or_none(run: Run) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(make, "make_images", windows)
         digits, others = load_refusal_images(run.config.data.model_copy(update={"simulate": Simulate(rows=1)}))
-    assert len(digits) == len(others) > 0
-    assert set(digits.images.flatten().tolist()) == {2} and set(others.images.flatten().tolist()) == {1}
+    assert len(digits) - 100 == len(others) > 0
+    assert set(digits.images[100:].flatten().tolist()) == {2} and set(others.images.flatten().tolist()) == {1}
 
 
 def test_models_with_other_photographs_have_not_the_same_validation_images(run: Run, here: Path) -> None:
