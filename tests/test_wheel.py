@@ -81,6 +81,7 @@ def test_eight_commands_are_installed(wheel: dict[str, bytes]) -> None:
         "mnist-lab = mnist_trainer.cli.start:lab",
         "mnist-predict = mnist_trainer.cli.start:predict",
         "mnist-runs = mnist_trainer.cli.start:runs",
+        "mnist-serve = mnist_trainer.cli.start:serve",
         "mnist-sweep = mnist_trainer.cli.start:sweep",
         "mnist-train = mnist_trainer.cli.start:train",
     ]

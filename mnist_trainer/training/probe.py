@@ -38,12 +38,14 @@ def probe(state: TrainingState) -> tuple[LayerProbe, ...]:
     layers = {number: weight for number, weight in numbered if weight.requires_grad}  # without frozen ones
     before = {number: weight.detach().clone() for number, weight in layers.items()}
     images, labels = state.setup.train.gather(torch.arange(min(SAMPLE, len(state.setup.train))))
+    teacher = state.setup.teacher
+    batch = images, labels if teacher is None else teacher.label(images, labels)
     trial.train_mode()
     trial.set_lr(trial.lr_scale)
     try:
         with torch.random.fork_rng(devices=[state.setup.device] if state.setup.device.type == "cuda" else []):
             trial.seed_dropout()
-            train_step(trial, [(images, labels)])
+            train_step(trial, [batch])
     except DivergedError:
         return ()
     found = []

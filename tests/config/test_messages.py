@@ -78,10 +78,13 @@ def test_many_mistakes_are_told_at_once_each_at_its_place(config_errors: Told) -
             "2:12  training.patience: unknown key; it belongs under 'schedule' or under 'training.early_stopping'",
         ),
         ("optimizer: {name: adam, Beta: 1}", "2:25  optimizer.Beta: unknown key; did you mean 'betas'?"),
-        ("report: {zzz: 1}", "2:10  report.zzz: unknown key; known keys: test, plots, format, tensorboard, gallery"),
+        (
+            "report: {zzz: 1}",
+            "2:10  report.zzz: unknown key; known keys: test, plots, weights_by_epoch, format, tensorboard, gallery",
+        ),
         (
             'report: {"a\\nb": 1}',
-            "2:10  report.a\\nb: unknown key; known keys: test, plots, format, tensorboard, gallery",
+            "2:10  report.a\\nb: unknown key; known keys: test, plots, weights_by_epoch, format, tensorboard, gallery",
         ),
         (
             "optimizer: {name: adam, eps: 1, every: 2}",

@@ -74,7 +74,7 @@ def test_the_card_states_data_split_figures_with_intervals_and_limits(make: Make
     card = Path("out/README.md").read_text()
     for line in (
         "# run\n",
-        "It is the best of 5 epochs, epoch 3.",
+        "These are the weights after epoch 3 of 5.",
         "- Data set: digits.\n- Split: 70 images for training and 30 for validation.\n",
         "- 95.00 % of 400 test images, which were used once, at the end (95 % interval 93.00 to 97.00 %; 20 errors).\n",
         "- 97.00 % of 100 validation images (95 % interval 95.00 to 99.00 %; 3 errors; they chose the epoch",

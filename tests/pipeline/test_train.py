@@ -153,6 +153,7 @@ def test_the_record_says_how_it_went(run: Run) -> None:
         "products",
         "deterministic",
         "versions",
+        "processes",
         "platform",
         "git_commit",
         "started_at",

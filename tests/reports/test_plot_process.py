@@ -23,7 +23,7 @@ def picture() -> bytes:
 
 @pytest.fixture(autouse=True)
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(canvas, "_cores", lambda: 2)
+    monkeypatch.setattr(canvas, "available_cores", lambda: 2)
 
 
 def pids() -> set[int]:
@@ -47,7 +47,7 @@ def test_the_process_draws_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_a_process_it_is_drawn_here(monkeypatch: pytest.MonkeyPatch) -> None:
     with plot_process(False):
         assert canvas._processes == []
-    monkeypatch.setattr(canvas, "_cores", lambda: 1)
+    monkeypatch.setattr(canvas, "available_cores", lambda: 1)
     with plot_process(True):
         assert canvas._processes == []
         assert picture().startswith(b"\x89PNG")
@@ -76,7 +76,7 @@ def test_it_ends_with_its_parent() -> None:
     code = (
         "import os, signal\n"
         "from mnist_trainer.reports import canvas\n"
-        "canvas._cores = lambda: 2\n"
+        "canvas.available_cores = lambda: 2\n"
         "with canvas.plot_process(True):\n"
         "    print(*(canvas.draw_in_background(os.getpid)() for _ in range(2)), flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -100,6 +100,7 @@ def test_a_run_that_began_is_described(make: Callable[..., RunWriter]) -> None:
         "parameters": 3,
         "finished_at": None,
         "timings": {},
+        "processes": None,
     }
 
 
