@@ -28,11 +28,13 @@ export function hide() {
 /** Return the address of the server for a run. */
 const address = (name, rest = "") => `v1/runs/${encodeURIComponent(name)}${rest}`;
 const link = (name) => `#runs/${encodeURIComponent(name)}`;
+/** Return the name of a run: that of its config, or of its folder, unless this is a time with that name. */
+const nameOf = (folder, row) => (row?.name && folder.endsWith(row.name) ? row.name : folder);
 
 // --- the table ---
 
 const COLUMNS = [
-  { head: "Run", cell: (run) => [element("a", { href: link(run.folder) }, run.name), element("small", {}, when(run.started_at))] },
+  { head: "Run", cell: (run) => [element("a", { href: link(run.folder) }, nameOf(run.folder, run)), element("small", {}, when(run.started_at))] },
   { head: "State", cell: (run) => [stateLabel(run.state)] },
   { head: "Data", cell: (run) => [run.task ?? ""], class: "wide" },
   { head: "Model", cell: (run) => [(run.model ?? "").split(" ")[0]], class: "wide" },
@@ -217,7 +219,7 @@ function runHead(name, canTrain, onResume) {
     state,
     metrics: (text) => (metrics.textContent = text),
     show(detail) {
-      title.textContent = detail.row?.name ?? name;
+      title.textContent = nameOf(name, detail.row);
       state(detail.state);
       error.hidden = !detail.error;
       error.textContent = detail.error;
@@ -374,7 +376,7 @@ async function showComparison(panel, names) {
 
 /** Return the name of each run, or its folder if another one has the same name. */
 function labelsOf(found) {
-  const names = found.map(({ row, name }) => row?.name ?? name);
+  const names = found.map(({ row, name }) => nameOf(name, row));
   return names.map((name, index) => (names.indexOf(name) === names.lastIndexOf(name) ? name : found[index].name));
 }
 
