@@ -241,8 +241,10 @@ def _fit(state: TrainingState, writer: RunWriter, callback: Callback) -> None:
             kept = "no epoch is complete, so there is no model yet in" if is_first else "what was trained so far is in"
             where = f"in epoch {state.epoch + 1}, after step {state.step} of {steps}"
             stopped = InterruptedRunError(f"Stopped {where}; {kept} {writer.folder.path}.")
-            if stop_level > 1:  # the signal may have reached another process
-                stopped.exit_code, callback.stopped_by = InterruptedRunError.terminated_exit_code, "SIGTERM"
+            if stop_level > 1:
+                stopped.exit_code = InterruptedRunError.terminated_exit_code
+                if callback.stopped_by == "SIGINT":  # the signal reached another process
+                    callback.stopped_by = "SIGTERM"
             raise stopped
         elif writer.is_due:
             writer.save_last()

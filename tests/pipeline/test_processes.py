@@ -29,7 +29,7 @@ KINDS = {
         "optimizer.lr=0.1",
         "loss={name: mse, penalties: [{true: 7, predicted: 1}]}",
     ),
-    "refit": (MLP, "data.batch_size=32", "training.refit=true", "training.early_stopping.patience=1"),
+    "refit": (MLP, "data.batch_size=32", "training.refit=true"),
     "bfloat16": (CNN, "precision=bfloat16"),
     "six parts": ("training.micro_batches=6", "data.batch_size=25"),  # 5 parts of 5 images, and an empty one
 }
