@@ -34,7 +34,7 @@ const nameOf = (folder, row) => (row?.name && folder.endsWith(row.name) ? row.na
 // --- the table ---
 
 const COLUMNS = [
-  { head: "Run", cell: (run) => [element("a", { href: link(run.folder) }, nameOf(run.folder, run)), element("small", {}, when(run.started_at))] },
+  { head: "Run", cell: (run) => [element("a", { href: link(run.folder) }, nameOf(run.folder, run)), element("small", {}, [run.folder.endsWith(run.name) ? "" : run.name, when(run.started_at)].filter(Boolean).join(", "))] },
   { head: "State", cell: (run) => [stateLabel(run.state)] },
   { head: "Data", cell: (run) => [run.task ?? ""], class: "wide" },
   { head: "Model", cell: (run) => [(run.model ?? "").split(" ")[0]], class: "wide" },
