@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from fastapi import HTTPException
 from numpy.typing import NDArray
 
 from mnist_trainer.pipeline.predict import Reader, checkpoint_reader, load_reader
-from mnist_trainer.storage.onnx_file import Run
+from mnist_trainer.storage.onnx_file import ArrayPredictor
 from mnist_trainer.storage.run_folder import BUNDLED, RunFolder, find_checkpoint
 
 if TYPE_CHECKING:
@@ -143,10 +142,16 @@ def _newest(checkpoint: Checkpoint) -> Checkpoint:
 
 def _locked(reader: Reader) -> Reader:
     """Return a reader that several threads may use: OpenCV's networks take one batch at a time."""
-    run = partial(_run_locked, reader.predictor.run, Lock())
-    return replace(reader, predictor=replace(reader.predictor, run=run))
+    rows = None if reader.rows is None else _one_at_a_time(reader.rows)
+    return replace(reader, predictor=_one_at_a_time(reader.predictor), rows=rows)
 
 
-def _run_locked(run: Run, lock: Lock, images: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
-    with lock:
-        return run(images)
+def _one_at_a_time(predictor: ArrayPredictor) -> ArrayPredictor:
+    lock = Lock()
+
+    def run(images: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
+        """Run the network, when no other thread does."""
+        with lock:
+            return predictor.run(images)
+
+    return replace(predictor, run=run)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -20,8 +22,11 @@ from mnist_trainer.data.datasets import missing_archives
 from mnist_trainer.data.paths import user_cache
 from mnist_trainer.errors import CheckpointError, InterruptedRunError
 from mnist_trainer.inference.metrics import wilson_interval
+from mnist_trainer.pipeline.predict import Reader
+from mnist_trainer.serve import models
 from mnist_trainer.serve.models import BUNDLED_TEST, MAX_RUNS
 from mnist_trainer.storage.checkpoint import load_checkpoint
+from mnist_trainer.storage.onnx_file import ArrayPredictor
 
 SAMPLES = Path(__file__).parents[1] / "pictures" / "samples"
 SEVEN = SAMPLES / "7_drawing.png"
@@ -47,6 +52,27 @@ def probabilities(client: Any, name: str) -> list[float]:
     answer = client.post("/v1/read", params={"model": name, "expect": "single"}, content=SEVEN.read_bytes()).json()
     assert answer["model"] == name
     return list(answer["predictions"][0]["digits"][0]["probabilities"])
+
+
+def test_each_network_of_a_model_runs_in_one_thread_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of glyphs, and that of rows."""
+    inside, most = [0], [0]
+
+    def run(images: Any) -> tuple[Any, ...]:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        sleep(0.05)
+        inside[0] -= 1
+        return (images,)
+
+    watched = ArrayPredictor(run)
+    monkeypatch.setattr(models, "load_reader", lambda name: Reader(name, watched, tuple("0123456789"), rows=watched))
+    reader = models.Models(["bundled"], Path).find("bundled").reader
+    assert reader.rows is not None
+    for predictor in (reader.predictor, reader.rows):
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(predictor.run, [np.zeros((1, 28, 28), np.uint8)] * 4))
+        assert most == [1]
 
 
 def test_models_are_described(client: Any) -> None:
