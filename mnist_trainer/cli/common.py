@@ -116,6 +116,7 @@ def handle_signals(callback: Callback) -> None:
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
+        """Ask the training to stop; at the second signal, interrupt it."""
         name = signal.Signals(number).name
         _received_signals.append(name)
         if name == "SIGHUP":

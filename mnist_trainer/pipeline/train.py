@@ -108,6 +108,7 @@ def resume(
     with with_console(callback, progress) as reporter, ExitStack() as stack:
 
         def open_run() -> ResumePoint | RunFolder:
+            """Return the point to resume from, or the folder of a run that is complete."""
             folder = find_run(str(run))
             check_single_run(folder)
             if is_finished(folder, texts):
@@ -231,6 +232,7 @@ def _fit(state: TrainingState, writer: RunWriter, callback: Callback) -> None:
     steps = state.setup.steps_per_epoch
 
     def after_step(state: TrainingState) -> None:
+        """Save the state if it is due; save it and raise `InterruptedRunError` if a stop is requested."""
         callback.on_step_end(state.epoch + 1, state.step, steps)
         stop_level = state.stop_level
         if stop_level and callback.finish_on_stop:

@@ -101,6 +101,7 @@ class SecurityMiddleware:
         has_started = False
 
         async def send_with_headers(message: Message) -> None:
+            """Send a part of the answer, the first one with `HEADERS`."""
             nonlocal has_started
             has_started = True
             await send(_with_headers(message, cookie))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +16,6 @@ from mnist_trainer.storage.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 AXE = os.environ.get("AXE_CORE")
 """The file axe.min.js of npm's axe-core."""
 
@@ -56,20 +54,13 @@ class Served:
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
+def served(tmp_path: Path, browser: Any) -> Iterator[Served]:
     """A server, and a browser that may ask no other machine, and logs no error."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
     command = [sys.executable, "-m", "mnist_trainer", "serve", "--port", "0"]
-    options = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
-    with (
-        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server,
-        sync_api.sync_playwright() as driver,
-    ):
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         address = server.stdout.readline().strip()
-        context = driver.chromium.launch(executable_path=CHROMIUM, args=options).new_context()
+        context = browser.new_context()
         context.set_default_timeout(60_000)
         made = Served(tmp_path, address, context.new_page())
         yield made
