@@ -92,7 +92,7 @@ def join(seconds: float = JOIN_SECONDS) -> Ranks:
     except RuntimeError as error:
         address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         lost = DeviceError(
-            f"Process {rank} of {size} did not meet the others at {address} within {seconds:g} seconds. Look whether "
+            f"Process {rank} of {size} did not meet the others at {address} in time. Look whether "
             f"all {size} were started, and whether this host can reach that address (MASTER_ADDR, MASTER_PORT)."
         )
         lost.is_cut_off = not has_store
