@@ -1,0 +1,389 @@
+"""Train the runs of plan.yaml, read the test set once for each complete record, compute the figures of docs/records.md.
+
+    nice python benchmarks/records/records.py train [RECORD …] [--jobs 2] [--runs FOLDER]
+    python benchmarks/records/records.py test RECORD …     # refused until all runs of the record are finished
+    python benchmarks/records/records.py report [--check]
+
+`train` skips finished runs and resumes interrupted ones, with one thread each unless the plan says more. It never reads
+the test set. `test` stores the probabilities of each run for the 10,000 test images in answers/. `report` writes the
+figures between the markers of docs/records.md, from these files alone; with --check it writes nothing, and exits with
+code 1 if they differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import combinations
+from math import ceil, exp, floor, lgamma, log, log1p
+from pathlib import Path
+from statistics import fmean, stdev
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+PLAN, ANSWERS, PAGE = HERE / "plan.yaml", HERE / "answers", ROOT / "docs" / "records.md"
+PICTURE = PAGE.with_name("records-shared.png")
+BEGIN, END = "<!-- figures: benchmarks/records/records.py report -->\n", "<!-- end of figures -->\n"
+
+SCALE = 65535
+"""Probabilities are stored as multiples of 1 / 65535, in 16 bits."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record of the plan: runs of one config with several seeds, or an ensemble of runs of other records."""
+
+    name: str
+    config: str | None = None
+    seeds: tuple[int, ...] = ()
+    epochs: int | None = None
+    threads: int = 1
+    views: int = 1
+    timed: bool = False
+    """Whether the seconds of the whole command count: it runs alone, and starts again if it was interrupted."""
+    permuted: bool = False
+    """Whether all images have their pixels in another, random order."""
+    members: dict[str, list[int]] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> list[tuple[str, int]]:
+        """The record and the seed of each run."""
+        if self.members:
+            return [(name, seed) for name, seeds in self.members.items() for seed in seeds]
+        return [(self.name, seed) for seed in self.seeds]
+
+
+def load_plan() -> dict[str, Record]:
+    """Return the records of the plan by name. Raises `ValueError` for a member that no record trains."""
+    content = yaml.safe_load(PLAN.read_text(encoding="utf-8"))
+    plan = {name: Record(name, **(keys | {"seeds": tuple(keys.get("seeds", ()))})) for name, keys in content.items()}
+    known = {run for record in plan.values() if not record.members for run in record.runs}
+    if unknown := [run for record in plan.values() for run in record.runs if run not in known]:
+        raise ValueError(f"{PLAN}: no record trains {unknown}")
+    return plan
+
+
+def overrides(record: Record, seed: int, runs: Path) -> list[str]:
+    """Return the keys that a run of the plan changes in its config."""
+    changed = [f"seed={seed}", f"threads={record.threads}", "report.test=false"]
+    changed += ["report.plots=false", "report.gallery=false"]
+    if record.permuted:
+        changed += ["data.name=folder", f"data.path={runs / 'permuted.npz'}"]
+    return changed
+
+
+def train(records: Sequence[Record], jobs: int, runs: Path) -> int:
+    """Train all runs that are not finished, `jobs` at a time (timed ones alone). Return an exit code."""
+    runs.mkdir(parents=True, exist_ok=True)
+    failed: list[int] = []
+
+    def run(record: Record, seed: int) -> None:
+        if not failed and (code := train_run(record, seed, runs)):
+            failed.append(code)
+
+    for record in records:
+        if record.permuted:
+            write_permuted(runs / "permuted.npz")
+    for timed in (True, False):
+        with ThreadPoolExecutor(1 if timed else jobs) as pool:
+            chosen = [record for record in records if record.timed == timed and record.config]
+            for done in [pool.submit(run, record, seed) for record in chosen for seed in record.seeds]:
+                done.result()
+    return failed[0] if failed else 0
+
+
+def train_run(record: Record, seed: int, runs: Path) -> int:
+    """Train, or resume, one run. Return the exit code of its command."""
+    folder = runs / f"{record.name}-{seed}"
+    if is_finished(folder):
+        return 0
+    if record.timed and folder.exists():
+        shutil.rmtree(folder)
+    command = [sys.executable, "-m", "mnist_trainer", "train", "--quiet"]
+    if (folder / "last.pt").exists():
+        command += ["--resume", str(folder)]
+    else:
+        command += ["--config", str(ROOT / str(record.config)), "--run-dir", str(folder)]
+        command += overrides(record, seed, runs)
+    print(f"{folder.name}: {'resumed' if '--resume' in command else 'started'}", flush=True)
+    started = perf_counter()
+    code = subprocess.run(command, check=False).returncode
+    if record.timed and code == 0:
+        (folder / "command.json").write_text(json.dumps({"seconds": perf_counter() - started}))
+    print(f"{folder.name}: {'finished' if code == 0 else f'ended with code {code}'}", flush=True)
+    return code
+
+
+def run_record(folder: Path) -> dict[str, Any]:
+    """Return the `run.json` of a run; empty if there is none."""
+    path = folder / "run.json"
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return content
+
+
+def is_finished(folder: Path) -> bool:
+    """Return whether the run in `folder` is finished."""
+    return run_record(folder).get("status") == "finished"
+
+
+def write_permuted(path: Path) -> None:
+    """Write MNIST with its pixels in a random order, the same for all images, as Keras's mnist.npz; once."""
+    if path.exists():
+        return
+    from mnist_trainer.config.schema import Data
+    from mnist_trainer.data.loaders import load
+
+    order = np.random.default_rng(0).permutation(784)
+    arrays = {}
+    for part in ("train", "test"):
+        dataset = load(Data(), part)
+        flat = dataset.images.numpy().reshape(-1, 784)
+        arrays[f"x_{part}"] = flat[:, order].reshape(-1, 28, 28)
+        arrays[f"y_{part}"] = dataset.labels.numpy()
+    np.savez_compressed(path, **arrays)
+
+
+def test(records: Sequence[Record], runs: Path) -> int:
+    """Store the test answers of complete records. Return an exit code."""
+    if changed := git("status", "--porcelain", "--", str(PLAN), str(ROOT / "configs" / "records")):
+        print(f"The plan and its configs must be committed before a test answer is computed:\n{changed}")
+        return 2
+    wanted = [run for record in records for run in record.runs]
+    if missing := [f"{name}-{seed}" for name, seed in wanted if not is_finished(runs / f"{name}-{seed}")]:
+        print(f"These runs are not finished, so the test set is not read: {', '.join(missing)}")
+        return 2
+    ANSWERS.mkdir(exist_ok=True)
+    for name, seed in dict.fromkeys(wanted):
+        if not answers_path(name, seed).exists():
+            store_answers(load_plan()[name], seed, runs)
+    return 0
+
+
+def git(*arguments: str) -> str:
+    """Return what a git command prints."""
+    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def answers_path(name: str, seed: int) -> Path:
+    """Return the file of the answers of a run."""
+    return ANSWERS / f"{name}-{seed}.npz"
+
+
+def store_answers(record: Record, seed: int, runs: Path) -> None:
+    """Compute the probabilities of a run for all test images, and store them with what the run was."""
+    from mnist_trainer.config.load import load_config
+    from mnist_trainer.pipeline.evaluate import run_evaluation
+
+    folder = runs / f"{record.name}-{seed}"
+    planned = load_config(ROOT / str(record.config), overrides(record, seed, runs))
+    if load_config(folder / "config.yaml") != planned:
+        raise SystemExit(f"{folder} was not trained with {record.config} and the overrides of the plan.")
+    predictions = run_evaluation(folder / "best.pt", split="test", views=record.views).predictions
+    about = run_record(folder)
+    facts = {key: about[key] for key in ("epochs", "parameters", "precision", "threads", "versions", "git_commit")}
+    facts |= {
+        "training_seconds": about["timings"]["training_seconds"],
+        "plan": git("log", "-1", "--format=%H", PLAN.name),
+    }
+    if record.timed:
+        facts["command_seconds"] = json.loads((folder / "command.json").read_text())["seconds"]
+    np.savez_compressed(
+        answers_path(record.name, seed),
+        probabilities=np.round(predictions.probabilities.numpy() * SCALE).astype(np.uint16),
+        answers=predictions.predicted.numpy().astype(np.uint8),
+        labels=predictions.labels.numpy().astype(np.uint8),
+        facts=np.array(json.dumps(facts)),
+    )
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers of a run, or of an ensemble, to all test images [N]."""
+
+    answers: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def wrong(self) -> NDArray[np.bool_]:
+        """Which answers are wrong, bool [N]."""
+        return self.answers != self.labels
+
+    @property
+    def errors(self) -> int:
+        """The number of wrong answers."""
+        return int(self.wrong.sum())
+
+
+def load_answers(record: Record) -> list[Answers]:
+    """Return the stored answers of a record's runs, or of the ensemble; empty if a run has none yet."""
+    paths = [answers_path(*run) for run in record.runs]
+    if not all(path.exists() for path in paths):
+        return []
+    files = [dict(np.load(path, allow_pickle=False)) for path in paths]
+    if record.members:
+        total = sum(each["probabilities"].astype(np.uint32) for each in files)
+        return [Answers(np.asarray(total).argmax(axis=1).astype(np.uint8), files[0]["labels"])]
+    return [Answers(each["answers"], each["labels"], json.loads(str(each["facts"]))) for each in files]
+
+
+def exact_interval(errors: float, count: int) -> tuple[float, float]:
+    """Return Clopper and Pearson's 95 % interval (1934) of an error rate; for a mean of several runs, the lower limit
+    is that of the next smaller number, and the upper limit that of the next larger."""
+    low, high = floor(errors), ceil(errors)
+    lower = bisect(lambda p: 1 - binomial_tail(low - 1, count, p) < 0.025) if low else 0.0
+    upper = bisect(lambda p: binomial_tail(high, count, p) > 0.025) if high < count else 1.0
+    return lower, upper
+
+
+def binomial_tail(errors: int, count: int, p: float) -> float:
+    """Return P(X ≤ errors) of a binomial distribution."""
+    if not 0 < p < 1:
+        return float(p <= 0)
+    choose = (lgamma(count + 1) - lgamma(k + 1) - lgamma(count - k + 1) for k in range(errors + 1))
+    return sum(exp(each + k * log(p) + (count - k) * log1p(-p)) for k, each in enumerate(choose))
+
+
+def bisect(is_below: Any) -> float:
+    """Return the largest number from 0 to 1 for which `is_below` holds."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if is_below(middle) else (low, middle)
+    return low
+
+
+def report() -> str:
+    """Return the figures as Markdown, from the stored answers."""
+    plan = load_plan()
+    results = {name: load_answers(record) for name, record in plan.items()}
+    lines = ["| record | runs | errors of each run | mean error | sd | another 10,000 images | training |"]
+    lines += ["|---|---|---|---|---|---|---|", *(row(plan[name], runs) for name, runs in results.items())]
+    done = {name: runs for name, runs in results.items() if runs}
+    lines += ["", *compared(done), "", shared_text(done)]
+    return "\n".join(lines).strip() + "\n"
+
+
+def row(record: Record, runs: list[Answers]) -> str:
+    """Return the line of a record."""
+    count = len(record.runs)
+    kind = f"{count} members" if record.members else f"{count} seeds"
+    if not runs:
+        return f"| {record.name} | {kind}, not complete | | | | | |"
+    errors, images = [run.errors for run in runs], len(runs[0].labels)
+    mean = fmean(errors)
+    low, high = exact_interval(mean, images)
+    spread = f"{100 * stdev(errors) / images:.3f} %" if len(errors) > 1 else ""
+    cells = [record.name, kind, ", ".join(map(str, errors)), f"{100 * mean / images:.3f} %", spread]
+    return f"| {' | '.join(cells)} | {100 * low:.2f} to {100 * high:.2f} % | {cost(runs)} |"
+
+
+def cost(runs: list[Answers]) -> str:
+    """Return the median time of a run: of the whole command if it was measured, else of the training."""
+    key = "command_seconds" if "command_seconds" in runs[0].facts else "training_seconds"
+    seconds = sorted(run.facts[key] for run in runs if run.facts)
+    if not seconds:
+        return ""
+    middle = seconds[len(seconds) // 2]
+    return f"{middle:.0f} s, whole command" if key == "command_seconds" else f"{middle / 3600:.2f} h a run"
+
+
+def compared(done: dict[str, list[Answers]]) -> Iterator[str]:
+    """Yield a table of McNemar's test of the first run of each two records, chosen before the test."""
+    from mnist_trainer.inference.metrics import mcnemar
+
+    if len(done) > 1:
+        yield "| first runs of | only the first is right | only the second is right | p (McNemar) |\n|---|---|---|---|"
+    for (first, [a, *_]), (second, [b, *_]) in combinations(done.items(), 2):
+        only_first, only_second = int((b.wrong & ~a.wrong).sum()), int((a.wrong & ~b.wrong).sum())
+        yield f"| {first}, {second} | {only_first} | {only_second} | {mcnemar(only_first, only_second):.2g} |"
+
+
+def shared_errors(runs: Iterable[Answers]) -> list[int]:
+    """Return the images to which all runs give a wrong answer."""
+    wrong = [run.wrong for run in runs]
+    return np.flatnonzero(np.all(wrong, axis=0)).tolist() if wrong else []
+
+
+def shared_text(done: dict[str, list[Answers]]) -> str:
+    """Return which images all runs get wrong, with label and the most frequent answer."""
+    runs = [run for each in done.values() for run in each]
+    if not runs:
+        return ""
+    told = ", ".join(f"{image} ({runs[0].labels[image]} → {frequent(runs, image)})" for image in shared_errors(runs))
+    return f"Wrong in all {len(runs)} runs and ensembles (label → most frequent answer): {told or 'none'}."
+
+
+def frequent(runs: Sequence[Answers], image: int) -> int:
+    """Return the most frequent answer to an image."""
+    return int(np.bincount([run.answers[image] for run in runs]).argmax())
+
+
+def draw_shared() -> None:
+    """Draw the images that all runs get wrong to docs/records-shared.png, 25 at most."""
+    from mnist_trainer.config.schema import Data
+    from mnist_trainer.data.loaders import load_test
+    from mnist_trainer.reports.plots import mistakes
+
+    runs = [run for record in load_plan().values() for run in load_answers(record)]
+    if not (shared := shared_errors(runs)):
+        return
+    images, labels = load_test(Data()).images.numpy()[shared], [str(runs[0].labels[image]) for image in shared]
+    answers = [str(frequent(runs, image)) for image in shared]
+    title = f"Wrong in all {len(runs)} runs: are these labels right?"
+    PICTURE.write_bytes(mistakes(images, labels, answers, [None] * len(shared), title))
+
+
+def write_report(check: bool) -> int:
+    """Write the figures into docs/records.md, or compare them with what is there. Return an exit code."""
+    page = PAGE.read_text(encoding="utf-8")
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    new = f"{before}{BEGIN}\n{report()}\n{END}{after}"
+    if check:
+        print("The figures are those of the stored answers." if new == page else "docs/records.md is out of date.")
+        return int(new != page)
+    PAGE.write_text(new, encoding="utf-8")
+    draw_shared()
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("command", choices=("train", "test", "report"))
+    parser.add_argument("records", nargs="*", metavar="RECORD", help="names in plan.yaml; train: without one, all")
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at the same time")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "records", help="folder of the runs")
+    parser.add_argument("--check", action="store_true", help="with report: compare, and write nothing")
+    arguments = parser.parse_args()
+    plan, runs = load_plan(), arguments.runs.absolute()
+    if unknown := [name for name in arguments.records if name not in plan]:
+        parser.error(f"there is no record {', '.join(unknown)} in {PLAN.name}; it has {', '.join(plan)}")
+    if arguments.command == "report":
+        return write_report(arguments.check)
+    if arguments.command == "test" and not arguments.records:
+        parser.error("name the records whose test answers are to be computed")
+    chosen = [plan[name] for name in arguments.records] or list(plan.values())
+    if arguments.command == "test":
+        return test(chosen, runs)
+    try:
+        return train(chosen, arguments.jobs, runs)
+    except KeyboardInterrupt:  # the trainings were interrupted too, and have saved their state
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
