@@ -107,7 +107,7 @@ def compress(source: ExportSource, bits: int | None = None, share: float | None 
     predictor = deepcopy(source.predictor)
     packed = tuple(_compress_member(member, bits, share) for member in predictor.members)
     compression = {"bits": bits or 32, "pruned": share or 0.0}
-    return replace(source, predictor=predictor, packed=packed, compression=compression)
+    return replace(source, predictor=predictor, test=None, packed=packed, compression=compression)
 
 
 @torch.no_grad()

@@ -131,7 +131,7 @@ def _accuracy_lines(source: ExportSource) -> Iterator[str]:
         ("test", "test images, which were used once, at the end"),
         ("validation", "validation images"),
     ):
-        if metrics := source.record.get(split):
+        if metrics := source.test if split == "test" else source.record.get(split):
             share, low, high = (f"{100 * value:.2f}" for value in (metrics["accuracy"], *metrics["interval"]))
             chosen = "" if split == "test" else "; they chose the epoch, so this is optimistic"
             yield (
@@ -150,7 +150,7 @@ def _limit_lines(source: ExportSource) -> Iterator[str]:
     if threshold is None:
         yield "It can't refuse: an image of something else gets one of its classes, often with a high probability."
     else:
-        yield f'It can refuse: if the score of "none" is above {threshold:g}, the image shows none of its classes.'
+        yield f'It can refuse: if the score of "none" is at least {threshold:g}, the image shows none of its classes.'
     if not source.predictor.gives_probabilities:
         yield "Its outputs are not probabilities: only their order has a meaning."
     elif source.checkpoint.only.spec.temperature == 1:

@@ -19,7 +19,7 @@ from mnist_trainer.errors import CheckpointError, DataError
 from mnist_trainer.inference.predictor import Predictor
 from mnist_trainer.pipeline.evaluate import CheckpointRef, find_checkpoints, override_data
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, combine, load_checkpoint
-from mnist_trainer.storage.onnx_file import FORMAT, VERSION, Run
+from mnist_trainer.storage.onnx_file import FORMAT, VERSION, Run, recorded_test
 from mnist_trainer.storage.run_folder import RunFolder
 
 TOLERANCE = 1e-5
@@ -36,6 +36,8 @@ class ExportSource:
     images: ImageDataset
     images_name: str
     """Which images they are: `360 validation images of digits`."""
+    test: dict[str, Any] | None = None
+    """The metrics on the test set, as `recorded_test` returns them."""
     packed: tuple[dict[str, dict[str, Tensor]], ...] = ()
     """Of compressed models: the packed weights of each member, by name."""
     compression: dict[str, float] = field(default_factory=dict)
@@ -61,17 +63,10 @@ class ExportSource:
         path = self.paths[0]
         return RunFolder(path.parent).read_record() if len(self.paths) == 1 and path.name == "best.pt" else {}
 
-    @property
-    def test(self) -> dict[str, Any] | None:
-        """The metrics on the test set, if they were measured at the end of the training."""
-        test = self.record.get("test")
-        keys = ("accuracy", "interval", "errors", "count")
-        return {key: test[key] for key in keys} if isinstance(test, dict) and {*keys} <= {*test} else None
-
     def metadata(self, largest: float) -> dict[str, Any]:
         """Return the metadata of an exported file (docs/export.md); `largest` is its difference from the model."""
-        threshold, test = self.predictor.refusal_threshold, None if self.packed else self.test
-        optional = {"refusal_threshold": threshold, "test": test, "compression": self.compression or None}
+        threshold = self.predictor.refusal_threshold
+        optional = {"refusal_threshold": threshold, "test": self.test, "compression": self.compression or None}
         return {
             "format": FORMAT,
             "format_version": str(VERSION),
@@ -109,7 +104,8 @@ def load_source(checkpoint: CheckpointRef | Iterable[CheckpointRef], model: nn.M
     members = tuple(replace(member, spec=replace(member.spec, precision="float32")) for member in whole.members)
     whole = replace(whole, members=members)
     images, images_name = _choose_images(whole.config)
-    return ExportSource(paths, whole, whole.predictor(torch.device("cpu"), model), images, images_name)
+    predictor, test = whole.predictor(torch.device("cpu"), model), recorded_test(paths[0]) if len(paths) == 1 else None
+    return ExportSource(paths, whole, predictor, images, images_name, test)
 
 
 def _choose_images(config: Config) -> tuple[ImageDataset, str]:

@@ -135,7 +135,7 @@ def model_code(source: ExportSource, model: nn.Module) -> str:
         std=spec.normalization.std,
         answers=f"{answers}, torch.sigmoid(-outputs.logsumexp(dim=1))" if refuses else f"({answers},)",
         outputs="probabilities" if spec.gives_probabilities else "values whose order alone has a meaning",
-        none=f' and the score of "none" [B]: none of them, if above {spec.refusal_threshold}' if refuses else "",
+        none=f' and the score of "none" [B]: none of them, if at least {spec.refusal_threshold}' if refuses else "",
         classes=len(classes),
     )
 

@@ -90,7 +90,7 @@ class InferenceSpec:
     batch_size: int = BATCH_SIZE
     temperature: PositiveNumber = 1.0
     refusal_threshold: ZeroToOne | None = None
-    """An image is refused if the probability of "none of the classes" is above it; None: the model can't tell."""
+    """An image is refused if the probability of "none of the classes" is at least this; None: the model can't tell."""
 
     @property
     def gives_probabilities(self) -> bool:

@@ -14,8 +14,8 @@ from fastapi import HTTPException
 from numpy.typing import NDArray
 
 from mnist_trainer.pipeline.predict import Reader, checkpoint_reader, load_reader
-from mnist_trainer.storage.onnx_file import ArrayPredictor
-from mnist_trainer.storage.run_folder import BUNDLED, RunFolder, find_checkpoint
+from mnist_trainer.storage.onnx_file import ArrayPredictor, recorded_test
+from mnist_trainer.storage.run_folder import RunFolder, find_checkpoint
 
 if TYPE_CHECKING:
     from mnist_trainer.storage.checkpoint import Checkpoint
@@ -25,12 +25,6 @@ RUN = "run:"
 
 MAX_RUNS = 4
 """The number of runs whose models are kept in memory."""
-
-BUNDLED_TEST: dict[str, Any] = {
-    **{"accuracy": 0.9965, "errors": 35, "count": 10_000},
-    **{"low": 0.9951364681235406, "high": 0.9974822214943775},
-}
-"""What `mnist-eval bundled` measures on MNIST's test images; tests/serve/test_models.py does it again."""
 
 
 @dataclass(frozen=True)
@@ -103,19 +97,7 @@ class Models:
 def _load(name: str) -> ServedModel:
     path = find_checkpoint(name)
     reader = load_reader(name)
-    test = BUNDLED_TEST if name == BUNDLED else _test_metrics(path)
-    return ServedModel(name, _locked(reader), hashlib.sha256(path.read_bytes()).hexdigest(), test)
-
-
-def _test_metrics(path: Path) -> dict[str, Any] | None:
-    """Return the test metrics in the `run.json` beside a `best.pt`, else None."""
-    folder = RunFolder(path.parent)
-    test = folder.read_record().get("test") if path == folder.best else None
-    try:
-        (low, high), keys = test["interval"], ("accuracy", "errors", "count")  # type: ignore[index]
-        return {key: test[key] for key in keys} | {"low": low, "high": high}  # type: ignore[index]
-    except (LookupError, TypeError, ValueError):
-        return None
+    return ServedModel(name, _locked(reader), hashlib.sha256(path.read_bytes()).hexdigest(), recorded_test(path))
 
 
 def _load_run(name: str, path: Path) -> ServedModel:
@@ -125,7 +107,7 @@ def _load_run(name: str, path: Path) -> ServedModel:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     loaded = load_checkpoint(path)
     epoch = None if loaded.training_state is None else loaded.training_state["epoch"]
-    return ServedModel(name, _locked(checkpoint_reader(_newest(loaded), name)), digest, _test_metrics(path), epoch)
+    return ServedModel(name, _locked(checkpoint_reader(_newest(loaded), name)), digest, recorded_test(path), epoch)
 
 
 def _newest(checkpoint: Checkpoint) -> Checkpoint:

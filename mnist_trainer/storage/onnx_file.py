@@ -10,11 +10,11 @@ alone, float32 [batch, 1, 28, 28] → logits [batch, K]: OpenCV 4.10 reads neith
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,12 @@ from numpy.typing import NDArray
 
 from mnist_trainer.errors import CheckpointError, ConfigError, UsageError, short_reason
 from mnist_trainer.files import open_model_file
+from mnist_trainer.storage.run_folder import RunFolder
 
 FORMAT, VERSION = "mnist_trainer", 1
+
+TEST_KEYS = ("accuracy", "interval", "errors", "count")
+"""The metrics on the test set that a file records."""
 
 NO_CHECKSUM = "0" * 64
 
@@ -115,7 +119,7 @@ def run_session(session: Any) -> Run:
 def with_checksum(serialize: Callable[[str], bytes]) -> bytes:
     """Return the bytes of a file with its own SHA-256 inside; `serialize` takes the value of `file_sha256`."""
     content = serialize(NO_CHECKSUM)
-    return content.replace(NO_CHECKSUM.encode(), hashlib.sha256(content).hexdigest().encode())
+    return content.replace(NO_CHECKSUM.encode(), sha256(content).hexdigest().encode())
 
 
 def read_onnx(path: Path) -> OnnxFile:
@@ -192,8 +196,7 @@ def read_twin(path: Path) -> tuple[OnnxFile, ArrayPredictor]:
     with open_model_file(path) as stream:
         content = stream.read()
     try:
-        fields = [dict(_fields(entry)) for number, entry in _fields(content) if number == METADATA_FIELD]
-        metadata = {entry[1].decode(): entry[2].decode() for entry in fields}
+        metadata = _read_metadata(content)
     except (LookupError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged. Install the package again.") from error
     _check_sum(path, content, metadata.get("file_sha256", ""))
@@ -217,6 +220,27 @@ def run_opencv(content: bytes, temperature: float, can_refuse: bool) -> Run:
         return (probabilities, none) if can_refuse else (probabilities,)
 
     return run
+
+
+def recorded_test(path: Path) -> dict[str, Any] | None:
+    """Return the metrics on the test set of the model in `path`; None if they were not measured, or not recorded.
+
+    The keys are `accuracy, interval, errors, count`. They are in the `run.json` beside a `best.pt`, in the metadata of
+    an exported file, or in those of the twin beside a `.pt` file.
+    """
+    test = RunFolder(path.parent).read_record().get("test") if path.name == "best.pt" else None
+    if test is None:
+        with suppress(OSError, LookupError, ValueError):
+            metadata = _read_metadata(path.with_suffix(".onnx").read_bytes())
+            if path.suffix == ".onnx" or sha256(path.read_bytes()).hexdigest() in metadata["checkpoint_sha256"]:
+                test = json.loads(metadata["test"])
+    return {key: test[key] for key in TEST_KEYS} if isinstance(test, dict) and {*TEST_KEYS} <= {*test} else None
+
+
+def _read_metadata(content: bytes) -> dict[str, str]:
+    """Return the metadata of an ONNX file. Raises `LookupError` or `ValueError` if it is damaged."""
+    entries = [dict(_fields(entry)) for number, entry in _fields(content) if number == METADATA_FIELD]
+    return {entry[1].decode(): entry[2].decode() for entry in entries}
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:

@@ -14,17 +14,19 @@ import pytest
 import torch
 
 import mnist_trainer
+from mnist_trainer import evaluate
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.digits import load_digits
 from mnist_trainer.data.loaders import load_split
 from mnist_trainer.errors import CheckpointError
 from mnist_trainer.export.write import export_model
+from mnist_trainer.inference.metrics import wilson_interval
 from mnist_trainer.inference.predictor import Predictor
 from mnist_trainer.pipeline import predict as pipeline
 from mnist_trainer.pipeline.predict import InputImage, array_predictor, load_reader
 from mnist_trainer.simulator.make import make_images
 from mnist_trainer.storage.checkpoint import load_checkpoint
-from mnist_trainer.storage.onnx_file import read_twin
+from mnist_trainer.storage.onnx_file import read_twin, recorded_test
 
 PACKAGE = Path(mnist_trainer.__file__).parent
 BUNDLED = sorted(PACKAGE.glob("*.pt"))
@@ -60,6 +62,14 @@ def test_a_twin_gives_the_scores_of_its_model(path: Path) -> None:
         strict=True,
     ):
         assert np.abs(found - expected.numpy()).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("path", BUNDLED, ids=lambda path: path.stem)
+def test_a_twin_records_the_metrics_on_the_test_set(path: Path) -> None:
+    test = recorded_test(path)
+    assert test is not None and test["count"] == 10_000
+    correct = test["count"] - test["errors"]
+    assert (test["accuracy"], tuple(test["interval"])) == (correct / 10_000, wilson_interval(correct, 10_000))
 
 
 @pytest.mark.parametrize("change", ["cut", "flipped", "empty"])
@@ -138,6 +148,13 @@ def test_many_pictures_are_read_by_torch(monkeypatch: pytest.MonkeyPatch) -> Non
     assert watched.read_rows(np.stack(images)) == reader.read_rows(np.stack(images[:4])) + reader.read_rows(
         np.stack(images[4:])
     )
+
+
+@pytest.mark.slow
+def test_the_metrics_of_the_bundled_model_are_measured(mnist_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MNIST_TRAINER_DATA", str(mnist_root))
+    test = recorded_test(PACKAGE / "bundled.pt")
+    assert test is not None and evaluate("bundled").errors == test["errors"]
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from mnist_trainer.data.digits import load_digits
 from mnist_trainer.errors import CheckpointError, UsageError
 from mnist_trainer.export.write import export_model
 from mnist_trainer.pipeline.evaluate import calibrate, compare
+from mnist_trainer.storage.onnx_file import recorded_test
 from mnist_trainer.storage.onnx_model import load_onnx
 
 onnx = pytest.importorskip("onnx")
@@ -24,6 +26,21 @@ pytest.importorskip("onnxruntime")
 def exported(digits_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model of `digits_run`, exported."""
     return export_model(digits_run.folder, tmp_path_factory.mktemp("exported") / "model.onnx").files[0]
+
+
+def test_the_metrics_on_the_test_set_are_found(digits_run: Any, exported: Path, tmp_path: Path) -> None:
+    """Beside the best weights of a run, in an exported file, and in one that was made of the checkpoint beside it."""
+    test = json.loads((digits_run.folder / "run.json").read_text())["test"]
+    best, copy = digits_run.folder / "best.pt", tmp_path / "copy.pt"
+    copy.write_bytes(best.read_bytes())
+    assert recorded_test(copy) is None
+    copy.with_suffix(".onnx").write_bytes(b"hello")
+    assert recorded_test(copy) is None
+    copy.with_suffix(".onnx").write_bytes(exported.read_bytes())
+    for path in (best, exported, copy):
+        assert recorded_test(path) == {key: test[key] for key in ("accuracy", "interval", "errors", "count")}
+    copy.write_bytes(b"another model")
+    assert recorded_test(copy) is None
 
 
 @pytest.mark.parametrize("split", ["test", "validation", "train"])

@@ -164,7 +164,7 @@ function modelFacts({ sha256, test, limits, trained_on: trainedOn, is_run: isRun
   if (isRun) facts.push(["Model", "the newest weights of a run, also while it trains"]);
   if (trainedOn) facts.push(["Trained on", trainedOn]);
   if (test) {
-    const range = `${percent(test.low, 2)} to ${percent(test.high, 2)}`;
+    const range = test.interval.map((limit) => percent(limit, 2)).join(" to ");
     const share = `${test.errors.toLocaleString("en")} errors on ${test.count.toLocaleString("en")} test images`;
     facts.push(["Accuracy", `${percent(test.accuracy, 2)} (95 % interval ${range}; ${share})`]);
   }
