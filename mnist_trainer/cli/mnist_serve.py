@@ -60,6 +60,9 @@ def serve(  # noqa: PLR0913, PLR0917 - one an option
         environment = dict(os.environ)
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # pictures are read side by side
         _check_packages()
+        import cv2
+
+        cv2.setNumThreads(1)
         from mnist_trainer.serve.app import create_app
         from mnist_trainer.serve.security import is_loopback, new_token
         from mnist_trainer.serve.server import bind, run

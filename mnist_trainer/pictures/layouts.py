@@ -232,9 +232,10 @@ def _segments(group: Segment, height: float, start: int) -> Iterator[Segment]:
     narrow = NARROW * max(0.0, NARROW_WIDTH - width / typical)
     edges = [np.zeros(own_height, np.intp), *(seam.columns for seam in seams), np.full(own_height, width)]
     costs = [0.0, *(narrow + CUT * seam.cost for seam in seams), 0.0]
+    means = [edge.mean() for edge in edges]
     for first, end in combinations(range(len(edges)), 2):
         left, right = edges[first], edges[end]
-        if end - first > len(seams) or right.mean() - left.mean() > GLYPH_WIDTH * typical:
+        if end - first > len(seams) or means[end] - means[first] > GLYPH_WIDTH * typical:
             continue
         levels = np.where((columns >= left[:, None]) & (columns < right[:, None]), group.levels, np.float32(0))
         if levels.max() > 0.5:
@@ -338,15 +339,18 @@ def _paths(small: Levels, count: int) -> list[tuple[NDArray[np.intp], float]]:
     through[small < 0.3] = np.inf
     rows, columns = np.arange(SEAM_HEIGHT), np.arange(small.shape[1])
     found: list[tuple[NDArray[np.intp], float]] = []
+    means: list[float] = []
     while len(found) < count and np.isfinite(cost := float(through.min())):
         row, column = divmod(int(through.argmin()), small.shape[1])
         up, down = _backtrack(moves[:, 0], row, column), _backtrack(moves[:, 1], SEAM_HEIGHT - 1 - row, column)
         path = np.array([*up[::-1], *down[1:]], np.intp)
         through[np.abs(columns - path[:, None]) < MIN_DISTANCE] = np.inf
-        near = sum(abs(path.mean() - other.mean()) < ALTERNATIVE_DISTANCE for other, _ in found)
+        mean = float(path.mean())
+        near = sum(abs(mean - other) < ALTERNATIVE_DISTANCE for other in means)
         has_two_sides = MIN_SIDE < _ink_share_left_of(small, path) < 1 - MIN_SIDE
         if near < MAX_ALTERNATIVES and has_two_sides and small[rows, path].mean() < MAX_CROSSED:
             found.append((path, cost))
+            means.append(mean)
     return found
 
 

@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -51,6 +52,9 @@ HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 PDF_DPI, PDF_SIDE = 270, 3200
 """Resolution at which a page of a PDF is drawn, and the maximum number of pixels on its longer side."""
+
+_pdfium = RLock()
+"""PDFium is not safe to use in several threads."""
 
 LONGEST = 1600
 """Maximum number of pixels on the longer side. A digit on 3 % of it is still larger than the 20 pixels of MNIST."""
@@ -209,15 +213,16 @@ def _pdf_pages(file: BinaryIO, name: str) -> Iterator[Image.Image | DataError]:
     except ImportError:
         raise DataError(f"{name} is a PDF. To read it: {EXTRA}") from None
     try:
-        document = PdfDocument(file)
-        count = len(document)
+        with _pdfium:
+            document = PdfDocument(file)
+            count = len(document)
     except PdfiumError as error:
         if "password" in str(error).lower():
             raise DataError(f"{name} is locked with a password. Save it without one.") from None
         raise _damaged(name, error) from None
     if not count:
         raise DataError(f"{name} has no page.")
-    with closing(document):
+    try:
         for number in range(count):
             page = name if number == 0 else f"{name}[{number + 1}]"
             try:
@@ -226,6 +231,9 @@ def _pdf_pages(file: BinaryIO, name: str) -> Iterator[Image.Image | DataError]:
                 yield error
             except Exception as error:
                 yield _damaged(page, error)
+    finally:
+        with _pdfium:
+            document.close()
 
 
 def _render_page(document: PdfDocument, number: int, name: str) -> Image.Image:
@@ -233,7 +241,7 @@ def _render_page(document: PdfDocument, number: int, name: str) -> Image.Image:
     from pypdfium2 import PdfImage
     from pypdfium2.raw import FPDF_PAGEOBJ_IMAGE
 
-    with closing(document[number]) as page:
+    with _pdfium, closing(document[number]) as page:
         for scan in page.get_objects(filter=[FPDF_PAGEOBJ_IMAGE]):
             assert isinstance(scan, PdfImage)
             width, height = scan.get_px_size()

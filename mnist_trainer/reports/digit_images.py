@@ -75,7 +75,9 @@ def strip(prediction: Prediction) -> bytes:
     """Return a PNG, 1200 pixels wide: the steps of reading a picture, and each digit as the network saw it."""
     head = _head(prediction)
     steps, digits = prediction.steps, prediction.digits
-    panels, columns = ([], 1) if steps is None else (step_panels(steps, digits), _panel_columns(steps.ink))
+    panels, columns = ([], 1) if steps is None else (step_panels(steps), _panel_columns(steps.ink))
+    if steps is not None:
+        panels.append(_result_panel(panels[0][1], steps, digits))
     top, high = LINE * (len(head) + 1), LINE + GAP + max((panel.height for _, panel in panels), default=0)
     bottom = top + ceil(len(panels) / columns) * high
     rows = ceil(len(digits) / TILE_COLUMNS)
@@ -108,19 +110,23 @@ def _panel_columns(ink: NDArray[np.uint8]) -> int:
     return 4 if wide < 2 * high else 2 if wide < 6 * high else 1
 
 
-def step_panels(steps: ReadingSteps, digits: Sequence[DigitPrediction]) -> list[Panel]:
+def step_panels(steps: ReadingSteps) -> list[Panel]:
     """Return the steps of reading as titled images, at most 300 pixels wide if there are several side by side."""
     side = (MAX_WIDTH - GAP) // _panel_columns(steps.ink) - GAP
-    upright = _resize(steps.upright, side).convert("RGB")
-    labelled = upright.copy()
+    images = (
+        ("input, upright", steps.upright),
+        ("background normalized", steps.flattened),
+        ("detected ink", steps.ink),
+    )
+    return [(title, _resize(pixels, side)) for title, pixels in images]
+
+
+def _result_panel(upright: Image.Image, steps: ReadingSteps, digits: Sequence[DigitPrediction]) -> Panel:
+    """Return the upright picture with the box and the class of each digit."""
+    labelled = upright.convert("RGB")
     for digit in digits:
         _draw_box(labelled, digit, labelled.width / steps.ink.shape[1] / steps.scale)
-    return [
-        ("input, upright", upright),
-        ("background normalized", _resize(steps.flattened, side)),
-        ("detected ink", _resize(steps.ink, side)),
-        ("result", labelled),
-    ]
+    return "result", labelled
 
 
 def _resize(pixels: NDArray[np.uint8], side: int) -> Image.Image:

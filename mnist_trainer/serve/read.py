@@ -8,8 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from io import BytesIO
-from threading import BoundedSemaphore, Event, Lock
+from threading import BoundedSemaphore, Event
 from typing import Any, Literal, TypeVar
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -42,9 +41,6 @@ READ_BODY: dict[str, Any] = {
 }
 """What OpenAPI says of the body, which is not parsed by FastAPI."""
 
-_pdf_lock = Lock()
-"""PDFium is not safe to use in several threads."""
-
 
 def read_router(models: Models, limits: Limits) -> APIRouter:
     """Return the routes that read pictures."""
@@ -66,7 +62,7 @@ def read_router(models: Models, limits: Limits) -> APIRouter:
 
         `model` is a name in `/v1/models`, or `run:NAME`: the newest weights of a run, also while it trains. With
         `details` each prediction has `images`, the inputs of the network, `steps` from the picture to the ink, and
-        the `size` of the upright picture.
+        the `size` of the upright picture; and `about` is the model as in `/v1/models`.
         """
         pictures = await received_pictures(request)
         content = await queue.run(request, partial(_read, models, model, pictures, expect, details))
@@ -128,13 +124,11 @@ def _read(
 ) -> bytes:
     """Return the answer of `/v1/read` as JSON; it stops after a page when `stop` is set."""
     model = models.find(name)
-    if any(_is_pdf(picture) for picture in pictures):
-        with _pdf_lock:
-            predictions = _predictions(model, pictures, expect, details, stop)
-    else:
-        predictions = _predictions(model, pictures, expect, details, stop)
-    epoch = {} if model.epoch is None else {"epoch": model.epoch}
-    return json.dumps({"model": model.name, **epoch, "predictions": predictions}).encode()
+    predictions = _predictions(model, pictures, expect, details, stop)
+    answer = {"model": model.name, "sha256": model.sha256, "predictions": predictions}
+    answer |= {} if model.epoch is None else {"epoch": model.epoch}
+    answer |= {"about": model.to_json()} if details else {}
+    return json.dumps(answer).encode()
 
 
 def _predictions(
@@ -148,20 +142,15 @@ def _predictions(
     return answers
 
 
-def _is_pdf(picture: InputImage) -> bool:
-    return isinstance(picture.picture, BytesIO) and picture.picture.getvalue().startswith(b"%PDF-")
-
-
 def _details(prediction: Prediction) -> dict[str, Any]:
     """Return what the network saw, and the steps before, as PNGs in data URIs, and the size of the upright picture."""
     steps, images = prediction.steps, [digit.image for digit in prediction.digits if digit.image is not None]
     if steps is None:
         return {"images": [], "steps": [], "size": None}
     height, width = steps.ink.shape
-    panels = step_panels(steps, prediction.digits)
     return {
         "images": [_data_uri(Image.fromarray(image)) for image in images],
-        "steps": [{"name": name, "image": _data_uri(image)} for name, image in panels],
+        "steps": [{"name": name, "image": _data_uri(image)} for name, image in step_panels(steps)],
         "size": [round(width * steps.scale), round(height * steps.scale)],
     }
 

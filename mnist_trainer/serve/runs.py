@@ -153,7 +153,8 @@ class _Routes:
 
     def list_runs(self) -> Response:
         """Return the rows of `mnist-runs --json`, with the `state` and `task` of each run, the latest last."""
-        paths = {name: training.path for name, training in self.trainings.started.items()} | self.trainings.paths()
+        started = self.trainings.started.copy()  # another thread may start one
+        paths = {name: training.path for name, training in started.items()} | self.trainings.paths()
         summaries = {name: summary for name, path in paths.items() if (summary := self._summary_at(name, path))}
         rows = [self._row(name, summary) for name, summary in summaries.items()]
         rows.sort(key=lambda row: row["started_at"] or "")

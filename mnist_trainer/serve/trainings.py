@@ -108,9 +108,8 @@ class Trainings:
             first = f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{config.name}"
             names = chain([first], (f"{first}-{number}" for number in count(2)))
             name = next(each for each in names if each not in self.started and not (self.folder / each).exists())
-            changes = map(
-                format_override, config.model_dump(mode="json").items()
-            )  # all keys: nothing of the file is left
+            # With all keys nothing of the file is left.
+            changes = map(format_override, config.model_dump(mode="json").items())
             base = ("--config", str(shipped_path("quickstart")), "--run-dir", str(self.folder / name))
             self._launch(name, self.folder / name, config, (*base, "--quiet", "--", *changes))
             return name
@@ -150,12 +149,12 @@ class Trainings:
         training = self.started.get(name)
         if training is None or training.config is None or holds_run(training.path):
             return None
-        config = training.config
+        config, error = training.config, self.error(name)
         return RunSummary(
             path=training.path,
             name=config.name,
-            problems=(training.error,) if training.error else (),
-            status="running" if training.is_alive else "failed" if training.error else "interrupted",
+            problems=(error,) if error else (),
+            status="running" if training.is_alive else "failed" if error else "interrupted",
             started_at=training.started_at,
             model=config.model.architecture,
             data=config.data.name,
@@ -173,7 +172,8 @@ class Trainings:
     def error(self, name: str) -> str:
         """Return why a training that this server has started has failed; else an empty text."""
         training = self.started.get(name)
-        return training.error if training else ""
+        with self._lock:  # the messages have one position
+            return training.error if training else ""
 
     def _check_free(self) -> None:
         """Raise `HTTPException` (409) if no other training may start now."""
@@ -199,6 +199,7 @@ class Trainings:
             raise StorageError(f"The training could not be started: {error.strerror or error}.") from error
         if before := self.started.get(name):
             before.messages.close()
+        self._signalled.discard(process.pid)
         self.started[name] = Training(path, config, process, messages, datetime.now().astimezone())
 
     def _signal(self, pid: int) -> None:

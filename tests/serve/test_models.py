@@ -110,6 +110,9 @@ def test_a_finished_run_reads_with_its_best_epoch(client: Any, runs: Path) -> No
     train(load_config(TINY), run_dir=runs / "first")
     (expected,) = predict(SEVEN, runs / "first", expect="single")
     assert probabilities(client, "run:first") == list(expected.digits[0].probabilities)
+    about = client.post("/v1/read?model=run:first&details=1", content=SEVEN.read_bytes()).json()["about"]
+    assert about["sha256"] == hashlib.sha256((runs / "first" / "best.pt").read_bytes()).hexdigest()
+    assert about["test"]["accuracy"] == json.loads((runs / "first" / "run.json").read_text())["test"]["accuracy"]
 
 
 @pytest.mark.parametrize("ema", [None, 0.5])

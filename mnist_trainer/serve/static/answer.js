@@ -30,6 +30,12 @@ export function answerCard({ onModel, onDigit, onCompare }) {
       facts.replaceChildren(...modelFacts(model));
       showBars(bars, model.classes ?? DIGITS, null);
     },
+    /** Show facts about the model: those of a run come with its answer, and change with its weights. */
+    setFacts(about) {
+      if (about?.sha256 === model.sha256) return;
+      model = { ...model, ...about };
+      facts.replaceChildren(...modelFacts(model));
+    },
     /**
      * Show a prediction (docs/predict.schema.json) with its digit `index` in detail; null: there is none.
      * `label` is what is written on the picture, and `epoch` that of a model in training, if they are known.
@@ -48,7 +54,8 @@ export function answerCard({ onModel, onDigit, onCompare }) {
   };
 }
 
-const DIGITS = [..."0123456789"];
+/** The classes of a model as long as they are not known. */
+export const DIGITS = [..."0123456789"];
 const LONG = 12; // a text with more characters in a line, or with more lines, may have to be scrolled
 const HIGH = 5;
 

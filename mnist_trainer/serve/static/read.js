@@ -6,7 +6,7 @@ import { drawingSurface } from "./draw.js";
 
 const ANNOUNCE_MS = 700; // how long an answer stays the same before it is spoken
 const TINY = 100; // pictures of fewer pixels across are shown with sharp pixels
-const STEPS = ["picture", "even paper", "ink"]; // before there are any
+const STEPS = ["input, upright", "background normalized", "detected ink"]; // before there are any
 
 const at = (id) => document.getElementById(id);
 
@@ -265,6 +265,7 @@ function render() {
   cards.forEach((card, index) => {
     const result = results[index];
     const prediction = result?.predictions?.[page];
+    if (result?.about) card.setFacts(result.about);
     if (prediction) card.show(prediction, digitIndex(prediction), pictures?.label, result.epoch);
     else if (result) card.showNothing(result.error.message, true);
     else card.showNothing(pictures || !surface.isEmpty() ? "Reading …" : "Nothing to read yet.");
@@ -334,7 +335,7 @@ function boxShapes({ box: [x, y, width, height], digit: name, refused }, index, 
 /** Show the intermediate images of the reading. */
 function showSteps() {
   const made = shownPrediction()?.steps;
-  const steps = made?.length ? made.slice(0, STEPS.length) : STEPS.map((name) => ({ name }));
+  const steps = made?.length ? made : STEPS.map((name) => ({ name }));
   const list = at("steps");
   if (list.children.length !== steps.length) {
     list.replaceChildren(

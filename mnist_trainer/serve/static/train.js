@@ -1,7 +1,7 @@
 // The tab Train: choose a config, change it, train it; and watch a training while a drawing is read by its newest epoch.
 
 import { element, request, requestJson, showError } from "./app.js";
-import { showBars } from "./answer.js";
+import { DIGITS, showBars } from "./answer.js";
 import { drawingSurface } from "./draw.js";
 import { configForm } from "./form.js";
 import { curves, follow, metricsText, stateLabel } from "./watch.js";
@@ -331,6 +331,7 @@ function drawingPad(name) {
   const note = element("p", { class: "muted" });
   const bars = element("table", { class: "bars" }, element("caption"), element("tbody"));
   let epoch = 0;
+  let classes = DIGITS;
   let isReading = false;
   let isWanted = false;
   const surface = drawingSurface(canvas, read);
@@ -350,9 +351,10 @@ function drawingPad(name) {
   async function readOnce() {
     if (surface.isEmpty()) return show(null, "Draw a digit: the network reads it after each epoch, while it learns.");
     if (!epoch) return show(null, "The first answer comes after the first epoch.");
-    const query = new URLSearchParams({ model: `run:${name}`, expect: "single" });
+    const query = new URLSearchParams({ model: `run:${name}`, expect: "single", details: "true" });
     const answer = await requestJson(`v1/read?${query}`, { method: "POST", headers: { "Content-Type": "image/png" }, body: await surface.picture() });
     const [prediction] = answer.predictions;
+    classes = answer.about.classes;
     show(prediction, prediction.error ?? prediction.reason ?? (answer.epoch ? `after epoch ${answer.epoch}` : "by the best epoch"));
   }
 
@@ -360,7 +362,7 @@ function drawingPad(name) {
     const digit = prediction?.digits[0];
     text.textContent = digit && !prediction.refused ? digit.digit : "";
     note.textContent = message;
-    showBars(bars, [..."0123456789"], digit);
+    showBars(bars, classes, digit);
   }
 
   show(null, "Draw a digit: the network reads it after each epoch, while it learns.");
