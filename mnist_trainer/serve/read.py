@@ -125,7 +125,7 @@ def _read(
     """Return the answer of `/v1/read` as JSON; it stops after a page when `stop` is set."""
     model = models.find(name)
     predictions = _predictions(model, pictures, expect, details, stop)
-    answer = {"model": model.name, "sha256": model.sha256, "predictions": predictions}
+    answer: dict[str, Any] = {"model": model.name, "sha256": model.sha256, "predictions": predictions}
     answer |= {} if model.epoch is None else {"epoch": model.epoch}
     answer |= {"about": model.to_json()} if details else {}
     return json.dumps(answer).encode()
