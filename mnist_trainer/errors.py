@@ -8,7 +8,7 @@
     ├── DeviceError             5  a device or process that is missing or fails, or not enough memory
     ├── DivergedError           6  a loss, gradient or weight is not finite
     ├── StorageError            7  disk full, no permission, folder in use
-    └── InterruptedRunError   130  stopped by Ctrl-C; the state is saved (143: by SIGTERM or SIGHUP)
+    └── InterruptedRunError   130  stopped by Ctrl-C; the state is saved (143: by another signal)
 
 A message says what happened, where, and how to fix it.
 """
@@ -135,7 +135,7 @@ class InterruptedRunError(TrainerError):
 
     exit_code = 130
     terminated_exit_code = 143
-    """The exit code of a command that was stopped by SIGTERM or SIGHUP."""
+    """The exit code of a command that was stopped by another signal than SIGINT."""
 
 
 def short_reason(error: Exception) -> str:

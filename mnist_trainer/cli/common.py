@@ -7,10 +7,12 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from io import TextIOWrapper
+from math import inf
+from time import monotonic
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -104,21 +106,29 @@ def require(rules: Mapping[str, object]) -> None:
             raise UsageError(text)
 
 
+STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+"""The signals that stop a training: Ctrl-C, batch systems, closed terminals, and Slurm before the end of the time."""
+
+REPEAT_SECONDS = 5
+"""A signal that comes again within this time is the same one: a batch system and a launcher may both send it."""
+
 _received_signals: list[str] = []
 """The signals that this command received."""
 
 
 def handle_signals(callback: Callback) -> None:
-    """Install signal handlers: the first Ctrl-C ends the training after the current step, the second one immediately.
+    """Install signal handlers: the first signal ends the training after the current step, the second one immediately.
 
-    SIGTERM (batch systems) and SIGHUP (closed terminals) work in the same way. A SIGHUP that is already ignored, as by
-    `nohup`, stays ignored; SIGINT does not, because shells ignore it for background processes.
+    It does so with `STOP_SIGNALS`.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
         """Ask the training to stop; at the second signal, interrupt it."""
-        name = signal.Signals(number).name
+        name, now = signal.Signals(number).name, monotonic()
         _received_signals.append(name)
+        before, times[name] = times.get(name, -inf), now
+        if name != "SIGINT" and now - before < REPEAT_SECONDS:
+            return
         if name == "SIGHUP":
             _redirect_to_devnull(terminals)
         if not callback.can_stop or callback.should_stop:
@@ -126,11 +136,21 @@ def handle_signals(callback: Callback) -> None:
             raise KeyboardInterrupt
         callback.should_stop, callback.stopped_by = True, name
 
+    times: dict[str, float] = {}
     terminals = [stream for stream in (1, 2) if os.isatty(stream)]  # isatty is false once the terminal is closed
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows has no SIGHUP
+    on_stop_signals(stop)
+
+
+def on_stop_signals(handler: Callable[[int, FrameType | None], None]) -> None:
+    """Install `handler` for all `STOP_SIGNALS`.
+
+    A SIGHUP that is already ignored, as by `nohup`, stays ignored; SIGINT does not, because shells ignore it for
+    background processes.
+    """
+    for name in STOP_SIGNALS:
+        number = getattr(signal, name, None)  # Windows has neither SIGHUP nor SIGUSR1
         if number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
-            signal.signal(number, stop)
+            signal.signal(number, handler)
 
 
 @contextmanager

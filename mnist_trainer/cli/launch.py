@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from mnist_trainer.cli.common import print_error, require, world_size
+from mnist_trainer.cli.common import on_stop_signals, print_error, require, world_size
 from mnist_trainer.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ POLL_SECONDS = 0.05
 
 @contextmanager
 def left_together() -> Iterator[None]:
-    """After the block, leave the processes that `join_others` has joined; after an error the first one ends first."""
+    """After the block, leave the processes that `joined` has met; after an error the first one ends first."""
     if world_size() == 1:
         yield
         return
@@ -48,13 +48,15 @@ def left_together() -> Iterator[None]:
         leave(failure)
 
 
-def join_others(processes: int | None) -> None:
-    """Join the processes that were started together with this one, if any; `processes` is the option."""
+@contextmanager
+def joined(processes: int | None) -> Iterator[None]:
+    """Before the block, meet the processes that were started with this one, if any; `processes` is the option."""
     if world_size() > 1:
         from mnist_trainer.training.distributed import join
 
         require({f"--processes {processes}: this is one of {world_size()} already.": processes in (None, world_size())})
         join()
+    yield
 
 
 @contextmanager
@@ -125,10 +127,7 @@ def launch(processes: int) -> NoReturn:
         for child in children:
             child.send_signal(number)
 
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows has no SIGHUP
-        if number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
-            signal.signal(number, forward)
+    on_stop_signals(forward)
     try:
         failed = wait_for(children)
     finally:

@@ -9,7 +9,8 @@ import typer
 
 from mnist_trainer.cli.arguments import ConfigCommand, find_config
 from mnist_trainer.cli.common import handle_errors, list_shipped, open_console
-from mnist_trainer.cli.options import Debug, Json, Quiet, Version, complete_sweep, new_app, option
+from mnist_trainer.cli.options import Debug, Json, Quiet, Version, complete_sweep, flag, new_app, option
+from mnist_trainer.cli.slurm import print_sweep_script
 
 app = new_app()
 
@@ -35,6 +36,8 @@ SweepFile = Annotated[
 ]
 TRIALS = "Total number of trials, with those of earlier sessions."
 STORAGE = "Keep the study in a database: sqlite:///FILE or postgresql://USER@HOST/DB."
+JOBS = "Trials at the same time; they share the cores."
+SLURM = "Print a batch script for Slurm (sbatch): J jobs with one study in PostgreSQL; run nothing."
 RUN_DIR = "Write to this folder, or continue the sweep in it."
 
 
@@ -43,10 +46,11 @@ def sweep(  # noqa: PLR0913, PLR0917 - one for each option
     arguments: Arguments = None,
     config: SweepFile = None,
     trials: Annotated[int | None, option("--trials", "N", TRIALS, min=1)] = None,
-    jobs: Annotated[int, option("--jobs", "J", "Trials at the same time; they share the cores.", min=1)] = 1,
+    jobs: Annotated[int | None, option("--jobs", "J", JOBS, min=1)] = None,
     minutes: Annotated[float | None, option("--minutes", "M", "Stop after M minutes.", min=0)] = None,
     storage: Annotated[str | None, option("--storage", "URL", STORAGE)] = None,
     run_dir: Annotated[Path | None, option("--run-dir", "DIR", RUN_DIR)] = None,
+    slurm: Annotated[bool, flag("--slurm", SLURM)] = False,
     quiet: Quiet = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -66,8 +70,15 @@ def sweep(  # noqa: PLR0913, PLR0917 - one for each option
             list_shipped(sweeps(), SWEEPS, "mnist-sweep mlp", overrides)
             return
         loaded = load_sweep(source, overrides, {} if trials is None else {"trials": trials})
+        if slurm:
+            limits = {"--trials": trials, "--minutes": minutes}
+            words = [source, *overrides, *(f"{name}={value}" for name, value in limits.items() if value is not None)]
+            print_sweep_script(words, loaded, workers=jobs, storage=storage, run_dir=run_dir)
+            return
         from mnist_trainer.studies.sweep_search import run_sweep
 
         with open_console(quiet, as_json=as_json) as console:
-            result = run_sweep(loaded, jobs=jobs, minutes=minutes, storage=storage, run_dir=run_dir, callback=console)
+            result = run_sweep(
+                loaded, jobs=jobs or 1, minutes=minutes, storage=storage, run_dir=run_dir, callback=console
+            )
         result.raise_failure()

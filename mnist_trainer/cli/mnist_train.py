@@ -22,7 +22,7 @@ from mnist_trainer.cli.common import (
 )
 from mnist_trainer.cli.launch import (
     agreed_if_together,
-    join_others,
+    joined,
     left_together,
     restarted_run,
     start_processes,
@@ -39,6 +39,7 @@ from mnist_trainer.cli.options import (
     new_app,
     option,
 )
+from mnist_trainer.cli.slurm import print_train_script
 from mnist_trainer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ SHOW_BATCH = "Write a PNG of the first training batch, with its augmentation; tr
 ShowBatch = Annotated[Path | None, option("--show-batch", "FILE", SHOW_BATCH)]
 FIND_LR = "Find a learning rate with a few steps of three seeds, and draw their losses; train nothing."
 FindLr = Annotated[bool, flag("--find-lr", FIND_LR)]
+SLURM = "Print a batch script for Slurm (sbatch): it is requeued, and resumes; train nothing."
+Slurm = Annotated[bool, flag("--slurm", SLURM)]
 COPY = "Write a copy of a config that comes with the package to NAME.yaml, to edit it."
 CopyConfig = Annotated[str | None, option("--copy-config", "NAME", COPY, autocompletion=complete_config)]
 
@@ -104,6 +107,7 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
     check: Check = False,
     show_batch: ShowBatch = None,
     find_lr: FindLr = False,
+    slurm: Slurm = False,
     quiet: Quiet = False,
     copy_config: CopyConfig = None,
     completion: Completion = None,
@@ -114,44 +118,47 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
 
     Without CONFIG the configs that come with the package are listed.
     """
-    with left_together(), handle_errors(debug):
-        join_others(processes)
+    with left_together(), handle_errors(debug), joined(processes):
         source, overrides = find_config(arguments, config)
         options = {"config": config, "run-dir": run_dir, "seed": seed, "seeds": seeds, "show-batch": show_batch}
-        given = _given({**options, "check": check, "find-lr": find_lr}, processes)
+        flags = {"check": check, "find-lr": find_lr, "slurm": slurm, "on-interrupt": on_interrupt != "stop"}
+        _check_options({**options, **flags, "take-over": take_over}, processes, resume)
         if copy_config is not None:
             _copy_config(copy_config)
-        elif resume is None and (again := restarted_run(run_dir)) is not None:
-            _resume(again, [], None, take_over, on_interrupt, quiet)
-        elif resume is not None:
-            require({f"--resume reads these settings from the run: leave {' and '.join(given)} out.": not given})
-            changes = [*(arguments or []), *([] if device is None else [f"device={device}"])]
+        elif (run := resume or restarted_run(run_dir)) is not None:
+            changes = [*(arguments or []), *([] if device is None else [f"device={device}"])] if resume else []
             start_processes(processes)
-            _resume(resume, changes, jobs, take_over, on_interrupt, quiet)
+            _resume(run, changes, jobs, take_over, on_interrupt, quiet)
         elif source is None:
             _list_configs(overrides)
         else:
             series = _read_series(seeds, jobs, seed, on_interrupt, overrides)
-            _check_new(given, take_over)
-            loaded = _load_config(source, overrides, {"device": device, "seed": seed})
-            start_processes(processes, loaded)
-            if check or show_batch is not None or find_lr:
+            keys = [f"{key}={value}" for key, value in (("device", device), ("seed", seed)) if value is not None]
+            loaded = _load_config(source, overrides, keys)
+            if slurm:
+                print_train_script([source, *overrides, *keys], loaded, series, jobs, processes, run_dir)
+            elif check or show_batch is not None or find_lr:
                 _inspect(loaded, run_dir, check, show_batch)
             else:
+                start_processes(processes, loaded)
                 _train(loaded, series, 1 if jobs is None else jobs, run_dir, on_interrupt, quiet)
 
 
-def _given(options: Mapping[str, object], processes: int | None) -> list[str]:
-    """Return those of the `options` that were given: `["--seed", "--check"]`.
-
-    Raises `UsageError` if one of them is not for several processes, or if there are none.
-    """
+def _check_options(options: Mapping[str, object], processes: int | None, resume: str | None) -> None:
+    """Raise `UsageError` if some of the `options` that were given don't go together, or would have no effect."""
     given = [f"--{name}" for name, value in options.items() if value not in (None, False)]
     require({"--processes is how many processes train together: 1 or more.": processes is None or processes > 0})
+    new = [name for name in given if name not in ("--take-over", "--on-interrupt")]
+    require({f"--resume reads these settings from the run: leave {' and '.join(new)} out.": resume is None or not new})
+    require({"--take-over goes with --resume.": resume is not None or "--take-over" not in given})
+    for name, does in {"--show-batch": "draws", "--find-lr": "draws", "--slurm": "prints a script"}.items():
+        allowed = [name, "--config", "--seed", *(("--run-dir", "--seeds") if name == "--slurm" else ())]
+        others = [other for other in given if other not in allowed]
+        rule = f"{name} {does} and trains nothing: leave {' and '.join(others)} out."
+        require({rule: name not in given or not others})
     alone = [name for name in given if name in ("--seeds", "--check", "--show-batch", "--find-lr")]
-    several = max(processes or 1, world_size()) > 1
+    several = max(processes or 1, world_size()) > 1 and "--slurm" not in given  # a job for each seed
     require({f"Several processes train a single run: leave {' and '.join(alone)} out.": not (several and alone)})
-    return given
 
 
 def _list_configs(overrides: Sequence[str]) -> None:
@@ -159,15 +166,6 @@ def _list_configs(overrides: Sequence[str]) -> None:
     from mnist_trainer.config.shipped import shipped
 
     list_shipped(shipped(), CONFIGS, "mnist-train quickstart", overrides)
-
-
-def _check_new(given: Sequence[str], take_over: bool) -> None:
-    """Raise `UsageError` if one of the options that are `given` would have no effect, for nothing is resumed."""
-    require({"--take-over goes with --resume.": not take_over})
-    for drawn in ("--show-batch", "--find-lr"):
-        others = [name for name in given if name not in (drawn, "--config", "--seed")]
-        rule = f"{drawn} draws and trains nothing: leave {' and '.join(others)} out."
-        require({rule: drawn not in given or not others})
 
 
 def _read_series(
@@ -187,13 +185,12 @@ def _read_series(
     return parse_seeds(seeds)
 
 
-def _load_config(source: str, overrides: Sequence[str], keys: Mapping[str, str | None]) -> Config:
-    """Return the config with the `overrides` and the options that set `keys` of it."""
+def _load_config(source: str, overrides: Sequence[str], keys: Sequence[str]) -> Config:
+    """Return the config with the `overrides`, and with the `keys` that options set: `["seed=3"]`."""
     from mnist_trainer.config.load import load_config
 
-    options = {key: value for key, value in keys.items() if value is not None}
-    with agreed_if_together(), problems_at_options(overrides, list(options)):
-        return load_config(source, [*overrides, *(f"{key}={value}" for key, value in options.items())])
+    with agreed_if_together(), problems_at_options(overrides, [key.partition("=")[0] for key in keys]):
+        return load_config(source, [*overrides, *keys])
 
 
 def _inspect(config: Config, run_dir: Path | None, check: bool, show_batch: Path | None) -> None:

@@ -197,7 +197,7 @@ def _worker_main(connection: Connection, function: Function) -> None:
 def _install_signal_handlers(stop: threading.Event) -> None:
     """Ask the task to stop at the first SIGTERM, and interrupt it at the second one.
 
-    SIGINT and SIGHUP (Ctrl-C, a closed terminal) are ignored, because the parent handles them.
+    SIGINT, SIGHUP and SIGUSR1 (Ctrl-C, a closed terminal, Slurm) are ignored, because the parent handles them.
     """
 
     def terminate(number: int, frame: FrameType | None) -> None:
@@ -206,9 +206,9 @@ def _install_signal_handlers(stop: threading.Event) -> None:
             raise KeyboardInterrupt
         stop.set()
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows does not inherit it
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
+        if hasattr(signal, name):  # Windows has SIGINT alone, and does not inherit that it is ignored
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, terminate)
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
+from mnist_trainer.cli.common import STOP_SIGNALS
 from mnist_trainer.cli.options import run_app
 
 REPOSITORY = Path(__file__).parents[2]
@@ -59,7 +60,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
     """`command("eval", "latest")` calls mnist-eval in this process."""
-    heard = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    heard = [getattr(signal, name) for name in STOP_SIGNALS if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in heard}
 
     def run(name: str, *arguments: object) -> Done:

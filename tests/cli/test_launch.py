@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 
+from mnist_trainer.cli.common import handle_signals
 from mnist_trainer.cli.launch import exit_code, first_failed, restarted_run
 from mnist_trainer.errors import UsageError
+from mnist_trainer.reports.callbacks import Callback
 
 SHORT = (
     "lecture",
@@ -72,6 +74,18 @@ def test_after_a_restart_a_run_needs_a_folder(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     with pytest.raises(UsageError, match="add --run-dir DIR"):
         restarted_run(None)
+
+
+def test_a_batch_system_and_a_launcher_may_both_send_a_signal(command: Any) -> None:
+    """They do so at the same time: that is no wish to end at once, as a second Ctrl-C is."""
+    callback = Callback()
+    callback.can_stop = True
+    handle_signals(callback)  # the fixture `command` puts the handlers back
+    for _ in range(2):
+        signal.raise_signal(signal.SIGTERM)
+    assert (callback.should_stop, callback.stopped_by) == (True, "SIGTERM")
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager

@@ -43,6 +43,8 @@ Options:
                        augmentation; train nothing.
   --find-lr            Find a learning rate with a few steps of three seeds,
                        and draw their losses; train nothing.
+  --slurm              Print a batch script for Slurm (sbatch): it is
+                       requeued, and resumes; train nothing.
   --quiet              Print only the result, and warnings.
   --copy-config NAME   Write a copy of a config that comes with the package to
                        NAME.yaml, to edit it.
@@ -166,12 +168,13 @@ Options:
   -c, --config SWEEP  The same as SWEEP without an option.
   --trials N          Total number of trials, with those of earlier sessions.
                       [x>=1]
-  --jobs J            Trials at the same time; they share the cores.
-                      [default: 1; x>=1]
+  --jobs J            Trials at the same time; they share the cores.  [x>=1]
   --minutes M         Stop after M minutes.  [x>=0]
   --storage URL       Keep the study in a database: sqlite:///FILE or
                       postgresql://USER@HOST/DB.
   --run-dir DIR       Write to this folder, or continue the sweep in it.
+  --slurm             Print a batch script for Slurm (sbatch): J jobs with one
+                      study in PostgreSQL; run nothing.
   --quiet             Print only the result, and warnings.
   --json              Print one JSON object; accuracies are fractions from 0
                       to 1.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -98,20 +99,27 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 @pytest.mark.postgres
-def test_two_commands_work_on_one_study(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_jobs_work_on_one_study(server: str, tmp_path: Path) -> None:
+    """Two commands, as the batch script of `--slurm` starts them in an array of jobs; `srun` is a stand-in."""
     (tmp_path / "shared.yaml").write_text(f"{LONG}trials: 6\n")
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, "-m", "mnist_trainer", "sweep", "shared.yaml", "--storage", server]
+    sweep = [sys.executable, "-m", "mnist_trainer", "sweep"]
+    for name, line in {"srun": 'exec "$@"', "mnist-sweep": f'exec {shlex.join(sweep)} "$@"'}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    paths = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
+    environment = {**os.environ, **paths, "STORAGE": server, "SLURM_ARRAY_JOB_ID": "5"}
+    command = [*sweep, "shared.yaml", "--jobs", "2", "--slurm"]
+    script = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
     children = [
         subprocess.Popen(
-            [*command, "--run-dir", name],
+            ["bash", "-c", script],
             cwd=tmp_path,
-            env=environment,
+            env={**environment, "SLURM_ARRAY_TASK_ID": task},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for name in ("a", "b")
+        for task in ("0", "1")
     ]
     said = [child.communicate(timeout=600) for child in children]
     assert [child.returncode for child in children] == [0, 0], said
@@ -122,7 +130,8 @@ def test_two_commands_work_on_one_study(server: str, tmp_path: Path, monkeypatch
     assert made[0] & made[1] == set()
     assert all(made), "each of them has made some"
 
-    tables = [(tmp_path / name / "trials.csv").read_text() for name in ("a", "b")]
+    tables = [path.read_text() for path in sorted(tmp_path.glob("runs/shared-sweep-5/worker-[01]-0/trials.csv"))]
+    assert len(tables) == 2
     assert tables[0] == tables[1]
     rows = list(csv.DictReader(tables[0].splitlines()))
     assert [(row["trial"], row["status"]) for row in rows] == [(str(index), "finished") for index in range(6)]
