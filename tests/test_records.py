@@ -74,7 +74,14 @@ def here(records: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "plan.yaml").write_text(PLAN)
     (tmp_path / "config.yaml").write_text(CONFIG)
     (tmp_path / "records.md").write_text(f"# Records\n\n{records.BEGIN}{records.END}\nThe end.\n")
-    names = {"ROOT": "", "PLAN": "plan.yaml", "ANSWERS": "answers", "PAGE": "records.md", "PICTURE": "shared.png"}
+    names = {
+        "ROOT": "",
+        "HERE": "",
+        "PLAN": "plan.yaml",
+        "ANSWERS": "answers",
+        "PAGE": "records.md",
+        "PICTURE": "shared.png",
+    }
     for name, file in names.items():
         monkeypatch.setattr(records, name, tmp_path / file)
     monkeypatch.setattr(records, "git", lambda *arguments: "abc" if "log" in arguments else "")
@@ -133,6 +140,8 @@ def test_the_test_set_is_not_read_before_a_record_is_complete(
     assert records.test([plan["one"]], here) == 2
     assert "must be committed" in capsys.readouterr().out
     assert not records.ANSWERS.exists()
+    assert records.pack([plan["one"]], here) == 2
+    assert "these records are not: one" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -144,6 +153,9 @@ def test_a_plan_from_trainings_to_figures(records: Any, here: Path, capsys: pyte
     assert capsys.readouterr().out.count("started") == 3
     assert records.test([plan["both"]], runs) == 0
     assert "| both | 3 members |" in records.report() and "not complete" not in records.report()
+    capsys.readouterr()
+    assert records.pack([plan["one"], plan["both"]], runs) == 0
+    assert capsys.readouterr().out.count("MB, float16\n") == 2 and (here / "both.pt").exists()
     config = (runs / "one-0" / "config.yaml").read_text()
     (runs / "one-0" / "config.yaml").write_text(config.replace("rotate: 5", "rotate: 6"))
     records.answers_path("one", 0).unlink()

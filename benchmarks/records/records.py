@@ -3,11 +3,13 @@
     nice python benchmarks/records/records.py train [RECORD …] [--jobs 2] [--runs FOLDER]
     python benchmarks/records/records.py test RECORD …     # refused until all runs of the record are finished
     python benchmarks/records/records.py report [--check]
+    python benchmarks/records/records.py pack RECORD …     # benchmarks/records/RECORD.pt, for mnist-predict
 
 `train` skips finished runs and resumes interrupted ones, with one thread each unless the plan says more. It never reads
 the test set. `test` stores the probabilities of each run for the 10,000 test images in answers/. `report` writes the
 figures between the markers of docs/records.md, from these files alone; with --check it writes nothing, and exits with
-code 1 if they differ.
+code 1 if they differ. `pack` writes the first run of a record, or the whole ensemble, with weights in float16 if no
+answer changes.
 """
 
 from __future__ import annotations
@@ -240,6 +242,39 @@ def load_answers(record: Record) -> list[Answers]:
     return [Answers(each["answers"], each["labels"], json.loads(str(each["facts"]))) for each in files]
 
 
+def pack(records: Sequence[Record], runs: Path) -> int:
+    """Write a checkpoint of each record beside this file. Return an exit code."""
+    if untested := [record.name for record in records if not load_answers(record)]:
+        print(f"Only what is tested is packed, and these records are not: {', '.join(untested)}")
+        return 2
+    for record in records:
+        path, members = HERE / f"{record.name}.pt", record.runs if record.members else record.runs[:1]
+        changed = write_half(path, [runs / f"{name}-{seed}" / "best.pt" for name, seed in members])
+        kind = f"float32, because float16 changes {changed} answers" if changed else "float16"
+        print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB, {kind}")
+    return 0
+
+
+def write_half(path: Path, checkpoints: Sequence[Path]) -> int:
+    """Write a model or an ensemble in float16, or in float32 if test answers change. Return how many change."""
+    from dataclasses import replace
+
+    from mnist_trainer.pipeline.evaluate import run_evaluation
+    from mnist_trainer.storage.checkpoint import combine, load_checkpoint, save_checkpoint
+
+    loaded = {str(file): load_checkpoint(file) for file in checkpoints}
+    whole = combine(loaded) if len(loaded) > 1 else loaded[str(checkpoints[0])]
+    halves = [
+        replace(each, weights={name: v.half() if v.is_floating_point() else v for name, v in each.weights.items()})
+        for each in whole.members
+    ]
+    save_checkpoint(path, replace(whole, members=tuple(halves)))
+    before, after = (run_evaluation(each, split="test").predictions.predicted for each in (checkpoints, path))
+    if changed := int((before != after).sum()):
+        save_checkpoint(path, whole)
+    return changed
+
+
 def exact_interval(errors: float, count: int) -> tuple[float, float]:
     """Return Clopper and Pearson's 95 % interval (1934) of an error rate; for a mean of several runs, the lower limit
     is that of the next smaller number, and the upper limit that of the next larger."""
@@ -363,7 +398,7 @@ def write_report(check: bool) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("command", choices=("train", "test", "report"))
+    parser.add_argument("command", choices=("train", "test", "report", "pack"))
     parser.add_argument("records", nargs="*", metavar="RECORD", help="names in plan.yaml; train: without one, all")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at the same time")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "records", help="folder of the runs")
@@ -374,11 +409,11 @@ def main() -> int:
         parser.error(f"there is no record {', '.join(unknown)} in {PLAN.name}; it has {', '.join(plan)}")
     if arguments.command == "report":
         return write_report(arguments.check)
-    if arguments.command == "test" and not arguments.records:
-        parser.error("name the records whose test answers are to be computed")
+    if arguments.command != "train" and not arguments.records:
+        parser.error("name the records")
     chosen = [plan[name] for name in arguments.records] or list(plan.values())
-    if arguments.command == "test":
-        return test(chosen, runs)
+    if arguments.command != "train":
+        return (test if arguments.command == "test" else pack)(chosen, runs)
     try:
         return train(chosen, arguments.jobs, runs)
     except KeyboardInterrupt:  # the trainings were interrupted too, and have saved their state

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 from torch import Tensor, nn
 
 from mnist_trainer.config.fields import PositiveNumber
@@ -29,12 +29,17 @@ from mnist_trainer.storage.tensor_file import read_tensors, write_tensors
 FORMAT, VERSION = "mnist_trainer", 4
 
 
+def _as_float32(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return `weights` with those that were rounded to float16, for a smaller file, in float32 again."""
+    return {name: value.float() if value.dtype == torch.float16 else value for name, value in weights.items()}
+
+
 @dataclass(frozen=True)
 class Member:
     """One trained model and how to use it."""
 
     config: Config
-    weights: dict[str, Tensor]
+    weights: Annotated[dict[str, Tensor], AfterValidator(_as_float32)]
     spec: InferenceSpec
     custom: dict[str, str] = field(default_factory=dict)
     split_counts: tuple[int, int] | None = None

@@ -282,14 +282,25 @@ def test_a_member_that_is_none_is_told(saved: Path, member: object) -> None:
 
 
 def test_weights_of_another_kind_of_number_are_told(saved: Path) -> None:
-    def halve(content: dict[str, Any]) -> None:
-        content["members"][0]["weights"]["0.weight"] = content["members"][0]["weights"]["0.weight"].half()
+    def double(content: dict[str, Any]) -> None:
+        content["members"][0]["weights"]["0.weight"] = content["members"][0]["weights"]["0.weight"].double()
 
     with pytest.raises(CheckpointError) as caught:
-        load_checkpoint(changed(saved, halve)).predictor(CPU)
+        load_checkpoint(changed(saved, double)).predictor(CPU)
     assert str(caught.value) == (
-        "The checkpoint's weights do not fit the model: 0.weight is float16, and float32 is needed."
+        "The checkpoint's weights do not fit the model: 0.weight is float64, and float32 is needed."
     )
+
+
+def test_weights_in_float16_are_float32_when_loaded(saved: Path) -> None:
+    size, weights = saved.stat().st_size, make_member().weights
+    halves = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
+    save_checkpoint(saved, make_checkpoint(make_member(weights=halves)))
+    assert saved.stat().st_size < 0.8 * size
+    loaded = load_checkpoint(saved).weights
+    for name, value in weights.items():
+        assert loaded[name].dtype == value.dtype
+        torch.testing.assert_close(loaded[name], value, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("key", ["members", "classes", "temperature"])
