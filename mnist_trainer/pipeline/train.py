@@ -52,7 +52,7 @@ from mnist_trainer.training.loop import Restore, fit
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.not_learning import likely_cause, not_learning
 from mnist_trainer.training.prepare import OptimizerFactory, build_criterion
-from mnist_trainer.training.probe import LayerProbe, probe
+from mnist_trainer.training.probe import LayerProbe, probe, slower_together
 from mnist_trainer.training.state import TrainingState
 
 
@@ -266,6 +266,8 @@ def _fit(state: TrainingState, writer: RunWriter, callback: Callback) -> None:
             _probe(state, writer, "first_epoch")  # before the state is saved, which contains it
         writer.epoch(record)
         callback.on_epoch_end(record)
+        if record.epoch == 1 and not writer.custom and (slower := slower_together(state)) is not None:
+            callback.on_message(slower)
         if reason := not_learning(state, writer.records, writer.custom):
             callback.on_warning("training", reason)
     callback.can_stop = False

@@ -1,18 +1,27 @@
-"""Measures the gradient and the update of each layer in one more step, which a copy of the training takes."""
+"""Measures a training by some more steps, which a copy of it takes: gradients, updates, and seconds."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
+from statistics import median
+from time import perf_counter
 
 import torch
 from torch import Tensor, nn
 
 from mnist_trainer.errors import DivergedError
-from mnist_trainer.training.loop import train_step
+from mnist_trainer.training.distributed import ALONE, Ranks, from_first
+from mnist_trainer.training.loop import steps, train_step
 from mnist_trainer.training.state import TrainingState
 
 SAMPLE = 512
 """The number of training images in the step."""
+
+TIMED_STEPS = 5
+
+MARGIN = 0.9
+"""One process is called faster if a step takes less than this share of the time; smaller differences may be chance."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,44 @@ def probe(state: TrainingState) -> tuple[LayerProbe, ...]:
         gradient, change, size = (float(torch.linalg.vector_norm(each)) for each in differences)
         found.append(LayerProbe(number, gradient, change / (size or 1.0)))
     return tuple(found)
+
+
+def slower_together(state: TrainingState) -> str | None:
+    """Return a sentence if one process alone takes its steps faster than all together; else None.
+
+    Called by all processes at the same time; the others wait while the first one takes its steps alone. `state` and
+    torch's random generators stay as they are.
+    """
+    ranks = state.setup.ranks
+    if ranks.size == 1:
+        return None
+    try:
+        together = step_seconds(state, ranks)
+        alone = from_first(lambda: step_seconds(state, ALONE))
+    except DivergedError:
+        return None
+    if alone >= MARGIN * together:
+        return None
+    times = f"{1000 * together:.3g} ms in {ranks.size} processes, {1000 * alone:.3g} ms in one process alone"
+    return f"More processes are slower here: a step takes {times} (medians of {TIMED_STEPS} steps)."
+
+
+def step_seconds(state: TrainingState, ranks: Ranks) -> float:
+    """Return the median time of the first steps of an epoch, taken by a copy of the training in the processes `ranks`.
+
+    Raises `DivergedError` if a step is not finite.
+    """
+    trial = state.trial()
+    trial.setup, trial.micro_batches = replace(state.setup, ranks=ranks), state.micro_batches
+    trial.epoch, trial.step, trial.stop_reason = 0, 0, None
+    seconds, start = [], perf_counter()
+    for _ in islice(steps(trial), TIMED_STEPS):
+        if state.setup.device.type != "cpu":
+            torch.accelerator.synchronize()
+        now = perf_counter()
+        seconds.append(now - start)
+        start = now
+    return median(seconds)
 
 
 def _weights(model: nn.Module) -> list[Tensor]:

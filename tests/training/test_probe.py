@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from mnist_trainer import fit, prepare
-from mnist_trainer.training.probe import SAMPLE, probe
+from mnist_trainer.training import probe as probe_module
+from mnist_trainer.training.distributed import ALONE, Ranks
+from mnist_trainer.training.probe import SAMPLE, TIMED_STEPS, probe, slower_together, step_seconds
+from mnist_trainer.training.state import TrainingState
 
 SMALL = ("data.name=digits", "device=cpu", "model={architecture: mlp, hidden: [8]}", "training.epochs=1")
 
@@ -27,10 +32,11 @@ def test_gradient_and_update_of_a_step_of_plain_sgd() -> None:
 @pytest.mark.parametrize("extra", ["model.dropout=0.5", "optimizer=adam", "training.ema=0.9", "training.clip_norm=1"])
 def test_the_training_goes_on_with_the_same_bits(extra: str) -> None:
     def weights(probed: bool) -> list[torch.Tensor]:
-        state = prepare("quickstart", *SMALL, "training.epochs=2", extra)
+        state = prepare("quickstart", *SMALL, "training.epochs=2", "training.micro_batches=2", extra)
         for _ in fit(state):
             if probed:
                 assert len(probe(state)) == 2
+                assert step_seconds(state, ALONE) > 0
         return list(state.best_weights.values())
 
     torch.manual_seed(3)
@@ -65,3 +71,23 @@ def test_a_frozen_layer_keeps_its_number() -> None:
     state = prepare("quickstart", *SMALL)
     next(state.model.parameters()).requires_grad_(False)
     assert [layer.layer for layer in probe(state)] == [2]
+
+
+@pytest.mark.parametrize(("alone", "is_told"), [(0.004, True), (0.0095, False), (0.02, False)])
+def test_more_processes_may_be_slower(alone: float, is_told: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The times are given; tests/pipeline/test_processes.py measures them in two processes."""
+
+    def seconds(state: TrainingState, ranks: Ranks) -> float:
+        return alone if ranks.size == 1 else 0.01
+
+    state = prepare("quickstart", *SMALL)
+    monkeypatch.setattr(probe_module, "step_seconds", seconds)
+    assert slower_together(state) is None
+    state.setup = replace(state.setup, ranks=Ranks(0, 2))
+    said = slower_together(state)
+    assert (said is not None) == is_told
+    if said is not None:
+        assert said == (
+            "More processes are slower here: a step takes 10 ms in 2 processes, 4 ms in one process alone "
+            f"(medians of {TIMED_STEPS} steps)."
+        )
