@@ -30,6 +30,7 @@ from mnist_trainer.config.messages import (
 )
 from mnist_trainer.config.schema import Config
 from mnist_trainer.config.shipped import shipped, shipped_path
+from mnist_trainer.config.yaml_edit import edit_values
 from mnist_trainer.config.yaml_reader import (
     MAX_DEPTH,
     YAML11_BOOLEANS,
@@ -77,6 +78,21 @@ def load_text(text: str, overrides: Iterable[Override] = ()) -> Config:
     for number, override in enumerate(override_texts(overrides), 1):
         apply_override(document, number, override)
     return config_of(document)
+
+
+def edit_text(text: str, override: str) -> str | None:
+    """Return a YAML text with an override written into it; its comments stay, but for those of what is replaced.
+
+    Returns None if the text or the value of the override can't be read. The config itself is not checked.
+    """
+    before, document = read_mapping(text), read_mapping(text)
+    if document.data is None:
+        return None
+    apply_override(document, 1, override)
+    if len(document.problems) > len(before.problems):
+        return None
+    edited = edit_values(text, before.data, document.data)
+    return edited if read_mapping(edited).data == document.data else dump_config(document.data)
 
 
 TAGS = ("name", "architecture", "type")
@@ -314,6 +330,32 @@ def _set_locations(document: Document, path: KeyPath, location: SourceLocation) 
     document.locations = {old: pair for old, pair in document.locations.items() if old[:length] != path}
     document.locations[path] = (location, location)
     document.reported = {old for old in document.reported if old[:length] != path}
+
+
+class Change(NamedTuple):
+    """A key whose value differs from that of another config, and the value there; its default if it is not there."""
+
+    key: str
+    value: Any
+    before: Any
+
+
+def changes(base: Section, config: Section, prefix: str = "") -> Iterator[Change]:
+    """Yield the keys and values that turn `base` into `config` if they are applied in this order, as plain data."""
+    for key in keys_of(type(config)):
+        old, new, path = getattr(base, key), getattr(config, key), f"{prefix}{key}"
+        if old == new:
+            continue
+        if not isinstance(new, Section):
+            yield Change(path, _plain_data(new), _plain_data(old))
+        elif type(old) is type(new):
+            yield from changes(old, new, f"{path}.")
+        else:
+            fields, keys = type(new).model_fields, _plain_data(new, has_defaults=False)
+            yield Change(path, keys.pop(discriminator_key(type(new)), {}), _plain_data(old, has_defaults=False))
+            for inner, value in keys.items():
+                default = value if fields[inner].is_required() else _plain_data(fields[inner].default)
+                yield Change(f"{path}.{inner}", value, default)
 
 
 class Difference(NamedTuple):

@@ -248,6 +248,13 @@ def read_text(text: str, origin: SourceLocation) -> Document:
     return document
 
 
+def compose(text: str) -> yaml.Node:
+    """Return the nodes of a YAML text that can be read and is not empty; positions are those of characters."""
+    node = _Loader(text).get_single_node()
+    assert node is not None
+    return node
+
+
 def _location_at(origin: SourceLocation, line: int, column: int) -> SourceLocation:
     """Return the location of a line and column, which are counted from 0."""
     return origin if origin.override else SourceLocation(0, line + 1, column + 1, origin.file)

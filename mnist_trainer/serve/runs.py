@@ -16,13 +16,14 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import State
 
-from mnist_trainer.config.load import load_text
+from mnist_trainer.config.load import changes, edit_text, load_config, load_text
 from mnist_trainer.config.schema import Config
 from mnist_trainer.config.shipped import schema_path, shipped, shipped_path
+from mnist_trainer.config.yaml_edit import flow
 from mnist_trainer.errors import ConfigError, ConfigProblem
 from mnist_trainer.files import is_locked, open_regular
 from mnist_trainer.serve.trainings import Trainings
@@ -38,7 +39,7 @@ HEARTBEAT_SECONDS = 15.0
 MAX_PLOT_BYTES, MAX_TEXT_BYTES = 50_000_000, 1_000_000
 LOG_LINES = 200
 
-MAX_COMPARED = 20
+MAX_COMPARED, MAX_OVERRIDES = 20, 100
 NONE: list[str] = []
 
 PLOT_TYPES = {".png": "image/png", ".svg": "image/svg+xml", ".pdf": "application/pdf"}
@@ -59,7 +60,9 @@ class ConfigText(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     yaml: str
-    overrides: list[str] = []
+    overrides: Annotated[list[str], Field(max_length=MAX_OVERRIDES)] = []
+    base: str = ""
+    """The name of a shipped config with which it is compared."""
 
 
 def runs_router(trainings: Trainings, can_train: bool) -> APIRouter:
@@ -102,15 +105,25 @@ def config_schema() -> Response:
 
 
 def check_config(text: ConfigText) -> dict[str, Any]:
-    """Return the problems of a config, with their locations, and the complete config if there are none.
+    """Write the overrides into the YAML, and return it, its problems, and the complete config if there are none.
 
-    The `override` is the index of the override that has the problem; `line` and `column` count from 1.
+    `line` and `column`, from 1, are those in the new `yaml`. `override` is the index of one that can't be written into
+    it. `changes` are what differs from the config `base`, as overrides: key, value, and the value there.
     """
+    edited, rest = text.yaml, []
+    for number, override in enumerate(text.overrides):
+        if (written := edit_text(edited, override)) is None:
+            rest.append(number)
+        else:
+            edited = written
+    answer: dict[str, Any] = {"yaml": edited, "errors": [], "config": None, "changes": []}
     try:
-        config = _load(text)
+        config = _load(ConfigText(yaml=edited, overrides=[text.overrides[number] for number in rest]))
     except ConfigError as error:
-        return {"errors": list(map(_located, error.problems)), "config": None}
-    return {"errors": [], "config": config.model_dump(mode="json")}
+        return answer | {"errors": [_located(problem, rest) for problem in error.problems]}
+    found = changes(load_config(text.base), config) if text.base in shipped() else ()
+    listed = [{"key": key, "value": flow(value), "before": flow(before)} for key, value, before in found]
+    return answer | {"config": config.model_dump(mode="json"), "changes": listed}
 
 
 def _load(text: ConfigText) -> Config:
@@ -131,10 +144,10 @@ def _local_keys(config: Mapping[str, Any], above: str = "") -> Iterator[str]:
             yield f"{above}{key}"
 
 
-def _located(problem: ConfigProblem) -> dict[str, Any]:
-    """Return a problem with its location as numbers."""
+def _located(problem: ConfigProblem, overrides: Sequence[int]) -> dict[str, Any]:
+    """Return a problem with its location as numbers; `overrides` are the indices of those that were applied."""
     kind, _, number = problem.location.partition(" ")
-    override = int(number) - 1 if kind == "override" else None
+    override = overrides[int(number) - 1] if kind == "override" else None
     _, line, column = problem.location.split(":") if problem.location.startswith(":") else ("", None, None)
     place = {"line": line and int(line), "column": column and int(column), "override": override}
     return {**place, "key": problem.path, "message": problem.message}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,6 +44,9 @@ class Client:
         return self.request("POST", path, **options)
 
 
+AXE = os.environ.get("AXE_CORE")
+"""The file axe.min.js of npm's axe-core."""
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 Connect = Callable[..., Client]
@@ -57,6 +61,22 @@ def browser() -> Iterator[Any]:
     with sync_api.sync_playwright() as driver:
         options = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
         yield driver.chromium.launch(executable_path=CHROMIUM, args=options)
+
+
+@pytest.fixture(scope="session")
+def accessibility_faults() -> Callable[[Any], list[str]] | None:
+    """Return the faults of a page that axe-core calls serious or critical; None where axe-core is missing."""
+    if AXE is None:
+        return None
+    script = Path(AXE).read_text(encoding="utf-8")
+
+    def run(page: Any) -> list[str]:
+        page.evaluate(script)
+        found = page.evaluate("axe.run().then((result) => result.violations)")
+        serious = [each for each in found if each["impact"] in ("serious", "critical")]
+        return [f"{each['id']}: {each['nodes'][0]['html']}" for each in serious]
+
+    return run
 
 
 @pytest.fixture

@@ -335,17 +335,33 @@ def test_the_schema_is_that_of_the_configs(client: Server) -> None:
 def check(client: Server, text: str, *overrides: str) -> list[dict[str, Any]]:
     answer = client.post("/v1/configs/check", json={"yaml": text, "overrides": overrides}).json()
     assert (answer["config"] is None) == bool(answer["errors"])
+    if not answer["errors"]:
+        assert answer["config"] == load_text(text, overrides).model_dump(mode="json")
     errors: list[dict[str, Any]] = answer["errors"]
     return errors
 
 
 def test_problems_have_their_location(client: Server) -> None:
     text = "model: {architecture: mlp, hiden: [8]}\ntraining:\n  epochs: 0\n"
-    first, second, third = check(client, text, "seed=1", "optimizer.lr=-1")
+    first, second, third, fourth = check(client, text, "seed=1", "optimizer.lr=-1", "model.hidden=[1,")
     assert (first["line"], first["column"], first["override"], first["key"]) == (1, 28, None, "model.hiden")
     assert first["message"] == "unknown key; did you mean 'hidden'?"
     assert (second["line"], second["column"], second["key"]) == (3, 11, "training.epochs")
-    assert (third["line"], third["override"], third["key"]) == (None, 1, "optimizer.lr")
+    assert (third["line"], third["column"], third["key"]) == (5, 29, "optimizer.lr")  # it is in the text now
+    assert (fourth["line"], fourth["override"], fourth["key"]) == (None, 2, "model.hidden")
+
+
+def test_overrides_are_written_into_the_text(client: Server) -> None:
+    base = shipped_path("quickstart").read_text(encoding="utf-8")
+    overrides = ["training.epochs=3", "optimizer=sgd", "data.limit=40"]
+    answer = client.post("/v1/configs/check", json={"yaml": base, "base": "quickstart", "overrides": overrides}).json()
+    assert "\n  epochs: 3              # passes over all training images\n" in answer["yaml"]
+    assert load_text(answer["yaml"]) == load_text(base, overrides)
+    assert answer["changes"] == [
+        {"key": "data.limit", "value": "40", "before": "null"},
+        {"key": "optimizer", "value": "sgd", "before": "{name: adamw, lr: 0.01}"},
+        {"key": "training.epochs", "value": "3", "before": "12"},
+    ]
 
 
 @pytest.mark.parametrize(

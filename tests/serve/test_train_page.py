@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -16,15 +15,14 @@ from mnist_trainer.storage.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 
-AXE = os.environ.get("AXE_CORE")
-"""The file axe.min.js of npm's axe-core."""
+FindFaults = Callable[[Any], list[str]] | None
 
 
 class Served:
     """A server of its own, and its page in a browser."""
 
-    def __init__(self, folder: Path, address: str, page: Any) -> None:
-        self.folder, self.address, self.page = folder, address, page
+    def __init__(self, folder: Path, address: str, page: Any, find_faults: FindFaults) -> None:
+        self.folder, self.address, self.page, self.find_faults = folder, address, page, find_faults
         self.faults: list[str] = []
         self.requests: list[str] = []
         page.on("console", lambda message: self.faults.extend([message.text] * (message.type == "error")))
@@ -47,6 +45,14 @@ class Served:
             self.page.mouse.move(*place, steps=5)
         self.page.mouse.up()
 
+    def wait_for_text(self, selector: str, text: str) -> None:
+        check = "([place, text]) => document.querySelector(place)?.textContent === text"
+        self.page.wait_for_function(check, arg=[selector, text])
+
+    def check_accessibility(self) -> None:
+        """No fault of axe-core's serious kinds, where it is installed."""
+        assert self.find_faults is None or self.find_faults(self.page) == []
+
     def run(self) -> RunFolder:
         """The only run."""
         (path,) = (self.folder / "runs").iterdir()
@@ -54,7 +60,7 @@ class Served:
 
 
 @pytest.fixture
-def served(tmp_path: Path, browser: Any) -> Iterator[Served]:
+def served(tmp_path: Path, browser: Any, accessibility_faults: FindFaults) -> Iterator[Served]:
     """A server, and a browser that may ask no other machine, and logs no error."""
     command = [sys.executable, "-m", "mnist_trainer", "serve", "--port", "0"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
@@ -62,21 +68,13 @@ def served(tmp_path: Path, browser: Any) -> Iterator[Served]:
         address = server.stdout.readline().strip()
         context = browser.new_context()
         context.set_default_timeout(60_000)
-        made = Served(tmp_path, address, context.new_page())
+        made = Served(tmp_path, address, context.new_page(), accessibility_faults)
         yield made
         context.close()
         server.send_signal(signal.SIGINT)
         assert server.wait(20) == 0
     assert made.faults == []
     assert [url for url in made.requests if not url.startswith((address, "data:", "blob:"))] == []
-
-
-def check_accessibility(page: Any) -> None:
-    """No fault of axe-core's serious kinds, where it is installed."""
-    if AXE is not None:
-        page.evaluate(Path(AXE).read_text(encoding="utf-8"))
-        found = page.evaluate("async () => (await axe.run()).violations")
-        assert [(each["id"], each["help"]) for each in found if each["impact"] in ("serious", "critical")] == []
 
 
 def points(page: Any, chart: int) -> int:
@@ -95,12 +93,9 @@ def test_a_training_is_started_and_watched_to_its_end(served: Served) -> None:
     page.select_option("#field-model", "mlp")
     served.set_key("model.hidden", "16")
     page.check("[id='field-report.weights_by_epoch']")
-    page.wait_for_function(
-        "() => document.querySelector('code.command').textContent === "
-        "'mnist-train quickstart training.epochs=15 data.limit=40 model=mlp model.hidden=16 "
-        "report.weights_by_epoch=true'"
-    )
-    check_accessibility(page)
+    command = "mnist-train quickstart data.limit=40 model=mlp 'model.hidden=[16]' training.epochs=15 "
+    served.wait_for_text("code.command", command + "report.weights_by_epoch=true")
+    served.check_accessibility()
     page.click("button.primary:enabled")
     page.wait_for_selector(".state.running")
     served.draw([(0.3, 0.2), (0.7, 0.2), (0.45, 0.8)])
@@ -113,7 +108,7 @@ def test_a_training_is_started_and_watched_to_its_end(served: Served) -> None:
     page.wait_for_selector("img[alt='First-layer weights after epoch 15']")
     label = page.locator(".chart svg").nth(1).get_attribute("aria-label")
     assert label.startswith("Accuracy over epochs 1 to 15: training from ")
-    check_accessibility(page)
+    served.check_accessibility()
     record = served.run().read_record()
     assert (record["status"], record["epochs"], record["model"]) == ("finished", 15, "mlp 784-16-10, relu")
 
@@ -124,10 +119,35 @@ def test_a_training_is_started_and_watched_to_its_end(served: Served) -> None:
     picture = page.locator("img[alt='Confusion matrix']")
     assert picture.evaluate("each => each.decode().then(() => each.naturalWidth)") > 0
     assert [points(page, 0), points(page, 1)] == [15, 15]
-    check_accessibility(page)
+    served.check_accessibility()
     page.click("text=All runs")
     page.wait_for_selector("table.runs .state.finished")
-    check_accessibility(page)
+    served.check_accessibility()
+
+
+def test_form_and_yaml_are_one_config(served: Served) -> None:
+    page = served.page
+    served.open("train")
+    served.set_key("training.epochs", "0")
+    served.wait_for_text("[id='field-training.epochs-error']", "must be greater than 0, got 0")
+    page.select_option("#field-model", "mlp")
+    page.click("text=YAML")
+    page.wait_for_function("() => document.querySelector('textarea').value.includes('\\nmodel: mlp\\n')")
+    served.wait_for_text(".problems .doubt", "^ training.epochs: must be greater than 0, got 0")
+    lines = page.locator("textarea").input_value().split("\n")
+    wrong = int(page.locator(".gutter .wrong").text_content())
+    assert lines[wrong - 1] == "  epochs: 0              # passes over all training images"
+    page.locator("textarea").fill("\n".join(lines).replace("epochs: 0", "epochs: 7").replace("lr: 0.01", "lr: 0.5"))
+    served.wait_for_text("code.command", "mnist-train quickstart model=mlp optimizer.lr=0.5 training.epochs=7")
+    page.click("button:text-is('Form')")
+    fields = ("training.epochs", "optimizer.lr", "model")
+    assert [page.input_value(f"[id='field-{key}']") for key in fields] == ["7", "0.5", "mlp"]
+    page.click("[aria-label='Take back model']")
+    served.wait_for_text("code.command", "mnist-train quickstart optimizer.lr=0.5 training.epochs=7")
+    served.set_key("model.hidden", "[16,")
+    page.wait_for_function("() => document.getElementById('field-model.hidden-error').textContent")
+    assert page.input_value("[id='field-model.hidden']") == "[16,"
+    assert page.locator("button.primary").is_disabled()
 
 
 def test_a_training_is_stopped_and_resumed_from_the_page(served: Served) -> None:
@@ -181,4 +201,4 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(served: Served) -> None:
             served.open(tab)
             page.wait_for_selector(ready)
             assert page.evaluate("document.documentElement.scrollWidth") == 390
-            check_accessibility(page)
+            served.check_accessibility()

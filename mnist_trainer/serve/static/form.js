@@ -27,10 +27,13 @@ export function configForm(schema, onChange) {
 
   return {
     node,
-    /** Show a complete config; `errors` are messages by key, `changes` the texts of the keys that were changed here. */
-    show(config, errors, changes) {
+    /**
+     * Show a complete config; `errors` are messages by key, `changed` the keys that are marked. If it is null, the
+     * config is an earlier one, and what was given since stays in its controls.
+     */
+    show(config, errors, changed) {
       const fields = fieldsOf(schema, config).filter(({ path }) => !LOCAL.includes(path));
-      for (const field of fields) control(field).show(field, errors.get(field.path) ?? "", changes.get(field.path));
+      for (const field of fields) control(field).show(field, errors.get(field.path) ?? "", changed);
       const common = COMMON.map((path) => fields.find((field) => field.path === path)).filter(Boolean);
       const others = fields.filter((field) => !common.includes(field));
       const sections = Map.groupBy?.(others, sectionOf) ?? groups(others);
@@ -110,7 +113,7 @@ export function fieldsOf(schema, config) {
 
 // --- controls ---
 
-/** Return the control of a field: its element, and `show`, which updates it. A changed value is shown as it was given. */
+/** Return the control of a field: its element, and `show`, which updates it. */
 function newControl(field, onText) {
   const { path, kind } = field;
   const id = `field-${path}`;
@@ -122,13 +125,13 @@ function newControl(field, onText) {
   return {
     kind,
     node,
-    show(now, message, change) {
-      input.show(now, change);
+    show(now, message, changed) {
+      if (changed || !node.isConnected) input.show(now);
       hint.textContent = now.description;
       error.textContent = message;
       error.hidden = !message;
       input.node.setAttribute("aria-invalid", String(Boolean(message)));
-      node.classList.toggle("changed", change !== undefined);
+      if (changed) node.classList.toggle("changed", changed.has(path));
     },
   };
 }
@@ -137,35 +140,35 @@ function selectInput(onText) {
   const node = element("select", { onchange: () => onText(node.value) });
   return {
     node,
-    show({ choices, value, nullable }, change) {
+    show({ choices, value, nullable }) {
       const names = nullable ? ["null", ...choices] : choices;
       if (node.dataset.names !== names.join()) {
         node.dataset.names = names.join();
         node.replaceChildren(...names.map((name) => element("option", { value: name }, name === "null" ? "none" : String(name))));
       }
-      node.value = change ?? String(value);
+      node.value = String(value);
     },
   };
 }
 
 function checkInput(onText) {
   const node = element("input", { type: "checkbox", onchange: () => onText(String(node.checked)) });
-  return { node, show: ({ value }, change) => (node.checked = change ? change === "true" : value) };
+  return { node, show: ({ value }) => (node.checked = value) };
 }
 
 /** A section that is there, with its default values, or not. */
 function switchInput(onText) {
   const node = element("input", { type: "checkbox", onchange: () => onText(node.checked ? "{}" : "null") });
-  return { node, show: ({ value }, change) => (node.checked = change ? change !== "null" : value) };
+  return { node, show: ({ value }) => (node.checked = value) };
 }
 
 function textInput(onText) {
   const node = element("input", { type: "text", autocomplete: "off", spellcheck: "false", oninput: () => onText(node.value.trim() || "null") });
   return {
     node,
-    show({ value, nullable }, change) {
+    show({ value, nullable }) {
       node.placeholder = nullable ? "not set" : "";
-      if (document.activeElement !== node) node.value = change === "null" ? "" : (change ?? textOf(value));
+      if (document.activeElement !== node) node.value = textOf(value);
     },
   };
 }

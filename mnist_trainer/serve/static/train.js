@@ -39,34 +39,31 @@ async function showDraft(panel) {
   panel.replaceChildren(draft.node);
 }
 
-/** Return the view of a config, with its functions. */
+/** Return the view of a config, with its functions. The YAML text is the config; the form shows it, and changes the text. */
 async function newDraft() {
   const [{ configs }, schema] = await Promise.all([requestJson("v1/configs"), requestJson("v1/config-schema")]);
-  const changes = new Map(); // the overrides, by key
+  const edits = new Map(); // values that were given in the form, by key, until they are in the text
   const choice = element("select", { id: "config", onchange: () => choose(choice.value) }, ...configs.map(({ name }) => element("option", { value: name }, name)));
   const description = element("p", { class: "muted" });
   const form = configForm(schema, change);
   const editor = yamlEditor(() => check());
   const modes = modeButtons({ Form: form.node, YAML: editor.node });
-  const side = sidePanel(() => start(), (path) => change(path, null));
+  const side = sidePanel(start, change);
   const busy = element("p", { class: "notice", hidden: true });
   let shown = null; // the last config without problems
-  let base = null; // the same without the changes
   let timer = 0;
 
   function choose(name) {
     const config = configs.find((each) => each.name === name);
     choice.value = name;
     description.textContent = config.description;
-    changes.clear();
+    edits.clear();
     editor.setText(config.yaml);
     check(0);
   }
 
-  /** Change a key. A section that is chosen anew loses its changes; null takes a change back. */
   function change(path, text) {
-    for (const key of changes.keys()) if (key === path || key.startsWith(`${path}.`)) changes.delete(key);
-    if (text !== null && text !== valueOf(base, path)) changes.set(path, text);
+    edits.set(path, text);
     check();
   }
 
@@ -77,31 +74,24 @@ async function newDraft() {
   }
 
   async function checkNow() {
-    const yaml = editor.text();
-    const paths = [...changes.keys()];
-    const overrides = [...changes].map(([path, text]) => `${path}=${text}`);
-    const [{ config: plain }, { config, errors }] = await Promise.all([
-      post("v1/configs/check", { yaml, overrides: [] }),
-      post("v1/configs/check", { yaml, overrides }),
-    ]);
-    if (yaml !== editor.text() || overrides.join("\n") !== [...changes].map(([path, text]) => `${path}=${text}`).join("\n")) return;
-    base = plain ?? base;
+    const paths = [...edits.keys()];
+    const sent = { yaml: editor.text(), base: choice.value, overrides: overrides() };
+    const { yaml, config, errors, changes } = await post("v1/configs/check", sent);
+    if (editor.text() !== sent.yaml || overrides().join("\n") !== sent.overrides.join("\n")) return; // another check follows
+    edits.clear();
+    if (yaml !== sent.yaml) editor.setText(yaml);
+    const messages = new Map(errors.map(({ override, key, message }) => [paths[override] ?? key, message]));
     shown = config ?? shown;
-    const messages = new Map(errors.map((error) => [error.override === null ? error.key : paths[error.override], error.message]));
-    if (shown) form.show(shown, messages, changes);
+    if (shown) form.show(shown, messages, config && new Set(changes.map(({ key }) => key)));
     editor.showErrors(errors.filter(({ line }) => line !== null));
-    side.show(errors, changes, commandOf(yaml, overrides));
+    side.show(errors, config && changes, choice.value);
     showError();
   }
 
-  function commandOf(yaml, overrides) {
-    const isShipped = configs.find(({ name }) => name === choice.value).yaml === yaml;
-    return ["mnist-train", isShipped ? choice.value : "my-config.yaml", ...overrides.map(quote)].join(" ");
-  }
+  const overrides = () => [...edits].map(([path, text]) => `${path}=${text}`);
 
   async function start() {
-    const overrides = [...changes].map(([path, text]) => `${path}=${text}`);
-    const { name } = await post("v1/trainings", { yaml: editor.text(), overrides });
+    const { name } = await post("v1/trainings", { yaml: editor.text() });
     location.hash = `train/${encodeURIComponent(name)}`;
   }
 
@@ -117,14 +107,6 @@ async function newDraft() {
       side.setCanTrain(canTrain);
     },
   };
-}
-
-/** Return the value of a key of a config as it is written in an override. */
-function valueOf(config, path) {
-  let value = config;
-  for (const key of path.split(".")) value = value?.[key];
-  if (value !== null && typeof value === "object" && !Array.isArray(value)) value = value.architecture ?? value.name ?? "{}";
-  return value === null || value === undefined ? "null" : typeof value === "string" ? value : JSON.stringify(value).replaceAll(",", ", ");
 }
 
 /** Return a word quoted for a shell, if it has to be. */
@@ -195,7 +177,7 @@ function yamlEditor(onInput) {
 }
 
 /** Return the panel beside a config: what was changed, what is wrong, and the button that trains it. */
-function sidePanel(onTrain, onUndo) {
+function sidePanel(onTrain, onChange) {
   const list = element("ul", { class: "changes" });
   const problems = element("ul", { class: "doubt", role: "status" });
   const command = element("code", { class: "command" });
@@ -225,13 +207,17 @@ function sidePanel(onTrain, onUndo) {
       button.hidden = !canTrain;
       readOnly.hidden = canTrain;
     },
-    show(errors, changes, words) {
+    /** Show what is wrong, and what differs from the config `base`; null: as before. */
+    show(errors, changes, base) {
       isValid = !errors.length;
       button.disabled = !isValid;
       problems.replaceChildren(...errors.map(({ line, key, message }) => element("li", {}, `${line === null ? "" : `line ${line}: `}${key ? `${key}: ` : ""}${message}`)));
-      const item = ([path, text]) => element("li", {}, element("code", {}, `${path}=${text}`), element("button", { type: "button", class: "plain", "aria-label": `Take back ${path}`, onclick: () => onUndo(path) }, "×"));
-      list.replaceChildren(...(changes.size ? [...changes].map(item) : [element("li", { class: "muted" }, "none")]));
-      command.textContent = words;
+      if (!changes) return;
+      const undo = (key, before) => element("button", { type: "button", class: "plain", "aria-label": `Take back ${key}`, onclick: () => onChange(key, before) }, "×");
+      const words = changes.map(({ key, value }) => `${key}=${value}`);
+      list.replaceChildren(...changes.map(({ key, before }, index) => element("li", {}, element("code", {}, words[index]), undo(key, before))));
+      if (!changes.length) list.append(element("li", { class: "muted" }, "none"));
+      command.textContent = ["mnist-train", base, ...words.map(quote)].join(" ");
     },
   };
 }
