@@ -11,11 +11,12 @@ alone, float32 [batch, 1, 28, 28] → logits [batch, K]: OpenCV 4.10 reads neith
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,9 @@ def read_onnx(path: Path) -> OnnxFile:
     metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
     _check_origin(path, metadata, session)
     _check_sum(path, content, metadata.get("file_sha256", ""))
-    return _checked(path, OnnxFile(content, metadata))
+    file = OnnxFile(content, metadata)
+    _check_metadata(path, file, [each.shape for each in session.get_outputs()])
+    return file
 
 
 def _check_sum(path: Path, content: bytes, checksum: str) -> None:
@@ -149,14 +152,15 @@ def _check_sum(path: Path, content: bytes, checksum: str) -> None:
         raise CheckpointError(f"{path} is damaged, or was changed after mnist-export wrote it. Export it again.")
 
 
-def _checked(path: Path, file: OnnxFile) -> OnnxFile:
-    """Return `file`. Raises `CheckpointError` if its metadata can't be read."""
+def _check_metadata(path: Path, file: OnnxFile, outputs: Sequence[Sequence[Any]]) -> None:
+    """Raise `CheckpointError` if the metadata can't be read, or do not fit the shapes of the `outputs`."""
     with metadata_errors(path):
         names = [(member["config"]["name"], member["config"]["data"]["name"]) for member in file.members]
-        _ = file.gives_probabilities, file.refusal_threshold
-        if not names or len(file.classes) < 2:
-            raise ValueError("it names no model or no classes")
-    return file
+        _ = file.gives_probabilities
+        if not names or not all(isinstance(name, str) for name in (*file.classes, *chain(*names))):
+            raise ValueError("a name is missing, or is no text")
+        if outputs[0][1] != len(file.classes) or len(outputs) != 1 + (file.refusal_threshold is not None):
+            raise ValueError(f"{len(file.classes)} classes do not fit the outputs")
 
 
 @contextmanager
@@ -164,7 +168,7 @@ def metadata_errors(path: Path) -> Iterator[None]:
     """Convert the errors of damaged metadata into a `CheckpointError`."""
     try:
         yield
-    except (LookupError, TypeError, ValueError, ConfigError) as error:
+    except (LookupError, TypeError, ValueError, RecursionError, ConfigError) as error:
         raise CheckpointError(f"{path} is damaged: its metadata can't be read ({short_reason(error)}).") from error
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +15,7 @@ from mnist_trainer.data.digits import load_digits
 from mnist_trainer.errors import CheckpointError, UsageError
 from mnist_trainer.export.write import export_model
 from mnist_trainer.pipeline.evaluate import calibrate, compare
-from mnist_trainer.storage.onnx_file import recorded_test
+from mnist_trainer.storage.onnx_file import recorded_test, with_checksum
 from mnist_trainer.storage.onnx_model import load_onnx
 
 onnx = pytest.importorskip("onnx")
@@ -119,6 +120,38 @@ def test_files_of_other_programs_are_refused(tmp_path: Path, shape: list[Any], k
     (tmp_path / "other.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(CheckpointError, match=rf"other\.onnx {message}"):
         load_onnx(tmp_path / "other.onnx")
+
+
+def rewrite(exported: Path, path: Path, **changed: str) -> None:
+    """Write the exported file with other metadata and the right checksum."""
+    model = onnx.load(exported)
+    entries = {each.key: each for each in model.metadata_props}
+    for key, value in changed.items():
+        entries[key].value = value
+
+    def serialize(checksum: str) -> bytes:
+        entries["file_sha256"].value = checksum
+        return bytes(model.SerializeToString(deterministic=True))
+
+    path.write_bytes(with_checksum(serialize))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("classes", "no JSON", "Expecting value"),
+        ("classes", '["a", "b"]', "2 classes do not fit the outputs"),
+        ("classes", "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]", "a name is missing, or is no text"),
+        ("classes", "[" * 100_000, "maximum recursion depth"),
+        ("members", "[]", "a name is missing, or is no text"),
+        ("members", '{"a": 1}', "string indices must be integers"),
+        ("members", '[{"config": {"name": 1, "data": {"name": "digits"}}}]', "a name is missing, or is no text"),
+    ],
+)
+def test_metadata_that_do_not_fit_are_damage(exported: Path, tmp_path: Path, key: str, value: str, reason: str) -> None:
+    rewrite(exported, tmp_path / "bad.onnx", **{key: value})
+    with pytest.raises(CheckpointError, match=rf"bad\.onnx is damaged: its metadata can't be read \({reason}"):
+        predict(np.full((40, 40), 255, np.uint8), tmp_path / "bad.onnx")
 
 
 def test_another_format_version_is_named(exported: Path, tmp_path: Path) -> None:
