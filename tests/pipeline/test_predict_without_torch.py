@@ -103,8 +103,12 @@ COMMAND = "from mnist_trainer.cli.mnist_predict import app; app({}, standalone_m
 
 
 def test_the_bundled_model_reads_without_torch(here: Path, picture: str) -> None:
-    for options in ([], ["--json"], ["--show", "--top", "3"], ["--save-steps", "steps"]):
-        assert watched(here, COMMAND.format([picture, *options])).endswith("\nFalse\n")
+    row = str(SAMPLES / "735426_row.jpg")
+    calls = (
+        *([picture], [picture, "--json"], [picture, "--show", "--top", "3"], [picture, "--save-steps", "steps"]),
+        *([picture, row, "."], [row, "--expect", "row", "--csv"], [row, "--expect", "page", "--min-confidence", "0.5"]),
+    )
+    assert watched(here, "\n".join(map(COMMAND.format, calls))).endswith("\nFalse\n")
     assert watched(here, f"from mnist_trainer import predict; predict('{picture}')") == "False\n"
 
 
