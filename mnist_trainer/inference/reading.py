@@ -283,8 +283,8 @@ def predict_page(page: Page, scores: Scores, policy: RejectPolicy, path: str | N
     signs: tuple[Sign, ...] = ()
     if accepted:
         lines = _drop_non_digits(kept, accepted, page.size)
-        others, marks = find_signs(lines, page, layout, found)
-        signs, warnings = place_signs([*found, *others], lines), warnings + marks
+        found, marks = find_signs(lines, page, layout, found)
+        signs, warnings = place_signs(found, lines), warnings + marks
     digits = tuple(replace(digit, line=number) for number, line in enumerate(lines) for digit in line)
     if _is_little(accepted, len(digits)):
         reason = page.reason or _refusal_reason(digits)

@@ -38,8 +38,8 @@ MAX_DOT, MAX_DOT_RATIO, DOT_DEPTH = 0.34, 2.2, (-0.12, 0.17)
 MAX_COMMA, COMMA_RATIO, COMMA_DEPTH = 0.45, (1.15, 3.3), (0.08, 0.6)
 """The longest comma, and the ranges of its height relative to its width and of its depth."""
 
-MAX_SPECKS, SPECK_SIDE = 1, 0.6
-"""A dot or comma is a speck if more other ink is as long as this share of its side."""
+DOTS, MAX_SPECKS, SPECK_SIDE = {".", ",", ":"}, 1, 0.6
+"""One of these signs is a speck if more other ink is as long as this share of its side."""
 
 BAR_LENGTH, MIN_BAR_RATIO = (0.25, 0.9), 1.8
 """The range of a bar's length, and its least ratio of length to thickness."""
@@ -48,11 +48,14 @@ FRACTION_RATIO, FRACTION_EXCESS, FRACTION_GAP = 3.0, 1.2, 0.8
 """A fraction bar has at least this ratio of length to thickness, is longer than the digits above and below it by at
 most the second, and as near to them as the third."""
 
-BAR_LEVEL = 0.2, 0.88
-"""The range of a minus' level."""
+BAR_LEVEL = 0.35, 0.88
+"""The range of a minus' level; above it is the bar of a 5 or 7, or the flag of a 1, that stands apart."""
 
 VALLEY = 0.7
 """Two bars that touch have less than this share of their ink in a row between them."""
+
+PIECES, PIECE_GAP = {*DOTS, "-"}, 0.15
+"""One of these signs with other loose ink within this distance is a piece of a broken digit."""
 
 MAX_SIGNS = 6
 """More signs than this in a line are specks."""
@@ -145,7 +148,7 @@ def split_signs(lines: Sequence[Line], ink: Sequence[Box]) -> tuple[list[list[Di
 def find_signs(
     lines: Sequence[Line], page: Page, layout: Layout, known: Sequence[Found]
 ) -> tuple[list[Found], tuple[str, ...]]:
-    """Return the signs in the ink of a layout that is in no digit and not `known`, and warnings about other marks."""
+    """Return `known` and the signs in the ink of a layout that is in no digit, and warnings about other marks."""
     bodies = {digit.box: _body(digit.box, layout.ink) for line in lines for digit in line}
     ink = [box for box in layout.ink if not any(_within(box, sign) for _, sign in known)]
     found, warnings = list(_fraction_bars(lines, ink, bodies, page.size)), list[str]()
@@ -159,15 +162,25 @@ def find_signs(
             elif (sign, box) not in found:
                 found.append((sign, box))
         warnings += _maybe_slashes(line)
-    others = [*bodies, *(box for _, box in found)]
-    stray = [max(box[2:]) for box in ink if not any(_within(box, other) for other in others)]
-    found = [(sign, box) for sign, box in found if sign not in {".", ","} or not _is_speck(box, stray)]
+    found += known
+    loose = [box for box in layout.ink if not any(_within(box, digit) for digit in bodies)]
+    stray = [box for box in loose if not any(_within(box, sign) for _, sign in found)]
+    height = float(np.median([body[3] for body in bodies.values()]))
+    found = [each for each in found if each[0] not in PIECES or not _is_piece(each[1], loose, height)]
+    found = [each for each in found if each in known or each[0] not in DOTS or not _is_speck(each[1], stray)]
     return found, tuple(dict.fromkeys(warnings))
 
 
-def _is_speck(box: Box, stray: Sequence[int]) -> bool:
-    """Return whether there is much other ink of a dot's size; `stray` are its sides."""
-    return sum(side >= SPECK_SIDE * max(box[2:]) for side in stray) > MAX_SPECKS
+def _is_piece(box: Box, loose: Sequence[Box], height: float) -> bool:
+    """Return whether a box is a piece of a broken digit: other ink that is in no digit is beside, above or below it."""
+    others = [other for other in loose if not _within(other, box) and max(other[2:]) >= MIN_SIGN * height]
+    return any(distance(box, other) <= PIECE_GAP * height for other in others)
+
+
+def _is_speck(box: Box, stray: Sequence[Box]) -> bool:
+    """Return whether there is much other ink of a dot's size among `stray`; a colon is as wide as its dots."""
+    side = max(box[2], min(box[3], COMMA_RATIO[1] * box[2]))
+    return sum(max(other[2:]) >= SPECK_SIDE * side for other in stray) > MAX_SPECKS
 
 
 def place_signs(found: Sequence[Found], lines: Sequence[Line]) -> tuple[Sign, ...]:
@@ -300,12 +313,11 @@ def _is_plus(image: NDArray[np.uint8] | None) -> bool:
 
 def _is_slash(line: Line, at: int, least: float, below: float) -> bool:
     """Return whether a glyph that is read as 1, or refused, is a slash between the other digits of a line."""
-    glyph, others = line[at], np.array([other.box for other in line if other is not line[at]], np.float64)
+    glyph = line[at]
     if not 0 < at < len(line) - 1 or glyph.sign not in {"1", "?"} or not _leans(glyph.image):
         return False
-    height, foot = np.median(others[:, 3]), np.median(others[:, 1] + others[:, 3])
-    _, y, _, own = glyph.box
-    return bool(own >= least * height and y + own - foot >= below * height)
+    shape = _shape(glyph.box, [other.box for other in line if other is not glyph])
+    return shape.height >= least and shape.depth >= below
 
 
 def _maybe_slashes(line: Line) -> Iterator[str]:

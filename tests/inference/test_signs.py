@@ -57,6 +57,8 @@ def signs_in_ink(lines: list[list[DigitPrediction]], marks: list[Box], layout: L
         ([(190, 188, 4, 4)], []),  # a speck
         ([(190, 188, 12, 12), (20, 20, 12, 12), (400, 300, 12, 12)], []),  # one of many specks
         ([(190, 120, 12, 12)], []),  # a dot in the middle is none
+        ([(178, 120, 45, 8)], []),  # a bar in the upper third is a piece of a 5 or 7
+        ([(190, 188, 12, 12), (185, 160, 6, 16)], []),  # a piece of a broken digit, beside another
         ([(245, 85, 50, 10)], []),  # above the 5, of which it may be the bar
         ([(250, 150, 12, 12)], []),  # within the 5
         ([(450, 188, 12, 12)], []),  # far away
