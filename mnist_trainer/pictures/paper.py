@@ -56,6 +56,14 @@ SEVERAL, FULL_WIDTH = 3, 0.99
 MARGIN = 0.02
 """Relative to the width: if there are other lines, a run that begins within this distance of a side is a line, too."""
 
+FEW_SIDE, FEW_THICKNESS, FEW_RATIO = 40, 1 / 18, 0.75
+"""For one or two lines: minimum side of the picture in pixels, and maximum thickness of a line relative to the longer
+side, and contrast relative to the other ink."""
+
+BAND, COVERED, THIN, CROSSED = 1 / 50, 0.94, 0.4, 0.5
+"""Relative to the width: height of the band around one of a few lines, minimum share with ink in it, minimum share with
+thin ink, and maximum share with strokes that cross the line."""
+
 SLOPES = np.linspace(-0.14, 0.14, 33)
 """Slopes at which lines are searched: up to about 8°."""
 
@@ -172,41 +180,73 @@ def _quotient(darker: Grey, lighter: Grey) -> NDArray[np.float32]:
     return np.divide(np.maximum(darker, DARKEST), np.maximum(lighter, DARKEST), dtype=np.float32)
 
 
-def find_ruling(contrast: NDArray[np.float32], threshold: float, *, photograph: bool) -> Mask | None:
+def find_ruling(
+    contrast: NDArray[np.float32], threshold: float, *, photograph: bool, few_lines: bool = False
+) -> Mask | None:
     """Return the mask of the paper's lines, bool [H, W], from the `contrast` [H, W]; None if there are no lines.
 
-    `threshold` is the minimum contrast of ink.
+    `threshold` is the minimum contrast of ink. `few_lines`: also search small pictures, and for one or two lines that
+    are fainter than the ink.
     """
-    if min(contrast.shape) < MIN_RULED_SIDE:
+    if min(contrast.shape) < (FEW_SIDE if few_lines else MIN_RULED_SIDE):
         return None
     faint, coverage = FAINT * threshold, COVERAGE[photograph]
-    across = _horizontal_lines(contrast, faint, coverage)
-    down = _horizontal_lines(np.ascontiguousarray(contrast.T), faint, coverage)
+    across = _horizontal_lines(contrast, faint, coverage, few_lines)
+    down = _horizontal_lines(np.ascontiguousarray(contrast.T), faint, coverage, few_lines)
     found = [lines for lines in (across, None if down is None else down.T) if lines is not None]
     if not found:
         return None
     lines = np.asarray(np.logical_or.reduce(found), np.bool_)
     visible = contrast[lines & (contrast > faint)]
-    return lines & (contrast < INK_RATIO * (quantile(visible, 0.4) if visible.size else faint))
+    typical = quantile(visible, 0.7 if few_lines else 0.4) if visible.size else faint
+    return lines & (contrast < INK_RATIO * typical)
 
 
-def _horizontal_lines(contrast: NDArray[np.float32], threshold: float, coverage: float) -> Mask | None:
+def _horizontal_lines(contrast: NDArray[np.float32], threshold: float, coverage: float, few_lines: bool) -> Mask | None:
     """Return the mask of nearly horizontal lines, bool [H, W], without the strokes that cross them."""
     import cv2
 
     height, width = contrast.shape
-    slope = _slope(contrast, threshold, coverage)
+    slope = _slope(contrast, threshold, coverage, MAX_THICKNESS)
+    are_many = slope is not None and min(height, width) >= MIN_RULED_SIDE
+    if slope is None and few_lines:
+        slope = _slope(contrast, threshold, THIN, FEW_THICKNESS)
     if slope is None:
         return None
     shear = np.array([[1, 0, 0], [-slope, 1, slope * width / 2]], np.float32)
-    level = cv2.warpAffine(contrast, shear, (width, height), flags=cv2.INTER_LINEAR) > threshold
-    crossing = _thick(level, max(2, round(MAX_THICKNESS * max(height, width))))
-    line = _long(level & ~crossing, coverage) & ~crossing
+    level = np.asarray(cv2.warpAffine(contrast, shear, (width, height), flags=cv2.INTER_LINEAR), np.float32)
+    ink, side = level > threshold, max(height, width)
+    line = np.zeros_like(ink)
+    if are_many:
+        crossing = _thick(ink, max(2, round(MAX_THICKNESS * side)))
+        line = _long(ink & ~crossing, coverage) & ~crossing
+    if few_lines:
+        line |= _few_lines(level, ink, _thick(ink, max(2, round(FEW_THICKNESS * side))))
     if not line.any():
         return None
     flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
     back = cv2.warpAffine(line.astype(np.uint8), shear, (width, height), flags=flags)
     return np.asarray(cv2.dilate(back, np.ones((3, 1), np.uint8)), np.bool_)
+
+
+def _few_lines(level: NDArray[np.float32], ink: Mask, crossing: Mask) -> Mask:
+    """Return the mask of horizontal lines in the contrast `level` [H, W] that are fainter than the other ink.
+
+    A line has ink over the whole width, but strokes of digits, `crossing`, cover a part of it.
+    """
+    import cv2
+
+    band = np.ones((max(3, round(BAND * ink.shape[1])) | 1, 1), np.uint8)
+    covered, thin, crossed = (
+        np.asarray(cv2.dilate(mask.astype(np.uint8), band), np.bool_).mean(axis=1)
+        for mask in (ink, ink & ~crossing, crossing)
+    )
+    is_line = (covered >= COVERED) & (thin >= THIN) & (crossed <= CROSSED)
+    line = np.asarray(is_line[:, None] & ~crossing, np.bool_)
+    own, other = level[line & ink], level[ink & ~line]
+    if not own.size or not other.size or quantile(own, 0.5) > FEW_RATIO * quantile(other, 0.9):
+        return np.zeros_like(line)
+    return line
 
 
 def _long(thin: Mask, coverage: float) -> Mask:
@@ -246,11 +286,11 @@ def _thick(mask: Mask, thickness: int) -> Mask:
     return np.asarray(runs, np.bool_)
 
 
-def _slope(contrast: NDArray[np.float32], threshold: float, coverage: float) -> float | None:
+def _slope(contrast: NDArray[np.float32], threshold: float, coverage: float, thickness: float) -> float | None:
     """Return the slope at which rows have the largest share of pixels set; None if no row can be a line."""
     small = downscale(contrast, SLOPE_SIDE) > 0.7 * threshold
     height, width = small.shape
-    thin = small & ~_thick(small, max(2, round(MAX_THICKNESS * max(width, height)) + 1))
+    thin = small & ~_thick(small, max(2, round(thickness * max(width, height)) + 1))
     if float(thin.any(axis=0).mean()) < coverage:
         return None
     edges = np.arange(STRIPS) * width // STRIPS

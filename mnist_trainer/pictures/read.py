@@ -105,17 +105,20 @@ def read_page(path: Path, expect: Expect = "auto", *, steps: bool = False) -> Pa
     return _read(open_picture(path), expect, steps)
 
 
-def read_image(image: Image.Image | NDArray[Any], expect: Expect = "auto", *, steps: bool = False) -> Page:
+def read_image(
+    image: Image.Image | NDArray[Any], expect: Expect = "auto", *, steps: bool = False, few_lines: bool = False
+) -> Page:
     """Return what is written on a picture in memory: a Pillow image, or an array [H, W], [H, W, 3] or [H, W, 4].
 
     Arrays are uint8 or bool. With one channel other numbers are allowed: 0 is black and the maximum is white. Only the
-    current page of an image with several pages is read. Raises `DataError` if `image` is not a picture.
+    current page of an image with several pages is read. `few_lines` as in `find_writing`; the images that
+    trained the bundled models were read without. Raises `DataError` if `image` is not a picture.
     """
     try:
         picture = picture_from_image(image if isinstance(image, Image.Image) else _from_array(image))
     except (OSError, SyntaxError, TypeError, ValueError) as error:
         raise DataError(f"The picture can't be read: {error}.") from None
-    page = _read(picture, expect, steps)
+    page = _read(picture, expect, steps, few_lines)
     return replace(page, warnings=(OTHER_PAGES,)) if getattr(image, "is_animated", False) else page
 
 
@@ -124,13 +127,13 @@ def read_single(image: Path | Image.Image | NDArray[Any]) -> NDArray[np.uint8] |
 
     Raises `DataError` if it can't be read.
     """
-    page = read_page(image, "single") if isinstance(image, Path) else read_image(image, "single")
+    page = read_page(image, "single") if isinstance(image, Path) else read_image(image, "single", few_lines=True)
     return page.glyphs[0].image if page.layouts else None
 
 
 def read_strips(image: NDArray[np.uint8]) -> list[Strip]:
     """Return the strips of the lines on a picture [H, W, 3] that is not so large that it is shrunk."""
-    writing = find_writing(image)[0]
+    writing = find_writing(image, few_lines=False)[0]
     return find_strips(writing.levels, leave_out_strays(writing.parts))
 
 
@@ -147,7 +150,7 @@ def _from_array(values: NDArray[Any]) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(values))
 
 
-def _read(picture: Picture, expect: Expect, steps: bool) -> Page:
+def _read(picture: Picture, expect: Expect, steps: bool, few_lines: bool = True) -> Page:
     """Return the candidate glyphs of a picture; a 28×28 image as in MNIST is one glyph as it is."""
     pixels = picture.pixels
     if pixels.ndim == 2 and looks_rendered(pixels):
@@ -155,7 +158,7 @@ def _read(picture: Picture, expect: Expect, steps: bool) -> Page:
         return Page(
             (Layout((Line(1, (glyph,)),)),), steps=ReadingSteps(pixels, 255 - pixels, pixels, 1.0) if steps else None
         )
-    writings = find_writing(pixels)
+    writings = find_writing(pixels, few_lines=few_lines)
     layouts = tuple(
         _scale_boxes(replace(layout, ink=writing.ink), picture)
         for writing in writings
@@ -213,16 +216,20 @@ class Writing:
     cost: float = 0.0
 
 
-def find_writing(pixels: NDArray[np.uint8]) -> list[Writing]:
-    """Return the writing on a picture [H, W] or [H, W, 3] for each likely background, the most likely first."""
+def find_writing(pixels: NDArray[np.uint8], *, few_lines: bool = True) -> list[Writing]:
+    """Return the writing on a picture [H, W] or [H, W, 3] for each likely background, the most likely first.
+
+    `few_lines`: one or two ruled lines are removed as well, and lines of small pictures.
+    """
     grey = paper.denoise(paper.to_grey(pixels))
     even = paper.even_background(grey)
     if even is not None:
-        plain = _segment_ink(grey, even, _ruling(grey, even))
+        ruling = _ruling(grey, even, few_lines)
+        plain = _segment_ink(grey, even, ruling)
         if _is_clear(plain):
             return [plain]
     small = paper.downscale(grey, SMALL_SIDE)
-    found = _compare_backgrounds(small, even)
+    found = _compare_backgrounds(small, even, few_lines)
     ranking = sorted(found, key=lambda background: -found[background].score)[:MAX_BACKGROUNDS]
     best = max(found[ranking[0]].score, MIN_SCORE)
     if len(found[ranking[0]].parts.parts) > MANY_PARTS:
@@ -231,7 +238,7 @@ def find_writing(pixels: NDArray[np.uint8]) -> list[Writing]:
     costs = {each: -log(max(found[each].score, MIN_SCORE) / best) for each in followed}
     if small is grey:
         return [replace(found[each], cost=costs[each]) for each in followed]
-    ruling = _ruling(grey, RULING_BACKGROUND)
+    ruling = _ruling(grey, RULING_BACKGROUND, few_lines)
     return [replace(_segment_ink(grey, each, ruling), score=found[each].score, cost=costs[each]) for each in followed]
 
 
@@ -252,12 +259,14 @@ def _is_clear(plain: Writing) -> bool:
     return even > EVEN_SHARE and plain.parts.share > WRITING_SHARE and faint < FAINT_SHARE
 
 
-def _compare_backgrounds(grey: NDArray[np.uint8], even: paper.Background | None) -> dict[paper.Background, Writing]:
+def _compare_backgrounds(
+    grey: NDArray[np.uint8], even: paper.Background | None, few_lines: bool
+) -> dict[paper.Background, Writing]:
     """Return the writing for evenly lit paper, if possible, and for windows of all sizes.
 
     The first window size decides whether the ink is dark or light; if both are about equally likely, both are tried.
     """
-    ruling = _ruling(grey, RULING_BACKGROUND)
+    ruling = _ruling(grey, RULING_BACKGROUND, few_lines)
     first = [paper.Background(light=light, window=paper.WINDOWS[0]) for light in (False, True)]
     found = {background: _segment_ink(grey, background, ruling) for background in first}
     likely = UNLIKELY * max(writing.score for writing in found.values())
@@ -286,9 +295,9 @@ def _is_between(writing: Writing, strokes: Writing) -> bool:
     return covered and areas[0] < BETWEEN_AREA * areas[1]
 
 
-def _ruling(grey: NDArray[np.uint8], background: paper.Background) -> NDArray[np.bool_] | None:
-    contrast = paper.compute_contrast(grey, background)
-    return paper.find_ruling(contrast, ink_threshold(contrast), photograph=background.window is not None)
+def _ruling(grey: NDArray[np.uint8], background: paper.Background, few_lines: bool) -> NDArray[np.bool_] | None:
+    contrast, photograph = paper.compute_contrast(grey, background), background.window is not None
+    return paper.find_ruling(contrast, ink_threshold(contrast), photograph=photograph, few_lines=few_lines)
 
 
 def _segment_ink(grey: NDArray[np.uint8], background: paper.Background, ruling: NDArray[np.bool_] | None) -> Writing:

@@ -384,7 +384,9 @@ def _read(source: InputImage, expect: Expect, steps: bool) -> Iterator[Page | Da
             yield DataError(f"{picture} is a table, not a picture; mnist-predict FILE.csv --out FILE reads its rows.")
         elif isinstance(picture, Path | BytesIO):
             yield from read_pages(picture, expect, name=str(source.path), steps=steps)
+        elif isinstance(picture, DataError):
+            yield picture
         else:
-            yield picture if isinstance(picture, DataError) else read_image(picture, expect, steps=steps)
+            yield read_image(picture, expect, steps=steps, few_lines=True)
     except DataError as error:
         yield error

@@ -273,3 +273,39 @@ def test_beside_lines_those_are_found_that_a_large_digit_hides_the_middle_of() -
     contrast[150:380, 105:295] = 200
     found = find_ruling(contrast, FLOOR, photograph=True)
     assert share(found, lines & (contrast < 200)) > 0.9
+
+
+@pytest.mark.parametrize("shape", [(50, 70), (61, 46), (400, 300)])
+@pytest.mark.parametrize("upright", [False, True])
+@pytest.mark.parametrize("thick", [1, 2])
+def test_a_line_alone_is_found_if_it_is_fainter_than_the_ink(
+    write: Draw, shape: tuple[int, int], upright: bool, thick: int
+) -> None:
+    size = min(shape)
+    drawn = write("5", shape[::-1], (size // 3, size // 5), size // 2) < 128
+    contrast = np.where(drawn, np.float32(200), np.float32(0))
+    row = size // 2 + 1
+    lined = contrast[:, row : row + thick] if upright else contrast[row : row + thick]
+    np.maximum(lined, 50, out=lined)
+    found = find_ruling(contrast, FLOOR, photograph=False, few_lines=True)
+    assert found is not None
+    assert found[contrast == 50].mean() > 0.9 and found[drawn].mean() < 0.1
+    assert find_ruling(contrast, FLOOR, photograph=False) is None or min(shape) >= 64
+
+
+@pytest.mark.parametrize("level", [160, 200])
+def test_a_bar_as_dark_as_the_ink_is_no_line_even_from_side_to_side(level: int) -> None:
+    """The bar of a 7 that was cropped tightly."""
+    contrast = np.zeros((80, 60), np.float32)
+    contrast[4:7] = level
+    contrast[:, 27:30] = 200
+    assert find_ruling(contrast, FLOOR, photograph=False, few_lines=True) is None
+
+
+def test_the_rim_of_a_frame_is_no_line() -> None:
+    contrast = np.zeros((100, 100), np.float32)
+    contrast[5:95, 5:95] = 200
+    contrast[15:85, 15:85] = 0
+    contrast[4, :] = 60
+    contrast[40:60, 48:52] = 200
+    assert find_ruling(contrast, FLOOR, photograph=False, few_lines=True) is None

@@ -649,6 +649,16 @@ def test_the_lines_of_the_paper_are_taken_out(write: Draw) -> None:
     assert overlap(seen.levels, drawn) > 0.95
 
 
+@pytest.mark.parametrize("digits", ["30", "972"])
+def test_one_line_of_the_paper_through_the_digits_is_taken_out(write: Draw, digits: str) -> None:
+    drawn = write(digits, (300, 150), (40, 35), 80)
+    ruled = drawn.copy()
+    ruled[83:86] = np.minimum(ruled[83:86], 170)
+    assert {part.box for part in best(ruled).parts.parts} == {part.box for part in best(drawn).parts.parts}
+    kept = find_writing(ruled, few_lines=False)[0].parts.parts
+    assert max(part.box[2] for part in kept) > 290
+
+
 @pytest.mark.parametrize("pen", [4, 8, 12])
 @pytest.mark.parametrize("height", [200, 280, 340])
 @pytest.mark.parametrize("digit", ["1", "4", "7"])
