@@ -325,7 +325,8 @@ def footprint(config: Config, layers: Sequence[LayerInfo]) -> Footprint:
     changing = 1 + _optimizer_copies(config.optimizer) + (config.training.ema is not None)
     copies = changing * (2 if config.training.on_divergence == "restore" else 1) + 2
     values = sum(layer.activations() for layer in layers)  # kept for backward; its own buffers are freed by layer
-    return Footprint(parameters, FLOAT * parameters * copies, FLOAT * values * config.micro_batch)
+    images = config.micro_batch * (1 if config.training.adversarial is None else 2)
+    return Footprint(parameters, FLOAT * parameters * copies, FLOAT * values * images)
 
 
 def _optimizer_copies(optimizer: AnyOptimizer) -> int:

@@ -94,12 +94,14 @@ def first_batch(config: Config) -> bytes:
         state = prepare_training(config, CustomParts())
         classes = state.setup.classes
         originals, _ = next(iter(training_loader(state.setup.train, config.micro_batch, config.seed, epoch=0)))
-        seen, taught = next(state.batches())
+        seen, taught = next(state.batches())  # `training.adversarial` adds as many images, which are not shown
     labels = without_teacher(taught)
     captions = [caption(classes, labels, position) for position in range(len(originals))]
     mixed = "" if isinstance(labels, torch.Tensor) else f", {labels.lam:.2f} of the first + {1 - labels.lam:.2f}"
     title = f"{config.name}: the first training batch, as in the data set (above) and as the model sees it (below)"
-    return batch_grid(originals.cpu().numpy(), seen.round().to(torch.uint8).cpu().numpy(), captions, title + mixed)
+    return batch_grid(
+        originals.cpu().numpy(), seen[: len(originals)].round().to(torch.uint8).cpu().numpy(), captions, title + mixed
+    )
 
 
 LR_SEEDS = 3

@@ -81,6 +81,13 @@ def main_labels(labels: Labels) -> Tensor:
     return labels.labels_a if labels.lam >= 0.5 else labels.labels_b
 
 
+def repeated(labels: Tensor | MixedLabels) -> Tensor | MixedLabels:
+    """Return the labels of a batch that contains all its images twice."""
+    if isinstance(labels, Tensor):
+        return torch.cat((labels, labels))
+    return MixedLabels(labels.labels_a.repeat(2), labels.labels_b.repeat(2), labels.lam)
+
+
 def mixup(
     images: Tensor, labels: Tensor, alpha: float, seed: int, epoch: int, batch: int
 ) -> tuple[Tensor, MixedLabels]:

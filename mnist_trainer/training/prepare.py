@@ -112,9 +112,11 @@ def step_fits(state: TrainingState, size: int) -> bool:
     try:
         trial = state.trial()
         images, labels = state.setup.train.gather(torch.arange(min(size, len(state.setup.train))))
+        norm = state.setup.config.training.adversarial
+        batch = (images, labels) if norm is None else trial.with_adversarial(images, labels, norm)
         trial.train_mode()
         trial.seed_dropout()
-        train_step(trial, [(images, labels)])
+        train_step(trial, [batch])
         bool(trial.nonfinite)  # synchronizes, so that errors are raised here
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):

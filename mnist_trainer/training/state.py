@@ -23,7 +23,7 @@ from mnist_trainer.inference.predictor import InferenceSpec, Predictor, predicte
 from mnist_trainer.model.device import autocast
 from mnist_trainer.seeds import seed_for
 from mnist_trainer.training.distributed import Ranks, current_ranks
-from mnist_trainer.training.losses import BaseCriterion, Labels, MixedLabels, TaughtLabels, main_labels, mixup
+from mnist_trainer.training.losses import BaseCriterion, Labels, MixedLabels, TaughtLabels, main_labels, mixup, repeated
 from mnist_trainer.training.optim import BestEpoch, ExponentialMovingAverage, PlateauState
 
 
@@ -299,13 +299,14 @@ class TrainingState:
         """Yield the remaining micro-batches of this epoch: images [B, 28, 28] from 0 to 255, and labels [B].
 
         Images are uint8, with `data.augment` applied; float32 if `training.mixup` mixes them. With
+        `training.adversarial` a batch has as many changed images after them. With
         `training.micro_batches` each batch is cut into this number of parts, of which the last ones may be empty. The
         images of other processes are left out: [0, 28, 28].
         """
         setup, data, seed = self.setup, self.setup.config.data, self.setup.config.seed
         first = self.step * setup.accumulation_steps
         augment, alpha = setup.augment_for(self.epoch), setup.config.training.mixup
-        count = setup.config.training.micro_batches
+        norm, count = setup.config.training.adversarial, setup.config.training.micro_batches
         batches: Iterable[tuple[Tensor, Tensor]] = training_loader(setup.train, data.batch, seed, self.epoch, first)
         if count > 1:
             own = setup.ranks.share(count)
@@ -313,8 +314,31 @@ class TrainingState:
         for number, (images, labels) in enumerate(batches, start=first * count):
             if augment is not None and len(images):
                 images = augmented(images, labels, augment, seed, self.epoch, number)  # noqa: PLW2901
-            mixed = (images, labels) if alpha is None else mixup(images, labels, alpha, seed, self.epoch, number)
+            mixed: tuple[Tensor, Tensor | MixedLabels] = images, labels
+            if alpha is not None:
+                mixed = mixup(images, labels, alpha, seed, self.epoch, number)
+            if norm is not None:
+                mixed = self.with_adversarial(*mixed, norm)
             yield (mixed[0], setup.teacher.label(*mixed)) if setup.teacher is not None and len(images) else mixed
+
+    def with_adversarial(
+        self, images: Tensor, labels: Tensor | MixedLabels, norm: float
+    ) -> tuple[Tensor, Tensor | MixedLabels]:
+        """Return images [2B, 28, 28], float32, and labels [2B]: those given, then the same with changed images.
+
+        The change of an image is the gradient of the loss by its pixels, scaled to the Euclidean norm 255 · `norm`
+        (Miyato et al. 2016, arXiv 1605.07725, equation 1), of the model in evaluation mode.
+        """
+        if not len(images):
+            return images, repeated(labels)
+        self.model.eval()
+        inputs = images.float().requires_grad_()
+        with self.autocast():
+            outputs = self.model(self.normalize(inputs)).float()
+        (gradient,) = torch.autograd.grad(self.criterion(outputs, labels), inputs)
+        self.train_mode()
+        change = F.normalize(gradient.flatten(1)).view_as(gradient) * (255 * norm)
+        return torch.cat((inputs.detach(), inputs.detach() + change)), repeated(labels)
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return the model's inputs [B, 1, 28, 28], float32, for images [B, 28, 28] with values from 0 to 255."""

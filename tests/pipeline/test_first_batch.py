@@ -56,9 +56,9 @@ def test_the_picture_holds_each_pair(tiny: dict[str, Any]) -> None:
     assert BATCH_CAPTION > 0
 
 
-@pytest.mark.parametrize("mixup", [None, 0.4])
-def test_it_draws_for_every_config(tiny: dict[str, Any], mixup: float | None) -> None:
-    config = load_config(tiny | {"training": {"mixup": mixup} if mixup else {}})
+@pytest.mark.parametrize("training", [{}, {"mixup": 0.4}, {"adversarial": 1}])
+def test_it_draws_for_every_config(tiny: dict[str, Any], training: dict[str, float]) -> None:
+    config = load_config(tiny | {"training": training})
     picture = Image.open(BytesIO(plan.first_batch(config)))
     assert picture.format == "PNG"
     assert picture.width > 400

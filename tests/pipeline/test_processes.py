@@ -21,7 +21,14 @@ MLP = "model={architecture: mlp, hidden: [16], dropout: 0.3, batch_norm: true}"
 CNN = "model={architecture: cnn, channels: [4, 4], hidden: [8], batch_norm: true, dropout: 0.2}"
 KINDS = {
     "plain": (),
-    "mixed": (MLP, "training.mixup=0.4", "training.ema=0.9", "training.clip_norm=0.5", "data.batch_size=32"),
+    "mixed": (
+        MLP,
+        "training.mixup=0.4",
+        "training.adversarial=1",
+        "training.ema=0.9",
+        "training.clip_norm=0.5",
+        "data.batch_size=32",
+    ),
     "deformed": (CNN, "data.augment={rotate: 10, elastic: true}", "optimizer=adamw", "schedule=one_cycle"),
     "accumulated": ("training.accumulate=3", "loss={name: cross_entropy, class_weights: {7: 2.5}}"),
     "full batch": (
