@@ -513,6 +513,8 @@ def _hindrances(facts: Facts) -> dict[str, str]:
         found["augmentation"] = "data.augment=null"
     if config.training.mixup is not None:
         found["mixup"] = "training.mixup=null"
+    if config.training.adversarial is not None:
+        found["adversarial images"] = "training.adversarial=null"
     return found
 
 

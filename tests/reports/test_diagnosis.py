@@ -234,6 +234,12 @@ CASES: dict[str, tuple[Facts, str, str, str]] = {
         "with augmentation",
         "data.augment=null",
     ),
+    "adversarial images alone": (
+        weak("training.adversarial=2", accuracy=0.5),
+        "underfitting",
+        "with adversarial images",
+        "training.adversarial=null",
+    ),
     "weight decay": (
         weak("optimizer.weight_decay=0.5"),
         "underfitting",
