@@ -140,9 +140,7 @@ def belongs_to_run(path: Path) -> bool:
 def check_output_file(out: Path, sources: Sequence[Path]) -> None:
     """Raise `UsageError` if `out` is a folder, one of the files `sources`, or a file of a run."""
     if out.exists() and any(out.samefile(source) for source in sources):
-        raise UsageError(
-            f"{out} is one of the evaluated checkpoints, and is not overwritten. Name another file to write to."
-        )
+        raise UsageError(f"{out} is one of the checkpoints, and is not overwritten. Name another file to write to.")
     if is_folder(out):
         raise UsageError(f"{out} is a folder. Name a file to write to.")
     if belongs_to_run(out):

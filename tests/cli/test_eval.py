@@ -295,7 +295,7 @@ def test_options_that_do_not_go_together_are_refused(
 def test_what_is_judged_is_not_written_over(command: Command, pair: tuple[str, str]) -> None:
     best = Path("first") / "best.pt"
     before = best.read_bytes()
-    message = f"{best} is one of the evaluated checkpoints, and is not overwritten. Name another file to write to.\n"
+    message = f"{best} is one of the checkpoints, and is not overwritten. Name another file to write to.\n"
     assert command("eval", *pair, "--save", best) == (2, "", message)
     assert command("eval", pair[0], "--calibrate", best) == (2, "", message)
     assert best.read_bytes() == before
