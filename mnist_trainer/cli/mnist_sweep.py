@@ -36,7 +36,7 @@ SweepFile = Annotated[
 ]
 TRIALS = "Total number of trials, with those of earlier sessions."
 STORAGE = "Keep the study in a database: sqlite:///FILE or postgresql://USER@HOST/DB."
-JOBS = "Trials at the same time; they share the cores."
+JOBS = "Trials at the same time, sharing the cores; without it, one for each GPU."
 SLURM = "Print a batch script for Slurm (sbatch): J jobs with one study in PostgreSQL; run nothing."
 RUN_DIR = "Write to this folder, or continue the sweep in it."
 
@@ -78,7 +78,5 @@ def sweep(  # noqa: PLR0913, PLR0917 - one for each option
         from mnist_trainer.studies.sweep_search import run_sweep
 
         with open_console(quiet, as_json=as_json) as console:
-            result = run_sweep(
-                loaded, jobs=jobs or 1, minutes=minutes, storage=storage, run_dir=run_dir, callback=console
-            )
+            result = run_sweep(loaded, jobs=jobs, minutes=minutes, storage=storage, run_dir=run_dir, callback=console)
         result.raise_failure()

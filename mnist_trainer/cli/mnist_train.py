@@ -71,7 +71,10 @@ ConfigFile = Annotated[
 RunDir = Annotated[Path | None, option("--run-dir", "DIR", "Write to this folder instead of runs/<time>-<name>.")]
 Seed = Annotated[str | None, option("--seed", "N", "Random seed for weights, order and dropout.")]
 Seeds = Annotated[str | None, option("--seeds", "N", "Train a series of runs, with seeds 0 to N-1 (or a list: 4,7,9).")]
-Jobs = Annotated[int | None, option("--jobs", "J", "Runs of a series at the same time; they share the cores.")]
+Jobs = Annotated[
+    int | None,
+    option("--jobs", "J", "Runs of a series at the same time, sharing the cores; without it, one for each GPU."),
+]
 PROCESSES = "Train with N processes, which share each batch (training.micro_batches); GPUs: one each."
 Processes = Annotated[int | None, option("--processes", "N", PROCESSES)]
 RESUME = "Continue a run that was stopped: its folder, its last.pt, or latest."
@@ -141,7 +144,7 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
                 _inspect(loaded, run_dir, check, show_batch)
             else:
                 start_processes(processes, loaded)
-                _train(loaded, series, 1 if jobs is None else jobs, run_dir, on_interrupt, quiet)
+                _train(loaded, series, jobs, run_dir, on_interrupt, quiet)
 
 
 def _check_options(options: Mapping[str, object], processes: int | None, resume: str | None) -> None:
@@ -204,7 +207,12 @@ def _inspect(config: Config, run_dir: Path | None, check: bool, show_batch: Path
 
 
 def _train(
-    config: Config, series: tuple[int, ...] | None, jobs: int, run_dir: Path | None, on_interrupt: str, quiet: bool
+    config: Config,
+    series: tuple[int, ...] | None,
+    jobs: int | None,
+    run_dir: Path | None,
+    on_interrupt: str,
+    quiet: bool,
 ) -> None:
     """Train a run, or a series of runs with the seeds `series`."""
     if series is not None:
@@ -220,7 +228,7 @@ def _train(
             pipeline.train(config, run_dir=run_dir, callback=console)
 
 
-def _train_series(config: Config, seeds: tuple[int, ...], jobs: int, run_dir: Path | None, quiet: bool) -> None:
+def _train_series(config: Config, seeds: tuple[int, ...], jobs: int | None, run_dir: Path | None, quiet: bool) -> None:
     from mnist_trainer.studies.seed_series import train_seeds
 
     with open_console(quiet) as console:

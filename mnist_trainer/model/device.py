@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -70,6 +71,18 @@ def resolve_device(name: str) -> torch.device:
     if reason := device_error(name):
         raise DeviceError(f"device {name} can't be used: {reason}. {advice}")
     return device
+
+
+def visible_gpus(name: str) -> list[str]:
+    """Return the GPUs among which runs with the device `name` can be divided, as in CUDA_VISIBLE_DEVICES.
+
+    Empty if `name` is the CPU, or one GPU: `cuda:1`.
+    """
+    if name not in ("auto", "cuda") or resolve_device(name).type != "cuda":
+        return []
+    count = torch.cuda.device_count()
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return given.split(",")[:count] if given else list(map(str, range(count)))
 
 
 def has_device(name: str) -> bool:

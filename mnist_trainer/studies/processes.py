@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -61,8 +61,12 @@ class Scheduler:
         """Called when a task has ended, with the error that ended it."""
 
 
-def limit_jobs(jobs: int, tasks: int) -> int:
-    """Return `jobs`, but at most the number of `tasks`. Raises `UsageError` for less than 1 job."""
+def limit_jobs(jobs: int | None, tasks: int, gpus: Sequence[str] = ()) -> int:
+    """Return `jobs`, else the number of `gpus`, else 1; but at most the number of `tasks`.
+
+    Raises `UsageError` for less than 1 job.
+    """
+    jobs = max(1, len(gpus)) if jobs is None else jobs
     if jobs < 1:
         raise UsageError(f"At least 1 job is needed; got {jobs}.")
     return min(jobs, tasks)
@@ -75,22 +79,23 @@ def threads_per_job(jobs: int) -> int:
     return max(1, torch.get_num_threads() // jobs)
 
 
-def run_tasks(function: Function, scheduler: Scheduler, jobs: int) -> None:
+def run_tasks(function: Function, scheduler: Scheduler, jobs: int, gpus: Sequence[str] = ()) -> None:
     """Call `function(task, context)` for each task of `scheduler`, up to `jobs` at a time, until there are no more.
 
-    One job runs in this process. More jobs run in a process each; `function` must then be a module-level function.
+    One job runs in this process. More jobs run in a process each; `function` must then be a module-level function. Each
+    process sees one of the `gpus` alone, if there are any.
     The scheduler gets a `TrainerError` as it was raised, a `DeviceError` if a process was killed, and a `RuntimeError`
     for any other error. An exception of the scheduler itself, KeyboardInterrupt included, ends all processes.
     """
     if jobs > 1:
-        _run_in_processes(function, scheduler, jobs)
+        _run_in_processes(function, scheduler, jobs, gpus)
         return
     while not scheduler.should_stop() and (task := scheduler.next_task()) is not None:
         context = WorkerContext(partial(scheduler.on_message, task), partial(scheduler.should_stop, task))
         scheduler.on_end(task, _call(function, task, context))
 
 
-def _run_in_processes(function: Function, scheduler: Scheduler, jobs: int) -> None:
+def _run_in_processes(function: Function, scheduler: Scheduler, jobs: int, gpus: Sequence[str]) -> None:
     """Run the tasks in up to `jobs` processes; all of them have ended when it returns or raises."""
     workers: dict[Connection, _Worker] = {}
 
@@ -101,7 +106,8 @@ def _run_in_processes(function: Function, scheduler: Scheduler, jobs: int) -> No
     def start_workers() -> None:
         """Start a process for each task, until there are `jobs` or no more tasks."""
         while len(workers) < jobs and (task := next_task()) is not None:
-            worker = _Worker(function)
+            taken = [worker.gpu for worker in workers.values()]
+            worker = _Worker(function, min(gpus, key=taken.count, default=None))
             workers[worker.connection] = worker
             worker.assign(task)
 
@@ -134,12 +140,13 @@ def _run_in_processes(function: Function, scheduler: Scheduler, jobs: int) -> No
 class _Worker:
     """A process that runs tasks, as its parent sees it."""
 
-    def __init__(self, function: Function) -> None:
+    def __init__(self, function: Function, gpu: str | None) -> None:
         self.task: Any = None
+        self.gpu = gpu
         self.stop_sent = self.is_dead = False
         self.connection, child_end = _SPAWN.Pipe()
         self.process = _SPAWN.Process(target=_worker_main, args=(child_end, function), daemon=True)
-        with _sigint_ignored():
+        with _sigint_ignored(), _visible_gpu(gpu):
             self.process.start()
         child_end.close()  # so that the connection breaks when the process ends
 
@@ -240,6 +247,20 @@ def _call(function: Function, task: object, context: WorkerContext) -> Exception
         known.add_note(format_exc())
         return known
     return None
+
+
+@contextmanager
+def _visible_gpu(gpu: str | None) -> Iterator[None]:
+    """Let a process that is started inside the block see this GPU alone; without `gpu`, as many as this process."""
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    try:
+        yield
+    finally:
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+        if before is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = before
 
 
 @contextmanager

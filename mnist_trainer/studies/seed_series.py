@@ -22,7 +22,7 @@ from mnist_trainer.config.schema import Config
 from mnist_trainer.errors import CheckpointError, InterruptedRunError, UsageError
 from mnist_trainer.files import folder_lock, make_folder, remove_folder, write_text
 from mnist_trainer.inference.metrics import Spread, spread
-from mnist_trainer.model.device import choose_threads, convert_device_errors, settings
+from mnist_trainer.model.device import choose_threads, convert_device_errors, settings, visible_gpus
 from mnist_trainer.pipeline.describe import build_header, run_facts
 from mnist_trainer.pipeline.preparation import (
     CustomParts,
@@ -70,16 +70,17 @@ def train_seeds(
     config: ConfigSource,
     seeds: Sequence[int],
     *overrides: str,
-    jobs: int = 1,
+    jobs: int | None = None,
     run_dir: str | Path | None = None,
     callback: Callback | None = None,
 ) -> SeriesResult:
     """Train `config` once with each of `seeds`, `jobs` at a time, in `run_dir` or a new folder below `runs/`.
 
-    Each run is bit-identical to one by `train` with the same seed and the same `threads`: those of the config, or the
-    CPU threads of this machine divided by `jobs`. If `run_dir` holds a series of the same config, its finished runs
-    are kept and the others continue. A run that fails does not end the others; its error is among the `failures` of
-    the result. With more than one job, a script must make the call below `if __name__ == "__main__":`, as
+    Without `jobs`, runs take turns on the GPUs of this machine, one on each; on a CPU it is one run at a time. Each run
+    is bit-identical to one by `train` with the same seed and the same `threads`: those of the config, or the CPU
+    threads of this machine, divided by `jobs` if given. If `run_dir` holds a series of the same config, its finished
+    runs are kept and the others continue. A run that fails does not end the others; its error is among the `failures`
+    of the result. With more than one job, a script must make the call below `if __name__ == "__main__":`, as
     `multiprocessing` requires.
 
     Raises `UsageError` for invalid seeds or another series in the folder, what `prepare` raises, `StorageError` if
@@ -88,11 +89,12 @@ def train_seeds(
     """
     callback, run_dir = callback or Callback(), as_folder(run_dir)
     config, seeds = with_absolute_paths(load_config(config, overrides)), check_seeds(seeds)
-    jobs = limit_jobs(jobs, len(seeds))
+    gpus = visible_gpus(config.device)
+    count = limit_jobs(jobs, len(seeds), gpus)
     if run_dir is not None:
         check_not_file(run_dir)
         config = _check_folder(RunFolder(run_dir), config, seeds)
-    threads = choose_threads(config) or threads_per_job(jobs)
+    threads = choose_threads(config) or threads_per_job(1 if jobs is None else count)
     config = config.model_copy(update={"seed": seeds[0], "threads": threads})
     for key, reason in config_warnings(config):
         callback.on_warning(key, reason)
@@ -100,7 +102,7 @@ def train_seeds(
     config = config.with_batch(facts["data"]["batch_size"])  # the number that auto became
     with folder_lock(folder.path):
         _check_folder(folder, config, seeds)  # another process may have written to it before it was locked
-        return _SeriesRun(folder, config, seeds, jobs, facts, callback).run(info)
+        return _SeriesRun(folder, config, seeds, count, gpus, {**facts, "jobs": jobs}, callback).run(info)
 
 
 def resume_seeds(
@@ -108,8 +110,10 @@ def resume_seeds(
 ) -> SeriesResult:
     """Continue the series in `folder` as `train_seeds` does, with as many `jobs` as before unless they are given."""
     record = RunFolder(folder).read_record()
-    jobs, config = jobs or record["jobs"], RunFolder(folder).config
-    return train_seeds(config, record["seeds"], *overrides, jobs=jobs, run_dir=folder, callback=callback)
+    jobs = record["jobs"] if jobs is None else jobs
+    return train_seeds(
+        RunFolder(folder).config, record["seeds"], *overrides, jobs=jobs, run_dir=folder, callback=callback
+    )
 
 
 # --- checks before the first run ---
@@ -218,25 +222,27 @@ class _Reporter(Callback):
 class _SeriesRun(Scheduler):
     """Trains the runs of a series that are not finished, and rewrites its `run.json` after each run.
 
-    `facts` are the keys of `run.json` about the data and the machine.
+    `facts` are the keys of `run.json` about the data, the machine and the option `--jobs`.
     """
 
     folder: RunFolder
     config: Config
     seeds: tuple[int, ...]
     jobs: int
+    gpus: Sequence[str]
     facts: dict[str, Any]
     callback: Callback
 
     def __post_init__(self) -> None:
         self.failures: dict[int, Exception] = {}
         seeds = list(self.seeds)
-        self.record = StudyRecord(
-            self.folder, kind="seeds", name=self.config.name, seeds=seeds, jobs=self.jobs, **self.facts
-        )
+        self.record = StudyRecord(self.folder, kind="seeds", name=self.config.name, seeds=seeds, **self.facts)
         self.write()  # before anything else, so that the folder is known as a series if this process is killed
         write_text(self.folder.config, dump_config(self.config))
         missing = [run for run in self.runs() if not _is_finished(run)]
+        self.unannounced = [run.seed for run in missing]
+        """The seeds of the runs whose end the callback has not been told, in order."""
+        self.ended: dict[int, Exception | None] = {}
         self.tasks = iter([RunTask(self.config.model_copy(update={"seed": run.seed}), run.folder) for run in missing])
 
     def should_stop(self, task: RunTask | None = None) -> bool:
@@ -249,7 +255,7 @@ class _SeriesRun(Scheduler):
         with self.record.closed_on_error(self.callback, self._how_to_continue):
             self.callback.on_series_start(common, self.seeds, self.jobs, finished)
             self.callback.can_stop = True
-            run_tasks(_train_one, self, max(1, min(self.jobs, len(self.seeds) - len(finished))))
+            run_tasks(_train_one, self, max(1, min(self.jobs, len(self.seeds) - len(finished))), self.gpus)
             self.callback.can_stop = False
             if len(self.finished()) + len(self.failures) < len(self.seeds):
                 raise KeyboardInterrupt
@@ -284,7 +290,10 @@ class _SeriesRun(Scheduler):
         self.folder.log(f"seed {seed}: {'finished' if error is None else error}")
         if error is not None and not isinstance(error, InterruptedRunError):
             self.failures[seed] = error
-        self.callback.on_run_end(_read_run(self.folder, seed), error)
+        self.ended[seed] = error
+        while self.unannounced and self.unannounced[0] in self.ended:  # in the order of the seeds
+            first = self.unannounced.pop(0)
+            self.callback.on_run_end(_read_run(self.folder, first), self.ended[first])
 
     # --- files and result ---
 

@@ -35,7 +35,7 @@ from mnist_trainer.data.identity import identify
 from mnist_trainer.data.loaders import load_splits
 from mnist_trainer.errors import DeviceError, InterruptedRunError, TrainerError, shell_quote
 from mnist_trainer.files import folder_lock, write_text
-from mnist_trainer.model.device import choose_threads, convert_device_errors, settings
+from mnist_trainer.model.device import choose_threads, convert_device_errors, settings, visible_gpus
 from mnist_trainer.pipeline.preparation import CustomParts, config_warnings, prepare_training
 from mnist_trainer.reports.callbacks import Callback, SweepInfo, SweepResult, TrialRow
 from mnist_trainer.reports.run_writer import git_commit
@@ -68,7 +68,7 @@ MIN_TRIALS = 2
 def run_sweep(
     sweep: Sweep,
     *,
-    jobs: int = 1,
+    jobs: int | None = None,
     minutes: float | None = None,
     storage: str | None = None,
     run_dir: Path | None = None,
@@ -76,6 +76,7 @@ def run_sweep(
 ) -> SweepResult:
     """Run the trials of `sweep` that have not ended, `jobs` at a time, for at most some `minutes`.
 
+    Without `jobs`, trials take turns on the GPUs of this machine, one on each; on a CPU it is one trial at a time.
     Writes `run_dir`, or a new folder below `runs/`. The study is kept in the database with the URL `storage`, or in the
     folder. If one of them already holds it, it continues; several commands may work on one database. The test set is
     not read. Raises `UsageError` if Optuna is missing or the study is about another sweep, what loading
@@ -84,7 +85,7 @@ def run_sweep(
     """
     callback = callback or Callback()
     require_optuna()
-    jobs = limit_jobs(jobs, sweep.trials)
+    limit_jobs(jobs, sweep.trials)  # its error comes first
     study = SweepStudy(sweep, storage)
     check_not_file(run_dir)
     base = sweep.config({})
@@ -108,14 +109,17 @@ class _Run(Scheduler):
     """One command that works on a sweep: it asks the study for trials, has them trained, and writes the folder."""
 
     study: SweepStudy
-    jobs: int
+    jobs_option: int | None
     minutes: float | None
     callback: Callback
     folder: RunFolder
 
     def __post_init__(self) -> None:
         self.sweep = self.study.sweep
-        self.threads = self.sweep.config({}).threads or threads_per_job(self.jobs)
+        base = self.sweep.config({})
+        self.gpus = visible_gpus(base.device)
+        self.jobs = limit_jobs(self.jobs_option, self.sweep.trials, self.gpus)
+        self.threads = base.threads or threads_per_job(1 if self.jobs_option is None else self.jobs)
         self.started = perf_counter()
         self.record = StudyRecord(
             self.folder,
@@ -167,7 +171,7 @@ class _Run(Scheduler):
         while not self.should_stop() and any(counts := self.study.count_open()):
             startable, running = counts
             if startable:
-                run_tasks(train_trial, self, min(self.jobs, startable))
+                run_tasks(train_trial, self, min(self.jobs, startable), self.gpus)
             else:
                 if running != announced:
                     self.callback.on_message(f"Waiting for {plural(running, 'trial')} that another command runs.")
@@ -269,7 +273,8 @@ class _Run(Scheduler):
         self, rows: tuple[TrialRow, ...], plots: Sequence[str] = (), left_out: Sequence[str] = ()
     ) -> SweepResult:
         """Return the result of the sweep so far, with the command that resumes it."""
-        path, storage = self.folder.path, [] if self.study.url is None else ["--storage", self.study]
+        path, options = self.folder.path, {"--jobs": self.jobs_option, "--storage": self.study.url and self.study}
+        given = (word for name, value in options.items() if value is not None for word in (name, value))
         return SweepResult(
             folder=path,
             objective=self.sweep.objective,
@@ -278,7 +283,7 @@ class _Run(Scheduler):
             best=best_trial(rows, self.sweep.objective),
             plots=tuple(plots),
             left_out=tuple(left_out),
-            resume=shell_quote("mnist-sweep", path / "sweep.yaml", "--run-dir", path, "--jobs", self.jobs, *storage),
+            resume=shell_quote("mnist-sweep", path / "sweep.yaml", "--run-dir", path, *given),
         )
 
 

@@ -66,13 +66,13 @@ def probe(state: TrainingState) -> tuple[LayerProbe, ...]:
 
 
 def slower_together(state: TrainingState) -> str | None:
-    """Return a sentence if one process alone takes its steps faster than all together; else None.
+    """Return a sentence if one process alone takes its steps faster than all together; else None, as in a second fit.
 
     Called by all processes at the same time; the others wait while the first one takes its steps alone. `state` and
     torch's random generators stay as they are.
     """
     ranks = state.setup.ranks
-    if ranks.size == 1:
+    if ranks.size == 1 or state.setup.phase == "refit":
         return None
     try:
         together = step_seconds(state, ranks)

@@ -27,8 +27,8 @@ Options:
   --seed N             Random seed for weights, order and dropout.
   --seeds N            Train a series of runs, with seeds 0 to N-1 (or a list:
                        4,7,9).
-  --jobs J             Runs of a series at the same time; they share the
-                       cores.
+  --jobs J             Runs of a series at the same time, sharing the cores;
+                       without it, one for each GPU.
   --processes N        Train with N processes, which share each batch
                        (training.micro_batches); GPUs: one each.
   --resume RUN         Continue a run that was stopped: its folder, its
@@ -168,7 +168,8 @@ Options:
   -c, --config SWEEP  The same as SWEEP without an option.
   --trials N          Total number of trials, with those of earlier sessions.
                       [x>=1]
-  --jobs J            Trials at the same time; they share the cores.  [x>=1]
+  --jobs J            Trials at the same time, sharing the cores; without it,
+                      one for each GPU.  [x>=1]
   --minutes M         Stop after M minutes.  [x>=0]
   --storage URL       Keep the study in a database: sqlite:///FILE or
                       postgresql://USER@HOST/DB.

@@ -117,6 +117,6 @@ def test_a_sweep_without_time_says_how_to_go_on(command: Command, sweep: Path) -
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines()[-3:] == [
         "0 of 3 trials are done. Resume with:",
-        "  mnist-sweep out/sweep.yaml --run-dir out --jobs 1",
+        "  mnist-sweep out/sweep.yaml --run-dir out",
         "out: no trial is finished",
     ]

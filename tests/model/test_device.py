@@ -19,6 +19,7 @@ from mnist_trainer.model.device import (
     settings,
     skipped_device,
     to_device,
+    visible_gpus,
 )
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
@@ -52,6 +53,17 @@ def test_the_device_a_name_stands_for(
 ) -> None:
     pretend(monkeypatch, cuda, mps)
     assert resolve_device(name) == torch.device(expected)
+
+
+def test_the_gpus_among_which_runs_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    pretend(monkeypatch)
+    assert visible_gpus("auto") == []
+    pretend(monkeypatch, cuda=3)
+    assert visible_gpus("auto") == visible_gpus("cuda") == ["0", "1", "2"]
+    assert visible_gpus("cpu") == visible_gpus("cuda:1") == []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-ab,2")
+    assert visible_gpus("auto") == ["5", "GPU-ab", "2"]
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,9 @@ def double(task, context):
     context.send(os.getpid())
     context.send(("result", 2 * task))
 
+def see(task, context):
+    context.send(os.environ.get("CUDA_VISIBLE_DEVICES"))
+
 def fail(task, context):
     match task:
         case "diverged":
@@ -121,6 +124,14 @@ def test_two_jobs_are_two_processes_for_all_tasks(pieces: ModuleType) -> None:
     processes = {process for _, process in scheduler.news}
     assert os.getpid() not in processes
     assert len(processes) == 2
+
+
+def test_each_process_sees_one_gpu(pieces: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    scheduler = Remembering(iter(range(3)))
+    run_tasks(pieces.see, scheduler, 3, ["4", "7"])
+    assert sorted(visible for _, visible in scheduler.news) == ["4", "4", "7"]
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,7"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")

@@ -27,6 +27,7 @@ from mnist_trainer.storage import checkpoint
 from mnist_trainer.storage.checkpoint import load_checkpoint
 from mnist_trainer.storage.run_folder import RunFolder
 from mnist_trainer.studies import seed_series as module
+from mnist_trainer.studies.processes import WorkerContext
 from mnist_trainer.studies.seed_series import resume_seeds, train_seeds
 from mnist_trainer.training.loop import EpochRecord
 from tests.pipeline.conftest import TINY
@@ -93,11 +94,15 @@ def check_equal(one: Path, other: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_a_sub_run_is_the_lone_run(jobs: int, here: Path) -> None:
+@pytest.mark.parametrize("jobs", [1, None])
+def test_a_sub_run_is_the_lone_run(jobs: int | None, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after another, or on two GPUs by turns without an option (here the CPU stands in for them)."""
+    if jobs is None:
+        monkeypatch.setattr(module, "visible_gpus", lambda device: ["0", "1"])
     config = {**TINY, "model": {**TINY["model"], "dropout": 0.5}}
     seeds = [3, 0, 1]  # with two jobs, one of the processes makes two of them
     series = train_seeds(config, seeds, jobs=jobs, run_dir=here / "many")
+    assert record_of(here / "many")["jobs"] == jobs
     for run, seed in zip(series.runs, seeds, strict=True):
         check_equal(run.folder, train(config, f"seed={seed}", run_dir=here / f"lone-{seed}").folder)
     # and it can be made again from what stands in its own folder
@@ -218,6 +223,20 @@ def test_threads_are_shared_out_and_written_down(here: Path, monkeypatch: pytest
     assert {load_config(here / "many" / f"seed-{seed}" / "config.yaml").threads for seed in (0, 1)} == {2}
     train_seeds({**TINY, "threads": 1}, [0], run_dir=here / "own")
     assert load_config(here / "own" / "seed-0" / "config.yaml").threads == 1
+
+
+def test_runs_are_announced_in_the_order_of_their_seeds(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although those of several processes end in another one."""
+
+    def run_backwards(function: Any, scheduler: Any, jobs: int, gpus: list[str]) -> None:
+        for task in reversed(list(iter(scheduler.next_task, None))):
+            function(task, WorkerContext(lambda message: None, lambda: False))
+            scheduler.on_end(task, None)
+
+    monkeypatch.setattr(module, "run_tasks", run_backwards)
+    callback = Remembering()
+    train_seeds(TINY, [4, 0, 2], "training.epochs=1", run_dir=here / "many", callback=callback)
+    assert [seed for seed, _, _ in callback.ends] == [4, 0, 2]
 
 
 # --- going on ---

@@ -228,6 +228,20 @@ def test_when_all_fail_the_exit_code_is_the_commonest(make: Making) -> None:
     assert caught.value.exit_code == 6
 
 
+def test_without_an_option_trials_take_turns_on_the_gpus(make: Making, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, one_after_another = [], module.run_tasks
+
+    def run_tasks(function: Any, scheduler: Any, jobs: int, gpus: list[str]) -> None:
+        asked.append((jobs, gpus))
+        one_after_another(function, scheduler, 1)
+
+    monkeypatch.setattr(module, "run_tasks", run_tasks)
+    monkeypatch.setattr(module, "visible_gpus", lambda device: ["4", "7"])
+    result = run_sweep(make(trials=2))
+    assert asked == [(2, ["4", "7"])]
+    assert result.complete and "--jobs" not in result.resume
+
+
 def test_a_stopped_sweep_goes_on_and_has_the_same_trials_in_the_end(make: Making, here: Path) -> None:
     whole = run_sweep(make(trials=4))
     with pytest.raises(InterruptedRunError, match=r"2 of 4 trials are done. Resume with:\nmnist-sweep mine/sweep.yaml"):
