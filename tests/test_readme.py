@@ -70,10 +70,17 @@ def blocks(language: str, *pages: str) -> list[str]:
     return [block for text in texts for block in re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)]
 
 
+def unrolled(line: str) -> list[str]:
+    """The commands of a shell's `for` loop in one line, one after the other."""
+    loop = re.fullmatch(r"for (\w+) in ([^;]+); do (.*); done", line)
+    return [line] if loop is None else [loop[3].replace(f"${loop[1]}", value) for value in loop[2].split()]
+
+
 def commands(page: str) -> list[str]:
     """The mnist-* commands of a page, in its order, without their comments; what would take long is replaced."""
     texts = [re.sub(r" *\\\n *", " ", block) for block in blocks("bash", page)]
     lines = [re.split(r" {2,}#", line)[0].strip() for text in texts for line in text.splitlines()]
+    lines = [each for line in lines for each in unrolled(line)]
     lines = [line.split("&& ")[-1] for line in lines]
     wanted = [line for line in lines if re.match(r"mnist-(train|eval|predict|runs|sweep|lab|export)\b", line)]
     for shown, smaller in SMALLER.items():

@@ -47,6 +47,7 @@ OUT = "Write confusion.png, mistakes.png and predictions.csv to this folder."
 VIEWS = "Average the predictions for N slightly deformed copies of each image (test-time augmentation)."
 CALIBRATE = "Save a copy whose probabilities are calibrated on the validation images."
 EXPLAIN = "Say what each hidden unit contributes; with --out also as files."
+SUSPICIOUS = "Find wrong labels of the training set, by runs of all folds (data.fold); with --out also as files."
 COMPARE = "Compare two checkpoints: is one significantly better? (McNemar's test)"
 
 
@@ -60,6 +61,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one an option
     calibrate: Annotated[Path | None, option("--calibrate", "FILE", CALIBRATE)] = None,
     compare: Annotated[bool, flag("--compare", COMPARE)] = False,
     explain: Annotated[bool, flag("--explain", EXPLAIN)] = False,
+    suspicious: Annotated[bool, flag("--suspicious", SUSPICIOUS)] = False,
     device: Device = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -73,10 +75,14 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one an option
         _check_options(len(checkpoints), out, save, views, calibrate, compare)
         if explain:
             _check_explain(len(checkpoints), views, compare or calibrate is not None)
+        if suspicious:
+            _check_suspicious(split, views, compare or calibrate is not None or save is not None or explain)
         changes = [*overrides, *([] if device is None else [f"device={device}"])]
         with problems_at_options(overrides, ["device"]):
             if compare:
                 report = _compare(checkpoints, changes, split, views)
+            elif suspicious:
+                report = _find_suspicious(checkpoints, changes, out)
             elif calibrate is not None:
                 report = _calibrate(checkpoints, changes, split, calibrate, out)
             else:
@@ -114,6 +120,19 @@ def _check_explain(count: int, views: int, has_other_task: bool) -> None:
             f"--explain takes one checkpoint, got {count}: explain the members of an ensemble one by one.": count == 1,
             "--explain works without views: leave out --views.": views == 1,
             "--explain can't be combined with --compare or --calibrate: leave one out.": not has_other_task,
+        }
+    )
+
+
+def _check_suspicious(split: Split, views: int, has_other_task: bool) -> None:
+    """Raise `UsageError` for options that do not go together with --suspicious."""
+    require(
+        {
+            "--suspicious is about the training set, which its runs validated: leave out --split.": split == "test",
+            "--suspicious works without views: leave out --views.": views == 1,
+            "--suspicious can't be combined with --compare, --calibrate, --save or --explain: leave one out.": (
+                not has_other_task
+            ),
         }
     )
 
@@ -173,6 +192,30 @@ def _compare(checkpoints: list[str], overrides: list[str], split: Split, views: 
     compared = compare(first, second, *overrides, split=split, views=views)
     evaluations = [compared.first.evaluation, compared.second.evaluation]
     return compared.first, comparison_lines(evaluations, compared.names, compared.comparison), compared.to_json()
+
+
+def _find_suspicious(checkpoints: list[str], overrides: list[str], out: Path | None) -> Report:
+    """List the labels of the training set that out-of-fold predictions doubt; write them to `out`."""
+    from mnist_trainer.files import write_bytes, write_text
+    from mnist_trainer.pipeline.out_of_fold import find_suspicious_labels
+    from mnist_trainer.reports.results import accuracy_lines, evaluation_lines, suspicious_lines
+    from mnist_trainer.reports.run_plots import draw_suspicious, suspicious_csv
+
+    _make_output_folders(checkpoints, None, out)
+    found = find_suspicious_labels(checkpoints, *overrides)
+    result = found.result
+    count = len(result.target.checkpoint.members)
+    model = f"{count} models, each on the images that validated it," if count > 1 else result.target.name
+    lines = evaluation_lines(result.evaluation, model, terminal_width())
+    lines += ["", *suspicious_lines(found.labels, result.evaluation.count)]
+    if found.test is not None:
+        lines += ["", f"{result.target.name} on the test set:", *accuracy_lines(found.test.evaluation)]
+    if out is not None:
+        name, picture = draw_suspicious(result.dataset, found.labels, found.positions)
+        write_bytes(out / name, picture())
+        write_text(out / "suspicious.csv", suspicious_csv(found.labels))
+        lines += ["", f"Written to {out}: {name}, suspicious.csv"]
+    return result, lines, found.to_json()
 
 
 def _calibrate(checkpoints: list[str], overrides: list[str], split: Split, file: Path, out: Path | None) -> Report:

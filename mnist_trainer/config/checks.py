@@ -10,7 +10,17 @@ from math import e, log
 from mnist_trainer.config.classes import format_classes, is_numbered, known_classes, label_of, task_classes
 from mnist_trainer.config.layers import ShapeError, expand, format_shape, infer_shapes, output_count, output_kind, walk
 from mnist_trainer.config.model import ActivationLayer, AnyLayer, Layers, Neuron, Residual
-from mnist_trainer.config.schema import ClassLoss, Config, Data, Decay, Exponential, Plateau, Simulate, StepDecay
+from mnist_trainer.config.schema import (
+    SAME_DIGITS,
+    ClassLoss,
+    Config,
+    Data,
+    Decay,
+    Exponential,
+    Plateau,
+    Simulate,
+    StepDecay,
+)
 from mnist_trainer.config.yaml_reader import KeyPath
 from mnist_trainer.errors import ConfigError, ConfigProblem
 
@@ -34,6 +44,7 @@ def find_problems(config: Config, classes: Classes = None) -> list[Finding]:
     names = None if known is None and data.binary is None else task_classes(data, known or ())
     return [
         *_data(config, known, names),
+        *_split(config.data),
         *_simulate(config),
         *_loss(config),
         *_class_weights(config, names),
@@ -60,6 +71,18 @@ def _data(config: Config, classes: Classes, names: Classes) -> Iterator[Finding]
     epochs = config.training.epochs
     if data.augment.clean_last >= epochs:
         yield ("data", "augment", "clean_last"), f"no epoch with augmentation is left: training.epochs is {epochs}"
+
+
+def _split(data: Data) -> Iterator[Finding]:
+    """Yield the problems of the keys that choose the validation images."""
+    if data.fold_number is not None:
+        part, parts = data.fold_number
+        if parts < 2 or part > parts:
+            yield ("data", "fold"), f"k/K needs 2 parts or more, and k from 1 to K; got {data.fold}"
+        if data.validation is not None:
+            yield ("data", "fold"), "decides how many images validate: leave out data.validation, or set it to null"
+    if data.split == "writers" and data.name not in SAME_DIGITS:
+        yield ("data", "split"), f"the writers are known of {' and '.join(SAME_DIGITS)} alone, not of {data.name}"
 
 
 def _unknown(key: KeyPath, name: int | str, data: Data, names: Classes) -> Iterator[Finding]:

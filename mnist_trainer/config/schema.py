@@ -112,6 +112,9 @@ AUTO_BATCH = 128
 
 DataName = Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits", "qmnist", "usps", "digits", "folder"]
 
+SAME_DIGITS = ("mnist", "qmnist")
+"""Data sets with the same digits of the same writers in the same order: 60,000 training and 10,000 test images."""
+
 
 def _device_name(name: object) -> object:
     """Return torch's name for `gpu`, `CUDA` or `cuda0`. A GPU is mps on a Mac, and cuda elsewhere."""
@@ -137,6 +140,11 @@ class Data(Section):
     """images in a batch; auto starts at 128 and is halved until a step fits into GPU memory"""
     validation: NotNegative | Fraction | None = None
     """number of validation images, or their fraction; default 5000, or a tenth of fewer than 50,000 images"""
+    fold: Annotated[str, Field(pattern=r"^[1-9][0-9]*/[1-9][0-9]*$", max_length=21)] | None = None
+    """k/K, as in 1/5: the k-th of K disjoint parts of the training set validates (K-fold cross-validation)"""
+    split: Annotated[Literal["stratified", "writers"], AnySpelling()] = "stratified"
+    """stratified: each class in proportion; writers: all images of a writer on one side (mnist, qmnist), by QMNIST's
+    label file"""
     split_seed: NotNegative = 0
     """random seed for the choice of validation images; independent of `seed`"""
     normalize: Annotated[Literal["mean_std", "unit", "none"], AnySpelling()] = "mean_std"
@@ -156,6 +164,11 @@ class Data(Section):
     def is_table(self) -> bool:
         """Whether `path` has the ending of a table of images."""
         return self.name == "folder" and (self.path or "").lower().endswith((*CSV_ENDINGS, ".npz"))
+
+    @property
+    def fold_number(self) -> tuple[int, int] | None:
+        """`fold` as the numbers k and K."""
+        return None if self.fold is None else (int(self.fold.split("/")[0]), int(self.fold.split("/")[1]))
 
     @property
     def batch(self) -> int:

@@ -198,7 +198,7 @@ def label(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-_CHANGES_IMAGES = ("", "name", "path", "root", "validation", "split_seed", "binary", "limit")
+_CHANGES_IMAGES = ("", "name", "path", "root", "validation", "fold", "split", "split_seed", "binary", "limit")
 _CHANGES_LOSS = ("", "name", "reduction", "class_weights")
 _KEY_ERRORS = ("unknown key", "no such item", "an empty key")
 

@@ -103,6 +103,14 @@ MNIST_SHA256 = {
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 
+MNIST_TEST_COUNT = 10_000
+"""Number of images of MNIST's test set, with which QMNIST's test file begins."""
+
+DOUBTED_TEST_LABELS = (947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937, 6651, 6783, 8527, 9679, 9729)
+"""The images of MNIST's test set, from 0, whose label fewer than three of five human validators confirmed, of the 100
+that confident learning doubted (Northcutt, Athalye & Mueller 2021, arXiv 2103.14749: 15 errors; the votes are in
+https://github.com/cleanlab/label-errors, mturk/mnist_mturk.json)."""
+
 PUBLISHED: dict[PublishedName, Published] = {
     "mnist": Published("MNIST/raw", TRAIN, TEST, sha256=MNIST_SHA256),
     "fashion-mnist": Published("FashionMNIST/raw", TRAIN, TEST, FASHION_ITEMS),
@@ -148,11 +156,33 @@ def load_published(name: PublishedName, root: Path, part: Part, progress: Progre
     return ImageDataset(images, labels, torch.arange(len(labels)), published.classes)
 
 
-def missing_archives(name: PublishedName, root: Path, part: Part) -> list[str]:
-    """Return the archives that `load_published` would download."""
+def load_label_table(
+    part: Part, root: Path, progress: Progress | None = None, *, download: bool = False
+) -> torch.Tensor | None:
+    """Return QMNIST's label file of `part`, int64 [60000, 8]: class, series (HSF), writer, … of each image.
+
+    Its rows are also those of MNIST (https://github.com/facebookresearch/qmnist). Returns None if the file is missing
+    and not to be downloaded. Raises DataError like `load_published`.
+    """
+    published = PUBLISHED["qmnist"]
+    file, own = published.files(part)[1], cache_dirs(root, published.folder)
+    path = find(published, file, published.folders(root))
+    if path is None:
+        if not download:
+            return None
+        path = _download("qmnist", file, own, progress)
+    with data_errors(path):
+        table = parse_idx(read_file("qmnist", file, path))
+        if table.ndim != 2 or table.shape[1] < 3:
+            raise DamagedError(f"it contains {_describe(table)}, not a label, a series and a writer for each image")
+    return torch.from_numpy(table.astype(np.int64))
+
+
+def missing_archives(name: PublishedName, root: Path, part: Part, *, labels_only: bool = False) -> list[str]:
+    """Return the archives that `load_published` would download, or `load_label_table` with `labels_only`."""
     published = PUBLISHED[name]
-    folders = published.folders(root)
-    missing = (file for file in published.files(part) if find(published, file, folders) is None)
+    folders, files = published.folders(root), published.files(part)
+    missing = (file for file in files[labels_only:] if find(published, file, folders) is None)
     return list(dict.fromkeys(map(published.archive.format, missing)))
 
 

@@ -353,6 +353,11 @@ def _pictures(layout: Layout, part: Part) -> tuple[list[str], NDArray[np.int64]]
     return _list_pictures([layout.folder(part)], layout.classes, wanted)
 
 
+def picture_paths(data: Data) -> list[str]:
+    """Return the path of each training picture of the folder `data.path`, in the order of the data set."""
+    return _pictures(layout_of(data), "train")[0]
+
+
 def _list_pictures(
     folders: Sequence[Path], classes: Sequence[str], wanted: Callable[[str], bool] | None = None
 ) -> tuple[list[str], NDArray[np.int64]]:

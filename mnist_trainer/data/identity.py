@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mnist_trainer.config.schema import SAME_DIGITS
 from mnist_trainer.data.image_dataset import CHUNK_SIZE, ImageDataset
 from mnist_trainer.data.loaders import Splits
 
@@ -19,10 +20,6 @@ Hashes = NDArray[np.int64]
 
 SAMPLE = 1024
 """Number of hashes of training images in a checkpoint. They are the smallest ones, so that any two samples overlap."""
-
-SAME_DIGITS = ("mnist", "qmnist")
-"""Data sets with the same training images in the same order. Nearly all images differ in some pixels by 1 of 255
-(https://github.com/facebookresearch/qmnist), so they are identified by their positions, too."""
 
 _FACTORS = np.frombuffer(shake_256(b"pixels").digest(28 * 28), "<i8") | 1
 """An odd factor for each 8 pixels."""
@@ -61,7 +58,7 @@ def identify(splits: Splits, name: str) -> Identity:
         digest.update(b"%d " % count + hashes.tobytes())
         if dataset is not None:
             digest.update(dataset.labels[:count].cpu().numpy().astype("<i8").tobytes())
-            if name in SAME_DIGITS:
+            if name in SAME_DIGITS:  # of qmnist nearly all differ in some pixels by 1 of 255
                 positions = (dataset.indices[:count].cpu().numpy() + 1) * _FACTORS[0]
                 hashes = np.concatenate((hashes, positions))
         found.append(hashes)

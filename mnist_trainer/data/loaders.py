@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mnist_trainer.config.classes import DIGITS, format_classes, label_of
-from mnist_trainer.config.schema import Data, Simulate
-from mnist_trainer.data.datasets import PUBLISHED, load_published, missing_archives
+from mnist_trainer.config.schema import SAME_DIGITS, Data, Simulate
+from mnist_trainer.data.datasets import MNIST_TEST_COUNT, PUBLISHED, load_label_table, load_published, missing_archives
 from mnist_trainer.data.digits import load_digits
 from mnist_trainer.data.folder import (
     evaluated_folders,
@@ -30,6 +31,9 @@ from mnist_trainer.seeds import seed_for
 
 DEFAULT_VALIDATION, MIN_FOR_DEFAULT = 5_000, 50_000
 """Default number of validation images if there are `MIN_FOR_DEFAULT` images; else it is a tenth of them."""
+
+MIN_SAME_LABELS = 0.99
+"""The smallest share of equal labels for which QMNIST's label file belongs to a data set."""
 
 
 def first_of_each(labels: Tensor, limit: int) -> Tensor:
@@ -56,6 +60,38 @@ def stratified(labels: Tensor, wanted: int | float | None, seed: int) -> tuple[T
     for positions, share in zip(classes, shares(sizes, validation_count(wanted, sizes)), strict=True):
         validates[positions[torch.randperm(len(positions), generator=generator)[:share]]] = True
     return torch.nonzero(~validates).flatten(), torch.nonzero(validates).flatten()
+
+
+def stratified_fold(labels: Tensor, fold: tuple[int, int], seed: int) -> Tensor:
+    """Return the positions, ascending, of the k-th of K disjoint parts of the images with these `labels` [N].
+
+    The parts of all k cover the images. Their sizes, and the numbers of images of a class in them, differ by at most 1.
+    """
+    generator, (part, parts) = torch.Generator().manual_seed(seed_for(seed, "split")), fold
+    classes = [positions[torch.randperm(len(positions), generator=generator)] for positions in by_class(labels)]
+    return torch.cat(classes)[part - 1 :: parts].sort().values
+
+
+def split_by_writers(writers: Tensor, wanted: int | tuple[int, int], seed: int) -> Tensor:
+    """Return the positions, ascending, of all images of some `writers` [N], numbered from 0, who are drawn with `seed`.
+
+    `wanted` is the largest number of images, except that there is at least one writer; or the fold (k, K): then each
+    writer, in the order of the numbers of their images, falls to the part that has the fewest images so far.
+    """
+    images = writers.bincount()
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed_for(seed, "split")))
+    if isinstance(wanted, int):
+        chosen = order[: max(1, int((images[order].cumsum(0) <= wanted).sum()))]
+    else:
+        part, parts = wanted
+        order = order[images[order].argsort(descending=True, stable=True)]
+        sizes, given = [0] * parts, []
+        for writer in order.tolist():
+            lightest = sizes.index(min(sizes))
+            sizes[lightest] += int(images[writer])
+            given.append(lightest)
+        chosen = order[torch.tensor(given) == part - 1]
+    return torch.nonzero(torch.isin(writers, chosen)).flatten()
 
 
 def validation_count(wanted: int | float | None, sizes: list[int]) -> int:
@@ -118,7 +154,10 @@ def missing_files(data: Data, part: Part) -> list[str]:
     """Return the names of the files that `load` would download. Raises DataError like `data_root`."""
     if data.name == "digits" or data.name == "folder":  # noqa: PLR1714 - mypy understands this one
         return []
-    return missing_archives(data.name, data_root(data), part)
+    missing = missing_archives(data.name, data_root(data), part)
+    if part == "train" and data.split == "writers" and data.validation != 0:
+        missing += missing_archives("qmnist", data_root(data), part, labels_only=True)
+    return list(dict.fromkeys(missing))
 
 
 def has_validation(data: Data) -> bool:
@@ -164,9 +203,6 @@ def binary_label(data: Data, classes: tuple[str, ...]) -> int:
 
 Batch = tuple[Tensor, Tensor]
 """uint8 images [B, 28, 28] and labels int64 [B]."""
-
-MNIST_TEST_COUNT = 10_000
-"""Number of images of MNIST's test set, with which QMNIST's test file begins."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,12 +267,63 @@ def load_real(data: Data, progress: Progress | None = None) -> Splits:
         dataset = dataset.subset(first_of_each(dataset.labels, data.limit))
     validation = None
     if data.validation != 0 and has_validation(data):
+        if data.fold is not None:
+            raise DataError(f"data.fold divides the training set, but {data.path} has validation images of its own.")
         validation = load(data, "validation", progress)
     elif data.validation != 0:
-        # Stratified by the real classes, so that `binary` does not change the split.
-        train, rest = stratified(dataset.labels, data.validation, data.split_seed)
+        train, rest = _split(dataset, data, progress)
         dataset, validation = dataset.subset(train), dataset.subset(rest) if len(rest) else None
     return Splits(_binary(dataset, data), None if validation is None else _binary(validation, data), classes)
+
+
+def _split(dataset: ImageDataset, data: Data, progress: Progress | None) -> tuple[Tensor, Tensor]:
+    """Return the positions of the training images and of the validation images, both ascending.
+
+    The labels are those of the real classes, so that `binary` does not change the split. Raises DataError if there are
+    too few images or writers, and without the file that names the writers.
+    """
+    labels, fold, count = dataset.labels, data.fold_number, len(dataset)
+    if fold is None and data.split == "stratified":
+        return stratified(labels, data.validation, data.split_seed)
+    writers = None
+    if data.split == "writers":
+        try:
+            writers = load_writers(dataset, data, "train", progress, download=True)
+        except DataError as error:
+            needs = "data.split=writers needs of qmnist the labels of the training images alone"
+            raise DataError(f"{error}\n{needs}; data.split=stratified needs nothing of it.") from error
+    groups, of_what = (count, "training images") if writers is None else (int(writers.max()) + 1, "writers")
+    if fold is not None and fold[1] > groups:
+        raise DataError(f"data.fold is {data.fold}, but {data.name} has {groups:,} {of_what} to divide.")
+    if writers is not None:
+        wanted = fold or validation_count(data.validation, list(map(len, by_class(labels))))
+        validates = split_by_writers(writers, wanted, data.split_seed)
+    elif fold is not None:
+        validates = stratified_fold(labels, fold, data.split_seed)
+    rest = torch.ones(count, dtype=torch.bool).index_fill(0, validates, value=False)
+    if len(by_class(labels[rest])) < len(by_class(labels)):
+        raise DataError(f"data.{'fold' if fold else 'validation'} leaves no training image of one of the classes.")
+    return torch.nonzero(rest).flatten(), validates
+
+
+def load_writers(
+    dataset: ImageDataset, data: Data, part: Part, progress: Progress | None = None, *, download: bool = False
+) -> Tensor | None:
+    """Return the writer of each image of `dataset`, int64 [N], numbered from 0; None where they are not known.
+
+    The images and labels are those of `part`, before `binary` is applied. QMNIST's label file names the writers: raises
+    DataError if it is damaged, or if `download` is asked for and not possible.
+    """
+    if data.name not in SAME_DIGITS:
+        return None
+    table = load_label_table(part, data_root(data), progress, download=download)
+    if table is None:
+        return None
+    indices = dataset.indices.cpu()
+    known = len(table) > int(indices.max()) and table[indices, 0] == dataset.labels.cpu()
+    if not torch.is_tensor(known) or known.double().mean() < MIN_SAME_LABELS:
+        raise DataError(f"QMNIST's label file of the {part} images belongs to other images than {data.name}'s.")
+    return torch.from_numpy(np.unique(table[indices, 2].numpy(), return_inverse=True)[1])
 
 
 def load_together(data: Data, progress: Progress | None = None) -> Splits:

@@ -65,6 +65,30 @@ class MemberMetrics:
 
 
 @dataclass(frozen=True)
+class SubsetMetrics:
+    """The accuracy on a part of the images, with its 95 % Wilson interval."""
+
+    accuracy: float
+    errors: int
+    count: int
+    interval: tuple[float, float]
+
+    def __str__(self) -> str:
+        """Return `98.21 % (179 errors of 10,000; 95 % interval 97.93 to 98.45 %)`."""
+        low, high = (f"{100 * bound:.2f}" for bound in self.interval)
+        errors = f"{self.errors:,} error{'' if self.errors == 1 else 's'} of {self.count:,}"
+        return f"{100 * self.accuracy:.2f} % ({errors}; 95 % interval {low} to {high} %)"
+
+
+@dataclass(frozen=True)
+class WriterMetrics:
+    """The number of writers of the images, and the 95 % interval of the accuracy for other writers."""
+
+    count: int
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """The metrics of a model on one split; accuracies and probabilities are fractions from 0 to 1.
 
@@ -72,7 +96,9 @@ class Evaluation:
     probabilities), `confusion[label][predicted]` counts images. `loss` is the one the model was trained with if
     `plain`; that of an ensemble, of several `views` or at a temperature is −ln of the correct class's probability. It
     is None if it is a user's own function that was not given. An ensemble has its `members`, and `disagreement`: the
-    fraction of images for which not all members predict the same class.
+    fraction of images for which not all members predict the same class. `undoubted` are the metrics without the labels
+    of MNIST's test set that human validators doubted (`DOUBTED_TEST_LABELS`), `writers` those that QMNIST's label file
+    names.
     """
 
     accuracy: float
@@ -89,6 +115,8 @@ class Evaluation:
     members: tuple[MemberMetrics, ...] = ()
     disagreement: float | None = None
     plain: bool = True
+    undoubted: SubsetMetrics | None = None
+    writers: WriterMetrics | None = field(default=None, compare=False)
     pictures: str = field(default="", compare=False)
     """Which pictures of a folder were evaluated."""
     notes: tuple[str, ...] = field(default=(), compare=False)
@@ -113,9 +141,7 @@ class Evaluation:
     @property
     def sentence(self) -> str:
         """`test accuracy 98.21 % (179 errors of 10,000; 95 % interval 97.93 to 98.45 %)`."""
-        low, high = (f"{100 * bound:.2f}" for bound in self.interval)
-        errors = f"{self.errors:,} error{'' if self.errors == 1 else 's'} of {self.count:,}"
-        return f"{self.split} accuracy {100 * self.accuracy:.2f} % ({errors}; 95 % interval {low} to {high} %)"
+        return f"{self.split} accuracy {SubsetMetrics(self.accuracy, self.errors, self.count, self.interval)}"
 
     def __repr__(self) -> str:
         """Return the sentence, the data set and the other metrics; everything else is in the attributes."""
@@ -124,9 +150,10 @@ class Evaluation:
         return f"{self.sentence}\n{', '.join([f'data {self.dataset}', *loss, *ece])}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `mnist-eval --json` prints; `views`, `pictures` and `notes` only if there are any."""
+        """Return what `mnist-eval --json` prints; the keys after `split` only if there is something to say."""
         shown = {"plain": False, "views": self.views > 1, "pictures": self.pictures, "notes": self.notes}
         shown |= {"members": self.members, "disagreement": self.members}
+        shown |= {"undoubted": self.undoubted, "writers": self.writers}
         content = {key: value for key, value in asdict(self).items() if shown.get(key, True)}
         if self.members:
             content["gain_over_mean"], content["gain_over_best"] = self.gains
@@ -137,7 +164,7 @@ class Evaluation:
         return {key: getattr(self, key) for key in ("accuracy", "errors", "count", "loss", "interval")}
 
 
-def wilson_interval(correct: int, count: int) -> tuple[float, float]:
+def wilson_interval(correct: float, count: float) -> tuple[float, float]:
     """Return the 95 % interval of the fraction `correct` / `count` (Wilson 1927); (0, 1) for a count of 0."""
     if count == 0:
         return 0.0, 1.0
@@ -145,6 +172,56 @@ def wilson_interval(correct: int, count: int) -> tuple[float, float]:
     centre = (fraction + z2 / (2 * count)) / (1 + z2 / count)
     reach = Z95 / (1 + z2 / count) * sqrt(fraction * (1 - fraction) / count + z2 / (4 * count**2))
     return max(0.0, min(centre - reach, fraction)), min(1.0, max(centre + reach, fraction))
+
+
+def cluster_interval(correct: Tensor, clusters: Tensor) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of `correct` [N] bool, if whole clusters are drawn instead of single images.
+
+    `clusters` int64 [N] are numbered from 0. It is Wilson's interval of the effective sample size, which is N divided
+    by the design effect (Kish 1965): the variance of the mean over clusters, relative to that over independent images.
+    Of seven such intervals, Wilson's is one of the two that Franco et al. 2019 recommend (PMC6690503). A design effect
+    below 1 counts as 1, so the interval is never narrower than that of independent images.
+    """
+    count, number, mean = len(correct), int(clusters.max()) + 1, float(correct.double().mean())
+    residuals = torch.zeros(number, dtype=torch.float64).index_add(0, clusters, correct.double() - mean)
+    independent = mean * (1 - mean) * count
+    effect = float(count) if number == 1 else 1.0
+    if number > 1 and independent:
+        effect = max(1.0, number / (number - 1) * float(residuals.square().sum()) / independent)
+    return wilson_interval(mean * count / effect, count / effect)
+
+
+def confident_labels(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Return the label that confident learning gives each image, int64 [N] (Northcutt et al. 2021, arXiv 1911.00068).
+
+    `probabilities` [N, K] are out-of-fold. A class is confident if its probability is at least the mean probability of
+    the class over all images with this label; the most probable confident class counts. An image without any keeps its
+    label. Labels that differ are off the diagonal of the confident joint.
+    """
+    own = probabilities.gather(1, labels[:, None]).flatten()
+    sums = torch.zeros(probabilities.shape[1], dtype=own.dtype).index_add(0, labels, own)
+    thresholds = sums / labels.bincount(minlength=len(sums))  # without images: nan, which nothing reaches
+    confident = torch.where(probabilities >= thresholds, probabilities, -1.0)
+    best = confident.max(dim=1)
+    return torch.where(best.values >= 0, best.indices, labels)
+
+
+@dataclass(frozen=True)
+class DoubtedLabel:
+    """A label of the training set, and the one that out-of-fold predictions suggest."""
+
+    index: int
+    """The position of the image in the training set, as in its files."""
+    label: str
+    self_confidence: float
+    """The out-of-fold probability of the label."""
+    suggested: str
+    probability: float
+    """The out-of-fold probability of the suggested label."""
+    confident: bool
+    """Whether confident learning calls it an error: see `confident_labels`."""
+    path: str | None = None
+    """The file of a folder of pictures."""
 
 
 def calibration_error(confidence: Tensor, correct: Tensor) -> float:

@@ -19,12 +19,14 @@ from torch.nn import functional as F
 
 from mnist_trainer.config.schema import Augment
 from mnist_trainer.data.augment import augmented, inverse_affine, warp
+from mnist_trainer.data.datasets import DOUBTED_TEST_LABELS, MNIST_TEST_COUNT
 from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import ordered_loader
 from mnist_trainer.errors import UsageError
 from mnist_trainer.inference.metrics import (
     Evaluation,
     MemberMetrics,
+    SubsetMetrics,
     calibration_error,
     confusion_matrix,
     metrics_by_class,
@@ -124,7 +126,7 @@ def predict(
         return members[0]
     probabilities = predictor.average([member.probabilities for member in members])
     outputs = _log_outputs(predictor, probabilities)
-    return _make_predictions(probabilities, dataset.labels.cpu(), outputs, plain=False, members=members)
+    return make_predictions(probabilities, dataset.labels.cpu(), outputs, plain=False, members=members)
 
 
 def predict_together(
@@ -139,7 +141,7 @@ def predict_together(
     images = (images for images, _ in ordered_loader(dataset, spec.batch_size, own))
     each = gather(predictor.outputs(images) if own else torch.empty(0))
     outputs = torch.cat([outputs for outputs in each if len(outputs)])
-    return _make_predictions(spec.probabilities(outputs), dataset.labels.cpu(), outputs)
+    return make_predictions(spec.probabilities(outputs), dataset.labels.cpu(), outputs)
 
 
 def _predict_member(
@@ -158,7 +160,7 @@ def _predict_member(
         probabilities = torch.softmax(torch.stack(logarithms).mean(dim=0), dim=1)
     plain = predictor.gives_raw_outputs and len(each) == 1 and spec.temperature == 1
     outputs = each[0] if plain else _log_outputs(predictor, probabilities)
-    return _make_predictions(probabilities, labels, outputs, plain=plain)
+    return make_predictions(probabilities, labels, outputs, plain=plain)
 
 
 def log_probabilities(probabilities: Tensor) -> Tensor:
@@ -171,9 +173,10 @@ def _log_outputs(predictor: Predictor, probabilities: Tensor) -> Tensor:
     return log_probabilities(probabilities) if predictor.gives_probabilities else probabilities
 
 
-def _make_predictions(
+def make_predictions(
     probabilities: Tensor, labels: Tensor, outputs: Tensor, plain: bool = True, members: tuple[Predictions, ...] = ()
 ) -> Predictions:
+    """Return the predictions with these `probabilities` [N, K]."""
     confidence, predicted = probabilities.max(dim=1)
     return Predictions(outputs, probabilities, predicted, confidence, labels, plain, members)
 
@@ -206,7 +209,17 @@ def measure(
         dataset=dataset,
         split=split,
         plain=predictions.plain,
+        undoubted=_undoubted(predictions.correct) if (dataset, split) == ("mnist", "test") else None,
     )
+
+
+def _undoubted(correct: Tensor) -> SubsetMetrics | None:
+    """Return the metrics without `DOUBTED_TEST_LABELS`; `correct` [N] are those of MNIST's test images, in order."""
+    if len(correct) != MNIST_TEST_COUNT:
+        return None
+    kept = torch.ones(len(correct), dtype=torch.bool).index_fill(0, torch.tensor(DOUBTED_TEST_LABELS), value=False)
+    count, hits = int(kept.sum()), int(correct[kept].sum())
+    return SubsetMetrics(hits / count, count - hits, count, wilson_interval(hits, count))
 
 
 def measure_members(

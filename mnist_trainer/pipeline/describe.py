@@ -32,6 +32,8 @@ def run_facts(state: TrainingState, custom: Mapping[str, str] | None = None) -> 
             "train_count": len(setup.train),
             "validation_count": 0 if setup.validation is None else len(setup.validation),
             "split_seed": data.split_seed,
+            **({"fold": data.fold} if data.fold else {}),
+            **({"split": data.split} if data.split != "stratified" else {}),
             "fingerprint": setup.fingerprint,
             "batch_size": data.batch,
             "normalization": asdict(setup.spec.normalization),
@@ -46,6 +48,8 @@ def build_header(state: TrainingState, folder: Path, custom: dict[str, str], res
     setup, facts = state.setup, run_facts(state, custom)
     data = f"{setup.config.data.name}: {len(setup.train):,} images to train, "
     data += f"{facts['data']['validation_count']:,} to validate"
+    if setup.config.data.fold:
+        data += f" (fold {setup.config.data.fold})"
     if any(setup.simulated):
         data += " (simulated: {:,} and {:,})".format(*setup.simulated)
     if (extra := setup.config.data.extra) is not None:

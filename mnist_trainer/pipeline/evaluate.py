@@ -22,6 +22,7 @@ from mnist_trainer.data.loaders import (
     load_refusal_images,
     load_split,
     load_unseen,
+    load_writers,
     ordered_loader,
     with_binary,
 )
@@ -33,7 +34,9 @@ from mnist_trainer.inference.metrics import (
     Comparison,
     Evaluation,
     RefusalMetrics,
+    WriterMetrics,
     calibration_error,
+    cluster_interval,
     compare_predictions,
     fit_refusal_threshold,
     fit_temperature,
@@ -115,7 +118,7 @@ def load_target(
         if [data.limit for data in target.trained_on] != [data.limit for data in datasets]:
             reason = "some would be images the model was trained with"
             raise UsageError(f"data.limit changes which images validate: {reason}.")
-        _check_split_counts(files, whole.members, target.config.data)
+        check_split_counts(files, whole.members, target.config.data)
     return target
 
 
@@ -150,7 +153,7 @@ def check_same_split(names: Sequence[str], datasets: Sequence[Data], split: Spli
     first = datasets[0]
     keys = ["name", "path"]
     if split in ("train", "validation"):
-        keys += ["split_seed", "limit", "validation", "simulate.photographs"]
+        keys += ["split", "split_seed", "limit", "fold", "validation", "simulate.photographs"]
     for name, data in zip(names, datasets, strict=True):
         differs = next((key for key in keys if attrgetter(key)(data) != attrgetter(key)(first)), None)
         if differs is None or (differs == "validation" and load_real(data).counts == load_real(first).counts):
@@ -165,7 +168,7 @@ def check_same_split(names: Sequence[str], datasets: Sequence[Data], split: Spli
         )
 
 
-def _check_split_counts(names: Sequence[str], members: Sequence[Member], data: Data) -> None:
+def check_split_counts(names: Sequence[str], members: Sequence[Member], data: Data) -> None:
     """Raise `CheckpointError` that names a model whose data set had another number of images when it was trained.
 
     The validation split then has other images, and the model may have been trained with some of them.
@@ -267,11 +270,14 @@ def evaluate_target(
         raise UsageError("loss= is for a single checkpoint: an ensemble's loss is -ln of its mean probability.")
     threads = choose_threads(config, custom.model)
     with settings(config, threads, model=custom.model), convert_device_errors("evaluation", DEVICE_ADVICE):
-        dataset, pictures = _load_images(target, split, trained_on)
+        dataset, pictures, writers = _load_images(target, split, trained_on)
         predictor = checkpoint.predictor(resolve_device(config.device), custom.model)
         predictions = predict(predictor, dataset, views, [each.config.data.augment for each in checkpoint.members])
         mean_loss = _mean_loss(checkpoint, custom.loss)
         evaluation = measure(predictor, predictions, mean_loss, checkpoint.classes, config.data.name, split)
+        if writers is not None:
+            metrics = WriterMetrics(int(writers.max()) + 1, cluster_interval(predictions.correct, writers))
+            evaluation = replace(evaluation, writers=metrics)
         if predictions.members:
             members = measure_members(predictor, predictions, target.member_names)
             evaluation = replace(evaluation, members=members, disagreement=predictions.disagreement)
@@ -299,8 +305,10 @@ def explain_result(result: EvalResult) -> NetworkExplanation:
         return explain_network(target.checkpoint.predictor(resolve_device(target.config.device)), result.dataset)
 
 
-def _load_images(target: EvalTarget, split: Split, trained_on: tuple[Data, ...]) -> tuple[ImageDataset, str]:
-    """Return the images, with the model's labels, and a text on which pictures of a folder they are."""
+def _load_images(
+    target: EvalTarget, split: Split, trained_on: tuple[Data, ...]
+) -> tuple[ImageDataset, str, Tensor | None]:
+    """Return the images, with the model's labels; a text on which pictures of a folder they are; their writers."""
     labels, pictures = torch.tensor(_model_labels(target, split)), ""
     data = target.config.data.model_copy(update={"binary": None})
     if data.name == "folder" and split == "test":
@@ -309,7 +317,8 @@ def _load_images(target: EvalTarget, split: Split, trained_on: tuple[Data, ...])
         dataset = load_split(data, split)
         if data.name == "folder":
             pictures = f"{len(dataset):,} pictures in {data.path}, its {split} set"
-    return replace(dataset, labels=labels[dataset.labels]), pictures
+    writers = load_writers(dataset, data, "test" if split in ("test", "test50k") else "train")
+    return replace(dataset, labels=labels[dataset.labels]), pictures, writers
 
 
 def _model_labels(target: EvalTarget, split: Split) -> list[int]:

@@ -284,6 +284,5 @@ def refit_config(config: Config, epochs: int) -> Config:
         clean_last = min(data.augment.clean_last, epochs - 1)
         data = data.model_copy(update={"augment": data.augment.model_copy(update={"clean_last": clean_last})})
     changes = {"epochs": epochs, "early_stopping": None, "stop": None, "refit": False}
-    return config.model_copy(
-        update={"data": data.model_copy(update={"validation": 0}), "training": training.model_copy(update=changes)}
-    )
+    whole = data.model_copy(update={"validation": 0, "fold": None})
+    return config.model_copy(update={"data": whole, "training": training.model_copy(update=changes)})

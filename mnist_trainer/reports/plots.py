@@ -61,6 +61,7 @@ def mistakes(
     probabilities: Sequence[float | None],
     title: str,
     file_format: FileFormat = "png",
+    nothing: str = "There are no mistakes.",
 ) -> bytes:
     """Draw the first 25 of `images` [n, 28, 28] with label, predicted class and its probability (0 to 1)."""
     images = images[:MAX_MISTAKES]
@@ -69,7 +70,7 @@ def mistakes(
 
     def draw(figure: Figure) -> None:
         if not rows:
-            figure.text(0.5, 0.45, "There are no mistakes.", ha="center", va="center", fontsize=16, color=GREEN)
+            figure.text(0.5, 0.45, nothing, ha="center", va="center", fontsize=16, color=GREEN)
             return
         axes = figure.add_subplot()  # a subplot for each image would take four times as long
         for (y, x), caption in zip(corners, map(_mistake_caption, labels, predicted, probabilities), strict=False):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mnist_trainer.inference.metrics import (
         CalibrationMetrics,
         Comparison,
+        DoubtedLabel,
         Evaluation,
         MemberMetrics,
         RefusalMetrics,
@@ -114,7 +115,8 @@ def evaluation_lines(evaluation: Evaluation, model: str, width: int | None = Non
         from mnist_trainer.inference.metrics import BINS  # imports torch, which mnist-predict does without
 
         ece = f"{percent(evaluation.ece)} (expected, {BINS} bins of equal width)"
-    lines = [_heading(evaluation, model), evaluation.sentence, _loss_line(evaluation), f"calibration error {ece}"]
+    lines = [_heading(evaluation, model), *accuracy_lines(evaluation), _loss_line(evaluation)]
+    lines.append(f"calibration error {ece}")
     if evaluation.members:
         lines += ["", *_member_lines(evaluation, width)]
     size = max(5, *(len(each.label) for each in evaluation.per_class))
@@ -123,6 +125,18 @@ def evaluation_lines(evaluation: Evaluation, model: str, width: int | None = Non
         confusion = "-" if each.confused_with is None else f"{each.confused_with} ({each.confused_count})"
         errors = f"{each.errors} of {each.count}"
         lines.append(f"{each.label:>{size}}  {percent(each.accuracy):>9}  {errors:>12}  {confusion}")
+    return lines
+
+
+def accuracy_lines(evaluation: Evaluation) -> list[str]:
+    """Return the accuracy; also that without doubted labels, and the interval over writers, where they are known."""
+    lines = [evaluation.sentence]
+    if (clean := evaluation.undoubted) is not None:
+        doubted = evaluation.count - clean.count
+        lines.append(f"without the {doubted} labels that human validators doubted {clean}")
+    if (writers := evaluation.writers) is not None:
+        low, high = (f"{100 * bound:.2f}" for bound in writers.interval)
+        lines.append(f"95 % interval for other writers than these {writers.count:,}: {low} to {high} %")
     return lines
 
 
@@ -160,6 +174,25 @@ def _member_lines(evaluation: Evaluation, width: int | None) -> list[str]:
         f"together {over_mean} points of accuracy against their mean, {over_best} against the best",
         f"the members disagree on {percent(evaluation.disagreement)} of the images",
     ]
+
+
+def suspicious_lines(doubted: Sequence[DoubtedLabel], count: int) -> list[str]:
+    """Return how many of `count` labels are doubted, and the first ten."""
+    sure = sum(each.confident for each in doubted)
+    lines = [f"{len(doubted):,} of {count:,} labels are doubted, {sure:,} of them by confident learning"]
+    if not doubted:
+        return lines
+    heads = ("index", "label", "probability", "suggested", "probability")
+    columns = [*(Column(head, right=True) for head in heads), Column("confident")]
+    columns += [Column("file", least=12, keeps_end=True)] * any(each.path for each in doubted)
+    rows = [
+        (
+            *(str(each.index), each.label, percent(each.self_confidence), each.suggested, percent(each.probability)),
+            *("yes" if each.confident else "", *([each.path] if each.path else [])),
+        )
+        for each in doubted[:10]
+    ]
+    return [f"{lines[0]}; the least self-confident:", *table_lines(columns, rows)[0]]
 
 
 def comparison_lines(evaluations: Sequence[Evaluation], names: tuple[str, str], comparison: Comparison) -> list[str]:

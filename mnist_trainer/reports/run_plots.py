@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from functools import partial
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from mnist_trainer.data.image_dataset import ImageDataset
-from mnist_trainer.inference.metrics import Evaluation, calibration_error, reliability
+from mnist_trainer.inference.metrics import DoubtedLabel, Evaluation, calibration_error, reliability
 from mnist_trainer.inference.predictions import DeadUnits, Predictions, most_confident_errors
 from mnist_trainer.reports import plots
 from mnist_trainer.reports.canvas import FileFormat, Picture, draw_in_background, encode_png
@@ -77,6 +78,33 @@ def draw_mistakes(
         f"{which} {evaluation.errors:,} mistakes in {evaluation.count:,} {evaluation.split} images: label → prediction",
         file_format,
     )
+
+
+def draw_suspicious(dataset: ImageDataset, doubted: Sequence[DoubtedLabel], positions: torch.Tensor) -> Drawing:
+    """Return `suspicious.png`: the first 25 of the `doubted` labels, which are at `positions` [n] in `dataset`."""
+    images, _ = dataset.gather(positions[: plots.MAX_MISTAKES])
+    which = "All" if len(doubted) == len(images) else f"The {len(images)} least self-confident of"
+    return "suspicious.png", partial(
+        plots.mistakes,
+        images.cpu().numpy(),
+        [each.label for each in doubted],
+        [each.suggested for each in doubted],
+        [each.probability for each in doubted],
+        f"{which} {len(doubted):,} doubted labels of {len(dataset):,}: label → out-of-fold prediction",
+        nothing="No label is doubted.",
+    )
+
+
+def suspicious_csv(doubted: Sequence[DoubtedLabel]) -> str:
+    """Return CSV with the attributes of `DoubtedLabel` as columns; `path` for a folder of pictures alone."""
+    names = [field.name for field in fields(DoubtedLabel)]
+    if not any(each.path for each in doubted):
+        names.remove("path")
+
+    def cell(value: object) -> object:
+        return f"{value:.6g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else value
+
+    return csv_text(names, ([cell(getattr(each, name)) for name in names] for each in doubted))
 
 
 def draw_sample(predictions: Predictions, dataset: ImageDataset) -> Drawing:

@@ -155,7 +155,9 @@ def _trained(run: RunSummary, record: RunRecord) -> Iterator[tuple[str, str]]:
     counts = ((data.train_count, "training"), (data.validation_count, "validation"), (tested, "test"))
     yield "Data set", run.task or ""
     yield "Images", ", ".join(f"{count:,} {part}" for count, part in counts if count is not None)
-    yield "Split", "" if data.split_seed is None else f"validation images drawn by data.split_seed {data.split_seed}"
+    drawn = f"data.fold {data.fold} of those" if data.fold else "validation images"
+    drawn += f" drawn by data.split_seed {data.split_seed}{', writer by writer' if data.split == 'writers' else ''}"
+    yield "Split", "" if data.split_seed is None else drawn
     yield "Hash of the images", data.fingerprint or ""
     yield "Model", run.model or ""
     yield "Parameters", format_value("parameters", run.parameters).strip("-")

@@ -93,6 +93,8 @@ class DataFacts(Section):
     train_count: Count | None = None
     validation_count: Count | None = None
     split_seed: int | None = None
+    fold: str | None = None
+    split: str | None = None
     fingerprint: str | None = None
 
 

@@ -433,3 +433,33 @@ def test_a_model_without_hidden_layers_cannot_be_explained(
     done = command("eval", "runs/flat", "--explain")
     assert (done.code, done.out) == (4, "")
     assert done.err.startswith("This model has no hidden layer: its outputs are computed directly from the pixels")
+
+
+# --- suspicious labels ---
+
+
+def test_suspicious_labels_are_printed_and_written(command: Command, here: Path) -> None:
+    runs = [here / "1", here / "2"]
+    for part, run in enumerate(runs, start=1):
+        train("tiny.yaml", "data.validation=null", f"data.fold={part}/2", "training.epochs=1", run_dir=run)
+    done = command("eval", *runs, "--suspicious", "--out", here / "out")
+    lines = done.out.splitlines()
+    assert (done.code, done.err) == (0, "")
+    assert lines[0] == "2 models, each on the images that validated it, on digits"
+    assert lines[1].startswith("out-of-fold training accuracy ")
+    assert lines[-1] == f"Written to {here / 'out'}: suspicious.png, suspicious.csv"
+    assert (here / "out" / "suspicious.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    with (here / "out" / "suspicious.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["index", "label", "self_confidence", "suggested", "probability", "confident"]
+    sure = sum(row["confident"] == "true" for row in rows)
+    told = f"{len(rows)} of 200 labels are doubted, {sure} of them by confident learning; the least self-confident:"
+    assert lines[lines.index(told) + 2].split()[:2] == [rows[0]["index"], rows[0]["label"]]
+    found = json.loads(command("eval", *runs, "--suspicious", "--json").out)
+    assert [str(each["index"]) for each in found["suspicious"]] == [row["index"] for row in rows]
+    assert (found["count"], "test" in found) == (200, False)
+    one = command("eval", runs[0], "--suspicious", "--out", here / "none")
+    assert (one.code, one.out) == (4, "")
+    assert "Missing: data.fold=2/2." in one.err
+    for other in (["--views", "2"], ["--split", "train"], ["--explain"], ["--save", "x.pt"]):
+        assert command("eval", *runs, "--suspicious", *other).code == 2

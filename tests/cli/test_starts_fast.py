@@ -73,6 +73,8 @@ Options:
                     (McNemar's test)
   --explain         Say what each hidden unit contributes; with --out also as
                     files.
+  --suspicious      Find wrong labels of the training set, by runs of all
+                    folds (data.fold); with --out also as files.
   --device NAME     Device: cpu, cuda, cuda:1, mps or auto.
   --json            Print one JSON object; accuracies are fractions from 0 to
                     1.

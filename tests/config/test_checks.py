@@ -37,6 +37,7 @@ YES_OR_NO = {"binary": 7}
         {"data": {"name": "folder", "path": "pictures"}, "loss": {"name": "mse", "class_weights": [1, 2, 3]}},
         {"data": {"name": "folder", "path": "pictures"}, "model": layered("flatten", {"linear": 26})},
         {"data": {"validation": 0}},
+        {"data": {"fold": "5/5", "split": "writers"}, "training": {"refit": True}},
         {"optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": True}},
         {"model": {"architecture": "mlp", "init_from": "runs/a", "freeze": 1}},
         {"training": {"accumulate": 4}},
@@ -98,6 +99,18 @@ def test_what_fits_together_is_not_complained_about(sections: dict[str, Any]) ->
             {"data": {"name": "usps", "path": "here"}},
             ("data", "path"),
             "only data.name 'folder' has a path; 'usps' is found under data.root",
+        ),
+        ({"data": {"fold": "4/3"}}, ("data", "fold"), "k/K needs 2 parts or more, and k from 1 to K; got 4/3"),
+        ({"data": {"fold": "1/1"}}, ("data", "fold"), "k/K needs 2 parts or more, and k from 1 to K; got 1/1"),
+        (
+            {"data": {"fold": "1/5", "validation": 0}},
+            ("data", "fold"),
+            "decides how many images validate: leave out data.validation, or set it to null",
+        ),
+        (
+            {"data": {"name": "digits", "split": "writers"}},
+            ("data", "split"),
+            "the writers are known of mnist and qmnist alone, not of digits",
         ),
         ({"data": {"binary": 10}}, ("data", "binary"), "there is no class 10: the classes are 0 to 9"),
         (

@@ -264,6 +264,7 @@ data:
   name: mnist
   root: 'off'
   batch_size: 128
+  split: stratified
   split_seed: 0
   normalize: mean_std
   simulate: {photographs: 0.0, non_digits: 0.0, rows: 0.0}

@@ -34,6 +34,8 @@ def test_the_defaults() -> None:
             "root": None,
             "batch_size": 128,
             "validation": None,
+            "fold": None,
+            "split": "stratified",
             "split_seed": 0,
             "normalize": "mean_std",
             "limit": None,

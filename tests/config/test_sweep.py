@@ -123,6 +123,11 @@ training: {epochs: 3}
             "mine.yaml:2:15  space.seed: takes step or log, not both",
         ),
         (
+            BASE + "space: {data.fold: {choice: [1/2, 2/2]}}\n",
+            "mine.yaml:2:21  space.data.fold: changes the validation images, so that trials could not be "
+            "compared; set it in the base",
+        ),
+        (
             BASE + "space: {data.split_seed: {int: [1, 9]}}\n",
             "mine.yaml:2:27  space.data.split_seed: changes the validation images, so that trials could not be "
             "compared; set it in the base",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import ceil
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -14,6 +15,8 @@ from mnist_trainer.inference.metrics import (
     ClassMetrics,
     Evaluation,
     calibration_error,
+    cluster_interval,
+    confident_labels,
     confusion_matrix,
     metrics_by_class,
     wilson_interval,
@@ -36,6 +39,52 @@ def test_the_interval_is_scipys(count: int, share: float) -> None:
 
 def test_the_interval_of_nothing_is_everything() -> None:
     assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+def test_the_interval_of_equal_clusters_is_that_of_as_many_images() -> None:
+    """30 writers, who wrote 20 equal images each, say as much as 30 images: the design effect is 20 · 30 / 29."""
+    once = torch.arange(30) < 27
+    low, high = cluster_interval(once.repeat_interleave(20), torch.arange(30).repeat_interleave(20))
+    assert (low, high) == pytest.approx(wilson_interval(0.9 * 29, 29), abs=1e-12)
+
+
+def test_the_interval_of_clusters_is_not_narrower_than_that_of_images() -> None:
+    correct = torch.rand(5000) < 0.97
+    independent = wilson_interval(int(correct.sum()), 5000)
+    alternating = torch.arange(5000).remainder(2500)  # each writer has two images
+    for clusters in (torch.arange(5000), alternating):
+        low, high = cluster_interval(correct, clusters)
+        assert low <= independent[0] + 1e-4 and high >= independent[1] - 1e-4
+    same = torch.arange(10) % 2 == 0  # all ten writers have one of two images right: less variance than by chance
+    assert cluster_interval(same.repeat(1), torch.arange(10) // 2) == wilson_interval(5, 10)
+    assert cluster_interval(torch.ones(10, dtype=torch.bool), torch.arange(10) // 2) == wilson_interval(10, 10)
+    assert cluster_interval(same, torch.zeros(10, dtype=torch.int64)) == wilson_interval(0.5, 1)
+
+
+def test_the_interval_of_clusters_covers_the_true_accuracy() -> None:
+    """The accuracies of writers are drawn from a beta distribution with mean 0.95; Wilson's interval is too narrow."""
+    rng, covered, plain = np.random.default_rng(0), 0, 0
+    for _ in range(400):
+        accuracies = rng.beta(9.5, 0.5, 100).repeat(40)
+        correct = torch.from_numpy(rng.random(4000) < accuracies)
+        low, high = cluster_interval(correct, torch.arange(4000) // 40)
+        covered += low <= 0.95 <= high
+        one, other = wilson_interval(int(correct.sum()), 4000)
+        plain += one <= 0.95 <= other
+    assert covered / 400 > 0.91
+    assert plain / 400 < 0.7
+
+
+def test_a_confident_class_is_as_probable_as_its_own_images_usually_are() -> None:
+    probabilities = torch.tensor(
+        [[0.9, 0.1, 0.0], [0.7, 0.3, 0.0], [0.2, 0.8, 0.0], [0.45, 0.55, 0.0], [0.1, 0.9, 0.0], [0.85, 0.1, 0.05]],
+        dtype=torch.float64,
+    )
+    labels = torch.tensor([0, 0, 1, 1, 0, 1])  # mean probabilities of the labels: 0.567 of 0s, 0.483 of 1s, no 2
+    assert confident_labels(probabilities, labels).tolist() == [0, 0, 1, 1, 1, 0]
+    # Where no class reaches its mean, the label stays: 0.5 and 0.5 are below 0.9 and 0.8.
+    sure = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8], [0.2, 0.8], [0.52, 0.48]], dtype=torch.float64)
+    assert confident_labels(sure, torch.tensor([0, 0, 1, 1, 1])).tolist() == [0, 0, 1, 1, 1]
 
 
 def slow_calibration_error(confidence: list[float], correct: list[bool], bins: int = 15) -> float:

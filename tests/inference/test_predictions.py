@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mnist_trainer.config.schema import Data
+from mnist_trainer.data.datasets import DOUBTED_TEST_LABELS
 from mnist_trainer.data.image_dataset import ImageDataset
+from mnist_trainer.data.loaders import load_test
 from mnist_trainer.data.normalize import Normalization
-from mnist_trainer.inference.metrics import Evaluation
+from mnist_trainer.inference.metrics import Evaluation, SubsetMetrics, wilson_interval
 from mnist_trainer.inference.predictions import Predictions, measure, most_confident_errors, predict
 from mnist_trainer.inference.predictor import InferenceSpec, Predictor
+from mnist_trainer.reports.results import evaluation_lines
 
 CPU = torch.device("cpu")
 CLASSES = tuple("0123456789")
@@ -48,6 +53,28 @@ def test_figures_are_counted_over_all_images(dataset: ImageDataset, network: nn.
     assert metrics.loss == pytest.approx(mean_loss(outputs, dataset.labels), abs=1e-6)
     assert metrics.interval[0] < metrics.accuracy < metrics.interval[1]
     assert (metrics.dataset, metrics.split) == ("mnist", "validation")
+
+
+def test_the_doubted_labels_of_mnists_test_set_are_left_out_once_more() -> None:
+    labels = torch.arange(10_000) % 10
+    wrong = torch.tensor([*DOUBTED_TEST_LABELS, 0, 1])
+    predicted = labels.index_add(0, wrong, torch.ones_like(wrong)) % 10
+    probabilities = F.one_hot(predicted, 10).double()
+    predictions = Predictions(probabilities, probabilities, predicted, probabilities.amax(dim=1), labels)
+    predictor = Predictor([nn.Identity()], [SPEC], CPU)
+    metrics = measure(predictor, predictions, mean_loss, CLASSES, "mnist", "test")
+    assert (metrics.errors, metrics.count) == (17, 10_000)
+    assert metrics.undoubted == SubsetMetrics(9983 / 9985, 2, 9985, wilson_interval(9983, 9985))
+    assert metrics.to_json()["undoubted"]["errors"] == 2
+    told = "99.98 % (2 errors of 9,985; 95 % interval 99.93 to 99.99 %)"
+    assert evaluation_lines(metrics, "m")[2] == f"without the 15 labels that human validators doubted {told}"
+    for name, split in (("mnist", "validation"), ("qmnist", "test")):
+        assert measure(predictor, predictions, mean_loss, CLASSES, name, split).undoubted is None
+
+
+def test_the_doubted_labels_are_those_that_people_were_asked_about(mnist_root: Path) -> None:
+    labels = load_test(Data(root=str(mnist_root))).labels[list(DOUBTED_TEST_LABELS)]
+    assert labels.tolist() == [8, 0, 9, 4, 2, 5, 6, 6, 5, 5, 0, 1, 4, 6, 5]  # given_original_label in the source
 
 
 def test_confusion_and_classes_agree_with_the_errors(dataset: ImageDataset, network: nn.Module) -> None:
