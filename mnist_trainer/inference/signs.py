@@ -35,14 +35,17 @@ JOINED_GAP = 0.05
 MAX_DOT, MAX_DOT_RATIO, DOT_DEPTH = 0.34, 2.2, (-0.12, 0.17)
 """The largest side of a dot, the ratio of its sides, and the range of its depth if it is a decimal point."""
 
-MAX_COMMA, COMMA_RATIO, COMMA_DEPTH = 0.45, (1.15, 3.3), (0.08, 0.6)
-"""The longest comma, and the ranges of its height relative to its width and of its depth."""
+COMMA_HEIGHT, COMMA_RATIO, COMMA_DEPTH = (0.14, 0.45), (1.15, 3.3), (0.08, 0.6)
+"""The ranges of a comma's height, its height relative to its width, and its depth."""
+
+BELOW_GAP = 0.25
+"""A dot or comma within `JOINED_GAP` of a digit horizontally, and within this distance vertically, is a piece of it."""
 
 DOTS, MAX_SPECKS, SPECK_SIDE = {".", ",", ":"}, 1, 0.6
 """One of these signs is a speck if more other ink is as long as this share of its side."""
 
-BAR_LENGTH, MIN_BAR_RATIO = (0.25, 0.9), 1.8
-"""The range of a bar's length, and its least ratio of length to thickness."""
+BAR_LENGTH, MIN_BAR_RATIO, MAX_BAR_HEIGHT = (0.25, 0.9), 1.8, 0.29
+"""The range of a bar's length, its least ratio of length to thickness, and its largest height if it is one stroke."""
 
 FRACTION_RATIO, FRACTION_EXCESS, FRACTION_GAP = 3.0, 1.2, 0.8
 """A fraction bar has at least this ratio of length to thickness, is longer than the digits above and below it by at
@@ -121,7 +124,11 @@ class Shape:
         """Whether it is a comma, which is high and ends below the foot."""
         low, high = (ratio * self.width for ratio in COMMA_RATIO)
         is_deep = COMMA_DEPTH[0] <= self.depth <= COMMA_DEPTH[1]
-        return is_deep and self.width >= MIN_THICKNESS and low <= self.height <= min(high, MAX_COMMA)
+        return (
+            is_deep
+            and self.width >= MIN_THICKNESS
+            and max(low, COMMA_HEIGHT[0]) <= self.height <= min(high, COMMA_HEIGHT[1])
+        )
 
     @property
     def is_bar(self) -> bool:
@@ -167,6 +174,7 @@ def find_signs(
     stray = [box for box in loose if not any(_within(box, sign) for _, sign in found)]
     height = float(np.median([body[3] for body in bodies.values()]))
     found = [each for each in found if each[0] not in PIECES or not _is_piece(each[1], loose, height)]
+    found = [each for each in found if each[0] not in DOTS or not _is_below(each, bodies, height)]
     found = [each for each in found if each in known or each[0] not in DOTS or not _is_speck(each[1], stray)]
     return found, tuple(dict.fromkeys(warnings))
 
@@ -175,6 +183,14 @@ def _is_piece(box: Box, loose: Sequence[Box], height: float) -> bool:
     """Return whether a box is a piece of a broken digit: other ink that is in no digit is beside, above or below it."""
     others = [other for other in loose if not _within(other, box) and max(other[2:]) >= MIN_SIGN * height]
     return any(distance(box, other) <= PIECE_GAP * height for other in others)
+
+
+def _is_below(found: Found, bodies: dict[Box, Box], height: float) -> bool:
+    """Return whether a dot or comma is a piece of a digit: just above or below one, or, as a dot, beside one."""
+    sign, box = found
+    gaps = ((-overlap(box, body, 0), -overlap(box, body, 1)) for body in bodies.values() if body != box)
+    least = 0 if sign == "," else JOINED_GAP * height
+    return any(across < least and down < BELOW_GAP * height for across, down in gaps)
 
 
 def _is_speck(box: Box, stray: Sequence[Box]) -> bool:
@@ -269,8 +285,11 @@ def _glyph_sign(line: Line, at: int, digits: Line, ink: Sequence[Box]) -> str | 
         upper, lower = (_shape(box, others) for box in components)
         if (sign := _stacked_sign(upper, lower)) is not None:
             return sign
-    if (sign := _single_sign(shape)) is not None:
-        return "=" if sign == "-" and _is_double(glyph.image) else sign
+    sign = _single_sign(shape)
+    if sign == "-" and _is_double(glyph.image):
+        return "="
+    if sign is not None and (sign != "-" or shape.height <= MAX_BAR_HEIGHT):
+        return sign
     if glyph.digit_probability <= PLUS_PROBABILITY and _is_plus_sized(shape) and _is_plus(glyph.image):
         return "+"
     return "/" if _is_slash(line, at, SLASH_HEIGHT, SLASH_BELOW) else None

@@ -59,6 +59,9 @@ def signs_in_ink(lines: list[list[DigitPrediction]], marks: list[Box], layout: L
         ([(190, 120, 12, 12)], []),  # a dot in the middle is none
         ([(178, 120, 45, 8)], []),  # a bar in the upper third is a piece of a 5 or 7
         ([(190, 188, 12, 12), (185, 160, 6, 16)], []),  # a piece of a broken digit, beside another
+        ([(255, 206, 12, 12)], []),  # below the 5, of which it may be a piece
+        ([(302, 188, 12, 12)], []),  # at the 5
+        ([(185, 185, 8, 12)], [". 0.1"]),  # too small for a comma
         ([(245, 85, 50, 10)], []),  # above the 5, of which it may be the bar
         ([(250, 150, 12, 12)], []),  # within the 5
         ([(450, 188, 12, 12)], []),  # far away
