@@ -62,7 +62,7 @@ OTHER_WEIGHTS = {
 }
 """Weights of the kinds of other objects. Parts of digits and rotated digits are rare: many look like digits."""
 
-NARROW, BROAD, SOLID, ONE_LIKE = 8, 14, 0.75, 0.2
+NARROW, BROAD, SOLID, ONE_LIKE = 8, 14, 0.75, 0.02
 """An image may be a 1 if it is at most `NARROW` pixels wide, or at most `BROAD` with more than the share `SOLID` of ink
 in its box. Of these images, the share `ONE_LIKE` is kept."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from mnist_trainer import Prediction, Run, predict, train
 from mnist_trainer.data.digits import load_digits
@@ -124,6 +124,14 @@ def test_the_bundled_model_answers_by_default(digits_run: Run, seven: Image.Imag
     assert predict(seven)[0].text == "7"
     assert predict(seven) != predict(seven, digits_run.folder)
     assert load_reader().name.startswith("bundled (")
+
+
+@pytest.mark.parametrize("width", [3, 6, 10])
+@pytest.mark.parametrize("slant", [0, 4])
+def test_a_straight_stroke_is_a_one(width: int, slant: int) -> None:
+    picture = Image.new("L", (200, 200), 255)
+    ImageDraw.Draw(picture).line((100 - slant, 60, 100 + slant, 140), fill=0, width=width)
+    assert predict(picture)[0].text == "1"
 
 
 def test_the_newest_finished_run_answers_when_asked(
