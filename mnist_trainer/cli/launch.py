@@ -28,6 +28,9 @@ GRACE_SECONDS = 10
 
 POLL_SECONDS = 0.05
 
+LASTING_ERRORS = ("ConfigError", "UsageError", "DataError", "CheckpointError", "DivergedError")
+"""Errors that come again if a run is started again."""
+
 
 @contextmanager
 def left_together() -> Iterator[None]:
@@ -88,7 +91,8 @@ def start_processes(processes: int | None, config: Config | None = None) -> None
 def restarted_run(run_dir: Path | None) -> str | None:
     """Return the run to continue if `torchrun --max-restarts` has started this process again, else None.
 
-    Raises `UsageError` without `--run-dir`: a new folder would be made each time.
+    Raises `UsageError` without `--run-dir`, because a new folder would be made each time, and for a run that has failed
+    by its config or data, because it would fail again.
     """
     if world_size() == 1 or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
         return None
@@ -96,10 +100,18 @@ def restarted_run(run_dir: Path | None) -> str | None:
         raise UsageError(
             "To go on after a restart (torchrun --max-restarts) the run needs a folder: add --run-dir DIR."
         )
-    from mnist_trainer.storage.run_folder import holds_run
+    from mnist_trainer.storage.run_folder import RunFolder, holds_run
     from mnist_trainer.training.distributed import from_first
 
-    return str(run_dir) if from_first(lambda: holds_run(run_dir)) else None
+    def holds_killed_run() -> bool:
+        record = RunFolder(run_dir).read_record()
+        reason = str(record.get("stop_reason"))
+        if record.get("status") == "failed" and reason in LASTING_ERRORS:
+            *_, said = (run_dir / "log.txt").read_text(encoding="utf-8").splitlines()
+            raise UsageError(f"{run_dir} is not continued after a restart: it would fail again: {reason}, {said}")
+        return holds_run(run_dir)
+
+    return str(run_dir) if from_first(holds_killed_run) else None
 
 
 def launch(processes: int) -> NoReturn:

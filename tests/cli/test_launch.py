@@ -76,6 +76,31 @@ def test_after_a_restart_a_run_needs_a_folder(monkeypatch: pytest.MonkeyPatch) -
         restarted_run(None)
 
 
+@pytest.mark.parametrize(
+    ("status", "reason", "is_refused"),
+    [
+        ("failed", "DivergedError", True),
+        ("failed", "ConfigError", True),
+        ("failed", "DeviceError", False),
+        ("running", None, False),
+        ("interrupted", "SIGTERM", False),
+    ],
+)
+def test_a_run_that_would_fail_again_is_not_continued_after_a_restart(
+    status: str, reason: str | None, is_refused: bool, fake_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = fake_run("one", {"status": status, "stop_reason": reason})
+    (run / "log.txt").write_text("09:26:53  failed: DivergedError\n09:26:53  The loss became nan in epoch 1.\n")
+    variables = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    for name, value in {**variables, "TORCHELASTIC_RESTART_COUNT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    if is_refused:
+        with pytest.raises(UsageError, match=rf"it would fail again: {reason}, .*The loss became nan in epoch 1\."):
+            restarted_run(run)
+    else:
+        assert restarted_run(run) == str(run)
+
+
 def test_a_batch_system_and_a_launcher_may_both_send_a_signal(command: Any) -> None:
     """They do so at the same time: that is no wish to end at once, as a second Ctrl-C is."""
     callback = Callback()
