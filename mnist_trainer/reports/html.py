@@ -122,7 +122,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence
         cells = [element("td", text, **style) for text, style in zip(rest, classes[1:], strict=True)]
         lines.append(element("tr", element("th", first, scope="row"), *cells))
     body = join(element("thead", element("tr", *head)), element("tbody", *lines))
-    return element("div", element("table", body), class_="wide")
+    return element("div", element("table", body), class_="wide", tabindex="0")  # a keyboard can scroll it
 
 
 def figure(image: bytes, alt: str, caption: str, shape: Literal["", "flat", "tall"] = "") -> Html:

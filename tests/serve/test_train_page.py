@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -189,7 +190,23 @@ def test_runs_are_compared_and_their_names_are_text(served: Served, fake_run: Ca
     assert page.locator("main b:text-is('bold'), main img[src=x]").count() == 0
     with page.expect_download() as download:
         page.click("text=Report")
-    assert Path(download.value.path()).read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    download.value.save_as(served.folder / "report.html")
+    check_report(served, served.folder / "report.html")
+
+
+def check_report(served: Served, path: Path) -> None:
+    """On a phone and on paper the report shows its pictures, and asks nobody for more."""
+    page, requests = served.page.context.new_page(), []
+    page.on("request", lambda request: requests.append(request.url))
+    page.set_viewport_size({"width": 390, "height": 844})
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.goto(path.as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        assert page.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth > 100)")
+        assert served.find_faults is None or served.find_faults(page) == []
+    assert len(re.findall(rb"/Type\s*/Page\b", page.pdf(prefer_css_page_size=True))) in (3, 4, 5)
+    assert {url for url in requests if not url.startswith("data:image/")} == {path.as_uri()}
 
 
 def test_on_a_phone_nothing_is_wider_than_the_screen(served: Served) -> None:

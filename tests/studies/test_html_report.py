@@ -32,7 +32,7 @@ TAGS = {
     *("dl", "dt", "dd", "table", "thead", "tbody", "tr", "th", "td", "figure", "img", "figcaption"),
     *("details", "summary"),
 }
-ATTRIBUTES = {"lang", "charset", "http-equiv", "content", "name", "class", "scope", "src", "alt"}
+ATTRIBUTES = {"lang", "charset", "http-equiv", "content", "name", "class", "scope", "src", "alt", "tabindex"}
 
 
 class Page(HTMLParser):

@@ -11,7 +11,7 @@ const TABS = [
 ];
 
 /** An error that the server answered, or that it did not answer (status 0); `retryAfter` in seconds. */
-export class RequestError extends Error {
+class RequestError extends Error {
   constructor(status, message, retryAfter = 0) {
     super(message);
     this.status = status;

@@ -72,7 +72,7 @@ function place(node, parts, control) {
 // --- from the schema to fields ---
 
 /** Return the fields of a config: {path, kind, value, choices, nullable, description}, with those of its sections. */
-export function fieldsOf(schema, config) {
+function fieldsOf(schema, config) {
   const definitions = schema.$defs;
   const resolve = (spec) => (spec.$ref ? { ...definitions[spec.$ref.split("/").at(-1)], ...spec, $ref: undefined } : spec);
   const alternatives = (spec) => (spec.anyOf ?? spec.oneOf)?.flatMap((each) => (each.discriminator ? [each] : alternatives(each))) ?? [spec];

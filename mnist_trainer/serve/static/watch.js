@@ -3,7 +3,7 @@
 import { element, percent } from "./app.js";
 
 /** What a state is called on the page. */
-export const STATES = { running: "training", finished: "finished", stopped: "stopped", failed: "failed" };
+const STATES = { running: "training", finished: "finished", stopped: "stopped", failed: "failed" };
 
 /**
  * Follow a run. `onRows(rows)` is called with all rows of its metrics when there are new ones, `onState(state, error)`
@@ -68,7 +68,7 @@ export function number(value) {
  * Return the two lines of a run in each chart, as `curves` takes them. With several runs each has a `label` and shows
  * its validation metrics, or those of training if it has none.
  */
-export function linesOf(runs) {
+function linesOf(runs) {
   const kinds = [
     ["train", "training"],
     ["val", "validation"],
