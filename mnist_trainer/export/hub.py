@@ -128,7 +128,7 @@ def _data_lines(source: ExportSource) -> Iterator[str]:
 def _accuracy_lines(source: ExportSource) -> Iterator[str]:
     """Yield the accuracies that were measured, with their intervals."""
     for split, images in (
-        ("test", "test images, which were used once, at the end"),
+        ("test", "test images, on which nothing was chosen"),
         ("validation", "validation images"),
     ):
         if metrics := source.test if split == "test" else source.record.get(split):

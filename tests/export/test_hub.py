@@ -76,7 +76,7 @@ def test_the_card_states_data_split_figures_with_intervals_and_limits(make: Make
         "# run\n",
         "These are the weights after epoch 3 of 5.",
         "- Data set: digits.\n- Split: 70 images for training and 30 for validation.\n",
-        "- 95.00 % of 400 test images, which were used once, at the end (95 % interval 93.00 to 97.00 %; 20 errors).\n",
+        "- 95.00 % of 400 test images, on which nothing was chosen (95 % interval 93.00 to 97.00 %; 20 errors).\n",
         "- 97.00 % of 100 validation images (95 % interval 95.00 to 99.00 %; 3 errors; they chose the epoch",
         "- It can't refuse:",
         "- Its probabilities were not calibrated.\n",
@@ -98,7 +98,7 @@ def test_what_was_not_measured_is_said(make: Make) -> None:
 def test_the_card_of_the_bundled_model_has_its_accuracy() -> None:
     export_model("bundled", "out", to="hub")
     card = Path("out/README.md").read_text()
-    assert re.search(r"- 99\.\d\d % of 10,000 test images, which were used once, at the end \(95 % interval 99", card)
+    assert re.search(r"- 99\.\d\d % of 10,000 test images, on which nothing was chosen \(95 % interval 99", card)
     assert "not measured" not in card
 
 
