@@ -1,7 +1,7 @@
 // The tab Runs: the table of all runs, one run with its curves as they grow, and several runs compared.
 
-import { element, percent, request, requestJson, showError } from "./app.js";
-import { curves, follow, metricsText, number, stateLabel, when } from "./watch.js";
+import { element, percent, requestJson, showError } from "./app.js";
+import { curves, follow, metricsText, number, runControls, stateLabel, when } from "./watch.js";
 
 const LIST_MS = 2500; // between two looks at the list of runs
 
@@ -183,34 +183,19 @@ function runView(name, canTrain) {
 /** Return the head of a run: its name, its state, and the buttons that change it. */
 function runHead(name, canTrain, onResume) {
   const title = element("h1", {}, name);
-  const label = element("span", { "aria-live": "polite" });
+  const controls = runControls(name, canTrain, () => {
+    report.hidden = true;
+    onResume();
+  });
+  const { label, stopping, resuming } = controls;
   const metrics = element("p", { class: "muted" });
   const error = element("pre", { class: "doubt", hidden: true });
-  const stopping = element("button", { type: "button", onclick: () => change("stop") }, "Stop");
-  const resuming = element("button", { type: "button", onclick: () => change("resume") }, "Resume");
   const reading = element("a", { class: "button", href: `#read/${encodeURIComponent(`run:${name}`)}` }, "Read with it");
   const report = element("a", { class: "button", href: address(name, "/report.html"), download: `${name}.html` }, "Report");
   const buttons = element("div", { class: "buttons" }, stopping, resuming, reading, report);
 
-  async function change(action) {
-    try {
-      await request(address(name, `/${action}`), { method: "POST" });
-      showError();
-      if (action === "stop") stopping.disabled = true;
-      else {
-        state("running");
-        onResume();
-      }
-    } catch (failure) {
-      showError(failure.message);
-    }
-  }
-
   function state(now) {
-    label.replaceChildren(stateLabel(now));
-    stopping.hidden = now !== "running" || !canTrain;
-    stopping.disabled = false;
-    resuming.hidden = !["stopped", "failed"].includes(now) || !canTrain;
+    controls.show(now);
     report.hidden = now === "running";
   }
 

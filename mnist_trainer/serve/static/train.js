@@ -1,10 +1,10 @@
 // The tab Train: choose a config, change it, train it; and watch a training while a drawing is read by its newest epoch.
 
-import { element, request, requestJson, showError } from "./app.js";
+import { element, requestJson, showError } from "./app.js";
 import { DIGITS, showBars } from "./answer.js";
 import { drawingSurface } from "./draw.js";
 import { configForm } from "./form.js";
-import { curves, follow, metricsText, stateLabel } from "./watch.js";
+import { curves, follow, metricsText, runControls } from "./watch.js";
 
 const CHECK_MS = 250; // after the last change, before the config is checked
 const FIRST = "quickstart";
@@ -235,14 +235,11 @@ async function showTraining(panel, name) {
 }
 
 function trainingView(name, detail, canTrain) {
-  const address = (action) => `v1/runs/${encodeURIComponent(name)}/${action}`;
-  const label = element("span", { "aria-live": "polite" });
+  const { label, stopping, resuming, show } = runControls(name, canTrain, () => watch());
   const metrics = element("p", { class: "muted" });
   const error = element("pre", { class: "doubt", hidden: true });
   const charts = curves();
   const pad = drawingPad(name);
-  const stopping = element("button", { type: "button", onclick: () => change("stop") }, "Stop");
-  const resuming = element("button", { type: "button", onclick: () => change("resume") }, "Resume");
   const all = element("a", { class: "button", href: `#runs/${encodeURIComponent(name)}` }, "All about this run");
   const another = element("a", { class: "button", href: "#train" }, "New training");
   const planned = detail.row?.planned_epochs ?? 0;
@@ -251,22 +248,8 @@ function trainingView(name, detail, canTrain) {
   const hasWeights = report?.weights_by_epoch && model.architecture !== "layers"; // whose first layer may not see the image
   let end = () => {};
 
-  async function change(action) {
-    try {
-      await request(address(action), { method: "POST" });
-      showError();
-      if (action === "stop") stopping.disabled = true;
-      else watch();
-    } catch (failure) {
-      showError(failure.message);
-    }
-  }
-
   function showState(state, message = "") {
-    label.replaceChildren(stateLabel(state));
-    stopping.hidden = state !== "running" || !canTrain;
-    stopping.disabled = false;
-    resuming.hidden = !["stopped", "failed"].includes(state) || !canTrain;
+    show(state);
     error.hidden = !message;
     error.textContent = message;
   }

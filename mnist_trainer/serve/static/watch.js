@@ -1,6 +1,6 @@
 // A run as it trains: its events, and its curves as an SVG that grows with them.
 
-import { element, percent } from "./app.js";
+import { element, percent, request, showError } from "./app.js";
 
 /** What a state is called on the page. */
 const STATES = { running: "training", finished: "finished", stopped: "stopped", failed: "failed" };
@@ -38,6 +38,34 @@ export function when(time) {
   const date = new Date(time);
   const year = date.getFullYear() === new Date().getFullYear() ? {} : { year: "numeric" };
   return date.toLocaleString(undefined, { day: "numeric", month: "short", hour: "numeric", minute: "2-digit", ...year });
+}
+
+/** Return the label of a run's state, the buttons that stop and resume it, and `show(state)`; `onResume` follows it. */
+export function runControls(name, canTrain, onResume) {
+  const label = element("span", { "aria-live": "polite" });
+  const stopping = element("button", { type: "button", onclick: () => change("stop") }, "Stop");
+  const resuming = element("button", { type: "button", onclick: () => change("resume") }, "Resume");
+
+  async function change(action) {
+    try {
+      await request(`v1/runs/${encodeURIComponent(name)}/${action}`, { method: "POST" });
+      showError();
+      if (action === "stop") return (stopping.disabled = true);
+      show("running");
+      onResume();
+    } catch (failure) {
+      showError(failure.message);
+    }
+  }
+
+  function show(state) {
+    label.replaceChildren(stateLabel(state));
+    stopping.hidden = state !== "running" || !canTrain;
+    stopping.disabled = false;
+    resuming.hidden = !["stopped", "failed"].includes(state) || !canTrain;
+  }
+
+  return { label, stopping, resuming, show };
 }
 
 /** Return the label of a state. */
