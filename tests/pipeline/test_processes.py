@@ -158,3 +158,13 @@ def test_a_folder_that_holds_a_run_ends_all(zygote: Any, here: Path) -> None:
     assert (first.code, other.code) == (2, 2)
     assert "already holds a run" in first.err
     assert other.err == ""
+
+
+def test_different_configs_are_refused_everywhere(zygote: Any, here: Path) -> None:
+    others = {1: {"argv": command(here / "run", "optimizer.lr=0.5"), "after": 240.0}}
+    first, other = zygote.train_in_processes(2, command(here / "run"), here, others)
+    assert (first.code, other.code) == (2, 2)
+    assert first.err.startswith("All processes must have the same versions and config, but optimizer.lr is ")
+    assert len(first.err.splitlines()) == 1
+    assert (other.out, other.err) == ("", "")
+    assert not (here / "run").exists()
