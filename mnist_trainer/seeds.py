@@ -28,6 +28,10 @@ Stream = Literal[
     "non_digits",
     "rows",
     "explain",
+    "test_photographs",
+    "test_non_digits",
+    "noise",
+    "pgd",
 ]
 
 
@@ -38,7 +42,8 @@ def seed_for(seed: int, stream: Stream, epoch: int = 0, batch: int = 0) -> int:
     (of a batch), `dropout` (and every other draw inside the model), `views` (deformed copies in evaluation), `split`
     (validation images; its seed is `data.split_seed`), `photographs`, `non_digits` and `rows` (of `data.simulate`;
     seeded like `split`, with image and copy instead of epoch and batch), `sweep` (values for a trial), `explain`
-    (pixels and images for an explanation).
+    (pixels and images for an explanation), `test_photographs`, `test_non_digits`, `noise` and `pgd` (of
+    `mnist-eval --robustness`).
     """
     address = f"{seed}/{stream}/{epoch}/{batch}".encode()
     return int.from_bytes(blake2b(address, digest_size=8).digest(), "big") >> 1

@@ -37,6 +37,7 @@ SMALLER = {
     "--config bundled ": "--config quickstart training.epochs=1 ",
     "model.init_from=bundled ": "",
     "mnist-sweep mlp --trials 20": "mnist-sweep sweep.yaml --trials 2",
+    "--robustness": "--robustness --count 1",
     "mnist-lab all --quick": "mnist-lab exercises --quick",
 }
 """What takes minutes and MNIST in the documentation, and what is run instead."""

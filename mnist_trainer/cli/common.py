@@ -197,6 +197,13 @@ def _wrap_for_stderr(text: str) -> str:
     return wrap_text(text, shutil.get_terminal_size().columns) if sys.stderr.isatty() else text
 
 
+def show_progress(what: str, done: int, total: int | None) -> None:
+    """Show on a terminal (stderr) what is being computed, in place of what was shown before."""
+    if sys.stderr.isatty():
+        text = f"{what} {100 * done // total} %" if total else what
+        print(f"\r\x1b[K{text}\r", end="", file=sys.stderr, flush=True)
+
+
 def terminal_width() -> int | None:
     """Return the number of columns of the terminal, or None if stdout is not a terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

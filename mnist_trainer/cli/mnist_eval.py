@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from mnist_trainer.cli.arguments import DataCommand
-from mnist_trainer.cli.common import handle_errors, print_safe, problems_at_options, require, terminal_width
+from mnist_trainer.cli.common import (
+    handle_errors,
+    print_safe,
+    problems_at_options,
+    require,
+    show_progress,
+    terminal_width,
+)
 from mnist_trainer.cli.options import Debug, Device, Json, Version, complete, flag, new_app, option
 
 if TYPE_CHECKING:
     from mnist_trainer.data.image_dataset import Split
     from mnist_trainer.inference.influence import NetworkExplanation
+    from mnist_trainer.inference.robustness import RobustnessRow
     from mnist_trainer.pipeline.evaluate import EvalResult
 
     Report = tuple[EvalResult, list[str], dict[str, Any]]
@@ -28,8 +37,8 @@ Name what to measure: a run folder, a .pt file, or latest, the newest finished r
   mnist-eval latest
 mnist-eval --help lists all options."""
 
-SplitName = Literal["test", "validation", "train", "test50k"]
-"""The parts of a data set; test50k is QMNIST's."""
+SplitName = Literal["test", "validation", "train", "test50k", "hsf04", "hsf1"]
+"""The parts of a data set; the last three are QMNIST's."""
 
 Arguments = Annotated[
     list[str] | None,
@@ -41,11 +50,15 @@ Arguments = Annotated[
     ),
 ]
 SPLIT = (
-    "Which images: test, validation, train; with data.name=qmnist also test50k, the 50,000 that are not part of MNIST."
+    "Which images: test, validation, train; with data.name=qmnist also test50k, the 50,000 that are not part of MNIST, "
+    "and its parts hsf04 and hsf1, by series of forms."
 )
 OUT = "Write confusion.png, mistakes.png and predictions.csv to this folder."
 VIEWS = "Average the predictions for N slightly deformed copies of each image (test-time augmentation)."
 CALIBRATE = "Save a copy whose probabilities are calibrated on the validation images."
+ROBUSTNESS = "Measure rotated, noisy, … images, attacks (FGSM, PGD) and simulated pictures; with --out also as files."
+COUNT = 1000
+COUNTED = f"With --robustness: images of each attack, simulated photographs, and non-digits (default {COUNT})."
 EXPLAIN = "Say what each hidden unit contributes; with --out also as files."
 SUSPICIOUS = "Find wrong labels of the training set, by runs of all folds (data.fold); with --out also as files."
 COMPARE = "Compare two checkpoints: is one significantly better? (McNemar's test)"
@@ -62,6 +75,8 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one an option
     compare: Annotated[bool, flag("--compare", COMPARE)] = False,
     explain: Annotated[bool, flag("--explain", EXPLAIN)] = False,
     suspicious: Annotated[bool, flag("--suspicious", SUSPICIOUS)] = False,
+    robustness: Annotated[bool, flag("--robustness", ROBUSTNESS)] = False,
+    count: Annotated[int | None, option("--count", "N", COUNTED)] = None,
     device: Device = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -77,6 +92,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one an option
             _check_explain(len(checkpoints), views, compare or calibrate is not None)
         if suspicious:
             _check_suspicious(split, views, compare or calibrate is not None or save is not None or explain)
+        _check_robustness(robustness, count, views, compare or calibrate is not None or suspicious)
         changes = [*overrides, *([] if device is None else [f"device={device}"])]
         with problems_at_options(overrides, ["device"]):
             if compare:
@@ -86,7 +102,8 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one an option
             elif calibrate is not None:
                 report = _calibrate(checkpoints, changes, split, calibrate, out)
             else:
-                report = _evaluate(checkpoints, changes, split, views, save, out, explain)
+                made = (count or COUNT) if robustness else None
+                report = _evaluate(checkpoints, changes, split, views, save, out, explain, made)
         _print_report(*report, as_json)
 
 
@@ -137,6 +154,20 @@ def _check_suspicious(split: Split, views: int, has_other_task: bool) -> None:
     )
 
 
+def _check_robustness(robustness: bool, count: int | None, views: int, has_other_task: bool) -> None:
+    """Raise `UsageError` for options that do not go together with --robustness, and for --count without it."""
+    require(
+        {
+            "--count is for --robustness: add it, or leave out --count.": robustness or count is None,
+            f"--count must be 1 or more, got {count}.": count is None or count > 0,
+            "--robustness works without views: leave out --views.": not robustness or views == 1,
+            "--robustness can't be combined with --compare, --calibrate or --suspicious: leave one out.": not (
+                robustness and has_other_task
+            ),
+        }
+    )
+
+
 def _make_output_folders(checkpoints: list[str], file: Path | None, out: Path | None) -> None:
     """Create the folders of the output files. Raises `UsageError` if a file would overwrite a checkpoint."""
     from mnist_trainer.files import make_folder
@@ -159,11 +190,15 @@ def _evaluate(
     save: Path | None,
     out: Path | None,
     explain: bool,
+    count: int | None,
 ) -> Report:
-    """Measure a checkpoint or an ensemble; save the ensemble to `save`, and pictures and a table to `out`."""
-    from mnist_trainer.pipeline.evaluate import explain_result, run_evaluation
+    """Measure a checkpoint or an ensemble; save the ensemble to `save`, and pictures and a table to `out`.
+
+    `count` is that of --robustness, None without it.
+    """
+    from mnist_trainer.pipeline.evaluate import explain_result, measure_robustness, run_evaluation
     from mnist_trainer.reports.explanations import network_lines
-    from mnist_trainer.reports.results import evaluation_lines
+    from mnist_trainer.reports.results import evaluation_lines, robustness_lines
     from mnist_trainer.storage.checkpoint import save_checkpoint
 
     _make_output_folders(checkpoints, save, out)
@@ -173,6 +208,10 @@ def _evaluate(
     if explanation is not None:
         lines += ["", *network_lines(explanation, split)]
         content["explanation"] = explanation.to_json()
+    rows = measure_robustness(result, count, show_progress) if count is not None else ()
+    if rows:
+        lines += ["", *robustness_lines(rows, terminal_width())]
+        content["robustness"] = [row.to_json() for row in rows]
     if save is not None:
         save_checkpoint(save, result.target.checkpoint)
         lines += ["", f"Written to {save}: the ensemble as one checkpoint"]
@@ -180,6 +219,8 @@ def _evaluate(
         lines += ["", _write_report(result, out)]
         if explanation is not None:
             lines.append(_write_explanation(result, explanation, out))
+        if rows:
+            lines.append(_write_robustness(result, rows, out))
     return result, lines, content
 
 
@@ -266,6 +307,19 @@ def _write_report(result: EvalResult, out: Path) -> str:
     table = predictions_csv(result.predictions, result.dataset, classes, evaluation.ece is not None)
     write_text(out / "predictions.csv", table)
     return f"Written to {out}: confusion.png, mistakes.png, predictions.csv"
+
+
+def _write_robustness(result: EvalResult, rows: Sequence[RobustnessRow], out: Path) -> str:
+    """Write the files of `--robustness`. Return the message to print."""
+    from mnist_trainer.files import write_bytes, write_text
+    from mnist_trainer.reports.plots import robustness
+    from mnist_trainer.reports.results import robustness_csv
+
+    images = f"{result.evaluation.count:,} {result.evaluation.split} images of {result.evaluation.dataset}"
+    title = f"{result.target.name}: accuracy on {images}, changed, and the most confident errors"
+    write_bytes(out / "robustness.png", robustness(rows, title))
+    write_text(out / "robustness.csv", robustness_csv(rows))
+    return f"Written to {out}: robustness.png, robustness.csv"
 
 
 def _write_explanation(result: EvalResult, explanation: NetworkExplanation, out: Path) -> str:

@@ -60,7 +60,7 @@ def _data(config: Config, classes: Classes, names: Classes) -> Iterator[Finding]
     data = config.data
     if data.name == "folder" and data.path is None:
         yield ("data", "path"), "missing: data.name 'folder' needs the path of the pictures"
-    if data.name != "folder" and data.path is not None:
+    if data.name not in ("folder", "mnist-c") and data.path is not None:
         yield ("data", "path"), f"only data.name 'folder' has a path; '{data.name}' is found under data.root"
     if data.binary is not None and classes is not None and label_of(data.binary, classes, data) is None:
         yield ("data", "binary"), f"there is no class {data.binary}: the classes are {format_classes(classes, data)}"

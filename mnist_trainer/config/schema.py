@@ -110,7 +110,7 @@ class Augment(Section):
 AUTO_BATCH = 128
 """The initial batch size of `data.batch_size: auto`; it is the default, so that results are the same if it fits."""
 
-DataName = Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits", "qmnist", "usps", "digits", "folder"]
+DataName = Literal["mnist", "fashion-mnist", "kmnist", "emnist-digits", "qmnist", "usps", "mnist-c", "digits", "folder"]
 
 SAME_DIGITS = ("mnist", "qmnist")
 """Data sets with the same digits of the same writers in the same order: 60,000 training and 10,000 test images."""
@@ -131,9 +131,10 @@ class Data(Section):
     """The images, the validation split, and the preprocessing."""
 
     name: Annotated[DataName, AnySpelling()] = "mnist"
-    """digits is included in the package; folder needs `path`"""
+    """digits is included in the package; folder needs `path`; mnist-c only tests"""
     path: str | None = None
-    """for folder: one sub-folder of pictures for each class, or train/ val/ test/; or a .csv or .npz file"""
+    """for folder: one sub-folder of pictures for each class, or train/ val/ test/; or a .csv or .npz file. For mnist-c:
+    one of its corruptions, such as fog"""
     root: str | None = None
     """folder of data sets, in torchvision's layout; default: MNIST_TRAINER_DATA, else a cache folder"""
     batch_size: Positive | Literal["auto"] = 128

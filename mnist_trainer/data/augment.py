@@ -66,6 +66,12 @@ def smooth_displacement(noise: Tensor, alpha: float | Tensor, sigma: float) -> T
     return both.reshape(noise.shape) * alpha
 
 
+def blur(images: Tensor, sigma: float) -> Tensor:
+    """Return float `images` [B, 28, 28] smoothed by a Gaussian of `sigma` pixels; outside of the picture they are 0."""
+    kernel, _ = _smoothing(sigma, images.device)
+    return kernel @ images @ kernel
+
+
 @lru_cache(maxsize=8)
 def _smoothing(sigma: float, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return the symmetric matrix [28, 28] that smooths a row, with Gaussian weights, and one for interleaved values.

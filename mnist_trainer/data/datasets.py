@@ -199,6 +199,54 @@ def find(published: Published, file: str, folders: Sequence[Path]) -> Path | Non
     return next((path for path in paths if path.is_file()), None)
 
 
+# --- MNIST-C ---
+
+
+def mnist_c_folders(root: Path) -> dict[str, Path]:
+    """Return the folders of MNIST-C's corruptions below `root` or the cache folder, in alphabetical order."""
+    folders = (folder for parent in reversed(cache_dirs(root, "mnist_c")) for folder in parent.glob("*"))
+    found = {folder.name: folder for folder in folders if (folder / "test_images.npy").is_file()}
+    return dict(sorted(found.items()))
+
+
+def load_mnist_c(root: Path, part: Part, corruption: str | None = None) -> ImageDataset:
+    """Return MNIST's test images with one `corruption`, or with each of them in turn (Mu & Gilmer, arXiv 1906.02337).
+
+    Raises DataError for another part, for an unknown corruption, and for missing or damaged files.
+    """
+    if part != "test":
+        raise DataError("mnist-c is made for tests alone: evaluate a trained model with data.name=mnist-c.")
+    found = mnist_c_folders(root)
+    if not found:
+        raise DataError(
+            f"There is no MNIST-C in {root / 'mnist_c'}. Unpack mnist_c.zip from https://zenodo.org/record/3239543 in "
+            f"{root}, or name another data root with data.root or {ROOT_VARIABLE}."
+        )
+    if corruption is not None and corruption not in found:
+        raise DataError(f"data.path: MNIST-C has no corruption {one_line(corruption)}. It has {', '.join(found)}.")
+    parts = [_read_mnist_c(folder) for name, folder in found.items() if corruption in (None, name)]
+    images, labels = (torch.from_numpy(np.concatenate(each)) for each in zip(*parts, strict=True))
+    return ImageDataset(images, labels, torch.arange(len(labels)), DIGITS)
+
+
+def _read_mnist_c(folder: Path) -> Decoded:
+    """Return the test images in a folder of MNIST-C: arrays of NumPy, uint8 [N, 28, 28, 1], and labels [N]."""
+    arrays = []
+    for name in ("test_images.npy", "test_labels.npy"):
+        with data_errors(folder / name, "Replace it with an intact copy."):
+            try:
+                arrays.append(np.load(folder / name, allow_pickle=False, mmap_mode="r"))
+            except (ValueError, EOFError) as error:
+                raise DamagedError(f"it is no array of numbers of NumPy ({one_line(str(error), 80)})") from None
+    images, labels = arrays
+    with data_errors(folder, "Replace its files with intact copies."):
+        fits = images.dtype == np.uint8 and images.shape in ((len(labels), 28, 28, 1), (len(labels), 28, 28))
+        if not (fits and labels.ndim == 1 and labels.dtype.kind in "iu" and len(labels) and _are_classes(labels)):
+            described = f"{_describe(images)} and {_describe(labels)}"
+            raise DamagedError(f"its files contain {described}, not N images of 28 × 28 uint8 and N labels from 0 to 9")
+    return np.array(images.reshape(-1, 28, 28)), labels.astype(np.int64)
+
+
 # --- downloading ---
 
 

@@ -18,8 +18,9 @@ from torch.utils.data import Dataset
 Part = Literal["train", "validation", "test"]
 """`validation` exists only where a data set brings its own (a folder with `val/`); else it is split from `train`."""
 
-Split = Part | Literal["test50k"]
-"""Splits for evaluation. `test50k` is the rest of QMNIST's test set, which MNIST does not contain."""
+Split = Part | Literal["test50k", "hsf04", "hsf1"]
+"""Splits for evaluation. `test50k` is the rest of QMNIST's test set, which MNIST does not contain. Its two parts are
+`hsf04` and `hsf1`, by the series of NIST's forms: no training image is from hsf_1."""
 
 
 MEMORY_FRACTION = 0.25

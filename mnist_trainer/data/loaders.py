@@ -13,7 +13,14 @@ from torch.utils.data import DataLoader
 
 from mnist_trainer.config.classes import DIGITS, format_classes, label_of
 from mnist_trainer.config.schema import SAME_DIGITS, Data, Simulate
-from mnist_trainer.data.datasets import MNIST_TEST_COUNT, PUBLISHED, load_label_table, load_published, missing_archives
+from mnist_trainer.data.datasets import (
+    MNIST_TEST_COUNT,
+    PUBLISHED,
+    load_label_table,
+    load_mnist_c,
+    load_published,
+    missing_archives,
+)
 from mnist_trainer.data.digits import load_digits
 from mnist_trainer.data.folder import (
     evaluated_folders,
@@ -140,6 +147,8 @@ def load(data: Data, part: Part, progress: Progress | None = None) -> ImageDatas
     match data.name:
         case "digits":
             return load_digits(part)
+        case "mnist-c":
+            return load_mnist_c(data_root(data), part, data.path)
         case "folder" if table := table_of(data):
             return load_table(table, part)
         case "folder":
@@ -152,7 +161,7 @@ def load(data: Data, part: Part, progress: Progress | None = None) -> ImageDatas
 
 def missing_files(data: Data, part: Part) -> list[str]:
     """Return the names of the files that `load` would download. Raises DataError like `data_root`."""
-    if data.name == "digits" or data.name == "folder":  # noqa: PLR1714 - mypy understands this one
+    if data.name == "digits" or data.name == "folder" or data.name == "mnist-c":  # noqa: PLR1714 - mypy understands it
         return []
     missing = missing_archives(data.name, data_root(data), part)
     if part == "train" and data.split == "writers" and data.validation != 0:
@@ -173,7 +182,7 @@ def class_names(data: Data) -> tuple[str, ...]:
 def all_classes(data: Data, part: str = "train") -> tuple[str, ...]:
     """Return the names of the classes before `binary` is applied. The `test` part of a folder may have fewer."""
     match data.name:
-        case "digits":
+        case "digits" | "mnist-c":
             return DIGITS
         case "folder" if table := table_of(data):
             return load_table(table, "train").classes
@@ -347,19 +356,30 @@ def load_unseen(data: Data, trained: Sequence[Data]) -> tuple[ImageDataset, str]
     return load_unseen_pictures(data, trained, cache_dirs(data_root(data), "folder"))
 
 
-def load_test50k(data: Data, progress: Progress | None = None) -> ImageDataset:
+SERIES = {"test50k": (0, 1, 4), "hsf04": (0, 4), "hsf1": (1,)}
+"""The series of NIST's forms in each part of QMNIST's test set."""
+
+
+def load_test50k(data: Data, split: Split = "test50k", progress: Progress | None = None) -> ImageDataset:
     """Return the 50,000 test images of QMNIST that MNIST does not contain (Yadav & Bottou 2019, arXiv 1905.10498).
 
-    Raises UsageError for another data set, DataError if the file contains only MNIST's images.
+    With another split of `SERIES`, those of its series of forms. Raises UsageError for another data set, DataError if
+    the file contains only MNIST's images.
     """
     if data.name != "qmnist":
-        raise UsageError(f"test50k, the lost test images, is a split of qmnist (data.name=qmnist), not of {data.name}.")
+        what = "the lost test images, is" if split == "test50k" else "a part of the lost test images, is"
+        raise UsageError(f"{split}, {what} a split of qmnist (data.name=qmnist), not of {data.name}.")
     whole = load_test(data, progress)
     if len(whole) <= MNIST_TEST_COUNT:
         raise DataError(
             f"qmnist's test file has {len(whole):,} images; test50k are those after the first {MNIST_TEST_COUNT:,}."
         )
-    return whole.subset(torch.arange(MNIST_TEST_COUNT, len(whole)))
+    positions = torch.arange(MNIST_TEST_COUNT, len(whole))
+    if split != "test50k":
+        table = load_label_table("test", data_root(data), download=True)
+        assert table is not None, "it is downloaded, or an error is raised"
+        positions = positions[torch.isin(table[MNIST_TEST_COUNT:, 1], torch.tensor(SERIES[split]))]
+    return whole.subset(positions)
 
 
 def load_split(data: Data, split: Split, progress: Progress | None = None) -> ImageDataset:
@@ -369,8 +389,8 @@ def load_split(data: Data, split: Split, progress: Progress | None = None) -> Im
     """
     if split == "test":
         return load_test(data, progress)
-    if split == "test50k":
-        return load_test50k(data, progress)
+    if split in SERIES:
+        return load_test50k(data, split, progress)
     real = load_real(data, progress)
     dataset = real.train if split == "train" else real.validation
     if dataset is None:

@@ -12,11 +12,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from itertools import starmap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -30,6 +30,8 @@ from mnist_trainer.seeds import seed_for
 
 if TYPE_CHECKING:
     from mnist_trainer.simulator.make import Kind
+
+TestKind = Literal["test_photographs", "test_non_digits"]
 
 CHUNK_SIZE = 200
 """Number of images that a process makes at a time, which takes some seconds."""
@@ -93,11 +95,56 @@ def non_digits(
     return ImageDataset(images, torch.full((count,), label), torch.full((count,), -1))
 
 
+def test_images(
+    kind: TestKind, dataset: ImageDataset, data: Data, count: int, progress: Progress | None = None
+) -> tuple[ImageDataset, tuple[str, ...]]:
+    """Return images for tests of a trained model: `count` of all kinds of photographs or non-digits in turn, and the
+    kind of each.
+
+    They are read from pictures as by `mnist-predict`, legible or not, and black if nothing is read. `indices` are those
+    of the photographed images of `dataset`, which are evenly spread.
+    """
+    kinds, numbers = test_kinds(kind), np.arange(count)
+    positions = numbers * len(dataset) // count
+    seeds = np.array([seed_for(0, kind, number) for number in range(count)])
+    pools = np.stack([np.random.default_rng(seed).integers(len(dataset), size=POOL) for seed in seeds])
+    pools[:, 0] = positions
+    seeds += numbers % len(kinds) - seeds % len(kinds)
+    images = _make(_Job(kind, dataset, pools, seeds), data, progress)
+    shown = dataset.subset(torch.from_numpy(positions))
+    return replace(shown, images=images), tuple(kinds[number % len(kinds)] for number in range(count))
+
+
+def test_kinds(kind: TestKind) -> tuple[str, ...]:
+    """Return the kinds of pictures; the remainder of a seed divided by their number is the position of its kind."""
+    from mnist_trainer.simulator.non_digits import NON_DIGITS
+    from mnist_trainer.simulator.photographs import KINDS
+
+    return KINDS if kind == "test_photographs" else NON_DIGITS
+
+
+def _make_tests(
+    kind: TestKind, digits: NDArray[np.uint8], labels: NDArray[np.int64], seeds: NDArray[np.int64]
+) -> NDArray[np.uint8]:
+    """Return the images [N, 28, 28] of `test_images`, as `make_images` returns those for training."""
+    from mnist_trainer.pictures.read import read_single
+    from mnist_trainer.simulator.non_digits import non_digit
+    from mnist_trainer.simulator.photographs import photograph
+
+    images, kinds = np.zeros_like(digits[:, 0]), test_kinds(kind)
+    for image, own, label, seed in zip(images, digits, labels[:, 0].tolist(), seeds.tolist(), strict=True):
+        rng, name = np.random.default_rng(seed), kinds[seed % len(kinds)]
+        is_digit = kind == "test_photographs"
+        glyph = read_single(photograph(own[0], rng, name, label=label)[0] if is_digit else non_digit(rng, own, name))
+        image[:] = 0 if glyph is None else glyph
+    return images
+
+
 @dataclass(frozen=True, eq=False)
 class _Job:
     """A job: make one image for each of `seeds` [n], from the images of `dataset` at `positions` [n, m]."""
 
-    kind: Kind
+    kind: Kind | TestKind
     dataset: ImageDataset
     positions: NDArray[np.int64]
     seeds: NDArray[np.int64]
@@ -119,7 +166,7 @@ class _Job:
         others = (blake2b(part.data).digest() for part in (self.dataset.labels.numpy(), self.positions, self.seeds))
         return blake2b(b"".join((images.digest(), *others)), digest_size=8).hexdigest()
 
-    def chunks(self) -> Iterator[tuple[Kind, NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]]:
+    def chunks(self) -> Iterator[tuple[Any, NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]]:
         """Yield the arguments of `make_images` for one chunk of images after the other."""
         for start in range(0, len(self), CHUNK_SIZE):
             positions = self.positions[start : start + CHUNK_SIZE]
@@ -151,6 +198,9 @@ def _make_chunks(job: _Job) -> Iterator[NDArray[np.uint8]]:
     """Yield the images of `job`, chunk after chunk, made by as many processes as torch has threads here."""
     from mnist_trainer.simulator.make import make_images
 
+    if job.kind in ("test_photographs", "test_non_digits"):
+        yield from starmap(_make_tests, job.chunks())
+        return
     workers = min(torch.get_num_threads(), -(-len(job) // CHUNK_SIZE))
     if workers == 1:
         yield from starmap(make_images, job.chunks())

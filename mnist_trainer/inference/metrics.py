@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from math import cos, exp, floor, log, pi, sin, sqrt, tan
+from math import cos, exp, floor, log, log1p, pi, sin, sqrt, tan
 from statistics import fmean, stdev
 from typing import Any
 
@@ -172,6 +172,24 @@ def wilson_interval(correct: float, count: float) -> tuple[float, float]:
     centre = (fraction + z2 / (2 * count)) / (1 + z2 / count)
     reach = Z95 / (1 + z2 / count) * sqrt(fraction * (1 - fraction) / count + z2 / (4 * count**2))
     return max(0.0, min(centre - reach, fraction)), min(1.0, max(centre + reach, fraction))
+
+
+def exact_interval(correct: int, count: int) -> tuple[float, float]:
+    """Return the exact 95 % interval of the fraction `correct` / `count` (Clopper & Pearson 1934)."""
+    hits = torch.arange(count + 1, dtype=torch.float64)
+    choose = torch.lgamma(torch.tensor(count + 1.0).double()) - torch.lgamma(hits + 1) - torch.lgamma(count - hits + 1)
+
+    def limit(inside: slice, is_low: bool) -> float:
+        """Return the fraction for which the numbers of hits `inside` have a probability of 2.5 %, by bisection."""
+        low, high = 0.0, 1.0
+        for _ in range(50):
+            middle = (low + high) / 2
+            terms = choose + hits * log(middle) + (count - hits) * log1p(-middle)
+            low, high = (middle, high) if (float(terms[inside].exp().sum()) < 0.025) == is_low else (low, middle)
+        return (low + high) / 2
+
+    lower = limit(slice(correct, None), True) if correct else 0.0
+    return lower, limit(slice(0, correct + 1), False) if correct < count else 1.0
 
 
 def cluster_interval(correct: Tensor, clusters: Tensor) -> tuple[float, float]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, get_args
@@ -11,9 +12,10 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from mnist_trainer.config.classes import class_positions, label_of
+from mnist_trainer.config.classes import DIGITS, class_positions, label_of
 from mnist_trainer.config.load import Override, load_config, override_texts
 from mnist_trainer.config.schema import Config, Data
+from mnist_trainer.data.datasets import mnist_c_folders
 from mnist_trainer.data.identity import find_known
 from mnist_trainer.data.image_dataset import ImageDataset, Split
 from mnist_trainer.data.loaders import (
@@ -23,9 +25,11 @@ from mnist_trainer.data.loaders import (
     load_split,
     load_unseen,
     load_writers,
+    missing_files,
     ordered_loader,
     with_binary,
 )
+from mnist_trainer.data.paths import Progress, data_root
 from mnist_trainer.errors import CheckpointError, ConfigError, ConfigProblem, TrainerError, UsageError, one_line
 from mnist_trainer.files import user_path
 from mnist_trainer.inference.influence import NetworkExplanation, explain_network
@@ -52,6 +56,14 @@ from mnist_trainer.inference.predictions import (
     predict,
 )
 from mnist_trainer.inference.predictor import BATCH_SIZE, to_logits
+from mnist_trainer.inference.robustness import (
+    Case,
+    RobustnessRow,
+    attack_cases,
+    measure_case,
+    picture_cases,
+    sweep_cases,
+)
 from mnist_trainer.model.device import choose_threads, convert_device_errors, has_device, resolve_device, settings
 from mnist_trainer.pipeline.preparation import CustomParts
 from mnist_trainer.storage.checkpoint import Checkpoint, Member, check_same_classes, combine
@@ -305,6 +317,42 @@ def explain_result(result: EvalResult) -> NetworkExplanation:
         return explain_network(target.checkpoint.predictor(resolve_device(target.config.device)), result.dataset)
 
 
+def measure_robustness(result: EvalResult, count: int, progress: Progress | None = None) -> tuple[RobustnessRow, ...]:
+    """Return the metrics of an evaluated model on changed images, for each change and setting.
+
+    `count` is the number of attacked and of simulated images. Without attacks for an exported file, which has no
+    gradients; without simulated pictures for other classes than the ten digits. The test set of MNIST is joined by
+    QMNIST's two parts and by MNIST-C, where their files are.
+    """
+    target, dataset, rows = result.target, result.dataset, list[RobustnessRow]()
+    config, classes = target.config, target.checkpoint.classes
+    with settings(config, choose_threads(config)), convert_device_errors("evaluation", DEVICE_ADVICE):
+        predictor = target.checkpoint.predictor(resolve_device(config.device))
+        parts = [sweep_cases(dataset, predictor.specs[0].batch_size)]
+        if not isinstance(target.checkpoint, OnnxModel):
+            parts.append(attack_cases(predictor, dataset, count))
+        if classes == DIGITS:
+            can_refuse = predictor.refusal_threshold is not None
+            parts.append(picture_cases(dataset, config.data, count, can_refuse, progress))
+        if classes == DIGITS and config.data.name == "mnist" and result.evaluation.split == "test":
+            parts.append(_other_data(config.data))
+        for case in chain.from_iterable(parts):
+            if progress is not None:
+                progress(f"{case.change} {case.setting}", 0, None)
+            rows.append(measure_case(predictor, case, classes))
+    return tuple(rows)
+
+
+def _other_data(data: Data) -> Iterator[Case]:
+    """Yield the two parts of QMNIST and each corruption of MNIST-C, if their files are there."""
+    qmnist = data.model_copy(update={"name": "qmnist"})
+    parts: dict[str, Split] = {"hsf_0 and hsf_4": "hsf04", "hsf_1": "hsf1"}
+    for name, split in parts.items() if not missing_files(qmnist, "test") else ():
+        yield Case("QMNIST", name, load_split(qmnist, split))
+    for name in mnist_c_folders(data_root(data)):
+        yield Case("MNIST-C", name, load_split(data.model_copy(update={"name": "mnist-c", "path": name}), "test"))
+
+
 def _load_images(
     target: EvalTarget, split: Split, trained_on: tuple[Data, ...]
 ) -> tuple[ImageDataset, str, Tensor | None]:
@@ -317,7 +365,7 @@ def _load_images(
         dataset = load_split(data, split)
         if data.name == "folder":
             pictures = f"{len(dataset):,} pictures in {data.path}, its {split} set"
-    writers = load_writers(dataset, data, "test" if split in ("test", "test50k") else "train")
+    writers = load_writers(dataset, data, "train" if split in ("train", "validation") else "test")
     return replace(dataset, labels=labels[dataset.labels]), pictures, writers
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from math import ceil, sqrt
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from mnist_trainer.inference.metrics import ReliabilityBin, Spread
+    from mnist_trainer.inference.robustness import RobustnessRow
 
 MAX_MISTAKES = 25
 MAX_UNITS = 64
@@ -255,6 +258,55 @@ def seed_accuracies(runs: Mapping[int, Mapping[str, Any]], spread: Spread, title
         figure.legend(loc="outside lower center", ncols=3)
 
     return render((min(MAX_WIDTH, max(900, 60 * len(runs) + 200)), 480), title, draw)
+
+
+SMALL_PANEL = 8
+"""The number of settings up to which four panels of `robustness` stand side by side."""
+
+
+def robustness(rows: Sequence[RobustnessRow], title: str) -> bytes:
+    """Draw the accuracy of each setting with its interval, a panel for each change, above the worst examples."""
+    plain, *others = rows
+    panels = [(name, list(each)) for name, each in groupby(others, key=attrgetter("change"))]
+    small = [panel for panel in panels if len(panel[1]) <= SMALL_PANEL]
+    large = [panel for panel in panels if panel not in small]
+    high = ceil(len(small) / 4)
+
+    def draw(figure: Figure) -> None:
+        grid = figure.add_gridspec(high + len(large), 4)
+        places = [grid[index // 4, index % 4] for index in range(len(small))]
+        places += [grid[high + index, :] for index in range(len(large))]
+        for place, (name, settings) in zip(places, [*small, *large], strict=True):
+            axes = figure.add_subplot(place, title=name)
+            axes.axhline(100 * plain.accuracy, color=GREEN, linewidth=1, label="accuracy on the images as they are (%)")
+            _draw_settings(axes, settings)
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+
+    return render((MAX_WIDTH, 90 + 290 * high + 330 * len(large)), title, draw)
+
+
+def _draw_settings(axes: Axes, rows: Sequence[RobustnessRow]) -> None:
+    """Draw accuracies, calibration errors and refused shares, and the worst example of each setting below."""
+    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+
+    at, values = np.arange(len(rows)), 100 * np.array([row.accuracy for row in rows])
+    reach = np.abs(100 * np.array([row.interval for row in rows]).T - values)
+    axes.errorbar(at, values, reach, fmt="o", color=BLUE, markersize=4, capsize=2, label="accuracy (%)")
+    shares = {"ece": ("_", ORANGE, "calibration error (%)"), "refused": ("x", GREY, "refused (%)")}
+    for key, (marker, colour, label) in shares.items():
+        found = [(x, 100 * share) for x, row in enumerate(rows) if (share := getattr(row, key)) is not None]
+        if found:
+            axes.plot(*zip(*found, strict=True), marker, color=colour, label=label)
+    for x, worst in ((x, row.worst) for x, row in enumerate(rows) if row.worst is not None):
+        image = OffsetImage(worst.image, zoom=0.72, cmap="gray", clim=(0, 255), interpolation="nearest")
+        axes.add_artist(AnnotationBbox(image, (x, -18), frameon=False, in_layout=False))
+        text = f"{worst.label or ''}→{worst.predicted}"
+        axes.text(x, -34, text, ha="center", va="top", fontsize=7, in_layout=False)
+    axes.set(xlim=(-0.6, len(rows) - 0.4), ylim=(-48, 104), yticks=range(0, 101, 25))
+    longest = max(len(row.setting) for row in rows)
+    turned = longest * len(rows) > (40 if len(rows) <= SMALL_PANEL else 190)
+    axes.set_xticks(at, [row.setting for row in rows], fontsize=8, rotation=90 if turned else 0)
+    axes.grid(visible=True, axis="y")
 
 
 PAIR_COLUMNS, MAX_PAIRS = 12, 48

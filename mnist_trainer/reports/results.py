@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from mnist_trainer.inference.reading import DigitPrediction, Prediction
-from mnist_trainer.reports.text import Column, csv_text, loss_text, percent, table_lines
+from mnist_trainer.reports.text import Column, csv_text, interval, loss_text, percent, table_lines
 
 if TYPE_CHECKING:
     from mnist_trainer.inference.metrics import (
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         MemberMetrics,
         RefusalMetrics,
     )
+    from mnist_trainer.inference.robustness import RobustnessRow
 
 PREDICTION_COLUMNS = ("path", "text", "confidence", "refused", "reason", "error", "page", "warnings", "signs")
 
@@ -233,6 +234,58 @@ def calibration_lines(
             advice = "Keep the model as it was, or use more validation images."
             warnings.append(f"It makes the {names} on {split} worse. {advice}")
     return [*lines, *warnings]
+
+
+# --- robustness ---
+
+ROBUSTNESS_COLUMNS = (
+    *("change", "setting", "count", "errors", "accuracy", "interval_low", "interval_high", "ece", "refused"),
+    *("worst_index", "worst_label", "worst_predicted", "worst_confidence"),
+)
+
+
+def robustness_csv(rows: Sequence[RobustnessRow]) -> str:
+    """Return CSV with `ROBUSTNESS_COLUMNS`: fractions from 0 to 1, missing values empty."""
+    table = []
+    for row in rows:
+        worst = (None,) * 4 if (found := row.worst) is None else (*vars(found).values(),)[:4]
+        numbers = (row.accuracy, *row.interval, row.ece, row.refused)
+        table.append((row.change, row.setting, row.count, row.errors, *numbers, *worst))
+    return csv_text(ROBUSTNESS_COLUMNS, table)
+
+
+def robustness_lines(rows: Sequence[RobustnessRow], width: int | None = None) -> list[str]:
+    """Return the table of `mnist-eval --robustness`, and how its images are made."""
+    columns = [Column("change"), Column("setting")]
+    heads = ("images", "accuracy", "95 % interval", "calibration", "refused")
+    columns += [*(Column(head, right=True) for head in heads), Column("worst example", least=10)]
+    cells, before = [], ""
+    for row in rows:
+        same, before = row.change == before, row.change
+        shares = percent(row.accuracy), interval(row.interval), percent(row.ece), percent(row.refused, 1)
+        cells.append(("" if same else row.change, row.setting, f"{row.count:,}", *shares, _worst_example(row)))
+    lines, _ = table_lines(columns, cells, width)
+    attacked = next((row.count for row in rows if row.change == "PGD"), None)
+    about = "No attacks: an exported file has no gradients."
+    if attacked is not None:
+        about = (
+            f"FGSM and PGD: {attacked:,} evenly spread images, maximum norm, ε in grey levels (0 to 255), without a "
+            "target; PGD: 40 steps of ε/30 from one random start."
+        )
+    return [
+        *lines,
+        "",
+        "The intervals are exact (Clopper-Pearson). A digit is correct if its class is the most probable one, refused "
+        "or not; a non-digit if it is refused.",
+        about,
+    ]
+
+
+def _worst_example(row: RobustnessRow) -> str:
+    """Return `3 → 5 (99.1 %)`, the most confident wrong answer; a dash without one."""
+    if row.worst is None:
+        return "-"
+    return f"{row.worst.label or 'none'} → {row.worst.predicted} ({percent(row.worst.confidence, 1)})"
 
 
 def refusal_line(before: RefusalMetrics, after: RefusalMetrics) -> str:

@@ -14,8 +14,11 @@ import pytest
 from PIL import Image
 
 from mnist_trainer import Run, train
+from mnist_trainer.config.schema import Data
+from mnist_trainer.data import simulated
 from mnist_trainer.data.digits import load_digits
-from mnist_trainer.pipeline.evaluate import CHANGEABLE
+from mnist_trainer.inference import robustness
+from mnist_trainer.pipeline.evaluate import CHANGEABLE, _other_data
 from mnist_trainer.reports.results import evaluation_lines
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 
@@ -463,3 +466,94 @@ def test_suspicious_labels_are_printed_and_written(command: Command, here: Path)
     assert "Missing: data.fold=2/2." in one.err
     for other in (["--views", "2"], ["--split", "train"], ["--explain"], ["--save", "x.pt"]):
         assert command("eval", *runs, "--suspicious", *other).code == 2
+
+
+# --- robustness ---
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One setting of each sweep and attack, and simulated pictures that are read as what they show."""
+    monkeypatch.setattr(robustness, "EPSILONS", (16,))
+    for name, (form, values, change) in robustness.SWEEPS.items():
+        monkeypatch.setitem(robustness.SWEEPS, name, (form, values[-1:], change))
+    monkeypatch.setattr(simulated, "_make_tests", lambda kind, digits, labels, seeds: digits[:, 0].copy())
+
+
+SETTINGS = ["rotation +45°", "shift 8 px", "noise σ 128", "blur σ 3 px", "contrast × 2", "thickness +2 px"]
+ATTACKS = ["FGSM ε 16", "PGD ε 16"]
+
+
+@pytest.mark.usefixtures("home", "few")
+def test_robustness_of_a_run(command: Command, digits_run: Run, tmp_path: Path) -> None:
+    done = command("eval", "latest", "--robustness", "--count", "2", "--out", tmp_path)
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    head = next(index for index, line in enumerate(lines) if line.startswith("change "))
+    correct = digits_run.test.accuracy
+    assert lines[head + 1].startswith("none") and f" {100 * correct:.2f} %" in lines[head + 1]
+    assert "FGSM and PGD: 2 evenly spread images, maximum norm" in done.out
+    assert lines[-1] == f"Written to {tmp_path}: robustness.png, robustness.csv"
+    with (tmp_path / "robustness.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    pictures = ["photograph all", "photograph plain", "photograph light_on_dark"]
+    names = [f"{row['change']} {row['setting']}".strip() for row in rows]
+    assert names == ["none", *SETTINGS, *ATTACKS, *pictures]
+    assert float(rows[0]["accuracy"]) == correct and int(rows[0]["errors"]) == digits_run.test.errors
+    assert {row["refused"] for row in rows} == {""}  # this model can't refuse
+    with Image.open(tmp_path / "robustness.png") as picture:
+        assert picture.size == (1200, 960)
+    content = json.loads(command("eval", "latest", "--robustness", "--count", "2", "--json").out)["robustness"]
+    assert [f"{row['change']} {row['setting']}".strip() for row in content] == names
+    assert [row["accuracy"] for row in content] == [float(row["accuracy"]) for row in rows]
+
+
+@pytest.mark.usefixtures("home", "few")
+def test_robustness_of_an_ensemble_that_can_refuse(command: Command, digits_run: Run, tmp_path: Path) -> None:
+    for name in ("a.pt", "b.pt"):
+        checkpoint = load_checkpoint(digits_run.folder / "best.pt")
+        member = replace(checkpoint.only, spec=replace(checkpoint.spec, refusal_threshold=0.5))
+        save_checkpoint(tmp_path / name, replace(checkpoint, members=(member,)))
+    pair = [tmp_path / name for name in ("a.pt", "b.pt")]
+    content = json.loads(command("eval", *pair, "--robustness", "--count", "1", "--json").out)["robustness"]
+    names = [f"{row['change']} {row['setting']}".strip() for row in content]
+    assert names[-5:] == ["PGD ε 16", "photograph all", "photograph plain", "non-digit all", "non-digit blank"]
+    assert all(row["refused"] is not None for row in content)
+    assert content[-1]["accuracy"] == content[-1]["refused"] and content[-1]["ece"] is None
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--count", "5"], "--count is for --robustness: add it, or leave out --count."),
+        (["--robustness", "--count", "0"], "--count must be 1 or more, got 0."),
+        (["--robustness", "--views", "3"], "--robustness works without views: leave out --views."),
+        (
+            ["--robustness", "--calibrate", "c.pt"],
+            "--robustness can't be combined with --compare, --calibrate or --suspicious: leave one out.",
+        ),
+    ],
+)
+def test_what_robustness_does_not_go_with(command: Command, options: list[str], message: str) -> None:
+    assert command("eval", "latest", *options) == (2, "", f"{message}\n")
+
+
+@pytest.mark.usefixtures("home", "few")
+def test_other_data_join_mnist(command: Command, digits_run: Run, tmp_path: Path) -> None:
+    """QMNIST's parts and MNIST-C are read where their files lie; other test sets than MNIST's stay alone."""
+    images = load_digits("test").images[:6].numpy()
+    for name in ("fog", "zigzag"):
+        folder = tmp_path / "mnist_c" / name
+        folder.mkdir(parents=True)
+        np.save(folder / "test_images.npy", images[..., None])
+        np.save(folder / "test_labels.npy", load_digits("test").labels[:6].numpy())
+    found = json.loads(command("eval", "latest", "--json", "data.name=mnist-c", f"data.root={tmp_path}").out)
+    assert (found["dataset"], found["count"]) == ("mnist-c", 12)
+    one = command("eval", "latest", "--json", "data.name=mnist-c", "data.path=fog", f"data.root={tmp_path}")
+    assert json.loads(one.out)["count"] == 6
+    cases = list(_other_data(Data(name="mnist", root=str(tmp_path))))
+    assert [(case.change, case.setting, len(case.dataset)) for case in cases] == [
+        ("MNIST-C", "fog", 6),
+        ("MNIST-C", "zigzag", 6),
+    ]

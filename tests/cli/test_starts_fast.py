@@ -61,7 +61,8 @@ Options:
 Options:
   --split PART      Which images: test, validation, train; with
                     data.name=qmnist also test50k, the 50,000 that are not
-                    part of MNIST.  [default: test]
+                    part of MNIST, and its parts hsf04 and hsf1, by series of
+                    forms.  [default: test]
   --out DIR         Write confusion.png, mistakes.png and predictions.csv to
                     this folder.
   --save FILE       Save the ensemble as one checkpoint.
@@ -75,6 +76,10 @@ Options:
                     files.
   --suspicious      Find wrong labels of the training set, by runs of all
                     folds (data.fold); with --out also as files.
+  --robustness      Measure rotated, noisy, … images, attacks (FGSM, PGD) and
+                    simulated pictures; with --out also as files.
+  --count N         With --robustness: images of each attack, simulated
+                    photographs, and non-digits (default 1000).
   --device NAME     Device: cpu, cuda, cuda:1, mps or auto.
   --json            Print one JSON object; accuracies are fractions from 0 to
                     1.

@@ -44,7 +44,7 @@ def test_many_mistakes_are_told_at_once_each_at_its_place(config_errors: Told) -
         "c.yaml:2:9  device: 'tpu' is not possible here (cpu, cuda, cuda:1 or mps; auto takes a GPU if there is one)",
         "c.yaml:3:1  lr: unknown key; it belongs under 'optimizer'",
         "c.yaml:5:9  data.name: unknown name 'mnst'; did you mean 'mnist'? "
-        "Known: mnist, fashion-mnist, kmnist, emnist-digits, qmnist, usps, digits, folder",
+        "Known: mnist, fashion-mnist, kmnist, emnist-digits, qmnist, usps, mnist-c, digits, folder",
         "c.yaml:6:15  data.batch_size: expected a whole number or 'auto', got text '64'; write 64 without quotes",
         "c.yaml:7:15  data.validation: expected a whole number or a number less than 1, got 1.5",
         "c.yaml:8:14  data.normalize: off is false for some programs and text for others; write false, or quote it; "
@@ -209,7 +209,7 @@ def test_the_model(config_errors: Told, text: str, message: str) -> None:
          "got text 'None'; null switches it off"),
         ("data: {limit: false}", "2:15  data.limit: expected a whole number, got false; null switches it off"),
         ("data: mnst", "2:7  data.name: unknown name 'mnst'; did you mean 'mnist'? "
-         "Known: mnist, fashion-mnist, kmnist, emnist-digits, qmnist, usps, digits, folder"),
+         "Known: mnist, fashion-mnist, kmnist, emnist-digits, qmnist, usps, mnist-c, digits, folder"),
         ("device: cuda-1", "2:9  device: 'cuda-1' is not possible here "
          "(cpu, cuda, cuda:1 or mps; auto takes a GPU if there is one)"),
         ("data: {binary: -1}", "2:16  data.binary: expected a number at least 0 or text, got -1"),

@@ -19,7 +19,7 @@ from mnist_trainer.data.datasets import PUBLISHED
 from mnist_trainer.data.digits import to_mnist
 from mnist_trainer.data.loaders import load, load_split
 from mnist_trainer.errors import DataError, StorageError, UsageError
-from tests.data.conftest import md5
+from tests.data.conftest import idx_bytes, md5
 
 PAIRS = ["mnist", "fashion-mnist", "kmnist", "emnist-digits", "qmnist"]
 ALL = [*PAIRS, "usps"]
@@ -84,6 +84,60 @@ def test_the_lost_digits_are_those_behind_mnists_own(
     assert len(load_split(data, "test")) == 7
     fives = load_split(data.model_copy(update={"binary": 5}), "test50k")
     assert fives.labels.tolist() == (made.labels["test"][4:] == 5).astype(int).tolist()
+
+
+def test_the_lost_digits_fall_into_two_parts(
+    make: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loaders, "MNIST_TEST_COUNT", 2)
+    made = make("qmnist")
+    folder, data = made.put(tmp_path), Data(name="qmnist", root=str(tmp_path))
+    assert load_split(data, "hsf04").indices.tolist() == [2, 3, 5, 6]  # of series 4, 0, 4 and 0
+    found = load_split(data, "hsf1")
+    assert found.indices.tolist() == [4] and torch.equal(found.images, torch.from_numpy(made.images["test"][4:5]))
+    with pytest.raises(UsageError, match=r"hsf1, a part of the lost test images, is a split of qmnist"):
+        load_split(Data(name="digits"), "hsf1")
+    for path in folder.glob("qmnist-test-labels*"):
+        path.unlink()
+    (folder / made.published.test[1]).write_bytes(idx_bytes(made.labels["test"]))
+    assert len(load_split(data, "test50k")) == 5
+    with pytest.raises(DataError, match="not a label, a series and a writer for each image"):
+        load_split(data, "hsf1")
+
+
+def put_mnist_c(root: Path, name: str, images: Any, labels: Any) -> None:
+    """A corruption in the format of MNIST-C."""
+    folder = root / "mnist_c" / name
+    folder.mkdir(parents=True)
+    np.save(folder / "test_images.npy", images)
+    np.save(folder / "test_labels.npy", labels)
+
+
+def test_mnist_c_is_read_by_corruption_or_whole(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, 28, 28, 1), np.uint8)
+    for name, own in zip(("zigzag", "fog"), images, strict=True):
+        put_mnist_c(tmp_path, name, own, np.array([7, 0, 9]))
+    data = Data(name="mnist-c", root=str(tmp_path))
+    whole, fog = load_split(data, "test"), load_split(data.model_copy(update={"path": "fog"}), "test")
+    assert torch.equal(fog.images, torch.from_numpy(images[1, ..., 0])) and fog.labels.tolist() == [7, 0, 9]
+    assert torch.equal(whole.images, torch.from_numpy(images[[1, 0], ..., 0].reshape(6, 28, 28)))
+    assert whole.labels.tolist() == [7, 0, 9] * 2
+    with pytest.raises(DataError, match=r"has no corruption snow\. It has fog, zigzag\."):
+        load_split(data.model_copy(update={"path": "snow"}), "test")
+    with pytest.raises(DataError, match="mnist-c is made for tests alone"):
+        load(data, "train")
+
+
+def test_a_missing_or_damaged_mnist_c_is_told(tmp_path: Path) -> None:
+    data = Data(name="mnist-c", root=str(tmp_path))
+    with pytest.raises(DataError, match=r"There is no MNIST-C in .*mnist_c\. Unpack mnist_c\.zip from https"):
+        load_split(data, "test")
+    put_mnist_c(tmp_path, "fog", np.zeros((3, 28, 28, 1)), np.array([0, 1, 2]))
+    with pytest.raises(DataError, match="its files contain 3 × 28 × 28 × 1 float64 and 3 int64, not N images"):
+        load_split(data, "test")
+    (tmp_path / "mnist_c" / "fog" / "test_labels.npy").write_bytes(b"")
+    with pytest.raises(DataError, match=r"test_labels\.npy is damaged: it is no array of numbers of NumPy"):
+        load_split(data, "test")
 
 
 def test_the_lost_digits_are_told_where_there_are_none(make: Callable[..., Any], tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ BUILT_IN = [name for name in get_args(DataName) if name != "folder"]
 
 
 def test_every_name_of_the_config_is_known() -> None:
-    assert set(BUILT_IN) == {*PUBLISHED, "digits"}
+    assert set(BUILT_IN) == {*PUBLISHED, "digits", "mnist-c"}
 
 
 @pytest.mark.parametrize("name", BUILT_IN)

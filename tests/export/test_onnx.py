@@ -15,12 +15,15 @@ from torch import Tensor, nn
 
 from mnist_trainer.config.layers import expand
 from mnist_trainer.config.model import AnyActivation, AnyModel, WrittenLayer
+from mnist_trainer.data import simulated
 from mnist_trainer.errors import CheckpointError, UsageError
 from mnist_trainer.export.module import ExportModule
 from mnist_trainer.export.source import compare, load_source
 from mnist_trainer.export.write import export_model
-from mnist_trainer.pipeline.evaluate import explain_result, run_evaluation
+from mnist_trainer.inference.robustness import SWEEPS
+from mnist_trainer.pipeline.evaluate import explain_result, measure_robustness, run_evaluation
 from mnist_trainer.pipeline.predict import predict
+from mnist_trainer.reports.results import robustness_lines
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 from mnist_trainer.storage.onnx_file import open_session
 from mnist_trainer.storage.onnx_model import load_onnx
@@ -267,12 +270,16 @@ def test_other_requests_are_refused(make: Make, here: Path) -> None:
         export_model(export_model(checkpoint).files[0])
 
 
-def test_an_exported_file_cannot_be_explained(make: Make) -> None:
+def test_an_exported_file_cannot_be_explained_or_attacked(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     exported = export_model(make("a.pt", SMALL)).files[0]
     with pytest.raises(CheckpointError, match="has no gradients to explain it by"):
         predict(np.full((40, 40), 255, np.uint8), exported, explain=True)
     with pytest.raises(CheckpointError, match="the units of an exported file can't be switched off"):
         explain_result(run_evaluation(exported))
+    monkeypatch.setattr(simulated, "_make_tests", lambda kind, digits, labels, seeds: digits[:, 0].copy())
+    rows = measure_robustness(run_evaluation(exported), 1)
+    assert {row.change for row in rows} == {"none", *SWEEPS, "photograph"}
+    assert "No attacks: an exported file has no gradients." in robustness_lines(rows)
 
 
 def test_what_the_exporter_prints_is_not_shown(

@@ -22,7 +22,7 @@ CHANGE = "A change of a config is 'training.epochs=3' or {'training': {'epochs':
 CHECKPOINT = "A checkpoint is a .pt file, a run folder or latest, or a list of them, not 5."
 PICTURE = "A picture is a file, a Pillow image or a NumPy array, not 5."
 STATE = "fit and steps take what prepare returns, as in fit(prepare('quickstart')), not 5."
-SPLIT = "split must be one of train, validation, test, test50k; got 'tests'."
+SPLIT = "split must be one of train, validation, test, test50k, hsf04, hsf1; got 'tests'."
 VIEWS = "views must be 1 or more, got '2'. 1 means without deformed copies."
 CONFIDENCE = "min_confidence must be from 0 to 1, got high; 90 % is 0.9."
 MODEL = "model= takes a torch.nn.Module, not 'cnn'; the config's is chosen by 'model=mlp'."
