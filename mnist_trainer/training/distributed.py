@@ -85,7 +85,9 @@ def join(seconds: float = JOIN_SECONDS) -> Ranks:
     timeout, names = timedelta(seconds=seconds), [f"joined/{number}" for number in range(size)]
     has_store = False
     try:
-        _store, _, _ = next(dist.rendezvous("env://", timeout=timeout))  # type: ignore[attr-defined]
+        store, _, _ = next(dist.rendezvous("env://", timeout=timeout))  # type: ignore[attr-defined]
+        # torchrun keeps its store after a restart, with what the processes before have left in it
+        _store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)  # type: ignore[attr-defined]
         _store.set(names[rank], f"{socket.gethostname()} {os.getpid()}")
         has_store = True
         _store.wait(names, timeout)
