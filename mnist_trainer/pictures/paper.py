@@ -64,6 +64,10 @@ BAND, COVERED, THIN, CROSSED = 1 / 50, 0.94, 0.4, 0.5
 """Relative to the width: height of the band around one of a few lines, minimum share with ink in it, minimum share with
 thin ink, and maximum share with strokes that cross the line."""
 
+RULED, LINED = 1 / 5, 1 / 10
+"""Maximum height of a few lines together, relative to the picture's, and maximum share of the picture that lines cover
+where they are removed thoroughly. A page of print has more."""
+
 SLOPES = np.linspace(-0.14, 0.14, 33)
 """Slopes at which lines are searched: up to about 8°."""
 
@@ -198,7 +202,8 @@ def find_ruling(
         return None
     lines = np.asarray(np.logical_or.reduce(found), np.bool_)
     visible = contrast[lines & (contrast > faint)]
-    typical = quantile(visible, 0.7 if few_lines else 0.4) if visible.size else faint
+    is_ruling = few_lines and visible.size < LINED * lines.size
+    typical = quantile(visible, 0.7 if is_ruling else 0.4) if visible.size else faint
     return lines & (contrast < INK_RATIO * typical)
 
 
@@ -242,6 +247,8 @@ def _few_lines(level: NDArray[np.float32], ink: Mask, crossing: Mask) -> Mask:
         for mask in (ink, ink & ~crossing, crossing)
     )
     is_line = (covered >= COVERED) & (thin >= THIN) & (crossed <= CROSSED)
+    if is_line.mean() > RULED:
+        return np.zeros_like(ink)
     line = np.asarray(is_line[:, None] & ~crossing, np.bool_)
     own, other = level[line & ink], level[ink & ~line]
     if not own.size or not other.size or quantile(own, 0.5) > FEW_RATIO * quantile(other, 0.9):

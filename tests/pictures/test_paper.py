@@ -309,3 +309,11 @@ def test_the_rim_of_a_frame_is_no_line() -> None:
     contrast[4, :] = 60
     contrast[40:60, 48:52] = 200
     assert find_ruling(contrast, FLOOR, photograph=False, few_lines=True) is None
+
+
+def test_a_page_of_faint_print_below_a_stroke_is_no_ruling() -> None:
+    contrast = np.zeros((SIDE, SIDE), np.float32)
+    for top in range(4, SIDE - 20, 20):
+        contrast[top : top + 14] = 60
+    contrast[:, 190:200] = 200
+    assert find_ruling(contrast, FLOOR, photograph=False, few_lines=True) is None
