@@ -40,20 +40,30 @@ def test_the_plan_trains_every_config_for_its_epochs(records: Any) -> None:
     assert all(bool(record.config) != bool(record.members) and record.runs for record in plan.values())
 
 
-@pytest.mark.parametrize("errors", [0, 13, 57, 10_000])
-def test_the_interval_is_clopper_and_pearsons(records: Any, errors: int) -> None:
-    expected = binomtest(errors, 10_000).proportion_ci(method="exact")
-    assert records.exact_interval(errors, 10_000) == pytest.approx(tuple(expected), abs=1e-9)
-
-
 def test_the_interval_of_a_mean_has_the_outer_limits(records: Any) -> None:
-    assert records.exact_interval(24.3, 10_000) == pytest.approx(
-        (records.exact_interval(24, 10_000)[0], records.exact_interval(25, 10_000)[1])
-    )
+    low, high = (binomtest(errors, 10_000).proportion_ci(method="exact") for errors in (24, 25))
+    assert records.interval_of_mean(24.3, 10_000) == pytest.approx((low.low, high.high), abs=1e-9)
+    assert records.interval_of_mean(24, 10_000) == pytest.approx((low.low, low.high), abs=1e-9)
 
 
 def test_the_page_has_the_figures_of_the_stored_answers(records: Any) -> None:
     assert records.write_report(check=True) == 0
+
+
+def test_the_commit_of_the_plan_is_the_one_that_changed_it_last(
+    records: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "ROOT", tmp_path)
+    monkeypatch.setattr(records, "PLAN", tmp_path / "benchmarks" / "plan.yaml")
+    records.PLAN.parent.mkdir()
+    records.git("init", "--quiet")
+    commits = []
+    for path in (records.PLAN, tmp_path / "other"):
+        path.touch()
+        records.git("add", str(path))
+        records.git("-c", "user.name=A", "-c", "user.email=a@b.c", "commit", "--quiet", "--message=A file")
+        commits.append(records.git("rev-parse", "HEAD"))
+    assert records.plan_commit() == commits[0] != commits[1]
 
 
 PLAN = """\

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import combinations
-from math import ceil, exp, floor, lgamma, log, log1p
+from math import ceil, floor
 from pathlib import Path
 from statistics import fmean, stdev
 from time import perf_counter
@@ -179,6 +179,11 @@ def git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+def plan_commit() -> str:
+    """Return the commit that changed the plan last."""
+    return git("log", "-1", "--format=%H", "--", str(PLAN))
+
+
 def answers_path(name: str, seed: int) -> Path:
     """Return the file of the answers of a run."""
     return ANSWERS / f"{name}-{seed}.npz"
@@ -196,10 +201,7 @@ def store_answers(record: Record, seed: int, runs: Path) -> None:
     predictions = run_evaluation(folder / "best.pt", split="test", views=record.views).predictions
     about = run_record(folder)
     facts = {key: about[key] for key in ("epochs", "parameters", "precision", "threads", "versions", "git_commit")}
-    facts |= {
-        "training_seconds": about["timings"]["training_seconds"],
-        "plan": git("log", "-1", "--format=%H", PLAN.name),
-    }
+    facts |= {"training_seconds": about["timings"]["training_seconds"], "plan": plan_commit()}
     if record.timed:
         facts["command_seconds"] = json.loads((folder / "command.json").read_text())["seconds"]
     np.savez_compressed(
@@ -275,30 +277,12 @@ def write_half(path: Path, checkpoints: Sequence[Path]) -> int:
     return changed
 
 
-def exact_interval(errors: float, count: int) -> tuple[float, float]:
-    """Return Clopper and Pearson's 95 % interval (1934) of an error rate; for a mean of several runs, the lower limit
-    is that of the next smaller number, and the upper limit that of the next larger."""
-    low, high = floor(errors), ceil(errors)
-    lower = bisect(lambda p: 1 - binomial_tail(low - 1, count, p) < 0.025) if low else 0.0
-    upper = bisect(lambda p: binomial_tail(high, count, p) > 0.025) if high < count else 1.0
-    return lower, upper
+def interval_of_mean(errors: float, count: int) -> tuple[float, float]:
+    """Return the exact 95 % interval of an error rate; for a mean of several runs, the lower limit is that of the next
+    smaller number of `errors`, and the upper limit that of the next larger."""
+    from mnist_trainer.inference.metrics import exact_interval
 
-
-def binomial_tail(errors: int, count: int, p: float) -> float:
-    """Return P(X ≤ errors) of a binomial distribution."""
-    if not 0 < p < 1:
-        return float(p <= 0)
-    choose = (lgamma(count + 1) - lgamma(k + 1) - lgamma(count - k + 1) for k in range(errors + 1))
-    return sum(exp(each + k * log(p) + (count - k) * log1p(-p)) for k, each in enumerate(choose))
-
-
-def bisect(is_below: Any) -> float:
-    """Return the largest number from 0 to 1 for which `is_below` holds."""
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if is_below(middle) else (low, middle)
-    return low
+    return exact_interval(floor(errors), count)[0], exact_interval(ceil(errors), count)[1]
 
 
 def report() -> str:
@@ -320,7 +304,7 @@ def row(record: Record, runs: list[Answers]) -> str:
         return f"| {record.name} | {kind}, not complete | | | | | |"
     errors, images = [run.errors for run in runs], len(runs[0].labels)
     mean = fmean(errors)
-    low, high = exact_interval(mean, images)
+    low, high = interval_of_mean(mean, images)
     spread = f"{100 * stdev(errors) / images:.3f} %" if len(errors) > 1 else ""
     cells = [record.name, kind, ", ".join(map(str, errors)), f"{100 * mean / images:.3f} %", spread]
     return f"| {' | '.join(cells)} | {100 * low:.2f} to {100 * high:.2f} % | {cost(runs)} |"
