@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from mnist_trainer.config.load import load_config
+from mnist_trainer.config.load import dump_config, load_config
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs" / "records").glob("*.yaml"))
@@ -152,6 +152,17 @@ def test_the_test_set_is_not_read_before_a_record_is_complete(
     assert not records.ANSWERS.exists()
     assert records.pack([plan["one"]], here) == 2
     assert "these records are not: one" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_before_it_saved_a_state_starts_over(records: Any, here: Path) -> None:
+    record, folder = records.load_plan()["one"], here / "one-0"
+    config = load_config(here / "config.yaml", records.overrides(record, 0, here))
+    folder.mkdir()
+    (folder / "config.yaml").write_text(dump_config(config))
+    (folder / "run.json").write_text('{"status": "running"}')
+    assert records.train_run(record, 0, here) == 0
+    assert records.is_finished(folder)
 
 
 @pytest.mark.slow

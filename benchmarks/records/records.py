@@ -114,7 +114,7 @@ def train_run(record: Record, seed: int, runs: Path) -> int:
     if record.timed and folder.exists():
         shutil.rmtree(folder)
     command = [sys.executable, "-m", "mnist_trainer", "train", "--quiet"]
-    if (folder / "last.pt").exists():
+    if (folder / "config.yaml").exists():  # without a last.pt it starts over
         command += ["--resume", str(folder)]
     else:
         command += ["--config", str(ROOT / str(record.config)), "--run-dir", str(folder)]
