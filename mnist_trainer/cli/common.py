@@ -117,9 +117,9 @@ _received_signals: list[str] = []
 
 
 def handle_signals(callback: Callback) -> None:
-    """Install signal handlers: the first signal ends the training after the current step, the second one immediately.
+    """Handle `STOP_SIGNALS`: the first signal ends the training after the current step, the second one immediately.
 
-    It does so with `STOP_SIGNALS`.
+    One other than Ctrl-C that comes again within `REPEAT_SECONDS` counts once.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
