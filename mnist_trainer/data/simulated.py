@@ -195,7 +195,10 @@ def _with_progress(job: _Job, progress: Progress | None) -> Iterator[NDArray[np.
 
 
 def _make_chunks(job: _Job) -> Iterator[NDArray[np.uint8]]:
-    """Yield the images of `job`, chunk after chunk, made by as many processes as torch has threads here."""
+    """Yield the images of `job`, chunk after chunk, made by as many processes as torch has threads here.
+
+    Those of `test_images` are made in this process.
+    """
     from mnist_trainer.simulator.make import make_images
 
     if job.kind in ("test_photographs", "test_non_digits"):
