@@ -65,8 +65,8 @@ BAND, COVERED, THIN, CROSSED = 1 / 50, 0.94, 0.4, 0.5
 thin ink, and maximum share with strokes that cross the line."""
 
 RULED, LINED = 1 / 5, 1 / 10
-"""Maximum height of a few lines together, relative to the picture's, and maximum share of the picture that lines cover
-where they are removed thoroughly. A page of print has more."""
+"""Maximum height of a few lines together, relative to the picture's, and maximum share of the picture that lines in one
+direction cover where they are removed thoroughly. A page of print has more."""
 
 SLOPES = np.linspace(-0.14, 0.14, 33)
 """Slopes at which lines are searched: up to about 8°."""
@@ -202,7 +202,7 @@ def find_ruling(
         return None
     lines = np.asarray(np.logical_or.reduce(found), np.bool_)
     visible = contrast[lines & (contrast > faint)]
-    is_ruling = few_lines and visible.size < LINED * lines.size
+    is_ruling = few_lines and (len(found) == 2 or visible.size < LINED * lines.size)
     typical = quantile(visible, 0.7 if is_ruling else 0.4) if visible.size else faint
     return lines & (contrast < INK_RATIO * typical)
 

@@ -337,8 +337,8 @@ class TrainingState:
             outputs = self.model(self.normalize(inputs)).float()
         (gradient,) = torch.autograd.grad(self.criterion(outputs, labels), inputs)
         self.train_mode()
-        change = F.normalize(gradient.flatten(1)).view_as(gradient) * (255 * norm)
-        return torch.cat((inputs.detach(), inputs.detach() + change)), repeated(labels)
+        direction = F.normalize(gradient.flatten(1), eps=1e-20).view_as(gradient)  # tiny where the model is sure
+        return torch.cat((inputs.detach(), inputs.detach() + 255 * norm * direction)), repeated(labels)
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return the model's inputs [B, 1, 28, 28], float32, for images [B, 28, 28] with values from 0 to 255."""

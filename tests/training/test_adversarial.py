@@ -31,6 +31,22 @@ def test_the_change_is_the_normalised_gradient_by_hand(prepare: Any, splits: Spl
     torch.testing.assert_close((changed - clean).flatten(1) / 255, wanted, atol=1e-5, rtol=0)
 
 
+def test_confident_images_change_as_much(prepare: Any, splits: Splits) -> None:
+    state = prepare(
+        splits,
+        model={"architecture": "layers", "layers": ["flatten", {"linear": "classes"}]},
+        training={"adversarial": 1},
+    )
+    images, _ = next(state.batches())
+    clean = images.chunk(2)[0]
+    with torch.no_grad():
+        state.model[-1].weight *= 30
+    predicted = state.model(state.normalize(clean)).argmax(dim=1)
+    changed = state.with_adversarial(clean, predicted, 1.0)[0].chunk(2)[1]
+    norms = (changed - clean).flatten(1).norm(dim=1) / 255
+    assert norms[norms > 0].min() > 0.99
+
+
 def test_the_changed_images_have_a_larger_loss(prepare: Any, splits: Splits) -> None:
     state = prepare(splits, training={"adversarial": 0.5})
     images, labels = next(state.batches())
