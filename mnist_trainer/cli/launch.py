@@ -104,10 +104,11 @@ def restarted_run(run_dir: Path | None) -> str | None:
     from mnist_trainer.training.distributed import from_first
 
     def holds_killed_run() -> bool:
+        """Return whether the folder holds a run. Raises `UsageError` for one that would fail again."""
         record = RunFolder(run_dir).read_record()
         reason = str(record.get("stop_reason"))
         if record.get("status") == "failed" and reason in LASTING_ERRORS:
-            *_, said = (run_dir / "log.txt").read_text(encoding="utf-8").splitlines()
+            *_, said = ["", *(run_dir / "log.txt").read_text(encoding="utf-8").splitlines()]
             raise UsageError(f"{run_dir} is not continued after a restart: it would fail again: {reason}, {said}")
         return holds_run(run_dir)
 

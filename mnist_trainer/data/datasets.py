@@ -276,6 +276,7 @@ def _download(name: PublishedName, file: str, folders: Sequence[Path], progress:
     urls, md5 = resources(name)[archive]
 
     def write(path: Path) -> None:
+        """Download into `path` from the first server that delivers the file."""
         path.touch()  # an unwritable folder fails here, not as a network error
         failures = []
         for url in urls:
