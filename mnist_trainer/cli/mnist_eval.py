@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 app = new_app()
 
 NO_CHECKPOINT = """\
-Name what to measure: a run folder, a .pt file, or latest, the newest finished run. For example:
+Name what to evaluate: a run folder, a .pt file, or latest, the newest finished run. For example:
   mnist-eval latest
 mnist-eval --help lists all options."""
 
@@ -44,7 +44,7 @@ Arguments = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="CHECKPOINT [KEY=VALUE]",
-        help="A run folder, a .pt or .onnx file, or latest (the newest finished run); several are measured as an "
+        help="A run folder, a .pt or .onnx file, or latest (the newest finished run); several are evaluated as an "
         "ensemble. Then keys of other data: data.name=qmnist",
         autocompletion=complete("latest"),
     ),
@@ -56,10 +56,10 @@ SPLIT = (
 OUT = "Write confusion.png, mistakes.png and predictions.csv to this folder."
 VIEWS = "Average the predictions for N slightly deformed copies of each image (test-time augmentation)."
 CALIBRATE = "Save a copy whose probabilities are calibrated on the validation images."
-ROBUSTNESS = "Measure rotated, noisy, … images, attacks (FGSM, PGD) and simulated pictures; with --out also as files."
+ROBUSTNESS = "Evaluate on rotated, noisy, …, attacked (FGSM, PGD) and simulated images; with --out also as files."
 COUNT = 1000
 COUNTED = f"With --robustness: images of each attack, simulated photographs, and non-digits (default {COUNT})."
-EXPLAIN = "Say what each hidden unit contributes; with --out also as files."
+EXPLAIN = "Show what each hidden unit contributes; with --out also as files."
 SUSPICIOUS = "Find wrong labels of the training set, by runs of all folds (data.fold); with --out also as files."
 COMPARE = "Compare two checkpoints: is one significantly better? (McNemar's test)"
 
@@ -82,7 +82,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one an option
     debug: Debug = False,
     _version: Version = False,
 ) -> None:
-    """Measure a trained model, or several as an ensemble: accuracy, errors, loss, each digit, calibration."""
+    """Evaluate a trained model, or several as an ensemble: accuracy, errors, loss, each digit, calibration."""
     with handle_errors(debug):
         # An argument that exists as a path is a checkpoint, even with a "=" in it.
         checkpoints = [argument for argument in arguments or [] if "=" not in argument or os.path.lexists(argument)]

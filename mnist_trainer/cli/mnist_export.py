@@ -42,7 +42,7 @@ TO = (
 )
 QUANTIZE = "Store the weights in 8 or 4 bits, and compare size, time and errors with the original."
 PRUNE = "Set this share of the weights to zero, those with the smallest magnitude in all layers together: 0.5 is half."
-BENCHMARK = "Print a table over all formats, and write nothing: size, start, one image, 10,000 images, difference."
+BENCHMARK = "Print a table over all formats, and write nothing: size, start, time of one image and of all, difference."
 OUT = "Write to this file (hub: this folder) instead of one with the name of the run."
 
 

@@ -38,7 +38,7 @@ Arguments = Annotated[
         autocompletion=_complete,
     ),
 ]
-Quick = Annotated[bool, flag("--quick", "Take less data, so that all experiments take about a minute.")]
+Quick = Annotated[bool, flag("--quick", "Take less data, to be faster.")]
 RunDir = Annotated[Path, option("--run-dir", "DIR", "Write to folders below DIR.")]
 
 

@@ -55,13 +55,13 @@ Checkpoint = Annotated[
     ),
 ]
 EXPECT = "What a picture holds: single (one digit), row, page, or auto (find out)."
-MIN_CONFIDENCE = "Reject digits whose probability is below P (0 to 1)."
+MIN_CONFIDENCE = "Refuse digits whose probability is below P (0 to 1)."
 MinConfidence = Annotated[float, option("--min-confidence", "P", MIN_CONFIDENCE, show_default=False)]
 TOP = "Show the K most likely classes of each digit; by default only close ones."
 SHOW = "Draw each 28×28 image that the network reads, in the terminal."
-SAVE_STEPS = "Write a PNG for each picture that shows how it was read, step by step."
-EXPLAIN = "Say what decided, against the runner-up; with --save-steps also as a PNG."
-CORRECT = "Ask for each answer whether it is right, and save the digits to DIR, by class, to train on."
+SAVE_STEPS = "Write a PNG for each picture that shows, step by step, how it was read."
+EXPLAIN = "Show which pixels decided, and against which other digit; with --save-steps also as a PNG."
+CORRECT = "Ask whether each answer is right, and save the digits to DIR, by class, to train on."
 OUT = "Write Kaggle's ImageId,Label for the images in the rows of a CSV file."
 
 

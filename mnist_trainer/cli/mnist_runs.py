@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 app = new_app()
 
-FOLDER = "The folder that contains the runs, or the folder of a series; default: runs. With --report also runs."
+FOLDER = "The folder that contains the runs, or the folder of a series; default: runs. With --report also single runs."
 SORT = "Sort by a column or a key of the config, lowest first. Without it the newest is last."
 FILTER = "List only runs with this value: status=finished, name=mlp*, optimizer=adam. May be repeated."
 DIFF = "Compare two runs, by folder, name or latest: which keys and results differ."
-REPORT = "Write a report on the listed runs as one HTML file, pictures included; the arguments may be runs."
+REPORT = "Write a report on the listed runs as one HTML file, pictures included."
 JSON = "Print a list of JSON objects; accuracies are fractions from 0 to 1."
 
 

@@ -1,4 +1,4 @@
-"""`mnist-serve`: a page in the browser, and an HTTP interface, to read pictures and to watch trainings."""
+"""`mnist-serve`: a web page and an HTTP API to read pictures and to watch training."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ Models = Annotated[
         autocompletion=complete("bundled", "latest"),
     ),
 ]
-HOST = "Address to listen on; 0.0.0.0 is all of this machine, so that other machines reach it, with a token."
+HOST = "Address to listen on; with 0.0.0.0 other machines can reach it, with a token."
 PORT = "Port to listen on; 0 is any free one."
-READ_ONLY = "Do not start or stop trainings."
-ALLOW_TRAINING = "Start and stop trainings also for other machines (--host)."
-KEEP_TRAININGS = "Trainings go on after the server has ended; by default they stop and save."
+READ_ONLY = "Do not start or stop training runs."
+ALLOW_TRAINING = "With --host: let other machines start and stop training runs."
+KEEP_TRAININGS = "Let training runs go on after the server has ended; by default they stop and save."
 BOTH = "--read-only and --allow-training contradict each other: leave one out."
 
 
@@ -49,9 +49,9 @@ def serve(  # noqa: PLR0913, PLR0917 - one an option
     debug: Debug = False,
     _version: Version = False,
 ) -> None:
-    """Serve a page to draw digits, read pictures and watch trainings; and the same for programs, over HTTP.
+    """Serve a web page to draw digits, read pictures and watch training, and an HTTP API for programs.
 
-    It is on this machine alone, needs no internet, and ends with Ctrl-C.
+    Only this machine can reach it. It needs no internet, and ends with Ctrl-C.
     """
     with handle_errors(debug):
         require({BOTH: not (read_only and allow_training)})

@@ -36,7 +36,7 @@ SweepFile = Annotated[
 ]
 TRIALS = "Total number of trials, with those of earlier sessions."
 STORAGE = "Keep the study in a database: sqlite:///FILE or postgresql://USER@HOST/DB."
-JOBS = "Trials at the same time, sharing the cores; without it, one for each GPU."
+JOBS = "Trials at the same time, sharing the cores (default: one for each GPU, or 1)."
 SLURM = "Print a batch script for Slurm (sbatch): J jobs with one study in PostgreSQL; run nothing."
 RUN_DIR = "Write to this folder, or continue the sweep in it."
 
@@ -56,7 +56,7 @@ def sweep(  # noqa: PLR0913, PLR0917 - one for each option
     debug: Debug = False,
     _version: Version = False,
 ) -> None:
-    """Search for the best config: train it many times with other values, and compare by the validation images.
+    """Search for better settings: train a config many times with other values, and compare the validation results.
 
     The same command on several machines with one --storage works on one study. Continue a sweep that was stopped with
     its --run-dir, or its --storage. Without SWEEP the sweeps that come with the package are listed.

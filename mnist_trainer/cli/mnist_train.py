@@ -73,9 +73,9 @@ Seed = Annotated[str | None, option("--seed", "N", "Random seed for weights, ord
 Seeds = Annotated[str | None, option("--seeds", "N", "Train a series of runs, with seeds 0 to N-1 (or a list: 4,7,9).")]
 Jobs = Annotated[
     int | None,
-    option("--jobs", "J", "Runs of a series at the same time, sharing the cores; without it, one for each GPU."),
+    option("--jobs", "J", "Runs of a series at the same time, sharing the cores (default: one for each GPU, or 1)."),
 ]
-PROCESSES = "Train with N processes, which share each batch (training.micro_batches); GPUs: one each."
+PROCESSES = "Train in N processes, which share each batch (training.micro_batches); each has its own GPU, if any."
 Processes = Annotated[int | None, option("--processes", "N", PROCESSES)]
 RESUME = "Continue a run that was stopped: its folder, its last.pt, or latest."
 Resume = Annotated[str | None, option("--resume", "RUN", RESUME, autocompletion=complete("latest"))]

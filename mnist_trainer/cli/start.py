@@ -16,13 +16,13 @@ from mnist_trainer.errors import escape_controls
 
 USAGE = """\
 python -m mnist_trainer train     train a model, or list the configs
-python -m mnist_trainer eval      measure a trained model
+python -m mnist_trainer eval      evaluate a trained model
 python -m mnist_trainer predict   read digits from pictures
 python -m mnist_trainer runs      list runs
 python -m mnist_trainer sweep     search for the best config
 python -m mnist_trainer lab       run the experiments of the lecture
 python -m mnist_trainer export    write a model for other programs
-python -m mnist_trainer serve     open a page to draw digits and watch trainings
+python -m mnist_trainer serve     serve a web page to draw digits and watch training
 
 For example: python -m mnist_trainer train quickstart
 Each command has --help. They are installed as mnist-train, mnist-eval, … as well."""

@@ -118,7 +118,7 @@ def _loss(config: Config) -> Iterator[Finding]:
     loss, model, is_binary = config.loss, config.model, config.data.binary is not None
     if isinstance(model, Neuron):
         if not is_binary:
-            hint = "set data.binary to the class to recognise (one neuron for each class: mlp with hidden: [])"
+            hint = "set data.binary to the class to recognize (one neuron for each class: mlp with hidden: [])"
             yield ("model", "architecture"), f"a single neuron is for yes/no tasks: {hint}"
         if loss.name in ("cross_entropy", "nll"):
             yield ("loss", "name"), f"a single neuron has one output and {loss.name} needs one per class; use bce"

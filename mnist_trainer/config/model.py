@@ -206,13 +206,13 @@ class Flatten(Section):
 
 
 class BatchNorm(Section):
-    """Normalises each feature or channel to mean 0 and variance 1 over the batch; learned scale and shift."""
+    """Normalizes each feature or channel to mean 0 and variance 1 over the batch; learned scale and shift."""
 
     type: Literal["batch_norm"] = "batch_norm"
 
 
 class LayerNorm(Section):
-    """Normalises all features of one image to mean 0 and variance 1; learned scale and shift."""
+    """Normalizes all features of one image to mean 0 and variance 1; learned scale and shift."""
 
     type: Literal["layer_norm"] = "layer_norm"
 
@@ -356,7 +356,7 @@ class FullyConnected(ModelSection):
     dropout: Fraction = 0.0
     """probability of a zero after each hidden layer"""
     batch_norm: bool = False
-    """normalise each hidden layer over the batch, before the activation"""
+    """normalize each hidden layer over the batch, before the activation"""
     residual: bool = False
     """add a hidden layer's input to its output wherever both are equally wide"""
     bias: bool = True
@@ -402,7 +402,7 @@ class Cnn(ModelSection):
     dropout: Fraction = 0.0
     """probability of a zero before each linear layer"""
     batch_norm: bool = False
-    """normalise each convolution over the batch, before the activation"""
+    """normalize each convolution over the batch, before the activation"""
     bias: bool = True
     """learned constants in convolutions and linear layers"""
     output: OutputFunction = "none"
@@ -446,7 +446,7 @@ class Vgg(FullyConvolutional):
     convolutions: Annotated[int, Field(gt=0, le=1000)] = 2
     """number of convolutions in each block"""
     batch_norm: bool = True
-    """normalise each convolution over the batch, before the activation"""
+    """normalize each convolution over the batch, before the activation"""
 
 
 class ResidualNet(FullyConvolutional):

@@ -41,7 +41,7 @@ class Simulate(Section):
     """number relative to the images: 1 adds one for each training and each validation image"""
     non_digits: NotNegativeNumber = 0.0
     """number relative to the training images: letters, scribbles, cut and joined digits …, so that the model learns to
-    reject; needs cross_entropy on raw outputs"""
+    refuse; needs cross_entropy on raw outputs"""
 
     rows: NotNegativeNumber = 0.0
     """number relative to the images: windows of rows with one digit in the middle; and as many with none, which are
@@ -187,7 +187,7 @@ class Penalty(Section):
     weight: PositiveNumber = 1.0
     """cost at a probability of 1"""
     symmetric: bool = False
-    """also penalise the reverse confusion"""
+    """also penalize the reverse confusion"""
 
 
 if TYPE_CHECKING:
@@ -507,7 +507,7 @@ class Config(Section):
     model: Model
     """the network"""
     loss: Loss = ClassLoss(name="cross_entropy")
-    """the function that is minimised"""
+    """the function that is minimized"""
     optimizer: Optimizer = Adam(name="adam")
     """how gradients become steps"""
     schedule: Schedule = Constant()

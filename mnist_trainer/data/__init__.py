@@ -1,1 +1,1 @@
-"""Load data sets: find, download and check files, split them, normalise and augment images, and yield batches."""
+"""Load data sets: find, download and check files, split them, normalize and augment images, and yield batches."""

@@ -23,7 +23,7 @@ tags:
 - mnist-trainer
 ---
 """
-"""The front matter of a card, by which a folder of this format is recognised."""
+"""The front matter of a card, by which a folder of this format is recognized."""
 
 IMPORTS = "import torch\nfrom torch import Tensor, nn\n"
 

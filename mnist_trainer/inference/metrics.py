@@ -318,7 +318,7 @@ def reliability(confidence: Tensor, correct: Tensor) -> tuple[ReliabilityBin | N
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """Return the temperature T that minimises the mean cross-entropy of `logits` [N, K] / T.
+    """Return the temperature T that minimizes the mean cross-entropy of `logits` [N, K] / T.
 
     The loss is convex in 1/T, so it has a single minimum in log T too: golden-section search within `TEMPERATURES`.
     Raises `DataError` if every prediction is correct (then the best T is 0), or if the minimum is not within bounds.

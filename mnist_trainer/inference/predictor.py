@@ -1,4 +1,4 @@
-"""Maps uint8 images to probabilities with a model or an ensemble: normalisation, forward pass, temperature."""
+"""Maps uint8 images to probabilities with a model or an ensemble: normalization, forward pass, temperature."""
 
 from __future__ import annotations
 

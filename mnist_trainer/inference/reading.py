@@ -214,7 +214,7 @@ GLYPH_WEIGHT, ROW_WEIGHT = 0.8, 0.6
 def combine_scores(glyphs: Scores, rows: Scores, has_window: NDArray[np.bool_]) -> Scores:
     """Return the scores of glyphs [G] with those of the windows that `has_window` [G] says some of them have.
 
-    Both are probabilities of K + 1 classes, the last of which is "none": they are multiplied and normalised, as of two
+    Both are probabilities of K + 1 classes, the last of which is "none": they are multiplied and normalized, as of two
     experts that are independent (Hinton 2002, doi 10.1162/089976602760128018).
     """
     own, window = (

@@ -1,4 +1,4 @@
-"""A custom error is minimised as written: chosen confusions become rare, at a cost, and weights become smooth.
+"""A custom error is minimized as written: chosen confusions become rare, at a cost, and weights become smooth.
 
 The loss is −ln p(true) + a · p(2) for each 7, and + a · p(7) for each 1; and c · total variation, the sum of all
 |differences| of neighbouring weights of the first layer. Terms act by their size: with a = 1 the penalties are about a

@@ -1,7 +1,7 @@
 """Cross-entropy pushes hard where the network is wrong, squared error doesn't; and the output must reach the targets.
 
 With p, the probability of the true class, cross-entropy is −ln p and squared error (1 − p)²: 4.6 and 0.98 at p = 0.01.
-Their slopes over the sum before the softmax are −0.99 and −0.02 there. Cross-entropy applies the softmax itself. On a
+Their slopes over the logit of that class are −0.99 and −0.02 there. Cross-entropy applies the softmax itself. On a
 softmax layer it is applied twice, the second time to values from 0 to 1: it can't fall below ln(e + 9) − 1 = 1.4612.
 
 Source: notes 002.

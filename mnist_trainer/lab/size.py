@@ -1,7 +1,7 @@
 """Ten times the data pays off, many more units little; half of the weights and 28 of 32 bits can go at little cost.
 
 A layer of n units has 784n + n weights and biases before it and 10n + 10 behind it: 795n + 10 parameters of 4 bytes.
-Prune: the weights with the smallest |w| are set to 0, beside it weights drawn at random. Quantise: each output neuron
+Prune: the weights with the smallest |w| are set to 0, beside it weights drawn at random. Quantize: each output neuron
 rounds its weights to w ≈ s·k with whole numbers |k| ≤ 2ᵇ⁻¹ − 1 (b bits) and s = max |w| / (2ᵇ⁻¹ − 1).
 
 Source: notes 000, 001, 004.
@@ -72,7 +72,7 @@ def pruned(weight: Tensor, percent: int, at_random: int = 0) -> Tensor:
     return torch.index_fill(weight.flatten(), 0, order[: len(order) * percent // 100], 0).view_as(weight)
 
 
-def quantised(weight: Tensor, bits: int) -> Tensor:
+def quantized(weight: Tensor, bits: int) -> Tensor:
     """Return `weight` [outputs, inputs] with each row rounded to multiples of its s."""
     s: Tensor = weight.abs().amax(1, keepdim=True) / (2 ** (bits - 1) - 1)  # max |w| / (2ᵇ⁻¹ − 1)
     return s * torch.round(weight / s)  # w ≈ s·k
@@ -111,7 +111,7 @@ def run(experiment: Experiment, figure: Figure, *, units: int = 128, seed: int =
     check("the smaller half of the weights set to 0: points lost", full - small[1], "< 4")
     check("80 % at random lose more than the smallest 80 %: points", small[3] - drawn[3], "> 5")
     check("99 % set to 0: points lost", full - small[-1], "> 15")
-    rounded = [accuracy(models[-1], test, quantised, bits) for bits in BITS]
+    rounded = [accuracy(models[-1], test, quantized, bits) for bits in BITS]
     check("8 bits a weight in place of 32: points lost", full - rounded[-1], "<= 0.1")
     check("4 bits: points lost", full - rounded[2], "< 3")
     draw(panels[0], counts, {"other images": right, "learned from": seen}, "More data", "images of each class", "log")

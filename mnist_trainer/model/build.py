@@ -64,7 +64,7 @@ def build_model(model: cfg.AnyModel, outputs: int, seed: int = 0) -> nn.Sequenti
         network = _sequential(infer_shapes(expand(model), outputs))
         for module in network.modules():
             if isinstance(module, WeightedLayer):
-                _initialise(module, model.init)
+                _initialize(module, model.init)
     return network
 
 
@@ -125,7 +125,7 @@ def _build_pool(layer: cfg.Pool, sides: Shape) -> nn.Module:
     return nn.AdaptiveAvgPool2d(1) if layer.size == "global" else nn.AvgPool2d(layer.size)
 
 
-def _initialise(
+def _initialize(
     module: WeightedLayer, init: cfg.PlainInit | cfg.NormalInit | cfg.UniformInit | cfg.ConstantInit
 ) -> None:
     """Set the weights of a layer as `init` says; biases become 0, but for torch's default and a constant."""

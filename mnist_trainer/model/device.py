@@ -245,7 +245,7 @@ def settings(
 
 
 def _generator_states(name: str) -> list[tuple[Callable[..., None], Any]]:
-    """Return (restore function, current state) of each of torch's random generators. May initialise CUDA."""
+    """Return (restore function, current state) of each of torch's random generators. May initialize CUDA."""
     states: list[tuple[Callable[..., None], Any]] = [(torch.set_rng_state, torch.get_rng_state())]
     kind = name.partition(":")[0]
     if kind in ("auto", "cuda") and is_available("cuda") and device_error("cuda") is None:

@@ -342,14 +342,14 @@ def read_run(path: Path) -> RunSummary:
         problem = f"can't be read: {error.strerror or error}"
     else:
         if holds_run(path):
-            return _summarise(RunFolder(path), started_at, name)
+            return _summarize(RunFolder(path), started_at, name)
         problem = "no config.yaml, no run.json" if found else "empty folder"
         if inner := sum(map(holds_run, found)):
             problem = f"no run, but {inner} in it: mnist-runs {one_line(str(path), 200)}"
     return RunSummary(path, name, (problem,), status=DAMAGED, started_at=started_at)
 
 
-def _summarise(folder: RunFolder, started_at: datetime | None, name: str) -> RunSummary:
+def _summarize(folder: RunFolder, started_at: datetime | None, name: str) -> RunSummary:
     """Return the summary of a folder; `started_at` and `name` are taken from its name, and used if no file has them."""
     problems: list[str] = []
     record = read_record(folder.path / "run.json", problems)

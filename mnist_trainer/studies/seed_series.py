@@ -60,7 +60,7 @@ METRICS = (
     *((split, name) for split in ("test", "validation") for name in ("accuracy", "errors", "loss")),
     ("timings", "training_seconds"),
 )
-"""The metrics that are summarised, by their keys in a run's `run.json`."""
+"""The metrics that are summarized, by their keys in a run's `run.json`."""
 
 RUN_KEYS = ("stop_reason", "best_epoch", "epochs", "test", "validation", "timings")
 """The keys of each run's `run.json` that are repeated in that of the series."""
@@ -307,7 +307,7 @@ class _SeriesRun(Scheduler):
 
     def write(self) -> None:
         """Rewrite `run.json` from those of the runs."""
-        runs, summary = self.runs(), summarise(self.finished())
+        runs, summary = self.runs(), summarize(self.finished())
         spreads = {part: {name: vars(found) for name, found in each.items()} for part, each in summary.items()}
         self.record.write(
             test=spreads.get("test"),
@@ -323,7 +323,7 @@ class _SeriesRun(Scheduler):
     def _conclude(self) -> SeriesResult:
         """Draw the plot and write the last record, when all runs have ended."""
         finished = self.finished()
-        summary = summarise(finished)
+        summary = summarize(finished)
         part = primary_split(summary)
         if part is not None and self.config.report.plots:
             runs = {run.seed: metrics for run in finished if (metrics := run.record.get(part))}
@@ -334,7 +334,7 @@ class _SeriesRun(Scheduler):
         return SeriesResult(self.folder.path, self.config, self.runs(), summary, self.failures)
 
 
-def summarise(finished: Sequence[SubRun]) -> Summary:
+def summarize(finished: Sequence[SubRun]) -> Summary:
     """Return the spread of each metric over the finished runs; empty if there are none."""
     summary: dict[str, dict[str, Spread]] = {}
     for part, name in METRICS:

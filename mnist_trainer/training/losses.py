@@ -3,7 +3,7 @@ knowledge distillation.
 
 With B images in the batch, K outputs and the class weight w (1 unless given) of each image's class:
 
-| reduction   | cross_entropy, nll, bce, mse, absolute            | the value that a step minimises                  |
+| reduction   | cross_entropy, nll, bce, mse, absolute            | the value that a step minimizes                  |
 |-------------|---------------------------------------------------|--------------------------------------------------|
 | mean        | Σ w·loss / Σ w; bce, mse, absolute also over K    | torch's `mean`                                   |
 | sum         | Σ w·loss                                          | torch's `sum`; grows with the batch              |

@@ -143,7 +143,7 @@ def test_what_belongs_to_training_is_refused(command: Command) -> None:
 def test_a_checkpoint_is_needed(command: Command) -> None:
     done = command("eval", "data.name=mnist")
     assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("Name what to measure: a run folder, a .pt file, or latest")
+    assert done.err.startswith("Name what to evaluate: a run folder, a .pt file, or latest")
 
 
 def test_names_in_messages_do_not_command_the_terminal(command: Command, here: Path) -> None:

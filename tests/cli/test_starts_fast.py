@@ -27,10 +27,10 @@ Options:
   --seed N             Random seed for weights, order and dropout.
   --seeds N            Train a series of runs, with seeds 0 to N-1 (or a list:
                        4,7,9).
-  --jobs J             Runs of a series at the same time, sharing the cores;
-                       without it, one for each GPU.
-  --processes N        Train with N processes, which share each batch
-                       (training.micro_batches); GPUs: one each.
+  --jobs J             Runs of a series at the same time, sharing the cores
+                       (default: one for each GPU, or 1).
+  --processes N        Train in N processes, which share each batch
+                       (training.micro_batches); each has its own GPU, if any.
   --resume RUN         Continue a run that was stopped: its folder, its
                        last.pt, or latest.
   --take-over          With --resume: replace the lock of a process on another
@@ -55,7 +55,7 @@ Options:
   -h, --help           Show this message and exit.
 """,
     "eval": """\
-  Measure a trained model, or several as an ensemble: accuracy, errors, loss,
+  Evaluate a trained model, or several as an ensemble: accuracy, errors, loss,
   each digit, calibration.
 
 Options:
@@ -72,12 +72,12 @@ Options:
                     validation images.
   --compare         Compare two checkpoints: is one significantly better?
                     (McNemar's test)
-  --explain         Say what each hidden unit contributes; with --out also as
+  --explain         Show what each hidden unit contributes; with --out also as
                     files.
   --suspicious      Find wrong labels of the training set, by runs of all
                     folds (data.fold); with --out also as files.
-  --robustness      Measure rotated, noisy, … images, attacks (FGSM, PGD) and
-                    simulated pictures; with --out also as files.
+  --robustness      Evaluate on rotated, noisy, …, attacked (FGSM, PGD) and
+                    simulated images; with --out also as files.
   --count N         With --robustness: images of each attack, simulated
                     photographs, and non-digits (default 1000).
   --device NAME     Device: cpu, cuda, cuda:1, mps or auto.
@@ -107,7 +107,7 @@ Options:
   --prune SHARE   Set this share of the weights to zero, those with the
                   smallest magnitude in all layers together: 0.5 is half.
   --benchmark     Print a table over all formats, and write nothing: size,
-                  start, one image, 10,000 images, difference.
+                  start, time of one image and of all, difference.
   --debug         Show the traceback of an error.
   --version       Show the version and exit.
   -h, --help      Show this message and exit.
@@ -122,18 +122,18 @@ Options:
                                 (comes with the package).  [default: bundled]
   --expect KIND                 What a picture holds: single (one digit), row,
                                 page, or auto (find out).  [default: auto]
-  --min-confidence P            Reject digits whose probability is below P (0
+  --min-confidence P            Refuse digits whose probability is below P (0
                                 to 1).
   --top K                       Show the K most likely classes of each digit;
                                 by default only close ones.  [x>=1]
   --show                        Draw each 28×28 image that the network reads,
                                 in the terminal.
-  --save-steps DIR              Write a PNG for each picture that shows how it
-                                was read, step by step.
-  --explain                     Say what decided, against the runner-up; with
-                                --save-steps also as a PNG.
-  --correct DIR                 Ask for each answer whether it is right, and
-                                save the digits to DIR, by class, to train on.
+  --save-steps DIR              Write a PNG for each picture that shows, step
+                                by step, how it was read.
+  --explain                     Show which pixels decided, and against which
+                                other digit; with --save-steps also as a PNG.
+  --correct DIR                 Ask whether each answer is right, and save the
+                                digits to DIR, by class, to train on.
   --out FILE                    Write Kaggle's ImageId,Label for the images in
                                 the rows of a CSV file.
   --json                        Print a list with one object for each picture.
@@ -158,14 +158,14 @@ Options:
                       from 0 to 1.
   --plot FILE         Draw the listed runs' curves as a PNG.
   --report FILE       Write a report on the listed runs as one HTML file,
-                      pictures included; the arguments may be runs.
+                      pictures included.
   --debug             Show the traceback of an error.
   --version           Show the version and exit.
   -h, --help          Show this message and exit.
 """,
     "sweep": """\
-  Search for the best config: train it many times with other values, and
-  compare by the validation images.
+  Search for better settings: train a config many times with other values, and
+  compare the validation results.
 
   The same command on several machines with one --storage works on one study.
   Continue a sweep that was stopped with its --run-dir, or its --storage.
@@ -175,8 +175,8 @@ Options:
   -c, --config SWEEP  The same as SWEEP without an option.
   --trials N          Total number of trials, with those of earlier sessions.
                       [x>=1]
-  --jobs J            Trials at the same time, sharing the cores; without it,
-                      one for each GPU.  [x>=1]
+  --jobs J            Trials at the same time, sharing the cores (default: one
+                      for each GPU, or 1).  [x>=1]
   --minutes M         Stop after M minutes.  [x>=0]
   --storage URL       Keep the study in a database: sqlite:///FILE or
                       postgresql://USER@HOST/DB.

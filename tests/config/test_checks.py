@@ -116,7 +116,7 @@ def test_what_fits_together_is_not_complained_about(sections: dict[str, Any]) ->
         (
             {"model": NEURON, "loss": "bce"},
             ("model", "architecture"),
-            "a single neuron is for yes/no tasks: set data.binary to the class to recognise "
+            "a single neuron is for yes/no tasks: set data.binary to the class to recognize "
             "(one neuron for each class: mlp with hidden: [])",
         ),
         (

@@ -40,9 +40,9 @@ def test_with_the_largest_weights_at_0_and_too_few_bits_the_statements_fail(monk
     def largest(weight: Tensor, percent: int, at_random: int = 0) -> Tensor:
         return weight - pruned(weight, 100 - percent)
 
-    pruned, quantised = size.pruned, size.quantised
+    pruned, quantized = size.pruned, size.quantized
     monkeypatch.setattr(size, "pruned", largest)
-    monkeypatch.setattr(size, "quantised", lambda weight, bits: quantised(weight, 2))
+    monkeypatch.setattr(size, "quantized", lambda weight, bits: quantized(weight, 2))
     monkeypatch.setattr(size, "UNITS", 100)
     held = {each.statement: each.held for each in run_experiment("size", quick=True).statements}
     assert [statement for statement in STATEMENTS if not held[statement]] == [*STATEMENTS[7:11], *STATEMENTS[12:]]
@@ -58,11 +58,11 @@ def test_pruned_sets_the_smallest_weights_to_0_or_any() -> None:
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
-def test_quantised_is_what_torch_quantises_for_each_output(bits: int) -> None:
+def test_quantized_is_what_torch_quantizes_for_each_output(bits: int) -> None:
     weight, most = torch.randn(5, 40), 2 ** (bits - 1) - 1
     scales = weight.abs().amax(1) / most
     expected = torch.fake_quantize_per_channel_affine(weight, scales, torch.zeros(5).int(), 0, -most, most)
-    assert torch.allclose(size.quantised(weight, bits), expected, atol=1e-6)
+    assert torch.allclose(size.quantized(weight, bits), expected, atol=1e-6)
 
 
 def test_accuracy_changes_matrices_only_and_leaves_the_model_as_it_is() -> None:
