@@ -49,6 +49,7 @@ def handle_errors(debug: bool) -> Iterator[None]:
         only_ctrl_c = set(_received_signals) <= {"SIGINT"}
         code = getattr(error, "exit_code", InterruptedRunError.exit_code)
         code = code if only_ctrl_c else InterruptedRunError.terminated_exit_code
+        error.exit_code = code  # type: ignore[union-attr]  # the other processes raise the same error
         _end(error, "\n".join([str(error) or "Stopped.", *getattr(error, "__notes__", ())]), code, debug)
     except TrainerError as error:
         _end(error, str(error), error.exit_code, debug)
@@ -68,9 +69,7 @@ def _end(error: BaseException, text: str, code: int, debug: bool) -> NoReturn:
         traceback.print_exception(error)
     if is_first_process() or getattr(error, "is_cut_off", False):
         print_error(text)
-    end = typer.Exit(code)
-    end.add_note(text)
-    raise end from None
+    raise typer.Exit(code) from error
 
 
 RANK_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")

@@ -17,8 +17,15 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from mnist_trainer.cli.common import on_stop_signals, print_error, require, world_size
-from mnist_trainer.errors import DeviceError, UsageError
+from mnist_trainer.cli.common import (
+    STOP_SIGNALS,
+    handle_signals,
+    on_stop_signals,
+    print_error,
+    require,
+    world_size,
+)
+from mnist_trainer.errors import DeviceError, InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
     from mnist_trainer.config.schema import Config
@@ -34,31 +41,34 @@ LASTING_ERRORS = ("ConfigError", "UsageError", "DataError", "CheckpointError", "
 
 @contextmanager
 def left_together() -> Iterator[None]:
-    """After the block, leave the processes that `joined` has met; after an error the first one ends first."""
-    if world_size() == 1:
-        yield
-        return
-    failure: str | None = "it was stopped"
+    """After the block, leave the processes that `joined` has met, and tell them the error that `handle_errors` printed.
+
+    An error of the import of torch is none of `joined`: then there is nobody to leave.
+    """
+    error: BaseException | None = None
     try:
         yield
-        failure = None
-    except typer.Exit as end:
-        failure = "\n".join(getattr(end, "__notes__", ())) if end.exit_code else None
+    except BaseException as end:
+        error = end.__cause__ or end
         raise
     finally:
-        from mnist_trainer.training.distributed import leave
-
-        leave(failure)
+        if (distributed := sys.modules.get("mnist_trainer.training.distributed")) is not None:
+            distributed.leave(error)
 
 
 @contextmanager
 def joined(processes: int | None) -> Iterator[None]:
-    """Before the block, meet the processes that were started with this one, if any; `processes` is the option."""
+    """Before the block, meet the processes that were started with this one, if any; `processes` is the option.
+
+    Until they have met, a signal has its default action: it ends this process, also while torch waits for the others.
+    """
     if world_size() > 1:
+        from mnist_trainer.reports.callbacks import Callback
         from mnist_trainer.training.distributed import join
 
         require({f"--processes {processes}: this is one of {world_size()} already.": processes in (None, world_size())})
         join()
+        handle_signals(Callback())
     yield
 
 
@@ -128,20 +138,23 @@ def launch(processes: int) -> NoReturn:
     if sys.platform == "linux":
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
     command = [sys.executable, "-m", "mnist_trainer", "train", *sys.argv[1:]]
-    children = [
-        # a session of its own, so that the terminal sends Ctrl-C to this process alone
-        subprocess.Popen(
-            command, env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}, start_new_session=True
-        )
-        for rank in range(processes)
-    ]
+    children: list[subprocess.Popen[bytes]] = []
+    passed_on: list[int] = []
 
     def forward(number: int, frame: FrameType | None) -> None:
+        passed_on.append(number)
         for child in children:
             child.send_signal(number)
 
-    on_stop_signals(forward)
+    on_stop_signals(forward)  # before there is a process that would miss the signal
     try:
+        for rank in range(processes):
+            ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            # a session of its own, so that the terminal sends Ctrl-C to this process alone
+            children.append(subprocess.Popen(command, env={**environment, **ranks}, start_new_session=True))
+            if passed_on:
+                children[-1].send_signal(passed_on[-1])  # it may have come before the process was in the list
+                break
         failed = wait_for(children)
     finally:
         for child in children:
@@ -173,6 +186,19 @@ def exit_code(codes: Sequence[int], failed: int | None) -> int:
     """
     if failed is None or codes[0] > 0:
         return codes[0]
+    if (stopped := stop_code(codes[failed])) is not None:
+        print_error("Stopped.")
+        return stopped
     how = signal.Signals(-codes[failed]).name if codes[failed] < 0 else f"exit code {codes[failed]}"
     print_error(f"Process {failed} of {len(codes)} has ended with {how}. What was saved before is kept (--resume).")
     return DeviceError.exit_code
+
+
+def stop_code(code: int) -> int | None:
+    """Return 130 or 143 if a process with this exit code was stopped, or ended by the signal itself; else None."""
+    stopped, terminated = InterruptedRunError.exit_code, InterruptedRunError.terminated_exit_code
+    if code in (stopped, terminated):
+        return code
+    if code < 0 and signal.Signals(-code).name in STOP_SIGNALS:
+        return stopped if code == -signal.SIGINT else terminated
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -122,8 +123,9 @@ def _run_command(name: str) -> None:
         leave_compiler_out()
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when torch is imported
-    if "RANK" in os.environ:  # torch warns of each lost connection with a trace; errors say what was lost
-        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    if "RANK" in os.environ:  # one of several processes
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # until it has met the others there is nothing to save
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # without a trace of each lost connection
     os.environ["MPLBACKEND"] = "agg"  # the backend that Jupyter sets for child processes may not be installed
     code: object = 0
     try:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from traceback import clear_frames
 from typing import Any, TypeVar
 
 import torch
@@ -33,6 +34,9 @@ EXCHANGE_TIMEOUT = timedelta(minutes=30)
 
 END_SECONDS = 20
 """How long the other processes wait for the first one to print an error before they exit."""
+
+TELL_SECONDS = 3
+"""How long the first process, whose end may end the store, waits until the others have read its error."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class Ranks:
 
 ALONE = Ranks()
 
+KEPT = "What was saved before is kept."
+
 _ranks = ALONE
 _store: Any = None
 """The `torch.distributed.Store` through which the processes met."""
@@ -93,10 +99,13 @@ def join(seconds: float = JOIN_SECONDS) -> Ranks:
         _store.wait(names, timeout)
     except RuntimeError as error:
         address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-        lost = DeviceError(
-            f"Process {rank} of {size} did not meet the others at {address} in time. Look whether "
-            f"all {size} were started, and whether this host can reach that address (MASTER_ADDR, MASTER_PORT)."
+        reason = (
+            f"did not meet the others at {address} in time. Look whether all {size} were started, and whether this "
+            "host can reach that address (MASTER_ADDR, MASTER_PORT)."
         )
+        if "EADDRINUSE" in str(error):
+            reason = f"can't listen at {address}: another program does. Choose another MASTER_PORT."
+        lost = DeviceError(f"Process {rank} of {size} {reason}")
         lost.is_cut_off = not has_store
         raise lost from error
     hosts = len({_store.get(name).split()[0] for name in names})
@@ -110,42 +119,65 @@ def join(seconds: float = JOIN_SECONDS) -> Ranks:
     return _ranks
 
 
-def leave(failure: str | None) -> None:
-    """Leave the others. After a `failure` the first process must be the first to end, for it prints the reason."""
+def leave(error: BaseException | None) -> None:
+    """Leave the others, and tell them the `error` that ends this process, which they raise as well.
+
+    After an error the first process, which has printed it, is the first to end: launchers then kill the others.
+    """
     if _store is None or not dist.is_initialized():
         return
     with suppress(RuntimeError):
-        if _ranks.rank == 0:
-            _store.set("ended", "")
+        is_news = error is not None and _tell(_from_rank(_portable(error), _ranks.rank))
+        for each in _with_contexts(error):  # the frame of an exchange would keep the connections open
+            clear_frames(each.__traceback__)
+        dist.destroy_process_group()  # the others may be waiting for a value
+        if error is None:
             return
-        if failure is not None:
-            _store.set("failure", f"Process {_ranks.rank} of {_ranks.size} failed: {failure}")
-        dist.destroy_process_group()  # the first process may be waiting for a value
-        if failure is not None:
+        others = [f"left/{rank}" for rank in range(1, _ranks.size)]
+        if _ranks.rank == 0:
+            if is_news:
+                _store.wait(others, timedelta(seconds=TELL_SECONDS))
+            _store.set("ended", "")
+        else:
+            _store.set(f"left/{_ranks.rank}", "")
             _store.wait(["ended"], timedelta(seconds=END_SECONDS))
+
+
+def _with_contexts(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, and those during whose handling it was raised."""
+    while error is not None:
+        yield error
+        error = error.__context__
 
 
 @contextmanager
 def lost_processes() -> Iterator[None]:
-    """Raise `DeviceError` if an exchange fails, because a process has ended or can't be reached."""
+    """If an exchange fails, raise the error that has ended another process; `DeviceError` if it is not known."""
     try:
         yield
     except RuntimeError as error:
-        raise DeviceError(f"{_failure()} What was saved before is kept.") from error
+        raise _failure() from error
 
 
-def _failure() -> str:
-    """Return what is known of a process that has ended."""
+def _failure() -> BaseException:
+    """Return the error that has ended another process, and tell it to all if that process could not."""
     with suppress(RuntimeError, OSError):
         for _ in range(20):  # a process that was killed exists until its parent has noticed
-            if _store.check(["failure"]):
-                return str(_store.get("failure").decode())
             for rank in range(_ranks.size):
                 host, pid = _store.get(f"joined/{rank}").decode().split()
                 if host == socket.gethostname() and not is_alive(int(pid)):
-                    return f"Process {rank} of {_ranks.size} (process ID {pid}) was killed, or has failed."
+                    killed = f"Process {rank} of {_ranks.size} (process ID {pid}) was killed, or has failed."
+                    _tell(DeviceError(f"{killed} {KEPT}"))
+            if _store.check(["failure"]):
+                return pickle.loads(_store.get("failure"))  # type: ignore[no-any-return]
             time.sleep(0.1)
-    return "Another process of this training has ended, or can't be reached."
+    return DeviceError(f"Another process of this training has ended, or can't be reached. {KEPT}")
+
+
+def _tell(error: BaseException) -> bool:
+    """Keep an error for `_failure` in all processes. Return false if there is one already, which stays."""
+    told = pickle.dumps(error)
+    return bool(_store.compare_set("failure", "", told) == told)
 
 
 def gather(value: Value) -> list[Value]:
@@ -159,11 +191,14 @@ def gather(value: Value) -> list[Value]:
 
 @contextmanager
 def agreed() -> Iterator[None]:
-    """Raise in all processes the error of the first one whose block raises one. All wait for each other at its end."""
+    """Raise in all processes the error of the first one whose block raises one. All wait for each other at its end.
+
+    A process that is interrupted does not wait: it may be within an exchange already.
+    """
     own: BaseException | None = None
     try:
         yield
-    except (Exception, KeyboardInterrupt) as error:
+    except Exception as error:
         own = error
     for rank, first in enumerate(gather(own and _portable(own))):
         if first is not None:
@@ -171,16 +206,17 @@ def agreed() -> Iterator[None]:
 
 
 def _portable(error: BaseException) -> BaseException:
-    """Return an error that another process can load."""
+    """Return a copy of an error that another process can load, without its notes."""
     try:
-        pickle.loads(pickle.dumps(error))
+        copy: BaseException = pickle.loads(pickle.dumps(error))
     except Exception:  # an error of any library, which defines what can fail here
         return TrainerError(f"{type(error).__name__}: {error}")
-    return error
+    vars(copy).pop("__notes__", None)
+    return copy
 
 
 def _from_rank(error: BaseException, rank: int) -> BaseException:
-    """Return an error of another process; if it is not the first one, the text names it."""
+    """Return an error of process `rank`, as the others raise it; if it is not the first one, the text names it."""
     if rank and isinstance(error, TrainerError):
         error.args = (f"Process {rank} of {_ranks.size}: {error}",)
     return error
@@ -201,13 +237,17 @@ def from_first(function: Callable[[], Value]) -> Value:
 @contextmanager
 def first_of_host_first() -> Iterator[None]:
     """Run the block in the first process of each host, then in the others, which find the files that it has written."""
+    own: BaseException | None = None
     if _ranks.local_rank > 0:
         gather(None)
     try:
         yield
-    finally:
-        if _ranks.local_rank == 0:
-            gather(None)
+    except Exception as error:
+        own = error
+    if _ranks.local_rank == 0:
+        gather(None)
+    if own is not None:
+        raise own
 
 
 def check_same(facts: Mapping[str, Any]) -> None:

@@ -15,9 +15,10 @@ from time import monotonic, sleep
 from typing import Any
 
 import pytest
+import typer
 
 from mnist_trainer.cli.common import handle_signals
-from mnist_trainer.cli.launch import exit_code, first_failed, restarted_run
+from mnist_trainer.cli.launch import exit_code, first_failed, launch, restarted_run
 from mnist_trainer.errors import UsageError
 from mnist_trainer.reports.callbacks import Callback
 
@@ -46,6 +47,44 @@ def test_the_first_process_may_be_unable_to_say_why(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err.startswith("Process 0 of 2 has ended with SIGKILL.")
     assert exit_code([-signal.SIGKILL, 3], 1) == 5
     assert capsys.readouterr().err.startswith("Process 1 of 2 has ended with exit code 3.")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)])
+def test_a_process_that_can_not_handle_a_signal_yet_is_stopped_by_it(
+    number: signal.Signals, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for codes, failed in (([-number, -number], 0), ([-signal.SIGKILL, -number], 1), ([-signal.SIGKILL, code], 1)):
+        assert exit_code(codes, failed) == code
+        assert capsys.readouterr().err == "Stopped.\n"
+
+
+def test_a_signal_while_the_processes_are_started_reaches_those_that_exist(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: Any
+) -> None:
+    """It comes while the second of three processes is started: the first two end, and no third one is started."""
+
+    class Child:
+        def __init__(self, *command: Any, **options: Any) -> None:
+            children.append(self)
+            self.returncode: int | None = None
+            if len(children) == 2:
+                signal.raise_signal(signal.SIGTERM)
+
+        def send_signal(self, number: int) -> None:
+            self.returncode = -number
+
+        def poll(self) -> int | None:
+            return self.returncode
+
+        kill = wait = poll
+
+    children: list[Child] = []
+    monkeypatch.setattr(subprocess, "Popen", Child)
+    with pytest.raises(typer.Exit) as ended:
+        launch(3)
+    assert [child.returncode for child in children] == [-signal.SIGTERM] * 2
+    assert ended.value.exit_code == 143
+    assert capsys.readouterr().err == "Stopped.\n"
 
 
 def test_a_process_that_runs_has_not_failed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import signal
@@ -148,6 +149,27 @@ def test_an_error_is_printed_once_and_all_exit_with_its_code(
     assert (first.code, other.code) == (code, code)
     assert text in first.err
     assert "Process 1" not in first.err
+    assert (other.out, other.err) == ("", "")
+
+
+def test_a_process_that_fails_alone_ends_all_with_its_code(zygote: Any, here: Path) -> None:
+    events = {0: {"at": 3, "only": ["write"], "error": errno.ENOSPC}}
+    first, other = zygote.train_in_processes(2, command(here / "run"), here, events)
+    assert (first.code, other.code) == (7, 7)
+    assert "No space left on device" in first.err
+    assert (other.out, other.err) == ("", "")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_signal_before_the_training_ends_all(
+    rank: int, number: signal.Signals, code: int, zygote: Any, here: Path
+) -> None:
+    """One process loads the images, while the other one waits for it."""
+    events = {rank: {"after": 0.0, "since": "start-up", "signal": number}}
+    first, other = zygote.train_in_processes(2, command(here / "run", "training.epochs=100000"), here, events)
+    assert (first.code, other.code) == (code, code)
+    assert first.err.count("Stopped") == 1
     assert (other.out, other.err) == ("", "")
 
 
