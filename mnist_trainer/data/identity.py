@@ -68,6 +68,11 @@ def identify(splits: Splits, name: str) -> Identity:
     return Identity(digest.hexdigest(), *found)
 
 
+def share_images(one: ImageDataset, other: ImageDataset) -> bool:
+    """Return whether an image is in both data sets."""
+    return bool(np.isin(_hashes(one), _hashes(other)).any())
+
+
 def find_known(dataset: ImageDataset, samples: Sequence[Tensor]) -> tuple[int, int]:
     """Return how many images of `dataset` a model was trained on, and how many could be checked.
 

@@ -98,6 +98,8 @@ def measure_case(predictor: Predictor, case: Case, classes: tuple[str, ...]) -> 
     labels, threshold = case.dataset.labels.cpu(), predictor.refusal_threshold
     refused = ~was_read if threshold is None else ~was_read | (none >= threshold)
     correct = (predicted == labels) & was_read if case.shows_digits else refused
+    wrong = ~correct & was_read
+    unrefused = wrong & ~refused
     has_ece = predictor.gives_probabilities and case.shows_digits and bool(was_read.any())
     count, hits = len(labels), int(correct.sum())
     return RobustnessRow(
@@ -109,19 +111,18 @@ def measure_case(predictor: Predictor, case: Case, classes: tuple[str, ...]) -> 
         exact_interval(hits, count),
         calibration_error(confidence[was_read], correct[was_read]) if has_ece else None,
         None if threshold is None else float(refused.double().mean()),
-        _worst(case, confidence - refused.double(), predicted, correct | ~was_read, classes),
+        _worst(case, unrefused if unrefused.any() else wrong, confidence, predicted, classes),
     )
 
 
-def _worst(case: Case, score: Tensor, predicted: Tensor, is_fine: Tensor, classes: tuple[str, ...]) -> Worst | None:
-    """Return the wrong answer with the largest `score` [N]: its confidence, less 1 if it is refused."""
-    at = int(score.masked_fill(is_fine, -2).argmax())
-    if is_fine[at]:
+def _worst(case: Case, chosen: Tensor, confidence: Tensor, predicted: Tensor, classes: tuple[str, ...]) -> Worst | None:
+    """Return the `chosen` answer [N] with the largest `confidence` [N]; None if none is chosen."""
+    if not chosen.any():
         return None
+    at = int(confidence.masked_fill(~chosen, -torch.inf).argmax())
     images, labels = case.dataset.gather(torch.tensor([at]))
-    label = classes[int(labels)] if case.shows_digits else None
-    confidence = float(score[at]) + float(score[at] < 0)
-    return Worst(int(case.dataset.indices[at]), label, classes[predicted[at]], confidence, images[0].cpu().numpy())
+    label, index = classes[int(labels)] if case.shows_digits else None, int(case.dataset.indices[at])
+    return Worst(index, label, classes[predicted[at]], float(confidence[at]), images[0].cpu().numpy())
 
 
 # --- sweeps ---

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mnist_trainer.config.classes import DIGITS, class_positions, label_of
 from mnist_trainer.config.load import Override, load_config, override_texts
-from mnist_trainer.config.schema import Config, Data
+from mnist_trainer.config.schema import SAME_DIGITS, Config, Data
 from mnist_trainer.data.datasets import mnist_c_folders
 from mnist_trainer.data.identity import find_known
 from mnist_trainer.data.image_dataset import ImageDataset, Split
@@ -220,7 +220,11 @@ def override_data(config: Config, overrides: Sequence[str]) -> Config:
         content["device"] = "auto"
     if config.data.root is not None and not user_path(config.data.root).is_dir():
         content["data"]["root"] = None
-    return load_config(content, overrides)
+    split, content["data"]["split"] = content["data"]["split"], "stratified"
+    changed = load_config(content, overrides)
+    if changed.data.name in SAME_DIGITS:  # of other data the writers are not known
+        changed = changed.model_copy(update={"data": changed.data.model_copy(update={"split": split})})
+    return changed
 
 
 DEVICE_ADVICE = "Take another device (on the command line: --device cpu), or fewer members of an ensemble."

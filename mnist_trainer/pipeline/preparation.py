@@ -18,7 +18,8 @@ from mnist_trainer.config.load import ConfigSource, Override, load_config
 from mnist_trainer.config.schema import Config
 from mnist_trainer.config.shipped import package_version
 from mnist_trainer.data.folder import notes
-from mnist_trainer.data.identity import Identity, identify
+from mnist_trainer.data.identity import Identity, identify, share_images
+from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import Splits, all_classes, load_splits, load_together
 from mnist_trainer.errors import (
     CheckpointError,
@@ -96,23 +97,25 @@ def prepare_training(
     phase: Phase = "train",
     splits: Splits | None = None,
     initial: InitialWeights | None = None,
+    teacher: TrainedTeacher | None = None,
 ) -> TrainingState:
     """Return the state of a new training, as `prepare`. The phase `refit` has no validation set (`refit_config`).
 
-    `splits` are the images of `config.data`, if they are loaded already; `initial` replaces the file that
-    `model.init_from` names.
+    `splits` are the images of `config.data`, if they are loaded already; `initial` and `teacher` replace the files that
+    `model.init_from` and `training.teacher` name.
     """
     config, callback = with_absolute_paths(config), callback or Callback()
     classes = check_classes(config)
     if custom.model is None:
         check_fits_memory(config, infer_shapes(expand(config.model), output_count(config, len(classes))))
     start = load_initial(config, classes) if initial is None else initial
-    teacher = load_teacher(config, classes)
+    teacher = load_teacher(config, classes) if teacher is None else teacher
     if splits is None:
         load = load_splits if phase == "train" else load_together
         splits = load(config.data, callback.on_loading)
     identity = identify(splits, config.data.name)
     check_unseen_validation(start if initial is None else None, teacher, splits, identity)
+    check_fresh(splits.validation, "validation", splits.train, splits.extra)
     if start is not None and initial is None and start.normalization is None:
         reason = "holds weights alone: whether images that validate here trained them can't be checked"
         callback.on_warning("model.init_from", f"{config.model.init_from} {reason}")
@@ -193,7 +196,8 @@ def load_teacher(config: Config, classes: Sequence[str]) -> TrainedTeacher | Non
         reason = "it does not know images of none of the classes, which data.simulate makes"
     if reason:
         raise CheckpointError(f"training.teacher.checkpoint: {path} can't teach this model: {reason}.")
-    predictor = checkpoint.predictor(resolve_device(config.device)).requires_grad_(False)
+    device = current_ranks().device(resolve_device(config.device))
+    predictor = checkpoint.predictor(device).requires_grad_(False)
     lineage = tuple(sample for member in checkpoint.members for sample in member.lineage)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return TrainedTeacher(predictor, path.name, sha256, can_refuse, lineage)
@@ -232,10 +236,20 @@ def check_unseen_validation(
         if splits.validation is not None and lineage and identity.is_known_to(lineage):
             reason = "it, or a model that it started from, was trained with images of this validation set, and the "
             advice = (
-                "Take the data.validation, split_seed and limit of that training, or data.validation=0 to do without"
+                "Take the data.validation, fold, split, split_seed and limit of that training, or data.validation=0 to "
+                "do without"
             )
             reason += f"validation metrics would be too optimistic. {advice}"
             raise ConfigError([ConfigProblem("", key, reason)])
+
+
+def check_fresh(images: ImageDataset | None, part: str, train: ImageDataset, extra: int) -> None:
+    """Raise `ConfigError` if `images` of a `part` contain pictures of `data.extra`, the last `extra` of `train`."""
+    if images is None or not extra:
+        return
+    if share_images(train.subset(torch.arange(len(train) - extra, len(train))), images):
+        reason = f"some of its pictures are also {part} images, and the {part} metrics would be too optimistic"
+        raise ConfigError([ConfigProblem("", "data.extra.path", f"{reason}. Remove them from one of the two")])
 
 
 def check_same_images(folder: Path, before: object, now: Mapping[str, Any]) -> None:

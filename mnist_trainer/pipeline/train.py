@@ -25,6 +25,7 @@ from mnist_trainer.model.device import choose_threads, convert_device_errors, se
 from mnist_trainer.pipeline.describe import build_header, run_facts
 from mnist_trainer.pipeline.preparation import (
     CustomParts,
+    check_fresh,
     check_processes,
     config_warnings,
     prepare_training,
@@ -151,6 +152,7 @@ def _run(
         with agreed(), first_of_host_first():
             state = _initial_state(config, custom, callback, point)
             test = load_test_images(config, callback.on_loading)
+            check_fresh(test, "test", state.setup.train, state.setup.extra)
         folder = from_first(lambda: stack.enter_context(run_folder))
         kind = RunWriter if state.setup.ranks.rank == 0 else SilentWriter
         writer = kind(folder, state, custom.names, start_time, None if point is None else point.last)
@@ -195,7 +197,8 @@ def _refit(writer: RunWriter, custom: CustomParts, callback: Callback) -> None:
     """Train the second fit (`training.refit`)."""
     setup, epochs = writer.first.setup, writer.best_epoch
     config = refit_config(setup.config, epochs)  # with the batch size of the first fit, if the run's is auto
-    refit = prepare_training(config, custom, callback, phase="refit", initial=setup.initial)
+    initial, teacher = setup.initial, setup.teacher  # their files may be gone by now
+    refit = prepare_training(config, custom, callback, phase="refit", initial=initial, teacher=teacher)
     refit.setup = replace(refit.setup, threads=setup.threads)
     callback.on_refit_start(epochs, len(refit.setup.train))
     writer.refit(refit)

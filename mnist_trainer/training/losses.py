@@ -225,7 +225,8 @@ class Criterion(BaseCriterion):
         logits = F.pad(outputs, (0, 1)) if self.has_rejection else outputs
         ours, theirs = (F.log_softmax(each / temperature, dim=1) for each in (logits, labels.teacher))
         divergence = F.kl_div(ours, theirs, reduction="none", log_target=True).sum(dim=1)
-        return temperature**2 * self._reduce(divergence, main_labels(labels), 1)
+        total = temperature**2 * self._reduce(divergence, main_labels(labels), 1)
+        return self._zero_without_weight(total, main_labels(labels))
 
     def batch_loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Return the sum of all terms for raw outputs [B, K] and labels [B]."""
@@ -239,6 +240,10 @@ class Criterion(BaseCriterion):
             terms["smooth_weights"] = count * self.loss.smooth_weights * total_variation(images)
         self.terms = {name: term.detach() for name, term in terms.items()} if len(terms) > 1 else {}
         total = torch.stack(tuple(terms.values())).sum() if len(terms) > 1 else terms[self.loss.name]
+        return self._zero_without_weight(total, labels)
+
+    def _zero_without_weight(self, total: Tensor, labels: Tensor) -> Tensor:
+        """Return `total`, or 0 if it is a mean over images that all have the weight 0."""
         return total * torch.as_tensor(self.batch_weight(labels)[1]).bool() if self.may_be_empty else total
 
     def mean_loss(self, outputs: Tensor, labels: Tensor) -> float:

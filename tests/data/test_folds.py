@@ -29,8 +29,9 @@ from mnist_trainer.data.loaders import (
 )
 from mnist_trainer.errors import DataError
 from mnist_trainer.inference.metrics import WriterMetrics, cluster_interval
-from mnist_trainer.pipeline.evaluate import run_evaluation
+from mnist_trainer.pipeline.evaluate import load_target, run_evaluation
 from mnist_trainer.reports.results import evaluation_lines
+from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 from tests.data.conftest import COUNTS
 
 
@@ -169,3 +170,13 @@ def test_an_evaluation_has_an_interval_over_writers_where_they_are_known(
     for file in (tmp_path / "QMNIST" / "raw").glob("qmnist-test-labels*"):
         file.unlink()
     assert run_evaluation(run, "data.name=mnist", root).evaluation.writers is None
+
+
+def test_a_model_split_by_writers_is_evaluated_on_data_without_them(digits_run: Run, tmp_path: Path) -> None:
+    checkpoint = load_checkpoint(digits_run.folder / "best.pt")
+    data = checkpoint.config.data.model_copy(update={"name": "mnist", "split": "writers"})
+    member = replace(checkpoint.only, config=checkpoint.config.model_copy(update={"data": data}))
+    save_checkpoint(tmp_path / "model.pt", replace(checkpoint, members=(member,)))
+    assert run_evaluation(tmp_path / "model.pt", "data.name=digits").evaluation.errors == digits_run.test.errors
+    same = load_target(tmp_path / "model.pt", ["data.name=QMNIST"], "test").config.data
+    assert (same.name, same.split) == ("qmnist", "writers")

@@ -173,6 +173,14 @@ def test_metrics_by_hand() -> None:
     assert set(row.to_json()["worst"]) == {"index", "label", "predicted", "confidence"}
 
 
+def test_the_worst_answer_of_a_model_without_probabilities_has_the_largest_value() -> None:
+    values = torch.tensor([[-0.5, -3.0], [-0.25, -4.0], [-6.0, -5.0], [0.0, 1.0]])
+    row = measure_case(Known(values, torch.zeros(4), None), case(), ("a", "b"))
+    assert row.worst is not None and (row.worst.index, row.worst.confidence) == (6, -0.25)
+    row = measure_case(Known(values[2:3].expand(4, 2), torch.zeros(4), None), case(), ("a", "b"))
+    assert row.worst is not None and row.worst.confidence == -5
+
+
 def test_refusals_by_hand() -> None:
     none = torch.tensor([0.9, 0.9, 0.0, 0.0])
     row = measure_case(Known(SHARES, none, 0.7), case(), ("a", "b"))

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mnist_trainer import Run, evaluate, load_config, train
 from mnist_trainer.data.digits import load_digits
-from mnist_trainer.errors import CheckpointError, DataError
+from mnist_trainer.errors import CheckpointError, ConfigError, DataError
 from mnist_trainer.pipeline.evaluate import compare, run_evaluation
 from mnist_trainer.pipeline.plan import plan
 
@@ -194,6 +194,15 @@ def test_pictures_that_trained_a_model_together_with_a_data_set(
         evaluate(run.folder, *on("own"))
     shutil.copytree(own / "3", own.parent / "others" / "3")
     assert evaluate(run.folder, *on("others")).count == 15
+
+
+def test_own_pictures_that_also_validate_or_test_are_refused(own: Path, tiny: dict[str, Any]) -> None:
+    data = {"name": "folder", "path": "own", "batch_size": 32, "validation": 20, "extra": {"path": "own"}}
+    with pytest.raises(ConfigError, match=r"data\.extra\.path: some of its pictures are also validation images"):
+        train({**tiny, "data": data})
+    with pytest.raises(ConfigError, match=r"data\.extra\.path: some of its pictures are also test images"):
+        train({**tiny, "data": data | {"validation": 0}})
+    assert train({**tiny, "data": data | {"validation": 0}}, "report.test=false").test is None
 
 
 def test_pictures_that_can_not_train_are_found_in_advance(own: Path, tiny: dict[str, Any]) -> None:

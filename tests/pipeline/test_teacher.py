@@ -12,9 +12,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mnist_trainer import evaluate, prepare, resume, train
+from mnist_trainer import evaluate, load_config, prepare, resume, train
 from mnist_trainer.errors import CheckpointError, ConfigError, InterruptedRunError
+from mnist_trainer.pipeline.preparation import load_teacher
+from mnist_trainer.reports.callbacks import Callback
 from mnist_trainer.storage.checkpoint import combine, load_checkpoint, save_checkpoint
+from mnist_trainer.training.distributed import Ranks
+from mnist_trainer.training.loop import EpochRecord
 from mnist_trainer.training.losses import TaughtLabels
 
 from .conftest import Remembering
@@ -103,6 +107,24 @@ def test_another_teacher_is_refused_on_resume_and_the_same_one_elsewhere_is_not(
 def test_a_second_fit_has_the_teacher_as_well(tiny: dict[str, Any], teacher: Path) -> None:
     run = train(*taught(tiny, teacher, "training.refit=true"))
     assert all(set(record.terms) == {"cross_entropy", "teacher"} for record in run.records)
+
+
+def test_the_second_fit_does_not_read_the_teachers_file_again(tiny: dict[str, Any], teacher: Path) -> None:
+    class Deleting(Callback):
+        def on_epoch_end(self, record: EpochRecord) -> None:
+            (teacher / "best.pt").unlink(missing_ok=True)
+
+    run = train(*taught(tiny, teacher, "training.refit=true"), callback=Deleting())
+    assert [record.phase for record in run.records].count("refit") == run.best_epoch
+
+
+def test_the_teacher_is_on_the_gpu_of_its_process(
+    tiny: dict[str, Any], teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(tiny, taught(tiny, teacher)[1:])
+    monkeypatch.setattr(Ranks, "device", lambda ranks, device: torch.device("meta"))
+    found = load_teacher(config, tuple(map(str, range(10))))
+    assert found is not None and found.predictor.device.type == "meta"
 
 
 def test_a_teacher_that_saw_the_validation_images_is_refused(tiny: dict[str, Any], teacher: Path) -> None:

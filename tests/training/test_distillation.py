@@ -52,6 +52,14 @@ def test_the_gradient_of_the_teachers_term_is_that_of_the_paper(temperature: flo
     torch.testing.assert_close(outputs.grad, temperature * (ours - theirs) / len(LABELS))
 
 
+def test_images_that_all_have_the_weight_0_teach_nothing() -> None:
+    outputs, only_first = draw(1).requires_grad_(), torch.zeros(24, dtype=torch.int64)
+    distilled = criterion(class_weights=(0, 1, 1, 1), reduction="mean")
+    loss = distilled(outputs, TaughtLabels(only_first, draw(2)))
+    loss.backward()
+    assert loss == 0 and not outputs.grad.any()  # type: ignore[union-attr]
+
+
 def test_a_model_that_agrees_with_its_teacher_has_only_the_loss_of_the_labels() -> None:
     outputs = draw(1)
     loss = criterion()(outputs, TaughtLabels(LABELS, outputs + 5))  # logits are free up to a constant
