@@ -51,7 +51,7 @@ def serve(  # noqa: PLR0913, PLR0917 - one an option
 ) -> None:
     """Serve a web page to draw digits, read pictures and watch training, and an HTTP API for programs.
 
-    Only this machine can reach it. It needs no internet, and ends with Ctrl-C.
+    Only this machine can reach it, unless --host is given. It needs no internet, and ends with Ctrl-C.
     """
     with handle_errors(debug):
         require({BOTH: not (read_only and allow_training)})

@@ -39,7 +39,11 @@ HEARTBEAT_SECONDS = 15.0
 MAX_PLOT_BYTES, MAX_TEXT_BYTES = 50_000_000, 1_000_000
 LOG_LINES = 200
 
-MAX_COMPARED, MAX_OVERRIDES = 20, 100
+MAX_COMPARED = 20
+
+MAX_YAML, MAX_OVERRIDE, MAX_OVERRIDES = 20_000, 4000, 20
+"""The characters of a config and of an override, and the number of overrides at most: each reads the text anew."""
+
 NONE: list[str] = []
 
 PLOT_TYPES = {".png": "image/png", ".svg": "image/svg+xml", ".pdf": "application/pdf"}
@@ -59,8 +63,8 @@ class ConfigText(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    yaml: str
-    overrides: Annotated[list[str], Field(max_length=MAX_OVERRIDES)] = []
+    yaml: Annotated[str, Field(max_length=MAX_YAML)]
+    overrides: Annotated[list[Annotated[str, Field(max_length=MAX_OVERRIDE)]], Field(max_length=MAX_OVERRIDES)] = []
     base: str = ""
     """The name of a shipped config with which it is compared."""
 
@@ -228,7 +232,10 @@ class _Routes:
         """Yield the events of a run after row `sent`, until the run or the server ends."""
         shown, silent = "", 0.0
         while not server.is_ending():
-            state, rows = await run_in_threadpool(self._follow, name)
+            try:
+                state, rows = await run_in_threadpool(self._follow, name)
+            except HTTPException:  # its folder was removed
+                return
             events = list(_metrics_events(rows, sent))
             if state != shown:
                 events.append(_event("state", {"state": state, "error": self.trainings.error(name)}))

@@ -18,6 +18,9 @@ from mnist_trainer.errors import UsageError
 HEAD_SECONDS = 10.0
 """A connection is closed if its next request is incomplete for so long, or up to twice of it."""
 
+SLOWEST_READ = 1000.0
+"""A connection is closed as well if its client reads an answer with fewer bytes a second."""
+
 KEEP_ALIVE_SECONDS = 60
 """A connection is closed if there is no further request for so long; browsers and clients that wait use it again."""
 
@@ -31,7 +34,8 @@ def bind(host: str, port: int) -> socket.socket:
     """Return a socket that listens on `host` and `port`; 0 is any free port. Raises `UsageError` if that fails."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.create_server(address, family=family)
+        both = host == "::" and socket.has_dualstack_ipv6()  # IPv4, too
+        listener = socket.create_server(address, family=family, dualstack_ipv6=both)
         # Connections inherit it. asyncio sets it only if the listener was created with the protocol's number.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
@@ -71,14 +75,14 @@ def _is_error(record: logging.LogRecord) -> bool:
 
 
 class ImpatientProtocol(H11Protocol):
-    """Closes connections on which a client is slow to send a request, which uvicorn would keep open for ever."""
+    """Closes connections whose clients are slow to send a request or to read an answer; uvicorn waits for ever."""
 
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the timer."""
         super().connection_made(transport)
-        self._check(None, is_first=True)
+        self._check_later()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timer."""
@@ -86,12 +90,18 @@ class ImpatientProtocol(H11Protocol):
         if self._timer is not None:
             self._timer.cancel()
 
-    def _check(self, previous: Any, is_first: bool = False) -> None:
-        """Close the connection if it has waited for the same incomplete request since the last check."""
+    def _check_later(self) -> None:
+        unread = self.transport.get_write_buffer_size()
+        self._timer = self.loop.call_later(HEAD_SECONDS, self._check, self.cycle, unread)
+
+    def _check(self, previous: Any, unread: int) -> None:
+        """Close the connection if since the last check its request is still incomplete, or `unread` hardly shrank."""
         is_answered = self.cycle is not None and self.cycle.response_complete
         is_idle = is_answered and self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
         is_waiting = not is_idle and (self.cycle is None or is_answered)
-        if is_waiting and not is_first and self.cycle is previous:
-            self.transport.close()
-        else:
-            self._timer = self.loop.call_later(HEAD_SECONDS, self._check, self.cycle)
+        num_read = unread - self.transport.get_write_buffer_size()
+        if self.cycle is previous and unread and num_read < HEAD_SECONDS * SLOWEST_READ:
+            self.transport.abort()
+        elif self.cycle is previous and is_waiting:
+            self.transport.close()  # after what is unread
+        self._check_later()

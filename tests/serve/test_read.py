@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import tempfile
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,8 @@ from jsonschema import validate
 from PIL import Image
 
 pytest.importorskip("fastapi", reason="needs the extra [serve]")
+
+from fastapi import HTTPException
 
 from mnist_trainer.pipeline.predict import predict
 from mnist_trainer.serve import samples
@@ -162,6 +166,23 @@ def test_names_of_files_are_told_as_they_were_sent(name: str) -> None:
         ((field, file, found),) = form_parts(body, "multipart/form-data; boundary=b")
         assert field == "files" and found == content
         assert file == encoded.decode("utf-8", "replace")
+
+
+def test_names_of_files_may_be_percent_encoded() -> None:
+    """Older versions of Python's requests send other letters than ASCII so."""
+    head = b"--b\r\nContent-Disposition: form-data; name=files; filename*=UTF-8''%C3%A4%20b.png\r\n\r\n"
+    assert form_parts(head + b"x\r\n--b--", "multipart/form-data; boundary=b") == [("files", "ä b.png", b"x")]
+
+
+@pytest.mark.parametrize("fill", [b'; x="' + 7000 * b";", 3500 * b";a", 800 * b"; a*0=b", 3500 * b';"'])
+def test_hostile_headers_of_a_form_take_little_time(fill: bytes) -> None:
+    """Form parsers that look for the end of each quotation took 21 s of CPU time, in which nobody else was answered."""
+    begin, kind = process_time(), b"multipart/form-data; boundary=b" + 8 * fill
+    parts = form_parts(100 * (PART.strip() + fill + b"\r\n\r\nx\r\n") + b"--b--", "multipart/form-data; boundary=b")
+    with suppress(HTTPException):  # the boundary may be missing
+        form_parts(b"x", kind.decode())
+    assert process_time() - begin < 2
+    assert parts == 100 * [("files", "x", b"x")]
 
 
 def test_uploads_never_touch_the_disk(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from io import BytesIO
@@ -24,6 +24,7 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the extra [serve]")
 
 import uvicorn
+from fastapi.responses import Response, StreamingResponse
 from PIL import Image
 from uvicorn.server import ServerState
 
@@ -80,6 +81,33 @@ def test_slow_answers_are_awaited_and_idle_connections_closed_later(monkeypatch:
     assert received.startswith(b"HTTP/1.1 204 ")
 
 
+async def endless() -> AsyncIterator[bytes]:
+    while True:
+        yield bytes(100_000)
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("app", [Response(bytes(50_000_000)), StreamingResponse(endless())])
+def test_a_client_that_never_reads_its_answer_is_left(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer would stay in memory; uvicorn's own timers close the connection only after what is unread."""
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.01)
+
+    async def main() -> None:
+        state, loop = ServerState(), asyncio.get_running_loop()
+        config = uvicorn.Config(app, http=server.ImpatientProtocol, ws="none", lifespan="off", timeout_keep_alive=0)
+        listener = await loop.create_server(lambda: server.ImpatientProtocol(config, state, {}), "127.0.0.1", 0)
+        async with listener, asyncio.timeout(60):
+            _, writer = await asyncio.open_connection(*listener.sockets[0].getsockname())
+            writer.write(ONE)
+            while not state.total_requests and not state.tasks:
+                await asyncio.sleep(0.001)
+            while state.connections or state.tasks:
+                await asyncio.sleep(0.001)
+            writer.close()
+
+    asyncio.run(main())
+
+
 # --- ports ---
 
 
@@ -100,6 +128,13 @@ def test_answers_are_sent_at_once() -> None:
         connection, _ = listener.accept()
         with connection:
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs IPv6")
+def test_all_addresses_of_ipv6_are_those_of_ipv4_as_well() -> None:
+    """mnist-serve prints the address in IPv4."""
+    with server.bind("::", 0) as listener:
+        socket.create_connection(("127.0.0.1", listener.getsockname()[1])).close()
 
 
 def test_an_address_of_another_machine_is_refused() -> None:
