@@ -58,11 +58,12 @@ class Corrections:
                 lines = [list(line) for _, line in groupby(prediction.digits, key=lambda digit: digit.line)]
                 for number, digits in enumerate(lines, start=1):
                     name = prediction.name + (f", line {number}" if len(lines) > 1 else "")
-                    answer = _ask_line(name, _proposal(prediction, digits), self.classes)
+                    proposal = _proposal(prediction, digits)
+                    answer = _ask_line(name, proposal, self.classes)
                     if answer is None:
                         return failed
-                    for digit, sign in zip(digits, answer, strict=True):
-                        self._save(prediction, digit, sign)
+                    for digit, sign, proposed in zip(digits, answer, proposal, strict=True):
+                        self._save(prediction, digit, sign, sign != proposed)
         finally:
             print_safe(self.summary())
         return failed
@@ -74,7 +75,7 @@ class Corrections:
         known = f"; {self.known} saved before" if self.known else ""
         return f"{self.folder}: {plural(self.saved, 'digit')} saved, {self.corrected} of them corrected{known}"
 
-    def _save(self, prediction: Prediction, digit: DigitPrediction, sign: str) -> None:
+    def _save(self, prediction: Prediction, digit: DigitPrediction, sign: str, corrected: bool) -> None:
         """Save the image of a digit in the folder of its class; the last answer for equal images counts."""
         from PIL import Image
 
@@ -97,7 +98,7 @@ class Corrections:
         stem = "picture" if prediction.path is None else re.sub(r"[^\w.-]", "_", Path(prediction.path).stem)[:80]
         write_bytes(self.folder / sign / f"{stem}-{code}.png", encode_png(Image.fromarray(digit.image)))
         self.saved += 1
-        self.corrected += sign != digit.sign
+        self.corrected += corrected
 
 
 def _proposal(prediction: Prediction, digits: Sequence[DigitPrediction]) -> str:

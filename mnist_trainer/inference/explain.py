@@ -42,7 +42,7 @@ DRAWS = 20
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why the answer for an image is `answer` and not `runner_up`, the class with the second largest probability.
+    """Why the answer for an image is `answer` and not `runner_up`, the most probable one of the other classes.
 
     Confidences are probabilities of the answer from 0 to 1; of a model without probabilities, its values.
     """
@@ -82,28 +82,33 @@ class Explanation:
         }
 
 
-def explain_image(predictor: Predictor, image: NDArray[np.uint8], names: Sequence[Name]) -> Explanation:
-    """Return the explanation of the prediction for `image` [28, 28]; `names` are those of the classes.
+def explain_image(
+    predictor: Predictor, image: NDArray[np.uint8], names: Sequence[Name], answer: Name | None = None
+) -> Explanation:
+    """Return the explanation of `answer` for `image` [28, 28]; `names` are those of the classes.
 
-    Raises `CheckpointError` if the gradients do not add up, as those of the activation `step`, which are 0.
+    None is the most probable class. In a row the model of rows may have decided for another one. Raises
+    `CheckpointError` if the gradients do not add up, as those of the activation `step`, which are 0.
     """
     pixels = torch.tensor(image)  # a copy, as the array may not be writable
-    runner_up, answer = predictor(pixels[None])[0].argsort(stable=True)[-2:].tolist()
-    attributions, log_odds, thinned_log_odds = attribute(predictor, pixels, answer, runner_up)
+    ranking = predictor(pixels[None])[0].argsort(descending=True, stable=True).tolist()
+    chosen = ranking[0] if answer is None else names.index(answer)
+    runner_up = next(each for each in ranking if each != chosen)
+    attributions, log_odds, thinned_log_odds = attribute(predictor, pixels, chosen, runner_up)
     important = most_important(attributions)
     removed = [important, *random_ink(pixels, int(important.sum()))]
     kept, without, *others = predictor(torch.stack([pixels, *(pixels.masked_fill(each, 0) for each in removed)]))
     best = int(without.argmax())
     return Explanation(
-        names[answer],
+        names[chosen],
         names[runner_up],
         attributions.float().numpy(),
         log_odds,
         thinned_log_odds,
         important.numpy(),
-        confidence=float(kept[answer]),
-        confidence_without=float(without[answer]),
-        confidence_random=float(torch.stack(others)[:, answer].mean()),
+        confidence=float(kept[chosen]),
+        confidence_without=float(without[chosen]),
+        confidence_random=float(torch.stack(others)[:, chosen].mean()),
         answer_without=names[best],
         answer_confidence_without=float(without[best]),
     )

@@ -22,6 +22,7 @@ from PIL.Image import Image
 from mnist_trainer.errors import CheckpointError, DataError, UsageError, one_line
 from mnist_trainer.files import CSV_ENDINGS, is_folder, user_path
 from mnist_trainer.inference.reading import (
+    Name,
     Prediction,
     RejectPolicy,
     Scores,
@@ -289,7 +290,8 @@ class Reader:
             raise CheckpointError(f"{self.name}: an exported file has no gradients to explain it by. {advice}")
         predictor, labels = self.load_torch(), class_labels(self.classes)
         return (
-            _explained(prediction, lambda image: explain_image(predictor, image, labels)) for prediction in predictions
+            _explained(prediction, lambda image, answer: explain_image(predictor, image, labels, answer))
+            for prediction in predictions
         )
 
     def _policy(self, min_confidence: float) -> RejectPolicy:
@@ -335,12 +337,14 @@ class Reader:
             yield Scores(probabilities[own], none[own])
 
 
-def _explained(prediction: Prediction, explain: Callable[[NDArray[uint8]], Explanation]) -> Prediction:
+def _explained(prediction: Prediction, explain: Callable[[NDArray[uint8], Name], Explanation]) -> Prediction:
     """Return a prediction with the explanations of its first digits; a refused picture has none."""
     accepted = [digit for digit in prediction.digits if not (digit.refused or prediction.refused)]
     chosen = {id(digit) for digit in accepted[:MAX_EXPLAINED]}
     digits = (
-        replace(digit, explanation=explain(digit.image)) if id(digit) in chosen and digit.image is not None else digit
+        replace(digit, explanation=explain(digit.image, digit.digit))
+        if id(digit) in chosen and digit.image is not None
+        else digit
         for digit in prediction.digits
     )
     return replace(prediction, digits=tuple(digits))

@@ -14,11 +14,13 @@ import pytest
 import torch
 from PIL import Image
 
-from mnist_trainer import predict
+from mnist_trainer import Prediction, predict
+from mnist_trainer.cli.correct import Corrections
 from mnist_trainer.cli.mnist_predict import NO_CORRECTIONS, NO_TERMINAL
 from mnist_trainer.config.schema import Data
 from mnist_trainer.data.digits import load_digits
 from mnist_trainer.data.loaders import load
+from mnist_trainer.inference.reading import DigitPrediction
 
 Command = Callable[..., Any]
 Answers = Callable[..., list[str]]
@@ -139,6 +141,15 @@ def test_what_is_refused_is_not_saved_unless_it_is_typed(command: Command, row: 
         command("predict", "7.png", "--min-confidence", "1", "--correct", "mine")
         assert saved() == expected
     assert prompts == ["7.png [-] > "] * 2
+
+
+def test_a_digit_of_a_refused_picture_is_corrected_even_if_the_model_had_read_it(here: Path, answers: Answers) -> None:
+    prompts = answers("7")
+    digit = DigitPrediction(7, 0.6, (), (0, 0, 28, 28), image=np.zeros((28, 28), np.uint8))
+    corrections = Corrections(Path("mine"), "0123456789")
+    corrections.ask([Prediction("word.png", "", (digit,), None, refused=True)], lambda _: False)
+    assert prompts == ["word.png [-] > "]
+    assert corrections.summary() == "mine: 1 digit saved, 1 of them corrected"
 
 
 def test_a_file_that_cannot_be_read_is_told_and_the_others_are_asked(

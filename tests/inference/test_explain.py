@@ -224,6 +224,25 @@ def test_an_image_without_ink_has_no_reason() -> None:
     assert found.confidence == found.confidence_without == pytest.approx(found.confidence_random)
 
 
+def test_the_answer_of_a_row_is_explained_even_if_the_network_alone_prefers_another(image: Tensor) -> None:
+    model = predictor(network())
+    ranking = model(image[None])[0].argsort(descending=True).tolist()
+    found = explain_image(model, image.numpy(), range(10), answer=ranking[1])
+    assert (found.answer, found.runner_up) == (ranking[1], ranking[0])
+    assert found.log_odds < 0
+    assert found.confidence == pytest.approx(float(model(image[None])[0, ranking[1]]), abs=1e-6)
+
+
+def test_the_explained_class_is_the_answer_where_two_are_equally_probable(image: Tensor) -> None:
+    """As `DigitPrediction`, which takes the first one."""
+    model = network()
+    with torch.no_grad():
+        model[3].weight[[2, 6]] = model[3].weight[[1]]
+        model[3].bias[[2, 6]] = 50.0
+    found = explain_image(predictor(model), image.numpy(), range(10))
+    assert (found.answer, found.runner_up) == (2, 6)
+
+
 def explained(images: NDArray[np.uint8], checkpoint: str = "bundled") -> list[Explanation]:
     reader = load_reader(checkpoint)
     assert reader.load_torch is not None

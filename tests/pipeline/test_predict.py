@@ -57,6 +57,9 @@ def test_a_model_of_rows_has_a_say_in_a_row(seven: Image.Image, monkeypatch: pyt
     assert reader.rows is not None
     assert [each.text for each in reader.read([InputImage(None, row)])] == ["77"]
     assert [each.text for each in with_rows.read([InputImage(None, row)])] == ["33"]
+    (explained,) = with_rows.read([InputImage(None, row)], explain=True)
+    answers = [(each.explanation.answer, each.explanation.runner_up) for each in explained.digits if each.explanation]
+    assert answers == [(3, 7)] * 2
     seen = sum(shown)
     assert seen > 1
     assert [each.text for each in with_rows.read([InputImage(None, np.array(seven))])] == ["7"]
