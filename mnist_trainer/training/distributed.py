@@ -168,6 +168,8 @@ def _failure() -> BaseException:
                 if host == socket.gethostname() and not is_alive(int(pid)):
                     killed = f"Process {rank} of {_ranks.size} (process ID {pid}) was killed, or has failed."
                     _tell(DeviceError(f"{killed} {KEPT}"))
+                    if rank == 0:
+                        _store.set("ended", "")  # torchrun keeps the store of a first process that is dead
             if _store.check(["failure"]):
                 return pickle.loads(_store.get("failure"))  # type: ignore[no-any-return]
             time.sleep(0.1)

@@ -78,14 +78,15 @@ class StepMicroBatches:
 
     def _sum_gradients(self, rows: Tensor) -> Tensor:
         """Set the sum of all gradients, and return the `rows` of all processes; those of other processes are 0 here."""
+        if self.ranks.size == 1:
+            if self.is_exact:
+                set_gradients(self.state.parameters, self.nodes[0][2])
+            return rows
         own = torch.cat((rows.flatten(), self.state.own_requests()))
-        if not self.is_exact:
-            gradient = take_gradients(self.state.parameters)
-            gradient, each = (gradient, own[None]) if self.ranks.size == 1 else sum_at_once(gradient, own, self.ranks)
-        elif self.ranks.size == 1:
-            gradient, each = self.nodes[0][2], own[None]
-        else:
+        if self.is_exact:
             gradient, each = sum_along_tree(self.nodes, self.count, own, self.ranks)
+        else:
+            gradient, each = sum_at_once(take_gradients(self.state.parameters), own, self.ranks)
         set_gradients(self.state.parameters, gradient)
         self.state.requests = each[:, rows.numel() :]
         return each[:, : rows.numel()].sum(dim=0).view_as(rows)  # one process alone has a row that is not 0
@@ -166,36 +167,40 @@ class RunningStatistics:
     """The running values of batch norm, updated by the micro-batches of a step in their order.
 
     For each micro-batch a layer computes running ← (1 − momentum) · running + momentum · statistic. Here running is set
-    to 0 before, so that the last term alone is left, and `fold` adds the terms of all micro-batches.
+    to 0 before, so that the last term alone is left, and `fold` adds the terms of all micro-batches. A layer whose
+    momentum is None computes the mean of all statistics, whose number is set to 0 as well.
     """
 
     def __init__(self, model: nn.Module) -> None:
         norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
         self.layers = [norm for norm in norms if norm.training and norm.track_running_stats]
         buffers = ((norm, buffer) for norm in self.layers for buffer in (norm.running_mean, norm.running_var))
-        self.buffers = [(buffer, norm.momentum or 0.0) for norm, buffer in buffers if buffer is not None]
-        self.before = [buffer.clone() for buffer, _ in self.buffers]
+        self.buffers = [(norm, buffer) for norm, buffer in buffers if buffer is not None]
+        self.before = [buffer.clone() for _, buffer in self.buffers]
         self.counts = [norm.num_batches_tracked for norm in self.layers if norm.num_batches_tracked is not None]
         self.counts_before = [count.clone() for count in self.counts]
-        self.size = sum(len(buffer) for buffer, _ in self.buffers)
+        self.size = sum(len(buffer) for _, buffer in self.buffers)
 
     def reset(self) -> None:
         """Set the running values to 0."""
-        for buffer, _ in self.buffers:
+        for buffer in (*(buffer for _, buffer in self.buffers), *self.counts):
             buffer.zero_()
 
     def values(self, like: Tensor) -> Tensor:
         """Return a copy of all running values as one vector [S], on the device of `like`."""
-        return torch.cat([like.new_empty(0), *(buffer for buffer, _ in self.buffers)])
+        return torch.cat([like.new_empty(0), *(buffer for _, buffer in self.buffers)])
 
     def fold(self, terms: Sequence[Tensor]) -> None:
         """Set the running values to those after all micro-batches, whose `terms` [S] are given."""
-        sizes = [len(buffer) for buffer, _ in self.buffers]
-        for (buffer, momentum), before, *parts in zip(
+        for count, before in zip(self.counts, self.counts_before, strict=True):
+            count.copy_(before + len(terms))
+        sizes = [len(buffer) for _, buffer in self.buffers]
+        for (norm, buffer), before, *parts in zip(
             self.buffers, self.before, *(torch.split(term, sizes) for term in terms), strict=True
         ):
             buffer.copy_(before)
-            for part in parts:
-                buffer.mul_(1 - momentum).add_(part)
-        for count, before in zip(self.counts, self.counts_before, strict=True):
-            count.copy_(before + len(terms))
+            for later, part in zip(reversed(range(len(parts))), parts, strict=True):
+                if norm.momentum is None and norm.num_batches_tracked is not None:
+                    buffer.lerp_(part, 1 / (norm.num_batches_tracked - later))
+                else:
+                    buffer.mul_(1 - (norm.momentum or 0.0)).add_(part)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import typer
 
+from mnist_trainer.cli import mnist_train
 from mnist_trainer.cli.common import handle_signals
 from mnist_trainer.cli.launch import exit_code, first_failed, launch, restarted_run
 from mnist_trainer.errors import UsageError
@@ -138,6 +139,18 @@ def test_a_run_that_would_fail_again_is_not_continued_after_a_restart(
             restarted_run(run)
     else:
         assert restarted_run(run) == str(run)
+
+
+def test_a_restarted_run_may_have_been_locked_on_another_host(
+    fake_run: Any, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There torchrun has ended the processes; here their run starts over, since they have saved no state."""
+    digits = ("data.name=digits", "data.limit=20", "training.epochs=1", "report.plots=false", "report.gallery=false")
+    run = fake_run("one", {"status": "running"}, *digits)
+    monkeypatch.setattr(mnist_train, "restarted_run", str)
+    ended = command("train", "lecture", "--run-dir", run)
+    assert (ended.code, ended.err) == (0, "")
+    assert json.loads((run / "run.json").read_text())["status"] == "finished"
 
 
 def test_a_batch_system_and_a_launcher_may_both_send_a_signal(command: Any) -> None:

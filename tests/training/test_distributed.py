@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from mnist_trainer.errors import DeviceError, UsageError
 from mnist_trainer.training import distributed
@@ -24,6 +28,34 @@ def test_a_process_that_can_not_reach_the_others_names_the_address(rank: int, mo
     with pytest.raises(DeviceError, match=said) as lost:
         join(seconds=0.5)
     assert lost.value.is_cut_off  # so that it prints the error itself
+
+
+def test_a_port_that_another_program_has_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "_store", None)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        for name, value in {"RANK": "0", "WORLD_SIZE": "2", **address}.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(
+            DeviceError, match=rf"Process 0 of 2 can't listen at 127\.0\.0\.1:{port}: another program does"
+        ):
+            join(seconds=0.5)
+
+
+def test_nobody_waits_for_a_first_process_that_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchrun keeps the store. The others raise the same error, whichever of them has found the process dead."""
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    store = dist.HashStore()  # type: ignore[attr-defined]
+    for rank, pid in enumerate((dead.pid, os.getpid(), os.getpid())):
+        store.set(f"joined/{rank}", f"{socket.gethostname()} {pid}")
+    monkeypatch.setattr(distributed, "_store", store)
+    monkeypatch.setattr(distributed, "_ranks", Ranks(1, 3))
+    for _ in range(2):
+        with pytest.raises(DeviceError, match=r"^Process 0 of 3 "), distributed.lost_processes():
+            raise RuntimeError("Connection closed by peer")
+    assert store.check(["ended"])
 
 
 def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,10 +132,16 @@ def test_dropout_augmentation_and_mixing_have_draws_of_their_own_in_each_part(sp
     assert draws[0] != draws[1]
 
 
-def test_batch_norm_takes_its_statistics_from_each_part_in_their_order(splits: Splits, prepare: Prepare) -> None:
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_batch_norm_takes_its_statistics_from_each_part_in_their_order(
+    momentum: float | None, splits: Splits, prepare: Prepare
+) -> None:
     """As torch does when it is given one part after the other."""
     state = prepare(splits, model=NORMED, training={"micro_batches": 3, "accumulate": 2})
     twin = prepare(splits, model=NORMED)
+    for norm in (*state.model.modules(), *twin.model.modules()):
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.momentum = momentum
     twin.train_mode()
     parts = list(micro_batches(splits.train, 32, 0, 0, 0, 3, range(3)))[:6]
     for images, _ in parts:

@@ -42,6 +42,10 @@ KINDS: dict[str, dict[str, Any]] = {
         "optimizer": "adagrad",
     },
     "class weights": {"loss": {"name": "cross_entropy", "class_weights": [1, 2] * 5}, "training": {"accumulate": 3}},
+    "parts": {
+        "model": {"architecture": "cnn", "channels": [4, 4], "batch_norm": True, "dropout": 0.3},
+        "training": {"micro_batches": 4},
+    },
     "deformed": {"data": {"augment": {**DEFORMED, "probability": 0.8, "halve_for": [1, 7]}}},
     "mixed": {"training": {"mixup": 0.4}, "loss": {"name": "cross_entropy", "label_smoothing": 0.1}},
     "restored": {"training": {"on_divergence": "restore"}},
