@@ -101,6 +101,7 @@ def start_processes(processes: int | None, config: Config | None = None) -> None
 def restarted_run(run_dir: Path | None) -> str | None:
     """Return the run to continue if `torchrun --max-restarts` has started this process again, else None.
 
+    The process that locked it, on whichever host, was ended by torchrun before.
     Raises `UsageError` without `--run-dir`, because a new folder would be made each time, and for a run that has failed
     by its config or data, because it would fail again.
     """

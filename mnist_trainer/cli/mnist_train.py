@@ -131,8 +131,7 @@ def train(  # noqa: PLR0913, PLR0917 - an option each
         elif (run := resume or restarted_run(run_dir)) is not None:
             changes = [*(arguments or []), *([] if device is None else [f"device={device}"])] if resume else []
             start_processes(processes)
-            is_restarted = resume is None  # torchrun has ended the process that held the lock, on whichever host
-            _resume(run, changes, jobs, take_over or is_restarted, on_interrupt, quiet)
+            _resume(run, changes, jobs, take_over or resume is None, on_interrupt, quiet)
         elif source is None:
             _list_configs(overrides)
         else:
