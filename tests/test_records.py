@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,10 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from mnist_trainer import Run
 from mnist_trainer.config.load import dump_config, load_config
+from mnist_trainer.pipeline import evaluate as pipeline
+from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs" / "records").glob("*.yaml"))
@@ -125,7 +130,7 @@ def test_the_figures_come_from_the_stored_answers(records: Any, here: Path, answ
     assert records.write_report(check=False) == 0
     page = (here / "records.md").read_text()
     assert "| one | 2 seeds | 1, 2 | 37.500 % | 17.678 % | 0.63 to 93.24 % | 2.00 h a run |" in page
-    assert "| fast | 1 seeds, not complete |" in page and "| both | 3 members, not complete |" in page
+    assert "| fast | 1 seed, not complete |" in page and "| both | 3 members, not complete |" in page
     assert "Wrong in all 2 runs and ensembles (label → most frequent answer): 3 (4 → 9)." in page
     assert page.endswith("\nThe end.\n") and records.write_report(check=True) == 0
 
@@ -145,13 +150,52 @@ def test_the_test_set_is_not_read_before_a_record_is_complete(
     (here / "one-0").mkdir()
     (here / "one-0" / "run.json").write_text('{"status": "finished"}')
     assert records.test([plan["one"]], here) == 2
-    assert "not finished, so the test set is not read: one-1" in capsys.readouterr().out
+    assert "These runs are not finished: one-1\n" in capsys.readouterr().out
     monkeypatch.setattr(records, "git", lambda *arguments: " M plan.yaml")
     assert records.test([plan["one"]], here) == 2
     assert "must be committed" in capsys.readouterr().out
     assert not records.ANSWERS.exists()
     assert records.pack([plan["one"]], here) == 2
-    assert "these records are not: one" in capsys.readouterr().out
+    assert "These runs are not finished: one-1\n" in capsys.readouterr().out
+
+
+def test_a_run_that_was_killed_before_its_time_was_written_is_trained_again(
+    records: Any, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast, folder = records.load_plan()["fast"], here / "fast-0"
+    folder.mkdir()
+    (folder / "run.json").write_text('{"status": "finished"}')
+    (folder / "config.yaml").touch()
+    assert records.test([fast], here) == 2
+    assert "These runs are not finished: fast-0\n" in capsys.readouterr().out
+
+    def train(command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
+        assert "--resume" not in command and not folder.exists()
+        folder.mkdir()
+        (folder / "run.json").write_text('{"status": "finished"}')
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(records.subprocess, "run", train)
+    assert records.train([fast], 1, here) == 0
+    assert records.run_facts(fast, 0, here)["command_seconds"] >= 0
+    monkeypatch.setattr(records.subprocess, "run", None)
+    assert records.train([fast], 1, here) == 0  # nothing is left to do
+
+
+@pytest.mark.parametrize("factor", [1, 1e9])
+def test_float16_is_chosen_by_training_images(
+    records: Any, here: Path, digits_run: Run, monkeypatch: pytest.MonkeyPatch, factor: float
+) -> None:
+    checkpoint = load_checkpoint(digits_run.folder / "best.pt")
+    weights = {name: value * factor for name, value in checkpoint.weights.items()}  # times 10⁹ infinite in float16
+    save_checkpoint(here / "run.pt", replace(checkpoint, members=(replace(checkpoint.only, weights=weights),)))
+    read = []
+    evaluate = pipeline.run_evaluation
+    monkeypatch.setattr(pipeline, "run_evaluation", lambda *a, split: read.append(split) or evaluate(*a, split=split))
+    changed = records.write_half(here / "packed.pt", [here / "run.pt"])
+    assert bool(changed) == (factor > 1) and read == ["train", "train"]
+    packed, whole = ((here / name).stat().st_size for name in ("packed.pt", "run.pt"))
+    assert (packed < 0.7 * whole) == (factor == 1)
 
 
 @pytest.mark.slow
@@ -162,14 +206,15 @@ def test_a_run_that_was_killed_before_it_saved_a_state_starts_over(records: Any,
     (folder / "config.yaml").write_text(dump_config(config))
     (folder / "run.json").write_text('{"status": "running"}')
     assert records.train_run(record, 0, here) == 0
-    assert records.is_finished(folder)
+    assert records.run_facts(record, 0, here)
 
 
 @pytest.mark.slow
 def test_a_plan_from_trainings_to_figures(records: Any, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan, runs = records.load_plan(), here / "runs"
     assert records.train(list(plan.values()), 2, runs) == 0
-    assert all(records.run_record(runs / name).get("test") is None for name in ("one-0", "one-1", "fast-0"))
+    tested = [records.run_facts(plan[name], seed, runs)["test"] for name, seed in plan["both"].runs]
+    assert tested == [None] * 3
     assert records.train(list(plan.values()), 2, runs) == 0  # nothing is left to do
     assert capsys.readouterr().out.count("started") == 3
     assert records.test([plan["both"]], runs) == 0

@@ -8,8 +8,8 @@
 `train` skips finished runs and resumes interrupted ones, with one thread each unless the plan says more. It never reads
 the test set. `test` stores the probabilities of each run for the 10,000 test images in answers/. `report` writes the
 figures between the markers of docs/records.md, from these files alone; with --check it writes nothing, and exits with
-code 1 if they differ. `pack` writes the first run of a record, or the whole ensemble, with weights in float16 if no
-answer changes.
+code 1 if they differ. `pack` writes the first run of a record, or the whole ensemble, with weights in float16 if that
+changes no answer to a training image (all runs are trained on all 60,000, so no others are left to choose by).
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from math import ceil, floor
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
+
+from mnist_trainer.files import write_file, write_text
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -88,56 +90,68 @@ def overrides(record: Record, seed: int, runs: Path) -> list[str]:
 
 def train(records: Sequence[Record], jobs: int, runs: Path) -> int:
     """Train all runs that are not finished, `jobs` at a time (timed ones alone). Return an exit code."""
-    runs.mkdir(parents=True, exist_ok=True)
     failed: list[int] = []
 
     def run(record: Record, seed: int) -> None:
         if not failed and (code := train_run(record, seed, runs)):
             failed.append(code)
 
-    for record in records:
-        if record.permuted:
-            write_permuted(runs / "permuted.npz")
+    runs.mkdir(parents=True, exist_ok=True)
+    if any(record.permuted for record in records):
+        write_permuted(runs / "permuted.npz")
     for timed in (True, False):
+        chosen = [(record, seed) for record in records if record.timed == timed for seed in record.seeds]
         with ThreadPoolExecutor(1 if timed else jobs) as pool:
-            chosen = [record for record in records if record.timed == timed and record.config]
-            for done in [pool.submit(run, record, seed) for record in chosen for seed in record.seeds]:
-                done.result()
+            list(pool.map(run, *zip(*chosen, strict=True)) if chosen else ())
     return failed[0] if failed else 0
 
 
 def train_run(record: Record, seed: int, runs: Path) -> int:
     """Train, or resume, one run. Return the exit code of its command."""
     folder = runs / f"{record.name}-{seed}"
-    if is_finished(folder):
+    if run_facts(record, seed, runs):
         return 0
     if record.timed and folder.exists():
         shutil.rmtree(folder)
     command = [sys.executable, "-m", "mnist_trainer", "train", "--quiet"]
-    if (folder / "config.yaml").exists():  # without a last.pt it starts over
+    if is_resumed := (folder / "config.yaml").exists():  # without a last.pt it starts over
         command += ["--resume", str(folder)]
     else:
         command += ["--config", str(ROOT / str(record.config)), "--run-dir", str(folder)]
         command += overrides(record, seed, runs)
-    print(f"{folder.name}: {'resumed' if '--resume' in command else 'started'}", flush=True)
+    print(f"{folder.name}: {'resumed' if is_resumed else 'started'}", flush=True)
     started = perf_counter()
     code = subprocess.run(command, check=False).returncode
     if record.timed and code == 0:
-        (folder / "command.json").write_text(json.dumps({"seconds": perf_counter() - started}))
+        write_text(folder / "command.json", json.dumps({"seconds": perf_counter() - started}))
     print(f"{folder.name}: {'finished' if code == 0 else f'ended with code {code}'}", flush=True)
     return code
 
 
-def run_record(folder: Path) -> dict[str, Any]:
-    """Return the `run.json` of a run; empty if there is none."""
-    path = folder / "run.json"
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return content
+def run_facts(record: Record, seed: int, runs: Path) -> dict[str, Any]:
+    """Return the `run.json` of a finished run, with the seconds of its command if it is timed; else an empty dict."""
+    path, command = (runs / f"{record.name}-{seed}" / name for name in ("run.json", "command.json"))
+    if not path.exists() or (record.timed and not command.exists()):
+        return {}
+    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if record.timed:
+        facts["command_seconds"] = json.loads(command.read_text(encoding="utf-8"))["seconds"]
+    return facts if facts["status"] == "finished" else {}
 
 
-def is_finished(folder: Path) -> bool:
-    """Return whether the run in `folder` is finished."""
-    return run_record(folder).get("status") == "finished"
+def unfinished(records: Sequence[Record], runs: Path) -> bool:
+    """Return whether runs of `records` are not finished, and print which."""
+    plan = load_plan()
+    wanted = dict.fromkeys(run for record in records for run in record.runs)
+    missing = [f"{name}-{seed}" for name, seed in wanted if not run_facts(plan[name], seed, runs)]
+    if missing:
+        print(f"These runs are not finished: {', '.join(missing)}")
+    return bool(missing)
+
+
+def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write an .npz file, whole or not at all."""
+    write_file(path, lambda stream: np.savez_compressed(stream, **arrays))
 
 
 def write_permuted(path: Path) -> None:
@@ -154,22 +168,21 @@ def write_permuted(path: Path) -> None:
         flat = dataset.images.numpy().reshape(-1, 784)
         arrays[f"x_{part}"] = flat[:, order].reshape(-1, 28, 28)
         arrays[f"y_{part}"] = dataset.labels.numpy()
-    np.savez_compressed(path, **arrays)
+    save_arrays(path, arrays)
 
 
 def test(records: Sequence[Record], runs: Path) -> int:
     """Store the test answers of complete records. Return an exit code."""
     if changed := git("status", "--porcelain", "--", str(PLAN), str(ROOT / "configs" / "records")):
-        print(f"The plan and its configs must be committed before a test answer is computed:\n{changed}")
+        print(f"The plan and its configs must be committed before the test set is read:\n{changed}")
         return 2
-    wanted = [run for record in records for run in record.runs]
-    if missing := [f"{name}-{seed}" for name, seed in wanted if not is_finished(runs / f"{name}-{seed}")]:
-        print(f"These runs are not finished, so the test set is not read: {', '.join(missing)}")
+    if unfinished(records, runs):
         return 2
     ANSWERS.mkdir(exist_ok=True)
-    for name, seed in dict.fromkeys(wanted):
+    plan = load_plan()
+    for name, seed in (run for record in records for run in record.runs):
         if not answers_path(name, seed).exists():
-            store_answers(load_plan()[name], seed, runs)
+            store_answers(plan[name], seed, runs)
     return 0
 
 
@@ -199,18 +212,17 @@ def store_answers(record: Record, seed: int, runs: Path) -> None:
     if load_config(folder / "config.yaml") != planned:
         raise SystemExit(f"{folder} was not trained with {record.config} and the overrides of the plan.")
     predictions = run_evaluation(folder / "best.pt", split="test", views=record.views).predictions
-    about = run_record(folder)
-    facts = {key: about[key] for key in ("epochs", "parameters", "precision", "threads", "versions", "git_commit")}
+    about = run_facts(record, seed, runs)
+    kept = "epochs", "parameters", "precision", "threads", "versions", "git_commit", "command_seconds"
+    facts = {key: about[key] for key in kept if key in about}
     facts |= {"training_seconds": about["timings"]["training_seconds"], "plan": plan_commit()}
-    if record.timed:
-        facts["command_seconds"] = json.loads((folder / "command.json").read_text())["seconds"]
-    np.savez_compressed(
-        answers_path(record.name, seed),
-        probabilities=np.round(predictions.probabilities.numpy() * SCALE).astype(np.uint16),
-        answers=predictions.predicted.numpy().astype(np.uint8),
-        labels=predictions.labels.numpy().astype(np.uint8),
-        facts=np.array(json.dumps(facts)),
-    )
+    arrays = {
+        "probabilities": np.round(predictions.probabilities.numpy() * SCALE).astype(np.uint16),
+        "answers": predictions.predicted.numpy().astype(np.uint8),
+        "labels": predictions.labels.numpy().astype(np.uint8),
+        "facts": np.array(json.dumps(facts)),
+    }
+    save_arrays(answers_path(record.name, seed), arrays)
 
 
 @dataclass(frozen=True)
@@ -225,11 +237,6 @@ class Answers:
     def wrong(self) -> NDArray[np.bool_]:
         """Which answers are wrong, bool [N]."""
         return self.answers != self.labels
-
-    @property
-    def errors(self) -> int:
-        """The number of wrong answers."""
-        return int(self.wrong.sum())
 
 
 def load_answers(record: Record) -> list[Answers]:
@@ -246,21 +253,18 @@ def load_answers(record: Record) -> list[Answers]:
 
 def pack(records: Sequence[Record], runs: Path) -> int:
     """Write a checkpoint of each record beside this file. Return an exit code."""
-    if untested := [record.name for record in records if not load_answers(record)]:
-        print(f"Only what is tested is packed, and these records are not: {', '.join(untested)}")
+    if unfinished(records, runs):
         return 2
     for record in records:
         path, members = HERE / f"{record.name}.pt", record.runs if record.members else record.runs[:1]
         changed = write_half(path, [runs / f"{name}-{seed}" / "best.pt" for name, seed in members])
-        kind = f"float32, because float16 changes {changed} answers" if changed else "float16"
+        kind = f"float32, because float16 changes {changed} answers to training images" if changed else "float16"
         print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB, {kind}")
     return 0
 
 
 def write_half(path: Path, checkpoints: Sequence[Path]) -> int:
-    """Write a model or an ensemble in float16, or in float32 if test answers change. Return how many change."""
-    from dataclasses import replace
-
+    """Write a model or an ensemble in float16, or in float32 if answers to training images change. Return how many."""
     from mnist_trainer.pipeline.evaluate import run_evaluation
     from mnist_trainer.storage.checkpoint import combine, load_checkpoint, save_checkpoint
 
@@ -271,7 +275,7 @@ def write_half(path: Path, checkpoints: Sequence[Path]) -> int:
         for each in whole.members
     ]
     save_checkpoint(path, replace(whole, members=tuple(halves)))
-    before, after = (run_evaluation(each, split="test").predictions.predicted for each in (checkpoints, path))
+    before, after = (run_evaluation(each, split="train").predictions.predicted for each in (checkpoints, path))
     if changed := int((before != after).sum()):
         save_checkpoint(path, whole)
     return changed
@@ -292,17 +296,20 @@ def report() -> str:
     lines = ["| record | runs | errors of each run | mean error | sd | another 10,000 images | training |"]
     lines += ["|---|---|---|---|---|---|---|", *(row(plan[name], runs) for name, runs in results.items())]
     done = {name: runs for name, runs in results.items() if runs}
-    lines += ["", *compared(done), "", shared_text(done)]
+    lines += ["", *compared(done), ""]
+    if runs := [run for each in done.values() for run in each]:
+        told = ", ".join(f"{image} ({label} → {answer})" for image, label, answer in shared_errors(runs))
+        lines.append(f"Wrong in all {len(runs)} runs and ensembles (label → most frequent answer): {told or 'none'}.")
     return "\n".join(lines).strip() + "\n"
 
 
 def row(record: Record, runs: list[Answers]) -> str:
     """Return the line of a record."""
     count = len(record.runs)
-    kind = f"{count} members" if record.members else f"{count} seeds"
+    kind = f"{count} {'member' if record.members else 'seed'}{'s' * (count > 1)}"
     if not runs:
         return f"| {record.name} | {kind}, not complete | | | | | |"
-    errors, images = [run.errors for run in runs], len(runs[0].labels)
+    errors, images = [int(run.wrong.sum()) for run in runs], len(runs[0].labels)
     mean = fmean(errors)
     low, high = interval_of_mean(mean, images)
     spread = f"{100 * stdev(errors) / images:.3f} %" if len(errors) > 1 else ""
@@ -312,16 +319,15 @@ def row(record: Record, runs: list[Answers]) -> str:
 
 def cost(runs: list[Answers]) -> str:
     """Return the median time of a run: of the whole command if it was measured, else of the training."""
-    key = "command_seconds" if "command_seconds" in runs[0].facts else "training_seconds"
-    seconds = sorted(run.facts[key] for run in runs if run.facts)
-    if not seconds:
+    if not runs[0].facts:
         return ""
-    middle = seconds[len(seconds) // 2]
-    return f"{middle:.0f} s, whole command" if key == "command_seconds" else f"{middle / 3600:.2f} h a run"
+    key = "command_seconds" if "command_seconds" in runs[0].facts else "training_seconds"
+    seconds = median(run.facts[key] for run in runs)
+    return f"{seconds:.0f} s, whole command" if key == "command_seconds" else f"{seconds / 3600:.2f} h a run"
 
 
 def compared(done: dict[str, list[Answers]]) -> Iterator[str]:
-    """Yield a table of McNemar's test of the first run of each two records, chosen before the test."""
+    """Yield a table of McNemar's test of the first runs of any two records."""
     from mnist_trainer.inference.metrics import mcnemar
 
     if len(done) > 1:
@@ -331,24 +337,13 @@ def compared(done: dict[str, list[Answers]]) -> Iterator[str]:
         yield f"| {first}, {second} | {only_first} | {only_second} | {mcnemar(only_first, only_second):.2g} |"
 
 
-def shared_errors(runs: Iterable[Answers]) -> list[int]:
-    """Return the images to which all runs give a wrong answer."""
-    wrong = [run.wrong for run in runs]
-    return np.flatnonzero(np.all(wrong, axis=0)).tolist() if wrong else []
-
-
-def shared_text(done: dict[str, list[Answers]]) -> str:
-    """Return which images all runs get wrong, with label and the most frequent answer."""
-    runs = [run for each in done.values() for run in each]
-    if not runs:
-        return ""
-    told = ", ".join(f"{image} ({runs[0].labels[image]} → {frequent(runs, image)})" for image in shared_errors(runs))
-    return f"Wrong in all {len(runs)} runs and ensembles (label → most frequent answer): {told or 'none'}."
-
-
-def frequent(runs: Sequence[Answers], image: int) -> int:
-    """Return the most frequent answer to an image."""
-    return int(np.bincount([run.answers[image] for run in runs]).argmax())
+def shared_errors(runs: Sequence[Answers]) -> list[tuple[int, int, int]]:
+    """Return the images to which all runs give a wrong answer, each with its label and the most frequent answer."""
+    wrong = np.flatnonzero(np.all([run.wrong for run in runs], axis=0)).tolist() if runs else []
+    return [
+        (image, int(runs[0].labels[image]), int(np.bincount([run.answers[image] for run in runs]).argmax()))
+        for image in wrong
+    ]
 
 
 def draw_shared() -> None:
@@ -358,12 +353,12 @@ def draw_shared() -> None:
     from mnist_trainer.reports.plots import mistakes
 
     runs = [run for record in load_plan().values() for run in load_answers(record)]
-    if not (shared := shared_errors(runs)):
-        return
-    images, labels = load_test(Data()).images.numpy()[shared], [str(runs[0].labels[image]) for image in shared]
-    answers = [str(frequent(runs, image)) for image in shared]
-    title = f"Wrong in all {len(runs)} runs: are these labels right?"
-    PICTURE.write_bytes(mistakes(images, labels, answers, [None] * len(shared), title))
+    if shared := shared_errors(runs):
+        positions, labels, answers = map(list, zip(*shared, strict=True))
+        texts = [list(map(str, each)) for each in (labels, answers)]
+        title = f"Wrong in all {len(runs)} runs and ensembles: are these labels right?"
+        images = load_test(Data()).images.numpy()[positions]
+        PICTURE.write_bytes(mistakes(images, *texts, [None] * len(shared), title))
 
 
 def write_report(check: bool) -> int:
@@ -397,7 +392,7 @@ def main() -> int:
         parser.error("name the records")
     chosen = [plan[name] for name in arguments.records] or list(plan.values())
     if arguments.command != "train":
-        return (test if arguments.command == "test" else pack)(chosen, runs)
+        return {"test": test, "pack": pack}[arguments.command](chosen, runs)
     try:
         return train(chosen, arguments.jobs, runs)
     except KeyboardInterrupt:  # the trainings were interrupted too, and have saved their state
