@@ -1,11 +1,9 @@
-"""A client of the server in this process, without a port, and a browser."""
+"""A client of the server in this process, without a port."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,39 +42,7 @@ class Client:
         return self.request("POST", path, **options)
 
 
-AXE = os.environ.get("AXE_CORE")
-"""The file axe.min.js of npm's axe-core."""
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
 Connect = Callable[..., Client]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium, which can't look up any name."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    with sync_api.sync_playwright() as driver:
-        options = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
-        yield driver.chromium.launch(executable_path=CHROMIUM, args=options)
-
-
-@pytest.fixture(scope="session")
-def accessibility_faults() -> Callable[[Any], list[str]] | None:
-    """Return the faults of a page that axe-core calls serious or critical; None where axe-core is missing."""
-    if AXE is None:
-        return None
-    script = Path(AXE).read_text(encoding="utf-8")
-
-    def run(page: Any) -> list[str]:
-        page.evaluate(script)
-        found = page.evaluate("axe.run().then((result) => result.violations)")
-        serious = [each for each in found if each["impact"] in ("serious", "critical")]
-        return [f"{each['id']}: {each['nodes'][0]['html']}" for each in serious]
-
-    return run
 
 
 @pytest.fixture

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import shlex
-import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -23,9 +21,6 @@ from mnist_trainer.studies.run_summary import read_metrics, read_run
 
 FakeRun = Callable[..., Path]
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-AXE = os.environ.get("AXE_CORE")
-"""The file axe.min.js of npm's axe-core."""
 
 TAGS = {
     *("html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "b", "br", "span", "code", "pre", "div"),
@@ -364,17 +359,17 @@ def test_a_real_run_has_all_its_plots(real: list[Path]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_no_serious_accessibility_fault(real: list[Path], tmp_path: Path, theme: str) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
-    if CHROMIUM is None or AXE is None:
-        pytest.skip("needs Chromium, and axe-core: npm pack axe-core, and its axe.min.js in AXE_CORE")
+def test_no_serious_accessibility_fault(
+    real: list[Path],
+    tmp_path: Path,
+    theme: str,
+    browser: Any,
+    accessibility_faults: Callable[[Any], list[str]] | None,
+) -> None:
+    if accessibility_faults is None:
+        pytest.skip("needs axe-core: npm pack axe-core, and its axe.min.js in AXE_CORE")
     (tmp_path / "two.html").write_text(report_html([read_run(folder) for folder in real]))
-    with sync_api.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = chromium.new_page(color_scheme=theme, bypass_csp=True)
-        page.goto((tmp_path / "two.html").as_uri())
-        page.evaluate(Path(AXE).read_text(encoding="utf-8"))
-        found = page.evaluate("axe.run().then((result) => result.violations)")
-        chromium.close()
-    serious = [each for each in found if each["impact"] in ("serious", "critical")]
-    assert [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in serious] == []
+    page = browser.new_page(color_scheme=theme)
+    page.goto((tmp_path / "two.html").as_uri())
+    assert accessibility_faults(page) == []
+    page.close()

@@ -2,7 +2,8 @@
 
 /**
  * The tabs in their order. A tab's address is #NAME or #NAME/ARGUMENT, and its section in index.html has the id
- * panel-NAME. Its module exports show(panel, argument), called whenever its address is opened, and may export hide().
+ * panel-NAME. Its module exports show(panel, argument, signal), called whenever its address is opened; the signal is
+ * aborted when another address is.
  */
 const TABS = [
   { name: "read", title: "Read", load: () => import("./read.js") },
@@ -73,17 +74,10 @@ export function announce(text) {
   document.getElementById("announcement").textContent = text;
 }
 
-let shown = null;
-
 /** Open the tab that the address names; the first one if it names none. */
-async function openTab() {
+async function openTab(signal) {
   const [name, ...rest] = location.hash.slice(1).split("/");
   const tab = TABS.find((each) => each.name === name) ?? TABS[0];
-  if (shown !== tab) {
-    (await shown?.load())?.hide?.();
-    showError();
-  }
-  shown = tab;
   for (const each of TABS) {
     document.getElementById(`panel-${each.name}`).hidden = each !== tab;
     const link = document.getElementById(`tab-${each.name}`);
@@ -92,12 +86,18 @@ async function openTab() {
   }
   document.title = `${tab.title} · mnist-trainer`;
   const module = await tab.load();
-  await module.show(document.getElementById(`panel-${tab.name}`), decodeURIComponent(rest.join("/")));
+  if (!signal.aborted) await module.show(document.getElementById(`panel-${tab.name}`), decodeURIComponent(rest.join("/")), signal);
 }
 
-/** Open the tab, and show what fails. */
+let visit = new AbortController();
+
+/** Leave what is shown, open the tab, and show what fails. */
 function open() {
-  openTab().catch((error) => showError(error.message));
+  visit.abort();
+  visit = new AbortController();
+  const { signal } = visit;
+  showError();
+  openTab(signal).catch((error) => signal.aborted || showError(error.message));
 }
 
 /** Remove the token from the address; the server has set a cookie instead. */

@@ -55,13 +55,12 @@ export function drawingSurface(canvas, onChange) {
     render();
     onChange();
   });
-  for (const name of ["pointerup", "pointercancel"]) {
-    canvas.addEventListener(name, (event) => {
-      if (event.pointerId === pointer) pointer = current = null;
-    });
-  }
+  canvas.addEventListener("lostpointercapture", () => (pointer = current = null)); // also if the canvas is hidden
   new ResizeObserver(render).observe(canvas);
-  document.addEventListener("themechange", render);
+  document.addEventListener("themechange", function changeTheme() {
+    if (canvas.isConnected) render();
+    else document.removeEventListener("themechange", changeTheme);
+  });
 
   return {
     setWidth: (value) => (width = value),

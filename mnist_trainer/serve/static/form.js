@@ -9,13 +9,13 @@ const COMMON = [
 ];
 
 /** Keys that name files of the server, and choices that need them. */
-const LOCAL = ["data.path", "data.extra", "data.root", "model.init_from", "model.freeze", "report.tensorboard"];
+const LOCAL = ["data.path", "data.extra", "data.root", "model.init_from", "model.freeze", "report.tensorboard", "training.teacher"];
 const LOCAL_CHOICES = ["folder"];
 
 /** Return the form; `onChange(path, text)` is called with a key and its new value as in an override. */
 export function configForm(schema, onChange) {
   const controls = new Map(); // by path; they stay, so that the focus does
-  const node = element("div", { class: "fields-all" });
+  const node = element("div");
 
   function control(field) {
     const known = controls.get(field.path);
@@ -36,20 +36,18 @@ export function configForm(schema, onChange) {
       for (const field of fields) control(field).show(field, errors.get(field.path) ?? "", changed);
       const common = COMMON.map((path) => fields.find((field) => field.path === path)).filter(Boolean);
       const others = fields.filter((field) => !common.includes(field));
-      const sections = Map.groupBy?.(others, sectionOf) ?? groups(others);
-      place(node, [
-        ["", common],
-        ...[...sections].map(([name, members]) => [name || "general", members]),
-      ], control);
+      place(node, [["", common], ...groups(others)], control);
     },
   };
 }
 
-const sectionOf = ({ path }) => (path.includes(".") ? path.split(".")[0] : "");
-
+/** Return the names of the sections with their fields. */
 function groups(fields) {
   const found = new Map();
-  for (const field of fields) found.set(sectionOf(field), [...(found.get(sectionOf(field)) ?? []), field]);
+  for (const field of fields) {
+    const name = field.path.includes(".") ? field.path.split(".")[0] : "general";
+    found.set(name, [...(found.get(name) ?? []), field]);
+  }
   return found;
 }
 

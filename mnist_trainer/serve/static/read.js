@@ -18,24 +18,28 @@ let results = []; // of each card: {predictions} or {error}
 let page = 0; // which of the predictions is shown
 let digit = null; // which of its digits is shown in detail; null: the one at the pen, or the first
 let controller = null; // aborts the request in flight
+let sampling = null; // aborts the request for a sample
 let announcing = 0;
 
 /** Show the tab; `argument` is the name of a model to read with. */
-export async function show(_panel, argument) {
+export async function show(_panel, argument, signal) {
   if (!surface) start();
-  await loadModels();
+  signal.addEventListener("abort", abort);
+  await loadModels(signal);
   const names = cards.length ? cards.map((card) => card.model()) : [models[0].name];
   showCards(argument ? [argument] : names);
   update();
 }
 
 /** Stop what is on its way. */
-export function hide() {
+function abort() {
   controller?.abort();
+  sampling?.abort();
 }
 
 function start() {
   surface = drawingSurface(at("drawing"), () => {
+    sampling?.abort();
     digit = null;
     update();
   });
@@ -88,10 +92,10 @@ function listenForFiles() {
 }
 
 /** Load the list of models and of the runs that can be read with. */
-async function loadModels() {
+async function loadModels(signal) {
   const [served, listed] = await Promise.all([
-    requestJson("v1/models"),
-    requestJson("v1/runs").catch(() => ({ runs: [] })),
+    requestJson("v1/models", { signal }),
+    requestJson("v1/runs", { signal }).catch(() => ({ runs: [] })),
   ]);
   const readable = listed.runs.filter((run) => run.kind === "run" && run.epochs);
   const runs = readable.map(({ folder, task }) => ({
@@ -148,19 +152,21 @@ function open(files, label = null) {
   update();
 }
 
-/** Read a picture that the server chooses or makes, which may take a moment. */
+/** Read a picture that the server chooses or makes, which may take a moment; what is drawn or opened meanwhile stays. */
 async function openSample(kind) {
   const button = at(`sample-${kind}`);
   if (button.getAttribute("aria-busy") === "true") return;
   button.setAttribute("aria-busy", "true");
+  sampling?.abort();
+  sampling = new AbortController();
+  const { signal } = sampling;
   try {
-    const answer = await request(`v1/samples/${kind}`, { cache: "no-store" });
+    const answer = await request(`v1/samples/${kind}`, { cache: "no-store", signal });
     const content = await answer.blob();
-    const label = answer.headers.get("X-Label");
-    open([new File([content], `${kind}.png`, { type: content.type })], label && decodeURIComponent(label));
+    open([new File([content], `${kind}.png`, { type: content.type })], answer.headers.get("X-Label"));
     showError();
   } catch (error) {
-    showError(error.message);
+    if (!signal.aborted) showError(error.message);
   } finally {
     button.removeAttribute("aria-busy");
   }
@@ -177,7 +183,7 @@ function clear() {
 
 /** Forget the pictures and what was read. */
 function forget() {
-  controller?.abort();
+  abort();
   if (pictures?.address) URL.revokeObjectURL(pictures.address);
   pictures = null;
   results = [];
@@ -220,7 +226,7 @@ async function read() {
   const wait = Math.max(0, ...answers.map(({ error }) => error?.retryAfter ?? 0));
   if (wait) {
     await new Promise((resolve) => setTimeout(resolve, 1000 * wait));
-    isWanted = true;
+    isWanted ||= !signal.aborted;
     return;
   }
   const failure = answers.find(({ error }) => error && !error.status);

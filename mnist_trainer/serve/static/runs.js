@@ -5,24 +5,12 @@ import { curves, follow, metricsText, number, runControls, stateLabel, when } fr
 
 const LIST_MS = 2500; // between two looks at the list of runs
 
-let stop = () => {};
-let visits = 0; // counts the views, so that one that loads slowly does not replace a later one
-
 /** Show all runs, or the run named in `argument`, or several runs, whose names are separated by slashes. */
-export async function show(panel, argument) {
-  stop();
-  stop = () => {};
-  visits += 1;
+export async function show(panel, argument, signal) {
   const names = argument.split("/").filter(Boolean);
-  if (names.length > 1) await showComparison(panel, names);
-  else if (names.length) await showRun(panel, names[0]);
-  else await showTable(panel);
-}
-
-/** Stop looking at the runs. */
-export function hide() {
-  visits += 1;
-  stop();
+  if (names.length > 1) await showComparison(panel, names, signal);
+  else if (names.length) await showRun(panel, names[0], signal);
+  else await showTable(panel, signal);
 }
 
 /** Return the address of the server for a run. */
@@ -44,7 +32,7 @@ const COLUMNS = [
   { head: "Time", cell: (run) => [duration(run.seconds)], class: "number wide" },
 ];
 
-async function showTable(panel) {
+async function showTable(panel, signal) {
   const chosen = new Set();
   const body = element("tbody");
   const compare = element("button", { type: "button", disabled: true, onclick: () => (location.hash = `runs/${[...chosen].map(encodeURIComponent).join("/")}`) }, "Compare");
@@ -75,7 +63,7 @@ async function showTable(panel) {
       compare.disabled = chosen.size < 2;
     };
     const box = element("input", { type: "checkbox", "aria-label": `Compare ${folder}`, onchange });
-    const cells = COLUMNS.map((column) => element("td", { class: column.class, "data-head": column.head }));
+    const cells = COLUMNS.map((column) => element("td", { class: column.class }));
     return { element: element("tr", {}, element("td", { class: "choose" }, box), ...cells), cells, texts: [] };
   }
 
@@ -90,31 +78,26 @@ async function showTable(panel) {
     row.element.title = run.problems.join("; ");
   }
 
-  await repeat(async () => update(await requestJson("v1/runs")));
+  await repeat(async () => update(await requestJson("v1/runs", { signal })), signal);
 }
 
 /** Call `update` now and again and again, until the view is left; a failure of a later call is shown. */
-async function repeat(update) {
-  let timer = 0;
-  let isOver = false;
-  stop = () => {
-    isOver = true;
-    clearTimeout(timer);
-  };
+async function repeat(update, signal) {
   let hasFailed = false;
   async function again() {
+    if (signal.aborted) return;
     try {
       if (!document.hidden) await update();
-      if (hasFailed && !isOver) showError();
+      if (hasFailed && !signal.aborted) showError();
       hasFailed = false;
     } catch (error) {
       hasFailed = true;
-      if (!isOver) showError(error.message);
+      if (!signal.aborted) showError(error.message);
     }
-    if (!isOver) timer = setTimeout(again, LIST_MS);
+    setTimeout(again, LIST_MS);
   }
   await update();
-  if (!isOver) timer = setTimeout(again, LIST_MS);
+  setTimeout(again, LIST_MS);
 }
 
 const accuracy = (value) => (value === null ? "" : percent(value, 2));
@@ -129,32 +112,29 @@ function duration(seconds) {
 
 // --- one run ---
 
-async function showRun(panel, name) {
-  const visit = visits;
-  const [detail, { can_train: canTrain }] = await Promise.all([requestJson(address(name)), requestJson("v1/runs")]);
-  if (visit !== visits) return;
-  const view = runView(name, canTrain);
+async function showRun(panel, name, signal) {
+  const load = () => requestJson(address(name), { signal });
+  const [detail, { can_train: canTrain }] = await Promise.all([load(), requestJson("v1/runs", { signal })]);
+  const view = runView(name, canTrain, watch);
+
+  function watch() {
+    follow(name, view.rows, (state) => {
+      if (state === "running") view.state(state);
+      else load().then(show).catch((error) => signal.aborted || showError(error.message));
+    }, signal);
+  }
+
+  function show(now) {
+    view.show(now);
+    if (now.state === "running") watch();
+  }
+
   panel.replaceChildren(view.node);
-  view.show(detail);
-  let end = () => {};
-  let isOver = false;
-  const watch = () => {
-    end = follow(name, view.rows, async (state) => {
-      view.state(state);
-      if (state === "running" || isOver) return;
-      view.show(await requestJson(address(name)));
-    });
-  };
-  view.onresume = watch;
-  if (detail.state === "running") watch();
-  stop = () => {
-    isOver = true;
-    end();
-  };
+  show(detail);
 }
 
-function runView(name, canTrain) {
-  const head = runHead(name, canTrain, () => view.onresume());
+function runView(name, canTrain, onResume) {
+  const head = runHead(name, canTrain, onResume);
   const charts = curves();
   const rest = element("div", { class: "details" });
   const node = element("article", { class: "run" }, head.node, charts.node, rest);
@@ -162,7 +142,6 @@ function runView(name, canTrain) {
   let best = null;
   const view = {
     node,
-    onresume: () => {},
     state: head.state,
     rows(rows) {
       head.metrics(metricsText(rows, planned));
@@ -302,10 +281,11 @@ function facts({ run, row, name }) {
   return section("Facts", element("dl", { class: "facts" }, ...known.flatMap(([term, value]) => [element("dt", {}, term), element("dd", {}, String(value))])));
 }
 
-/** Return the rows of a table with a head; numbers are to the right. */
+/** Return a table whose rows begin with their heads. */
 function table(heads, rows) {
-  const cells = (tag, values) => values.map((value) => element(tag, tag === "th" ? { scope: "col" } : {}, value));
-  return element("div", { class: "scroll", tabindex: 0 }, element("table", { class: "figures" }, element("thead", {}, element("tr", {}, ...cells("th", heads))), element("tbody", {}, ...rows.map((row) => element("tr", {}, ...cells("td", row))))));
+  const head = heads.map((text) => element("th", { scope: "col" }, text));
+  const line = ([first, ...rest]) => element("tr", {}, element("th", { scope: "row" }, first), ...rest.map((content) => element("td", {}, content)));
+  return element("div", { class: "scroll", tabindex: 0 }, element("table", { class: "figures" }, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...rows.map(line))));
 }
 
 function metricsTable(rows) {
@@ -338,7 +318,7 @@ function sessions(found) {
 
 // --- several runs ---
 
-async function showComparison(panel, names) {
+async function showComparison(panel, names, signal) {
   const charts = curves();
   const rest = element("div", { class: "details" });
   const query = names.slice(1).map((name) => `compare=${encodeURIComponent(name)}`).join("&");
@@ -347,7 +327,7 @@ async function showComparison(panel, names) {
   panel.replaceChildren(element("article", { class: "run" }, head, charts.node, rest));
   let before = "";
   await repeat(async () => {
-    const found = await Promise.all(names.map((name) => requestJson(address(name))));
+    const found = await Promise.all(names.map((name) => requestJson(address(name), { signal })));
     const now = JSON.stringify(found.map(({ state, metrics }) => [state, metrics.length]));
     if (now === before) return;
     before = now;
@@ -356,7 +336,7 @@ async function showComparison(panel, names) {
     const drawn = found.map(({ metrics }, index) => ({ label: labels[index], rows: metrics })).filter(({ rows }) => rows.length);
     charts.update(drawn, found.some(({ state }) => state === "running") ? planned : 0);
     rest.replaceChildren(...comparison(found, labels));
-  });
+  }, signal);
 }
 
 /** Return the name of each run, or its folder if another one has the same name. */
@@ -373,7 +353,7 @@ function comparison(found, labels) {
     !several("task") && several("loss") && "The runs have different loss functions: losses can't be compared.",
   ].filter(Boolean);
   const results = [
-    ["State", ...found.map(({ state }) => state)],
+    ["State", ...found.map(({ state }) => stateLabel(state))],
     ["Best epoch", ...rows.map((row) => String(row?.best_epoch ?? ""))],
     ["Validation loss", ...rows.map((row) => number(row?.val_loss))],
     ["Validation accuracy", ...rows.map((row) => accuracy(row?.val_accuracy ?? null))],

@@ -9,39 +9,25 @@ import { curves, follow, metricsText, runControls } from "./watch.js";
 const CHECK_MS = 250; // after the last change, before the config is checked
 const FIRST = "quickstart";
 
-let stop = () => {};
-let visits = 0; // counts the views, so that one that loads slowly does not replace a later one
 let draft = null; // the config that is being changed; it stays when another tab is opened
 
 /** Show the config to be trained, or the training of the run named in `argument`. */
-export async function show(panel, argument) {
-  stop();
-  stop = () => {};
-  visits += 1;
-  if (argument) await showTraining(panel, argument);
-  else await showDraft(panel);
-}
-
-/** Stop looking at a training. */
-export function hide() {
-  visits += 1;
-  stop();
+export async function show(panel, argument, signal) {
+  if (argument) await showTraining(panel, argument, signal);
+  else await showDraft(panel, signal);
 }
 
 // --- a new training ---
 
-async function showDraft(panel) {
-  const visit = visits;
-  const { runs, can_train: canTrain } = await requestJson("v1/runs");
-  draft ??= await newDraft();
-  if (visit !== visits) return;
+async function showDraft(panel, signal) {
+  const { runs, can_train: canTrain } = await requestJson("v1/runs", { signal });
+  draft ??= newDraft(...(await Promise.all([requestJson("v1/configs", { signal }), requestJson("v1/config-schema", { signal })])));
   draft.setState(runs.filter(({ state }) => state === "running"), canTrain);
   panel.replaceChildren(draft.node);
 }
 
 /** Return the view of a config, with its functions. The YAML text is the config; the form shows it, and changes the text. */
-async function newDraft() {
-  const [{ configs }, schema] = await Promise.all([requestJson("v1/configs"), requestJson("v1/config-schema")]);
+function newDraft({ configs }, schema) {
   const edits = new Map(); // values that were given in the form, by key, until they are in the text
   const choice = element("select", { id: "config", onchange: () => choose(choice.value) }, ...configs.map(({ name }) => element("option", { value: name }, name)));
   const description = element("p", { class: "muted" });
@@ -224,18 +210,14 @@ function sidePanel(onTrain, onChange) {
 
 // --- a training that is watched ---
 
-async function showTraining(panel, name) {
-  const visit = visits;
-  const [detail, { can_train: canTrain }] = await Promise.all([requestJson(`v1/runs/${encodeURIComponent(name)}`), requestJson("v1/runs")]);
-  if (visit !== visits) return;
-  const view = trainingView(name, detail, canTrain);
-  panel.replaceChildren(view.node);
-  view.watch();
-  stop = view.stop;
+async function showTraining(panel, name, signal) {
+  const [detail, { can_train: canTrain }] = await Promise.all([requestJson(`v1/runs/${encodeURIComponent(name)}`, { signal }), requestJson("v1/runs", { signal })]);
+  panel.replaceChildren(trainingView(name, detail, canTrain, signal));
 }
 
-function trainingView(name, detail, canTrain) {
-  const { label, stopping, resuming, show } = runControls(name, canTrain, () => watch());
+/** Return the view of a training, which is followed until the signal is aborted. */
+function trainingView(name, detail, canTrain, signal) {
+  const { label, stopping, resuming, show } = runControls(name, canTrain, watch);
   const metrics = element("p", { class: "muted" });
   const error = element("pre", { class: "doubt", hidden: true });
   const charts = curves();
@@ -246,7 +228,6 @@ function trainingView(name, detail, canTrain) {
   const weights = weightsFigure(name, planned);
   const { report, model } = detail.row?.config ?? {};
   const hasWeights = report?.weights_by_epoch && model.architecture !== "layers"; // whose first layer may not see the image
-  let end = () => {};
 
   function showState(state, message = "") {
     show(state);
@@ -262,15 +243,15 @@ function trainingView(name, detail, canTrain) {
   }
 
   function watch() {
-    end();
-    end = follow(name, showRows, showState);
+    follow(name, showRows, showState, signal);
   }
 
   showState(detail.state, detail.error);
   showRows(detail.metrics);
+  watch();
   const buttons = element("div", { class: "buttons" }, stopping, resuming, all, another);
   const head = element("header", { class: "run-head" }, element("div", { class: "bar" }, element("h1", {}, detail.row?.name ?? name), label, buttons), metrics, error);
-  return { node: element("article", { class: "training" }, head, element("div", { class: "growing" }, charts.node, weights.node), pad.node), watch, stop: () => end() };
+  return element("article", { class: "training" }, head, element("div", { class: "growing" }, charts.node, weights.node), pad.node);
 }
 
 /** Return the first-layer weights after the last epoch of which there is a picture (`report.weights_by_epoch`). */

@@ -5,31 +5,59 @@ import { element, percent, request, showError } from "./app.js";
 /** What a state is called on the page. */
 const STATES = { running: "training", finished: "finished", stopped: "stopped", failed: "failed" };
 
+const LOST = "The run can't be followed: the server does not answer, or the run is no longer there.";
+
 /**
- * Follow a run. `onRows(rows)` is called with all rows of its metrics when there are new ones, `onState(state, error)`
- * when its state changes. Return a function that ends it. After a lost connection the browser continues by itself.
+ * Follow a run until it ends or `signal` is aborted. `onRows(rows)` is called with all rows of its metrics when there
+ * are new ones, `onState(state, error)` when its state changes. After a lost connection the browser continues by itself.
+ * A page that nobody sees closes its connection: a browser has only six of them to a server, for all its windows.
  */
-export function follow(name, onRows, onState) {
-  const source = new EventSource(`v1/runs/${encodeURIComponent(name)}/events`);
-  let rows = [];
-  let waiting = 0;
-  source.addEventListener("metrics", (event) => {
-    rows[Number(event.lastEventId) - 1] = JSON.parse(event.data);
-    waiting ||= requestAnimationFrame(() => {
-      waiting = 0;
-      onRows(rows.filter(Boolean));
+export function follow(name, onRows, onState, signal) {
+  let source = null;
+
+  function look() {
+    if (document.hidden) source = source?.close();
+    else source ??= open();
+  }
+
+  function end() {
+    document.removeEventListener("visibilitychange", look);
+    source?.close(); // else the browser would connect again
+  }
+
+  function open() {
+    const opened = new EventSource(`v1/runs/${encodeURIComponent(name)}/events`);
+    let rows = [];
+    let waiting = 0;
+    let isLost = false;
+    opened.addEventListener("metrics", (event) => {
+      rows[Number(event.lastEventId) - 1] = JSON.parse(event.data);
+      waiting ||= requestAnimationFrame(() => {
+        waiting = 0;
+        if (!signal.aborted) onRows(rows.filter(Boolean));
+      });
     });
-  });
-  source.addEventListener("reset", () => (rows = []));
-  source.addEventListener("state", (event) => {
-    const { state, error } = JSON.parse(event.data);
-    if (state !== "running") source.close(); // else the browser would connect again
-    onState(state, error);
-  });
-  return () => {
-    source.close();
-    cancelAnimationFrame(waiting);
-  };
+    opened.addEventListener("reset", () => (rows = []));
+    opened.addEventListener("state", (event) => {
+      const { state, error } = JSON.parse(event.data);
+      if (state !== "running") end();
+      onState(state, error);
+    });
+    opened.addEventListener("error", () => {
+      isLost = true;
+      showError(LOST);
+    });
+    opened.addEventListener("open", () => {
+      if (isLost) showError();
+      isLost = false;
+    });
+    return opened;
+  }
+
+  if (signal.aborted) return;
+  signal.addEventListener("abort", end);
+  document.addEventListener("visibilitychange", look);
+  look();
 }
 
 /** Return a time for people, with the year only if it is another one. */
@@ -211,7 +239,7 @@ function scales(points, planned, width, isLoss) {
   const [low, high] = values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
   const lastEpoch = Math.max(2, planned || 0, ...points.map(([epoch]) => epoch));
   const isLog = isLoss && low > 0 && high / low > LOG_RATIO;
-  const yTicks = isLog ? logTicks(low, high) : niceTicks(isLoss ? 0 : low, isLoss ? high : 1, isLoss);
+  const yTicks = isLog ? logTicks(low, high) : niceTicks(isLoss ? 0 : low, isLoss ? high : 1);
   const warp = isLog ? Math.log : (value) => value;
   const bottom = warp(isLog ? Math.min(low, yTicks[0]) : yTicks[0]);
   const top = warp(Math.max(high, yTicks.at(-1)));
