@@ -54,13 +54,13 @@ SPLIT = (
     "and its parts hsf04 and hsf1, by series of forms."
 )
 OUT = "Write confusion.png, mistakes.png and predictions.csv to this folder."
-VIEWS = "Average the predictions for N slightly deformed copies of each image (test-time augmentation)."
+VIEWS = "Average the predictions for each image and N - 1 deformed copies of it (test-time augmentation)."
 CALIBRATE = "Save a copy whose probabilities are calibrated on the validation images."
 ROBUSTNESS = "Evaluate on rotated, noisy, …, attacked (FGSM, PGD) and simulated images; with --out also as files."
 COUNT = 1000
-COUNTED = f"With --robustness: images of each attack, simulated photographs, and non-digits (default {COUNT})."
+COUNTED = f"With --robustness: the number of attacked images, of photographs and of non-digits (default {COUNT})."
 EXPLAIN = "Show what each hidden unit contributes; with --out also as files."
-SUSPICIOUS = "Find wrong labels of the training set, by runs of all folds (data.fold); with --out also as files."
+SUSPICIOUS = "Find wrong training labels, by the runs of all folds (data.fold); with --out also as files."
 COMPARE = "Compare two checkpoints: is one significantly better? (McNemar's test)"
 
 

@@ -212,6 +212,7 @@ def mnist_c_folders(root: Path) -> dict[str, Path]:
 def load_mnist_c(root: Path, part: Part, corruption: str | None = None) -> ImageDataset:
     """Return MNIST's test images with one `corruption`, or with each of them in turn (Mu & Gilmer, arXiv 1906.02337).
 
+    MNIST-C has also the images as they are, as the corruption `identity`, which is read only by its name.
     Raises DataError for another part, for an unknown corruption, and for missing or damaged files.
     """
     if part != "test":
@@ -224,7 +225,8 @@ def load_mnist_c(root: Path, part: Part, corruption: str | None = None) -> Image
         )
     if corruption is not None and corruption not in found:
         raise DataError(f"data.path: MNIST-C has no corruption {one_line(corruption)}. It has {', '.join(found)}.")
-    parts = [_read_mnist_c(folder) for name, folder in found.items() if corruption in (None, name)]
+    wanted = [name for name in found if name != "identity"] if corruption is None else [corruption]
+    parts = [_read_mnist_c(found[name]) for name in wanted or found]
     images, labels = (torch.from_numpy(np.concatenate(each)) for each in zip(*parts, strict=True))
     return ImageDataset(images, labels, torch.arange(len(labels)), DIGITS)
 

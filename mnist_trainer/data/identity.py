@@ -63,14 +63,19 @@ def identify(splits: Splits, name: str) -> Identity:
                 hashes = np.concatenate((hashes, positions))
         found.append(hashes)
     if splits.extra:
-        own = splits.train.subset(torch.arange(len(splits.train) - splits.extra, len(splits.train)))
+        own = last_images(splits.train, splits.extra)
         digest.update(_hashes(own).tobytes() + own.labels.cpu().numpy().astype("<i8").tobytes())
     return Identity(digest.hexdigest(), *found)
 
 
+def last_images(dataset: ImageDataset, count: int) -> ImageDataset:
+    """Return the last `count` images, which in a training set are those of `data.extra`."""
+    return dataset.subset(torch.arange(len(dataset) - count, len(dataset)))
+
+
 def share_images(one: ImageDataset, other: ImageDataset) -> bool:
     """Return whether an image is in both data sets."""
-    return bool(np.isin(_hashes(one), _hashes(other)).any())
+    return len(one) > 0 and bool(np.isin(_hashes(one), _hashes(other)).any())
 
 
 def find_known(dataset: ImageDataset, samples: Sequence[Tensor]) -> tuple[int, int]:

@@ -56,7 +56,8 @@ class SuspiciousLabels:
 def find_suspicious_labels(
     checkpoint: CheckpointRef | Iterable[CheckpointRef], *overrides: Override
 ) -> SuspiciousLabels:
-    """Return the labels of the training set that are not its out-of-fold predictions, ranked by self-confidence.
+    """Return the training labels that differ from their out-of-fold predictions, or that confident learning calls
+    errors, ranked by self-confidence.
 
     Raises `CheckpointError` if the validation splits of the runs do not cover the training set together, or a run was
     trained with images of its own, and the errors of `evaluate`.

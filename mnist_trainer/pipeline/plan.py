@@ -11,6 +11,7 @@ from torch import nn
 from mnist_trainer.config.layers import LayerInfo, expand, infer_shapes, output_count
 from mnist_trainer.config.schema import Config
 from mnist_trainer.data.identity import identify
+from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import load_extra, load_real, missing_files, training_loader
 from mnist_trainer.model.build import build_model, freeze
 from mnist_trainer.model.device import Footprint, choose_threads, convert_device_errors, footprint, settings
@@ -18,6 +19,7 @@ from mnist_trainer.pipeline.preparation import (
     CustomParts,
     check_classes,
     check_fits_memory,
+    check_fresh,
     check_unseen_validation,
     load_initial,
     load_teacher,
@@ -70,16 +72,18 @@ def _check_inputs(config: Config, classes: tuple[str, ...], model: nn.Module) ->
     loaded, data = load_initial(config, classes), config.data
     teacher = load_teacher(config, classes)
     freeze(model, config.model.freeze)
+    extra: ImageDataset | None = None
     if loaded is not None:
         load_initial_weights(config, model, loaded.weights)
     for part in ("train", "test") if config.report.test else ("train",):
         if missing := missing_files(data, part):
             yield f"The {part} images were not checked: {' and '.join(missing)} will be downloaded first."
         elif part == "test":
-            load_test_images(config, None)
+            check_fresh(load_test_images(config, None), part, extra)
         else:
             splits = load_real(data)
-            load_extra(data, splits.train.classes)
+            extra = load_extra(data, splits.train.classes)
+            check_fresh(splits.validation, "validation", extra)
             check_images(config, model, splits)
             check_unseen_validation(loaded, teacher, splits, identify(splits, data.name))
 

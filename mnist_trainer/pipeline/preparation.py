@@ -18,7 +18,7 @@ from mnist_trainer.config.load import ConfigSource, Override, load_config
 from mnist_trainer.config.schema import Config
 from mnist_trainer.config.shipped import package_version
 from mnist_trainer.data.folder import notes
-from mnist_trainer.data.identity import Identity, identify, share_images
+from mnist_trainer.data.identity import Identity, identify, last_images, share_images
 from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import Splits, all_classes, load_splits, load_together
 from mnist_trainer.errors import (
@@ -115,7 +115,7 @@ def prepare_training(
         splits = load(config.data, callback.on_loading)
     identity = identify(splits, config.data.name)
     check_unseen_validation(start if initial is None else None, teacher, splits, identity)
-    check_fresh(splits.validation, "validation", splits.train, splits.extra)
+    check_fresh(splits.validation, "validation", last_images(splits.train, splits.extra))
     if start is not None and initial is None and start.normalization is None:
         reason = "holds weights alone: whether images that validate here trained them can't be checked"
         callback.on_warning("model.init_from", f"{config.model.init_from} {reason}")
@@ -243,11 +243,9 @@ def check_unseen_validation(
             raise ConfigError([ConfigProblem("", key, reason)])
 
 
-def check_fresh(images: ImageDataset | None, part: str, train: ImageDataset, extra: int) -> None:
-    """Raise `ConfigError` if `images` of a `part` contain pictures of `data.extra`, the last `extra` of `train`."""
-    if images is None or not extra:
-        return
-    if share_images(train.subset(torch.arange(len(train) - extra, len(train))), images):
+def check_fresh(images: ImageDataset | None, part: str, extra: ImageDataset | None) -> None:
+    """Raise `ConfigError` if the `images` of a `part` contain pictures of `data.extra`."""
+    if images is not None and extra is not None and share_images(extra, images):
         reason = f"some of its pictures are also {part} images, and the {part} metrics would be too optimistic"
         raise ConfigError([ConfigProblem("", "data.extra.path", f"{reason}. Remove them from one of the two")])
 

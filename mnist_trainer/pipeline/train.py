@@ -14,6 +14,7 @@ from torch import nn
 
 from mnist_trainer.config.load import ConfigSource, Override, load_config, override_texts
 from mnist_trainer.config.schema import Config, Report
+from mnist_trainer.data.identity import last_images
 from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.data.loaders import load_test
 from mnist_trainer.data.paths import Progress
@@ -152,7 +153,7 @@ def _run(
         with agreed(), first_of_host_first():
             state = _initial_state(config, custom, callback, point)
             test = load_test_images(config, callback.on_loading)
-            check_fresh(test, "test", state.setup.train, state.setup.extra)
+            check_fresh(test, "test", last_images(state.setup.train, state.setup.extra))
         folder = from_first(lambda: stack.enter_context(run_folder))
         kind = RunWriter if state.setup.ranks.rank == 0 else SilentWriter
         writer = kind(folder, state, custom.names, start_time, None if point is None else point.last)

@@ -66,20 +66,20 @@ Options:
   --out DIR         Write confusion.png, mistakes.png and predictions.csv to
                     this folder.
   --save FILE       Save the ensemble as one checkpoint.
-  --views N         Average the predictions for N slightly deformed copies of
-                    each image (test-time augmentation).  [default: 1]
+  --views N         Average the predictions for each image and N - 1 deformed
+                    copies of it (test-time augmentation).  [default: 1]
   --calibrate FILE  Save a copy whose probabilities are calibrated on the
                     validation images.
   --compare         Compare two checkpoints: is one significantly better?
                     (McNemar's test)
   --explain         Show what each hidden unit contributes; with --out also as
                     files.
-  --suspicious      Find wrong labels of the training set, by runs of all
-                    folds (data.fold); with --out also as files.
+  --suspicious      Find wrong training labels, by the runs of all folds
+                    (data.fold); with --out also as files.
   --robustness      Evaluate on rotated, noisy, …, attacked (FGSM, PGD) and
                     simulated images; with --out also as files.
-  --count N         With --robustness: images of each attack, simulated
-                    photographs, and non-digits (default 1000).
+  --count N         With --robustness: the number of attacked images, of
+                    photographs and of non-digits (default 1000).
   --device NAME     Device: cpu, cuda, cuda:1, mps or auto.
   --json            Print one JSON object; accuracies are fractions from 0 to
                     1.

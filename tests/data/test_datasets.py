@@ -114,15 +114,17 @@ def put_mnist_c(root: Path, name: str, images: Any, labels: Any) -> None:
 
 
 def test_mnist_c_is_read_by_corruption_or_whole(tmp_path: Path) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (2, 3, 28, 28, 1), np.uint8)
-    for name, own in zip(("zigzag", "fog"), images, strict=True):
+    images = np.random.default_rng(0).integers(0, 256, (3, 3, 28, 28, 1), np.uint8)
+    for name, own in zip(("zigzag", "fog", "identity"), images, strict=True):
         put_mnist_c(tmp_path, name, own, np.array([7, 0, 9]))
     data = Data(name="mnist-c", root=str(tmp_path))
     whole, fog = load_split(data, "test"), load_split(data.model_copy(update={"path": "fog"}), "test")
     assert torch.equal(fog.images, torch.from_numpy(images[1, ..., 0])) and fog.labels.tolist() == [7, 0, 9]
     assert torch.equal(whole.images, torch.from_numpy(images[[1, 0], ..., 0].reshape(6, 28, 28)))
-    assert whole.labels.tolist() == [7, 0, 9] * 2
-    with pytest.raises(DataError, match=r"has no corruption snow\. It has fog, zigzag\."):
+    assert whole.labels.tolist() == [7, 0, 9] * 2  # without the images as they are
+    plain = load_split(data.model_copy(update={"path": "identity"}), "test")
+    assert torch.equal(plain.images, torch.from_numpy(images[2, ..., 0]))
+    with pytest.raises(DataError, match=r"has no corruption snow\. It has fog, identity, zigzag\."):
         load_split(data.model_copy(update={"path": "snow"}), "test")
     with pytest.raises(DataError, match="mnist-c is made for tests alone"):
         load(data, "train")

@@ -200,8 +200,11 @@ def test_own_pictures_that_also_validate_or_test_are_refused(own: Path, tiny: di
     data = {"name": "folder", "path": "own", "batch_size": 32, "validation": 20, "extra": {"path": "own"}}
     with pytest.raises(ConfigError, match=r"data\.extra\.path: some of its pictures are also validation images"):
         train({**tiny, "data": data})
-    with pytest.raises(ConfigError, match=r"data\.extra\.path: some of its pictures are also test images"):
-        train({**tiny, "data": data | {"validation": 0}})
+    with pytest.raises(ConfigError, match=r"also validation images"):
+        plan(load_config({**tiny, "data": data}))
+    for start in (train, lambda config: plan(load_config(config))):
+        with pytest.raises(ConfigError, match=r"data\.extra\.path: some of its pictures are also test images"):
+            start({**tiny, "data": data | {"validation": 0}})
     assert train({**tiny, "data": data | {"validation": 0}}, "report.test=false").test is None
 
 
