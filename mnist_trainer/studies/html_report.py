@@ -297,8 +297,9 @@ def _repeat(run: RunSummary, record: RunRecord) -> Iterator[Html]:
         yield element("p", "This training has parts of its own, written in Python: the commands below leave them out.")
     threads = [f"threads={record.threads}"] if record.threads and not run.config.get("threads") else []
     seeds = ["--seeds", _seeds(record.seeds or [])] if run.kind == "seeds" else []
-    again = run.path.with_name(f"{run.path.name}-again")
-    train = ("mnist-train", "--config", run.path / "config.yaml", *threads, *seeds, "--run-dir", again)
+    path = run.path if run.path.name.strip(".") else run.path.resolve()  # . and .. have no names
+    again = path.with_name(f"{path.name}-again")
+    train = ("mnist-train", "--config", path / "config.yaml", *threads, *seeds, "--run-dir", again)
     show = ("mnist-eval" if run.kind == "run" else "mnist-runs", again)
     yield commands(*(list(map(shell_quote, words)) for words in (train, show)))
     same = "With the same images, versions and machine the result is the same, bit by bit."
@@ -308,7 +309,9 @@ def _repeat(run: RunSummary, record: RunRecord) -> Iterator[Html]:
 
 def _seeds(seeds: Sequence[int]) -> str:
     """Return the value of `--seeds`."""
-    return str(len(seeds)) if list(seeds) == list(range(len(seeds))) else ",".join(map(str, seeds))
+    if list(seeds) == list(range(len(seeds))):
+        return str(len(seeds))
+    return ",".join(map(str, seeds)) + "," * (len(seeds) == 1)
 
 
 # --- several runs ---
@@ -372,8 +375,9 @@ def _significance(runs: Sequence[RunSummary], names: Sequence[str]) -> Iterator[
         "The models answered the same test images. p is the probability that two equally good models differ at least "
     )
     text += f"as much by chance (McNemar's exact test); below {SIGNIFICANT} a difference is called significant."
-    many = len(tested) - len(groups) > 2
-    yield element("p", text + (" Of 20 tests of equally good models, one is significant by chance." if many else ""))
+    many = sum(len(group) - 1 for group in groups) > 2
+    chance = " Of 20 tests of equally good models, one is significant by chance on average." if many else ""
+    yield element("p", text + chance)
 
 
 def _mcnemar(runs: Sequence[RunSummary], names: Sequence[str]) -> Iterator[Html]:

@@ -303,6 +303,30 @@ def test_what_keeps_runs_from_being_compared_is_told(pair: tuple[Path, Path]) ->
     assert "This needs two single runs with a test result on the same data." in report_on(*pair).all
 
 
+def test_of_many_comparisons_some_are_significant_by_chance(fake_run: FakeRun) -> None:
+    """Of four runs on three data sets only two are compared with each other."""
+    tasks = ["mnist", "mnist", "kmnist", "usps"]
+    runs = [fake_run(f"runs/{n}", {"data": {"name": name}}, f"data={name}") for n, name in enumerate(tasks)]
+    assert "Of 20 " not in report_on(*runs).all
+    assert (
+        "Of 20 tests of equally good models, one is significant by chance on average." in report_on(*[runs[0]] * 4).all
+    )
+
+
+def test_the_commands_in_a_report_on_the_current_folder(fake_run: FakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = fake_run("runs/one")
+    monkeypatch.chdir(folder)
+    config, again = folder / "config.yaml", folder.with_name("one-again")
+    expected = f"mnist-train --config {config} threads=1 --run-dir {again}\nmnist-eval {again}"
+    assert report_on(Path()).commands[-1] == expected
+
+
+@pytest.mark.parametrize(("seeds", "option"), [([0, 1, 2], "3"), ([0], "1"), ([5], "5,"), ([3, 5], "3,5")])
+def test_the_seeds_of_a_series_in_a_command(fake_run: FakeRun, seeds: list[int], option: str) -> None:
+    page = report_on(fake_run("runs/series", {"kind": "seeds", "seeds": seeds}, metrics=None))
+    assert f" --seeds {option} " in page.commands[-1]
+
+
 def test_equal_configs_are_told_to_be_equal(fake_run: FakeRun) -> None:
     page = report_on(fake_run("runs/one", {"test": None}), fake_run("runs/two", {"test": None}))
     assert "Neither the configs nor the versions and devices differ." in page.all
