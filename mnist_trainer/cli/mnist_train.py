@@ -241,11 +241,13 @@ def _resume(
     """Continue the run, or the series of runs, called `name`."""
     from mnist_trainer.pipeline.resume import find_run
     from mnist_trainer.storage.run_folder import is_series
+    from mnist_trainer.training.distributed import from_first
 
-    folder = find_run(name).path
+    folder = from_first(lambda: find_run(name).path)  # latest is another one once the first process has locked it
     if is_series(folder):
         alone = f"{folder} is a series of runs: leave --take-over and --on-interrupt out."
         require({alone: not take_over and on_interrupt == "stop"})
+        require({f"{folder} is a series of runs, and several processes train a single one.": world_size() == 1})
         from mnist_trainer.studies.seed_series import resume_seeds
 
         with open_console(quiet) as console:

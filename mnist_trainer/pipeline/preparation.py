@@ -34,7 +34,7 @@ from mnist_trainer.model.device import check_memory, choose_threads, footprint, 
 from mnist_trainer.reports.callbacks import Callback
 from mnist_trainer.storage.checkpoint import Checkpoint, load_checkpoint, load_weights
 from mnist_trainer.storage.run_folder import BUNDLED, find_checkpoint, find_path, latest_run
-from mnist_trainer.training.distributed import check_same, current_ranks
+from mnist_trainer.training.distributed import check_same, current_ranks, gather
 from mnist_trainer.training.losses import LossFunction
 from mnist_trainer.training.prepare import OptimizerFactory, prepare_state
 from mnist_trainer.training.state import InitialWeights, Phase, TrainedTeacher, TrainingState
@@ -135,6 +135,13 @@ def check_processes(config: Config) -> None:
     versions = {"the version of mnist_trainer": package_version(), "the version of torch": str(torch.__version__)}
     check_same(versions | config.model_dump(mode="json"))
     check_divides(config, ranks.size)
+
+
+def agree_on_images(state: TrainingState) -> None:
+    """Give all processes the smallest batch size that `auto` became in one. Raises `UsageError` if images differ."""
+    check_same({"the hash of the images": state.setup.fingerprint})
+    config = state.setup.config
+    state.setup = replace(state.setup, config=config.with_batch(min(gather(config.data.batch))))
 
 
 def with_absolute_paths(config: Config) -> Config:

@@ -26,6 +26,7 @@ from mnist_trainer.model.device import choose_threads, convert_device_errors, se
 from mnist_trainer.pipeline.describe import build_header, run_facts
 from mnist_trainer.pipeline.preparation import (
     CustomParts,
+    agree_on_images,
     check_fresh,
     check_processes,
     config_warnings,
@@ -154,6 +155,8 @@ def _run(
             state = _initial_state(config, custom, callback, point)
             test = load_test_images(config, callback.on_loading)
             check_fresh(test, "test", last_images(state.setup.train, state.setup.extra))
+        agree_on_images(state)
+        _warn_of_device(config, state, callback)
         folder = from_first(lambda: stack.enter_context(run_folder))
         kind = RunWriter if state.setup.ranks.rank == 0 else SilentWriter
         writer = kind(folder, state, custom.names, start_time, None if point is None else point.last)
@@ -169,7 +172,6 @@ def _run(
 def _initial_state(config: Config, custom: CustomParts, callback: Callback, point: ResumePoint | None) -> TrainingState:
     """Return the state of a new training, or the one that was saved at `point`."""
     state = prepare_training(config, custom, callback, initial=None if point is None else point.initial)
-    _warn_of_device(config, state, callback)
     if point is not None:
         point.restore(state)
         for key, reason in point.notes(state):
@@ -199,7 +201,8 @@ def _refit(writer: RunWriter, custom: CustomParts, callback: Callback) -> None:
     setup, epochs = writer.first.setup, writer.best_epoch
     config = refit_config(setup.config, epochs)  # with the batch size of the first fit, if the run's is auto
     initial, teacher = setup.initial, setup.teacher  # their files may be gone by now
-    refit = prepare_training(config, custom, callback, phase="refit", initial=initial, teacher=teacher)
+    with agreed(), first_of_host_first():
+        refit = prepare_training(config, custom, callback, phase="refit", initial=initial, teacher=teacher)
     refit.setup = replace(refit.setup, threads=setup.threads)
     callback.on_refit_start(epochs, len(refit.setup.train))
     writer.refit(refit)

@@ -253,11 +253,11 @@ def first_of_host_first() -> Iterator[None]:
 
 
 def check_same(facts: Mapping[str, Any]) -> None:
-    """Raise `UsageError` in all processes if one has other `facts`, such as versions or keys of the config."""
+    """Raise `UsageError` in all processes if one has other `facts`: versions, keys of the config, or images."""
     first, *others = gather(dict(facts))
     for rank, other in enumerate(others, start=1):
         for difference in differences(first, other):
             raise UsageError(
-                f"All processes must have the same versions and config, but {difference.key} is {difference.first} in "
-                f"process 0 and {difference.second} in process {rank}."
+                f"All processes must have the same versions, config and images, but {difference.key} is "
+                f"{difference.first} in process 0 and {difference.second} in process {rank}."
             )

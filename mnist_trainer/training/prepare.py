@@ -21,7 +21,7 @@ from mnist_trainer.errors import CheckpointError, ConfigError, ConfigProblem, Us
 from mnist_trainer.inference.predictor import REFUSAL_THRESHOLD, InferenceSpec
 from mnist_trainer.model.build import build_model, freeze, load_matching_weights
 from mnist_trainer.model.device import choose_threads, is_out_of_memory, resolve_device, resolve_precision, to_device
-from mnist_trainer.training.distributed import current_ranks, gather
+from mnist_trainer.training.distributed import current_ranks
 from mnist_trainer.training.loop import train_step
 from mnist_trainer.training.losses import BaseCriterion, Criterion, CustomCriterion, LossFunction, first_layer_images
 from mnist_trainer.training.optim import build_optimizer
@@ -104,7 +104,7 @@ def choose_batch_size(state: TrainingState) -> int:
     while state.setup.device.type != "cpu" and size > 1 and not step_fits(state, size):
         size //= 2
         torch.accelerator.empty_cache()
-    return min(gather(size))
+    return size
 
 
 def step_fits(state: TrainingState, size: int) -> bool:

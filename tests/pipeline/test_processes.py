@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from mnist_trainer.config.schema import AUTO_BATCH
+
 Alike = Callable[[Path, Path], list[str]]
 
 BASE = (
@@ -186,7 +188,35 @@ def test_different_configs_are_refused_everywhere(zygote: Any, here: Path) -> No
     others = {1: {"argv": command(here / "run", "optimizer.lr=0.5"), "after": 240.0}}
     first, other = zygote.train_in_processes(2, command(here / "run"), here, others)
     assert (first.code, other.code) == (2, 2)
-    assert first.err.startswith("All processes must have the same versions and config, but optimizer.lr is ")
+    assert first.err.startswith("All processes must have the same versions, config and images, but optimizer.lr is ")
     assert len(first.err.splitlines()) == 1
     assert (other.out, other.err) == ("", "")
     assert not (here / "run").exists()
+
+
+def test_different_images_are_refused_everywhere(zygote: Any, here: Path) -> None:
+    """As on two hosts that have other files below the same path."""
+    for number, folder in enumerate((here / "0", here / "1")):
+        folder.mkdir()
+        rows = (f"{label}," + ",".join([str(label + number)] * 784) for label in (*range(10),) * 6)
+        (folder / "table.csv").write_text("\n".join(rows))
+    data = ("data={name: folder, path: table.csv, validation: 0.2}", "data.limit=null", "data.batch_size=30")
+    others = {rank: {"cwd": str(here / str(rank)), "after": 240.0} for rank in range(2)}
+    first, other = zygote.train_in_processes(2, command(here / "run", *data), here, others)
+    assert (first.code, other.code) == (2, 2)
+    assert "and images, but the hash of the images is " in first.err
+    assert not (here / "run").exists()
+
+
+def test_an_automatic_batch_size_is_the_same_in_all(zygote: Any, here: Path) -> None:
+    first, other = zygote.train_in_processes(2, command(here / "run", "data.batch_size=auto"), here)
+    assert (first.code, other.code, first.err) == (0, 0, "")
+    assert json.loads((here / "run" / "run.json").read_text())["data"]["batch_size"] == AUTO_BATCH
+
+
+def test_a_series_is_not_resumed_in_several_processes(zygote: Any, here: Path) -> None:
+    (here / "series").mkdir()
+    (here / "series" / "run.json").write_text(json.dumps({"kind": "seeds", "status": "interrupted"}))
+    first, other = zygote.train_in_processes(2, ["--resume", "series"], here)
+    assert (first.code, other.code) == (2, 2)
+    assert first.err == "series is a series of runs, and several processes train a single one.\n"
