@@ -329,7 +329,7 @@ def measure_robustness(result: EvalResult, count: int, progress: Progress | None
     QMNIST's two parts and by MNIST-C, where their files are.
     """
     target, dataset, rows = result.target, result.dataset, list[RobustnessRow]()
-    config, classes = target.config, target.checkpoint.classes
+    config, classes, split = target.config, target.checkpoint.classes, result.evaluation.split
     with settings(config, choose_threads(config)), convert_device_errors("evaluation", DEVICE_ADVICE):
         predictor = target.checkpoint.predictor(resolve_device(config.device))
         parts = [sweep_cases(dataset, predictor.specs[0].batch_size)]
@@ -337,8 +337,11 @@ def measure_robustness(result: EvalResult, count: int, progress: Progress | None
             parts.append(attack_cases(predictor, dataset, count))
         if classes == DIGITS:
             can_refuse = predictor.refusal_threshold is not None
-            parts.append(picture_cases(dataset, config.data, count, can_refuse, progress))
-        if classes == DIGITS and config.data.name == "mnist" and result.evaluation.split == "test":
+            drawn = dataset
+            if config.data.simulate.photographs and split in ("train", "validation"):  # no photographs of photographs
+                drawn = dataset.subset(torch.arange(load_real(config.data).counts[split == "validation"]))
+            parts.append(picture_cases(drawn, config.data, count, can_refuse, progress))
+        if classes == DIGITS and config.data.name == "mnist" and split == "test":
             parts.append(_other_data(config.data))
         for case in chain.from_iterable(parts):
             if progress is not None:

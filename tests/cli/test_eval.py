@@ -11,14 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from mnist_trainer import Run, train
-from mnist_trainer.config.schema import Data
+from mnist_trainer.config.schema import Data, Simulate
 from mnist_trainer.data import simulated
 from mnist_trainer.data.digits import load_digits
+from mnist_trainer.data.image_dataset import ImageDataset
 from mnist_trainer.inference import robustness
-from mnist_trainer.pipeline.evaluate import CHANGEABLE, _other_data
+from mnist_trainer.pipeline import evaluate as evaluation
+from mnist_trainer.pipeline.evaluate import CHANGEABLE, _other_data, evaluate_target, load_target, measure_robustness
 from mnist_trainer.reports.results import evaluation_lines
 from mnist_trainer.storage.checkpoint import load_checkpoint, save_checkpoint
 
@@ -520,6 +523,20 @@ def test_robustness_of_an_ensemble_that_can_refuse(command: Command, digits_run:
     assert names[-5:] == ["PGD ε 16", "photograph all", "photograph plain", "non-digit all", "non-digit blank"]
     assert all(row["refused"] is not None for row in content)
     assert content[-1]["accuracy"] == content[-1]["refused"] and content[-1]["ece"] is None
+
+
+@pytest.mark.usefixtures("home", "few")
+def test_photographs_are_not_photographed_again(digits_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = load_target(digits_run.folder, (), "validation")
+    simulate = Simulate(photographs=1)
+    config = target.config.model_copy(update={"data": target.config.data.model_copy(update={"simulate": simulate})})
+    plain = evaluate_target(target, "validation")
+    both = replace(plain, target=replace(target, config=config), dataset=plain.dataset.followed_by(plain.dataset))
+    shown: list[ImageDataset] = []
+    monkeypatch.setattr(evaluation, "picture_cases", lambda dataset, *_: shown.append(dataset) or iter(()))
+    for result in (plain, both):
+        measure_robustness(result, 1)
+    assert torch.equal(shown[0].images, shown[1].images) and len(shown[0]) == digits_run.validation.count
 
 
 @pytest.mark.usefixtures("home")
