@@ -43,7 +43,7 @@ LASTING_ERRORS = ("ConfigError", "UsageError", "DataError", "CheckpointError", "
 def left_together() -> Iterator[None]:
     """After the block, leave the processes that `joined` has met, and tell them the error that `handle_errors` printed.
 
-    An error of the import of torch is none of `joined`: then there is nobody to leave.
+    Does nothing if torch was not imported, or its import was interrupted.
     """
     error: BaseException | None = None
     try:
@@ -129,7 +129,7 @@ def restarted_run(run_dir: Path | None) -> str | None:
 def launch(processes: int) -> NoReturn:
     """Run this command in several processes of this machine, and exit with the code of the first one.
 
-    Signals are passed on. If a process fails, the others end by themselves, because they miss it, or are killed.
+    Signals are passed on. If a process fails, the others notice it and end; those that don't are killed.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

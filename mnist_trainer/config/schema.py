@@ -454,8 +454,8 @@ class Training(Section):
     micro_batches: Positive = 1
     """number of parts of each batch; any number of processes that divides it gives the same bits"""
     reduce: Literal["exact", "fast"] = "exact"
-    """how the gradients of processes are summed: exact in a fixed order; fast by one all-reduce, and so with other last
-    bits for each number of processes"""
+    """how the gradients of processes are summed: exact in a fixed order; fast by one all-reduce, whose last bits depend
+    on the number of processes"""
     mixup: PositiveNumber | None = None
     """train on weighted means of two images and of their losses, with weights from Beta(α, α) with this α (Zhang et
     al. 2018)"""

@@ -61,7 +61,7 @@ class Ranks:
         count = torch.accelerator.device_count()
         if self.local_rank >= count:
             raise UsageError(
-                f"There are more processes on a host than its {count} GPUs. Start {count}, or set device=cpu."
+                f"Each process needs a GPU of its own, and a host has only {count}. Start {count}, or set device=cpu."
             )
         return torch.device(device.type, self.local_rank)
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -220,6 +221,19 @@ def test_a_signal_stops_all_and_saves(number: signal.Signals, code: int, tmp_pat
     assert err.count("Stopped in epoch") == 1
     assert (tmp_path / "run" / "last.pt").exists()
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "interrupted"
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_process_that_waits_for_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(SECONDS)
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(server.getsockname()[1])}
+        for name, value in {"RANK": "1", "WORLD_SIZE": "2", **address}.items():
+            monkeypatch.setenv(name, value)
+        with started(tmp_path) as process, server.accept()[0]:
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=30) == ("", "")
+    assert process.returncode == -signal.SIGINT
 
 
 @pytest.mark.slow
