@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
+from asyncio import Lock, sleep
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from math import isfinite
 from pathlib import Path
-from threading import Lock
 from time import monotonic
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -84,7 +83,7 @@ def runs_router(trainings: Trainings, can_train: bool) -> APIRouter:
     }
     for path, route in get.items():
         router.add_api_route(path, route)
-    router.add_api_route("/configs/check", check_config, methods=["POST"])
+    router.add_api_route("/configs/check", routes.check, methods=["POST"])
     router.add_api_route("/trainings", routes.start, methods=["POST"], status_code=201)
     router.add_api_route("/runs/{name}/stop", routes.stop, methods=["POST"], status_code=202)
     router.add_api_route("/runs/{name}/resume", routes.resume, methods=["POST"], status_code=202)
@@ -109,11 +108,7 @@ def config_schema() -> Response:
 
 
 def check_config(text: ConfigText) -> dict[str, Any]:
-    """Write the overrides into the YAML, and return it, its problems, and the complete config if there are none.
-
-    `line` and `column`, from 1, are those in the new `yaml`. `override` is the index of one that can't be written into
-    it. `changes` are what differs from the config `base`, as overrides: key, value, and the value there.
-    """
+    """Return the answer of `_Routes.check`."""
     edited, rest = text.yaml, []
     for number, override in enumerate(text.overrides):
         if (written := edit_text(edited, override)) is None:
@@ -166,7 +161,7 @@ class _Routes:
     def __init__(self, trainings: Trainings, can_train: bool) -> None:
         self.trainings, self.can_train = trainings, can_train
         self.summaries: dict[Path, tuple[object, RunSummary]] = {}
-        self.drawing = Lock()  # matplotlib draws in one thread at a time
+        self.checking, self.reporting = Lock(), Lock()  # slow work leaves threads for other requests
 
     def list_runs(self) -> Response:
         """Return the rows of `mnist-runs --json`, with the `state` and `task` of each run, the latest last."""
@@ -206,17 +201,21 @@ class _Routes:
         file = next((plot for plot in _plots(folder) if _epoch_of(plot) == epoch), "")
         return _picture(folder, file)
 
-    def report(self, name: str, compare: Annotated[list[str], Query(max_length=MAX_COMPARED)] = NONE) -> HTMLResponse:
+    async def report(
+        self, name: str, compare: Annotated[list[str], Query(max_length=MAX_COMPARED)] = NONE
+    ) -> HTMLResponse:
         """Return a report on the run as one self-contained file; `compare` names other runs to compare it with."""
-        from mnist_trainer.studies.html_report import report_html
-
-        names = dict.fromkeys([name, *compare])
-        if missing := [each for each in names if self._summary(each) is None]:
-            raise HTTPException(404, f"{missing[0]} has no folder to report on.")
-        with self.drawing:
-            html = report_html([read_run(self.trainings.find(each)) for each in names])
+        async with self.reporting:
+            html = await run_in_threadpool(self._report, list(dict.fromkeys([name, *compare])))
         file = "runs" if compare else name
         return HTMLResponse(html, headers={"Content-Disposition": f"attachment; filename*=UTF-8''{quote(file)}.html"})
+
+    def _report(self, names: Sequence[str]) -> str:
+        from mnist_trainer.studies.html_report import report_html
+
+        if missing := [each for each in names if self._summary(each) is None]:
+            raise HTTPException(404, f"{missing[0]} has no folder to report on.")
+        return report_html([read_run(self.trainings.find(each)) for each in names])
 
     def events(self, name: str, request: Request) -> StreamingResponse:
         """Return server-sent events: `metrics` for each row of `metrics.csv`, with its number as the id, and `state`.
@@ -284,6 +283,15 @@ class _Routes:
 
     # --- trainings ---
 
+    async def check(self, text: ConfigText) -> dict[str, Any]:
+        """Write the overrides into the YAML, and return it, its problems, and the complete config if there are none.
+
+        `line` and `column`, from 1, are those in the new `yaml`. `override` is the index of one that can't be written
+        into it. `changes` are what differs from the config `base`, as overrides: key, value, and the value there.
+        """
+        async with self.checking:
+            return await run_in_threadpool(check_config, text)
+
     def start(self, text: ConfigText) -> dict[str, str]:
         """Start a training, and return its name. The errors of the config are those of /v1/configs/check."""
         self._check_can_train()
@@ -338,7 +346,7 @@ async def _pause(seconds: float, server: State) -> None:
     """Wait, but not while the server ends: its time for that is short."""
     deadline = monotonic() + seconds
     while monotonic() < deadline and not server.is_ending():
-        await asyncio.sleep(min(0.1, seconds))
+        await sleep(min(0.1, seconds))
 
 
 # --- files of runs ---

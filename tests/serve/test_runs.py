@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -20,9 +21,11 @@ import httpx
 from mnist_trainer.config.load import format_override, load_config, load_text
 from mnist_trainer.config.shipped import shipped, shipped_path
 from mnist_trainer.files import folder_lock, write_text
+from mnist_trainer.serve import runs
 from mnist_trainer.serve.app import create_app
 from mnist_trainer.serve.trainings import Trainings
 from mnist_trainer.storage.run_folder import RunFolder
+from mnist_trainer.studies import html_report
 
 TINY = """\
 name: tiny
@@ -176,6 +179,29 @@ def test_a_report_is_a_file_to_keep(client: Server, fake_run: Callable[..., Path
     assert client.get("/v1/runs/two/report.html?compare=nothing").status_code == 404
     many = "&".join(["compare=two"] * 21)
     assert client.get(f"/v1/runs/two/report.html?{many}").status_code == 422
+
+
+@pytest.mark.parametrize("path", ["report.html", "check"])
+def test_slow_work_leaves_threads_for_other_requests(
+    client: Server, fake_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """All routes share 40 threads."""
+    fake_run("runs/one")
+    release = Event()
+    monkeypatch.setattr(html_report, "report_html", lambda runs: str(release.wait(60)))
+    monkeypatch.setattr(runs, "check_config", lambda text: {"yaml": str(release.wait(60))})
+
+    async def main() -> None:
+        post = ("POST", "/v1/configs/check", {"json": {"yaml": ""}})
+        slow = post if path == "check" else ("GET", f"/v1/runs/one/{path}", {})
+        waiting = [asyncio.create_task(client._send(*slow)) for _ in range(50)]
+        await asyncio.sleep(0.1)
+        assert (await client._send("GET", "/v1/runs", {})).status_code == 200
+        assert not any(each.done() for each in waiting)
+        release.set()
+        assert {each.status_code for each in await asyncio.gather(*waiting)} == {200}
+
+    client.loop.run(main())
 
 
 @pytest.mark.parametrize(
