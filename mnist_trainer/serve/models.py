@@ -85,7 +85,7 @@ class Models:
         is_finished = folder.read_record().get("status") == "finished"
         with self._lock:
             path = folder.last if folder.last.exists() and not is_finished else find_checkpoint(str(folder.path))
-            version = path, path.stat().st_mtime_ns
+            version = path, path.stat().st_mtime_ns if path.exists() else 0
             known = self.runs.pop(name, None)
             model = known[1] if known and known[0] == version else _load_run(name, path)
             self.runs[name] = version, model
@@ -104,8 +104,8 @@ def _load_run(name: str, path: Path) -> ServedModel:
     """Return the model in `best.pt`, or that of the last step in `last.pt`. Raises `CheckpointError`."""
     from mnist_trainer.storage.checkpoint import load_checkpoint
 
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     loaded = load_checkpoint(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     epoch = None if loaded.training_state is None else loaded.training_state["epoch"]
     return ServedModel(name, _locked(checkpoint_reader(_newest(loaded), name)), digest, recorded_test(path), epoch)
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, count
@@ -204,7 +203,12 @@ class Trainings:
 
     def _signal(self, pid: int) -> None:
         """Send SIGTERM, once: a second one would end the training before it has saved its state."""
-        if pid not in self._signalled:
-            self._signalled.add(pid)
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
+        if pid in self._signalled:
+            return
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except PermissionError:
+            raise HTTPException(409, "Another user of this machine has started this training.") from None
+        except ProcessLookupError:
+            pass  # it has ended
+        self._signalled.add(pid)

@@ -179,3 +179,9 @@ def test_a_run_without_a_model_says_so(client: Any, runs: Path) -> None:
     (runs / "new" / "best.pt").write_bytes(b"damaged")
     response = client.post("/v1/read?model=run:new", content=SEVEN.read_bytes())
     assert response.status_code == 409 and "best.pt" in response.json()["error"]
+    (runs / "new" / "best.pt").unlink()
+    for make in (lambda path: path.symlink_to("nothing"), Path.mkdir):
+        (runs / "new" / "best.pt").unlink(missing_ok=True)
+        make(runs / "new" / "best.pt")
+        response = client.post("/v1/read?model=run:new", content=SEVEN.read_bytes())
+        assert response.status_code == 409 and "best.pt" in response.json()["error"]

@@ -554,6 +554,16 @@ def test_runs_that_cannot_be_stopped_or_resumed(client: Server, fake_run: Callab
         assert client.post(f"/v1/runs/nothing/{action}").status_code == 404
 
 
+def test_a_training_of_another_user_is_not_stopped(
+    client: Server, fake_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = fake_run("runs/one")
+    monkeypatch.setattr("os.kill", lambda pid, signal: (_ for _ in ()).throw(PermissionError))
+    with folder_lock(folder):
+        answer = client.post("/v1/runs/one/stop")
+    assert (answer.status_code, list(answer.json())) == (409, ["error"])
+
+
 def test_a_read_only_server_changes_nothing(tmp_path: Path, fake_run: Callable[..., Path]) -> None:
     fake_run("runs/one", {"status": "interrupted"})
     with Server(tmp_path / "runs", can_train=False) as client:
