@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.inference.signs import Sign, find_signs, place_signs, split_signs
+from mnist_trainer.inference.signs import Sign, find_signs, median, place_signs, split_signs
 from mnist_trainer.pictures.page import Box, Glyph, Layout, Line, Page, ReadingSteps, touches_border
 
 if TYPE_CHECKING:
@@ -310,7 +310,7 @@ def _drop_non_digits(
 
     Such signs usually are the edge of a table, a finger or a smudge.
     """
-    typical = float(np.median([digit.box[3] for digit in accepted]))
+    typical = median([digit.box[3] for digit in accepted])
     kept = [line for line in lines if not all(digit.refused for digit in line)]
     return [[each for each in line if not each.refused or _is_sign(each, typical, size)] for line in kept]
 

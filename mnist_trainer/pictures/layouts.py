@@ -287,11 +287,13 @@ def _cost(segments: Sequence[Segment], height: float) -> float:
 def _glyph(segments: Sequence[Segment], cost: float) -> Glyph:
     """Return `segments` as one glyph: its 28×28 image, its box, and its ends in the line."""
     left, top, width, height = union([segment.box for segment in segments])
-    levels = np.zeros((height, width), np.float32)
-    for segment in segments:
-        x, y, *size = segment.box
-        target = crop(levels, (x - left, y - top, size[0], size[1]))
-        np.maximum(target, segment.levels, out=target)
+    levels = segments[0].levels
+    if len(segments) > 1:
+        levels = np.zeros((height, width), np.float32)
+        for segment in segments:
+            x, y, *size = segment.box
+            target = crop(levels, (x - left, y - top, size[0], size[1]))
+            np.maximum(target, segment.levels, out=target)
     tight = tight_box(levels)
     box = (left + tight[0], top + tight[1], *tight[2:])
     return Glyph(render(levels, tight), box, segments[0].first, segments[-1].end, cost)

@@ -60,7 +60,7 @@ def leave_out_strays(parts: Parts) -> Parts:
 
     The strays are in its `left_out`.
     """
-    if not parts.parts:
+    if len(parts.parts) < 3:  # a row and a stray
         return parts
     lines, height = group_into_lines(parts.parts), typical_height(parts.parts)
     low = [line for line in lines if _is_stray(line, height)]

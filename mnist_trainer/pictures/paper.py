@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_trainer.pictures.ink import quantile, sample
+from mnist_trainer.pictures.ink import quantile, sample, share_of
 
 EVEN = 4
 """Maximum deviation of evenly lit paper from its grey level."""
@@ -91,10 +91,11 @@ class Background:
 def even_background(grey: Grey) -> Background | None:
     """Return the background of a picture [H, W] whose paper has one grey level, as in drawings; else None."""
     level = _border_level(grey)
-    if np.mean(np.abs(grey - level) <= EVEN) <= 1 / 4:
+    if share_of(np.abs(grey - level) <= EVEN) <= 1 / 4:
         return None
     # the ink is the rarer side, so the longer tail of the distribution
-    tail = np.power(np.arange(256) - level, 3) @ np.bincount(grey.ravel(), minlength=256)
+    distances = np.arange(256) - level
+    tail = distances * distances * distances @ np.bincount(grey.ravel(), minlength=256)
     return Background(light=bool(tail > 0), window=None)
 
 

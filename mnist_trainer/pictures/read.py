@@ -5,8 +5,9 @@ A picture is segmented under several assumptions about its paper (`Background`);
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from math import ceil, log, sqrt
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,7 +18,7 @@ from PIL import Image
 
 from mnist_trainer.errors import DataError
 from mnist_trainer.pictures import paper
-from mnist_trainer.pictures.ink import Parts, find_ink, find_parts, ink_threshold, quantile
+from mnist_trainer.pictures.ink import Parts, find_ink, find_parts, ink_threshold, quantile, share_of
 from mnist_trainer.pictures.layouts import find_layouts, find_strips
 from mnist_trainer.pictures.lines import group_box, leave_out_strays, typical_height
 from mnist_trainer.pictures.open import Picture, decode_pages, open_pages, open_picture, picture_from_image
@@ -84,6 +85,9 @@ BETWEEN_SCORE, BETWEEN_AREA, BETWEEN_COVERED, BETWEEN_FACTOR = 0.7, 0.6, 0.97, 0
 """The paper between strokes is mistaken for ink if ink of the other side (dark or light) has at least the first share
 of its score and at most the second share of its area, and its box covers the third share of both sides. The score is
 multiplied by the fourth."""
+
+Contrast = Callable[[paper.Background], NDArray[np.float32]]
+"""Returns the contrast of a picture with a background; equal ones are computed once."""
 
 RULING_BACKGROUND = paper.Background(light=False, window=min(paper.WINDOWS))
 """The background with which the lines of paper are searched."""
@@ -171,6 +175,8 @@ def _read(picture: Picture, expect: Expect, steps: bool, few_lines: bool = True)
 def _scale_boxes(layout: Layout, picture: Picture) -> Layout:
     """Scale all boxes to pixels of the picture before it was shrunk, rounded outwards."""
     rows, columns = picture.pixels.shape[:2]
+    if picture.size == (columns, rows):
+        return layout
     across, down = picture.size[0] / columns, picture.size[1] / rows
 
     def scaled(box: Box) -> Box:
@@ -222,14 +228,15 @@ def find_writing(pixels: NDArray[np.uint8], *, few_lines: bool = True) -> list[W
     `few_lines`: one or two ruled lines are removed as well, and lines of small pictures.
     """
     grey = paper.denoise(paper.to_grey(pixels))
+    contrast = cache(partial(paper.compute_contrast, grey))
     even = paper.even_background(grey)
     if even is not None:
-        ruling = _ruling(grey, even, few_lines)
-        plain = _segment_ink(grey, even, ruling)
+        plain = _segment_ink(contrast, even, _ruling(contrast, even, few_lines))
         if _is_clear(plain):
             return [plain]
     small = paper.downscale(grey, SMALL_SIDE)
-    found = _compare_backgrounds(small, even, few_lines)
+    small_contrast = contrast if small is grey else cache(partial(paper.compute_contrast, small))
+    found = _compare_backgrounds(small_contrast, even, few_lines)
     ranking = sorted(found, key=lambda background: -found[background].score)[:MAX_BACKGROUNDS]
     best = max(found[ranking[0]].score, MIN_SCORE)
     if len(found[ranking[0]].parts.parts) > MANY_PARTS:
@@ -238,8 +245,10 @@ def find_writing(pixels: NDArray[np.uint8], *, few_lines: bool = True) -> list[W
     costs = {each: -log(max(found[each].score, MIN_SCORE) / best) for each in followed}
     if small is grey:
         return [replace(found[each], cost=costs[each]) for each in followed]
-    ruling = _ruling(grey, RULING_BACKGROUND, few_lines)
-    return [replace(_segment_ink(grey, each, ruling), score=found[each].score, cost=costs[each]) for each in followed]
+    ruling = _ruling(contrast, RULING_BACKGROUND, few_lines)
+    return [
+        replace(_segment_ink(contrast, each, ruling), score=found[each].score, cost=costs[each]) for each in followed
+    ]
 
 
 def _is_clear(plain: Writing) -> bool:
@@ -251,24 +260,24 @@ def _is_clear(plain: Writing) -> bool:
     ink = plain.levels[plain.levels > 0]
     if not ink.size or plain.parts.crowded:
         return True
-    even = float(np.mean(np.abs(plain.contrast) <= paper.EVEN))
-    if even + float(np.mean(plain.levels > FULL_LEVEL)) > DRAWN_SHARE:
+    even = share_of(np.abs(plain.contrast) <= paper.EVEN)
+    if even + share_of(plain.levels > FULL_LEVEL) > DRAWN_SHARE:
         rim = np.concatenate([plain.levels[0], plain.levels[-1], plain.levels[:, 0], plain.levels[:, -1]])
-        return plain.parts.share >= DRAWN_WRITING and float(np.mean(rim > 0)) < RIM_SHARE
-    faint = float(np.mean(ink < FAINT_LEVEL))
+        return plain.parts.share >= DRAWN_WRITING and share_of(rim > 0) < RIM_SHARE
+    faint = share_of(ink < FAINT_LEVEL)
     return even > EVEN_SHARE and plain.parts.share > WRITING_SHARE and faint < FAINT_SHARE
 
 
 def _compare_backgrounds(
-    grey: NDArray[np.uint8], even: paper.Background | None, few_lines: bool
+    contrast: Contrast, even: paper.Background | None, few_lines: bool
 ) -> dict[paper.Background, Writing]:
     """Return the writing for evenly lit paper, if possible, and for windows of all sizes.
 
     The first window size decides whether the ink is dark or light; if both are about equally likely, both are tried.
     """
-    ruling = _ruling(grey, RULING_BACKGROUND, few_lines)
+    ruling = _ruling(contrast, RULING_BACKGROUND, few_lines)
     first = [paper.Background(light=light, window=paper.WINDOWS[0]) for light in (False, True)]
-    found = {background: _segment_ink(grey, background, ruling) for background in first}
+    found = {background: _segment_ink(contrast, background, ruling) for background in first}
     likely = UNLIKELY * max(writing.score for writing in found.values())
     others = [
         paper.Background(each.light, window)
@@ -276,7 +285,7 @@ def _compare_backgrounds(
         for each in first
         if found[each].score >= likely
     ]
-    found |= {each: _segment_ink(grey, each, ruling) for each in ([] if even is None else [even]) + others}
+    found |= {each: _segment_ink(contrast, each, ruling) for each in ([] if even is None else [even]) + others}
     between = [
         each
         for each, writing in found.items()
@@ -295,14 +304,14 @@ def _is_between(writing: Writing, strokes: Writing) -> bool:
     return covered and areas[0] < BETWEEN_AREA * areas[1]
 
 
-def _ruling(grey: NDArray[np.uint8], background: paper.Background, few_lines: bool) -> NDArray[np.bool_] | None:
-    contrast, photograph = paper.compute_contrast(grey, background), background.window is not None
+def _ruling(contrast_with: Contrast, background: paper.Background, few_lines: bool) -> NDArray[np.bool_] | None:
+    contrast, photograph = contrast_with(background), background.window is not None
     return paper.find_ruling(contrast, ink_threshold(contrast), photograph=photograph, few_lines=few_lines)
 
 
-def _segment_ink(grey: NDArray[np.uint8], background: paper.Background, ruling: NDArray[np.bool_] | None) -> Writing:
-    """Return the ink on a grey page and its parts; the pixels of `ruling` (ruled lines) count as paper."""
-    contrast = paper.compute_contrast(grey, background)
+def _segment_ink(contrast_with: Contrast, background: paper.Background, ruling: NDArray[np.bool_] | None) -> Writing:
+    """Return the ink of a picture and its parts; the pixels of `ruling` (ruled lines) count as paper."""
+    contrast = contrast_with(background)
     if ruling is not None:
         contrast = np.where(ruling, np.float32(0), contrast)
     ink = find_ink(contrast, photograph=background.window is not None)

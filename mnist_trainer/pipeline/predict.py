@@ -321,7 +321,8 @@ class Reader:
         windows = [page.windows for page in pages]
         others = self._scores(rows, [[window for window in each if window is not None] for each in windows])
         for each, own, other in zip(windows, scores, others, strict=True):
-            yield combine_scores(own, other, np.array([window is not None for window in each], bool))
+            has_window = np.array([window is not None for window in each], bool)
+            yield combine_scores(own, other, has_window) if has_window.any() else own
 
     def _scores(self, predictor: ArrayPredictor, images: Sequence[Iterable[NDArray[uint8]]]) -> Iterator[Scores]:
         """Yield the scores of each picture's images. All go through the network in batches, equal ones once."""
