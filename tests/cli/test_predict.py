@@ -408,11 +408,11 @@ def test_explanations_in_json_follow_the_schema(
     assert found["log_odds"] - found["thinned_log_odds"] == pytest.approx(np.sum(found["attributions"]), rel=0.011)
 
 
-def test_only_the_first_ten_digits_are_explained(command: Command, here: Path) -> None:
+def test_only_the_first_ten_digits_are_explained(command: Command, here: Path, digits_run: Run) -> None:
     page("704183", "704183").save(here / "page.png")
-    (found,) = predict("page.png", explain=True)
+    (found,) = predict("page.png", checkpoint=digits_run.folder, explain=True)
     assert [digit.explanation is not None for digit in found.digits] == [True] * 10 + [False] * 2
-    done = command("predict", "page.png", "--explain")
+    done = command("predict", "page.png", "--checkpoint", digits_run.folder, "--explain")
     assert done.out.splitlines()[-2] == "  the other 2 digits: not explained"
 
 
