@@ -84,7 +84,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def pictures() -> Callable[[Path, dict[str, int]], None]:
-    """Writes a folder of pictures that are not in `TINY`: for each name a sub-folder, with 15 of the digit it means."""
+    """Writes a folder of pictures: a sub-folder for each name, with 15 pictures of the digit it stands for."""
     from mnist_trainer.data.digits import load_digits
 
     digits = load_digits("train")
@@ -94,7 +94,7 @@ def pictures() -> Callable[[Path, dict[str, int]], None]:
     def write(folder: Path, classes: dict[str, int]) -> None:
         for name, digit in classes.items():
             (folder / name).mkdir(parents=True)
-            for index, image in enumerate(images[digits.labels == digit][20:35]):
+            for index, image in enumerate(images[digits.labels == digit][:15]):
                 Image.fromarray(image.numpy()).save(folder / name / f"{index}.png")
 
     return write

@@ -37,6 +37,14 @@ def own(here: Path, pictures: Write) -> Path:
 
 
 @pytest.fixture
+def turned(own: Path) -> Path:
+    """The same folder with other pictures than the training images of digits."""
+    for path in own.rglob("*.png"):
+        Image.open(path).rotate(90).save(path)
+    return own
+
+
+@pytest.fixture
 def own_run(own: Path, tiny: dict[str, Any]) -> Path:
     """A model that was trained on the folder."""
     data = {"name": "folder", "path": "own", "batch_size": 32, "validation": 20}
@@ -180,19 +188,19 @@ def test_a_folder_without_pictures(digits_run: Run, here: Path) -> None:
 
 
 def test_pictures_that_trained_a_model_together_with_a_data_set(
-    own: Path, tiny: dict[str, Any], callback: Remembering
+    turned: Path, tiny: dict[str, Any], callback: Remembering
 ) -> None:
     tiny["data"] |= {"extra": {"path": "own", "repeat": 3}}
-    run = train(tiny, run_dir=own.parent / "run", callback=callback)
+    run = train(tiny, run_dir=turned.parent / "run", callback=callback)
     (header,) = callback.headers
     assert header.data == "digits: 610 images to train, 40 to validate (own pictures: 150, 3 times each)"
     assert run.config.data.extra is not None
-    assert run.config.data.extra.path == str(own)
+    assert run.config.data.extra.path == str(turned)
     assert evaluate(run.folder, split="train").count == 160
     assert evaluate(run.folder, split="validation").count == 40
     with pytest.raises(DataError, match="was trained on all 150 pictures in own"):
         evaluate(run.folder, *on("own"))
-    shutil.copytree(own / "3", own.parent / "others" / "3")
+    shutil.copytree(turned / "3", turned.parent / "others" / "3")
     assert evaluate(run.folder, *on("others")).count == 15
 
 
@@ -208,9 +216,9 @@ def test_own_pictures_that_also_validate_or_test_are_refused(own: Path, tiny: di
     assert train({**tiny, "data": data | {"validation": 0}}, "report.test=false").test is None
 
 
-def test_pictures_that_can_not_train_are_found_in_advance(own: Path, tiny: dict[str, Any]) -> None:
+def test_pictures_that_can_not_train_are_found_in_advance(turned: Path, tiny: dict[str, Any]) -> None:
     tiny["data"] |= {"extra": {"path": "own"}}
     plan(load_config(tiny))
-    (own / "3").rename(own / "x")
+    (turned / "3").rename(turned / "x")
     with pytest.raises(DataError, match=r"own/x is none of the classes 0 to 9"):
         plan(load_config(tiny))
