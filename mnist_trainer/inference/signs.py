@@ -209,7 +209,7 @@ def place_signs(found: Sequence[Found], lines: Sequence[Line]) -> tuple[Sign, ..
             for digit in line
             if sign != FRACTION_BAR or _middle(digit.box, 1) < _middle(box, 1)
         ]
-        line = min(above)[1]
+        line = min(above, default=(0.0, 0))[1]
         end = box[0] + box[2] if sign == FRACTION_BAR else _middle(box, 0)
         after = sum(_middle(digit.box, 0) < end for digit in lines[line])
         signs.append(Sign(sign, box, line, after))

@@ -91,6 +91,11 @@ def test_a_bar_between_two_stacked_digits_is_a_fraction_bar(bar: Box, signs: lis
     assert signs_in_ink(lines_of([TWO], [NINE]), [bar]) == signs
 
 
+def test_a_fraction_bar_above_the_middle_of_all_digits_is_in_the_first_line() -> None:
+    (sign,) = place_signs([("fraction bar", (80, 110, 110, 8))], lines_of([TWO], [NINE]))
+    assert (sign.line, sign.after) == (0, 1)
+
+
 def drawn_lines(*lines: tuple[tuple[int, int], tuple[int, int]]) -> NDArray[np.uint8]:
     image = Image.new("L", (28, 28))
     for start, end in lines:
