@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 Picture = str | Path | Image | np.ndarray
 
-CHUNK, CHUNK_BYTES, CHUNK_STEPS = 256, 1_000_000, 8
+CHUNK, CHUNK_BYTES, CHUNK_STEPS = 64, 1_000_000, 8
 """Limits of what is read before the network runs: pictures, bytes of their files, and pictures if steps are kept."""
 
 TORCH_FROM = 3000
@@ -264,8 +264,11 @@ class Reader:
         if expect not in get_args(Expect):
             raise UsageError(f"expect must be one of {', '.join(get_args(Expect))}; got {expect!r}.")
         pages = (page for source in inputs for page in _pages(source, expect, steps))
+        count = len(inputs) if isinstance(inputs, Sized) else 0
         chunks = _chunks(pages, chunk or (CHUNK_STEPS if steps else CHUNK))
-        reader = self._for_count(len(inputs) if isinstance(inputs, Sized) else 0)
+        if chunk is None and count > CHUNK:
+            chunks = _prefetch(chunks)
+        reader = self._for_count(count)
         predictions = (prediction for chunk in chunks for prediction in reader._predict(chunk, policy))
         return self._explain(predictions) if explain else predictions
 
@@ -363,6 +366,17 @@ def _chunks(pages: Iterable[_ReadPage], count: int) -> Iterator[list[_ReadPage]]
             chunk, size = [], 0
     if chunk:
         yield chunk
+
+
+def _prefetch(chunks: Iterator[list[_ReadPage]]) -> Iterator[list[_ReadPage]]:
+    """Yield the chunks; a thread reads the next one while the network runs."""
+    from concurrent.futures import ThreadPoolExecutor  # not at the start: a few pictures do not need it
+
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(next, chunks, None)
+        while (chunk := following.result()) is not None:
+            following = thread.submit(next, chunks, None)
+            yield chunk
 
 
 def _num_bytes(picture: object) -> int:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -232,6 +233,16 @@ def test_answers_come_before_all_pictures_are_read(digits_run: Run, seven: Image
     read.clear()
     next(few)
     assert len(read) == CHUNK_STEPS
+
+
+def test_reading_that_is_given_up_leaves_no_thread(digits_run: Run, seven: Image.Image) -> None:
+    """Of many pictures a thread reads the next ones while the network runs."""
+    before = set(threading.enumerate())
+    coming = load_reader(digits_run.folder).read([InputImage(None, seven)] * (3 * CHUNK))
+    assert next(coming).text == "7"
+    (thread,) = set(threading.enumerate()) - before
+    del coming
+    assert not thread.is_alive()
 
 
 def test_the_network_sees_the_same_image_just_once(
