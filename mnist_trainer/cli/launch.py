@@ -143,6 +143,7 @@ def launch(processes: int) -> NoReturn:
     passed_on: list[int] = []
 
     def forward(number: int, frame: FrameType | None) -> None:
+        """Send a signal to all processes, and keep it for those that are started later."""
         passed_on.append(number)
         for child in children:
             child.send_signal(number)

@@ -217,7 +217,7 @@ def place_signs(found: Sequence[Found], lines: Sequence[Line]) -> tuple[Sign, ..
 
 
 def median(values: Sequence[int]) -> float:
-    """Return the median of at least one value: ten times faster than `np.median`."""
+    """Return the median of at least one value, of a few faster than `np.median`."""
     ordered, half = sorted(values), len(values) // 2
     return (ordered[half] + ordered[~half]) / 2
 

@@ -328,27 +328,20 @@ def test_a_run_that_another_process_trains_is_followed(client: Server, fake_run:
     assert seen[7:] == [("metrics", "")] * 3 + [("state", "finished")]
 
 
-def test_the_stream_ends_when_the_server_does(client: Server, fake_run: Callable[..., Path]) -> None:
+@pytest.mark.parametrize("ended", ["server", "folder"])
+def test_the_stream_ends_with_the_server_and_with_its_folder(
+    ended: str, client: Server, fake_run: Callable[..., Path]
+) -> None:
     folder = fake_run("runs/one", {"status": "running"})
 
     async def watch() -> list[str]:
         kinds = []
         async for kind, _, _ in stream(client.app, f"/v1/runs/{folder.name}/events"):
             kinds.append(kind)
-            client.app.state.is_ending = lambda: len(kinds) == 4
-        return kinds
-
-    assert client.loop.run(watch()) == ["metrics", "metrics", "metrics", "state"]
-
-
-def test_the_stream_ends_when_the_folder_is_removed(client: Server, fake_run: Callable[..., Path]) -> None:
-    folder = fake_run("runs/one", {"status": "running"})
-
-    async def watch() -> list[str]:
-        kinds = []
-        async for kind, _, _ in stream(client.app, f"/v1/runs/{folder.name}/events"):
-            kinds.append(kind)
-            shutil.rmtree(folder, ignore_errors=True)
+            if ended == "folder":
+                shutil.rmtree(folder, ignore_errors=True)
+            else:
+                client.app.state.is_ending = lambda: len(kinds) == 4
         return kinds
 
     assert client.loop.run(watch()) == ["metrics", "metrics", "metrics", "state"]
